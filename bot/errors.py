@@ -1,0 +1,27 @@
+"""Magpie's own errors. Messages are one sentence for the person who can act on them."""
+
+from __future__ import annotations
+
+
+class MagpieError(Exception):
+    """The root of the bot's errors."""
+
+
+class StartupError(MagpieError):
+    """The bot cannot start as configured. `python -m bot` prints the message and exits with code 2."""
+
+
+class PictureGone(MagpieError):
+    """The message or its picture no longer exists: forget it."""
+
+
+class PictureForbidden(MagpieError):
+    """The bot may not read the message any more: park it, do not ask again."""
+
+
+class PictureUnreachable(MagpieError):
+    """Discord or its CDN did not give the picture this time: try again later."""
+
+
+class PictureTooLarge(MagpieError):
+    """More bytes than MAX_PICTURE_BYTES allows: park it."""

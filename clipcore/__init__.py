@@ -1,0 +1,1 @@
+"""Magpie's CLIP library. Importing it loads neither torch nor transformers."""

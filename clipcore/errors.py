@@ -1,0 +1,45 @@
+"""Everything clipcore raises on purpose. Messages say what to do next."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ClipError(Exception):
+    """The root of clipcore's errors."""
+
+
+class RejectReason(StrEnum):
+    """Why bytes cannot be used as a picture. Stored and shown, so the list stays short and stable."""
+
+    EMPTY = "empty"
+    TOO_MANY_BYTES = "too_many_bytes"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
+    UNKNOWN_FORMAT = "unknown_format"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    BROKEN = "broken"
+
+
+class ImageRejected(ClipError):
+    """These bytes are not a picture that can be encoded. Trying again will not help."""
+
+    def __init__(self, reason: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelUnavailable(ClipError):
+    """The model could not be loaded: neither local nor reachable, or broken."""
+
+
+class QueueFull(ClipError):
+    """The engine has as much waiting work as it accepts. Try again later."""
+
+
+class EngineClosed(ClipError):
+    """The engine is closing or closed and takes no more work."""
+
+
+class EncodingFailed(ClipError):
+    """The model failed on this one input, even alone in its batch."""

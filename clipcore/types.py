@@ -1,0 +1,84 @@
+"""Plain data that clipcore takes and gives. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+class Lane(IntEnum):
+    """Which queue work waits in. A lower number is served first."""
+
+    INTERACTIVE = 0
+    BACKGROUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a stored vector must name, and what a caller must know of a loaded model.
+
+    `key` tells vectors of different models apart: id, revision and preprocessing version.
+    """
+
+    id: str
+    revision: str
+    dimension: int
+    input_size: int
+    context_length: int
+    logit_scale: float
+    preprocessing: str = "1"
+
+    @property
+    def key(self) -> str:
+        return f"{self.id}@{self.revision}#{self.preprocessing}"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Where a model's cosines begin to mean something. Measured per model; see each source beside the figures.
+
+    text_match: least cosine of query words and a picture that counts as found.
+    image_match: least cosine of two pictures that counts as alike.
+    tag_match: least probability of a label, background prompts included, that counts as a tag.
+    """
+
+    text_match: float
+    image_match: float
+    tag_match: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVector:
+    """One encoded picture. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
+
+    vector: Vectors
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A name to tag with, and the phrases that describe it to the model (the name alone, if none are given)."""
+
+    name: str
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """key: the caller's id of the row; score: cosine."""
+
+    key: int
+    score: float
