@@ -1,0 +1,44 @@
+# Magpie's two commands are `make run` and `make test`. Both set themselves up; run again, neither re-installs.
+PYTHON ?= python3
+PORT ?= 8765
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help run bot test lint clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+run: $(VENV)/.installed ## Try Magpie in the browser: the sandbox and the real bot (PORT=8765)
+	@$(BIN)/python -m sandbox --port $(PORT)
+
+bot: $(VENV)/.installed ## Start the bot for real; settings come from the environment or .env
+	@$(BIN)/python -m bot
+
+test: $(VENV)/.installed-test ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test ## ruff and mypy, as strict as they come
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Magpie needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11")'
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is incomplete here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "Installing what Magpie needs (PyTorch is the large part) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) --editable '.[test]'
+	@touch $@
