@@ -1,0 +1,130 @@
+// Commands, buttons, menus and forms on their way to an application, and what comes back by the gateway.
+import { snowflakeNow } from "./format.js";
+import { FLAG } from "./state.js";
+import { t } from "./texts.js";
+
+const TYPE = { COMMAND: 2, COMPONENT: 3, AUTOCOMPLETE: 4, MODAL: 5 };
+// Discord gives an application three seconds; a little more for the way.
+const PATIENCE_MS = 5000;
+let lastNonce = 0n;
+
+// Distinct and growing, as the apps make them.
+export function nextNonce() {
+  const now = BigInt(snowflakeNow());
+  lastNonce = now > lastNonce ? now : lastNonce + 1n;
+  return String(lastNonce);
+}
+
+export class Interactions {
+  #api; #state; #session;
+  #pending = new Map();
+  #onModal; #onRefused;
+
+  constructor({ api, state, session, onModal, onRefused }) {
+    this.#api = api;
+    this.#state = state;
+    this.#session = session;
+    this.#onModal = onModal;
+    this.#onRefused = onRefused;
+  }
+
+  // command: an entry of the command index; options: as Discord nests them.
+  async slash(command, place, options, attachments = []) {
+    await this.#command(command, place, { options, attachments });
+  }
+
+  async messageMenu(command, message, guildId) {
+    await this.#command(command, { guildId, channelId: message.channel_id }, { target_id: message.id, options: [], attachments: [] });
+  }
+
+  async #command(command, place, more) {
+    const nonce = nextNonce();
+    const waiting = this.#placeholder(command, place.channelId, nonce);
+    const fail = () => this.#didNotRespond(waiting);
+    await this.#start(TYPE.COMMAND, command.application_id, place, { ...this.#data(command), ...more }, nonce, {
+      failed: fail,
+      refused: () => this.#state.drop(waiting.channel_id, waiting.id),
+      done: () => this.#state.drop(waiting.channel_id, waiting.id),
+    });
+  }
+
+  #data(command) {
+    const { version, id, name, type, guild_id: guildId } = command;
+    return { version, id, name, type: type ?? 1, ...(guildId ? { guild_id: guildId } : {}) };
+  }
+
+  // What the member sees between pressing Enter and the application's first sign of life.
+  #placeholder(command, channelId, nonce) {
+    const message = {
+      id: nonce, nonce, local: "waiting", channel_id: channelId, type: 20, flags: FLAG.EPHEMERAL, content: "", attachments: [], embeds: [],
+      author: this.#state.user(command.application_id) ?? { id: command.application_id, username: "Magpie", bot: true },
+      interaction: { name: command.name, type: TYPE.COMMAND, user: this.#state.me }, timestamp: new Date().toISOString(),
+    };
+    this.#state.put(message, true);
+    return message;
+  }
+
+  #didNotRespond(waiting) {
+    if (this.#state.message(waiting.channel_id, waiting.id)) this.#state.put({ ...waiting, local: "failed" }, false);
+  }
+
+  // Resolves to null when the application acknowledged, to a sentence when it did not.
+  component(message, component, values, guildId) {
+    const data = { component_type: component.type, custom_id: component.custom_id, ...(values ? { values } : {}) };
+    const application = message.application_id ?? message.author.id;
+    return new Promise((resolve) => {
+      const ends = { done: () => resolve(null), failed: () => resolve(t("interactionFailed")), refused: () => resolve(t("interactionFailed")) };
+      const place = { guildId, channelId: message.channel_id };
+      this.#start(TYPE.COMPONENT, application, place, data, nextNonce(), ends, { message_id: message.id, message_flags: message.flags ?? 0 });
+    });
+  }
+
+  // The choices an application offers while an option is being typed; empty when it does not answer.
+  autocomplete(command, place, options) {
+    return new Promise((resolve) => {
+      const ends = { done: () => resolve([]), failed: () => resolve([]), refused: () => resolve([]), choices: resolve };
+      this.#start(TYPE.AUTOCOMPLETE, command.application_id, place, { ...this.#data(command), options, attachments: [] }, nextNonce(), ends);
+    });
+  }
+
+  submit(modal, components, place) {
+    const application = modal.application?.id ?? modal.application_id;
+    return new Promise((resolve) => {
+      const ends = { done: () => resolve(null), failed: () => resolve(t("interactionFailed")), refused: () => resolve(t("interactionFailed")) };
+      this.#start(TYPE.MODAL, application, place, { id: modal.id, custom_id: modal.custom_id, components }, nextNonce(), ends);
+    });
+  }
+
+  async #start(type, application, { guildId, channelId }, data, nonce, ends, more = {}) {
+    const timer = setTimeout(() => this.#end(nonce, "failed"), PATIENCE_MS);
+    this.#pending.set(nonce, { ...ends, timer, place: { guildId, channelId } });
+    const body = { type, application_id: application, channel_id: channelId, session_id: this.#session(), data, nonce, ...more };
+    try {
+      await this.#api.interact(guildId ? { ...body, guild_id: guildId } : body);
+    } catch (error) {
+      this.#end(nonce, "refused");
+      this.#onRefused(error);
+    }
+  }
+
+  #end(nonce, how, value) {
+    const pending = this.#pending.get(nonce);
+    if (!pending) return;
+    clearTimeout(pending.timer);
+    this.#pending.delete(nonce);
+    pending[how]?.(value);
+  }
+
+  handle(name, data) {
+    if (name === "INTERACTION_SUCCESS" || name === "MESSAGE_CREATE") this.#end(data.nonce, "done");
+    else if (name === "INTERACTION_FAILURE") this.#end(data.nonce, "failed");
+    else if (name === "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE") this.#end(data.nonce, "choices", data.choices ?? []);
+    else if (name === "INTERACTION_MODAL_CREATE") this.#modal(data);
+  }
+
+  #modal(data) {
+    const place = this.#pending.get(data.nonce)?.place ?? { channelId: data.channel_id ?? data.channel?.id, guildId: data.guild_id };
+    this.#end(data.nonce, "done");
+    this.#onModal(data, place);
+  }
+}

@@ -1,0 +1,305 @@
+"""People, servers, channels, threads and commands in the shapes of Discord's API."""
+
+from __future__ import annotations
+
+from sandbox.clock import iso, snowflake_time
+from sandbox.permissions import MANAGE_THREADS, guild_permissions, may, may_read, permissions_in
+from sandbox.world import (
+    VOICE_TYPES,
+    Application,
+    Channel,
+    ChannelType,
+    Command,
+    Guild,
+    Json,
+    Member,
+    Role,
+    User,
+    World,
+)
+
+Body = dict[str, Json]
+
+MESSAGE_CONTENT_SWITCH = 1 << 19
+"""The application flag of apps in fewer servers than need a review: GATEWAY_MESSAGE_CONTENT_LIMITED."""
+
+
+def user_json(user: User) -> Body:
+    return {
+        "id": str(user.id),
+        "username": user.username,
+        "global_name": None if user.bot else user.display_name,
+        "discriminator": "0000" if user.bot else "0",
+        "avatar": None,
+        "bot": user.bot,
+        "public_flags": 0,
+        "flags": 0,
+        "primary_guild": None,
+    }
+
+
+def own_user_json(user: User) -> Body:
+    return {**user_json(user), "mfa_enabled": False, "locale": user.locale, "verified": True, "email": None}
+
+
+def application_json(application: Application, owner: User, bot: User) -> Body:
+    return {
+        "id": str(application.id),
+        "name": application.name,
+        "icon": None,
+        "description": application.description,
+        "type": None,
+        "bot": user_json(bot),
+        "summary": "",
+        "bot_public": True,
+        "bot_require_code_grant": False,
+        "verify_key": "0" * 64,
+        "flags": MESSAGE_CONTENT_SWITCH if application.message_content else 0,
+        "owner": user_json(owner),
+        "team": None,
+        "redirect_uris": [],
+        "interactions_endpoint_url": None,
+        "role_connections_verification_url": None,
+        "approximate_guild_count": 0,
+        "explicit_content_filter": 0,
+    }
+
+
+def role_json(guild: Guild, role: Role) -> Body:
+    return {
+        "id": str(role.id),
+        "name": role.name,
+        "description": None,
+        "color": role.color,
+        "colors": {"primary_color": role.color, "secondary_color": None, "tertiary_color": None},
+        "hoist": False,
+        "icon": None,
+        "unicode_emoji": None,
+        "position": role.position,
+        "permissions": str(role.permissions),
+        "managed": False,
+        "mentionable": role.mentionable,
+        "flags": 0,
+    }
+
+
+def bare_member_json(member: Member) -> Body:
+    """A member as messages carry it: without the user."""
+    return {
+        "nick": member.nick,
+        "avatar": None,
+        "banner": None,
+        "roles": [str(r) for r in member.roles],
+        "joined_at": iso(member.joined_at),
+        "premium_since": None,
+        "communication_disabled_until": None if member.timeout_until is None else iso(member.timeout_until),
+        "deaf": False,
+        "mute": False,
+        "pending": False,
+        "flags": 0,
+    }
+
+
+def member_json(world: World, member: Member) -> Body:
+    return {**bare_member_json(member), "user": user_json(world.users[member.user_id])}
+
+
+def channel_json(world: World, channel: Channel, viewer: int | None = None) -> Body:
+    """`viewer`: adds the `permissions` this person has there, which pages want and Discord's clients compute."""
+    if channel.type == ChannelType.DM:
+        return _dm_json(world, channel, viewer)
+    if channel.thread is not None:
+        body = _thread_json(world, channel, viewer)
+    else:
+        body = _guild_channel_json(channel)
+    if viewer is not None:
+        body["permissions"] = str(permissions_in(world, channel, viewer))
+    return body
+
+
+def guild_json(world: World, guild: Guild) -> Body:
+    """A server as REST gives it: without channels and members."""
+    return {
+        "id": str(guild.id),
+        "name": guild.name,
+        "icon": None,
+        "description": None,
+        "home_header": None,
+        "splash": None,
+        "discovery_splash": None,
+        "features": [],
+        "banner": None,
+        "owner_id": str(guild.owner_id),
+        "application_id": None,
+        "region": "local",
+        "afk_channel_id": None,
+        "afk_timeout": 300,
+        "system_channel_id": None,
+        "system_channel_flags": 0,
+        "widget_enabled": False,
+        "widget_channel_id": None,
+        "verification_level": 0,
+        "roles": [role_json(guild, r) for r in guild.roles.values()],
+        "default_message_notifications": 1,
+        "mfa_level": 0,
+        "explicit_content_filter": 0,
+        "max_presences": None,
+        "max_members": 500000,
+        "max_stage_video_channel_users": 50,
+        "max_video_channel_users": 25,
+        "vanity_url_code": None,
+        "premium_tier": 0,
+        "premium_subscription_count": 0,
+        "preferred_locale": "en-US",
+        "rules_channel_id": None,
+        "safety_alerts_channel_id": None,
+        "public_updates_channel_id": None,
+        "premium_progress_bar_enabled": False,
+        "nsfw": False,
+        "nsfw_level": 0,
+        "emojis": [],
+        "stickers": [],
+    }
+
+
+def full_guild_json(world: World, guild: Guild, viewer: User) -> Body:
+    """A server as the gateway gives it. Bots see every channel's name, people the ones that they may open."""
+    if guild.unavailable:
+        return {"id": str(guild.id), "unavailable": True}
+    channels = world.channels_of(guild)
+    members = list(guild.members.values())
+    if viewer.bot:
+        members = [m for m in members if m.user_id == viewer.id]
+    else:
+        channels = [c for c in channels if c.type == ChannelType.CATEGORY or may_read(world, c, viewer.id)]
+    annotated = None if viewer.bot else viewer.id
+    return {
+        **guild_json(world, guild),
+        "joined_at": iso(guild.members[viewer.id].joined_at),
+        "large": False,
+        "unavailable": False,
+        "member_count": len(guild.members),
+        "members": [member_json(world, m) for m in members],
+        "channels": [channel_json(world, c, annotated) for c in channels],
+        "threads": [channel_json(world, t, annotated) for t in active_threads(world, guild, viewer.id)],
+        "voice_states": [],
+        "presences": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+    }
+
+
+def active_threads(world: World, guild: Guild, viewer: int) -> list[Channel]:
+    threads = (t for t in world.threads_of(guild) if t.thread is not None and not t.thread.archived)
+    return [t for t in threads if may_read(world, t, viewer)]
+
+
+def thread_member_json(thread: Channel, user_id: int) -> Body:
+    assert thread.thread is not None  # noqa: S101 - callers hold threads
+    return {
+        "id": str(thread.id),
+        "user_id": str(user_id),
+        "join_timestamp": iso(thread.thread.members[user_id]),
+        "flags": 0,
+    }
+
+
+def command_json(command: Command) -> Body:
+    body = {
+        "id": str(command.id),
+        "application_id": str(command.application_id),
+        "version": str(command.version),
+        "type": command.type,
+        "name": command.name,
+        **command.body,
+    }
+    if command.guild_id is not None:
+        body["guild_id"] = str(command.guild_id)
+    return body
+
+
+def guild_summary_json(guild: Guild, member: Member, now: float) -> Body:
+    """A line of GET /users/@me/guilds."""
+    return {
+        "id": str(guild.id),
+        "name": guild.name,
+        "icon": None,
+        "banner": None,
+        "owner": guild.owner_id == member.user_id,
+        "permissions": str(guild_permissions(guild, member, now)),
+        "features": [],
+    }
+
+
+def _guild_channel_json(channel: Channel) -> Body:
+    body: Body = {
+        "id": str(channel.id),
+        "type": channel.type,
+        "guild_id": str(channel.guild_id),
+        "name": channel.name,
+        "position": channel.position,
+        "parent_id": None if channel.parent_id is None else str(channel.parent_id),
+        "permission_overwrites": [
+            {"id": str(o.target_id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)}
+            for o in channel.overwrites.values()
+        ],
+        "nsfw": channel.nsfw,
+        "flags": 0,
+    }
+    if channel.type == ChannelType.CATEGORY:
+        return body
+    body |= {
+        "topic": channel.topic,
+        "rate_limit_per_user": channel.slowmode,
+        "last_message_id": None if channel.last_message_id is None else str(channel.last_message_id),
+    }
+    if channel.type in VOICE_TYPES:
+        body |= {"bitrate": 64000, "user_limit": 0, "rtc_region": None}
+    return body
+
+
+def _thread_json(world: World, channel: Channel, viewer: int | None) -> Body:
+    state = channel.thread
+    assert state is not None  # noqa: S101 - the caller asked
+    body: Body = {
+        "id": str(channel.id),
+        "type": channel.type,
+        "guild_id": str(channel.guild_id),
+        "parent_id": str(channel.parent_id),
+        "owner_id": str(state.owner_id),
+        "name": channel.name,
+        "last_message_id": None if channel.last_message_id is None else str(channel.last_message_id),
+        "rate_limit_per_user": channel.slowmode,
+        "flags": 0,
+        "message_count": len(channel.messages),
+        "total_message_sent": len(channel.messages),
+        "member_count": min(50, len(state.members)),
+        "thread_metadata": {
+            "archived": state.archived,
+            "archive_timestamp": iso(state.archived_at or state.created_at),
+            "auto_archive_duration": state.auto_archive_minutes,
+            "locked": state.locked,
+            "create_timestamp": iso(snowflake_time(channel.id)),
+        },
+    }
+    if channel.type == ChannelType.PRIVATE_THREAD:
+        body["thread_metadata"]["invitable"] = state.invitable
+    if viewer is not None and viewer in state.members:
+        body["member"] = thread_member_json(channel, viewer)
+    return body
+
+
+def _dm_json(world: World, channel: Channel, viewer: int | None) -> Body:
+    others = [u for u in channel.recipients if u != viewer]
+    return {
+        "id": str(channel.id),
+        "type": channel.type,
+        "last_message_id": None if channel.last_message_id is None else str(channel.last_message_id),
+        "flags": 0,
+        "recipients": [user_json(world.users[u]) for u in others],
+    }
+
+
+def may_manage_threads(world: World, channel: Channel, user_id: int) -> bool:
+    return may(world, channel, user_id, MANAGE_THREADS)
