@@ -1,0 +1,188 @@
+"""Every setting, from the environment or a `.env` file. The one place that knows their names and defaults."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.errors import StartupError
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+# Where attachments lie, and the proxies through which Discord shows what lies elsewhere.
+DISCORD_CDN_HOSTS = (
+    "cdn.discordapp.com",
+    "media.discordapp.net",
+    "images-ext-1.discordapp.net",
+    "images-ext-2.discordapp.net",
+)
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Settings(BaseSettings):
+    """The bot's settings. A field in capitals is a name in the environment; its description is the README's."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    discord_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="The bot's token, from the *Bot* page of the developer portal. Must be given.",
+    )
+    discord_api_base: str = Field(
+        default="https://discord.com/api/v10",
+        description="Where Discord's REST API is. Another address serves the sandbox, or a proxy in front of Discord.",
+    )
+    discord_gateway: str = Field(
+        default="wss://gateway.discord.gg/",
+        description="Where Discord's gateway is.",
+    )
+    cdn_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=DISCORD_CDN_HOSTS,
+        min_length=1,
+        description="The only hosts that pictures are downloaded from, separated by commas.",
+    )
+    database_path: Path = Field(
+        default=Path("magpie.sqlite3"),
+        description="The SQLite file that holds all Magpie remembers. Made at the first start.",
+    )
+    clip_model: str = Field(
+        default="openai/clip-vit-base-patch32",
+        min_length=1,
+        description="The model that looks at pictures: a name on the hub, a directory, or `bundled` (trial only).",
+    )
+    clip_device: str = Field(
+        default="auto",
+        min_length=1,
+        description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.",
+    )
+    clip_precision: str = Field(
+        default="auto",
+        pattern="^(auto|float32|bfloat16|float16)$",
+        description="`auto`, `float32`, `bfloat16` or `float16`. `auto` takes what the hardware is quick at.",
+    )
+    max_picture_bytes: int = Field(
+        default=25 * 1024 * 1024,
+        ge=1024,
+        description="Larger files are left alone.",
+    )
+    max_picture_pixels: int = Field(
+        default=50_000_000,
+        ge=1024,
+        description="Pictures with more pixels (width × height) are left alone.",
+    )
+    max_picture_frames: int = Field(
+        default=1000,
+        ge=1,
+        description="Animations with more frames are left alone; of the others the first frame counts.",
+    )
+    download_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="How long one download may take before it is put off.",
+    )
+    download_concurrency: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="How many pictures are downloaded and read at the same time.",
+    )
+    decode_workers: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="How many threads turn files into pixels.",
+    )
+    max_queue: int = Field(
+        default=1024,
+        ge=1,
+        description="How many pictures may wait for the model before the bot says that it is busy.",
+    )
+    index_other_bots: bool = Field(
+        default=False,
+        description="Whether pictures posted by other bots and by webhooks are remembered too.",
+    )
+    results_per_answer: int = Field(
+        default=5,
+        ge=1,
+        le=6,
+        description="How many pictures an answer shows at most.",
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO,
+        description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+    )
+    log_format: LogFormat = Field(
+        default=LogFormat.TEXT,
+        description="`text` for people, `json` for machines: one line an event, ids and never contents.",
+    )
+
+    @field_validator("cdn_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(host.strip().lower() for host in value.split(",") if host.strip())
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("discord_api_base")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        return _address(value, secure="https", plain="http").rstrip("/")
+
+    @field_validator("discord_gateway")
+    @classmethod
+    def _websocket_address(cls, value: str) -> str:
+        return _address(value, secure="wss", plain="ws")
+
+
+def _address(value: str, *, secure: str, plain: str) -> str:
+    """The token travels to this address, so only a loopback address or a private proxy may go without TLS."""
+    parts = urlsplit(value)
+    if parts.scheme not in (secure, plain) or not parts.hostname:
+        raise ValueError(f"it must be an address that begins with {secure}:// (or {plain}:// for a local one)")
+    return value
+
+
+def load_settings() -> Settings:
+    """Reads and checks the settings. Raises StartupError with one sentence about the first that cannot be used."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise StartupError(_sentence(error.errors(include_url=False, include_input=False)[0])) from None
+    if not settings.discord_token.get_secret_value().strip():
+        raise StartupError(
+            "DISCORD_TOKEN is not set: copy .env.example to .env and put the bot's token there, "
+            'or try Magpie without a token by "make run".'
+        )
+    return settings
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Names the setting and the rule, never the value: it may be a secret in the wrong place."""
+    name = str(error["loc"][0]).upper() if error["loc"] else "A setting"
+    rule = error["msg"].removeprefix("Value error, ")
+    return f"{name} cannot be used: {rule[:1].lower()}{rule[1:].rstrip('.')}; .env.example says what it takes."

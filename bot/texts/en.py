@@ -1,0 +1,77 @@
+"""English."""
+
+from __future__ import annotations
+
+from bot.texts.kind import Texts
+
+ENGLISH = Texts(
+    found_for_query="**{count}** found for “{query}”",
+    found_alike="**{count}** that look alike",
+    nothing_alike="Nothing like that here. Try other words, or fewer of them.",
+    nothing_to_search=(
+        "I remember no pictures yet that you could see from here. New ones are searchable a moment after they "
+        "are posted."
+    ),
+    match="**{percent}%**",
+    posted="{author} in {channel}, {when}",
+    no_tags="no tags",
+    open_message="Open message",
+    more_like_this="More like this",
+    picture_alt="A picture tagged: {tags}",
+    picture_alt_without_tags="A picture without tags",
+    only_public="Only pictures that everyone here may see. `/similar` shows you all that you may see.",
+    give_image_or_message="Give me a picture to compare with: either `image` or `message`, one of the two.",
+    not_a_link_here=(
+        "That is not a link to a message of this server. *Copy Message Link* in a message's menu gives one."
+    ),
+    message_not_found="I cannot find that message, or you may not see it.",
+    message_without_picture="That message carries no picture that I can read.",
+    picture_unusable="I cannot read that file as a picture. JPEG, PNG, WebP, GIF, AVIF, BMP and TIFF work.",
+    picture_too_large="That picture is too large. I take up to {megabytes} MB.",
+    picture_unreachable="Discord did not give me that picture just now. Please try again in a moment.",
+    reply_to_a_picture="Reply to a message with a picture, mention me and say “similar”; or use `/similar`.",
+    channel_not_visible="You cannot see the pictures of that channel from here.",
+    tagging_set="{channel}: {mode}",
+    mode_off="new pictures are not tagged.",
+    mode_silent="new pictures are tagged quietly; tags show in search results.",
+    mode_reaction="new pictures are tagged, and I react with the tags' emoji.",
+    mode_reply="new pictures are tagged, and I reply with the tags.",
+    announced_tags="🏷️ {tags}",
+    labels_default="This server tags with the {count} labels that I came with:\n{labels}",
+    labels_own="This server tags with {count} labels of its own:\n{labels}",
+    label_added="New pictures can now be tagged “{label}”.",
+    label_known="“{label}” is already among the labels.",
+    label_removed="New pictures are no longer tagged “{label}”.",
+    label_unknown="There is no label “{label}”. `/labels list` shows them.",
+    label_bad="A label is one line of 1 to {most} characters.",
+    labels_full="There are already {most} labels. Remove one first.",
+    labels_reset="This server tags with the labels that I came with again.",
+    privacy=(
+        "**What I keep of a picture posted here:** ids (server, channel, message, file, author), its size, a "
+        "hash of the file, "
+        "a list of numbers that says what it looks like, and its tags. All of it stays on the machine that runs me.\n"
+        "**What I do not keep:** the picture, its name or address, the text of messages, anyone's name, what was "
+        "searched. "
+        "Nothing is used to train a model.\n"
+        "**How it goes away:** delete the message or the picture, and what I know goes with it; the same for "
+        "threads and channels. "
+        "`/forget-me` deletes what I keep of all the pictures you posted in this server. When I am removed from "
+        "the server, everything goes.\n"
+        "**Who finds what:** only people who can see a picture in its channel can find it."
+    ),
+    forget_me_ask=(
+        "Shall I delete everything that I keep of the pictures you posted in this server? Your messages stay as "
+        "they are. "
+        "Pictures that you post later will be remembered again."
+    ),
+    forget_me_confirm="Delete it",
+    forget_me_done="Done. What I kept of {count} pictures is deleted.",
+    not_your_button="This button belongs to someone else. `/forget-me` gives you your own.",
+    needs_manage_server="You need the *Manage Server* permission for that.",
+    only_in_servers="That works in servers only.",
+    too_fast="One at a time, please: try again in {seconds} s.",
+    busy="I am busy with many pictures right now. Please try again in a minute.",
+    went_wrong=(
+        "That did not work, and it is not your fault. The person who runs me finds the reason in the log under {id}."
+    ),
+)
