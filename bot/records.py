@@ -84,7 +84,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A remembered picture, as the store gives it back."""
+    """A remembered picture, as the store gives it back. reread: finished once before, so never announced again."""
 
     id: int
     ref: PictureRef
@@ -95,6 +95,7 @@ class Picture:
     tags: tuple[Tag, ...] = ()
     attempts: int = 0
     reason: str | None = None
+    reread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

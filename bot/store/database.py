@@ -1,0 +1,163 @@
+"""Database: the SQLite file, its one writer and its few readers. Everything in the store goes through `read` and `write`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self, TypeVar
+
+import aiosqlite
+from sqlalchemy import URL, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bot.store.errors import StoreError, as_store_error
+from bot.store.migrate import prepare
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+READERS = 4
+# How long a truncation of the write-ahead log waits for readers. They are short; what fails is tried again.
+TRUNCATE_WAIT_MS = 100
+TRUNCATE_PAUSE = 1.0
+# NORMAL: in WAL mode a killed process loses nothing; only a power cut may undo the last commits, and catching up repeats those.
+PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
+
+
+class Database:
+    """One SQLite file in WAL mode. Writes queue for one connection; reads run beside them on a few others.
+
+    A caller that is cancelled in a transaction leaves it to finish, commit or roll back by itself before the cancellation is
+    passed on, so that no connection is left half-way.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
+        self._readers = _engine(path, busy_timeout, connections=READERS, begin="BEGIN", read_only=True)
+        self._writing = asyncio.Lock()
+        self._at_work: set[asyncio.Task[Any]] = set()
+        self._queued = 0
+        self._truncate_due = False
+        self._truncate_failed = False
+        self._truncate_tried = 0.0
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0) -> Self:
+        """Creates the file where missing and applies migrations. busy_timeout: seconds to wait for another process's lock.
+
+        Raises StartupError, with one sentence that says what to do.
+        """
+        path = Path(path)
+        await asyncio.to_thread(prepare, path, busy_timeout)
+        return cls(path, busy_timeout)
+
+    async def close(self) -> None:
+        """Waits for transactions under way, empties the write-ahead log and lets go of the file. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._at_work:
+            await asyncio.wait(self._at_work)
+        await self._readers.dispose()
+        try:
+            await self._truncate()
+        except (DBAPIError, sqlite3.Error) as error:
+            log.warning("the write-ahead log could not be emptied on closing: %s", type(error).__name__)
+        await self._writer.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def read(self, work: Work[T]) -> T:
+        """Runs `work` in one read transaction: what it sees does not change under it."""
+        return await self._owned(lambda: self._transaction(self._readers, work))
+
+    async def write(self, work: Work[T], *, erases: bool = False) -> T:
+        """Runs `work` in one write transaction. erases: rows go for good, so the write-ahead log is emptied of them, too.
+
+        Raises StoreBusy when another process holds the database for too long.
+        """
+        return await self._owned(lambda: self._write(work, erases))
+
+    async def _owned(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._closed:
+            raise StoreError("The database is closed.")
+        task = asyncio.create_task(start())
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                await asyncio.wait({task})
+            raise
+
+    async def _write(self, work: Work[T], erases: bool) -> T:
+        self._queued += 1
+        async with self._writing:
+            self._queued -= 1
+            result = await self._transaction(self._writer, work)
+            self._truncate_due |= erases
+            if self._truncate_due and self._may_truncate():
+                await self._truncate()
+            return result
+
+    async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
+        try:
+            async with engine.begin() as connection:
+                return await work(connection)
+        except (DBAPIError, sqlite3.Error) as error:
+            if (known := as_store_error(error)) is not None:
+                raise known from error
+            raise
+
+    def _may_truncate(self) -> bool:
+        """Of a row of writes the last one truncates, and a log that a reader holds on to is not tried again at once."""
+        waited = monotonic() - self._truncate_tried
+        return waited > TRUNCATE_PAUSE if self._queued or self._truncate_failed else True
+
+    async def _truncate(self) -> None:
+        """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old log pages."""
+        self._truncate_tried = monotonic()
+        async with self._writer.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(raw, aiosqlite.Connection)  # noqa: S101  # the type that the driver in the URL stands for
+            await raw.execute_fetchall(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
+            [[busy, *_]] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            await raw.execute_fetchall(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
+        self._truncate_failed = self._truncate_due = bool(busy)
+
+
+def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> AsyncEngine:
+    """An engine whose connections know what SQLite forgets between connections. sqlite3 itself never begins a transaction."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"timeout": busy_timeout, "isolation_level": None},
+    )
+    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    pragmas = [*PRAGMAS, "query_only = ON"] if read_only else PRAGMAS
+
+    def set_pragmas(connection: DBAPIConnection, _: object) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", set_pragmas)
+    return engine

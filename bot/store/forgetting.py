@@ -1,0 +1,69 @@
+"""Forgetting, as steps inside a transaction: rows go and tombstones come together. Each gives the deleted pictures' ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import DISCORD_EPOCH_MS
+from bot.store import tombstones
+from bot.store.rows import chunks, milliseconds
+from bot.store.tables import channels, guilds, pictures
+from bot.store.tombstones import Kind
+
+
+async def forget_messages(connection: AsyncConnection, ids: Collection[int], now: datetime) -> list[int]:
+    gone: list[int] = []
+    for some in chunks(ids):
+        gone += await _delete(connection, pictures.c.message_id.in_(some))
+    await tombstones.remember(connection, Kind.MESSAGE, ((id_, 0) for id_ in ids), now)
+    return gone
+
+
+async def forget_attachments(
+    connection: AsyncConnection, message_id: int, ids: Collection[int], now: datetime
+) -> list[int]:
+    gone: list[int] = []
+    for some in chunks(ids):
+        gone += await _delete(connection, pictures.c.message_id == message_id, pictures.c.attachment_id.in_(some))
+    await tombstones.remember(connection, Kind.ATTACHMENT, ((id_, message_id) for id_ in ids), now)
+    return gone
+
+
+async def forget_channel(connection: AsyncConnection, channel_id: int, now: datetime) -> list[int]:
+    """The channel and every thread under it, archived ones included."""
+    under = await connection.execute(
+        select(channels.c.id).where(or_(channels.c.id == channel_id, channels.c.parent_id == channel_id))
+    )
+    places = {channel_id, *under.scalars()}
+    gone: list[int] = []
+    for some in chunks(places):
+        gone += await _delete(connection, pictures.c.channel_id.in_(some))
+        await connection.execute(delete(channels).where(channels.c.id.in_(some)))
+    await tombstones.remember(connection, Kind.CHANNEL, ((id_, 0) for id_ in places), now)
+    return gone
+
+
+async def forget_guild(connection: AsyncConnection, guild_id: int, now: datetime) -> list[int]:
+    gone = await _delete(connection, pictures.c.guild_id == guild_id)
+    await connection.execute(delete(guilds).where(guilds.c.id == guild_id))
+    await tombstones.remember(connection, Kind.GUILD, [(guild_id, 0)], now)
+    return gone
+
+
+async def forget_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> list[int]:
+    gone = await _delete(connection, pictures.c.guild_id == guild_id, pictures.c.author_id == author_id)
+    await tombstones.cut_off_author(connection, guild_id, author_id, up_to_message)
+    return gone
+
+
+def last_message_of(moment: datetime) -> int:
+    """The highest id that Discord can have given out by then (developer docs, reference, "Snowflakes")."""
+    return ((milliseconds(moment) - DISCORD_EPOCH_MS) << 22) | 0x3FFFFF
+
+
+async def _delete(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[int]:
+    return list((await connection.execute(delete(pictures).where(*conditions).returning(pictures.c.id))).scalars())

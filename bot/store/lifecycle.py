@@ -1,0 +1,196 @@
+"""The life of a picture, as steps inside a transaction: pending, then ready or parked; re-read when the model changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import Picture, PictureRef, PictureState, Place, Source, Tag
+from bot.store import tombstones
+from bot.store.rows import Half, chunks, load_pictures, milliseconds, picture_columns, to_blob
+from bot.store.tables import channels, guilds, models, pictures, tags, vectors
+from bot.store.vectors import Model, model_row
+
+_KEY = ("message_id", "attachment_id", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A picture that was read. vector: float16 [dim], unit length; tags: best first; width, height: pixels after the EXIF turn."""
+
+    picture_id: int
+    content_hash: str
+    width: int
+    height: int
+    vector: Half
+    tags: tuple[Tag, ...] = ()
+
+
+async def accept(connection: AsyncConnection, refs: Sequence[PictureRef], now: datetime) -> list[Picture]:
+    """Adds those that are neither known nor forgotten."""
+    forgotten = await tombstones.concerning(connection, refs)
+    welcome = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not forgotten.covers(ref)}
+    if not welcome:
+        return []
+    await _make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
+    statement = insert(pictures).on_conflict_do_nothing(index_elements=_KEY)
+    rows = [_new_row(ref, milliseconds(now)) for ref in welcome.values()]
+    added = await connection.execute(statement.returning(pictures.c["id", *_KEY]), rows)
+    ids = {(row.message_id, row.attachment_id, Source(row.source)): row.id for row in added}
+    return [Picture(ids[key], ref, PictureState.PENDING) for key, ref in welcome.items() if key in ids]
+
+
+async def due(connection: AsyncConnection, limit: int, now: datetime, exclude: Collection[int]) -> list[Picture]:
+    """What is new comes before what is read again for a new model; within each, the longest due first."""
+    found: list[Picture] = []
+    for reread in (0, 1):
+        if len(found) < limit:
+            query = (
+                picture_columns()
+                .where(pictures.c.reread == reread, pictures.c.next_attempt <= milliseconds(now))
+                .where(pictures.c.id.not_in(exclude))
+                .order_by(pictures.c.next_attempt, pictures.c.id)
+                .limit(limit - len(found))
+            )
+            found += await load_pictures(connection, query)
+    return found
+
+
+async def finish(connection: AsyncConnection, batch: Sequence[Finished], model: Model) -> set[int]:
+    """Makes pending pictures ready. What is gone, parked or already ready is left alone and not in the answer."""
+    waiting = await _pending(connection, [item.picture_id for item in batch])
+    done = {item.picture_id: item for item in batch if item.picture_id in waiting}
+    if not done:
+        return set()
+    model_id = await model_row(connection, model)
+    await connection.execute(
+        update(pictures)
+        .where(pictures.c.id == bindparam("picture"))
+        .values(state=PictureState.READY, next_attempt=None, reason=None),
+        [
+            {"picture": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
+            for id_, item in done.items()
+        ],
+    )
+    await _replace_vectors(connection, model_id, done, waiting)
+    await _replace_tags(connection, done, [id_ for id_ in done if waiting[id_].reread])
+    return set(done)
+
+
+async def postpone(connection: AsyncConnection, picture_id: int, next_attempt: datetime, reason: str) -> bool:
+    changed = await connection.execute(
+        update(pictures)
+        .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
+        .values(attempts=pictures.c.attempts + 1, next_attempt=milliseconds(next_attempt), reason=reason)
+    )
+    return changed.rowcount > 0
+
+
+async def park(connection: AsyncConnection, picture_id: int, reason: str) -> bool:
+    """Given up: whatever an earlier model found goes, too, so that only ready pictures can be found."""
+    changed = await connection.execute(
+        update(pictures)
+        .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
+        .values(state=PictureState.PARKED, attempts=pictures.c.attempts + 1, next_attempt=None, reason=reason)
+    )
+    if changed.rowcount == 0:
+        return False
+    await connection.execute(delete(vectors).where(vectors.c.picture_id == picture_id))
+    await connection.execute(delete(tags).where(tags.c.picture_id == picture_id))
+    return True
+
+
+async def requeue_for_model(connection: AsyncConnection, model_key: str, now: datetime) -> int:
+    """Queues what another model read. What waited to be re-read, but already has this model's vector, is ready again."""
+    this_model = select(models.c.id).where(models.c.key == model_key).scalar_subquery()
+    of_this = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == this_model)
+    await connection.execute(
+        update(pictures)
+        .where(pictures.c.next_attempt.is_not(None), pictures.c.reread == 1, of_this)
+        .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None)
+    )
+    others = select(models.c.id).where(models.c.key != model_key)
+    stale = select(vectors.c.picture_id).where(vectors.c.model_id.in_(others))
+    queued = await connection.execute(
+        update(pictures)
+        .where(pictures.c.id.in_(stale), pictures.c.state == PictureState.READY)
+        .values(state=PictureState.PENDING, reread=1, attempts=0, next_attempt=milliseconds(now), reason=None)
+    )
+    return queued.rowcount
+
+
+async def _make_places(connection: AsyncConnection, places: Collection[Place]) -> None:
+    """Rows for servers and channels; a channel's parent and kind are brought up to date."""
+    await connection.execute(
+        insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {place.guild_id for place in places}]
+    )
+    statement = insert(channels)
+    known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["id"], set_=known),
+        [
+            {"id": place.channel_id, "guild_id": place.guild_id, "parent_id": place.parent_id, "thread": place.thread}
+            for place in places
+        ],
+    )
+
+
+def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:
+    return {
+        "guild_id": ref.place.guild_id,
+        "channel_id": ref.place.channel_id,
+        "message_id": ref.message_id,
+        "attachment_id": ref.attachment_id,
+        "source": ref.source,
+        "author_id": ref.author_id,
+        "state": PictureState.PENDING,
+        "next_attempt": now,
+    }
+
+
+async def _pending(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for some in chunks(ids):
+        query = select(pictures.c["id", "guild_id", "channel_id", "reread"]).where(
+            pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING
+        )
+        found.update({row.id: row for row in await connection.execute(query)})
+    return found
+
+
+async def _replace_vectors(
+    connection: AsyncConnection, model_id: int, done: Mapping[int, Finished], rows: Mapping[int, Any]
+) -> None:
+    statement = insert(vectors)
+    renewed = {"model_id": statement.excluded.model_id, "vector": statement.excluded.vector}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["picture_id"], set_=renewed),
+        [
+            {
+                "picture_id": id_,
+                "model_id": model_id,
+                "guild_id": rows[id_].guild_id,
+                "channel_id": rows[id_].channel_id,
+                "vector": to_blob(item.vector),
+            }
+            for id_, item in done.items()
+        ],
+    )
+
+
+async def _replace_tags(connection: AsyncConnection, done: Mapping[int, Finished], reread: Sequence[int]) -> None:
+    for some in chunks(reread):
+        await connection.execute(delete(tags).where(tags.c.picture_id.in_(some)))
+    rows = [
+        {"picture_id": id_, "rank": rank, "label": tag.label, "probability": tag.probability}
+        for id_, item in done.items()
+        for rank, tag in enumerate(item.tags)
+    ]
+    if rows:
+        await connection.execute(insert(tags), rows)

@@ -1,0 +1,166 @@
+"""PictureStore: everything that is remembered of pictures, and how it is forgotten. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import Picture, PictureRef, PictureState, Place, ThreadKind
+from bot.store import forgetting, lifecycle, tombstones
+from bot.store import vectors as vector_rows
+from bot.store.database import Database
+from bot.store.lifecycle import Finished
+from bot.store.rows import Half, chunks, load_pictures, picture_columns
+from bot.store.tables import channels, guilds, pictures
+from bot.store.vectors import KnownVector, Model, VectorChunk
+
+__all__ = ["Finished", "KnownVector", "Model", "PictureStore", "VectorChunk"]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class PictureStore:
+    """Every method may raise StoreBusy or StoreUnusable; then nothing of it was done. Times carry a zone."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._database = database
+        self._now = clock
+
+    # -- the life of a picture
+
+    async def accept(self, refs: Sequence[PictureRef]) -> list[Picture]:
+        """Commits these as pending and gives those that are new, in the order given. Known and forgotten ones are skipped."""
+        if not refs:
+            return []
+        return await self._database.write(lambda connection: lifecycle.accept(connection, refs, self._now()))
+
+    async def due(self, limit: int, now: datetime, *, exclude: Collection[int] = ()) -> list[Picture]:
+        """At most `limit` pending pictures whose time has come. exclude: ids already being worked on."""
+        return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, exclude))
+
+    async def finish(self, batch: Sequence[Finished], model: Model) -> set[int]:
+        """Picture, vector and tags of a whole batch. Gives the ids that became ready now; the rest was forgotten meanwhile."""
+        for item in batch:
+            if item.vector.shape != (model.dimension,):
+                raise ValueError(
+                    f"picture {item.picture_id}: a vector of {item.vector.shape}, not ({model.dimension},)"
+                )
+        if not batch:
+            return set()
+        return await self._database.write(lambda connection: lifecycle.finish(connection, batch, model))
+
+    async def postpone(self, picture_id: int, next_attempt: datetime, reason: str) -> bool:
+        """Counts an attempt and sets the time of the next. False when the picture is no longer pending."""
+        return await self._database.write(lambda at: lifecycle.postpone(at, picture_id, next_attempt, reason))
+
+    async def park(self, picture_id: int, reason: str) -> bool:
+        """Gives the picture up, with a reason. False when it is no longer pending."""
+        return await self._database.write(lambda at: lifecycle.park(at, picture_id, reason), erases=True)
+
+    async def requeue_for_model(self, model_key: str) -> int:
+        """Makes every ready picture that another model read pending again, with `reread` set. Gives their number."""
+        return await self._database.write(lambda at: lifecycle.requeue_for_model(at, model_key, self._now()))
+
+    # -- reading
+
+    async def get(self, ids: Collection[int]) -> dict[int, Picture]:
+        """The pictures of these ids that are still remembered, in any state."""
+
+        async def work(connection: AsyncConnection) -> dict[int, Picture]:
+            found: dict[int, Picture] = {}
+            for some in chunks(ids):
+                query = picture_columns().where(pictures.c.id.in_(some))
+                found.update({picture.id: picture for picture in await load_pictures(connection, query)})
+            return found
+
+        return await self._database.read(work)
+
+    async def by_message(self, message_id: int) -> list[Picture]:
+        """The pictures of one message, in the order in which they were accepted."""
+        query = picture_columns().where(pictures.c.message_id == message_id).order_by(pictures.c.id)
+        return await self._database.read(lambda connection: load_pictures(connection, query))
+
+    async def by_attachment(self, attachment_id: int) -> list[Picture]:
+        """Every picture with this attachment: forwards carry the id of the original."""
+        query = picture_columns().where(pictures.c.attachment_id == attachment_id).order_by(pictures.c.id)
+        return await self._database.read(lambda connection: load_pictures(connection, query))
+
+    async def vector(self, picture_id: int, model_key: str) -> Half | None:
+        """float16 [dim], unit length; None where this model has not read the picture."""
+        return await self._database.read(lambda at: vector_rows.vector_of(at, picture_id, model_key))
+
+    async def vector_of_hash(self, content_hash: str, model_key: str) -> KnownVector | None:
+        """What this model found in an identical file before, wherever that was posted."""
+        return await self._database.read(lambda at: vector_rows.vector_of_hash(at, content_hash, model_key))
+
+    async def vectors(
+        self, guild_id: int, model_key: str, *, chunk: int = vector_rows.CHUNK
+    ) -> AsyncIterator[VectorChunk]:
+        """A server's vectors of this model, by rising id, at most `chunk` rows at a time.
+
+        Each chunk is its own transaction: what is finished or forgotten meanwhile may or may not be among the rest.
+        """
+        after = 0
+        while (rows := await self._chunk(guild_id, model_key, after, chunk)) is not None:
+            yield rows
+            after = int(rows.ids[-1])
+
+    async def _chunk(self, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
+        return await self._database.read(lambda at: vector_rows.chunk_after(at, guild_id, model_key, after, size))
+
+    async def places(self, guild_id: int) -> list[Place]:
+        """The channels and threads of this server that have a searchable picture."""
+        ready = exists().where(pictures.c.channel_id == channels.c.id, pictures.c.state == PictureState.READY)
+        query = select(channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
+
+        async def work(connection: AsyncConnection) -> list[Place]:
+            rows = await connection.execute(query)
+            return [Place(guild_id, row.id, row.parent_id, ThreadKind(row.thread)) for row in rows]
+
+        return await self._database.read(work)
+
+    async def guild_ids(self) -> list[int]:
+        """Every server of which anything is kept."""
+
+        async def work(connection: AsyncConnection) -> list[int]:
+            return list((await connection.execute(select(guilds.c.id).order_by(guilds.c.id))).scalars())
+
+        return await self._database.read(work)
+
+    # -- forgetting: rows go and tombstones come in one transaction; each gives the ids of the deleted pictures
+
+    async def forget_messages(self, ids: Collection[int]) -> list[int]:
+        return await self._erase(lambda at: forgetting.forget_messages(at, ids, self._now()))
+
+    async def forget_attachments(self, message_id: int, attachment_ids: Collection[int]) -> list[int]:
+        """Takes these out of one message; the same attachments in other messages stay."""
+        return await self._erase(lambda at: forgetting.forget_attachments(at, message_id, attachment_ids, self._now()))
+
+    async def forget_channel(self, channel_id: int) -> list[int]:
+        """The channel, the threads under it, and their settings."""
+        return await self._erase(lambda at: forgetting.forget_channel(at, channel_id, self._now()))
+
+    async def forget_guild(self, guild_id: int) -> list[int]:
+        """Everything of the server. Nothing of it is accepted again until `welcome_guild`."""
+        return await self._erase(lambda at: forgetting.forget_guild(at, guild_id, self._now()))
+
+    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
+        """All of a member's pictures in a server.
+
+        up_to_message: pictures in messages up to this id are not accepted again, known or not yet; by default, every
+        message posted by now. What the member posts later is remembered.
+        """
+        cutoff = forgetting.last_message_of(self._now()) if up_to_message is None else up_to_message
+        return await self._erase(lambda at: forgetting.forget_author(at, guild_id, author_id, cutoff))
+
+    async def welcome_guild(self, guild_id: int) -> None:
+        """The bot was invited again: what is posted there from now on is remembered."""
+        await self._database.write(lambda connection: tombstones.lift_guild(connection, guild_id))
+
+    async def _erase(self, work: Callable[[AsyncConnection], Awaitable[list[int]]]) -> list[int]:
+        return await self._database.write(work, erases=True)

@@ -1,0 +1,127 @@
+"""Tombstones: what was forgotten, so that work under way at the time cannot bring it back.
+
+Each function runs inside a transaction of its caller, which is what makes "check and insert" and "delete and remember" one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import PictureRef, Place
+from bot.store.rows import chunks, milliseconds
+from bot.store.tables import author_cutoffs, guilds, tombstones
+
+# What is deleted in Discord is in no page of history fetched later, so a tombstone has to outlive only what was
+# fetched before the deletion: minutes. A month is far beyond that, and keeps the table from growing for ever.
+KEPT = timedelta(days=30)
+
+
+class Kind(StrEnum):
+    MESSAGE = "message"
+    ATTACHMENT = "attachment"
+    CHANNEL = "channel"
+    GUILD = "guild"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The tombstones that concern some pictures. stones: (kind, id, scope); cutoffs: (guild, author) -> last message."""
+
+    stones: frozenset[tuple[str, int, int]]
+    cutoffs: dict[tuple[int, int], int]
+
+    def covers_place(self, place: Place) -> bool:
+        return any(key in self.stones for key in _place_keys(place))
+
+    def covers(self, ref: PictureRef) -> bool:
+        cutoff = self.cutoffs.get((ref.place.guild_id, ref.author_id))
+        return (
+            self.covers_place(ref.place)
+            or (Kind.MESSAGE, ref.message_id, 0) in self.stones
+            or (Kind.ATTACHMENT, ref.attachment_id, ref.message_id) in self.stones
+            or (cutoff is not None and ref.message_id <= cutoff)
+        )
+
+
+async def concerning(connection: AsyncConnection, refs: Sequence[PictureRef]) -> Forgotten:
+    """What was forgotten of these pictures, their places and their authors."""
+    wanted: dict[Kind, set[int]] = {
+        Kind.GUILD: {ref.place.guild_id for ref in refs},
+        Kind.CHANNEL: {key[1] for ref in refs for key in _place_keys(ref.place) if key[0] == Kind.CHANNEL},
+        Kind.MESSAGE: {ref.message_id for ref in refs},
+        Kind.ATTACHMENT: {ref.attachment_id for ref in refs},
+    }
+    return Forgotten(await _stones(connection, wanted), await _cutoffs(connection, refs))
+
+
+async def place_is_forgotten(connection: AsyncConnection, place: Place) -> bool:
+    wanted = {Kind.GUILD: {place.guild_id}, Kind.CHANNEL: {key[1] for key in _place_keys(place)}}
+    return Forgotten(await _stones(connection, wanted), {}).covers_place(place)
+
+
+async def remember(connection: AsyncConnection, kind: Kind, keys: Iterable[tuple[int, int]], now: datetime) -> None:
+    """Writes a tombstone for each (id, scope), and lets those go that have served their time."""
+    at = milliseconds(now)
+    rows = [{"kind": kind, "id": id_, "scope": scope, "forgotten_at": at} for id_, scope in keys]
+    if rows:
+        statement = insert(tombstones)
+        renewed = {"forgotten_at": statement.excluded.forgotten_at}
+        await connection.execute(
+            statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed), rows
+        )
+    await expire(connection, now)
+
+
+async def expire(connection: AsyncConnection, now: datetime) -> None:
+    await connection.execute(delete(tombstones).where(tombstones.c.forgotten_at < milliseconds(now - KEPT)))
+
+
+async def cut_off_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> None:
+    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
+    statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=up_to_message)
+    later = func.max(author_cutoffs.c.up_to_message, statement.excluded.up_to_message)
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["guild_id", "author_id"], set_={"up_to_message": later})
+    )
+
+
+async def lift_guild(connection: AsyncConnection, guild_id: int) -> None:
+    await connection.execute(
+        delete(tombstones).where(tombstones.c.kind == Kind.GUILD, tombstones.c.id == guild_id, tombstones.c.scope == 0)
+    )
+
+
+def _place_keys(place: Place) -> list[tuple[str, int, int]]:
+    keys = [(Kind.GUILD.value, place.guild_id, 0), (Kind.CHANNEL.value, place.channel_id, 0)]
+    return keys if place.parent_id is None else [*keys, (Kind.CHANNEL.value, place.parent_id, 0)]
+
+
+async def _stones(connection: AsyncConnection, wanted: dict[Kind, set[int]]) -> frozenset[tuple[str, int, int]]:
+    found: set[tuple[str, int, int]] = set()
+    for kind, ids in wanted.items():
+        for some in chunks(ids):
+            query = select(tombstones.c["kind", "id", "scope"])
+            rows = await connection.execute(query.where(tombstones.c.kind == kind, tombstones.c.id.in_(some)))
+            found.update((row.kind, row.id, row.scope) for row in rows)
+    return frozenset(found)
+
+
+async def _cutoffs(connection: AsyncConnection, refs: Sequence[PictureRef]) -> dict[tuple[int, int], int]:
+    authors: dict[int, set[int]] = {}
+    for ref in refs:
+        authors.setdefault(ref.place.guild_id, set()).add(ref.author_id)
+    found: dict[tuple[int, int], int] = {}
+    for guild_id, ids in authors.items():
+        for some in chunks(ids):
+            query = select(author_cutoffs).where(
+                author_cutoffs.c.guild_id == guild_id, author_cutoffs.c.author_id.in_(some)
+            )
+            found.update({(guild_id, row.author_id): row.up_to_message for row in await connection.execute(query)})
+    return found

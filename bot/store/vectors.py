@@ -1,0 +1,105 @@
+"""Vectors in rows: each names its model, and no statement here reads across models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store.rows import Half, from_blobs
+from bot.store.tables import models, pictures, vectors
+
+CHUNK = 4_096
+
+
+class Model(Protocol):
+    """What the store must know of a model; clipcore's ModelCard is one. key: differs wherever vectors may not be compared."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def preprocessing(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+
+
+class VectorChunk(NamedTuple):
+    """ids, channel_ids: int64 [n], ids rising; vectors: float16 [n, dim], unit length."""
+
+    ids: npt.NDArray[np.int64]
+    channel_ids: npt.NDArray[np.int64]
+    vectors: Half
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVector:
+    """What an identical file was found to be before. vector: float16 [dim]."""
+
+    vector: Half
+    width: int
+    height: int
+
+
+async def model_row(connection: AsyncConnection, model: Model) -> int:
+    """The id of this model's row, made where missing."""
+    values = {
+        "key": model.key,
+        "model": model.id,
+        "revision": model.revision,
+        "preprocessing": model.preprocessing,
+        "dimension": model.dimension,
+    }
+    await connection.execute(insert(models).values(values).on_conflict_do_nothing(index_elements=["key"]))
+    row = (await connection.execute(select(models.c["id", "dimension"]).where(models.c.key == model.key))).one()
+    if row.dimension != model.dimension:
+        raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
+    return int(row.id)
+
+
+async def vector_of(connection: AsyncConnection, picture_id: int, model_key: str) -> Half | None:
+    query = select(vectors.c.vector, models.c.dimension).select_from(vectors)
+    row = (await connection.execute(_of_model(query, model_key, vectors.c.picture_id == picture_id))).first()
+    return None if row is None else from_blobs([row.vector], row.dimension)[0]
+
+
+async def vector_of_hash(connection: AsyncConnection, content_hash: str, model_key: str) -> KnownVector | None:
+    query = select(vectors.c.vector, models.c.dimension, pictures.c.width, pictures.c.height).select_from(vectors)
+    query = query.join(pictures, pictures.c.id == vectors.c.picture_id)
+    row = (await connection.execute(_of_model(query, model_key, pictures.c.content_hash == content_hash))).first()
+    return None if row is None else KnownVector(from_blobs([row.vector], row.dimension)[0], row.width, row.height)
+
+
+async def chunk_after(
+    connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
+) -> VectorChunk | None:
+    """The next rows of this server by rising picture id; None when there are no more."""
+    model = (await connection.execute(select(models.c["id", "dimension"]).where(models.c.key == model_key))).first()
+    if model is None:
+        return None
+    query = (
+        select(vectors.c["picture_id", "channel_id", "vector"])
+        .where(vectors.c.model_id == model.id, vectors.c.guild_id == guild_id, vectors.c.picture_id > after)
+        .order_by(vectors.c.picture_id)
+        .limit(size)
+    )
+    rows = (await connection.execute(query)).all()
+    return _chunk(rows, model.dimension) if rows else None
+
+
+def _chunk(rows: Sequence[Any], dimension: int) -> VectorChunk:
+    ids, channel_ids, blobs = zip(*rows, strict=True)
+    return VectorChunk(np.array(ids, np.int64), np.array(channel_ids, np.int64), from_blobs(blobs, dimension))
+
+
+def _of_model(query: Select[Any], model_key: str, *conditions: ColumnElement[bool]) -> Select[Any]:
+    return query.join(models, models.c.id == vectors.c.model_id).where(models.c.key == model_key, *conditions).limit(1)
