@@ -1,1 +1,42 @@
-"""Magpie's CLIP library. Importing it loads neither torch nor transformers."""
+"""Magpie's CLIP library. Importing it loads neither torch nor transformers.
+
+from clipcore import ClipModel
+model = ClipModel.load("bundled")
+model.encode_texts(["a red apple"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipcore.engine import ClipEngine as ClipEngine
+    from clipcore.images import ImageLimits as ImageLimits
+    from clipcore.images import decode_image as decode_image
+    from clipcore.model import ClipModel as ClipModel
+    from clipcore.registry import available_models as available_models
+    from clipcore.types import Label as Label
+    from clipcore.types import Lane as Lane
+    from clipcore.vector_index import VectorIndex as VectorIndex
+    from clipcore.zero_shot import ZeroShotClassifier as ZeroShotClassifier
+
+# Each public name and the module that it is fetched from on first use.
+_HOMES = {
+    "ClipEngine": "engine",
+    "ClipModel": "model",
+    "ImageLimits": "images",
+    "Label": "types",
+    "Lane": "types",
+    "VectorIndex": "vector_index",
+    "ZeroShotClassifier": "zero_shot",
+    "available_models": "registry",
+    "decode_image": "images",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - kept equal to the names above by a test
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module holds
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipcore' has no attribute {name!r}")
+    return getattr(import_module(f"clipcore.{_HOMES[name]}"), name)

@@ -1,0 +1,145 @@
+"""Finding a checkpoint's files: in a directory, in the hub's cache, or, only if need be, by downloading them.
+
+What is in the cache is used without asking the hub, so a bot restarts without a network and never changes its model
+by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipcore.errors import ModelUnavailable
+from clipcore.registry import resolve
+
+log = logging.getLogger(__name__)
+
+_PROBE_SECONDS = 10.0
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+# Safetensors are preferred; PyTorch's own format is read as weights only (torch >= 2.6), so no code in it runs.
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SMALL_FILES = ("*.json", "merges.txt", "vocab.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """id and revision as vectors will name them; directory: everything that `from_pretrained` needs."""
+
+    id: str
+    revision: str
+    directory: Path
+
+
+def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
+    """The checkpoint's files on this disk. Raises ModelUnavailable with one sentence that says what to do."""
+    model = resolve(name)
+    if model.directory is not None:
+        if missing := _missing(model.directory):
+            raise ModelUnavailable(
+                f"The model directory {name!r} has no {missing}; it must hold a complete CLIP checkpoint."
+            )
+        revision = model.revision or _fingerprint(model.directory)
+        return Checkpoint(model.id, revision[:12], model.directory)
+    directory = _cached(model.id)
+    if directory is None:
+        if local_only:
+            raise _unavailable(model.id, "is not on this machine")
+        directory = _download(model.id)
+    return Checkpoint(model.id, directory.name[:12], directory)
+
+
+def _cached(repository: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        directory = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(_SMALL_FILES)))
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise _unavailable(repository, "is neither a directory nor a model's name") from error
+    return None if _missing(directory) else directory
+
+
+def _download(repository: str) -> Path:
+    """One quick question first: with no network it fails in seconds, where a download would retry for minutes."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        info = HfApi().model_info(repository, timeout=_PROBE_SECONDS)
+        files = [file.rfilename for file in info.siblings or ()]
+        log.info("downloading the model %s; this happens once and can take minutes", repository)
+        directory = Path(snapshot_download(repository, revision=info.sha, allow_patterns=_wanted(files)))
+    except HfHubHTTPError as error:
+        raise _unavailable(repository, _refusal(error.response.status_code)) from error
+    except Exception as error:
+        # The hub's client lets its HTTP library's errors through, and which library that is changed before.
+        raise _unavailable(
+            repository, f"is not on this machine and could not be downloaded ({type(error).__name__})"
+        ) from error
+    if missing := _missing(directory):
+        raise ModelUnavailable(
+            f"The model {repository!r} has no {missing}: it is not a CLIP checkpoint that can be loaded."
+        )
+    return directory
+
+
+def _refusal(status: int) -> str:
+    if status in (401, 403, 404):
+        return f"does not exist on the hub or needs a login (HTTP {status})"
+    return f"could not be downloaded: the hub answered HTTP {status}"
+
+
+def _wanted(files: list[str]) -> list[str]:
+    """Patterns for the small files and one kind of weights, so that a repository's copies for other libraries stay
+    there.
+    """
+    weights = "model*.safetensors" if any(file.endswith(".safetensors") for file in files) else "pytorch_model*.bin"
+    return [*_SMALL_FILES, weights]
+
+
+def _missing(directory: Path) -> str | None:
+    """What a complete checkpoint would have and this directory has not, in words."""
+    for file in ("config.json", "preprocessor_config.json"):
+        if not (directory / file).is_file():
+            return file
+    if not any((directory / file).is_file() for file in _TOKENIZER_FILES):
+        return "tokenizer files"
+    weights = next((directory / file for file in _WEIGHT_FILES if (directory / file).is_file()), None)
+    if weights is None:
+        return "weights (model.safetensors)"
+    return next((file for file in _shards(weights) if not (directory / file).is_file()), None)
+
+
+def _shards(weights: Path) -> set[str]:
+    if weights.suffix != ".json":
+        return set()
+    return set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
+
+
+def _fingerprint(directory: Path) -> str:
+    """A directory has no commit to name, so its weights name themselves: 12 hexadecimal digits of their SHA-256."""
+    index = next(directory / file for file in _WEIGHT_FILES if (directory / file).is_file())
+    digest = hashlib.sha256()
+    for file in sorted(_shards(index)) or [index.name]:
+        with (directory / file).open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _unavailable(name: str, why: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"The model {name!r} {why}; on a machine with internet run `hf download {name}` and set CLIP_MODEL to "
+        "the directory it prints, or set CLIP_MODEL=bundled for a trial without any download."
+    )

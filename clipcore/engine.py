@@ -1,0 +1,183 @@
+"""ClipEngine: what asyncio code sees of CLIP. Decoding in a small pool, inference on one thread, nothing on the event
+loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from clipcore.errors import EngineClosed, QueueFull
+from clipcore.executor import Encoder, InferenceExecutor
+from clipcore.images import ImageLimits, read_image
+from clipcore.prompts import prompts_for
+from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
+from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
+
+# A JPEG is decoded at a reduced scale down to this many times the model's input, so that resizing still has detail to
+# average.
+_DETAIL = 2
+# Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
+_TEXTS_AT_ONCE = 64
+_REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
+
+
+class ClipEngine:
+    """The async face of one model. Use it from one event loop.
+
+    load: builds the encoder; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
+    decode_workers: pictures of the background lane decoded at once; one more thread is kept for the interactive lane.
+    max_queue: pictures that may be under way or waiting in each lane; the next one raises QueueFull. Waiting pictures
+    hold their file's bytes (the caller's) or their prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
+    pictures exist as full pixels at any time.
+    query_budget_ms: how long a query may have to wait for a batch under way.
+
+    Every method raises ModelUnavailable when the model did not load, and EngineClosed after `close`.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Encoder],
+        *,
+        limits: ImageLimits | None = None,
+        decode_workers: int = 2,
+        max_queue: int = 1024,
+        query_budget_ms: float = 250.0,
+    ) -> None:
+        self._limits = limits or ImageLimits()
+        self._executor = InferenceExecutor(load, max_queue=max_queue, query_budget_ms=query_budget_ms)
+        self._pool = ThreadPoolExecutor(decode_workers + 1, thread_name_prefix="clip-decode")
+        self._background_decodes = asyncio.Semaphore(decode_workers)
+        self._max_queue = max_queue
+        self._pictures = dict.fromkeys(Lane, 0)
+        self._encoder: Encoder | None = None
+        self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    @property
+    def card(self) -> ModelCard:
+        return self._started().card
+
+    @property
+    def calibration(self) -> Calibration:
+        return self._started().calibration
+
+    async def start(self) -> ModelCard:
+        """Waits until the model is loaded. Calling it again answers the same, a failure included."""
+        return (await self._ready()).card
+
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
+        """data: a picture file's bytes. Raises ImageRejected, QueueFull, EncodingFailed."""
+        with self._call(), self._picture(lane):
+            encoder = await self._ready()
+            square, width, height = await self._decode(encoder, data, lane)
+            vector = await asyncio.wrap_future(self._executor.submit_image(square, lane))
+            return ImageVector(vector, width, height)
+
+    async def encode_texts(self, texts: Sequence[str], lane: Lane = Lane.INTERACTIVE) -> Vectors:
+        """Texts as they are, no templates. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
+        with self._call():
+            return await self._encode_all(await self._ready(), texts, lane)
+
+    async def encode_query(self, text: str) -> Vectors:
+        """What a person typed -> float32 [dim], unit length: the mean over the query templates that suit the model."""
+        with self._call():
+            encoder = await self._ready()
+            words = prompts_for(encoder.card.id).for_query(text)
+            return mean_direction(await self._encode_all(encoder, words, Lane.INTERACTIVE))
+
+    async def classifier(self, labels: Sequence[Label]) -> ZeroShotClassifier:
+        """A classifier for these labels. A prompt that this engine has encoded before is not encoded again."""
+        with self._call():
+            encoder = await self._ready()
+            prompts = prompts_for(encoder.card.id)
+            vectors = await self._vectors_of_prompts(encoder, texts_for(labels, prompts))
+            bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
+            return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)
+
+    async def close(self) -> None:
+        """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same."""
+        self._closing = True
+        await self._idle.wait()
+        await self._executor.close()
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def _ready(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = await self._executor.start()
+        return self._encoder
+
+    def _started(self) -> Encoder:
+        if self._encoder is None:
+            raise RuntimeError("await ClipEngine.start() before asking for the model's card")
+        return self._encoder
+
+    async def _decode(self, encoder: Encoder, data: bytes, lane: Lane) -> tuple[Pixels, int, int]:
+        """Queries have a thread to spare in the pool, so they never wait behind a backlog of uploads."""
+        work = partial(_decode_and_prepare, encoder, data, self._limits)
+        loop = asyncio.get_running_loop()
+        if lane is Lane.INTERACTIVE:
+            return await loop.run_in_executor(self._pool, work)
+        async with self._background_decodes:
+            return await loop.run_in_executor(self._pool, work)
+
+    async def _encode_all(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
+        vectors = [np.empty((0, encoder.card.dimension), np.float32)]
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = texts[start : start + _TEXTS_AT_ONCE]
+            vectors.append(np.stack(await asyncio.gather(*(self._encode_text(text, lane) for text in some))))
+        return np.concatenate(vectors)
+
+    async def _encode_text(self, text: str, lane: Lane) -> Vectors:
+        return await asyncio.wrap_future(self._executor.submit_text(text, lane))
+
+    async def _vectors_of_prompts(self, encoder: Encoder, texts: Sequence[str]) -> dict[str, Vectors]:
+        known = self._prompt_vectors
+        new = [text for text in texts if text not in known]
+        found = {text: known[text] for text in texts if text in known}
+        found.update(zip(new, await self._encode_all(encoder, new, Lane.BACKGROUND), strict=True))
+        for text, vector in found.items():
+            known[text] = vector
+            known.move_to_end(text)
+        while len(known) > _REMEMBERED_PROMPTS:
+            known.popitem(last=False)
+        return found
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Counts a call, so that `close` can wait for it."""
+        if self._closing:
+            raise EngineClosed("The engine is closed and takes no more work.")
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    @contextmanager
+    def _picture(self, lane: Lane) -> Iterator[None]:
+        if self._pictures[lane] >= self._max_queue:
+            raise QueueFull(f"{self._max_queue} pictures are waiting already; try again later.")
+        self._pictures[lane] += 1
+        try:
+            yield
+        finally:
+            self._pictures[lane] -= 1
+
+
+def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
+    """The square that the model looks at, and the picture's own width and height. Runs in the decode pool."""
+    picture = read_image(data, limits, enough=_DETAIL * encoder.card.input_size)
+    return encoder.prepare(picture.pixels), picture.width, picture.height

@@ -1,0 +1,164 @@
+"""Bytes from strangers -> RGB pixels: guarded, turned upright, flattened onto white.
+
+Pillow's own classes are opened by name instead of `Image.open`, for two reasons: a format that we do not expect
+cannot be reached, and `Image.open`'s bomb check answers by a process-wide setting and a warning where we want a limit
+for each call. No global Pillow state is touched, so any number of threads may decode at once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from clipcore.errors import ImageRejected, RejectReason
+from clipcore.flatten import flatten
+from clipcore.formats import Format, sniff, unsupported_name
+from clipcore.types import Pixels
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a picture may cost. max_pixels is checked from the header, before anything is decoded.
+
+    max_bytes: the file's size. max_pixels: width x height of the first frame. max_frames: frames of an animation,
+    pages of a TIFF.
+    """
+
+    max_bytes: int = 32 * 1024 * 1024
+    max_pixels: int = 64_000_000
+    max_frames: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """pixels: uint8 [h, w, 3], possibly smaller than the picture; width, height: the picture's own, after the EXIF
+    turn.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def decode_image(data: bytes, limits: ImageLimits | None = None) -> Pixels:
+    """The picture's first frame as uint8 [h, w, 3], upright, on white. Raises ImageRejected when it cannot be used."""
+    return read_image(data, limits).pixels
+
+
+def read_image(data: bytes, limits: ImageLimits | None = None, *, enough: int | None = None) -> DecodedImage:
+    """Like `decode_image`, with the picture's true size beside the pixels.
+
+    enough: the shorter edge, in pixels, below which detail is still wanted. A JPEG far larger than that is decoded at
+    a half, a quarter or an eighth of its size (libjpeg's scaled DCT), never below `enough`.
+    """
+    limits = limits or ImageLimits()
+    _check_bytes(data, limits)
+    image_format = _known_format(data)
+    try:
+        image = _OPENERS[image_format](io.BytesIO(data), "")
+        _check_header(image, limits)
+        return _decode(image, enough)
+    except ImageRejected:
+        raise
+    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRejected(RejectReason.TOO_MANY_PIXELS, "The picture needs more memory than there is.") from error
+    except Exception as error:
+        # Decoders meet arbitrary bytes here, and raise nearly anything for them: OSError, SyntaxError, ValueError,
+        # struct.error ...
+        log.debug("a %s picture did not decode: %s", image_format, type(error).__name__)
+        raise ImageRejected(
+            RejectReason.BROKEN, f"The {image_format.upper()} picture is truncated or broken."
+        ) from error
+
+
+def _check_bytes(data: bytes, limits: ImageLimits) -> None:
+    if not data:
+        raise ImageRejected(RejectReason.EMPTY, "The file is empty.")
+    if len(data) > limits.max_bytes:
+        raise ImageRejected(
+            RejectReason.TOO_MANY_BYTES, f"The file has {len(data)} bytes; at most {limits.max_bytes} are read."
+        )
+
+
+def _known_format(data: bytes) -> Format:
+    if found := sniff(data):
+        return found
+    if name := unsupported_name(data):
+        raise ImageRejected(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not read. Save it as PNG or JPEG.")
+    raise ImageRejected(RejectReason.UNKNOWN_FORMAT, "These bytes are not a picture in any format that we know.")
+
+
+def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageRejected(RejectReason.BROKEN, "The picture has no pixels.")
+    if width * height > limits.max_pixels:
+        raise ImageRejected(
+            RejectReason.TOO_MANY_PIXELS,
+            f"The picture has {width} x {height} pixels; at most {limits.max_pixels} are read.",
+        )
+    if (frames := getattr(image, "n_frames", 1)) > limits.max_frames:
+        raise ImageRejected(
+            RejectReason.TOO_MANY_FRAMES, f"The picture has {frames} frames; at most {limits.max_frames} are accepted."
+        )
+
+
+def _decode(image: ImageFile.ImageFile, enough: int | None) -> DecodedImage:
+    width, height = image.size
+    if enough is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        scale = enough / min(width, height)
+        image.draft(None, (int(width * scale) + 1, int(height * scale) + 1))
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    flat = flatten(image)
+    if turn is None:
+        return DecodedImage(np.asarray(flat), width, height)
+    if turn in _SWAPPING:
+        width, height = height, width
+    return DecodedImage(np.asarray(flat.transpose(turn)), width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        # Cameras and editors write broken EXIF often enough; the picture beneath is fine, so it stays as stored.
+        return 1
+
+
+_ORIENTATION_TAG = 0x0112  # Exif 2.32, §4.6.4 A
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPPING = {_TURNS[turn] for turn in (5, 6, 7, 8)}
+_OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
+    Format.JPEG: JpegImagePlugin.JpegImageFile,
+    Format.PNG: PngImagePlugin.PngImageFile,
+    Format.WEBP: WebPImagePlugin.WebPImageFile,
+    Format.GIF: GifImagePlugin.GifImageFile,
+    Format.AVIF: AvifImagePlugin.AvifImageFile,
+    Format.BMP: BmpImagePlugin.BmpImageFile,
+    Format.TIFF: TiffImagePlugin.TiffImageFile,
+}

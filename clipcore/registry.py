@@ -1,0 +1,90 @@
+"""The models we know by name, and where their cosines begin to mean something."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipcore.types import Calibration
+
+BUNDLED = "bundled"
+BUNDLED_DIRECTORY = Path(__file__).parent / "bundled"
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+
+_ALIASES = {
+    "base": DEFAULT_MODEL,
+    "clip-vit-base-patch32": DEFAULT_MODEL,
+    "ViT-B/32": DEFAULT_MODEL,
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "large": "openai/clip-vit-large-patch14",
+    "clip-vit-large-patch14": "openai/clip-vit-large-patch14",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+}
+
+# What a model that nobody measured gets: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
+# of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
+FALLBACK = Calibration(text_match=0.22, image_match=0.75, tag_match=0.2)
+
+# Starting points, not measurements of ours; `calibration.json` in a model's directory overrides them.
+# text_match: Schuhmann et al. 2021 (LAION-400M, §2) kept caption pairs from a ViT-B/32 cosine of 0.3 as good matches,
+# and unrelated pairs lie around 0.15 to 0.2. Short queries score lower than full captions, so the line lies between.
+# The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
+# 0.15. image_match: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
+_KNOWN = {
+    "openai/clip-vit-base-patch32": FALLBACK,
+    "openai/clip-vit-base-patch16": FALLBACK,
+    "openai/clip-vit-large-patch14": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
+    "openai/clip-vit-large-patch14-336": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a person asked for.
+
+    id: what vectors will name. directory: where it lies, unless the hub has to be asked. revision: the hub's commit,
+    where the directory tells.
+    """
+
+    id: str
+    directory: Path | None = None
+    revision: str | None = None
+
+
+def available_models() -> tuple[str, ...]:
+    """The names worth offering: the bundled model, then those with known figures. Any CLIP checkpoint works."""
+    return (BUNDLED, *_KNOWN)
+
+
+def resolve(name: str) -> ModelName:
+    """An alias, `bundled`, a directory or a hub id -> which model that is. Touches the disk, never the network."""
+    name = _ALIASES.get(name.strip(), name.strip())
+    if name == BUNDLED:
+        return ModelName(BUNDLED, BUNDLED_DIRECTORY)
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return _named_by_cache(directory) or ModelName(directory.resolve().name, directory)
+    return ModelName(name)
+
+
+def _named_by_cache(directory: Path) -> ModelName | None:
+    """`hf download` prints .../models--openai--clip-vit-base-patch32/snapshots/<commit>: the same model, the same
+    name.
+    """
+    *_, repository, snapshots, commit = ("", "", *directory.absolute().parts)
+    if snapshots != "snapshots" or not repository.startswith("models--"):
+        return None
+    return ModelName(repository.removeprefix("models--").replace("--", "/"), directory, commit)
+
+
+def read_calibration(model_id: str, directory: Path) -> Calibration:
+    """`calibration.json` beside the weights ({"text_match", "image_match", "tag_match"}), else the table, else the
+    fallback.
+    """
+    path = directory / "calibration.json"
+    if not path.is_file():
+        return _KNOWN.get(_ALIASES.get(model_id, model_id), FALLBACK)
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))

@@ -1,0 +1,88 @@
+"""Tagging with words alone: the probability of each label, given everything else the picture might be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipcore.prompts import Prompts
+from clipcore.types import Label, LabelScore, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBank:
+    """The vectors of labels and of the background. labels: names; vectors, background: float32, unit length rows."""
+
+    labels: tuple[str, ...]
+    vectors: Vectors
+    background: Vectors
+
+    @classmethod
+    def build(
+        cls, labels: Sequence[Label], prompts: Prompts, vector_of: Mapping[str, Vectors], dimension: int
+    ) -> LabelBank:
+        """vector_of: the vector of each text in `texts_for(labels, prompts)`."""
+        empty = np.empty((0, dimension), np.float32)
+        rows = [mean_direction([vector_of[text] for text in _texts_of(label, prompts)]) for label in labels]
+        return cls(
+            labels=tuple(label.name for label in labels),
+            vectors=np.stack(rows) if rows else empty,
+            background=np.stack([vector_of[text] for text in prompts.background]) if prompts.background else empty,
+        )
+
+
+def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
+    """Every text whose vector a bank of these labels needs, once each."""
+    texts = [text for label in labels for text in _texts_of(label, prompts)]
+    return tuple(dict.fromkeys([*texts, *prompts.background]))
+
+
+class ZeroShotClassifier:
+    """Softmax over logit_scale x cosine of labels and background prompts together (Radford et al. 2021, §3.1.2).
+
+    The background takes the probability of pictures that are none of the labels, so the classifier can abstain. A
+    picture of two things shares its probability between them; `least` must therefore lie well below a half.
+    """
+
+    def __init__(self, bank: LabelBank, *, logit_scale: float, least: float) -> None:
+        self._labels = bank.labels
+        self._rows = np.concatenate([bank.vectors, bank.background])
+        self._logit_scale = logit_scale
+        self._least = least
+
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; what is missing to 1 is the
+        background's.
+        """
+        logits = self._logit_scale * (np.asarray(vectors, np.float32) @ self._rows.T)
+        if not self._labels:
+            return np.empty((len(logits), 0), np.float32)
+        logits -= logits.max(axis=1, keepdims=True)
+        weights = np.exp(logits)
+        shares: Vectors = weights[:, : len(self._labels)] / weights.sum(axis=1, keepdims=True)
+        return shares
+
+    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
+        """For each vector its likeliest labels, best first; an empty tuple where none is likely enough."""
+        return [self._likely(row, top) for row in self.probabilities(vectors)]
+
+    def _likely(self, probabilities: Vectors, top: int) -> tuple[LabelScore, ...]:
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        return tuple(
+            LabelScore(self._labels[index], float(probabilities[index]))
+            for index in best
+            if probabilities[index] >= self._least
+        )
+
+
+def _texts_of(label: Label, prompts: Prompts) -> list[str]:
+    return [text for phrase in label.phrases or (label.name,) for text in prompts.for_phrase(phrase)]
+
+
+def mean_direction(vectors: Sequence[Vectors] | Vectors) -> Vectors:
+    """vectors: float32 [n, dim], unit length. Returns float32 [dim], unit length: the direction between them."""
+    mean = np.asarray(vectors, np.float32).mean(axis=0)
+    unit: Vectors = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return unit
