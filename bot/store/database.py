@@ -1,4 +1,4 @@
-"""Database: the SQLite file, its one writer and its few readers. Everything in the store goes through `read` and `write`."""
+"""Database: the SQLite file, its one writer and its few readers. All SQL goes through `read` and `write`."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ READERS = 4
 # How long a truncation of the write-ahead log waits for readers. They are short; what fails is tried again.
 TRUNCATE_WAIT_MS = 100
 TRUNCATE_PAUSE = 1.0
-# NORMAL: in WAL mode a killed process loses nothing; only a power cut may undo the last commits, and catching up repeats those.
+# NORMAL: in WAL mode a killed process loses nothing; a power cut may undo the last commits, which catching up repeats.
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 
 
 class Database:
     """One SQLite file in WAL mode. Writes queue for one connection; reads run beside them on a few others.
 
-    A caller that is cancelled in a transaction leaves it to finish, commit or roll back by itself before the cancellation is
-    passed on, so that no connection is left half-way.
+    A caller that is cancelled in a transaction waits for its commit or rollback before the cancellation is passed on, so
+    that no connection is left half-way.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
@@ -54,8 +54,9 @@ class Database:
 
     @classmethod
     async def open(cls, path: Path | str, *, busy_timeout: float = 5.0) -> Self:
-        """Creates the file where missing and applies migrations. busy_timeout: seconds to wait for another process's lock.
+        """Creates the file where missing and applies migrations.
 
+        busy_timeout: seconds to wait for another process's lock.
         Raises StartupError, with one sentence that says what to do.
         """
         path = Path(path)
@@ -87,8 +88,9 @@ class Database:
         return await self._owned(lambda: self._transaction(self._readers, work))
 
     async def write(self, work: Work[T], *, erases: bool = False) -> T:
-        """Runs `work` in one write transaction. erases: rows go for good, so the write-ahead log is emptied of them, too.
+        """Runs `work` in one write transaction.
 
+        erases: rows go for good, so the write-ahead log is emptied of them, too.
         Raises StoreBusy when another process holds the database for too long.
         """
         return await self._owned(lambda: self._write(work, erases))
@@ -131,7 +133,7 @@ class Database:
         return waited > TRUNCATE_PAUSE if self._queued or self._truncate_failed else True
 
     async def _truncate(self) -> None:
-        """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old log pages."""
+        """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old pages."""
         self._truncate_tried = monotonic()
         async with self._writer.connect() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
@@ -143,7 +145,7 @@ class Database:
 
 
 def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> AsyncEngine:
-    """An engine whose connections know what SQLite forgets between connections. sqlite3 itself never begins a transaction."""
+    """An engine whose connections are all set up alike. It begins transactions itself; sqlite3 would do so late."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         pool_size=connections,

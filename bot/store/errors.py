@@ -11,9 +11,9 @@ from bot.errors import MagpieError
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _UNUSABLE = {
     sqlite3.SQLITE_FULL: "The disk that holds the database is full: make room on it.",
-    sqlite3.SQLITE_READONLY: "The database file has become read-only: give the bot write access to it and its directory.",
+    sqlite3.SQLITE_READONLY: "The database file is read-only: give the bot write access to it and its directory.",
     sqlite3.SQLITE_IOERR: "The database file cannot be read or written: check the disk that DATABASE_PATH is on.",
-    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that DATABASE_PATH is still there and writable.",
+    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that DATABASE_PATH is there and writable.",
     sqlite3.SQLITE_CORRUPT: "The database file is damaged: stop the bot and restore DATABASE_PATH from a backup.",
 }
 

@@ -1,4 +1,4 @@
-"""Forgetting, as steps inside a transaction: rows go and tombstones come together. Each gives the deleted pictures' ids."""
+"""Forgetting, as steps inside a transaction: rows go and tombstones come together. Each gives the deleted ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a picture, as steps inside a transaction: pending, then ready or parked; re-read when the model changes."""
+"""The life of a picture, as steps inside a transaction: pending, then ready or parked; re-read for a new model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from sqlalchemy import bindparam, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.records import Picture, PictureRef, PictureState, Place, Source, Tag
+from bot.records import Picture, PictureRef, PictureState, Source, Tag
 from bot.store import tombstones
+from bot.store.places import make_places
 from bot.store.rows import Half, chunks, load_pictures, milliseconds, picture_columns, to_blob
-from bot.store.tables import channels, guilds, models, pictures, tags, vectors
+from bot.store.tables import models, pictures, tags, vectors
 from bot.store.vectors import Model, model_row
 
 _KEY = ("message_id", "attachment_id", "source")
@@ -22,7 +23,10 @@ _KEY = ("message_id", "attachment_id", "source")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A picture that was read. vector: float16 [dim], unit length; tags: best first; width, height: pixels after the EXIF turn."""
+    """A picture that was read.
+
+    vector: float16 [dim], unit length; tags: best first; width, height: pixels after the EXIF turn.
+    """
 
     picture_id: int
     content_hash: str
@@ -38,10 +42,10 @@ async def accept(connection: AsyncConnection, refs: Sequence[PictureRef], now: d
     welcome = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not forgotten.covers(ref)}
     if not welcome:
         return []
-    await _make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
+    await make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
     statement = insert(pictures).on_conflict_do_nothing(index_elements=_KEY)
     rows = [_new_row(ref, milliseconds(now)) for ref in welcome.values()]
-    added = await connection.execute(statement.returning(pictures.c["id", *_KEY]), rows)
+    added = await connection.execute(statement.returning(*pictures.c["id", *_KEY]), rows)
     ids = {(row.message_id, row.attachment_id, Source(row.source)): row.id for row in added}
     return [Picture(ids[key], ref, PictureState.PENDING) for key, ref in welcome.items() if key in ids]
 
@@ -107,7 +111,7 @@ async def park(connection: AsyncConnection, picture_id: int, reason: str) -> boo
 
 
 async def requeue_for_model(connection: AsyncConnection, model_key: str, now: datetime) -> int:
-    """Queues what another model read. What waited to be re-read, but already has this model's vector, is ready again."""
+    """Queues what another model read. What waits to be re-read, but has this model's vector still, is ready again."""
     this_model = select(models.c.id).where(models.c.key == model_key).scalar_subquery()
     of_this = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == this_model)
     await connection.execute(
@@ -123,22 +127,6 @@ async def requeue_for_model(connection: AsyncConnection, model_key: str, now: da
         .values(state=PictureState.PENDING, reread=1, attempts=0, next_attempt=milliseconds(now), reason=None)
     )
     return queued.rowcount
-
-
-async def _make_places(connection: AsyncConnection, places: Collection[Place]) -> None:
-    """Rows for servers and channels; a channel's parent and kind are brought up to date."""
-    await connection.execute(
-        insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {place.guild_id for place in places}]
-    )
-    statement = insert(channels)
-    known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["id"], set_=known),
-        [
-            {"id": place.channel_id, "guild_id": place.guild_id, "parent_id": place.parent_id, "thread": place.thread}
-            for place in places
-        ],
-    )
 
 
 def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:
@@ -157,7 +145,7 @@ def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:
 async def _pending(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for some in chunks(ids):
-        query = select(pictures.c["id", "guild_id", "channel_id", "reread"]).where(
+        query = select(*pictures.c["id", "guild_id", "channel_id", "reread"]).where(
             pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING
         )
         found.update({row.id: row for row in await connection.execute(query)})

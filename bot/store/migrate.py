@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from bot.errors import StartupError
 from bot.store.errors import primary_code
+from bot.store.tombstones import expired
 
 OLDEST_SQLITE = (3, 37)  # STRICT tables
 _WHY = {
@@ -30,7 +32,7 @@ _WHY = {
 def prepare(path: Path, busy_timeout: float) -> None:
     """Creates the file (0600) and its directory where missing and applies every migration, in one transaction.
 
-    Raises StartupError when the path cannot be written, is no database, is another program's, or is newer than the code.
+    Raises StartupError when the path cannot be written, is no database or another program's, or is newer than the code.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StartupError(
@@ -39,6 +41,7 @@ def prepare(path: Path, busy_timeout: float) -> None:
     try:
         _create_private(path)
         migrate(path, "head", busy_timeout)
+        _expire_tombstones(path, busy_timeout)
     except OSError as error:
         raise StartupError(_unwritable(path)) from error
     except (DBAPIError, sqlite3.Error) as error:
@@ -52,6 +55,16 @@ def migrate(path: Path, revision: str, busy_timeout: float = 5.0) -> None:
     try:
         with engine.begin() as connection:
             _move(connection, revision, path)
+    finally:
+        engine.dispose()
+
+
+def _expire_tombstones(path: Path, busy_timeout: float) -> None:
+    """A quiet server writes no tombstones, and old ones go when new ones come: so that none outstays, here, too."""
+    engine = _engine(path, busy_timeout)
+    try:
+        with engine.begin() as connection:
+            connection.execute(expired(datetime.now(UTC)))
     finally:
         engine.dispose()
 
@@ -95,4 +108,4 @@ def _refuse_strangers(connection: Connection, current: str | None, known: list[s
 
 
 def _unwritable(path: Path) -> str:
-    return f"The database {path} cannot be written: give the bot write access to it and its directory, or set DATABASE_PATH."
+    return f"The database {path} cannot be written: let the bot write to it and its directory, or set DATABASE_PATH."

@@ -34,7 +34,7 @@ class PictureStore:
     # -- the life of a picture
 
     async def accept(self, refs: Sequence[PictureRef]) -> list[Picture]:
-        """Commits these as pending and gives those that are new, in the order given. Known and forgotten ones are skipped."""
+        """Commits these as pending and gives those that are new, in the order given; skips known and forgotten ones."""
         if not refs:
             return []
         return await self._database.write(lambda connection: lifecycle.accept(connection, refs, self._now()))
@@ -44,7 +44,7 @@ class PictureStore:
         return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, exclude))
 
     async def finish(self, batch: Sequence[Finished], model: Model) -> set[int]:
-        """Picture, vector and tags of a whole batch. Gives the ids that became ready now; the rest was forgotten meanwhile."""
+        """Picture, vector and tags of a whole batch. Gives the ids that became ready; the rest was forgotten."""
         for item in batch:
             if item.vector.shape != (model.dimension,):
                 raise ValueError(
@@ -116,7 +116,7 @@ class PictureStore:
     async def places(self, guild_id: int) -> list[Place]:
         """The channels and threads of this server that have a searchable picture."""
         ready = exists().where(pictures.c.channel_id == channels.c.id, pictures.c.state == PictureState.READY)
-        query = select(channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
+        query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
 
         async def work(connection: AsyncConnection) -> list[Place]:
             rows = await connection.execute(query)

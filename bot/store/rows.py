@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import Picture, PictureRef, PictureState, Place, Source, Tag, ThreadKind
@@ -51,12 +51,12 @@ def picture_columns() -> Select[Any]:
     return select(pictures, *place).join_from(pictures, channels, channels.c.id == pictures.c.channel_id)
 
 
-def ref_of(row: Any) -> PictureRef:
+def ref_of(row: Row[Any]) -> PictureRef:
     place = Place(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread))
     return PictureRef(place, row.message_id, row.attachment_id, Source(row.source), row.author_id)
 
 
-def picture_of(row: Any, tags: tuple[Tag, ...] = ()) -> Picture:
+def picture_of(row: Row[Any], tags: tuple[Tag, ...] = ()) -> Picture:
     return Picture(
         id=row.id,
         ref=ref_of(row),

@@ -1,8 +1,8 @@
 """The tables. A change here needs a revision under `migrations/versions/`; a test compares the two.
 
-Ids are Discord's snowflakes unless the column is called `id` alone in `pictures` or `models`. Times are whole milliseconds
-since 1970, UTC. Everything of a server hangs under `guilds`, everything of a channel under `channels`, by cascading keys:
-a table that is added later is forgotten with its server as long as it does the same.
+Ids are Discord's snowflakes, but for `pictures.id` and `models.id`. Times are whole milliseconds since 1970, UTC.
+Everything of a server hangs under `guilds`, everything of a channel under `channels`, by cascading keys: a table that
+is added later is forgotten with its server as long as it does the same.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 # STRICT tables know INTEGER and REAL only; the wider names are for PostgreSQL.
 WholeNumber = BigInteger().with_variant(Integer(), "sqlite")
-Number = Double().with_variant(REAL(), "sqlite")
+Number: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 
 metadata = MetaData(
     naming_convention={

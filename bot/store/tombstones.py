@@ -1,6 +1,6 @@
 """Tombstones: what was forgotten, so that work under way at the time cannot bring it back.
 
-Each function runs inside a transaction of its caller, which is what makes "check and insert" and "delete and remember" one step.
+Each function runs inside its caller's transaction: "check and insert" is one step, and so is "delete and remember".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Delete, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """The tombstones that concern some pictures. stones: (kind, id, scope); cutoffs: (guild, author) -> last message."""
+    """The tombstones of some pictures. stones: (kind, id, scope); cutoffs: (guild, author) -> last message."""
 
     stones: frozenset[tuple[str, int, int]]
     cutoffs: dict[tuple[int, int], int]
@@ -61,6 +61,10 @@ async def concerning(connection: AsyncConnection, refs: Sequence[PictureRef]) ->
     return Forgotten(await _stones(connection, wanted), await _cutoffs(connection, refs))
 
 
+async def guild_is_forgotten(connection: AsyncConnection, guild_id: int) -> bool:
+    return bool(await _stones(connection, {Kind.GUILD: {guild_id}}))
+
+
 async def place_is_forgotten(connection: AsyncConnection, place: Place) -> bool:
     wanted = {Kind.GUILD: {place.guild_id}, Kind.CHANNEL: {key[1] for key in _place_keys(place)}}
     return Forgotten(await _stones(connection, wanted), {}).covers_place(place)
@@ -76,11 +80,12 @@ async def remember(connection: AsyncConnection, kind: Kind, keys: Iterable[tuple
         await connection.execute(
             statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed), rows
         )
-    await expire(connection, now)
+    await connection.execute(expired(now))
 
 
-async def expire(connection: AsyncConnection, now: datetime) -> None:
-    await connection.execute(delete(tombstones).where(tombstones.c.forgotten_at < milliseconds(now - KEPT)))
+def expired(now: datetime) -> Delete:
+    """The statement that deletes the tombstones which have served their time."""
+    return delete(tombstones).where(tombstones.c.forgotten_at < milliseconds(now - KEPT))
 
 
 async def cut_off_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> None:
@@ -107,7 +112,7 @@ async def _stones(connection: AsyncConnection, wanted: dict[Kind, set[int]]) -> 
     found: set[tuple[str, int, int]] = set()
     for kind, ids in wanted.items():
         for some in chunks(ids):
-            query = select(tombstones.c["kind", "id", "scope"])
+            query = select(*tombstones.c["kind", "id", "scope"])
             rows = await connection.execute(query.where(tombstones.c.kind == kind, tombstones.c.id.in_(some)))
             found.update((row.kind, row.id, row.scope) for row in rows)
     return frozenset(found)

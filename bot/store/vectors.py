@@ -19,7 +19,7 @@ CHUNK = 4_096
 
 
 class Model(Protocol):
-    """What the store must know of a model; clipcore's ModelCard is one. key: differs wherever vectors may not be compared."""
+    """What the store must know of a model; clipcore's ModelCard is one. Vectors are compared within one key only."""
 
     @property
     def key(self) -> str: ...
@@ -60,7 +60,7 @@ async def model_row(connection: AsyncConnection, model: Model) -> int:
         "dimension": model.dimension,
     }
     await connection.execute(insert(models).values(values).on_conflict_do_nothing(index_elements=["key"]))
-    row = (await connection.execute(select(models.c["id", "dimension"]).where(models.c.key == model.key))).one()
+    row = (await connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model.key))).one()
     if row.dimension != model.dimension:
         raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
     return int(row.id)
@@ -83,11 +83,11 @@ async def chunk_after(
     connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
 ) -> VectorChunk | None:
     """The next rows of this server by rising picture id; None when there are no more."""
-    model = (await connection.execute(select(models.c["id", "dimension"]).where(models.c.key == model_key))).first()
+    model = (await connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model_key))).first()
     if model is None:
         return None
     query = (
-        select(vectors.c["picture_id", "channel_id", "vector"])
+        select(*vectors.c["picture_id", "channel_id", "vector"])
         .where(vectors.c.model_id == model.id, vectors.c.guild_id == guild_id, vectors.c.picture_id > after)
         .order_by(vectors.c.picture_id)
         .limit(size)

@@ -1,0 +1,70 @@
+"""ChannelStore: what a channel shows of new pictures' tags, and the newest message seen in it."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import Announcement, Place
+from bot.store.database import Database
+from bot.store.places import make_channel
+from bot.store.tables import channels
+
+
+class ChannelStore:
+    """Every method may raise StoreBusy or StoreUnusable; then nothing of it was done. Forgotten places keep nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def announcement(self, place: Place) -> Announcement:
+        """The channel's own setting, else that of the channel it hangs under, else silent."""
+        wanted = [place.channel_id] if place.parent_id is None else [place.channel_id, place.parent_id]
+        query = select(*channels.c["id", "announcement"]).where(
+            channels.c.id.in_(wanted), channels.c.announcement.is_not(None)
+        )
+
+        async def work(connection: AsyncConnection) -> Announcement:
+            chosen = {row.id: Announcement(row.announcement) for row in await connection.execute(query)}
+            return next((chosen[id_] for id_ in wanted if id_ in chosen), Announcement.SILENT)
+
+        return await self._database.read(work)
+
+    async def set_announcement(self, guild_id: int, channel_id: int, announcement: Announcement) -> None:
+        this = channels.c.id == channel_id
+
+        async def work(connection: AsyncConnection) -> None:
+            if await make_channel(connection, guild_id, channel_id):
+                await connection.execute(update(channels).where(this).values(announcement=announcement))
+
+        await self._database.write(work)
+
+    async def last_seen(self, channel_id: int) -> int | None:
+        """The newest message id marked in this channel; None where none was."""
+        query = select(channels.c.last_seen).where(channels.c.id == channel_id)
+
+        async def work(connection: AsyncConnection) -> int | None:
+            return (await connection.execute(query)).scalar()
+
+        return await self._database.read(work)
+
+    async def mark_seen(self, guild_id: int, channel_id: int, message_id: int) -> None:
+        """Never moves back. A channel or server that was forgotten is not brought back by a late mark."""
+        older = and_(channels.c.id == channel_id, func.coalesce(channels.c.last_seen, 0) < message_id)
+
+        async def work(connection: AsyncConnection) -> None:
+            if await make_channel(connection, guild_id, channel_id):
+                await connection.execute(update(channels).where(older).values(last_seen=message_id))
+
+        await self._database.write(work)
+
+    async def seen_channels(self, guild_id: int) -> dict[int, int]:
+        """Channel and thread ids of this server, with the newest message id marked in each."""
+        query = select(*channels.c["id", "last_seen"]).where(
+            channels.c.guild_id == guild_id, channels.c.last_seen.is_not(None)
+        )
+
+        async def work(connection: AsyncConnection) -> dict[int, int]:
+            return {row.id: row.last_seen for row in await connection.execute(query)}
+
+        return await self._database.read(work)

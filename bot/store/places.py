@@ -1,0 +1,44 @@
+"""Rows for servers and channels: made when something hangs under them, and never for what was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.records import Place
+from bot.store import tombstones
+from bot.store.tables import channels, guilds
+
+
+async def make_guild(connection: AsyncConnection, guild_id: int) -> bool:
+    """Makes the server's row where missing. False, and no row, when the server was forgotten."""
+    if await tombstones.guild_is_forgotten(connection, guild_id):
+        return False
+    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
+    return True
+
+
+async def make_channel(connection: AsyncConnection, guild_id: int, channel_id: int) -> bool:
+    """Makes the channel's row where missing, its parent not yet known. False when it or its server was forgotten."""
+    if await tombstones.place_is_forgotten(connection, Place(guild_id, channel_id)):
+        return False
+    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
+    await connection.execute(insert(channels).values(id=channel_id, guild_id=guild_id).on_conflict_do_nothing())
+    return True
+
+
+async def make_places(connection: AsyncConnection, places: Collection[Place]) -> None:
+    """Rows for places that the caller knows are not forgotten; a channel's parent and kind are brought up to date."""
+    ids = {place.guild_id for place in places}
+    await connection.execute(insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in ids])
+    statement = insert(channels)
+    known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["id"], set_=known),
+        [
+            {"id": place.channel_id, "guild_id": place.guild_id, "parent_id": place.parent_id, "thread": place.thread}
+            for place in places
+        ],
+    )
