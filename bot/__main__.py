@@ -1,4 +1,4 @@
-"""`python -m bot`: the production start. What the person at the terminal can put right ends with one sentence and code 2."""
+"""`python -m bot`: the production start. What the person at the terminal can mend ends with one sentence and code 2."""
 
 from __future__ import annotations
 

@@ -38,6 +38,10 @@ class Fetcher:
         self._limits = limits
         self._addresses: OrderedDict[tuple[Source, int], Sighting] = OrderedDict()
 
+    @property
+    def max_bytes(self) -> int:
+        return self._limits.max_bytes
+
     def remember(self, seen: list[Sighting]) -> None:
         """Keeps the addresses of a message just seen, so that its pictures need no second look at the message."""
         for sighting in seen:
@@ -51,10 +55,10 @@ class Fetcher:
         sighting = self._addresses.pop((ref.source, ref.attachment_id), None)
         if sighting is not None:
             try:
-                return await self._download(sighting)
+                return await self.download(sighting)
             except PictureUnreachable:
                 pass  # the address may have expired or its message be gone: ask for the message
-        return await self._download(await self._seen_now(ref))
+        return await self.download(await self._seen_now(ref))
 
     async def _seen_now(self, ref: PictureRef) -> Sighting:
         for sighting in await self._look(ref):
@@ -62,7 +66,8 @@ class Fetcher:
                 return sighting
         raise PictureGone("the message no longer carries this picture")
 
-    async def _download(self, sighting: Sighting) -> bytes:
+    async def download(self, sighting: Sighting) -> bytes:
+        """The bytes of a picture whose address is at hand. Raises PictureUnreachable or PictureTooLarge."""
         if sighting.size is not None and sighting.size > self._limits.max_bytes:
             raise PictureTooLarge(f"the file has {sighting.size} bytes, more than {self._limits.max_bytes}")
         url = sighting.url

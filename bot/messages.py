@@ -1,13 +1,16 @@
-"""Messages as Discord has them now. Magpie keeps ids only, so whatever it shows or downloads is looked up here first."""
+"""Messages as Discord has them now. Magpie keeps ids only; what it shows or downloads is looked up here first."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import aiohttp
 import discord
 
-from bot.adapters import Sighting, sightings
+from bot.adapters import Sighting, place_of, sightings
 from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
-from bot.records import PictureRef
+from bot.records import PictureRef, Place
 
 # Discord's own words for "deleted" (developer docs, opcodes and status codes). Any other 404 may be a proxy's.
 _UNKNOWN_CHANNEL = 10003
@@ -25,20 +28,49 @@ class Messages:
         """Raises PictureGone where the message or its channel is deleted, PictureForbidden where the bot may not read
         it, PictureUnreachable where Discord does not answer."""
         channel = self._client.get_partial_messageable(channel_id, guild_id=guild_id)
-        try:
+        with _discord_trouble():
             return await channel.fetch_message(message_id)
-        except discord.NotFound as error:
-            if error.code in (_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE):
-                raise PictureGone("the message is deleted") from error
-            raise PictureUnreachable("Discord answered 404 without saying what is missing") from error
-        except discord.Forbidden as error:
-            raise PictureForbidden("the bot may not read the message any more") from error
-        except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise PictureUnreachable(f"Discord did not give the message: {type(error).__name__}") from error
 
     async def look(self, ref: PictureRef) -> list[Sighting]:
         """What pictures the message of this picture carries now. Raises like `fetch`."""
         return self.pictures(await self.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id))
 
+    async def since(self, channel_id: int, after: int) -> AsyncIterator[discord.Message]:
+        """Every message of a channel newer than `after`, oldest first. Raises like `fetch`."""
+        channel = self._client.get_channel(channel_id)
+        if not isinstance(channel, discord.abc.Messageable):
+            raise PictureGone("the channel is not known any more")
+        with _discord_trouble():
+            async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
+                yield message
+
+    async def place(self, guild_id: int, channel_id: int) -> Place | None:
+        """Where a channel of this server stands, an archived thread included; None where Discord does not say."""
+        guild = self._client.get_guild(guild_id)
+        if guild is None:
+            return None
+        channel: object = guild.get_channel_or_thread(channel_id)
+        if channel is None:
+            try:
+                channel = await guild.fetch_channel(channel_id)
+            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError):
+                return None
+        return place_of(channel)
+
     def pictures(self, message: discord.Message) -> list[Sighting]:
         return sightings(message, self._hosts)
+
+
+@contextmanager
+def _discord_trouble() -> Iterator[None]:
+    """Turns discord.py's errors into what the rest of Magpie decides upon."""
+    try:
+        yield
+    except discord.NotFound as error:
+        if error.code in (_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE):
+            raise PictureGone("the message is deleted") from error
+        raise PictureUnreachable("Discord answered 404 without saying what is missing") from error
+    except discord.Forbidden as error:
+        raise PictureForbidden("the bot may not read the message any more") from error
+    except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise PictureUnreachable(f"Discord did not give the message: {type(error).__name__}") from error

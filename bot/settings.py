@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -74,23 +74,22 @@ class Settings(BaseSettings):
         min_length=1,
         description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.",
     )
-    clip_precision: str = Field(
+    clip_precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        pattern="^(auto|float32|bfloat16|float16)$",
-        description="`auto`, `float32`, `bfloat16` or `float16`. `auto` takes what the hardware is quick at.",
+        description="`auto`, `fp32` or `bf16`. `auto` takes bf16 where the hardware is quick at it.",
     )
     max_picture_bytes: int = Field(
-        default=25 * 1024 * 1024,
+        default=32 * 1024 * 1024,
         ge=1024,
         description="Larger files are left alone.",
     )
     max_picture_pixels: int = Field(
-        default=50_000_000,
+        default=64_000_000,
         ge=1024,
         description="Pictures with more pixels (width × height) are left alone.",
     )
     max_picture_frames: int = Field(
-        default=1000,
+        default=2000,
         ge=1,
         description="Animations with more frames are left alone; of the others the first frame counts.",
     )

@@ -30,7 +30,7 @@ class Texts:
     picture_too_large: str  # {megabytes}
     picture_unreachable: str
     reply_to_a_picture: str
-    channel_not_visible: str
+    channel_empty: str
 
     # announcements and labels
     tagging_set: str  # {channel} {mode}

@@ -1,0 +1,165 @@
+"""From a question to an answer that may be shown: each picture allowed to its audience, and there at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import discord
+
+from bot.adapters import Sighting
+from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
+from bot.index.indexer import Indexer
+from bot.index.searcher import Searcher
+from bot.messages import Messages
+from bot.records import Hit, Picture, Place, SearchAnswer, SearchQuery
+from bot.store.pictures import PictureStore
+from bot.visibility import Visibility
+from clipcore.types import Vectors
+
+log = logging.getLogger(__name__)
+
+# Some hits turn out to be deleted or hidden when they are looked up; these stand in for them.
+_SPARE_HITS = 3
+
+
+class Audience(Protocol):
+    """Those who will read an answer."""
+
+    @property
+    def guild_id(self) -> int: ...
+
+    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+        """Ids of the places whose pictures may be shown to all of this audience, asked of Discord now."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneMember:
+    """The person who asked, in an answer that nobody else sees."""
+
+    visibility: Visibility
+    guild: discord.Guild
+    member: discord.Member
+    shown_in: int
+
+    @property
+    def guild_id(self) -> int:
+        return self.guild.id
+
+    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+        return await self.visibility.readable(self.guild, self.member, places, shown_in=self.shown_in)
+
+
+@dataclass(frozen=True, slots=True)
+class EveryoneIn:
+    """All who read a channel, in an answer posted there."""
+
+    visibility: Visibility
+    guild: discord.Guild
+    here: Place
+
+    @property
+    def guild_id(self) -> int:
+        return self.guild.id
+
+    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+        return self.visibility.readable_by_everyone(self.guild, places, self.here)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPicture:
+    """A hit that has been looked up. url: good for now, and for nothing but this answer."""
+
+    hit: Hit
+    sighting: Sighting
+    author_id: int
+    created_at: datetime
+    jump_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """shown: best first. searched: whether there was any picture that this audience may see."""
+
+    shown: tuple[ShownPicture, ...]
+    searched: bool
+
+
+Search = Callable[[SearchQuery], Awaitable[SearchAnswer]]
+
+
+class Answers:
+    def __init__(
+        self, store: PictureStore, searcher: Searcher, indexer: Indexer, messages: Messages, *, limit: int
+    ) -> None:
+        self._store = store
+        self._searcher = searcher
+        self._indexer = indexer
+        self._messages = messages
+        self._limit = limit
+
+    async def to_words(self, audience: Audience, words: str, channel_id: int | None = None) -> Answer:
+        """channel_id: only that channel and its threads. Raises QueueFull where the model has too much to do."""
+        return await self._answer(audience, lambda query: self._searcher.find(words, query), channel_id)
+
+    async def to_vector(self, audience: Audience, vector: Vectors, exclude: Iterable[int] = ()) -> Answer:
+        """Look-alikes. exclude: ids of the pictures that the question was about."""
+        left_out = frozenset(exclude)
+        return await self._answer(audience, lambda query: self._searcher.similar(vector, query, left_out), None)
+
+    async def _answer(self, audience: Audience, search: Search, channel_id: int | None) -> Answer:
+        places = await self._store.places(audience.guild_id)
+        if channel_id is not None:
+            places = [place for place in places if channel_id in (place.channel_id, place.parent_id)]
+        allowed = await audience.readable(places)
+        if not allowed:
+            return Answer((), searched=False)
+        found = await search(SearchQuery(audience.guild_id, allowed, self._limit * _SPARE_HITS))
+        return Answer(await self._shown(audience, found.hits), searched=bool(found.hits) or found.nothing_alike)
+
+    async def _shown(self, audience: Audience, hits: Sequence[Hit]) -> tuple[ShownPicture, ...]:
+        """The first hits that still stand: allowed and existing now, not when the search began."""
+        shown: list[ShownPicture] = []
+        for start in range(0, len(hits), self._limit):
+            chunk = hits[start : start + self._limit]
+            allowed = await audience.readable({hit.picture.ref.place for hit in chunk})
+            looked_up = await asyncio.gather(
+                *(self._look_up(hit) for hit in chunk if hit.picture.ref.place.channel_id in allowed)
+            )
+            shown += [picture for picture in looked_up if picture is not None]
+            if len(shown) >= self._limit:
+                break
+        return tuple(shown[: self._limit])
+
+    async def _look_up(self, hit: Hit) -> ShownPicture | None:
+        """Fetches the message afresh. What is gone is forgotten; what may not be read, or not now, is left out."""
+        ref = hit.picture.ref
+        try:
+            message = await self._messages.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id)
+        except PictureGone:
+            await self._indexer.forget_messages([ref.message_id])
+            return None
+        except (PictureForbidden, PictureUnreachable) as error:
+            log.info("a hit is left out: %s", error, extra={"picture_id": hit.picture.id})
+            return None
+        for sighting in self._messages.pictures(message):
+            if sighting.key == (ref.source, ref.attachment_id):
+                return ShownPicture(hit, sighting, ref.author_id, ref.created_at, _jump_url(ref.place, message.id))
+        await self._indexer.forget_attachments(ref.message_id, [ref.attachment_id])
+        return None
+
+    async def visible_picture(self, audience: Audience, picture_id: int) -> Picture | None:
+        """The picture of this id, if this audience may see it now."""
+        picture = (await self._store.get([picture_id])).get(picture_id)
+        if picture is None or picture.ref.place.guild_id != audience.guild_id:
+            return None
+        allowed = await audience.readable([picture.ref.place])
+        return picture if picture.ref.place.channel_id in allowed else None
+
+
+def _jump_url(place: Place, message_id: int) -> str:
+    return f"https://discord.com/channels/{place.guild_id}/{place.channel_id}/{message_id}"

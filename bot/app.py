@@ -1,0 +1,209 @@
+"""The composition root: builds everything once, cheap failures first, and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import discord
+
+from bot.announcements import Announcements
+from bot.answers import Answers
+from bot.client import MagpieBot, use_endpoint
+from bot.cogs.indexing import IndexingCog
+from bot.cogs.privacy import PrivacyCog
+from bot.cogs.questions import Questions
+from bot.cogs.search import SearchCog
+from bot.cogs.tags import TagsCog
+from bot.errors import StartupError
+from bot.fetcher import DownloadLimits, Fetcher
+from bot.history import History
+from bot.index.backfill import CatchUp
+from bot.index.guild_index import GuildIndex
+from bot.index.indexer import Indexer
+from bot.index.labels import LabelBook, default_labels
+from bot.index.searcher import Searcher
+from bot.index.tagger import Tagger
+from bot.messages import Messages
+from bot.settings import Settings
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from bot.views.words import TagWords
+from bot.visibility import Visibility, thread_membership
+from clipcore.engine import ClipEngine
+from clipcore.errors import ModelUnavailable
+from clipcore.images import ImageLimits
+from clipcore.model import ClipModel
+
+log = logging.getLogger(__name__)
+
+_LOGIN_REFUSED = (
+    "Discord refused DISCORD_TOKEN: copy the token again from the Bot page of the developer portal, "
+    "or reset it there, and put it into .env."
+)
+_NO_MESSAGE_CONTENT = (
+    "Discord does not let this bot read messages: switch on MESSAGE CONTENT INTENT in the developer portal "
+    "(Applications, your application, Bot, Privileged Gateway Intents) and start again."
+)
+_AUTHENTICATION_FAILED = 4004
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A bot that is logged in, complete, and not yet connected to the gateway."""
+
+    bot: MagpieBot
+    store: PictureStore
+    indexer: Indexer
+    catch_up: CatchUp
+
+    async def serve(self) -> None:
+        """Stays connected until cancelled. Raises StartupError for what the bot's owner must change."""
+        try:
+            await self.bot.connect()
+        except discord.PrivilegedIntentsRequired:
+            raise StartupError(_NO_MESSAGE_CONTENT) from None
+        except discord.ConnectionClosed as error:
+            if error.code == _AUTHENTICATION_FAILED:
+                raise StartupError(_LOGIN_REFUSED) from None
+            raise StartupError(
+                f"Discord closed the connection for good with code {error.code}; "
+                "its developer documentation lists what that means under Gateway Close Event Codes."
+            ) from None
+
+
+async def run(settings: Settings) -> None:
+    """The bot from start to end. SIGTERM and SIGINT end it in order. Raises StartupError."""
+    main = asyncio.ensure_future(_serve(settings))
+    loop = asyncio.get_running_loop()
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ending, _end_once(main))
+    try:
+        await main
+    except asyncio.CancelledError:
+        log.info("ended")
+
+
+async def _serve(settings: Settings) -> None:
+    use_endpoint(settings.discord_api_base, settings.discord_gateway)
+    async with build(settings, engine_for(settings)) as app:
+        await app.serve()
+
+
+def _end_once(main: asyncio.Future[None]) -> Callable[[], None]:
+    """Only the first signal counts: a second one must not interrupt the closing."""
+    asked = False
+
+    def end() -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            main.cancel()
+
+    return end
+
+
+def engine_for(settings: Settings) -> ClipEngine:
+    load = partial(ClipModel.load, settings.clip_model, device=settings.clip_device, precision=settings.clip_precision)
+    limits = ImageLimits(
+        max_bytes=settings.max_picture_bytes,
+        max_pixels=settings.max_picture_pixels,
+        max_frames=settings.max_picture_frames,
+    )
+    return ClipEngine(load, limits=limits, decode_workers=settings.decode_workers, max_queue=settings.max_queue)
+
+
+@asynccontextmanager
+async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
+    """Everything, ready to connect. Takes the engine over and closes it. Raises StartupError."""
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(engine.close)
+        database = await Database.open(settings.database_path)
+        closing.push_async_callback(database.close)
+        bot = MagpieBot()
+        closing.push_async_callback(bot.close)
+        await _log_in(bot, settings)
+        await _load_model(engine)
+        session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
+        yield await _assemble(bot, database, engine, session, settings, closing)
+
+
+async def _log_in(bot: MagpieBot, settings: Settings) -> None:
+    """Before the model is loaded: a wrong token should not cost a download to find out."""
+    try:
+        await bot.login(settings.discord_token.get_secret_value())
+    except discord.LoginFailure:
+        raise StartupError(_LOGIN_REFUSED) from None
+    except (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise StartupError(
+            f"Discord cannot be reached at {settings.discord_api_base} ({type(error).__name__}): "
+            "check the network and DISCORD_API_BASE, then start again."
+        ) from None
+
+
+async def _load_model(engine: ClipEngine) -> None:
+    try:
+        card = await engine.start()
+    except ModelUnavailable as error:
+        raise StartupError(str(error)) from error
+    log.info("model %s is ready", card.key)
+
+
+async def _assemble(
+    bot: MagpieBot,
+    database: Database,
+    engine: ClipEngine,
+    session: aiohttp.ClientSession,
+    settings: Settings,
+    closing: AsyncExitStack,
+) -> App:
+    hosts = frozenset(settings.cdn_hosts)
+    store, channels, labels_store = PictureStore(database), ChannelStore(database), LabelStore(database)
+    defaults = default_labels(engine.card.id)
+    tag_words = TagWords(LabelBook(defaults))
+    messages = Messages(bot, hosts)
+    limits = DownloadLimits(hosts, settings.max_picture_bytes, settings.download_timeout_seconds)
+    fetcher = Fetcher(session, messages.look, limits)
+
+    guild_index = GuildIndex(store, engine.card.key, engine.card.dimension)
+    indexer = Indexer(
+        store,
+        engine,
+        Tagger(engine, labels_store, defaults),
+        guild_index,
+        fetcher,
+        channels,
+        on_finished=Announcements(bot, store, channels, tag_words),
+        concurrency=settings.download_concurrency,
+    )
+    closing.push_async_callback(indexer.close)
+    await indexer.start()
+    history = History(messages, fetcher, hosts, own_id=bot.own_id, other_bots=settings.index_other_bots)
+    catch_up = CatchUp(indexer.accept, channels, history)
+    closing.push_async_callback(catch_up.close)
+    catch_up.start()
+
+    searcher = Searcher(engine, store, guild_index)
+    answers = Answers(store, searcher, indexer, messages, limit=settings.results_per_answer)
+    questions = Questions(store, searcher, messages, fetcher)
+    visibility = Visibility(thread_membership(bot))
+    await bot.add_cog(IndexingCog(bot, indexer, catch_up, store, fetcher, hosts, other_bots=settings.index_other_bots))
+    await bot.add_cog(SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration))
+    await bot.add_cog(TagsCog(bot, channels, labels_store, defaults, tag_words))
+    await bot.add_cog(PrivacyCog(bot, indexer))
+    await bot.sync_commands(_commands_file(settings.database_path))
+    return App(bot, store, indexer, catch_up)
+
+
+def _commands_file(database: Path) -> Path:
+    """Beside the database, and as easily thrown away: without it the commands are registered once more."""
+    return database.with_name(database.name + ".commands")
