@@ -35,8 +35,8 @@ PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 class Database:
     """One SQLite file in WAL mode. Writes queue for one connection; reads run beside them on a few others.
 
-    A caller that is cancelled in a transaction waits for its commit or rollback before the cancellation is passed on, so
-    that no connection is left half-way.
+    A caller that is cancelled in a transaction waits for its commit or rollback before the cancellation is passed on:
+    no connection is left half-way.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:

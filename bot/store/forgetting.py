@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import DISCORD_EPOCH_MS
 from bot.store import tombstones
+from bot.store.places import make_guild
 from bot.store.rows import chunks, milliseconds
-from bot.store.tables import channels, guilds, pictures
+from bot.store.tables import author_cutoffs, channels, guilds, pictures
 from bot.store.tombstones import Kind
 
 
@@ -56,7 +58,12 @@ async def forget_guild(connection: AsyncConnection, guild_id: int, now: datetime
 
 async def forget_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> list[int]:
     gone = await _delete(connection, pictures.c.guild_id == guild_id, pictures.c.author_id == author_id)
-    await tombstones.cut_off_author(connection, guild_id, author_id, up_to_message)
+    if await make_guild(connection, guild_id):
+        statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=up_to_message)
+        later = func.max(author_cutoffs.c.up_to_message, statement.excluded.up_to_message)
+        await connection.execute(
+            statement.on_conflict_do_update(index_elements=["guild_id", "author_id"], set_={"up_to_message": later})
+        )
     return gone
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Delete, delete, func, select
+from sqlalchemy import Delete, delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import PictureRef, Place
 from bot.store.rows import chunks, milliseconds
-from bot.store.tables import author_cutoffs, guilds, tombstones
+from bot.store.tables import author_cutoffs, tombstones
 
 # What is deleted in Discord is in no page of history fetched later, so a tombstone has to outlive only what was
 # fetched before the deletion: minutes. A month is far beyond that, and keeps the table from growing for ever.
@@ -86,15 +86,6 @@ async def remember(connection: AsyncConnection, kind: Kind, keys: Iterable[tuple
 def expired(now: datetime) -> Delete:
     """The statement that deletes the tombstones which have served their time."""
     return delete(tombstones).where(tombstones.c.forgotten_at < milliseconds(now - KEPT))
-
-
-async def cut_off_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> None:
-    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
-    statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=up_to_message)
-    later = func.max(author_cutoffs.c.up_to_message, statement.excluded.up_to_message)
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["guild_id", "author_id"], set_={"up_to_message": later})
-    )
 
 
 async def lift_guild(connection: AsyncConnection, guild_id: int) -> None:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from tests.store.samples import NOON
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "magpie.db"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    async with await Database.open(path, busy_timeout=0.2) as database:
+        yield database
+
+
+@pytest.fixture
+def pictures(database: Database) -> PictureStore:
+    return PictureStore(database, clock=lambda: NOON)
+
+
+@pytest.fixture
+def channels(database: Database) -> ChannelStore:
+    return ChannelStore(database)
+
+
+@pytest.fixture
+def labels(database: Database) -> LabelStore:
+    return LabelStore(database)
