@@ -1,0 +1,219 @@
+"""A picture's way in and out: accepted durably, read by a few workers, written, announced, and forgotten for good."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+
+from bot.index.announcer import Announcer
+from bot.index.guild_index import GuildIndex
+from bot.index.reader import PictureReader
+from bot.index.retry import Forget, Leave, Park, Postpone, RetryPolicy, Verdict
+from bot.index.seams import ChannelSettings, Clock, Engine, Fetch, OnFinished, Sleep
+from bot.index.tagger import Tagger
+from bot.index.waker import Waker
+from bot.index.writer import Writer
+from bot.records import Picture, PictureRef
+from bot.store.pictures import PictureStore
+
+log = logging.getLogger(__name__)
+
+STORE_TROUBLE_PAUSE_S = 5.0
+"""How long nothing new is begun after the store itself failed."""
+
+LONGEST_NAP_S = 30.0
+"""How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Indexer:
+    """Turns accepted references into remembered pictures.
+
+    The queue is the store's table of pending pictures; in memory there are never more than `concurrency` downloads and
+    as many results waiting to be written. A picture that fails is tried again after growing pauses and then parked;
+    none of them stops the loop. `on_finished` hears of each picture that became searchable for the first time, at most
+    once.
+    """
+
+    def __init__(
+        self,
+        store: PictureStore,
+        engine: Engine,
+        tagger: Tagger,
+        guild_index: GuildIndex,
+        fetch: Fetch,
+        channels: ChannelSettings,
+        *,
+        on_finished: OnFinished | None = None,
+        concurrency: int = 8,
+        retry: RetryPolicy | None = None,
+        clock: Clock = _utc_now,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._guild_index = guild_index
+        self._retry = retry or RetryPolicy()
+        self._clock = clock
+        self._memory = asyncio.Lock()
+        self._reader = PictureReader(store, engine, tagger, fetch, channels)
+        self._writer = Writer(store, engine, guild_index, self._memory, room=2 * concurrency)
+        self._announcer = Announcer(on_finished)
+        self._reading = asyncio.Semaphore(concurrency)
+        self._most_in_hand = 2 * concurrency
+        self._in_hand: dict[int, asyncio.Task[None]] = {}
+        self._owned: list[asyncio.Task[None]] = []
+        self._waker = Waker(sleep)
+        self._idle = asyncio.Event()
+        self._retries: list[datetime] = []
+        self._store_trouble = False
+
+    async def start(self) -> None:
+        """Begins with what was pending, and queues again what another model has seen. The engine has been started."""
+        stale = await self._store.requeue_for_model(self._engine.card.key)
+        if stale:
+            log.info("%d pictures are read again for model %s", stale, self._engine.card.key)
+        runs: list[Callable[[], Coroutine[None, None, None]]] = [self._run, self._writer.run, self._announcer.run]
+        self._owned = [asyncio.create_task(run(), name=f"indexer {run.__qualname__}") for run in runs]
+
+    async def accept(self, refs: Sequence[PictureRef]) -> list[Picture]:
+        """Remembers that these pictures exist; those not known before come back, pending and committed."""
+        if not refs:
+            return []
+        pictures = await self._store.accept(refs)
+        if pictures:
+            self._idle.clear()
+            self._waker.wake()
+        return pictures
+
+    async def forget_messages(self, message_ids: Sequence[int]) -> list[int]:
+        """Deletes for good, like every `forget_…`, also what is being read now. Gives the deleted pictures' ids."""
+        return await self._forget(lambda: self._store.forget_messages(message_ids))
+
+    async def forget_attachments(self, message_id: int, attachment_ids: Sequence[int]) -> list[int]:
+        return await self._forget(lambda: self._store.forget_attachments(message_id, attachment_ids))
+
+    async def forget_channel(self, channel_id: int) -> list[int]:
+        """The channel and every thread under it."""
+        return await self._forget(lambda: self._store.forget_channel(channel_id))
+
+    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
+        """All of a member's pictures in a server. up_to_message: nothing up to it comes back; by default, up to now."""
+        return await self._forget(lambda: self._store.forget_author(guild_id, author_id, up_to_message=up_to_message))
+
+    async def forget_guild(self, guild_id: int) -> list[int]:
+        async with self._memory:
+            gone = list(await self._store.forget_guild(guild_id))
+            self._guild_index.drop(guild_id)
+        log.info("guild %d forgotten with %d pictures", guild_id, len(gone))
+        return gone
+
+    async def settled(self) -> None:
+        """Waits until nothing is due, in hand or to be announced. What waits for a later attempt does not count."""
+        await self._idle.wait()
+        await self._announcer.all_said()
+
+    async def close(self) -> None:
+        """Stops. What is not finished stays pending for the next start. Idempotent."""
+        tasks = [*self._owned, *self._in_hand.values()]
+        self._owned = []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._waker.reset()
+            try:
+                begun = await self._begin_due()
+            except Exception:  # the store may be locked or full; the pictures are safe in it
+                log.exception("the pictures that are due could not be read")
+                self._store_trouble, begun = True, 0
+            if self._store_trouble:
+                self._store_trouble = False
+                await self._waker.sleep(STORE_TROUBLE_PAUSE_S)
+            elif not begun:
+                self._idle_if_done()
+                await self._waker.nap(self._until_next_retry())
+
+    async def _begin_due(self) -> int:
+        room = self._most_in_hand - len(self._in_hand)
+        if room <= 0:
+            return 0
+        due = await self._store.due(room, self._clock(), exclude=self._in_hand.keys())
+        # Nobody else begins pictures, so what was not in hand when the store was asked still is not.
+        for picture in due:
+            self._in_hand[picture.id] = asyncio.create_task(self._work(picture), name=f"picture {picture.id}")
+        return len(due)
+
+    def _idle_if_done(self) -> None:
+        if not self._in_hand and not self._waker.awake:
+            self._idle.set()
+
+    def _until_next_retry(self) -> float:
+        now = self._clock()
+        while self._retries and self._retries[0] <= now:
+            heapq.heappop(self._retries)
+        if not self._retries:
+            return LONGEST_NAP_S
+        return min((self._retries[0] - now).total_seconds(), LONGEST_NAP_S)
+
+    async def _work(self, picture: Picture) -> None:
+        try:
+            await self._finish(picture)
+        except Exception as error:  # one picture that fails must not stop the others
+            await self._fail(picture, error)
+        finally:
+            self._in_hand.pop(picture.id, None)
+            self._waker.wake()
+
+    async def _finish(self, picture: Picture) -> None:
+        async with self._reading:
+            finished = await self._reader.read(picture)
+        ready = await self._writer.write(picture, finished)
+        if ready is None:
+            log.info("picture %d was forgotten while it was read", picture.id)
+            return
+        log.info("picture %d is ready", picture.id)
+        if not picture.reread:
+            self._announcer.announce(ready)
+
+    async def _fail(self, picture: Picture, error: Exception) -> None:
+        verdict = self._retry.verdict(error, picture.attempts, self._clock(), random.random())  # noqa: S311 - spreads load
+        try:
+            await self._carry_out(picture, verdict, error)
+        except Exception:  # still pending in the store, so it comes back by itself
+            log.exception("the failure of picture %d could not be recorded", picture.id)
+            self._store_trouble = True
+
+    async def _carry_out(self, picture: Picture, verdict: Verdict, error: Exception) -> None:
+        match verdict:
+            case Forget():
+                await self.forget_attachments(picture.ref.message_id, [picture.ref.attachment_id])
+            case Leave():
+                self._store_trouble = True
+            case Park(reason):
+                log.warning("picture %d is given up: %s", picture.id, reason)
+                await self._store.park(picture.id, reason)
+            case Postpone(until, reason):
+                unexpected = reason.startswith("unexpected")
+                log.warning(
+                    "picture %d waits for another try: %s", picture.id, reason, exc_info=error if unexpected else None
+                )
+                await self._store.postpone(picture.id, until, reason)
+                heapq.heappush(self._retries, until)
+
+    async def _forget(self, delete: Callable[[], Awaitable[Sequence[int]]]) -> list[int]:
+        async with self._memory:
+            gone = list(await delete())
+            await self._guild_index.discard(gone)
+        if gone:
+            log.info("%d pictures forgotten", len(gone))
+        return gone

@@ -1,0 +1,88 @@
+"""One picture from reference to what the store keeps of it: fetch, hash, look or remember, tag."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bot.index.seams import ChannelSettings, Engine, Fetch
+from bot.index.tagger import Tagger
+from bot.records import Announcement, Picture, PictureRef, Tag
+from bot.store.pictures import Finished, KnownVector, PictureStore
+from clipcore.types import Lane
+
+REMEMBERED_CONTENTS = 256
+"""Contents whose vector stays in memory, for reposts that come before the first is written. About 2 KiB each."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    """Lets one picture of each content through to the engine; the others wait and find its vector."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class PictureReader:
+    def __init__(
+        self, store: PictureStore, engine: Engine, tagger: Tagger, fetch: Fetch, channels: ChannelSettings
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._tagger = tagger
+        self._fetch = fetch
+        self._channels = channels
+        self._recent: OrderedDict[str, KnownVector] = OrderedDict()
+        self._gates: dict[str, _Gate] = {}
+
+    async def read(self, picture: Picture) -> Finished:
+        """Everything the store keeps of this picture. Raises what fetching, decoding and encoding raise."""
+        data = await self._fetch(picture.ref)
+        content_hash = await asyncio.to_thread(_sha256, data)
+        content = await self._content(content_hash, data)
+        tags = await self._tags(picture.ref, content)
+        return Finished(picture.id, content_hash, content.width, content.height, content.vector, tags)
+
+    async def _content(self, content_hash: str, data: bytes) -> KnownVector:
+        async with self._only_one(content_hash):
+            known = self._recent.get(content_hash) or await self._store.vector_of_hash(
+                content_hash, self._engine.card.key
+            )
+            if known is None:
+                image = await self._engine.encode_image(data, Lane.BACKGROUND)
+                known = KnownVector(image.vector.astype(np.float16), image.width, image.height)
+            self._keep(content_hash, known)
+            return known
+
+    async def _tags(self, ref: PictureRef, content: KnownVector) -> tuple[Tag, ...]:
+        if await self._channels.announcement(ref.place) is Announcement.OFF:
+            return ()
+        return await self._tagger.tags(ref.place.guild_id, content.vector)
+
+    @asynccontextmanager
+    async def _only_one(self, content_hash: str) -> AsyncIterator[None]:
+        gate = self._gates.setdefault(content_hash, _Gate())
+        gate.users += 1
+        try:
+            async with gate.lock:
+                yield
+        finally:
+            gate.users -= 1
+            if not gate.users:
+                del self._gates[content_hash]
+
+    def _keep(self, content_hash: str, content: KnownVector) -> None:
+        self._recent[content_hash] = content
+        self._recent.move_to_end(content_hash)
+        if len(self._recent) > REMEMBERED_CONTENTS:
+            self._recent.popitem(last=False)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

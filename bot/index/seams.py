@@ -1,0 +1,65 @@
+"""What the index asks of its neighbours where a test or another part of the bot may stand in for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from bot.records import Announcement, Picture, PictureRef, Place
+from bot.store.pictures import VectorChunk
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
+
+Accept = Callable[[Sequence[PictureRef]], Awaitable[list[Picture]]]
+"""Commits these pictures as pending; those not known before come back."""
+
+Fetch = Callable[[PictureRef], Awaitable[bytes]]
+"""Downloads one picture. Raises PictureGone, PictureForbidden, PictureUnreachable or PictureTooLarge."""
+
+History = Callable[[int, int], AsyncIterator[tuple[int, list[PictureRef]]]]
+"""history(channel_id, after): every message newer than `after`, oldest first, as (message id, its pictures).
+
+Raises PictureForbidden or PictureGone where the channel cannot be read, PictureUnreachable where it cannot just now.
+"""
+
+OnFinished = Callable[[Picture], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
+Clock = Callable[[], datetime]
+
+
+class VectorSource(Protocol):
+    """Where a server's vectors are read from when its index is built."""
+
+    def vectors(self, guild_id: int, model_key: str, /) -> AsyncIterator[VectorChunk]: ...
+
+
+class ChannelSettings(Protocol):
+    async def announcement(self, place: Place, /) -> Announcement: ...
+
+
+class ChannelMarks(Protocol):
+    """The newest message id seen in each channel. Marks only ever grow."""
+
+    async def last_seen(self, channel_id: int, /) -> int | None: ...
+    async def mark_seen(self, guild_id: int, channel_id: int, message_id: int, /) -> None: ...
+    async def seen_channels(self, guild_id: int, /) -> dict[int, int]: ...
+
+
+class GuildLabels(Protocol):
+    async def labels(self, guild_id: int, /) -> list[str] | None: ...
+
+
+class Classifier(Protocol):
+    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]: ...
+
+
+class Engine(Protocol):
+    """The part of ClipEngine that the index needs. `card` and `calibration` stand once it has started."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector: ...
+    async def encode_query(self, text: str) -> Vectors: ...
+    async def classifier(self, labels: Sequence[Label]) -> Classifier: ...

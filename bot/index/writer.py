@@ -1,0 +1,108 @@
+"""Writes what the workers read: whatever collected during one transaction goes into the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bot.index.guild_index import GuildIndex, IndexedVector
+from bot.index.seams import Engine
+from bot.records import Picture, PictureState
+from bot.store.pictures import Finished, PictureStore
+
+log = logging.getLogger(__name__)
+
+LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A picture that a worker has read, on its way to the store."""
+
+    picture: Picture
+    finished: Finished
+    done: asyncio.Future[bool]
+    """Whether the store took it; False when it was forgotten meanwhile. Fails where the row cannot be written."""
+
+
+class Writer:
+    """Owns the path from read to remembered: one transaction for a micro-batch, then the memory index.
+
+    memory: held while the store and the memory index change together. Whoever forgets pictures holds it too, so that
+    a picture is never added to the index after it was discarded from it.
+    """
+
+    def __init__(
+        self, store: PictureStore, engine: Engine, guild_index: GuildIndex, memory: asyncio.Lock, room: int
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._guild_index = guild_index
+        self._memory = memory
+        self._queue: asyncio.Queue[Read] = asyncio.Queue(maxsize=room)
+
+    async def write(self, picture: Picture, finished: Finished) -> Picture | None:
+        """The finished picture once it is committed and searchable; None when it was forgotten meanwhile."""
+        read = Read(picture, finished, asyncio.get_running_loop().create_future())
+        await self._queue.put(read)
+        return _ready(read) if await read.done else None
+
+    async def run(self) -> None:
+        """Writes batches until cancelled. Nothing sleeps to fill one."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < LARGEST_BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[Read]) -> None:
+        try:
+            _answer(batch, await self._commit(batch))
+        except Exception as error:  # the writer outlives any row; whoever waits is told
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            log.exception("a batch of %d pictures was not written; trying them one by one", len(batch))
+            for read in batch:
+                await self._settle([read])
+
+    async def _commit(self, batch: Sequence[Read]) -> set[int]:
+        async with self._memory:
+            taken = await self._store.finish([read.finished for read in batch], self._engine.card)
+            rows: dict[int, list[IndexedVector]] = {}
+            for read in batch:
+                if read.picture.id in taken:
+                    rows.setdefault(read.picture.ref.place.guild_id, []).append(_row(read))
+            for guild_id, added in rows.items():
+                await self._guild_index.add(guild_id, added)
+            return taken
+
+
+def _row(read: Read) -> IndexedVector:
+    return IndexedVector(read.picture.id, read.picture.ref.place.channel_id, read.finished.vector)
+
+
+def _answer(batch: Sequence[Read], taken: set[int]) -> None:
+    for read in batch:
+        if not read.done.done():
+            read.done.set_result(read.picture.id in taken)
+
+
+def _fail(read: Read, error: Exception) -> None:
+    if not read.done.done():
+        read.done.set_exception(error)
+
+
+def _ready(read: Read) -> Picture:
+    finished = read.finished
+    return replace(
+        read.picture,
+        state=PictureState.READY,
+        content_hash=finished.content_hash,
+        width=finished.width,
+        height=finished.height,
+        tags=tuple(finished.tags),
+        reason=None,
+    )

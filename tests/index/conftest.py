@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from tests.index.house import House
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with await Database.open(tmp_path / "magpie.sqlite3") as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(database: Database) -> PictureStore:
+    return PictureStore(database)
+
+
+@pytest.fixture
+def channels(database: Database) -> ChannelStore:
+    return ChannelStore(database)
+
+
+@pytest.fixture
+def labels(database: Database) -> LabelStore:
+    return LabelStore(database)
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    built = House(database)
+    yield built
+    await built.close()

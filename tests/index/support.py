@@ -1,0 +1,167 @@
+"""What the index tests are built from: the real store on a real file, and an engine whose sight is a table."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
+from clipcore.errors import ClipError
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
+
+DIMENSION = 16
+GUILD = 1 << 40
+CARD = ModelCard("fake", "1", DIMENSION, 8, 8, 20.0)
+CALIBRATION = Calibration(text_match=0.5, image_match=0.7, tag_match=0.3)
+
+
+def place(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> Place:
+    return Place(guild, guild + channel, None if parent is None else guild + parent)
+
+
+def snowflake(seconds: float = 0) -> int:
+    """A message id made this many seconds after 1 January 2026."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return (int(moment.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22
+
+
+def picture_ref(number: int, where: Place | None = None, *, message: int | None = None, author: int = 7) -> PictureRef:
+    message_id = snowflake(number) if message is None else message
+    return PictureRef(where or place(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
+
+
+def direction(name: str) -> np.ndarray:
+    """A unit vector that belongs to a name: the same each time, nearly orthogonal to others."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+    vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def axis(index: int) -> np.ndarray:
+    return np.eye(DIMENSION, dtype=np.float32)[index]
+
+
+class FakeEngine:
+    """Sees in bytes what `sights` says, or else something of their own. What a test puts into `errors` is raised."""
+
+    def __init__(self, card: ModelCard = CARD) -> None:
+        self.card = card
+        self.calibration = CALIBRATION
+        self.sights: dict[bytes, np.ndarray] = {}
+        self.words: dict[str, np.ndarray] = {}
+        self.errors: dict[bytes, list[Exception]] = {}
+        self.encoded: Counter[bytes] = Counter()
+        self.lanes: list[Lane] = []
+        self.classifiers: list[tuple[Label, ...]] = []
+        self.classifier_error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
+        self.encoded[data] += 1
+        self.lanes.append(lane)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.errors.get(data):
+            raise self.errors[data].pop(0)
+        return ImageVector(self.sights.get(data, direction(data.hex())), 640, 480)
+
+    async def encode_query(self, text: str) -> np.ndarray:
+        return self.words.get(text, direction(text))
+
+    async def classifier(self, labels: tuple[Label, ...]) -> FakeClassifier:
+        if self.classifier_error is not None:
+            raise self.classifier_error
+        self.classifiers.append(tuple(labels))
+        return FakeClassifier(tuple(labels))
+
+
+class FakeClassifier:
+    """Finds the first of its labels in everything."""
+
+    def __init__(self, labels: tuple[Label, ...]) -> None:
+        self._labels = labels
+
+    def classify(self, vectors: np.ndarray, top: int = 5) -> list[tuple[LabelScore, ...]]:
+        assert vectors.dtype == np.float32
+        assert vectors.shape[1] == DIMENSION
+        return [tuple(LabelScore(label.name, 0.9) for label in self._labels[:1])[:top] for _ in vectors]
+
+
+class FakeCdn:
+    """A `Fetch`: gives each reference its own bytes. Errors are raised once each, in order; a held one waits."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, bytes] = {}
+        self.errors: dict[int, list[Exception]] = {}
+        self.held: dict[int, asyncio.Event] = {}
+        self.fetched: Counter[int] = Counter()
+        self.under_way = 0
+        self.most_under_way = 0
+
+    def put(self, ref: PictureRef, data: bytes) -> PictureRef:
+        self.files[ref.attachment_id] = data
+        return ref
+
+    def hold(self, ref: PictureRef) -> asyncio.Event:
+        return self.held.setdefault(ref.attachment_id, asyncio.Event())
+
+    async def __call__(self, ref: PictureRef) -> bytes:
+        self.fetched[ref.attachment_id] += 1
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if ref.attachment_id in self.held:
+                await self.held[ref.attachment_id].wait()
+            else:
+                await asyncio.sleep(0)
+            if self.errors.get(ref.attachment_id):
+                raise self.errors[ref.attachment_id].pop(0)
+            return self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
+        finally:
+            self.under_way -= 1
+
+
+class FakeTime:
+    """A clock that stands still until a sleeper needs it to move on. Sleeping takes no time at all."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC) + timedelta(seconds=1)
+        self.slept: list[float] = []
+        self.longest_s = 3600.0
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps longer than `longest_s` never end, so that a test can look at what waits."""
+        if seconds > self.longest_s:
+            await asyncio.Event().wait()
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
+
+
+class UnclaimedLabels:
+    """No server has labels of its own."""
+
+    async def labels(self, guild_id: int) -> list[str] | None:
+        return None
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Waits for a condition, with a time limit that only a broken test reaches."""
+    async with asyncio.timeout(seconds):
+        while True:
+            met = condition()
+            if await met if isinstance(met, Awaitable) else met:
+                return
+            await asyncio.sleep(0.005)
+
+
+class EngineTrouble(ClipError):
+    """Something that nobody foresaw."""

@@ -1,0 +1,192 @@
+"""A picture's way in: durable, bounded, and never stopped by one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bot.errors import PictureForbidden, PictureGone, PictureTooLarge, PictureUnreachable
+from bot.records import Announcement, PictureState
+from bot.store.database import Database
+from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
+from tests.index.house import House
+from tests.index.support import CARD, FakeEngine, picture_ref, place, until
+
+
+async def test_an_accepted_picture_becomes_ready_tagged_and_announced(house: House) -> None:
+    await house.indexer.start()
+    [picture] = await house.remember(picture_ref(1))
+    assert picture.state is PictureState.READY
+    assert (picture.width, picture.height) == (640, 480)
+    assert [tag.label for tag in picture.tags] == ["cat"]
+    assert house.announced == [picture]
+
+
+async def test_accepting_commits_before_anything_is_fetched(house: House) -> None:
+    ref = picture_ref(1)
+    held = house.cdn.hold(ref)
+    await house.indexer.start()
+    [accepted] = await house.indexer.accept([ref])
+    assert (await house.store.get([accepted.id]))[accepted.id].state is PictureState.PENDING
+    held.set()
+    await house.indexer.settled()
+    assert (await house.store.get([accepted.id]))[accepted.id].state is PictureState.READY
+
+
+async def test_what_was_pending_at_a_start_is_finished(house: House) -> None:
+    refs = [picture_ref(number) for number in range(30)]
+    await house.store.accept(refs)
+    await house.indexer.start()
+    await house.indexer.settled()
+    assert len(house.announced) == 30
+    assert await house.store.due(100, house.time.now) == []
+
+
+async def test_closing_in_the_middle_leaves_rows_that_the_next_start_finishes_once(house: House) -> None:
+    refs = [picture_ref(number) for number in range(40)]
+    for ref in refs[10:]:
+        house.cdn.hold(ref)
+    await house.indexer.start()
+    await house.indexer.accept(refs)
+    await until(lambda: len(house.announced) == 10)
+    await house.indexer.close()
+    for ref in refs[10:]:
+        house.cdn.hold(ref).set()
+    await house.restart()
+    await house.indexer.settled()
+    assert sorted(picture.ref.message_id for picture in house.announced) == [ref.message_id for ref in refs]
+
+
+async def test_no_more_pictures_are_downloaded_at_once_than_was_asked_for(house: House) -> None:
+    await house.indexer.start()
+    await house.remember(*(picture_ref(number) for number in range(60)))
+    assert len(house.announced) == 60
+    assert house.cdn.most_under_way == 4
+
+
+async def test_a_repost_costs_no_inference(house: House) -> None:
+    await house.indexer.start()
+    first, second = picture_ref(1), picture_ref(2, place(2))
+    for ref in (first, second):
+        house.cdn.put(ref, b"the same file")
+    await house.remember(first)
+    [repost] = await house.remember(second)
+    assert repost.state is PictureState.READY
+    assert (repost.width, repost.height) == (640, 480)
+    assert house.engine.encoded[b"the same file"] == 1
+
+
+async def test_identical_files_that_arrive_together_are_looked_at_once(house: House) -> None:
+    refs = [house.cdn.put(picture_ref(number), b"the same file") for number in range(12)]
+    await house.indexer.start()
+    assert len(await house.remember(*refs)) == 12
+    assert house.engine.encoded == {b"the same file": 1}
+
+
+async def test_a_picture_that_is_gone_is_forgotten(house: House) -> None:
+    ref = picture_ref(1)
+    house.cdn.errors[ref.attachment_id] = [PictureGone()]
+    await house.indexer.start()
+    assert await house.remember(ref) == []
+    assert await house.indexer.accept([ref]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PictureForbidden(), "forbidden"),
+        (PictureTooLarge(), "too_large"),
+        (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
+        (EncodingFailed(), "encoding_failed"),
+    ],
+)
+async def test_what_cannot_get_better_is_parked_with_its_reason(house: House, error: Exception, reason: str) -> None:
+    ref = house.cdn.put(picture_ref(1), b"poison")
+    if isinstance(error, ImageRejected | EncodingFailed):
+        house.engine.errors[b"poison"] = [error]
+    else:
+        house.cdn.errors[ref.attachment_id] = [error]
+    await house.indexer.start()
+    parked, fine = await house.remember(ref, picture_ref(2))
+    assert (parked.state, parked.reason) == (PictureState.PARKED, reason)
+    assert house.cdn.fetched[ref.attachment_id] == 1
+    assert fine.state is PictureState.READY
+
+
+@pytest.mark.parametrize("error", [PictureUnreachable(), QueueFull(), ZeroDivisionError()])
+async def test_what_may_get_better_is_tried_again_after_growing_pauses(house: House, error: Exception) -> None:
+    ref = picture_ref(1)
+    house.cdn.errors[ref.attachment_id] = [error, error, error]
+    await house.indexer.start()
+    begun = house.time.now
+    await house.indexer.accept([ref])
+    await until(lambda: len(house.announced) == 1)
+    assert house.cdn.fetched[ref.attachment_id] == 4
+    assert (house.time.now - begun).total_seconds() >= 10 + 30 + 90
+
+
+async def test_a_picture_that_keeps_failing_is_given_up(house: House) -> None:
+    ref = picture_ref(1)
+    house.cdn.errors[ref.attachment_id] = [PictureUnreachable()] * 100
+    await house.indexer.start()
+    [accepted] = await house.indexer.accept([ref])
+
+    async def parked() -> bool:
+        return (await house.store.get([accepted.id]))[accepted.id].state is PictureState.PARKED
+
+    await until(parked)
+    assert house.cdn.fetched[ref.attachment_id] == 4
+    assert (await house.store.get([accepted.id]))[accepted.id].reason == "unreachable"
+
+
+async def test_a_channel_that_is_off_is_searched_but_not_tagged(house: House) -> None:
+    ref = picture_ref(1)
+    await house.channels.set_announcement(ref.place.guild_id, ref.place.channel_id, Announcement.OFF)
+    await house.indexer.start()
+    [picture] = await house.remember(ref)
+    assert picture.state is PictureState.READY
+    assert picture.tags == ()
+    assert house.engine.classifiers == []
+
+
+async def test_an_announcement_that_fails_or_hangs_holds_nothing_up(house: House) -> None:
+    hangs = asyncio.Event()
+    heard: list[int] = []
+
+    async def on_finished(picture: object) -> None:
+        heard.append(1)
+        if len(heard) == 1:
+            raise RuntimeError("Discord said no")
+        await hangs.wait()
+
+    await house.restart(on_finished=on_finished)
+    accepted = await house.indexer.accept([picture_ref(number) for number in range(20)])
+
+    async def all_ready() -> bool:
+        rows = await house.store.get([picture.id for picture in accepted])
+        return all(picture.state is PictureState.READY for picture in rows.values())
+
+    await until(all_ready)
+    hangs.set()
+    await house.indexer.settled()
+    assert len(heard) == 20
+
+
+async def test_pictures_of_another_model_are_read_again_without_being_announced(database: Database) -> None:
+    before = House(database)
+    await before.restart()
+    [old] = await before.remember(picture_ref(1))
+    await before.close()
+
+    engine = FakeEngine(replace(CARD, revision="2"))
+    after = House(database, engine=engine)
+    await after.restart()
+    await after.indexer.settled()
+    again = (await after.store.get([old.id]))[old.id]
+    assert again.state is PictureState.READY
+    assert await after.store.vector(old.id, CARD.key) is None
+    assert await after.store.vector(old.id, engine.card.key) is not None
+    assert after.announced == []
+    await after.close()
