@@ -6,21 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clipcore.errors import ImageRejected, RejectReason
-
 
 def flatten(image: Image.Image) -> Image.Image:
-    """The loaded picture in mode RGB. Raises ImageRejected (unsupported_format) for colour spaces that Pillow cannot
-    convert.
-    """
+    """The loaded picture in mode RGB."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _from_deep_gray(image)
-    try:
-        return _onto_white(image) if image.has_transparency_data else image.convert("RGB")
-    except ValueError as error:
-        raise ImageRejected(
-            RejectReason.UNSUPPORTED_FORMAT, f"Pictures in {image.mode} colours are not read."
-        ) from error
+    return _onto_white(image) if image.has_transparency_data else image.convert("RGB")
 
 
 def _onto_white(image: Image.Image) -> Image.Image:

@@ -122,8 +122,8 @@ def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
 def _decode(image: ImageFile.ImageFile, enough: int | None) -> DecodedImage:
     width, height = image.size
     if enough is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        scale = enough / min(width, height)
-        image.draft(None, (int(width * scale) + 1, int(height * scale) + 1))
+        short = min(width, height)
+        image.draft(None, (-(-width * enough // short), -(-height * enough // short)))  # rounded up
     image.load()
     turn = _TURNS.get(_orientation(image))
     flat = flatten(image)
