@@ -1,0 +1,213 @@
+// Puts the page together: the members' sessions, where one is, and who redraws when what changes.
+import { readJson } from "./api.js";
+import { Composer, pastedFiles } from "./composer.js";
+import { Desk } from "./desk.js";
+import { openModal } from "./dialogs.js";
+import { byId, el, fill, icon } from "./dom.js";
+import { personChoice } from "./fields.js";
+import { closeMenu } from "./menu.js";
+import { errorNotice, Hint, notice } from "./notices.js";
+import { channelKind, mayRead, maySend } from "./rights.js";
+import { Session } from "./session.js";
+import { channelTree, renderChannels, renderFixedTexts, renderGuilds, renderHeader, renderMembers, renderStatus } from "./shell.js";
+import { CHANNEL } from "./state.js";
+import { language, setLanguage, t } from "./texts.js";
+import { Timeline } from "./timeline.js";
+import { Tray } from "./tray.js";
+
+const LANGUAGE = "magpie-language";
+const BOT_CHECK_MS = 2000;
+
+class App {
+  world = null;
+  sessions = new Map();
+  session = null;
+  guildId = null;
+  channelId = null;
+  botReady = false;
+  #last = new Map();
+
+  constructor() {
+    this.desk = new Desk(this);
+    this.timeline = new Timeline(this, this.desk);
+    this.composer = new Composer(this);
+    this.hint = new Hint(() => this.#tryFind());
+    this.tray = new Tray((file, description) => this.composer.postNow(file, description));
+  }
+
+  async start() {
+    setLanguage(localStorage.getItem(LANGUAGE) ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
+    this.#bindPage();
+    this.#redrawAll();
+    this.world = await readJson("/sandbox/world");
+    for (const member of this.world.members) this.sessions.set(member.id, new Session(member, this.#ears()));
+    const [memberId, guildId, channelId] = location.hash.replace(/^#\/?/, "").split("/");
+    const first = this.sessions.get(memberId) ?? this.sessions.values().next().value;
+    this.session = first;
+    [this.guildId, this.channelId] = [guildId || null, channelId || null];
+    for (const session of this.sessions.values()) session.open();
+    this.#redrawAll();
+    this.#watchBot();
+    this.tray.load().then(() => this.tray.render(), errorNotice);
+  }
+
+  #ears() {
+    return {
+      onChange: (session, change) => this.#changed(session, change),
+      onStatus: (session) => { if (session === this.session) renderStatus(this); },
+      onModal: (session, modal, place) => openModal(modal, this.desk.names, (components) => session.interactions.submit(modal, components, place)),
+      onError: errorNotice,
+    };
+  }
+
+  // ---- where one is
+  guild = () => this.session?.state.guilds.get(this.guildId) ?? null;
+
+  channel = () => this.guild()?.channels.get(this.channelId) ?? null;
+
+  place = () => ({ guildId: this.guildId, channelId: this.channelId });
+
+  channelIcon = () => (this.channel() ? channelKind(this.channel()).icon : "hash");
+
+  people = () => [...(this.guild()?.members.values() ?? [])];
+
+  userChoices = () => this.people().map(personChoice);
+
+  roleChoices = () => [...(this.guild()?.roles.values() ?? [])].filter(({ id }) => id !== this.guildId).map(({ id, name }) => ({ label: `@${name}`, value: id }));
+
+  channelChoices(types) {
+    const wanted = types?.length ? types : null;
+    return channelTree([...(this.guild()?.channels.values() ?? [])]).filter(({ channel }) => channel && (!wanted || wanted.includes(channel.type)))
+      .map(({ channel, depth }) => ({ label: `${depth ? "› " : ""}#${channel.name}`, value: channel.id }));
+  }
+
+  be(memberId) {
+    const session = this.sessions.get(memberId);
+    if (session === this.session) return;
+    this.#last.set(this.session.member.id, [this.guildId, this.channelId]);
+    this.session = session;
+    const wanted = session.state.channel(this.channelId) ? [this.guildId, this.channelId] : this.#last.get(memberId) ?? [this.guildId, null];
+    this.hint.tick("switch");
+    this.go(...wanted);
+  }
+
+  // Opens a channel; what is missing or out of sight gives way to the first channel there is.
+  go(guildId, channelId = null) {
+    const { state } = this.session;
+    const guild = state.guilds.get(guildId) ?? state.guilds.values().next().value ?? null;
+    this.guildId = guild?.id ?? guildId;
+    this.channelId = guild?.channels.has(channelId) ? channelId : firstChannel(guild);
+    if (guild) history.replaceState(null, "", `#/${this.session.member.id}/${this.guildId}/${this.channelId ?? ""}`);
+    document.body.classList.remove("drawer-open");
+    closeMenu();
+    state.unread.delete(this.channelId);
+    this.#redrawAll();
+    return this.timeline.open();
+  }
+
+  async jump({ guildId, channelId, messageId }) {
+    const channel = this.session.state.channel(channelId);
+    if (!channel) return notice(t("notVisible"), "error");
+    if (channelId !== this.channelId) await this.go(guildId ?? channel.guild_id, channelId);
+    if (messageId) await this.timeline.jump(messageId);
+    return undefined;
+  }
+
+  commandSent(entry) {
+    if (entry.name === "find") this.hint.tick("find");
+  }
+
+  #tryFind() {
+    this.composer.startCommand("find", t("hintQuery"));
+  }
+
+  // ---- redrawing
+  #changed(session, change) {
+    if (session !== this.session) {
+      if (change.what === "restart") renderMembers(this);
+      return;
+    }
+    if (change.what === "message" || change.what === "reset") this.#messageChanged(change);
+    else if (change.what === "restart") this.go(this.guildId, this.channelId);
+    else if (!this.channel() && this.channelId) this.go(this.guildId);
+    else this.#redrawAround();
+  }
+
+  #messageChanged(change) {
+    if (change.channelId === this.channelId) {
+      this.session.state.unread.delete(this.channelId);
+      this.timeline.change(change);
+    } else if (change.isNew) renderChannels(this);
+  }
+
+  #redrawAround() {
+    if (this.world) renderMembers(this);
+    if (this.world) renderChannels(this);
+    renderGuilds(this);
+    renderHeader(this);
+    renderStatus(this);
+  }
+
+  #redrawAll() {
+    renderFixedTexts();
+    this.#redrawAround();
+    this.hint.render();
+    this.tray.render();
+    const channel = this.channel();
+    this.composer.reset(channel ? `#${channel.name}` : "", maySend(channel) && mayRead(channel));
+  }
+
+  // The bot is there once it has registered its commands.
+  async #watchBot() {
+    if (this.guildId && this.session.status === "online") {
+      this.botReady = await this.session.commands(this.guildId).then((list) => list.length > 0, () => false);
+      renderStatus(this);
+    }
+    if (!this.botReady) setTimeout(() => this.#watchBot(), BOT_CHECK_MS);
+  }
+
+  // ---- the page's own switches
+  #bindPage() {
+    for (const node of document.querySelectorAll("[data-language]")) node.addEventListener("click", () => this.#speak(node.dataset.language));
+    byId("drawer").addEventListener("click", () => document.body.classList.toggle("drawer-open"));
+    byId("veil").addEventListener("click", () => document.body.classList.remove("drawer-open"));
+    byId("hint-button").addEventListener("click", () => this.hint.toggle());
+    for (const node of document.querySelectorAll("[data-icon]")) fill(node, icon(node.dataset.icon));
+    document.addEventListener("paste", (event) => {
+      const files = pastedFiles(event.clipboardData);
+      if (!files.length) return;
+      event.preventDefault();
+      this.composer.addFiles(files);
+    });
+    this.#bindDrop(byId("chat"));
+  }
+
+  #bindDrop(chat) {
+    const over = (event) => event.dataTransfer?.types.includes("Files");
+    const show = (shown) => {
+      fill(byId("drop-zone"), shown ? el("div", {}, icon("image", 48), t("dropHere", { name: `#${this.channel()?.name ?? ""}` })) : null);
+      byId("drop-zone").hidden = !shown;
+    };
+    chat.addEventListener("dragover", (event) => { if (over(event)) { event.preventDefault(); show(true); } });
+    chat.addEventListener("dragleave", (event) => { if (!chat.contains(event.relatedTarget)) show(false); });
+    chat.addEventListener("drop", (event) => {
+      if (!over(event)) return;
+      event.preventDefault();
+      show(false);
+      this.composer.addFiles(event.dataTransfer.files);
+    });
+  }
+
+  #speak(name) {
+    if (name === language()) return;
+    setLanguage(name);
+    localStorage.setItem(LANGUAGE, name);
+    this.#redrawAll();
+    this.timeline.redraw();
+    this.timeline.toBottom();
+  }
+}
+
+const firstChannel = (guild) => channelTree([...(guild?.channels.values() ?? [])]).find(({ channel }) => channel && channel.type !== CHANNEL.CATEGORY && mayRead(channel))?.channel.id ?? null;
+
+new App().start().catch(errorNotice);

@@ -1,0 +1,57 @@
+// Short notices in the corner, and the card that greets whoever is here for the first time.
+import { byId, el, fill, icon, iconButton } from "./dom.js";
+import { t } from "./texts.js";
+
+const SHOWN_MS = 6000;
+const SEEN = "magpie-hint-closed";
+
+export function notice(text, kind = "info") {
+  const node = el("div", { class: `notice ${kind}`, role: kind === "error" ? "alert" : "status" }, el("span", {}, text), iconButton("close", t("dismiss"), () => node.remove()));
+  byId("notices").append(node);
+  setTimeout(() => node.remove(), SHOWN_MS);
+}
+
+// Discord's own sentence, with the fields it complains about.
+export function errorNotice(error) {
+  const details = error.details?.length ? `: ${error.details.join(" ")}` : "";
+  notice(`${error.message}${details}`, "error");
+}
+
+export class Hint {
+  #done = new Set();
+  #onTry;
+
+  constructor(onTry) {
+    this.#onTry = onTry;
+    this.#closed = localStorage.getItem(SEEN) === "yes";
+  }
+
+  #closed;
+
+  // step: "post" | "find" | "switch"
+  tick(step) {
+    this.#done.add(step);
+    this.render();
+  }
+
+  toggle() {
+    this.#closed = !this.#closed;
+    localStorage.setItem(SEEN, this.#closed ? "yes" : "no");
+    this.render();
+  }
+
+  render() {
+    const card = byId("hint");
+    card.hidden = this.#closed;
+    const steps = [["post", "hintPost"], ["find", "hintFind"], ["switch", "hintSwitch"]];
+    fill(card, el("div", { class: "hint-head" }, el("h2", {}, t("hintTitle")), iconButton("close", t("hintClose"), () => this.toggle())),
+      el("p", {}, t("hintIntro")),
+      el("ol", {}, steps.map(([step, key], index) => this.#step(step, key, index))),
+      el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")));
+  }
+
+  #step(step, key, index) {
+    const done = this.#done.has(step);
+    return el("li", { class: done ? "done" : "" }, el("span", { class: "step-mark" }, done ? icon("check", 14) : String(index + 1)), el("span", {}, t(key), done ? el("span", { class: "unseen" }, ` (${t("done")})`) : null));
+  }
+}

@@ -1,0 +1,178 @@
+// The messages of the open channel: kept in step with the state row by row, older ones on demand, jumps, the bottom held.
+import { byId, el, fill, icon } from "./dom.js";
+import { dayName, sameDay, snowflakeTime } from "./format.js";
+import { messageRow } from "./message.js";
+import { errorNotice, notice } from "./notices.js";
+import { mayRead } from "./rights.js";
+import { t } from "./texts.js";
+
+const GROUP_MS = 7 * 60 * 1000;
+const NEAR_BOTTOM = 80;
+const FLASH_MS = 2200;
+
+export class Timeline {
+  #app; #desk;
+  #rows = new Map();
+  #list = byId("messages");
+  #scroller = byId("scroller");
+  #shown = null;
+  #atBottom = true;
+  #loading = false;
+
+  constructor(app, desk) {
+    this.#app = app;
+    this.#desk = desk;
+    this.#scroller.addEventListener("scroll", () => this.#scrolled());
+    byId("to-present").addEventListener("click", () => this.toBottom());
+    // Pictures that arrive late, or a composer that grows, must not push the newest message out of sight.
+    new ResizeObserver(() => { if (this.#atBottom) this.toBottom(); }).observe(this.#list);
+    new ResizeObserver(() => { if (this.#atBottom) this.toBottom(); }).observe(this.#scroller);
+  }
+
+  // Draws the open channel anew, its newest page fetched unless it is already known.
+  async open() {
+    const { session, channelId } = this.#app;
+    const channel = this.#app.channel();
+    this.#shown = channelId;
+    this.redraw();
+    this.toBottom();
+    if (!channelId || !mayRead(channel)) return;
+    if (!session.state.messages.has(channelId) || !session.loaded.has(channelId)) await this.#load(() => session.loadNewest(channelId));
+    if (this.#shown === channelId) this.toBottom();
+  }
+
+  redraw() {
+    this.#rows.clear();
+    fill(this.#list);
+    this.sync();
+  }
+
+  change(message) {
+    if (message.channelId !== this.#app.channelId) return;
+    this.sync();
+    if (message.isNew && this.#app.session.state.message(message.channelId, message.id)?.author.id === this.#app.session.member.id) this.toBottom();
+  }
+
+  toBottom() {
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#atBottom = true;
+    byId("to-present").hidden = true;
+  }
+
+  async jump(messageId) {
+    const { session, channelId } = this.#app;
+    let found = false;
+    await this.#load(async () => { found = await session.loadFrom(channelId, messageId); });
+    if (!found) return notice(t("messageGone"), "error");
+    this.sync();
+    this.#atBottom = false;
+    const row = byId(`message-${messageId}`);
+    row.scrollIntoView({ block: "center" });
+    row.tabIndex = -1;
+    row.focus({ preventScroll: true });
+    row.classList.add("flash");
+    setTimeout(() => row.classList.remove("flash"), FLASH_MS);
+    return undefined;
+  }
+
+  async #load(work) {
+    this.#loading = true;
+    try {
+      await work();
+    } catch (error) {
+      errorNotice(error);
+    }
+    this.#loading = false;
+    this.sync();
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    this.#atBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
+    byId("to-present").hidden = this.#atBottom;
+  }
+
+  async #older() {
+    const { session, channelId } = this.#app;
+    const oldest = session.state.list(channelId).find((message) => !message.local);
+    if (!oldest || this.#loading) return;
+    const before = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    await this.#load(() => session.loadBefore(channelId, oldest.id));
+    this.#scroller.scrollTop = this.#scroller.scrollHeight - before;
+  }
+
+  // Brings the rows in step with the state: unchanged ones stay the same nodes, so nothing flickers or loses focus.
+  sync() {
+    const { session, channelId } = this.#app;
+    const wasAtBottom = this.#atBottom;
+    const wanted = channelId && session ? this.#entries(session.state.list(channelId)) : [];
+    const keys = new Set(wanted.map((entry) => entry.key));
+    for (const [key, { node }] of this.#rows) {
+      if (keys.has(key)) continue;
+      node.remove();
+      this.#rows.delete(key);
+    }
+    let cursor = this.#list.firstChild;
+    for (const entry of wanted) {
+      const node = this.#row(entry);
+      if (cursor && !cursor.isConnected) cursor = node;
+      if (node !== cursor) this.#list.insertBefore(node, cursor);
+      cursor = node.nextSibling;
+    }
+    if (wasAtBottom) this.toBottom();
+  }
+
+  #row(entry) {
+    const known = this.#rows.get(entry.key);
+    if (known && known.entry.source === entry.source && known.entry.look === entry.look) return known.node;
+    const node = entry.make();
+    this.#rows.set(entry.key, { node, entry });
+    if (known) replaceKeepingFocus(known.node, node);
+    return node;
+  }
+
+  #entries(messages) {
+    const { state } = this.#app.session;
+    const head = state.complete.has(this.#app.channelId) || !messages.length ? this.#startEntry(messages.length === 0) : this.#olderEntry();
+    const entries = this.#loading && !messages.length ? [] : [head];
+    let above = null;
+    for (const message of messages) {
+      const when = snowflakeTime(message.id);
+      if (!above || !sameDay(when, snowflakeTime(above.id))) entries.push(dayEntry(when));
+      entries.push(this.#messageEntry(message, above));
+      above = message;
+    }
+    return entries;
+  }
+
+  #messageEntry(message, above) {
+    const compact = Boolean(above) && above.author.id === message.author.id && above.type === 0 && message.type === 0 && !((above.flags ^ message.flags) & 64)
+      && snowflakeTime(message.id) - snowflakeTime(above.id) < GROUP_MS && sameDay(snowflakeTime(above.id), snowflakeTime(message.id));
+    const look = `${compact} ${this.#desk.editing === message.id} ${this.#desk.failures.get(message.id) ?? ""}`;
+    return { key: message.id, source: message, look, make: () => messageRow(message, { compact }, this.#desk) };
+  }
+
+  #startEntry(empty) {
+    const channel = this.#app.channel();
+    const name = channel ? channel.name : "";
+    const make = () => el("li", { class: "start" }, el("span", { class: "start-mark" }, icon(this.#app.channelIcon(), 30)), el("h2", {}, t("channelStart", { name })), empty ? el("p", {}, t("channelEmpty")) : null);
+    return { key: "start", source: channel?.id, look: String(empty), make };
+  }
+
+  #olderEntry() {
+    return { key: "older", source: "older", look: "", make: () => el("li", { class: "older" }, el("button", { type: "button", class: "c-button secondary", on: { click: () => this.#older() } }, t("loadOlder"))) };
+  }
+}
+
+function dayEntry(date) {
+  const name = dayName(date);
+  return { key: `day-${date.toDateString()}`, source: name, look: "", make: () => el("li", { class: "day", role: "separator" }, el("span", {}, name)) };
+}
+
+// A row that is drawn anew while one of its buttons has the focus gives it to the same button's successor.
+function replaceKeepingFocus(old, fresh) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused ? [...old.querySelectorAll("button")].indexOf(focused) : -1;
+  old.replaceWith(fresh);
+  if (place >= 0) (fresh.querySelectorAll("button")[place] ?? fresh).focus({ preventScroll: true });
+}
