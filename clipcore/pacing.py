@@ -9,7 +9,7 @@ class Pacer:
     """Learns what one input costs on this device, and sizes batches so that each ends within a budget of seconds.
 
     Whoever arrives just after a batch began waits for that batch alone, so the batch's time is the longest wait.
-    Batches start at one and at most double, since the first figures are the least certain. One input is always
+    Batches start at one and grow by doubling, since the first figures are the least certain. One input is always
     allowed, even where a single one exceeds the budget.
     """
 
@@ -17,7 +17,7 @@ class Pacer:
         self._budget = budget
         self._most = most
         self._cap = most
-        self._last = 0
+        self._largest = 0
         self._seconds_each: float | None = None
 
     @property
@@ -26,14 +26,14 @@ class Pacer:
         if self._seconds_each is None:
             return 1
         affordable = int(self._budget / self._seconds_each) if self._seconds_each > 0 else self._most
-        return max(1, min(affordable, self._cap, 2 * self._last))
+        return max(1, min(affordable, self._cap, 2 * self._largest))
 
     def observe(self, count: int, seconds: float) -> None:
         """A batch of `count` took `seconds`."""
         each = seconds / count
         before = each if self._seconds_each is None else self._seconds_each
         self._seconds_each = before + _WEIGHT_OF_THE_NEWEST * (each - before)
-        self._last = max(count, self._last // 2)
+        self._largest = max(count, self._largest)
         if count >= self._cap:
             # Memory that ran out once may have been someone else's: feel the way back up.
             self._cap = min(self._most, self._cap + 1)

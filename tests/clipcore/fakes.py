@@ -1,0 +1,88 @@
+"""A handwritten encoder that a test can watch, hold up, and make fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clipcore.types import Calibration, ModelCard, Pixels, Vectors
+
+CARD = ModelCard(id="fake", revision="1", dimension=4, input_size=2, context_length=16, logit_scale=20.0)
+POISON = 13
+NOT_A_NUMBER = 14
+
+
+def square(value: int) -> Pixels:
+    """A prepared picture that the fake encodes as `value`."""
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def vector(value: float) -> list[float]:
+    """What the fake answers for `square(value)`, or for a text of that many characters."""
+    return [value, 1.0, 0.0, 0.0]
+
+
+class Clock:
+    """Seconds that pass only when the fake encoder works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeEncoder:
+    """calls: each batch as ("image" or "text", its values), in order of arrival at the device.
+
+    Batches wait while `gate` is cleared; `busy` tells that one has arrived. fits: the largest batch that memory takes.
+    """
+
+    card: ModelCard = CARD
+    calibration: Calibration = field(default_factory=lambda: Calibration(0.2, 0.7, 0.2))
+    fits: int = 10_000
+    seconds_each: float = 0.0
+    clock: Clock = field(default_factory=Clock)
+    calls: list[tuple[str, list[int]]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    busy: threading.Event = field(default_factory=threading.Event)
+    threads: set[str] = field(default_factory=set)
+    failure: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def hold(self) -> None:
+        self.busy.clear()
+        self.gate.clear()
+
+    def prepare(self, pixels: Pixels) -> Pixels:
+        return pixels[:2, :2]
+
+    def encode_prepared(self, batch: Pixels) -> Vectors:
+        return self._encode("image", batch[:, 0, 0, 0].tolist())
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._encode("text", [len(text) for text in texts])
+
+    def batches(self, kind: str = "image") -> list[list[int]]:
+        return [values for called, values in self.calls if called == kind]
+
+    def _encode(self, kind: str, values: list[int]) -> Vectors:
+        self.threads.add(threading.current_thread().name)
+        self.calls.append((kind, values))
+        self.busy.set()
+        if not self.gate.wait(timeout=30):
+            raise AssertionError("the test never opened the gate")
+        self.clock.now += self.seconds_each * len(values)
+        if len(values) > self.fits:
+            raise MemoryError
+        if POISON in values:
+            raise self.failure or ValueError("poison")
+        rows = np.array([vector(value) for value in values], np.float32)
+        rows[np.array(values) == NOT_A_NUMBER] = np.nan
+        return rows
