@@ -20,6 +20,7 @@ from bot.errors import StartupError
 from bot.store.errors import primary_code
 from bot.store.tombstones import expired
 
+SCRIPTS = Path(migrations.__file__).parent
 OLDEST_SQLITE = (3, 37)  # STRICT tables
 _WHY = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: name another file in DATABASE_PATH.",
@@ -49,12 +50,12 @@ def prepare(path: Path, busy_timeout: float) -> None:
         raise StartupError(f"The database {path} {why}" if why else _unwritable(path)) from error
 
 
-def migrate(path: Path, revision: str, busy_timeout: float = 5.0) -> None:
+def migrate(path: Path, revision: str, busy_timeout: float = 5.0, scripts: Path = SCRIPTS) -> None:
     """Upgrades to this revision, or downgrades where the database is past it."""
     engine = _engine(path, busy_timeout)
     try:
         with engine.begin() as connection:
-            _move(connection, revision, path)
+            _move(connection, revision, path, scripts)
     finally:
         engine.dispose()
 
@@ -83,10 +84,10 @@ def _engine(path: Path, busy_timeout: float) -> Engine:
     return engine
 
 
-def _move(connection: Connection, revision: str, path: Path) -> None:
+def _move(connection: Connection, revision: str, path: Path, scripts: Path) -> None:
     config = Config()
     config.set_main_option("path_separator", "os")
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     current = MigrationContext.configure(connection).get_current_revision()

@@ -65,8 +65,10 @@ def _servers_and_channels() -> None:
         sa.Column("last_seen", WHOLE),
         sa.PrimaryKeyConstraint("id", name="pk_channels"),
         sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_channels_guild_id", ondelete="CASCADE"),
-        sa.CheckConstraint("thread IN ('none', 'public', 'private')", name="ck_channels_thread"),
-        sa.CheckConstraint("announcement IN ('off', 'silent', 'reaction', 'reply')", name="ck_channels_announcement"),
+        sa.CheckConstraint("thread IN ('none', 'public', 'private')", name=op.f("ck_channels_thread")),
+        sa.CheckConstraint(
+            "announcement IN ('off', 'silent', 'reaction', 'reply')", name=op.f("ck_channels_announcement")
+        ),
         sqlite_strict=True,
     )
     op.create_index("ix_channels_guild_id", "channels", ["guild_id"])
@@ -96,9 +98,9 @@ def _pictures() -> None:
         sa.UniqueConstraint(
             "message_id", "attachment_id", "source", name="uq_pictures_message_id_attachment_id_source"
         ),
-        sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="ck_pictures_source"),
-        sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="ck_pictures_state"),
-        sa.CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="ck_pictures_due"),
+        sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name=op.f("ck_pictures_source")),
+        sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name=op.f("ck_pictures_state")),
+        sa.CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name=op.f("ck_pictures_due")),
         sqlite_strict=True,
         sqlite_autoincrement=True,
     )
@@ -162,7 +164,7 @@ def _what_is_forgotten() -> None:
         sa.Column("scope", WHOLE, server_default=ZERO, nullable=False),
         sa.Column("forgotten_at", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("kind", "id", "scope", name="pk_tombstones"),
-        sa.CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name="ck_tombstones_kind"),
+        sa.CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name=op.f("ck_tombstones_kind")),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from bot.records import Announcement
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.migrate import SCRIPTS, migrate
+from bot.store.pictures import PictureStore
+from bot.store.tables import metadata
+from tests.store.samples import CARD, finished, ref
+
+STEPS = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())
+HEAD = STEPS[0].revision
+
+
+async def fill(path) -> None:
+    """A row in every table."""
+    async with await Database.open(path) as database:
+        pictures = PictureStore(database)
+        [picture, *_] = await pictures.accept([ref(10), ref(11)])
+        await pictures.finish([finished(picture.id)], CARD)
+        await ChannelStore(database).set_announcement(1, 2, Announcement.REPLY)
+        await LabelStore(database).add(1, "cat")
+        await pictures.forget_messages([12])
+        await pictures.forget_author(1, 70)
+
+
+def query(path, statement: str) -> list[tuple]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def schema(path) -> set[tuple]:
+    """Each table's and index's words, sorted: the order of constraints means nothing."""
+    return {
+        (name, " ".join(sorted(sql.replace(",", " ").replace("(", " ( ").replace(")", " ) ").split())))
+        for name, sql in query(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        if not name.startswith(("sqlite_", "alembic_"))
+    }
+
+
+async def test_the_sample_has_a_row_in_every_table(path):
+    await fill(path)
+    for table in metadata.tables:
+        assert query(path, f"SELECT count(*) FROM {table}") != [(0,)], table
+
+
+@pytest.mark.parametrize("below", [step.down_revision or "base" for step in STEPS])
+async def test_each_step_goes_down_and_up_again_with_data_in_the_tables(path, below):
+    await fill(path)
+    full = schema(path)
+    await asyncio.to_thread(migrate, path, below)
+    assert (schema(path) == set()) == (below == "base")
+    await asyncio.to_thread(migrate, path, "head")
+    assert schema(path) == full
+    assert query(path, "PRAGMA foreign_key_check") == []
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    await fill(path)
+
+
+async def test_migrating_a_current_database_changes_nothing(path):
+    await fill(path)
+    before = path.read_bytes()
+    await asyncio.to_thread(migrate, path, "head")
+    assert path.read_bytes() == before
+
+
+async def test_the_migrations_make_exactly_the_tables_of_the_code(path, tmp_path):
+    await (await Database.open(path)).close()
+    by_code = tmp_path / "code.db"
+    engine = create_engine(f"sqlite:///{by_code}")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert schema(path) == schema(by_code)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+async def test_every_table_is_strict(path):
+    await (await Database.open(path)).close()
+    rows = query(path, "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+    assert {name for name, strict in rows if not strict} == {"alembic_version"}
+    assert {name for name, _ in rows} == {*metadata.tables, "alembic_version"}
+
+
+async def test_a_migration_that_fails_half_way_leaves_nothing_behind(path, tmp_path):
+    """A second, broken revision beside the real one: its first table must not stay."""
+    await fill(path)
+    package = tmp_path / "migrations"
+    (package / "versions").mkdir(parents=True)
+    (package / "env.py").write_text((SCRIPTS / "env.py").read_text())
+    for revision in (SCRIPTS / "versions").glob("r*.py"):
+        (package / "versions" / revision.name).write_text(revision.read_text())
+    (package / "versions" / "broken.py").write_text(
+        f"from alembic import op\nrevision = 'broken'\ndown_revision = '{HEAD}'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE half (id INTEGER)')\n    op.execute('nonsense')\n"
+        "def downgrade(): ...\n"
+    )
+    before = schema(path)
+    with pytest.raises(Exception, match="syntax error"):
+        await asyncio.to_thread(migrate, path, "head", scripts=package)
+    assert schema(path) == before
+    assert query(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
