@@ -17,6 +17,7 @@ import { Tray } from "./tray.js";
 
 const LANGUAGE = "magpie-language";
 const BOT_CHECK_MS = 2000;
+const FIRST_CHECK_MS = 200;
 
 class App {
   world = null;
@@ -54,7 +55,7 @@ class App {
   #ears() {
     return {
       onChange: (session, change) => this.#changed(session, change),
-      onStatus: (session) => { if (session === this.session) renderStatus(this); },
+      onStatus: (session) => { if (session === this.session) this.#redrawStatus(); },
       onModal: (session, modal, place) => openModal(modal, this.desk.names, (components) => session.interactions.submit(modal, components, place)),
       onError: errorNotice,
     };
@@ -157,13 +158,15 @@ class App {
     this.composer.reset(channel ? `#${channel.name}` : "", maySend(channel) && mayRead(channel));
   }
 
+  #redrawStatus() {
+    if (this.world) renderStatus(this);
+  }
+
   // The bot is there once it has registered its commands.
   async #watchBot() {
-    if (this.guildId && this.session.status === "online") {
-      this.botReady = await this.session.commands(this.guildId).then((list) => list.length > 0, () => false);
-      renderStatus(this);
-    }
-    if (!this.botReady) setTimeout(() => this.#watchBot(), BOT_CHECK_MS);
+    if (this.guild()) this.botReady = await this.session.commands(this.guildId).then((list) => list.length > 0, () => false);
+    this.#redrawStatus();
+    if (!this.botReady) setTimeout(() => this.#watchBot(), this.guild() ? BOT_CHECK_MS : FIRST_CHECK_MS);
   }
 
   // ---- the page's own switches

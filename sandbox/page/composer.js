@@ -109,7 +109,7 @@ export class Composer {
     const items = matching(this.#entries, typed).map((entry) => ({
       label: `/${entry.label}`, detail: entry.description, lead: avatar({ id: entry.command.application_id, bot: true }, 26), onPick: () => this.#openPrompt(entry),
     }));
-    return this.#suggest.show(items, t("commands"), t("noCommand"));
+    return this.#suggest.show(items, t("commands"), { emptyText: t("noCommand") });
   }
 
   #openPrompt(entry, rest = "") {

@@ -63,7 +63,7 @@ function completing(made, input, option, world) {
     const mine = asked;
     const choices = await world.choices(option.name);
     if (mine !== asked || document.activeElement !== input) return;
-    suggest?.show(choices.map(({ name, value, ...more }) => ({ label: localised({ name, ...more }, "name"), value })), t("suggestions"));
+    suggest?.show(choices.map(({ name, value, ...more }) => ({ label: localised({ name, ...more }, "name"), value })), t("suggestions"), { chosen: -1 });
   };
   const typing = () => {
     clearTimeout(timer);

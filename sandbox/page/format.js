@@ -76,7 +76,7 @@ export const jumpUrl = (guildId, channelId, messageId) => `https://discord.com/c
 
 // A steady hue for a name's disc.
 export function hue(id) {
-  let sum = 0;
-  for (const character of String(id)) sum = (sum * 31 + character.charCodeAt(0)) % 360;
-  return sum;
+  let sum = 7;
+  for (const character of String(id)) sum = (Math.imul(sum, 16777619) ^ character.charCodeAt(0)) >>> 0;
+  return (Math.imul(sum, 2654435761) >>> 0) % 360;
 }

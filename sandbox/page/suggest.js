@@ -22,9 +22,10 @@ export class Suggest {
     return !this.#box.hidden;
   }
 
-  show(items, heading, emptyText = "") {
+  // chosen: which one Enter takes at once; -1 leaves Enter to the input until an arrow key was pressed.
+  show(items, heading, { emptyText = "", chosen = 0 } = {}) {
     this.#items = items;
-    this.#active = items.length ? 0 : -1;
+    this.#active = items.length ? chosen : -1;
     this.#box.hidden = !items.length && !emptyText;
     fill(this.#box, heading ? el("div", { class: "suggest-heading", role: "presentation" }, heading) : null,
       items.length ? items.map((item, index) => this.#option(item, index)) : el("div", { class: "suggest-empty" }, emptyText));
@@ -72,9 +73,10 @@ export class Suggest {
     if (event.key === "Escape") this.hide();
     else if (!this.#items.length) return false;
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      this.#active = (this.#active + (event.key === "ArrowDown" ? 1 : -1) + this.#items.length) % this.#items.length;
+      const from = this.#active === -1 && event.key === "ArrowUp" ? 0 : this.#active;
+      this.#active = (from + (event.key === "ArrowDown" ? 1 : -1) + this.#items.length) % this.#items.length;
       this.#mark();
-    } else if (event.key === "Enter" || event.key === "Tab") this.#pick(this.#active);
+    } else if ((event.key === "Enter" || event.key === "Tab") && this.#active >= 0) this.#pick(this.#active);
     else return false;
     event.preventDefault();
     return true;
