@@ -74,7 +74,7 @@ export class Prompt {
       el("div", { class: "prompt-info" }, el("b", {}, `/${entry.label}`), el("span", { class: "prompt-about" }, entry.description), iconButton("close", t("closeCommand"), () => this.#leave())),
       el("div", { class: "prompt-row" },
         [...this.#fields].map(([name, one]) => this.#cell(entry.options.find((option) => option.name === name), one)),
-        spare.map((option) => el("button", { type: "button", class: "chip", title: localised(option, "description"), on: { click: () => this.#extend(option) } }, `+ ${localised(option, "name")}`)),
+        spare.map((option) => el("button", { type: "button", class: "chip", title: localised(option, "description"), "aria-label": t("addOption", { name: localised(option, "name") }), on: { click: () => this.#extend(option) } }, `+ ${localised(option, "name")}`)),
         el("button", { type: "submit", class: "c-button primary run" }, t("runCommand"))));
     this.#host.hidden = false;
     fill(this.#host, form);
