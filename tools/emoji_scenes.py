@@ -1,0 +1,188 @@
+"""Emoji scenes: what is in one, where it stands, and its pixels. Everything random comes from the generator given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tools.emoji_concepts import ARTISTS, Concept, sprite_path
+
+Pixels = npt.NDArray[np.uint8]
+
+SIDE = 64
+"""Pixels along each side of a scene."""
+SIZES = (20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60)
+"""Pixels along a sprite's side: each is scaled once, when the sprites are loaded."""
+BACKGROUNDS = (
+    ("white", "白色", (255, 255, 255)),
+    ("black", "黑色", (18, 18, 20)),
+    ("grey", "灰色", (140, 140, 145)),
+    ("red", "红色", (214, 48, 49)),
+    ("orange", "橙色", (240, 147, 43)),
+    ("yellow", "黄色", (250, 220, 90)),
+    ("green", "绿色", (85, 180, 95)),
+    ("blue", "蓝色", (66, 133, 230)),
+    ("purple", "紫色", (142, 90, 200)),
+    ("pink", "粉色", (250, 170, 200)),
+    ("brown", "棕色", (130, 88, 60)),
+)
+HELD_OUT_PAIRS = 10
+"""One concept pair in this many is never trained on."""
+CELL = 4
+"""Pixels of a cell of the grid of positions. One cell in seven is never trained on."""
+
+
+NOISE = np.random.default_rng(7).standard_normal((32, SIDE, SIDE, 1), np.float32)
+"""Grain for backgrounds. Drawn once: drawing it anew costs as much as the rest of a picture."""
+
+
+class Relation(Enum):
+    ON = "on"
+    NEXT_TO = "next to"
+
+
+@dataclass(frozen=True, slots=True)
+class Sprite:
+    """A placed emoji. artist: index into ARTISTS; left, top: pixels; size: one of SIZES."""
+
+    concept: int
+    artist: int
+    size: int
+    left: int
+    top: int
+    flipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one picture shows. The last sprite is drawn on top; background: index into BACKGROUNDS, None if nameless."""
+
+    concepts: tuple[int, ...]
+    relation: Relation | None
+    sprites: tuple[Sprite, ...]
+    background: int | None
+    seed: int
+
+
+def is_held_out_pair(first: int, second: int) -> bool:
+    """Whether a pair is kept for evaluation, whichever way round. A fixed hash: no list to store, no seed to lose."""
+    low, high = sorted((first, second))
+    return ((low * 2654435761 + high * 40503 + 12345) >> 7) % HELD_OUT_PAIRS == 0
+
+
+def is_held_out_position(left: int, top: int) -> bool:
+    """Whether a sprite's corner lies in a cell that is kept for evaluation."""
+    return (left // CELL * 3 + top // CELL * 5) % 7 == 0
+
+
+def load_sprites(art: Path, concepts: list[Concept]) -> dict[int, Pixels]:
+    """Every sprite at every size: {size: uint8 [concepts, artists, size, size, 4]}, RGBA with straight alpha."""
+    sprites = {size: np.zeros((len(concepts), len(ARTISTS), size, size, 4), np.uint8) for size in SIZES}
+    for index, concept in enumerate(concepts):
+        for artist, name in enumerate(ARTISTS):
+            with Image.open(sprite_path(art, name, concept.id)) as file:
+                picture = file.convert("RGBA")
+            for size in SIZES:
+                sprites[size][index, artist] = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+    return sprites
+
+
+def single(concept: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False) -> Scene:
+    """One emoji somewhere in the picture. `held_out` asks for positions that training never uses."""
+    size = int(SIZES[rng.integers(3, len(SIZES))])
+    left, top = _place(SIDE - size, SIDE - size, rng, held_out)
+    sprite = Sprite(concept, _artist(rng), size, left, top, _flip(rng))
+    return Scene((concept,), None, (sprite,), _background(rng, plain), _seed(rng))
+
+
+def pair(first: int, second: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False) -> Scene:
+    """Two emoji: the first stands on the second, or beside it."""
+    relation = Relation.ON if rng.random() < 0.5 else Relation.NEXT_TO
+    place = _place_on if relation is Relation.ON else _place_beside
+    return Scene((first, second), relation, place(first, second, rng, held_out), _background(rng, plain), _seed(rng))
+
+
+def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
+    """uint8 [SIDE, SIDE, 3]."""
+    canvas = _paint_background(scene)
+    for sprite in scene.sprites:
+        picture = sprites[sprite.size][sprite.concept, sprite.artist]
+        if sprite.flipped:
+            picture = picture[:, ::-1]
+        window = canvas[sprite.top : sprite.top + sprite.size, sprite.left : sprite.left + sprite.size]
+        alpha = picture[..., 3:].astype(np.float32) / 255
+        window += alpha * (picture[..., :3] - window)
+    return canvas.clip(0, 255).astype(np.uint8)
+
+
+def _place(right: int, bottom: int, rng: np.random.Generator, held_out: bool) -> tuple[int, int]:
+    while True:
+        left, top = int(rng.integers(right + 1)), int(rng.integers(bottom + 1))
+        if is_held_out_position(left, top) == held_out:
+            return left, top
+
+
+def _place_on(first: int, second: int, rng: np.random.Generator, held_out: bool) -> tuple[Sprite, ...]:
+    while True:
+        upper, lower = (int(SIZES[rng.integers(1, 6)]) for _ in range(2))
+        lower = max(lower, upper)
+        sink = int(rng.integers(0, upper // 3 + 1))
+        height = min(upper + lower - sink, SIDE)
+        left, top = int(rng.integers(SIDE - lower + 1)), int(rng.integers(SIDE - height + 1))
+        upper_left = min(left + int(rng.integers(lower - upper + 1)), SIDE - upper)
+        if is_held_out_position(upper_left, top) == held_out:
+            below = Sprite(second, _artist(rng), lower, left, top + height - lower, _flip(rng))
+            return below, Sprite(first, _artist(rng), upper, upper_left, top, _flip(rng))
+
+
+def _place_beside(first: int, second: int, rng: np.random.Generator, held_out: bool) -> tuple[Sprite, ...]:
+    while True:
+        sizes = [int(SIZES[rng.integers(1, 4)]) for _ in range(2)]
+        gap = int(rng.integers(0, SIDE - sum(sizes) + 1)) if sum(sizes) <= SIDE else 0
+        left = int(rng.integers(SIDE - sum(sizes) - gap + 1))
+        tops = [int(rng.integers(SIDE - size + 1)) for size in sizes]
+        tops[1] = int(np.clip(tops[1], tops[0] - 12, tops[0] + 12))
+        if is_held_out_position(left, tops[0]) == held_out:
+            left_hand = Sprite(first, _artist(rng), sizes[0], left, tops[0], _flip(rng))
+            right = Sprite(
+                second, _artist(rng), sizes[1], left + sizes[0] + gap, min(tops[1], SIDE - sizes[1]), _flip(rng)
+            )
+            return left_hand, right
+
+
+def _artist(rng: np.random.Generator) -> int:
+    return int(rng.integers(len(ARTISTS)))
+
+
+def _flip(rng: np.random.Generator) -> bool:
+    return bool(rng.random() < 0.3)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _background(rng: np.random.Generator, plain: bool) -> int | None:
+    return int(rng.integers(len(BACKGROUNDS))) if plain or rng.random() < 0.5 else None
+
+
+def _paint_background(scene: Scene) -> npt.NDArray[np.float32]:
+    """A named colour, slightly varied; otherwise any colour, a gradient between two, or either with noise."""
+    rng = np.random.default_rng(scene.seed)
+    canvas = np.empty((SIDE, SIDE, 3), np.float32)
+    if scene.background is not None:
+        canvas[:] = np.array(BACKGROUNDS[scene.background][2]) + rng.integers(-10, 11, 3)
+        return canvas.clip(0, 255)
+    canvas[:] = rng.integers(0, 256, 3)
+    if rng.random() < 0.5:
+        slope = np.linspace(0, 1, SIDE, dtype=np.float32)
+        ramp = slope[:, None, None] if rng.random() < 0.5 else slope[None, :, None]
+        canvas += ramp * (rng.integers(0, 256, 3) - canvas)
+    if rng.random() < 0.5:
+        canvas += NOISE[rng.integers(len(NOISE))] * np.float32(rng.uniform(4, 24))
+    return canvas.clip(0, 255)
