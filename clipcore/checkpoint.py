@@ -80,7 +80,7 @@ def _download(repository: str) -> Path:
         info = HfApi().model_info(repository, timeout=_PROBE_SECONDS)
         files = [file.rfilename for file in info.siblings or ()]
         log.info("downloading the model %s; this happens once and can take minutes", repository)
-        directory = Path(snapshot_download(repository, revision=info.sha, allow_patterns=_wanted(files)))
+        directory = Path(snapshot_download(repository, allow_patterns=_wanted(files)))
     except HfHubHTTPError as error:
         raise _unavailable(repository, _refusal(error.response.status_code)) from error
     except Exception as error:

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from clipcore.types import SearchHit, Vectors
 
 _SMALLEST = 256
-# Rows converted to float32 at a time: 16 MB at 512 dimensions, however large the index is.
-_CHUNK = 8192
 # fp16 storage moves a cosine by up to 5e-4, and a matrix product by 1e-7 with the shape of its batch. Rounding lets
 # equal pictures tie, so that their order is their keys' and not an accident of where their rows lie.
 _DECIMALS = 6
@@ -20,11 +18,14 @@ _DECIMALS = 6
 class VectorIndex:
     """Vectors by key, each in one group (for the bot: the channel). Not thread-safe: one owner at a time.
 
-    Memory: 2 bytes a dimension and 16 bytes for key and group, times at most twice the rows held.
+    Memory: 2 bytes a dimension and 16 bytes for key and group, times at most twice the rows held (four times after a
+    great discard). A search converts `chunk_rows` rows to float32 at a time: 16 MB at 512 dimensions, however large the
+    index is.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, *, chunk_rows: int = 8192) -> None:
         self.dimension = dimension
+        self._chunk_rows = chunk_rows
         self._rows: npt.NDArray[np.float16] = np.empty((_SMALLEST, dimension), np.float16)
         self._keys: npt.NDArray[np.int64] = np.empty(_SMALLEST, np.int64)
         self._groups: npt.NDArray[np.int64] = np.empty(_SMALLEST, np.int64)
@@ -36,19 +37,24 @@ class VectorIndex:
     def __contains__(self, key: object) -> bool:
         return key in self._row_of
 
+    @property
+    def capacity(self) -> int:
+        """Rows that memory is held for."""
+        return len(self._keys)
+
     def add(self, keys: Sequence[int], groups: Sequence[int], vectors: npt.NDArray[np.floating]) -> None:
         """vectors: [n, dim], unit length. A key that is known already is replaced, group included."""
         if vectors.shape != (len(keys), self.dimension) or len(groups) != len(keys):
             raise ValueError(f"expected {len(keys)} keys, groups and vectors of {self.dimension}, got {vectors.shape}")
         self._reserve(len(self) + len(keys))
-        for key, group, vector in zip(keys, groups, vectors, strict=True):
-            row = self._row_of.setdefault(key, len(self._row_of))
-            self._rows[row], self._keys[row], self._groups[row] = vector, key, group
+        rows = [self._row_of.setdefault(key, len(self._row_of)) for key in keys]
+        # Where a key comes twice, numpy keeps what is assigned last.
+        self._rows[rows], self._keys[rows], self._groups[rows] = vectors, keys, groups
 
     def discard(self, keys: Iterable[int]) -> int:
         """Forgets these keys, those that are known. Returns how many were. The last row moves into each gap."""
         known = [key for key in keys if self._discard_one(key)]
-        if len(self._keys) > _SMALLEST and len(self) < len(self._keys) // 4:
+        if len(self) < self.capacity // 4 and self.capacity > _SMALLEST:
             self._resize(max(_SMALLEST, 2 * len(self)))
         return len(known)
 
@@ -61,10 +67,9 @@ class VectorIndex:
             return []
         allowed = None if groups is None else np.fromiter(groups, np.int64, len(groups))
         best_keys, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
-        for start in range(0, len(self), _CHUNK):
-            keys, scores = self._scores(
-                np.asarray(query, np.float32), slice(start, min(start + _CHUNK, len(self))), allowed
-            )
+        for start in range(0, len(self), self._chunk_rows):
+            rows = slice(start, min(start + self._chunk_rows, len(self)))
+            keys, scores = self._scores(np.asarray(query, np.float32), rows, allowed)
             best_keys, best_scores = _best(np.concatenate([best_keys, keys]), np.concatenate([best_scores, scores]), k)
         return [SearchHit(int(key), float(score)) for key, score in zip(best_keys, best_scores, strict=True)]
 
@@ -88,8 +93,8 @@ class VectorIndex:
         return True
 
     def _reserve(self, rows: int) -> None:
-        if rows > len(self._keys):
-            self._resize(max(rows, 2 * len(self._keys)))
+        if rows > self.capacity:
+            self._resize(max(rows, 2 * self.capacity))
 
     def _resize(self, capacity: int) -> None:
         used = len(self)

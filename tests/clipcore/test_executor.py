@@ -121,11 +121,11 @@ async def test_background_batches_end_within_the_query_budget():
 async def test_work_whose_caller_has_gone_is_skipped(executor, encoder):
     await held(executor, encoder)
     gone, stays = executor.submit_image(square(1)), executor.submit_image(square(2))
-    waiter = asyncio.ensure_future(asyncio.wrap_future(gone))
+    caller = asyncio.create_task(results([gone]))
     await asyncio.sleep(0)
-    waiter.cancel()
+    caller.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiter
+        await caller
     encoder.gate.set()
     assert await results([stays]) == [vector(2)]
     assert encoder.batches() == [[0], [2]]

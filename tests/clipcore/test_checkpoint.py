@@ -1,0 +1,178 @@
+"""Names, directories and the hub's cache. What needs a network is answered by a small hub on loopback, or by nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipcore.checkpoint import find_checkpoint
+from clipcore.errors import ModelUnavailable
+from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, available_models, read_calibration, resolve
+from clipcore.types import Calibration
+from tests.clipcore.hub import COMMIT, serve_hub
+
+
+def copy_of(directory: Path, target: Path) -> Path:
+    return Path(shutil.copytree(directory, target))
+
+
+def test_names_are_resolved_without_a_network(tmp_path):
+    assert resolve("bundled").directory == BUNDLED_DIRECTORY
+    assert resolve("ViT-B/32").id == resolve("base").id == DEFAULT_MODEL
+    assert resolve(" someone/their-clip ").id == "someone/their-clip"
+    assert resolve("someone/their-clip").directory is None
+    (tmp_path / "mine").mkdir()
+    assert resolve(str(tmp_path / "mine")).id == "mine"
+
+
+def test_the_bundled_model_and_the_default_are_offered():
+    assert available_models()[0] == "bundled"
+    assert DEFAULT_MODEL in available_models()
+
+
+def test_a_directory_is_named_by_its_weights(tiny_directory, tmp_path):
+    found = find_checkpoint(str(tiny_directory))
+    assert (found.id, found.directory, len(found.revision)) == ("tiny", tiny_directory, 12)
+    moved = copy_of(tiny_directory, tmp_path / "tiny")
+    assert find_checkpoint(str(moved)).revision == found.revision
+    with (moved / "model.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    assert find_checkpoint(str(moved)).revision != found.revision
+
+
+def test_weights_in_several_files_are_one_fingerprint(tiny_directory, tmp_path):
+    directory = copy_of(tiny_directory, tmp_path / "sharded")
+    (directory / "model.safetensors").rename(directory / "model-1.safetensors")
+    (directory / "model-2.safetensors").write_bytes(b"more")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    whole = find_checkpoint(str(directory)).revision
+    (directory / "model-2.safetensors").write_bytes(b"other")
+    assert find_checkpoint(str(directory)).revision != whole
+    (directory / "model-2.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match=r"no model-2\.safetensors"):
+        find_checkpoint(str(directory))
+
+
+def test_the_directory_that_hf_download_prints_keeps_the_models_name(tiny_directory, tmp_path):
+    printed = copy_of(tiny_directory, tmp_path / "models--openai--clip-vit-base-patch32" / "snapshots" / COMMIT)
+    found = find_checkpoint(str(printed))
+    assert (found.id, found.revision) == (DEFAULT_MODEL, COMMIT[:12])
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("config.json", "config.json"),
+        ("preprocessor_config.json", "preprocessor_config.json"),
+        ("tokenizer.json", "tokenizer files"),
+        ("model.safetensors", "weights"),
+    ],
+)
+def test_an_incomplete_directory_says_what_it_lacks(tiny_directory, tmp_path, missing, named):
+    directory = copy_of(tiny_directory, tmp_path / "part")
+    (directory / missing).unlink()
+    with pytest.raises(ModelUnavailable, match=f"no {named}"):
+        find_checkpoint(str(directory))
+
+
+def test_a_calibration_beside_the_weights_is_believed(tmp_path):
+    (tmp_path / "calibration.json").write_text(
+        '{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3, "source": "x"}'
+    )
+    assert read_calibration(DEFAULT_MODEL, tmp_path) == Calibration(0.1, 0.2, 0.3)
+
+
+def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own(tmp_path):
+    assert read_calibration("someone/their-clip", tmp_path) == FALLBACK
+    large = read_calibration("openai/clip-vit-large-patch14", tmp_path)
+    assert read_calibration("clip-vit-large-patch14", tmp_path) == large != FALLBACK
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def find_elsewhere(name: str, cache: Path, endpoint: str, *, local_only: bool = False) -> tuple[str, float]:
+    """Finds a checkpoint in a process of its own, since the hub's client reads its settings once. Output and
+    seconds.
+    """
+    program = (
+        "from clipcore.checkpoint import find_checkpoint; from clipcore.errors import ModelUnavailable\n"
+        "import time; began = time.monotonic()\n"
+        f"try: found = find_checkpoint({name!r}, local_only={local_only}); print(found.id, found.revision)\n"
+        "except ModelUnavailable as error: print('unavailable:', error)\n"
+        "print(time.monotonic() - began)"
+    )
+    environment = {**os.environ, "HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
+    environment |= {"NO_PROXY": "*", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stderr == ""
+    output, seconds = done.stdout.rstrip().rsplit("\n", 1)
+    assert "\n" not in output
+    return output, float(seconds)
+
+
+@pytest.mark.parametrize("local_only", [True, False])
+def test_a_model_that_is_neither_local_nor_reachable_says_what_to_do_and_soon(tmp_path, local_only):
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    output, seconds = find_elsewhere(DEFAULT_MODEL, tmp_path, nobody, local_only=local_only)
+    assert output.startswith("unavailable: ")
+    assert f"`hf download {DEFAULT_MODEL}`" in output
+    assert "CLIP_MODEL=bundled" in output
+    assert seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("someone/unknown", "does not exist on the hub or needs a login (HTTP 404)"),
+        ("someone/secret", "does not exist on the hub or needs a login (HTTP 401)"),
+        ("someone/ill", "the hub answered HTTP 500"),
+    ],
+)
+def test_a_refusal_by_the_hub_is_told(tiny_directory, tmp_path, name, why):
+    with serve_hub(tiny_directory) as hub:
+        output, seconds = find_elsewhere(name, tmp_path, hub.url)
+    assert why in output
+    assert "CLIP_MODEL=bundled" in output
+    assert seconds < 5
+
+
+def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_directory, tmp_path):
+    source = copy_of(tiny_directory, tmp_path / "source")
+    (source / "tf_model.h5").write_bytes(b"a copy for another library")
+    (source / "pytorch_model.bin").write_bytes(b"a copy in an older format")
+    expected = f"someone/tiny {COMMIT[:12]}"
+    with serve_hub(source) as hub:
+        assert find_elsewhere("someone/tiny", tmp_path / "cache", hub.url)[0] == expected
+        assert "model.safetensors" in hub.downloads
+        assert not {"tf_model.h5", "pytorch_model.bin"} & set(hub.downloads)
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    assert find_elsewhere("someone/tiny", tmp_path / "cache", nobody)[0] == expected
+
+
+def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory, tmp_path):
+    repository = tmp_path / "hub" / "models--someone--tiny"
+    snapshot = copy_of(tiny_directory, repository / "snapshots" / COMMIT)
+    (snapshot / "model.safetensors").unlink()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    output, _ = find_elsewhere("someone/tiny", tmp_path, "http://127.0.0.1:9", local_only=True)
+    assert output.startswith("unavailable: ")
+
+
+def test_a_name_that_is_no_name_says_so():
+    with pytest.raises(ModelUnavailable, match="neither a directory nor a model's name"):
+        find_checkpoint("/no/such/directory")

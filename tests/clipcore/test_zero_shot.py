@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipcore.prompts import Prompts, prompts_for
+from clipcore.types import Label
+from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
+
+CAT, DOG, SOFA, NOTHING = np.eye(4, dtype=np.float32)
+PROMPTS = Prompts(label=("a photo of {}",), query=("{}", "a photo of {}"), background=("nothing",))
+BANK = LabelBank(("cat", "dog", "sofa"), np.stack([CAT, DOG, SOFA]), NOTHING[None])
+
+
+def between(*vectors: np.ndarray) -> np.ndarray:
+    return mean_direction(np.stack(vectors))
+
+
+def tags(vector: np.ndarray, *, scale: float = 20.0, least: float = 0.2, top: int = 5) -> list[str]:
+    [found] = ZeroShotClassifier(BANK, logit_scale=scale, least=least).classify(vector[None], top)
+    return [score.label for score in found]
+
+
+def test_a_picture_gets_the_label_that_it_looks_like():
+    assert tags(CAT) == ["cat"]
+
+
+def test_a_picture_of_two_things_gets_both():
+    assert tags(between(SOFA, CAT)) == ["cat", "sofa"]
+
+
+def test_a_picture_of_none_of_the_labels_gets_none():
+    assert tags(NOTHING) == []
+
+
+def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_background():
+    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, least=0.0)
+    expected = np.exp([2.0, 0.0, 0.0, 0.0])
+    assert np.allclose(classifier.probabilities(CAT[None])[0], expected[:3] / expected.sum())
+
+
+def test_the_likeliest_come_first_and_no_more_than_asked_for():
+    assert tags(between(DOG, DOG, SOFA), scale=5.0, least=0.0, top=2) == ["dog", "sofa"]
+
+
+def test_several_pictures_are_answered_one_by_one():
+    answers = ZeroShotClassifier(BANK, logit_scale=20.0, least=0.2).classify(np.stack([DOG, NOTHING, CAT]))
+    assert [[score.label for score in answer] for answer in answers] == [["dog"], [], ["cat"]]
+
+
+def test_no_pictures_and_no_labels_are_no_error():
+    nothing = LabelBank.build([], PROMPTS, {"nothing": NOTHING}, 4)
+    classifier = ZeroShotClassifier(nothing, logit_scale=20.0, least=0.2)
+    assert classifier.classify(np.stack([CAT, DOG])) == [(), ()]
+    assert ZeroShotClassifier(BANK, logit_scale=20.0, least=0.2).classify(np.empty((0, 4), np.float32)) == []
+
+
+def test_a_label_with_phrases_is_the_mean_of_them_and_one_without_is_its_name():
+    labels = [Label("pet", ("a cat", "a dog")), Label("sofa")]
+    vector_of = {"a photo of a cat": CAT, "a photo of a dog": DOG, "a photo of sofa": SOFA, "nothing": NOTHING}
+    assert set(texts_for(labels, PROMPTS)) == set(vector_of)
+    bank = LabelBank.build(labels, PROMPTS, vector_of, 4)
+    assert np.allclose(bank.vectors, [between(CAT, DOG), SOFA])
+    assert np.allclose(np.linalg.norm(bank.vectors, axis=1), 1)
+
+
+def test_a_text_that_two_labels_share_is_asked_for_once():
+    texts = texts_for([Label("cat"), Label("kitty", ("cat",))], PROMPTS)
+    assert texts == ("a photo of cat", "nothing")
+
+
+def test_braces_in_a_label_are_only_letters():
+    assert texts_for([Label("{0} {x}")], PROMPTS)[0] == "a photo of {0} {x}"
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1.0, 200.0))
+@settings(max_examples=50, deadline=None)
+def test_probabilities_never_exceed_one_together(seed, scale):
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(20, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    bank = LabelBank(tuple("abcdefghij"), rows[:10], rows[10:12])
+    shares = ZeroShotClassifier(bank, logit_scale=scale, least=0.2).probabilities(rows[12:])
+    assert np.isfinite(shares).all()
+    assert (shares >= 0).all()
+    assert (shares.sum(axis=1) <= 1 + 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        ("cat", ("cat", "a photo of cat")),
+        ("  red   apple ", ("red apple", "a photo of red apple")),
+        ("a cat on a sofa", ("a cat on a sofa",)),
+    ],
+)
+def test_a_few_words_become_captions_and_a_sentence_stays(words, texts):
+    assert PROMPTS.for_query(words) == texts
+
+
+def test_the_bundled_model_has_prompts_of_its_own():
+    assert prompts_for("bundled") != prompts_for("openai/clip-vit-base-patch32") == prompts_for("anything/else")
