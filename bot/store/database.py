@@ -27,7 +27,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 READERS = 4
 # How long a truncation of the write-ahead log waits for readers. They are short; what fails is tried again.
 TRUNCATE_WAIT_MS = 100
-TRUNCATE_PAUSE = 1.0
+TRUNCATE_PAUSE = 1.0  # seconds
 # NORMAL: in WAL mode a killed process loses nothing; a power cut may undo the last commits, which catching up repeats.
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 
@@ -48,8 +48,8 @@ class Database:
         self._at_work: set[asyncio.Task[Any]] = set()
         self._queued = 0
         self._truncate_due = False
-        self._truncate_failed = False
-        self._truncate_tried = 0.0
+        self._truncated = 0.0
+        self._retry: asyncio.TimerHandle | None = None
         self._closed = False
 
     @classmethod
@@ -70,11 +70,10 @@ class Database:
         self._closed = True
         while self._at_work:
             await asyncio.wait(self._at_work)
+        if self._retry is not None:
+            self._retry.cancel()
         await self._readers.dispose()
-        try:
-            await self._truncate()
-        except (DBAPIError, sqlite3.Error) as error:
-            log.warning("the write-ahead log could not be emptied on closing: %s", type(error).__name__)
+        await self._truncate()
         await self._writer.dispose()
 
     async def __aenter__(self) -> Self:
@@ -112,11 +111,12 @@ class Database:
         self._queued += 1
         async with self._writing:
             self._queued -= 1
-            result = await self._transaction(self._writer, work)
-            self._truncate_due |= erases
-            if self._truncate_due and self._may_truncate():
-                await self._truncate()
-            return result
+            try:
+                result = await self._transaction(self._writer, work)
+                self._truncate_due |= erases
+                return result
+            finally:
+                await self._truncate_if_due()
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
@@ -127,21 +127,41 @@ class Database:
                 raise known from error
             raise
 
-    def _may_truncate(self) -> bool:
-        """Of a row of writes the last one truncates, and a log that a reader holds on to is not tried again at once."""
-        waited = monotonic() - self._truncate_tried
-        return waited > TRUNCATE_PAUSE if self._queued or self._truncate_failed else True
+    async def _truncate_if_due(self) -> None:
+        """Of a row of writes the last one truncates; what a reader holds on to is left to the timer."""
+        overdue = monotonic() - self._truncated > TRUNCATE_PAUSE
+        if self._truncate_due and self._retry is None and (overdue or not self._queued):
+            await self._truncate()
 
     async def _truncate(self) -> None:
         """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old pages."""
-        self._truncate_tried = monotonic()
+        try:
+            self._truncate_due = await self._checkpoint_is_busy()
+        except (DBAPIError, sqlite3.Error) as error:
+            self._truncate_due = True
+            log.warning("the write-ahead log could not be emptied: %s", type(error).__name__)
+        self._truncated = monotonic()
+        if self._truncate_due and not self._closed:
+            self._retry = asyncio.get_running_loop().call_later(TRUNCATE_PAUSE, self._start_retry)
+
+    async def _checkpoint_is_busy(self) -> bool:
         async with self._writer.connect() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
             assert isinstance(raw, aiosqlite.Connection)  # noqa: S101  # the type that the driver in the URL stands for
             await raw.execute_fetchall(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
             [[busy, *_]] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             await raw.execute_fetchall(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
-        self._truncate_failed = self._truncate_due = bool(busy)
+            return bool(busy)
+
+    def _start_retry(self) -> None:
+        self._retry = None
+        task = asyncio.create_task(self._truncate_again())
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+
+    async def _truncate_again(self) -> None:
+        async with self._writing:
+            await self._truncate_if_due()
 
 
 def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> AsyncEngine:

@@ -1,0 +1,152 @@
+"""After any sequence of accept, finish, postpone, requeue and forget, nothing forgotten is found in any way."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bot.records import PictureRef, PictureState, Place, Source, ThreadKind
+from bot.store.database import Database
+from bot.store.pictures import PictureStore
+from tests.store.samples import CARD, NOON, OTHER, finished
+
+PLACES = (
+    Place(1, 11),
+    Place(1, 12),
+    Place(1, 13, 11, ThreadKind.PUBLIC),
+    Place(1, 14, 11, ThreadKind.PRIVATE),
+    Place(2, 21),
+)
+MODELS = (CARD, OTHER)
+
+
+@st.composite
+def refs(draw) -> PictureRef:
+    """A small world, so that pictures meet: a message number fixes its place and author, as in Discord."""
+    message = draw(st.integers(1, 12))
+    place = PLACES[message % len(PLACES)]
+    return PictureRef(place, message, draw(st.integers(101, 103)), draw(st.sampled_from(Source)), 7 + message % 2)
+
+
+class Remembering(RuleBasedStateMachine):
+    """`known` is an independent account of what must be remembered; `dead` says what may never come back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.database = self.run(Database.open(Path(self.folder.name) / "magpie.db"))
+        self.pictures = PictureStore(self.database, clock=lambda: NOON)
+        self.known: dict[PictureRef, int] = {}
+        self.gone: set[int] = set()
+        self.dead: list = []
+        self.guilds_gone: set[int] = set()
+        self.model = CARD
+
+    def run(self, awaitable):
+        return self.loop.run_until_complete(awaitable)
+
+    def teardown(self) -> None:
+        self.run(self.database.close())
+        self.loop.close()
+        self.folder.cleanup()
+
+    def lose(self, rule_of_death, ids) -> None:
+        lost = {ref: id_ for ref, id_ in self.known.items() if rule_of_death(ref)}
+        assert sorted(ids) == sorted(lost.values())
+        self.known = {ref: id_ for ref, id_ in self.known.items() if ref not in lost}
+        self.gone.update(ids)
+
+    def is_dead(self, ref: PictureRef) -> bool:
+        return ref.place.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
+
+    @rule(batch=st.lists(refs(), max_size=6))
+    def accept(self, batch):
+        expected = [ref for ref in dict.fromkeys(batch) if ref not in self.known and not self.is_dead(ref)]
+        added = self.run(self.pictures.accept(batch))
+        assert [picture.ref for picture in added] == expected
+        self.known.update({picture.ref: picture.id for picture in added})
+
+    @rule(data=st.data())
+    def finish(self, data):
+        """Late answers for forgotten pictures among them."""
+        ids = sorted({*self.known.values(), *self.gone})
+        some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
+        batch = [finished(id_, dimension=self.model.dimension) for id_ in some]
+        assert self.run(self.pictures.finish(batch, self.model)).isdisjoint(self.gone)
+
+    @rule(data=st.data(), give_up=st.booleans())
+    def fail(self, data, give_up):
+        ids = sorted({*self.known.values(), *self.gone})
+        if ids:
+            id_ = data.draw(st.sampled_from(ids))
+            step = self.pictures.park(id_, "broken") if give_up else self.pictures.postpone(id_, NOON, "late")
+            assert not (self.run(step) and id_ in self.gone)
+
+    @rule(model=st.sampled_from(MODELS))
+    def change_model(self, model):
+        self.model = model
+        self.run(self.pictures.requeue_for_model(model.key))
+
+    @rule(message=st.integers(1, 12))
+    def forget_message(self, message):
+        doomed = lambda ref: ref.message_id == message  # noqa: E731  # kept, to be asked again later
+        self.dead.append(doomed)
+        self.lose(doomed, self.run(self.pictures.forget_messages([message])))
+
+    @rule(message=st.integers(1, 12), attachment=st.integers(101, 103))
+    def forget_attachment(self, message, attachment):
+        doomed = lambda ref: (ref.message_id, ref.attachment_id) == (message, attachment)  # noqa: E731  # as above
+        self.dead.append(doomed)
+        self.lose(doomed, self.run(self.pictures.forget_attachments(message, [attachment])))
+
+    @rule(channel=st.sampled_from([11, 12, 13, 21]))
+    def forget_channel(self, channel):
+        doomed = lambda ref: channel in (ref.place.channel_id, ref.place.parent_id)  # noqa: E731  # as above
+        self.dead.append(doomed)
+        self.lose(doomed, self.run(self.pictures.forget_channel(channel)))
+
+    @rule(author=st.sampled_from([7, 8]), up_to=st.integers(1, 12))
+    def forget_author(self, author, up_to):
+        mine = lambda ref: ref.place.guild_id == 1 and ref.author_id == author  # noqa: E731  # as above
+        if 1 not in self.guilds_gone:
+            self.dead.append(lambda ref: mine(ref) and ref.message_id <= up_to)
+        self.lose(mine, self.run(self.pictures.forget_author(1, author, up_to_message=up_to)))
+
+    @rule(welcome=st.booleans())
+    def forget_or_welcome_a_guild(self, welcome):
+        if welcome:
+            self.guilds_gone.discard(2)
+            self.run(self.pictures.welcome_guild(2))
+        else:
+            self.guilds_gone.add(2)
+            self.lose(lambda ref: ref.place.guild_id == 2, self.run(self.pictures.forget_guild(2)))
+
+    @invariant()
+    def everything_remembered_is_there_and_nothing_else(self):
+        alive = set(self.known.values())
+        there = self.run(self.pictures.get(alive | self.gone))
+        assert {picture.ref: id_ for id_, picture in there.items()} == self.known
+        due = {picture.id for picture in self.run(self.pictures.due(100, NOON))}
+        assert due == {id_ for id_, picture in there.items() if picture.state is PictureState.PENDING}
+        ready = {id_ for id_, picture in there.items() if picture.state is PictureState.READY}
+        assert self.run(self.searchable()) == ready
+        for attachment in (101, 102, 103):
+            assert {picture.id for picture in self.run(self.pictures.by_attachment(attachment))} <= alive
+
+    async def searchable(self) -> set[int]:
+        return {
+            int(id_)
+            for guild in (1, 2)
+            async for chunk in self.pictures.vectors(guild, self.model.key, chunk=3)
+            for id_ in chunk.ids
+        }
+
+
+Remembering.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+test_nothing_forgotten_is_ever_found_again = Remembering.TestCase

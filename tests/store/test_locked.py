@@ -1,0 +1,129 @@
+"""Another process holds the database: each method waits and succeeds, or raises StoreBusy and does nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bot.records import Announcement, Place
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.errors import StoreBusy
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from tests.store.samples import CARD, NOON, finished, ref
+
+
+async def first_chunk(pictures: PictureStore) -> object:
+    async for chunk in pictures.vectors(1, CARD.key):
+        return chunk
+    return None
+
+
+READS = {
+    "PictureStore.due": lambda house: house[PictureStore].due(5, NOON),
+    "PictureStore.get": lambda house: house[PictureStore].get([1]),
+    "PictureStore.by_message": lambda house: house[PictureStore].by_message(10),
+    "PictureStore.by_attachment": lambda house: house[PictureStore].by_attachment(100),
+    "PictureStore.vector": lambda house: house[PictureStore].vector(1, CARD.key),
+    "PictureStore.vector_of_hash": lambda house: house[PictureStore].vector_of_hash("hash-1", CARD.key),
+    "PictureStore.vectors": lambda house: first_chunk(house[PictureStore]),
+    "PictureStore.places": lambda house: house[PictureStore].places(1),
+    "PictureStore.guild_ids": lambda house: house[PictureStore].guild_ids(),
+    "ChannelStore.announcement": lambda house: house[ChannelStore].announcement(Place(1, 2)),
+    "ChannelStore.last_seen": lambda house: house[ChannelStore].last_seen(2),
+    "ChannelStore.seen_channels": lambda house: house[ChannelStore].seen_channels(1),
+    "LabelStore.labels": lambda house: house[LabelStore].labels(1),
+}
+WRITES = {
+    "PictureStore.accept": lambda house: house[PictureStore].accept([ref(20)]),
+    "PictureStore.finish": lambda house: house[PictureStore].finish([finished(1)], CARD),
+    "PictureStore.postpone": lambda house: house[PictureStore].postpone(1, NOON, "late"),
+    "PictureStore.park": lambda house: house[PictureStore].park(1, "broken"),
+    "PictureStore.requeue_for_model": lambda house: house[PictureStore].requeue_for_model("new"),
+    "PictureStore.forget_messages": lambda house: house[PictureStore].forget_messages([10]),
+    "PictureStore.forget_attachments": lambda house: house[PictureStore].forget_attachments(10, [100]),
+    "PictureStore.forget_channel": lambda house: house[PictureStore].forget_channel(2),
+    "PictureStore.forget_guild": lambda house: house[PictureStore].forget_guild(1),
+    "PictureStore.forget_author": lambda house: house[PictureStore].forget_author(1, 7),
+    "PictureStore.welcome_guild": lambda house: house[PictureStore].welcome_guild(1),
+    "ChannelStore.set_announcement": lambda house: house[ChannelStore].set_announcement(1, 2, Announcement.OFF),
+    "ChannelStore.mark_seen": lambda house: house[ChannelStore].mark_seen(1, 2, 10),
+    "LabelStore.add": lambda house: house[LabelStore].add(1, "cat"),
+    "LabelStore.remove": lambda house: house[LabelStore].remove(1, "cat"),
+    "LabelStore.reset": lambda house: house[LabelStore].reset(1),
+}
+STORES = (PictureStore, ChannelStore, LabelStore)
+
+
+def house(database: Database) -> dict:
+    return {store: store(database) for store in STORES}
+
+
+@contextmanager
+def held(path, *statements: str) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        for statement in statements:
+            connection.execute(statement)
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_no_public_method_is_missing_here():
+    public = {
+        f"{store.__name__}.{name}"
+        for store in STORES
+        for name, _ in inspect.getmembers(store, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert public == READS.keys() | WRITES.keys()
+
+
+@pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
+async def test_a_write_raises_one_clear_error_and_works_again_afterwards(path, database, call):
+    await PictureStore(database).accept([ref(10)])
+    with held(path, "BEGIN IMMEDIATE"), pytest.raises(StoreBusy, match="locked by another process: end it, or try"):
+        await call(house(database))
+    await call(house(database))
+
+
+@pytest.mark.parametrize("call", READS.values(), ids=READS)
+async def test_a_read_does_not_mind_another_writer(path, database, call):
+    await PictureStore(database).accept([ref(10)])
+    before = await call(house(database))
+    with held(path, "BEGIN IMMEDIATE", "DELETE FROM pictures"):
+        assert await call(house(database)) == before
+
+
+@pytest.mark.parametrize("call", (READS | WRITES).values(), ids=READS | WRITES)
+async def test_everything_raises_one_clear_error_when_another_process_has_the_file_for_itself(path, call):
+    async with await Database.open(path, busy_timeout=0.05) as database:
+        greedy = held(path, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "DELETE FROM tags")
+        with greedy, pytest.raises(StoreBusy, match="locked by another process"):
+            await call(house(database))
+        await call(house(database))
+
+
+async def test_a_write_waits_for_a_lock_that_is_let_go_in_time(path):
+    async with await Database.open(path, busy_timeout=30) as database:
+        with held(path, "BEGIN IMMEDIATE") as other:
+            accepting = asyncio.create_task(PictureStore(database).accept([ref(10)]))
+            done, _ = await asyncio.wait({accepting}, timeout=0.1)
+            assert not done
+            other.execute("ROLLBACK")
+            assert len(await accepting) == 1
+
+
+async def test_a_busy_write_has_done_nothing(path, database):
+    pictures = PictureStore(database)
+    await pictures.accept([ref(10)])
+    with held(path, "BEGIN IMMEDIATE"), pytest.raises(StoreBusy):
+        await pictures.forget_messages([10])
+    assert len(await pictures.by_message(10)) == 1

@@ -1,0 +1,110 @@
+"""Every statement that the store executes, as SQLite will run it: none may read a table from end to end."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from sqlalchemy import event
+
+from bot.records import Announcement, Place, ThreadKind
+from bot.store.channels import ChannelStore
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from bot.store.tables import metadata
+from tests.store.samples import CARD, NOON, OTHER, finished, ref
+
+# Read once, at start: each lists a table that has one row a server, or one a model.
+LARGE_TABLES = metadata.tables.keys() - {"guilds", "models"}
+
+
+async def use_everything(database) -> None:
+    pictures, channels, labels = PictureStore(database), ChannelStore(database), LabelStore(database)
+    first, second, third, *_ = await pictures.accept([ref(message) for message in range(10, 20)])
+    await pictures.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
+    await pictures.due(5, NOON, exclude=[first.id])
+    await pictures.finish([finished(first.id), finished(second.id)], CARD)
+    await pictures.postpone(third.id, NOON, "late")
+    await pictures.park(third.id, "broken")
+    await pictures.requeue_for_model(OTHER.key)
+    await pictures.finish([finished(first.id, dimension=24)], OTHER)
+    await pictures.get([first.id])
+    await pictures.by_message(10)
+    await pictures.by_attachment(100)
+    await pictures.vector(first.id, OTHER.key)
+    await pictures.vector_of_hash("hash-1", OTHER.key)
+    assert [chunk async for chunk in pictures.vectors(1, OTHER.key)]
+    await pictures.places(1)
+    await pictures.guild_ids()
+    await channels.set_announcement(1, 2, Announcement.REPLY)
+    await channels.announcement(Place(1, 3, 2, ThreadKind.PUBLIC))
+    await channels.mark_seen(1, 2, 10)
+    await channels.last_seen(2)
+    await channels.seen_channels(1)
+    await labels.add(1, "cat")
+    await labels.remove(1, "cat")
+    await labels.reset(1)
+    await labels.labels(1)
+    await pictures.forget_messages([10])
+    await pictures.forget_attachments(11, [100])
+    await pictures.forget_author(1, 8)
+    await pictures.forget_channel(2)
+    await pictures.forget_guild(1)
+    await pictures.welcome_guild(1)
+
+
+@pytest.fixture
+async def statements(database) -> dict[str, tuple]:
+    seen: dict[str, tuple] = {}
+
+    def note(_connection, _cursor, statement, parameters, _context, many):
+        nested = many and isinstance(parameters[0], tuple)
+        seen.setdefault(statement, parameters[0] if nested else parameters)
+
+    for engine in (database._writer, database._readers):
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
+    await use_everything(database)
+    return {statement: values for statement, values in seen.items() if not statement.startswith("BEGIN")}
+
+
+def plan(connection, statement, values) -> list[str]:
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+async def test_every_statement_finds_its_rows_by_an_index(statements, path):
+    connection = sqlite3.connect(path)
+    slow = {
+        statement: lines
+        for statement, values in statements.items()
+        for lines in [plan(connection, statement, values)]
+        if any(line.startswith("SCAN") and line.split()[1] in LARGE_TABLES for line in lines)
+    }
+    connection.close()
+    assert len(statements) > 50
+    assert slow == {}
+
+
+async def test_what_is_due_is_read_in_order_without_sorting(statements, path):
+    connection = sqlite3.connect(path)
+    due = [statement for statement in statements if "next_attempt <= ?" in statement]
+    assert due
+    for statement in due:
+        lines = plan(connection, statement, statements[statement])
+        assert "SEARCH pictures USING INDEX ix_pictures_due (reread=? AND next_attempt<?)" in lines
+        assert not any("TEMP B-TREE" in line for line in lines)
+    connection.close()
+
+
+async def test_a_servers_vectors_are_read_in_order_without_sorting(statements, path):
+    connection = sqlite3.connect(path)
+    [statement] = [statement for statement in statements if "vectors.picture_id > ?" in statement]
+    lines = plan(connection, statement, statements[statement])
+    connection.close()
+    index = "ix_vectors_model_id_guild_id_picture_id"
+    assert lines == [f"SEARCH vectors USING INDEX {index} (model_id=? AND guild_id=? AND picture_id>?)"]
+
+
+async def test_a_statement_without_an_index_would_be_noticed(path, database):
+    connection = sqlite3.connect(path)
+    assert plan(connection, "SELECT * FROM pictures WHERE width = ?", (1,)) == ["SCAN pictures"]
+    connection.close()
