@@ -26,16 +26,23 @@ def first_marks(standings: Iterable[Standing], marks: Mapping[int, int]) -> list
 
     A channel younger than every mark was made while nobody looked, so all that was posted in it is new: it begins at
     its own id. Any other is seen for the first time and begins at the present: history from before is not read. The
-    young ones come first and by age, so that a crash in between leaves the rest recognisable.
+    young come first, the oldest of them leading, then the others, the greatest mark leading: wherever a crash cuts the
+    list, the rest is judged the same again.
     """
-    unmarked = sorted(
-        (standing for standing in standings if standing.place.channel_id not in marks),
-        key=lambda standing: standing.place.channel_id,
-    )
     present = max(marks.values(), default=None)
-    young = [one.place for one in unmarked if present is not None and one.place.channel_id > present]
-    known = {place.channel_id for place in young}
-    older = [one for one in unmarked if one.place.channel_id not in known]
-    return [(place, place.channel_id) for place in young] + [
-        (one.place, max(one.newest or 0, one.place.channel_id)) for one in older
-    ]
+    unmarked = [one for one in standings if one.place.channel_id not in marks]
+    young = [(one.place, one.place.channel_id) for one in unmarked if _is_younger(one, present)]
+    others = [(one.place, _present_mark(one)) for one in unmarked if not _is_younger(one, present)]
+    return sorted(young, key=_mark) + sorted(others, key=_mark, reverse=True)
+
+
+def _is_younger(standing: Standing, present: int | None) -> bool:
+    return present is not None and standing.place.channel_id > present
+
+
+def _present_mark(standing: Standing) -> int:
+    return max(standing.newest or 0, standing.place.channel_id)
+
+
+def _mark(entry: tuple[Place, int]) -> int:
+    return entry[1]

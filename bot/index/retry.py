@@ -48,7 +48,7 @@ class RetryPolicy:
     first_pause_s: float = 5.0
     factor: float = 3.0
     longest_pause_s: float = 6 * 3600.0
-    attempts: int = 12
+    attempts: int = 14
     jitter: float = 0.25
 
     def pause(self, attempts: int, luck: float) -> float:

@@ -1,0 +1,87 @@
+"""A small Discord that goes on while the bot is away, and what the bot does when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from bot.index.backfill import CatchUp
+from bot.index.marking import Standing
+from bot.records import PictureRef, Place
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.pictures import PictureStore
+from tests.index.support import GUILD, FakeTime, picture_ref
+
+
+class Discord:
+    """Channels with messages, each with one picture. A history may be refused, fail, or be held at a message."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, list[PictureRef]] = {}
+        self.errors: dict[int, list[Exception]] = {}
+        self.asked: list[tuple[int, int]] = []
+        self.hold_at: dict[int, asyncio.Event] = {}
+        self.reached = asyncio.Event()
+        self.readers = 0
+
+    def post(self, number: int, where: Place) -> PictureRef:
+        ref = picture_ref(number, where)
+        self.messages.setdefault(where.channel_id, []).append(ref)
+        return ref
+
+    def standing(self, where: Place) -> Standing:
+        posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
+        return Standing(where, max(posted, default=None))
+
+    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[PictureRef]]]:
+        self.asked.append((channel_id, after))
+        self.readers += 1
+        assert self.readers == 1, "one channel at a time"
+        try:
+            if self.errors.get(channel_id):
+                raise self.errors[channel_id].pop(0)
+            for ref in sorted(self.messages.get(channel_id, []), key=lambda ref: ref.message_id):
+                if ref.message_id > after:
+                    if ref.message_id in self.hold_at:
+                        self.reached.set()
+                        await self.hold_at[ref.message_id].wait()
+                    yield ref.message_id, [ref]
+        finally:
+            self.readers -= 1
+
+
+class Bot:
+    """What the Discord side does with a CatchUp, on a real store."""
+
+    def __init__(self, database: Database, discord: Discord, *places: Place) -> None:
+        self.discord = discord
+        self.places = places
+        self.store = PictureStore(database)
+        self.channels = ChannelStore(database)
+        self.time = FakeTime()
+        self.accepting = self.store.accept
+        self.catch_up = CatchUp(self._accept, self.channels, discord.history, sleep=self.time.sleep)
+
+    async def _accept(self, refs: list[PictureRef]) -> list:
+        return await self.accepting(refs)
+
+    def connect(self) -> None:
+        """A new gateway session: everything up to now may have been missed."""
+        self.catch_up.hold()
+        self.catch_up.begin(GUILD, [self.discord.standing(where) for where in self.places])
+
+    async def online(self) -> None:
+        self.catch_up.start()
+        self.connect()
+        await self.catch_up.finished()
+
+    async def see(self, ref: PictureRef) -> None:
+        await self.catch_up.live(ref.place, ref.message_id, [ref])
+
+    async def known(self) -> list[int]:
+        due = await self.store.due(10_000, self.time.now)
+        return sorted(picture.ref.message_id for picture in due)
+
+    async def mark(self, where: Place) -> int | None:
+        return await self.channels.last_seen(where.channel_id)

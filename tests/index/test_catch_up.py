@@ -1,0 +1,288 @@
+"""After a pause nothing that was posted is missing, and nothing is there twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
+from bot.index.backfill import MESSAGES_A_MARK
+from bot.records import PictureRef, Place
+from bot.store.database import Database
+from tests.index.away import Bot, Discord
+from tests.index.support import GUILD, place, snowflake, until
+
+
+@pytest.fixture
+def discord() -> Discord:
+    return Discord()
+
+
+@pytest.fixture
+async def bots() -> AsyncIterator[list[Bot]]:
+    running: list[Bot] = []
+    yield running
+    for bot in running:
+        await bot.catch_up.close()
+
+
+ONE, TWO, THREE = place(1), place(2), place(3)
+
+
+async def joined(database: Database, discord: Discord, bots: list[Bot], *places: Place) -> Bot:
+    bot = Bot(database, discord, *places)
+    bots.append(bot)
+    await bot.online()
+    return bot
+
+
+async def test_history_from_before_the_first_meeting_is_not_read(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    before = discord.post(1, ONE)
+    bot = await joined(database, discord, bots, ONE, TWO)
+    assert await bot.known() == []
+    assert discord.asked == []
+    assert await bot.mark(ONE) == before.message_id
+    assert await bot.mark(TWO) == TWO.channel_id
+
+
+async def test_what_was_posted_while_away_is_accepted_once(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    seen = discord.post(1, ONE)
+    await first.see(seen)
+    await first.catch_up.close()
+    missed = [discord.post(number, where) for number, where in [(2, ONE), (3, ONE), (4, TWO)]]
+    again = await joined(database, discord, bots, ONE, TWO)
+    assert await again.known() == sorted(ref.message_id for ref in [seen, *missed])
+    assert await again.mark(ONE) == missed[1].message_id
+    discord.asked.clear()
+    await again.catch_up.close()
+    third = await joined(database, discord, bots, ONE, TWO)
+    assert discord.asked == [], "where nothing is new, nothing is asked"
+    assert await third.known() == await again.known()
+
+
+async def test_a_live_message_does_not_move_the_mark_past_a_gap(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    before = discord.post(1, ONE)
+    await first.see(before)
+    await first.catch_up.close()
+    missed = discord.post(2, ONE)
+    discord.hold_at[missed.message_id] = asyncio.Event()
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+    bot.catch_up.start()
+    bot.connect()
+    await discord.reached.wait()
+    live = discord.post(3, ONE)
+    await bot.see(live)
+    assert await bot.mark(ONE) == before.message_id
+    discord.hold_at[missed.message_id].set()
+    await bot.catch_up.finished()
+    assert await bot.mark(ONE) == live.message_id
+    later = discord.post(4, ONE)
+    await bot.see(later)
+    assert await bot.mark(ONE) == later.message_id
+    assert await bot.known() == [ref.message_id for ref in (before, missed, live, later)]
+
+
+async def test_a_crash_in_the_middle_of_a_history_loses_nothing(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = [discord.post(number, ONE) for number in range(2 * MESSAGES_A_MARK + 10)]
+    stop = missed[MESSAGES_A_MARK + 5]
+    discord.hold_at[stop.message_id] = asyncio.Event()
+    crashed = Bot(database, discord, ONE)
+    crashed.catch_up.start()
+    crashed.connect()
+    await discord.reached.wait()
+    await crashed.catch_up.close()
+    assert await crashed.mark(ONE) == missed[MESSAGES_A_MARK - 1].message_id, "one mark for each page"
+    discord.hold_at[stop.message_id].set()
+    again = await joined(database, discord, bots, ONE)
+    assert await again.known() == [ref.message_id for ref in missed]
+
+
+async def test_a_message_still_being_accepted_holds_the_mark_below_itself(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE)
+    slow, quick = discord.post(1, ONE), discord.post(2, ONE)
+    door = asyncio.Event()
+
+    async def accept(refs: list[PictureRef]) -> list:
+        if refs == [slow]:
+            await door.wait()
+        return await bot.store.accept(refs)
+
+    bot.accepting = accept
+    waiting = asyncio.create_task(bot.see(slow))
+    await asyncio.sleep(0)
+    await bot.see(quick)
+    assert (await bot.mark(ONE) or 0) < slow.message_id
+    door.set()
+    await waiting
+    assert await bot.mark(ONE) == quick.message_id
+
+
+async def test_a_message_that_could_not_be_accepted_is_read_again_from_the_history(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE)
+
+    async def fail(refs: list[PictureRef]) -> list:
+        bot.accepting = bot.store.accept
+        raise OSError("disk")
+
+    bot.accepting = fail
+    lost = discord.post(1, ONE)
+    with pytest.raises(OSError, match="disk"):
+        await bot.see(lost)
+    await bot.catch_up.finished()
+    assert await bot.known() == [lost.message_id]
+    assert await bot.mark(ONE) == lost.message_id
+
+
+async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = [discord.post(number, ONE) for number in range(5)]
+    discord.hold_at[missed[3].message_id] = asyncio.Event()
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+    bot.catch_up.start()
+    bot.connect()
+    await discord.reached.wait()
+    unseen = discord.post(10, ONE)
+    bot.catch_up.hold()
+    live = discord.post(11, ONE)
+    await bot.see(live)
+    discord.hold_at[missed[3].message_id].set()
+    await until(lambda: discord.readers == 0)
+    assert (await bot.mark(ONE) or 0) < unseen.message_id
+    bot.catch_up.begin(GUILD, [discord.standing(ONE)])
+    await bot.catch_up.finished()
+    assert await bot.known() == [ref.message_id for ref in (*missed, unseen, live)]
+    assert await bot.mark(ONE) == live.message_id
+
+
+@pytest.mark.parametrize("refusal", [PictureForbidden(), PictureGone()])
+async def test_a_channel_that_cannot_be_read_is_skipped_and_not_asked_at_every_message(
+    database: Database, discord: Discord, bots: list[Bot], refusal: Exception
+) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    await first.catch_up.close()
+    discord.post(1, ONE)
+    fine = discord.post(2, TWO)
+    discord.errors[ONE.channel_id] = [refusal]
+    bot = await joined(database, discord, bots, ONE, TWO)
+    assert await bot.known() == [fine.message_id]
+    before = await bot.mark(ONE)
+    for number in range(3, 6):
+        await bot.see(discord.post(number, ONE))
+    await bot.catch_up.finished()
+    assert [channel for channel, _ in discord.asked].count(ONE.channel_id) == 1
+    assert await bot.mark(ONE) == before
+    bot.connect()
+    await bot.catch_up.finished()
+    assert len(await bot.known()) == 5, "the next session asks again"
+
+
+async def test_trouble_with_one_channel_is_tried_again_after_pauses_and_the_others_get_their_turn(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    await first.catch_up.close()
+    refs = [discord.post(1, ONE), discord.post(2, TWO)]
+    discord.errors[ONE.channel_id] = [PictureUnreachable(), RuntimeError()]
+    bot = await joined(database, discord, bots, ONE, TWO)
+    assert await bot.known() == [ref.message_id for ref in refs]
+    assert [channel for channel, _ in discord.asked] == [ONE.channel_id, TWO.channel_id, ONE.channel_id, ONE.channel_id]
+    pauses = [pause for pause in bot.time.slept if pause != 1.0]
+    assert len(pauses) == 2
+    assert pauses[1] > pauses[0]
+
+
+async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = discord.post(1, ONE)
+    discord.errors[ONE.channel_id] = [PictureUnreachable()] * 4
+    bot = await joined(database, discord, bots, ONE)
+    assert await bot.known() == []
+    live = discord.post(2, ONE)
+    await bot.see(live)
+    await bot.catch_up.finished()
+    assert await bot.known() == [missed.message_id, live.message_id]
+    assert await bot.mark(ONE) == live.message_id
+
+
+async def test_a_pause_follows_every_page_and_channel(database: Database, discord: Discord, bots: list[Bot]) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    await first.catch_up.close()
+    for number in range(MESSAGES_A_MARK + 1):
+        discord.post(number, ONE)
+    discord.post(500, TWO)
+    bot = await joined(database, discord, bots, ONE, TWO)
+    assert bot.time.slept == [1.0, 1.0, 1.0]
+
+
+async def test_a_channel_made_while_away_is_read_from_its_beginning(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.see(discord.post(1, ONE))
+    await first.catch_up.close()
+    made = Place(GUILD, snowflake(5), ONE.channel_id)
+    inside = [discord.post(number, made) for number in (6, 7)]
+    old_but_hidden = TWO
+    discord.post(2, old_but_hidden)
+    bot = await joined(database, discord, bots, ONE, made, old_but_hidden)
+    assert set(await bot.known()) >= {ref.message_id for ref in inside}
+    assert [channel for channel, _ in discord.asked] == [made.channel_id]
+
+
+async def test_a_thread_that_appears_is_marked_at_once_and_moves_with_its_messages(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE)
+    thread = Place(GUILD, snowflake(5), ONE.channel_id)
+    bot.catch_up.appeared(discord.standing(thread))
+    await bot.catch_up.finished()
+    assert await bot.mark(thread) == thread.channel_id
+    message = discord.post(6, thread)
+    await bot.see(message)
+    assert await bot.mark(thread) == message.message_id
+
+
+async def test_a_channel_nobody_named_is_caught_up_on_at_its_first_message(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    await first.catch_up.close()
+    missed = discord.post(1, TWO)
+    bot = await joined(database, discord, bots, ONE)
+    live = discord.post(2, TWO)
+    await bot.see(live)
+    await bot.catch_up.finished()
+    assert await bot.known() == [missed.message_id, live.message_id]
+    assert await bot.mark(TWO) == live.message_id
+
+
+async def test_closing_twice_is_closing_once(database: Database, discord: Discord, bots: list[Bot]) -> None:
+    bot = await joined(database, discord, bots, ONE)
+    await bot.catch_up.close()
+    await bot.catch_up.close()

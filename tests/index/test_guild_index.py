@@ -1,0 +1,205 @@
+"""Vectors in memory stay in step with the store, also while they are being read from it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.index.guild_index import GuildIndex, IndexedVector
+from bot.store.pictures import VectorChunk
+from tests.index.support import DIMENSION, axis, direction
+
+
+class Shelf:
+    """A VectorSource whose every chunk waits until the test lets it go."""
+
+    def __init__(self, *chunks: list[int]) -> None:
+        self.chunks = list(chunks)
+        self.reads = 0
+        self.reached = asyncio.Semaphore(0)
+        self.let_go = asyncio.Semaphore(0)
+        self.error: Exception | None = None
+
+    async def vectors(self, guild_id: int, model_key: str) -> AsyncIterator[VectorChunk]:
+        self.reads += 1
+        for ids in list(self.chunks):
+            rows = np.stack([direction(str(key)) for key in ids]).astype(np.float16)
+            chunk = VectorChunk(np.array(ids, np.int64), np.full(len(ids), 1, np.int64), rows)
+            self.reached.release()
+            await self.let_go.acquire()
+            if self.error is not None:
+                raise self.error
+            yield chunk
+
+    def open(self) -> None:
+        for _ in range(100):
+            self.let_go.release()
+
+
+def row(key: int, channel: int = 1) -> IndexedVector:
+    return IndexedVector(key, channel, direction(str(key)))
+
+
+async def found(index: GuildIndex, guild: int = 1, channels: tuple[int, ...] = (1,)) -> set[int]:
+    return {hit.key for hit in await index.search(guild, axis(0), channels, 100)}
+
+
+async def test_a_search_reads_the_server_once_for_all_who_wait() -> None:
+    shelf = Shelf([1, 2], [3])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    searches = [asyncio.create_task(found(index)) for _ in range(5)]
+    await shelf.reached.acquire()
+    shelf.open()
+    assert await asyncio.gather(*searches) == [{1, 2, 3}] * 5
+    assert shelf.reads == 1
+    await index.close()
+
+
+async def test_a_picture_forgotten_while_its_chunk_is_on_the_way_is_not_found() -> None:
+    shelf = Shelf([1, 2])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    await index.discard([2])
+    shelf.open()
+    assert await search == {1}
+    await index.close()
+
+
+async def test_a_picture_finished_during_the_read_is_found_whether_or_not_the_read_saw_it() -> None:
+    shelf = Shelf([1], [2])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    await index.add(1, [row(2), row(9)])
+    shelf.open()
+    assert await search == {1, 2, 9}
+    await index.close()
+
+
+async def test_the_last_word_during_a_read_counts() -> None:
+    shelf = Shelf([1])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    await index.add(1, [row(5), row(6)])
+    await index.discard([5, 1])
+    shelf.open()
+    assert await search == {6}
+    await index.close()
+
+
+async def test_a_server_nobody_searched_keeps_nothing_in_memory() -> None:
+    shelf = Shelf([1])
+    shelf.open()
+    index = GuildIndex(shelf, "m", DIMENSION)
+    await index.add(1, [row(7)])
+    assert shelf.reads == 0
+    assert await found(index) == {1}, "what the store does not have was not kept"
+    await index.close()
+
+
+async def test_only_the_channels_asked_for_are_searched_and_they_fill_the_answer() -> None:
+    shelf = Shelf()
+    index = GuildIndex(shelf, "m", DIMENSION)
+    await found(index)
+    best = [IndexedVector(key, 2, axis(0)) for key in range(100, 200)]
+    await index.add(1, [*best, *(row(key) for key in range(10))])
+    assert await found(index, channels=(1,)) == set(range(10))
+    assert await found(index, channels=()) == set()
+    assert await found(index, channels=(3,)) == set()
+    await index.close()
+
+
+async def test_a_read_that_fails_is_told_to_everyone_and_the_next_search_reads_afresh() -> None:
+    shelf = Shelf([1])
+    shelf.error = OSError("disk")
+    index = GuildIndex(shelf, "m", DIMENSION)
+    searches = [asyncio.create_task(found(index)) for _ in range(3)]
+    await shelf.reached.acquire()
+    shelf.open()
+    assert [type(error) for error in await asyncio.gather(*searches, return_exceptions=True)] == [OSError] * 3
+    shelf.error = None
+    assert await found(index) == {1}
+    await index.close()
+
+
+async def test_a_caller_who_gives_up_does_not_spoil_the_read_for_the_others() -> None:
+    shelf = Shelf([1])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    first, second = asyncio.create_task(found(index)), asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    first.cancel()
+    shelf.open()
+    assert await second == {1}
+    assert first.cancelled()
+    await index.close()
+
+
+async def test_a_dropped_server_is_read_again_and_a_read_under_way_is_not_kept() -> None:
+    shelf = Shelf([1], [2])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    index.drop(1)
+    shelf.chunks = []
+    shelf.open()
+    assert await search == set()
+    assert await found(index) == set()
+    assert shelf.reads == 2
+    await index.close()
+
+
+async def test_searching_leaves_the_event_loop_free() -> None:
+    index = GuildIndex(Shelf(), "m", DIMENSION)
+    await found(index)
+    await index.add(1, [row(1)])
+    threads: list[str] = []
+
+    class Watched:
+        """A query that says on which thread it is read."""
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            threads.append(threading.current_thread().name)
+            return axis(0)
+
+    assert await index.search(1, Watched(), (1,), 3)
+    assert threads
+    assert all(name.startswith("guild-index") for name in threads)
+    await index.close()
+
+
+changes = st.lists(st.tuples(st.sampled_from(["add", "discard"]), st.integers(1, 6)), max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(stored=st.lists(st.integers(1, 6), unique=True), during=changes, after=changes)
+async def test_whatever_happens_during_a_read_the_index_ends_like_a_plain_set(
+    stored: list[int], during: list[tuple[str, int]], after: list[tuple[str, int]]
+) -> None:
+    shelf = Shelf(*([key] for key in stored))
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    truth = set(stored)
+    if stored:
+        await shelf.reached.acquire()
+    else:
+        await search
+    for at, batch in enumerate((during, after)):
+        if at:
+            shelf.open()
+            await search
+        for what, key in batch:
+            if what == "add":
+                truth.add(key)
+                await index.add(1, [row(key)])
+            else:
+                truth.discard(key)
+                await index.discard([key])
+    assert await found(index) == truth
+    await index.close()

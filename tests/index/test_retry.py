@@ -1,0 +1,52 @@
+"""The retry policy, as a rule about numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.errors import PictureUnreachable
+from bot.index.retry import Leave, Park, Postpone, RetryPolicy
+from clipcore.errors import EngineClosed
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+luck = st.floats(0, 1, exclude_max=True)
+
+
+@given(attempts=st.integers(0, 10_000), first=luck, second=luck)
+def test_pauses_never_shrink_by_more_than_their_jitter_and_stay_bounded(
+    attempts: int, first: float, second: float
+) -> None:
+    policy = RetryPolicy()
+    pause, next_pause = policy.pause(attempts, first), policy.pause(attempts + 1, second)
+    assert policy.first_pause_s <= pause <= policy.longest_pause_s * (1 + policy.jitter)
+    assert next_pause * (1 + policy.jitter) >= pause
+
+
+def test_pauses_grow_by_their_factor() -> None:
+    policy = RetryPolicy(first_pause_s=2, factor=3, longest_pause_s=40, jitter=0)
+    assert [policy.pause(attempts, 0.5) for attempts in range(4)] == [2, 6, 18, 40]
+
+
+def test_the_last_attempt_parks() -> None:
+    policy = RetryPolicy(attempts=3)
+    verdicts = [policy.verdict(PictureUnreachable(), attempts, NOW, 0.0) for attempts in range(3)]
+    assert [type(verdict) for verdict in verdicts] == [Postpone, Postpone, Park]
+    assert isinstance(verdicts[0], Postpone)
+    assert verdicts[0].until > NOW
+
+
+def test_a_closing_engine_costs_no_attempt() -> None:
+    assert RetryPolicy(attempts=1).verdict(EngineClosed(), 0, NOW, 0.0) == Leave()
+
+
+def test_an_unforeseen_reason_names_the_kind_of_error_and_not_its_message() -> None:
+    verdict = RetryPolicy(attempts=1).verdict(ValueError("https://secret.example"), 0, NOW, 0.0)
+    assert verdict == Park("unexpected_ValueError")
+
+
+def test_by_default_a_picture_is_tried_for_more_than_a_day() -> None:
+    policy = RetryPolicy()
+    assert sum(policy.pause(attempts, 0.0) for attempts in range(policy.attempts - 1)) > 24 * 3600

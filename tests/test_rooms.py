@@ -1,0 +1,142 @@
+"""Who may import whom, read from the source itself; what importing a room loads; and how long a file may get."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("clipcore", "bot", "sandbox", "migrations", "tools")
+LONGEST_FILE = 350
+
+# For each place, what it may import beside the standard library. The longest prefix of a module's name decides.
+PLAIN = {"bot.records", "bot.errors"}
+DISCORD_SIDE = {
+    "bot",
+    "clipcore",
+    "discord",
+    "aiohttp",
+    "yarl",
+    "numpy",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+}
+ALLOWED: dict[str, set[str]] = {
+    "clipcore": {"clipcore", "numpy", "PIL"},
+    "clipcore.model": {"clipcore", "numpy", "PIL", "torch", "transformers", "huggingface_hub"},
+    "clipcore.train": {"clipcore", "numpy", "PIL", "torch", "transformers"},
+    "clipcore.checkpoint": {"clipcore", "huggingface_hub"},
+    "clipcore.cli": {"clipcore", "numpy", "PIL", "typer"},
+    "bot.records": set(),
+    "bot.errors": set(),
+    "bot.store": PLAIN | {"bot.store", "sqlalchemy", "aiosqlite", "alembic", "numpy", "migrations"},
+    "bot.index": PLAIN | {"bot.index", "bot.store", "clipcore", "numpy"},
+    "bot": DISCORD_SIDE,
+    "sandbox": {"sandbox", "aiohttp"},
+    "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store"},
+    "tools": {"tools", "clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"},
+}
+ONLY_FOR_MAINS = "bot.app"
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """Every module that this one names in an import, at whatever depth it stands, type-checking blocks included."""
+    is_package = path.name == "__init__.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: None if not node.level else len(name.split(".")) - node.level + is_package]
+            base = ".".join([*above, *([node.module] if node.module else [])]) if node.level else node.module or ""
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, prefixes: set[str]) -> str | None:
+    """The longest of these that is the module or one of its packages."""
+    parts = module.split(".")
+    return next((cut for end in range(len(parts), 0, -1) if (cut := ".".join(parts[:end])) in prefixes), None)
+
+
+def breaches(name: str, path: Path) -> list[str]:
+    place = within(name, set(ALLOWED))
+    assert place is not None, f"{name} is in no known room"
+    found = []
+    for imported in imports(name, path):
+        top = imported.split(".")[0]
+        if top in sys.stdlib_module_names:
+            continue
+        mains = name in ("bot.__main__", "sandbox.__main__")
+        if within(imported, {ONLY_FOR_MAINS}) and not mains:
+            found.append(f"{name} imports {imported}: only the two __main__ modules may know app")
+        elif within(imported, ALLOWED[place]) is None:
+            found.append(f"{name} imports {imported}")
+    return found
+
+
+def test_every_room_imports_only_what_it_may() -> None:
+    found = [breach for name, path in modules() for breach in breaches(name, path)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("bot.store.pictures", "import discord"),
+        ("bot.store.pictures", "def f():\n    from torch import nn"),
+        ("bot.store.pictures", "from bot.index import indexer"),
+        ("bot.index.indexer", "from bot import fetcher"),
+        ("bot.index.indexer", "from .. import fetcher"),
+        ("bot.index.indexer", "import discord.abc"),
+        ("clipcore.engine", "import torch"),
+        ("clipcore.model", "from bot.records import Tag"),
+        ("bot.cogs.search", "from bot.app import App"),
+        ("bot.cogs.search", "import sqlalchemy"),
+        ("sandbox.server", "from bot import records"),
+        ("sandbox.server", "import clipcore"),
+    ],
+)
+def test_a_breach_of_the_rules_is_seen(tmp_path: Path, name: str, source: str) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source, encoding="utf-8")
+    assert breaches(name, path)
+
+
+def test_no_file_is_longer_than_it_should_be() -> None:
+    everything = [*(path for _, path in modules()), *(ROOT / "tests").rglob("*.py")]
+    lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in everything}
+    assert not {str(path): length for path, length in lengths.items() if length > LONGEST_FILE}
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "clipcore",
+        "clipcore.engine",
+        "bot.store",
+        "bot.store.pictures",
+        "bot.index",
+        "bot.index.indexer",
+        "bot.index.backfill",
+    ],
+)
+def test_importing_a_room_loads_neither_torch_nor_discord(room: str) -> None:
+    """In a process of its own: this one may have loaded anything."""
+    heavy = ("torch", "transformers", "discord")
+    code = f"import sys, {room}; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
