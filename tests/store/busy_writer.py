@@ -1,0 +1,38 @@
+"""A process to be killed: accepts, finishes and forgets without end, and says on stdout what was committed.
+
+Run as `python -m tests.store.busy_writer PATH ROUND`. Each line is printed after the commit that it tells of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from bot.store.database import Database
+from bot.store.pictures import PictureStore
+from tests.store.samples import CARD, finished, ref
+
+BATCH = 8
+
+
+async def work(path: Path, round_: int) -> None:
+    pictures = PictureStore(await Database.open(path))
+    say("open")
+    first = round_ * 1_000_000 + 1
+    for start in range(first, first + 1_000_000, BATCH):
+        added = await pictures.accept([ref(message) for message in range(start, start + BATCH)])
+        say("accepted", *(picture.ref.message_id for picture in added))
+        done = await pictures.finish([finished(picture.id) for picture in added[1:]], CARD)
+        say("finished", *(picture.ref.message_id for picture in added if picture.id in done))
+        await pictures.forget_messages([start + 1])
+        say("forgot", start + 1)
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(Path(sys.argv[1]), int(sys.argv[2])))

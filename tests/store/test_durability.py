@@ -1,0 +1,92 @@
+"""kill -9 at any moment: what was said to be done is done, nothing is there twice, and the next start goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from bot.records import PictureState
+from bot.store.database import Database
+from bot.store.pictures import PictureStore
+from tests.store.busy_writer import BATCH
+from tests.store.samples import CARD, NOON, finished
+
+ROOT = Path(__file__).parents[2]
+
+
+async def run_and_kill(path: Path, round_: int, lines: int, pause: float) -> dict[str, list[int]]:
+    """What the process said before it was killed, a little after so many lines."""
+    command = [sys.executable, "-m", "tests.store.busy_writer", str(path), str(round_)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    said = [await process.stdout.readline() for _ in range(lines)]
+    await asyncio.sleep(pause)  # not for luck: the kill is to fall at any point of a transaction
+    process.kill()
+    said += (await process.stdout.read()).splitlines(keepends=True)
+    await process.wait()
+    told: dict[str, list[int]] = defaultdict(list)
+    for line in said:
+        if line.endswith(b"\n"):
+            word, *messages = line.decode().split()
+            told[word] += map(int, messages)
+    return told
+
+
+def check_file(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    doubled = "SELECT 1 FROM pictures GROUP BY message_id, attachment_id, source HAVING count(*) > 1"
+    assert connection.execute(doubled).fetchall() == []
+    torn = """
+        SELECT 1 FROM pictures p LEFT JOIN vectors v ON v.picture_id = p.id
+        WHERE (p.state = 'ready') <> (v.vector IS NOT NULL)
+    """
+    assert connection.execute(torn).fetchall() == []
+    connection.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_killed_process_loses_nothing_and_doubles_nothing(path, seed):
+    chance = random.Random(seed)
+    told: dict[str, set[int]] = defaultdict(set)
+    for round_ in range(2):
+        said = await run_and_kill(path, round_, chance.randrange(5, 60), chance.uniform(0, 0.01))
+        for word, messages in said.items():
+            told[word].update(messages)
+        check_file(path)
+
+    async with await Database.open(path) as database:
+        pictures = PictureStore(database)
+        states = {}
+        for message in told["accepted"]:
+            for picture in await pictures.by_message(message):
+                states[message] = picture.state
+        kept = told["accepted"] - told["forgot"]
+        # In each of the two rounds one deletion may have been committed without a word of it.
+        assert len(kept - states.keys()) <= 2
+        assert not told["forgot"] & states.keys()
+        assert all(states[message] is PictureState.READY for message in told["finished"] & states.keys())
+
+        left = await pictures.due(10_000, NOON.replace(year=2100))
+        done = await pictures.finish([finished(picture.id) for picture in left], CARD)
+        assert done == {picture.id for picture in left}
+        assert len(left) >= len(told["accepted"]) // BATCH
+        assert await pictures.due(10, NOON.replace(year=2100)) == []
+
+
+async def test_a_process_killed_while_it_makes_the_tables_leaves_a_file_that_can_be_opened(path):
+    command = [sys.executable, "-m", "tests.store.busy_writer", str(path), "0"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(60):
+        while not path.exists():  # noqa: ASYNC110  # a file on disk rings no bell
+            await asyncio.sleep(0.001)
+    process.kill()
+    await process.communicate()
+    async with await Database.open(path) as database:
+        assert await PictureStore(database).guild_ids() in ([], [1])
