@@ -18,7 +18,11 @@ export class ApiError extends Error {
 function fieldErrors(errors) {
   if (!errors || typeof errors !== "object") return [];
   const own = (errors._errors ?? []).map((error) => error.message);
-  return own.concat(...Object.entries(errors).filter(([key]) => key !== "_errors").map(([, inner]) => fieldErrors(inner)));
+  return own.concat(
+    ...Object.entries(errors)
+      .filter(([key]) => key !== "_errors")
+      .map(([, inner]) => fieldErrors(inner)),
+  );
 }
 
 export async function readJson(path) {
@@ -76,7 +80,10 @@ export class Api {
   remove = (message) => this.request("DELETE", `/channels/${message.channel_id}/messages/${message.id}`);
 
   react = (message, emoji, add) =>
-    this.request(add ? "PUT" : "DELETE", `/channels/${message.channel_id}/messages/${message.id}/reactions/${encodeURIComponent(emoji)}/@me`);
+    this.request(
+      add ? "PUT" : "DELETE",
+      `/channels/${message.channel_id}/messages/${message.id}/reactions/${encodeURIComponent(emoji)}/@me`,
+    );
 
   interact = (body) => this.request("POST", "/interactions", body);
 
@@ -90,7 +97,9 @@ export class Api {
   async #put({ file, description }, slot, index) {
     const target = new URL(slot.upload_url, location.href);
     const response = await fetch(target.pathname + target.search, {
-      method: "PUT", body: file, headers: { "Content-Type": file.type || "application/octet-stream" },
+      method: "PUT",
+      body: file,
+      headers: { "Content-Type": file.type || "application/octet-stream" },
     });
     if (!response.ok) throw new ApiError(response.status, await bodyOf(response));
     const reference = { id: String(index), filename: file.name, uploaded_filename: slot.upload_filename };

@@ -9,7 +9,15 @@ import { closeMenu } from "./menu.js";
 import { errorNotice, Hint, notice } from "./notices.js";
 import { channelKind, mayRead, maySend } from "./rights.js";
 import { Session } from "./session.js";
-import { channelTree, renderChannels, renderFixedTexts, renderGuilds, renderHeader, renderMembers, renderStatus } from "./shell.js";
+import {
+  channelTree,
+  renderChannels,
+  renderFixedTexts,
+  renderGuilds,
+  renderHeader,
+  renderMembers,
+  renderStatus,
+} from "./shell.js";
 import { CHANNEL } from "./state.js";
 import { language, setLanguage, t } from "./texts.js";
 import { Timeline } from "./timeline.js";
@@ -55,8 +63,11 @@ class App {
   #ears() {
     return {
       onChange: (session, change) => this.#changed(session, change),
-      onStatus: (session) => { if (session === this.session) this.#redrawStatus(); },
-      onModal: (session, modal, place) => openModal(modal, this.desk.names, (components) => session.interactions.submit(modal, components, place)),
+      onStatus: (session) => {
+        if (session === this.session) this.#redrawStatus();
+      },
+      onModal: (session, modal, place) =>
+        openModal(modal, this.desk.names, (components) => session.interactions.submit(modal, components, place)),
       onError: errorNotice,
     };
   }
@@ -74,11 +85,15 @@ class App {
 
   userChoices = () => this.people().map(personChoice);
 
-  roleChoices = () => [...(this.guild()?.roles.values() ?? [])].filter(({ id }) => id !== this.guildId).map(({ id, name }) => ({ label: `@${name}`, value: id }));
+  roleChoices = () =>
+    [...(this.guild()?.roles.values() ?? [])]
+      .filter(({ id }) => id !== this.guildId)
+      .map(({ id, name }) => ({ label: `@${name}`, value: id }));
 
   channelChoices(types) {
     const wanted = types?.length ? types : null;
-    return channelTree([...(this.guild()?.channels.values() ?? [])]).filter(({ channel }) => channel && (!wanted || wanted.includes(channel.type)))
+    return channelTree([...(this.guild()?.channels.values() ?? [])])
+      .filter(({ channel }) => channel && (!wanted || wanted.includes(channel.type)))
       .map(({ channel, depth }) => ({ label: `${depth ? "› " : ""}#${channel.name}`, value: channel.id }));
   }
 
@@ -87,7 +102,9 @@ class App {
     if (session === this.session) return;
     this.#last.set(this.session.member.id, [this.guildId, this.channelId]);
     this.session = session;
-    const wanted = session.state.channel(this.channelId) ? [this.guildId, this.channelId] : this.#last.get(memberId) ?? [this.guildId, null];
+    const wanted = session.state.channel(this.channelId)
+      ? [this.guildId, this.channelId]
+      : (this.#last.get(memberId) ?? [this.guildId, null]);
     this.hint.tick("switch");
     this.go(...wanted);
   }
@@ -164,14 +181,19 @@ class App {
 
   // The bot is there once it has registered its commands.
   async #watchBot() {
-    if (this.guild()) this.botReady = await this.session.commands(this.guildId).then((list) => list.length > 0, () => false);
+    if (this.guild())
+      this.botReady = await this.session.commands(this.guildId).then(
+        (list) => list.length > 0,
+        () => false,
+      );
     this.#redrawStatus();
     if (!this.botReady) setTimeout(() => this.#watchBot(), this.guild() ? BOT_CHECK_MS : FIRST_CHECK_MS);
   }
 
   // ---- the page's own switches
   #bindPage() {
-    for (const node of document.querySelectorAll("[data-language]")) node.addEventListener("click", () => this.#speak(node.dataset.language));
+    for (const node of document.querySelectorAll("[data-language]"))
+      node.addEventListener("click", () => this.#speak(node.dataset.language));
     byId("drawer").addEventListener("click", () => document.body.classList.toggle("drawer-open"));
     byId("veil").addEventListener("click", () => document.body.classList.remove("drawer-open"));
     byId("hint-button").addEventListener("click", () => this.hint.toggle());
@@ -188,11 +210,21 @@ class App {
   #bindDrop(chat) {
     const over = (event) => event.dataTransfer?.types.includes("Files");
     const show = (shown) => {
-      fill(byId("drop-zone"), shown ? el("div", {}, icon("image", 48), t("dropHere", { name: `#${this.channel()?.name ?? ""}` })) : null);
+      fill(
+        byId("drop-zone"),
+        shown ? el("div", {}, icon("image", 48), t("dropHere", { name: `#${this.channel()?.name ?? ""}` })) : null,
+      );
       byId("drop-zone").hidden = !shown;
     };
-    chat.addEventListener("dragover", (event) => { if (over(event)) { event.preventDefault(); show(true); } });
-    chat.addEventListener("dragleave", (event) => { if (!chat.contains(event.relatedTarget)) show(false); });
+    chat.addEventListener("dragover", (event) => {
+      if (over(event)) {
+        event.preventDefault();
+        show(true);
+      }
+    });
+    chat.addEventListener("dragleave", (event) => {
+      if (!chat.contains(event.relatedTarget)) show(false);
+    });
     chat.addEventListener("drop", (event) => {
       if (!over(event)) return;
       event.preventDefault();
@@ -211,6 +243,9 @@ class App {
   }
 }
 
-const firstChannel = (guild) => channelTree([...(guild?.channels.values() ?? [])]).find(({ channel }) => channel && channel.type !== CHANNEL.CATEGORY && mayRead(channel))?.channel.id ?? null;
+const firstChannel = (guild) =>
+  channelTree([...(guild?.channels.values() ?? [])]).find(
+    ({ channel }) => channel && channel.type !== CHANNEL.CATEGORY && mayRead(channel),
+  )?.channel.id ?? null;
 
 new App().start().catch(errorNotice);

@@ -1,20 +1,45 @@
 // The command index as entries one can type, and typed values as Discord nests them. Pure.
 import { localised } from "./texts.js";
 
-export const OPTION = { SUBCOMMAND: 1, GROUP: 2, STRING: 3, INTEGER: 4, BOOLEAN: 5, USER: 6, CHANNEL: 7, ROLE: 8, MENTIONABLE: 9, NUMBER: 10, ATTACHMENT: 11 };
+export const OPTION = {
+  SUBCOMMAND: 1,
+  GROUP: 2,
+  STRING: 3,
+  INTEGER: 4,
+  BOOLEAN: 5,
+  USER: 6,
+  CHANNEL: 7,
+  ROLE: 8,
+  MENTIONABLE: 9,
+  NUMBER: 10,
+  ATTACHMENT: 11,
+};
 export const COMMAND = { SLASH: 1, USER: 2, MESSAGE: 3 };
 
 const kind = (command) => command.type ?? COMMAND.SLASH;
 
 // One entry for each thing that can be invoked: subcommands and groups unfolded to "labels add".
 export function slashEntries(commands) {
-  return commands.filter((command) => kind(command) === COMMAND.SLASH).flatMap((command) => unfold(command, command, [], localised(command, "name"), command.name));
+  return commands
+    .filter((command) => kind(command) === COMMAND.SLASH)
+    .flatMap((command) => unfold(command, command, [], localised(command, "name"), command.name));
 }
 
 function unfold(command, node, path, label, name) {
-  const nested = (node.options ?? []).filter((option) => option.type === OPTION.SUBCOMMAND || option.type === OPTION.GROUP);
-  if (!nested.length) return [{ command, path, name, label, description: localised(node, "description"), options: node.options ?? [] }];
-  return nested.flatMap((inner) => unfold(command, inner, [...path, { type: inner.type, name: inner.name }], `${label} ${localised(inner, "name")}`, `${name} ${inner.name}`));
+  const nested = (node.options ?? []).filter(
+    (option) => option.type === OPTION.SUBCOMMAND || option.type === OPTION.GROUP,
+  );
+  if (!nested.length)
+    return [{ command, path, name, label, description: localised(node, "description"), options: node.options ?? [] }];
+  return nested.flatMap((inner) =>
+    unfold(
+      command,
+      inner,
+      [...path, { type: inner.type, name: inner.name }],
+      `${label} ${localised(inner, "name")}`,
+      `${name} ${inner.name}`,
+    ),
+  );
 }
 
 export const messageCommands = (commands) => commands.filter((command) => kind(command) === COMMAND.MESSAGE);
@@ -23,7 +48,11 @@ export const messageCommands = (commands) => commands.filter((command) => kind(c
 export function matching(entries, typed) {
   const wanted = typed.replace(/^\//, "").trimStart().toLowerCase();
   const rank = (entry) => Math.min(...[entry.label, entry.name].map((name) => place(name.toLowerCase(), wanted)));
-  return entries.map((entry) => [rank(entry), entry]).filter(([at]) => at < 2).sort(([a, one], [b, two]) => a - b || one.label.localeCompare(two.label)).map(([, entry]) => entry);
+  return entries
+    .map((entry) => [rank(entry), entry])
+    .filter(([at]) => at < 2)
+    .sort(([a, one], [b, two]) => a - b || one.label.localeCompare(two.label))
+    .map(([, entry]) => entry);
 }
 
 function place(name, wanted) {
@@ -37,7 +66,8 @@ export function completeCommand(entries, text) {
   for (const entry of longestFirst) {
     for (const name of [entry.name, entry.label]) {
       const start = `/${name}`;
-      if (text.toLowerCase().startsWith(`${start.toLowerCase()} `)) return { entry, rest: text.slice(start.length + 1).trimStart() };
+      if (text.toLowerCase().startsWith(`${start.toLowerCase()} `))
+        return { entry, rest: text.slice(start.length + 1).trimStart() };
     }
   }
   return null;
@@ -45,15 +75,18 @@ export function completeCommand(entries, text) {
 
 // values: Map of option name -> value. focused: the option being typed, for autocomplete.
 export function nestOptions(entry, values, focused = null) {
-  const given = entry.options.filter((option) => values.has(option.name)).map((option) => {
-    const filled = { type: option.type, name: option.name, value: typed(option, values.get(option.name)) };
-    return option.name === focused ? { ...filled, focused: true } : filled;
-  });
+  const given = entry.options
+    .filter((option) => values.has(option.name))
+    .map((option) => {
+      const filled = { type: option.type, name: option.name, value: typed(option, values.get(option.name)) };
+      return option.name === focused ? { ...filled, focused: true } : filled;
+    });
   return [...entry.path].reverse().reduce((options, node) => [{ ...node, options }], given);
 }
 
 function typed(option, value) {
   if (option.type === OPTION.BOOLEAN) return value === true || value === "true";
-  if ((option.type === OPTION.INTEGER || option.type === OPTION.NUMBER) && value !== "" && !Number.isNaN(Number(value))) return Number(value);
+  if ((option.type === OPTION.INTEGER || option.type === OPTION.NUMBER) && value !== "" && !Number.isNaN(Number(value)))
+    return Number(value);
   return value;
 }

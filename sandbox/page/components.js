@@ -9,9 +9,19 @@ const BUTTON_STYLES = { 1: "primary", 2: "secondary", 3: "success", 4: "danger",
 const LINK_BUTTON = 5;
 
 const MAKERS = {
-  1: (row, desk) => el("div", { class: "c-row" }, row.components.map((one) => component(one, desk))),
+  1: (row, desk) =>
+    el(
+      "div",
+      { class: "c-row" },
+      row.components.map((one) => component(one, desk)),
+    ),
   2: button,
-  3: (menu, desk) => select(menu, desk, menu.options.map(({ label, value, default: chosen }) => ({ label, value, chosen }))),
+  3: (menu, desk) =>
+    select(
+      menu,
+      desk,
+      menu.options.map(({ label, value, default: chosen }) => ({ label, value, chosen })),
+    ),
   5: (menu, desk) => select(menu, desk, desk.userChoices()),
   6: (menu, desk) => select(menu, desk, desk.roleChoices()),
   7: (menu, desk) => select(menu, desk, [...desk.userChoices(), ...desk.roleChoices()]),
@@ -37,11 +47,19 @@ function component(one, desk) {
 
 function section(one, desk) {
   const accessory = one.accessory ? component(one.accessory, desk) : null;
-  return el("div", { class: "c-section" }, el("div", { class: "c-section-texts" }, components(one.components, desk)), accessory);
+  return el(
+    "div",
+    { class: "c-section" },
+    el("div", { class: "c-section-texts" }, components(one.components, desk)),
+    accessory,
+  );
 }
 
 function container(one, desk) {
-  const accent = one.accent_color === null || one.accent_color === undefined ? {} : { "--accent-line": `#${one.accent_color.toString(16).padStart(6, "0")}` };
+  const accent =
+    one.accent_color === null || one.accent_color === undefined
+      ? {}
+      : { "--accent-line": `#${one.accent_color.toString(16).padStart(6, "0")}` };
   const box = el("div", { class: "c-container", style: accent }, components(one.components, desk));
   return one.spoiler ? covered(box) : box;
 }
@@ -59,17 +77,30 @@ function covered(box) {
 }
 
 function button(one, desk) {
-  const label = [one.emoji?.name ? el("span", { class: "emoji", "aria-hidden": one.label ? "true" : null }, one.emoji.name) : null, one.label ?? null];
+  const label = [
+    one.emoji?.name ? el("span", { class: "emoji", "aria-hidden": one.label ? "true" : null }, one.emoji.name) : null,
+    one.label ?? null,
+  ];
   const name = `c-button ${BUTTON_STYLES[one.style] ?? "secondary"}`;
   if (one.style === LINK_BUTTON) return linkButton(one, label, name, desk);
-  const node = el("button", { type: "button", class: name, disabled: Boolean(one.disabled), data: { customId: one.custom_id ?? "" } }, label);
+  const node = el(
+    "button",
+    { type: "button", class: name, disabled: Boolean(one.disabled), data: { customId: one.custom_id ?? "" } },
+    label,
+  );
   node.addEventListener("click", () => busyWhile(node, desk.press(one)));
   return node;
 }
 
 function linkButton(one, label, name, desk) {
   const target = jumpTarget(one.url ?? "");
-  if (target) return el("button", { type: "button", class: name, disabled: Boolean(one.disabled), on: { click: () => desk.names.jump(target) } }, label, icon("forward", 16));
+  if (target)
+    return el(
+      "button",
+      { type: "button", class: name, disabled: Boolean(one.disabled), on: { click: () => desk.names.jump(target) } },
+      label,
+      icon("forward", 16),
+    );
   return el("a", { class: name, href: one.url, target: "_blank", rel: "noopener noreferrer" }, label, icon("out", 16));
 }
 
@@ -85,9 +116,33 @@ async function busyWhile(node, work) {
 
 function select(menu, desk, choices) {
   const many = (menu.max_values ?? 1) > 1;
-  const node = el("select", { class: "c-select", multiple: many, disabled: Boolean(menu.disabled), "aria-label": menu.placeholder ?? t("choose"), data: { customId: menu.custom_id } });
-  const blank = many ? null : el("option", { value: "", disabled: true, selected: !choices.some((one) => one.chosen) }, menu.placeholder ?? t("choose"));
-  fill(node, blank, choices.map(({ label, value, chosen }) => el("option", { value, selected: Boolean(chosen) }, label)));
-  node.addEventListener("change", () => busyWhile(node, desk.press(menu, [...node.selectedOptions].map((one) => one.value))));
+  const node = el("select", {
+    class: "c-select",
+    multiple: many,
+    disabled: Boolean(menu.disabled),
+    "aria-label": menu.placeholder ?? t("choose"),
+    data: { customId: menu.custom_id },
+  });
+  const blank = many
+    ? null
+    : el(
+        "option",
+        { value: "", disabled: true, selected: !choices.some((one) => one.chosen) },
+        menu.placeholder ?? t("choose"),
+      );
+  fill(
+    node,
+    blank,
+    choices.map(({ label, value, chosen }) => el("option", { value, selected: Boolean(chosen) }, label)),
+  );
+  node.addEventListener("change", () =>
+    busyWhile(
+      node,
+      desk.press(
+        menu,
+        [...node.selectedOptions].map((one) => one.value),
+      ),
+    ),
+  );
   return node;
 }

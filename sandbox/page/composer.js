@@ -13,7 +13,10 @@ import { t } from "./texts.js";
 const MOST_FILES = 10;
 
 export class Composer {
-  #app; #text; #suggest; #prompt;
+  #app;
+  #text;
+  #suggest;
+  #prompt;
   #files = [];
   #replyTo = null;
   #entries = [];
@@ -26,8 +29,14 @@ export class Composer {
     this.#text.addEventListener("input", () => this.#typed());
     this.#text.addEventListener("keydown", (event) => this.#key(event));
     this.#text.addEventListener("blur", () => this.#suggest.hide());
-    byId("write").addEventListener("submit", (event) => { event.preventDefault(); this.#send(); });
-    byId("file").addEventListener("change", (event) => { this.addFiles(event.target.files); event.target.value = ""; });
+    byId("write").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    byId("file").addEventListener("change", (event) => {
+      this.addFiles(event.target.files);
+      event.target.value = "";
+    });
     byId("attach").addEventListener("click", () => byId("file").click());
   }
 
@@ -107,7 +116,10 @@ export class Composer {
     const complete = completeCommand(this.#entries, typed);
     if (complete) return this.#openPrompt(complete.entry, complete.rest);
     const items = matching(this.#entries, typed).map((entry) => ({
-      label: `/${entry.label}`, detail: entry.description, lead: avatar({ id: entry.command.application_id, bot: true }, 26), onPick: () => this.#openPrompt(entry),
+      label: `/${entry.label}`,
+      detail: entry.description,
+      lead: avatar({ id: entry.command.application_id, bot: true }, 26),
+      onPick: () => this.#openPrompt(entry),
     }));
     return this.#suggest.show(items, t("commands"), { emptyText: t("noCommand") });
   }
@@ -130,7 +142,17 @@ export class Composer {
     if (!found) return this.#suggest.hide();
     const wanted = found[1].toLowerCase();
     const people = this.#app.people().filter(({ user }) => nameOf(user).toLowerCase().startsWith(wanted));
-    return this.#suggest.show(people.slice(0, 8).map(({ user }) => ({ label: nameOf(user), detail: user.username, lead: avatar(user, 24), onPick: () => this.#writeName(nameOf(user), found[1]) })), t("members"));
+    return this.#suggest.show(
+      people
+        .slice(0, 8)
+        .map(({ user }) => ({
+          label: nameOf(user),
+          detail: user.username,
+          lead: avatar(user, 24),
+          onPick: () => this.#writeName(nameOf(user), found[1]),
+        })),
+      t("members"),
+    );
   }
 
   #writeName(name, typed) {
@@ -141,7 +163,10 @@ export class Composer {
 
   // "@Magpie" as people write it becomes "<@id>" as Discord sends it.
   #withMentions(text) {
-    const people = this.#app.people().map(({ user }) => [nameOf(user), user.id]).sort(([a], [b]) => b.length - a.length);
+    const people = this.#app
+      .people()
+      .map(({ user }) => [nameOf(user), user.id])
+      .sort(([a], [b]) => b.length - a.length);
     return people.reduce((whole, [name, id]) => whole.replaceAll(`@${name}`, `<@${id}>`), text);
   }
 
@@ -162,7 +187,11 @@ export class Composer {
     this.#replyTo = null;
     this.#grow();
     this.#renderExtras();
-    const sent = await this.#post(this.#withMentions(text), files.map((file) => ({ file })), reply);
+    const sent = await this.#post(
+      this.#withMentions(text),
+      files.map((file) => ({ file })),
+      reply,
+    );
     if (sent) return;
     this.#text.value = text;
     this.#files = files;
@@ -191,22 +220,51 @@ export class Composer {
   }
 
   #renderExtras() {
-    fill(byId("extras"), this.#replyTo ? this.#replyBar() : null, this.#files.length ? el("ul", { class: "pending" }, this.#files.map((file, index) => this.#pendingFile(file, index))) : null);
+    fill(
+      byId("extras"),
+      this.#replyTo ? this.#replyBar() : null,
+      this.#files.length
+        ? el(
+            "ul",
+            { class: "pending" },
+            this.#files.map((file, index) => this.#pendingFile(file, index)),
+          )
+        : null,
+    );
   }
 
   #replyBar() {
     const name = nameOf(this.#replyTo.author);
-    return el("div", { class: "reply-bar" }, icon("reply", 16), el("span", {}, t("replyingTo", { name })), iconButton("close", t("cancel"), () => this.replyTo(null)));
+    return el(
+      "div",
+      { class: "reply-bar" },
+      icon("reply", 16),
+      el("span", {}, t("replyingTo", { name })),
+      iconButton("close", t("cancel"), () => this.replyTo(null)),
+    );
   }
 
   #pendingFile(file, index) {
-    const remove = () => { this.#files = this.#files.filter((_, other) => other !== index); this.#renderExtras(); };
-    const preview = file.type.startsWith("image/") ? el("img", { src: URL.createObjectURL(file), alt: file.name }) : icon("image", 32);
-    return el("li", {}, preview, el("span", {}, file.name), iconButton("close", t("removeFile", { name: file.name }), remove));
+    const remove = () => {
+      this.#files = this.#files.filter((_, other) => other !== index);
+      this.#renderExtras();
+    };
+    const preview = file.type.startsWith("image/")
+      ? el("img", { src: URL.createObjectURL(file), alt: file.name })
+      : icon("image", 32);
+    return el(
+      "li",
+      {},
+      preview,
+      el("span", {}, file.name),
+      iconButton("close", t("removeFile", { name: file.name }), remove),
+    );
   }
 }
 
 // Pasted screenshots have no name of their own.
 export function pastedFiles(clipboard) {
-  return [...(clipboard?.files ?? [])].map((file) => (file.name === "image.png" ? new File([file], `pasted-${snowflakeNow()}.png`, { type: file.type }) : file));
+  return [...(clipboard?.files ?? [])].map((file) =>
+    file.name === "image.png" ? new File([file], `pasted-${snowflakeNow()}.png`, { type: file.type }) : file,
+  );
 }

@@ -15,11 +15,26 @@ function show(dialog) {
 // Resolves to whether the person agreed.
 export function confirm(title, explained, action) {
   return new Promise((resolve) => {
-    const answer = (value) => () => { dialog.returnValue = value; dialog.close(); };
-    const dialog = el("dialog", { class: "sheet", "aria-label": title },
-      el("h2", {}, title), el("p", {}, explained),
-      el("div", { class: "sheet-foot" }, el("button", { type: "button", class: "c-button secondary", on: { click: answer("") } }, t("cancel")),
-        el("button", { type: "button", class: "c-button danger", autofocus: true, on: { click: answer("yes") } }, action)));
+    const answer = (value) => () => {
+      dialog.returnValue = value;
+      dialog.close();
+    };
+    const dialog = el(
+      "dialog",
+      { class: "sheet", "aria-label": title },
+      el("h2", {}, title),
+      el("p", {}, explained),
+      el(
+        "div",
+        { class: "sheet-foot" },
+        el("button", { type: "button", class: "c-button secondary", on: { click: answer("") } }, t("cancel")),
+        el(
+          "button",
+          { type: "button", class: "c-button danger", autofocus: true, on: { click: answer("yes") } },
+          action,
+        ),
+      ),
+    );
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"));
     show(dialog);
   });
@@ -29,9 +44,19 @@ export function confirm(title, explained, action) {
 export function openModal(modal, names, onSubmit) {
   const fields = [];
   const failure = el("div", { class: "failure", role: "alert", hidden: true });
-  const form = el("form", { method: "dialog" }, el("h2", {}, modal.title), modal.components.map((part) => formPart(part, fields, names)), failure,
-    el("div", { class: "sheet-foot" }, el("button", { type: "button", class: "c-button secondary", on: { click: () => dialog.close() } }, t("cancel")),
-      el("button", { type: "submit", class: "c-button primary" }, t("submit"))));
+  const form = el(
+    "form",
+    { method: "dialog" },
+    el("h2", {}, modal.title),
+    modal.components.map((part) => formPart(part, fields, names)),
+    failure,
+    el(
+      "div",
+      { class: "sheet-foot" },
+      el("button", { type: "button", class: "c-button secondary", on: { click: () => dialog.close() } }, t("cancel")),
+      el("button", { type: "submit", class: "c-button primary" }, t("submit")),
+    ),
+  );
   const dialog = el("dialog", { class: "sheet", "aria-label": modal.title }, form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -50,18 +75,32 @@ function formPart(part, fields, names, label = null) {
   if (part.type === PART.TEXT) return el("div", {}, markdown(part.content, names));
   const input = part.type === PART.STRING_SELECT ? choiceInput(part) : textInput(part);
   fields.push({ id: part.custom_id, type: part.type, input });
-  return el("label", { class: "form-field" }, el("span", {}, label?.label ?? part.label ?? ""), label?.description ? el("small", {}, label.description) : null, input);
+  return el(
+    "label",
+    { class: "form-field" },
+    el("span", {}, label?.label ?? part.label ?? ""),
+    label?.description ? el("small", {}, label.description) : null,
+    input,
+  );
 }
 
 function textInput(part) {
   const props = {
-    required: part.required !== false, maxlength: part.max_length ?? null, minlength: part.min_length ?? null, placeholder: part.placeholder ?? null, value: part.value ?? "",
+    required: part.required !== false,
+    maxlength: part.max_length ?? null,
+    minlength: part.min_length ?? null,
+    placeholder: part.placeholder ?? null,
+    value: part.value ?? "",
   };
   return part.style === PARAGRAPH ? el("textarea", { ...props, rows: 4 }) : el("input", { type: "text", ...props });
 }
 
 function choiceInput(part) {
-  return el("select", { multiple: (part.max_values ?? 1) > 1, required: part.required !== false }, part.options.map(({ label, value, default: chosen }) => el("option", { value, selected: Boolean(chosen) }, label)));
+  return el(
+    "select",
+    { multiple: (part.max_values ?? 1) > 1, required: part.required !== false },
+    part.options.map(({ label, value, default: chosen }) => el("option", { value, selected: Boolean(chosen) }, label)),
+  );
 }
 
 const filledPart = (fields) => (part) => {
@@ -69,6 +108,11 @@ const filledPart = (fields) => (part) => {
   if (part.component) return { type: part.type, component: filledPart(fields)(part.component) };
   const field = fields.find((one) => one.id === part.custom_id);
   if (!field) return { type: part.type };
-  if (part.type === PART.STRING_SELECT) return { type: part.type, custom_id: part.custom_id, values: [...field.input.selectedOptions].map((one) => one.value) };
+  if (part.type === PART.STRING_SELECT)
+    return {
+      type: part.type,
+      custom_id: part.custom_id,
+      values: [...field.input.selectedOptions].map((one) => one.value),
+    };
   return { type: part.type, custom_id: part.custom_id, value: field.input.value };
 };

@@ -50,7 +50,10 @@ const SHAPES = {
   send: ["M4 12 20 4l-5 16-3.5-6.5z", "M11.5 13.5 20 4"],
   edit: ["M4 20l1-4L16 5l3 3L8 19z"],
   trash: ["M5 7h14", "M9.5 7V4.5h5V7", "m6.5 7 1 13h9l1-13"],
-  link: ["M10 14a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7L11.7 7.3", "M14 10a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.6-1.6"],
+  link: [
+    "M10 14a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7L11.7 7.3",
+    "M14 10a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.6-1.6",
+  ],
   image: ["M4 5h16v14H4z", "m4.5 17 5-5 4 4 2.5-2.5 4 4", "M15.5 9.5h.01"],
   smile: ["M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z", "M9 10h.01", "M15 10h.01", "M8.5 14a4.5 4.5 0 0 0 7 0"],
   apps: ["M5 5h5v5H5z", "M14 5h5v5h-5z", "M5 14h5v5H5z", "M16.5 14v5", "M14 16.5h5"],
@@ -58,13 +61,21 @@ const SHAPES = {
   out: ["M13 5h6v6", "m19 5-9 9", "M17 14v5H5V7h5"],
   menu: ["M4 7h16", "M4 12h16", "M4 17h16"],
   check: ["m5 12.5 4.5 4.5L19 7.5"],
-  eye: ["M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z", "M12 9.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z"],
+  eye: [
+    "M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z",
+    "M12 9.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z",
+  ],
 };
 
 export function icon(name, size = 20) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", width: size, height: size, "aria-hidden": "true" })) {
+  for (const [key, value] of Object.entries({
+    viewBox: "0 0 24 24",
+    width: size,
+    height: size,
+    "aria-hidden": "true",
+  })) {
     svg.setAttribute(key, value);
   }
   svg.classList.add("icon");
@@ -78,5 +89,9 @@ export function icon(name, size = 20) {
 
 // A button that shows only an icon; its name is read out and shown on hover.
 export function iconButton(name, label, onClick, more = {}) {
-  return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: onClick }, ...more }, icon(name));
+  return el(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: onClick }, ...more },
+    icon(name),
+  );
 }

@@ -5,14 +5,29 @@ import { link, markdown } from "./markdown.js";
 import { gallery, thumbnail } from "./media.js";
 
 export function embed(one, names) {
-  const accent = one.color === undefined || one.color === null ? {} : { "--accent-line": `#${one.color.toString(16).padStart(6, "0")}` };
-  return el("article", { class: "embed", style: accent }, el("div", { class: "embed-main" }, heading(one, names), fields(one, names), foot(one)), side(one), large(one));
+  const accent =
+    one.color === undefined || one.color === null
+      ? {}
+      : { "--accent-line": `#${one.color.toString(16).padStart(6, "0")}` };
+  return el(
+    "article",
+    { class: "embed", style: accent },
+    el("div", { class: "embed-main" }, heading(one, names), fields(one, names), foot(one)),
+    side(one),
+    large(one),
+  );
 }
 
 function heading(one, names) {
   return [
     one.provider?.name ? el("div", { class: "embed-small" }, one.provider.name) : null,
-    one.author?.name ? el("div", { class: "embed-author" }, one.author.url ? link(one.author.url, [one.author.name], names) : one.author.name) : null,
+    one.author?.name
+      ? el(
+          "div",
+          { class: "embed-author" },
+          one.author.url ? link(one.author.url, [one.author.name], names) : one.author.name,
+        )
+      : null,
     one.title ? el("div", { class: "embed-title" }, one.url ? link(one.url, [one.title], names) : one.title) : null,
     one.description ? el("div", { class: "embed-text" }, markdown(one.description, names)) : null,
   ];
@@ -20,7 +35,8 @@ function heading(one, names) {
 
 function fields(one, names) {
   if (!one.fields?.length) return null;
-  const field = ({ name, value, inline }) => el("div", { class: inline ? "field inline" : "field" }, el("dt", {}, name), el("dd", {}, markdown(value, names)));
+  const field = ({ name, value, inline }) =>
+    el("div", { class: inline ? "field inline" : "field" }, el("dt", {}, name), el("dd", {}, markdown(value, names)));
   return el("dl", { class: "embed-fields" }, one.fields.map(field));
 }
 
@@ -38,5 +54,7 @@ function side(one) {
 
 function large(one) {
   const media = shown(one.image);
-  return media ? gallery([{ url: media.proxy_url || media.url, alt: one.title ?? "", width: media.width, height: media.height }]) : null;
+  return media
+    ? gallery([{ url: media.proxy_url || media.url, alt: one.title ?? "", width: media.width, height: media.height }])
+    : null;
 }

@@ -41,7 +41,14 @@ export function timestamp(seconds, style) {
   return style === "R" ? relativeTime(date) : intl(STAMP_STYLES[style] ?? STAMP_STYLES.f).format(date);
 }
 
-const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const UNITS = [
+  ["year", 31536000],
+  ["month", 2592000],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
 
 function relativeTime(date) {
   const seconds = Math.round((date.getTime() - Date.now()) / 1000);
@@ -72,7 +79,8 @@ export function jumpTarget(address) {
   return match && { guildId: match[1], channelId: match[2], messageId: match[3] ?? null };
 }
 
-export const jumpUrl = (guildId, channelId, messageId) => `https://discord.com/channels/${guildId}/${channelId}/${messageId}`;
+export const jumpUrl = (guildId, channelId, messageId) =>
+  `https://discord.com/channels/${guildId}/${channelId}/${messageId}`;
 
 // A steady hue for a name's disc.
 export function hue(id) {

@@ -6,7 +6,10 @@ const LONGEST_PAUSE_MS = 10_000;
 const FATAL_CODES = [4004, 4010, 4011, 4012, 4013, 4014];
 
 export class Gateway {
-  #token; #address; #onEvent; #onStatus;
+  #token;
+  #address;
+  #onEvent;
+  #onStatus;
   #socket = null;
   #sequence = null;
   #resumeAddress = null;
@@ -65,7 +68,10 @@ export class Gateway {
 
   #identify() {
     this.#send(OP.IDENTIFY, {
-      token: this.#token, capabilities: 0, compress: false, large_threshold: 250,
+      token: this.#token,
+      capabilities: 0,
+      compress: false,
+      large_threshold: 250,
       properties: { os: "", browser: "Magpie sandbox page", device: "" },
       presence: { status: "online", since: 0, activities: [], afk: false },
     });

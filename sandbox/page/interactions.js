@@ -16,9 +16,12 @@ export function nextNonce() {
 }
 
 export class Interactions {
-  #api; #state; #session;
+  #api;
+  #state;
+  #session;
   #pending = new Map();
-  #onModal; #onRefused;
+  #onModal;
+  #onRefused;
 
   constructor({ api, state, session, onModal, onRefused }) {
     this.#api = api;
@@ -34,7 +37,11 @@ export class Interactions {
   }
 
   async messageMenu(command, message, guildId) {
-    await this.#command(command, { guildId, channelId: message.channel_id }, { target_id: message.id, options: [], attachments: [] });
+    await this.#command(
+      command,
+      { guildId, channelId: message.channel_id },
+      { target_id: message.id, options: [], attachments: [] },
+    );
   }
 
   async #command(command, place, more) {
@@ -56,9 +63,18 @@ export class Interactions {
   // What the member sees between pressing Enter and the application's first sign of life.
   #placeholder(command, channelId, nonce) {
     const message = {
-      id: nonce, nonce, local: "waiting", channel_id: channelId, type: 20, flags: FLAG.EPHEMERAL, content: "", attachments: [], embeds: [],
+      id: nonce,
+      nonce,
+      local: "waiting",
+      channel_id: channelId,
+      type: 20,
+      flags: FLAG.EPHEMERAL,
+      content: "",
+      attachments: [],
+      embeds: [],
       author: this.#state.user(command.application_id) ?? { id: command.application_id, username: "Magpie", bot: true },
-      interaction: { name: command.name, type: TYPE.COMMAND, user: this.#state.me }, timestamp: new Date().toISOString(),
+      interaction: { name: command.name, type: TYPE.COMMAND, user: this.#state.me },
+      timestamp: new Date().toISOString(),
     };
     this.#state.put(message, true);
     return message;
@@ -73,9 +89,16 @@ export class Interactions {
     const data = { component_type: component.type, custom_id: component.custom_id, ...(values ? { values } : {}) };
     const application = message.application_id ?? message.author.id;
     return new Promise((resolve) => {
-      const ends = { done: () => resolve(null), failed: () => resolve(t("interactionFailed")), refused: () => resolve(t("interactionFailed")) };
+      const ends = {
+        done: () => resolve(null),
+        failed: () => resolve(t("interactionFailed")),
+        refused: () => resolve(t("interactionFailed")),
+      };
       const place = { guildId, channelId: message.channel_id };
-      this.#start(TYPE.COMPONENT, application, place, data, nextNonce(), ends, { message_id: message.id, message_flags: message.flags ?? 0 });
+      this.#start(TYPE.COMPONENT, application, place, data, nextNonce(), ends, {
+        message_id: message.id,
+        message_flags: message.flags ?? 0,
+      });
     });
   }
 
@@ -83,22 +106,48 @@ export class Interactions {
   autocomplete(command, place, options) {
     return new Promise((resolve) => {
       const ends = { done: () => resolve([]), failed: () => resolve([]), refused: () => resolve([]), choices: resolve };
-      this.#start(TYPE.AUTOCOMPLETE, command.application_id, place, { ...this.#data(command), options, attachments: [] }, nextNonce(), ends);
+      this.#start(
+        TYPE.AUTOCOMPLETE,
+        command.application_id,
+        place,
+        { ...this.#data(command), options, attachments: [] },
+        nextNonce(),
+        ends,
+      );
     });
   }
 
   submit(modal, components, place) {
     const application = modal.application?.id ?? modal.application_id;
     return new Promise((resolve) => {
-      const ends = { done: () => resolve(null), failed: () => resolve(t("interactionFailed")), refused: () => resolve(t("interactionFailed")) };
-      this.#start(TYPE.MODAL, application, place, { id: modal.id, custom_id: modal.custom_id, components }, nextNonce(), ends);
+      const ends = {
+        done: () => resolve(null),
+        failed: () => resolve(t("interactionFailed")),
+        refused: () => resolve(t("interactionFailed")),
+      };
+      this.#start(
+        TYPE.MODAL,
+        application,
+        place,
+        { id: modal.id, custom_id: modal.custom_id, components },
+        nextNonce(),
+        ends,
+      );
     });
   }
 
   async #start(type, application, { guildId, channelId }, data, nonce, ends, more = {}) {
     const timer = setTimeout(() => this.#end(nonce, "failed"), PATIENCE_MS);
     this.#pending.set(nonce, { ...ends, timer, place: { guildId, channelId } });
-    const body = { type, application_id: application, channel_id: channelId, session_id: this.#session(), data, nonce, ...more };
+    const body = {
+      type,
+      application_id: application,
+      channel_id: channelId,
+      session_id: this.#session(),
+      data,
+      nonce,
+      ...more,
+    };
     try {
       await this.#api.interact(guildId ? { ...body, guild_id: guildId } : body);
     } catch (error) {
@@ -123,7 +172,10 @@ export class Interactions {
   }
 
   #modal(data) {
-    const place = this.#pending.get(data.nonce)?.place ?? { channelId: data.channel_id ?? data.channel?.id, guildId: data.guild_id };
+    const place = this.#pending.get(data.nonce)?.place ?? {
+      channelId: data.channel_id ?? data.channel?.id,
+      guildId: data.guild_id,
+    };
     this.#end(data.nonce, "done");
     this.#onModal(data, place);
   }

@@ -72,14 +72,24 @@ function spoiler(children) {
   const show = (event) => {
     if (!event.key || event.key === "Enter" || event.key === " ") event.currentTarget.classList.add("shown");
   };
-  return el("span", { class: "spoiler-text", role: "button", tabindex: "0", title: t("reveal"), on: { click: show, keydown: show } }, children);
+  return el(
+    "span",
+    { class: "spoiler-text", role: "button", tabindex: "0", title: t("reveal"), on: { click: show, keydown: show } },
+    children,
+  );
 }
 
 // Links to messages stay in the page; all others open beside it.
 export function link(address, children, names) {
   const target = jumpTarget(address);
   const props = { href: address, class: "link" };
-  if (target) props.on = { click: (event) => { event.preventDefault(); names.jump(target); } };
+  if (target)
+    props.on = {
+      click: (event) => {
+        event.preventDefault();
+        names.jump(target);
+      },
+    };
   else Object.assign(props, { target: "_blank", rel: "noopener noreferrer" });
   return el("a", props, children);
 }
@@ -105,11 +115,16 @@ function stamp(seconds, style) {
 // names: { user(id), role(id), channel(id) -> text or null, jump(target) }
 export function markdown(text, names) {
   const parts = text.split(/```(?:\w*\n)?([\s\S]*?)```/);
-  return parts.flatMap((part, index) => (index % 2 ? el("pre", {}, el("code", {}, part.replace(/\n$/, ""))) : blocks(part, names)));
+  return parts.flatMap((part, index) =>
+    index % 2 ? el("pre", {}, el("code", {}, part.replace(/\n$/, ""))) : blocks(part, names),
+  );
 }
 
 const BLOCKS = [
-  [/^### (.+)$/, "h3", ""], [/^## (.+)$/, "h2", ""], [/^# (.+)$/, "h1", ""], [/^-# (.+)$/, "small", "subtext"],
+  [/^### (.+)$/, "h3", ""],
+  [/^## (.+)$/, "h2", ""],
+  [/^# (.+)$/, "h1", ""],
+  [/^-# (.+)$/, "small", "subtext"],
 ];
 
 function blocks(text, names) {
@@ -147,4 +162,8 @@ function container(kind, node) {
 }
 
 // The words alone, for previews of a reply.
-export const plainText = (text) => text.replace(/[*_~`|]+/g, "").replace(/\s+/g, " ").trim();
+export const plainText = (text) =>
+  text
+    .replace(/[*_~`|]+/g, "")
+    .replace(/\s+/g, " ")
+    .trim();

@@ -8,7 +8,11 @@ export function openMenu(entries, at, label) {
   closeMenu();
   const from = at instanceof Event ? at.currentTarget : at;
   const items = entries.map((entry) => menuEntry(entry));
-  const node = el("div", { class: "menu", role: "menu", "aria-label": label, tabindex: "-1", on: { keydown: moveFocus } }, items);
+  const node = el(
+    "div",
+    { class: "menu", role: "menu", "aria-label": label, tabindex: "-1", on: { keydown: moveFocus } },
+    items,
+  );
   document.body.append(node);
   place(node, at);
   open = { node, from: from?.focus ? from : null };
@@ -24,8 +28,13 @@ function menuEntry(entry) {
     closeMenu();
     entry.onPick();
   };
-  return el("button", { type: "button", role: "menuitem", class: entry.danger ? "menu-item danger" : "menu-item", on: { click: pick } },
-    entry.icon ? icon(entry.icon, 18) : null, el("span", {}, entry.label), entry.detail ? el("small", {}, entry.detail) : null);
+  return el(
+    "button",
+    { type: "button", role: "menuitem", class: entry.danger ? "menu-item danger" : "menu-item", on: { click: pick } },
+    entry.icon ? icon(entry.icon, 18) : null,
+    el("span", {}, entry.label),
+    entry.detail ? el("small", {}, entry.detail) : null,
+  );
 }
 
 function place(node, at) {

@@ -18,12 +18,33 @@ export function messageRow(message, look, desk) {
   const has = (flag) => Boolean((message.flags ?? 0) & flag);
   const pinned = message.referenced_message !== undefined || message.interaction || message.interaction_metadata;
   const compact = look.compact && !pinned;
-  const names = ["message", compact ? "compact" : "", has(FLAG.EPHEMERAL) ? "ephemeral" : "", message.local ? "local" : ""];
-  const row = el("li", { class: names.filter(Boolean).join(" "), id: `message-${message.id}`, data: { messageId: message.id } },
+  const names = [
+    "message",
+    compact ? "compact" : "",
+    has(FLAG.EPHEMERAL) ? "ephemeral" : "",
+    message.local ? "local" : "",
+  ];
+  const row = el(
+    "li",
+    { class: names.filter(Boolean).join(" "), id: `message-${message.id}`, data: { messageId: message.id } },
     context(message, desk),
-    compact ? el("time", { class: "side-time", datetime: sent(message).toISOString() }, messageTime(sent(message)).split(" ").pop()) : avatar(message.author, 40),
-    el("div", { class: "message-body" }, compact ? null : heading(message, desk), body(message, desk), reactions(message, desk), footnote(message, desk)),
-    message.local ? null : toolbar(message, desk));
+    compact
+      ? el(
+          "time",
+          { class: "side-time", datetime: sent(message).toISOString() },
+          messageTime(sent(message)).split(" ").pop(),
+        )
+      : avatar(message.author, 40),
+    el(
+      "div",
+      { class: "message-body" },
+      compact ? null : heading(message, desk),
+      body(message, desk),
+      reactions(message, desk),
+      footnote(message, desk),
+    ),
+    message.local ? null : toolbar(message, desk),
+  );
   if (!message.local) row.addEventListener("contextmenu", (event) => openMenu(event, message, desk));
   return row;
 }
@@ -42,11 +63,21 @@ function usedCommand({ interaction_metadata: about }) {
 }
 
 function commandLine({ name, user, type, menu }, desk) {
-  const shown = menu || type === MESSAGE_MENU || / /.test(name) && /[A-Z\u4e00-\u9fff]/.test(name) ? name : `/${name}`;
+  const shown =
+    menu || type === MESSAGE_MENU || (/ /.test(name) && /[A-Z\u4e00-\u9fff]/.test(name)) ? name : `/${name}`;
   const [before, after] = t("usedCommand", { name: "\u0000", command: "\u0001" }).split("\u0001");
   const who = el("b", {}, desk.displayName(user));
-  return el("div", { class: "context" }, el("span", { class: "context-bend" }), user ? avatar(user, 18) : null, before.split("\u0000")[0], who, before.split("\u0000")[1],
-    el("span", { class: "command-name" }, shown), after);
+  return el(
+    "div",
+    { class: "context" },
+    el("span", { class: "context-bend" }),
+    user ? avatar(user, 18) : null,
+    before.split("\u0000")[0],
+    who,
+    before.split("\u0000")[1],
+    el("span", { class: "command-name" }, shown),
+    after,
+  );
 }
 
 function replyLine(message, desk) {
@@ -55,16 +86,30 @@ function replyLine(message, desk) {
   if (!original) return el("div", { class: "context" }, bend, el("i", {}, t("originalDeleted")));
   const jump = () => desk.names.jump({ channelId: original.channel_id, messageId: original.id });
   const preview = plainText(original.content ?? "") || t("clickForAttachment");
-  return el("div", { class: "context" }, bend, avatar(original.author, 18), el("b", {}, desk.displayName(original.author)),
-    el("button", { type: "button", class: "context-text", on: { click: jump } }, preview, original.attachments?.length ? icon("image", 15) : null));
+  return el(
+    "div",
+    { class: "context" },
+    bend,
+    avatar(original.author, 18),
+    el("b", {}, desk.displayName(original.author)),
+    el(
+      "button",
+      { type: "button", class: "context-text", on: { click: jump } },
+      preview,
+      original.attachments?.length ? icon("image", 15) : null,
+    ),
+  );
 }
 
 function heading(message, desk) {
   const when = sent(message);
-  return el("div", { class: "message-head" },
+  return el(
+    "div",
+    { class: "message-head" },
     el("b", { class: "author", style: { "--hue": desk.hue(message.author) } }, desk.displayName(message.author)),
     message.author.bot ? el("span", { class: "badge" }, t("app")) : null,
-    el("time", { datetime: when.toISOString(), title: fullTime(when) }, messageTime(when)));
+    el("time", { datetime: when.toISOString(), title: fullTime(when) }, messageTime(when)),
+  );
 }
 
 function body(message, desk) {
@@ -75,7 +120,13 @@ function body(message, desk) {
   return [forwarded(message, desk), ...content(message, desk), message.edited_timestamp ? edited(message) : null];
 }
 
-const waiting = (text) => el("div", { class: "waiting", role: "status" }, el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")), text);
+const waiting = (text) =>
+  el(
+    "div",
+    { class: "waiting", role: "status" },
+    el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")),
+    text,
+  );
 
 function edited({ edited_timestamp: when }) {
   return el("span", { class: "edited", title: fullTime(new Date(when)) }, ` (${t("edited")})`);
@@ -88,28 +139,58 @@ function content(one, desk) {
     one.content ? el("div", { class: "content" }, markdown(one.content, desk.names)) : null,
     isV2 ? null : attachments(one.attachments ?? []),
     ...(one.embeds ?? []).map((item) => embed(item, desk.names)),
-    one.components?.length ? el("div", { class: isV2 ? "components" : "components classic" }, components(one.components, desk.forMessage(one))) : null,
+    one.components?.length
+      ? el(
+          "div",
+          { class: isV2 ? "components" : "components classic" },
+          components(one.components, desk.forMessage(one)),
+        )
+      : null,
   ];
 }
 
 function forwarded(message, desk) {
   if (message.message_reference?.type !== FORWARD) return null;
   const snapshots = (message.message_snapshots ?? []).map(({ message: inner }) => content(inner, desk));
-  return el("blockquote", { class: "forwarded" }, el("div", { class: "subtext" }, icon("forward", 15), t("forwarded")), snapshots);
+  return el(
+    "blockquote",
+    { class: "forwarded" },
+    el("div", { class: "subtext" }, icon("forward", 15), t("forwarded")),
+    snapshots,
+  );
 }
 
 function reactions(message, desk) {
   if (!message.reactions?.length) return null;
-  return el("div", { class: "reactions" }, message.reactions.map(({ emoji, count, me }) =>
-    el("button", { type: "button", class: "reaction", "aria-pressed": String(Boolean(me)), "aria-label": t("reactionCount", { emoji: emoji.name, count }), on: { click: () => desk.react(message, emoji.name, !me) } },
-      el("span", { class: "emoji" }, emoji.name), String(count))));
+  return el(
+    "div",
+    { class: "reactions" },
+    message.reactions.map(({ emoji, count, me }) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "reaction",
+          "aria-pressed": String(Boolean(me)),
+          "aria-label": t("reactionCount", { emoji: emoji.name, count }),
+          on: { click: () => desk.react(message, emoji.name, !me) },
+        },
+        el("span", { class: "emoji" }, emoji.name),
+        String(count),
+      ),
+    ),
+  );
 }
 
 function footnote(message, desk) {
   const failure = desk.failures.get(message.id);
   const parts = [failure ? el("div", { class: "failure", role: "alert" }, failure) : null];
-  if (((message.flags ?? 0) & FLAG.EPHEMERAL) && message.local !== "waiting") {
-    const dismiss = el("button", { type: "button", class: "as-link", on: { click: () => desk.dismiss(message) } }, t("dismiss"));
+  if ((message.flags ?? 0) & FLAG.EPHEMERAL && message.local !== "waiting") {
+    const dismiss = el(
+      "button",
+      { type: "button", class: "as-link", on: { click: () => desk.dismiss(message) } },
+      t("dismiss"),
+    );
     parts.push(el("div", { class: "only-you" }, icon("eye", 15), t("onlyYou"), " · ", dismiss));
   }
   return parts;
@@ -117,11 +198,17 @@ function footnote(message, desk) {
 
 function toolbar(message, desk) {
   const isEphemeral = Boolean((message.flags ?? 0) & FLAG.EPHEMERAL);
-  const more = iconButton("dots", t("more"), (event) => openMenu(event, message, desk), { class: "icon-button more", "aria-haspopup": "menu" });
-  return el("div", { class: "toolbar", role: "group", "aria-label": t("messageMenu") },
+  const more = iconButton("dots", t("more"), (event) => openMenu(event, message, desk), {
+    class: "icon-button more",
+    "aria-haspopup": "menu",
+  });
+  return el(
+    "div",
+    { class: "toolbar", role: "group", "aria-label": t("messageMenu") },
     isEphemeral ? null : iconButton("reply", t("reply"), () => desk.reply(message)),
     isEphemeral ? null : iconButton("smile", t("react", { emoji: "👍" }), () => desk.react(message, "👍", true)),
-    more);
+    more,
+  );
 }
 
 function openMenu(event, message, desk) {

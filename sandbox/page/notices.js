@@ -6,7 +6,12 @@ const SHOWN_MS = 6000;
 const SEEN = "magpie-hint-closed";
 
 export function notice(text, kind = "info") {
-  const node = el("div", { class: `notice ${kind}`, role: kind === "error" ? "alert" : "status" }, el("span", {}, text), iconButton("close", t("dismiss"), () => node.remove()));
+  const node = el(
+    "div",
+    { class: `notice ${kind}`, role: kind === "error" ? "alert" : "status" },
+    el("span", {}, text),
+    iconButton("close", t("dismiss"), () => node.remove()),
+  );
   byId("notices").append(node);
   setTimeout(() => node.remove(), SHOWN_MS);
 }
@@ -43,15 +48,36 @@ export class Hint {
   render() {
     const card = byId("hint");
     card.hidden = this.#closed;
-    const steps = [["post", "hintPost"], ["find", "hintFind"], ["switch", "hintSwitch"]];
-    fill(card, el("div", { class: "hint-head" }, el("h2", {}, t("hintTitle")), iconButton("close", t("hintClose"), () => this.toggle())),
+    const steps = [
+      ["post", "hintPost"],
+      ["find", "hintFind"],
+      ["switch", "hintSwitch"],
+    ];
+    fill(
+      card,
+      el(
+        "div",
+        { class: "hint-head" },
+        el("h2", {}, t("hintTitle")),
+        iconButton("close", t("hintClose"), () => this.toggle()),
+      ),
       el("p", {}, t("hintIntro")),
-      el("ol", {}, steps.map(([step, key], index) => this.#step(step, key, index))),
-      el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")));
+      el(
+        "ol",
+        {},
+        steps.map(([step, key], index) => this.#step(step, key, index)),
+      ),
+      el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")),
+    );
   }
 
   #step(step, key, index) {
     const done = this.#done.has(step);
-    return el("li", { class: done ? "done" : "" }, el("span", { class: "step-mark" }, done ? icon("check", 14) : String(index + 1)), el("span", {}, t(key), done ? el("span", { class: "unseen" }, ` (${t("done")})`) : null));
+    return el(
+      "li",
+      { class: done ? "done" : "" },
+      el("span", { class: "step-mark" }, done ? icon("check", 14) : String(index + 1)),
+      el("span", {}, t(key), done ? el("span", { class: "unseen" }, ` (${t("done")})`) : null),
+    );
   }
 }

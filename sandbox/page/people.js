@@ -7,6 +7,7 @@ export const nameOf = (user) => user?.global_name || user?.display_name || user?
 
 export function avatar(user, size) {
   const style = { "--size": `${size}px`, "--hue": hue(user?.id ?? "0") };
-  if (user?.bot) return el("span", { class: "avatar bot", style, "aria-hidden": "true" }, el("img", { src: "magpie.svg", alt: "" }));
+  if (user?.bot)
+    return el("span", { class: "avatar bot", style, "aria-hidden": "true" }, el("img", { src: "magpie.svg", alt: "" }));
   return el("span", { class: "avatar", style, "aria-hidden": "true" }, [...nameOf(user)][0].toUpperCase());
 }

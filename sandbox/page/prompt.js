@@ -6,7 +6,9 @@ import { errorNotice, notice } from "./notices.js";
 import { localised, t } from "./texts.js";
 
 export class Prompt {
-  #host; #app; #onDone;
+  #host;
+  #app;
+  #onDone;
   #entry = null;
   #fields = new Map();
 
@@ -63,27 +65,89 @@ export class Prompt {
   }
 
   #add(option) {
-    const choices = (focused) => this.#app.session.interactions.autocomplete(this.#entry.command, this.#app.place(), nestOptions(this.#entry, this.#values(), focused));
-    this.#fields.set(option.name, field(option, { app: this.#app, host: this.#host, choices, onKey: (event, one) => this.#key(event, one), onFocus: () => this.#explain(option) }));
+    const choices = (focused) =>
+      this.#app.session.interactions.autocomplete(
+        this.#entry.command,
+        this.#app.place(),
+        nestOptions(this.#entry, this.#values(), focused),
+      );
+    this.#fields.set(
+      option.name,
+      field(option, {
+        app: this.#app,
+        host: this.#host,
+        choices,
+        onKey: (event, one) => this.#key(event, one),
+        onFocus: () => this.#explain(option),
+      }),
+    );
   }
 
   #render() {
     const entry = this.#entry;
     const spare = entry.options.filter((option) => !this.#fields.has(option.name));
-    const form = el("form", { class: "prompt", "aria-label": t("commandPrompt", { name: `/${entry.label}` }), on: { submit: (event) => { event.preventDefault(); this.#run(); } } },
-      el("div", { class: "prompt-info" }, el("b", {}, `/${entry.label}`), el("span", { class: "prompt-about" }, entry.description), iconButton("close", t("closeCommand"), () => this.#leave())),
-      el("div", { class: "prompt-row" },
-        [...this.#fields].map(([name, one]) => this.#cell(entry.options.find((option) => option.name === name), one)),
-        spare.map((option) => el("button", { type: "button", class: "chip", title: localised(option, "description"), "aria-label": t("addOption", { name: localised(option, "name") }), on: { click: () => this.#extend(option) } }, `+ ${localised(option, "name")}`)),
-        el("button", { type: "submit", class: "c-button primary run" }, t("runCommand"))));
+    const form = el(
+      "form",
+      {
+        class: "prompt",
+        "aria-label": t("commandPrompt", { name: `/${entry.label}` }),
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            this.#run();
+          },
+        },
+      },
+      el(
+        "div",
+        { class: "prompt-info" },
+        el("b", {}, `/${entry.label}`),
+        el("span", { class: "prompt-about" }, entry.description),
+        iconButton("close", t("closeCommand"), () => this.#leave()),
+      ),
+      el(
+        "div",
+        { class: "prompt-row" },
+        [...this.#fields].map(([name, one]) =>
+          this.#cell(
+            entry.options.find((option) => option.name === name),
+            one,
+          ),
+        ),
+        spare.map((option) =>
+          el(
+            "button",
+            {
+              type: "button",
+              class: "chip",
+              title: localised(option, "description"),
+              "aria-label": t("addOption", { name: localised(option, "name") }),
+              on: { click: () => this.#extend(option) },
+            },
+            `+ ${localised(option, "name")}`,
+          ),
+        ),
+        el("button", { type: "submit", class: "c-button primary run" }, t("runCommand")),
+      ),
+    );
     this.#host.hidden = false;
     fill(this.#host, form);
     for (const one of this.#fields.values()) one.attach(form);
   }
 
   #cell(option, one) {
-    const remove = option.required ? null : iconButton("close", t("removeOption", { name: localised(option, "name") }), () => this.#shrink(option), { class: "icon-button tiny" });
-    return el("div", { class: "prompt-field" }, el("label", { for: one.id }, localised(option, "name")), one.node, remove);
+    const remove = option.required
+      ? null
+      : iconButton("close", t("removeOption", { name: localised(option, "name") }), () => this.#shrink(option), {
+          class: "icon-button tiny",
+        });
+    return el(
+      "div",
+      { class: "prompt-field" },
+      el("label", { for: one.id }, localised(option, "name")),
+      one.node,
+      remove,
+    );
   }
 
   #extend(option) {
@@ -112,14 +176,21 @@ export class Prompt {
     if (event.key === "Escape") {
       event.preventDefault();
       this.#leave();
-    } else if (event.key === "Backspace" && one.takesText && !event.target.value && this.#fields.values().next().value === one) {
+    } else if (
+      event.key === "Backspace" &&
+      one.takesText &&
+      !event.target.value &&
+      this.#fields.values().next().value === one
+    ) {
       event.preventDefault();
       this.#leave();
     }
   }
 
   #values() {
-    const filled = [...this.#fields].map(([name, one]) => [name, one.read()]).filter(([, value]) => value !== undefined && value !== "");
+    const filled = [...this.#fields]
+      .map(([name, one]) => [name, one.read()])
+      .filter(([, value]) => value !== undefined && value !== "");
     return new Map(filled);
   }
 
@@ -150,7 +221,10 @@ export class Prompt {
   async #upload(values, { channelId }) {
     const named = [...values].filter(([, value]) => value instanceof File);
     if (!named.length) return [];
-    const references = await this.#app.session.api.upload(channelId, named.map(([, file]) => ({ file })));
+    const references = await this.#app.session.api.upload(
+      channelId,
+      named.map(([, file]) => ({ file })),
+    );
     named.forEach(([name], index) => values.set(name, references[index].id));
     return references;
   }

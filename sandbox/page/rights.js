@@ -2,12 +2,23 @@
 import { CHANNEL, isThread } from "./state.js";
 
 const BIT = { SEND: 11n, MANAGE_MESSAGES: 13n, VIEW: 10n, SEND_IN_THREADS: 38n, CONNECT: 20n };
-const WRITABLE = [CHANNEL.TEXT, CHANNEL.VOICE, CHANNEL.NEWS, CHANNEL.NEWS_THREAD, CHANNEL.THREAD, CHANNEL.PRIVATE_THREAD, CHANNEL.STAGE];
+const WRITABLE = [
+  CHANNEL.TEXT,
+  CHANNEL.VOICE,
+  CHANNEL.NEWS,
+  CHANNEL.NEWS_THREAD,
+  CHANNEL.THREAD,
+  CHANNEL.PRIVATE_THREAD,
+  CHANNEL.STAGE,
+];
 const VOICE = [CHANNEL.VOICE, CHANNEL.STAGE];
 
 const has = (channel, bit) => Boolean((BigInt(channel?.permissions ?? 0) >> bit) & 1n);
 
-export const maySend = (channel) => Boolean(channel) && WRITABLE.includes(channel.type) && has(channel, isThread(channel) ? BIT.SEND_IN_THREADS : BIT.SEND);
+export const maySend = (channel) =>
+  Boolean(channel) &&
+  WRITABLE.includes(channel.type) &&
+  has(channel, isThread(channel) ? BIT.SEND_IN_THREADS : BIT.SEND);
 
 export const mayModerate = (channel) => has(channel, BIT.MANAGE_MESSAGES);
 

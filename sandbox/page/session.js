@@ -19,8 +19,11 @@ export class Session {
     this.state = new State();
     this.state.listen((change) => ears.onChange(this, change));
     this.interactions = new Interactions({
-      api: this.api, state: this.state, session: () => this.#gateway?.sessionId ?? "",
-      onModal: (modal, place) => ears.onModal(this, modal, place), onRefused: ears.onError,
+      api: this.api,
+      state: this.state,
+      session: () => this.#gateway?.sessionId ?? "",
+      onModal: (modal, place) => ears.onModal(this, modal, place),
+      onRefused: ears.onError,
     });
     this.#ears = ears;
   }

@@ -11,15 +11,29 @@ export function renderMembers(app) {
     const session = app.sessions.get(member.id);
     const chosen = app.session === session;
     const name = nameOf(member);
-    const props = { type: "button", class: "member", "aria-pressed": String(chosen), title: seen(app, session) ?? t("switchMember", { name }), data: { member: member.username }, on: { click: () => app.be(member.id) } };
-    return el("button", props, avatar(member, 30), el("span", { class: "member-text" }, el("b", {}, name), el("small", {}, member.note ?? "")));
+    const props = {
+      type: "button",
+      class: "member",
+      "aria-pressed": String(chosen),
+      title: seen(app, session) ?? t("switchMember", { name }),
+      data: { member: member.username },
+      on: { click: () => app.be(member.id) },
+    };
+    return el(
+      "button",
+      props,
+      avatar(member, 30),
+      el("span", { class: "member-text" }, el("b", {}, name), el("small", {}, member.note ?? "")),
+    );
   });
   fill(byId("members"), el("span", { class: "members-label", id: "members-label" }, t("youAre")), buttons);
 }
 
 // How much of this server that member sees; what is hidden is only counted here, never named.
 function seen(app, session) {
-  const all = app.world.guilds.find((guild) => guild.id === app.guildId)?.channels.filter(({ type }) => type !== CHANNEL.CATEGORY).length;
+  const all = app.world.guilds
+    .find((guild) => guild.id === app.guildId)
+    ?.channels.filter(({ type }) => type !== CHANNEL.CATEGORY).length;
   const own = session?.state.guilds.get(app.guildId)?.channels;
   if (!all || !own) return null;
   return t("seesChannels", { seen: [...own.values()].filter(({ type }) => type !== CHANNEL.CATEGORY).length, all });
@@ -27,10 +41,29 @@ function seen(app, session) {
 
 export function renderGuilds(app) {
   const guilds = [...(app.session?.state.guilds.values() ?? [])];
-  fill(byId("guilds"), guilds.map((guild) => {
-    const initials = guild.name.split(/\s+/).map((word) => [...word][0]).slice(0, 2).join("");
-    return el("button", { type: "button", class: "guild", title: guild.name, "aria-label": guild.name, "aria-current": guild.id === app.guildId ? "true" : null, style: { "--hue": hue(guild.id) }, on: { click: () => app.go(guild.id) } }, initials);
-  }));
+  fill(
+    byId("guilds"),
+    guilds.map((guild) => {
+      const initials = guild.name
+        .split(/\s+/)
+        .map((word) => [...word][0])
+        .slice(0, 2)
+        .join("");
+      return el(
+        "button",
+        {
+          type: "button",
+          class: "guild",
+          title: guild.name,
+          "aria-label": guild.name,
+          "aria-current": guild.id === app.guildId ? "true" : null,
+          style: { "--hue": hue(guild.id) },
+          on: { click: () => app.go(guild.id) },
+        },
+        initials,
+      );
+    }),
+  );
 }
 
 export function renderChannels(app) {
@@ -38,32 +71,61 @@ export function renderChannels(app) {
   const tree = channelTree(guild ? [...guild.channels.values()] : []);
   byId("guild-name").textContent = guild?.name ?? "";
   byId("visible-count").textContent = seen(app, app.session) ?? "";
-  fill(byId("channels"), tree.length ? tree.map((entry) => (entry.category ? el("li", { class: "category" }, entry.category.name) : channelItem(app, entry))) : el("li", { class: "category" }, t("noChannels")));
+  fill(
+    byId("channels"),
+    tree.length
+      ? tree.map((entry) =>
+          entry.category ? el("li", { class: "category" }, entry.category.name) : channelItem(app, entry),
+        )
+      : el("li", { class: "category" }, t("noChannels")),
+  );
 }
 
 // Channels in the sidebar's order: loose ones first, then by category; threads under their channel.
 export function channelTree(channels) {
   const order = (a, b) => (a.position ?? 0) - (b.position ?? 0) || compareIds(a.id, b.id);
   const under = (id) => channels.filter((one) => (one.parent_id ?? null) === id).sort(order);
-  const withThreads = (channel) => [{ channel, depth: 0 }, ...under(channel.id).filter(isThread).map((thread) => ({ channel: thread, depth: 1 }))];
+  const withThreads = (channel) => [
+    { channel, depth: 0 },
+    ...under(channel.id)
+      .filter(isThread)
+      .map((thread) => ({ channel: thread, depth: 1 })),
+  ];
   const known = new Set(channels.map(({ id }) => id));
   const loose = channels.filter((one) => one.type !== CHANNEL.CATEGORY && !known.has(one.parent_id)).sort(order);
   const categories = channels.filter((one) => one.type === CHANNEL.CATEGORY).sort(order);
-  return [...loose.flatMap(withThreads), ...categories.flatMap((category) => [{ category }, ...under(category.id).flatMap(withThreads)])];
+  return [
+    ...loose.flatMap(withThreads),
+    ...categories.flatMap((category) => [{ category }, ...under(category.id).flatMap(withThreads)]),
+  ];
 }
 
 function channelItem(app, { channel, depth }) {
   const kind = channelKind(channel);
   const unread = app.session.state.unread.has(channel.id);
   const spoken = `${channel.name}, ${t(kind.text)}${unread ? `, ${t("unread")}` : ""}`;
-  const props = { type: "button", class: "channel", "aria-label": spoken, title: t(kind.text), "aria-current": channel.id === app.channelId ? "page" : null, data: { depth, unread, channel: channel.name }, on: { click: () => app.go(app.guildId, channel.id) } };
+  const props = {
+    type: "button",
+    class: "channel",
+    "aria-label": spoken,
+    title: t(kind.text),
+    "aria-current": channel.id === app.channelId ? "page" : null,
+    data: { depth, unread, channel: channel.name },
+    on: { click: () => app.go(app.guildId, channel.id) },
+  };
   return el("li", {}, el("button", props, icon(kind.icon, 18), el("span", {}, channel.name)));
 }
 
 export function renderHeader(app) {
   const channel = app.channel();
   const kind = channel ? channelKind(channel) : null;
-  fill(byId("channel-title"), kind ? icon(kind.icon, 20) : null, el("h1", {}, channel?.name ?? ""), kind ? el("span", { class: "kind" }, t(kind.text)) : null, channel?.topic ? el("span", { class: "topic" }, channel.topic) : null);
+  fill(
+    byId("channel-title"),
+    kind ? icon(kind.icon, 20) : null,
+    el("h1", {}, channel?.name ?? ""),
+    kind ? el("span", { class: "kind" }, t(kind.text)) : null,
+    channel?.topic ? el("span", { class: "topic" }, channel.topic) : null,
+  );
   document.title = channel ? `${channel.name} · ${t("pageTitle")}` : t("pageTitle");
 }
 
@@ -85,5 +147,6 @@ export function renderFixedTexts() {
     node.setAttribute("aria-label", t(node.dataset.label));
     if (node.tagName === "BUTTON") node.title = t(node.dataset.label);
   }
-  for (const node of document.querySelectorAll("[data-language]")) node.setAttribute("aria-pressed", String(node.dataset.language === language()));
+  for (const node of document.querySelectorAll("[data-language]"))
+    node.setAttribute("aria-pressed", String(node.dataset.language === language()));
 }

@@ -1,13 +1,32 @@
 // What one member's client knows. Gateway events are folded in here; whoever listens hears what changed.
 import { compareIds } from "./format.js";
 
-export const FLAG = { EPHEMERAL: 64, LOADING: 128, COMPONENTS_V2: 1 << 15, SNAPSHOT: 1 << 14, SPOILER_ATTACHMENT: 1 << 3 };
-export const CHANNEL = { TEXT: 0, VOICE: 2, CATEGORY: 4, NEWS: 5, NEWS_THREAD: 10, THREAD: 11, PRIVATE_THREAD: 12, STAGE: 13, FORUM: 15, MEDIA: 16 };
+export const FLAG = {
+  EPHEMERAL: 64,
+  LOADING: 128,
+  COMPONENTS_V2: 1 << 15,
+  SNAPSHOT: 1 << 14,
+  SPOILER_ATTACHMENT: 1 << 3,
+};
+export const CHANNEL = {
+  TEXT: 0,
+  VOICE: 2,
+  CATEGORY: 4,
+  NEWS: 5,
+  NEWS_THREAD: 10,
+  THREAD: 11,
+  PRIVATE_THREAD: 12,
+  STAGE: 13,
+  FORUM: 15,
+  MEDIA: 16,
+};
 const THREADS = [CHANNEL.NEWS_THREAD, CHANNEL.THREAD, CHANNEL.PRIVATE_THREAD];
 
 export const isThread = (channel) => THREADS.includes(channel.type);
 export const isPicture = (attachment) =>
-  attachment.content_type ? attachment.content_type.startsWith("image/") : /\.(png|jpe?g|webp|gif|avif|bmp)$/i.test(attachment.filename);
+  attachment.content_type
+    ? attachment.content_type.startsWith("image/")
+    : /\.(png|jpe?g|webp|gif|avif|bmp)$/i.test(attachment.filename);
 
 export class State {
   me = null;
@@ -122,7 +141,11 @@ function dropChannel(state, channel) {
 }
 
 function arrived(state, message) {
-  const known = message.nonce && [...(state.messages.get(message.channel_id)?.values() ?? [])].find((one) => one.local && one.nonce === message.nonce);
+  const known =
+    message.nonce &&
+    [...(state.messages.get(message.channel_id)?.values() ?? [])].find(
+      (one) => one.local && one.nonce === message.nonce,
+    );
   if (known) state.messages.get(message.channel_id).delete(known.id);
   if (message.author.id !== state.me?.id) state.unread.add(message.channel_id);
   state.put(message, true);
@@ -137,7 +160,8 @@ function updated(state, message) {
 function reacted(change) {
   return (state, data) => {
     const message = state.message(data.channel_id, data.message_id);
-    if (message) state.put({ ...message, reactions: change(message.reactions ?? [], data, data.user_id === state.me?.id) }, false);
+    if (message)
+      state.put({ ...message, reactions: change(message.reactions ?? [], data, data.user_id === state.me?.id) }, false);
   };
 }
 
@@ -145,18 +169,27 @@ const sameEmoji = (a, b) => (a.id ?? a.name) === (b.id ?? b.name);
 
 function addReaction(reactions, { emoji }, mine) {
   if (!reactions.some((one) => sameEmoji(one.emoji, emoji))) return [...reactions, { emoji, count: 1, me: mine }];
-  return reactions.map((one) => (sameEmoji(one.emoji, emoji) ? { ...one, count: one.count + 1, me: one.me || mine } : one));
+  return reactions.map((one) =>
+    sameEmoji(one.emoji, emoji) ? { ...one, count: one.count + 1, me: one.me || mine } : one,
+  );
 }
 
 function takeReaction(reactions, { emoji }, mine) {
-  const lowered = reactions.map((one) => (sameEmoji(one.emoji, emoji) ? { ...one, count: one.count - 1, me: one.me && !mine } : one));
+  const lowered = reactions.map((one) =>
+    sameEmoji(one.emoji, emoji) ? { ...one, count: one.count - 1, me: one.me && !mine } : one,
+  );
   return lowered.filter((one) => one.count > 0);
 }
 
 const EVENTS = {
   READY: ready,
-  GUILD_CREATE: (state, guild) => { storeGuild(state, guild); state.tell({ what: "guilds" }); },
-  GUILD_DELETE: (state, { id, unavailable }) => { if (!unavailable && state.guilds.delete(id)) state.tell({ what: "guilds" }); },
+  GUILD_CREATE: (state, guild) => {
+    storeGuild(state, guild);
+    state.tell({ what: "guilds" });
+  },
+  GUILD_DELETE: (state, { id, unavailable }) => {
+    if (!unavailable && state.guilds.delete(id)) state.tell({ what: "guilds" });
+  },
   CHANNEL_CREATE: storeChannel,
   CHANNEL_UPDATE: storeChannel,
   CHANNEL_DELETE: dropChannel,

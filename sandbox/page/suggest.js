@@ -4,16 +4,31 @@ import { el, fill, icon } from "./dom.js";
 let count = 0;
 
 export class Suggest {
-  #input; #box; #items = []; #active = -1; #onPick;
+  #input;
+  #box;
+  #items = [];
+  #active = -1;
+  #onPick;
 
   // host: where the list is put. onPick(item). An item: {label, detail?, icon?, lead?, value}.
   constructor(input, host, label, onPick) {
     this.#input = input;
     this.#onPick = onPick;
     count += 1;
-    this.#box = el("div", { class: "suggest", role: "listbox", id: `suggest-${count}`, "aria-label": label, hidden: true });
+    this.#box = el("div", {
+      class: "suggest",
+      role: "listbox",
+      id: `suggest-${count}`,
+      "aria-label": label,
+      hidden: true,
+    });
     host.append(this.#box);
-    for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-controls": this.#box.id, "aria-expanded": "false" })) {
+    for (const [name, value] of Object.entries({
+      role: "combobox",
+      "aria-autocomplete": "list",
+      "aria-controls": this.#box.id,
+      "aria-expanded": "false",
+    })) {
       input.setAttribute(name, value);
     }
   }
@@ -27,8 +42,13 @@ export class Suggest {
     this.#items = items;
     this.#active = items.length ? chosen : -1;
     this.#box.hidden = !items.length && !emptyText;
-    fill(this.#box, heading ? el("div", { class: "suggest-heading", role: "presentation" }, heading) : null,
-      items.length ? items.map((item, index) => this.#option(item, index)) : el("div", { class: "suggest-empty" }, emptyText));
+    fill(
+      this.#box,
+      heading ? el("div", { class: "suggest-heading", role: "presentation" }, heading) : null,
+      items.length
+        ? items.map((item, index) => this.#option(item, index))
+        : el("div", { class: "suggest-empty" }, emptyText),
+    );
     this.#mark();
   }
 
@@ -43,11 +63,19 @@ export class Suggest {
   }
 
   #option(item, index) {
-    const node = el("div", { class: "suggest-item", role: "option", id: `${this.#box.id}-${index}` },
-      item.lead ?? (item.icon ? icon(item.icon, 18) : null), el("span", { class: "suggest-label" }, item.label), item.detail ? el("span", { class: "suggest-detail" }, item.detail) : null);
+    const node = el(
+      "div",
+      { class: "suggest-item", role: "option", id: `${this.#box.id}-${index}` },
+      item.lead ?? (item.icon ? icon(item.icon, 18) : null),
+      el("span", { class: "suggest-label" }, item.label),
+      item.detail ? el("span", { class: "suggest-detail" }, item.detail) : null,
+    );
     node.addEventListener("pointerdown", (event) => event.preventDefault());
     node.addEventListener("click", () => this.#pick(index));
-    node.addEventListener("pointermove", () => { this.#active = index; this.#mark(); });
+    node.addEventListener("pointermove", () => {
+      this.#active = index;
+      this.#mark();
+    });
     return node;
   }
 

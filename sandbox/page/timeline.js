@@ -11,7 +11,8 @@ const NEAR_BOTTOM = 80;
 const FLASH_MS = 2200;
 
 export class Timeline {
-  #app; #desk;
+  #app;
+  #desk;
   #rows = new Map();
   #list = byId("messages");
   #scroller = byId("scroller");
@@ -25,8 +26,12 @@ export class Timeline {
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     byId("to-present").addEventListener("click", () => this.toBottom());
     // Pictures that arrive late, or a composer that grows, must not push the newest message out of sight.
-    new ResizeObserver(() => { if (this.#atBottom) this.toBottom(); }).observe(this.#list);
-    new ResizeObserver(() => { if (this.#atBottom) this.toBottom(); }).observe(this.#scroller);
+    new ResizeObserver(() => {
+      if (this.#atBottom) this.toBottom();
+    }).observe(this.#list);
+    new ResizeObserver(() => {
+      if (this.#atBottom) this.toBottom();
+    }).observe(this.#scroller);
   }
 
   // Draws the open channel anew, its newest page fetched unless it is already known.
@@ -37,7 +42,8 @@ export class Timeline {
     this.redraw();
     this.toBottom();
     if (!channelId || !mayRead(channel)) return;
-    if (!session.state.messages.has(channelId) || !session.loaded.has(channelId)) await this.#load(() => session.loadNewest(channelId));
+    if (!session.state.messages.has(channelId) || !session.loaded.has(channelId))
+      await this.#load(() => session.loadNewest(channelId));
     if (this.#shown === channelId) this.toBottom();
   }
 
@@ -50,7 +56,11 @@ export class Timeline {
   change(message) {
     if (message.channelId !== this.#app.channelId) return;
     this.sync();
-    if (message.isNew && this.#app.session.state.message(message.channelId, message.id)?.author.id === this.#app.session.member.id) this.toBottom();
+    if (
+      message.isNew &&
+      this.#app.session.state.message(message.channelId, message.id)?.author.id === this.#app.session.member.id
+    )
+      this.toBottom();
   }
 
   toBottom() {
@@ -62,7 +72,9 @@ export class Timeline {
   async jump(messageId) {
     const { session, channelId } = this.#app;
     let found = false;
-    await this.#load(async () => { found = await session.loadFrom(channelId, messageId); });
+    await this.#load(async () => {
+      found = await session.loadFrom(channelId, messageId);
+    });
     if (!found) return notice(t("messageGone"), "error");
     this.sync();
     this.#atBottom = false;
@@ -133,7 +145,10 @@ export class Timeline {
 
   #entries(messages) {
     const { state } = this.#app.session;
-    const head = state.complete.has(this.#app.channelId) || !messages.length ? this.#startEntry(messages.length === 0) : this.#olderEntry();
+    const head =
+      state.complete.has(this.#app.channelId) || !messages.length
+        ? this.#startEntry(messages.length === 0)
+        : this.#olderEntry();
     const entries = this.#loading && !messages.length ? [] : [head];
     let above = null;
     for (const message of messages) {
@@ -146,8 +161,14 @@ export class Timeline {
   }
 
   #messageEntry(message, above) {
-    const compact = Boolean(above) && above.author.id === message.author.id && above.type === 0 && message.type === 0 && !((above.flags ^ message.flags) & 64)
-      && snowflakeTime(message.id) - snowflakeTime(above.id) < GROUP_MS && sameDay(snowflakeTime(above.id), snowflakeTime(message.id));
+    const compact =
+      Boolean(above) &&
+      above.author.id === message.author.id &&
+      above.type === 0 &&
+      message.type === 0 &&
+      !((above.flags ^ message.flags) & 64) &&
+      snowflakeTime(message.id) - snowflakeTime(above.id) < GROUP_MS &&
+      sameDay(snowflakeTime(above.id), snowflakeTime(message.id));
     const look = `${compact} ${this.#desk.editing === message.id} ${this.#desk.failures.get(message.id) ?? ""}`;
     return { key: message.id, source: message, look, make: () => messageRow(message, { compact }, this.#desk) };
   }
@@ -155,18 +176,44 @@ export class Timeline {
   #startEntry(empty) {
     const channel = this.#app.channel();
     const name = channel ? channel.name : "";
-    const make = () => el("li", { class: "start" }, el("span", { class: "start-mark" }, icon(this.#app.channelIcon(), 30)), el("h2", {}, t("channelStart", { name })), empty ? el("p", {}, t("channelEmpty")) : null);
+    const make = () =>
+      el(
+        "li",
+        { class: "start" },
+        el("span", { class: "start-mark" }, icon(this.#app.channelIcon(), 30)),
+        el("h2", {}, t("channelStart", { name })),
+        empty ? el("p", {}, t("channelEmpty")) : null,
+      );
     return { key: "start", source: channel?.id, look: String(empty), make };
   }
 
   #olderEntry() {
-    return { key: "older", source: "older", look: "", make: () => el("li", { class: "older" }, el("button", { type: "button", class: "c-button secondary", on: { click: () => this.#older() } }, t("loadOlder"))) };
+    return {
+      key: "older",
+      source: "older",
+      look: "",
+      make: () =>
+        el(
+          "li",
+          { class: "older" },
+          el(
+            "button",
+            { type: "button", class: "c-button secondary", on: { click: () => this.#older() } },
+            t("loadOlder"),
+          ),
+        ),
+    };
   }
 }
 
 function dayEntry(date) {
   const name = dayName(date);
-  return { key: `day-${date.toDateString()}`, source: name, look: "", make: () => el("li", { class: "day", role: "separator" }, el("span", {}, name)) };
+  return {
+    key: `day-${date.toDateString()}`,
+    source: name,
+    look: "",
+    make: () => el("li", { class: "day", role: "separator" }, el("span", {}, name)),
+  };
 }
 
 // A row that is drawn anew while one of its buttons has the focus gives it to the same button's successor.

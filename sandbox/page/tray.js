@@ -21,20 +21,39 @@ export class Tray {
   }
 
   render() {
-    const toggle = el("button", { type: "button", class: "as-link", "aria-expanded": String(!this.#folded), "aria-controls": "scenes", on: { click: () => this.#fold() } },
-      icon("down", 16), el("b", {}, t("tray")), el("span", { class: "tray-hint" }, this.#folded ? t("trayShow") : t("trayHint")));
+    const toggle = el(
+      "button",
+      {
+        type: "button",
+        class: "as-link",
+        "aria-expanded": String(!this.#folded),
+        "aria-controls": "scenes",
+        on: { click: () => this.#fold() },
+      },
+      icon("down", 16),
+      el("b", {}, t("tray")),
+      el("span", { class: "tray-hint" }, this.#folded ? t("trayShow") : t("trayHint")),
+    );
     fill(byId("tray"), toggle, this.#folded ? null : this.#shelf());
   }
 
   #shelf() {
     if (!this.#scenes.length) return el("p", { class: "tray-empty" }, t("noTray"));
-    return el("div", { class: "scenes", id: "scenes", role: "group", "aria-label": t("tray") }, this.#scenes.map((scene, index) => this.#scene(scene, index)));
+    return el(
+      "div",
+      { class: "scenes", id: "scenes", role: "group", "aria-label": t("tray") },
+      this.#scenes.map((scene, index) => this.#scene(scene, index)),
+    );
   }
 
   #scene(scene, index) {
     const caption = scene[language()] ?? scene.en;
     const label = t("trayPost", { caption });
-    const node = el("button", { type: "button", class: "scene", title: caption, "aria-label": label, data: { scene: scene.en } }, el("img", { src: scene.url, alt: "", draggable: "false" }));
+    const node = el(
+      "button",
+      { type: "button", class: "scene", title: caption, "aria-label": label, data: { scene: scene.en } },
+      el("img", { src: scene.url, alt: "", draggable: "false" }),
+    );
     node.addEventListener("click", () => this.#post(node, scene, index));
     return node;
   }

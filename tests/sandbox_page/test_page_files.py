@@ -14,7 +14,7 @@ SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 NAMES_NOT_ADDRESSES = ("http://www.w3.org/2000/svg", "https://discord.com/channels/")
 """An XML namespace, and the shape of a link to a message, which the page follows by itself."""
 
-TEXT = re.compile(r'^  (\w+): \["((?:[^"\\]|\\.)+)", "((?:[^"\\]|\\.)+)"\],$', re.MULTILINE)
+TEXT = re.compile(r'^  (\w+): \[\s*"((?:[^"\\]|\\.)+)",\s*"((?:[^"\\]|\\.)+)",?\s*\],$', re.MULTILINE)
 
 
 def texts() -> dict[str, tuple[str, str]]:
@@ -37,7 +37,7 @@ def test_no_script_makes_markup_or_code_out_of_data(path: Path) -> None:
 
 def test_the_page_itself_forbids_what_is_not_its_own() -> None:
     html = (PAGE / "index.html").read_text("utf-8")
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    policy = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', html)
     assert policy is not None
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
@@ -59,9 +59,9 @@ def test_no_file_outgrows_one_subject() -> None:
 
 
 def test_every_text_stands_in_both_languages() -> None:
-    lines = (PAGE / "texts.js").read_text("utf-8").split("const TEXTS = {\n")[1].split("\n};")[0].splitlines()
+    entries = re.findall(r"^  \w+: ", (PAGE / "texts.js").read_text("utf-8"), re.MULTILINE)
     known = texts()
-    assert len(known) == len(lines) > 80
+    assert len(known) == len(entries) > 80
     for key, (english, chinese) in known.items():
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", chinese)), key
         assert re.search(r"[\u4e00-\u9fff\uff0c]", chinese), key
