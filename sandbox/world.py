@@ -258,6 +258,8 @@ class World:
         self.invites: dict[str, int] = {}
         self.interactions: dict[str, Interaction] = {}
         self.ephemerals: dict[int, Message] = {}
+        self.notes: dict[int, str] = {}
+        """A line about a person, for whoever picks one on the page."""
 
     def user_of_token(self, token: str) -> User | None:
         found = self.tokens.get(token)

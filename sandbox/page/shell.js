@@ -15,7 +15,7 @@ export function renderMembers(app) {
       type: "button",
       class: "member",
       "aria-pressed": String(chosen),
-      title: seen(app, session) ?? t("switchMember", { name }),
+      title: [t("switchMember", { name }), member.note, seen(app, session)].filter(Boolean).join("\n"),
       data: { member: member.username },
       on: { click: () => app.be(member.id) },
     };

@@ -1,0 +1,228 @@
+"""What happens to messages: posted, edited, deleted; stored and announced in one step, bounded in number and bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from sandbox.announce import Announcer
+from sandbox.clock import iso, snowflake_time
+from sandbox.drafts import LEGACY_CODE, Draft, IncomingFile, read_files, read_layout
+from sandbox.errors import refusal
+from sandbox.mentions import AllowedMentions, find_mentions, read_allowed_mentions
+from sandbox.permissions import MENTION_EVERYONE, may
+from sandbox.realm import Realm
+from sandbox.validation.forms import Form
+from sandbox.world import Attachment, Channel, Json, Message, MessageFlag, Snapshot, User
+
+REPLY_TYPE = 19
+OPTION_FILES_KEPT = 100
+
+
+class Poster:
+    """Owns every change to messages."""
+
+    def __init__(self, realm: Realm, announcer: Announcer) -> None:
+        self._realm = realm
+        self._world = realm.world
+        self._announcer = announcer
+        self._stored_bytes = 0
+        self._option_files: deque[int] = deque()
+
+    def post(self, channel: Channel, author: User, draft: Draft, *, like: Message | None = None) -> Message:
+        """`like`: a message with what does not come from the draft (type, reference, interaction …) already set."""
+        message = like or Message(0, channel.id, author.id)
+        message.id = self._world.ids.next()
+        message.content, message.tts, message.nonce = draft.content, draft.tts, draft.nonce
+        message.flags |= draft.flags
+        message.embeds, message.components = draft.embeds, draft.components
+        message.attachments = draft.attachments
+        if message.visible_to is not None:
+            message.flags |= MessageFlag.EPHEMERAL
+        self._set_mentions(message, channel, draft.allowed)
+        self._store(message, channel)
+        self._announcer.message("MESSAGE_CREATE", message)
+        self._make_room(channel)
+        return message
+
+    def edit(
+        self,
+        message: Message,
+        author: User,
+        body: dict[str, Json],
+        files: Mapping[int, IncomingFile],
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Applies a PATCH body. What it does not name stays. Raises ApiError before anything has changed.
+
+        `quiet`: the first real answer after a deferral is no edit in the reader's eyes.
+        """
+        form = Form(body)
+        flags = message.flags
+        if form.has("flags"):
+            settable = int(MessageFlag.SUPPRESS_EMBEDS | MessageFlag.COMPONENTS_V2)
+            wanted = (form.integer("flags") or 0) & settable
+            flags = (flags & ~MessageFlag.SUPPRESS_EMBEDS) | wanted
+        version_2 = bool(flags & MessageFlag.COMPONENTS_V2)
+        kept = {a.id: a for a in message.attachments}
+        ephemeral = message.visible_to is not None
+        draft = Draft(content=message.content, embeds=message.embeds, components=message.components)
+        draft.attachments = read_files(
+            self._realm, author, message.channel_id, form, files, kept=kept, ephemeral=ephemeral
+        )
+        if form.has("content") or version_2:
+            draft.content = (form.text("content", high=2000) or "").strip()
+        self._edit_layout(form, draft, message, version_2)
+        allowed = read_allowed_mentions(form)
+        form.settle()
+        if draft.is_empty and message.snapshot is None:
+            raise refusal(50006)
+        self._apply(message, draft, flags, allowed, edited=not quiet)
+
+    def suppress_embeds(self, message: Message, suppressed: bool) -> None:
+        flag = MessageFlag.SUPPRESS_EMBEDS
+        message.flags = message.flags | flag if suppressed else message.flags & ~flag
+        self._announcer.message("MESSAGE_UPDATE", message)
+
+    def delete(self, message: Message) -> None:
+        self._announcer.message_deleted(message)
+        self._drop(message)
+
+    def delete_many(self, channel: Channel, messages: Iterable[Message]) -> None:
+        doomed = list(messages)
+        self._announcer.messages_deleted(channel, [m.id for m in doomed])
+        for message in doomed:
+            self._drop(message)
+
+    def drop_channel(self, channel: Channel) -> None:
+        """Forgets the messages of a channel that is going, without an event for each, as Discord does."""
+        for message in list(channel.messages.values()):
+            self._drop(message)
+        for message in [m for m in self._world.ephemerals.values() if m.channel_id == channel.id]:
+            self._drop(message)
+
+    def keep_option_file(self, attachment: Attachment) -> None:
+        """The file of a command's option belongs to no message; it lives until its room is needed."""
+        attachment.holders.add(attachment.id)
+        self._world.attachments[attachment.id] = attachment
+        self._stored_bytes += len(attachment.data)
+        self._option_files.append(attachment.id)
+        while len(self._option_files) > OPTION_FILES_KEPT:
+            oldest = self._option_files.popleft()
+            self._release(oldest, oldest)
+
+    def snapshot_of(self, message: Message) -> Snapshot:
+        """What a forward carries. A forward of a forward carries the first one's snapshot."""
+        if message.snapshot is not None:
+            return replace(message.snapshot)
+        return Snapshot(
+            type=message.type,
+            content=message.content,
+            embeds=message.embeds,
+            attachments=list(message.attachments),
+            components=message.components,
+            flags=message.flags,
+            timestamp=iso(snowflake_time(message.id)),
+            edited_timestamp=None if message.edited_at is None else iso(message.edited_at),
+        )
+
+    def _edit_layout(self, form: Form, draft: Draft, message: Message, version_2: bool) -> None:
+        if version_2 and message.components and not form.has("components"):
+            draft.embeds = []
+            return
+        if version_2 and not message.flags & MessageFlag.COMPONENTS_V2:
+            _check_switch(form, message)
+        body = dict(form.body)
+        if not version_2:
+            body.setdefault("embeds", message.embeds)
+        if not form.has("components"):
+            body["components"] = message.components
+        read_layout(Form(body, form.errors, form.path), draft, version_2=version_2)
+
+    def _apply(self, message: Message, draft: Draft, flags: int, allowed: AllowedMentions, *, edited: bool) -> None:
+        before = {a.id: a for a in message.attachments}
+        message.content, message.embeds, message.components = draft.content, draft.embeds, draft.components
+        message.attachments = draft.attachments
+        message.flags = flags & ~MessageFlag.LOADING
+        if edited:
+            message.edited_at = self._realm.clock.now()
+        self._set_mentions(message, self._world.channels[message.channel_id], allowed)
+        self._hold_files(message)
+        for gone in before.keys() - {a.id for a in message.attachments}:
+            self._release(gone, message.id)
+        self._announcer.message("MESSAGE_UPDATE", message)
+
+    def _set_mentions(self, message: Message, channel: Channel, allowed: AllowedMentions) -> None:
+        guild = self._world.guild_of(channel)
+        may_everyone = may(self._world, channel, message.author_id, MENTION_EVERYONE)
+        found = find_mentions(message.content, message.components, allowed, guild, may_everyone=may_everyone)
+        users = [u for u in found.users if u in self._world.users]
+        if message.type == REPLY_TYPE and allowed.replied_user and message.reference is not None:
+            original = self._world.message(channel.id, int(message.reference["message_id"]))
+            if original is not None and original.author_id not in users:
+                users.append(original.author_id)
+        message.mentions, message.mention_roles, message.mention_everyone = users, list(found.roles), found.everyone
+
+    def _store(self, message: Message, channel: Channel) -> None:
+        if message.visible_to is not None:
+            self._world.ephemerals[message.id] = message
+        else:
+            channel.messages[message.id] = message
+            channel.last_message_id = message.id
+        self._hold_files(message)
+
+    def _hold_files(self, message: Message) -> None:
+        snapshot = [] if message.snapshot is None else message.snapshot.attachments
+        for attachment in [*message.attachments, *snapshot]:
+            if attachment.id not in self._world.attachments:
+                self._world.attachments[attachment.id] = attachment
+                self._stored_bytes += len(attachment.data)
+            attachment.holders.add(message.id)
+
+    def _drop(self, message: Message) -> None:
+        channel = self._world.channels.get(message.channel_id)
+        if message.visible_to is not None:
+            self._world.ephemerals.pop(message.id, None)
+        elif channel is not None:
+            channel.messages.pop(message.id, None)
+        snapshot = [] if message.snapshot is None else message.snapshot.attachments
+        for attachment in [*message.attachments, *snapshot]:
+            self._release(attachment.id, message.id)
+
+    def _release(self, attachment_id: int, message_id: int) -> None:
+        attachment = self._world.attachments.get(attachment_id)
+        if attachment is None:
+            return
+        attachment.holders.discard(message_id)
+        if not attachment.holders:
+            del self._world.attachments[attachment_id]
+            self._stored_bytes -= len(attachment.data)
+
+    def _make_room(self, channel: Channel) -> None:
+        limits = self._realm.limits
+        while len(channel.messages) > limits.messages_per_channel:
+            self.delete(next(iter(channel.messages.values())))
+        while len(self._world.ephemerals) > limits.messages_per_channel:
+            self._drop(next(iter(self._world.ephemerals.values())))
+        while self._stored_bytes > limits.attachment_bytes and (oldest := self._oldest_with_files()) is not None:
+            self.delete(oldest)
+
+    def _oldest_with_files(self) -> Message | None:
+        holding = (h for a in self._world.attachments.values() for h in a.holders)
+        oldest = min(holding, default=None)
+        if oldest is None:
+            return None
+        found = self._world.ephemerals.get(oldest)
+        everywhere = (c.messages.get(oldest) for c in self._world.channels.values())
+        return found or next((m for m in everywhere if m is not None), None)
+
+
+def _check_switch(form: Form, message: Message) -> None:
+    """A message that turns to version 2 must be told to drop what only the older layout can hold."""
+    for name, held in (("content", message.content), ("embeds", message.embeds)):
+        if held and not form.has(name):
+            form.complain(
+                name, LEGACY_CODE, f"The '{name}' field cannot be used when using MessageFlags.IS_COMPONENTS_V2"
+            )

@@ -1,0 +1,161 @@
+"""Reads a body's fields with Discord's own complaints: what is missing, too long, of the wrong kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sandbox.errors import FormErrors
+from sandbox.world import Json
+
+Path = tuple[str | int, ...]
+
+
+class Form:
+    """Reads fields of one object; every complaint lands in `errors`, so that one answer names them all.
+
+    A reader gives None for a field that is absent, null or wrong; `settle` then tells wrong from absent.
+    """
+
+    def __init__(self, body: dict[str, Json], errors: FormErrors | None = None, path: Path = ()) -> None:
+        self.body = body
+        self.errors = errors if errors is not None else FormErrors()
+        self.path = path
+
+    def settle(self) -> None:
+        self.errors.settle()
+
+    def has(self, name: str) -> bool:
+        return name in self.body
+
+    def complain(self, name: str, code: str, message: str) -> None:
+        self.errors.add((*self.path, name), code, message)
+
+    def text(self, name: str, *, low: int = 0, high: int, required: bool = False) -> str | None:
+        value = self._value(name, required)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.complain(name, "STRING_TYPE_CONVERT", f'Could not interpret "{value}" as string.')
+            return None
+        if low <= len(value) <= high:
+            return value
+        if low:
+            self.complain(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
+        else:
+            self.complain(name, "BASE_TYPE_MAX_LENGTH", f"Must be {high} or fewer in length.")
+        return None
+
+    def snowflake(self, name: str, *, required: bool = False) -> int | None:
+        value = self._value(name, required)
+        if value is None:
+            return None
+        found = as_snowflake(value)
+        if found is None:
+            self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
+        return found
+
+    def snowflakes(self, name: str, *, high: int = 100) -> list[int] | None:
+        values = self.array(name, high=high)
+        if values is None:
+            return None
+        found = []
+        for position, value in enumerate(values):
+            snowflake = as_snowflake(value)
+            if snowflake is None:
+                message = f'Value "{value}" is not snowflake.'
+                self.errors.add((*self.path, name, position), "NUMBER_TYPE_COERCE", message)
+            else:
+                found.append(snowflake)
+        return found
+
+    def integer(
+        self, name: str, *, low: int = 0, high: int = (1 << 53) - 1, required: bool = False, default: int | None = None
+    ) -> int | None:
+        value = self._value(name, required)
+        if value is None:
+            return default
+        if isinstance(value, str) and value.isdigit() and len(value) < 20:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not int.')
+            return default
+        if value < low:
+            self.complain(name, "NUMBER_TYPE_MIN", f"int value should be greater than or equal to {low}.")
+            return default
+        if value > high:
+            self.complain(name, "NUMBER_TYPE_MAX", f"int value should be less than or equal to {high}.")
+            return default
+        return value
+
+    def boolean(self, name: str, default: bool = False) -> bool:
+        value = self.body.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.complain(name, "BOOLEAN_TYPE_CONVERT", "Must be either true or false.")
+            return default
+        return value
+
+    def choice(self, name: str, choices: Collection[int], *, required: bool = False) -> int | None:
+        value = self._value(name, required)
+        if value is None:
+            return None
+        if isinstance(value, bool) or value not in choices:
+            listed = ", ".join(str(c) for c in sorted(choices))
+            self.complain(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
+            return None
+        return int(value)
+
+    def array(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[Json] | None:
+        value = self._value(name, required)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.complain(name, "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
+            return None
+        if not low <= len(value) <= high:
+            self.complain(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
+            return None
+        return value
+
+    def mapping(self, name: str, *, required: bool = False) -> dict[str, Json] | None:
+        value = self._value(name, required)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.complain(name, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
+            return None
+        return value
+
+    def forms(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[Form] | None:
+        """A list of objects, each as a Form that complains at its own place."""
+        values = self.array(name, low=low, high=high, required=required)
+        if values is None:
+            return None
+        found = []
+        for position, value in enumerate(values):
+            place = (*self.path, name, position)
+            if isinstance(value, dict):
+                found.append(Form(value, self.errors, place))
+            else:
+                self.errors.add(place, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
+        return found
+
+    def form(self, name: str, *, required: bool = False) -> Form | None:
+        value = self.mapping(name, required=required)
+        return None if value is None else Form(value, self.errors, (*self.path, name))
+
+    def _value(self, name: str, required: bool) -> Json:
+        value = self.body.get(name)
+        if value is None and required:
+            self.complain(name, "BASE_TYPE_REQUIRED", "This field is required")
+        return value
+
+
+def as_snowflake(value: Json) -> int | None:
+    """The id in a string of digits or an integer of 64 bits; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+        value = int(value)
+    return value if isinstance(value, int) and 0 <= value < 1 << 63 else None
