@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -78,10 +80,15 @@ def _create_private(path: Path) -> None:
 def _engine(path: Path, busy_timeout: float) -> Engine:
     url = URL.create("sqlite", database=str(path))
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": busy_timeout, "isolation_level": None})
-    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA journal_mode = WAL"))
+    for pragma in ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF"):
+        event.listen(engine, "connect", partial(_set, pragma))
     # An explicit BEGIN, so that the tables change all together or not at all, and one process at a time.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def _set(pragma: str, connection: DBAPIConnection, _: object) -> None:
+    connection.cursor().execute(f"PRAGMA {pragma}")
 
 
 def _move(connection: Connection, revision: str, path: Path, scripts: Path) -> None:
