@@ -104,6 +104,12 @@ class ClipEngine:
             bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
             return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)
 
+    def waiting(self, lane: Lane) -> int:
+        """How many decoded pictures and texts of this lane wait for the device: the depth of the queue, for whoever
+        watches.
+        """
+        return self._executor.waiting(lane)
+
     async def close(self) -> None:
         """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same."""
         self._closing = True

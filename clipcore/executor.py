@@ -128,6 +128,11 @@ class InferenceExecutor:
         """The future gives float32 [dim]; otherwise as `submit_image`."""
         return self._submit(_Kind.TEXT, text, lane)
 
+    def waiting(self, lane: Lane) -> int:
+        """How many inputs of this lane wait for the device, those under way not counted."""
+        with self._changed:
+            return sum(map(len, self._lanes[lane].values()))
+
     async def close(self) -> None:
         """Takes no more work, finishes what was accepted, ends the thread. Calling it again only waits for the same."""
         with self._changed:

@@ -92,8 +92,14 @@ class ClipModel:
         # The temperature is read before the weights are rounded: bf16 would make 98.8 of 100.
         card = _card(checkpoint, model, preprocessing)
         model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        log.info("model %s loaded on %s as %s", card.key, device.type, str(dtype).removeprefix("torch."))
-        return cls(model, tokenizer, preprocessing, card, read_calibration(checkpoint.id, directory), device)
+        loaded = cls(model, tokenizer, preprocessing, card, read_calibration(checkpoint.id, directory), device)
+        log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
+        return loaded
+
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights: float32 or bfloat16."""
+        return str(self._model.dtype).removeprefix("torch.")
 
     def prepare(self, pixels: Pixels) -> Pixels:
         """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. Needs no torch; any thread may call it."""
@@ -110,7 +116,12 @@ class ClipModel:
         device.
         """
         with torch.inference_mode(), _memory_errors():
-            pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
+            pixels = (
+                torch.from_numpy(np.require(batch, requirements=["C", "W"]))
+                .to(self._device)
+                .permute(0, 3, 1, 2)
+                .float()
+            )
             pixels = (pixels * self._preprocessing.rescale - self._mean) / self._std
             return _unit(self._model.get_image_features(pixel_values=pixels.to(self._model.dtype)))
 
@@ -119,8 +130,10 @@ class ClipModel:
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
         with torch.inference_mode(), _memory_errors():
+            # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
+            sound = [text.encode(errors="replace").decode() for text in texts]
             tokens = self._tokenizer(
-                list(texts), padding=True, truncation=True, max_length=self.card.context_length, return_tensors="pt"
+                sound, padding=True, truncation=True, max_length=self.card.context_length, return_tensors="pt"
             )
             return _unit(self._model.get_text_features(**tokens.to(self._device)))
 

@@ -11,8 +11,8 @@ import numpy as np
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 
 CARD = ModelCard(id="fake", revision="1", dimension=4, input_size=2, context_length=16, logit_scale=20.0)
-POISON = 13
-NOT_A_NUMBER = 14
+POISON = 213
+NOT_A_NUMBER = 214
 
 
 def square(value: int) -> Pixels:

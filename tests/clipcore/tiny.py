@@ -46,3 +46,25 @@ def write_tiny_clip(directory: Path, *, seed: int = 0) -> Path:
         size={"shortest_edge": INPUT_SIZE}, crop_size={"height": INPUT_SIZE, "width": INPUT_SIZE}
     ).save_pretrained(directory)
     return directory
+
+
+def write_tiny_chinese_clip(directory: Path) -> Path:
+    """The same for Chinese CLIP: BERT's tokenizer, a squashing preprocessor, and a context below the position table."""
+    import torch
+    from transformers import BertTokenizer, ChineseCLIPConfig, ChineseCLIPImageProcessorPil, ChineseCLIPModel
+
+    torch.manual_seed(0)
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一只猫狗"]
+    config = ChineseCLIPConfig(
+        text_config={**layers, "vocab_size": len(words), "max_position_embeddings": 64},
+        vision_config={**layers, "image_size": INPUT_SIZE, "patch_size": 8},
+        projection_dim=DIMENSION,
+    )
+    ChineseCLIPModel(config).eval().save_pretrained(directory)
+    vocabulary = {word: number for number, word in enumerate(words)}
+    BertTokenizer(vocab=vocabulary, model_max_length=12).save_pretrained(directory)
+    ChineseCLIPImageProcessorPil(
+        size={"height": INPUT_SIZE, "width": INPUT_SIZE}, do_center_crop=False
+    ).save_pretrained(directory)
+    return directory

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipcore.engine import ClipEngine
+from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, ModelUnavailable, QueueFull, RejectReason
+from clipcore.images import ImageLimits
+from clipcore.model import ClipModel
+from clipcore.prompts import prompts_for
+from clipcore.types import Calibration, Label, Lane, Pixels
+from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
+from tests.clipcore.pictures import encode, noise, png, quarters
+
+
+def gray(value: int) -> bytes:
+    """A picture that the fake encodes as `value`."""
+    return png(f"rgb({value}, {value}, {value})", 8, 6)
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+async def engine(encoder: FakeEncoder) -> AsyncIterator[ClipEngine]:
+    engine = ClipEngine(lambda: encoder)
+    await engine.start()
+    yield engine
+    encoder.gate.set()
+    await engine.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens on threads, which set no asyncio events
+            await asyncio.sleep(0.002)
+
+
+async def test_a_pictures_bytes_become_a_vector_and_its_size(engine):
+    answer = await engine.encode_image(gray(7))
+    assert answer.vector.tolist() == vector(7)
+    assert (answer.width, answer.height) == (8, 6)
+
+
+async def test_texts_become_vectors_in_order(engine):
+    texts = ["x" * length for length in range(200)]
+    assert (await engine.encode_texts(texts)).tolist() == [vector(length) for length in range(200)]
+    assert (await engine.encode_texts([])).shape == (0, 4)
+
+
+async def test_a_query_is_the_direction_between_its_captions(engine):
+    captions = prompts_for(CARD.id).for_query("cat")
+    mean = np.mean([vector(len(caption)) for caption in captions], axis=0)
+    assert np.allclose(await engine.encode_query("cat"), mean / np.linalg.norm(mean))
+
+
+async def test_the_card_is_there_once_started(encoder):
+    engine = ClipEngine(lambda: encoder)
+    with pytest.raises(RuntimeError, match="start"):
+        _ = engine.card
+    assert await engine.start() == engine.card == CARD
+    assert await engine.start() == CARD
+    assert engine.calibration == encoder.calibration
+    await engine.close()
+
+
+async def test_work_may_come_before_the_start(encoder):
+    engine = ClipEngine(lambda: encoder)
+    assert (await engine.encode_image(gray(3))).vector.tolist() == vector(3)
+    await engine.close()
+
+
+async def test_what_is_no_picture_is_rejected_and_never_reaches_the_device(engine, encoder):
+    with pytest.raises(ImageRejected) as caught:
+        await engine.encode_image(b"<html>")
+    assert caught.value.reason is RejectReason.UNKNOWN_FORMAT
+    assert encoder.calls == []
+
+
+async def test_the_limits_are_the_engines(encoder):
+    engine = ClipEngine(lambda: encoder, limits=ImageLimits(max_pixels=10))
+    with pytest.raises(ImageRejected):
+        await engine.encode_image(gray(1))
+    await engine.close()
+
+
+async def test_a_picture_that_the_model_fails_on_fails_alone(engine):
+    work = [engine.encode_image(gray(value)) for value in (1, POISON, 2)]
+    answers = await asyncio.gather(*work, return_exceptions=True)
+    assert isinstance(answers.pop(1), EncodingFailed)
+    assert [answer.vector.tolist() for answer in answers] == [vector(1), vector(2)]
+
+
+async def test_a_picture_of_a_query_overtakes_a_thousand_uploads(engine, encoder):
+    encoder.hold()
+    uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(1000)]
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    query = asyncio.create_task(engine.encode_image(gray(99), Lane.INTERACTIVE))
+    words = asyncio.create_task(engine.encode_texts(["a cat"]))
+    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 2 and engine.waiting(Lane.BACKGROUND) == 999)
+    encoder.gate.set()
+    await asyncio.gather(query, words)
+    assert not all(upload.done() for upload in uploads)
+    await asyncio.gather(*uploads)
+    assert sorted(encoder.calls[1:3]) == [("image", [99]), ("text", [5])]
+
+
+class SlowDecoder(FakeEncoder):
+    """Counts how many pictures exist as full pixels at once, and holds them there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoded = threading.Event()
+        self.now, self.most = 0, 0
+        self.lock = threading.Lock()
+
+    def prepare(self, pixels: Pixels) -> Pixels:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        assert self.decoded.wait(30)
+        with self.lock:
+            self.now -= 1
+        return super().prepare(pixels)
+
+
+async def test_few_pictures_exist_as_pixels_at_once_and_a_query_has_a_place_to_spare():
+    encoder = SlowDecoder()
+    engine = ClipEngine(lambda: encoder, decode_workers=2)
+    uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(20)]
+    await until(lambda: encoder.now == 2)
+    query = asyncio.create_task(engine.encode_image(gray(2), Lane.INTERACTIVE))
+    await until(lambda: encoder.now == 3)
+    encoder.decoded.set()
+    await asyncio.gather(*uploads, query)
+    assert encoder.most == 3
+    await engine.close()
+
+
+async def test_decoding_does_not_hold_up_the_event_loop():
+    encoder = SlowDecoder()
+    engine = ClipEngine(lambda: encoder)
+    upload = asyncio.create_task(engine.encode_image(gray(1)))
+    await until(lambda: encoder.now == 1)  # the loop turns while the decoder stands still
+    encoder.decoded.set()
+    await upload
+    await engine.close()
+
+
+async def test_a_full_engine_refuses_uploads_and_still_takes_queries(encoder):
+    engine = ClipEngine(lambda: encoder, max_queue=3)
+    encoder.hold()
+    uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="try again later"):
+        await engine.encode_image(gray(1))
+    query = asyncio.create_task(engine.encode_image(gray(2), Lane.INTERACTIVE))
+    encoder.gate.set()
+    await asyncio.gather(*uploads, query)
+    assert (await engine.encode_image(gray(1))).vector.tolist() == vector(1)
+    await engine.close()
+
+
+async def test_an_upload_whose_caller_has_gone_gives_its_place_away(encoder):
+    engine = ClipEngine(lambda: encoder, max_queue=1)
+    encoder.hold()
+    upload = asyncio.create_task(engine.encode_image(gray(1)))
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    encoder.gate.set()
+    assert (await engine.encode_image(gray(2))).vector.tolist() == vector(2)
+    await engine.close()
+
+
+async def test_more_labels_than_the_queue_holds_are_no_problem(encoder):
+    engine = ClipEngine(lambda: encoder, max_queue=64)
+    await engine.classifier([Label("x" * length) for length in range(150)])
+    await engine.close()
+
+
+async def test_a_label_that_was_encoded_once_is_not_encoded_again(engine, encoder):
+    await engine.classifier([Label("cat"), Label("sofa")])
+    encoded = sum(len(batch) for batch in encoder.batches("text"))
+    await engine.classifier([Label("sofa"), Label("cat")])
+    assert sum(len(batch) for batch in encoder.batches("text")) == encoded
+    await engine.classifier([Label("cat"), Label("hound")])
+    assert sum(len(batch) for batch in encoder.batches("text")) == encoded + len(prompts_for(CARD.id).label)
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0.0, 2), (0.5, 0)])
+async def test_a_classifier_uses_the_models_own_scale_and_threshold(least, expected):
+    """At a scale of nothing every label and every background prompt is equally likely."""
+    encoder = FakeEncoder(card=replace(CARD, logit_scale=0.0), calibration=Calibration(0.0, 0.0, least))
+    engine = ClipEngine(lambda: encoder)
+    classifier = await engine.classifier([Label("cat"), Label("a sofa")])
+    picture = np.array([[1.0, 0, 0, 0]], np.float32)
+    assert np.allclose(classifier.probabilities(picture), 1 / (2 + len(prompts_for(CARD.id).background)))
+    assert len(classifier.classify(picture)[0]) == expected
+    await engine.close()
+
+
+async def test_close_finishes_what_is_under_way_decoding_included():
+    encoder = SlowDecoder()
+    engine = ClipEngine(lambda: encoder)
+    uploads = [asyncio.create_task(engine.encode_image(gray(value))) for value in range(5)]
+    await until(lambda: encoder.now == 2)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0)
+    for refused in (engine.encode_image(gray(1)), engine.encode_texts(["a"]), engine.encode_query("a")):
+        with pytest.raises(EngineClosed):
+            await refused
+    encoder.decoded.set()
+    await closing
+    assert [upload.result().vector[0] for upload in uploads] == [0, 1, 2, 3, 4]
+    await engine.close()
+
+
+async def test_a_model_that_does_not_load_is_told_to_everyone():
+    def load() -> FakeEncoder:
+        raise ModelUnavailable("There is no such model.")
+
+    engine = ClipEngine(load)
+    for attempt in (engine.start(), engine.encode_image(gray(1)), engine.encode_texts(["a"]), engine.classifier([])):
+        with pytest.raises(ModelUnavailable, match="no such model"):
+            await attempt
+    await engine.close()
+
+
+async def test_a_real_checkpoint_works_through_the_engine(tiny, tiny_directory):
+    engine = ClipEngine(lambda: ClipModel.load(str(tiny_directory), device="cpu", precision="fp32"))
+    large = encode(quarters(1200, 900), "JPEG", quality=95)
+    answer = await engine.encode_image(large)
+    assert (answer.width, answer.height) == (1200, 900)
+    assert float(answer.vector @ tiny.encode_images([np.asarray(quarters(1200, 900))])[0]) > 0.99
+    many = await asyncio.gather(*(engine.encode_image(encode(quarters(40 + size, 40))) for size in range(30)))
+    expected = tiny.encode_images([np.asarray(quarters(40 + size, 40)) for size in range(30)])
+    assert np.allclose([each.vector for each in many], expected, atol=1e-5)
+    assert np.allclose(np.linalg.norm(await engine.encode_query("a cat")), 1, atol=1e-6)
+    classifier = await engine.classifier([Label("cat"), Label("dog")])
+    assert len(classifier.classify(tiny.encode_images([noise(32, 32)]))) == 1
+    await engine.close()

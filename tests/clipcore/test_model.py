@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+
+from clipcore.errors import ModelUnavailable
+from clipcore.model import ClipModel
+from clipcore.preprocess import Preprocessing
+from clipcore.registry import FALLBACK
+from tests.clipcore.pictures import noise
+from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
+
+TEXTS = ["a cat", "a dog on a sofa, asleep", "x"]
+
+
+def load(directory: Path) -> ClipModel:
+    return ClipModel.load(str(directory), device="cpu", precision="fp32", local_only=True)
+
+
+def by_transformers(features) -> np.ndarray:
+    return torch.nn.functional.normalize(features.pooler_output, dim=-1).numpy()
+
+
+def test_pictures_become_the_vectors_that_transformers_makes(tiny, tiny_directory):
+    reference = CLIPModel.from_pretrained(tiny_directory).eval()
+    processor = CLIPImageProcessorPil.from_pretrained(tiny_directory)
+    pictures = [noise(64, 48), noise(33, 90), noise(32, 32)]
+    pixels = processor(pictures, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+    with torch.inference_mode():
+        expected = by_transformers(reference.get_image_features(pixel_values=pixels))
+    assert np.allclose(tiny.encode_images(pictures), expected, atol=1e-5)
+
+
+def test_texts_become_the_vectors_that_transformers_makes(tiny, tiny_directory):
+    reference = CLIPModel.from_pretrained(tiny_directory).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_directory)
+    tokens = tokenizer(TEXTS, padding=True, truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
+    with torch.inference_mode():
+        expected = by_transformers(reference.get_text_features(**tokens))
+    assert np.allclose(tiny.encode_texts(TEXTS), expected, atol=1e-5)
+
+
+def test_vectors_are_float32_of_unit_length(tiny):
+    for vectors in (tiny.encode_images([noise(64, 48)] * 2), tiny.encode_texts(TEXTS[:2])):
+        assert vectors.shape == (2, DIMENSION)
+        assert vectors.dtype == np.float32
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_the_card_says_what_was_loaded(tiny):
+    assert (tiny.card.id, tiny.card.dimension, tiny.card.input_size) == ("tiny", DIMENSION, INPUT_SIZE)
+    assert tiny.card.context_length == CONTEXT_LENGTH
+    assert tiny.card.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
+    assert tiny.card.key == f"tiny@{tiny.card.revision}#1"
+    assert tiny.calibration == FALLBACK
+
+
+def test_a_text_beyond_the_context_is_cut(tiny):
+    words = "a b c d e f g h i j k l m n o p q r s t u v w x y z "
+    [long, cut] = tiny.encode_texts([words * 100, words[: 2 * (CONTEXT_LENGTH - 2)]])
+    assert np.allclose(long, cut, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", " ", "猫", "🐈", "\x00", "\ud800", "<|endoftext|>"])
+def test_any_text_is_encoded(tiny, text):
+    assert np.isfinite(tiny.encode_texts([text])).all()
+
+
+def test_nothing_becomes_no_vectors(tiny):
+    assert tiny.encode_texts([]).shape == tiny.encode_images([]).shape == (0, DIMENSION)
+
+
+def test_a_vector_does_not_depend_on_its_batch(tiny):
+    together = tiny.encode_texts(TEXTS)
+    alone = np.concatenate([tiny.encode_texts([text]) for text in TEXTS])
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_bf16_vectors_are_close_and_still_float32(tiny, tiny_directory):
+    rounded = ClipModel.load(str(tiny_directory), device="cpu", precision="bf16", local_only=True)
+    assert rounded.card == tiny.card
+    vectors = rounded.encode_images([noise(64, 48)])
+    assert vectors.dtype == np.float32
+    assert float((vectors @ tiny.encode_images([noise(64, 48)]).T)[0, 0]) > 0.99
+    assert float((rounded.encode_texts(TEXTS) * tiny.encode_texts(TEXTS)).sum(axis=1).min()) > 0.99
+
+
+def test_the_precision_follows_the_hardware(tiny_directory):
+    automatic = ClipModel.load(str(tiny_directory), device="cpu", local_only=True)
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert automatic.dtype == ("bfloat16" if native else "float32")
+
+
+def test_pixels_that_must_not_be_written_are_only_read(tiny):
+    prepared = tiny.prepare(noise(64, 48))[None]
+    prepared.setflags(write=False)
+    assert tiny.encode_prepared(prepared).shape == (1, DIMENSION)
+
+
+def test_a_chinese_clip_is_loaded_the_same_way(tmp_path):
+    model = load(write_tiny_chinese_clip(tmp_path / "chinese"))
+    assert model.encode_texts(["猫", "一只猫"]).shape == (2, DIMENSION)
+    assert model.encode_images([noise(64, 48)]).shape == (1, DIMENSION)
+    assert model.card.context_length == 12
+
+
+class FullDevice(torch.nn.Module):
+    """A network whose device has no memory left."""
+
+    dtype = torch.float32
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def get_image_features(self, **_: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_a_device_out_of_memory_is_a_memory_error(tiny, error):
+    preprocessing = Preprocessing(size=INPUT_SIZE, crop=INPUT_SIZE)
+    model = ClipModel(FullDevice(error), None, preprocessing, tiny.card, FALLBACK, torch.device("cpu"))
+    with pytest.raises(MemoryError):
+        model.encode_prepared(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+
+
+def test_weights_that_do_not_fit_are_refused(tiny_directory, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "part"))
+    weights = load_file(directory / "model.safetensors")
+    weights.pop("text_projection.weight")
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match="incomplete"):
+        load(directory)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_broken_files_are_one_sentence(tiny_directory, tmp_path, file):
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "broken"))
+    (directory / file).write_bytes(b"{ this is not it")
+    with pytest.raises(ModelUnavailable, match="could not be loaded") as caught:
+        load(directory)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_no_clip_is_named(tiny_directory, tmp_path):
+    directory = Path(shutil.copytree(tiny_directory, tmp_path / "bert"))
+    (directory / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ModelUnavailable, match="'bert' model; choose a CLIP"):
+        load(directory)
+
+
+def test_a_device_that_is_not_there_is_named(tiny_directory):
+    with pytest.raises(ModelUnavailable, match="'nonsense' cannot be used"):
+        ClipModel.load(str(tiny_directory), device="nonsense")
+
+
+WATCHED = """
+import sys, threading
+def watch(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        print("network:", event, args)
+sys.addaudithook(watch)
+from clipcore import ClipModel
+for directory in sys.argv[1:]:
+    print(ClipModel.load(directory).encode_texts(["a"]).shape)
+print(threading.active_count(), "thread")
+"""
+
+
+def test_a_local_model_asks_no_network_and_makes_no_noise(tiny_directory, tmp_path):
+    older = write_tiny_clip(tmp_path / "older")
+    weights = CLIPModel.from_pretrained(older).state_dict()
+    torch.save(weights, older / "pytorch_model.bin")
+    (older / "model.safetensors").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(tiny_directory), str(older)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"(1, {DIMENSION})\n(1, {DIMENSION})\n1 thread\n"
