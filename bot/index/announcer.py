@@ -1,4 +1,4 @@
-"""Tells the outside world that a picture is finished, one at a time, without holding up the next picture."""
+"""Tells the outside world that a picture is finished, without holding up the next picture."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bot.records import Picture
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 4
 WAITING_ROOM = 256
 LONGEST_S = 60.0
 
@@ -34,15 +35,20 @@ class Announcer:
             log.warning("picture %d is not announced: too many announcements wait", picture.id)
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as speakers:
+            for _ in range(AT_ONCE):
+                speakers.create_task(self._speak())
+
+    async def all_said(self) -> None:
+        await self._waiting.join()
+
+    async def _speak(self) -> None:
         while True:
             picture = await self._waiting.get()
             try:
                 await self._tell(picture)
             finally:
                 self._waiting.task_done()
-
-    async def all_said(self) -> None:
-        await self._waiting.join()
 
     async def _tell(self, picture: Picture) -> None:
         if self._on_finished is None:

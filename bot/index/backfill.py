@@ -18,8 +18,8 @@ from bot.records import Picture, PictureRef, Place
 
 log = logging.getLogger(__name__)
 
-MESSAGES_A_MARK = 100
-"""Messages of a history between two marks: one page of Discord's history."""
+MESSAGES_A_PAGE = 100
+"""Messages of a history that are accepted together, with one mark and one pause: one page of Discord's history."""
 
 
 @dataclass(slots=True)
@@ -39,6 +39,18 @@ class _Channel:
     gap: bool = False
     unreadable: bool = False
     failures: int = 0
+
+
+@dataclass(slots=True)
+class _Page:
+    refs: list[PictureRef] = field(default_factory=list)
+    messages: int = 0
+    newest: int = 0
+
+    def take(self, message_id: int, refs: Sequence[PictureRef]) -> None:
+        self.refs.extend(refs)
+        self.messages += 1
+        self.newest = max(self.newest, message_id)
 
 
 class CatchUp:
@@ -201,17 +213,21 @@ class CatchUp:
         after = channel.written = await self._marks.last_seen(place.channel_id) or place.channel_id
         if channel.newest <= after:
             return
-        count = 0
+        page = _Page()
         async for message_id, refs in self._history(place.channel_id, after):
             if channel.gap:
                 break
-            await self._accept(refs)
-            after, count = max(after, message_id), count + 1
-            if count % MESSAGES_A_MARK == 0:
-                await self._write_mark(channel, after)
-                await self._sleep(self._pause_s)
-        await self._write_mark(channel, after)
-        log.info("channel %d: %d messages were posted meanwhile", place.channel_id, count)
+            page.take(message_id, refs)
+            if page.messages == MESSAGES_A_PAGE:
+                await self._accept_page(channel, page)
+                page = _Page()
+        if page.messages:
+            await self._accept_page(channel, page)
+
+    async def _accept_page(self, channel: _Channel, page: _Page) -> None:
+        await self._accept(page.refs)
+        await self._write_mark(channel, page.newest)
+        log.info("channel %d: %d messages were posted meanwhile", channel.place.channel_id, page.messages)
         await self._sleep(self._pause_s)
 
     async def _join_live(self, channel: _Channel) -> None:

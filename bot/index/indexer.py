@@ -22,8 +22,8 @@ from bot.store.pictures import PictureStore
 
 log = logging.getLogger(__name__)
 
-STORE_TROUBLE_PAUSE_S = 5.0
-"""How long nothing new is begun after the store itself failed."""
+TROUBLE_PAUSE_S = 5.0
+"""How long nothing new is begun after the store or the engine failed as a whole."""
 
 LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
@@ -73,7 +73,7 @@ class Indexer:
         self._waker = Waker(sleep)
         self._idle = asyncio.Event()
         self._retries: list[datetime] = []
-        self._store_trouble = False
+        self._trouble = False
 
     async def start(self) -> None:
         """Begins with what was pending, and queues again what another model has seen. The engine has been started."""
@@ -131,15 +131,16 @@ class Indexer:
     async def _run(self) -> None:
         while True:
             self._waker.reset()
+            if self._trouble:
+                self._trouble = False
+                await self._waker.sleep(TROUBLE_PAUSE_S)
             try:
                 begun = await self._begin_due()
             except Exception:  # the store may be locked or full; the pictures are safe in it
                 log.exception("the pictures that are due could not be read")
-                self._store_trouble, begun = True, 0
-            if self._store_trouble:
-                self._store_trouble = False
-                await self._waker.sleep(STORE_TROUBLE_PAUSE_S)
-            elif not begun:
+                self._trouble = True
+                continue
+            if not begun:
                 self._idle_if_done()
                 await self._waker.nap(self._until_next_retry())
 
@@ -191,14 +192,15 @@ class Indexer:
             await self._carry_out(picture, verdict, error)
         except Exception:  # still pending in the store, so it comes back by itself
             log.exception("the failure of picture %d could not be recorded", picture.id)
-            self._store_trouble = True
+            self._trouble = True
 
     async def _carry_out(self, picture: Picture, verdict: Verdict, error: Exception) -> None:
         match verdict:
             case Forget():
                 await self.forget_attachments(picture.ref.message_id, [picture.ref.attachment_id])
             case Leave():
-                self._store_trouble = True
+                log.warning("picture %d was left as it was: %s", picture.id, type(error).__name__)
+                self._trouble = True
             case Park(reason):
                 log.warning("picture %d is given up: %s", picture.id, reason)
                 await self._store.park(picture.id, reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.errors import PictureForbidden, PictureGone, PictureTooLarge, PictureUnreachable
+from bot.store.errors import StoreError
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 
 
@@ -16,7 +17,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nobody's fault, and no attempt spent: the row stays pending for the next start."""
+    """Not the picture's fault: the row stays pending as it is, and no attempt is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class RetryPolicy:
         match error:
             case PictureGone():
                 return Forget()
-            case EngineClosed():
+            case EngineClosed() | StoreError():
                 return Leave()
             case PictureForbidden():
                 return Park("forbidden")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from bot.index.guild_index import GuildIndex, IndexedVector
 from bot.index.seams import Engine
 from bot.records import Picture, PictureState
+from bot.store.errors import StoreError
 from bot.store.pictures import Finished, PictureStore
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,9 @@ class Writer:
     async def _settle(self, batch: Sequence[Read]) -> None:
         try:
             _answer(batch, await self._commit(batch))
+        except StoreError as error:  # the whole store is locked or full: no use in trying row by row
+            for read in batch:
+                _fail(read, error)
         except Exception as error:  # the writer outlives any row; whoever waits is told
             if len(batch) == 1:
                 _fail(batch[0], error)

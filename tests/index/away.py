@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from bot.index.backfill import CatchUp
 from bot.index.marking import Standing
@@ -80,7 +81,7 @@ class Bot:
         await self.catch_up.live(ref.place, ref.message_id, [ref])
 
     async def known(self) -> list[int]:
-        due = await self.store.due(10_000, self.time.now)
+        due = await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
         return sorted(picture.ref.message_id for picture in due)
 
     async def mark(self, where: Place) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
-from bot.index.backfill import MESSAGES_A_MARK
+from bot.index.backfill import MESSAGES_A_PAGE
 from bot.records import PictureRef, Place
 from bot.store.database import Database
 from tests.index.away import Bot, Discord
@@ -98,15 +98,15 @@ async def test_a_crash_in_the_middle_of_a_history_loses_nothing(
 ) -> None:
     first = await joined(database, discord, bots, ONE)
     await first.catch_up.close()
-    missed = [discord.post(number, ONE) for number in range(2 * MESSAGES_A_MARK + 10)]
-    stop = missed[MESSAGES_A_MARK + 5]
+    missed = [discord.post(number, ONE) for number in range(2 * MESSAGES_A_PAGE + 10)]
+    stop = missed[MESSAGES_A_PAGE + 5]
     discord.hold_at[stop.message_id] = asyncio.Event()
     crashed = Bot(database, discord, ONE)
     crashed.catch_up.start()
     crashed.connect()
     await discord.reached.wait()
     await crashed.catch_up.close()
-    assert await crashed.mark(ONE) == missed[MESSAGES_A_MARK - 1].message_id, "one mark for each page"
+    assert await crashed.mark(ONE) == missed[MESSAGES_A_PAGE - 1].message_id, "one mark for each page"
     discord.hold_at[stop.message_id].set()
     again = await joined(database, discord, bots, ONE)
     assert await again.known() == [ref.message_id for ref in missed]
@@ -233,7 +233,7 @@ async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
 async def test_a_pause_follows_every_page_and_channel(database: Database, discord: Discord, bots: list[Bot]) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
     await first.catch_up.close()
-    for number in range(MESSAGES_A_MARK + 1):
+    for number in range(MESSAGES_A_PAGE + 1):
         discord.post(number, ONE)
     discord.post(500, TWO)
     bot = await joined(database, discord, bots, ONE, TWO)

@@ -1,0 +1,107 @@
+"""Micro-batches: one transaction for what collected, and one bad row costs only itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.records import PictureState
+from bot.store.database import Database
+from bot.store.errors import StoreBusy
+from bot.store.pictures import Finished, PictureStore
+from tests.index.house import House
+from tests.index.support import picture_ref, until
+
+
+class Temperamental(PictureStore):
+    """The real store, with a door before each `finish` and errors on demand."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.door = asyncio.Event()
+        self.door.set()
+        self.batches: list[int] = []
+        self.poison: set[int] = set()
+        self.errors: dict[str, list[Exception]] = {}
+
+    async def finish(self, batch: Sequence[Finished], model: Any) -> set[int]:
+        self.batches.append(len(batch))
+        await self.door.wait()
+        self._fail("finish")
+        if self.poison & {item.picture_id for item in batch}:
+            raise ValueError("a row that no table takes")
+        return await super().finish(batch, model)
+
+    async def due(self, limit: int, now: Any, *, exclude: Any = ()) -> Any:
+        self._fail("due")
+        return await super().due(limit, now, exclude=exclude)
+
+    async def postpone(self, picture_id: int, next_attempt: Any, reason: str) -> bool:
+        self._fail("postpone")
+        return await super().postpone(picture_id, next_attempt, reason)
+
+    def _fail(self, what: str) -> None:
+        if self.errors.get(what):
+            raise self.errors[what].pop(0)
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[tuple[House, Temperamental]]:
+    async with await Database.open(tmp_path / "magpie.sqlite3") as database:
+        store = Temperamental(database)
+        house = House(database, store=store)
+        yield house, store
+        await house.close()
+
+
+async def test_what_collects_during_one_transaction_goes_into_the_next(home: tuple[House, Temperamental]) -> None:
+    house, store = home
+    store.door.clear()
+    await house.restart(concurrency=8)
+    await house.indexer.accept([picture_ref(number) for number in range(8)])
+    await until(lambda: sum(house.engine.encoded.values()) == 8 and store.batches == [1])
+    store.door.set()
+    await house.indexer.settled()
+    assert store.batches[0] == 1
+    assert max(store.batches) > 1
+    assert len(house.announced) == 8
+
+
+async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House, Temperamental]) -> None:
+    house, store = home
+    accepted = await store.accept([picture_ref(number) for number in range(10)])
+    store.poison = {accepted[4].id}
+    await house.restart(concurrency=8)
+
+    async def given_up() -> bool:
+        return (await store.get([accepted[4].id]))[accepted[4].id].state is PictureState.PARKED
+
+    await until(given_up)
+    await house.indexer.settled()
+    assert {picture.id for picture in house.announced} == {picture.id for picture in accepted} - store.poison
+
+
+@pytest.mark.parametrize("what", ["due", "finish"])
+async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(home: tuple[House, Temperamental], what: str) -> None:
+    house, store = home
+    store.errors[what] = [StoreBusy("locked")] * 6
+    await house.restart()
+    await house.indexer.accept([picture_ref(1)])
+    await until(lambda: len(house.announced) == 1)
+    assert house.announced[0].attempts == 0
+    assert 5.0 in house.time.slept
+
+
+async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[House, Temperamental]) -> None:
+    house, store = home
+    ref = picture_ref(1)
+    house.cdn.errors[ref.attachment_id] = [ZeroDivisionError()]
+    store.errors["postpone"] = [StoreBusy("locked")]
+    await house.restart()
+    await house.indexer.accept([ref])
+    await until(lambda: len(house.announced) == 1)
+    assert house.cdn.fetched[ref.attachment_id] == 2
