@@ -8,12 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import aiohttp
 import discord
 
+import clipcore
 from bot.announcements import Announcements
 from bot.answers import Answers
 from bot.client import MagpieBot, use_endpoint
@@ -41,8 +41,8 @@ from bot.views.words import TagWords
 from bot.visibility import Visibility, thread_membership
 from clipcore.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
+from clipcore.executor import Encoder
 from clipcore.images import ImageLimits
-from clipcore.model import ClipModel
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,12 @@ def _end_once(main: asyncio.Future[None]) -> Callable[[], None]:
 
 
 def engine_for(settings: Settings) -> ClipEngine:
-    load = partial(ClipModel.load, settings.clip_model, device=settings.clip_device, precision=settings.clip_precision)
+    def load() -> Encoder:
+        # Asked of the package, which imports torch only now and on the model's thread: other failures are told at once.
+        return clipcore.ClipModel.load(
+            settings.clip_model, device=settings.clip_device, precision=settings.clip_precision
+        )
+
     limits = ImageLimits(
         max_bytes=settings.max_picture_bytes,
         max_pixels=settings.max_picture_pixels,

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 Interaction = discord.Interaction["MagpieBot"]
 
+# Magpie has no voice; the library need not miss its voice packages in the log.
+discord.VoiceClient.warn_nacl = False
+discord.VoiceClient.warn_dave = False
+
 
 def use_endpoint(api_base: str, gateway: str) -> None:
     """Points discord.py at this REST base and gateway. It keeps both per process: call it before a bot."""

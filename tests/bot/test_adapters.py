@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+import pytest
+
+from bot.adapters import pictures_in, place_of, preview_id, sightings
+from bot.records import PictureRef, Place, Source, ThreadKind
+from tests.bot import servers
+from tests.bot.servers import GUILD, PRIVATE_THREAD, attachment, message
+
+HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+BOT = 9
+PROXIED = "https://media.discordapp.net/external/abc/https/example.org/cat.png"
+
+
+@pytest.fixture
+def server() -> discord.Guild:
+    return servers.guild(
+        [servers.channel(1), servers.channel(2, servers.FORUM)],
+        threads=[servers.thread(500, 1), servers.thread(501, 2, PRIVATE_THREAD)],
+    )
+
+
+def embed(**media: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "link", "url": "https://example.org", **media}
+
+
+def media(url: str = "https://example.org/cat.png", proxy_url: str | None = PROXIED) -> dict[str, Any]:
+    return {"url": url, "width": 1, "height": 1, **({"proxy_url": proxy_url} if proxy_url else {})}
+
+
+def pictures(message: discord.Message, **options: Any) -> list[PictureRef]:
+    return pictures_in(message, HOSTS, own_id=BOT, **options)
+
+
+def test_an_attached_picture_is_known_by_its_ids(server: discord.Guild) -> None:
+    found = pictures(message(server, 1, 10, attachments=[attachment(20)]))
+    assert found == [PictureRef(Place(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
+
+
+@pytest.mark.parametrize(
+    ("filename", "content_type", "seen"),
+    [
+        ("cat.png", None, True),
+        ("CAT.JPEG", None, True),
+        ("noname", "image/avif", True),
+        ("cat.png", "application/octet-stream", True),
+        ("notes.txt", "text/plain", False),
+        ("film.mp4", "video/mp4", False),
+        ("drawing", "image/svg+xml", False),
+        ("noname", None, False),
+    ],
+)
+def test_either_hint_makes_a_file_worth_a_look(
+    server: discord.Guild, filename: str, content_type: str | None, seen: bool
+) -> None:
+    more = {} if content_type is None else {"content_type": content_type}
+    found = pictures(message(server, 1, 10, attachments=[attachment(20, filename, **more)]))
+    assert bool(found) is seen
+
+
+def test_a_thread_is_placed_under_its_parent_with_its_kind(server: discord.Guild) -> None:
+    assert place_of(server.get_thread(500)) == Place(GUILD, 500, 1, ThreadKind.PUBLIC)
+    assert place_of(server.get_thread(501)) == Place(GUILD, 501, 2, ThreadKind.PRIVATE)
+
+
+def test_what_is_no_channel_of_a_server_has_no_place(server: discord.Guild) -> None:
+    assert place_of(server.get_channel(2)) is None  # a forum holds no messages itself
+    assert place_of(discord.Object(5)) is None
+    assert place_of(None) is None
+
+
+def test_a_forwarded_picture_belongs_to_the_forwarding_message(server: discord.Guild) -> None:
+    snapshot = {"message": {"type": 0, "content": "", "attachments": [attachment(20)], "embeds": [], "flags": 0,
+                            "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
+                            "components": []}}  # fmt: skip
+    found = pictures(message(server, 1, 10, message_snapshots=[snapshot]))
+    assert found == [PictureRef(Place(GUILD, 1), 10, 20, Source.FORWARD, 50)]
+
+
+def test_a_link_preview_is_taken_through_discords_proxy_only(server: discord.Guild) -> None:
+    through_proxy = message(server, 1, 10, embeds=[embed(thumbnail=media())])
+    assert [seen.url for seen in sightings(through_proxy, HOSTS)] == [PROXIED]
+    elsewhere = message(server, 1, 10, embeds=[embed(image=media(proxy_url="https://evil.example/x.png"))])
+    unproxied = message(server, 1, 10, embeds=[embed(image=media(proxy_url=None))])
+    assert sightings(elsewhere, HOSTS) == sightings(unproxied, HOSTS) == []
+
+
+def test_a_preview_keeps_its_id_when_another_preview_goes(server: discord.Guild) -> None:
+    first, second = embed(image=media("https://example.org/1.png")), embed(image=media("https://example.org/2.png"))
+    both = pictures(message(server, 1, 10, embeds=[first, second]))
+    assert pictures(message(server, 1, 10, embeds=[second])) == both[1:]
+    assert all(0 < ref.attachment_id < 2**63 for ref in both)
+
+
+def test_a_preview_of_a_signed_address_keeps_its_id_when_it_is_signed_anew() -> None:
+    signed = "https://cdn.discordapp.com/attachments/1/2/cat.png?ex={}&is=1&hm=3"
+    assert preview_id(10, signed.format(1)) == preview_id(10, signed.format(2))
+    assert preview_id(10, "https://example.org/?id=1") != preview_id(10, "https://example.org/?id=2")
+
+
+def test_other_bots_and_webhooks_are_left_out_unless_wanted(server: discord.Guild) -> None:
+    by_bot = message(server, 1, 10, bot=True, attachments=[attachment(20)])
+    by_webhook = message(server, 1, 10, webhook_id="7", attachments=[attachment(20)])
+    assert pictures(by_bot) == pictures(by_webhook) == []
+    assert len(pictures(by_bot, other_bots=True)) == len(pictures(by_webhook, other_bots=True)) == 1
+
+
+def test_magpies_own_messages_never_count(server: discord.Guild) -> None:
+    own = message(server, 1, 10, author=BOT, bot=True, attachments=[attachment(20)])
+    assert pictures(own, other_bots=True) == []
+
+
+def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
+    seen = sightings(
+        message(
+            server, 1, 10, attachments=[attachment(20, "SPOILER_cat.png"), attachment(21, flags=8), attachment(22)]
+        ),
+        HOSTS,
+    )
+    assert [one.spoiler for one in seen] == [True, True, False]

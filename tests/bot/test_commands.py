@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+
+from tests.bot.commands import all_commands, bot_with_commands
+
+MANAGE_GUILD = discord.Permissions(manage_guild=True).value
+
+
+async def commands_by_name() -> dict[str, dict[str, Any]]:
+    return {command["name"]: command for command in await all_commands()}
+
+
+async def test_the_commands_are_those_that_the_readme_promises() -> None:
+    commands = await commands_by_name()
+    assert set(commands) == {"find", "similar", "Find similar pictures", "privacy", "forget-me", "tagging", "labels"}
+    assert [option["name"] for option in commands["find"]["options"]] == ["query", "channel"]
+    assert [option["required"] for option in commands["find"]["options"]] == [True, False]
+    assert [option["name"] for option in commands["similar"]["options"]] == ["image", "message"]
+    assert {option["name"] for option in commands["labels"]["options"]} == {"list", "add", "remove", "reset"}
+    assert [choice["value"] for choice in commands["tagging"]["options"][0]["choices"]] == [
+        "off", "silent", "reaction", "reply",
+    ]  # fmt: skip
+
+
+async def test_every_command_works_in_servers_alone() -> None:
+    for command in await all_commands():
+        assert command["contexts"] == [0] or command["dm_permission"] is False
+
+
+async def test_settings_are_offered_to_moderators_alone() -> None:
+    commands = await commands_by_name()
+    for name, command in commands.items():
+        wanted = MANAGE_GUILD if name in ("tagging", "labels") else None
+        assert command["default_member_permissions"] == wanted
+
+
+async def test_chinese_names_are_sent_along() -> None:
+    commands = await commands_by_name()
+    assert commands["find"]["name_localizations"] == {"zh-CN": "找图"}
+    assert commands["Find similar pictures"]["name_localizations"] == {"zh-CN": "查找相似图片"}
+
+
+async def test_nothing_that_the_bot_sends_can_ping() -> None:
+    bot = await bot_with_commands()
+    assert bot.allowed_mentions is not None
+    assert bot.allowed_mentions.to_dict() == {"parse": []}
+    assert bot.intents.value == 33281  # guilds, guild messages, message content

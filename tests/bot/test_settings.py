@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.errors import StartupError
+from bot.settings import DISCORD_CDN_HOSTS, LogLevel, Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+NAMES = [name.upper() for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+def shown_default(name: str) -> str:
+    default = Settings.model_fields[name.lower()].default
+    if name == "DISCORD_TOKEN":
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(getattr(default, "value", default))
+
+
+def test_the_example_file_lists_every_setting_with_its_default() -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    found = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"(# )?[A-Z_]+=", line))
+    assert found == {name: shown_default(name) for name in NAMES}
+
+
+def test_the_readmes_table_lists_every_setting_with_its_default_and_meaning() -> None:
+    chapter = (ROOT / "README.md").read_text("utf-8").split("## Settings")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([A-Z_]+)` \|(.*?)\| (.*) \|$", chapter, re.MULTILINE)
+    table = {name: (default.strip().strip("`"), meaning) for name, default, meaning in rows}
+    wanted = {name: (shown_default(name), Settings.model_fields[name.lower()].description) for name in NAMES}
+    assert table == wanted
+
+
+def test_the_defaults_are_for_discord_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    settings = load_settings()
+    assert settings.cdn_hosts == DISCORD_CDN_HOSTS
+    assert settings.clip_model == "openai/clip-vit-base-patch32"
+    assert settings.index_other_bots is False
+
+
+def test_settings_come_from_the_env_file_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "DISCORD_TOKEN=from-file\nCLIP_MODEL=bundled\nLOG_LEVEL=debug\nCDN_HOSTS=A.example, b.example\n"
+    )
+    monkeypatch.setenv("CLIP_MODEL", "from-environment")
+    settings = load_settings()
+    assert settings.discord_token.get_secret_value() == "from-file"
+    assert settings.clip_model == "from-environment"
+    assert settings.log_level is LogLevel.DEBUG
+    assert settings.cdn_hosts == ("a.example", "b.example")
+
+
+def test_a_missing_token_is_told_with_what_to_do() -> None:
+    with pytest.raises(StartupError, match=r"DISCORD_TOKEN is not set.*\.env\.example"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_PICTURE_BYTES", "many"),
+        ("RESULTS_PER_ANSWER", "7"),
+        ("CLIP_PRECISION", "fp8"),
+        ("DISCORD_API_BASE", "ftp://example.org"),
+        ("DISCORD_GATEWAY", "https://example.org"),
+        ("LOG_FORMAT", "xml"),
+        ("CDN_HOSTS", " , "),
+    ],
+)
+def test_a_bad_value_is_one_sentence_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartupError) as told:
+        load_settings()
+    assert str(told.value).startswith(f"{name} cannot be used: ")
+    assert "\n" not in str(told.value)
+
+
+def test_the_token_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "very-secret")
+    settings = load_settings()
+    assert "very-secret" not in repr(settings) + str(settings) + settings.model_dump_json()

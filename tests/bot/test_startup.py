@@ -1,0 +1,174 @@
+"""`python -m bot` as a process: what its owner must change is one sentence and exit code 2, and signals end it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
+from tests.clipcore.tiny import write_tiny_clip
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int | None
+    said: str
+
+    @property
+    def sentence(self) -> str:
+        """What was said, which must be one line and no traceback."""
+        lines = self.said.strip().splitlines()
+        assert len(lines) == 1, self.said
+        return lines[0]
+
+
+class Start:
+    """Starts the bot in a directory of its own with these settings and nothing else of the environment's."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    async def process(self, **settings: str) -> asyncio.subprocess.Process:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(self.directory / "hub"),
+            "OMP_NUM_THREADS": "1",
+            "DATABASE_PATH": str(self.directory / "magpie.sqlite3"),
+            "LOG_LEVEL": "WARNING",
+            **settings,
+        }
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", env=environment, cwd=self.directory, stderr=asyncio.subprocess.PIPE
+        )
+
+    async def __call__(self, **settings: str) -> Ended:
+        process = await self.process(**settings)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
+        return Ended(process.returncode, said.decode())
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    return Start(tmp_path)
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[FakeDiscord]:
+    async with fake_discord() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_clip(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+async def test_without_a_token_the_bot_says_where_to_put_one(start: Start) -> None:
+    ended = await start()
+    assert ended.code == 2
+    assert "DISCORD_TOKEN is not set" in ended.sentence
+    assert ".env" in ended.sentence
+
+
+async def test_a_refused_token_is_told(start: Start, discord: FakeDiscord) -> None:
+    ended = await start(DISCORD_TOKEN="wrong", **discord.environment)
+    assert ended.code == 2
+    assert "Discord refused DISCORD_TOKEN" in ended.sentence
+    assert "wrong" not in ended.sentence
+
+
+async def test_a_discord_that_is_not_there_is_told(start: Start) -> None:
+    ended = await start(DISCORD_TOKEN=TOKEN, DISCORD_API_BASE="http://127.0.0.1:9/api/v10")
+    assert ended.code == 2
+    assert "cannot be reached" in ended.sentence
+
+
+async def test_a_missing_message_content_intent_is_told_with_where_to_switch_it_on(
+    start: Start, tiny_model: str
+) -> None:
+    async with fake_discord(close_code=4014) as discord:
+        ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, **discord.environment)
+    assert ended.code == 2
+    assert "MESSAGE CONTENT INTENT" in ended.sentence
+    assert "developer portal" in ended.sentence
+
+
+async def test_a_token_that_only_the_gateway_refuses_is_told(start: Start, tiny_model: str) -> None:
+    async with fake_discord(close_code=4004) as discord:
+        ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, **discord.environment)
+    assert ended.code == 2
+    assert "Discord refused DISCORD_TOKEN" in ended.sentence
+
+
+async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fetch_it(
+    start: Start, discord: FakeDiscord
+) -> None:
+    ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL="nobody/no-such-clip", **discord.environment)
+    assert ended.code == 2
+    assert "hf download nobody/no-such-clip" in ended.sentence
+    assert "CLIP_MODEL=bundled" in ended.sentence
+    assert "trial" in ended.sentence
+
+
+async def test_a_database_that_cannot_be_written_is_told(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = await start(DISCORD_TOKEN=TOKEN, DATABASE_PATH=str(tmp_path / "file" / "magpie.sqlite3"))
+    assert ended.code == 2
+    assert "DATABASE_PATH" in ended.sentence
+
+
+async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Path, discord: FakeDiscord) -> None:
+    # A first start with a refused token makes the database; a later version then leaves its mark in it.
+    await start(DISCORD_TOKEN="wrong", **discord.environment)
+    with sqlite3.connect(tmp_path / "magpie.sqlite3") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
+    database.close()
+    ended = await start(DISCORD_TOKEN=TOKEN, **discord.environment)
+    assert ended.code == 2
+    assert "newer" in ended.sentence
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_bot_in_order(
+    start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path, ending: signal.Signals
+) -> None:
+    process = await start.process(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, LOG_LEVEL="INFO", **discord.environment)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"commands registered" not in await process.stderr.readline():
+            assert process.returncode is None
+        process.send_signal(ending)
+        said = await process.stderr.read()
+        assert await process.wait() == 0
+    assert b"Traceback" not in said
+    assert said.strip().endswith(b"ended")
+    assert not (tmp_path / "magpie.sqlite3-wal").exists()  # the last connection closed properly
+
+
+async def test_commands_are_registered_once_and_again_only_when_they_change(
+    discord: FakeDiscord, tmp_path: Path
+) -> None:
+    from bot.client import use_endpoint
+    from tests.bot.commands import bot_with_commands
+
+    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+    bot = await bot_with_commands()
+    async with bot:
+        await bot.login(TOKEN)
+        assert await bot.sync_commands(tmp_path / "commands") is True
+        assert await bot.sync_commands(tmp_path / "commands") is False
+        bot.tree.remove_command("privacy")
+        assert await bot.sync_commands(tmp_path / "commands") is True
+    assert len(discord.registrations) == 2

@@ -1,0 +1,265 @@
+"""Who may see what, held against the rule stated a second time, on its own terms, over random servers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import discord
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.records import Place, ThreadKind
+from bot.visibility import MEMBERSHIP_LOOKUPS, Visibility, thread_membership
+from tests.bot import servers
+from tests.bot.servers import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
+
+# Discord's bits (developer docs, topics/permissions), written out again on purpose.
+ADMINISTRATOR, VIEW, HISTORY, CONNECT, MANAGE_THREADS = 1 << 3, 1 << 10, 1 << 16, 1 << 20, 1 << 34
+BITS = (ADMINISTRATOR, VIEW, HISTORY, CONNECT, MANAGE_THREADS)
+FAR_FUTURE = "2999-01-01T00:00:00+00:00"
+ASKER = 77
+ROLES = (2_001, 2_002)
+KINDS = {PUBLIC_THREAD: ThreadKind.PUBLIC, PRIVATE_THREAD: ThreadKind.PRIVATE}
+
+
+Overwrites = list[tuple[int, bool, int, int]]  # target, whether a member, allow, deny
+
+
+@dataclass
+class Model:
+    """A random server, as plain numbers."""
+
+    everyone: int
+    role_bits: dict[int, int]
+    channels: list[tuple[int, int, Overwrites, bool]]  # id, kind, overwrites, nsfw
+    threads: list[tuple[int, int, int, bool]]  # id, parent, kind, whether in Discord's cache
+    joined: set[int]
+    asker_roles: list[int]
+    timed_out: bool
+    asker: int
+    shown_in: int
+    unknown: list[Place] = field(default_factory=list)
+
+
+bits = st.lists(st.sampled_from(BITS), unique=True).map(sum)
+# Servers in which nobody may see anything teach little: the common rights come often.
+generous = st.one_of(st.just(VIEW | HISTORY | CONNECT), bits)
+no_admin = bits.map(lambda value: value & ~ADMINISTRATOR)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    targets = st.sampled_from([(EVERYONE, False), (ROLES[0], False), (ROLES[1], False), (ASKER, True), (88, True)])
+    channels = []
+    for number in range(draw(st.integers(1, 4))):
+        chosen = draw(st.lists(targets, unique=True, max_size=4))
+        overwrites = [(who, is_member, draw(no_admin), draw(no_admin)) for who, is_member in chosen]
+        kind = draw(st.sampled_from([TEXT, TEXT, VOICE, STAGE, FORUM]))
+        nsfw = draw(st.booleans()) and draw(st.booleans())
+        channels.append((100 + number, kind, overwrites, nsfw))
+    parents = st.sampled_from([one[0] for one in channels] + [999])
+    threads = [
+        (500 + number, draw(parents), draw(st.sampled_from([PUBLIC_THREAD, PRIVATE_THREAD])), draw(st.booleans()))
+        for number in range(draw(st.integers(0, 4)))
+    ]
+    return Model(
+        everyone=draw(generous),
+        role_bits={role: draw(bits) if draw(st.booleans()) else 0 for role in ROLES},
+        channels=channels,
+        threads=threads,
+        joined=draw(st.sets(st.sampled_from([one[0] for one in threads]))) if threads else set(),
+        asker_roles=draw(st.lists(st.sampled_from(ROLES), unique=True)),
+        timed_out=draw(st.integers(0, 4)) == 0,
+        asker=draw(st.sampled_from([ASKER, ASKER, ASKER, ASKER, OWNER])),
+        shown_in=draw(st.sampled_from([one[0] for one in (*channels, *threads)] + [777])),
+        unknown=[
+            Place(GUILD, 990),
+            Place(GUILD, 991, None, ThreadKind.PUBLIC),
+            Place(GUILD, 992, 990, ThreadKind.PRIVATE),
+        ],
+    )
+
+
+def rights(model: Model, overwrites: Overwrites, who: int, roles: list[int], timed_out: bool) -> int:
+    """Discord's computation, as documented: base, administrator, @everyone, roles, member; then time-out."""
+    everything = sum(BITS)
+    if who == OWNER:
+        return everything
+    have = model.everyone
+    for role in roles:
+        have |= model.role_bits[role]
+    if have & ADMINISTRATOR:
+        return everything
+    for target, is_member, allow, deny in overwrites:
+        if target == EVERYONE and not is_member:
+            have = have & ~deny | allow
+    mine = [one for one in overwrites if not one[1] and one[0] in roles]
+    for _, _, _, deny in mine:
+        have &= ~deny
+    for _, _, allow, _ in mine:
+        have |= allow
+    for target, is_member, allow, deny in overwrites:
+        if is_member and target == who:
+            have = have & ~deny | allow
+    if timed_out:
+        have &= VIEW | HISTORY
+    return have if have & VIEW else 0
+
+
+def sees(model: Model, place: Place, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
+    """discord-facts, in one breath: view and history; connect in voice; in a private thread, or may manage threads."""
+    root = place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
+    for channel_id, kind, overwrites, nsfw in model.channels:
+        if channel_id == root:
+            have = rights(model, overwrites, who, roles, timed_out)
+            if not (have & VIEW and have & HISTORY):
+                return False
+            if kind in (VOICE, STAGE) and not have & CONNECT:
+                return False
+            if nsfw and not age_restricted(model, model.shown_in):
+                return False
+            return place.thread is not ThreadKind.PRIVATE or bool(have & MANAGE_THREADS) or place.channel_id in joined
+    return False
+
+
+def age_restricted(model: Model, channel_id: int) -> bool:
+    parents = {thread: parent for thread, parent, _, cached in model.threads if cached}
+    root = parents.get(channel_id, channel_id)
+    return any(nsfw for known, _, _, nsfw in model.channels if known == root)
+
+
+def places_of(model: Model) -> list[Place]:
+    rooms = [Place(GUILD, one[0]) for one in model.channels]
+    threads = [Place(GUILD, thread, parent, KINDS[kind]) for thread, parent, kind, _ in model.threads]
+    return rooms + threads + model.unknown
+
+
+def server_of(model: Model) -> discord.Guild:
+    return servers.guild(
+        [
+            servers.channel(
+                number, kind, [servers.overwrite(t, member=m, allow=a, deny=d) for t, m, a, d in overwrites], nsfw=nsfw
+            )
+            for number, kind, overwrites, nsfw in model.channels
+        ],
+        everyone=model.everyone,
+        roles=[servers.role(role, value) for role, value in model.role_bits.items()],
+        threads=[servers.thread(thread, parent, kind) for thread, parent, kind, cached in model.threads if cached],
+    )
+
+
+def membership_of(model: Model) -> Visibility:
+    async def in_thread(thread_id: int, user_id: int) -> bool:
+        assert user_id == model.asker
+        return thread_id in model.joined
+
+    return Visibility(in_thread)
+
+
+@settings(max_examples=400, deadline=None)
+@given(models())
+def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
+    server = server_of(model)
+    asker = servers.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
+    places = places_of(model)
+    shown = asyncio.run(membership_of(model).readable(server, asker, places, shown_in=model.shown_in))
+    allowed = {
+        place.channel_id
+        for place in places
+        if sees(model, place, model.asker, model.asker_roles, model.timed_out, model.joined)
+    }
+    assert shown == allowed
+
+
+@settings(max_examples=400, deadline=None)
+@given(models(), st.data())
+def test_a_public_answer_shows_nothing_that_any_of_its_readers_could_not_see(model: Model, data: st.DataObject) -> None:
+    server = server_of(model)
+    places = places_of(model)
+    here = data.draw(st.sampled_from([place for place in places if place not in model.unknown]))
+    model.shown_in = here.channel_id
+    shown = Visibility(thread_membership(discord.Client(intents=discord.Intents.none()))).readable_by_everyone(
+        server, places, here
+    )
+    for who, roles, timed_out in every_kind_of_member(model):
+        if reads_along(model, here, who, roles, timed_out):
+            for place in places:
+                if place.channel_id in shown:
+                    joined = {here.channel_id} if here.thread is ThreadKind.PRIVATE else set()
+                    assert sees(model, place, who, roles, timed_out, joined), (who, roles, timed_out, place)
+
+
+def every_kind_of_member(model: Model) -> list[tuple[int, list[int], bool]]:
+    combinations: list[list[int]] = [[], [ROLES[0]], [ROLES[1]], list(ROLES)]
+    return [(who, roles, timed_out) for who in (ASKER, 88, 99) for roles in combinations for timed_out in (False, True)]
+
+
+def reads_along(model: Model, here: Place, who: int, roles: list[int], timed_out: bool) -> bool:
+    """New messages reach whoever may view the channel (and connect, in voice), the right to read back or not."""
+    root = here.channel_id if here.thread is ThreadKind.NONE else here.parent_id
+    for channel_id, kind, overwrites, _ in model.channels:
+        if channel_id == root:
+            have = rights(model, overwrites, who, roles, timed_out)
+            return bool(have & VIEW) and (kind not in (VOICE, STAGE) or bool(have & CONNECT))
+    return False
+
+
+def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> None:
+    server = servers.guild(
+        [
+            servers.channel(1),
+            servers.channel(2),
+            servers.channel(3, overwrites=[servers.overwrite(EVERYONE, deny=VIEW)]),
+            servers.channel(4, overwrites=[servers.overwrite(ROLES[0], deny=VIEW)]),
+            servers.channel(5, nsfw=True),
+            servers.channel(6, VOICE),
+        ],
+        everyone=VIEW | HISTORY | CONNECT,
+        roles=[servers.role(ROLES[0])],
+    )
+    places = [Place(GUILD, number) for number in range(1, 7)]
+    everyone = Visibility(_nobody)
+    assert everyone.readable_by_everyone(server, places, Place(GUILD, 1)) == {1, 2}
+    assert everyone.readable_by_everyone(server, places, Place(GUILD, 3)) == {1, 2, 3}
+    assert everyone.readable_by_everyone(server, places, Place(GUILD, 5)) == {1, 2, 5}
+
+
+def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
+    asked: list[int] = []
+
+    async def in_thread(thread_id: int, user_id: int) -> bool:
+        asked.append(thread_id)
+        return True
+
+    server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
+    places = [Place(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
+    shown = asyncio.run(Visibility(in_thread).readable(server, servers.member(server, ASKER), places, shown_in=1))
+    newest = {place.channel_id for place in places[-MEMBERSHIP_LOOKUPS:]}
+    assert shown == newest
+    assert set(asked) == newest
+
+
+@pytest.mark.parametrize("trouble", [OSError("no network"), TimeoutError()])
+def test_a_membership_that_cannot_be_established_counts_as_none(trouble: Exception) -> None:
+    async def in_thread(thread_id: int, user_id: int) -> bool:
+        raise trouble
+
+    server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
+    place = Place(GUILD, 500, 1, ThreadKind.PRIVATE)
+    asker = servers.member(server, ASKER)
+    assert asyncio.run(Visibility(in_thread).readable(server, asker, [place], shown_in=1)) == frozenset()
+
+
+def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> None:
+    server = servers.guild(
+        [servers.channel(1)], everyone=VIEW | HISTORY, threads=[servers.thread(500, 1, PRIVATE_THREAD)]
+    )
+    remembered = Place(GUILD, 500, 1, ThreadKind.PUBLIC)
+    asker = servers.member(server, ASKER)
+    assert asyncio.run(Visibility(_nobody).readable(server, asker, [remembered], shown_in=1)) == frozenset()
+
+
+async def _nobody(thread_id: int, user_id: int) -> bool:
+    return False
