@@ -48,7 +48,8 @@ _KNOWN: dict[int, tuple[int, str]] = {
     50013: (403, "Missing Permissions"),
     50016: (
         400,
-        "Provided too few or too many messages to delete. Must provide at least 2 and fewer than 100 messages to delete",
+        "Provided too few or too many messages to delete. "
+        "Must provide at least 2 and fewer than 100 messages to delete",
     ),
     50021: (403, "Cannot execute action on a system message"),
     50024: (400, "Cannot execute action on this channel type"),

@@ -1,4 +1,4 @@
-"""The sandbox told to misbehave, so that a bot can be seen coming through: each fault waits for what it matches, and wears off."""
+"""The sandbox told to misbehave: each fault waits for what it matches and wears off after striking as told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one web application: API routes below both versions, the gateway, the CDN, the page; checks that every request passes."""
+"""The one web application: API, gateway, CDN, page; and the checks that every request passes."""
 
 from __future__ import annotations
 

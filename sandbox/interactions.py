@@ -1,4 +1,4 @@
-"""The life of an interaction: begun by a person, answered by an application within three seconds, alive for fifteen minutes."""
+"""The life of an interaction: begun by a person, answered within three seconds, alive for fifteen minutes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Who may talk to a server that has no passwords: this machine's own browser pages, and no page of a stranger's site.
 
-A site can point its own name at 127.0.0.1 (DNS rebinding) or simply send requests there. The first shows in `Host`, which
-is then a name and not an address; the second in `Origin`, which is then not ours.
+A site can point its own name at 127.0.0.1 (DNS rebinding) or simply send requests there. The first shows in `Host`,
+which is then a name and not an address; the second in `Origin`, which is then not ours.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _TYPES = {
     ".ico": "image/x-icon",
     ".json": "application/json",
 }
-NOT_THERE = "<!doctype html><title>Magpie sandbox</title><p>The page is not part of this installation; the API is at /api/v10.</p>"
+NOT_THERE = "<!doctype html><title>Magpie sandbox</title><p>The page is not installed; the API is at /api/v10.</p>"
 
 
 async def index(request: web.Request) -> web.StreamResponse:

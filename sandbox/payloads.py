@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.clock import iso, snowflake_time
-from sandbox.permissions import MANAGE_THREADS, guild_permissions, may, may_read, permissions_in
+from sandbox.permissions import guild_permissions, may_read, permissions_in
 from sandbox.world import (
     VOICE_TYPES,
     Application,
@@ -108,10 +108,8 @@ def channel_json(world: World, channel: Channel, viewer: int | None = None) -> B
     """`viewer`: adds the `permissions` this person has there, which pages want and Discord's clients compute."""
     if channel.type == ChannelType.DM:
         return _dm_json(world, channel, viewer)
-    if channel.thread is not None:
-        body = _thread_json(world, channel, viewer)
-    else:
-        body = _guild_channel_json(channel)
+    in_thread = channel.thread is not None
+    body = _thread_json(world, channel, viewer) if in_thread else _guild_channel_json(channel)
     if viewer is not None:
         body["permissions"] = str(permissions_in(world, channel, viewer))
     return body
@@ -299,7 +297,3 @@ def _dm_json(world: World, channel: Channel, viewer: int | None) -> Body:
         "flags": 0,
         "recipients": [user_json(world.users[u]) for u in others],
     }
-
-
-def may_manage_threads(world: World, channel: Channel, user_id: int) -> bool:
-    return may(world, channel, user_id, MANAGE_THREADS)

@@ -1,4 +1,4 @@
-"""Width and height from a picture's first bytes, as Discord states them on attachments. Headers only, nothing decoded."""
+"""Width and height from a picture's header, as Discord states them on attachments. Nothing is decoded."""
 
 from __future__ import annotations
 

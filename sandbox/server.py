@@ -30,7 +30,7 @@ class RefusedAddress(Exception):
 
 
 class Sandbox:
-    """Made by `Sandbox.serve`. `world` may be changed directly while nobody is connected; afterwards use the methods or REST."""
+    """Made by `Sandbox.serve`. `world` may be changed directly while nobody is connected; then by methods and REST."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.realm = Realm(limits=limits or Limits())

@@ -1,4 +1,4 @@
-"""Signed, expiring addresses, as Discord's CDN gives them: `?ex=` expiry, `is=` issue time (hex seconds), `hm=` signature."""
+"""Signed addresses that expire, as the CDN's: `ex` expiry and `is` issue time (hex seconds), `hm` signature."""
 
 from __future__ import annotations
 

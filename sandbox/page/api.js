@@ -101,7 +101,8 @@ export class Api {
       body: file,
       headers: { "Content-Type": file.type || "application/octet-stream" },
     });
-    if (!response.ok) throw new ApiError(response.status, await bodyOf(response));
+    const answer = await bodyOf(response);
+    if (!response.ok) throw new ApiError(response.status, answer);
     const reference = { id: String(index), filename: file.name, uploaded_filename: slot.upload_filename };
     return description ? { ...reference, description } : reference;
   }

@@ -3,6 +3,7 @@ import { completeCommand, matching, slashEntries } from "./commands.js";
 import { byId, el, fill, icon, iconButton } from "./dom.js";
 import { snowflakeNow } from "./format.js";
 import { nextNonce } from "./interactions.js";
+import { mentionsToIds } from "./mentions.js";
 import { errorNotice } from "./notices.js";
 import { avatar, nameOf } from "./people.js";
 import { Prompt } from "./prompt.js";
@@ -161,15 +162,6 @@ export class Composer {
     this.focus();
   }
 
-  // "@Magpie" as people write it becomes "<@id>" as Discord sends it.
-  #withMentions(text) {
-    const people = this.#app
-      .people()
-      .map(({ user }) => [nameOf(user), user.id])
-      .sort(([a], [b]) => b.length - a.length);
-    return people.reduce((whole, [name, id]) => whole.replaceAll(`@${name}`, `<@${id}>`), text);
-  }
-
   #key(event) {
     if (event.isComposing || this.#suggest.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
@@ -188,7 +180,7 @@ export class Composer {
     this.#grow();
     this.#renderExtras();
     const sent = await this.#post(
-      this.#withMentions(text),
+      mentionsToIds(text, this.#app.people()),
       files.map((file) => ({ file })),
       reply,
     );

@@ -3,6 +3,7 @@ import { messageCommands } from "./commands.js";
 import { confirm } from "./dialogs.js";
 import { el, iconButton } from "./dom.js";
 import { hue, jumpUrl } from "./format.js";
+import { idsToMentions, mentionsToIds } from "./mentions.js";
 import { closeMenu, openMenu } from "./menu.js";
 import { errorNotice, notice } from "./notices.js";
 import { nameOf } from "./people.js";
@@ -183,10 +184,10 @@ export class Desk {
   editor(message) {
     let kept = message.attachments ?? [];
     const text = el("textarea", { rows: "2", "aria-label": t("edit") });
-    text.value = message.content;
+    text.value = idsToMentions(message.content, this.#app.people());
     const save = async () => {
       const body = {
-        content: text.value,
+        content: mentionsToIds(text.value, this.#app.people()),
         ...(kept.length === (message.attachments ?? []).length ? {} : { attachments: kept.map(({ id }) => ({ id })) }),
       };
       await this.#attempt(() => this.#app.session.api.edit(message, body));

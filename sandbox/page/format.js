@@ -82,9 +82,5 @@ export function jumpTarget(address) {
 export const jumpUrl = (guildId, channelId, messageId) =>
   `https://discord.com/channels/${guildId}/${channelId}/${messageId}`;
 
-// A steady hue for a name's disc.
-export function hue(id) {
-  let sum = 7;
-  for (const character of String(id)) sum = (Math.imul(sum, 16777619) ^ character.charCodeAt(0)) >>> 0;
-  return (Math.imul(sum, 2654435761) >>> 0) % 360;
-}
+// A steady hue for a name's disc. Ids made one after another land far apart on the wheel (the golden angle).
+export const hue = (id) => Math.round((Number(BigInt(id) % 3600n) * 137.508) % 360);

@@ -1,4 +1,4 @@
-"""One API request on its way in and its answer on the way out: authentication, body, look-ups that refuse as Discord does."""
+"""One API request and its answer: authentication, body, look-ups that refuse as Discord does."""
 
 from __future__ import annotations
 

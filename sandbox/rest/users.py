@@ -1,4 +1,4 @@
-"""The caller and other people, their servers and direct messages; how a client finds the gateway; a bot's own application."""
+"""The caller and other people, their servers and direct messages; the gateway's address; a bot's own application."""
 
 from __future__ import annotations
 

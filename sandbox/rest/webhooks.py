@@ -1,4 +1,4 @@
-"""An application's side of an interaction: the callback, the original answer, follow-ups. The token is the permission."""
+"""An application's side of an interaction: callback, original answer, follow-ups. The token is the permission."""
 
 from __future__ import annotations
 

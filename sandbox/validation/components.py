@@ -1,4 +1,4 @@
-"""The rules of message components: which may stand where, how many, how long; both layouts (rows alone, and version 2)."""
+"""The rules of message components: which may stand where, how many, how long; in rows alone, and in version 2."""
 
 from __future__ import annotations
 

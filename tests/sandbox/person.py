@@ -150,5 +150,5 @@ class Person:
                 self.sequence = frame["s"]
             name = frame["t"] if frame["op"] == 0 else f"op {frame['op']}"
             async with self._news:
-                self.events.append((name, frame["d"] if "d" in frame else None))
+                self.events.append((name, frame.get("d")))
                 self._news.notify_all()

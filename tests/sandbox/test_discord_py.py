@@ -63,7 +63,7 @@ class Probe(commands.Bot):
 
 
 class Question(discord.ui.Modal, title="A question"):
-    colour: discord.ui.Label["Question"] = discord.ui.Label(text="Colour", component=discord.ui.TextInput())
+    colour: discord.ui.Label[Question] = discord.ui.Label(text="Colour", component=discord.ui.TextInput())
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         assert isinstance(self.colour.component, discord.ui.TextInput)

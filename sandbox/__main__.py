@@ -1,0 +1,202 @@
+"""`python -m sandbox`: the small Discord and, beside it, the real bot; one address to open, one Ctrl-C to end both."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sandbox.server import RefusedAddress, Sandbox
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STOP_WITHIN_S = 15.0
+BOT_SETTINGS = ("DISCORD_", "CDN_HOSTS", "DATABASE_PATH", "CLIP_MODEL")
+"""Settings of a bot in production, which must not reach the one on trial."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: ended as asked. 1: the bot ended by itself. 2: could not start; the reason is printed."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="sandbox: %(message)s")
+    try:
+        return asyncio.run(_serve(options))
+    except RefusedAddress as refused:
+        return _fail(str(refused))
+    except OSError as error:
+        return _fail(_why_not(error, options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A small local Discord with the real bot.")
+    parser.add_argument("--port", type=int, default=8765, help="where the page is (default 8765; 0: any free port)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    parser.add_argument("--bind-beyond-loopback", action="store_true", help="allow a --host that other machines reach")
+    parser.add_argument("--no-bot", action="store_true", help="the sandbox alone; start a bot yourself")
+    parser.add_argument("--model", default="bundled", help="the bot's CLIP_MODEL (default: bundled)")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    with _stopping(stop):
+        async with Sandbox.serve(
+            options.port, host=options.host, beyond_loopback=options.bind_beyond_loopback
+        ) as sandbox:
+            if not options.no_bot:
+                return await _run_with_bot(sandbox, options.model, stop)
+            _say(f"The bot is yours to start: DISCORD_TOKEN={sandbox.bot_token}")
+            _say(
+                f"                           DISCORD_API_BASE={sandbox.url}/api/v10 DISCORD_GATEWAY={sandbox.gateway_url}"
+            )
+            _invite(sandbox)
+            await stop.wait()
+            return 0
+
+
+async def _run_with_bot(sandbox: Sandbox, model: str, stop: asyncio.Event) -> int:
+    with tempfile.TemporaryDirectory(prefix="magpie-sandbox-") as folder:
+        _say("Starting the bot; it loads its model first ...")
+        bot = await _start_bot(sandbox, model, Path(folder))
+        last_lines: deque[str] = deque(maxlen=5)
+        echo = asyncio.create_task(_echo(bot, last_lines))
+        try:
+            return await _watch(sandbox, bot, echo, stop, last_lines)
+        finally:
+            await _end(bot, echo)
+
+
+async def _start_bot(sandbox: Sandbox, model: str, folder: Path) -> asyncio.subprocess.Process:
+    """In an empty folder, where no .env for production is found, and out of reach of the terminal's Ctrl-C."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(BOT_SETTINGS)}
+    search_path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= {
+        "DISCORD_TOKEN": sandbox.bot_token,
+        "DISCORD_API_BASE": f"{sandbox.url}/api/v10",
+        "DISCORD_GATEWAY": sandbox.gateway_url,
+        "CDN_HOSTS": urlsplit(sandbox.url).hostname or "127.0.0.1",
+        "DATABASE_PATH": str(folder / "magpie.sqlite3"),
+        "CLIP_MODEL": model,
+        "PYTHONPATH": os.pathsep.join(search_path),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bot",
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+async def _watch(
+    sandbox: Sandbox,
+    bot: asyncio.subprocess.Process,
+    echo: asyncio.Task[None],
+    stop: asyncio.Event,
+    last_lines: deque[str],
+) -> int:
+    """Tells when the bot is there, then waits until it ends or somebody ends us."""
+    connected = asyncio.create_task(sandbox.bot_connected(timeout_s=24 * 3600))
+    ended, stopped = asyncio.create_task(bot.wait()), asyncio.create_task(stop.wait())
+    waiting = {connected, ended, stopped}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if connected.done() and not ended.done():
+            _invite(sandbox)
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            _say("Ending ...")
+            return 0
+        await asyncio.wait({echo}, timeout=5)
+        said = next((line for line in reversed(last_lines) if line.strip()), "it said nothing")
+        print(f"The bot has ended by itself (exit code {bot.returncode}): {said}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
+async def _echo(bot: asyncio.subprocess.Process, last_lines: deque[str]) -> None:
+    """The bot's log, line by line, told apart from our own words."""
+    assert bot.stdout is not None  # noqa: S101 - asked for above
+    while True:
+        try:
+            line = await bot.stdout.readline()
+        except ValueError:
+            continue  # a line longer than the reader's buffer: let it go, keep the rest
+        if not line:
+            return
+        text = line.decode(errors="replace").rstrip()
+        last_lines.append(text)
+        print(f"bot | {text}", flush=True)
+
+
+async def _end(bot: asyncio.subprocess.Process, echo: asyncio.Task[None]) -> None:
+    if bot.returncode is None:
+        bot.terminate()
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await bot.wait()
+        except TimeoutError:
+            bot.kill()
+            await bot.wait()
+    await asyncio.wait({echo}, timeout=2)
+    echo.cancel()
+    await asyncio.wait({echo})
+
+
+@contextlib.contextmanager
+def _stopping(stop: asyncio.Event) -> Iterator[None]:
+    """Ctrl-C, a polite kill and a closed terminal all mean: end everything that was started."""
+    loop = asyncio.get_running_loop()
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _invite(sandbox: Sandbox) -> None:
+    _say(f"Open {sandbox.url} in your browser. Ctrl-C ends everything; what is posted there is gone then.")
+
+
+def _why_not(error: OSError, options: argparse.Namespace) -> str:
+    if error.errno == errno.EADDRINUSE:
+        other = options.port + 1 if options.port < 65535 else 8765
+        return (
+            f"Port {options.port} on {options.host} is in use by another program; "
+            f"choose another: python -m sandbox --port {other} (or make run PORT={other})."
+        )
+    return f"The sandbox cannot listen on {options.host}:{options.port}: {error.strerror or error}."
+
+
+def _fail(sentence: str) -> int:
+    print(sentence, file=sys.stderr, flush=True)
+    return 2
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The sandbox's answers, and discord.py's requests to it, against Discord's own description of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import FormData
+
+from sandbox.server import Sandbox
+from tests.sandbox.described import DESCRIPTION, Description, watching
+from tests.sandbox.person import Person
+from tests.sandbox.pictures import png
+
+Connect = Callable[[str], Awaitable[Person]]
+
+pytestmark = pytest.mark.skipif(
+    not DESCRIPTION.is_file(),
+    reason=f"Discord's OpenAPI description is not at {DESCRIPTION.name} beside the repository",
+)
+
+
+@pytest.fixture(scope="module")
+def description() -> Description:
+    return Description(DESCRIPTION)
+
+
+async def test_what_a_bot_is_answered_fits_the_description(
+    sandbox: Sandbox, person: Connect, description: Description
+) -> None:
+    cem = await person("cem")
+    nest, channel = sandbox.guild("The Nest"), sandbox.channel("pictures")
+    shared = await cem.share(channel.id, png(4, 4), content="<@!1> look")
+    await cem.say(channel.id, "a reply", message_reference={"message_id": shared["id"]})
+    await cem.say(channel.id, message_reference={"type": 1, "channel_id": str(channel.id), "message_id": shared["id"]})
+    thread = sandbox.channel("cats only").id
+    await cem.ok("PATCH", f"/channels/{thread}", {"archived": True})
+    me = sandbox.application_id
+    async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
+        for path in (
+            "/users/@me",
+            "/oauth2/applications/@me",
+            "/applications/@me",
+            "/gateway",
+            "/gateway/bot",
+            "/users/@me/guilds",
+            f"/users/{cem.ready['user']['id']}",
+            f"/guilds/{nest.id}",
+            f"/guilds/{nest.id}/channels",
+            f"/guilds/{nest.id}/roles",
+            f"/guilds/{nest.id}/members?limit=10",
+            f"/guilds/{nest.id}/members/{cem.ready['user']['id']}",
+            f"/guilds/{nest.id}/threads/active",
+            f"/channels/{channel.id}",
+            f"/channels/{thread}",
+            f"/channels/{channel.id}/messages?limit=50",
+            f"/channels/{channel.id}/messages/{shared['id']}",
+            f"/channels/{channel.id}/threads/archived/public",
+            f"/channels/{thread}/thread-members",
+            f"/channels/{thread}/thread-members/{cem.ready['user']['id']}",
+        ):
+            await bot.ok("GET", path)
+        await bot.ok("POST", f"/channels/{channel.id}/typing")
+        await bot.ok("POST", "/users/@me/channels", {"recipient_id": cem.ready["user"]["id"]})
+        sent = await bot.ok("POST", f"/channels/{channel.id}/messages", _layout_with_file())
+        path = f"/channels/{channel.id}/messages/{sent['id']}"
+        await bot.ok("PUT", path + "/reactions/%F0%9F%91%8D/@me")
+        await bot.ok("GET", path + "/reactions/%F0%9F%91%8D")
+        await bot.ok("GET", path)
+        await bot.ok("PATCH", path, {"components": [{"type": 10, "content": "shorter"}], "attachments": []})
+        await bot.ok("DELETE", path)
+        for refused in ("/channels/1", f"/channels/{channel.id}/messages/1", "/users/x", "/guilds/1"):
+            assert (await bot.call("GET", refused)).status in (400, 404)
+        await bot.ok("PUT", f"/applications/{me}/commands", COMMANDS)
+        await bot.ok("GET", f"/applications/{me}/commands")
+        await _answer_a_command(sandbox, cem, bot)
+    assert [c for e in watched.exchanges for c in description.complaints(e)] == []
+    assert len(watched.exchanges) > 35
+
+
+COMMANDS = [
+    {"type": 1, "name": "find", "description": "Finds", "options": [{"type": 3, "name": "query", "description": "q"}]},
+    {"type": 3, "name": "Find similar"},
+]
+
+
+async def _answer_a_command(sandbox: Sandbox, member: Person, bot: Person) -> None:
+    channel = sandbox.channel("pictures")
+    gateway = Person(sandbox.url, sandbox.bot_token, bot=True, intents=1)
+    async with gateway:
+        await gateway.connect()
+        await member.slash(channel.guild_id, channel.id, "find", {"type": 3, "name": "query", "value": "cat"})
+        asked = await gateway.event("INTERACTION_CREATE")
+    callback = f"/interactions/{asked['id']}/{asked['token']}/callback?with_response=1"
+    await bot.ok("POST", callback, {"type": 5, "data": {"flags": 64}})
+    webhook = f"/webhooks/{sandbox.application_id}/{asked['token']}"
+    await bot.ok("PATCH", webhook + "/messages/@original", {"content": "found"})
+    await bot.ok("GET", webhook + "/messages/@original")
+    extra = await bot.ok("POST", webhook + "?wait=1", {"content": "more", "flags": 64})
+    await bot.ok("PATCH", f"{webhook}/messages/{extra['id']}", {"content": "changed"})
+    await bot.ok("DELETE", f"{webhook}/messages/{extra['id']}")
+    assert (await bot.call("POST", callback, {"type": 4, "data": {"content": "x"}})).code == 40060
+
+
+def _layout_with_file() -> FormData:
+    import json
+
+    components = [
+        {"type": 17, "components": [{"type": 12, "items": [{"media": {"url": "attachment://a.png"}}]}]},
+        {
+            "type": 9,
+            "components": [{"type": 10, "content": "a"}],
+            "accessory": {"type": 11, "media": {"url": "attachment://a.png"}, "description": "grey"},
+        },
+        {"type": 1, "components": [{"type": 2, "style": 1, "label": "go", "custom_id": "go"}]},
+    ]
+    body = {"flags": 1 << 15, "components": components, "attachments": [{"id": 0, "filename": "a.png"}]}
+    form = FormData(quote_fields=False)
+    form.add_field("payload_json", json.dumps(body), content_type="application/json")
+    form.add_field("files[0]", png(5, 5), filename="a.png", content_type="application/octet-stream")
+    return form
