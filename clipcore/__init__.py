@@ -33,7 +33,7 @@ _HOMES = {
     "available_models": "registry",
     "decode_image": "images",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - kept equal to the names above by a test
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module holds

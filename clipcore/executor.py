@@ -134,11 +134,15 @@ class InferenceExecutor:
             return sum(map(len, self._lanes[lane].values()))
 
     async def close(self) -> None:
-        """Takes no more work, finishes what was accepted, ends the thread. Calling it again only waits for the same."""
+        """Takes no more work, finishes what was accepted, ends the thread. Calling it again only waits for the same.
+
+        A load that nobody's work waits for is left to itself: it may be a download of many minutes.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread is not None:
+            only_loading = not self._loaded.done() and not any(self.waiting(lane) for lane in Lane)
+        if self._thread is not None and not only_loading:
             await asyncio.to_thread(self._thread.join)
 
     def _submit(self, kind: _Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:

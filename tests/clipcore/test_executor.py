@@ -289,6 +289,21 @@ async def test_a_start_that_is_given_up_does_not_stop_the_load(encoder):
     await executor.close()
 
 
+async def test_close_does_not_wait_for_a_load_that_no_work_waits_for(encoder):
+    gate = threading.Event()
+
+    def load() -> FakeEncoder:
+        gate.wait(30)
+        return encoder
+
+    executor = InferenceExecutor(load)
+    starting = asyncio.create_task(executor.start())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(executor.close(), 5)
+    gate.set()
+    assert await starting is encoder
+
+
 async def test_a_bug_in_the_thread_leaves_nobody_waiting(encoder):
     """The clock stands for any code of ours that runs between two batches."""
     broken = threading.Event()
