@@ -207,7 +207,6 @@ class Interactions:
 
     def _callback_json(self, interaction: Interaction, kind: int) -> dict[str, Json]:
         about: dict[str, Json] = {"id": str(interaction.id), "type": interaction.type}
-        resource: dict[str, Json] = {"type": kind}
         message = interaction.original
         if message is not None and kind != DEFERRED_UPDATE:
             about |= {
@@ -215,8 +214,10 @@ class Interactions:
                 "response_message_loading": bool(message.flags & MessageFlag.LOADING),
                 "response_message_ephemeral": message.visible_to is not None,
             }
-        if message is not None and kind in (MESSAGE, UPDATE_MESSAGE, DEFERRED_MESSAGE):
-            resource["message"] = self._realm.payloads.message(message, Viewer(message.author_id))
+        if message is None or kind not in (MESSAGE, UPDATE_MESSAGE, DEFERRED_MESSAGE):
+            return {"interaction": about}
+        shown = self._realm.payloads.message(message, Viewer(message.author_id))
+        resource = {"type": UPDATE_MESSAGE if kind == UPDATE_MESSAGE else MESSAGE, "message": shown}
         return {"interaction": about, "resource": resource}
 
     def _expire(self, interaction: Interaction) -> None:

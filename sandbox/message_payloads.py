@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from sandbox.clock import iso, snowflake_time
 from sandbox.payloads import bare_member_json, channel_json, user_json
 from sandbox.signing import Signer
+from sandbox.validation.components import FILE
 from sandbox.world import Attachment, ChannelType, Json, Message, MessageFlag, Snapshot, World
 
 Body = dict[str, Json]
 ATTACHMENT_SCHEME = "attachment://"
+MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +147,33 @@ class MessagePayloads:
             "mention_roles": [],
         }
 
-    def _resolved(self, node: Json, message: Message) -> Json:
-        """Replaces `attachment://name` by the signed address and what is known about the picture."""
+    def _resolved(self, node: Json, message: Message, key: str = "") -> Json:
+        """Fills in what is known about each picture that a component or embed shows, with fresh addresses."""
         if isinstance(node, list):
-            return [self._resolved(n, message) for n in node]
+            return [self._resolved(n, message, key) for n in node]
         if not isinstance(node, dict):
             return node
         url = node.get("url")
-        if isinstance(url, str) and url.startswith(ATTACHMENT_SCHEME):
-            found = next((a for a in message.attachments if a.filename == url[len(ATTACHMENT_SCHEME) :]), None)
-            return node if found is None else {**node, **self._media(found)}
-        return {key: self._resolved(value, message) for key, value in node.items()}
+        if key in MEDIA_FIELDS and isinstance(url, str):
+            return {**node, **self._shown(url, message)}
+        filled = {name: self._resolved(value, message, name) for name, value in node.items()}
+        return filled | self._file_facts(node, message) if node.get("type") == FILE else filled
+
+    def _file_facts(self, node: Body, message: Message) -> Body:
+        name = str(node["file"].get("url")).removeprefix(ATTACHMENT_SCHEME)
+        found = next((a for a in message.attachments if a.filename == name), None)
+        return {"name": name, "size": None if found is None else len(found.data)}
+
+    def _shown(self, url: str, message: Message) -> Body:
+        """A file of the message, a file posted elsewhere, or a foreign address behind the proxy's."""
+        if url.startswith(ATTACHMENT_SCHEME):
+            name = url[len(ATTACHMENT_SCHEME) :]
+            found = next((a for a in message.attachments if a.filename == name), None)
+            return {} if found is None else {**self._media(found), "attachment_id": str(found.id)}
+        posted = self._world.attachments.get(self._signer.attachment_in(url) or 0)
+        if posted is not None:
+            return self._media(posted)
+        return {"id": str(message.id), "proxy_url": self._signer.external_url(url), "width": None, "height": None}
 
     def _media(self, attachment: Attachment) -> Body:
         return {
@@ -165,8 +183,6 @@ class MessagePayloads:
             "width": attachment.width,
             "height": attachment.height,
             "content_type": attachment.content_type,
-            "attachment_id": str(attachment.id),
-            "loading_state": 2,
         }
 
 

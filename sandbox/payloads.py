@@ -43,6 +43,7 @@ def own_user_json(user: User) -> Body:
 
 
 def application_json(application: Application, owner: User, bot: User) -> Body:
+    flags = MESSAGE_CONTENT_SWITCH if application.message_content else 0
     return {
         "id": str(application.id),
         "name": application.name,
@@ -54,13 +55,17 @@ def application_json(application: Application, owner: User, bot: User) -> Body:
         "bot_public": True,
         "bot_require_code_grant": False,
         "verify_key": "0" * 64,
-        "flags": MESSAGE_CONTENT_SWITCH if application.message_content else 0,
+        "flags": flags,
+        "flags_new": str(flags),
         "owner": user_json(owner),
         "team": None,
         "redirect_uris": [],
         "interactions_endpoint_url": None,
         "role_connections_verification_url": None,
         "approximate_guild_count": 0,
+        "approximate_user_install_count": 0,
+        "approximate_user_authorization_count": 0,
+        "eligible_oauth2_scopes": ["bot", "applications.commands"],
         "explicit_content_filter": 0,
     }
 
@@ -126,6 +131,7 @@ def guild_json(world: World, guild: Guild) -> Body:
         "splash": None,
         "discovery_splash": None,
         "features": [],
+        "incidents_data": None,
         "banner": None,
         "owner_id": str(guild.owner_id),
         "application_id": None,

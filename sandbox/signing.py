@@ -12,6 +12,7 @@ from urllib.parse import quote
 from sandbox.clock import Clock
 from sandbox.world import Attachment
 
+_ATTACHMENT_PATH = re.compile(r"(?:/proxy)?/(?:ephemeral-)?attachments/\d+/(\d{1,20})/")
 URL_LIFETIME_S = 24 * 3600
 """Discord documents no figure; since 2024 a day has been observed."""
 
@@ -34,6 +35,13 @@ class Signer:
     def external_url(self, url: str) -> str:
         """The media proxy's address for a previewed link: the way that keeps others from learning who looks."""
         return self._signed("/external/" + quote(url, safe=""))
+
+    def attachment_in(self, url: str) -> int | None:
+        """The attachment that one of our own addresses names, whatever its signature: a posted one is signed anew."""
+        if not url.startswith(self.base_url):
+            return None
+        found = _ATTACHMENT_PATH.match(url, len(self.base_url))
+        return None if found is None else int(found[1])
 
     def accepts(self, path: str, query: Mapping[str, str]) -> bool:
         expiry, issued = query.get("ex", ""), query.get("is", "")

@@ -144,14 +144,12 @@ export class Composer {
     const wanted = found[1].toLowerCase();
     const people = this.#app.people().filter(({ user }) => nameOf(user).toLowerCase().startsWith(wanted));
     return this.#suggest.show(
-      people
-        .slice(0, 8)
-        .map(({ user }) => ({
-          label: nameOf(user),
-          detail: user.username,
-          lead: avatar(user, 24),
-          onPick: () => this.#writeName(nameOf(user), found[1]),
-        })),
+      people.slice(0, 8).map(({ user }) => ({
+        label: nameOf(user),
+        detail: user.username,
+        lead: avatar(user, 24),
+        onPick: () => this.#writeName(nameOf(user), found[1]),
+      })),
       t("members"),
     );
   }

@@ -4,6 +4,7 @@ import { dayName, sameDay, snowflakeTime } from "./format.js";
 import { messageRow } from "./message.js";
 import { errorNotice, notice } from "./notices.js";
 import { mayRead } from "./rights.js";
+import { FLAG } from "./state.js";
 import { t } from "./texts.js";
 
 const GROUP_MS = 7 * 60 * 1000;
@@ -17,7 +18,8 @@ export class Timeline {
   #list = byId("messages");
   #scroller = byId("scroller");
   #shown = null;
-  #atBottom = true;
+  #held = true;
+  #placedAt = 0;
   #loading = false;
 
   constructor(app, desk) {
@@ -27,10 +29,10 @@ export class Timeline {
     byId("to-present").addEventListener("click", () => this.toBottom());
     // Pictures that arrive late, or a composer that grows, must not push the newest message out of sight.
     new ResizeObserver(() => {
-      if (this.#atBottom) this.toBottom();
+      if (this.#held) this.toBottom();
     }).observe(this.#list);
     new ResizeObserver(() => {
-      if (this.#atBottom) this.toBottom();
+      if (this.#held) this.toBottom();
     }).observe(this.#scroller);
   }
 
@@ -53,19 +55,22 @@ export class Timeline {
     this.sync();
   }
 
-  change(message) {
-    if (message.channelId !== this.#app.channelId) return;
+  change({ channelId, id, isNew }) {
+    if (channelId !== this.#app.channelId) return;
     this.sync();
-    if (
-      message.isNew &&
-      this.#app.session.state.message(message.channelId, message.id)?.author.id === this.#app.session.member.id
-    )
-      this.toBottom();
+    const { state, member } = this.#app.session;
+    const message = isNew ? state.message(channelId, id) : null;
+    // What one posted, and what answers one's own command, is brought into view wherever one was reading.
+    if (message && (message.author.id === member.id || (message.flags ?? 0) & FLAG.EPHEMERAL)) this.toBottom();
   }
 
+  // The newest message; an answer taller than the window is shown from its beginning.
   toBottom() {
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#atBottom = true;
+    const last = this.#list.lastElementChild;
+    const tall = last?.classList.contains("ephemeral") && last.offsetHeight > this.#scroller.clientHeight;
+    this.#scroller.scrollTop = tall ? last.offsetTop - this.#list.offsetTop : this.#scroller.scrollHeight;
+    this.#placedAt = this.#scroller.scrollTop;
+    this.#held = true;
     byId("to-present").hidden = true;
   }
 
@@ -77,7 +82,7 @@ export class Timeline {
     });
     if (!found) return notice(t("messageGone"), "error");
     this.sync();
-    this.#atBottom = false;
+    this.#held = false;
     const row = byId(`message-${messageId}`);
     row.scrollIntoView({ block: "center" });
     row.tabIndex = -1;
@@ -98,10 +103,12 @@ export class Timeline {
     this.sync();
   }
 
+  // Held until the person scrolls away; the page's own scrolling does not count.
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    this.#atBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
-    byId("to-present").hidden = this.#atBottom;
+    const nearBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
+    this.#held = nearBottom || (this.#held && Math.abs(scrollTop - this.#placedAt) < 2);
+    byId("to-present").hidden = this.#held;
   }
 
   async #older() {
@@ -116,7 +123,7 @@ export class Timeline {
   // Brings the rows in step with the state: unchanged ones stay the same nodes, so nothing flickers or loses focus.
   sync() {
     const { session, channelId } = this.#app;
-    const wasAtBottom = this.#atBottom;
+    const wasHeld = this.#held;
     const wanted = channelId && session ? this.#entries(session.state.list(channelId)) : [];
     const keys = new Set(wanted.map((entry) => entry.key));
     for (const [key, { node }] of this.#rows) {
@@ -131,7 +138,7 @@ export class Timeline {
       if (node !== cursor) this.#list.insertBefore(node, cursor);
       cursor = node.nextSibling;
     }
-    if (wasAtBottom) this.toBottom();
+    if (wasHeld) this.toBottom();
   }
 
   #row(entry) {

@@ -79,7 +79,7 @@ async def active(call: Call) -> Json:
     guild, _ = call.guild()
     if not call.user.bot:
         raise refusal(20002)
-    return _listing(call, active_threads(call.world, guild, call.user.id))
+    return {**_listing(call, active_threads(call.world, guild, call.user.id)), "has_more": False}
 
 
 async def archived_public(call: Call) -> Json:

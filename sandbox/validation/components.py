@@ -31,7 +31,10 @@ def check_message_components(form: Form, *, version_2: bool, files: Collection[s
         rules.check(child, allowed)
     tree = [child.body for child in forms]
     rules.check_totals(form, tree)
-    _number(tree)
+    if not form.errors:
+        _number(tree)
+        for node in walk(tree):
+            _complete(node)
     return tree
 
 
@@ -211,3 +214,21 @@ def _number(tree: list[Json]) -> None:
             following += 1
         node["id"] = following
         taken.add(following)
+
+
+def _complete(node: dict[str, Json]) -> None:
+    """Discord gives back what was left out, with its defaults."""
+    match node["type"]:
+        case 3 | 5 | 6 | 7 | 8:
+            node.update({"min_values": 1, "max_values": 1, "disabled": False} | node)
+        case 11:
+            node.update({"description": None, "spoiler": False} | node)
+        case 12:
+            for item in node["items"]:
+                item.update({"description": None, "spoiler": False} | item)
+        case 13:
+            node.update({"spoiler": False} | node)
+        case 14:
+            node.update({"spacing": 1, "divider": True} | node)
+        case 17:
+            node.update({"accent_color": None, "spoiler": False} | node)

