@@ -24,11 +24,6 @@ def gray(value: int) -> bytes:
 
 
 @pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
 async def engine(encoder: FakeEncoder) -> AsyncIterator[ClipEngine]:
     engine = ClipEngine(lambda: encoder)
     await engine.start()

@@ -1,0 +1,30 @@
+"""Keeping the executor's device busy, and reading its answers."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+
+from clipcore.executor import InferenceExecutor
+from tests.clipcore.fakes import FakeEncoder, square
+
+
+async def results(futures: list[Future]) -> list[object]:
+    """Each answer as a list, or its exception."""
+    answers = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    return [answer if isinstance(answer, BaseException) else answer.tolist() for answer in answers]
+
+
+async def warm(executor: InferenceExecutor, encoder: FakeEncoder) -> None:
+    """Lets the executor learn that this device is fast, so that it forms full batches."""
+    for _ in range(8):
+        await results([executor.submit_image(square(0)) for _ in range(64)])
+    encoder.calls.clear()
+
+
+async def held(executor: InferenceExecutor, encoder: FakeEncoder) -> Future:
+    """Keeps the device busy with one picture, so that what comes next has to queue."""
+    encoder.hold()
+    future = executor.submit_image(square(0))
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    return future
