@@ -44,7 +44,7 @@ class FakeDiscord:
             commands = await request.json()
             self.registrations.append(commands)
             return _json(
-                [{**one, "id": str(at + 1), "application_id": "8", "version": "1"} for at, one in enumerate(commands)]
+                [{"description": "", **one, "id": str(at), "application_id": "8"} for at, one in enumerate(commands)]
             )
         return _json({"message": "404: Not Found", "code": 0}, 404)
 

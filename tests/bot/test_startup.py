@@ -1,4 +1,4 @@
-"""`python -m bot` as a process: what its owner must change is one sentence and exit code 2, and signals end it in order."""
+"""`python -m bot` as a process: what its owner must change is told in one sentence; signals end it in order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 180  # importing torch takes long where many things run at once
+pytestmark = pytest.mark.timeout(PATIENCE_S + 20)
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,19 @@ class Start:
         )
 
     async def __call__(self, **settings: str) -> Ended:
-        process = await self.process(**settings)
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        async with ended_in_any_case(await self.process(**settings)) as process:
+            _, said = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         return Ended(process.returncode, said.decode())
+
+
+@asynccontextmanager
+async def ended_in_any_case(process: asyncio.subprocess.Process) -> AsyncIterator[asyncio.subprocess.Process]:
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 @pytest.fixture
@@ -144,9 +157,9 @@ async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Pa
 async def test_a_signal_ends_the_bot_in_order(
     start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path, ending: signal.Signals
 ) -> None:
-    process = await start.process(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, LOG_LEVEL="INFO", **discord.environment)
-    assert process.stderr is not None
-    async with asyncio.timeout(60):
+    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+    async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
+        assert process.stderr is not None
         while b"commands registered" not in await process.stderr.readline():
             assert process.returncode is None
         process.send_signal(ending)

@@ -1,0 +1,195 @@
+"""The real bot against the sandbox: in this process, where a test can look inside, or as a process that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.app import App, build
+from bot.client import use_endpoint
+from bot.records import Picture, PictureState
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.pictures import PictureStore
+from clipcore.engine import ClipEngine
+from clipcore.executor import Encoder
+from sandbox.server import Sandbox
+from tests.e2e.member import PATIENCE_S, Member
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "clipcore" / "bundled" / "samples"
+
+
+def sample(name: str) -> bytes:
+    """One of the scenes that the sandbox's tray offers."""
+    return (SAMPLES / f"{name}.png").read_bytes()
+
+
+def captions(name: str) -> tuple[str, str]:
+    """What a sample shows, in English and Chinese."""
+    entries = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
+    return next((entry["en"], entry["zh"]) for entry in entries if entry["file"] == f"{name}.png")
+
+
+def settings_for(sandbox: Sandbox, directory: Path) -> dict[str, str]:
+    return {
+        "DISCORD_TOKEN": sandbox.bot_token,
+        "DISCORD_API_BASE": sandbox.url + "/api/v10",
+        "DISCORD_GATEWAY": sandbox.gateway_url,
+        "CDN_HOSTS": "127.0.0.1",
+        "DATABASE_PATH": str(directory / "magpie.sqlite3"),
+        "CLIP_MODEL": "bundled",
+    }
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Looks again and again, for a limited time."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it did not come about: {what}") from None
+
+
+@dataclass
+class House:
+    """A sandbox, and the bot in it while it is up."""
+
+    sandbox: Sandbox
+    directory: Path
+    encoder: Encoder
+    app: App | None = None
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @property
+    def running(self) -> App:
+        assert self.app is not None, "the bot is not up"
+        return self.app
+
+    @property
+    def nest(self) -> int:
+        return self.sandbox.guild("The Nest").id
+
+    def channel(self, name: str, guild: str | None = None) -> int:
+        return self.sandbox.channel(name, guild).id
+
+    async def member(self, username: str) -> Member:
+        if username not in self.members:
+            someone = Member(self.sandbox.url, self.sandbox.user(username).token)
+            self.members[username] = someone
+            await someone.connect()
+        return self.members[username]
+
+    @asynccontextmanager
+    async def bot(self, **changed: Any) -> AsyncIterator[App]:
+        """The bot in this process, ready. Its model is loaded once for all tests; everything else is as in production."""
+        settings = Settings.model_validate(
+            {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
+        )
+        use_endpoint(settings.discord_api_base, settings.discord_gateway)
+        async with build(settings, ClipEngine(lambda: self.encoder)) as app:
+            connection = asyncio.create_task(app.serve())
+            try:
+                await asyncio.wait_for(app.bot.wait_until_ready(), PATIENCE_S)
+                await asyncio.wait_for(app.catch_up.finished(), PATIENCE_S)
+                self.app = app
+                yield app
+            finally:
+                self.app = None
+                connection.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await connection
+
+    @asynccontextmanager
+    async def bot_process(self, *, ready: bool = True) -> AsyncIterator[asyncio.subprocess.Process]:
+        """`python -m bot` itself; killed at the end, if it still is there."""
+        environment = {
+            **os.environ,
+            **settings_for(self.sandbox, self.directory),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
+        with (self.directory / "bot.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot", env=environment, cwd=self.directory, stderr=log
+            )
+        try:
+            await self.sandbox.bot_connected(timeout_s=3 * PATIENCE_S)
+            yield process
+        finally:
+            await kill(process)
+
+    async def indexed(self, *messages: dict[str, Any]) -> list[Picture]:
+        """Waits until every picture of these messages is searchable."""
+        store = self.running.store
+        found: list[Picture] = []
+
+        async def all_ready() -> bool:
+            found.clear()
+            for message in messages:
+                pictures = await store.by_message(int(message["id"]))
+                if len(pictures) < len(message["attachments"]):
+                    return False
+                found.extend(pictures)
+            return all(picture.state is PictureState.READY for picture in found)
+
+        await until(all_ready, "the pictures are indexed")
+        return list(found)
+
+    async def forgotten(self, *messages: dict[str, Any]) -> None:
+        store = self.running.store
+
+        async def none_left() -> bool:
+            return not any([await store.by_message(int(message["id"])) for message in messages])
+
+        await until(none_left, "the pictures are forgotten")
+
+    async def kept(self) -> list[Picture]:
+        """Every picture in the database, the bot being up or not."""
+        async with reading(self.directory) as store:
+            found: list[Picture] = []
+            for message_id in _message_ids(self.sandbox):
+                found += await store.by_message(message_id)
+            return found
+
+
+@asynccontextmanager
+async def reading(directory: Path) -> AsyncIterator[PictureStore]:
+    database = await Database.open(directory / "magpie.sqlite3")
+    try:
+        yield PictureStore(database)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def house(directory: Path, encoder: Encoder) -> AsyncIterator[House]:
+    async with AsyncExitStack() as closing:
+        sandbox = await closing.enter_async_context(Sandbox.serve())
+        found = House(sandbox, directory, encoder)
+        try:
+            yield found
+        finally:
+            for member in found.members.values():
+                await member.close()
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """At once and without a word, as when the power goes."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+
+def _message_ids(sandbox: Sandbox) -> list[int]:
+    return [message_id for channel in sandbox.world.channels.values() for message_id in channel.messages]

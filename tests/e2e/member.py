@@ -1,0 +1,191 @@
+"""A member of the sandbox who uses Magpie as people do, and reads its answers as people see them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.sandbox.person import Person
+
+SLASH, MENU = 1, 3
+COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
+SUBCOMMAND, STRING, CHANNEL, ATTACHMENT = 1, 3, 7, 11
+LOADING, EPHEMERAL = 128, 64
+BUTTON, SECTION, TEXT, THUMBNAIL = 2, 9, 10, 11
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class ShownHit:
+    """One result as it is seen. message_id: where "Open message" leads."""
+
+    message_id: str
+    thumbnail: str
+    alt: str
+    spoiler: bool
+    words: str
+    more: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the bot answered. words: every text in it, in order."""
+
+    message: dict[str, Any]
+    words: str
+    hits: list[ShownHit]
+
+    @property
+    def ids(self) -> list[str]:
+        return [hit.message_id for hit in self.hits]
+
+    @property
+    def private(self) -> bool:
+        return bool(self.message["flags"] & EPHEMERAL)
+
+
+class Member(Person):
+    """Waits longer than a person at the sandbox would: a model takes its time on a busy machine."""
+
+    async def event(self, name: str, check: Callable[[Any], bool] = lambda _: True, since: int = 0) -> Any:
+        return await self.one_of((name,), check, since)
+
+    async def one_of(self, names: tuple[str, ...], check: Callable[[Any], bool], since: int = 0) -> Any:
+        def found() -> list[Any]:
+            return [data for name, data in self.events[since:] if name in names and check(data)]
+
+        async with asyncio.timeout(PATIENCE_S), self._news:
+            await self._news.wait_for(found)
+        return found()[0]
+
+    @property
+    def id(self) -> str:
+        return str(self.ready["user"]["id"])
+
+    # -- posting
+
+    async def post(self, channel_id: int | str, *pictures: bytes, text: str = "", **more: Any) -> dict[str, Any]:
+        uploads = [await self.upload(channel_id, data, f"picture{at}.png") for at, data in enumerate(pictures)]
+        attachments = [{**upload, "id": str(at)} for at, upload in enumerate(uploads)]
+        return await self.say(channel_id, text, attachments=attachments, **more)
+
+    async def reply(self, message: dict[str, Any], text: str, **more: Any) -> dict[str, Any]:
+        return await self.say(message["channel_id"], text, message_reference={"message_id": message["id"]}, **more)
+
+    async def remove(self, message: dict[str, Any]) -> None:
+        await self.ok("DELETE", f"/channels/{message['channel_id']}/messages/{message['id']}")
+
+    # -- asking
+
+    async def find(
+        self, guild_id: int, channel_id: int | str, query: str, only: int | str | None = None, **headers: str
+    ) -> Reply:
+        options: list[dict[str, Any]] = [{"type": STRING, "name": "query", "value": query}]
+        if only is not None:
+            options.append({"type": CHANNEL, "name": "channel", "value": str(only)})
+        return await self.use(guild_id, channel_id, "find", options)
+
+    async def similar_to_file(self, guild_id: int, channel_id: int | str, picture: bytes) -> Reply:
+        upload = await self.upload(channel_id, picture, "question.png")
+        options = [{"type": ATTACHMENT, "name": "image", "value": "0"}]
+        return await self.use(guild_id, channel_id, "similar", options, attachments=[upload])
+
+    async def similar_to_link(self, guild_id: int, channel_id: int | str, link: str) -> Reply:
+        return await self.use(guild_id, channel_id, "similar", [{"type": STRING, "name": "message", "value": link}])
+
+    async def similar_by_menu(self, guild_id: int, message: dict[str, Any]) -> Reply:
+        name = "Find similar pictures"
+        return await self.use(guild_id, message["channel_id"], name, [], type=MENU, target_id=message["id"])
+
+    async def press(self, guild_id: int, message: dict[str, Any], button: dict[str, Any]) -> Reply:
+        """A button that is answered by a message of its own."""
+        data = {"component_type": BUTTON, "custom_id": button["custom_id"]}
+        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
+        application = message.get("application_id") or message["author"]["id"]
+        nonce = await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
+        return await self._answer_to(nonce)
+
+    async def press_and_see_it_change(self, guild_id: int, message: dict[str, Any], button: dict[str, Any]) -> Reply:
+        since = len(self.events)
+        data = {"component_type": BUTTON, "custom_id": button["custom_id"]}
+        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
+        application = message.get("application_id") or message["author"]["id"]
+        await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
+        return read(await self.event("MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"], since))
+
+    async def use(
+        self, guild_id: int, channel_id: int | str, name: str, options: list[dict[str, Any]], **more: Any
+    ) -> Reply:
+        """Any command, to its final answer."""
+        command = await self.command(guild_id, name)
+        data = {"id": command["id"], "version": command["version"], "name": name, "type": SLASH, "options": options}
+        where = {"guild_id": str(guild_id)}
+        nonce = await self.interact(COMMAND, command["application_id"], channel_id, {**data, **more}, **where)
+        return await self._answer_to(nonce)
+
+    async def subcommand(self, guild_id: int, channel_id: int | str, name: str, sub: str, **options: str) -> Reply:
+        return await self.use(guild_id, channel_id, name, [_sub(sub, options)])
+
+    async def offered(self, guild_id: int, channel_id: int | str, name: str, sub: str, **typed: str) -> list[str]:
+        """The choices that a half-typed option is offered."""
+        command = await self.command(guild_id, name)
+        option = _sub(sub, typed)
+        option["options"][0]["focused"] = True
+        data = {"id": command["id"], "version": command["version"], "name": name, "type": SLASH, "options": [option]}
+        where = {"guild_id": str(guild_id)}
+        nonce = await self.interact(AUTOCOMPLETE, command["application_id"], channel_id, data, **where)
+        told = await self.event("APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", lambda seen: seen["nonce"] == nonce)
+        return [choice["value"] for choice in told["choices"]]
+
+    async def message(self, check: Callable[[dict[str, Any]], bool], since: int = 0) -> Reply:
+        """A message that anybody in the channel can see."""
+        return read(await self.event("MESSAGE_CREATE", check, since))
+
+    async def _answer_to(self, nonce: str) -> Reply:
+        begun = await self.event("INTERACTION_CREATE", lambda seen: seen.get("nonce") == nonce)
+
+        def final(message: dict[str, Any]) -> bool:
+            told = message.get("interaction_metadata") or {}
+            return told.get("id") == begun["id"] and not message["flags"] & LOADING
+
+        return read(await self.one_of(("MESSAGE_CREATE", "MESSAGE_UPDATE"), final))
+
+
+def read(message: dict[str, Any]) -> Reply:
+    parts = list(_unfolded(message.get("components") or []))
+    words = [message["content"]] + [part["content"] for part in parts if part["type"] == TEXT]
+    sections = [part for part in parts if part["type"] == SECTION]
+    links = [part["url"] for part in parts if part["type"] == BUTTON and part.get("url")]
+    more = [part for part in parts if part["type"] == BUTTON and part.get("custom_id", "").startswith("magpie:like:")]
+    hits = [_hit(section, link, button) for section, link, button in zip(sections, links, more, strict=True)]
+    return Reply(message, "\n".join(filter(None, words)), hits)
+
+
+def button(message: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The button whose id begins like this."""
+    return next(part for part in _unfolded(message["components"]) if part.get("custom_id", "").startswith(prefix))
+
+
+def _hit(section: dict[str, Any], link: str, more: dict[str, Any]) -> ShownHit:
+    picture = section["accessory"]
+    return ShownHit(
+        message_id=link.rsplit("/", 1)[1],
+        thumbnail=picture["media"]["url"],
+        alt=picture["description"],
+        spoiler=picture.get("spoiler", False),
+        words=section["components"][0]["content"],
+        more=more,
+    )
+
+
+def _unfolded(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for component in components:
+        yield component
+        yield from _unfolded(component.get("components") or [])
+
+
+def _sub(name: str, options: dict[str, str]) -> dict[str, Any]:
+    filled = [{"type": STRING, "name": key, "value": value} for key, value in options.items()]
+    return {"type": SUBCOMMAND, "name": name, "options": filled}
