@@ -104,3 +104,22 @@ async def test_closing_waits_for_what_is_under_way(path):
     assert sum(len(answer) for answer in await asyncio.gather(*accepting)) == 20
     async with await Database.open(path) as again:
         assert len(await PictureStore(again).due(100, NOON.replace(year=2100))) == 20
+
+
+async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_of_it(database):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(connection):
+        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+        begun.set()
+        await go_on.wait()
+
+    caller = asyncio.create_task(database.write(work))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await PictureStore(database).guild_ids() == [5]

@@ -10,6 +10,7 @@ import pytest
 
 from bot.records import Tag
 from bot.store.database import Database
+from bot.store.errors import StoreUnusable
 from bot.store.pictures import PictureStore
 from tests.store.samples import CARD, finished, ref
 
@@ -101,3 +102,21 @@ async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path
     await asyncio.gather(*(pictures.forget_messages([message]) for message in range(10, 110)))
     assert on_disk(path) == []
     assert path.with_name("magpie.db-wal").stat().st_size == 0
+
+
+async def test_every_connection_overwrites_what_it_deletes_and_keeps_foreign_keys(database):
+    async def work(connection):
+        return [
+            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in ("secure_delete", "foreign_keys")
+        ]
+
+    assert await database.write(work) == [1, 1]
+    assert await database.read(work) == [1, 1]
+
+
+async def test_a_reading_connection_cannot_write(database):
+    async def work(connection):
+        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+
+    with pytest.raises(StoreUnusable, match="read-only"):
+        await database.read(work)
