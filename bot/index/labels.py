@@ -83,15 +83,14 @@ def _read(file: Traversable) -> tuple[NamedLabel, ...]:
 
 
 def _label(entry: dict[str, Any]) -> NamedLabel:
-    synonyms_en, synonyms_zh = entry.get("synonyms_en", ()), entry.get("synonyms_zh", ())
-    phrases = entry.get("phrases") or (entry["en"], *synonyms_en, entry["zh"])
     return NamedLabel(
         id=entry["id"],
         emoji=entry["emoji"],
         en=entry["en"],
         zh=entry["zh"],
-        synonyms=(*synonyms_en, *synonyms_zh),
-        phrases=tuple(phrases),
+        synonyms=(*entry.get("synonyms_en", ()), *entry.get("synonyms_zh", ())),
+        # The bundled model knows bare names, in both languages; its file has no phrases.
+        phrases=tuple(entry.get("phrases", (entry["en"], entry["zh"]))),
     )
 
 

@@ -99,7 +99,7 @@ async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tup
     [picture] = await house.indexer.accept([ref])
     await store.at_after.wait()
     forgetting = asyncio.create_task(house.indexer.forget_messages([ref.message_id]))
-    await asyncio.sleep(0)
+    await asyncio.wait({forgetting}, timeout=0.5)  # it waits for its turn; a wrong one would be over by now
     store.after.set()
     assert await forgetting == [picture.id]
     await house.indexer.settled()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.index.labels import LabelBook, NamedLabel, default_labels, photograph_labels
+from bot.index.labels import LabelBook, NamedLabel, default_labels
 from bot.index.tagger import CLASSIFIERS_KEPT, Tagger
 from bot.store.labels import LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
@@ -78,19 +78,16 @@ async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_picture
         await tagger(engine, labels).tags(GUILD, axis(0))
 
 
-def test_the_photograph_labels_are_complete_and_without_doubles() -> None:
-    labels = photograph_labels()
-    assert len(labels) >= 150
+@pytest.mark.parametrize(("model_id", "least"), [("openai/clip-vit-base-patch32", 150), ("bundled", 600)])
+def test_the_labels_that_ship_are_complete_and_without_doubles(model_id: str, least: int) -> None:
+    labels = default_labels(model_id)
+    assert len(labels) >= least
     for field in ("id", "emoji", "en", "zh"):
         values = [getattr(label, field) for label in labels]
         assert all(values), field
         assert len(set(values)) == len(values), field
     assert all(label.phrases and "{" not in "".join(label.phrases) for label in labels)
-    assert all(label.en.isascii() and not label.zh.isascii() and not label.emoji.isascii() for label in labels)
-
-
-def test_a_model_of_photographs_gets_the_photograph_labels() -> None:
-    assert default_labels("openai/clip-vit-base-patch32") is photograph_labels()
+    assert all(not label.emoji.isascii() for label in labels)
 
 
 def test_a_labels_own_name_goes_before_another_ones_synonym() -> None:

@@ -1,0 +1,116 @@
+"""A picture's whole life with the model that ships: posted, tagged, found in two languages, matched, forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import clipcore
+from bot.index.guild_index import GuildIndex
+from bot.index.indexer import Indexer
+from bot.index.labels import default_labels
+from bot.index.searcher import Searcher
+from bot.index.tagger import Tagger
+from bot.records import Picture, PictureRef, SearchQuery
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from clipcore.engine import ClipEngine
+from clipcore.registry import BUNDLED, BUNDLED_DIRECTORY
+from tests.index.support import GUILD, FakeCdn, picture_ref, place
+
+SAMPLES = BUNDLED_DIRECTORY / "samples"
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (BUNDLED_DIRECTORY / "model.safetensors").exists(), reason="this checkout has no bundled model"
+    ),
+    # One model for the whole file: loading it is the slow part.
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+class Server:
+    """One server with every sample scene posted to it, as the real parts of the bot remember it."""
+
+    def __init__(self, engine: ClipEngine, database: Database) -> None:
+        self.cdn = FakeCdn()
+        self.store = PictureStore(database)
+        index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
+        tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
+        self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
+        self.searcher = Searcher(engine, self.store, index)
+        self.scenes = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
+        self.refs = {scene["file"]: self._post(number, scene["file"]) for number, scene in enumerate(self.scenes)}
+
+    def _post(self, number: int, file: str) -> PictureRef:
+        return self.cdn.put(picture_ref(number), (SAMPLES / file).read_bytes())
+
+    async def find(self, words: str) -> list[PictureRef]:
+        answer = await self.searcher.find(words, self.query)
+        return [hit.picture.ref for hit in answer.hits]
+
+    async def picture(self, file: str) -> Picture:
+        [picture] = await self.store.by_message(self.refs[file].message_id)
+        return picture
+
+    @property
+    def query(self) -> SearchQuery:
+        return SearchQuery(GUILD, frozenset({place().channel_id}), 5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bundled")
+
+
+@pytest.fixture(scope="module")
+async def server(folder: Path) -> AsyncIterator[Server]:
+    engine = ClipEngine(partial(clipcore.ClipModel.load, BUNDLED, device="cpu"))
+    await engine.start()
+    async with await Database.open(folder / "magpie.sqlite3") as database:
+        built = Server(engine, database)
+        await built.indexer.start()
+        await built.indexer.accept(list(built.refs.values()))
+        await built.indexer.settled()
+        yield built
+        await built.indexer.close()
+    await engine.close()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_most_scenes_are_found_by_their_caption(server: Server, language: str) -> None:
+    found = [server.refs[scene["file"]] in await server.find(scene[language]) for scene in server.scenes]
+    assert sum(found) >= 0.75 * len(found)
+
+
+@pytest.mark.parametrize("words", ["a cat on a sofa", "沙发上的猫"])
+async def test_the_cat_on_the_sofa_comes_first(server: Server, words: str) -> None:
+    assert (await server.find(words))[0] == server.refs["cat-on-sofa.png"]
+
+
+@pytest.mark.parametrize(
+    ("file", "label"), [("panda.png", "panda"), ("rocket.png", "rocket"), ("bicycle.png", "bicycle")]
+)
+async def test_a_single_thing_is_tagged_with_its_name(server: Server, file: str, label: str) -> None:
+    picture = await server.picture(file)
+    assert label in [tag.label for tag in picture.tags]
+
+
+async def test_what_is_not_there_is_answered_with_nothing_alike(server: Server) -> None:
+    answer = await server.searcher.find("a toothbrush", server.query)
+    assert (answer.hits, answer.nothing_alike) == ((), True)
+
+
+async def test_what_is_forgotten_is_never_found_again(server: Server) -> None:
+    ref = server.refs["sunflower.png"]
+    assert ref in await server.find("a sunflower")
+    await server.indexer.forget_messages([ref.message_id])
+    for words in ("a sunflower", "向日葵", "a yellow flower"):
+        assert ref not in await server.find(words)
+    assert await server.indexer.accept([ref]) == []
