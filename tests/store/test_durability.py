@@ -51,12 +51,12 @@ def check_file(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_a_killed_process_loses_nothing_and_doubles_nothing(path, seed):
     chance = random.Random(seed)
     told: dict[str, set[int]] = defaultdict(set)
     for round_ in range(2):
-        said = await run_and_kill(path, round_, chance.randrange(5, 60), chance.uniform(0, 0.01))
+        said = await run_and_kill(path, round_, chance.randrange(3, 25), chance.uniform(0, 0.01))
         for word, messages in said.items():
             told[word].update(messages)
         check_file(path)
