@@ -1,0 +1,168 @@
+"""Who may do what: the computation by itself, and what it makes the API refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import permissions as p
+from sandbox.building import add_channel, add_guild, add_member, add_role, add_thread, add_user
+from sandbox.clock import Clock
+from sandbox.server import Sandbox
+from sandbox.world import ChannelType, Overwrite, World
+from tests.sandbox.person import Person
+from tests.sandbox.pictures import png
+
+Connect = Callable[[str], Awaitable[Person]]
+BITS = (p.VIEW_CHANNEL, p.SEND_MESSAGES, p.READ_MESSAGE_HISTORY, p.ATTACH_FILES, p.MANAGE_THREADS)
+masks = st.sets(st.sampled_from(BITS)).map(sum)
+
+
+@given(everyone=masks, roles=st.lists(st.tuples(masks, masks, masks), max_size=3), own=st.tuples(masks, masks))
+def test_each_bit_follows_the_documented_order(
+    everyone: int, roles: list[tuple[int, int, int]], own: tuple[int, int]
+) -> None:
+    world = World(Clock())
+    owner, someone = add_user(world, "o", "O"), add_user(world, "s", "S")
+    guild = add_guild(world, "G", owner)
+    guild.roles[guild.id].permissions = everyone
+    made = [add_role(world, guild, f"r{n}", base) for n, (base, _, _) in enumerate(roles)]
+    add_member(world, guild, someone, *made)
+    overwrites = [Overwrite(r.id, 0, allow, deny) for r, (_, allow, deny) in zip(made, roles, strict=True)]
+    channel = add_channel(world, guild, "c", 0, *overwrites, Overwrite(someone.id, 1, *own))
+
+    def expected(bit: int) -> bool:
+        if own[0] & bit or own[1] & bit:
+            return bool(own[0] & bit)
+        if any(allow & bit for _, allow, _ in roles):
+            return True
+        if any(deny & bit for _, _, deny in roles):
+            return False
+        return bool(everyone & bit) or any(base & bit for base, _, _ in roles)
+
+    computed = p.permissions_in(world, channel, someone.id)
+    for bit in BITS:
+        assert bool(computed & bit) == (expected(bit) and expected(p.VIEW_CHANNEL))
+    assert p.permissions_in(world, channel, owner.id) == p.ALL
+
+
+def test_a_private_thread_is_for_its_members_and_for_those_who_manage_threads() -> None:
+    world = World(Clock())
+    owner, inside, outside, mod = (add_user(world, n, n) for n in ("owner", "inside", "outside", "mod"))
+    guild = add_guild(world, "G", owner)
+    manager = add_role(world, guild, "m", p.MANAGE_THREADS)
+    add_member(world, guild, inside)
+    add_member(world, guild, outside)
+    add_member(world, guild, mod, manager)
+    parent = add_channel(world, guild, "c")
+    thread = add_thread(world, guild, parent, "t", ChannelType.PRIVATE_THREAD, inside)
+    assert [p.may_read(world, thread, u.id) for u in (inside, outside, mod, owner)] == [True, False, True, True]
+    parent.overwrites[guild.id] = Overwrite(guild.id, 0, deny=p.VIEW_CHANNEL)
+    assert not p.may_read(world, thread, inside.id)
+
+
+def test_a_voice_channel_is_read_by_whoever_may_connect() -> None:
+    world = World(Clock())
+    owner, guest = add_user(world, "o", "O"), add_user(world, "g", "G")
+    guild = add_guild(world, "G", owner)
+    add_member(world, guild, guest)
+    voice = add_channel(world, guild, "v", ChannelType.VOICE)
+    assert p.may_read(world, voice, guest.id)
+    voice.overwrites[guild.id] = Overwrite(guild.id, 0, deny=p.CONNECT)
+    assert not p.may_read(world, voice, guest.id)
+
+
+def test_a_timed_out_member_may_only_look() -> None:
+    world = World(Clock())
+    owner, loud = add_user(world, "o", "O"), add_user(world, "l", "L")
+    guild = add_guild(world, "G", owner)
+    member = add_member(world, guild, loud)
+    channel = add_channel(world, guild, "c")
+    member.timeout_until = world.clock.now() + 60
+    assert p.permissions_in(world, channel, loud.id) == p.TIMED_OUT
+    world.clock.advance(61)
+    assert p.permissions_in(world, channel, loud.id) & p.SEND_MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("denied", "method", "path", "body", "code"),
+    [
+        (p.VIEW_CHANNEL, "GET", "", None, 50001),
+        (p.VIEW_CHANNEL, "GET", "/messages", None, 50001),
+        (p.VIEW_CHANNEL, "POST", "/messages", {"content": "x"}, 50001),
+        (p.SEND_MESSAGES, "POST", "/messages", {"content": "x"}, 50013),
+        (p.SEND_MESSAGES, "POST", "/typing", None, 50013),
+        (p.READ_MESSAGE_HISTORY, "GET", "/messages/{message}", None, 50001),
+        (p.READ_MESSAGE_HISTORY, "POST", "/messages", {"content": "x", "message_reference": "{message}"}, 160002),
+        (p.ATTACH_FILES, "POST", "/attachments", {"files": [{"filename": "a.png", "file_size": 1}]}, 50013),
+        (p.ADD_REACTIONS, "PUT", "/messages/{message}/reactions/%F0%9F%90%A6/@me", None, 50013),
+        (p.CREATE_PUBLIC_THREADS, "POST", "/threads", {"name": "t", "type": 11}, 50013),
+        (p.CREATE_PRIVATE_THREADS, "POST", "/threads", {"name": "t", "type": 12}, 50013),
+        (0, "DELETE", "/messages/{message}", None, 50013),
+        (0, "PATCH", "/messages/{message}", {"content": "mine"}, 50005),
+        (0, "POST", "/messages/bulk-delete", {"messages": ["1", "2"]}, 50013),
+        (0, "PATCH", "", {"name": "mine"}, 50013),
+        (0, "DELETE", "", None, 50013),
+        (0, "PUT", "/permissions/1", {"type": 0}, 50013),
+    ],
+)
+async def test_what_a_member_may_not_do_is_refused_with_discords_code(
+    sandbox: Sandbox, person: Connect, denied: int, method: str, path: str, body: object, code: int
+) -> None:
+    bob, dora = await person("bob"), await person("dora")
+    channel = sandbox.channel("chat")
+    message = await bob.say(channel.id, "bob's")
+    channel.overwrites[channel.guild_id] = Overwrite(channel.guild_id, 0, deny=denied)
+    if isinstance(body, dict) and body.get("message_reference"):
+        body = {**body, "message_reference": {"message_id": message["id"]}}
+    path = path.format(message=message["id"])
+    refused = await dora.call(method, f"/channels/{channel.id}{path}", body)
+    assert (refused.status, refused.code) == (400 if code == 160002 else 403, code)
+
+
+async def test_history_is_empty_without_the_right_to_read_it(sandbox: Sandbox, person: Connect) -> None:
+    dora = await person("dora")
+    channel = sandbox.channel("chat")
+    await dora.say(channel.id, "x")
+    channel.overwrites[channel.guild_id] = Overwrite(channel.guild_id, 0, deny=p.READ_MESSAGE_HISTORY)
+    assert await dora.ok("GET", f"/channels/{channel.id}/messages") == []
+
+
+async def test_events_reach_only_those_who_may_see_the_channel(sandbox: Sandbox, person: Connect) -> None:
+    bob, cem, dora, emil = [await person(n) for n in ("bob", "cem", "dora", "emil")]
+    await cem.share(sandbox.channel("regulars").id, png(2, 2), content="secret")
+    await cem.say(sandbox.channel("party planning").id, "a surprise")
+    await cem.say(sandbox.channel("chat").id, "open")
+    await cem.say(sandbox.channel("sketches").id, "elsewhere")
+    for someone, last, heard in (
+        (bob, "open", ["secret", "a surprise", "open"]),
+        (dora, "open", ["open"]),
+        (emil, "elsewhere", ["elsewhere"]),
+    ):
+        await someone.event("MESSAGE_CREATE", lambda d, last=last: d["content"] == last)
+        assert [d["content"] for n, d in someone.events if n == "MESSAGE_CREATE"] == heard
+
+
+async def test_a_person_sees_the_channels_that_are_theirs(sandbox: Sandbox, person: Connect) -> None:
+    dora = await person("dora")
+    [nest] = dora.ready["guilds"]
+    assert "regulars" not in {c["name"] for c in nest["channels"]}
+    assert {t["name"] for t in nest["threads"]} == {"cats only"}
+    listed = await dora.ok("GET", f"/guilds/{nest['id']}/channels")
+    assert {c["id"] for c in listed} == {c["id"] for c in nest["channels"]}
+    announcements = next(c for c in listed if c["name"] == "announcements")
+    assert not int(announcements["permissions"]) & p.SEND_MESSAGES
+
+
+async def test_a_role_given_and_taken_shows_and_hides_channels(sandbox: Sandbox, person: Connect) -> None:
+    ann, dora = await person("ann"), await person("dora")
+    nest = sandbox.guild("The Nest")
+    regular = next(r for r in nest.roles.values() if r.name == "Regular")
+    path = f"/guilds/{nest.id}/members/{dora.ready['user']['id']}/roles/{regular.id}"
+    await ann.ok("PUT", path)
+    await dora.event("CHANNEL_CREATE", lambda d: d["name"] == "regulars")
+    await ann.ok("DELETE", path)
+    await dora.event("CHANNEL_DELETE", lambda d: d["name"] == "regulars")
