@@ -171,6 +171,7 @@ export class Composer {
   async #send() {
     const text = this.#text.value.trim();
     if (this.#text.disabled || (!text && !this.#files.length)) return;
+    if (text.startsWith("/") && (await this.#runCommand(text))) return;
     const [files, reply] = [this.#files, this.#replyTo];
     this.#text.value = "";
     this.#files = [];
@@ -187,6 +188,17 @@ export class Composer {
     this.#files = files;
     this.#replyTo = reply;
     this.#renderExtras();
+  }
+
+  // Enter came before the command's fields did: "/find a cat" is still a command, never a message.
+  async #runCommand(text) {
+    await this.#refreshEntries();
+    if (this.#prompt.isOpen) return true;
+    const complete = completeCommand(this.#entries, `${text} `);
+    if (!complete) return false;
+    this.#openPrompt(complete.entry, complete.rest.trim());
+    await this.#prompt.run();
+    return true;
   }
 
   async #post(content, files, reply) {

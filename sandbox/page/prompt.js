@@ -94,7 +94,7 @@ export class Prompt {
         on: {
           submit: (event) => {
             event.preventDefault();
-            this.#run();
+            this.run();
           },
         },
       },
@@ -199,7 +199,8 @@ export class Prompt {
     return this.#entry.options.find((option) => option.required && !values.has(option.name));
   }
 
-  async #run() {
+  // Sends the command, or says which option is still missing.
+  async run() {
     const missing = this.#missing();
     if (missing) {
       notice(t("required", { name: localised(missing, "name") }), "error");

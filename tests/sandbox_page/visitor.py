@@ -1,0 +1,145 @@
+"""Someone at the page: clicks, types, reads. Everything goes through what the page shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
+
+PATIENCE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the bot said to this visitor alone. pictures: the alt texts of the thumbnails, best first."""
+
+    message_id: str
+    words: str
+    pictures: list[str]
+
+
+@dataclass
+class Visitor:
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    """What a look at the browser's console or network would bring to light."""
+
+    @classmethod
+    async def arrive(cls, browser: Browser, url: str) -> Visitor:
+        context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+        context.set_default_timeout(PATIENCE_MS)
+        visitor = cls(await context.new_page())
+        visitor._listen(url)
+        await visitor.page.goto(url)
+        return visitor
+
+    def _listen(self, url: str) -> None:
+        def heard(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                self.complaints.append(f"console: {message.text}")
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith((url, "data:", f"blob:{url}")):
+                self.complaints.append(f"left the sandbox: {request.url}")
+
+        self.page.on("console", heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("request", asked)
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+
+    async def be(self, name: str) -> None:
+        await self.page.locator(f".member[data-member={name}]").click()
+        await self.page.locator(f".member[data-member={name}][aria-pressed=true]").wait_for()
+
+    async def open_channel(self, name: str) -> None:
+        await self.page.locator(f'.channel[data-channel="{name}"]').click()
+        await self.page.locator("#channel-title h1", has_text=name).wait_for()
+
+    def channels(self) -> Locator:
+        return self.page.locator(".channel")
+
+    async def post_scene(self, caption: str) -> str:
+        """Clicks a scene of the tray; gives the message's id once it is there."""
+        before = await self._newest()
+        await self.page.locator(f'.scene[data-scene="{caption}"]').click()
+        await self.page.wait_for_function(
+            "before => { const last = [...document.querySelectorAll('.message:has(.picture)')].at(-1);"
+            " return last && last.dataset.messageId !== before; }",
+            arg=before,
+        )
+        newest = await self._newest()
+        assert newest is not None
+        return newest
+
+    async def _newest(self) -> str | None:
+        with_picture = self.page.locator(".message:has(.picture)")
+        return await with_picture.last.get_attribute("data-message-id") if await with_picture.count() else None
+
+    def message(self, message_id: str) -> Locator:
+        return self.page.locator(f"#message-{message_id}")
+
+    async def command(self, name: str, *typed: str) -> Answer:
+        """Types a command and the text of its first option, and waits for the answer."""
+        before = await self._last_answer()
+        await self.page.locator("#text").click()
+        await self.page.keyboard.type(f"/{name} ")
+        await self.page.locator(".prompt").wait_for()
+        for text in typed:
+            await self.page.keyboard.type(text)
+        await self.page.keyboard.press("Enter")
+        return await self._answer(before)
+
+    async def find(self, words: str) -> Answer:
+        return await self.command("find", words)
+
+    async def choose_tagging(self, number: int) -> Answer:
+        before = await self._last_answer()
+        await self.page.locator("#text").click()
+        await self.page.keyboard.type("/tagging ")
+        await self.page.locator(".prompt select").first.select_option(index=number)
+        await self.page.locator(".prompt .run").click()
+        return await self._answer(before)
+
+    async def press(self, answer: Answer, label: str) -> Answer:
+        before = await self._last_answer()
+        await self.message(answer.message_id).get_by_role("button", name=label).first.click()
+        return await self._answer(before)
+
+    async def menu(self, message_id: str, entry: str) -> None:
+        await self.message(message_id).hover()
+        await self.message(message_id).locator(".more").click()
+        await self.page.get_by_role("menuitem", name=entry).click()
+
+    async def similar_to(self, message_id: str) -> Answer:
+        before = await self._last_answer()
+        await self.menu(message_id, "Find similar pictures")
+        return await self._answer(before)
+
+    async def delete(self, message_id: str) -> None:
+        await self.menu(message_id, "Delete")
+        await self.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await self.message(message_id).wait_for(state="detached")
+
+    async def _last_answer(self) -> str | None:
+        answers = self.page.locator(".message.ephemeral")
+        return await answers.last.get_attribute("data-message-id") if await answers.count() else None
+
+    async def _answer(self, before: str | None) -> Answer:
+        await self.page.wait_for_function(
+            "before => { const last = [...document.querySelectorAll('.message.ephemeral')].at(-1);"
+            " return last && last.dataset.messageId !== before && !last.querySelector('.waiting'); }",
+            arg=before,
+        )
+        answer = self.page.locator(".message.ephemeral").last
+        pictures = await answer.locator(".thumbnail img").evaluate_all("all => all.map((one) => one.alt)")
+        message_id = await answer.get_attribute("data-message-id")
+        assert message_id is not None
+        return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), pictures)
+
+    async def picture(self, path: str) -> None:
+        """A screenshot, once every picture in sight has been drawn."""
+        await self.page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
+        await self.page.screenshot(path=path)
