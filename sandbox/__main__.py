@@ -55,9 +55,7 @@ async def _serve(options: argparse.Namespace) -> int:
             if not options.no_bot:
                 return await _run_with_bot(sandbox, options.model, stop)
             _say(f"The bot is yours to start: DISCORD_TOKEN={sandbox.bot_token}")
-            _say(
-                f"                           DISCORD_API_BASE={sandbox.url}/api/v10 DISCORD_GATEWAY={sandbox.gateway_url}"
-            )
+            _say(f"with DISCORD_API_BASE={sandbox.url}/api/v10 DISCORD_GATEWAY={sandbox.gateway_url}")
             _invite(sandbox)
             await stop.wait()
             return 0

@@ -129,9 +129,6 @@ class Poster:
         )
 
     def _edit_layout(self, form: Form, draft: Draft, message: Message, version_2: bool) -> None:
-        if version_2 and message.components and not form.has("components"):
-            draft.embeds = []
-            return
         if version_2 and not message.flags & MessageFlag.COMPONENTS_V2:
             _check_switch(form, message)
         body = dict(form.body)

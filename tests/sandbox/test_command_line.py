@@ -1,0 +1,72 @@
+"""`python -m sandbox` as a person runs it: a real process, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+
+@asynccontextmanager
+async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_with(process: asyncio.subprocess.Process, check: Callable[[str], bool]) -> str:
+    async with asyncio.timeout(60):
+        while line := (await process.stdout.readline()).decode():
+            if check(line):
+                return line.strip()
+    raise AssertionError("the process ended without the line")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_prints_its_address_serves_and_ends_when_told(number: signal.Signals) -> None:
+    async with started("--no-bot", "--port", "0") as process:
+        line = await line_with(process, lambda t: t.startswith("Open http://127.0.0.1:"))
+        url = line.split()[1]
+        async with aiohttp.ClientSession() as http, http.get(url + "/sandbox/world") as response:
+            assert response.status == 200
+        process.send_signal(number)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+
+
+async def test_a_port_in_use_is_one_clear_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with started("--no-bot", "--port", str(port)) as process:
+            async with asyncio.timeout(60):
+                output, errors = await process.communicate()
+    assert process.returncode == 2 and output == b""
+    assert errors.decode().count("\n") == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in errors.decode()
+
+
+async def test_listening_beyond_loopback_is_refused() -> None:
+    async with started("--no-bot", "--host", "0.0.0.0") as process, asyncio.timeout(60):
+        _, errors = await process.communicate()
+    assert process.returncode == 2 and b"--bind-beyond-loopback" in errors
+
+
+async def test_a_bot_that_cannot_start_is_said_so() -> None:
+    async with started("--port", "0", "--model", "/no/such/model") as process, asyncio.timeout(100):
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode().startswith("The bot has ended by itself (exit code 2): ")

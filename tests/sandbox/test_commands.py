@@ -1,0 +1,189 @@
+"""Application commands: what may be registered, who finds them, what may be filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sandbox.server import Sandbox
+from tests.sandbox.person import Person
+
+Connect = Callable[[str], Awaitable[Person]]
+FIND: dict[str, Any] = {
+    "type": 1,
+    "name": "find",
+    "description": "Finds pictures",
+    "name_localizations": {"zh-CN": "搜图"},
+    "options": [
+        {"type": 3, "name": "query", "description": "q", "required": True, "max_length": 5},
+        {"type": 4, "name": "count", "description": "n", "min_value": 1, "max_value": 3},
+        {"type": 3, "name": "how", "description": "h", "choices": [{"name": "A", "value": "a"}]},
+        {"type": 7, "name": "channel", "description": "c"},
+        {"type": 6, "name": "who", "description": "w"},
+    ],
+}
+
+
+def bot(sandbox: Sandbox) -> Person:
+    return Person(sandbox.url, sandbox.bot_token, bot=True, intents=1)
+
+
+def query(value: Any = "cat") -> dict[str, Any]:
+    return {"type": 3, "name": "query", "value": value}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Find"},
+        {"name": "fi nd"},
+        {"name": "x" * 33},
+        {"name": None},
+        {"description": ""},
+        {"description": "x" * 101},
+        {"type": 9},
+        {"type": 3},
+        {"options": [{"type": 3, "name": "a", "description": "a"}] * 2},
+        {"options": [{"type": 3, "name": f"o{n}", "description": "a"} for n in range(26)]},
+        {"options": [{"type": 12, "name": "a", "description": "a"}]},
+        {"options": [{"type": 5, "name": "a", "description": "a", "autocomplete": True}]},
+        {"options": [{"type": 3, "name": "a", "description": ""}]},
+        {"options": [{"type": 3, "name": "a", "description": "a"}, {**FIND["options"][0], "name": "b"}]},
+        {"options": [{**FIND["options"][2], "choices": [{"name": f"{n}", "value": f"{n}"} for n in range(26)]}]},
+        {
+            "options": [
+                {
+                    **FIND["options"][2],
+                    "choices": [{"name": "x", "value": c * 4500} for c in "yz"],
+                }
+            ]
+        },
+    ],
+)
+async def test_a_command_that_discord_refuses_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+    async with bot(sandbox) as client:
+        path = f"/applications/{sandbox.application_id}/commands"
+        refused = await client.call("PUT", path, [{**FIND, **wrong}])
+        assert (refused.status, refused.code, list(refused.body["errors"])) == (400, 50035, ["0"])
+        assert await client.ok("GET", path) == []
+
+
+async def test_an_overwrite_replaces_all_types_and_keeps_ids(sandbox: Sandbox) -> None:
+    path = f"/applications/{sandbox.application_id}/commands"
+    async with bot(sandbox) as client:
+        first = await client.ok("PUT", path, [FIND, {"type": 3, "name": "Find similar"}])
+        again = await client.ok("PUT", path, [{**FIND, "name": "find", "description": "Finds better"}])
+        assert [c["id"] for c in again] == [first[0]["id"]]
+        assert int(again[0]["version"]) > int(first[0]["version"])
+        assert [c["name"] for c in await client.ok("GET", path)] == ["find"]
+        other = await client.call("GET", "/applications/1/commands")
+        assert (other.status, other.code) == (403, 20012)
+
+
+async def test_names_of_menus_are_free_and_slash_names_know_chinese(sandbox: Sandbox) -> None:
+    async with bot(sandbox) as client:
+        path = f"/applications/{sandbox.application_id}/commands"
+        menu = {"type": 3, "name": "Find similar Pictures"}
+        made = await client.ok("PUT", path, [{**FIND, "name": "搜图"}, menu])
+        assert [c["name"] for c in made] == ["搜图", "Find similar Pictures"]
+        refused = await client.call("PUT", path, [{"type": 3, "name": f"M{n}"} for n in range(16)])
+        assert refused.code == 50035
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [query("")],
+        [query("too long")],
+        [query(5)],
+        [{**query(), "name": "nothing"}],
+        [{**query(), "type": 4}],
+        [query(), {"type": 4, "name": "count", "value": 4}],
+        [query(), {"type": 4, "name": "count", "value": "2"}],
+        [query(), {"type": 3, "name": "how", "value": "b"}],
+        [query(), {"type": 7, "name": "channel", "value": "x"}],
+    ],
+)
+async def test_options_that_break_the_commands_own_rules_are_refused(
+    sandbox: Sandbox, person: Connect, options: list[Any]
+) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    async with bot(sandbox) as client:
+        [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
+    body = {
+        "type": 2,
+        "application_id": str(sandbox.application_id),
+        "channel_id": str(channel.id),
+        "session_id": "s",
+        "nonce": "1",
+        "data": {"id": made["id"], "name": "find", "type": 1, "version": made["version"], "options": options},
+    }
+    refused = await cem.call("POST", "/interactions", body)
+    assert (refused.status, refused.code) == (400, 50035)
+    assert sandbox.world.interactions == {}
+
+
+async def test_the_bot_is_given_what_the_options_name(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    async with bot(sandbox) as client:
+        await client.connect()
+        await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
+        bob = str(sandbox.user("bob").id)
+        options = [
+            query(),
+            {"type": 7, "name": "channel", "value": str(channel.id)},
+            {"type": 6, "name": "who", "value": bob},
+        ]
+        await cem.slash(channel.guild_id, channel.id, "find", *options)
+        asked = await client.event("INTERACTION_CREATE")
+    resolved = asked["data"]["resolved"]
+    assert resolved["channels"][str(channel.id)]["name"] == "chat"
+    assert resolved["users"][bob]["username"] == "bob" and "roles" in resolved["members"][bob]
+    assert asked["member"]["user"]["username"] == "cem"
+    assert int(asked["member"]["permissions"]) and int(asked["app_permissions"])
+    assert (asked["context"], asked["locale"], asked["channel"]["id"]) == (0, "en-US", str(channel.id))
+    assert asked["attachment_size_limit"] == 10 * 1024 * 1024
+
+
+async def test_a_command_for_managers_is_refused_to_others(sandbox: Sandbox, person: Connect) -> None:
+    bob, cem = await person("bob"), await person("cem")
+    channel = sandbox.channel("chat")
+    manage_guild = str(1 << 5)
+    async with bot(sandbox) as client:
+        await client.connect()
+        command = {"name": "set", "description": "s", "default_member_permissions": manage_guild}
+        [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [command])
+        assert (await cem.command(channel.guild_id, "set"))["default_member_permissions"] == manage_guild
+        body = {
+            "type": 2,
+            "application_id": str(sandbox.application_id),
+            "channel_id": str(channel.id),
+            "session_id": "s",
+            "nonce": "1",
+            "data": {"id": made["id"], "name": "set", "type": 1},
+        }
+        assert (await cem.call("POST", "/interactions", body)).code == 50013
+        await bob.ok("POST", "/interactions", body)
+        asked = await client.event("INTERACTION_CREATE")
+        assert asked["member"]["user"]["username"] == "bob"
+
+
+async def test_the_index_lists_only_bots_that_are_there(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    nest = sandbox.guild("The Nest")
+    async with bot(sandbox) as client:
+        await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
+        await client.ok(
+            "PUT", f"/applications/{sandbox.application_id}/guilds/{nest.id}/commands", [{**FIND, "name": "here"}]
+        )
+    index = await cem.ok("GET", f"/guilds/{nest.id}/application-command-index")
+    assert {c["name"] for c in index["application_commands"]} == {"find", "here"}
+    assert index["applications"][0]["name"] == "Magpie"
+    sandbox.remove_bot(nest)
+    index = await cem.ok("GET", f"/guilds/{nest.id}/application-command-index")
+    assert (index["applications"], index["application_commands"]) == ([], [])

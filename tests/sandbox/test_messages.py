@@ -1,0 +1,147 @@
+"""Messages: replies, forwards, edits, mentions, deletions, and how much is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from sandbox.realm import Limits
+from sandbox.server import Sandbox
+from tests.sandbox.person import Person
+from tests.sandbox.pictures import png
+
+Connect = Callable[[str], Awaitable[Person]]
+
+
+async def test_a_reply_carries_its_original_and_pings_its_author_unless_told_not_to(
+    sandbox: Sandbox, person: Connect
+) -> None:
+    bob, cem = await person("bob"), await person("cem")
+    channel = sandbox.channel("chat").id
+    original = await bob.share(channel, png(2, 2))
+    reference = {"message_id": original["id"], "channel_id": str(channel)}
+    reply = await cem.say(channel, "similar", message_reference=reference)
+    assert (reply["type"], reply["message_reference"]["type"]) == (19, 0)
+    assert reply["referenced_message"]["attachments"][0]["id"] == original["attachments"][0]["id"]
+    assert [m["username"] for m in reply["mentions"]] == ["bob"]
+    quiet = await cem.say(channel, "x", message_reference=reference, allowed_mentions={"parse": []})
+    assert quiet["mentions"] == []
+    await bob.ok("DELETE", f"/channels/{channel}/messages/{original['id']}")
+    seen = await cem.ok("GET", f"/channels/{channel}/messages/{reply['id']}")
+    assert seen["referenced_message"] is None
+    refused = await cem.call("POST", f"/channels/{channel}/messages", {"content": "x", "message_reference": reference})
+    assert refused.code == 50035
+
+
+async def test_a_forward_outlives_its_original_and_hides_its_author(sandbox: Sandbox, person: Connect) -> None:
+    bob, cem = await person("bob"), await person("cem")
+    pictures, chat = sandbox.channel("pictures").id, sandbox.channel("chat").id
+    original = await bob.share(pictures, png(2, 2), content="look")
+    reference = {"type": 1, "channel_id": str(pictures), "message_id": original["id"]}
+    forwarded = await cem.say(chat, message_reference=reference)
+    [snapshot] = forwarded["message_snapshots"]
+    assert snapshot["message"]["content"] == "look" and "author" not in snapshot["message"]
+    assert forwarded["flags"] & 1 << 14 and forwarded["attachments"] == []
+    await bob.ok("DELETE", f"/channels/{pictures}/messages/{original['id']}")
+    [picture] = snapshot["message"]["attachments"]
+    async with cem.http.get(picture["url"]) as response:
+        assert await response.read() == png(2, 2)
+    await cem.ok("DELETE", f"/channels/{chat}/messages/{forwarded['id']}")
+    async with cem.http.get(picture["url"]) as response:
+        assert response.status == 404
+
+
+async def test_nothing_is_forwarded_from_where_one_may_not_look(sandbox: Sandbox, person: Connect) -> None:
+    bob, dora = await person("bob"), await person("dora")
+    regulars = sandbox.channel("regulars").id
+    original = await bob.share(regulars, png(2, 2))
+    reference = {"type": 1, "channel_id": str(regulars), "message_id": original["id"]}
+    body = {"content": "", "message_reference": reference}
+    refused = await dora.call("POST", f"/channels/{sandbox.channel('chat').id}/messages", body)
+    assert refused.code == 50001
+
+
+async def test_an_edit_drops_the_pictures_that_it_does_not_list(sandbox: Sandbox, person: Connect) -> None:
+    cem, bob = await person("cem"), await person("bob")
+    channel = sandbox.channel("chat").id
+    uploads = [{**await cem.upload(channel, png(n, n), f"{n}.png"), "id": str(n)} for n in (1, 2)]
+    message = await cem.say(channel, "two", attachments=uploads)
+    kept, dropped = message["attachments"]
+    path = f"/channels/{channel}/messages/{message['id']}"
+    await cem.ok("PATCH", path, {"attachments": [{"id": kept["id"]}]})
+    updated = await bob.event("MESSAGE_UPDATE")
+    assert [a["id"] for a in updated["attachments"]] == [kept["id"]]
+    assert (updated["content"], updated["author"]["username"]) == ("two", "cem")
+    assert updated["edited_timestamp"]
+    async with cem.http.get(dropped["url"]) as response:
+        assert response.status == 404
+    assert (await cem.call("PATCH", path, {"content": "", "attachments": []})).code == 50006
+
+
+async def test_mentions_ping_only_whom_they_may(sandbox: Sandbox, person: Connect) -> None:
+    ann, cem = await person("ann"), await person("cem")
+    channel, nest = sandbox.channel("chat").id, sandbox.guild("The Nest")
+    role = next(r for r in nest.roles.values() if r.name == "Regular")
+    text = f"@everyone <@{sandbox.user('bob').id}> <@&{role.id}> <@99>"
+    by_owner = await ann.say(channel, text)
+    assert by_owner["mention_everyone"] and by_owner["mention_roles"] == [str(role.id)]
+    by_member = await cem.say(channel, text)
+    assert not by_member["mention_everyone"] and by_member["mention_roles"] == []
+    assert [m["username"] for m in by_member["mentions"]] == ["bob"]
+    silenced = await ann.say(channel, text, allowed_mentions={"parse": []})
+    assert (silenced["mentions"], silenced["mention_roles"], silenced["mention_everyone"]) == ([], [], False)
+    chosen = await ann.say(channel, text, allowed_mentions={"users": [str(sandbox.user("cem").id)]})
+    assert chosen["mentions"] == []
+
+
+async def test_people_cannot_send_what_only_bots_can(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    sent = await cem.say(
+        sandbox.channel("chat").id,
+        "plain",
+        embeds=[{"title": "no"}],
+        flags=1 << 15,
+        components=[{"type": 10, "content": "no"}],
+    )
+    assert (sent["embeds"], sent["components"], sent["flags"]) == ([], [], 0)
+
+
+async def test_the_same_nonce_again_makes_no_second_message(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    first = await cem.say(channel.id, "once", nonce="n1", enforce_nonce=True)
+    again = await cem.say(channel.id, "once", nonce="n1", enforce_nonce=True)
+    assert again["id"] == first["id"] and len(channel.messages) == 1
+
+
+async def test_writing_in_an_archived_thread_opens_it_and_joins_it(sandbox: Sandbox, person: Connect) -> None:
+    ann, dora = await person("ann"), await person("dora")
+    thread = sandbox.channel("cats only")
+    await ann.ok("PATCH", f"/channels/{thread.id}", {"archived": True})
+    await dora.say(thread.id, "meow")
+    assert not thread.thread.archived and sandbox.user("dora").id in thread.thread.members
+    await ann.ok("PATCH", f"/channels/{thread.id}", {"archived": True, "locked": True})
+    assert (await dora.call("POST", f"/channels/{thread.id}/messages", {"content": "x"})).code == 50083
+
+
+async def test_only_so_many_messages_and_bytes_are_kept(person: Connect) -> None:
+    limits = Limits(messages_per_channel=5, attachment_bytes=3 * len(png(2, 2)))
+    async with Sandbox.serve(limits=limits) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
+        await cem.connect()
+        channel = sandbox.channel("chat")
+        sent = [await cem.say(channel.id, f"{n}") for n in range(7)]
+        assert list(channel.messages) == [int(m["id"]) for m in sent[2:]]
+        await cem.event("MESSAGE_DELETE", lambda d: d["id"] == sent[1]["id"])
+        shared = [await cem.share(channel.id, png(2, 2)) for _ in range(4)]
+        await cem.event("MESSAGE_DELETE", lambda d: d["id"] == shared[0]["id"])
+        assert len(sandbox.world.attachments) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("a cat.png", "a_cat.png"), ("../../etc/x.png", "x.png"), ("猫.png", "png"), ("", "unknown")]
+)
+def test_file_names_are_made_safe(given: str, kept: str) -> None:
+    from sandbox.signing import safe_filename
+
+    assert safe_filename(given) == kept

@@ -1,0 +1,106 @@
+"""The server's doors: addresses, hosts, origins, the page's policy, who is here, the samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from sandbox.origin import host_allowed
+from sandbox.server import RefusedAddress, Sandbox
+from tests.sandbox.pictures import png
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+async def test_an_address_that_others_reach_is_refused(host: str) -> None:
+    with pytest.raises(RefusedAddress, match="bind-beyond-loopback"):
+        async with Sandbox.serve(host=host):
+            pass
+
+
+async def test_beyond_loopback_works_when_said_in_as_many_words() -> None:
+    async with (
+        Sandbox.serve(host="0.0.0.0", beyond_loopback=True) as sandbox,
+        aiohttp.ClientSession() as http,
+        http.get(sandbox.url + "/sandbox/world") as response,
+    ):
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback", "beyond"),
+    [
+        ("127.0.0.1:8765", True, True),
+        ("localhost:8765", True, True),
+        ("[::1]:8765", True, True),
+        ("192.0.2.1:8765", False, True),
+        ("evil.example:8765", False, False),
+        ("127.0.0.1.evil.example", False, False),
+        ("", False, False),
+    ],
+)
+def test_names_that_could_be_rebound_are_no_hosts(host: str, loopback: bool, beyond: bool) -> None:
+    assert host_allowed(host, beyond_loopback=False) == loopback
+    assert host_allowed(host, beyond_loopback=True) == beyond
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "{url}"}, 200),
+    ],
+)
+async def test_pages_of_strangers_are_turned_away(sandbox: Sandbox, headers: dict[str, str], status: int) -> None:
+    headers = {k: v.format(url=sandbox.url) for k, v in headers.items()}
+    async with aiohttp.ClientSession() as http:
+        async with http.get(sandbox.url + "/sandbox/world", headers=headers) as response:
+            assert response.status == status
+        if status == 403:
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await http.ws_connect(sandbox.url + "/gateway", headers=headers)
+
+
+async def test_the_page_may_run_its_own_scripts_and_nothing_else(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as http, http.get(sandbox.url) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert response.status == 200 and response.content_type == "text/html"
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    async with aiohttp.ClientSession() as http:
+        for path in ("/nothing.js", "/..%2fserver.py", "/page/../server.py", "/demo.py"):
+            async with http.get(sandbox.url + path) as response:
+                assert response.status == 404
+
+
+async def test_the_world_lists_servers_channels_and_members_with_their_tokens(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as http, http.get(sandbox.url + "/sandbox/world") as response:
+        world = await response.json()
+        token = next(m["token"] for m in world["members"] if m["username"] == "cem")
+    assert world["application_id"] == str(sandbox.application_id)
+    assert len(world["guilds"]) >= 2 and len(world["members"]) >= 4
+    kinds = {c["type"] for g in world["guilds"] for c in g["channels"]}
+    assert kinds >= {0, 2, 4, 11, 12} and any(c["nsfw"] for c in world["guilds"][0]["channels"])
+    assert {"id", "name", "type", "parent_id"} <= set(world["guilds"][0]["channels"][0])
+    assert sandbox.bot_token not in str(world)
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(sandbox.url + "/api/v9/users/@me", headers={"Authorization": token}) as response,
+    ):
+        assert (await response.json())["username"] == "cem"
+
+
+async def test_samples_are_listed_and_served(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(png(2, 2))
+    (tmp_path / "samples.json").write_text('[{"file": "cat.png", "en": "a cat", "zh": "猫"}]', encoding="utf-8")
+    async with Sandbox.serve(samples_dir=tmp_path) as sandbox, aiohttp.ClientSession() as http:
+        async with http.get(sandbox.url + "/sandbox/samples") as response:
+            [sample] = await response.json()
+        assert (sample["en"], sample["zh"]) == ("a cat", "猫")
+        async with http.get(sandbox.url + sample["url"]) as response:
+            assert (response.content_type, await response.read()) == ("image/png", png(2, 2))
+        async with http.get(sandbox.url + "/sandbox/samples/other.png") as response:
+            assert response.status == 404
