@@ -36,6 +36,8 @@ PAIR_ZH = {
     Relation.ON: ("{y}上的{x}", "{x}在{y}上", "{y}上面的{x}", "一张{y}上的{x}的照片", "{y}上有{x}"),
     Relation.NEXT_TO: ("{x}和{y}", "{y}旁边的{x}", "{x}在{y}旁边", "{x}与{y}", "一张{x}和{y}的照片", "{x}，{y}"),
 }
+EMPTY_EN = ("nothing", "a plain background", "a noisy background", "an empty picture")
+EMPTY_ZH = ("什么都没有", "背景", "空白的图片")
 PLAIN_NOUNS = frozenset(
     {
         "lettuce",
@@ -61,6 +63,8 @@ PLAIN_NOUNS = frozenset(
 
 def caption(scene: Scene, concepts: list[Concept], chinese: bool, rng: np.random.Generator) -> str:
     """One caption of a scene. The background is named only when it has a name, and then in half of the captions."""
+    if not scene.concepts:
+        return _of_nothing(scene, chinese, rng)
     names = [_pick_name(concepts[index], chinese, rng) for index in scene.concepts]
     templates = _templates(scene, chinese)
     words = _fill(templates[rng.integers(len(templates))], names, chinese)
@@ -86,6 +90,14 @@ def with_article(noun: str) -> str:
     if noun in PLAIN_NOUNS or (last.endswith("s") and not last.endswith(("ss", "us", "bus"))):
         return noun
     return f"an {noun}" if noun[0].lower() in "aeio" or noun.startswith(("umb", "8")) else f"a {noun}"
+
+
+def _of_nothing(scene: Scene, chinese: bool, rng: np.random.Generator) -> str:
+    if scene.background is not None and rng.random() < 0.7:
+        colour_en, colour_zh, _ = BACKGROUNDS[scene.background]
+        return f"{colour_zh}背景" if chinese else f"a {colour_en} background"
+    names = EMPTY_ZH if chinese else EMPTY_EN
+    return names[rng.integers(len(names))]
 
 
 def _templates(scene: Scene, chinese: bool) -> tuple[str, ...]:

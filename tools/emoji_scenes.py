@@ -14,9 +14,9 @@ from tools.emoji_concepts import ARTISTS, Concept, sprite_path
 
 Pixels = npt.NDArray[np.uint8]
 
-SIDE = 64
+SIDE = 60
 """Pixels along each side of a scene."""
-SIZES = (20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60)
+SIZES = (20, 24, 28, 32, 36, 40, 44, 48, 52, 56)
 """Pixels along a sprite's side: each is scaled once, when the sprites are loaded."""
 BACKGROUNDS = (
     ("white", "白色", (255, 255, 255)),
@@ -77,7 +77,7 @@ def is_held_out_pair(first: int, second: int) -> bool:
 
 def is_held_out_position(left: int, top: int) -> bool:
     """Whether a sprite's corner lies in a cell that is kept for evaluation."""
-    return (left // CELL * 3 + top // CELL * 5) % 7 == 0
+    return (left // CELL * 3 + top // CELL * 5) % 7 == 3
 
 
 def load_sprites(art: Path, concepts: list[Concept]) -> dict[int, Pixels]:
@@ -92,10 +92,20 @@ def load_sprites(art: Path, concepts: list[Concept]) -> dict[int, Pixels]:
     return sprites
 
 
-def single(concept: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False) -> Scene:
-    """One emoji somewhere in the picture. `held_out` asks for positions that training never uses."""
-    size = int(SIZES[rng.integers(3, len(SIZES))])
-    left, top = _place(SIDE - size, SIDE - size, rng, held_out)
+def single(
+    concept: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False, spread: float = 1.0
+) -> Scene:
+    """One emoji somewhere in the picture.
+
+    held_out: only positions that training never uses; spread: 1 allows every size and place, less keeps it large and
+    near the middle.
+    """
+    while True:
+        size = int(SIZES[rng.integers(round(3 + 4 * (1 - spread)), len(SIZES))])
+        room = SIDE - size
+        left, top = (round(room / 2 + (rng.random() - 0.5) * room * spread) for _ in range(2))
+        if is_held_out_position(left, top) == held_out:
+            break
     sprite = Sprite(concept, _artist(rng), size, left, top, _flip(rng))
     return Scene((concept,), None, (sprite,), _background(rng, plain), _seed(rng))
 
@@ -105,6 +115,11 @@ def pair(first: int, second: int, rng: np.random.Generator, *, held_out: bool = 
     relation = Relation.ON if rng.random() < 0.5 else Relation.NEXT_TO
     place = _place_on if relation is Relation.ON else _place_beside
     return Scene((first, second), relation, place(first, second, rng, held_out), _background(rng, plain), _seed(rng))
+
+
+def empty(rng: np.random.Generator) -> Scene:
+    """A background and nothing on it: what the model must learn to call nothing."""
+    return Scene((), None, (), _background(rng, False), _seed(rng))
 
 
 def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
@@ -120,16 +135,9 @@ def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
     return canvas.clip(0, 255).astype(np.uint8)
 
 
-def _place(right: int, bottom: int, rng: np.random.Generator, held_out: bool) -> tuple[int, int]:
-    while True:
-        left, top = int(rng.integers(right + 1)), int(rng.integers(bottom + 1))
-        if is_held_out_position(left, top) == held_out:
-            return left, top
-
-
 def _place_on(first: int, second: int, rng: np.random.Generator, held_out: bool) -> tuple[Sprite, ...]:
     while True:
-        upper, lower = (int(SIZES[rng.integers(1, 6)]) for _ in range(2))
+        upper, lower = (int(SIZES[rng.integers(1, 5)]) for _ in range(2))
         lower = max(lower, upper)
         sink = int(rng.integers(0, upper // 3 + 1))
         height = min(upper + lower - sink, SIDE)
@@ -143,7 +151,8 @@ def _place_on(first: int, second: int, rng: np.random.Generator, held_out: bool)
 def _place_beside(first: int, second: int, rng: np.random.Generator, held_out: bool) -> tuple[Sprite, ...]:
     while True:
         sizes = [int(SIZES[rng.integers(1, 4)]) for _ in range(2)]
-        gap = int(rng.integers(0, SIDE - sum(sizes) + 1)) if sum(sizes) <= SIDE else 0
+        sizes[1] = min(sizes[1], SIDE - sizes[0])
+        gap = int(rng.integers(0, SIDE - sum(sizes) + 1))
         left = int(rng.integers(SIDE - sum(sizes) - gap + 1))
         tops = [int(rng.integers(SIDE - size + 1)) for size in sizes]
         tops[1] = int(np.clip(tops[1], tops[0] - 12, tops[0] + 12))
@@ -155,12 +164,27 @@ def _place_beside(first: int, second: int, rng: np.random.Generator, held_out: b
             return left_hand, right
 
 
+def cells(scene: Scene, grid: int) -> npt.NDArray[np.int64]:
+    """int64 [grid * grid]: which concept covers the middle of each cell of the picture, -1 for none.
+
+    The outer eighth of a sprite does not count: artwork seldom reaches its corners.
+    """
+    seen = np.full((grid, grid), -1)
+    middles = (np.arange(grid) + 0.5) * SIDE / grid
+    for sprite in scene.sprites:
+        margin = sprite.size / 8
+        across = np.abs(middles - sprite.left - sprite.size / 2) < sprite.size / 2 - margin
+        down = np.abs(middles - sprite.top - sprite.size / 2) < sprite.size / 2 - margin
+        seen[np.ix_(down, across)] = sprite.concept
+    return seen.reshape(-1)
+
+
 def _artist(rng: np.random.Generator) -> int:
     return int(rng.integers(len(ARTISTS)))
 
 
 def _flip(rng: np.random.Generator) -> bool:
-    return bool(rng.random() < 0.3)
+    return bool(rng.random() < 0.1)
 
 
 def _seed(rng: np.random.Generator) -> int:
@@ -168,7 +192,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _background(rng: np.random.Generator, plain: bool) -> int | None:
-    return int(rng.integers(len(BACKGROUNDS))) if plain or rng.random() < 0.5 else None
+    return int(rng.integers(len(BACKGROUNDS))) if plain or rng.random() < 0.6 else None
 
 
 def _paint_background(scene: Scene) -> npt.NDArray[np.float32]:

@@ -1,0 +1,86 @@
+"""What the bundled model is trained to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPModel
+
+from tools.bundled_model import PATCH, image_and_patch_vectors, text_vectors
+from tools.bundled_stream import Batch
+from tools.emoji_scenes import SIDE, Scene, cells
+
+ANCHOR_SCALE = 20.0
+
+
+def training_loss(model: CLIPModel, batch: Batch, bank: Tensor, anchors: Tensor, guidance: float) -> Tensor:
+    """The contrastive loss and, `guidance` times, the guiding ones.
+
+    bank: float32 [concepts, dim], the last vector of a caption of each concept, renewed here in place.
+    anchors: float32 [concepts, dim], one fixed direction per concept. Pictures, captions and the patches that show a
+    concept all learn to lie near it, so that neither side waits for the other to make sense, and each patch says
+    what it belongs to (token labelling: Jiang et al. 2021).
+    """
+    pictures, patches = image_and_patch_vectors(model, batch.pixels)
+    texts = text_vectors(model, batch.tokens)
+    loss = contrastive_loss(pictures, texts, batch.scenes, bank, model.logit_scale.exp())
+    if guidance > 0:
+        guides = _anchored(pictures, batch.scenes, anchors) + _anchored(texts, batch.scenes, anchors)
+        loss = loss + guidance * (guides + _labelled(patches, batch.scenes, anchors))
+    return loss
+
+
+def contrastive_loss(pictures: Tensor, texts: Tensor, scenes: list[Scene], bank: Tensor, scale: Tensor) -> Tensor:
+    """Pictures against the caption of every concept and of every scene, and those captions against the pictures.
+
+    The batch's own captions take their places in the bank, with gradients; the others are wrong answers as they
+    stand, so that each step tells all concepts apart.
+    """
+    alone = torch.tensor([scene.concepts[0] for scene in scenes if len(scene.concepts) == 1])
+    columns = torch.cat([bank.index_copy(0, alone, texts[: len(alone)]), texts[len(alone) :]])
+    bank[alone] = texts[: len(alone)].detach()
+    target, undecided = answers(scenes, len(bank))
+    logits = (scale * pictures @ columns.T).masked_fill(undecided, float("-inf"))
+    to_text = functional.cross_entropy(logits, target)
+    to_picture = functional.cross_entropy(logits.T[target], torch.arange(len(target)))
+    return (to_text + to_picture) / 2
+
+
+def answers(scenes: list[Scene], bank: int) -> tuple[Tensor, Tensor]:
+    """target: int64 [pictures], the column of each picture's caption; undecided: bool [pictures, columns].
+
+    A caption of one concept is neither right nor wrong for a scene of two with it, nor the other way round; the same
+    goes for two pictures of nothing.
+    """
+    singles = sum(len(scene.concepts) == 1 for scene in scenes)
+    others = scenes[singles:]
+    target = torch.tensor([scene.concepts[0] for scene in scenes[:singles]] + [bank + k for k in range(len(others))])
+    holds = torch.zeros(len(scenes), bank + 1)
+    for row, scene in enumerate(scenes):
+        holds[row, list(scene.concepts) or [bank]] = 1
+    shared = torch.cat([holds[:, :bank], holds @ holds[singles:].T], dim=1) > 0
+    sizes = torch.tensor([len(scene.concepts) for scene in scenes])
+    columns = torch.cat([torch.ones(bank, dtype=torch.long), sizes[singles:]])
+    undecided = shared & ((sizes[:, None] != columns) | (columns == 0))
+    undecided[torch.arange(len(scenes)), target] = False
+    return target, undecided
+
+
+def _anchored(vectors: Tensor, scenes: list[Scene], anchors: Tensor) -> Tensor:
+    """Cross-entropy with the concepts that a picture or caption tells of, in equal shares."""
+    told = [row for row, scene in enumerate(scenes) if scene.concepts]
+    shares = torch.zeros(len(told), len(anchors))
+    for row, index in enumerate(told):
+        members = list(scenes[index].concepts)
+        shares[row, members] = 1 / len(members)
+    return functional.cross_entropy(ANCHOR_SCALE * vectors[told] @ anchors.T, shares)
+
+
+def _labelled(patches: Tensor, scenes: list[Scene], anchors: Tensor) -> Tensor:
+    """Cross-entropy of each patch that lies on an emoji with that emoji's concept."""
+    labels = torch.from_numpy(np.stack([cells(scene, SIDE // PATCH) for scene in scenes])).reshape(-1)
+    on_something = labels >= 0
+    logits = ANCHOR_SCALE * patches.reshape(-1, patches.shape[-1])[on_something] @ anchors.T
+    return functional.cross_entropy(logits, labels[on_something])

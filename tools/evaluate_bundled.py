@@ -1,0 +1,191 @@
+"""Measures the bundled model through the path by which any checkpoint is loaded, and prints the figures.
+
+Nothing here was trained on: pairs and places are the ones that the training stream leaves out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.model import ClipModel
+from clipcore.prompts import prompts_for
+from clipcore.types import Label, Vectors
+from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
+from tools.emoji_captions import plain_caption
+from tools.emoji_concepts import ARTISTS, Concept, read_labels
+from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, load_sprites, pair, render, single
+
+DISTRACTORS = 500
+GALLERY = 40
+"""Pictures among which an absent concept is looked for: a small server's worth."""
+TAGGED = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    at_1: float
+    at_5: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """value: where to cut; kept: share of true matches at or above it; fooled: share of hopeless ones at or above."""
+
+    value: float
+    kept: float
+    fooled: float
+
+
+class Bench:
+    """A loaded model with the world it is measured on."""
+
+    def __init__(self, folder: Path, art: Path) -> None:
+        self.model = ClipModel.load(str(folder), precision="fp32", local_only=True)
+        self.concepts: list[Concept] = read_labels(folder / "labels.json")
+        self.sprites = load_sprites(art, self.concepts)
+
+    def see(self, scenes: list[Scene]) -> Vectors:
+        pixels: list[Pixels] = [render(scene, self.sprites) for scene in scenes]
+        return self.model.encode_images(pixels)
+
+    def read(self, scenes: list[Scene], *, chinese: bool) -> Vectors:
+        return self.model.encode_texts([plain_caption(scene, self.concepts, chinese) for scene in scenes])
+
+    def single_recall(self, *, chinese: bool) -> Recall:
+        """Text to picture over all concepts, plain ground, unseen places; the mean over both artists' galleries."""
+        found = []
+        for artist in range(len(ARTISTS)):
+            scenes = [_drawn_by(scene, artist) for scene in self.singles(seed=100 + artist)]
+            found.append(recall(self.read(scenes, chinese=chinese), self.see(scenes)))
+        return Recall(*(float(np.mean(values)) for values in zip(*((r.at_1, r.at_5) for r in found), strict=True)))
+
+    def pair_recall(self, *, chinese: bool) -> Recall:
+        """Text to picture for pairs never trained on, each among DISTRACTORS other such scenes."""
+        scenes = self.pairs(seed=200, count=DISTRACTORS + 1)
+        return recall(self.read(scenes, chinese=chinese), self.see(scenes))
+
+    def singles(self, seed: int) -> list[Scene]:
+        rng = np.random.default_rng(seed)
+        return [single(index, rng, held_out=True, plain=True) for index in range(len(self.concepts))]
+
+    def pairs(self, seed: int, count: int) -> list[Scene]:
+        """Scenes of distinct held-out pairs, on any ground, at unseen places."""
+        rng = np.random.default_rng(seed)
+        chosen: dict[tuple[int, int], Scene] = {}
+        while len(chosen) < count:
+            first, second = (int(index) for index in rng.integers(len(self.concepts), size=2))
+            if first != second and is_held_out_pair(first, second):
+                chosen.setdefault((min(first, second), max(first, second)), pair(first, second, rng, held_out=True))
+        return list(chosen.values())
+
+    def text_threshold(self) -> Threshold:
+        """True: a caption and its own picture, singles and pairs, both languages. Hopeless: the best of GALLERY
+        pictures that do not show the concept asked for."""
+        true, hopeless = [], []
+        rng = np.random.default_rng(300)
+        for scenes in (self.singles(seed=301), self.pairs(seed=302, count=len(self.concepts))):
+            pictures = self.see(scenes)
+            for chinese in (False, True):
+                scores = self.read(scenes, chinese=chinese) @ pictures.T
+                true.append(scores.diagonal())
+                hopeless.append(_best_without(scores, scenes, rng))
+        return best_threshold(np.concatenate(true), np.concatenate(hopeless))
+
+    def image_threshold(self) -> Threshold:
+        """True: two renderings of one concept. Hopeless: the best of GALLERY renderings of other concepts."""
+        rng = np.random.default_rng(400)
+        first, second = self.singles(seed=401), self.singles(seed=402)
+        scores = self.see(first) @ self.see(second).T
+        return best_threshold(scores.diagonal(), _best_without(scores, first, rng))
+
+    def tag_threshold(self) -> Threshold:
+        """True: the probability of what is shown, one thing or two. Hopeless: the greatest probability of a label
+        that is not shown; pictures of nothing are among them."""
+        rng = np.random.default_rng(500)
+        scenes = [*self.singles(seed=501)[:TAGGED], *self.pairs(seed=502, count=TAGGED)]
+        scenes += [empty(rng) for _ in range(TAGGED // 4)]
+        shares = self.classifier(least=0.0).probabilities(self.see(scenes))
+        true = [shares[row, index] for row, scene in enumerate(scenes) for index in scene.concepts]
+        for row, scene in enumerate(scenes):
+            shares[row, list(scene.concepts)] = 0
+        return best_threshold(np.array(true), shares.max(axis=1))
+
+    def classifier(self, least: float) -> ZeroShotClassifier:
+        """The bot's own classifier over the English names."""
+        labels, prompts = [Label(concept.en) for concept in self.concepts], prompts_for("bundled")
+        texts = texts_for(labels, prompts)
+        vectors = dict(zip(texts, self.model.encode_texts(texts), strict=True))
+        bank = LabelBank.build(labels, prompts, vectors, self.model.card.dimension)
+        return ZeroShotClassifier(bank, logit_scale=self.model.card.logit_scale, least=least)
+
+
+def recall(texts: Vectors, pictures: Vectors) -> Recall:
+    """Rows belong together. How often a text's own picture is the nearest, and among the five nearest."""
+    scores = texts @ pictures.T
+    rank = (scores > scores.diagonal()[:, None]).sum(axis=1)
+    return Recall(float((rank < 1).mean()), float((rank < 5).mean()))
+
+
+def best_threshold(true: npt.NDArray[np.float32], hopeless: npt.NDArray[np.float32]) -> Threshold:
+    """The cut that keeps the most of the true and the fewest of the hopeless (Youden's J)."""
+    cuts = np.quantile(np.concatenate([true, hopeless]), np.linspace(0, 1, 401))
+    gains = [(true >= cut).mean() - (hopeless >= cut).mean() for cut in cuts]
+    cut = round(float(cuts[int(np.argmax(gains))]), 3)
+    return Threshold(cut, float((true >= cut).mean()), float((hopeless >= cut).mean()))
+
+
+def _drawn_by(scene: Scene, artist: int) -> Scene:
+    return replace(scene, sprites=tuple(replace(sprite, artist=artist) for sprite in scene.sprites))
+
+
+def _best_without(scores: Vectors, scenes: list[Scene], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """For each query the best score among GALLERY pictures that show none of its concepts."""
+    best = []
+    for row, scene in enumerate(scenes):
+        gallery = [k for k in rng.permutation(len(scenes)) if not set(scenes[k].concepts) & set(scene.concepts)]
+        best.append(scores[row, gallery[:GALLERY]].max())
+    return np.array(best, np.float32)
+
+
+def calibration_json(text: Threshold, image: Threshold, tag: Threshold) -> str:
+    """What `clipcore` reads beside the weights, with where each figure comes from."""
+    source = {
+        "text_match": f"keeps {text.kept:.1%} of captions of held-out pictures; the best of {GALLERY} pictures without "
+        f"the concept passes {text.fooled:.1%} of the time",
+        "image_match": f"keeps {image.kept:.1%} of pairs of renderings of one concept; the best of {GALLERY} others "
+        f"passes {image.fooled:.1%} of the time",
+        "tag_match": f"keeps {tag.kept:.1%} of the labels of what is shown; {tag.fooled:.1%} of pictures get a label "
+        "that is not",
+        "tool": "tools/evaluate_bundled.py",
+    }
+    values = {"text_match": text.value, "image_match": image.value, "tag_match": tag.value}
+    return json.dumps({**values, "source": source}, indent=2) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--art", type=Path, required=True, help="folder with the unpacked npm packages")
+    parser.add_argument("--model", type=Path, default=Path("clipcore/bundled"))
+    parser.add_argument("--calibrate", action="store_true", help="write calibration.json beside the weights")
+    options = parser.parse_args()
+    bench = Bench(options.model, options.art)
+    print(f"{len(bench.concepts)} concepts")
+    for language, chinese in (("English", False), ("Chinese", True)):
+        alone, together = bench.single_recall(chinese=chinese), bench.pair_recall(chinese=chinese)
+        print(f"{language}: single concepts R@1 {alone.at_1:.3f}, R@5 {alone.at_5:.3f}")
+        print(f"{language}: unseen pairs among {DISTRACTORS} R@1 {together.at_1:.3f}, R@5 {together.at_5:.3f}")
+    thresholds = bench.text_threshold(), bench.image_threshold(), bench.tag_threshold()
+    for name, threshold in zip(("text_match", "image_match", "tag_match"), thresholds, strict=True):
+        print(f"{name} {threshold.value:.3f}: keeps {threshold.kept:.3f}, fooled {threshold.fooled:.3f}")
+    if options.calibrate:
+        (options.model / "calibration.json").write_text(calibration_json(*thresholds), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
