@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcore.errors import ModelUnavailable
-from clipcore.registry import resolve
+from clipcore.registry import DEFAULT_MODEL, resolve
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,10 @@ def _cached(repository: str) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
-        raise _unavailable(repository, "is neither a directory nor a model's name") from error
+        raise ModelUnavailable(
+            f"{repository!r} is neither a directory on this machine nor a model's name; set CLIP_MODEL to a directory, "
+            f"to a name such as {DEFAULT_MODEL}, or to bundled for a trial."
+        ) from error
     return None if _missing(directory) else directory
 
 

@@ -174,5 +174,5 @@ def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory
 
 
 def test_a_name_that_is_no_name_says_so():
-    with pytest.raises(ModelUnavailable, match="neither a directory nor a model's name"):
+    with pytest.raises(ModelUnavailable, match="neither a directory on this machine nor a model's name"):
         find_checkpoint("/no/such/directory")
