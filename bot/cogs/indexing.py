@@ -177,4 +177,11 @@ def _standing(channel: discord.abc.GuildChannel | discord.Thread) -> Standing | 
     rights = channel.permissions_for(channel.guild.me)
     if not (rights.view_channel and rights.read_message_history):
         return None
-    return Standing(place, channel.last_message_id)
+    return Standing(place, channel.last_message_id, _made(channel))
+
+
+def _made(channel: discord.abc.GuildChannel | discord.Thread) -> int | None:
+    """A thread that hangs on a message has that message's id, so its age must be asked for."""
+    if not isinstance(channel, discord.Thread) or channel.created_at is None:
+        return None
+    return discord.utils.time_snowflake(channel.created_at)

@@ -147,7 +147,7 @@ class CatchUp:
     def _take_up(self, guild_id: int, standings: Sequence[Standing]) -> None:
         for standing in standings:
             channel = self._channel(standing.place)
-            channel.newest = max(channel.newest, standing.newest or 0)
+            channel.newest = max(channel.newest, standing.newest or 0, standing.place.channel_id)
             channel.caught_up, channel.unreadable, channel.gap = False, False, True
         self._unmarked.append((guild_id, standings))
         self._wake()
@@ -223,6 +223,8 @@ class CatchUp:
                 page = _Page()
         if page.messages:
             await self._accept_page(channel, page)
+        elif not channel.gap:
+            await self._write_mark(channel, place.channel_id)
 
     async def _accept_page(self, channel: _Channel, page: _Page) -> None:
         await self._accept(page.refs)

@@ -20,6 +20,7 @@ class Discord:
 
     def __init__(self) -> None:
         self.messages: dict[int, list[PictureRef]] = {}
+        self.made: dict[int, int] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.asked: list[tuple[int, int]] = []
         self.hold_at: dict[int, asyncio.Event] = {}
@@ -33,7 +34,7 @@ class Discord:
 
     def standing(self, where: Place) -> Standing:
         posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
-        return Standing(where, max(posted, default=None))
+        return Standing(where, max(posted, default=None), self.made.get(where.channel_id))
 
     async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[PictureRef]]]:
         self.asked.append((channel_id, after))

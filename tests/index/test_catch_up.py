@@ -258,6 +258,33 @@ async def test_a_channel_made_while_away_is_read_from_its_beginning(
     assert [channel for channel, _ in discord.asked] == [made.channel_id]
 
 
+async def test_the_first_message_of_a_forum_post_made_while_away_is_read_too(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    post = Place(GUILD, snowflake(5), ONE.channel_id)
+    starter = discord.post(5, post)
+    assert starter.message_id == post.channel_id
+    bot = await joined(database, discord, bots, ONE, post)
+    assert await bot.known() == [starter.message_id]
+
+
+async def test_a_thread_made_while_away_on_a_message_seen_before_is_read(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    seen = [discord.post(number, ONE) for number in (1, 2)]
+    for ref in seen:
+        await first.see(ref)
+    await first.catch_up.close()
+    thread = Place(GUILD, seen[0].message_id, ONE.channel_id)
+    discord.made[thread.channel_id] = snowflake(10)
+    inside = discord.post(11, thread)
+    bot = await joined(database, discord, bots, ONE, thread)
+    assert await bot.known() == [ref.message_id for ref in (*seen, inside)]
+
+
 async def test_a_thread_that_appears_is_marked_at_once_and_moves_with_its_messages(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:

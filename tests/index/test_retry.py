@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import PictureUnreachable
@@ -15,6 +15,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 luck = st.floats(0, 1, exclude_max=True)
 
 
+@settings(deadline=None)
 @given(attempts=st.integers(0, 10_000), first=luck, second=luck)
 def test_pauses_never_shrink_by_more_than_their_jitter_and_stay_bounded(
     attempts: int, first: float, second: float

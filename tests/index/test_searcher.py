@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.index.ranking import Choice
@@ -126,6 +126,7 @@ scores = st.floats(0, 1, width=16)
 rows = st.lists(st.tuples(scores, st.sampled_from(["gone", "excluded", "fine"]), st.sampled_from("abcd")), max_size=30)
 
 
+@settings(deadline=None)
 @given(rows=rows, limit=st.integers(1, 5), one_per_content=st.booleans())
 def test_growing_helpings_give_what_one_look_at_everything_would(
     rows: list[tuple[float, str, str]], limit: int, one_per_content: bool
