@@ -75,7 +75,10 @@ async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House,
     house, store = home
     accepted = await store.accept([picture_ref(number) for number in range(10)])
     store.poison = {accepted[4].id}
+    store.door.clear()
     await house.restart(concurrency=8)
+    await until(lambda: sum(house.engine.encoded.values()) >= 8)
+    store.door.set()
 
     async def given_up() -> bool:
         return (await store.get([accepted[4].id]))[accepted[4].id].state is PictureState.PARKED
@@ -83,6 +86,7 @@ async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House,
     await until(given_up)
     await house.indexer.settled()
     assert {picture.id for picture in house.announced} == {picture.id for picture in accepted} - store.poison
+    assert {picture.attempts for picture in house.announced} == {0}
 
 
 @pytest.mark.parametrize("what", ["due", "finish"])
