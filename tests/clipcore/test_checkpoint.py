@@ -18,6 +18,9 @@ from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, availa
 from clipcore.types import Calibration
 from tests.clipcore.hub import COMMIT, serve_hub
 
+# The hub's client would pause 23 seconds in all between its five retries; a busy machine alone may take some seconds.
+SOON = 20
+
 
 def copy_of(directory: Path, target: Path) -> Path:
     return Path(shutil.copytree(directory, target))
@@ -131,7 +134,7 @@ def test_a_model_that_is_neither_local_nor_reachable_says_what_to_do_and_soon(tm
     assert output.startswith("unavailable: ")
     assert f"`hf download {DEFAULT_MODEL}`" in output
     assert "CLIP_MODEL=bundled" in output
-    assert seconds < 5
+    assert seconds < SOON
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_a_refusal_by_the_hub_is_told(tiny_directory, tmp_path, name, why):
         output, seconds = find_elsewhere(name, tmp_path, hub.url)
     assert why in output
     assert "CLIP_MODEL=bundled" in output
-    assert seconds < 5
+    assert seconds < SOON
 
 
 def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_directory, tmp_path):
