@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from sandbox.faults import Fault
 from sandbox.payloads import Body
+from sandbox.previews import SAMPLES_PATH, Samples
 from sandbox.realm import REALM
 from sandbox.rest.call import answer
 from sandbox.world import Guild, Json, World
@@ -17,16 +19,15 @@ from sandbox.world import Guild, Json, World
 SETTABLE = {f.name for f in fields(Fault) if f.init}
 
 
-def routes(samples_dir: Path | None) -> list[web.AbstractRouteDef]:
-    """`samples_dir`: a folder of pictures with a samples.json, or None where there are none."""
-    samples = _Samples(samples_dir)
+def routes(samples: Samples) -> list[web.AbstractRouteDef]:
+    tray = _Tray(samples)
     return [
         web.get("/sandbox/world", world),
         web.get("/sandbox/faults", list_faults),
         web.post("/sandbox/faults", add_faults),
         web.delete("/sandbox/faults", clear_faults),
-        web.get("/sandbox/samples", samples.tray),
-        web.get(r"/sandbox/samples/{name:[A-Za-z0-9_-]+\.(?:png|jpg|jpeg|webp|gif)}", samples.file),
+        web.get("/sandbox/samples", tray.list),
+        web.get(SAMPLES_PATH + "{name}", tray.file),
     ]
 
 
@@ -71,29 +72,27 @@ async def clear_faults(request: web.Request) -> web.Response:
     return answer(None)
 
 
-class _Samples:
-    """The tray of sample scenes."""
+class _Tray:
+    """The sample scenes, for whoever has no picture at hand."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
 
-    async def tray(self, request: web.Request) -> web.Response:
-        return answer([{**s, "url": f"/sandbox/samples/{s['file']}"} for s in self._entries()])
+    async def list(self, request: web.Request) -> web.Response:
+        return answer([{**s, "url": SAMPLES_PATH + s["file"]} for s in self._entries()])
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        path = None if self._folder is None else self._folder / request.match_info["name"]
-        if path is None or not path.is_file():
+        path = self._samples.path(request.match_info["name"])
+        if path is None:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
 
-    def _entries(self) -> list[dict[str, Json]]:
-        if self._folder is None or not self._folder.is_dir():
-            return []
-        listing = self._folder / "samples.json"
-        if listing.is_file():
-            entries: list[dict[str, Json]] = json.loads(listing.read_text(encoding="utf-8"))
-            return entries
-        return [{"file": p.name, "en": p.stem, "zh": p.stem} for p in sorted(self._folder.glob("*.png"))]
+    def _entries(self) -> Iterable[dict[str, Json]]:
+        listing = self._samples.listing
+        if listing is None:
+            return [{"file": name, "en": Path(name).stem, "zh": Path(name).stem} for name in self._samples.names()]
+        entries: Iterable[dict[str, Json]] = json.loads(listing.read_text(encoding="utf-8"))
+        return entries
 
 
 def _guild(found: World, guild: Guild) -> Body:

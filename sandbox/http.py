@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -14,6 +13,7 @@ from sandbox import cdn, control, gateway, page_files
 from sandbox.errors import ApiError, method_not_allowed, not_found, refusal, unauthorized
 from sandbox.faults import Fault
 from sandbox.origin import host_allowed, origin_allowed
+from sandbox.previews import Samples, external
 from sandbox.realm import REALM, Realm
 from sandbox.rest import (
     applications,
@@ -51,7 +51,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def build_application(api: Api, *, beyond_loopback: bool, samples_dir: Path | None) -> web.Application:
+def build_application(api: Api, *, beyond_loopback: bool, samples: Samples) -> web.Application:
     """Everything on one port. `beyond_loopback`: other addresses than loopback's are accepted in `Host`."""
     realm = api.realm
     application = web.Application(
@@ -63,7 +63,7 @@ def build_application(api: Api, *, beyond_loopback: bool, samples_dir: Path | No
     application.add_routes([web.get("/gateway", gateway.gateway), web.get("/gateway/", gateway.gateway)])
     application.add_routes([web.get("/", _page_or_gateway), web.put("/uploads/{key}/{name}", attachments.put_upload)])
     application.add_routes(cdn.routes())
-    application.add_routes(control.routes(samples_dir))
+    application.add_routes([*control.routes(samples), external(samples)])
     application.add_routes(page_files.routes())
     return application
 

@@ -155,7 +155,7 @@ class MessagePayloads:
             return node
         url = node.get("url")
         if key in MEDIA_FIELDS and isinstance(url, str):
-            return {**node, **self._shown(url, message)}
+            return {"width": None, "height": None, **node, **self._shown(url, message)}
         filled = {name: self._resolved(value, message, name) for name, value in node.items()}
         return filled | self._file_facts(node, message) if node.get("type") == FILE else filled
 
@@ -173,7 +173,7 @@ class MessagePayloads:
         posted = self._world.attachments.get(self._signer.attachment_in(url) or 0)
         if posted is not None:
             return self._media(posted)
-        return {"id": str(message.id), "proxy_url": self._signer.external_url(url), "width": None, "height": None}
+        return {"id": str(message.id), "proxy_url": self._signer.external_url(url)}
 
     def _media(self, attachment: Attachment) -> Body:
         return {

@@ -11,7 +11,8 @@ from sandbox.clock import iso, snowflake_time
 from sandbox.drafts import LEGACY_CODE, Draft, IncomingFile, read_files, read_layout
 from sandbox.errors import refusal
 from sandbox.mentions import AllowedMentions, find_mentions, read_allowed_mentions
-from sandbox.permissions import MENTION_EVERYONE, may
+from sandbox.permissions import EMBED_LINKS, MENTION_EVERYONE, may
+from sandbox.previews import Previews
 from sandbox.realm import Realm
 from sandbox.validation.forms import Form
 from sandbox.world import Attachment, Channel, Json, Message, MessageFlag, Snapshot, User
@@ -23,10 +24,11 @@ OPTION_FILES_KEPT = 100
 class Poster:
     """Owns every change to messages."""
 
-    def __init__(self, realm: Realm, announcer: Announcer) -> None:
+    def __init__(self, realm: Realm, announcer: Announcer, previews: Previews) -> None:
         self._realm = realm
         self._world = realm.world
         self._announcer = announcer
+        self._previews = previews
         self._stored_bytes = 0
         self._option_files: deque[int] = deque()
 
@@ -43,6 +45,7 @@ class Poster:
         self._set_mentions(message, channel, draft.allowed)
         self._store(message, channel)
         self._announcer.message("MESSAGE_CREATE", message)
+        self._preview(message, channel)
         self._make_room(channel)
         return message
 
@@ -150,6 +153,12 @@ class Poster:
         for gone in before.keys() - {a.id for a in message.attachments}:
             self._release(gone, message.id)
         self._announcer.message("MESSAGE_UPDATE", message)
+
+    def _preview(self, message: Message, channel: Channel) -> None:
+        """Previews come with an update of their own, which is no edit."""
+        if may(self._world, channel, message.author_id, EMBED_LINKS) and (found := self._previews.embeds_for(message)):
+            message.embeds = found
+            self._announcer.message("MESSAGE_UPDATE", message)
 
     def _set_mentions(self, message: Message, channel: Channel, allowed: AllowedMentions) -> None:
         guild = self._world.guild_of(channel)

@@ -17,6 +17,7 @@ from sandbox.http import build_application
 from sandbox.interactions import Interactions
 from sandbox.origin import is_loopback
 from sandbox.posting import Poster
+from sandbox.previews import Previews, Samples
 from sandbox.realm import Limits, Realm
 from sandbox.rest.call import Api
 from sandbox.world import Channel, Guild, User, World
@@ -32,10 +33,11 @@ class RefusedAddress(Exception):
 class Sandbox:
     """Made by `Sandbox.serve`. `world` may be changed directly while nobody is connected; then by methods and REST."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, samples: Samples | None = None) -> None:
         self.realm = Realm(limits=limits or Limits())
         self.announcer = Announcer(self.realm)
-        self.poster = Poster(self.realm, self.announcer)
+        self.samples = samples or Samples(BUNDLED_SAMPLES)
+        self.poster = Poster(self.realm, self.announcer, Previews(self.realm, self.samples))
         self.interactions = Interactions(self.realm, self.poster)
         self.application = build_demo(self.realm.world)
 
@@ -56,10 +58,9 @@ class Sandbox:
                 f"The sandbox has no passwords and will not listen on {host}, where other machines could reach it; "
                 "use 127.0.0.1, or say --bind-beyond-loopback if you mean it."
             )
-        sandbox = cls(limits)
+        sandbox = cls(limits, None if samples_dir is None else Samples(samples_dir))
         api = Api(sandbox.realm, sandbox.announcer, sandbox.poster, sandbox.interactions)
-        samples = BUNDLED_SAMPLES if samples_dir is None else samples_dir
-        application = build_application(api, beyond_loopback=beyond_loopback, samples_dir=samples)
+        application = build_application(api, beyond_loopback=beyond_loopback, samples=sandbox.samples)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
         try:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -34,7 +35,15 @@ class Signer:
 
     def external_url(self, url: str) -> str:
         """The media proxy's address for a previewed link: the way that keeps others from learning who looks."""
-        return self._signed("/external/" + quote(url, safe=""))
+        return self._signed("/external/" + urlsafe_b64encode(url.encode()).decode())
+
+    @staticmethod
+    def external_target(name: str) -> str:
+        """The link behind a proxy address; empty for what is none."""
+        try:
+            return urlsafe_b64decode(name).decode()
+        except ValueError:
+            return ""
 
     def attachment_in(self, url: str) -> int | None:
         """The attachment that one of our own addresses names, whatever its signature: a posted one is signed anew."""

@@ -24,7 +24,8 @@ import { Timeline } from "./timeline.js";
 import { Tray } from "./tray.js";
 
 const LANGUAGE = "magpie-language";
-const BOT_CHECK_MS = 2000;
+const BOT_CHECK_MS = 1500;
+const BOT_RECHECK_MS = 10_000;
 const FIRST_CHECK_MS = 200;
 
 class App {
@@ -179,15 +180,22 @@ class App {
     if (this.world) renderStatus(this);
   }
 
-  // The bot is there once it has registered its commands.
+  // The bot is there while it is connected and has registered its commands. It may come and go.
   async #watchBot() {
-    if (this.guild())
-      this.botReady = await this.session.commands(this.guildId).then(
-        (list) => list.length > 0,
-        () => false,
-      );
+    if (this.guild() && this.session.status === "online") {
+      try {
+        const [{ bot_connected: connected }, commands] = await Promise.all([
+          readJson("/sandbox/world"),
+          this.session.commands(this.guildId),
+        ]);
+        this.botReady = connected && commands.length > 0;
+      } catch {
+        this.botReady = false;
+      }
+    }
     this.#redrawStatus();
-    if (!this.botReady) setTimeout(() => this.#watchBot(), this.guild() ? BOT_CHECK_MS : FIRST_CHECK_MS);
+    const pause = this.botReady ? BOT_RECHECK_MS : BOT_CHECK_MS;
+    setTimeout(() => this.#watchBot(), this.guild() ? pause : FIRST_CHECK_MS);
   }
 
   // ---- the page's own switches

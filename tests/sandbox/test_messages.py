@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +146,22 @@ def test_file_names_are_made_safe(given: str, kept: str) -> None:
     from sandbox.signing import safe_filename
 
     assert safe_filename(given) == kept
+
+
+async def test_a_link_to_a_sample_is_previewed_through_the_proxy_a_moment_later(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(png(6, 5))
+    async with Sandbox.serve(samples_dir=tmp_path) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
+        await cem.connect()
+        link = f"{sandbox.url}/sandbox/samples/cat.png"
+        sent = await cem.say(sandbox.channel("chat").id, f"see {link} and http://192.0.2.1/x.png")
+        created = await cem.event("MESSAGE_CREATE", lambda d: d["id"] == sent["id"])
+        updated = await cem.event("MESSAGE_UPDATE", lambda d: d["id"] == sent["id"])
+        assert created["embeds"] == [] and updated["edited_timestamp"] is None
+        [embed] = updated["embeds"]
+        assert (embed["type"], embed["url"]) == ("image", link)
+        picture = embed["thumbnail"]
+        assert (picture["width"], picture["height"]) == (6, 5)
+        async with cem.http.get(picture["proxy_url"]) as response:
+            assert await response.read() == png(6, 5)
+        async with cem.http.get(picture["proxy_url"].split("?")[0]) as response:
+            assert response.status == 404
