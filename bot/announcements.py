@@ -25,6 +25,7 @@ STALE_AFTER = timedelta(minutes=10)
 _SIBLINGS_S = 5.0
 _GLANCE_S = 0.1
 _REMEMBERED = 1024
+_LONGEST_REPLY = 1900  # of the 2000 characters that Discord takes
 
 
 class Announcements:
@@ -83,7 +84,7 @@ class Announcements:
             return
         guild = self._client.get_guild(place.guild_id)
         texts = texts_for(guild.preferred_locale if guild is not None else None)
-        line = self._tag_words.line(tags, chinese=texts is CHINESE)
+        line = self._tag_words.line(tags, chinese=texts is CHINESE, most=_LONGEST_REPLY)
         await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
 
 

@@ -106,7 +106,12 @@ class MagpieBot(commands.Bot):
         """Text commands are not our way; a mention is read by the search cog."""
 
     async def on_error(self, event_method: str, /, *args: object, **kwargs: object) -> None:
-        log.exception("handling an event failed: %s", event_method)
+        """Events must survive one another. A button's press is an event too, and its presser is told."""
+        pressed = next((one for one in args if isinstance(one, discord.Interaction)), None)
+        ids = {"interaction_id": pressed.id} if pressed is not None else {}
+        log.exception("handling an event failed: %s", event_method, extra=ids)
+        if pressed is not None:
+            await apologise(pressed, texts_for(pressed.locale).went_wrong.format(id=pressed.id))
 
     async def sync_commands(self, remembered: Path) -> bool:
         """Registers the commands if they differ from those registered last. remembered: a file with their hash.

@@ -39,6 +39,9 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for speaks_of_urls in ("discord.http", "discord.webhook.async_"):
+        # Their warnings about rate limits name addresses, some with an interaction's token in them.
+        logging.getLogger(speaks_of_urls).setLevel(logging.ERROR)
     for ours in ("bot", "clipcore", "__main__"):
         logging.getLogger(ours).setLevel(level.value)
 

@@ -62,7 +62,7 @@ class PictureRef:
     """One picture as Discord names it: ids only, since URLs are signed and expire.
 
     attachment_id: Discord's id; for a link preview, which has none, a stable 63-bit number made of the
-    message id and the preview's place among the message's previews (see adapters).
+    message id and the address of what is previewed (see adapters).
     """
 
     place: Place

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bot.store.labels import LabelStore
 
 LABEL_LIMIT = 60
-MOST_LABELS = 300
+MOST_LABELS = 1000
 _CHOICES = 25  # Discord's limit on autocomplete answers
 _LISTED_CHARACTERS = 3500  # of the 4000 that a message's texts may have in all
 

@@ -11,6 +11,7 @@ from bot.index.labels import LabelBook
 from bot.records import Tag
 
 _SHOWN_QUERY = 100
+_LINE = 300  # six results with their tags stay below the 4000 characters that a message may show
 
 
 def percent(score: float, threshold: float, logit_scale: float) -> int:
@@ -47,8 +48,16 @@ class TagWords:
     def __init__(self, book: LabelBook) -> None:
         self._book = book
 
-    def line(self, tags: Sequence[Tag], *, chinese: bool) -> str:
-        return " · ".join(self.word(tag.label, chinese=chinese) for tag in tags)
+    def line(self, tags: Sequence[Tag], *, chinese: bool, most: int = _LINE) -> str:
+        """As many of the tags as fit `most` characters, the first ones first."""
+        line = ""
+        for tag in tags:
+            word = self.word(tag.label, chinese=chinese)
+            longer = f"{line} · {word}" if line else word
+            if len(longer) > most:
+                break
+            line = longer
+        return line
 
     def word(self, label: str, *, chinese: bool) -> str:
         known = self._book.find(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ class FakeDiscord:
     url: str = ""
     close_code: int | None = None
     registrations: list[list[dict[str, object]]] = field(default_factory=list)
+    logged_in: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,6 +41,7 @@ class FakeDiscord:
         if request.path.endswith("/users/@me"):
             return _json(_USER)
         if request.path.endswith("/oauth2/applications/@me"):
+            self.logged_in.set()
             return _json(_APPLICATION)
         if request.method == "PUT" and request.path.endswith("/commands"):
             commands = await request.json()

@@ -11,9 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from bot.app import App
+from bot.client import MagpieBot, use_endpoint
+from bot.errors import StartupError
+from tests.bot.commands import bot_with_commands
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
 
@@ -118,11 +123,14 @@ async def test_a_missing_message_content_intent_is_told_with_where_to_switch_it_
     assert "developer portal" in ended.sentence
 
 
-async def test_a_token_that_only_the_gateway_refuses_is_told(start: Start, tiny_model: str) -> None:
-    async with fake_discord(close_code=4004) as discord:
-        ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, **discord.environment)
-    assert ended.code == 2
-    assert "Discord refused DISCORD_TOKEN" in ended.sentence
+@pytest.mark.parametrize(("code", "told"), [(4004, "Discord refused DISCORD_TOKEN"), (4012, "code 4012")])
+async def test_a_connection_closed_for_good_is_told(code: int, told: str) -> None:
+    nothing = cast(Any, None)
+    async with fake_discord(close_code=code) as discord, MagpieBot() as bot:
+        use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+        await bot.login(TOKEN)
+        with pytest.raises(StartupError, match=told):
+            await App(bot, nothing, nothing, nothing).serve()
 
 
 async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fetch_it(
@@ -153,29 +161,39 @@ async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Pa
     assert "newer" in ended.sentence
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_bot_in_order(
-    start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path, ending: signal.Signals
+async def test_sigterm_ends_a_running_bot_in_order(
+    start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path
 ) -> None:
     settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
         assert process.stderr is not None
         while b"commands registered" not in await process.stderr.readline():
             assert process.returncode is None
-        process.send_signal(ending)
-        said = await process.stderr.read()
-        assert await process.wait() == 0
+        await ends_in_order(process, signal.SIGTERM)
+    assert not (tmp_path / "magpie.sqlite3-wal").exists()  # the last connection was closed properly
+
+
+async def test_sigint_ends_a_bot_that_is_still_loading_its_model(
+    start: Start, discord: FakeDiscord, tiny_model: str
+) -> None:
+    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+    async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
+        await discord.logged_in.wait()
+        await ends_in_order(process, signal.SIGINT)
+
+
+async def ends_in_order(process: asyncio.subprocess.Process, ending: signal.Signals) -> None:
+    assert process.stderr is not None
+    process.send_signal(ending)
+    said = await process.stderr.read()
+    assert await process.wait() == 0
     assert b"Traceback" not in said
     assert said.strip().endswith(b"ended")
-    assert not (tmp_path / "magpie.sqlite3-wal").exists()  # the last connection closed properly
 
 
 async def test_commands_are_registered_once_and_again_only_when_they_change(
     discord: FakeDiscord, tmp_path: Path
 ) -> None:
-    from bot.client import use_endpoint
-    from tests.bot.commands import bot_with_commands
-
     use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
     bot = await bot_with_commands()
     async with bot:

@@ -1,4 +1,4 @@
-"""The real bot against the sandbox: in this process, where a test can look inside, or as a process that can be killed."""
+"""The real bot against the sandbox: in this process, to look inside, or as a process of its own, to be killed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     """Looks again and again, for a limited time."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process or a database
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"it did not come about: {what}") from None
@@ -92,7 +92,7 @@ class House:
 
     @asynccontextmanager
     async def bot(self, **changed: Any) -> AsyncIterator[App]:
-        """The bot in this process, ready. Its model is loaded once for all tests; everything else is as in production."""
+        """The bot in this process, ready. Its model is loaded once for all tests; the rest is as in production."""
         settings = Settings.model_validate(
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )

@@ -189,7 +189,10 @@ async def test_an_edit_that_drops_a_picture_forgets_that_one_alone(home: House, 
         return [str(one.ref.attachment_id) for one in await bot.store.by_message(int(posted["id"]))] == [kept]
 
     await until(only_one_left, "the dropped picture is forgotten")
-    assert (await cem.find(home.nest, pictures, "a rocket")).ids == []
+    dropped = posted["attachments"][1]["id"]
+    for words in ("a panda", "a rocket"):
+        shown = (await cem.find(home.nest, pictures, words)).hits
+        assert not any(f"/{dropped}/" in hit.thumbnail for hit in shown)
     assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
 
 
@@ -210,7 +213,7 @@ async def test_a_deleted_thread_or_channel_takes_its_pictures_along(home: House,
     await home.indexed(in_thread, stays)
     await bob.ok("DELETE", f"/channels/{home.channel(name)}")
     await home.forgotten(in_thread)
-    assert (await bob.find(home.nest, chat, "a panda")).ids == []
+    assert in_thread["id"] not in (await bob.find(home.nest, chat, "a panda")).ids
     assert (await bob.find(home.nest, chat, "a rocket")).ids == [stays["id"]]
 
 
@@ -225,7 +228,7 @@ async def test_a_server_that_removes_the_bot_is_forgotten_and_its_return_begins_
     after = await cem.post(pictures, sample("rocket"))
     await home.indexed(after)
     assert (await cem.find(home.nest, pictures, "a rocket")).ids == [after["id"]]
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == []
+    assert before["id"] not in (await cem.find(home.nest, pictures, "a panda")).ids
 
 
 async def _knows(bot: App, guild_id: int) -> bool:
@@ -253,8 +256,9 @@ async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App)
     await bot.indexer.settled()
     await choose("reaction")
     reacted = await bob.post(pictures, sample("panda"))
-    seen = await bob.event("MESSAGE_REACTION_ADD", lambda one: one["message_id"] == reacted["id"])
-    assert seen["emoji"]["name"] == "🐼"
+    await bob.event(
+        "MESSAGE_REACTION_ADD", lambda one: one["message_id"] == reacted["id"] and one["emoji"]["name"] == "🐼"
+    )
 
     await choose("reply")
     replied = await bob.post(pictures, sample("panda"), sample("rocket"))
@@ -287,7 +291,7 @@ async def test_a_server_tags_with_labels_of_its_own(home: House, bot: App) -> No
     assert "panda" not in [tag.label for tag in without.tags]
     await bob.subcommand(home.nest, pictures, "labels", "reset")
     [again] = await home.indexed(await bob.post(pictures, sample("panda"), text="again"))
-    assert again.tags[0].label == "panda"
+    assert "panda" in [tag.label for tag in again.tags]
 
 
 async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot: App) -> None:
@@ -312,7 +316,7 @@ async def test_forget_me_deletes_ones_own_pictures_and_nobody_elses(home: House,
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
     assert "1 picture" in done.words
     await home.forgotten(mine)
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == []
+    assert mine["id"] not in (await cem.find(home.nest, pictures, "a panda")).ids
     assert (await cem.find(home.nest, pictures, "a rocket")).ids == [hers["id"]]
     later = await cem.post(pictures, sample("panda"))
     await home.indexed(later)

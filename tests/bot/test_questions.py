@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bot.cogs.indexing import Turns
+from bot.cogs.questions import MessageLink, is_similar_request, message_link
+from tests.bot import servers
+
+BOT = 900_000_000_000_000_009
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://discord.com/channels/1/2/3",
+        "https://canary.discord.com/channels/1/2/3?x=1",
+        "look: <https://discord.com/channels/1/2/3> please",
+        "http://127.0.0.1:8765/channels/1/2/3",
+    ],
+)
+def test_a_message_link_is_found_whatever_its_host(text: str) -> None:
+    assert message_link(text) == MessageLink(1, 2, 3)
+
+
+@pytest.mark.parametrize("text", ["", "https://discord.com/channels/1/2", "/channels/@me/2/3", "1/2/3"])
+def test_what_names_no_message_is_no_link(text: str) -> None:
+    assert message_link(text) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "asked"),
+    [
+        (f"<@{BOT}> similar", True),
+        (f"<@!{BOT}> more like this please", True),
+        (f"<@{BOT}>  Similar?", True),
+        (f"<@{BOT}> 像", True),
+        (f"<@{BOT}> 有没有类似的", True),
+        (f"<@{BOT}> hello", False),
+        (f"<@{BOT}> dissimilarity", False),
+        ("similar", False),
+        ("<@900000000000000008> similar", False),
+    ],
+)
+def test_look_alikes_are_asked_for_by_naming_the_bot_and_saying_so(content: str, asked: bool) -> None:
+    server = servers.guild([servers.channel(1)])
+    assert is_similar_request(servers.message(server, 1, 10, content=content), BOT) is asked
+
+
+async def test_what_happens_to_one_message_keeps_its_order_and_others_do_not_wait() -> None:
+    turns, order = Turns(), []
+    first_may_end = asyncio.Event()
+
+    async def first() -> None:
+        async with turns.of(1):
+            order.append("first begins")
+            await first_may_end.wait()
+            order.append("first ends")
+
+    async def later(message_id: int, name: str) -> None:
+        async with turns.of(message_id):
+            order.append(name)
+
+    tasks = [asyncio.create_task(one) for one in (first(), later(1, "second"), later(1, "third"), later(2, "other"))]
+    await tasks[3]
+    assert order == ["first begins", "other"]
+    first_may_end.set()
+    await asyncio.gather(*tasks)
+    assert order == ["first begins", "other", "first ends", "second", "third"]
+    assert turns._locks == {}

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import discord
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.adapters import Sighting
+from bot.answers import Answer, ShownPicture
+from bot.index.labels import LabelBook, NamedLabel
+from bot.records import Hit, Picture, PictureRef, PictureState, Place, Source, Tag
+from bot.texts import CHINESE, ENGLISH
+from bot.views.buttons import ConfirmForget, MoreLikeThis
+from bot.views.confirm import forget_me_view
+from bot.views.results import Look, answer_view
+from bot.views.words import TagWords, likeness_percent, percent, plain, short_query
+
+MOST_RESULTS = 6
+CAT = NamedLabel("cat", "🐈", "cat", "猫")
+WORDS = TagWords(LabelBook([CAT]))
+REF = PictureRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
+
+
+def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> ShownPicture:
+    picture = Picture(number, REF, PictureState.READY, tags=tuple(Tag(tag, 0.9) for tag in tags))
+    sighting = Sighting(Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=True)
+    return ShownPicture(
+        Hit(picture, 0.5), sighting, 5, datetime(2026, 1, 1, tzinfo=UTC), "https://discord.com/channels/1/2/3"
+    )
+
+
+def look(heading: str = "heading", note: str | None = None, chinese: bool = False) -> Look:
+    return Look(CHINESE if chinese else ENGLISH, WORDS, lambda score: round(100 * score), heading, note)
+
+
+def items(view: discord.ui.LayoutView, kind: type) -> list:
+    return [item for item in view.walk_children() if isinstance(item, kind)]
+
+
+def test_the_largest_answer_keeps_to_discords_limits() -> None:
+    worst = tuple("*" * 60 + str(number) for number in range(5))
+    pictures = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
+    view = answer_view(Answer(pictures, searched=True), look(short_query("*" * 300), note="n" * 200))
+    components = view.to_components()
+    assert counted(components) <= 40
+    assert view.content_length() <= 4000
+
+
+def counted(components: list) -> int:
+    inner = [part for one in components for part in one.get("components", [])]
+    accessories = sum("accessory" in one for one in components)
+    return len(components) + accessories + (counted(inner) if inner else 0)
+
+
+def test_a_result_says_how_well_it_fits_what_it_shows_who_posted_it_where_and_when() -> None:
+    view = answer_view(Answer((shown(),), searched=True), look())
+    words = "\n".join(item.content for item in items(view, discord.ui.TextDisplay))
+    for part in ("heading", "**50%**", "🐈 cat", "<@5>", "<#2>", "<t:1767225600:R>"):
+        assert part in words
+    [thumbnail] = items(view, discord.ui.Thumbnail)
+    assert thumbnail.description == "A picture tagged: cat"
+    assert thumbnail.spoiler
+
+
+def test_the_posters_own_description_is_the_alt_text() -> None:
+    [thumbnail] = items(
+        answer_view(Answer((shown(description="d" * 2000),), searched=True), look()), discord.ui.Thumbnail
+    )
+    assert thumbnail.description == "d" * 1024
+
+
+def test_known_tags_are_shown_in_the_readers_language() -> None:
+    view = answer_view(Answer((shown(tags=("cat", "our mascot")),), searched=True), look(chinese=True))
+    words = "\n".join(item.content for item in items(view, discord.ui.TextDisplay))
+    assert "🐈 猫 · our mascot" in words
+
+
+@pytest.mark.parametrize(("searched", "sentence"), [(True, ENGLISH.nothing_alike), (False, ENGLISH.nothing_to_search)])
+def test_an_empty_handed_answer_says_why(searched: bool, sentence: str) -> None:
+    [text] = items(answer_view(Answer((), searched=searched), look()), discord.ui.TextDisplay)
+    assert text.content == sentence
+
+
+def test_every_button_that_acts_is_dynamic_so_that_it_outlives_a_restart() -> None:
+    views = [answer_view(Answer((shown(7),), searched=True), look()), forget_me_view(5, ENGLISH)]
+    for view in views:
+        assert view.is_persistent()
+        acting = [one for one in view.walk_children() if one.is_dispatchable()]
+        assert acting
+        assert all(isinstance(one, MoreLikeThis | ConfirmForget | discord.ui.Button) for one in acting)
+        assert not any(type(one) is discord.ui.Button and not isinstance(one.custom_id, str) for one in acting)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 0.99), st.floats(1, 200))
+def test_percentages_grow_with_the_score_and_stay_percentages(
+    a: float, b: float, threshold: float, scale: float
+) -> None:
+    low, high = sorted((a, b))
+    assert 1 <= percent(low, threshold, scale) <= percent(high, threshold, scale) <= 99
+    assert 1 <= likeness_percent(low, threshold) <= likeness_percent(high, threshold) <= 100
+
+
+def test_the_threshold_is_half_way_and_the_same_picture_is_a_hundred() -> None:
+    assert percent(0.25, 0.25, 100) == 50
+    assert likeness_percent(0.8, 0.8) == 50
+    assert likeness_percent(1.0, 0.8) == 100
+
+
+@given(st.text(max_size=80))
+def test_text_by_people_can_neither_mention_nor_leave_its_line(text: str) -> None:
+    harmless = plain(f"{text} @everyone <@900000000000000001> **b**\n# heading")
+    assert "@everyone" not in harmless
+    assert "<@900000000000000001>" not in harmless
+    assert "**b**" not in harmless
+    assert "\n" not in harmless
+
+
+def test_reactions_use_each_emoji_once_and_only_known_ones() -> None:
+    assert WORDS.emoji([Tag("cat", 0.9), Tag("猫", 0.8), Tag("our mascot", 0.7)]) == ["🐈"]

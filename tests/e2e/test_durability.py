@@ -1,0 +1,218 @@
+"""What must survive: a killed process, a pause, an outage, a stumbling Discord. Nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bot.records import PictureState
+from sandbox.faults import Fault
+from tests.e2e.harness import House, captions, kill, reading, sample, until
+from tests.e2e.member import PATIENCE_S
+
+UPLOADS = 50
+SCENES = ("panda", "rocket", "octopus", "bicycle", "sailboat", "umbrella", "sunflower", "red-apple")
+pytestmark = pytest.mark.timeout(10 * PATIENCE_S)
+
+
+def different(number: int) -> bytes:
+    """A picture with bytes of its own: what follows a PNG's end is no part of what it shows."""
+    return sample(SCENES[number % len(SCENES)]) + number.to_bytes(4)
+
+
+async def states(home: House, posted: list[dict[str, Any]]) -> list[list[PictureState]]:
+    """The state of every picture kept of each message."""
+    async with reading(home.directory) as store:
+        return [[picture.state for picture in await store.by_message(int(one["id"]))] for one in posted]
+
+
+async def test_a_kill_in_the_middle_of_fifty_uploads_loses_nothing_and_doubles_nothing(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    posted: list[dict[str, Any]] = []
+
+    async def some_but_not_all_ready() -> bool:
+        ready = [one for one in await states(home, posted) if one == [PictureState.READY]]
+        return 0 < len(ready) < UPLOADS
+
+    async with home.bot_process() as process:
+        await until_connected_and_marked(home)
+        home.sandbox.faults.add(slow_downloads())
+        sending = asyncio.create_task(send(ann, pictures, posted))
+        await until(some_but_not_all_ready, "the first uploads are remembered")
+        await kill(process)
+        await sending  # people go on posting while nobody listens
+    home.sandbox.faults.clear()
+
+    async def each_ready_once() -> bool:
+        return await states(home, posted) == [[PictureState.READY]] * UPLOADS
+
+    async with home.bot_process():
+        await until(each_ready_once, "all fifty are remembered, each once")
+
+
+def slow_downloads() -> Fault:
+    """So that a kill is sure to come in the middle."""
+    return Fault("delay", path="/attachments/*", times=None, seconds=0.3, bots_only=False)
+
+
+async def send(member: Any, channel_id: int, posted: list[dict[str, Any]]) -> None:
+    for number in range(UPLOADS):
+        posted.append(await member.post(channel_id, different(number)))
+
+
+async def until_connected_and_marked(home: House) -> None:
+    """Until the bot has noted where each channel stands, so that what follows is new to it."""
+
+    async def marked() -> bool:
+        from bot.store.channels import ChannelStore
+        from bot.store.database import Database
+
+        database = await Database.open(home.directory / "magpie.sqlite3")
+        try:
+            return await ChannelStore(database).last_seen(home.channel("pictures")) is not None
+        finally:
+            await database.close()
+
+    await until(marked, "the channel's mark is set")
+
+
+async def test_what_was_posted_while_the_bot_was_away_is_found_when_it_is_back(home: House) -> None:
+    ann, pictures, cats = await home.member("ann"), home.channel("pictures"), home.channel("cats only")
+    async with home.bot():
+        await home.indexed(await ann.post(pictures, sample("rocket")))
+    meanwhile = [await ann.post(pictures, sample("panda")), await ann.post(cats, sample("octopus"))]
+    made = await ann.ok("POST", f"/guilds/{home.nest}/channels", {"name": "new", "type": 0})
+    meanwhile.append(await ann.post(made["id"], sample("umbrella")))
+    gone = await ann.post(pictures, sample("bicycle"))
+    await ann.remove(gone)
+    async with home.bot():
+        await home.indexed(*meanwhile)
+        for name, message in zip(("panda", "octopus", "umbrella"), meanwhile, strict=True):
+            assert (await ann.find(home.nest, pictures, captions(name)[0])).ids[0] == message["id"]
+
+
+async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot() as app:
+        stuck = home.sandbox.faults.add(Fault("delay", path="/attachments/*", times=None, seconds=30, bots_only=False))
+        posted = await ann.post(pictures, sample("panda"))
+
+        async def accepted() -> bool:
+            return bool(await app.store.by_message(int(posted["id"]))) and stuck.struck > 0
+
+        await until(accepted, "the picture is pending, its download under way")
+    home.sandbox.faults.clear()
+    assert await states(home, [posted]) == [[PictureState.PENDING]]
+    async with home.bot():
+        await home.indexed(posted)
+
+
+async def test_an_outage_of_a_server_loses_nothing(home: House) -> None:
+    ann, pictures, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
+    async with home.bot() as app:
+        posted = await ann.post(pictures, sample("panda"))
+        await home.indexed(posted)
+        home.sandbox.outage(guild)
+        await until(lambda: _unavailable(app, guild.id, True), "the bot hears of the outage")
+        assert await states(home, [posted]) == [[PictureState.READY]]
+        home.sandbox.outage(guild, over=True)
+        await until(lambda: _unavailable(app, guild.id, False), "the bot hears of its end")
+        assert (await ann.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+
+
+async def _unavailable(app: Any, guild_id: int, wanted: bool) -> bool:
+    guild = app.bot.get_guild(guild_id)
+    return guild is not None and bool(guild.unavailable) is wanted
+
+
+async def test_a_server_that_removed_the_bot_while_it_was_down_is_forgotten_at_the_next_start(home: House) -> None:
+    ann, pictures, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
+    async with home.bot():
+        posted = await ann.post(pictures, sample("panda"))
+        await home.indexed(posted)
+    home.sandbox.remove_bot(guild)
+    async with home.bot():
+        await home.forgotten(posted)
+
+
+async def test_a_message_deleted_while_its_picture_is_read_never_comes_back(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot() as app:
+        slow = home.sandbox.faults.add(Fault("delay", path="/attachments/*", seconds=1.0, bots_only=False))
+        posted = await ann.post(pictures, sample("panda"))
+
+        async def under_way() -> bool:
+            return slow.struck > 0
+
+        await until(under_way, "the download is under way")
+        await ann.remove(posted)
+        await home.forgotten(posted)
+        await app.indexer.settled()
+        assert await states(home, [posted]) == [[]]
+        assert (await ann.find(home.nest, pictures, "a panda")).ids == []
+
+
+async def test_events_that_come_twice_count_once(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot() as app:
+        home.sandbox.faults.add(Fault("double_event", event="MESSAGE_*", times=None))
+        posted = [await ann.post(pictures, different(number)) for number in range(3)]
+        await home.indexed(*posted)
+        await app.indexer.settled()
+        assert await states(home, posted) == [[PictureState.READY]] * 3
+        await ann.remove(posted[0])
+        await home.forgotten(posted[0])
+        assert await states(home, posted) == [[], [PictureState.READY], [PictureState.READY]]
+
+
+async def test_a_broken_connection_is_mended_and_misses_nothing(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot():
+        await home.sandbox.drop_gateway()
+        posted = await ann.post(pictures, sample("panda"))
+        await home.indexed(posted)
+
+
+async def test_a_session_that_cannot_be_resumed_is_made_up_for_by_reading_back(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot():
+        await home.indexed(await ann.post(pictures, sample("rocket")))
+        home.sandbox.faults.add(Fault("lost_event", event="MESSAGE_CREATE"))
+        unheard = await ann.post(pictures, sample("panda"))
+        await home.sandbox.invalidate_session()
+        await home.indexed(unheard)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("server_error", path="/attachments/*", bots_only=False),
+        Fault("drop", path="/attachments/*", bots_only=False),
+        Fault("rate_limit", method="GET", path="/channels/*"),
+        Fault("server_error", method="GET", path="/channels/*", status=502),
+        Fault("rate_limit", method="PATCH", path="/webhooks/*", bots_only=False),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.path}",
+)
+async def test_a_discord_that_stumbles_is_asked_again(home: House, fault: Fault) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    async with home.bot():
+        armed = home.sandbox.faults.add(Fault(**{name: getattr(fault, name) for name in _FIELDS}))
+        posted = await ann.post(pictures, sample("panda"))
+        await home.indexed(posted)
+        assert (await ann.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+        assert armed.struck == 1
+
+
+_FIELDS = ("kind", "method", "path", "times", "status", "bots_only")
+
+
+async def test_a_start_that_discord_slows_down_succeeds(home: House) -> None:
+    ann, pictures = await home.member("ann"), home.channel("pictures")
+    slowed = home.sandbox.faults.add(Fault("rate_limit", method="PUT", path="/applications/*"))
+    async with home.bot():
+        posted = await ann.post(pictures, sample("panda"))
+        await home.indexed(posted)
+    assert slowed.struck == 1
