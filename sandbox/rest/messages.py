@@ -79,9 +79,10 @@ async def edit_message(call: Call) -> Json:
 async def delete_message(call: Call) -> Json:
     channel = call.channel()
     message = channel.messages.get(call.id("message_id")) or call.world.ephemerals.get(call.id("message_id"))
-    if message is None:
+    own = message is not None and call.user.id in (message.author_id, message.visible_to)
+    if message is None or (message.visible_to is not None and not own):
         raise refusal(10008)
-    if call.user.id not in (message.author_id, message.visible_to):
+    if not own:
         call.require(channel, MANAGE_MESSAGES)
     call.api.poster.delete(message)
     return None

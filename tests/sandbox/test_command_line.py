@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -14,9 +15,15 @@ import pytest
 
 
 @asynccontextmanager
-async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sandbox", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "sandbox",
+        *arguments,
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         yield process
@@ -66,7 +73,8 @@ async def test_listening_beyond_loopback_is_refused() -> None:
 
 
 async def test_a_bot_that_cannot_start_is_said_so() -> None:
-    async with started("--port", "0", "--model", "/no/such/model") as process, asyncio.timeout(100):
+    async with started("--port", "0", LOG_LEVEL="nonsense") as process, asyncio.timeout(100):
         _, errors = await process.communicate()
     assert process.returncode == 1
+    assert b"LOG_LEVEL" in errors
     assert errors.decode().startswith("The bot has ended by itself (exit code 2): ")
