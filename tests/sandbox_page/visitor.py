@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
 
-PATIENCE_MS = 60_000
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Visitor:
     @classmethod
     async def arrive(cls, browser: Browser, url: str) -> Visitor:
         context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(PATIENCE_S * 1000)
         visitor = cls(await context.new_page())
         visitor._listen(url)
         await visitor.page.goto(url)
