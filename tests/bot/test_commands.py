@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import discord
+import pytest
+from discord import app_commands
 
+from bot.cogs.tags import may_manage
 from tests.bot.commands import all_commands, bot_with_commands
 
 MANAGE_GUILD = discord.Permissions(manage_guild=True).value
@@ -35,6 +39,19 @@ async def test_settings_are_offered_to_moderators_alone() -> None:
     for name, command in commands.items():
         wanted = MANAGE_GUILD if name in ("tagging", "labels") else None
         assert command["default_member_permissions"] == wanted
+
+
+async def test_settings_are_refused_to_others_even_where_the_server_opened_the_commands() -> None:
+    bot = await bot_with_commands()
+    labels = bot.tree.get_command("labels")
+    assert isinstance(labels, app_commands.Group)
+    for command in (bot.tree.get_command("tagging"), *labels.commands):
+        assert isinstance(command, app_commands.Command)
+        assert may_manage in command.checks
+    member: Any = SimpleNamespace(permissions=discord.Permissions(administrator=False, manage_messages=True))
+    with pytest.raises(app_commands.MissingPermissions):
+        may_manage(member)
+    assert may_manage(cast(Any, SimpleNamespace(permissions=discord.Permissions(manage_guild=True))))
 
 
 async def test_chinese_names_are_sent_along() -> None:

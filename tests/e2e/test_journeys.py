@@ -367,6 +367,18 @@ async def _remembers(bot: App, message: dict[str, Any]) -> bool:
     return bool(await bot.store.by_message(int(message["id"])))
 
 
+async def test_a_link_preview_is_found_and_forgotten_with_the_link(home: House, bot: App) -> None:
+    cem, pictures = await home.member("cem"), home.channel("pictures")
+    posted = await cem.say(pictures, f"look {home.sandbox.url}/sandbox/samples/panda.png")
+    await until(lambda: _remembers(bot, posted), "the preview is remembered")
+    await bot.indexer.settled()
+    found = await cem.find(home.nest, pictures, "a panda")
+    assert found.ids == [posted["id"]]
+    assert (await cem.http.get(found.hits[0].thumbnail)).status == 200
+    await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "never mind", "embeds": []})
+    await home.forgotten(posted)
+
+
 async def test_a_question_without_a_picture_says_what_to_do(home: House, bot: App) -> None:
     cem, pictures = await home.member("cem"), home.channel("pictures")
     words = await cem.say(pictures, "no picture here")
