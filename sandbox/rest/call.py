@@ -102,10 +102,8 @@ class Call:
         async for part in await self.request.multipart():
             if not isinstance(part, BodyPartReader):
                 raise refusal(50109)
-            data = bytes(await part.read(decode=False))
+            data = await _read_part(part, limit)
             limit -= len(data)
-            if limit < 0:
-                raise refusal(40005)
             slot = _FILE_PART.fullmatch(part.name or "")
             if part.name == "payload_json":
                 payload = _parse(data)
@@ -189,6 +187,16 @@ def caller_of(realm: Realm, header: str | None) -> User | None:
     as_bot = header.startswith("Bot ")
     user = realm.world.user_of_token(header.removeprefix("Bot ").strip())
     return user if user is not None and user.bot == as_bot else None
+
+
+async def _read_part(part: BodyPartReader, limit: int) -> bytes:
+    """Piece by piece, so that a body without end is refused before it fills the memory."""
+    data = bytearray()
+    while piece := await part.read_chunk(1 << 16):
+        data += piece
+        if len(data) > limit:
+            raise refusal(40005)
+    return bytes(data)
 
 
 def _parse(raw: bytes) -> Json:
