@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -39,6 +40,13 @@ async def line_with(process: asyncio.subprocess.Process, check: Callable[[str], 
             if check(line):
                 return line.strip()
     raise AssertionError("the process ended without the line")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Other processes tell nothing when they change: look again and again, for a minute at most."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -78,3 +86,15 @@ async def test_a_bot_that_cannot_start_is_said_so() -> None:
     assert process.returncode == 1
     assert b"LOG_LEVEL" in errors
     assert errors.decode().startswith("The bot has ended by itself (exit code 2): ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")
+async def test_the_bot_does_not_outlive_a_sandbox_that_was_killed() -> None:
+    async with started("--port", "0") as process:
+        await line_with(process, lambda t: t.startswith("Starting the bot"))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        await until(lambda: bool(children.read_text()))
+        child = Path("/proc", children.read_text().strip())
+        process.kill()
+        await process.wait()
+        await until(lambda: not child.exists())
