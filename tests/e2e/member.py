@@ -139,6 +139,16 @@ class Member(Person):
         told = await self.event("APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", lambda seen: seen["nonce"] == nonce)
         return [choice["value"] for choice in told["choices"]]
 
+    async def ask_in_public(self, bot_id: int, picture: dict[str, Any], words: str) -> Reply:
+        """Replies to a picture, names the bot, and reads what it replies."""
+        since = len(self.events)
+        asked = await self.reply(picture, f"<@{bot_id}> {words}")
+
+        def answer(seen: dict[str, Any]) -> bool:
+            return (seen.get("message_reference") or {}).get("message_id") == asked["id"]
+
+        return await self.message(answer, since)
+
     async def message(self, check: Callable[[dict[str, Any]], bool], since: int = 0) -> Reply:
         """A message that anybody in the channel can see."""
         return read(await self.event("MESSAGE_CREATE", check, since))
