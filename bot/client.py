@@ -122,7 +122,12 @@ class MagpieBot(commands.Bot):
         fingerprint = await self._commands_fingerprint()
         if await asyncio.to_thread(_read_text, remembered) == fingerprint:
             return False
-        await self.tree.sync()
+        try:
+            await self.tree.sync()
+        except discord.HTTPException as error:
+            # The commands of the last start still stand; finding and remembering need not wait for the next one.
+            log.error("commands could not be registered: %s %s", error.status, error.code)
+            return False
         await asyncio.to_thread(remembered.write_text, fingerprint, "utf-8")
         log.info("commands registered")
         return True

@@ -23,6 +23,7 @@ class FakeDiscord:
     url: str = ""
     close_code: int | None = None
     registrations: list[list[dict[str, object]]] = field(default_factory=list)
+    refuses_commands: bool = False
     logged_in: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -45,6 +46,8 @@ class FakeDiscord:
             return _json(_APPLICATION)
         if request.method == "PUT" and request.path.endswith("/commands"):
             commands = await request.json()
+            if self.refuses_commands:
+                return _json({"message": "Invalid Form Body", "code": 50035}, 400)
             self.registrations.append(commands)
             return _json(
                 [{"description": "", **one, "id": str(at), "application_id": "8"} for at, one in enumerate(commands)]

@@ -203,3 +203,13 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(
         bot.tree.remove_command("privacy")
         assert await bot.sync_commands(tmp_path / "commands") is True
     assert len(discord.registrations) == 2
+
+
+async def test_a_refused_registration_is_tried_again_at_the_next_start(discord: FakeDiscord, tmp_path: Path) -> None:
+    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+    async with await bot_with_commands() as bot:
+        await bot.login(TOKEN)
+        discord.refuses_commands = True
+        assert await bot.sync_commands(tmp_path / "commands") is False
+        discord.refuses_commands = False
+        assert await bot.sync_commands(tmp_path / "commands") is True
