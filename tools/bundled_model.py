@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
-from tools.bundled_tokenizer import CONTEXT, END, START, save_tokenizer
+from tools.bundled_tokenizer import CONTEXT, END, START, mark, save_tokenizer
 from tools.emoji_concepts import Concept, labels_json
 from tools.emoji_scenes import SIDE
 
@@ -25,8 +25,8 @@ LENGTH_GROUPS = 3
 def new_model(tokenizer: Tokenizer, sample: Tensor) -> CLIPModel:
     """sample: float32 [n, 3, SIDE, SIDE], pictures whose patches set the first weights."""
     shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "hidden_act": "gelu"}
-    end = tokenizer.token_to_id(END)
-    marks = {"bos_token_id": tokenizer.token_to_id(START), "eos_token_id": end, "pad_token_id": end}
+    end = mark(tokenizer, END)
+    marks = {"bos_token_id": mark(tokenizer, START), "eos_token_id": end, "pad_token_id": end}
     text = {
         "num_hidden_layers": 3,
         "num_attention_heads": 3,
@@ -52,7 +52,7 @@ def as_tokens(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     """int64 [n, longest], padded with the end token; causal attention makes a mask needless."""
     rows = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     longest = min(CONTEXT, max(len(row) for row in rows))
-    end = tokenizer.token_to_id(END)
+    end = mark(tokenizer, END)
     tokens = torch.full((len(rows), longest), end)
     for index, row in enumerate(rows):
         tokens[index, : min(len(row), longest)] = torch.tensor(row[:longest])

@@ -16,30 +16,27 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\u2E80-\u9FFF]|[^\s\P{L}\u2E80-\u9FFF]+|\p{N}
 
 
 def train_tokenizer(captions: Iterable[str]) -> Tokenizer:
-    """Lower-cases, ends words with "</w>" and wraps texts in CLIP's start and end tokens, as CLIP does."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", fuse_unk=False))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    """Lower-cases, ends words with "</w>" and wraps texts in CLIP's start and end tokens, as CLIP does.
+
+    Any byte can begin or end a word, as in CLIP's vocabulary. The trainer adds only those ends that it saw, in an
+    order that changes from run to run; named beforehand they are all there, always in the same places.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 256,
+        vocab_size=VOCABULARY,
         show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         end_of_word_suffix="</w>",
-        special_tokens=[START, END],
+        special_tokens=[START, END, *alphabet, *(f"{byte}</w>" for byte in alphabet)],
     )
-    tokenizer.train_from_iterator(captions, trainer)
-    tokenizer.model = _with_every_last_byte(tokenizer)
+    apprentice = _dressed(models.BPE(end_of_word_suffix="</w>", fuse_unk=False))
+    apprentice.train_from_iterator(captions, trainer)
+    learned = json.loads(apprentice.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    tokenizer = _dressed(models.BPE(learned["vocab"], merges, end_of_word_suffix="</w>", fuse_unk=False, unk_token=END))
+    tokenizer.add_special_tokens([START, END])
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}",
-        special_tokens=[(START, tokenizer.token_to_id(START)), (END, tokenizer.token_to_id(END))],
+        special_tokens=[(name, mark(tokenizer, name)) for name in (START, END)],
     )
     return tokenizer
 
@@ -59,11 +56,22 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def _with_every_last_byte(tokenizer: Tokenizer) -> models.BPE:
-    """Any byte can end a word, as in CLIP's vocabulary: the trainer adds only those that it saw."""
-    learned = json.loads(tokenizer.to_str())["model"]
-    vocabulary: dict[str, int] = learned["vocab"]
-    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocabulary.setdefault(f"{byte}</w>", len(vocabulary))
-    merges = [tuple(merge) for merge in learned["merges"]]
-    return models.BPE(vocabulary, merges, end_of_word_suffix="</w>", fuse_unk=False, unk_token=END)
+def mark(tokenizer: Tokenizer, name: str) -> int:
+    """The id of START or END."""
+    return int(tokenizer.get_vocab()[name])
+
+
+def _dressed(model: models.BPE) -> Tokenizer:
+    """A tokenizer around the model that normalises and splits as CLIP's does."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer

@@ -35,15 +35,18 @@ class Muon(torch.optim.Optimizer):
                 self._step(weights, group)
 
     def _step(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        moves = []
         for weight in weights:
+            if weight.grad is None:
+                raise ValueError("Muon steps only after backward has reached all of its weights.")
             state = self.state[weight]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(weight)
             state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-        gradients = torch.stack([w.grad.lerp(self.state[w]["momentum"], group["momentum"]) for w in weights])
+            moves.append(weight.grad.lerp(state["momentum"], group["momentum"]))
         rows, columns = weights[0].shape
         size = group["lr"] * max(1.0, rows / columns) ** 0.5
-        for weight, update in zip(weights, orthogonal(gradients), strict=True):
+        for weight, update in zip(weights, orthogonal(torch.stack(moves)), strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)
 
 
@@ -56,4 +59,5 @@ def orthogonal(stack: Tensor) -> Tensor:
     for _ in range(STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result

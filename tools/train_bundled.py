@@ -88,7 +88,7 @@ class Trainer:
         guidance = 1 - self._step / self._plan.steps
         batch = self._stream.batch(self._plan.mix(self._step))
         loss = training_loss(self.model, batch, self._bank, self._anchors, guidance)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for optimiser in self._optimisers:
             optimiser.step()
             optimiser.zero_grad()
@@ -175,7 +175,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     concepts = load_concepts(options.art)
     sprites = load_sprites(options.art, concepts)
-    tokenizer = train_tokenizer(sample_captions(concepts, options.seed))
+    tokenizer = _tokenizer(options.work / "tokenizer.json", concepts, options.seed)
     stream = Stream(concepts, sprites, tokenizer, options.seed)
     model = new_model(tokenizer, stream.batch(Mix(len(concepts), 0, 0)).pixels)
     plan = Plan(options.steps)
@@ -187,12 +187,19 @@ def main() -> None:
     save_model(model, tokenizer, concepts, options.out)
 
 
+def _tokenizer(kept: Path, concepts: list[Concept], seed: int) -> Tokenizer:
+    """Kept beside the checkpoint: weights mean nothing under another vocabulary."""
+    if not kept.exists():
+        train_tokenizer(sample_captions(concepts, seed)).save(str(kept))
+    return Tokenizer.from_file(str(kept))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--art", type=Path, required=True, help="folder with the unpacked npm packages")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1300)
     parser.add_argument("--seed", type=int, default=20)
     return parser.parse_args()
 

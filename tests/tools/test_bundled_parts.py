@@ -76,6 +76,11 @@ def test_a_few_steps_on_one_batch_lower_the_loss():
     assert torch.allclose(image_vectors(model, stream.batch(Mix(4, 0, 0)).pixels).norm(dim=-1), torch.ones(4))
 
 
-def test_the_shipped_tokenizer_is_the_one_these_tools_would_make():
+def test_the_same_captions_always_make_the_same_tokenizer():
+    captions = [caption for concept in shipped_concepts()[:200] for caption in (concept.en, concept.zh)]
+    assert train_tokenizer(captions).to_str() == train_tokenizer(captions).to_str()
+
+
+def test_the_shipped_tokenizer_wraps_words_as_these_tools_do():
     shipped = Tokenizer.from_file(str(BUNDLED_DIRECTORY / "tokenizer.json"))
     assert shipped.encode("A cat").tokens == [START, "a</w>", "cat</w>", END]
