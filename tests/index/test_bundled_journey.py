@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import clipcore
 from bot.index.guild_index import GuildIndex
@@ -69,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bundled")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(folder: Path) -> AsyncIterator[Server]:
     engine = ClipEngine(partial(clipcore.ClipModel.load, BUNDLED, device="cpu"))
     await engine.start()
