@@ -45,7 +45,17 @@ def contrastive_loss(pictures: Tensor, texts: Tensor, scenes: list[Scene], bank:
     logits = (scale * pictures @ columns.T).masked_fill(undecided, float("-inf"))
     to_text = functional.cross_entropy(logits, target)
     to_picture = functional.cross_entropy(logits.T[target], torch.arange(len(target)))
-    return (to_text + to_picture) / 2
+    return (to_text + to_picture) / 2 + members_loss(scale * pictures @ columns[: len(bank)].T, scenes)
+
+
+def members_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:
+    """A picture of two things lies as near to the one's name as to the other's, and nearer than to any third: tags
+    are read off that. logits: float32 [pictures, concepts]; zero where no scene has two."""
+    rows = [row for row, scene in enumerate(scenes) if len(scene.concepts) == 2]
+    if not rows:
+        return logits.new_zeros(())
+    members = torch.tensor([scenes[row].concepts for row in rows])
+    return -functional.log_softmax(logits[rows], dim=1).gather(1, members).mean()
 
 
 def answers(scenes: list[Scene], bank: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import CLIPModel
 
-from tools.bundled_model import as_input, as_tokens
+from tools.bundled_model import as_input, as_tokens, text_vectors
 from tools.emoji_captions import caption
 from tools.emoji_concepts import Concept
 from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, pair, render, single
@@ -49,6 +50,11 @@ class Stream:
         scenes = self.scenes(mix)
         texts = [caption(scene, self.concepts, bool(self.rng.random() < 0.5), self.rng) for scene in scenes]
         return Batch(scenes, draw(scenes, self.sprites), as_tokens(self._tokenizer, texts))
+
+    @torch.no_grad()
+    def names(self, model: CLIPModel) -> Tensor:
+        """float32 [concepts, dim]: the vector of each concept's English name."""
+        return text_vectors(model, as_tokens(self._tokenizer, [concept.en for concept in self.concepts]))
 
     def scenes(self, mix: Mix) -> list[Scene]:
         """What the next batch shows. Held-out pairs and places never come up."""

@@ -10,6 +10,9 @@ from tools.emoji_scenes import BACKGROUNDS, Relation, Scene
 SYNONYM_SHARE = 0.15
 """How often a concept goes by a synonym in training."""
 
+PLURAL_SHARE = 0.06
+"""How often an English name alone stands in the plural: people look for "cats"."""
+
 SINGLE_EN = (
     "{x}",
     "{x}",
@@ -68,6 +71,8 @@ def caption(scene: Scene, concepts: list[Concept], chinese: bool, rng: np.random
     names = [_pick_name(concepts[index], chinese, rng) for index in scene.concepts]
     templates = _templates(scene, chinese)
     words = _fill(templates[rng.integers(len(templates))], names, chinese)
+    if len(names) == 1 and not chinese and rng.random() < PLURAL_SHARE:
+        words = plural(names[0])
     if scene.background is None or rng.random() < 0.5:
         return words
     colour_en, colour_zh, _ = BACKGROUNDS[scene.background]
@@ -90,6 +95,17 @@ def with_article(noun: str) -> str:
     if noun in PLAIN_NOUNS or (last.endswith("s") and not last.endswith(("ss", "us", "bus"))):
         return noun
     return f"an {noun}" if noun[0].lower() in "aeio" or noun.startswith(("umb", "8")) else f"a {noun}"
+
+
+def plural(noun: str) -> str:
+    """By the regular rules, which is how most people search."""
+    if with_article(noun) == noun:
+        return noun
+    if noun.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
 
 
 def _of_nothing(scene: Scene, chinese: bool, rng: np.random.Generator) -> str:

@@ -42,12 +42,14 @@ class Plan:
     spread_until: float = 0.25
     muon_rate: float = 0.02
     adam_rate: float = 1.5e-3
+    guidance: float = 1.0
+    later: Mix = Mix(136, 96, 4)
 
     def mix(self, step: int) -> Mix:
         share = step / self.steps
         if share < self.alone_until:
             return Mix(224, 0, 0, min(1.0, 0.25 + share / self.spread_until))
-        return Mix(136, 96, 4)
+        return self.later
 
     def rate(self, step: int) -> float:
         """The learning rates' factor: a short rise, a plateau, then a straight line to nothing."""
@@ -55,6 +57,12 @@ class Plan:
         if share < self.warmup:
             return max(share / self.warmup, 0.01)
         return min(1.0, (1 - share) / (1 - self.plateau))
+
+
+FINISH = Plan(
+    650, warmup=0.03, plateau=0.1, alone_until=0.0, muon_rate=0.01, adam_rate=5e-4, guidance=0.0, later=Mix(112, 120, 6)
+)
+"""Goes on from a finished model, more gently and with more scenes."""
 
 
 class Trainer:
@@ -67,7 +75,7 @@ class Trainer:
         self._saved = folder / "checkpoint.pt"
         self._step = 0
         self._anchors = _directions(len(stream.concepts), model.config.projection_dim)
-        self._bank = self._anchors.clone()
+        self._bank = self._anchors.clone() if plan.guidance else stream.names(model)
         self._optimisers = _optimisers(model, plan)
         self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self._optimisers]
 
@@ -85,7 +93,7 @@ class Trainer:
 
     def _train_one(self) -> float:
         self._set_rates(self._plan.rate(self._step))
-        guidance = 1 - self._step / self._plan.steps
+        guidance = self._plan.guidance * (1 - self._step / self._plan.steps)
         batch = self._stream.batch(self._plan.mix(self._step))
         loss = training_loss(self.model, batch, self._bank, self._anchors, guidance)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -175,10 +183,14 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     concepts = load_concepts(options.art)
     sprites = load_sprites(options.art, concepts)
-    tokenizer = _tokenizer(options.work / "tokenizer.json", concepts, options.seed)
+    if options.start:
+        tokenizer = Tokenizer.from_file(str(options.start / "tokenizer.json"))
+        model, plan = CLIPModel.from_pretrained(options.start, dtype=torch.float32), FINISH
+    else:
+        tokenizer = _tokenizer(options.work / "tokenizer.json", concepts, options.seed)
+        sample = Stream(concepts, sprites, tokenizer, options.seed).batch(Mix(len(concepts), 0, 0))
+        model, plan = new_model(tokenizer, sample.pixels), Plan(1300)
     stream = Stream(concepts, sprites, tokenizer, options.seed)
-    model = new_model(tokenizer, stream.batch(Mix(len(concepts), 0, 0)).pixels)
-    plan = Plan(options.steps)
     trainer = Trainer(model, stream, plan, options.work)
     trainer.resume()
     for step in trainer.run():
@@ -199,7 +211,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--art", type=Path, required=True, help="folder with the unpacked npm packages")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
-    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--start", type=Path, help="a finished model to go on from")
     parser.add_argument("--seed", type=int, default=20)
     return parser.parse_args()
 

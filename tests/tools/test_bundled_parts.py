@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from clipcore.registry import BUNDLED_DIRECTORY
 from tests.tools.worlds import made_up_sprites, shipped_concepts
-from tools.bundled_loss import answers, training_loss
+from tools.bundled_loss import answers, members_loss, training_loss
 from tools.bundled_model import as_tokens, image_vectors, new_model
 from tools.bundled_stream import Mix, Stream
 from tools.bundled_tokenizer import CONTEXT, END, START, save_tokenizer, train_tokenizer
@@ -55,6 +55,17 @@ def test_the_loss_forgives_half_right_captions_between_one_and_two_concepts():
     assert undecided[1].nonzero().flatten().tolist() == [3, 5]
     assert undecided[2].nonzero().flatten().tolist() == [5, 7]
     assert undecided[3].nonzero().flatten().tolist() == [13]
+
+
+def test_a_scene_is_best_off_as_near_to_the_one_name_as_to_the_other():
+    rng = np.random.default_rng(0)
+    scenes = [single(3, rng), pair(0, 1, rng)]
+
+    def loss(first: float, second: float, third: float) -> float:
+        return members_loss(torch.tensor([[9.0, 0, 0, 0], [first, second, third, 0]]), scenes).item()
+
+    assert loss(9, 9, 0) < loss(12, 6, 0) < loss(12, 6, 12)
+    assert members_loss(torch.zeros(1, 4), scenes[:1]).item() == 0
 
 
 def test_a_few_steps_on_one_batch_lower_the_loss():

@@ -4,7 +4,7 @@ from tokenizers import Tokenizer, models
 
 from tests.tools.worlds import shipped_concepts
 from tools.bundled_stream import Mix, Stream
-from tools.emoji_captions import caption, plain_caption, with_article
+from tools.emoji_captions import caption, plain_caption, plural, with_article
 from tools.emoji_scenes import Relation, Scene, is_held_out_pair, is_held_out_position, pair
 
 MIX = Mix(136, 96, 4)
@@ -85,3 +85,10 @@ def test_every_caption_names_both_things_or_synonyms_of_them():
 )
 def test_nouns_get_the_article_that_they_need(noun, phrase):
     assert with_article(noun) == phrase
+
+
+@pytest.mark.parametrize(
+    ("noun", "nouns"), [("cat", "cats"), ("fox", "foxes"), ("cherry", "cherries"), ("key", "keys"), ("jeans", "jeans")]
+)
+def test_nouns_have_plurals(noun, nouns):
+    assert plural(noun) == nouns
