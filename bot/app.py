@@ -180,6 +180,7 @@ async def _assemble(
     fetcher = Fetcher(session, messages.look, limits)
 
     guild_index = GuildIndex(store, engine.card.key, engine.card.dimension)
+    closing.push_async_callback(guild_index.close)
     indexer = Indexer(
         store,
         engine,

@@ -117,7 +117,10 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """hits: best first, all at or above the model's threshold. nothing_alike: pictures were searched, but the best was too weak."""
+    """hits: best first, all at or above the model's threshold.
+
+    nothing_alike: pictures were searched, but the best was too weak.
+    """
 
     hits: tuple[Hit, ...]
     nothing_alike: bool

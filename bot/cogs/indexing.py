@@ -156,6 +156,9 @@ class IndexingCog(commands.Cog, name="indexing"):
             self._catch_up.appeared(standing)
 
     def _pictures(self, message: discord.Message) -> list[PictureRef]:
+        """What to remember of a message. Where the bot may not read back, nothing: it could never show it either."""
+        if not _may_read(message.channel):
+            return []
         refs = pictures_in(message, self._hosts, own_id=self._bot.own_id, other_bots=self._other_bots)
         if refs:
             self._fetcher.remember(sightings(message, self._hosts))
@@ -170,14 +173,19 @@ def standings(guild: discord.Guild) -> list[Standing]:
 
 def _standing(channel: discord.abc.GuildChannel | discord.Thread) -> Standing | None:
     place = place_of(channel)
-    if place is None or not isinstance(channel, discord.abc.Messageable):
-        return None
-    if isinstance(channel, discord.Thread) and channel.parent is None:
-        return None
-    rights = channel.permissions_for(channel.guild.me)
-    if not (rights.view_channel and rights.read_message_history):
+    if place is None or not isinstance(channel, discord.abc.Messageable) or not _may_read(channel):
         return None
     return Standing(place, channel.last_message_id, _made(channel))
+
+
+def _may_read(channel: object) -> bool:
+    """Whether the bot may read a channel's history. A thread whose channel is not known is not known either."""
+    if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
+        return False
+    if isinstance(channel, discord.Thread) and channel.parent is None:
+        return False
+    rights = channel.permissions_for(channel.guild.me)
+    return rights.view_channel and rights.read_message_history
 
 
 def _made(channel: discord.abc.GuildChannel | discord.Thread) -> int | None:

@@ -10,6 +10,7 @@ import discord
 from bot.index.labels import LabelBook
 from bot.records import Tag
 
+ANY_TAG = "🏷️"
 _SHOWN_QUERY = 100
 _LINE = 300  # six results with their tags stay below the 4000 characters that a message may show
 
@@ -66,9 +67,9 @@ class TagWords:
         return f"{known.emoji} {plain(known.zh if chinese else label)}"
 
     def emoji(self, tags: Sequence[Tag]) -> list[str]:
-        """The emoji of these tags, each once, as far as they have one."""
+        """The emoji of these tags, each once. Labels of a server's own have none and share a plain one."""
         known = (self._book.find(tag.label) for tag in tags)
-        return list(dict.fromkeys(label.emoji for label in known if label is not None))
+        return list(dict.fromkeys(label.emoji if label is not None else ANY_TAG for label in known))
 
     def names(self, tags: Sequence[Tag], *, chinese: bool) -> str:
         """For alt text: names alone."""

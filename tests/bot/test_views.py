@@ -117,5 +117,6 @@ def test_text_by_people_can_neither_mention_nor_leave_its_line(text: str) -> Non
     assert "\n" not in harmless
 
 
-def test_reactions_use_each_emoji_once_and_only_known_ones() -> None:
-    assert WORDS.emoji([Tag("cat", 0.9), Tag("猫", 0.8), Tag("our mascot", 0.7)]) == ["🐈"]
+def test_reactions_use_each_emoji_once_and_one_for_all_own_labels() -> None:
+    tags = [Tag("cat", 0.9), Tag("猫", 0.8), Tag("our mascot", 0.7), Tag("our flag", 0.6)]
+    assert WORDS.emoji(tags) == ["🐈", "🏷️"]

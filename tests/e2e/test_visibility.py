@@ -94,3 +94,14 @@ async def test_another_server_is_another_world(home: House, bot: App) -> None:
     link = f"https://discord.com/channels/{home.nest}/{home.channel('pictures')}/{here['id']}"
     elsewhere = await cem.similar_to_link(branch, home.channel("general"), link)
     assert "not a link to a message of this server" in elsewhere.words
+
+
+async def test_a_channel_whose_history_is_closed_to_the_bot_is_not_remembered(home: House, bot: App) -> None:
+    ann, cem = await home.member("ann"), await home.member("cem")
+    chat, pictures = home.channel("chat"), home.channel("pictures")
+    no_history = {"type": 1, "allow": "0", "deny": str(1 << 16)}
+    await ann.ok("PUT", f"/channels/{chat}/permissions/{home.sandbox.application_id}", no_history)
+    unread = await cem.post(chat, sample("rocket"))
+    await home.indexed(await cem.post(pictures, sample("rocket")))
+    assert await bot.store.by_message(int(unread["id"])) == []
+    assert unread["id"] not in (await cem.find(home.nest, pictures, "a rocket")).ids
