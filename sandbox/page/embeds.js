@@ -1,6 +1,6 @@
 // Classic embeds, as bots and link previews carry them.
 import { el } from "./dom.js";
-import { fullTime, localUrl } from "./format.js";
+import { dateOf, fullTime, localUrl } from "./format.js";
 import { link, markdown } from "./markdown.js";
 import { gallery, thumbnail } from "./media.js";
 
@@ -41,7 +41,8 @@ function fields(one, names) {
 }
 
 function foot(one) {
-  const parts = [one.footer?.text, one.timestamp ? fullTime(new Date(one.timestamp)) : null].filter(Boolean);
+  const when = one.timestamp ? dateOf(one.timestamp) : null;
+  const parts = [one.footer?.text, when ? fullTime(when) : null].filter(Boolean);
   return parts.length ? el("div", { class: "embed-small" }, parts.join(" · ")) : null;
 }
 

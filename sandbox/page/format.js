@@ -16,6 +16,12 @@ export const clockTime = (date) => intl({ hour: "2-digit", minute: "2-digit" }).
 
 export const fullTime = (date) => intl({ dateStyle: "full", timeStyle: "short" }).format(date);
 
+// The date, or null where the text or number is none: anybody may write <t:99999999999999>.
+export function dateOf(value) {
+  const date = new Date(value);
+  return Number.isNaN(date.getTime()) ? null : date;
+}
+
 export const dayName = (date) => intl({ dateStyle: "long" }).format(date);
 
 export const sameDay = (a, b) => a.toDateString() === b.toDateString();

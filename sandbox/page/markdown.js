@@ -1,6 +1,6 @@
 // Discord's markdown, the part that bots and people use, made into DOM nodes. Text stays text.
 import { el } from "./dom.js";
-import { fullTime, jumpTarget, timestamp } from "./format.js";
+import { dateOf, fullTime, jumpTarget, timestamp } from "./format.js";
 import { t } from "./texts.js";
 
 const INLINE = [
@@ -37,7 +37,7 @@ const MAKERS = {
   user: ([, id], names) => el("span", { class: "mention" }, `@${names.user(id) ?? t("unknownUser")}`),
   role: ([, id], names) => el("span", { class: "mention" }, `@${names.role(id) ?? id}`),
   channel: ([, id], names) => channelMention(id, names),
-  time: ([, seconds, style]) => stamp(Number(seconds), style),
+  time: ([raw, seconds, style]) => stamp(Number(seconds), style, raw),
   emoji: ([, name]) => `:${name}:`,
   command: ([, name]) => el("span", { class: "mention" }, `/${name}`),
 };
@@ -107,8 +107,10 @@ function channelMention(id, names) {
   return el("button", { type: "button", class: "mention", on: { click: jump } }, `#${name}`);
 }
 
-function stamp(seconds, style) {
-  const date = new Date(seconds * 1000);
+// A moment outside of what a calendar holds stays as it was typed.
+function stamp(seconds, style, raw) {
+  const date = dateOf(seconds * 1000);
+  if (!date) return raw;
   return el("time", { datetime: date.toISOString(), title: fullTime(date), class: "stamp" }, timestamp(seconds, style));
 }
 

@@ -114,6 +114,7 @@ const TEXTS = {
   done: ["done", "已完成"],
   unreachable: ["The sandbox does not answer. Is it still running?", "沙盒没有响应。它还在运行吗？"],
   notVisible: ["This member cannot see that channel.", "该成员看不到该频道。"],
+  messageUnshown: ["This message cannot be shown", "无法显示此消息"],
   messageGone: ["That message is no longer there.", "该消息已不存在。"],
   unknownUser: ["someone", "某人"],
   unknownChannel: ["a channel you cannot see", "您看不到的频道"],

@@ -144,7 +144,7 @@ export class Timeline {
   #row(entry) {
     const known = this.#rows.get(entry.key);
     if (known && known.entry.source === entry.source && known.entry.look === entry.look) return known.node;
-    const node = entry.make();
+    const node = drawn(entry);
     this.#rows.set(entry.key, { node, entry });
     if (known) replaceKeepingFocus(known.node, node);
     return node;
@@ -210,6 +210,16 @@ export class Timeline {
           ),
         ),
     };
+  }
+}
+
+// One message that cannot be drawn must not take the others with it.
+function drawn(entry) {
+  try {
+    return entry.make();
+  } catch (error) {
+    console.error(`Row ${entry.key} cannot be drawn:`, error);
+    return el("li", { class: "message unshown" }, t("messageUnshown"));
   }
 }
 

@@ -75,10 +75,23 @@ async def test_markup_in_a_message_stays_text(modules: Modules, text: str) -> No
         ("snake_case_name", "snake_case_name"),
         ("see https://example.org/a_b_c.", 'href="https://example.org/a_b_c"'),
         ("a\n\nb", "a\n\nb"),
+        ("when <t:99999999999999>", "when &lt;t:99999999999999&gt;"),
+        ("when <t:-99999999999999:R>", "when &lt;t:-99999999999999:R&gt;"),
+        ("when <t:0:D>", '<time datetime="1970-01-01T00:00:00.000Z"'),
     ],
 )
 async def test_markdown_reads_as_on_discord(modules: Modules, text: str, expected: str) -> None:
     assert expected in await modules.ask("markdown", RENDER, text)
+
+
+EMBED = f"m.embed(given, {NAMES}).innerText"
+
+
+@pytest.mark.parametrize(("moment", "foot"), [("never", "Source"), ("1970-01-01T12:00:00Z", "1 January 1970")])
+async def test_an_embed_shows_its_moment_only_where_there_is_one(modules: Modules, moment: str, foot: str) -> None:
+    shown = await modules.ask("embeds", EMBED, {"footer": {"text": "Source"}, "timestamp": moment})
+    assert foot in shown
+    assert "Invalid" not in shown
 
 
 async def test_ids_are_ordered_by_value_not_as_words(modules: Modules) -> None:
