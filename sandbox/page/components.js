@@ -1,6 +1,6 @@
 // Components V2 (developer docs, components, reference) and the older rows of buttons, as DOM.
 import { el, fill, icon } from "./dom.js";
-import { jumpTarget } from "./format.js";
+import { isWebAddress, jumpTarget } from "./format.js";
 import { markdown } from "./markdown.js";
 import { fileComponent, gallery, galleryItem, thumbnail } from "./media.js";
 import { t } from "./texts.js";
@@ -101,6 +101,7 @@ function linkButton(one, label, name, desk) {
       label,
       icon("forward", 16),
     );
+  if (!isWebAddress(one.url)) return el("span", { class: "c-text" }, label);
   return el("a", { class: name, href: one.url, target: "_blank", rel: "noopener noreferrer" }, label, icon("out", 16));
 }
 

@@ -79,6 +79,9 @@ export function localUrl(address) {
   return location.origin + url.pathname + url.search;
 }
 
+// Only such an address becomes a link: an application may name any, and javascript: would run here.
+export const isWebAddress = (address) => /^https?:\/\//i.test(address ?? "");
+
 // What a link to a message or channel points at; null for every other link.
 export function jumpTarget(address) {
   const match = /^https?:\/\/[^/]+\/channels\/(\d+)\/(\d+)(?:\/(\d+))?\/?$/.exec(address);

@@ -1,6 +1,6 @@
 // Discord's markdown, the part that bots and people use, made into DOM nodes. Text stays text.
 import { el } from "./dom.js";
-import { dateOf, fullTime, jumpTarget, timestamp } from "./format.js";
+import { dateOf, fullTime, isWebAddress, jumpTarget, timestamp } from "./format.js";
 import { t } from "./texts.js";
 
 const INLINE = [
@@ -79,8 +79,9 @@ function spoiler(children) {
   );
 }
 
-// Links to messages stay in the page; all others open beside it.
+// Links to messages stay in the page; all others open beside it. What is no web address leaves its words as text.
 export function link(address, children, names) {
+  if (!isWebAddress(address)) return children;
   const target = jumpTarget(address);
   const props = { href: address, class: "link" };
   if (target)

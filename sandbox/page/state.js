@@ -5,7 +5,6 @@ export const FLAG = {
   EPHEMERAL: 64,
   LOADING: 128,
   COMPONENTS_V2: 1 << 15,
-  SNAPSHOT: 1 << 14,
   SPOILER_ATTACHMENT: 1 << 3,
 };
 export const CHANNEL = {
@@ -18,7 +17,6 @@ export const CHANNEL = {
   PRIVATE_THREAD: 12,
   STAGE: 13,
   FORUM: 15,
-  MEDIA: 16,
 };
 const THREADS = [CHANNEL.NEWS_THREAD, CHANNEL.THREAD, CHANNEL.PRIVATE_THREAD];
 
@@ -135,8 +133,14 @@ function storeChannel(state, channel) {
 
 function dropChannel(state, channel) {
   const guild = state.guilds.get(channel.guild_id);
-  if (!guild?.channels.delete(channel.id)) return;
-  state.messages.delete(channel.id);
+  if (!guild?.channels.has(channel.id)) return;
+  // Its threads go with it: nothing says so of each one. What lies in a category does not.
+  const threads = [...guild.channels.values()].filter((one) => isThread(one) && one.parent_id === channel.id);
+  for (const { id } of [channel, ...threads]) {
+    guild.channels.delete(id);
+    state.messages.delete(id);
+    state.unread.delete(id);
+  }
   state.tell({ what: "channels" });
 }
 

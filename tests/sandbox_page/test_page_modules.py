@@ -84,6 +84,34 @@ async def test_markdown_reads_as_on_discord(modules: Modules, text: str, expecte
     assert expected in await modules.ask("markdown", RENDER, text)
 
 
+DESK = f"{{ names: {NAMES}, press: () => null }}"
+LINK_BUTTON = f"m.components([{{ type: 2, style: 5, label: 'Go', url: given }}], {DESK})[0].outerHTML"
+EMBED_TITLE = f"m.embed({{ title: 'Go', url: given, author: {{ name: 'By', url: given }} }}, {NAMES}).outerHTML"
+MASKED = f"""(() => {{
+  const box = document.createElement('p');
+  box.append(...[m.link(given, ['Go'], {NAMES})].flat());
+  return box.innerHTML;
+}})()"""
+
+
+@pytest.mark.parametrize(
+    ("module", "drawn"), [("components", LINK_BUTTON), ("embeds", EMBED_TITLE), ("markdown", MASKED)]
+)
+async def test_only_web_addresses_become_links(modules: Modules, module: str, drawn: str) -> None:
+    for address in (
+        "javascript:alert(1)",
+        " javascript:alert(1)",
+        "data:text/html,x",
+        "blob:x",
+        "//elsewhere.example",
+        "",
+    ):
+        html = await modules.ask(module, drawn, address)
+        assert "<a" not in html.replace("<article", "")
+        assert "Go" in html
+    assert 'href="https://example.org/x"' in await modules.ask(module, drawn, "https://example.org/x")
+
+
 EMBED = f"m.embed(given, {NAMES}).innerText"
 
 
@@ -176,6 +204,24 @@ STATE = """(() => {
 
 def _message(message_id: str, **more: Any) -> dict[str, Any]:
     return {"id": message_id, "channel_id": "5", "author": {"id": "2"}, "content": "", "flags": 0, **more}
+
+
+THREADS = """(() => {
+  const state = new m.State();
+  const channels = [{ id: '4', type: 4 }, { id: '5', type: 0, parent_id: '4' }, { id: '6', type: 0 }];
+  const threads = [{ id: '7', type: 11, parent_id: '5' }, { id: '8', type: 12, parent_id: '6' }];
+  state.apply('READY', { user: { id: '1' }, guilds: [{ id: '9', name: 'Club', channels, threads }] });
+  state.apply('MESSAGE_CREATE', { id: '70', channel_id: '7', author: { id: '2' } });
+  state.apply('CHANNEL_DELETE', { id: given, guild_id: '9' });
+  return [[...state.guilds.get('9').channels.keys()], state.list('7').length, state.unread.has('7')];
+})()"""
+
+
+@pytest.mark.parametrize(("deleted", "left", "messages"), [("5", ["4", "6", "8"], 0), ("4", ["5", "6", "7", "8"], 1)])
+async def test_a_deleted_channel_takes_its_threads_along_but_a_category_nothing(
+    modules: Modules, deleted: str, left: list[str], messages: int
+) -> None:
+    assert await modules.ask("state", THREADS, deleted) == [left, messages, bool(messages)]
 
 
 async def test_events_fold_into_messages_in_order(modules: Modules) -> None:
