@@ -32,6 +32,7 @@ from bot.index.labels import LabelBook, default_labels
 from bot.index.searcher import Searcher
 from bot.index.tagger import Tagger
 from bot.messages import Messages
+from bot.roll_call import RollCall
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
@@ -197,12 +198,16 @@ async def _assemble(
     catch_up = CatchUp(indexer.accept, channels, history)
     closing.push_async_callback(catch_up.close)
     catch_up.start()
+    roll_call = RollCall(store.places, messages.is_deleted, indexer.forget_channel)
+    closing.push_async_callback(roll_call.close)
 
     searcher = Searcher(engine, store, guild_index)
     answers = Answers(store, searcher, indexer, messages, limit=settings.results_per_answer)
     questions = Questions(store, searcher, messages, fetcher)
     visibility = Visibility(thread_membership(bot))
-    await bot.add_cog(IndexingCog(bot, indexer, catch_up, store, fetcher, hosts, other_bots=settings.index_other_bots))
+    await bot.add_cog(
+        IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
+    )
     await bot.add_cog(SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration))
     await bot.add_cog(TagsCog(bot, channels, labels_store, defaults, tag_words))
     await bot.add_cog(PrivacyCog(bot, indexer))

@@ -57,6 +57,16 @@ class Messages:
                 return None
         return place_of(channel)
 
+    async def is_deleted(self, channel_id: int) -> bool:
+        """Whether Discord says that there is no such channel or thread. Any other answer, or none, is a no."""
+        try:
+            await self._client.fetch_channel(channel_id)
+        except discord.NotFound as error:
+            return error.code == _UNKNOWN_CHANNEL
+        except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        return False
+
     def pictures(self, message: discord.Message) -> list[Sighting]:
         return sightings(message, self._hosts)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.index.backfill import CatchUp
     from bot.index.indexer import Indexer
     from bot.records import PictureRef
+    from bot.roll_call import RollCall
     from bot.store.pictures import PictureStore
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         bot: MagpieBot,
         indexer: Indexer,
         catch_up: CatchUp,
+        roll_call: RollCall,
         store: PictureStore,
         fetcher: Fetcher,
         hosts: frozenset[str],
@@ -61,6 +63,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         self._bot = bot
         self._indexer = indexer
         self._catch_up = catch_up
+        self._roll_call = roll_call
         self._store = store
         self._fetcher = fetcher
         self._hosts = hosts
@@ -149,6 +152,7 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def _welcome(self, guild: discord.Guild) -> None:
         await self._store.welcome_guild(guild.id)
         self._catch_up.begin(guild.id, standings(guild))
+        self._roll_call.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
 
     def _appeared(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
         standing = _standing(channel)

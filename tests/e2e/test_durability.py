@@ -137,6 +137,28 @@ async def test_a_server_that_removed_the_bot_while_it_was_down_is_forgotten_at_t
         await home.forgotten(posted)
 
 
+async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten_and_archived_ones_stay(
+    home: House,
+) -> None:
+    ann, bob = await home.member("ann"), await home.member("bob")
+    pictures, chat, cats = map(home.channel, ("pictures", "chat", "cats only"))
+    async with home.bot() as app:
+        new = await bob.ok("POST", f"/channels/{pictures}/threads", {"name": "old cats", "type": 11})
+        in_channel, in_thread, in_archived = (
+            await ann.post(chat, sample("rocket")),
+            await ann.post(cats, sample("panda")),
+            await bob.post(new["id"], sample("octopus")),
+        )
+        await home.indexed(in_channel, in_thread, in_archived)
+        assert {chat, cats, int(new["id"])} <= {place.channel_id for place in await app.store.places(home.nest)}
+    for deleted in (chat, cats):
+        await bob.ok("DELETE", f"/channels/{deleted}")
+    await bob.ok("PATCH", f"/channels/{new['id']}", {"archived": True})
+    async with home.bot():
+        await home.forgotten(in_channel, in_thread)
+        assert (await ann.find(home.nest, pictures, "an octopus")).ids == [in_archived["id"]]
+
+
 async def test_a_message_deleted_while_its_picture_is_read_never_comes_back(home: House) -> None:
     ann, pictures = await home.member("ann"), home.channel("pictures")
     async with home.bot() as app:

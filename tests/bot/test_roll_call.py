@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bot.records import Place, ThreadKind
+from bot.roll_call import RollCall, missing
+
+GUILD = 1
+CHANNEL, THREAD = Place(GUILD, 10), Place(GUILD, 20, 10, ThreadKind.PUBLIC)
+PRIVATE, ELSEWHERE = Place(GUILD, 30, 10, ThreadKind.PRIVATE), Place(GUILD, 40, 11, ThreadKind.PUBLIC)
+
+
+def test_what_is_stored_and_not_present_is_asked_after_channels_first_then_the_newest() -> None:
+    assert missing([CHANNEL, THREAD, PRIVATE, ELSEWHERE], {10}) == [11, 30, 20]
+    assert missing([CHANNEL, THREAD], {10, 20}) == []
+
+
+def test_threads_go_with_a_channel_that_is_missing_itself() -> None:
+    assert missing([CHANNEL, THREAD, PRIVATE], {11}) == [10]
+
+
+class Discord:
+    """Answers after `may_answer` and remembers how many questions were asked at once."""
+
+    def __init__(self, deleted: set[int]) -> None:
+        self.deleted, self.asked, self.forgotten = deleted, list[int](), list[int]()
+        self.may_answer, self.asking, self.most = asyncio.Event(), 0, 0
+
+    async def places(self, guild_id: int) -> list[Place]:
+        if guild_id == 13:
+            raise RuntimeError("the store is locked")
+        return [Place(guild_id, guild_id * 100 + at) for at in range(3)]
+
+    async def is_deleted(self, channel_id: int) -> bool:
+        self.asked.append(channel_id)
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        await self.may_answer.wait()
+        self.asking -= 1
+        return channel_id in self.deleted
+
+    async def forget(self, channel_id: int) -> None:
+        self.forgotten.append(channel_id)
+
+    def roll_call(self) -> RollCall:
+        return RollCall(self.places, self.is_deleted, self.forget, pause_s=0)
+
+
+async def until_asked(discord: Discord, number: int) -> None:
+    async with asyncio.timeout(10):
+        while len(discord.asked) < number or discord.asking:  # noqa: ASYNC110 - the fake has no signal of its own
+            await asyncio.sleep(0)
+
+
+async def test_only_what_discord_says_is_deleted_is_forgotten_and_one_question_is_asked_at_a_time() -> None:
+    discord = Discord({101, 202})
+    roll_call = discord.roll_call()
+    discord.may_answer.set()
+    for guild_id in (1, 2):
+        roll_call.begin(guild_id, ())
+    await until_asked(discord, 6)
+    await roll_call.close()
+    assert sorted(discord.forgotten) == [101, 202]
+    assert discord.most == 1
+
+
+async def test_closing_ends_a_question_that_is_under_way() -> None:
+    discord = Discord({102})
+    roll_call = discord.roll_call()
+    roll_call.begin(1, ())
+    async with asyncio.timeout(10):
+        while not discord.asked:  # noqa: ASYNC110 - the fake has no signal of its own
+            await asyncio.sleep(0)
+        await roll_call.close()
+    assert discord.forgotten == []
+
+
+async def test_a_new_session_replaces_a_call_that_is_still_going_on() -> None:
+    discord = Discord(set())
+    roll_call = discord.roll_call()
+    roll_call.begin(1, ())
+    await asyncio.sleep(0)
+    roll_call.begin(1, {100, 101})
+    discord.may_answer.set()
+    async with asyncio.timeout(10):
+        while roll_call._calls:  # noqa: ASYNC110 - no signal of its own
+            await asyncio.sleep(0)
+    assert discord.asked[-1] == 102
+    assert discord.asked.count(100) == discord.asked.count(101) == 0
+
+
+async def test_one_server_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    discord = Discord({101})
+    discord.may_answer.set()
+    roll_call = discord.roll_call()
+    roll_call.begin(13, ())
+    roll_call.begin(1, ())
+    await until_asked(discord, 3)
+    await roll_call.close()
+    assert discord.forgotten == [101]
+    assert "server 13" in caplog.text
