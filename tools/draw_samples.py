@@ -112,7 +112,7 @@ SAMPLES = (
         beside("2615", "1f950", "google"),
     ),
     Sample(
-        "teddy-on-car", "a teddy bear on a car", "汽车上的泰迪熊", "#d4ecf7", on("1f9f8", "1f697", "twitter", sink=58)
+        "teddy-on-car", "a teddy bear on a car", "汽车上的泰迪熊", "#d4ecf7", on("1f9f8", "1f697", "google", sink=44)
     ),
     Sample(
         "snowman-and-tree",
