@@ -9,18 +9,20 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.records import DISCORD_EPOCH_MS
+from bot.records import DISCORD_EPOCH_MS, Source
 from bot.store import tombstones
 from bot.store.places import make_guild
 from bot.store.rows import chunks, milliseconds
-from bot.store.tables import author_cutoffs, channels, guilds, pictures
+from bot.store.tables import author_cutoffs, channels, guilds, pictures, replies
 from bot.store.tombstones import Kind
 
 
 async def forget_messages(connection: AsyncConnection, ids: Collection[int], now: datetime) -> list[int]:
+    """Whoever wrote them: a message of the bot's own is only known by the pictures that it describes."""
     gone: list[int] = []
     for some in chunks(ids):
         gone += await _delete(connection, pictures.c.message_id.in_(some))
+        await connection.execute(delete(replies).where(replies.c.message_id.in_(some)))
     await tombstones.remember(connection, Kind.MESSAGE, ((id_, 0) for id_ in ids), now)
     return gone
 
@@ -28,10 +30,16 @@ async def forget_messages(connection: AsyncConnection, ids: Collection[int], now
 async def forget_attachments(
     connection: AsyncConnection, message_id: int, ids: Collection[int], now: datetime
 ) -> list[int]:
+    """No tombstone for a link preview: its id is made of its address, and Discord itself takes previews off and on."""
     gone: list[int] = []
+    previews: set[int] = set()
     for some in chunks(ids):
-        gone += await _delete(connection, pictures.c.message_id == message_id, pictures.c.attachment_id.in_(some))
-    await tombstones.remember(connection, Kind.ATTACHMENT, ((id_, message_id) for id_ in ids), now)
+        these = (pictures.c.message_id == message_id, pictures.c.attachment_id.in_(some))
+        preview = select(pictures.c.attachment_id).where(*these, pictures.c.source == Source.PREVIEW)
+        previews.update((await connection.execute(preview)).scalars())
+        gone += await _delete(connection, *these)
+    stones = ((id_, message_id) for id_ in ids if id_ not in previews)
+    await tombstones.remember(connection, Kind.ATTACHMENT, stones, now)
     return gone
 
 

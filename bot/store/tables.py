@@ -152,6 +152,21 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
+# A message of the bot's own that describes pictures, one row for each. picture_id: null once that picture is forgotten;
+# the row stays until the message is deleted in Discord, too.
+replies = Table(
+    "replies",
+    metadata,
+    Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True),
+    Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
+    Column("picture_id", WholeNumber, ForeignKey("pictures.id", ondelete="SET NULL")),
+    Index(None, "channel_id"),
+    Index(None, "picture_id"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 # scope: the message, for an attachment (forwards share attachment ids); 0 otherwise.
 tombstones = Table(
     "tombstones",

@@ -9,6 +9,7 @@ from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from tests.store.samples import NOON
 
 
@@ -36,3 +37,8 @@ def channels(database: Database) -> ChannelStore:
 @pytest.fixture
 def labels(database: Database) -> LabelStore:
     return LabelStore(database)
+
+
+@pytest.fixture
+def replies(database: Database) -> ReplyStore:
+    return ReplyStore(database)

@@ -16,6 +16,7 @@ from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from tests.store.samples import CARD, NOON, finished, ref
 
 
@@ -39,6 +40,7 @@ READS = {
     "ChannelStore.last_seen": lambda house: house[ChannelStore].last_seen(2),
     "ChannelStore.seen_channels": lambda house: house[ChannelStore].seen_channels(1),
     "LabelStore.labels": lambda house: house[LabelStore].labels(1),
+    "ReplyStore.orphans": lambda house: house[ReplyStore].orphans(5),
 }
 WRITES = {
     "PictureStore.accept": lambda house: house[PictureStore].accept([ref(20)]),
@@ -57,8 +59,10 @@ WRITES = {
     "LabelStore.add": lambda house: house[LabelStore].add(1, "cat"),
     "LabelStore.remove": lambda house: house[LabelStore].remove(1, "cat"),
     "LabelStore.reset": lambda house: house[LabelStore].reset(1),
+    "ReplyStore.remember": lambda house: house[ReplyStore].remember(1, 2, 50, [1]),
+    "ReplyStore.drop": lambda house: house[ReplyStore].drop(50),
 }
-STORES = (PictureStore, ChannelStore, LabelStore)
+STORES = (PictureStore, ChannelStore, LabelStore, ReplyStore)
 
 
 def house(database: Database) -> dict:

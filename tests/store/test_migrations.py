@@ -15,6 +15,7 @@ from bot.store.database import Database
 from bot.store.labels import LabelStore
 from bot.store.migrate import SCRIPTS, migrate
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from bot.store.tables import metadata
 from tests.store.samples import CARD, finished, ref
 
@@ -26,10 +27,12 @@ async def fill(path) -> None:
     """A row in every table."""
     async with await Database.open(path) as database:
         pictures = PictureStore(database)
-        [picture, *_] = await pictures.accept([ref(10), ref(11)])
+        await pictures.accept([ref(10), ref(11)])
+        [picture] = await pictures.by_message(10)
         await pictures.finish([finished(picture.id)], CARD)
         await ChannelStore(database).set_announcement(1, 2, Announcement.REPLY)
         await LabelStore(database).add(1, "cat")
+        await ReplyStore(database).remember(1, 2, 50, [picture.id])
         await pictures.forget_messages([12])
         await pictures.forget_author(1, 70)
 

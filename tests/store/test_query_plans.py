@@ -11,6 +11,7 @@ from bot.records import Announcement, Place, ThreadKind
 from bot.store.channels import ChannelStore
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from bot.store.tables import metadata
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
@@ -20,6 +21,7 @@ LARGE_TABLES = metadata.tables.keys() - {"guilds", "models"}
 
 async def use_everything(database) -> None:
     pictures, channels, labels = PictureStore(database), ChannelStore(database), LabelStore(database)
+    replies = ReplyStore(database)
     first, second, third, *_ = await pictures.accept([ref(message) for message in range(10, 20)])
     await pictures.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
     await pictures.due(5, NOON, exclude=[first.id])
@@ -45,6 +47,9 @@ async def use_everything(database) -> None:
     await labels.remove(1, "cat")
     await labels.reset(1)
     await labels.labels(1)
+    await replies.remember(1, 2, 50, [first.id, second.id])
+    await replies.orphans(5)
+    await replies.drop(50)
     await pictures.forget_messages([10])
     await pictures.forget_attachments(11, [100])
     await pictures.forget_author(1, 8)

@@ -1,0 +1,70 @@
+"""ReplyStore: which messages of the bot itself describe which pictures, so that they go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.store.database import Database
+from bot.store.places import make_channel
+from bot.store.tables import pictures, replies
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message of the bot's own, in a channel that everybody there can read."""
+
+    channel_id: int
+    message_id: int
+
+
+class ReplyStore:
+    """Every method may raise StoreBusy or StoreUnusable; then nothing of it was done. Forgotten places keep nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def remember(self, guild_id: int, channel_id: int, message_id: int, picture_ids: Sequence[int]) -> None:
+        """This message, just sent, describes these pictures. One forgotten since makes it an orphan at once."""
+
+        async def work(connection: AsyncConnection) -> None:
+            if not picture_ids or not await make_channel(connection, guild_id, channel_id):
+                return
+            query = select(pictures.c.id).where(pictures.c.id.in_(picture_ids))
+            there = set((await connection.execute(query)).scalars())
+            rows = [{"position": at, "picture_id": id_ if id_ in there else None} for at, id_ in enumerate(picture_ids)]
+            place = {"message_id": message_id, "channel_id": channel_id}
+            await connection.execute(insert(replies), [{**place, **row} for row in rows])
+
+        await self._database.write(work)
+
+    async def orphans(self, limit: int, after: int = 0) -> list[Reply]:
+        """Messages that describe a picture no longer remembered, by rising id. after: the last id of the page before.
+
+        The database itself takes the picture out of the row, by its foreign key: no way of forgetting can miss one.
+        """
+        query = (
+            select(*replies.c["channel_id", "message_id"])
+            .distinct()
+            .where(replies.c.picture_id.is_(None), replies.c.message_id > after)
+            .order_by(replies.c.message_id)
+            .limit(limit)
+        )
+
+        async def work(connection: AsyncConnection) -> list[Reply]:
+            return [Reply(row.channel_id, row.message_id) for row in await connection.execute(query)]
+
+        return await self._database.read(work)
+
+    async def drop(self, message_id: int) -> None:
+        """The message is gone, or out of reach for good."""
+        statement = delete(replies).where(replies.c.message_id == message_id)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        await self._database.write(work, erases=True)
