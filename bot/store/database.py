@@ -171,6 +171,7 @@ def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, re
         pool_size=connections,
         max_overflow=0,
         connect_args={"timeout": busy_timeout, "isolation_level": None},
+        hide_parameters=True,  # else a traceback in the log would show labels and ids
     )
     event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     pragmas = [*PRAGMAS, "query_only = ON"] if read_only else PRAGMAS

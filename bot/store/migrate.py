@@ -79,7 +79,12 @@ def _create_private(path: Path) -> None:
 
 def _engine(path: Path, busy_timeout: float) -> Engine:
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": busy_timeout, "isolation_level": None})
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        connect_args={"timeout": busy_timeout, "isolation_level": None},
+        hide_parameters=True,  # else a traceback in the log would show what is in the rows
+    )
     for pragma in ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF"):
         event.listen(engine, "connect", partial(_set, pragma))
     # An explicit BEGIN, so that the tables change all together or not at all, and one process at a time.
