@@ -194,3 +194,18 @@ async def test_forgetting_what_is_not_there_deletes_nothing(pictures, forget):
     [id_] = await ready(pictures, ref(10))
     assert await forget(pictures) == []
     assert await found(pictures) == [id_]
+
+
+async def test_a_link_preview_that_discord_took_off_and_put_back_is_remembered_again(pictures):
+    preview = ref(10, 555, source=Source.PREVIEW)
+    gone, attached = await ready(pictures, preview, ref(10, 100))
+    assert await pictures.forget_attachments(10, [555, 100]) == [gone, attached]
+    assert await pictures.finish([finished(gone)], CARD) == set()
+    assert [picture.ref for picture in await pictures.accept([preview, ref(10, 100)])] == [preview]
+
+
+async def test_a_preview_of_a_deleted_message_does_not_come_back(pictures):
+    preview = ref(10, 555, source=Source.PREVIEW)
+    await ready(pictures, preview)
+    await pictures.forget_messages([10])
+    assert await pictures.accept([preview]) == []
