@@ -69,6 +69,10 @@ export class Api {
 
   gateway = () => this.request("GET", "/gateway");
 
+  channels = (guildId) => this.request("GET", `/guilds/${guildId}/channels`);
+
+  channel = (channelId) => this.request("GET", `/channels/${channelId}`);
+
   commands = (guildId) => this.request("GET", `/guilds/${guildId}/application-command-index`);
 
   messages = (channelId, query) => this.request("GET", `/channels/${channelId}/messages?${new URLSearchParams(query)}`);

@@ -165,6 +165,9 @@ class App {
     renderGuilds(this);
     renderHeader(this);
     renderStatus(this);
+    const channel = this.channel();
+    const place = `${this.session?.member.id}/${this.channelId}`;
+    this.composer.settle(place, channel ? `#${channel.name}` : "", maySend(channel) && mayRead(channel));
   }
 
   #redrawAll() {
@@ -172,8 +175,6 @@ class App {
     this.#redrawAround();
     this.hint.render();
     this.tray.render();
-    const channel = this.channel();
-    this.composer.reset(channel ? `#${channel.name}` : "", maySend(channel) && mayRead(channel));
   }
 
   #redrawStatus() {
@@ -246,6 +247,7 @@ class App {
     setLanguage(name);
     localStorage.setItem(LANGUAGE, name);
     this.#redrawAll();
+    this.composer.translate();
     this.timeline.redraw();
     this.timeline.toBottom();
   }

@@ -21,6 +21,7 @@ export class Composer {
   #files = [];
   #replyTo = null;
   #entries = [];
+  #place = null;
 
   constructor(app) {
     this.#app = app;
@@ -41,14 +42,11 @@ export class Composer {
     byId("attach").addEventListener("click", () => byId("file").click());
   }
 
-  // A new channel, member or language: what was being written for the old one goes.
-  reset(channelName, writable) {
-    this.#prompt.close();
-    this.#files = [];
-    this.#replyTo = null;
-    this.#text.value = "";
-    this.#suggest.hide();
-    byId("write").hidden = false;
+  // In another channel or as another member, what was being written for the old one goes. In the same place it stays:
+  // a new language or a new connection is no reason to lose a text, a picture or a command in the making.
+  settle(place, channelName, writable) {
+    if (place !== this.#place) this.#clear();
+    this.#place = place;
     this.#text.disabled = !writable;
     byId("attach").disabled = !writable;
     byId("send").disabled = !writable;
@@ -57,6 +55,21 @@ export class Composer {
     this.#text.setAttribute("aria-label", hint);
     this.#grow();
     this.#renderExtras();
+  }
+
+  // After a change of language.
+  translate() {
+    this.#suggest.hide();
+    this.#prompt.redraw();
+  }
+
+  #clear() {
+    this.#prompt.close();
+    this.#suggest.hide();
+    this.#files = [];
+    this.#replyTo = null;
+    this.#text.value = "";
+    byId("write").hidden = false;
   }
 
   focus() {

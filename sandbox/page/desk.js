@@ -17,6 +17,7 @@ const FORWARD = 1;
 export class Desk {
   #app;
   editing = null;
+  #editor = null;
   failures = new Map();
 
   constructor(app) {
@@ -177,11 +178,18 @@ export class Desk {
 
   #edit(messageId) {
     this.editing = messageId;
+    this.#editor = null;
     this.#app.timeline.sync();
   }
 
-  // The message's text and pictures while they are being edited; a picture can be taken away.
+  // Made once for each edit: a row that is drawn anew meanwhile must not lose what was typed.
   editor(message) {
+    this.#editor ??= this.#makeEditor(message);
+    return this.#editor;
+  }
+
+  // The message's text and pictures while they are being edited; a picture can be taken away.
+  #makeEditor(message) {
     let kept = message.attachments ?? [];
     const text = el("textarea", { rows: "2", "aria-label": t("edit") });
     text.value = idsToMentions(message.content, this.#app.people());

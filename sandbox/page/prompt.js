@@ -35,6 +35,13 @@ export class Prompt {
     if (!this.#fields.size) this.#host.querySelector("[type=submit]").focus();
   }
 
+  redraw() {
+    if (!this.isOpen) return;
+    const focused = document.activeElement;
+    this.#render();
+    if (this.#host.contains(focused)) focused.focus();
+  }
+
   close() {
     for (const one of this.#fields.values()) one.dispose();
     this.#fields.clear();

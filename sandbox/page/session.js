@@ -2,10 +2,11 @@
 import { Api } from "./api.js";
 import { Gateway, sameHost } from "./gateway.js";
 import { Interactions } from "./interactions.js";
-import { State } from "./state.js";
+import { isThread, State } from "./state.js";
 
 const PAGE = 50;
 const COMMANDS_FRESH_MS = 4000;
+const RIGHTS_CHANGED = ["GUILD_ROLE_UPDATE", "GUILD_ROLE_DELETE", "GUILD_MEMBER_UPDATE"];
 
 export class Session {
   status = "connecting";
@@ -38,6 +39,7 @@ export class Session {
         if (name === "READY") this.loaded.clear();
         this.state.apply(name, data);
         this.interactions.handle(name, data);
+        if (RIGHTS_CHANGED.includes(name)) this.#refreshRights(data).catch(this.#ears.onError);
       },
       onStatus: (status) => {
         this.status = status;
@@ -45,6 +47,17 @@ export class Session {
       },
     });
     this.#gateway.open();
+  }
+
+  // A role says what it grants, but not what this member may now do in each channel: the server is asked.
+  async #refreshRights({ guild_id: guildId, user }) {
+    if (user && user.id !== this.member.id) return;
+    const known = [...(this.state.guilds.get(guildId)?.channels.values() ?? [])];
+    const threads = known.filter(isThread).map(({ id }) => this.api.channel(id).catch(() => null));
+    const now = [...(await this.api.channels(guildId)), ...(await Promise.all(threads))];
+    // What went out of sight has its own event, which may have been faster than this answer.
+    for (const channel of now)
+      if (channel && this.state.channel(channel.id)) this.state.apply("CHANNEL_UPDATE", channel);
   }
 
   close() {
