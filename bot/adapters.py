@@ -38,14 +38,35 @@ class Sighting:
 
 
 def sightings(message: discord.Message, hosts: frozenset[str]) -> list[Sighting]:
-    """Every picture that this message carries. hosts: where pictures may be downloaded from; others are not seen."""
+    """The pictures of this message that may be downloaded. hosts: where from."""
+    return [sighting for sighting in carried(message) if urlsplit(sighting.url).hostname in hosts]
+
+
+def carried(message: discord.Message) -> list[Sighting]:
+    """Every picture that this message carries, wherever its bytes are: what is missing here has been removed."""
     found = [
         *_attached(Source.ATTACHMENT, message.attachments),
         *_previews(message.id, message.embeds),
         *(sighting for snapshot in message.message_snapshots for sighting in _forwarded(message.id, snapshot)),
     ]
-    unique = {sighting.key: sighting for sighting in found if urlsplit(sighting.url).hostname in hosts}
-    return list(unique.values())
+    return list({sighting.key: sighting for sighting in found}.values())
+
+
+def withheld(message: discord.Message) -> bool:
+    """Whether Discord keeps back what is in this message, as it does while the bot's Message Content switch is off.
+
+    Discord takes no message from a person that holds nothing at all. A bot's can lose its only part: hidden previews.
+    """
+    if any((message.content, message.attachments, message.embeds, message.stickers, message.components, message.poll)):
+        return False
+    if any(_holds_something(snapshot) for snapshot in message.message_snapshots):
+        return False
+    by_person = not message.author.bot and message.webhook_id is None
+    return by_person or not message.flags.suppress_embeds
+
+
+def _holds_something(snapshot: discord.MessageSnapshot) -> bool:
+    return any((snapshot.content, snapshot.attachments, snapshot.embeds, snapshot.stickers, snapshot.components))
 
 
 def pictures_in(

@@ -139,16 +139,16 @@ class Answers:
         """Fetches the message afresh. What is gone is forgotten; what may not be read, or not now, is left out."""
         ref = hit.picture.ref
         try:
-            message = await self._messages.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id)
+            carried = await self._messages.look(ref)
         except PictureGone:
             await self._indexer.forget_messages([ref.message_id])
             return None
         except (PictureForbidden, PictureUnreachable) as error:
             log.info("a hit is left out: %s", error, extra={"picture_id": hit.picture.id})
             return None
-        for sighting in self._messages.pictures(message):
+        for sighting in carried:
             if sighting.key == (ref.source, ref.attachment_id):
-                return ShownPicture(hit, sighting, ref.author_id, ref.created_at, _jump_url(ref.place, message.id))
+                return ShownPicture(hit, sighting, ref.author_id, ref.created_at, _jump_url(ref.place, ref.message_id))
         await self._indexer.forget_attachments(ref.message_id, [ref.attachment_id])
         return None
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import aiohttp
 import discord
 
-from bot.adapters import Sighting, place_of, sightings
+from bot.adapters import Sighting, carried, place_of, sightings, withheld
 from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
 from bot.records import PictureRef, Place
 
@@ -32,8 +32,14 @@ class Messages:
             return await channel.fetch_message(message_id)
 
     async def look(self, ref: PictureRef) -> list[Sighting]:
-        """What pictures the message of this picture carries now. Raises like `fetch`."""
-        return self.pictures(await self.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id))
+        """All pictures that the message of this picture carries now, so that one not among them has been removed.
+
+        Raises like `fetch`; also PictureUnreachable where Discord keeps back what is in the message.
+        """
+        message = await self.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id)
+        if withheld(message):
+            raise PictureUnreachable("Discord does not tell what is in the message; is MESSAGE CONTENT INTENT on?")
+        return carried(message)
 
     async def since(self, channel_id: int, after: int) -> AsyncIterator[discord.Message]:
         """Every message of a channel newer than `after`, oldest first. Raises like `fetch`."""
@@ -68,7 +74,12 @@ class Messages:
         return False
 
     def pictures(self, message: discord.Message) -> list[Sighting]:
+        """Those that may be downloaded."""
         return sightings(message, self._hosts)
+
+
+def means_deleted(error: discord.NotFound) -> bool:
+    return error.code in (_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE)
 
 
 @contextmanager
@@ -77,7 +88,7 @@ def _discord_trouble() -> Iterator[None]:
     try:
         yield
     except discord.NotFound as error:
-        if error.code in (_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE):
+        if means_deleted(error):
             raise PictureGone("the message is deleted") from error
         raise PictureUnreachable("Discord answered 404 without saying what is missing") from error
     except discord.Forbidden as error:

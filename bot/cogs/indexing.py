@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord.ext import commands
 
-from bot.adapters import pictures_in, place_of, sightings
+from bot.adapters import carried, pictures_in, place_of, sightings, withheld
 from bot.index.marking import Standing
 
 if TYPE_CHECKING:
@@ -83,10 +83,12 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Forgets what the message no longer carries and takes in what is new: a preview comes by an edit."""
+        if withheld(payload.message):
+            return
         async with self._turns.of(payload.message_id):
-            carried = {seen.key for seen in sightings(payload.message, self._hosts)}
+            still = {seen.key for seen in carried(payload.message)}
             known = await self._store.by_message(payload.message_id)
-            dropped = [one.ref for one in known if (one.ref.source, one.ref.attachment_id) not in carried]
+            dropped = [one.ref for one in known if (one.ref.source, one.ref.attachment_id) not in still]
             if dropped:
                 await self._indexer.forget_attachments(payload.message_id, [ref.attachment_id for ref in dropped])
             await self._indexer.accept(self._pictures(payload.message))

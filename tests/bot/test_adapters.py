@@ -5,7 +5,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.adapters import pictures_in, place_of, preview_id, sightings
+from bot.adapters import carried, pictures_in, place_of, preview_id, sightings, withheld
 from bot.records import PictureRef, Place, Source, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import GUILD, PRIVATE_THREAD, attachment, message
@@ -121,3 +121,41 @@ def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
         HOSTS,
     )
     assert [one.spoiler for one in seen] == [True, True, False]
+
+
+def test_a_picture_on_a_host_that_is_not_listed_is_still_carried(server: discord.Guild) -> None:
+    posted = message(server, 1, 10, attachments=[attachment(20)])
+    assert sightings(posted, frozenset({"elsewhere.example"})) == []
+    assert [one.attachment_id for one in carried(posted)] == [20]
+
+
+def snapshot(**more: Any) -> dict[str, Any]:
+    return {"message": {"type": 0, "content": "", "attachments": [], "embeds": [], "flags": 0, "components": [],
+                        "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
+                        **more}}  # fmt: skip
+
+
+STICKER = {"id": "5", "name": "s", "format_type": 1}
+SUPPRESS_EMBEDS = 1 << 2
+
+
+@pytest.mark.parametrize(
+    ("more", "kept_back"),
+    [
+        ({}, True),
+        ({"flags": SUPPRESS_EMBEDS}, True),
+        ({"message_snapshots": [snapshot()]}, True),
+        ({"message_snapshots": [snapshot(content="words")]}, False),
+        ({"message_snapshots": [snapshot(attachments=[attachment(20)])]}, False),
+        ({"content": "words"}, False),
+        ({"attachments": [attachment(20, "notes.txt")]}, False),
+        ({"embeds": [embed()]}, False),
+        ({"sticker_items": [STICKER]}, False),
+        ({"bot": True}, True),
+        ({"bot": True, "flags": SUPPRESS_EMBEDS}, False),
+    ],
+)
+def test_a_message_that_holds_nothing_at_all_is_one_that_discord_keeps_back(
+    server: discord.Guild, more: dict[str, Any], kept_back: bool
+) -> None:
+    assert withheld(message(server, 1, 10, **more)) is kept_back

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bot.app import App
 from tests.e2e.harness import House, sample, until
-from tests.e2e.member import button
+from tests.e2e.member import PATIENCE_S, button
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -95,3 +97,29 @@ async def test_forget_me_deletes_ones_own_pictures_and_nobody_elses(home: House,
     assert (await cem.find(home.nest, pictures, "a rocket")).ids == [hers["id"]]
     later = await cem.post(pictures, sample("panda"))
     await home.indexed(later)
+
+
+async def test_a_message_content_switch_turned_off_makes_nothing_look_removed(home: House, bot: App) -> None:
+    cem, pictures = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(pictures, sample("panda"))
+    await home.indexed(posted)
+    [magpie] = home.sandbox.world.applications.values()
+    magpie.message_content = False
+    assert (await cem.find(home.nest, pictures, "a panda")).ids == []
+    edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
+    await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "my panda"})
+    await edited
+    magpie.message_content = True
+    assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+
+
+async def test_a_shorter_list_of_hosts_makes_nothing_look_removed(home: House) -> None:
+    cem, pictures = await home.member("cem"), home.channel("pictures")
+    async with home.bot():
+        posted = await cem.post(pictures, sample("panda"))
+        await home.indexed(posted)
+    async with home.bot(CDN_HOSTS="cdn.discordapp.com") as bot:
+        edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
+        await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "my panda"})
+        await edited
+        assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
