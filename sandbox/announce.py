@@ -20,6 +20,7 @@ from sandbox.permissions import may_read
 from sandbox.realm import Realm
 from sandbox.world import Channel, ChannelType, Guild, Json, Member, Message, Role
 
+GUILD_PRESENCES = 1 << 8
 GUILDS, GUILD_MEMBERS, GUILD_MESSAGES, GUILD_REACTIONS, GUILD_TYPING = 1 << 0, 1 << 1, 1 << 9, 1 << 10, 1 << 11
 DIRECT_MESSAGES, DIRECT_REACTIONS, DIRECT_TYPING, MESSAGE_CONTENT = 1 << 12, 1 << 13, 1 << 14, 1 << 15
 

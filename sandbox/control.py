@@ -14,6 +14,7 @@ from sandbox.payloads import Body
 from sandbox.previews import SAMPLES_PATH, Samples
 from sandbox.realm import REALM
 from sandbox.rest.call import answer
+from sandbox.validation.parsing import parse_json
 from sandbox.world import Guild, Json, World
 
 SETTABLE = {f.name for f in fields(Fault) if f.init}
@@ -57,7 +58,7 @@ async def list_faults(request: web.Request) -> web.Response:
 async def add_faults(request: web.Request) -> web.Response:
     """A fault or a list of them, as JSON objects with the fields of `Fault`."""
     try:
-        content = json.loads(await request.read())
+        content = parse_json(await request.read())
         wanted = content if isinstance(content, list) else [content]
         made = [Fault(**_checked(f)) for f in wanted]
     except (ValueError, TypeError) as error:

@@ -8,7 +8,21 @@ from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 Kind = Literal["rate_limit", "server_error", "drop", "delay", "double_event", "late_event", "lost_event"]
+SCOPES = ("user", "shared", "global")
 HTTP_KINDS = frozenset({"rate_limit", "server_error", "drop", "delay"})
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "method": (str,),
+    "path": (str,),
+    "event": (str,),
+    "times": (int, type(None)),
+    "seconds": (int, float),
+    "status": (int,),
+    "is_global": (bool,),
+    "scope": (str,),
+    "bots_only": (bool,),
+}
 
 
 @dataclass(slots=True)
@@ -32,8 +46,14 @@ class Fault:
     struck: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        """Raises ValueError for what could never strike, or would break the answer instead of spoiling it."""
+        for name, kinds in _TYPES.items():
+            if type(getattr(self, name)) not in kinds:
+                raise ValueError(f"{name} is not of the right type")
         if self.kind not in get_args(Kind):
             raise ValueError(f"no such fault: {self.kind}; there are {', '.join(get_args(Kind))}")
+        if self.scope not in SCOPES or not 400 <= self.status <= 599 or self.seconds < 0:
+            raise ValueError(f"scope is one of {', '.join(SCOPES)}, status 400 to 599, seconds not negative")
 
     @property
     def spent(self) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 
 from aiohttp import WSMsgType, web
 
-from sandbox.announce import GUILDS, MESSAGE_CONTENT
+from sandbox.announce import GUILD_MEMBERS, GUILD_PRESENCES, GUILDS, MESSAGE_CONTENT
 from sandbox.hub import Session
-from sandbox.payloads import channel_json, full_guild_json, member_json, own_user_json
+from sandbox.payloads import application_flags, channel_json, full_guild_json, member_json, own_user_json
 from sandbox.realm import REALM, Realm
-from sandbox.validation.forms import as_snowflake
+from sandbox.validation.forms import Form, as_snowflake
+from sandbox.validation.parsing import parse_json
 from sandbox.world import ChannelType, Json, User
 
 log = logging.getLogger(__name__)
@@ -75,10 +75,13 @@ class _Connection:
 
     async def _handle(self, raw: str | bytes) -> None:
         try:
-            frame = json.loads(raw)
-            op, data = frame["op"], frame.get("d")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            frame = parse_json(raw)
+        except ValueError:
             raise _Refused(DECODE_ERROR) from None
+        op = frame.get("op") if isinstance(frame, dict) else None
+        if not isinstance(op, int):
+            raise _Refused(DECODE_ERROR)
+        data = frame.get("d")
         if op == HEARTBEAT:
             await asyncio.sleep(ACK_AFTER_S)
             await self._send(ACK)
@@ -114,7 +117,12 @@ class _Connection:
             return Session(user, None, 0)
         if not isinstance(intents, int) or "intents" not in data or not 0 <= intents <= KNOWN_INTENTS:
             raise _Refused(BAD_INTENTS)
-        if intents & MESSAGE_CONTENT and not application.message_content:
+        privileged = (
+            (MESSAGE_CONTENT, application.message_content),
+            (GUILD_MEMBERS, application.guild_members),
+            (GUILD_PRESENCES, application.guild_presences),
+        )
+        if any(intents & intent and not switched_on for intent, switched_on in privileged):
             raise _Refused(DISALLOWED_INTENTS)
         return Session(user, application, intents)
 
@@ -133,8 +141,10 @@ class _Connection:
             "presences": [],
         }
         if session.application is not None:
-            flags = 1 << 19 if session.application.message_content else 0
-            body["application"] = {"id": str(session.application.id), "flags": flags}
+            body["application"] = {
+                "id": str(session.application.id),
+                "flags": application_flags(session.application),
+            }
             body["guilds"] = [{"id": str(g.id), "unavailable": True} for g in guilds]
             if shard is not None:
                 body["shard"] = shard
@@ -174,22 +184,26 @@ class _Connection:
         guild = world.guilds.get(as_snowflake(guild_id) or 0)
         if guild is None or session.user.id not in guild.members:
             return
-        wanted = data.get("user_ids")
+        form = Form(data)
+        start, limit = (form.text("query", high=100) or "").lower(), form.integer("limit", default=0) or 0
+        wanted, nonce = data.get("user_ids"), form.text("nonce", high=32)
+        if form.errors or (wanted is None and not (start or limit) and not session.wants(GUILD_MEMBERS)):
+            log.info("gateway: a request for members was malformed, or asked for all without GUILD_MEMBERS")
+            return
         if wanted is not None:
             ids = {str(u) for u in (wanted if isinstance(wanted, list) else [wanted])}
             found = [m for m in guild.members.values() if str(m.user_id) in ids]
         else:
-            start = str(data.get("query") or "").lower()
             found = [m for m in guild.members.values() if world.users[m.user_id].username.lower().startswith(start)]
         body: dict[str, Json] = {
             "guild_id": str(guild.id),
-            "members": [member_json(world, m) for m in found[: int(data.get("limit") or 0) or 1000]],
+            "members": [member_json(world, m) for m in found[: limit or 1000]],
             "chunk_index": 0,
             "chunk_count": 1,
             "not_found": [],
         }
-        if data.get("nonce"):
-            body["nonce"] = data["nonce"]
+        if nonce:
+            body["nonce"] = nonce
         session.push("GUILD_MEMBERS_CHUNK", body)
 
     def _attach(self, session: Session, sent: int) -> None:

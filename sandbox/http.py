@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from sandbox import cdn, control, gateway, page_files
@@ -114,6 +115,8 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return error_answer(error)
     except web.HTTPRequestEntityTooLarge:
         return error_answer(refusal(40005))
+    except (web.RequestPayloadError, HttpProcessingError):
+        return error_answer(refusal(50109))
     except web.HTTPNotFound:
         if request.path.startswith(VERSIONS):
             return error_answer(not_found())

@@ -8,6 +8,7 @@ from sandbox.message_payloads import MessagePayloads, Viewer
 from sandbox.payloads import bare_member_json, channel_json, member_json, role_json, user_json
 from sandbox.permissions import permissions_in
 from sandbox.realm import Realm
+from sandbox.validation.forms import as_snowflake
 from sandbox.validation.options import values
 from sandbox.world import Attachment, Channel, Guild, Interaction, Json, Message
 
@@ -70,14 +71,17 @@ def resolve_options(
     resolved: dict[str, dict[str, Json]] = {}
     for option in values(options):
         kind, value = option.get("type"), str(option.get("value"))
+        named = as_snowflake(value)
         if kind == ATTACHMENT and value in attachments:
             resolved.setdefault("attachments", {})[value] = realm.payloads.attachment(attachments[value])
-        if kind in (USER, MENTIONABLE) and value.isdigit():
-            _resolve_user(realm, guild, int(value), resolved)
-        if kind in (ROLE, MENTIONABLE) and guild is not None and value.isdigit() and int(value) in guild.roles:
-            resolved.setdefault("roles", {})[value] = role_json(guild, guild.roles[int(value)])
-        if kind == CHANNEL and guild is not None and value.isdigit() and int(value) in guild.channel_ids:
-            channel = realm.world.channels[int(value)]
+        if named is None:
+            continue
+        if kind in (USER, MENTIONABLE):
+            _resolve_user(realm, guild, named, resolved)
+        if kind in (ROLE, MENTIONABLE) and guild is not None and named in guild.roles:
+            resolved.setdefault("roles", {})[value] = role_json(guild, guild.roles[named])
+        if kind == CHANNEL and guild is not None and named in guild.channel_ids:
+            channel = realm.world.channels[named]
             resolved.setdefault("channels", {})[value] = channel_json(realm.world, channel, user_id)
     return dict(resolved)
 

@@ -114,7 +114,7 @@ class Interactions:
         if interaction.response_type is None:
             raise refusal(10015)
         original = interaction.original
-        if original is not None and original.flags & MessageFlag.LOADING:
+        if original is not None and original.flags & MessageFlag.LOADING and self._world.still_holds(original):
             self._poster.edit(original, self._bot(interaction), body, files, quiet=True)
             return original
         return self._post(interaction, body, files)
@@ -135,6 +135,8 @@ class Interactions:
             case 6:
                 interaction.original = interaction.source
             case 7 if interaction.source is not None:
+                if not self._world.still_holds(interaction.source):
+                    raise refusal(10008)
                 self._poster.edit(interaction.source, self._bot(interaction), data, files)
                 interaction.original = interaction.source
             case 8:
@@ -144,19 +146,20 @@ class Interactions:
 
     def _post(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, IncomingFile]) -> Message:
         bot = self._bot(interaction)
-        draft = read_draft(self._realm, bot, interaction.channel_id, body, files, ephemeral_allowed=True)
+        channel = self._channel(interaction)
+        draft = read_draft(self._realm, bot, channel.id, body, files, ephemeral_allowed=True)
         if draft.is_empty:
             raise refusal(50006)
         message = self._answer(interaction, ephemeral=bool(draft.flags & MessageFlag.EPHEMERAL))
-        return self._poster.post(self._world.channels[interaction.channel_id], bot, draft, like=message)
+        return self._poster.post(channel, bot, draft, like=message)
 
     def _post_loading(self, interaction: Interaction, data: dict[str, Json]) -> Message:
         flags = Form(data).integer("flags") or 0
-        bot = self._bot(interaction)
-        draft = read_draft(self._realm, bot, interaction.channel_id, {}, {})
+        bot, channel = self._bot(interaction), self._channel(interaction)
+        draft = read_draft(self._realm, bot, channel.id, {}, {})
         message = self._answer(interaction, ephemeral=bool(flags & MessageFlag.EPHEMERAL))
         message.flags |= MessageFlag.LOADING
-        return self._poster.post(self._world.channels[interaction.channel_id], bot, draft, like=message)
+        return self._poster.post(channel, bot, draft, like=message)
 
     def _answer(self, interaction: Interaction, *, ephemeral: bool) -> Message:
         kind = 0
@@ -227,6 +230,13 @@ class Interactions:
     def _tell(self, interaction: Interaction, event: str, **more: Json) -> None:
         body = {"id": str(interaction.id), "nonce": interaction.nonce, **more}
         self._realm.hub.to_user(interaction.user_id, event, body)
+
+    def _channel(self, interaction: Interaction) -> Channel:
+        """It may have been deleted since."""
+        found = self._world.channels.get(interaction.channel_id)
+        if found is None:
+            raise refusal(10003)
+        return found
 
     def _bot(self, interaction: Interaction) -> User:
         return self._world.users[self._world.applications[interaction.application_id].bot_id]

@@ -160,7 +160,8 @@ class MessagePayloads:
         return filled | self._file_facts(node, message) if node.get("type") == FILE else filled
 
     def _file_facts(self, node: Body, message: Message) -> Body:
-        name = str(node["file"].get("url")).removeprefix(ATTACHMENT_SCHEME)
+        file = node.get("file")
+        name = str(file.get("url") if isinstance(file, dict) else "").removeprefix(ATTACHMENT_SCHEME)
         found = next((a for a in message.attachments if a.filename == name), None)
         return {"name": name, "size": None if found is None else len(found.data)}
 

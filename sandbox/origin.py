@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 def host_allowed(host: str | None, *, beyond_loopback: bool) -> bool:
     """`localhost` or a literal address; of loopback, unless the server was told to listen beyond."""
-    name = urlsplit(f"//{host or ''}").hostname
+    try:
+        name = urlsplit(f"//{host or ''}").hostname
+    except ValueError:
+        return False
     if name is None:
         return False
     if name == "localhost":

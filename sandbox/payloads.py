@@ -20,8 +20,8 @@ from sandbox.world import (
 
 Body = dict[str, Json]
 
-MESSAGE_CONTENT_SWITCH = 1 << 19
-"""The application flag of apps in fewer servers than need a review: GATEWAY_MESSAGE_CONTENT_LIMITED."""
+PRESENCES_SWITCH, MEMBERS_SWITCH, CONTENT_SWITCH = 1 << 13, 1 << 15, 1 << 19
+"""The application flags of apps in fewer servers than need a review: GATEWAY_…_LIMITED."""
 
 
 def user_json(user: User) -> Body:
@@ -43,7 +43,7 @@ def own_user_json(user: User) -> Body:
 
 
 def application_json(application: Application, owner: User, bot: User) -> Body:
-    flags = MESSAGE_CONTENT_SWITCH if application.message_content else 0
+    flags = application_flags(application)
     return {
         "id": str(application.id),
         "name": application.name,
@@ -68,6 +68,13 @@ def application_json(application: Application, owner: User, bot: User) -> Body:
         "eligible_oauth2_scopes": ["bot", "applications.commands"],
         "explicit_content_filter": 0,
     }
+
+
+def application_flags(application: Application) -> int:
+    content = CONTENT_SWITCH if application.message_content else 0
+    members = MEMBERS_SWITCH if application.guild_members else 0
+    presences = PRESENCES_SWITCH if application.guild_presences else 0
+    return content | members | presences
 
 
 def role_json(guild: Guild, role: Role) -> Body:

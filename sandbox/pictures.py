@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import struct
 
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -13,7 +15,9 @@ def content_type_of(filename: str, declared: str | None) -> str | None:
     guessed, _ = mimetypes.guess_type(filename)
     if guessed is None and filename.lower().endswith((".webp", ".avif")):
         guessed = f"image/{filename[-4:].lower()}"
-    return guessed or (None if declared == "application/octet-stream" else declared)
+    if guessed is None and declared is not None and _MEDIA_TYPE.fullmatch(declared):
+        return None if declared == "application/octet-stream" else declared
+    return guessed
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:

@@ -55,7 +55,7 @@ class Signer:
     def accepts(self, path: str, query: Mapping[str, str]) -> bool:
         expiry, issued = query.get("ex", ""), query.get("is", "")
         expected = self._signature(path, expiry, issued)
-        if not hmac.compare_digest(expected, query.get("hm", "")):
+        if not hmac.compare_digest(expected.encode(), query.get("hm", "").encode(errors="replace")):
             return False
         return int(expiry, 16) > self._clock.now()
 
@@ -66,7 +66,7 @@ class Signer:
         return f"{self.base_url}{path}?ex={expiry}&is={issued}&hm={signature}&"
 
     def _signature(self, path: str, expiry: str, issued: str) -> str:
-        return hmac.new(self._key, f"{path}\n{expiry}\n{issued}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, f"{path}\n{expiry}\n{issued}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def attachment_path(attachment: Attachment) -> str:

@@ -71,7 +71,9 @@ class Application:
     owner_id: int
     bot_id: int
     message_content: bool = True
-    """The portal's MESSAGE CONTENT switch: without it identifying with that intent is closed with 4014."""
+    """The portal's switches for privileged intents: without them identifying with the intent is closed with 4014."""
+    guild_members: bool = False
+    guild_presences: bool = False
     commands: dict[int, Command] = field(default_factory=dict)
 
 
@@ -286,6 +288,10 @@ class World:
     def member(self, channel: Channel, user_id: int) -> Member | None:
         guild = self.guild_of(channel)
         return None if guild is None else guild.members.get(user_id)
+
+    def still_holds(self, message: Message) -> bool:
+        """Whether it has not been deleted since, alone or with its channel."""
+        return message.id in self.ephemerals or self.message(message.channel_id, message.id) is message
 
     def message(self, channel_id: int, message_id: int) -> Message | None:
         channel = self.channels.get(channel_id)

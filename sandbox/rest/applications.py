@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from sandbox.building import add_application, add_member, add_role, give_token
 from sandbox.errors import form_error, refusal
-from sandbox.payloads import MESSAGE_CONTENT_SWITCH, application_json
+from sandbox.payloads import CONTENT_SWITCH, MEMBERS_SWITCH, PRESENCES_SWITCH, application_json
 from sandbox.permissions import ALL, MANAGE_GUILD, guild_permissions
 from sandbox.rest.call import Call, Endpoint
 from sandbox.validation.forms import Form, as_snowflake
 from sandbox.world import Application, Json
 
 MAX_APPLICATIONS = 50
-CONTENT_FLAGS = MESSAGE_CONTENT_SWITCH | 1 << 18
 
 
 async def create_application(call: Call) -> Json:
-    """The MESSAGE CONTENT intent is off, as it is for new applications."""
+    """The privileged intents are off, as they are for new applications."""
     if call.user.bot or len(call.world.applications) >= MAX_APPLICATIONS:
         raise refusal(20001)
     form = Form(await call.body())
@@ -37,7 +36,10 @@ async def edit_application(call: Call) -> Json:
     application.name = name or application.name
     application.description = description if description is not None else application.description
     if flags is not None:
-        application.message_content = bool(flags & CONTENT_FLAGS)
+        # Each switch has two flags: that of reviewed applications is the one below.
+        application.message_content = bool(flags & (CONTENT_SWITCH | CONTENT_SWITCH >> 1))
+        application.guild_members = bool(flags & (MEMBERS_SWITCH | MEMBERS_SWITCH >> 1))
+        application.guild_presences = bool(flags & (PRESENCES_SWITCH | PRESENCES_SWITCH >> 1))
     return _json(call, application)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sandbox.announce import Announcer
 from sandbox.drafts import IncomingFile
@@ -18,6 +19,7 @@ from sandbox.permissions import READ_MESSAGE_HISTORY, may, may_read, permissions
 from sandbox.posting import Poster
 from sandbox.realm import Realm
 from sandbox.validation.forms import as_snowflake
+from sandbox.validation.parsing import parse_json
 from sandbox.world import Application, Channel, Guild, Json, Member, Message, User, World
 
 _FILE_PART = re.compile(r"files\[(\d{1,2})\]")
@@ -71,6 +73,12 @@ class Call:
         application = self.world.application_of_bot(self.user.id)
         return Viewer(self.user.id, reads_content=application is None or application.message_content)
 
+    def require_members_intent(self) -> None:
+        """Bots list members only with the portal's GUILD_MEMBERS switch. Raises 50001."""
+        application = self.world.application_of_bot(self.user.id)
+        if application is not None and not application.guild_members:
+            raise refusal(50001)
+
     def id(self, name: str) -> int:
         """An id in the path. Raises 50035 for what is no snowflake."""
         raw = self.request.match_info[name]
@@ -90,7 +98,11 @@ class Call:
 
     async def json(self) -> Json:
         if self.request.content_type == "multipart/form-data":
-            return await self._read_multipart()
+            try:
+                return await self._read_multipart()
+            except (ValueError, AssertionError, HttpProcessingError):
+                # No boundary, or no parts between boundaries: aiohttp complains of each in its own way.
+                raise refusal(50109) from None
         raw = await self.request.read()
         if not raw:
             return {}
@@ -201,6 +213,6 @@ async def _read_part(part: BodyPartReader, limit: int) -> bytes:
 
 def _parse(raw: bytes) -> Json:
     try:
-        return json.loads(raw)
+        return parse_json(raw)
     except ValueError:
         raise refusal(50109) from None

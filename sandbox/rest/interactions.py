@@ -8,9 +8,10 @@ from sandbox.interaction_payloads import resolve_message, resolve_options, resol
 from sandbox.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, MODAL, bad_component
 from sandbox.permissions import READ_MESSAGE_HISTORY, USE_APPLICATION_COMMANDS, permissions_in
 from sandbox.rest.call import Call, Endpoint
+from sandbox.rest.users import LOCALES
 from sandbox.validation.commands import MESSAGE_MENU, SLASH, USER_MENU
-from sandbox.validation.components import SELECTS, walk
-from sandbox.validation.forms import Form
+from sandbox.validation.components import SELECT, SELECTS, walk
+from sandbox.validation.forms import Form, as_snowflake
 from sandbox.validation.options import ATTACHMENT, check_options, values
 from sandbox.world import Application, Attachment, Channel, ChannelType, Command, Json, Message
 
@@ -47,10 +48,15 @@ async def interact(call: Call) -> Json:
         payload,
         nonce=nonce,
         session_id=session_id or "",
-        locale=call.request.headers.get("X-Discord-Locale") or call.user.locale,
+        locale=_locale(call),
         source=source,
     )
     return None
+
+
+def _locale(call: Call) -> str:
+    stated = call.request.headers.get("X-Discord-Locale")
+    return stated if stated in LOCALES else call.user.locale
 
 
 def _check_present(call: Call, application: Application, channel: Channel) -> None:
@@ -158,7 +164,9 @@ def _component_data(source: Message, data: Form) -> dict[str, Json]:
         chosen = data.array("values", high=25) or []
         low, high = found.get("min_values", 1), found.get("max_values", 1)
         offered = {o["value"] for o in found.get("options") or []}
-        if not low <= len(chosen) <= high or (kind == 3 and not set(chosen) <= offered):
+        if not all(isinstance(c, str) for c in chosen) or not low <= len(chosen) <= high:
+            raise bad_component("values")
+        if not (set(chosen) <= offered if kind == SELECT else all(as_snowflake(c) is not None for c in chosen)):
             raise bad_component("values")
         payload["values"] = chosen
     return payload
@@ -175,7 +183,7 @@ def _modal_data(call: Call, application: Application, data: Form) -> tuple[dict[
         raise refusal(10062)
     if opened.application_id != application.id or opened.modal["custom_id"] != custom_id:
         raise form_error(("data", "custom_id"), "MODAL_CUSTOM_ID_MISMATCH", "This modal is not open")
-    filled = {c["custom_id"]: c for c in walk(components) if c.get("custom_id")}
+    filled = {c["custom_id"]: c for c in walk(components) if isinstance(c.get("custom_id"), str)}
     shown = _filled_tree(opened.modal["components"], filled)
     opened.modal = None
     return {"custom_id": custom_id, "components": shown}, opened.source
@@ -211,6 +219,8 @@ def _fill_in(result: dict[str, Json], component: dict[str, Json], entered: dict[
         result["value"] = bool(entered.get("value"))
     else:
         chosen = entered.get("values") or []
+        if not isinstance(chosen, list) or not all(isinstance(c, str) for c in chosen):
+            raise form_error(place, "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
         if component.get("required", True) and not chosen and component["type"] != 19:
             raise form_error(place, "BASE_TYPE_REQUIRED", "This field is required")
         result["values"] = chosen

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sandbox.errors import refusal
 from sandbox.payloads import member_json
 from sandbox.permissions import (
@@ -18,6 +16,8 @@ from sandbox.rest.call import Call, Endpoint
 from sandbox.validation.forms import Form
 from sandbox.world import Guild, Json, Member
 
+MAX_TIMEOUT_S = 28 * 24 * 3600
+
 
 async def get_member(call: Call) -> Json:
     guild, _ = call.guild()
@@ -26,6 +26,7 @@ async def get_member(call: Call) -> Json:
 
 async def list_members(call: Call) -> Json:
     guild, _ = call.guild()
+    call.require_members_intent()
     form = Form(dict(call.request.query))
     limit, after = form.integer("limit", low=1, high=1000, default=1), form.snowflake("after") or 0
     form.settle()
@@ -38,7 +39,10 @@ async def edit_member(call: Call) -> Json:
     member = _member(call, guild)
     form = Form(await call.body())
     nick, roles = form.text("nick", high=32), form.snowflakes("roles")
-    until = form.text("communication_disabled_until", high=64)
+    until = form.timestamp("communication_disabled_until")
+    if until is not None and until > call.realm.clock.now() + MAX_TIMEOUT_S:
+        message = "Members cannot be timed out for more than 28 days."
+        form.complain("communication_disabled_until", "COMMUNICATION_DISABLED_UNTIL_TOO_FAR", message)
     form.settle()
     if form.has("nick"):
         _require(call, guild, CHANGE_NICKNAME if member.user_id == call.user.id else MANAGE_NICKNAMES)
@@ -54,7 +58,7 @@ async def edit_member(call: Call) -> Json:
     if roles is not None:
         member.roles = [r for r in roles if r != guild.id]
     if form.has("communication_disabled_until"):
-        member.timeout_until = datetime.fromisoformat(until).timestamp() if until else None
+        member.timeout_until = until
     _announce(call, guild, member, before)
     return member_json(call.world, member)
 

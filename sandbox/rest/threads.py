@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sandbox.building import add_thread
-from sandbox.errors import form_error, refusal
+from sandbox.errors import refusal
 from sandbox.payloads import active_threads, channel_json, member_json, thread_member_json
 from sandbox.permissions import (
     CREATE_PRIVATE_THREADS,
@@ -17,7 +15,7 @@ from sandbox.permissions import (
 )
 from sandbox.rest.call import Call, Endpoint
 from sandbox.validation.forms import Form
-from sandbox.world import Channel, ChannelType, Guild, Json, MessageFlag, ThreadState
+from sandbox.world import Channel, ChannelType, Json, MessageFlag, ThreadState
 
 ARCHIVE_AFTER = (60, 1440, 4320, 10080)
 PARENTS = frozenset({ChannelType.TEXT, ChannelType.ANNOUNCEMENT})
@@ -99,6 +97,7 @@ async def archived_joined(call: Call) -> Json:
 
 async def list_members(call: Call) -> Json:
     thread = call.channel()
+    call.require_members_intent()
     return [_member_json(call, thread, user) for user in _state(thread).members]
 
 
@@ -165,9 +164,11 @@ def _archived(call: Call, channel: Channel, *, private: bool, joined_by: int | N
     """Latest archived first; `before` is a timestamp, or for joined threads a thread's id."""
     form = Form(dict(call.request.query))
     limit = form.integer("limit", low=2, high=100, default=50) or 50
+    before = form.timestamp("before") if joined_by is None else form.snowflake("before")
     form.settle()
-    before = call.request.query.get("before")
-    guild: Guild = call.world.guilds[channel.guild_id or 0]
+    guild = call.world.guild_of(channel)
+    if guild is None:
+        raise refusal(50024)
     kinds = {ChannelType.PRIVATE_THREAD} if private else {ChannelType.PUBLIC_THREAD, ChannelType.ANNOUNCEMENT_THREAD}
     found = [
         t
@@ -179,12 +180,10 @@ def _archived(call: Call, channel: Channel, *, private: bool, joined_by: int | N
     ]
     if joined_by is None:
         found.sort(key=lambda t: _state(t).archived_at, reverse=True)
-        if before:
-            moment = _timestamp(before)
-            found = [t for t in found if _state(t).archived_at < moment]
+        found = [t for t in found if before is None or _state(t).archived_at < before]
     else:
         found.sort(key=lambda t: t.id, reverse=True)
-        found = [t for t in found if not before or t.id < int(before)]
+        found = [t for t in found if before is None or t.id < before]
     return {**_listing(call, found[:limit]), "has_more": len(found) > limit}
 
 
@@ -210,13 +209,6 @@ def _state(thread: Channel) -> ThreadState:
     if thread.thread is None:
         raise refusal(50024)
     return thread.thread
-
-
-def _timestamp(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise form_error(("before",), "DATETIME_TYPE_CONVERT", f"{text} is not a valid ISO8601 datetime") from None
 
 
 _MEMBERS = "/channels/{channel_id}/thread-members"

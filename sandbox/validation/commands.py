@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+from sandbox.validation.components import CHANNEL_TYPES
 from sandbox.validation.forms import Form
 from sandbox.world import Json
 
@@ -25,7 +26,6 @@ def check_command(form: Form) -> dict[str, Json]:
             form.complain("name", "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid")
         description = form.text("description", low=1, high=100, required=True)
         _check_options(form, depth=0)
-        _check_size(form)
     else:
         description = ""
         if form.body.get("description"):
@@ -41,13 +41,14 @@ def check_command(form: Form) -> dict[str, Json]:
         "default_member_permissions": _permissions(form),
         "nsfw": form.boolean("nsfw"),
         "dm_permission": form.boolean("dm_permission", default=True),
-        "contexts": form.array("contexts", low=1, high=3),
-        "integration_types": form.array("integration_types", low=1, high=2) or [0],
-        "name_localizations": form.mapping("name_localizations"),
-        "description_localizations": form.mapping("description_localizations"),
+        "contexts": form.choices("contexts", (0, 1, 2), low=1),
+        "integration_types": form.choices("integration_types", (0, 1), low=1) or [0],
+        **_localizations(form),
     }
     if kind == SLASH and form.body.get("options"):
         body["options"] = form.body["options"]
+    if kind == SLASH and not form.errors:
+        _check_size(form)
     return body
 
 
@@ -75,6 +76,19 @@ def _is_name_character(character: str) -> bool:
     return character in "-_'" or in_script or unicodedata.category(character)[0] in "LN"
 
 
+def _localizations(form: Form) -> dict[str, Json]:
+    """The names and descriptions by locale, as they came; each must be a text."""
+    found: dict[str, Json] = {}
+    for name, high in (("name_localizations", 32), ("description_localizations", 100)):
+        inner = form.form(name)
+        found[name] = None
+        if inner is not None:
+            for locale in inner.body:
+                inner.text(locale, high=high)
+            found[name] = inner.body
+    return found
+
+
 def _check_options(form: Form, depth: int) -> None:
     names: set[str] = set()
     optional_seen = False
@@ -82,6 +96,7 @@ def _check_options(form: Form, depth: int) -> None:
         kind = option.choice("type", OPTION_TYPES, required=True)
         name = option.text("name", low=1, high=32, required=True)
         option.text("description", low=1, high=100, required=True)
+        _localizations(option)
         if name is not None and not is_slash_name(name):
             option.complain("name", "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid")
         if name in names:
@@ -115,10 +130,16 @@ def _check_value_rules(option: Form, kind: int) -> None:
         )
     for choice in choices:
         choice.text("name", low=1, high=100, required=True)
+        _localizations(choice)
         if kind == 3:
             choice.text("value", low=1, high=6000, required=True)
-    option.integer("min_length", high=6000)
-    option.integer("max_length", low=1, high=6000)
+        elif choice.number("value") is None:
+            choice.complain("value", "BASE_TYPE_REQUIRED", "This field is required")
+    option.normalize("min_length", option.integer("min_length", high=6000))
+    option.normalize("max_length", option.integer("max_length", low=1, high=6000))
+    option.number("min_value")
+    option.number("max_value")
+    option.choices("channel_types", CHANNEL_TYPES)
 
 
 def _check_size(form: Form) -> None:

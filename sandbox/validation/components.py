@@ -20,6 +20,16 @@ IN_LABEL = SELECTS | {TEXT_INPUT, FILE_UPLOAD, RADIO_GROUP, CHECKBOX_GROUP, CHEC
 MAX_COMPONENTS = 40
 MAX_TEXT = 4000
 LINK_STYLE, PREMIUM_STYLE = 5, 6
+CHANNEL_SELECT = 8
+CHANNEL_TYPES = frozenset({0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16})
+CHILD_FIELDS = {
+    ROW: frozenset({"components"}),
+    SECTION: frozenset({"components", "accessory"}),
+    CONTAINER: frozenset({"components"}),
+    LABEL: frozenset({"component"}),
+}
+NESTING_FIELDS = frozenset({"components", "accessory", "component"})
+"""Where a type has no children, what came under these names is dropped: nobody has checked it."""
 
 
 def check_message_components(form: Form, *, version_2: bool, files: Collection[str]) -> list[Json]:
@@ -68,18 +78,26 @@ class _Rules:
 
     def check(self, form: Form, allowed: Collection[int], modal: bool = False) -> None:
         kind = form.body.get("type")
-        if isinstance(kind, bool) or kind not in allowed:
+        if type(kind) is not int or kind not in allowed:
             listed = ", ".join(str(a) for a in sorted(allowed)) + ("," if len(allowed) == 1 else "")
             form.complain("type", "UNION_TYPE_CHOICES", f'Value of field "type" must be one of ({listed}).')
             return
-        form.integer("id", high=(1 << 31) - 1)
+        for name in NESTING_FIELDS - CHILD_FIELDS.get(kind, frozenset()):
+            form.body.pop(name, None)
+        form.normalize("id", form.integer("id", high=(1 << 31) - 1))
+        for name in ("disabled", "required", "spoiler"):
+            form.boolean(name)
         match kind:
             case 1:
                 self._row(form, modal)
             case 2:
                 self._button(form)
-            case 4 | 19 | 21 | 22 | 23:
+            case 4:
+                self._text_input(form)
+            case 19 | 21 | 22 | 23:
                 self._custom_id(form)
+                self._bounds(form)
+                form.forms("options", high=25)
             case 9:
                 self._section(form)
             case 10:
@@ -97,7 +115,7 @@ class _Rules:
             case 18:
                 self._label(form)
             case kind if kind in SELECTS:
-                self._select(form, int(kind))
+                self._select(form, kind)
 
     def check_totals(self, form: Form, tree: list[Json]) -> None:
         nodes = list(walk(tree))
@@ -130,16 +148,19 @@ class _Rules:
                 form.complain("custom_id", "BUTTON_COMPONENT_CUSTOM_ID_REQUIRED", "A custom id is required")
             else:
                 self._custom_id(form)
+        emoji = form.form("emoji")
+        if emoji is not None:
+            emoji.text("name", high=32)
+            emoji.snowflake("id")
         if style != PREMIUM_STYLE and not label and not form.body.get("emoji"):
             form.complain("label", "BUTTON_COMPONENT_LABEL_OR_EMOJI_REQUIRED", "A label or emoji is required")
 
     def _select(self, form: Form, kind: int) -> None:
         self._custom_id(form)
         form.text("placeholder", high=150)
-        low = form.integer("min_values", high=25, default=1)
-        high = form.integer("max_values", low=1, high=25, default=1)
-        if low is not None and high is not None and low > high:
-            form.complain("min_values", "SELECT_COMPONENT_MIN_VALUES_EXCEEDS_MAX", "min_values exceeds max_values")
+        self._bounds(form)
+        if kind == CHANNEL_SELECT:
+            form.choices("channel_types", CHANNEL_TYPES)
         if kind != SELECT:
             return
         values: set[str] = set()
@@ -152,6 +173,21 @@ class _Rules:
                     "value", "SELECT_COMPONENT_OPTION_VALUE_DUPLICATED", "The specified option value is already used"
                 )
             values.add(value or "")
+
+    def _bounds(self, form: Form) -> None:
+        low = form.integer("min_values", high=25, default=1)
+        high = form.integer("max_values", low=1, high=25, default=1)
+        form.normalize("min_values", low)
+        form.normalize("max_values", high)
+        if low is not None and high is not None and low > high:
+            form.complain("min_values", "SELECT_COMPONENT_MIN_VALUES_EXCEEDS_MAX", "min_values exceeds max_values")
+
+    def _text_input(self, form: Form) -> None:
+        self._custom_id(form)
+        form.normalize("min_length", form.integer("min_length", high=4000))
+        form.normalize("max_length", form.integer("max_length", low=1, high=4000))
+        form.text("value", high=4000)
+        form.text("placeholder", high=100)
 
     def _section(self, form: Form) -> None:
         for child in form.forms("components", low=1, high=3, required=True) or []:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
+from sandbox.clock import iso
 from sandbox.errors import FormErrors
 from sandbox.world import Json
 
@@ -54,6 +56,11 @@ class Form:
             self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
         return found
 
+    def normalize(self, name: str, value: Json) -> None:
+        """Puts what was read in the place of what came, which may be a number in quotation marks."""
+        if name in self.body:
+            self.body[name] = value
+
     def snowflakes(self, name: str, *, high: int = 100) -> list[int] | None:
         values = self.array(name, high=high)
         if values is None:
@@ -74,7 +81,7 @@ class Form:
         value = self._value(name, required)
         if value is None:
             return default
-        if isinstance(value, str) and value.isdigit() and len(value) < 20:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not int.')
@@ -86,6 +93,28 @@ class Form:
             self.complain(name, "NUMBER_TYPE_MAX", f"int value should be less than or equal to {high}.")
             return default
         return value
+
+    def number(self, name: str) -> float | None:
+        """An int or a float."""
+        value = self._value(name, required=False)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not a number.')
+        return None
+
+    def timestamp(self, name: str) -> float | None:
+        """Unix seconds of an ISO 8601 moment."""
+        text = self.text(name, high=64)
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+            seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+            iso(seconds)
+        except (ValueError, OverflowError):
+            self.complain(name, "DATETIME_TYPE_CONVERT", f"{text} is not a valid ISO8601 datetime")
+            return None
+        return seconds
 
     def boolean(self, name: str, default: bool = False) -> bool:
         value = self.body.get(name)
@@ -100,11 +129,21 @@ class Form:
         value = self._value(name, required)
         if value is None:
             return None
-        if isinstance(value, bool) or value not in choices:
+        if type(value) is not int or value not in choices:
             listed = ", ".join(str(c) for c in sorted(choices))
             self.complain(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
             return None
-        return int(value)
+        return value
+
+    def choices(self, name: str, choices: Collection[int], *, low: int = 0) -> list[int] | None:
+        values = self.array(name, low=low, high=len(choices))
+        if values is None:
+            return None
+        if any(type(v) is not int or v not in choices for v in values):
+            listed = ", ".join(str(c) for c in sorted(choices))
+            self.complain(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
+            return None
+        return values
 
     def array(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[Json] | None:
         value = self._value(name, required)

@@ -13,6 +13,7 @@ from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 GUILDS, MESSAGES, CONTENT = 1, 1 << 9, 1 << 15
+MEMBERS, PRESENCES = 1 << 1, 1 << 8
 
 
 def bot(sandbox: Sandbox, intents: int = GUILDS | MESSAGES | CONTENT) -> Person:
@@ -28,10 +29,37 @@ async def test_a_wrong_token_is_closed_with_4004(sandbox: Sandbox) -> None:
 
 async def test_an_intent_that_is_switched_off_is_closed_with_4014(sandbox: Sandbox) -> None:
     sandbox.application.message_content = False
-    async with bot(sandbox) as refused:
-        await refused.open_socket()
-        await refused.ws.send_json({"op": 2, "d": {"token": sandbox.bot_token, "intents": CONTENT}})
-        assert await refused.lost_connection() == 4014
+    for intents in (CONTENT, MEMBERS, PRESENCES, GUILDS | MEMBERS):
+        async with bot(sandbox) as refused:
+            await refused.open_socket()
+            await refused.ws.send_json({"op": 2, "d": {"token": sandbox.bot_token, "intents": intents}})
+            assert await refused.lost_connection() == 4014
+    sandbox.application.message_content = sandbox.application.guild_members = True
+    sandbox.application.guild_presences = True
+    async with bot(sandbox, CONTENT | MEMBERS | PRESENCES) as welcome:
+        ready = await welcome.connect()
+        assert ready["application"]["flags"] == 1 << 13 | 1 << 15 | 1 << 19
+
+
+async def test_without_the_members_intent_nobody_is_listed_but_one_may_be_looked_up(sandbox: Sandbox) -> None:
+    nest, cem, thread = sandbox.guild("The Nest").id, sandbox.user("cem").id, sandbox.channel("cats only").id
+    lists = (f"/guilds/{nest}/members?limit=10", f"/channels/{thread}/thread-members")
+    async with bot(sandbox) as client:
+        await client.connect()
+        for path in lists:
+            assert (await client.call("GET", path)).code == 50001
+        assert (await client.ok("GET", f"/guilds/{nest}/members/{cem}"))["user"]["username"] == "cem"
+        assert (await client.ok("GET", f"/channels/{thread}/thread-members/{cem}"))["user_id"] == str(cem)
+        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "", "limit": 0, "nonce": "all"}})
+        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "c", "limit": 1, "nonce": "c"}})
+        assert (await client.event("GUILD_MEMBERS_CHUNK"))["nonce"] == "c"
+    sandbox.application.guild_members = True
+    async with bot(sandbox, GUILDS | MEMBERS) as client:
+        await client.connect()
+        for path in lists:
+            assert await client.ok("GET", path)
+        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "", "limit": 0}})
+        assert len((await client.event("GUILD_MEMBERS_CHUNK"))["members"]) == len(sandbox.guild("The Nest").members)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ async def test_what_a_bot_is_answered_fits_the_description(
     thread = sandbox.channel("cats only").id
     await cem.ok("PATCH", f"/channels/{thread}", {"archived": True})
     me = sandbox.application_id
+    sandbox.application.guild_members = True
     async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
         for path in (
             "/users/@me",

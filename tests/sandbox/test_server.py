@@ -38,6 +38,7 @@ async def test_beyond_loopback_works_when_said_in_as_many_words() -> None:
         ("evil.example:8765", False, False),
         ("127.0.0.1.evil.example", False, False),
         ("", False, False),
+        ("[", False, False),
     ],
 )
 def test_names_that_could_be_rebound_are_no_hosts(host: str, loopback: bool, beyond: bool) -> None:
