@@ -32,13 +32,13 @@ async def forget_attachments(
 ) -> list[int]:
     """No tombstone for a link preview: its id is made of its address, and Discord itself takes previews off and on."""
     gone: list[int] = []
-    previews: set[int] = set()
+    sources: dict[int, set[str]] = {}
     for some in chunks(ids):
         these = (pictures.c.message_id == message_id, pictures.c.attachment_id.in_(some))
-        preview = select(pictures.c.attachment_id).where(*these, pictures.c.source == Source.PREVIEW)
-        previews.update((await connection.execute(preview)).scalars())
+        for row in await connection.execute(select(*pictures.c["attachment_id", "source"]).where(*these)):
+            sources.setdefault(row.attachment_id, set()).add(row.source)
         gone += await _delete(connection, *these)
-    stones = ((id_, message_id) for id_ in ids if id_ not in previews)
+    stones = ((id_, message_id) for id_ in ids if sources.get(id_) != {Source.PREVIEW})
     await tombstones.remember(connection, Kind.ATTACHMENT, stones, now)
     return gone
 

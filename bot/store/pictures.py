@@ -85,11 +85,6 @@ class PictureStore:
         query = picture_columns().where(pictures.c.message_id == message_id).order_by(pictures.c.id)
         return await self._database.read(lambda connection: load_pictures(connection, query))
 
-    async def by_attachment(self, attachment_id: int) -> list[Picture]:
-        """Every picture with this attachment: forwards carry the id of the original."""
-        query = picture_columns().where(pictures.c.attachment_id == attachment_id).order_by(pictures.c.id)
-        return await self._database.read(lambda connection: load_pictures(connection, query))
-
     async def vector(self, picture_id: int, model_key: str) -> Half | None:
         """float16 [dim], unit length; None where this model has not read the picture."""
         return await self._database.read(lambda at: vector_rows.vector_of(at, picture_id, model_key))

@@ -38,7 +38,7 @@ class ReplyStore:
             there = set((await connection.execute(query)).scalars())
             rows = [{"position": at, "picture_id": id_ if id_ in there else None} for at, id_ in enumerate(picture_ids)]
             place = {"message_id": message_id, "channel_id": channel_id}
-            await connection.execute(insert(replies), [{**place, **row} for row in rows])
+            await connection.execute(insert(replies).on_conflict_do_nothing(), [{**place, **row} for row in rows])
 
         await self._database.write(work)
 

@@ -89,7 +89,6 @@ pictures = Table(
     CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
     # What is due is found by next_attempt alone, through a partial index, so the two must agree.
     CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
-    Index(None, "attachment_id"),
     Index(None, "channel_id", "state"),
     Index(None, "guild_id", "author_id"),
     Index(None, "content_hash"),
@@ -104,6 +103,14 @@ Index(
     pictures.c.id,
     sqlite_where=pictures.c.next_attempt.is_not(None),
     postgresql_where=pictures.c.next_attempt.is_not(None),
+)
+# Few are given up, so that whoever looks for them should not have to look at all the others.
+Index(
+    "ix_pictures_parked",
+    pictures.c.reread,
+    pictures.c.reason,
+    sqlite_where=pictures.c.state == text("'parked'"),
+    postgresql_where=pictures.c.state == text("'parked'"),
 )
 
 models = Table(

@@ -30,7 +30,6 @@ READS = {
     "PictureStore.due": lambda house: house[PictureStore].due(5, NOON),
     "PictureStore.get": lambda house: house[PictureStore].get([1]),
     "PictureStore.by_message": lambda house: house[PictureStore].by_message(10),
-    "PictureStore.by_attachment": lambda house: house[PictureStore].by_attachment(100),
     "PictureStore.vector": lambda house: house[PictureStore].vector(1, CARD.key),
     "PictureStore.vector_of_hash": lambda house: house[PictureStore].vector_of_hash("hash-1", CARD.key),
     "PictureStore.vectors": lambda house: first_chunk(house[PictureStore]),

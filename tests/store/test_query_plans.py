@@ -32,7 +32,6 @@ async def use_everything(database) -> None:
     await pictures.finish([finished(first.id, dimension=24)], OTHER)
     await pictures.get([first.id])
     await pictures.by_message(10)
-    await pictures.by_attachment(100)
     await pictures.vector(first.id, OTHER.key)
     await pictures.vector_of_hash("hash-1", OTHER.key)
     assert [chunk async for chunk in pictures.vectors(1, OTHER.key)]
