@@ -40,9 +40,9 @@ def alone(emoji: str, artist: str) -> tuple[Part, ...]:
     return (Part(emoji, artist, 168, 128, 128),)
 
 
-def on(first: str, second: str, artist: str, *, sink: int = 24) -> tuple[Part, ...]:
-    """The first stands on the second, `sink` pixels deep."""
-    upper, lower = 108, 136
+def on(first: str, second: str, artist: str, *, sink: int = 24, upper: int = 108) -> tuple[Part, ...]:
+    """The first, `upper` pixels large, stands on the second, `sink` pixels deep."""
+    lower = 136
     top = (SIDE - upper - lower + sink) // 2
     return (
         Part(second, artist, lower, 128, top + upper - sink + lower // 2),
@@ -55,7 +55,9 @@ def beside(first: str, second: str, artist: str) -> tuple[Part, ...]:
 
 
 SAMPLES = (
-    Sample("cat-on-sofa", "a cat on a sofa", "沙发上的猫", "#bfe3f2", on("1f408", "1f6cb", "google", sink=62)),
+    Sample(
+        "cat-on-sofa", "a cat on a sofa", "沙发上的猫", "#bfe3f2", on("1f408", "1f6cb", "google", sink=66, upper=132)
+    ),
     Sample("dog-and-bone", "a dog next to a bone", "狗在骨头旁边", "#d9f0c7", beside("1f415", "1f9b4", "google")),
     Sample("red-apple", "a red apple", "红苹果", "#fdf3d6", alone("1f34e", "google")),
     Sample(

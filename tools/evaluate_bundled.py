@@ -25,7 +25,7 @@ DISTRACTORS = 500
 GALLERY = 40
 """Pictures among which an absent concept is looked for: a small server's worth."""
 TAGGED = 400
-FOOLED, FOOLED_TAGS = 0.05, 0.1
+FOOLED_WORDS, FOOLED_PICTURES, FOOLED_TAGS = 0.1, 0.05, 0.1
 """How often a threshold may let a hopeless match pass."""
 
 Scores = npt.NDArray[np.float32]
@@ -89,24 +89,26 @@ class Bench:
         return list(chosen.values())
 
     def text_threshold(self) -> Threshold:
-        """True: a caption and its own picture, singles and pairs, both languages. Hopeless: the best of GALLERY
-        pictures that do not show the concept asked for."""
+        """True: a caption and its own picture, singles and pairs, and the name of one of two things in a picture; both
+        languages. Hopeless: the best of GALLERY pictures that show nothing that was asked for."""
         true, hopeless = [], []
         rng = np.random.default_rng(300)
-        for scenes in (self.singles(seed=301), self.pairs(seed=302, count=len(self.concepts))):
+        singles, pairs = self.singles(seed=301), self.pairs(seed=302, count=len(self.concepts))
+        halves = [replace(scene, concepts=scene.concepts[:1], relation=None) for scene in pairs]
+        for asked, scenes in ((singles, singles), (pairs, pairs), (halves, pairs)):
             pictures = self.see(scenes)
             for chinese in (False, True):
-                scores = self.read(scenes, chinese=chinese) @ pictures.T
+                scores = self.read(asked, chinese=chinese) @ pictures.T
                 true.append(scores.diagonal())
                 hopeless.append(_best_without(scores, scenes, rng))
-        return threshold_at(FOOLED, np.concatenate(true), np.concatenate(hopeless))
+        return threshold_at(FOOLED_WORDS, np.concatenate(true), np.concatenate(hopeless))
 
     def image_threshold(self) -> Threshold:
         """True: two renderings of one concept. Hopeless: the best of GALLERY renderings of other concepts."""
         rng = np.random.default_rng(400)
         first, second = self.singles(seed=401), self.singles(seed=402)
         scores = self.see(first) @ self.see(second).T
-        return threshold_at(FOOLED, scores.diagonal(), _best_without(scores, first, rng))
+        return threshold_at(FOOLED_PICTURES, scores.diagonal(), _best_without(scores, first, rng))
 
     def tag_threshold(self) -> Threshold:
         """True: the probability of what is shown, one thing or two. Hopeless: the greatest probability of a label
@@ -162,8 +164,9 @@ def _best_without(scores: Vectors, scenes: list[Scene], rng: np.random.Generator
 def calibration_json(text: Threshold, image: Threshold, tag: Threshold) -> str:
     """What `clipcore` reads beside the weights, with where each figure comes from."""
     source = {
-        "text_match": f"keeps {text.kept:.1%} of captions of held-out pictures; the best of {GALLERY} pictures without "
-        f"the concept passes {text.fooled:.1%} of the time",
+        "text_match": f"keeps {text.kept:.1%} of captions of held-out pictures and of names of one of two things; the "
+        f"best of {GALLERY} pictures without "
+        f"what was asked for passes {text.fooled:.1%} of the time",
         "image_match": f"keeps {image.kept:.1%} of pairs of renderings of one concept; the best of {GALLERY} others "
         f"passes {image.fooled:.1%} of the time",
         "tag_match": f"keeps {tag.kept:.1%} of the labels of what is shown; {tag.fooled:.1%} of pictures get a label "
