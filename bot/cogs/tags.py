@@ -8,7 +8,8 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.records import Announcement
+from bot.adapters import place_of
+from bot.records import Announcement, Place
 from bot.texts import CHINESE, Texts, texts_for
 from bot.views.results import sentence_view
 from bot.views.words import TagWords, plain
@@ -79,7 +80,9 @@ class TagsCog(commands.Cog, name="tags"):
             raise app_commands.NoPrivateMessage
         channel_id = channel.id if channel is not None else interaction.channel_id
         chosen = Announcement(mode.value)
-        await self._channels.set_announcement(interaction.guild_id, channel_id, chosen)
+        # A forum is no place of messages itself, but its threads follow its setting.
+        place = place_of(channel or interaction.channel) or Place(interaction.guild_id, channel_id)
+        await self._channels.set_announcement(place, chosen)
         await _answer(
             interaction, texts.tagging_set.format(channel=f"<#{channel_id}>", mode=_mode_words(chosen, texts))
         )

@@ -186,7 +186,7 @@ class CatchUp:
     async def _set_first_marks(self, guild_id: int, standings: Sequence[Standing]) -> None:
         marks = await self._marks.seen_channels(guild_id)
         for place, message_id in first_marks(standings, marks):
-            await self._marks.mark_seen(guild_id, place.channel_id, message_id)
+            await self._marks.mark_seen(place, message_id)
         # `hold` may have emptied the list meanwhile; then `begin` will bring it again.
         if self._unmarked and self._unmarked[0][1] is standings:
             self._unmarked.popleft()
@@ -272,5 +272,5 @@ class CatchUp:
 
     async def _write_mark(self, channel: _Channel, message_id: int) -> None:
         if message_id > channel.written:
-            await self._marks.mark_seen(channel.place.guild_id, channel.place.channel_id, message_id)
+            await self._marks.mark_seen(channel.place, message_id)
             channel.written = message_id

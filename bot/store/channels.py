@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import Announcement, Place
 from bot.store.database import Database
-from bot.store.places import make_channel
+from bot.store.places import make_place
 from bot.store.tables import channels
 
 
@@ -30,11 +30,11 @@ class ChannelStore:
 
         return await self._database.read(work)
 
-    async def set_announcement(self, guild_id: int, channel_id: int, announcement: Announcement) -> None:
-        this = channels.c.id == channel_id
+    async def set_announcement(self, place: Place, announcement: Announcement) -> None:
+        this = channels.c.id == place.channel_id
 
         async def work(connection: AsyncConnection) -> None:
-            if await make_channel(connection, guild_id, channel_id):
+            if await make_place(connection, place):
                 await connection.execute(update(channels).where(this).values(announcement=announcement))
 
         await self._database.write(work)
@@ -48,12 +48,12 @@ class ChannelStore:
 
         return await self._database.read(work)
 
-    async def mark_seen(self, guild_id: int, channel_id: int, message_id: int) -> None:
-        """Never moves back. A channel or server that was forgotten is not brought back by a late mark."""
-        older = and_(channels.c.id == channel_id, func.coalesce(channels.c.last_seen, 0) < message_id)
+    async def mark_seen(self, place: Place, message_id: int) -> None:
+        """Never moves back. A place that was forgotten, by its parent or server too, is not brought back."""
+        older = and_(channels.c.id == place.channel_id, func.coalesce(channels.c.last_seen, 0) < message_id)
 
         async def work(connection: AsyncConnection) -> None:
-            if await make_channel(connection, guild_id, channel_id):
+            if await make_place(connection, place):
                 await connection.execute(update(channels).where(older).values(last_seen=message_id))
 
         await self._database.write(work)

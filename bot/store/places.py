@@ -20,6 +20,14 @@ async def make_guild(connection: AsyncConnection, guild_id: int) -> bool:
     return True
 
 
+async def make_place(connection: AsyncConnection, place: Place) -> bool:
+    """Makes the channel's row, parent and kind included. False, and no row, when the place was forgotten."""
+    if await tombstones.place_is_forgotten(connection, place):
+        return False
+    await make_places(connection, [place])
+    return True
+
+
 async def make_channel(connection: AsyncConnection, guild_id: int, channel_id: int) -> bool:
     """Makes the channel's row where missing, its parent not yet known. False when it or its server was forgotten."""
     if await tombstones.place_is_forgotten(connection, Place(guild_id, channel_id)):

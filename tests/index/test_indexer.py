@@ -143,7 +143,7 @@ async def test_a_picture_that_keeps_failing_is_given_up(house: House) -> None:
 
 async def test_a_channel_that_is_off_is_searched_but_not_tagged(house: House) -> None:
     ref = picture_ref(1)
-    await house.channels.set_announcement(ref.place.guild_id, ref.place.channel_id, Announcement.OFF)
+    await house.channels.set_announcement(ref.place, Announcement.OFF)
     await house.indexer.start()
     [picture] = await house.remember(ref)
     assert picture.state is PictureState.READY

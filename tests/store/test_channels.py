@@ -14,44 +14,44 @@ async def test_a_channel_is_silent_unless_told_otherwise(channels):
 
 @pytest.mark.parametrize("wanted", list(Announcement))
 async def test_a_setting_is_kept_and_can_be_changed(channels, wanted):
-    await channels.set_announcement(1, 2, Announcement.REACTION)
-    await channels.set_announcement(1, 2, wanted)
+    await channels.set_announcement(Place(1, 2), Announcement.REACTION)
+    await channels.set_announcement(Place(1, 2), wanted)
     assert await channels.announcement(Place(1, 2)) is wanted
 
 
 async def test_a_thread_follows_its_parent_until_it_has_a_setting_of_its_own(channels):
-    await channels.set_announcement(1, 2, Announcement.REPLY)
+    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     assert await channels.announcement(THREAD) is Announcement.REPLY
-    await channels.set_announcement(1, 3, Announcement.OFF)
+    await channels.set_announcement(THREAD, Announcement.OFF)
     assert await channels.announcement(THREAD) is Announcement.OFF
     assert await channels.announcement(Place(1, 2)) is Announcement.REPLY
 
 
 async def test_an_unmarked_channel_has_no_newest_message(channels):
     assert await channels.last_seen(2) is None
-    await channels.set_announcement(1, 2, Announcement.OFF)
+    await channels.set_announcement(Place(1, 2), Announcement.OFF)
     assert await channels.last_seen(2) is None
     assert await channels.seen_channels(1) == {}
 
 
 async def test_marks_never_move_back(channels):
     for message in (10, 30, 20):
-        await channels.mark_seen(1, 2, message)
+        await channels.mark_seen(Place(1, 2), message)
     assert await channels.last_seen(2) == 30
 
 
 async def test_marks_are_listed_for_their_server_alone(channels):
-    await channels.mark_seen(1, 2, 10)
-    await channels.mark_seen(1, 3, 11)
-    await channels.mark_seen(9, 90, 12)
+    await channels.mark_seen(Place(1, 2), 10)
+    await channels.mark_seen(Place(1, 3), 11)
+    await channels.mark_seen(Place(9, 90), 12)
     assert await channels.seen_channels(1) == {2: 10, 3: 11}
 
 
 async def test_accepting_pictures_keeps_settings_and_marks(channels, pictures):
-    await channels.set_announcement(1, 3, Announcement.OFF)
-    await channels.mark_seen(1, 3, 10)
+    await channels.set_announcement(THREAD, Announcement.OFF)
+    await channels.mark_seen(THREAD, 10)
     [picture] = await pictures.accept([ref(11, place=THREAD)])
     assert await channels.announcement(THREAD) is Announcement.OFF
     assert await channels.last_seen(3) == 10
-    await channels.mark_seen(1, 3, 11)
+    await channels.mark_seen(THREAD, 11)
     assert (await pictures.get([picture.id]))[picture.id].ref.place == THREAD

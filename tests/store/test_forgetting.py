@@ -57,8 +57,8 @@ async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(pictur
 
 async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(pictures, channels):
     mine, thread, elsewhere = await ready(pictures, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
-    await channels.set_announcement(1, 2, Announcement.REPLY)
-    await channels.mark_seen(1, 3, 11)
+    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
+    await channels.mark_seen(THREAD, 11)
     assert set(await pictures.forget_channel(2)) == {mine, thread}
     assert await found(pictures) == [elsewhere]
     assert await pictures.places(1) == [ELSEWHERE]
@@ -78,8 +78,8 @@ async def test_a_forgotten_thread_leaves_its_channel(pictures):
 async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(pictures, channels):
     await ready(pictures, ref(10))
     await pictures.forget_channel(2)
-    await channels.mark_seen(1, 2, 11)
-    await channels.set_announcement(1, 2, Announcement.REPLY)
+    await channels.mark_seen(Place(1, 2), 11)
+    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     assert await channels.seen_channels(1) == {}
     assert await channels.announcement(Place(1, 2)) is Announcement.SILENT
 
@@ -87,7 +87,7 @@ async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(pi
 async def test_of_a_forgotten_server_nothing_is_left_in_any_table(pictures, channels, labels, database):
     gone = await ready(pictures, ref(10), ref(11, place=THREAD))
     [kept] = await ready(pictures, ref(12, place=OTHER_GUILD))
-    await channels.mark_seen(1, 2, 11)
+    await channels.mark_seen(Place(1, 2), 11)
     await labels.add(1, "cat")
     await pictures.forget_author(1, 70)
     assert sorted(await pictures.forget_guild(1)) == gone
@@ -102,7 +102,7 @@ async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(pictures,
     await ready(pictures, ref(10))
     await pictures.forget_guild(1)
     assert await pictures.accept([ref(11), ref(12, place=THREAD)]) == []
-    await channels.mark_seen(1, 2, 11)
+    await channels.mark_seen(Place(1, 2), 11)
     await pictures.forget_author(1, 70)
     assert not await labels.add(1, "cat")
     assert await pictures.guild_ids() == []
@@ -209,3 +209,20 @@ async def test_a_preview_of_a_deleted_message_does_not_come_back(pictures):
     await ready(pictures, preview)
     await pictures.forget_messages([10])
     assert await pictures.accept([preview]) == []
+
+
+async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_pictures_along(pictures, channels):
+    marked, set_up = THREAD, Place(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
+    await channels.mark_seen(marked, 11)
+    await channels.set_announcement(set_up, Announcement.REPLY)
+    assert await pictures.forget_channel(2) == []
+    assert await channels.seen_channels(1) == {}
+    assert await channels.announcement(set_up) is Announcement.SILENT
+
+
+async def test_a_thread_of_a_forgotten_channel_gets_no_mark(pictures, channels):
+    await pictures.forget_channel(2)
+    await channels.mark_seen(THREAD, 11)
+    await channels.set_announcement(THREAD, Announcement.REPLY)
+    assert await channels.last_seen(3) is None
+    assert await channels.announcement(THREAD) is Announcement.SILENT

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.records import Announcement
+from bot.records import Announcement, Place
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.labels import LabelStore
@@ -30,7 +30,7 @@ async def fill(path) -> None:
         await pictures.accept([ref(10), ref(11)])
         [picture] = await pictures.by_message(10)
         await pictures.finish([finished(picture.id)], CARD)
-        await ChannelStore(database).set_announcement(1, 2, Announcement.REPLY)
+        await ChannelStore(database).set_announcement(Place(1, 2), Announcement.REPLY)
         await LabelStore(database).add(1, "cat")
         await ReplyStore(database).remember(1, 2, 50, [picture.id])
         await pictures.forget_messages([12])

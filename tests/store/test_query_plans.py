@@ -37,9 +37,9 @@ async def use_everything(database) -> None:
     assert [chunk async for chunk in pictures.vectors(1, OTHER.key)]
     await pictures.places(1)
     await pictures.guild_ids()
-    await channels.set_announcement(1, 2, Announcement.REPLY)
+    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     await channels.announcement(Place(1, 3, 2, ThreadKind.PUBLIC))
-    await channels.mark_seen(1, 2, 10)
+    await channels.mark_seen(Place(1, 2), 10)
     await channels.last_seen(2)
     await channels.seen_channels(1)
     await labels.add(1, "cat")
