@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 
 import discord
 
-from bot.adapters import Sighting, place_of
+from bot.adapters import Sighting
 from bot.answers import Audience
 from bot.errors import PictureForbidden, PictureGone, PictureTooLarge, PictureUnreachable
 from bot.fetcher import Fetcher
 from bot.index.searcher import Searcher
 from bot.messages import Messages
-from bot.records import Picture, Place, Source
+from bot.records import Picture, Source
 from bot.store.pictures import PictureStore
 from bot.texts import Texts
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
@@ -22,6 +23,10 @@ from clipcore.types import Vectors
 # The host is left open: Discord has several, and the ids say enough.
 _LINK = re.compile(r"/channels/(?P<guild>\d{1,20})/(?P<channel>\d{1,20})/(?P<message>\d{1,20})\b")
 _SIMILAR = re.compile(r"\b(similar|alike|look-?alikes?|more like this)\b|相似|类似|相像|像", re.IGNORECASE)
+
+# A question's picture is held in memory while it is read, so few are, and a crowd is sent away rather than lined up.
+LOOKS_AT_ONCE = 3
+MOST_WAITING = 30
 
 
 class NoQuestion(Exception):
@@ -65,10 +70,8 @@ class Questions:
         self._searcher = searcher
         self._messages = messages
         self._fetcher = fetcher
-
-    @staticmethod
-    def place_of(channel: object) -> Place | None:
-        return place_of(channel)
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._waiting = 0
 
     async def of_attachment(self, image: discord.Attachment, texts: Texts) -> Question:
         """A file given with the command. It is looked at once and not kept."""
@@ -78,7 +81,7 @@ class Questions:
         """A message of this server, if the asker may see it; whether it exists is not told to anybody else."""
         if link is None or link.guild_id != audience.guild_id:
             raise NoQuestion(texts.not_a_link_here)
-        place = await self._place_of_link(link)
+        place = await self._messages.place(link.guild_id, link.channel_id)
         if place is None or link.channel_id not in await audience.readable([place]):
             raise NoQuestion(texts.message_not_found)
         return await self.of_message(await self._fetch(link, texts), texts)
@@ -104,9 +107,8 @@ class Questions:
         seen = self._messages.pictures(message)
         if not seen:
             raise NoQuestion(texts.message_without_picture)
-        known = {
-            (picture.ref.source, picture.ref.attachment_id): picture for picture in await self._by_message(message)
-        }
+        remembered_here = await self._store.by_message(message.id)
+        known = {(picture.ref.source, picture.ref.attachment_id): picture for picture in remembered_here}
         about = frozenset(picture.id for picture in known.values())
         remembered = known.get(seen[0].key)
         vector = await self._searcher.vector_of(remembered) if remembered is not None else None
@@ -120,13 +122,6 @@ class Questions:
             raise NoQuestion(texts.message_not_found)
         return Question(vector, frozenset({picture.id}))
 
-    async def _by_message(self, message: discord.Message) -> list[Picture]:
-        return list(await self._store.by_message(message.id))
-
-    async def _place_of_link(self, link: MessageLink) -> Place | None:
-        """From the cache, or for an archived thread from Discord."""
-        return await self._messages.place(link.guild_id, link.channel_id)
-
     async def _fetch(self, link: MessageLink, texts: Texts) -> discord.Message:
         try:
             return await self._messages.fetch(link.guild_id, link.channel_id, link.message_id)
@@ -136,6 +131,19 @@ class Questions:
             raise NoQuestion(texts.picture_unreachable) from None
 
     async def _look_at(self, sighting: Sighting, texts: Texts) -> Vectors:
+        if self._waiting >= MOST_WAITING:
+            raise NoQuestion(texts.busy)
+        self._waiting += 1
+        try:
+            await self._looking.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._read(sighting, texts)
+        finally:
+            self._looking.release()
+
+    async def _read(self, sighting: Sighting, texts: Texts) -> Vectors:
         try:
             return await self._searcher.vector_for_bytes(await self._fetcher.download(sighting))
         except PictureTooLarge:

@@ -1,0 +1,169 @@
+"""A crowd that asks all at once: few pictures are read at a time, and one person gets few answers in public."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import discord
+import pytest
+
+from bot.adapters import Sighting, sightings
+from bot.cogs.questions import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
+from bot.cogs.search import SearchCog
+from bot.texts import texts_for
+from tests.bot import servers
+from tests.bot.commands import bot_with_commands
+
+HOSTS = frozenset({"cdn.discordapp.com"})
+BOT, NOTHING = 900_000_000_000_000_009, cast(Any, None)
+
+
+class SlowPictures:
+    """Store, messages and fetcher in one: nothing is remembered, and every download goes on until released."""
+
+    def __init__(self) -> None:
+        self.under_way, self.most, self.begun = 0, 0, 0
+        self.released = asyncio.Event()
+
+    async def by_message(self, message_id: int) -> list[Any]:
+        return []
+
+    def pictures(self, message: discord.Message) -> list[Sighting]:
+        return sightings(message, HOSTS)
+
+    async def download(self, sighting: Sighting) -> bytes:
+        self.begun += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await self.released.wait()
+        self.under_way -= 1
+        return b""
+
+    async def vector_for_bytes(self, data: bytes) -> str:
+        return "a vector"
+
+    @property
+    def questions(self) -> Questions:
+        here = cast(Any, self)
+        return Questions(here, here, here, here)
+
+
+class Named:
+    own_id = BOT
+
+
+@asynccontextmanager
+async def asked(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Every message told to the cog, each in a task as events are, and as far as they come by themselves."""
+    tasks = [asyncio.create_task(cog.on_message(message)) for message in messages]
+    try:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def mention(server: discord.Guild, message_id: int, author: int) -> discord.Message:
+    """A reply to a picture that names the bot and asks for look-alikes."""
+    replied_to = {"id": "7", "type": 0, "content": "", "channel_id": "1", "author": servers.user(50), "embeds": [],
+                  "attachments": [servers.attachment(20)], "mentions": [], "mention_roles": [], "pinned": False,
+                  "mention_everyone": False, "tts": False, "timestamp": "2026-01-01T00:00:00+00:00",
+                  "edited_timestamp": None, "flags": 0, "components": []}  # fmt: skip
+    reference = {"message_id": "7", "channel_id": "1", "guild_id": str(servers.GUILD), "type": 0}
+    return servers.message(
+        server, 1, message_id, author, content=f"<@{BOT}> similar", message_reference=reference,
+        referenced_message=replied_to,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def server() -> discord.Guild:
+    return servers.guild([servers.channel(1)])
+
+
+@pytest.fixture
+async def pictures() -> SlowPictures:
+    return SlowPictures()
+
+
+@pytest.fixture
+def cog(pictures: SlowPictures) -> SearchCog:
+    return SearchCog(cast(Any, Named()), NOTHING, pictures.questions, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+
+
+async def test_a_flood_of_mentions_by_many_downloads_few_pictures_at_a_time(
+    server: discord.Guild, pictures: SlowPictures, cog: SearchCog
+) -> None:
+    async with asked(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
+        assert pictures.most == pictures.begun == LOOKS_AT_ONCE
+        assert not any(task.done() for task in tasks)  # the others wait their turn
+
+
+async def test_a_flood_of_mentions_by_one_person_is_answered_a_few_times_only(
+    server: discord.Guild, pictures: SlowPictures, cog: SearchCog
+) -> None:
+    async with asked(cog, [mention(server, 100 + at, author=1000) for at in range(25)]) as tasks:
+        assert sum(not task.done() for task in tasks) == 4
+        assert [task.exception() for task in tasks if task.done()] == [None] * 21
+
+
+async def test_a_crowd_beyond_the_line_is_told_that_the_bot_is_busy_and_the_line_empties(
+    server: discord.Guild, pictures: SlowPictures
+) -> None:
+    questions, texts = pictures.questions, texts_for(None)
+    posted = servers.message(server, 1, 10, attachments=[servers.attachment(20)])
+    crowd = [asyncio.create_task(questions.of_message(posted, texts)) for _ in range(LOOKS_AT_ONCE + MOST_WAITING + 5)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    away = [task.exception() for task in crowd if task.done()]
+    assert [type(one) for one in away] == [NoQuestion] * 5
+    pictures.released.set()
+    answers = await asyncio.gather(*crowd, return_exceptions=True)
+    assert sum(not isinstance(one, BaseException) for one in answers) == LOOKS_AT_ONCE + MOST_WAITING
+    assert pictures.most == LOOKS_AT_ONCE
+
+
+async def test_every_way_to_ask_has_a_limit_for_each_person() -> None:
+    bot = await bot_with_commands()
+    menu = bot.tree.get_command("Find similar pictures", type=discord.AppCommandType.message)
+    for command in (bot.tree.get_command("find"), bot.tree.get_command("similar"), menu):
+        assert any("cooldown" in check.__qualname__ for check in cast(Any, command).checks)
+
+
+class Asked(Exception):
+    """The press went through."""
+
+
+class Press:
+    """A press of the button below a result, and what its presser was told."""
+
+    id, locale = 5, discord.Locale.british_english
+
+    def __init__(self) -> None:
+        self.user = discord.Object(1000)
+        self.response = self
+        self.told: list[str] = []
+
+    def is_done(self) -> bool:
+        return False
+
+    async def defer(self, **_: object) -> None:
+        raise Asked
+
+    async def send_message(self, sentence: str, **_: object) -> None:
+        self.told.append(sentence)
+
+
+async def test_a_button_pressed_again_and_again_is_answered_with_how_long_to_wait(cog: SearchCog) -> None:
+    for _ in range(15):
+        with pytest.raises(Asked):
+            await cog.on_more_like_this(cast(Any, Press()), 1)
+    hasty = Press()
+    await cog.on_more_like_this(cast(Any, hasty), 1)
+    assert "try again in" in hasty.told[0]
