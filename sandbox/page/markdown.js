@@ -164,9 +164,15 @@ function container(kind, node) {
   return kind === "block" ? node : el("div", { class: "text" }, node);
 }
 
+function mentionText(kind, id, names) {
+  if (kind === "#") return `#${names.channel(id) ?? t("unknownChannel")}`;
+  return `@${kind === "@&" ? (names.role(id) ?? id) : (names.user(id) ?? t("unknownUser"))}`;
+}
+
 // The words alone, for previews of a reply.
-export const plainText = (text) =>
+export const plainText = (text, names) =>
   text
+    .replace(/<(@!?|@&|#)(\d+)>/g, (whole, kind, id) => mentionText(kind, id, names) ?? whole)
     .replace(/[*_~`|]+/g, "")
     .replace(/\s+/g, " ")
     .trim();

@@ -85,7 +85,7 @@ function replyLine(message, desk) {
   const bend = el("span", { class: "context-bend" });
   if (!original) return el("div", { class: "context" }, bend, el("i", {}, t("originalDeleted")));
   const jump = () => desk.names.jump({ channelId: original.channel_id, messageId: original.id });
-  const preview = plainText(original.content ?? "") || t("clickForAttachment");
+  const preview = plainText(original.content ?? "", desk.names) || t("clickForAttachment");
   return el(
     "div",
     { class: "context" },

@@ -3,6 +3,11 @@ import { byId, el, fill, icon, iconButton } from "./dom.js";
 import { t } from "./texts.js";
 
 const SHOWN_MS = 6000;
+const STEPS = [
+  ["post", "hintPost"],
+  ["find", "hintFind"],
+  ["switch", "hintSwitch"],
+];
 const SEEN = "magpie-hint-closed";
 
 export function notice(text, kind = "info") {
@@ -36,6 +41,8 @@ export class Hint {
   // step: "post" | "find" | "switch"
   tick(step) {
     this.#done.add(step);
+    // Whoever has done it all needs no introduction any more; the question mark brings it back.
+    if (this.#done.size === STEPS.length && !this.#closed) this.toggle();
     this.render();
   }
 
@@ -48,11 +55,7 @@ export class Hint {
   render() {
     const card = byId("hint");
     card.hidden = this.#closed;
-    const steps = [
-      ["post", "hintPost"],
-      ["find", "hintFind"],
-      ["switch", "hintSwitch"],
-    ];
+    card.classList.toggle("started", this.#done.size > 0);
     fill(
       card,
       el(
@@ -65,7 +68,7 @@ export class Hint {
       el(
         "ol",
         {},
-        steps.map(([step, key], index) => this.#step(step, key, index)),
+        STEPS.map(([step, key], index) => this.#step(step, key, index)),
       ),
       el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")),
     );

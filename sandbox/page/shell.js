@@ -23,11 +23,14 @@ export function renderMembers(app) {
       "button",
       props,
       avatar(member, 30),
-      el("span", { class: "member-text" }, el("b", {}, name), el("small", {}, member.note ?? "")),
+      el("span", { class: "member-text" }, el("b", {}, name), el("small", {}, chosen ? (member.note ?? "") : firstWords(member.note))),
     );
   });
   fill(byId("members"), el("span", { class: "members-label", id: "members-label" }, t("youAre")), buttons);
 }
+
+// There is room for the whole note only where one is; the title has it for the others.
+const firstWords = (note) => (note ?? "").split(/[;:]/)[0];
 
 // How much of this server that member sees; what is hidden is only counted here, never named.
 function seen(app, session) {

@@ -122,6 +122,11 @@ async def test_an_embed_shows_its_moment_only_where_there_is_one(modules: Module
     assert "Invalid" not in shown
 
 
+async def test_the_preview_of_a_reply_names_whom_it_mentions(modules: Modules) -> None:
+    shown = await modules.ask("markdown", f"m.plainText(given, {NAMES})", "**hello** <@1> and <@2>,\nsee <#3>")
+    assert shown == "hello @Ann and @someone, see #a channel you cannot see"
+
+
 async def test_ids_are_ordered_by_value_not_as_words(modules: Modules) -> None:
     assert await modules.ask("format", "['100', '99', '1000'].sort(m.compareIds)") == ["99", "100", "1000"]
 
