@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,8 +21,19 @@ from sandbox.server import RefusedAddress, Sandbox
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STOP_WITHIN_S = 15.0
-BOT_SETTINGS = ("DISCORD_", "CDN_HOSTS", "DATABASE_PATH", "CLIP_MODEL")
-"""Settings of a bot in production, which must not reach the one on trial."""
+BOT_SETTINGS = (
+    "DISCORD_",
+    "CDN_",
+    "DATABASE_",
+    "CLIP_",
+    "MAX_",
+    "DOWNLOAD_",
+    "DECODE_",
+    "INDEX_",
+    "RESULTS_",
+    "LOG_FORMAT",
+)
+"""How settings of a bot in production begin, which must not reach the one on trial. LOG_LEVEL may."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,7 +87,7 @@ async def _run_with_bot(sandbox: Sandbox, model: str, stop: asyncio.Event) -> in
 
 async def _start_bot(sandbox: Sandbox, model: str, folder: Path) -> asyncio.subprocess.Process:
     """In an empty folder, where no .env for production is found, and out of reach of the terminal's Ctrl-C."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(BOT_SETTINGS)}
+    environment = without_bot_settings(os.environ)
     search_path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
     environment |= {
         "DISCORD_TOKEN": sandbox.bot_token,
@@ -100,6 +111,11 @@ async def _start_bot(sandbox: Sandbox, model: str, folder: Path) -> asyncio.subp
         start_new_session=True,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
+
+
+def without_bot_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """In whatever case they are written: the bot reads them in any."""
+    return {k: v for k, v in environment.items() if not k.upper().startswith(BOT_SETTINGS)}
 
 
 def _end_with_parent() -> None:
@@ -192,7 +208,7 @@ def _why_not(error: OSError, options: argparse.Namespace) -> str:
             f"Port {options.port} on {options.host} is in use by another program; "
             f"choose another: python -m sandbox --port {other} (or make run PORT={other})."
         )
-    return f"The sandbox cannot listen on {options.host}:{options.port}: {error.strerror or error}."
+    return f"The sandbox cannot listen on {options.host} port {options.port}: {error.strerror or error}."
 
 
 def _fail(sentence: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sandbox.errors import refusal
 from sandbox.mentions import AllowedMentions, read_allowed_mentions
@@ -105,7 +105,8 @@ def read_files(
 ) -> list[Attachment]:
     """The attachments that a message has afterwards, in order: of `kept` those that the body lists, then the new ones.
 
-    A body without `attachments` keeps all and adds every file.
+    A body without `attachments` keeps all and adds every file. Changes nothing: upload slots are used up, and kept
+    attachments described anew, when a message holds what is returned.
     """
     kept = kept or {}
     listed = form.forms("attachments", high=MAX_ATTACHMENTS)
@@ -114,13 +115,14 @@ def read_files(
         return _counted(form, [*kept.values(), *new])
     found: list[Attachment] = []
     used: set[int] = set()
+    taken: set[str] = set()
     for item in listed:
         key = _key(item.body.get("id", len(used)))
         if item.body.get("uploaded_filename") is not None:
-            found += _from_upload(realm, author, channel_id, item, ephemeral)
+            found += _from_upload(realm, author, channel_id, item, taken, ephemeral)
         elif key in kept:
-            kept[key].description = item.text("description", high=1024) or kept[key].description
-            found.append(kept[key])
+            description = item.text("description", high=1024) or kept[key].description
+            found.append(replace(kept[key], description=description))
         elif key in files:
             used.add(key)
             found.append(_attachment(realm, channel_id, files[key], item.body, ephemeral))
@@ -137,15 +139,18 @@ def _counted(form: Form, found: list[Attachment]) -> list[Attachment]:
     return found
 
 
-def _from_upload(realm: Realm, author: User, channel_id: int, item: Form, ephemeral: bool) -> list[Attachment]:
-    key = str(item.body["uploaded_filename"])
-    upload = realm.world.uploads.get(key)
+def _from_upload(
+    realm: Realm, author: User, channel_id: int, item: Form, taken: set[str], ephemeral: bool
+) -> list[Attachment]:
+    """`taken`: slots that this request has named before."""
+    key = str(item.body.get("uploaded_filename"))
+    upload = None if key in taken else realm.world.uploads.get(key)
     if upload is None or upload.data is None or upload.user_id != author.id or upload.channel_id != channel_id:
         item.complain("uploaded_filename", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Uploaded attachment {key} not found")
         return []
-    del realm.world.uploads[key]
+    taken.add(key)
     file = IncomingFile(upload.filename, upload.content_type, upload.data)
-    return [_attachment(realm, channel_id, file, item.body, ephemeral)]
+    return [replace(_attachment(realm, channel_id, file, item.body, ephemeral), upload_key=key)]
 
 
 def _attachment(
@@ -170,9 +175,9 @@ def _attachment(
     )
 
 
-def read_option_upload(realm: Realm, author: User, channel_id: int, item: Form) -> Attachment | None:
-    """The file behind an attachment option of a command."""
-    found = _from_upload(realm, author, channel_id, item, ephemeral=True)
+def read_option_upload(realm: Realm, author: User, channel_id: int, item: Form, taken: set[str]) -> Attachment | None:
+    """The file behind an attachment option of a command. `taken`: slots that other options have named."""
+    found = _from_upload(realm, author, channel_id, item, taken, ephemeral=True)
     return found[0] if found else None
 
 

@@ -114,11 +114,6 @@ class Hub:
             if session.socket is not None:
                 await session.socket.send_json({"op": op, "d": data})
 
-    async def close_sockets(self, user_id: int, code: int) -> None:
-        for session in self.sessions_of(user_id):
-            if session.socket is not None:
-                await session.socket.close(code=code)
-
     def cut_sockets(self, user_id: int) -> None:
         """The connection breaks: no close frame, no goodbye."""
         for session in self.sessions_of(user_id):

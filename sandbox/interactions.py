@@ -151,7 +151,7 @@ class Interactions:
         if draft.is_empty:
             raise refusal(50006)
         message = self._answer(interaction, ephemeral=bool(draft.flags & MessageFlag.EPHEMERAL))
-        return self._poster.post(channel, bot, draft, like=message)
+        return self._keep(interaction, self._poster.post(channel, bot, draft, like=message))
 
     def _post_loading(self, interaction: Interaction, data: dict[str, Json]) -> Message:
         flags = Form(data).integer("flags") or 0
@@ -159,7 +159,11 @@ class Interactions:
         draft = read_draft(self._realm, bot, channel.id, {}, {})
         message = self._answer(interaction, ephemeral=bool(flags & MessageFlag.EPHEMERAL))
         message.flags |= MessageFlag.LOADING
-        return self._poster.post(channel, bot, draft, like=message)
+        return self._keep(interaction, self._poster.post(channel, bot, draft, like=message))
+
+    def _keep(self, interaction: Interaction, message: Message) -> Message:
+        interaction.message_ids.add(message.id)
+        return message
 
     def _answer(self, interaction: Interaction, *, ephemeral: bool) -> Message:
         kind = 0

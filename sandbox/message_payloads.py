@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sandbox.clock import iso, snowflake_time
@@ -21,6 +22,14 @@ class Viewer:
 
     user_id: int
     reads_content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What embeds and components may refer to: the files of their message, or of the snapshot in it."""
+
+    message_id: int
+    files: Sequence[Attachment]
 
 
 class MessagePayloads:
@@ -95,16 +104,22 @@ class MessagePayloads:
         return body
 
     def _content(self, message: Message) -> Body:
-        shown = _names_shown(message.components) | _names_shown(message.embeds)
+        embeds = [] if message.flags & MessageFlag.SUPPRESS_EMBEDS else [*message.embeds, *message.previews]
         body: Body = {
             "content": message.content,
-            "attachments": [self.attachment(a) for a in message.attachments if a.filename not in shown],
-            "embeds": [] if message.flags & MessageFlag.SUPPRESS_EMBEDS else self._resolved(message.embeds, message),
-            "components": self._resolved(message.components, message),
+            **self._media_of(_Held(message.id, message.attachments), embeds, message.components),
         }
         if message.snapshot is not None:
-            body["message_snapshots"] = [{"message": self._snapshot(message.snapshot)}]
+            body["message_snapshots"] = [{"message": self._snapshot(message.id, message.snapshot)}]
         return body
+
+    def _media_of(self, held: _Held, embeds: list[Json], components: list[Json]) -> Body:
+        shown = _names_shown(components) | _names_shown(embeds)
+        return {
+            "attachments": [self.attachment(a) for a in held.files if a.filename not in shown],
+            "embeds": self._resolved(embeds, held),
+            "components": self._resolved(components, held),
+        }
 
     def _links(self, message: Message, viewer: Viewer, nested: bool) -> Body:
         body: Body = {}
@@ -133,13 +148,11 @@ class MessagePayloads:
         channel = self._world.channels.get(message.channel_id)
         return viewer.user_id in message.mentions or (channel is not None and channel.type == ChannelType.DM)
 
-    def _snapshot(self, snapshot: Snapshot) -> Body:
+    def _snapshot(self, message_id: int, snapshot: Snapshot) -> Body:
         return {
             "type": snapshot.type,
             "content": snapshot.content,
-            "embeds": snapshot.embeds,
-            "attachments": [self.attachment(a) for a in snapshot.attachments],
-            "components": snapshot.components,
+            **self._media_of(_Held(message_id, snapshot.attachments), snapshot.embeds, snapshot.components),
             "flags": snapshot.flags,
             "timestamp": snapshot.timestamp,
             "edited_timestamp": snapshot.edited_timestamp,
@@ -147,34 +160,34 @@ class MessagePayloads:
             "mention_roles": [],
         }
 
-    def _resolved(self, node: Json, message: Message, key: str = "") -> Json:
+    def _resolved(self, node: Json, held: _Held, key: str = "") -> Json:
         """Fills in what is known about each picture that a component or embed shows, with fresh addresses."""
         if isinstance(node, list):
-            return [self._resolved(n, message, key) for n in node]
+            return [self._resolved(n, held, key) for n in node]
         if not isinstance(node, dict):
             return node
         url = node.get("url")
         if key in MEDIA_FIELDS and isinstance(url, str):
-            return {"width": None, "height": None, **node, **self._shown(url, message)}
-        filled = {name: self._resolved(value, message, name) for name, value in node.items()}
-        return filled | self._file_facts(node, message) if node.get("type") == FILE else filled
+            return {"width": None, "height": None, **node, **self._shown(url, held)}
+        filled = {name: self._resolved(value, held, name) for name, value in node.items()}
+        return filled | self._file_facts(node, held) if node.get("type") == FILE else filled
 
-    def _file_facts(self, node: Body, message: Message) -> Body:
+    def _file_facts(self, node: Body, held: _Held) -> Body:
         file = node.get("file")
         name = str(file.get("url") if isinstance(file, dict) else "").removeprefix(ATTACHMENT_SCHEME)
-        found = next((a for a in message.attachments if a.filename == name), None)
+        found = next((a for a in held.files if a.filename == name), None)
         return {"name": name, "size": None if found is None else len(found.data)}
 
-    def _shown(self, url: str, message: Message) -> Body:
+    def _shown(self, url: str, held: _Held) -> Body:
         """A file of the message, a file posted elsewhere, or a foreign address behind the proxy's."""
         if url.startswith(ATTACHMENT_SCHEME):
             name = url[len(ATTACHMENT_SCHEME) :]
-            found = next((a for a in message.attachments if a.filename == name), None)
+            found = next((a for a in held.files if a.filename == name), None)
             return {} if found is None else {**self._media(found), "attachment_id": str(found.id)}
         posted = self._world.attachments.get(self._signer.attachment_in(url) or 0)
         if posted is not None:
             return self._media(posted)
-        return {"id": str(message.id), "proxy_url": self._signer.external_url(url)}
+        return {"id": str(held.message_id), "proxy_url": self._signer.external_url(url)}
 
     def _media(self, attachment: Attachment) -> Body:
         return {

@@ -40,12 +40,13 @@ class Poster:
         message.flags |= draft.flags
         message.embeds, message.components = draft.embeds, draft.components
         message.attachments = draft.attachments
+        message.previews = []
         if message.visible_to is not None:
             message.flags |= MessageFlag.EPHEMERAL
         self._set_mentions(message, channel, draft.allowed)
         self._store(message, channel)
         self._announcer.message("MESSAGE_CREATE", message)
-        self._preview(message, channel)
+        self._preview(message)
         self._make_room(channel)
         return message
 
@@ -88,6 +89,7 @@ class Poster:
         flag = MessageFlag.SUPPRESS_EMBEDS
         message.flags = message.flags | flag if suppressed else message.flags & ~flag
         self._announcer.message("MESSAGE_UPDATE", message)
+        self._preview(message)
 
     def delete(self, message: Message) -> None:
         self._announcer.message_deleted(message)
@@ -108,13 +110,11 @@ class Poster:
 
     def keep_option_file(self, attachment: Attachment) -> None:
         """The file of a command's option belongs to no message; it lives until its room is needed."""
-        attachment.holders.add(attachment.id)
-        self._world.attachments[attachment.id] = attachment
-        self._stored_bytes += len(attachment.data)
+        self._hold(attachment, attachment.id)
         self._option_files.append(attachment.id)
         while len(self._option_files) > OPTION_FILES_KEPT:
-            oldest = self._option_files.popleft()
-            self._release(oldest, oldest)
+            self._drop_option_file(self._option_files[0])
+        self._free_bytes()
 
     def snapshot_of(self, message: Message) -> Snapshot:
         """What a forward carries. A forward of a forward carries the first one's snapshot."""
@@ -123,7 +123,7 @@ class Poster:
         return Snapshot(
             type=message.type,
             content=message.content,
-            embeds=message.embeds,
+            embeds=[] if message.flags & MessageFlag.SUPPRESS_EMBEDS else [*message.embeds, *message.previews],
             attachments=list(message.attachments),
             components=message.components,
             flags=message.flags,
@@ -152,12 +152,18 @@ class Poster:
         self._hold_files(message)
         for gone in before.keys() - {a.id for a in message.attachments}:
             self._release(gone, message.id)
+        wanted = self._previews.embeds_for(message)
+        message.previews = [p for p in message.previews if p in wanted]
         self._announcer.message("MESSAGE_UPDATE", message)
+        self._preview(message)
+        self._free_bytes()
 
-    def _preview(self, message: Message, channel: Channel) -> None:
-        """Previews come with an update of their own, which is no edit."""
-        if may(self._world, channel, message.author_id, EMBED_LINKS) and (found := self._previews.embeds_for(message)):
-            message.embeds = found
+    def _preview(self, message: Message) -> None:
+        """Previews of new links come with an update of their own, which is no edit."""
+        channel = self._world.channels[message.channel_id]
+        found = self._previews.embeds_for(message)
+        if found != message.previews and may(self._world, channel, message.author_id, EMBED_LINKS):
+            message.previews = found
             self._announcer.message("MESSAGE_UPDATE", message)
 
     def _set_mentions(self, message: Message, channel: Channel, allowed: AllowedMentions) -> None:
@@ -182,10 +188,14 @@ class Poster:
     def _hold_files(self, message: Message) -> None:
         snapshot = [] if message.snapshot is None else message.snapshot.attachments
         for attachment in [*message.attachments, *snapshot]:
-            if attachment.id not in self._world.attachments:
-                self._world.attachments[attachment.id] = attachment
-                self._stored_bytes += len(attachment.data)
-            attachment.holders.add(message.id)
+            self._hold(attachment, message.id)
+
+    def _hold(self, attachment: Attachment, holder: int) -> None:
+        if attachment.id not in self._world.attachments:
+            self._stored_bytes += len(attachment.data)
+        self._world.attachments[attachment.id] = attachment
+        self._world.uploads.pop(attachment.upload_key or "", None)
+        attachment.holders.add(holder)
 
     def _drop(self, message: Message) -> None:
         channel = self._world.channels.get(message.channel_id)
@@ -212,17 +222,28 @@ class Poster:
             self.delete(next(iter(channel.messages.values())))
         while len(self._world.ephemerals) > limits.messages_per_channel:
             self._drop(next(iter(self._world.ephemerals.values())))
-        while self._stored_bytes > limits.attachment_bytes and (oldest := self._oldest_with_files()) is not None:
-            self.delete(oldest)
+        self._free_bytes()
 
-    def _oldest_with_files(self) -> Message | None:
-        holding = (h for a in self._world.attachments.values() for h in a.holders)
-        oldest = min(holding, default=None)
-        if oldest is None:
-            return None
-        found = self._world.ephemerals.get(oldest)
-        everywhere = (c.messages.get(oldest) for c in self._world.channels.values())
+    def _free_bytes(self) -> None:
+        """The oldest go first, whether messages with files or files of options."""
+        while self._stored_bytes > self._realm.limits.attachment_bytes:
+            oldest = min((h for a in self._world.attachments.values() for h in a.holders), default=None)
+            if oldest is None:
+                return
+            message = self._message_anywhere(oldest)
+            if message is not None:
+                self.delete(message)
+            else:
+                self._drop_option_file(oldest)
+
+    def _message_anywhere(self, message_id: int) -> Message | None:
+        found = self._world.ephemerals.get(message_id)
+        everywhere = (c.messages.get(message_id) for c in self._world.channels.values())
         return found or next((m for m in everywhere if m is not None), None)
+
+    def _drop_option_file(self, attachment_id: int) -> None:
+        self._option_files.remove(attachment_id)
+        self._release(attachment_id, attachment_id)
 
 
 def _check_switch(form: Form, message: Message) -> None:

@@ -15,6 +15,7 @@ from sandbox.demo import build_demo
 from sandbox.faults import Faults
 from sandbox.http import build_application
 from sandbox.interactions import Interactions
+from sandbox.leaving import leave
 from sandbox.origin import is_loopback
 from sandbox.posting import Poster
 from sandbox.previews import Previews, Samples
@@ -67,8 +68,7 @@ class Sandbox:
             site = web.TCPSite(runner, host, port)
             await site.start()
             address, bound = runner.addresses[0][:2]
-            shown = "127.0.0.1" if address in ("0.0.0.0", "::", "::1") else address  # noqa: S104 - compared, not bound
-            sandbox._listen_at(f"http://{shown}:{bound}")
+            sandbox._listen_at(f"http://{_shown(address)}:{bound}")
             yield sandbox
         finally:
             sandbox.interactions.close()
@@ -120,9 +120,7 @@ class Sandbox:
 
     def remove_bot(self, guild: Guild) -> None:
         """Kicked: GUILD_DELETE without `unavailable`."""
-        self.announcer.guild_left(guild, self.application.bot_id)
-        member = guild.members.pop(self.application.bot_id)
-        self.announcer.member("GUILD_MEMBER_REMOVE", guild, member)
+        leave(self.world, self.announcer, guild, guild.members[self.application.bot_id])
 
     def invite_bot(self, guild: Guild) -> None:
         bot = self.world.users[self.application.bot_id]
@@ -148,3 +146,10 @@ class Sandbox:
 
     def _listen_at(self, url: str) -> None:
         self.realm.base_url = self.realm.signer.base_url = url
+
+
+def _shown(address: str) -> str:
+    """What a browser of this machine is to be given: loopback for "every address", brackets around IPv6."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+    address = every.get(address, address)
+    return f"[{address}]" if ":" in address else address

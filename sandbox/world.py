@@ -117,6 +117,8 @@ class Attachment:
     description: str | None = None
     spoiler: bool = False
     ephemeral: bool = False
+    upload_key: str | None = None
+    """The slot that it came by, which is used up once a message holds it."""
     holders: set[int] = field(default_factory=set)
     """Messages that still show it; a forward keeps a picture alive whose original is gone."""
 
@@ -146,6 +148,8 @@ class Message:
     tts: bool = False
     attachments: list[Attachment] = field(default_factory=list)
     embeds: list[Json] = field(default_factory=list)
+    previews: list[Json] = field(default_factory=list)
+    """Embeds that the server made of links in the content; shown after the author's own."""
     components: list[Json] = field(default_factory=list)
     mentions: list[int] = field(default_factory=list)
     mention_roles: list[int] = field(default_factory=list)
@@ -239,6 +243,8 @@ class Interaction:
     """The message whose component or modal button was pressed."""
     response_type: int | None = None
     failed: bool = False
+    message_ids: set[int] = field(default_factory=set)
+    """Its own messages, which its token may read and change: the original answer and the follow-ups."""
     original: Message | None = None
     modal: dict[str, Json] | None = None
     deadline: asyncio.TimerHandle | None = None

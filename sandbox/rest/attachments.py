@@ -19,6 +19,7 @@ async def request_slots(call: Call) -> Json:
     channel = call.channel(ATTACH_FILES)
     form = Form(await call.body())
     slots: list[Json] = []
+    opened: dict[str, Upload] = {}
     for position, item in enumerate(form.forms("files", low=1, high=10, required=True) or []):
         name = item.text("filename", low=1, high=1024, required=True)
         size = item.integer("file_size", low=1, required=True)
@@ -27,7 +28,7 @@ async def request_slots(call: Call) -> Json:
         if name is None or size is None:
             continue
         key = f"{secrets.token_urlsafe(24)}/{safe_filename(name)}"
-        call.world.uploads[key] = Upload(key, call.user.id, channel.id, name, size)
+        opened[key] = Upload(key, call.user.id, channel.id, name, size)
         slots.append(
             {
                 "id": item.body.get("id", str(position)),
@@ -36,6 +37,7 @@ async def request_slots(call: Call) -> Json:
             }
         )
     form.settle()
+    call.world.uploads |= opened
     while len(call.world.uploads) > call.realm.limits.open_uploads:
         del call.world.uploads[next(iter(call.world.uploads))]
     return {"attachments": slots}

@@ -31,6 +31,9 @@ async def interact(call: Call) -> Json:
     if application is None:
         raise refusal(10002)
     channel = call.check_channel(channel_id)
+    if form.snowflake("guild_id") not in (None, channel.guild_id):
+        form.complain("guild_id", "BASE_TYPE_CHOICES", "This is not the channel's server.")
+    form.settle()
     _check_present(call, application, channel)
     source: Message | None = None
     if kind == COMPONENT:
@@ -114,12 +117,12 @@ def _check_right(call: Call, command: Command, channel: Channel) -> None:
 
 
 def _slash_data(call: Call, command: Command, channel: Channel, data: Form, partial: bool) -> dict[str, Json]:
-    check_options(data, command.body.get("options") or [], partial=partial)
+    guild = call.world.guild_of(channel)
+    there = {} if guild is None else {c: call.world.channels[c].type for c in guild.channel_ids}
+    check_options(data, command.body.get("options") or [], there, partial=partial)
     data.settle()
     options = data.body.get("options") or []
     attachments = {} if partial else _take_uploads(call, channel, data, options)
-    data.settle()
-    guild = call.world.guild_of(channel)
     resolved = resolve_options(call.realm, guild, call.user.id, options, attachments)
     return {"options": options, **({"resolved": resolved} if resolved else {})}
 
@@ -127,19 +130,22 @@ def _slash_data(call: Call, command: Command, channel: Channel, data: Form, part
 def _take_uploads(call: Call, channel: Channel, data: Form, options: list[Json]) -> dict[str, Attachment]:
     """Turns uploaded files into ephemeral attachments and puts their ids where the options had places."""
     offered = {str(item.body.get("id")): item for item in data.forms("attachments", high=10) or []}
-    taken: dict[str, Attachment] = {}
+    places: list[tuple[dict[str, Json], Attachment]] = []
+    taken: set[str] = set()
     for option in values(options):
         if option.get("type") != ATTACHMENT:
             continue
         item = offered.get(str(option.get("value")))
-        attachment = None if item is None else read_option_upload(call.realm, call.user, channel.id, item)
+        attachment = None if item is None else read_option_upload(call.realm, call.user, channel.id, item, taken)
         if attachment is None:
             data.complain("attachments", "MESSAGE_ATTACHMENT_NOT_FOUND", f"No upload for option '{option['name']}'")
             continue
+        places.append((option, attachment))
+    data.settle()
+    for option, attachment in places:
         call.api.poster.keep_option_file(attachment)
         option["value"] = str(attachment.id)
-        taken[str(attachment.id)] = attachment
-    return taken
+    return {str(attachment.id): attachment for _, attachment in places}
 
 
 def _source(call: Call, form: Form, channel: Channel, application: Application) -> Message:

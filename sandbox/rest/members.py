@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sandbox.errors import refusal
+from sandbox.leaving import leave
 from sandbox.payloads import member_json
 from sandbox.permissions import (
     CHANGE_NICKNAME,
@@ -87,12 +88,7 @@ async def kick(call: Call) -> Json:
     member = _member(call, guild)
     if member.user_id == guild.owner_id:
         raise refusal(50013)
-    call.api.announcer.guild_left(guild, member.user_id)
-    del guild.members[member.user_id]
-    for thread in call.world.threads_of(guild):
-        if thread.thread is not None:
-            thread.thread.members.pop(member.user_id, None)
-    call.api.announcer.member("GUILD_MEMBER_REMOVE", guild, member)
+    leave(call.world, call.api.announcer, guild, member)
     return None
 
 

@@ -41,7 +41,8 @@ async def post_message(call: Call) -> Json:
     if channel.type not in WRITABLE_TYPES:
         raise refusal(50008)
     call.require(channel, send_permission(channel))
-    _check_thread(call, channel)
+    if channel.thread is not None and channel.thread.archived and channel.thread.locked:
+        raise refusal(50083)
     repeated = _repeated(channel, call.user.id, body)
     if repeated is not None:
         return call.message_json(repeated)
@@ -53,6 +54,7 @@ async def post_message(call: Call) -> Json:
     draft = read_draft(call.realm, call.user, channel.id, body, call.files)
     if draft.is_empty and message.snapshot is None:
         raise refusal(50006)
+    _enter_thread(call, channel)
     return call.message_json(call.api.poster.post(channel, call.user, draft, like=message))
 
 
@@ -151,14 +153,12 @@ def _repeated(channel: Channel, author_id: int, body: dict[str, Json]) -> Messag
     return next((m for m in recent if m.author_id == author_id and m.nonce == nonce), None)
 
 
-def _check_thread(call: Call, channel: Channel) -> None:
-    """Writing in an archived thread opens it again, unless it is locked; writing joins."""
+def _enter_thread(call: Call, channel: Channel) -> None:
+    """Writing in an archived thread opens it again; writing joins."""
     thread = channel.thread
     if thread is None:
         return
     if thread.archived:
-        if thread.locked:
-            raise refusal(50083)
         thread.archived = False
         call.api.announcer.thread("THREAD_UPDATE", channel)
     if call.user.id not in thread.members:

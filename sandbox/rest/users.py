@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sandbox.errors import form_error, refusal
+from sandbox.leaving import leave
 from sandbox.payloads import (
     application_json,
     channel_json,
@@ -86,9 +87,7 @@ async def leave_guild(call: Call) -> Json:
     guild, member = call.guild()
     if guild.owner_id == member.user_id:
         raise form_error((), "GUILD_OWNER_CANNOT_LEAVE", "You own this server")
-    call.api.announcer.guild_left(guild, member.user_id)
-    del guild.members[member.user_id]
-    call.api.announcer.member("GUILD_MEMBER_REMOVE", guild, member)
+    leave(call.world, call.api.announcer, guild, member)
     return None
 
 

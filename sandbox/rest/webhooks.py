@@ -48,8 +48,7 @@ def _interaction(call: Call) -> Interaction:
 
 
 def _message(call: Call, interaction: Interaction) -> Message:
-    """`@original`, or any message that this application sent here. 10008 once it is deleted."""
-    bot_id = call.world.applications[interaction.application_id].bot_id
+    """`@original`, or a follow-up of this very interaction. 10008 for any other, and once it is deleted."""
     raw = call.request.match_info["message_id"]
     if raw == "@original":
         if interaction.original is None:
@@ -57,8 +56,10 @@ def _message(call: Call, interaction: Interaction) -> Message:
         wanted = interaction.original.id
     else:
         wanted = call.id("message_id")
+        if wanted not in interaction.message_ids:
+            raise refusal(10008)
     found = call.world.message(interaction.channel_id, wanted) or call.world.ephemerals.get(wanted)
-    if found is None or found.author_id != bot_id:
+    if found is None:
         raise refusal(10008)
     return found
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sandbox.validation.forms import Form, as_snowflake
 from sandbox.world import Json
 
-STRING, INTEGER, BOOLEAN, NUMBER, ATTACHMENT = 3, 4, 5, 10, 11
+STRING, INTEGER, BOOLEAN, CHANNEL, NUMBER, ATTACHMENT = 3, 4, 5, 7, 10, 11
 ENTITIES = frozenset({6, 7, 8, 9})
 NESTING = frozenset({1, 2})
 
 
-def check_options(form: Form, schema: list[Json], *, partial: bool) -> None:
-    """`partial`: an autocomplete request, whose values are as far as the person has typed."""
+def check_options(form: Form, schema: list[Json], channels: Mapping[int, int], *, partial: bool) -> None:
+    """`channels`: the server's, id to type. `partial`: an autocomplete request, whose values are being typed still."""
     known = {o["name"]: o for o in schema}
     given: set[str] = set()
     for option in form.forms("options", high=25) or []:
         name = option.text("name", low=1, high=32, required=True)
         rule = known.get(name or "")
-        if rule is None or option.body.get("type") != rule["type"]:
+        kind = option.body.get("type")
+        if rule is None or type(kind) is not int or kind != rule["type"]:
             option.complain("name", "APPLICATION_COMMAND_OPTION_UNKNOWN", "This command is outdated, please try again")
             continue
         given.add(rule["name"])
         if rule["type"] in NESTING:
-            check_options(option, rule.get("options") or [], partial=partial)
+            check_options(option, rule.get("options") or [], channels, partial=partial)
         elif not partial:
-            _check_value(option, rule)
+            _check_value(option, rule, channels)
     if partial:
         return
     for rule in schema:
@@ -43,7 +44,7 @@ def values(options: list[Json]) -> Iterator[dict[str, Json]]:
             yield option
 
 
-def _check_value(option: Form, rule: dict[str, Json]) -> None:
+def _check_value(option: Form, rule: dict[str, Json], channels: Mapping[int, int]) -> None:
     kind = rule["type"]
     choices = [c["value"] for c in rule.get("choices") or []]
     value = option.body.get("value")
@@ -58,6 +59,16 @@ def _check_value(option: Form, rule: dict[str, Json]) -> None:
         option.complain("value", "BOOLEAN_TYPE_CONVERT", "Must be either true or false.")
     elif kind in ENTITIES and as_snowflake(value) is None:
         option.complain("value", "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
+    elif kind == CHANNEL:
+        _check_channel(option, rule, channels.get(as_snowflake(value) or 0))
+
+
+def _check_channel(option: Form, rule: dict[str, Json], found: int | None) -> None:
+    wanted = rule.get("channel_types")
+    if found is None:
+        option.complain("value", "APPLICATION_COMMAND_OPTION_CHANNEL_UNKNOWN", "There is no such channel here")
+    elif wanted and found not in wanted:
+        option.complain("value", "APPLICATION_COMMAND_OPTION_CHANNEL_TYPE", "This is not a channel of the right type")
 
 
 def _check_number(option: Form, rule: dict[str, Json], value: Json) -> None:

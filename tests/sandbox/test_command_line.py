@@ -14,6 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bot.settings import Settings
+from sandbox.__main__ import without_bot_settings
+
 
 @asynccontextmanager
 async def started(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -86,6 +89,13 @@ async def test_a_bot_that_cannot_start_is_said_so() -> None:
     assert process.returncode == 1
     assert b"LOG_LEVEL" in errors
     assert errors.decode().startswith("The bot has ended by itself (exit code 2): ")
+
+
+def test_no_setting_of_a_bot_in_production_reaches_the_one_on_trial_but_its_log_level() -> None:
+    names = [name.upper() for name in Settings.model_fields]
+    environment = dict.fromkeys([*names, *map(str.lower, names), "PATH", "HOME", "HTTPS_PROXY"], "x")
+    kept = {"LOG_LEVEL", "log_level", "PATH", "HOME", "HTTPS_PROXY"}
+    assert set(without_bot_settings(environment)) == kept
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")

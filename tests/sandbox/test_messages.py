@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from sandbox.realm import Limits
 from sandbox.server import Sandbox
+from sandbox.world import Attachment
 from tests.sandbox.person import Person
 from tests.sandbox.pictures import png
 
@@ -139,6 +139,49 @@ async def test_only_so_many_messages_and_bytes_are_kept(person: Connect) -> None
         assert len(sandbox.world.attachments) == 3
 
 
+async def test_files_of_options_count_and_go_like_those_of_messages() -> None:
+    limits = Limits(attachment_bytes=3 * len(png(2, 2)))
+    async with Sandbox.serve(limits=limits) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
+        channel = sandbox.channel("chat").id
+        for number in range(5):
+            sandbox.poster.keep_option_file(option_file(sandbox, channel))
+            await cem.share(channel, png(2, 2), f"{number}.png")
+            assert len(sandbox.world.attachments) <= 3
+        for _ in range(5):
+            sandbox.poster.keep_option_file(option_file(sandbox, channel))
+        assert len(sandbox.world.attachments) == 3 and not sandbox.channel("chat").messages
+
+
+def option_file(sandbox: Sandbox, channel: int) -> Attachment:
+    return Attachment(sandbox.world.ids.next(), channel, "a.png", "image/png", png(2, 2), ephemeral=True)
+
+
+async def test_a_refused_request_has_changed_nothing(sandbox: Sandbox, person: Connect) -> None:
+    ann, cem = await person("ann"), await person("cem")
+    chat, thread = sandbox.channel("chat").id, sandbox.channel("cats only")
+    shared = await cem.share(chat, png(2, 2))
+    edit = {"content": "x" * 2001, "attachments": [{"id": shared["attachments"][0]["id"], "description": "new"}]}
+    assert (await cem.call("PATCH", f"/channels/{chat}/messages/{shared['id']}", edit)).code == 50035
+    after = await cem.ok("GET", f"/channels/{chat}/messages/{shared['id']}")
+    assert after["edited_timestamp"] is None and "description" not in after["attachments"][0]
+    edit["content"] = "short"
+    described = await cem.ok("PATCH", f"/channels/{chat}/messages/{shared['id']}", edit)
+    assert described["attachments"][0]["description"] == "new"
+    upload = await cem.upload(chat, png(2, 2), "a.png")
+    too_long = {"content": "x" * 2001, "attachments": [upload]}
+    assert (await cem.call("POST", f"/channels/{chat}/messages", too_long)).code == 50035
+    twice = {"attachments": [upload, {**upload, "id": "1"}]}
+    assert (await cem.call("POST", f"/channels/{chat}/messages", twice)).code == 50035
+    assert len((await cem.say(chat, "short", attachments=[upload]))["attachments"]) == 1
+    assert sandbox.world.uploads == {}
+    slots = {"files": [{"id": "0", "filename": "a", "file_size": 3}, {"id": "1"}]}
+    assert (await cem.call("POST", f"/channels/{chat}/attachments", slots)).code == 50035
+    assert sandbox.world.uploads == {}
+    await ann.ok("PATCH", f"/channels/{thread.id}", {"archived": True})
+    assert (await cem.call("POST", f"/channels/{thread.id}/messages", {"content": " "})).code == 50006
+    assert thread.thread.archived
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("a cat.png", "a_cat.png"), ("../../etc/x.png", "x.png"), ("猫.png", "png"), ("", "unknown")]
 )
@@ -146,22 +189,3 @@ def test_file_names_are_made_safe(given: str, kept: str) -> None:
     from sandbox.signing import safe_filename
 
     assert safe_filename(given) == kept
-
-
-async def test_a_link_to_a_sample_is_previewed_through_the_proxy_a_moment_later(tmp_path: Path) -> None:
-    (tmp_path / "cat.png").write_bytes(png(6, 5))
-    async with Sandbox.serve(samples_dir=tmp_path) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
-        await cem.connect()
-        link = f"{sandbox.url}/sandbox/samples/cat.png"
-        sent = await cem.say(sandbox.channel("chat").id, f"see {link} and http://192.0.2.1/x.png")
-        created = await cem.event("MESSAGE_CREATE", lambda d: d["id"] == sent["id"])
-        updated = await cem.event("MESSAGE_UPDATE", lambda d: d["id"] == sent["id"])
-        assert created["embeds"] == [] and updated["edited_timestamp"] is None
-        [embed] = updated["embeds"]
-        assert (embed["type"], embed["url"]) == ("image", link)
-        picture = embed["thumbnail"]
-        assert (picture["width"], picture["height"]) == (6, 5)
-        async with cem.http.get(picture["proxy_url"]) as response:
-            assert await response.read() == png(6, 5)
-        async with cem.http.get(picture["proxy_url"].split("?")[0]) as response:
-            assert response.status == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest
 
 from sandbox.origin import host_allowed
 from sandbox.server import RefusedAddress, Sandbox
+from tests.sandbox.person import Person
 from tests.sandbox.pictures import png
 
 
@@ -26,6 +28,30 @@ async def test_beyond_loopback_works_when_said_in_as_many_words() -> None:
         http.get(sandbox.url + "/sandbox/world") as response,
     ):
         assert response.status == 200
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+@pytest.mark.parametrize(("host", "beyond"), [("::1", False), ("::", True)])
+async def test_the_loopback_of_ipv6_is_shown_as_it_is_and_answers_there(host: str, beyond: bool) -> None:
+    async with (
+        Sandbox.serve(host=host, beyond_loopback=beyond) as sandbox,
+        Person(sandbox.url, sandbox.user("cem").token) as cem,
+    ):
+        assert sandbox.url.startswith("http://[::1]:")
+        await cem.connect()
+        assert cem.ready["resume_gateway_url"] == sandbox.gateway_url
+        shared = await cem.share(sandbox.channel("chat").id, png(2, 2))
+        async with cem.http.get(shared["attachments"][0]["url"], headers={"Origin": sandbox.url}) as response:
+            assert await response.read() == png(2, 2)
 
 
 @pytest.mark.parametrize(
