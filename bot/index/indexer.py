@@ -7,7 +7,7 @@ import heapq
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from bot.index.announcer import Announcer
 from bot.index.guild_index import GuildIndex
@@ -18,7 +18,8 @@ from bot.index.tagger import Tagger
 from bot.index.waker import Waker
 from bot.index.writer import Writer
 from bot.records import Picture, PictureRef
-from bot.store.pictures import PictureStore
+from bot.store.errors import StoreError
+from bot.store.pictures import INTERRUPTED, PictureStore
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Indexer:
     The queue is the store's table of pending pictures; in memory there are never more than `concurrency` downloads and
     as many results waiting to be written. A picture that fails is tried again after growing pauses and then parked;
     none of them stops the loop. `on_finished` hears of each picture that became searchable for the first time, at most
-    once.
+    once; `on_forgotten` is called after whatever deleted at least one.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Indexer:
         channels: ChannelSettings,
         *,
         on_finished: OnFinished | None = None,
+        on_forgotten: Callable[[], None] | None = None,
         concurrency: int = 8,
         retry: RetryPolicy | None = None,
         clock: Clock = _utc_now,
@@ -62,6 +64,7 @@ class Indexer:
         self._guild_index = guild_index
         self._retry = retry or RetryPolicy()
         self._clock = clock
+        self._on_forgotten = on_forgotten
         self._memory = asyncio.Lock()
         self._reader = PictureReader(store, engine, tagger, fetch, channels)
         self._writer = Writer(store, engine, guild_index, self._memory, room=2 * concurrency)
@@ -79,7 +82,9 @@ class Indexer:
         """Begins with what was pending, and queues again what another model has seen. The engine has been started."""
         stale = await self._store.requeue_for_model(self._engine.card.key)
         if stale:
-            log.info("%d pictures are read again for model %s", stale, self._engine.card.key)
+            log.info("%d pictures are read again by model %s", stale, self._engine.card.key)
+        # By then what a killed process had just begun is due again.
+        heapq.heappush(self._retries, self._clock() + timedelta(seconds=self._retry.pause(0, 1.0)))
         runs: list[Callable[[], Coroutine[None, None, None]]] = [self._run, self._writer.run, self._announcer.run]
         self._owned = [asyncio.create_task(run(), name=f"indexer {run.__qualname__}") for run in runs]
 
@@ -113,6 +118,7 @@ class Indexer:
             gone = list(await self._store.forget_guild(guild_id))
             self._guild_index.drop(guild_id)
         log.info("guild %d forgotten with %d pictures", guild_id, len(gone))
+        self._tell_forgotten(gone)
         return gone
 
     async def settled(self) -> None:
@@ -122,11 +128,21 @@ class Indexer:
 
     async def close(self) -> None:
         """Stops. What is not finished stays pending for the next start. Idempotent."""
+        begun = list(self._in_hand)
         tasks = [*self._owned, *self._in_hand.values()]
         self._owned = []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._let_go(begun)
+
+    async def _let_go(self, begun: Sequence[int]) -> None:
+        if not begun:
+            return
+        try:
+            await self._store.release(begun)
+        except StoreError:
+            log.exception("%d pictures that were under way lose an attempt", len(begun))
 
     async def _run(self) -> None:
         while True:
@@ -149,10 +165,20 @@ class Indexer:
         if room <= 0:
             return 0
         due = await self._store.due(room, self._clock(), exclude=self._in_hand.keys())
+        spent = [picture for picture in due if picture.attempts >= self._retry.attempts]
+        for picture in spent:
+            log.warning("picture %d is given up: its attempts never ended", picture.id)
+            await self._store.park(picture.id, INTERRUPTED)
+        fresh = [picture for picture in due if picture.attempts < self._retry.attempts]
+        await self._store.begin({picture.id: self._next_attempt(picture) for picture in fresh})
         # Nobody else begins pictures, so what was not in hand when the store was asked still is not.
-        for picture in due:
+        for picture in fresh:
             self._in_hand[picture.id] = asyncio.create_task(self._work(picture), name=f"picture {picture.id}")
         return len(due)
+
+    def _next_attempt(self, picture: Picture) -> datetime:
+        """When to try again should this attempt end with the process."""
+        return self._clock() + timedelta(seconds=self._retry.pause(picture.attempts, random.random()))  # noqa: S311 - as below
 
     def _idle_if_done(self) -> None:
         if not self._in_hand and not self._waker.awake:
@@ -201,6 +227,7 @@ class Indexer:
             case Leave():
                 log.warning("picture %d was left as it was: %s", picture.id, type(error).__name__)
                 self._trouble = True
+                await self._store.release([picture.id])
             case Park(reason):
                 log.warning("picture %d is given up: %s", picture.id, reason)
                 await self._store.park(picture.id, reason)
@@ -218,4 +245,9 @@ class Indexer:
             await self._guild_index.discard(gone)
         if gone:
             log.info("%d pictures forgotten", len(gone))
+        self._tell_forgotten(gone)
         return gone
+
+    def _tell_forgotten(self, gone: Sequence[int]) -> None:
+        if gone and self._on_forgotten is not None:
+            self._on_forgotten()

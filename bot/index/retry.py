@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from bot.errors import PictureForbidden, PictureGone, PictureTooLarge, PictureUnreachable
 from bot.store.errors import StoreError
+from bot.store.pictures import ENCODING_FAILED
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 
 
@@ -77,8 +78,8 @@ class RetryPolicy:
                 return Park("too_large")
             case ImageRejected():
                 return Park(error.reason.value)
-            case EncodingFailed():
-                return Park("encoding_failed")
+            case EncodingFailed():  # the device may be lost or out of memory, which looks the same from here
+                return self.again(attempts, now, luck, ENCODING_FAILED)
             case PictureUnreachable():
                 return self.again(attempts, now, luck, "unreachable")
             case QueueFull():

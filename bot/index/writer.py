@@ -108,5 +108,6 @@ def _ready(read: Read) -> Picture:
         width=finished.width,
         height=finished.height,
         tags=tuple(finished.tags),
+        attempts=0,
         reason=None,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy import bindparam, delete, exists, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,14 @@ from bot.store.rows import Half, chunks, load_pictures, milliseconds, picture_co
 from bot.store.tables import models, pictures, tags, vectors
 from bot.store.vectors import Model, model_row
 
+INTERRUPTED = "interrupted"
+"""The reason of a picture that was begun and never ended: its process did."""
+ENCODING_FAILED = "encoding_failed"
+"""The reason of a picture that the model or its device failed on: another start may do better."""
+
 _KEY = ("message_id", "attachment_id", "source")
+# Word for word what the partial index says, without which it is not used.
+_PARKED = pictures.c.state == text("'parked'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,24 @@ async def due(connection: AsyncConnection, limit: int, now: datetime, exclude: C
     return found
 
 
+async def begin(connection: AsyncConnection, next_attempts: Mapping[int, datetime]) -> None:
+    await connection.execute(
+        update(pictures)
+        .where(pictures.c.id == bindparam("picture"), pictures.c.state == PictureState.PENDING)
+        .values(attempts=pictures.c.attempts + 1, next_attempt=bindparam("again"), reason=INTERRUPTED),
+        [{"picture": id_, "again": milliseconds(again)} for id_, again in next_attempts.items()],
+    )
+
+
+async def release(connection: AsyncConnection, ids: Collection[int], now: datetime) -> None:
+    for some in chunks(ids):
+        await connection.execute(
+            update(pictures)
+            .where(pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING, pictures.c.attempts > 0)
+            .values(attempts=pictures.c.attempts - 1, next_attempt=milliseconds(now), reason=None)
+        )
+
+
 async def finish(connection: AsyncConnection, batch: Sequence[Finished], model: Model) -> set[int]:
     """Makes pending pictures ready. What is gone, parked or already ready is left alone and not in the answer."""
     waiting = await _pending(connection, [item.picture_id for item in batch])
@@ -76,7 +101,7 @@ async def finish(connection: AsyncConnection, batch: Sequence[Finished], model: 
     await connection.execute(
         update(pictures)
         .where(pictures.c.id == bindparam("picture"))
-        .values(state=PictureState.READY, next_attempt=None, reason=None),
+        .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None),
         [
             {"picture": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
             for id_, item in done.items()
@@ -91,34 +116,34 @@ async def postpone(connection: AsyncConnection, picture_id: int, next_attempt: d
     changed = await connection.execute(
         update(pictures)
         .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
-        .values(attempts=pictures.c.attempts + 1, next_attempt=milliseconds(next_attempt), reason=reason)
+        .values(next_attempt=milliseconds(next_attempt), reason=reason)
     )
     return changed.rowcount > 0
 
 
 async def park(connection: AsyncConnection, picture_id: int, reason: str) -> bool:
-    """Given up: whatever an earlier model found goes, too, so that only ready pictures can be found."""
+    """Given up. What an earlier model found stays for when that model runs again; no other model's search sees it."""
     changed = await connection.execute(
         update(pictures)
         .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
-        .values(state=PictureState.PARKED, attempts=pictures.c.attempts + 1, next_attempt=None, reason=reason)
+        .values(state=PictureState.PARKED, next_attempt=None, reason=reason)
     )
-    if changed.rowcount == 0:
-        return False
-    await connection.execute(delete(vectors).where(vectors.c.picture_id == picture_id))
-    await connection.execute(delete(tags).where(tags.c.picture_id == picture_id))
-    return True
+    return changed.rowcount > 0
 
 
 async def requeue_for_model(connection: AsyncConnection, model_key: str, now: datetime) -> int:
-    """Queues what another model read. What waits to be re-read, but has this model's vector still, is ready again."""
+    """Queues what another model read, and what a model or its device failed on.
+
+    What waits to be re-read, or was given up on the way, but has this model's vector still, is ready again.
+    """
     this_model = select(models.c.id).where(models.c.key == model_key).scalar_subquery()
     of_this = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == this_model)
-    await connection.execute(
-        update(pictures)
-        .where(pictures.c.next_attempt.is_not(None), pictures.c.reread == 1, of_this)
-        .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None)
-    )
+    for unread in (pictures.c.next_attempt.is_not(None), _PARKED):
+        await connection.execute(
+            update(pictures)
+            .where(unread, pictures.c.reread == 1, of_this)
+            .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None)
+        )
     others = select(models.c.id).where(models.c.key != model_key)
     stale = select(vectors.c.picture_id).where(vectors.c.model_id.in_(others))
     queued = await connection.execute(
@@ -126,7 +151,12 @@ async def requeue_for_model(connection: AsyncConnection, model_key: str, now: da
         .where(pictures.c.id.in_(stale), pictures.c.state == PictureState.READY)
         .values(state=PictureState.PENDING, reread=1, attempts=0, next_attempt=milliseconds(now), reason=None)
     )
-    return queued.rowcount
+    failed = await connection.execute(
+        update(pictures)
+        .where(_PARKED, pictures.c.reread.in_((0, 1)), pictures.c.reason == ENCODING_FAILED)
+        .values(state=PictureState.PENDING, attempts=0, next_attempt=milliseconds(now), reason=None)
+    )
+    return queued.rowcount + failed.rowcount
 
 
 def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:

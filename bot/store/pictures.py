@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import exists, select
@@ -12,12 +12,12 @@ from bot.records import Picture, PictureRef, PictureState, Place, ThreadKind
 from bot.store import forgetting, lifecycle, tombstones
 from bot.store import vectors as vector_rows
 from bot.store.database import Database
-from bot.store.lifecycle import Finished
+from bot.store.lifecycle import ENCODING_FAILED, INTERRUPTED, Finished
 from bot.store.rows import Half, chunks, load_pictures, picture_columns
 from bot.store.tables import channels, guilds, pictures
 from bot.store.vectors import KnownVector, Model, VectorChunk
 
-__all__ = ["Finished", "KnownVector", "Model", "PictureStore", "VectorChunk"]
+__all__ = ["ENCODING_FAILED", "INTERRUPTED", "Finished", "KnownVector", "Model", "PictureStore", "VectorChunk"]
 
 
 def _utc_now() -> datetime:
@@ -43,6 +43,19 @@ class PictureStore:
         """At most `limit` pending pictures whose time has come. exclude: ids already being worked on."""
         return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, exclude))
 
+    async def begin(self, next_attempts: Mapping[int, datetime]) -> None:
+        """Counts an attempt for each of these and sets the time of the next, should this one never end.
+
+        So a picture that kills the process costs one attempt each time, and others that were under way get out of its
+        way. Forgotten ones are passed over.
+        """
+        if next_attempts:
+            await self._database.write(lambda connection: lifecycle.begin(connection, next_attempts))
+
+    async def release(self, ids: Collection[int]) -> None:
+        """Takes the attempt back that `begin` counted: these were let go for no fault of theirs, and are due now."""
+        await self._database.write(lambda connection: lifecycle.release(connection, ids, self._now()))
+
     async def finish(self, batch: Sequence[Finished], model: Model) -> set[int]:
         """Picture, vector and tags of a whole batch. Gives the ids that became ready; the rest was forgotten."""
         for item in batch:
@@ -55,15 +68,18 @@ class PictureStore:
         return await self._database.write(lambda connection: lifecycle.finish(connection, batch, model))
 
     async def postpone(self, picture_id: int, next_attempt: datetime, reason: str) -> bool:
-        """Counts an attempt and sets the time of the next. False when the picture is no longer pending."""
+        """The attempt that was begun failed; sets the time of the next. False when the picture is no longer pending."""
         return await self._database.write(lambda at: lifecycle.postpone(at, picture_id, next_attempt, reason))
 
     async def park(self, picture_id: int, reason: str) -> bool:
         """Gives the picture up, with a reason. False when it is no longer pending."""
-        return await self._database.write(lambda at: lifecycle.park(at, picture_id, reason), erases=True)
+        return await self._database.write(lambda at: lifecycle.park(at, picture_id, reason))
 
     async def requeue_for_model(self, model_key: str) -> int:
-        """Makes every ready picture that another model read pending again, with `reread` set. Gives their number."""
+        """Makes pending again what another model read, with `reread` set, and what a model failed on.
+
+        Gives their number.
+        """
         return await self._database.write(lambda at: lifecycle.requeue_for_model(at, model_key, self._now()))
 
     # -- reading

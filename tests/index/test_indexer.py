@@ -99,12 +99,11 @@ async def test_a_picture_that_is_gone_is_forgotten(house: House) -> None:
         (PictureForbidden(), "forbidden"),
         (PictureTooLarge(), "too_large"),
         (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
-        (EncodingFailed(), "encoding_failed"),
     ],
 )
 async def test_what_cannot_get_better_is_parked_with_its_reason(house: House, error: Exception, reason: str) -> None:
     ref = house.cdn.put(picture_ref(1), b"poison")
-    if isinstance(error, ImageRejected | EncodingFailed):
+    if isinstance(error, ImageRejected):
         house.engine.errors[b"poison"] = [error]
     else:
         house.cdn.errors[ref.attachment_id] = [error]
@@ -125,6 +124,63 @@ async def test_what_may_get_better_is_tried_again_after_growing_pauses(house: Ho
     await until(lambda: len(house.announced) == 1)
     assert house.cdn.fetched[ref.attachment_id] == 4
     assert (house.time.now - begun).total_seconds() >= 10 + 30 + 90
+
+
+async def test_a_fault_of_the_device_parks_nothing_before_all_attempts(house: House) -> None:
+    ref = house.cdn.put(picture_ref(1), b"unlucky")
+    house.engine.errors[b"unlucky"] = [EncodingFailed(), EncodingFailed(), EncodingFailed()]
+    await house.indexer.start()
+    await house.indexer.accept([ref])
+    await until(lambda: len(house.announced) == 1)
+    assert house.engine.encoded[b"unlucky"] == 4
+
+
+async def test_what_the_device_failed_on_to_the_end_is_tried_again_at_the_next_start(house: House) -> None:
+    ref = house.cdn.put(picture_ref(1), b"unlucky")
+    house.engine.errors[b"unlucky"] = [EncodingFailed()] * 4
+    await house.indexer.start()
+    [accepted] = await house.indexer.accept([ref])
+
+    async def given_up() -> bool:
+        return (await house.store.get([accepted.id]))[
+            accepted.id
+        ].reason == "encoding_failed" and not house.engine.errors[b"unlucky"]
+
+    await until(given_up)
+    await house.restart()
+    await until(lambda: len(house.announced) == 1)
+
+
+async def test_a_picture_whose_attempts_end_with_the_process_is_given_up_after_all_of_them(house: House) -> None:
+    deadly, fine = await house.store.accept([picture_ref(1), picture_ref(2)])
+    for _ in range(4):  # a killed process says nothing more about what it had begun
+        await house.store.begin({deadly.id: house.time.now})
+    await house.indexer.start()
+    await house.indexer.settled()
+    rows = await house.store.get([deadly.id, fine.id])
+    assert (rows[deadly.id].state, rows[deadly.id].reason) == (PictureState.PARKED, "interrupted")
+    assert rows[fine.id].state is PictureState.READY
+    assert house.cdn.fetched == {fine.ref.attachment_id: 1}
+
+
+async def test_an_attempt_is_counted_before_anything_is_fetched(house: House) -> None:
+    ref = picture_ref(1)
+    house.cdn.hold(ref)
+    await house.indexer.start()
+    [accepted] = await house.indexer.accept([ref])
+    await until(lambda: house.cdn.under_way == 1)
+    begun = (await house.store.get([accepted.id]))[accepted.id]
+    assert (begun.attempts, begun.reason) == (1, "interrupted")
+
+
+async def test_an_orderly_end_costs_no_attempt(house: House) -> None:
+    ref = picture_ref(1)
+    house.cdn.hold(ref)
+    await house.indexer.start()
+    [accepted] = await house.indexer.accept([ref])
+    await until(lambda: house.cdn.under_way == 1)
+    await house.indexer.close()
+    assert await house.store.due(1, house.time.now) == [accepted]
 
 
 async def test_a_picture_that_keeps_failing_is_given_up(house: House) -> None:

@@ -82,10 +82,31 @@ async def test_a_vector_of_the_wrong_dimension_is_refused_before_anything_is_wri
 
 async def test_a_postponed_picture_is_due_at_its_time_with_its_attempts_counted(pictures):
     [picture] = await pictures.accept([ref()])
+    await pictures.begin({picture.id: LATER})
     assert await pictures.postpone(picture.id, LATER, "unreachable")
     assert await pictures.due(10, LATER - timedelta(milliseconds=1)) == []
     [again] = await pictures.due(10, LATER)
     assert (again.attempts, again.reason) == (1, "unreachable")
+
+
+async def test_a_picture_that_was_begun_is_due_again_only_later_and_may_be_let_go(pictures):
+    first, second = await pictures.accept([ref(10), ref(11)])
+    await pictures.begin({first.id: LATER, second.id: LATER})
+    assert await pictures.due(10, NOON) == []
+    await pictures.release([second.id])
+    assert await pictures.due(10, NOON) == [second]
+    assert [(picture.id, picture.attempts) for picture in await pictures.due(10, LATER)] == [
+        (second.id, 0),
+        (first.id, 1),
+    ]
+
+
+async def test_beginning_or_letting_go_changes_nothing_of_a_finished_picture(pictures):
+    [id_] = await ready(pictures, ref())
+    before = await pictures.get([id_])
+    await pictures.begin({id_: LATER, 999: LATER})
+    await pictures.release([id_, 999])
+    assert await pictures.get([id_]) == before
 
 
 async def test_a_parked_picture_is_never_due_and_keeps_its_reason(pictures):
@@ -174,12 +195,25 @@ class TestAnotherModel:
         assert await pictures.due(10, NOON) == []
         assert np.array_equal(await pictures.vector(id_, CARD.key), unit_vector(id_))
 
-    async def test_a_picture_parked_on_the_way_keeps_no_vector_of_the_old_one(self, pictures):
+    async def test_gives_up_a_picture_without_losing_what_the_old_one_knew(self, pictures):
         [id_] = await ready(pictures, ref())
+        [before] = (await pictures.get([id_])).values()
         await pictures.requeue_for_model(OTHER.key)
         await pictures.park(id_, "broken")
-        assert await pictures.vector(id_, CARD.key) is None
-        assert (await pictures.get([id_]))[id_].tags == ()
+        assert [chunk async for chunk in pictures.vectors(1, OTHER.key)] == []
+        assert await pictures.requeue_for_model(OTHER.key) == 0
+        assert await pictures.requeue_for_model(CARD.key) == 0
+        [after] = (await pictures.get([id_])).values()
+        assert (after.state, after.tags) == (PictureState.READY, before.tags)
+        assert np.array_equal(await pictures.vector(id_, CARD.key), unit_vector(id_))
+
+    async def test_or_another_start_tries_again_what_a_model_failed_on_and_nothing_else(self, pictures):
+        failed, broken = await pictures.accept([ref(10), ref(11)])
+        await pictures.begin({failed.id: LATER})
+        await pictures.park(failed.id, "encoding_failed")
+        await pictures.park(broken.id, "broken")
+        assert await pictures.requeue_for_model(CARD.key) == 1
+        assert await pictures.due(10, NOON) == [failed]
 
     async def test_the_same_key_with_another_dimension_is_refused(self, pictures):
         await ready(pictures, ref(10))

@@ -44,6 +44,8 @@ READS = {
 WRITES = {
     "PictureStore.accept": lambda house: house[PictureStore].accept([ref(20)]),
     "PictureStore.finish": lambda house: house[PictureStore].finish([finished(1)], CARD),
+    "PictureStore.begin": lambda house: house[PictureStore].begin({1: NOON}),
+    "PictureStore.release": lambda house: house[PictureStore].release([1]),
     "PictureStore.postpone": lambda house: house[PictureStore].postpone(1, NOON, "late"),
     "PictureStore.park": lambda house: house[PictureStore].park(1, "broken"),
     "PictureStore.requeue_for_model": lambda house: house[PictureStore].requeue_for_model("new"),

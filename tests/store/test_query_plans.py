@@ -26,6 +26,8 @@ async def use_everything(database) -> None:
     await pictures.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
     await pictures.due(5, NOON, exclude=[first.id])
     await pictures.finish([finished(first.id), finished(second.id)], CARD)
+    await pictures.begin({third.id: NOON})
+    await pictures.release([third.id])
     await pictures.postpone(third.id, NOON, "late")
     await pictures.park(third.id, "broken")
     await pictures.requeue_for_model(OTHER.key)
