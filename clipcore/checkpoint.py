@@ -142,7 +142,12 @@ def _fingerprint(directory: Path) -> str:
 
 
 def _unavailable(name: str, why: str) -> ModelUnavailable:
+    """A directory of its own for the files, since the hub's cache holds links; named like the model, which is how its
+    figures are found.
+    """
+    directory = name.rsplit("/", 1)[-1]
     return ModelUnavailable(
-        f"The model {name!r} {why}; on a machine with internet run `hf download {name}` and set CLIP_MODEL to "
-        "the directory it prints, or set CLIP_MODEL=bundled for a trial without any download."
+        f"The model {name!r} {why}; on a machine with internet run `hf download {name} --local-dir {directory}`, copy "
+        f"that directory here and set CLIP_MODEL to its path, such as ./{directory}, or set CLIP_MODEL=bundled for a "
+        "trial without any download."
     )

@@ -47,5 +47,6 @@ class PrivacyCog(commands.Cog, name="privacy"):
             await interaction.response.send_message(view=sentence_view(texts.not_your_button), ephemeral=True)
             return
         await interaction.response.defer()
-        gone = await self._indexer.forget_author(interaction.guild_id, user_id)
+        # Up to now by Discord's clock: this machine's may be wrong.
+        gone = await self._indexer.forget_author(interaction.guild_id, user_id, up_to_message=interaction.id)
         await interaction.edit_original_response(view=sentence_view(texts.forget_me_done.format(count=len(gone))))

@@ -132,7 +132,7 @@ def test_a_model_that_is_neither_local_nor_reachable_says_what_to_do_and_soon(tm
     nobody = f"http://127.0.0.1:{closed_port()}"
     output, seconds = find_elsewhere(DEFAULT_MODEL, tmp_path, nobody, local_only=local_only)
     assert output.startswith("unavailable: ")
-    assert f"`hf download {DEFAULT_MODEL}`" in output
+    assert f"`hf download {DEFAULT_MODEL} --local-dir clip-vit-base-patch32`" in output
     assert "CLIP_MODEL=bundled" in output
     assert seconds < SOON
 

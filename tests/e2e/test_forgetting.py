@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -123,3 +125,13 @@ async def test_a_shorter_list_of_hosts_makes_nothing_look_removed(home: House) -
         await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "my panda"})
         await edited
         assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+
+
+async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: House, bot: App) -> None:
+    cem, pictures = await home.member("cem"), home.channel("pictures")
+    await home.indexed(await cem.post(pictures, sample("panda")))
+    asked = await cem.use(home.nest, pictures, "forget-me", [])
+    await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
+    pressed = max(int(one["id"]) for name, one in cem.events if name == "INTERACTION_CREATE")
+    with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as database:
+        assert database.execute("SELECT up_to_message FROM author_cutoffs").fetchall() == [(pressed,)]
