@@ -37,7 +37,7 @@ class _Embed:
         self._keep("image", _picture(form, "image"))
         self._keep("thumbnail", _picture(form, "thumbnail"))
         self._keep("fields", [self._field(f) for f in form.forms("fields", high=25) or []] or None)
-        if not any(name in self.body or form.body.get(name) for name in CONTENT):
+        if all(form.body.get(name) in (None, "", []) for name in CONTENT):
             form.complain("description", "BASE_TYPE_REQUIRED", "This field is required")
 
     def _keep(self, name: str, value: Json) -> None:

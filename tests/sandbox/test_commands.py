@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.server import Sandbox
 from tests.sandbox.person import Person
+from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 FIND: dict[str, Any] = {
@@ -20,7 +21,7 @@ FIND: dict[str, Any] = {
         {"type": 3, "name": "query", "description": "q", "required": True, "max_length": 5},
         {"type": 4, "name": "count", "description": "n", "min_value": 1, "max_value": 3},
         {"type": 3, "name": "how", "description": "h", "choices": [{"name": "A", "value": "a"}]},
-        {"type": 7, "name": "channel", "description": "c"},
+        {"type": 7, "name": "channel", "description": "c", "channel_types": [0, 11]},
         {"type": 6, "name": "who", "description": "w"},
     ],
 }
@@ -105,6 +106,10 @@ async def test_names_of_menus_are_free_and_slash_names_know_chinese(sandbox: San
         [query(), {"type": 4, "name": "count", "value": "2"}],
         [query(), {"type": 3, "name": "how", "value": "b"}],
         [query(), {"type": 7, "name": "channel", "value": "x"}],
+        [query(), {"type": 7, "name": "channel", "value": "1"}],
+        [query(), {"type": 7, "name": "channel", "value": "sketches"}],
+        [query(), {"type": 7, "name": "channel", "value": "Lobby"}],
+        [query(), {"type": 7.0, "name": "channel", "value": "chat"}],
     ],
 )
 async def test_options_that_break_the_commands_own_rules_are_refused(
@@ -114,6 +119,8 @@ async def test_options_that_break_the_commands_own_rules_are_refused(
     channel = sandbox.channel("chat")
     async with bot(sandbox) as client:
         [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
+    named = {c.name: str(c.id) for c in sandbox.world.channels.values()}
+    options = [{**o, "value": named.get(o["value"], o["value"])} for o in options]
     body = {
         "type": 2,
         "application_id": str(sandbox.application_id),
@@ -125,6 +132,43 @@ async def test_options_that_break_the_commands_own_rules_are_refused(
     refused = await cem.call("POST", "/interactions", body)
     assert (refused.status, refused.code) == (400, 50035)
     assert sandbox.world.interactions == {}
+
+
+async def test_a_command_of_one_server_is_not_carried_to_another(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    channel, elsewhere = sandbox.channel("chat"), sandbox.guild("Second Branch").id
+    async with bot(sandbox) as client:
+        [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
+    body = {
+        "type": 2,
+        "application_id": str(sandbox.application_id),
+        "guild_id": str(elsewhere),
+        "channel_id": str(channel.id),
+        "session_id": "s",
+        "nonce": "1",
+        "data": {"id": made["id"], "name": "find", "type": 1, "options": [query()]},
+    }
+    refused = await cem.call("POST", "/interactions", body)
+    assert (refused.code, list(refused.body["errors"])) == (50035, ["guild_id"])
+    await cem.ok("POST", "/interactions", {**body, "guild_id": str(channel.guild_id)})
+
+
+async def test_a_refused_command_uses_no_upload_up(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    options = [{"type": 11, "name": name, "description": "p"} for name in ("one", "two")]
+    async with bot(sandbox) as client:
+        command = {"name": "look", "description": "l", "options": options}
+        await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [command])
+        await client.connect()
+        upload = await cem.upload(channel.id, png(2, 2), "a.png")
+        chosen = [{"type": 11, "name": name, "value": "0"} for name in ("one", "two")]
+        with pytest.raises(AssertionError, match="MESSAGE_ATTACHMENT_NOT_FOUND"):
+            await cem.slash(channel.guild_id, channel.id, "look", *chosen, attachments=[upload])
+        assert sandbox.world.attachments == {} and len(sandbox.world.uploads) == 1
+        await cem.slash(channel.guild_id, channel.id, "look", chosen[0], attachments=[upload])
+        asked = await client.event("INTERACTION_CREATE")
+        assert len(asked["data"]["resolved"]["attachments"]) == 1 and sandbox.world.uploads == {}
 
 
 async def test_the_bot_is_given_what_the_options_name(sandbox: Sandbox, person: Connect) -> None:

@@ -91,6 +91,10 @@ def test_good_layouts_pass(tree: list[Any]) -> None:
         ([section(accessory=None)], "BASE_TYPE_REQUIRED"),
         ([{"type": 17, "components": [{"type": 17, "components": [TEXT]}]}], "UNION_TYPE_CHOICES"),
         ([{"type": 3, "custom_id": "s"}], "UNION_TYPE_CHOICES"),
+        ([{**TEXT, "type": 10.0}], "UNION_TYPE_CHOICES"),
+        ([{"type": []}], "UNION_TYPE_CHOICES"),
+        ([row(button(style=1.0))], "BASE_TYPE_CHOICES"),
+        ([row({"type": 8, "custom_id": "s", "channel_types": ["x"]})], "BASE_TYPE_CHOICES"),
         ([row(button(), {"type": 5, "custom_id": "u"})], "COMPONENT_LAYOUT_WIDTH_EXCEEDED"),
     ],
 )
@@ -114,6 +118,12 @@ def test_components_are_numbered_and_completed() -> None:
     [container] = check_message_components(form, version_2=True, files=())
     assert (container["id"], [c["id"] for c in container["components"]]) == (1, [2, 3])
     assert (container["accent_color"], container["spoiler"]) == (None, False)
+
+
+def test_children_where_none_belong_are_left_out() -> None:
+    form = Form({"components": [{**TEXT, "components": [{}], "accessory": {"type": 13}, "component": {}}]})
+    [text] = check_message_components(form, version_2=True, files=())
+    assert text == {"type": 10, "content": "x", "id": 1}
 
 
 @pytest.mark.parametrize(

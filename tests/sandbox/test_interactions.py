@@ -111,6 +111,30 @@ async def test_the_first_follow_up_fills_a_waiting_answer(sandbox: Sandbox, bot:
     assert further["id"] != filled["id"]
 
 
+async def test_a_token_reaches_the_messages_of_its_own_interaction_alone(
+    sandbox: Sandbox, bot: Person, person: Connect
+) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat").id
+    plain = await bot.say(channel, "mine, but no answer")
+    first, second = await asked(sandbox, bot, cem), await asked(sandbox, bot, cem)
+    answers = {}
+    for name, interaction in (("first", first), ("second", second)):
+        await bot.ok("POST", callback(interaction), {"type": 4, "data": {"content": name}})
+        answers[name] = await bot.ok("GET", webhook(interaction, "/messages/@original"))
+    for foreign in (plain["id"], answers["second"]["id"]):
+        path = webhook(first, f"/messages/{foreign}")
+        assert (await bot.call("GET", path)).code == 10008
+        assert (await bot.call("PATCH", path, {"content": "changed"})).code == 10008
+        assert (await bot.call("DELETE", path)).code == 10008
+    further = await bot.ok("POST", webhook(first) + "?wait=1", {"content": "more"})
+    for own in (answers["first"]["id"], further["id"]):
+        assert (await bot.ok("PATCH", webhook(first, f"/messages/{own}"), {"content": "changed"}))["id"] == own
+    await bot.ok("DELETE", webhook(first, f"/messages/{further['id']}"))
+    kept = {m.content for m in sandbox.channel("chat").messages.values()}
+    assert kept == {"mine, but no answer", "second", "changed"}
+
+
 async def test_version_2_takes_no_content_and_turns_a_waiting_answer_into_a_layout(
     sandbox: Sandbox, bot: Person, person: Connect
 ) -> None:

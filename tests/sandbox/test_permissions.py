@@ -157,6 +157,32 @@ async def test_a_person_sees_the_channels_that_are_theirs(sandbox: Sandbox, pers
     assert not int(announcements["permissions"]) & p.SEND_MESSAGES
 
 
+@pytest.mark.parametrize("way", ["kicked", "left"])
+async def test_who_leaves_is_in_no_thread_any_more(sandbox: Sandbox, person: Connect, way: str) -> None:
+    ann, cem = await person("ann"), await person("cem")
+    nest, planning, own = sandbox.guild("The Nest"), sandbox.channel("party planning"), sandbox.user("cem").id
+    if way == "kicked":
+        await ann.ok("DELETE", f"/guilds/{nest.id}/members/{own}")
+    else:
+        await cem.ok("DELETE", f"/users/@me/guilds/{nest.id}")
+    await cem.event("GUILD_DELETE", lambda d: d["id"] == str(nest.id))
+    await ann.event("GUILD_MEMBER_REMOVE", lambda d: d["user"]["id"] == str(own))
+    assert not any(own in t.thread.members for t in sandbox.world.threads_of(nest))
+    invite = await ann.ok("POST", f"/channels/{sandbox.channel('chat').id}/invites", {})
+    await cem.ok("POST", f"/invites/{invite['code']}")
+    assert (await cem.call("GET", f"/channels/{planning.id}")).code == 50001
+
+
+async def test_a_bot_that_was_removed_is_in_no_thread_when_it_comes_back(sandbox: Sandbox, person: Connect) -> None:
+    ann = await person("ann")
+    nest, planning = sandbox.guild("The Nest"), sandbox.channel("party planning")
+    await ann.ok("PUT", f"/channels/{planning.id}/thread-members/{sandbox.application_id}")
+    assert p.may_read(sandbox.world, planning, sandbox.application_id)
+    sandbox.remove_bot(nest)
+    sandbox.invite_bot(nest)
+    assert not p.may_read(sandbox.world, planning, sandbox.application_id)
+
+
 async def test_a_role_given_and_taken_shows_and_hides_channels(sandbox: Sandbox, person: Connect) -> None:
     ann, dora = await person("ann"), await person("dora")
     nest = sandbox.guild("The Nest")
