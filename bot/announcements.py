@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import discord
 
 from bot.records import Announcement, Picture, PictureState, Tag
+from bot.replies import ReplyCleaner
 from bot.store.channels import ChannelStore
 from bot.store.pictures import PictureStore
 from bot.texts import CHINESE, texts_for
@@ -32,12 +33,18 @@ class Announcements:
     """The indexer's `on_finished`. One announcement a message, at most once."""
 
     def __init__(
-        self, client: discord.Client, store: PictureStore, channels: ChannelStore, tag_words: TagWords
+        self,
+        client: discord.Client,
+        store: PictureStore,
+        channels: ChannelStore,
+        tag_words: TagWords,
+        replies: ReplyCleaner,
     ) -> None:
         self._client = client
         self._store = store
         self._channels = channels
         self._tag_words = tag_words
+        self._replies = replies
         self._done: OrderedDict[int, None] = OrderedDict()
 
     async def __call__(self, picture: Picture) -> None:
@@ -47,11 +54,12 @@ class Announcements:
             return
         if not self._first_of_message(ref.message_id):
             return
-        tags = _all_tags(await self._finished_siblings(ref.message_id))
+        described = await self._finished_siblings(ref.message_id)
+        tags = _all_tags(described)
         if not tags:
             return
         try:
-            await self._announce(picture, tags, mode)
+            await self._announce(described, tags, mode)
         except discord.HTTPException as error:
             # No right to speak or react there, or the message has gone: the tags are in the search results anyhow.
             log.info("tags are not announced: %s", error.status, extra={"picture_id": picture.id})
@@ -74,10 +82,12 @@ class Announcements:
                 return [one for one in siblings if one.state is PictureState.READY]
             await asyncio.sleep(_GLANCE_S)
 
-    async def _announce(self, picture: Picture, tags: Sequence[Tag], mode: Announcement) -> None:
-        place = picture.ref.place
+    async def _announce(self, described: Sequence[Picture], tags: Sequence[Tag], mode: Announcement) -> None:
+        """described: the pictures of one message; a reply goes as soon as one of them does."""
+        ref = described[0].ref
+        place = ref.place
         channel = self._client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
-        message = channel.get_partial_message(picture.ref.message_id)
+        message = channel.get_partial_message(ref.message_id)
         if mode is Announcement.REACTION:
             for emoji in self._tag_words.emoji(tags)[:MOST_REACTIONS]:
                 await message.add_reaction(emoji)
@@ -85,7 +95,8 @@ class Announcements:
         guild = self._client.get_guild(place.guild_id)
         texts = texts_for(guild.preferred_locale if guild is not None else None)
         line = self._tag_words.line(tags, chinese=texts is CHINESE, most=_LONGEST_REPLY)
-        await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
+        sent = await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
+        await self._replies.remember(place, sent.id, [one.id for one in described])
 
 
 def _all_tags(pictures: Sequence[Picture]) -> list[Tag]:

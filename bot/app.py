@@ -32,12 +32,14 @@ from bot.index.labels import LabelBook, default_labels
 from bot.index.searcher import Searcher
 from bot.index.tagger import Tagger
 from bot.messages import Messages
+from bot.replies import ReplyCleaner
 from bot.roll_call import RollCall
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from bot.views.words import TagWords
 from bot.visibility import Visibility, thread_membership
 from clipcore.engine import ClipEngine
@@ -180,6 +182,9 @@ async def _assemble(
     limits = DownloadLimits(hosts, settings.max_picture_bytes, settings.download_timeout_seconds)
     fetcher = Fetcher(session, messages.look, limits)
 
+    replies = ReplyCleaner(bot, ReplyStore(database))
+    closing.push_async_callback(replies.close)
+    replies.start()
     guild_index = GuildIndex(store, engine.card.key, engine.card.dimension)
     closing.push_async_callback(guild_index.close)
     indexer = Indexer(
@@ -189,7 +194,8 @@ async def _assemble(
         guild_index,
         fetcher,
         channels,
-        on_finished=Announcements(bot, store, channels, tag_words),
+        on_finished=Announcements(bot, store, channels, tag_words, replies),
+        on_forgotten=replies.wake,
         concurrency=settings.download_concurrency,
     )
     closing.push_async_callback(indexer.close)
@@ -208,7 +214,9 @@ async def _assemble(
     await bot.add_cog(
         IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
-    await bot.add_cog(SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration))
+    await bot.add_cog(
+        SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration, replies)
+    )
     await bot.add_cog(TagsCog(bot, channels, labels_store, defaults, tag_words))
     await bot.add_cog(PrivacyCog(bot, indexer))
     await bot.sync_commands(_commands_file(settings.database_path))

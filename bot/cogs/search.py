@@ -23,6 +23,7 @@ from clipcore.errors import EngineClosed, QueueFull
 if TYPE_CHECKING:
     from bot.answers import Answers
     from bot.client import Interaction, MagpieBot
+    from bot.replies import ReplyCleaner
     from clipcore.types import Calibration, ModelCard
 
 QUERY_LIMIT = 300
@@ -44,6 +45,7 @@ class SearchCog(commands.Cog, name="search"):
         tag_words: TagWords,
         card: ModelCard,
         calibration: Calibration,
+        replies: ReplyCleaner,
     ) -> None:
         self._bot = bot
         self._answers = answers
@@ -52,6 +54,7 @@ class SearchCog(commands.Cog, name="search"):
         self._tag_words = tag_words
         self._card = card
         self._calibration = calibration
+        self._replies = replies
         # A context menu cannot be declared in a class (discord.py raises TypeError), so it is made and added by hand.
         self._menu = app_commands.ContextMenu(name="Find similar pictures", callback=self._similar_menu)
         app_commands.guild_only(self._menu)
@@ -156,7 +159,10 @@ class SearchCog(commands.Cog, name="search"):
             await self._reply(message, sentence_view(reason.sentence))
             return
         look = self._likeness_look(texts, answer, note=texts.only_public)
-        await self._reply(message, answer_view(answer, look))
+        sent = await self._reply(message, answer_view(answer, look))
+        if sent is not None:
+            shown = [picture.hit.picture.id for picture in answer.shown]
+            await self._replies.remember(here, sent.id, shown)
 
     async def _answer_likeness(
         self, interaction: Interaction, audience: Audience, question: Question, texts: Texts
@@ -174,12 +180,12 @@ class SearchCog(commands.Cog, name="search"):
         except (QueueFull, EngineClosed):
             raise NoQuestion(texts.busy) from None
 
-    async def _reply(self, message: discord.Message, view: discord.ui.LayoutView) -> None:
-        """In public. Where the bot may not write, nothing is said."""
+    async def _reply(self, message: discord.Message, view: discord.ui.LayoutView) -> discord.Message | None:
+        """In public. Where the bot may not write, nothing is said, and there is no message."""
         try:
-            await message.reply(view=view, mention_author=False)
+            return await message.reply(view=view, mention_author=False)
         except discord.Forbidden:
-            return
+            return None
 
     def _audience(self, interaction: Interaction) -> OneMember:
         """Who asks, with the roles that Discord sent along with this very interaction."""

@@ -28,15 +28,6 @@ async def make_place(connection: AsyncConnection, place: Place) -> bool:
     return True
 
 
-async def make_channel(connection: AsyncConnection, guild_id: int, channel_id: int) -> bool:
-    """Makes the channel's row where missing, its parent not yet known. False when it or its server was forgotten."""
-    if await tombstones.place_is_forgotten(connection, Place(guild_id, channel_id)):
-        return False
-    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
-    await connection.execute(insert(channels).values(id=channel_id, guild_id=guild_id).on_conflict_do_nothing())
-    return True
-
-
 async def make_places(connection: AsyncConnection, places: Collection[Place]) -> None:
     """Rows for places that the caller knows are not forgotten; a channel's parent and kind are brought up to date."""
     ids = {place.guild_id for place in places}

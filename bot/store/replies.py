@@ -9,8 +9,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.records import Place
 from bot.store.database import Database
-from bot.store.places import make_channel
+from bot.store.places import make_place
 from bot.store.tables import pictures, replies
 
 
@@ -28,17 +29,17 @@ class ReplyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remember(self, guild_id: int, channel_id: int, message_id: int, picture_ids: Sequence[int]) -> None:
+    async def remember(self, place: Place, message_id: int, picture_ids: Sequence[int]) -> None:
         """This message, just sent, describes these pictures. One forgotten since makes it an orphan at once."""
 
         async def work(connection: AsyncConnection) -> None:
-            if not picture_ids or not await make_channel(connection, guild_id, channel_id):
+            if not picture_ids or not await make_place(connection, place):
                 return
             query = select(pictures.c.id).where(pictures.c.id.in_(picture_ids))
             there = set((await connection.execute(query)).scalars())
             rows = [{"position": at, "picture_id": id_ if id_ in there else None} for at, id_ in enumerate(picture_ids)]
-            place = {"message_id": message_id, "channel_id": channel_id}
-            await connection.execute(insert(replies).on_conflict_do_nothing(), [{**place, **row} for row in rows])
+            message = {"message_id": message_id, "channel_id": place.channel_id}
+            await connection.execute(insert(replies).on_conflict_do_nothing(), [{**message, **row} for row in rows])
 
         await self._database.write(work)
 

@@ -60,7 +60,7 @@ WRITES = {
     "LabelStore.add": lambda house: house[LabelStore].add(1, "cat"),
     "LabelStore.remove": lambda house: house[LabelStore].remove(1, "cat"),
     "LabelStore.reset": lambda house: house[LabelStore].reset(1),
-    "ReplyStore.remember": lambda house: house[ReplyStore].remember(1, 2, 50, [1]),
+    "ReplyStore.remember": lambda house: house[ReplyStore].remember(Place(1, 2), 50, [1]),
     "ReplyStore.drop": lambda house: house[ReplyStore].drop(50),
 }
 STORES = (PictureStore, ChannelStore, LabelStore, ReplyStore)

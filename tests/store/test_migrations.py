@@ -32,7 +32,7 @@ async def fill(path) -> None:
         await pictures.finish([finished(picture.id)], CARD)
         await ChannelStore(database).set_announcement(Place(1, 2), Announcement.REPLY)
         await LabelStore(database).add(1, "cat")
-        await ReplyStore(database).remember(1, 2, 50, [picture.id])
+        await ReplyStore(database).remember(Place(1, 2), 50, [picture.id])
         await pictures.forget_messages([12])
         await pictures.forget_author(1, 70)
 

@@ -48,7 +48,7 @@ async def use_everything(database) -> None:
     await labels.remove(1, "cat")
     await labels.reset(1)
     await labels.labels(1)
-    await replies.remember(1, 2, 50, [first.id, second.id])
+    await replies.remember(Place(1, 2), 50, [first.id, second.id])
     await replies.orphans(5)
     await replies.drop(50)
     await pictures.forget_messages([10])

@@ -35,8 +35,8 @@ def rows(path) -> list[tuple]:
 @pytest.mark.parametrize("forget", FORGET.values(), ids=FORGET)
 async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_pictures_is_forgotten(pictures, replies, forget):
     first, second = await two_pictures(pictures)
-    await replies.remember(1, 3, 50, [first, second])
-    await replies.remember(1, 3, 51, [second])
+    await replies.remember(Place(1, 3), 50, [first, second])
+    await replies.remember(Place(1, 3), 51, [second])
     assert await replies.orphans(5) == []
     await forget(pictures)
     assert await replies.orphans(5) == [Reply(3, 50)]
@@ -45,14 +45,14 @@ async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_pictures_is_forgotten(
 async def test_a_reply_about_a_picture_forgotten_before_it_was_sent_is_an_orphan_at_once(pictures, replies):
     first, second = await two_pictures(pictures)
     await pictures.forget_messages([10])
-    await replies.remember(1, 3, 50, [first, second])
+    await replies.remember(Place(1, 3), 50, [first, second])
     assert await replies.orphans(5) == [Reply(3, 50)]
 
 
 async def test_an_orphan_stays_one_until_it_is_dropped(path, pictures, replies):
     first, second = await two_pictures(pictures)
-    await replies.remember(1, 3, 50, [first])
-    await replies.remember(1, 3, 51, [second])
+    await replies.remember(Place(1, 3), 50, [first])
+    await replies.remember(Place(1, 3), 51, [second])
     await pictures.forget_messages([10])
     assert await replies.orphans(5) == await replies.orphans(5) == [Reply(3, 50)]
     await replies.drop(50)
@@ -64,7 +64,7 @@ async def test_an_orphan_stays_one_until_it_is_dropped(path, pictures, replies):
 async def test_orphans_come_once_each_and_page_by_page(pictures, replies):
     first, second = await two_pictures(pictures)
     for message_id in (54, 52, 53):
-        await replies.remember(1, 3, message_id, [first, second])
+        await replies.remember(Place(1, 3), message_id, [first, second])
     await pictures.forget_messages([10, 11])
     assert [reply.message_id for reply in await replies.orphans(2)] == [52, 53]
     assert [reply.message_id for reply in await replies.orphans(2, after=53)] == [54]
@@ -72,7 +72,7 @@ async def test_orphans_come_once_each_and_page_by_page(pictures, replies):
 
 async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, pictures, replies):
     first, _ = await two_pictures(pictures)
-    await replies.remember(1, 3, 50, [first])
+    await replies.remember(Place(1, 3), 50, [first])
     assert await pictures.forget_messages([50]) == []
     assert rows(path) == []
 
@@ -82,13 +82,13 @@ async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, picture
 )
 async def test_a_reply_goes_with_its_channel_and_its_server_and_does_not_come_back(path, pictures, replies, forget):
     first, _ = await two_pictures(pictures)
-    await replies.remember(1, 3, 50, [first])
+    await replies.remember(Place(1, 3), 50, [first])
     await forget(pictures)
-    await replies.remember(1, 3, 51, [first])
+    await replies.remember(Place(1, 3), 51, [first])
     assert rows(path) == []
 
 
 async def test_a_reply_that_describes_nothing_is_not_kept(path, pictures, replies):
     await two_pictures(pictures)
-    await replies.remember(1, 3, 50, [])
+    await replies.remember(Place(1, 3), 50, [])
     assert rows(path) == []

@@ -1,0 +1,120 @@
+"""What the bot said about a picture goes with the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bot.app import App
+from sandbox.faults import Fault
+from tests.e2e.harness import House, sample, until
+from tests.e2e.member import PATIENCE_S, Member, Reply
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def post_with_tags_below(home: House, *scenes: str) -> tuple[dict[str, Any], Reply]:
+    """A message in #pictures, and the bot's reply with its tags."""
+    bob, pictures = await home.member("bob"), home.channel("pictures")
+    await bob.use(home.nest, pictures, "tagging", [{"type": 3, "name": "mode", "value": "reply"}])
+    since = len(bob.events)
+    posted = await bob.post(pictures, *(sample(scene) for scene in scenes))
+    told = await bob.message(lambda one: (one.get("message_reference") or {}).get("message_id") == posted["id"], since)
+    await remembered(home, told)
+    return posted, told
+
+
+async def remembered(home: House, reply: Reply) -> None:
+    """The bot notes a message of its own after sending it: a kill in between is not what these tests are about."""
+
+    async def noted() -> bool:
+        from sqlalchemy import select
+
+        from bot.store.tables import replies
+
+        query = select(replies.c.message_id).where(replies.c.message_id == int(reply.message["id"]))
+
+        async def work(connection: Any) -> bool:
+            return (await connection.execute(query)).first() is not None
+
+        return await home.running.store._database.read(work)
+
+    await until(noted, "the bot knows what its message describes")
+
+
+def there(home: House, reply: Reply) -> bool:
+    return int(reply.message["id"]) in home.sandbox.world.channels[int(reply.message["channel_id"])].messages
+
+
+async def gone(who: Member, reply: Reply) -> None:
+    await who.event("MESSAGE_DELETE", lambda one: one["id"] == reply.message["id"])
+
+
+async def test_the_tags_below_a_picture_go_with_its_message(home: House, bot: App) -> None:
+    bob = await home.member("bob")
+    posted, told = await post_with_tags_below(home, "panda")
+    other, stays = await post_with_tags_below(home, "rocket")
+    await bob.remove(posted)
+    await gone(bob, told)
+    assert there(home, stays)
+    assert (await bob.find(home.nest, home.channel("pictures"), "a rocket")).ids == [other["id"]]
+
+
+async def test_the_tags_of_two_pictures_go_when_one_of_them_is_edited_out(home: House, bot: App) -> None:
+    bob = await home.member("bob")
+    posted, told = await post_with_tags_below(home, "panda", "rocket")
+    path = f"/channels/{posted['channel_id']}/messages/{posted['id']}"
+    await bob.ok("PATCH", path, {"attachments": [{"id": posted["attachments"][0]["id"]}]})
+    await gone(bob, told)
+
+
+async def test_a_public_answer_goes_with_any_of_the_pictures_that_it_shows(home: House, bot: App) -> None:
+    cem, pictures, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
+    asked_about, other = await cem.post(pictures, sample("panda")), await cem.post(pictures, sample("rocket"))
+    shown = [await cem.post(place, sample("panda")) for place in (pictures, chat)]
+    await home.indexed(asked_about, other, *shown)
+    answer = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
+    assert set(answer.ids) == {one["id"] for one in shown}
+    await remembered(home, answer)
+    await cem.remove(other)
+    await home.forgotten(other)
+    assert there(home, answer)
+    await cem.remove(shown[1])
+    await gone(cem, answer)
+
+
+async def test_forget_me_and_a_deleted_channel_take_answers_elsewhere_along(home: House, bot: App) -> None:
+    bob, cem = await home.member("bob"), await home.member("cem")
+    pictures, chat = home.channel("pictures"), home.channel("chat")
+    asked_about, shown = await cem.post(pictures, sample("panda")), await cem.post(chat, sample("panda"))
+    await home.indexed(asked_about, shown)
+    first = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
+    await remembered(home, first)
+    await bot.indexer.forget_author(home.nest, int(cem.id))
+    await gone(cem, first)
+
+    asked_about, shown = await bob.post(pictures, sample("panda")), await bob.post(chat, sample("panda"))
+    await home.indexed(asked_about, shown)
+    second = await bob.ask_in_public(home.sandbox.application_id, asked_about, "similar")
+    await remembered(home, second)
+    await bob.ok("DELETE", f"/channels/{chat}")
+    await gone(bob, second)
+
+
+async def test_an_answer_that_was_not_deleted_before_the_end_is_deleted_after_the_next_start(home: House) -> None:
+    bob = await home.member("bob")
+    stuck = Fault("delay", method="DELETE", path="/channels/*/messages/*", times=None, seconds=PATIENCE_S)
+    async with home.bot():
+        posted, told = await post_with_tags_below(home, "panda")
+        home.sandbox.faults.add(stuck)
+        await bob.remove(posted)
+        await until(lambda: _struck(stuck), "the bot has begun to delete its reply")
+    home.sandbox.faults.clear()
+    assert there(home, told)
+    async with home.bot():
+        await gone(bob, told)
+
+
+async def _struck(fault: Fault) -> bool:
+    return fault.struck > 0
