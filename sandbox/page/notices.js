@@ -70,7 +70,9 @@ export class Hint {
         {},
         STEPS.map(([step, key], index) => this.#step(step, key, index)),
       ),
-      el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")),
+      this.#done.has("find")
+        ? null
+        : el("button", { type: "button", class: "c-button primary", on: { click: this.#onTry } }, t("hintTry")),
     );
   }
 
