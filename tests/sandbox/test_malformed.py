@@ -185,3 +185,66 @@ async def test_an_answer_to_where_nothing_is_left_is_refused(sandbox: Sandbox, p
         for kind in (4, 5):
             refused = await bot.call("POST", path, {"type": kind, "data": {"content": "x"}})
             assert refused.code == 10003, json.dumps(refused.body)
+
+
+@pytest.mark.parametrize(
+    "entered", [{"values": [{}]}, {"values": 5}, {"values": [[]]}, {"values": ["b"]}, {"custom_id": []}, {}]
+)
+@pytest.mark.parametrize("kind", [3, 5])
+async def test_a_select_is_answered_with_what_it_offers_or_refused(
+    sandbox: Sandbox, person: Connect, kind: int, entered: dict[str, Any]
+) -> None:
+    cem = await person("cem")
+    select = {"type": kind, "custom_id": "s", "min_values": "1", "max_values": None}
+    if kind == 3:
+        select["options"] = [{"label": "a", "value": "a"}]
+    async with Person(sandbox.url, sandbox.bot_token, bot=True, intents=1) as bot:
+        row = {"type": 1, "components": [select]}
+        shown = await bot.say(sandbox.channel("chat").id, "choose", components=[row])
+    body = {
+        "type": 3,
+        "application_id": str(sandbox.application_id),
+        "channel_id": shown["channel_id"],
+        "session_id": "s",
+        "nonce": "1",
+        "message_id": shown["id"],
+        "data": {"component_type": kind, "custom_id": "s", **entered},
+    }
+    assert (await cem.call("POST", "/interactions", body)).code == 50035
+    body["data"] = {"component_type": kind, "custom_id": "s", "values": ["a" if kind == 3 else "1"]}
+    await cem.ok("POST", "/interactions", body)
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        {"type": 4, "custom_id": []},
+        {"type": 4, "custom_id": "a", "value": []},
+        {"type": 4, "custom_id": "a", "value": 5},
+        {"type": 4, "custom_id": {"a": 1}, "value": "x"},
+        5,
+    ],
+)
+async def test_a_form_filled_in_wrongly_is_refused_and_may_be_sent_again(
+    sandbox: Sandbox, person: Connect, component: Any
+) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    async with Person(sandbox.url, sandbox.bot_token, bot=True, intents=1) as bot:
+        await bot.connect()
+        command = [{"name": "ask", "description": "Asks"}]
+        await bot.ok("PUT", f"/applications/{sandbox.application_id}/commands", command)
+        await cem.slash(channel.guild_id, channel.id, "ask")
+        asked = await bot.event("INTERACTION_CREATE")
+        field = {"type": 4, "custom_id": "a", "style": 1, "label": "A", "min_length": "1", "max_length": None}
+        modal = {"title": "t", "custom_id": "m", "components": [{"type": 1, "components": [field]}]}
+        await bot.ok("POST", f"/interactions/{asked['id']}/{asked['token']}/callback", {"type": 9, "data": modal})
+        data = {"id": asked["id"], "custom_id": "m", "components": [{"type": 1, "components": [component]}]}
+        with pytest.raises(AssertionError, match="50035"):
+            await cem.interact(5, sandbox.application_id, channel.id, data)
+        good = {"type": 4, "custom_id": "a", "value": "x"}
+        data["components"] = [{"type": 1, "components": [good]}]
+        mark = len(bot.events)
+        await cem.interact(5, sandbox.application_id, channel.id, data)
+        sent = await bot.event("INTERACTION_CREATE", since=mark)
+        assert sent["data"]["components"][0]["components"][0]["value"] == "x"
