@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from bot.roll_call import RollCall
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.errors import StoreError
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
@@ -88,8 +90,9 @@ async def run(settings: Settings) -> None:
     """The bot from start to end. SIGTERM and SIGINT end it in order. Raises StartupError."""
     main = asyncio.ensure_future(_serve(settings))
     loop = asyncio.get_running_loop()
+    end = _Ending(main)
     for ending in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(ending, _end_once(main))
+        loop.add_signal_handler(ending, end, ending)
     try:
         await main
     except asyncio.CancelledError:
@@ -102,17 +105,20 @@ async def _serve(settings: Settings) -> None:
         await app.serve()
 
 
-def _end_once(main: asyncio.Future[None]) -> Callable[[], None]:
-    """Only the first signal counts: a second one must not interrupt the closing."""
-    asked = False
+class _Ending:
+    """The first signal closes in order. The next one does not wait for that: what is pending is safe in the store."""
 
-    def end() -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            main.cancel()
+    def __init__(self, main: asyncio.Future[None]) -> None:
+        self._main = main
+        self._asked = False
 
-    return end
+    def __call__(self, ending: signal.Signals) -> None:
+        if self._asked:
+            log.warning("ended at once by a second signal")
+            logging.shutdown()
+            os._exit(128 + ending)
+        self._asked = True
+        self._main.cancel()
 
 
 def engine_for(settings: Settings) -> ClipEngine:
@@ -142,7 +148,11 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
         await _log_in(bot, settings)
         await _load_model(engine)
         session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
-        yield await _assemble(bot, database, engine, session, settings, closing)
+        try:
+            app = await _assemble(bot, database, engine, session, settings, closing)
+        except StoreError as error:
+            raise StartupError(str(error)) from error
+        yield app
 
 
 async def _log_in(bot: MagpieBot, settings: Settings) -> None:
@@ -217,8 +227,9 @@ async def _assemble(
     await bot.add_cog(
         SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration, replies)
     )
-    await bot.add_cog(TagsCog(bot, channels, labels_store, defaults, tag_words))
+    await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
+    closing.push_async_callback(bot.disconnect)  # first of all: no event may come while the rest goes
     await bot.sync_commands(_commands_file(settings.database_path))
     return App(bot, store, indexer, catch_up)
 

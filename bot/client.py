@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import json
 import logging
+import sys
 from pathlib import Path
 
+import aiohttp
 import discord
 import yarl
 from discord import app_commands
@@ -15,6 +17,7 @@ from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from bot.logs import outline
 from bot.texts import command_text, texts_for
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,11 @@ class MagpieTree(app_commands.CommandTree["MagpieBot"]):
             await apologise(interaction, texts.too_fast.format(seconds=max(1, round(error.retry_after))))
             return
         cause = getattr(error, "original", error)
-        log.error("a command failed", exc_info=cause, extra={"interaction_id": interaction.id})
+        log.error("a command failed: %s", outline(cause), extra={"interaction_id": interaction.id})
+        if isinstance(error, app_commands.TransformerError):
+            of_channel = error.type is discord.AppCommandOptionType.channel
+            await apologise(interaction, texts.unknown_channel if of_channel else texts.unknown_option)
+            return
         await apologise(interaction, texts.went_wrong.format(id=interaction.id))
 
 
@@ -109,9 +116,17 @@ class MagpieBot(commands.Bot):
         """Events must survive one another. A button's press is an event too, and its presser is told."""
         pressed = next((one for one in args if isinstance(one, discord.Interaction)), None)
         ids = {"interaction_id": pressed.id} if pressed is not None else {}
-        log.exception("handling an event failed: %s", event_method, extra=ids)
+        failure = sys.exception()
+        log.error("handling an event failed: %s: %s", event_method, failure and outline(failure), extra=ids)
         if pressed is not None:
             await apologise(pressed, texts_for(pressed.locale).went_wrong.format(id=pressed.id))
+
+    async def disconnect(self) -> None:
+        """No event is told to anybody from here on. What is under way may go on asking Discord until `close`."""
+        for name in tuple(self.cogs):
+            await self.remove_cog(name)
+        if self.ws is not None and self.ws.open:
+            await self.ws.close(code=1000)
 
     async def sync_commands(self, remembered: Path) -> bool:
         """Registers the commands if they differ from those registered last. remembered: a file with their hash.
@@ -124,11 +139,12 @@ class MagpieBot(commands.Bot):
             return False
         try:
             await self.tree.sync()
-        except discord.HTTPException as error:
+            await asyncio.to_thread(remembered.write_text, fingerprint, "utf-8")
+        except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
             # The commands of the last start still stand; finding and remembering need not wait for the next one.
-            log.error("commands could not be registered: %s %s", error.status, error.code)
+            refusal = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
+            log.error("commands could not be registered: %s%s", type(error).__name__, refusal)
             return False
-        await asyncio.to_thread(remembered.write_text, fingerprint, "utf-8")
         log.info("commands registered")
         return True
 

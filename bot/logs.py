@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 
 from bot.settings import LogFormat, LogLevel
 
 # What every record has by itself; the rest was given as `extra=` and is an id worth showing.
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_FRAMES = 6
 
 
 class TextFormatter(logging.Formatter):
@@ -32,6 +36,16 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
         return json.dumps(event, ensure_ascii=False, default=str)
+
+
+def outline(error: BaseException) -> str:
+    """An error's types and where it arose, on one line. Its message is left out: it may quote what a person wrote."""
+    frames = [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    told = " < ".join([type(error).__name__, *reversed(frames[-_FRAMES:])])
+    return f"{told}; because of {outline(error.__cause__)}" if error.__cause__ is not None else told
 
 
 def configure_logging(level: LogLevel, form: LogFormat) -> None:

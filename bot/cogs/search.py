@@ -11,7 +11,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.adapters import place_of
 from bot.answers import Answer, Audience, EveryoneIn, OneMember
+from bot.client import apologise
 from bot.cogs.questions import NoQuestion, Question, Questions, is_similar_request, message_link
 from bot.texts import Texts, texts_for
 from bot.views.buttons import MoreLikeThis
@@ -32,7 +34,10 @@ PictureChannel = (
     discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
 )
 
-_unhurried = app_commands.checks.cooldown(15, 10.0)
+# Questions a person may ask within so many seconds. A public one costs everybody in the channel a message.
+_OFTEN = (15, 10.0)
+_SELDOM = (4, 30.0)
+_unhurried = app_commands.checks.cooldown(*_OFTEN)
 
 
 class SearchCog(commands.Cog, name="search"):
@@ -55,6 +60,12 @@ class SearchCog(commands.Cog, name="search"):
         self._card = card
         self._calibration = calibration
         self._replies = replies
+        self._presses: commands.CooldownMapping[Interaction] = commands.CooldownMapping.from_cooldown(
+            *_OFTEN, lambda interaction: interaction.user.id
+        )
+        self._mentions: commands.CooldownMapping[discord.Message] = commands.CooldownMapping.from_cooldown(
+            *_SELDOM, lambda message: message.author.id
+        )
         # A context menu cannot be declared in a class (discord.py raises TypeError), so it is made and added by hand.
         self._menu = app_commands.ContextMenu(name="Find similar pictures", callback=self._similar_menu)
         app_commands.guild_only(self._menu)
@@ -116,6 +127,7 @@ class SearchCog(commands.Cog, name="search"):
             return
         await self._answer_likeness(interaction, audience, question, texts)
 
+    @_unhurried
     async def _similar_menu(self, interaction: Interaction, message: discord.Message) -> None:
         """Discord shows the menu only to those who see the message, and hands the message itself over."""
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -130,8 +142,11 @@ class SearchCog(commands.Cog, name="search"):
     @commands.Cog.listener()
     async def on_more_like_this(self, interaction: Interaction, picture_id: int) -> None:
         """Whoever presses is the one who asks: what the button's message once showed gives nobody a right."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
         texts = texts_for(interaction.locale)
+        if (seconds := self._presses.update_rate_limit(interaction)) is not None:
+            await apologise(interaction, texts.too_fast.format(seconds=max(1, round(seconds))))
+            return
+        await interaction.response.defer(ephemeral=True, thinking=True)
         audience = self._audience(interaction)
         picture = await self._answers.visible_picture(audience, picture_id)
         try:
@@ -149,9 +164,9 @@ class SearchCog(commands.Cog, name="search"):
         if message.guild is None or message.author.bot or not is_similar_request(message, self._bot.own_id):
             return
         texts = texts_for(message.guild.preferred_locale)
-        here = self._questions.place_of(message.channel)
-        if here is None:
-            return
+        here = place_of(message.channel)
+        if here is None or self._mentions.update_rate_limit(message) is not None:
+            return  # a public answer to every mention of a flood would only add to it
         try:
             question = await self._questions.of_reply(message, texts)
             answer = await self._likeness(EveryoneIn(self._visibility, message.guild, here), question, texts)

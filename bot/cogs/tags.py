@@ -12,10 +12,10 @@ from bot.adapters import place_of
 from bot.records import Announcement, Place
 from bot.texts import CHINESE, Texts, texts_for
 from bot.views.results import sentence_view
-from bot.views.words import TagWords, plain
+from bot.views.words import plain
 
 if TYPE_CHECKING:
-    from bot.client import Interaction, MagpieBot
+    from bot.client import Interaction
     from bot.index.labels import NamedLabel
     from bot.store.channels import ChannelStore
     from bot.store.labels import LabelStore
@@ -47,17 +47,13 @@ class TagsCog(commands.Cog, name="tags"):
 
     def __init__(
         self,
-        bot: MagpieBot,
         channels: ChannelStore,
         labels_store: LabelStore,
         defaults: tuple[NamedLabel, ...],
-        tag_words: TagWords,
     ) -> None:
-        self._bot = bot
         self._channels = channels
         self._labels = labels_store
         self._defaults = defaults
-        self._tag_words = tag_words
 
     @app_commands.command(name="tagging", description="Choose what a channel sees of a new picture's tags")
     @app_commands.describe(mode="What happens when a picture is posted", channel="The channel; this one if left out")

@@ -71,6 +71,8 @@ ENGLISH = Texts(
     only_in_servers="That works in servers only.",
     too_fast="One at a time, please: try again in {seconds} s.",
     busy="I am busy with many pictures right now. Please try again in a minute.",
+    unknown_channel="I do not know that channel, or may not see it. If it is an archived thread, open it first.",
+    unknown_option="I cannot use what you gave me there. Please choose from what Discord offers, and try again.",
     went_wrong=(
         "That did not work, and it is not your fault. The person who runs me finds the reason in the log under {id}."
     ),

@@ -61,4 +61,6 @@ class Texts:
     only_in_servers: str
     too_fast: str  # {seconds}
     busy: str
+    unknown_channel: str
+    unknown_option: str
     went_wrong: str  # {id}

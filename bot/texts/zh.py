@@ -58,6 +58,8 @@ CHINESE = Texts(
     only_in_servers="只能在服务器里使用。",
     too_fast="请慢一点：{seconds} 秒后再试。",
     busy="我正忙着处理很多图片，请一分钟后再试。",
+    unknown_channel="我不知道这个频道，或者无权查看。如果它是已归档的子区，请先打开它。",
+    unknown_option="我无法使用你给出的内容。请从 Discord 提供的选项中选择，然后重试。",
     went_wrong="没有成功，这不是你的错。运行我的人可以在日志里用编号 {id} 查到原因。",
 )
 

@@ -16,7 +16,7 @@ async def bot_with_commands() -> MagpieBot:
     bot = MagpieBot()
     nothing = cast(Any, None)
     await bot.add_cog(SearchCog(bot, nothing, nothing, nothing, nothing, nothing, nothing, nothing))
-    await bot.add_cog(TagsCog(bot, nothing, nothing, nothing, nothing))
+    await bot.add_cog(TagsCog(nothing, nothing, nothing))
     await bot.add_cog(PrivacyCog(bot, nothing))
     await bot.tree.set_translator(CommandTranslator())
     return bot
