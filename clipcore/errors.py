@@ -42,4 +42,4 @@ class EngineClosed(ClipError):
 
 
 class EncodingFailed(ClipError):
-    """The model failed on this one input, even alone in its batch."""
+    """This one input failed, even alone in its batch. It or the machine may be the cause: trying again may help."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import (
@@ -24,7 +26,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from clipcore.errors import ImageRejected, RejectReason
+from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
 from clipcore.flatten import flatten
 from clipcore.formats import Format, sniff, unsupported_name
 from clipcore.types import Pixels
@@ -57,15 +59,18 @@ class DecodedImage:
 
 
 def decode_image(data: bytes, limits: ImageLimits | None = None) -> Pixels:
-    """The picture's first frame as uint8 [h, w, 3], upright, on white. Raises ImageRejected when it cannot be used."""
+    """The picture's first frame as uint8 [h, w, 3], upright, on white.
+
+    Raises ImageRejected when it cannot be used, and EncodingFailed when memory is too short just now.
+    """
     return read_image(data, limits).pixels
 
 
 def read_image(data: bytes, limits: ImageLimits | None = None, *, enough: int | None = None) -> DecodedImage:
     """Like `decode_image`, with the picture's true size beside the pixels.
 
-    enough: the shorter edge, in pixels, below which detail is still wanted. A JPEG far larger than that is decoded at
-    a half, a quarter or an eighth of its size (libjpeg's scaled DCT), never below `enough`.
+    enough: the shorter edge, in pixels, below which detail is still wanted. A picture at least twice as large is shrunk
+    by a whole number, never below `enough`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT).
     """
     limits = limits or ImageLimits()
     _check_bytes(data, limits)
@@ -76,7 +81,9 @@ def read_image(data: bytes, limits: ImageLimits | None = None, *, enough: int | 
         return _decode(image, enough)
     except ImageRejected:
         raise
-    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except MemoryError as error:
+        raise EncodingFailed("There is not enough memory for this picture just now.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(RejectReason.TOO_MANY_PIXELS, "The picture needs more memory than there is.") from error
     except Exception as error:
         # Decoders meet arbitrary bytes here, and raise nearly anything for them: OSError, SyntaxError, ValueError,
@@ -125,13 +132,12 @@ def _decode(image: ImageFile.ImageFile, enough: int | None) -> DecodedImage:
         short = min(width, height)
         image.draft(None, (-(-width * enough // short), -(-height * enough // short)))  # rounded up
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    flat = flatten(image)
-    if turn is None:
-        return DecodedImage(np.asarray(flat), width, height)
+    turn = _TURNS.get(_orientation(image), _as_stored)
+    shrink = 1 if enough is None else max(1, min(image.size) // enough)
+    pixels = turn(flatten(image, shrink))
     if turn in _SWAPPING:
         width, height = height, width
-    return DecodedImage(np.asarray(flat.transpose(turn)), width, height)
+    return DecodedImage(pixels, width, height)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -142,17 +148,25 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _as_stored(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _transposed(pixels: Pixels) -> Pixels:
+    return pixels.transpose(1, 0, 2)
+
+
 _ORIENTATION_TAG = 0x0112  # Exif 2.32, §4.6.4 A
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: np.fliplr,
+    3: partial(np.rot90, k=2),
+    4: np.flipud,
+    5: _transposed,
+    6: partial(np.rot90, k=3),
+    7: lambda pixels: np.rot90(_transposed(pixels), k=2),
+    8: np.rot90,
 }
-_SWAPPING = {_TURNS[turn] for turn in (5, 6, 7, 8)}
+_SWAPPING = [_TURNS[turn] for turn in (5, 6, 7, 8)]
 _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.PNG: PngImagePlugin.PngImageFile,

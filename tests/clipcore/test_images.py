@@ -244,6 +244,23 @@ def test_a_reduced_scale_never_goes_below_what_is_wanted():
     assert min(picture.pixels.shape[:2]) == 400
 
 
+@pytest.mark.parametrize(("width", "height"), [(1500, 1403), (1403, 1500), (70_000, 40)])
+def test_a_large_picture_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, height):
+    image = Image.fromarray(noise(width, height))
+    enough = min(width, height) // 7
+    picture = read_image(encode(image), enough=enough)
+    assert (picture.width, picture.height) == (width, height)
+    assert min(picture.pixels.shape[:2]) >= enough
+    assert np.array_equal(picture.pixels, np.asarray(image.reduce(min(width, height) // enough)))
+
+
+def test_a_large_transparent_picture_is_shrunk_as_it_looks_on_white():
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
+    image.paste((0, 0, 255, 0), (0, 0, 32, 64))
+    picture = read_image(encode(image), enough=1)
+    assert picture.pixels[0, 0].tolist() == [128, 128, 128]
+
+
 def test_a_turned_jpeg_at_a_reduced_scale_keeps_its_upright_size():
     exif = Image.Exif()
     exif[0x0112] = 6
