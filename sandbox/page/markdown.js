@@ -112,7 +112,18 @@ function channelMention(id, names) {
 function stamp(seconds, style, raw) {
   const date = dateOf(seconds * 1000);
   if (!date) return raw;
-  return el("time", { datetime: date.toISOString(), title: fullTime(date), class: "stamp" }, timestamp(seconds, style));
+  const data = style === "R" ? { since: seconds } : {};
+  return el(
+    "time",
+    { datetime: date.toISOString(), title: fullTime(date), class: "stamp", data },
+    timestamp(seconds, style),
+  );
+}
+
+// "5 seconds ago" stays true only for so long.
+export function freshenTimes(root) {
+  for (const node of root.querySelectorAll("time[data-since]"))
+    node.textContent = timestamp(Number(node.dataset.since), "R");
 }
 
 // names: { user(id), role(id), channel(id) -> text or null, jump(target) }

@@ -1,6 +1,7 @@
 // The messages of the open channel: kept in step with the state row by row, older ones on demand, jumps, the bottom held.
 import { byId, el, fill, icon } from "./dom.js";
 import { dayName, sameDay, snowflakeTime } from "./format.js";
+import { freshenTimes } from "./markdown.js";
 import { messageRow } from "./message.js";
 import { errorNotice, notice } from "./notices.js";
 import { mayRead } from "./rights.js";
@@ -10,6 +11,7 @@ import { t } from "./texts.js";
 const GROUP_MS = 7 * 60 * 1000;
 const NEAR_BOTTOM = 80;
 const FLASH_MS = 2200;
+const FRESHEN_MS = 10_000;
 
 export class Timeline {
   #app;
@@ -27,6 +29,7 @@ export class Timeline {
     this.#desk = desk;
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     byId("to-present").addEventListener("click", () => this.toBottom());
+    setInterval(() => freshenTimes(this.#list), FRESHEN_MS);
     // Pictures that arrive late, or a composer that grows, must not push the newest message out of sight.
     new ResizeObserver(() => {
       if (this.#held) this.toBottom();

@@ -122,6 +122,17 @@ async def test_an_embed_shows_its_moment_only_where_there_is_one(modules: Module
     assert "Invalid" not in shown
 
 
+async def test_how_long_ago_something_was_is_told_anew_and_a_fixed_moment_is_not(modules: Modules) -> None:
+    aged = RENDER.replace(
+        "return",
+        "for (const one of box.querySelectorAll('time')) one.textContent = 'old';"
+        "m.freshenTimes(box); return [...box.querySelectorAll('time')].map((one) => one.textContent); return",
+    )
+    years_ago, fixed = await modules.ask("markdown", aged, "<t:0:R> <t:0:D>")
+    assert years_ago.endswith("years ago")
+    assert fixed == "old"
+
+
 async def test_the_preview_of_a_reply_names_whom_it_mentions(modules: Modules) -> None:
     shown = await modules.ask("markdown", f"m.plainText(given, {NAMES})", "**hello** <@1> and <@2>,\nsee <#3>")
     assert shown == "hello @Ann and @someone, see #a channel you cannot see"
