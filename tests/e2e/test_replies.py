@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -29,16 +31,9 @@ async def remembered(home: House, reply: Reply) -> None:
     """The bot notes a message of its own after sending it: a kill in between is not what these tests are about."""
 
     async def noted() -> bool:
-        from sqlalchemy import select
-
-        from bot.store.tables import replies
-
-        query = select(replies.c.message_id).where(replies.c.message_id == int(reply.message["id"]))
-
-        async def work(connection: Any) -> bool:
-            return (await connection.execute(query)).first() is not None
-
-        return await home.running.store._database.read(work)
+        with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as connection:
+            query = "SELECT 1 FROM replies WHERE message_id = ?"
+            return connection.execute(query, (int(reply.message["id"]),)).fetchone() is not None
 
     await until(noted, "the bot knows what its message describes")
 

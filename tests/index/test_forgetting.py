@@ -159,3 +159,25 @@ async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(hous
     assert await house.indexer.accept([mine]) == []
     assert len(await house.remember(picture_ref(3, author=1))) == 1
     assert len(await house.store.by_message(theirs.message_id)) == 1
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda indexer, ref: indexer.forget_messages([ref.message_id]),
+        lambda indexer, ref: indexer.forget_attachments(ref.message_id, [ref.attachment_id]),
+        lambda indexer, ref: indexer.forget_channel(ref.place.channel_id),
+        lambda indexer, ref: indexer.forget_author(GUILD, ref.author_id),
+        lambda indexer, ref: indexer.forget_guild(GUILD),
+    ],
+    ids=["messages", "attachments", "channel", "author", "guild"],
+)
+async def test_every_forgetting_is_told_if_it_deleted_something(house: House, forget: Any) -> None:
+    told: list[str] = []
+    await house.restart(on_forgotten=lambda: told.append("forgotten"))
+    ref = house.cdn.put(picture_ref(1), b"wanted")
+    await house.remember(ref)
+    await forget(house.indexer, ref)
+    assert told == ["forgotten"]
+    await forget(house.indexer, ref)
+    assert told == ["forgotten"]

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bot.records import PictureRef, PictureState, Place, Source, ThreadKind
 from bot.store.database import Database
 from bot.store.pictures import PictureStore
+from bot.store.replies import ReplyStore
 from tests.store.samples import CARD, NOON, OTHER, finished
 
 PLACES = (
@@ -42,8 +43,12 @@ class Remembering(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.database = self.run(Database.open(Path(self.folder.name) / "magpie.db"))
         self.pictures = PictureStore(self.database, clock=lambda: NOON)
+        self.replies = ReplyStore(self.database)
+        self.said: dict[int, tuple[Place, list[int]]] = {}
+        self.channels_gone: set[int] = set()
         self.known: dict[PictureRef, int] = {}
         self.gone: set[int] = set()
+        self.messages_sent = 0
         self.dead: list = []
         self.guilds_gone: set[int] = set()
         self.model = CARD
@@ -61,6 +66,9 @@ class Remembering(RuleBasedStateMachine):
         assert sorted(ids) == sorted(lost.values())
         self.known = {ref: id_ for ref, id_ in self.known.items() if ref not in lost}
         self.gone.update(ids)
+
+    def unsay(self, gone) -> None:
+        self.said = {message: (place, ids) for message, (place, ids) in self.said.items() if not gone(place)}
 
     def is_dead(self, ref: PictureRef) -> bool:
         return ref.place.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
@@ -88,6 +96,18 @@ class Remembering(RuleBasedStateMachine):
             step = self.pictures.park(id_, "broken") if give_up else self.pictures.postpone(id_, NOON, "late")
             assert not (self.run(step) and id_ in self.gone)
 
+    @rule(data=st.data(), place=st.sampled_from(PLACES))
+    def say(self, data, place):
+        """The bot describes pictures, forgotten ones among them."""
+        ids = sorted({*self.known.values(), *self.gone})
+        described = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3)) if ids else []
+        message = 1000 + self.messages_sent
+        self.messages_sent += 1
+        self.run(self.replies.remember(place, message, described))
+        gone = self.channels_gone & {place.channel_id, place.parent_id} or place.guild_id in self.guilds_gone
+        if described and not gone:
+            self.said[message] = (place, described)
+
     @rule(model=st.sampled_from(MODELS))
     def change_model(self, model):
         self.model = model
@@ -111,6 +131,8 @@ class Remembering(RuleBasedStateMachine):
         doomed = lambda ref: channel in (ref.place.channel_id, ref.place.parent_id)  # noqa: E731  # as above
         self.dead.append(doomed)
         self.lose(doomed, self.run(self.pictures.forget_channel(channel)))
+        self.channels_gone.add(channel)
+        self.unsay(lambda place: channel in (place.channel_id, place.parent_id))
 
     @rule(author=st.sampled_from([7, 8]), up_to=st.integers(1, 12))
     def forget_author(self, author, up_to):
@@ -127,6 +149,7 @@ class Remembering(RuleBasedStateMachine):
         else:
             self.guilds_gone.add(2)
             self.lose(lambda ref: ref.place.guild_id == 2, self.run(self.pictures.forget_guild(2)))
+            self.unsay(lambda place: place.guild_id == 2)
 
     @invariant()
     def everything_remembered_is_there_and_nothing_else(self):
@@ -137,6 +160,12 @@ class Remembering(RuleBasedStateMachine):
         assert due == {id_ for id_, picture in there.items() if picture.state is PictureState.PENDING}
         ready = {id_ for id_, picture in there.items() if picture.state is PictureState.READY}
         assert self.run(self.searchable()) == ready
+
+    @invariant()
+    def what_was_said_is_to_be_deleted_exactly_when_a_picture_in_it_is_forgotten(self):
+        alive = set(self.known.values())
+        expected = [message for message, (_, ids) in sorted(self.said.items()) if not alive.issuperset(ids)]
+        assert [reply.message_id for reply in self.run(self.replies.orphans(1000))] == expected
 
     async def searchable(self) -> set[int]:
         return {
