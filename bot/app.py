@@ -70,9 +70,23 @@ class App:
     store: PictureStore
     indexer: Indexer
     catch_up: CatchUp
+    engine: ClipEngine
 
     async def serve(self) -> None:
-        """Stays connected until cancelled. Raises StartupError for what the bot's owner must change."""
+        """Stays connected until cancelled. Raises StartupError for what the bot's owner must change or know."""
+        connecting = asyncio.create_task(self._connect(), name="gateway")
+        ended = asyncio.create_task(self.engine.ended(), name="watch the model")
+        try:
+            await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            connecting.cancel()
+            ended.cancel()
+            await asyncio.gather(connecting, ended, return_exceptions=True)
+        if not ended.cancelled():
+            raise StartupError(f"{ended.result()} Start the bot again; nothing is lost, and the log has the details.")
+        connecting.result()
+
+    async def _connect(self) -> None:
         try:
             await self.bot.connect()
         except discord.PrivilegedIntentsRequired:
@@ -231,7 +245,7 @@ async def _assemble(
     await bot.add_cog(PrivacyCog(bot, indexer))
     closing.push_async_callback(bot.disconnect)  # first of all: no event may come while the rest goes
     await bot.sync_commands(_commands_file(settings.database_path))
-    return App(bot, store, indexer, catch_up)
+    return App(bot, store, indexer, catch_up, engine)
 
 
 def _commands_file(database: Path) -> Path:

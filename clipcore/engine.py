@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import numpy as np
@@ -49,9 +49,13 @@ class ClipEngine:
         decode_workers: int = 2,
         max_queue: int = 1024,
         query_budget_ms: float = 250.0,
+        close_seconds: float = 30.0,
     ) -> None:
         self._limits = limits or ImageLimits()
-        self._executor = InferenceExecutor(load, max_queue=max_queue, query_budget_ms=query_budget_ms)
+        self._executor = InferenceExecutor(
+            load, max_queue=max_queue, query_budget_ms=query_budget_ms, close_seconds=close_seconds
+        )
+        self._close_seconds = close_seconds
         self._pool = ThreadPoolExecutor(decode_workers + 1, thread_name_prefix="clip-decode")
         self._background_decodes = asyncio.Semaphore(decode_workers)
         self._max_queue = max_queue
@@ -104,6 +108,10 @@ class ClipEngine:
             bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
             return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)
 
+    async def ended(self) -> EngineClosed:
+        """Waits until inference has ended by itself, which only a bug can do, and says how: nothing works any more."""
+        return await self._executor.ended()
+
     def waiting(self, lane: Lane) -> int:
         """How many decoded pictures and texts of this lane wait for the device: the depth of the queue, for whoever
         watches.
@@ -111,9 +119,13 @@ class ClipEngine:
         return self._executor.waiting(lane)
 
     async def close(self) -> None:
-        """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same."""
+        """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same.
+
+        A device that hangs is given `close_seconds` twice: for the calls under way, and for its thread.
+        """
         self._closing = True
-        await self._idle.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         await self._executor.close()
         await asyncio.to_thread(self._pool.shutdown)
 

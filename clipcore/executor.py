@@ -88,10 +88,12 @@ class InferenceExecutor:
         max_queue: int = 1024,
         query_budget_ms: float = 250.0,
         max_batch: int = 64,
+        close_seconds: float = 30.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._load = load
         self._max_queue = max_queue
+        self._close_seconds = close_seconds
         self._clock = clock
         self._pacers = {kind: Pacer(query_budget_ms / 1000, max_batch) for kind in _Kind}
         self._lanes: dict[Lane, dict[_Kind, deque[_Job]]] = {lane: {kind: deque() for kind in _Kind} for lane in Lane}
@@ -102,6 +104,8 @@ class InferenceExecutor:
         self._under_way: list[_Job] = []
         self._loaded: Future[Encoder] = Future()
         self._loaded.set_running_or_notify_cancel()  # a waiter's cancellation must not cancel the load
+        self._ended: Future[EngineClosed] = Future()
+        self._ended.set_running_or_notify_cancel()  # nor may it end the watch of the others
         self._thread: threading.Thread | None = None
 
     async def start(self) -> Encoder:
@@ -133,8 +137,14 @@ class InferenceExecutor:
         with self._changed:
             return sum(map(len, self._lanes[lane].values()))
 
+    async def ended(self) -> EngineClosed:
+        """Waits until the thread has ended by itself, which it never should, and says how. A failed load is no end."""
+        return await asyncio.wrap_future(self._ended)
+
     async def close(self) -> None:
         """Takes no more work, finishes what was accepted, ends the thread. Calling it again only waits for the same.
+
+        A device that hangs is not waited for longer than `close_seconds`: whoever waits for it gets EngineClosed.
 
         A load that nobody's work waits for is left to itself: it may be a download of many minutes.
         """
@@ -143,7 +153,10 @@ class InferenceExecutor:
             self._changed.notify_all()
             only_loading = not self._loaded.done() and not any(self.waiting(lane) for lane in Lane)
         if self._thread is not None and not only_loading:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, self._close_seconds)
+            if self._thread.is_alive():
+                log.error("the inference thread did not end within %g seconds and is left behind", self._close_seconds)
+                self._give_up(EngineClosed("The device did not answer before the engine was closed."))
 
     def _submit(self, kind: _Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:
         with self._changed:
@@ -191,7 +204,9 @@ class InferenceExecutor:
         except BaseException as error:
             # A bug of ours. Nobody may be left waiting for a thread that is no more.
             log.exception("the inference thread ended unexpectedly")
-            self._give_up(EngineClosed(f"The inference thread ended unexpectedly ({type(error).__name__})."))
+            end = EngineClosed(f"The inference thread ended unexpectedly ({type(error).__name__}).")
+            self._give_up(end)
+            self._ended.set_result(end)
 
     def _give_up(self, failure: ModelUnavailable | EngineClosed) -> None:
         """Answers everyone who waits, and everyone who will come, with the same failure."""
@@ -247,7 +262,8 @@ class InferenceExecutor:
             return
         self._pacers[kind].observe(len(batch), self._clock() - began)
         for job, vector in zip(batch, vectors, strict=True):
-            job.answer.set_result(vector)
+            if not job.answer.done():  # a close that waited no longer has answered already
+                job.answer.set_result(vector)
 
     def _retry(self, batch: list[_Job], error: BaseException) -> None:
         """Puts a failed batch back in front: halved where memory ran out, one by one otherwise. Queries may go
@@ -258,7 +274,8 @@ class InferenceExecutor:
             log.warning("one %s could not be encoded: %s", job.kind.value, type(error).__name__)
             failure = EncodingFailed(f"The model failed on this {job.kind.value} ({type(error).__name__}).")
             failure.__cause__ = error
-            job.answer.set_exception(failure)
+            if not job.answer.done():
+                job.answer.set_exception(failure)
             return
         log.warning("a batch of %d failed and is split: %s", len(batch), type(error).__name__)
         if isinstance(error, MemoryError):

@@ -18,6 +18,7 @@ import pytest
 from bot.app import App
 from bot.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
+from clipcore.engine import ClipEngine
 from tests.bot.commands import bot_with_commands
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
@@ -130,7 +131,7 @@ async def test_a_connection_closed_for_good_is_told(code: int, told: str) -> Non
         use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
         await bot.login(TOKEN)
         with pytest.raises(StartupError, match=told):
-            await App(bot, nothing, nothing, nothing).serve()
+            await App(bot, nothing, nothing, nothing, ClipEngine(lambda: nothing)).serve()
 
 
 async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fetch_it(

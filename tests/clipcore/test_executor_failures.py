@@ -154,7 +154,32 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(encoder):
         assert isinstance(answer, EngineClosed)
     with pytest.raises(EngineClosed, match="unexpectedly"):
         executor.submit_image(square(1))
+    end = await asyncio.wait_for(executor.ended(), 10)
+    assert "unexpectedly" in str(end)
     await executor.close()
+
+
+async def test_an_orderly_end_and_an_impatient_watcher_are_not_an_end_by_itself(executor, encoder):
+    await warm(executor, encoder)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(executor.ended(), 0.01)
+    watching = asyncio.create_task(executor.ended())
+    await executor.close()
+    assert not watching.done()
+    watching.cancel()
+
+
+async def test_a_device_that_hangs_does_not_hold_up_the_end(encoder, caplog):
+    executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
+    hanging = await held(executor, encoder)
+    await asyncio.wait_for(executor.close(), 10)
+    [answer] = await results([hanging])
+    assert isinstance(answer, EngineClosed)
+    assert "did not end" in caplog.text
+    encoder.gate.set()
+    assert executor._thread is not None
+    await asyncio.to_thread(executor._thread.join, 10)
+    assert not executor._thread.is_alive()
 
 
 def test_an_event_loop_that_closes_before_the_answer_harms_nobody():
