@@ -24,6 +24,7 @@ class FakeDiscord:
     close_code: int | None = None
     registrations: list[list[dict[str, object]]] = field(default_factory=list)
     refuses_commands: bool = False
+    drops_commands: bool = False
     logged_in: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -46,6 +47,8 @@ class FakeDiscord:
             return _json(_APPLICATION)
         if request.method == "PUT" and request.path.endswith("/commands"):
             commands = await request.json()
+            if self.drops_commands and request.transport is not None:
+                request.transport.abort()
             if self.refuses_commands:
                 return _json({"message": "Invalid Form Body", "code": 50035}, 400)
             self.registrations.append(commands)

@@ -8,17 +8,21 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from discord.ext import commands
 
-from bot.app import App
+import clipcore
+from bot.app import App, build
 from bot.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
+from bot.settings import Settings
 from clipcore.engine import ClipEngine
+from clipcore.executor import Encoder
 from tests.bot.commands import bot_with_commands
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
@@ -214,3 +218,67 @@ async def test_a_refused_registration_is_tried_again_at_the_next_start(discord: 
         assert await bot.sync_commands(tmp_path / "commands") is False
         discord.refuses_commands = False
         assert await bot.sync_commands(tmp_path / "commands") is True
+
+
+async def test_a_connection_lost_while_registering_costs_no_start(discord: FakeDiscord, tmp_path: Path) -> None:
+    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+    async with await bot_with_commands() as bot:
+        await bot.login(TOKEN)
+        discord.drops_commands = True
+        assert await bot.sync_commands(tmp_path / "commands") is False
+        discord.drops_commands = False
+        assert await bot.sync_commands(tmp_path / "commands") is True
+
+
+async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
+    discord: FakeDiscord, tiny_model: str, tmp_path: Path
+) -> None:
+    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+    settings = Settings.model_validate(
+        {"discord_token": TOKEN, "database_path": tmp_path / "magpie.sqlite3", "clip_model": tiny_model,
+         **{name.lower(): value for name, value in discord.environment.items()}}
+    )  # fmt: skip
+    with closing(
+        sqlite3.connect(tmp_path / "magpie.sqlite3", isolation_level=None, check_same_thread=False)
+    ) as another_process:
+
+        def load() -> Encoder:
+            another_process.execute("BEGIN IMMEDIATE")  # after the database was opened, before it is written
+            return clipcore.ClipModel.load(tiny_model, device="cpu")
+
+        with pytest.raises(StartupError, match="database"):
+            async with build(settings, ClipEngine(load)):
+                pass
+
+
+async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_asked(discord: FakeDiscord) -> None:
+    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+    told: list[str] = []
+
+    class Listener(commands.Cog):
+        @commands.Cog.listener()
+        async def on_news(self, news: str) -> None:
+            told.append(news)
+
+    async with await bot_with_commands() as bot:
+        await bot.login(TOKEN)
+        await bot.add_cog(Listener())
+        bot.dispatch("news", "before")
+        await asyncio.sleep(0)
+        await bot.disconnect()
+        bot.dispatch("news", "after")
+        await asyncio.sleep(0)
+        assert told == ["before"]
+        assert (await bot.application_info()).id == 8
+
+
+async def test_a_second_signal_ends_the_bot_at_once(start: Start, discord: FakeDiscord, tiny_model: str) -> None:
+    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+    async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
+        await discord.logged_in.wait()
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        assert await process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # whichever was handled last
+    assert said.strip().endswith(b"ended at once by a second signal")

@@ -1,0 +1,51 @@
+"""What people write, search for and name reaches no log, also where something fails."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from bot.logs import JsonFormatter, TextFormatter
+from tests.e2e.harness import House, sample
+
+pytestmark = pytest.mark.timeout(180)
+WRITTEN = "marzipan"
+SOUGHT = "tangerine"
+LABELLED = "gooseberry"
+FILE = "persimmon"
+THREAD = "quince"
+WORDS = (WRITTEN, SOUGHT, LABELLED, FILE, THREAD)
+
+
+async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_is_explained(
+    home: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    bob, pictures = await home.member("bob"), home.channel("pictures")
+    for ours in ("bot", "clipcore"):
+        caplog.set_level(logging.DEBUG, ours)
+    async with home.bot() as bot:
+        upload = await bob.upload(pictures, sample("panda"), f"{FILE}.png")
+        posted = await bob.say(pictures, WRITTEN, attachments=[upload])
+        await home.indexed(posted)
+        await bob.find(home.nest, pictures, SOUGHT)
+        await bob.similar_to_link(home.nest, pictures, SOUGHT)
+        await bob.subcommand(home.nest, pictures, "labels", "add", label=LABELLED)
+        await bob.offered(home.nest, pictures, "labels", "remove", label=LABELLED)
+        await bob.subcommand(home.nest, pictures, "labels", "remove", label=f"{LABELLED} pie")
+
+        thread = await bob.ok("POST", f"/channels/{pictures}/threads", {"name": THREAD, "type": 11})
+        await bob.ok("PATCH", f"/channels/{thread['id']}", {"archived": True})
+        told = await bob.find(home.nest, pictures, SOUGHT, only=thread["id"])
+        assert "archived thread" in told.words
+        assert "in the log" not in told.words
+
+        search: Any = bot.bot.get_cog("search")
+        search._answers = None  # a failure that nobody foresaw
+        failed = await bob.find(home.nest, pictures, SOUGHT)
+        assert "in the log" in failed.words
+    lines = [form.format(one) for one in caplog.records for form in (TextFormatter(), JsonFormatter())]
+    assert any("a command failed: TransformerError" in line for line in lines)
+    assert any("a command failed: AttributeError" in line for line in lines)
+    assert [line for line in lines if any(word in line.casefold() for word in WORDS)] == []
