@@ -7,8 +7,9 @@ import heapq
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from bot.clock import utc_now
 from bot.index.announcer import Announcer
 from bot.index.guild_index import GuildIndex
 from bot.index.reader import PictureReader
@@ -28,10 +29,6 @@ TROUBLE_PAUSE_S = 5.0
 
 LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Indexer:
@@ -56,7 +53,7 @@ class Indexer:
         on_forgotten: Callable[[], None] | None = None,
         concurrency: int = 8,
         retry: RetryPolicy | None = None,
-        clock: Clock = _utc_now,
+        clock: Clock = utc_now,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._store = store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bot.index.content import content_hash_of
 from bot.index.seams import ChannelSettings, Engine, Fetch
 from bot.index.tagger import Tagger
 from bot.records import Announcement, Picture, PictureRef, Tag
@@ -44,7 +44,7 @@ class PictureReader:
     async def read(self, picture: Picture) -> Finished:
         """Everything the store keeps of this picture. Raises what fetching, decoding and encoding raise."""
         data = await self._fetch(picture.ref)
-        content_hash = await asyncio.to_thread(_sha256, data)
+        content_hash = await content_hash_of(data)
         content = await self._content(content_hash, data)
         tags = await self._tags(picture.ref, content)
         return Finished(picture.id, content_hash, content.width, content.height, content.vector, tags)
@@ -82,7 +82,3 @@ class PictureReader:
         self._recent.move_to_end(content_hash)
         if len(self._recent) > REMEMBERED_CONTENTS:
             self._recent.popitem(last=False)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

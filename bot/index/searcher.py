@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Collection
 
 import numpy as np
 
+from bot.index.content import content_hash_of
 from bot.index.guild_index import GuildIndex
 from bot.index.ranking import Choice
 from bot.index.seams import Engine
@@ -45,7 +44,7 @@ class Searcher:
 
     async def vector_for_bytes(self, data: bytes) -> Vectors:
         """The vector of a picture that is asked about and not kept, float32 [dim]. Raises ImageRejected, QueueFull."""
-        content_hash = await asyncio.to_thread(_sha256, data)
+        content_hash = await content_hash_of(data)
         known = await self._store.vector_of_hash(content_hash, self._engine.card.key)
         if known is not None:
             return np.asarray(known.vector, np.float32)
@@ -63,7 +62,3 @@ class Searcher:
             if choice.complete or len(ranked) < wanted:
                 return choice.answer()
             wanted *= 2
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

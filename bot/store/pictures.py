@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.clock import utc_now
 from bot.records import Picture, PictureRef, PictureState, Place, ThreadKind
 from bot.store import forgetting, lifecycle, tombstones
 from bot.store import vectors as vector_rows
@@ -20,14 +21,10 @@ from bot.store.vectors import KnownVector, Model, VectorChunk
 __all__ = ["ENCODING_FAILED", "INTERRUPTED", "Finished", "KnownVector", "Model", "PictureStore", "VectorChunk"]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class PictureStore:
     """Every method may raise StoreBusy or StoreUnusable; then nothing of it was done. Times carry a zone."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._now = clock
 
