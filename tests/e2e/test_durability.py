@@ -91,6 +91,8 @@ async def test_what_was_posted_while_the_bot_was_away_is_found_when_it_is_back(h
         await home.indexed(*meanwhile)
         for name, message in zip(("panda", "octopus", "umbrella"), meanwhile, strict=True):
             assert (await ann.find(home.nest, pictures, captions(name)[0])).ids[0] == message["id"]
+        assert gone["id"] not in (await ann.find(home.nest, pictures, captions("bicycle")[0])).ids
+    assert await states(home, [gone]) == [[]]
 
 
 async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back(home: House) -> None:
