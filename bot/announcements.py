@@ -13,6 +13,7 @@ import discord
 from bot.records import Announcement, Picture, PictureState, Tag
 from bot.replies import ReplyCleaner
 from bot.store.channels import ChannelStore
+from bot.store.lifecycle import INTERRUPTED
 from bot.store.pictures import PictureStore
 from bot.texts import CHINESE, texts_for
 from bot.views.words import TagWords
@@ -73,12 +74,11 @@ class Announcements:
         return True
 
     async def _finished_siblings(self, message_id: int) -> list[Picture]:
-        """The message's pictures, once none of them waits for its first attempt."""
+        """The message's pictures, once none of them is still in its first attempt."""
         deadline = asyncio.get_running_loop().time() + _SIBLINGS_S
         while True:
             siblings = await self._store.by_message(message_id)
-            untried = any(one.state is PictureState.PENDING and one.attempts == 0 for one in siblings)
-            if not untried or asyncio.get_running_loop().time() > deadline:
+            if not any(_in_first_attempt(one) for one in siblings) or asyncio.get_running_loop().time() > deadline:
                 return [one for one in siblings if one.state is PictureState.READY]
             await asyncio.sleep(_GLANCE_S)
 
@@ -97,6 +97,11 @@ class Announcements:
         line = self._tag_words.line(tags, chinese=texts is CHINESE, most=_LONGEST_REPLY)
         sent = await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
         await self._replies.remember(place, sent.id, [one.id for one in described])
+
+
+def _in_first_attempt(picture: Picture) -> bool:
+    """An attempt counts from when it begins; until it ends, its reason says that it was begun."""
+    return picture.state is PictureState.PENDING and picture.attempts <= 1 and picture.reason in (None, INTERRUPTED)
 
 
 def _all_tags(pictures: Sequence[Picture]) -> list[Tag]:
