@@ -101,7 +101,10 @@ def _branch(world: World, emil: User, ann: User, cem: User) -> Guild:
 
 
 def _let_bot_into_private_channels(world: World, guild: Guild, bot: User) -> None:
-    """It remembers the regulars' room, so that one can see that only regulars find it; the moderators' stays theirs."""
+    """It remembers the regulars' room and the private thread, so that one can see that only their members find what is
+    there; the moderators' room stays theirs."""
     for channel in world.channels_of(guild):
         if channel.name == "regulars":
             channel.overwrites[bot.id] = Overwrite(bot.id, MEMBER, allow=VIEW_CHANNEL)
+        if channel.thread is not None and channel.type is ChannelType.PRIVATE_THREAD:
+            channel.thread.members[bot.id] = world.clock.now()

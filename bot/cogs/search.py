@@ -210,12 +210,15 @@ class SearchCog(commands.Cog, name="search"):
 
     def _words_look(self, texts: Texts, heading: str) -> Look:
         threshold, scale = self._calibration.text_match, self._card.logit_scale
-        return Look(texts, self._tag_words, lambda score: percent(score, threshold, scale), heading)
+        return Look(
+            texts, self._tag_words, lambda score: percent(score, threshold, scale), heading, texts.nothing_alike
+        )
 
     def _likeness_look(self, texts: Texts, answer: Answer, note: str | None = None) -> Look:
         heading = texts.found_alike.format(count=len(answer.shown))
         threshold = self._calibration.image_match
-        return Look(texts, self._tag_words, lambda score: likeness_percent(score, threshold), heading, note)
+        nothing = texts.nothing_looks_alike
+        return Look(texts, self._tag_words, lambda score: likeness_percent(score, threshold), heading, nothing, note)
 
 
 async def _say(interaction: Interaction, sentence: str) -> None:

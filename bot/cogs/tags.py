@@ -1,4 +1,4 @@
-"""Tags: what a channel sees of them (/tagging), which words there are (/labels), and the announcement itself."""
+"""Tags: what a channel sees of them (/tagging), and which words there are (/labels)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class TagsCog(commands.Cog, name="tags"):
         texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
         name = " ".join(label.split())
         now = await self._in_force(guild_id)
-        if not 1 <= len(name) <= LABEL_LIMIT:
+        if not 1 <= len(name) <= LABEL_LIMIT or any(comma in name for comma in ",，、"):
             sentence = texts.label_bad.format(most=LABEL_LIMIT)
         elif name.casefold() in (known.casefold() for known in now):
             sentence = texts.label_known.format(label=plain(name))
@@ -129,6 +129,7 @@ class TagsCog(commands.Cog, name="tags"):
             return []
         wanted = typed.casefold().strip()
         matching = [name for name in await self._in_force(interaction.guild_id) if wanted in name.casefold()]
+        matching.sort(key=lambda name: not name.casefold().startswith(wanted))
         return [app_commands.Choice(name=name, value=name) for name in matching[:_CHOICES]]
 
     @labels.command(name="reset", description="Go back to the labels that Magpie came with")

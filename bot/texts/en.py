@@ -6,8 +6,9 @@ from bot.texts.kind import Texts
 
 ENGLISH = Texts(
     found_for_query="**{count}** found for “{query}”",
-    found_alike="**{count}** that look alike",
-    nothing_alike="Nothing like that here. Try other words, or fewer of them.",
+    found_alike="Look-alikes found: **{count}**",
+    nothing_alike="Nothing like that here. Other words may find it.",
+    nothing_looks_alike="Nothing here looks like that picture.",
     nothing_to_search=(
         "I remember no pictures yet that you could see from here. New ones are searchable a moment after they "
         "are posted."
@@ -43,9 +44,9 @@ ENGLISH = Texts(
     label_known="“{label}” is already among the labels.",
     label_removed="New pictures are no longer tagged “{label}”.",
     label_unknown="There is no label “{label}”. `/labels list` shows them.",
-    label_bad="A label is one line of 1 to {most} characters.",
+    label_bad="Give me one label at a time: 1 to {most} characters on one line, without commas.",
     labels_full="There are already {most} labels. Remove one first.",
-    labels_reset="This server tags with the labels that I came with again.",
+    labels_reset="Done. This server tags again with the labels that I came with.",
     privacy=(
         "**What I keep of a picture posted here:** ids (server, channel, message, file, author), its size, a "
         "hash of the file, "
@@ -65,7 +66,7 @@ ENGLISH = Texts(
         "Pictures that you post later will be remembered again."
     ),
     forget_me_confirm="Delete it",
-    forget_me_done="Done. What I kept of {count} pictures is deleted.",
+    forget_me_done="Done. Pictures forgotten: {count}.",
     not_your_button="This button belongs to someone else. `/forget-me` gives you your own.",
     needs_manage_server="You need the *Manage Server* permission for that.",
     only_in_servers="That works in servers only.",

@@ -11,6 +11,7 @@ class Texts:
     found_for_query: str  # {count} {query}
     found_alike: str  # {count}
     nothing_alike: str
+    nothing_looks_alike: str
     nothing_to_search: str
     match: str  # {percent}
     posted: str  # {author} {channel} {when}

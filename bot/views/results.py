@@ -19,19 +19,20 @@ _ALT_TEXT_LIMIT = 1024  # developer docs, components reference, unfurled media
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to word an answer. score: a hit's cosine as a percentage."""
+    """How to word an answer. score: a hit's cosine as a percentage; nothing: what to say when nothing is alike."""
 
     texts: Texts
     tag_words: TagWords
     score: Callable[[float], int]
     heading: str
+    nothing: str
     note: str | None = None
 
 
 def answer_view(answer: Answer, look: Look) -> View:
     """The layout of one answer, an empty-handed one included. At most six pictures fit the 40 components allowed."""
     if not answer.shown:
-        return sentence_view(look.texts.nothing_alike if answer.searched else look.texts.nothing_to_search)
+        return sentence_view(look.nothing if answer.searched else look.texts.nothing_to_search)
     view = View(timeout=None)
     view.add_item(discord.ui.TextDisplay(look.heading))
     for picture in answer.shown:

@@ -76,9 +76,9 @@ export function completeCommand(entries, text) {
 // values: Map of option name -> value. focused: the option being typed, for autocomplete.
 export function nestOptions(entry, values, focused = null) {
   const given = entry.options
-    .filter((option) => values.has(option.name))
+    .filter((option) => values.has(option.name) || option.name === focused)
     .map((option) => {
-      const filled = { type: option.type, name: option.name, value: typed(option, values.get(option.name)) };
+      const filled = { type: option.type, name: option.name, value: typed(option, values.get(option.name) ?? "") };
       return option.name === focused ? { ...filled, focused: true } : filled;
     });
   return [...entry.path].reverse().reduce((options, node) => [{ ...node, options }], given);

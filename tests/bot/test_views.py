@@ -32,7 +32,8 @@ def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str
 
 
 def look(heading: str = "heading", note: str | None = None, chinese: bool = False) -> Look:
-    return Look(CHINESE if chinese else ENGLISH, WORDS, lambda score: round(100 * score), heading, note)
+    texts = CHINESE if chinese else ENGLISH
+    return Look(texts, WORDS, lambda score: round(100 * score), heading, texts.nothing_alike, note)
 
 
 def items(view: discord.ui.LayoutView, kind: type) -> list:
