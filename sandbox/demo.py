@@ -106,5 +106,6 @@ def _let_bot_into_private_channels(world: World, guild: Guild, bot: User) -> Non
     for channel in world.channels_of(guild):
         if channel.name == "regulars":
             channel.overwrites[bot.id] = Overwrite(bot.id, MEMBER, allow=VIEW_CHANNEL)
-        if channel.thread is not None and channel.type is ChannelType.PRIVATE_THREAD:
-            channel.thread.members[bot.id] = world.clock.now()
+    for thread in world.threads_of(guild):
+        if thread.thread is not None and thread.type is ChannelType.PRIVATE_THREAD:
+            thread.thread.members[bot.id] = world.clock.now()
