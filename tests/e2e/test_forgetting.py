@@ -93,7 +93,7 @@ async def test_forget_me_deletes_ones_own_pictures_and_nobody_elses(home: House,
     assert asked.private
     await home.indexed(mine)  # asking deletes nothing
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-    assert "1 picture" in done.words
+    assert "Pictures forgotten: 1." in done.words
     await home.forgotten(mine)
     assert mine["id"] not in (await cem.find(home.nest, pictures, "a panda")).ids
     assert (await cem.find(home.nest, pictures, "a rocket")).ids == [hers["id"]]
