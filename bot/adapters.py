@@ -16,6 +16,11 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
 )
 
+# What the channel option of a command may name: wherever pictures are posted.
+PictureChannel = (
+    discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
+)
+
 # Signed addresses change with every look; what they name does not.
 _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 _63_BITS = (1 << 63) - 1

@@ -11,7 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.adapters import place_of
+from bot.adapters import PictureChannel, place_of
 from bot.answers import Answer, Audience, EveryoneIn, OneMember
 from bot.client import apologise
 from bot.cogs.questions import NoQuestion, Question, Questions, is_similar_request, message_link
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from clipcore.types import Calibration, ModelCard
 
 QUERY_LIMIT = 300
-
-PictureChannel = (
-    discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
-)
 
 # Questions a person may ask within so many seconds. A public one costs everybody in the channel a message.
 _OFTEN = (15, 10.0)

@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.adapters import place_of
+from bot.adapters import PictureChannel, place_of
 from bot.records import Announcement, Place
 from bot.texts import CHINESE, Texts, texts_for
 from bot.views.results import sentence_view
@@ -24,10 +24,6 @@ LABEL_LIMIT = 60
 MOST_LABELS = 1000
 _CHOICES = 25  # Discord's limit on autocomplete answers
 _LISTED_CHARACTERS = 3500  # of the 4000 that a message's texts may have in all
-
-TaggableChannel = (
-    discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
-)
 
 
 def may_manage(interaction: Interaction) -> bool:
@@ -69,7 +65,7 @@ class TagsCog(commands.Cog, name="tags"):
     @app_commands.guild_only()
     @app_commands.check(may_manage)
     async def tagging(
-        self, interaction: Interaction, mode: app_commands.Choice[str], channel: TaggableChannel | None = None
+        self, interaction: Interaction, mode: app_commands.Choice[str], channel: PictureChannel | None = None
     ) -> None:
         texts = texts_for(interaction.locale)
         if interaction.guild_id is None or interaction.channel_id is None:
