@@ -33,6 +33,17 @@ class ModelUnavailable(ClipError):
     """The model could not be loaded: neither local nor reachable, or broken."""
 
 
+class WordsNotUnderstood(ClipError):
+    """The model sees pictures alone, and was asked about words."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"The model {model_id!r} sees pictures alone; for words choose a CLIP or SigLIP model.")
+
+
+class BadInput(ClipError):
+    """What a person gave cannot be used: a missing file, a table without the columns it needs, a wrong name."""
+
+
 class QueueFull(ClipError):
     """The engine has as much waiting work as it accepts. Try again later."""
 

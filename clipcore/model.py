@@ -1,32 +1,28 @@
-"""CLIP through transformers: the one module here that imports torch. It is imported when a model is first wanted."""
+"""A loaded model of any family. With towers/ and train/ the torch side; imported when a model is first wanted."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from clipcore.checkpoint import Checkpoint, find_checkpoint
-from clipcore.errors import ModelUnavailable
+from clipcore.errors import ModelUnavailable, WordsNotUnderstood
 from clipcore.preprocess import Preprocessing
 from clipcore.registry import read_calibration
+from clipcore.towers.opening import open_checkpoint
+from clipcore.towers.seam import Opened, Towers
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
-
-# Checkpoints whose text and image features share one space under one temperature.
-_ARCHITECTURES = ("clip", "chinese_clip")
 
 
 class ClipModel:
@@ -36,21 +32,12 @@ class ClipModel:
     All vectors are float32 [n, dim], unit length, so a dot product is a cosine (Radford et al. 2021, §2.3).
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        preprocessing: Preprocessing,
-        card: ModelCard,
-        calibration: Calibration,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, opened: Opened, card: ModelCard, calibration: Calibration, device: torch.device) -> None:
         self.card = card
         self.calibration = calibration
-        self._model = model
-        self._tokenizer = tokenizer
-        self._preprocessing = preprocessing
+        self.opened = opened
         self._device = device
+        preprocessing = opened.preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
 
@@ -67,7 +54,7 @@ class ClipModel:
         chosen = _device(device)
         try:
             with _quiet():
-                return cls._from_directory(checkpoint, chosen, _dtype(precision, chosen))
+                return cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen))
         except ModelUnavailable:
             raise
         except Exception as error:
@@ -79,31 +66,35 @@ class ClipModel:
             ) from error
 
     @classmethod
-    def _from_directory(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> ClipModel:
-        directory = checkpoint.directory
-        _check_architecture(checkpoint)
-        model, report = AutoModel.from_pretrained(
-            directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-        if report["missing_keys"]:
-            raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        preprocessing = Preprocessing.read(directory / "preprocessor_config.json")
+    def _from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> ClipModel:
+        opened = open_checkpoint(checkpoint)
         # The temperature is read before the weights are rounded: bf16 would make 98.8 of 100.
-        card = _card(checkpoint, model, preprocessing)
-        model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        loaded = cls(model, tokenizer, preprocessing, card, read_calibration(checkpoint.id, directory), device)
+        card = _card(checkpoint, opened)
+        opened.towers.module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        loaded = cls(opened, card, read_calibration(checkpoint.id, checkpoint.directory), device)
         log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
         return loaded
 
     @property
     def dtype(self) -> str:
         """The precision of the weights: float32 or bfloat16."""
-        return str(self._model.dtype).removeprefix("torch.")
+        return str(self._weights_dtype).removeprefix("torch.")
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.opened.preprocessing
+
+    @property
+    def towers(self) -> Towers:
+        return self.opened.towers
+
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        return next(self.towers.module.parameters()).dtype
 
     def prepare(self, pixels: Pixels) -> Pixels:
         """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. Needs no torch; any thread may call it."""
-        return self._preprocessing.prepare(pixels)
+        return self.preprocessing.prepare(pixels)
 
     def encode_images(self, pictures: Sequence[Pixels]) -> Vectors:
         """pictures: uint8 [h, w, 3] each, of any sizes. Returns float32 [n, dim], unit length."""
@@ -122,52 +113,41 @@ class ClipModel:
                 .permute(0, 3, 1, 2)
                 .float()
             )
-            pixels = (pixels * self._preprocessing.rescale - self._mean) / self._std
-            return _unit(self._model.get_image_features(pixel_values=pixels.to(self._model.dtype)))
+            pixels = (pixels * self.preprocessing.rescale - self._mean) / self._std
+            return _unit(self.towers.image_features(pixels.to(self._weights_dtype)))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark."""
+        """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
+
+        Raises WordsNotUnderstood where the model sees pictures alone.
+        """
+        tokenize = self.opened.tokenize
+        if tokenize is None:
+            raise WordsNotUnderstood(self.card.id)
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
         with torch.inference_mode(), _memory_errors():
             # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
-            sound = [text.encode(errors="replace").decode() for text in texts]
-            tokens = self._tokenizer(
-                sound, padding=True, truncation=True, max_length=self.card.context_length, return_tensors="pt"
-            )
-            return _unit(self._model.get_text_features(**tokens.to(self._device)))
+            tokens = tokenize([text.encode(errors="replace").decode() for text in texts])
+            return _unit(self.towers.text_features({name: ids.to(self._device) for name, ids in tokens.items()}))
 
 
-def _unit(features: BaseModelOutputWithPooling) -> Vectors:
-    """transformers 5 wraps features in an output object, whose pooler_output is the projection."""
-    projected = features.pooler_output.float()
-    vectors: Vectors = torch.nn.functional.normalize(projected, dim=-1).cpu().numpy()
+def _unit(features: Tensor) -> Vectors:
+    vectors: Vectors = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
     return vectors
 
 
-def _check_architecture(checkpoint: Checkpoint) -> None:
-    kind = json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind not in _ARCHITECTURES:
-        raise ModelUnavailable(f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP checkpoint instead.")
-
-
-def _card(checkpoint: Checkpoint, model: PreTrainedModel, preprocessing: Preprocessing) -> ModelCard:
+def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
+    log_scale, bias = opened.towers.log_scale, opened.towers.logit_bias
     return ModelCard(
         id=checkpoint.id,
         revision=checkpoint.revision,
-        dimension=int(model.config.projection_dim),
-        input_size=preprocessing.crop,
-        context_length=_context_length(model.config.text_config, checkpoint.directory),
-        logit_scale=float(model.logit_scale.detach().exp()),
+        dimension=opened.dimension,
+        input_size=opened.preprocessing.crop,
+        context_length=opened.context_length,
+        logit_scale=1.0 if log_scale is None else float(log_scale.detach().exp()),
+        logit_bias=0.0 if bias is None else float(bias.detach()),
     )
-
-
-def _context_length(text_config: PretrainedConfig, directory: Path) -> int:
-    """Tokens. The position table is the hard bound; a tokenizer may ask for fewer (Chinese CLIP: 52 of 512)."""
-    path = directory / "tokenizer_config.json"
-    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
-    bound = int(text_config.max_position_embeddings)
-    return min(bound, int(asked)) if asked else bound
 
 
 def _device(wanted: str) -> torch.device:

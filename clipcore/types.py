@@ -23,7 +23,9 @@ class Lane(IntEnum):
 class ModelCard:
     """What a stored vector must name, and what a caller must know of a loaded model.
 
-    `key` tells vectors of different models apart: id, revision and preprocessing version.
+    `key` tells vectors of different models apart: id, revision and preprocessing version. context_length: tokens a text
+    may have; 0 where the model sees pictures alone. A pair's logit is logit_scale x cosine + logit_bias; the bias is
+    SigLIP's, 0 elsewhere.
     """
 
     id: str
@@ -33,6 +35,11 @@ class ModelCard:
     context_length: int
     logit_scale: float
     preprocessing: str = "1"
+    logit_bias: float = 0.0
+
+    @property
+    def reads_text(self) -> bool:
+        return self.context_length > 0
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
-from clipcore.preprocess import Preprocessing
 from clipcore.registry import FALLBACK
 from tests.clipcore.pictures import noise
 from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
@@ -113,23 +113,27 @@ def test_a_chinese_clip_is_loaded_the_same_way(tmp_path):
     assert model.card.context_length == 12
 
 
-class FullDevice(torch.nn.Module):
-    """A network whose device has no memory left."""
+class FullDevice:
+    """Towers whose device has no memory left."""
 
-    dtype = torch.float32
+    log_scale = logit_bias = None
+    module = torch.nn.Linear(1, 1)
+    vision = text = ()
 
     def __init__(self, error: Exception) -> None:
-        super().__init__()
         self.error = error
 
-    def get_image_features(self, **_: object) -> None:
+    def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+    def text_features(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
         raise self.error
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_a_device_out_of_memory_is_a_memory_error(tiny, error):
-    preprocessing = Preprocessing(size=INPUT_SIZE, crop=INPUT_SIZE)
-    model = ClipModel(FullDevice(error), None, preprocessing, tiny.card, FALLBACK, torch.device("cpu"))
+    opened = replace(tiny.opened, towers=FullDevice(error))
+    model = ClipModel(opened, tiny.card, FALLBACK, torch.device("cpu"))
     with pytest.raises(MemoryError):
         model.encode_prepared(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 

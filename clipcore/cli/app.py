@@ -1,0 +1,62 @@
+"""The command, its subcommands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+
+from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
+from clipcore.errors import ClipError
+
+app = typer.Typer(
+    name="clipcore",
+    help="Encode, search, classify, measure and train with CLIP models.",
+    epilog="Exit codes: 0 done; 1 failed, the reason on stderr; 2 wrong use; 3 done, but some pictures or rows were "
+    "skipped, each named on stderr; 130 stopped by Ctrl-C, and the same command goes on from there.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and stop.")] = False,
+) -> None:
+    if show_version:
+        print(version("magpie"))
+        raise typer.Exit(DONE)
+
+
+def main() -> NoReturn:
+    """The console script. Whatever a person can act on is one line on stderr; bugs keep their traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Returns the exit code; see the epilog above. Commands return theirs, or nothing when all is well."""
+    try:
+        code = int(app(arguments, prog_name="clipcore", standalone_mode=False) or DONE)
+    except typer.TyperException as error:
+        # typer's errors are all about how the command was written; those that know the command say which.
+        context = getattr(error, "ctx", None)
+        if words := _words(error):
+            say(f"{words} See `{context.command_path if context else 'clipcore'} --help`.")
+        return MISUSED
+    except ClipError as error:
+        say(str(error))
+        return FAILED
+    except typer.Abort:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        say("Stopped. The same command goes on from here.")
+    return code
+
+
+def _words(error: typer.TyperException) -> str:
+    """A sentence; none where typer has shown the help instead."""
+    message = str(getattr(error, "format_message", error.__str__)()).strip()
+    return message if not message or message.endswith((".", "?", "!")) else f"{message}."

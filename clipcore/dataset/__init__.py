@@ -1,0 +1,1 @@
+"""Pictures with captions, labels or neither, however they lie on a disk."""

@@ -1,0 +1,128 @@
+"""Many pictures -> vectors, for whatever is no server: decoding threads a few pictures ahead of the model, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from clipcore.errors import EncodingFailed, ImageRejected
+from clipcore.images import ImageLimits, read_image
+from clipcore.types import ModelCard, Pixels, Vectors
+
+DEFAULT_BATCH_SIZE = 32
+
+
+class PictureEncoder(Protocol):
+    """What is needed of a model here; see `ClipModel`."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def prepare(self, pixels: Pixels) -> Pixels: ...
+
+    def encode_prepared(self, batch: Pixels) -> Vectors: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """name: what a person knows the picture by, such as a path or "row 12". read: its bytes; may raise OSError, and
+    ImageRejected where they are no bytes at all."""
+
+    name: str
+    read: Callable[[], bytes]
+
+    @classmethod
+    def file(cls, path: Path) -> PictureSource:
+        return cls(str(path), path.read_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
+
+    source: PictureSource
+    vector: Vectors
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedPicture:
+    """reason: one sentence."""
+
+    source: PictureSource
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    source: PictureSource
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def encode_pictures(
+    model: PictureEncoder,
+    sources: Iterable[PictureSource],
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int = 2,
+    limits: ImageLimits | None = None,
+) -> Iterator[EncodedPicture | SkippedPicture]:
+    """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
+
+    A picture that cannot be read or decoded is skipped. Raises what the model raises. Stopping early leaves nothing
+    running: the threads end with the generator.
+    """
+
+    def prepare(source: PictureSource) -> _Prepared | SkippedPicture:
+        try:
+            decoded = read_image(source.read(), limits, enough=model.card.input_size)
+        except (ImageRejected, EncodingFailed) as error:
+            return SkippedPicture(source, str(error))
+        except OSError as error:
+            return SkippedPicture(source, f"It cannot be read: {error.strerror or type(error).__name__}.")
+        return _Prepared(source, model.prepare(decoded.pixels), decoded.width, decoded.height)
+
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+    try:
+        prepared = _ahead(pool, prepare, iter(sources), 2 * batch_size)
+        while batch := list(islice(prepared, batch_size)):
+            yield from _encode(model, batch)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    prepare: Callable[[PictureSource], _Prepared | SkippedPicture],
+    sources: Iterator[PictureSource],
+    ahead: int,
+) -> Iterator[_Prepared | SkippedPicture]:
+    waiting: deque[Future[_Prepared | SkippedPicture]] = deque()
+    for source in sources:
+        waiting.append(pool.submit(prepare, source))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _encode(
+    model: PictureEncoder, batch: list[_Prepared | SkippedPicture]
+) -> Iterator[EncodedPicture | SkippedPicture]:
+    ready = [one for one in batch if isinstance(one, _Prepared)]
+    vectors = iter(model.encode_prepared(np.stack([one.pixels for one in ready])) if ready else ())
+    for one in batch:
+        if isinstance(one, _Prepared):
+            yield EncodedPicture(one.source, next(vectors), one.width, one.height)
+        else:
+            yield one
