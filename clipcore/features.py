@@ -79,7 +79,8 @@ def encode_pictures(
 ) -> Iterator[EncodedPicture | SkippedPicture]:
     """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
 
-    A picture that cannot be read or decoded is skipped. Raises what the model raises. Stopping early leaves nothing
+    A picture that cannot be read or decoded is skipped. Raises EncodingFailed where the device has not even memory for
+    one, and what else the model raises. Stopping early leaves nothing
     running: the threads end with the generator.
     """
 
@@ -119,10 +120,21 @@ def _ahead(
 def _encode(
     model: PictureEncoder, batch: list[_Prepared | SkippedPicture]
 ) -> Iterator[EncodedPicture | SkippedPicture]:
-    ready = [one for one in batch if isinstance(one, _Prepared)]
-    vectors = iter(model.encode_prepared(np.stack([one.pixels for one in ready])) if ready else ())
+    ready = [one.pixels for one in batch if isinstance(one, _Prepared)]
+    vectors = iter(_vectors(model, np.stack(ready)) if ready else ())
     for one in batch:
         if isinstance(one, _Prepared):
             yield EncodedPicture(one.source, next(vectors), one.width, one.height)
         else:
             yield one
+
+
+def _vectors(model: PictureEncoder, batch: Pixels) -> Vectors:
+    """Halves a batch that the device has no memory for."""
+    try:
+        return model.encode_prepared(batch)
+    except MemoryError as error:
+        if len(batch) == 1:
+            raise EncodingFailed("The device has too little memory for a single picture; choose another.") from error
+    middle = len(batch) // 2
+    return np.concatenate([_vectors(model, batch[:middle]), _vectors(model, batch[middle:])])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipcore.errors import EncodingFailed
+from clipcore.features import EncodedPicture, PictureSource, SkippedPicture, encode_pictures
+from clipcore.types import Pixels
+from tests.clipcore.fakes import CARD, FakeEncoder, vector
+from tests.clipcore.pictures import encode, noise, png
+
+BROKEN = png()[:60]
+
+
+def gray(value: int) -> PictureSource:
+    return PictureSource(f"gray {value}", lambda: encode(Image.new("RGB", (8, 6), (value,) * 3)))
+
+
+def test_outcomes_come_in_the_order_of_their_sources():
+    encoder = FakeEncoder()
+    outcomes = list(encode_pictures(encoder, map(gray, range(50)), batch_size=8, workers=4))
+    assert [outcome.source.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
+    assert all(isinstance(one, EncodedPicture) and one.vector[0] == value for value, one in enumerate(outcomes))
+    assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
+
+
+def test_batches_are_as_large_as_asked():
+    encoder = FakeEncoder()
+    list(encode_pictures(encoder, map(gray, range(20)), batch_size=8))
+    assert [len(batch) for batch in encoder.batches()] == [8, 8, 4]
+
+
+def test_a_broken_and_a_missing_picture_are_skipped_with_a_reason(tmp_path: Path):
+    sources = [
+        gray(1),
+        PictureSource("broken", lambda: BROKEN),
+        PictureSource.file(tmp_path / "gone.png"),
+        PictureSource("text", lambda: b"no picture at all"),
+        gray(2),
+    ]
+    outcomes = list(encode_pictures(FakeEncoder(), sources))
+    assert [isinstance(outcome, SkippedPicture) for outcome in outcomes] == [False, True, True, True, False]
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, SkippedPicture)]
+    assert reasons[0] == "The PNG picture is truncated or broken."
+    assert reasons[1] == "It cannot be read: No such file or directory."
+    assert [outcome.vector[0] for outcome in outcomes if isinstance(outcome, EncodedPicture)] == [1, 2]
+
+
+def test_nothing_but_broken_pictures_needs_no_model():
+    encoder = FakeEncoder()
+    assert len(list(encode_pictures(encoder, [PictureSource("x", lambda: BROKEN)] * 3))) == 3
+    assert encoder.calls == []
+
+
+def test_a_batch_beyond_memory_is_halved_until_it_fits():
+    encoder = FakeEncoder(fits=2)
+    outcomes = list(encode_pictures(encoder, map(gray, range(8)), batch_size=8))
+    assert np.array_equal([one.vector for one in outcomes], [vector(value) for value in range(8)])
+
+
+def test_a_device_without_memory_for_one_picture_says_so():
+    with pytest.raises(EncodingFailed, match="too little memory"):
+        list(encode_pictures(FakeEncoder(fits=0), [gray(1)]))
+
+
+def test_sources_are_read_only_a_little_ahead_and_stopping_ends_the_threads():
+    read: list[int] = []
+
+    def source(value: int) -> PictureSource:
+        return PictureSource(str(value), lambda: read.append(value) or png())
+
+    outcomes = encode_pictures(FakeEncoder(), (source(value) for value in range(1000)), batch_size=4, workers=2)
+    next(outcomes)
+    outcomes.close()
+    assert len(read) <= 4 + 2 * 4 + 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+class Measuring(FakeEncoder):
+    """Notes how large the pictures are that reach the model."""
+
+    seen: tuple[int, ...] = ()
+
+    def prepare(self, pixels: Pixels) -> Pixels:
+        self.seen = pixels.shape
+        return super().prepare(pixels)
+
+
+def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
+    encoder = Measuring(card=replace(CARD, input_size=100))
+    large = PictureSource("large", lambda: encode(Image.fromarray(noise(1600, 1200)), "JPEG"))
+    [outcome] = encode_pictures(encoder, [large])
+    assert isinstance(outcome, EncodedPicture)
+    assert (outcome.width, outcome.height) == (1600, 1200)
+    assert encoder.seen == (150, 200, 3)
