@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from clipcore.errors import EncodingFailed, ImageRejected
+from clipcore.errors import ClipError, EncodingFailed, ImageRejected
 from clipcore.images import ImageLimits, read_image
 from clipcore.types import ModelCard, Pixels, Vectors
 
@@ -30,10 +30,14 @@ class PictureEncoder(Protocol):
     def encode_prepared(self, batch: Pixels) -> Vectors: ...
 
 
+class NotNeeded(ClipError):
+    """A source's `read` raises it once it sees that nobody wants this vector, such as that of a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class PictureSource:
-    """name: what a person knows the picture by, such as a path or "row 12". read: its bytes; may raise OSError, and
-    ImageRejected where they are no bytes at all."""
+    """name: what a person knows the picture by, such as a path or "row 12". read: its bytes; may raise OSError,
+    ImageRejected where they are no bytes at all, and NotNeeded."""
 
     name: str
     read: Callable[[], bytes]
@@ -55,10 +59,11 @@ class EncodedPicture:
 
 @dataclass(frozen=True, slots=True)
 class SkippedPicture:
-    """reason: one sentence."""
+    """reason: one sentence. cause: what reading or decoding raised."""
 
     source: PictureSource
     reason: str
+    cause: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,10 @@ def encode_pictures(
     def prepare(source: PictureSource) -> _Prepared | SkippedPicture:
         try:
             decoded = read_image(source.read(), limits, enough=model.card.input_size)
-        except (ImageRejected, EncodingFailed) as error:
-            return SkippedPicture(source, str(error))
+        except (ImageRejected, EncodingFailed, NotNeeded) as error:
+            return SkippedPicture(source, str(error), error)
         except OSError as error:
-            return SkippedPicture(source, f"It cannot be read: {error.strerror or type(error).__name__}.")
+            return SkippedPicture(source, f"It cannot be read: {error.strerror or type(error).__name__}.", error)
         return _Prepared(source, model.prepare(decoded.pixels), decoded.width, decoded.height)
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
