@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipcore.catalogue import KnownModel as KnownModel
+    from clipcore.catalogue import available_models as available_models
     from clipcore.engine import ClipEngine as ClipEngine
     from clipcore.images import ImageLimits as ImageLimits
     from clipcore.images import decode_image as decode_image
     from clipcore.model import ClipModel as ClipModel
-    from clipcore.registry import available_models as available_models
     from clipcore.types import Label as Label
     from clipcore.types import Lane as Lane
     from clipcore.vector_index import VectorIndex as VectorIndex
@@ -26,11 +27,12 @@ _HOMES = {
     "ClipEngine": "engine",
     "ClipModel": "model",
     "ImageLimits": "images",
+    "KnownModel": "catalogue",
     "Label": "types",
     "Lane": "types",
     "VectorIndex": "vector_index",
     "ZeroShotClassifier": "zero_shot",
-    "available_models": "registry",
+    "available_models": "catalogue",
     "decode_image": "images",
 }
 __all__ = sorted(_HOMES)

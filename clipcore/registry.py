@@ -6,22 +6,22 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcore.catalogue import PublishedFile, available_models
 from clipcore.types import Calibration
 
 BUNDLED = "bundled"
 BUNDLED_DIRECTORY = Path(__file__).parent / "bundled"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
-_ALIASES = {
+# Words that were names here before the catalogue, and the names of `hf download`'s directories.
+_OTHER_NAMES = {
     "base": DEFAULT_MODEL,
     "clip-vit-base-patch32": DEFAULT_MODEL,
-    "ViT-B/32": DEFAULT_MODEL,
-    "ViT-B/16": "openai/clip-vit-base-patch16",
     "large": "openai/clip-vit-large-patch14",
     "clip-vit-large-patch14": "openai/clip-vit-large-patch14",
-    "ViT-L/14": "openai/clip-vit-large-patch14",
-    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
 }
+_BY_NAME = {model.name: model for model in available_models()}
+_ALIASES = _OTHER_NAMES | {model.name: model.id for model in available_models()}
 
 # What a model that nobody measured gets: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
 # of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
@@ -44,28 +44,33 @@ _KNOWN = {
 class ModelName:
     """What a person asked for.
 
-    id: what vectors will name. directory: where it lies, unless the hub has to be asked. revision: the hub's commit,
-    where the directory tells.
+    id: what vectors will name. directory, file: where it lies, unless it has to be looked for. published: the file to
+    download where the hub has none. revision: the hub's commit, where the directory tells.
     """
 
     id: str
     directory: Path | None = None
     revision: str | None = None
-
-
-def available_models() -> tuple[str, ...]:
-    """The names worth offering: the bundled model, then those with known figures. Any CLIP checkpoint works."""
-    return (BUNDLED, *_KNOWN)
+    file: Path | None = None
+    published: PublishedFile | None = None
 
 
 def resolve(name: str) -> ModelName:
-    """An alias, `bundled`, a directory or a hub id -> which model that is. Touches the disk, never the network."""
-    name = _ALIASES.get(name.strip(), name.strip())
+    """A name from `available_models`, a directory, a file or a hub id -> which model that is.
+
+    Touches the disk, never the network.
+    """
+    name = name.strip()
     if name == BUNDLED:
         return ModelName(BUNDLED, BUNDLED_DIRECTORY)
-    directory = Path(name).expanduser()
-    if directory.is_dir():
-        return _named_by_cache(directory) or ModelName(directory.resolve().name, directory)
+    if known := _BY_NAME.get(name):
+        return ModelName(known.id, published=known.file)
+    name = _OTHER_NAMES.get(name, name)
+    path = Path(name).expanduser()
+    if path.is_file():
+        return ModelName(path.stem, file=path)
+    if path.is_dir():
+        return _named_by_cache(path) or ModelName(path.resolve().name, path)
     return ModelName(name)
 
 

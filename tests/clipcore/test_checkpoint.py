@@ -14,7 +14,7 @@ import pytest
 
 from clipcore.checkpoint import find_checkpoint
 from clipcore.errors import ModelUnavailable
-from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, available_models, read_calibration, resolve
+from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
 from clipcore.types import Calibration
 from tests.clipcore.hub import COMMIT, serve_hub
 
@@ -33,11 +33,6 @@ def test_names_are_resolved_without_a_network(tmp_path):
     assert resolve("someone/their-clip").directory is None
     (tmp_path / "mine").mkdir()
     assert resolve(str(tmp_path / "mine")).id == "mine"
-
-
-def test_the_bundled_model_and_the_default_are_offered():
-    assert available_models()[0] == "bundled"
-    assert DEFAULT_MODEL in available_models()
 
 
 def test_a_directory_is_named_by_its_weights(tiny_directory, tmp_path):

@@ -1,0 +1,84 @@
+"""The models known by name: what is said of each, and what each name leads to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from clipcore.catalogue import KnownModel, available_models
+from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, resolve
+
+OPENAI = ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
+
+
+def by_name() -> dict[str, KnownModel]:
+    return {model.name: model for model in available_models()}
+
+
+def test_the_bundled_model_comes_first_and_openais_nine_follow_in_their_order():
+    names = [model.name for model in available_models()]
+    assert names[:10] == ["bundled", *OPENAI]
+    assert DEFAULT_MODEL in {model.id for model in available_models()}
+
+
+def test_the_recommended_families_are_offered():
+    ids = {model.id for model in available_models()}
+    assert {
+        "google/siglip2-base-patch16-224",
+        "google/siglip2-so400m-patch14-384",
+        "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
+        "OFA-Sys/chinese-clip-vit-base-patch16",
+        "OFA-Sys/chinese-clip-vit-large-patch14",
+        "OFA-Sys/chinese-clip-vit-huge-patch14",
+        "facebook/dinov2-base",
+        "microsoft/resnet-50",
+    } <= ids
+
+
+def test_names_and_ids_are_each_given_once():
+    models = available_models()
+    assert len({model.name for model in models}) == len({model.id for model in models}) == len(models)
+
+
+@pytest.mark.parametrize("model", available_models(), ids=lambda model: model.name)
+def test_every_name_leads_to_its_model_and_so_does_its_id(model):
+    assert resolve(model.name).id == resolve(model.id).id == model.id
+
+
+def test_the_bundled_models_figures_are_those_of_its_files():
+    config = json.loads((BUNDLED_DIRECTORY / "config.json").read_text(encoding="utf-8"))
+    bundled = by_name()["bundled"]
+    assert bundled.dimension == config["projection_dim"]
+    assert bundled.input_size == config["vision_config"]["image_size"]
+    assert bundled.context_length == config["text_config"]["max_position_embeddings"]
+
+
+def test_models_that_see_pictures_alone_say_so():
+    blind_to_words = {model.name for model in available_models() if not model.reads_text}
+    assert blind_to_words == {"dinov2-base", "resnet-50"}
+    assert all(bool(model.languages) == model.reads_text for model in available_models())
+
+
+def test_openais_resnets_name_the_file_to_download_and_its_sha256():
+    published = resolve("RN50x16").published
+    assert published is not None
+    assert published.name == "RN50x16.pt"
+    assert published.url.startswith("https://")
+    assert f"/{published.sha256}/" in published.url
+    assert len(published.sha256) == 64
+    assert resolve("ViT-B/32").published is None
+
+
+def test_a_file_is_named_by_its_stem(tmp_path):
+    file = tmp_path / "mine.pt"
+    file.write_bytes(b"weights")
+    resolved = resolve(str(file))
+    assert (resolved.id, resolved.file, resolved.directory) == ("mine", file, None)
+
+
+def test_a_file_that_is_called_like_a_model_does_not_take_its_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RN50").write_bytes(b"something else")
+    assert resolve("RN50").file is None
