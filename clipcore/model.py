@@ -17,7 +17,7 @@ from clipcore.errors import ModelUnavailable, WordsNotUnderstood
 from clipcore.preprocess import Preprocessing
 from clipcore.registry import read_calibration
 from clipcore.towers.opening import open_checkpoint
-from clipcore.towers.seam import Opened, Towers
+from clipcore.towers.seam import Opened, Tokens, Towers
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ClipModel:
         self.card = card
         self.calibration = calibration
         self.opened = opened
-        self._device = device
+        self.device = device
         preprocessing = opened.preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
@@ -107,29 +107,32 @@ class ClipModel:
         device.
         """
         with torch.inference_mode(), _memory_errors():
-            pixels = (
-                torch.from_numpy(np.require(batch, requirements=["C", "W"]))
-                .to(self._device)
-                .permute(0, 3, 1, 2)
-                .float()
-            )
-            pixels = (pixels * self.preprocessing.rescale - self._mean) / self._std
-            return _unit(self.towers.image_features(pixels.to(self._weights_dtype)))
+            return _unit(self.towers.image_features(self.as_input(batch).to(self._weights_dtype)))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
 
         Raises WordsNotUnderstood where the model sees pictures alone.
         """
-        tokenize = self.opened.tokenize
-        if tokenize is None:
+        if self.opened.tokenize is None:
             raise WordsNotUnderstood(self.card.id)
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
         with torch.inference_mode(), _memory_errors():
-            # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
-            tokens = tokenize([text.encode(errors="replace").decode() for text in texts])
-            return _unit(self.towers.text_features({name: ids.to(self._device) for name, ids in tokens.items()}))
+            return _unit(self.towers.text_features(self.as_tokens(texts)))
+
+    def as_input(self, batch: Pixels) -> Tensor:
+        """uint8 [n, s, s, 3] as `prepare` makes them -> float32 [n, 3, s, s], normalised, on the device."""
+        pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(self.device)
+        return (pixels.permute(0, 3, 1, 2).float() * self.preprocessing.rescale - self._mean) / self._std
+
+    def as_tokens(self, texts: Sequence[str]) -> Tokens:
+        """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees pictures alone."""
+        if self.opened.tokenize is None:
+            raise WordsNotUnderstood(self.card.id)
+        # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
+        tokens = self.opened.tokenize([text.encode(errors="replace").decode() for text in texts])
+        return {name: ids.to(self.device) for name, ids in tokens.items()}
 
 
 def _unit(features: Tensor) -> Vectors:
