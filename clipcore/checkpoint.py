@@ -13,12 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcore.errors import ModelUnavailable
+from clipcore.preprocess import preprocessing_file
 from clipcore.registry import DEFAULT_MODEL, resolve
 
 log = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 10.0
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+# By `model_type` in config.json: what sees pictures alone, and so has no tokenizer.
+IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 # Safetensors are preferred; PyTorch's own format is read as weights only (torch >= 2.6), so no code in it runs.
 _WEIGHT_FILES = (
     "model.safetensors",
@@ -26,7 +36,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_SMALL_FILES = ("*.json", "merges.txt", "vocab.txt")
+_SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +118,29 @@ def _wanted(files: list[str]) -> list[str]:
     """Patterns for the small files and one kind of weights, so that a repository's copies for other libraries stay
     there.
     """
-    weights = "model*.safetensors" if any(file.endswith(".safetensors") for file in files) else "pytorch_model*.bin"
-    return [*_SMALL_FILES, weights]
+    safe = any(file.startswith("model") and file.endswith(".safetensors") for file in files)
+    return [*_SMALL_FILES, "model*.safetensors" if safe else "pytorch_model*.bin"]
 
 
 def _missing(directory: Path) -> str | None:
     """What a complete checkpoint would have and this directory has not, in words."""
-    for file in ("config.json", "preprocessor_config.json"):
-        if not (directory / file).is_file():
-            return file
-    if not any((directory / file).is_file() for file in _TOKENIZER_FILES):
+    if not (directory / "config.json").is_file():
+        return "config.json"
+    if preprocessing_file(directory) is None:
+        return "preprocessor_config.json"
+    if not _sees_pictures_alone(directory) and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
         return "tokenizer files"
     weights = next((directory / file for file in _WEIGHT_FILES if (directory / file).is_file()), None)
     if weights is None:
         return "weights (model.safetensors)"
     return next((file for file in _shards(weights) if not (directory / file).is_file()), None)
+
+
+def _sees_pictures_alone(directory: Path) -> bool:
+    try:
+        return json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type") in IMAGE_ONLY
+    except ValueError:
+        return False  # loading will say what is wrong with the file
 
 
 def _shards(weights: Path) -> set[str]:

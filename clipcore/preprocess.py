@@ -1,4 +1,7 @@
-"""CLIP's geometry without torch: resize and crop exactly as transformers' Pillow image processor does.
+"""Each family's geometry without torch: resize and crop exactly as transformers' Pillow image processors do.
+
+Its torchvision processors, the default where torchvision is installed, resize with other rounding; what the models were
+trained on, and what their authors' code does, is nearer to Pillow.
 
 Only the geometry happens here, in the decode pool, and its result is a small uint8 square; scaling to floats and
 normalising belong to the device (see model.py).
@@ -7,6 +10,8 @@ normalising belong to the device (see model.py).
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,38 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipcore.errors import ModelUnavailable
 from clipcore.types import Pixels
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_OPENAI = {
+    "size": {"shortest_edge": 224},
+    "crop_size": 224,
+    "do_center_crop": True,
+    "resample": Image.Resampling.BICUBIC,
+    "image_mean": _OPENAI_MEAN,
+    "image_std": _OPENAI_STD,
+}
+_SQUASHED = {
+    "size": {"height": 224, "width": 224},
+    "do_center_crop": False,
+    "resample": Image.Resampling.BICUBIC,
+    "image_mean": (0.5, 0.5, 0.5),
+    "image_std": (0.5, 0.5, 0.5),
+}
+# What transformers' classes assume where a checkpoint's file is silent, by the class's name without its ending.
+_ASSUMED: dict[str, dict[str, Any]] = {
+    "CLIP": _OPENAI,
+    "ChineseCLIP": _OPENAI,
+    "Bit": _OPENAI,  # DINOv2's
+    "Siglip": _SQUASHED,
+    "Siglip2": {**_SQUASHED, "resample": Image.Resampling.BILINEAR, "patch_size": 16, "max_num_patches": 256},
+    "ViT": {**_SQUASHED, "resample": Image.Resampling.BILINEAR},
+    "ConvNext": {**_SQUASHED, "size": {"shortest_edge": 384}, "crop_pct": 224 / 256},  # ResNet's
+}
+_CROPPED_BELOW = 384  # ConvNext: from this edge on pictures are squashed, not cropped
 
 # A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. Beyond this many times
 # the crop's length the strip is cut before it is resized.
@@ -26,7 +59,7 @@ _LONGEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What `preprocessor_config.json` says.
+    """What a checkpoint says of its pictures, in `preprocessor_config.json` or `processor_config.json`.
 
     size: the short edge after resizing, in pixels; squash: resize to size x size instead, losing the proportions.
     crop: the edge of the square that the model sees.
@@ -42,23 +75,27 @@ class Preprocessing:
 
     @classmethod
     def read(cls, path: Path) -> Preprocessing:
-        """From `preprocessor_config.json`, whose older spelling has plain numbers for size and crop_size."""
-        return cls.parse(json.loads(path.read_text(encoding="utf-8")))
+        """From a file that `preprocessing_file` finds. Raises as `parse` does."""
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return cls.parse(said.get("image_processor", said))
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Preprocessing:
-        size = config.get("size", 224)
-        squash = isinstance(size, dict) and "shortest_edge" not in size
-        edge = _edge(size)
-        cropped = config.get("do_center_crop", True)
+        """Older files have plain numbers for size and crop_size. Raises ModelUnavailable for what cannot be followed:
+        an unknown kind of processor, or pictures that are not square.
+        """
+        kind = _kind(config)
+        said = {**_ASSUMED[kind], **{name: value for name, value in config.items() if value is not None}}
+        size, crop, squash = _geometry(kind, said)
+        normalised, rescaled = said.get("do_normalize", True), said.get("do_rescale", True)
         return cls(
-            size=edge,
-            crop=_edge(config.get("crop_size", edge)) if cropped else edge,
+            size=size,
+            crop=crop,
             squash=squash,
-            resample=int(config.get("resample", Image.Resampling.BICUBIC)),
-            mean=tuple(config.get("image_mean", _OPENAI_MEAN)),
-            std=tuple(config.get("image_std", _OPENAI_STD)),
-            rescale=float(config.get("rescale_factor", 1 / 255)),
+            resample=int(said["resample"]),
+            mean=tuple(said["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+            std=tuple(said["image_std"]) if normalised else (1.0, 1.0, 1.0),
+            rescale=float(said.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
         )
 
     def prepare(self, pixels: Pixels) -> Pixels:
@@ -85,11 +122,42 @@ class Preprocessing:
         return np.asarray(image.resize((width, height), resample=Image.Resampling(self.resample)))
 
 
+def preprocessing_file(directory: Path) -> Path | None:
+    """Where a checkpoint's directory says how to prepare pictures; transformers 5 may nest it in the newer file."""
+    if (older := directory / "preprocessor_config.json").is_file():
+        return older
+    newer = directory / "processor_config.json"
+    return newer if newer.is_file() and '"image_processor"' in newer.read_text(encoding="utf-8") else None
+
+
+def _kind(config: dict[str, Any]) -> str:
+    name = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
+    kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", name)
+    if kind not in _ASSUMED:
+        raise ModelUnavailable(f"Pictures prepared by {name} are not supported; choose another checkpoint.")
+    return kind
+
+
+def _geometry(kind: str, said: dict[str, Any]) -> tuple[int, int, bool]:
+    """size, crop and squash, as in `Preprocessing`."""
+    if kind == "Siglip2":
+        # NaFlex: as many patches as fit, here always in one square (see towers/siglip.py).
+        edge = math.isqrt(int(said["max_num_patches"])) * int(said["patch_size"])
+        return edge, edge, True
+    edge = _edge(said["size"])
+    if kind == "ConvNext":
+        squash = edge >= _CROPPED_BELOW
+        return edge if squash else int(edge / said["crop_pct"]), edge, squash
+    squash = "height" in said["size"] if isinstance(said["size"], dict) else kind == "ViT"
+    return edge, _edge(said.get("crop_size", edge)) if said["do_center_crop"] else edge, squash
+
+
 def _edge(size: int | dict[str, int]) -> int:
     """One edge in pixels, from `224`, `{"shortest_edge": 224}` or `{"height": 224, "width": 224}`."""
-    if isinstance(size, dict):
-        return int(size.get("shortest_edge", size.get("height", 224)))
-    return int(size)
+    edges = {size} if isinstance(size, int) else {int(length) for length in size.values() if length is not None}
+    if len(edges) != 1 or (isinstance(size, dict) and not {"shortest_edge", "height"} & set(size)):
+        raise ModelUnavailable(f"Pictures of the size {size} are not supported; choose a checkpoint for square ones.")
+    return edges.pop()
 
 
 def _centre_crop(pixels: Pixels, edge: int) -> Pixels:

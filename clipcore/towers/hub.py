@@ -4,105 +4,126 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
-from clipcore.checkpoint import Checkpoint
+from clipcore.checkpoint import IMAGE_ONLY, Checkpoint
 from clipcore.errors import ModelUnavailable
-from clipcore.preprocess import Preprocessing
-from clipcore.towers.seam import Opened, Tokenize, Tokens
+from clipcore.preprocess import Preprocessing, preprocessing_file
+from clipcore.towers.image_only import ImageOnlyTowers
+from clipcore.towers.seam import Opened, Tokenize, Towers
+from clipcore.towers.siglip import SiglipTowers, spelling_for, square_patches, whole_pictures
+from clipcore.towers.softmax import SoftmaxTowers
+from clipcore.towers.tokenizing import context_length, load_tokenizer, padded_to_context, padded_to_longest
 
-# Checkpoints whose text and image features share one space under one temperature.
-ARCHITECTURES = ("clip", "chinese_clip")
+# What a directory holds beside config and weights, and what a fine-tuned copy needs as well. A calibration is not among
+# it: training moves the cosines.
+_BESIDE_THE_WEIGHTS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "*.model",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    towers: Towers
+    tokenize: Tokenize | None
+    dimension: int
+    context_length: int
 
 
 def open_hub_layout(checkpoint: Checkpoint) -> Opened:
     """Raises ModelUnavailable, and whatever the parsers of broken files raise."""
     directory = checkpoint.directory
-    _check_architecture(checkpoint)
-    model, report = AutoModel.from_pretrained(
-        directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
-    )
-    if report["missing_keys"]:
-        raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    context_length = _context_length(model.config.text_config, directory)
+    family = _family(checkpoint)
+    model = _load(checkpoint)
+    parts = family(model, checkpoint)
+    file = preprocessing_file(directory)
+    if file is None:
+        raise ModelUnavailable(f"The model {checkpoint.id!r} does not say how to prepare pictures; download it again.")
 
     def save(target: Path) -> None:
         model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
-        shutil.copyfile(directory / "preprocessor_config.json", target / "preprocessor_config.json")
+        for pattern in _BESIDE_THE_WEIGHTS:
+            for beside in directory.glob(pattern):
+                shutil.copyfile(beside, target / beside.name)
 
     return Opened(
-        towers=HubTowers(model),
-        tokenize=padded_to_longest(tokenizer, context_length),
-        preprocessing=Preprocessing.read(directory / "preprocessor_config.json"),
-        dimension=int(model.config.projection_dim),
-        context_length=context_length,
+        towers=parts.towers,
+        tokenize=parts.tokenize,
+        preprocessing=Preprocessing.read(file),
+        dimension=parts.dimension,
+        context_length=parts.context_length,
         save=save,
     )
 
 
-class HubTowers:
-    """CLIP and Chinese CLIP, which transformers gives one shape."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-
-    @property
-    def module(self) -> nn.Module:
-        module: nn.Module = self._model
-        return module
-
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        return self._model.vision_model, self._model.visual_projection
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        return self._model.text_model, self._model.text_projection
-
-    @property
-    def log_scale(self) -> nn.Parameter | None:
-        log_scale: nn.Parameter = self._model.logit_scale
-        return log_scale
-
-    @property
-    def logit_bias(self) -> nn.Parameter | None:
-        return None
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        # transformers 5 wraps features in an output object, whose pooler_output is the projection.
-        features: Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
-        return features
-
-    def text_features(self, tokens: Tokens) -> Tensor:
-        features: Tensor = self._model.get_text_features(**tokens).pooler_output
-        return features
-
-
-def padded_to_longest(tokenizer: PreTrainedTokenizerBase, context_length: int) -> Tokenize:
-    def tokenize(texts: Sequence[str]) -> Tokens:
-        return dict(
-            tokenizer(list(texts), padding=True, truncation=True, max_length=context_length, return_tensors="pt")
-        )
-
-    return tokenize
-
-
-def _check_architecture(checkpoint: Checkpoint) -> None:
+def _family(checkpoint: Checkpoint) -> Callable[[PreTrainedModel, Checkpoint], _Parts]:
     kind = json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind not in ARCHITECTURES:
+    if kind not in _FAMILIES:
         raise ModelUnavailable(f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP checkpoint instead.")
+    return _FAMILIES[kind]
 
 
-def _context_length(text_config: PretrainedConfig, directory: Path) -> int:
-    """Tokens. The position table is the hard bound; a tokenizer may ask for fewer (Chinese CLIP: 52 of 512)."""
-    path = directory / "tokenizer_config.json"
-    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
-    bound = int(text_config.max_position_embeddings)
-    return min(bound, int(asked)) if asked else bound
+def _load(checkpoint: Checkpoint) -> PreTrainedModel:
+    model, report = AutoModel.from_pretrained(
+        checkpoint.directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    length = context_length(model.config.text_config, checkpoint.directory)
+    tokenize = padded_to_longest(load_tokenizer(checkpoint), length)
+    return _Parts(SoftmaxTowers(model), tokenize, int(model.config.projection_dim), length)
+
+
+def _siglip(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    return _sigmoid(SiglipTowers(model, whole_pictures), model.config, checkpoint)
+
+
+def _naflex(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    patches = square_patches(int(model.config.vision_config.patch_size))
+    return _sigmoid(SiglipTowers(model, patches), model.config, checkpoint)
+
+
+def _sigmoid(towers: Towers, config: PretrainedConfig, checkpoint: Checkpoint) -> _Parts:
+    length = context_length(config.text_config, checkpoint.directory)
+    # As filed: at fixed resolutions SigLIP 2 names Gemma's tokenizer, and where the SentencePiece reader is not
+    # installed, SigLIP's own class cannot be had.
+    tokenizer = load_tokenizer(checkpoint, as_filed=True)
+    tokenize = padded_to_context(tokenizer, length, spelling_for(tokenizer))
+    return _Parts(towers, tokenize, int(config.vision_config.hidden_size), length)
+
+
+def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    config = model.config
+    dimension = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
+    return _Parts(ImageOnlyTowers(model, checkpoint.id), None, int(dimension), 0)
+
+
+# By `model_type` in config.json. SigLIP 2 calls itself "siglip" at fixed resolutions and "siglip2" where it is NaFlex.
+_FAMILIES: dict[str, Callable[[PreTrainedModel, Checkpoint], _Parts]] = {
+    "clip": _softmax,
+    "chinese_clip": _softmax,
+    "altclip": _softmax,
+    "vision-text-dual-encoder": _softmax,
+    "siglip": _siglip,
+    "siglip2": _naflex,
+    **dict.fromkeys(IMAGE_ONLY, _image_only),
+}

@@ -1,0 +1,78 @@
+"""Texts -> tokens, as each family was trained: which tokenizer, cut where, padded how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from clipcore.checkpoint import Checkpoint
+from clipcore.errors import ModelUnavailable
+from clipcore.towers.seam import Tokenize, Tokens
+
+# Their position table begins behind the padding token's id, so two rows or so of it are never reached.
+_NUMBERED_FROM_PADDING = ("altclip_text_model", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod")
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, as_filed: bool = False) -> PreTrainedTokenizerBase:
+    """as_filed: take `tokenizer.json`, where there is one, for what it is, whichever class the checkpoint names.
+
+    Raises ModelUnavailable where the checkpoint has SentencePiece's own file alone and its reader is not installed.
+    """
+    directory = checkpoint.directory
+    filed = (directory / "tokenizer.json").is_file()
+    if not filed and any(directory.glob("*.model")) and find_spec("sentencepiece") is None:
+        raise ModelUnavailable(
+            f"The tokenizer of {checkpoint.id!r} is a SentencePiece file; to read it run "
+            "`pip install sentencepiece protobuf`."
+        )
+    kind = PreTrainedTokenizerFast if as_filed and filed else AutoTokenizer
+    tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(directory, local_files_only=True)
+    return tokenizer
+
+
+def padded_to_longest(tokenizer: PreTrainedTokenizerBase, context_length: int) -> Tokenize:
+    """With a mask for the padding: CLIP and the families that take after it."""
+
+    def tokenize(texts: Sequence[str]) -> Tokens:
+        return dict(
+            tokenizer(list(texts), padding=True, truncation=True, max_length=context_length, return_tensors="pt")
+        )
+
+    return tokenize
+
+
+def padded_to_context(
+    tokenizer: PreTrainedTokenizerBase, context_length: int, spelling: Callable[[str], str]
+) -> Tokenize:
+    """Always the whole context, padded behind, and no mask: SigLIP reads the last position, padding or not.
+
+    spelling: what becomes of a text before the tokenizer sees it.
+    """
+
+    def tokenize(texts: Sequence[str]) -> Tokens:
+        tokens = tokenizer(
+            [spelling(text) for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=context_length,
+            padding_side="right",
+            return_attention_mask=False,
+            return_tensors="pt",
+        )
+        return {"input_ids": tokens["input_ids"]}
+
+    return tokenize
+
+
+def context_length(text_config: PretrainedConfig, directory: Path) -> int:
+    """Tokens. The position table is the hard bound; a tokenizer may ask for fewer (Chinese CLIP: 52 of 512)."""
+    path = directory / "tokenizer_config.json"
+    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    bound = int(text_config.max_position_embeddings)
+    if text_config.model_type in _NUMBERED_FROM_PADDING:
+        bound -= int(text_config.pad_token_id) + 1
+    return min(bound, int(asked)) if asked else bound
