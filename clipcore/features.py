@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +32,15 @@ class PictureEncoder(Protocol):
 
 class NotNeeded(ClipError):
     """A source's `read` raises it once it sees that nobody wants this vector, such as that of a copy."""
+
+
+class TextEncoder(Protocol):
+    """What is needed of a model for words; see `ClipModel`."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,15 @@ def encode_pictures(
             yield from _encode(model, batch)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def encode_words(
+    model: TextEncoder, texts: Iterable[str], *, batch_size: int = DEFAULT_BATCH_SIZE
+) -> Iterator[Vectors]:
+    """One float32 [dim], unit length, a text, in their order, a batch at a time. Raises what the model raises."""
+    remaining = iter(texts)
+    while batch := list(islice(remaining, batch_size)):
+        yield from model.encode_texts(batch)
 
 
 def _ahead(
