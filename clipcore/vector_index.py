@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,28 @@ class VectorIndex:
             keys, scores = self._scores(np.asarray(query, np.float32), rows, allowed)
             best_keys, best_scores = _best(np.concatenate([best_keys, keys]), np.concatenate([best_scores, scores]), k)
         return [SearchHit(int(key), float(score)) for key, score in zip(best_keys, best_scores, strict=True)]
+
+    def save(self, path: Path, model_key: str) -> None:
+        """One safetensors file, atomically. model_key: `ModelCard.key` of the model that the vectors are of.
+
+        Raises BadInput where it cannot be written.
+        """
+        from clipcore.vector_file import save_rows
+
+        used = slice(len(self))
+        save_rows(path, model_key, self._keys[used], self._groups[used], self._rows[used])
+
+    @classmethod
+    def load(cls, path: Path, model_key: str) -> VectorIndex:
+        """What `save` wrote: the same rows, so the same answers. Raises BadInput where the file is missing, broken,
+        foreign, or of another model.
+        """
+        from clipcore.vector_file import load_rows
+
+        keys, groups, rows = load_rows(path, model_key)
+        index = cls(rows.shape[1])
+        index.add(keys.tolist(), groups.tolist(), rows)
+        return index
 
     def _scores(
         self, query: Vectors, rows: slice, allowed: npt.NDArray[np.int64] | None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipcore.prompts import Prompts
+from clipcore.features import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
+from clipcore.prompts import Prompts, prompts_for
 from clipcore.types import Label, LabelScore, Vectors
 
 
@@ -32,6 +33,22 @@ class LabelBank:
             background=np.stack([vector_of[text] for text in prompts.background]) if prompts.background else empty,
         )
 
+    @classmethod
+    def encode(
+        cls,
+        model: TextEncoder,
+        labels: Sequence[str | Label],
+        prompts: Prompts | None = None,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> LabelBank:
+        """prompts: those that suit the model, unless others are given. Raises WordsNotUnderstood."""
+        chosen = prompts or prompts_for(model.card.id)
+        named = [Label(label) if isinstance(label, str) else label for label in labels]
+        texts = texts_for(named, chosen)
+        vector_of = dict(zip(texts, encode_words(model, texts, batch_size=batch_size), strict=True))
+        return cls.build(named, chosen, vector_of, model.card.dimension)
+
 
 def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
     """Every text whose vector a bank of these labels needs, once each."""
@@ -44,21 +61,45 @@ class ZeroShotClassifier:
 
     The background takes the probability of pictures that are none of the labels, so the classifier can abstain. A
     picture of two things shares its probability between them; `least` must therefore lie well below a half.
+
+    logit_bias: with one, each label is judged by itself, by the sigmoid that SigLIP is trained with (Zhai et al. 2023,
+    §3.2): probabilities need not add up to 1, none may be likely, and a background is not needed.
     """
 
-    def __init__(self, bank: LabelBank, *, logit_scale: float, least: float) -> None:
+    def __init__(self, bank: LabelBank, *, logit_scale: float, least: float, logit_bias: float | None = None) -> None:
         self._labels = bank.labels
         self._rows = np.concatenate([bank.vectors, bank.background])
         self._logit_scale = logit_scale
+        self._logit_bias = logit_bias
         self._least = least
+
+    @classmethod
+    def for_model(
+        cls,
+        model: TextEncoder,
+        labels: Sequence[str | Label],
+        prompts: Prompts | None = None,
+        *,
+        least: float = 0.0,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> ZeroShotClassifier:
+        """Labels in words -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
+
+        prompts: those that suit the model, background included, unless others are given. Raises WordsNotUnderstood.
+        """
+        bank = LabelBank.encode(model, labels, prompts, batch_size=batch_size)
+        bias = model.card.logit_bias or None
+        return cls(bank, logit_scale=model.card.logit_scale, least=least, logit_bias=bias)
 
     def probabilities(self, vectors: Vectors) -> Vectors:
         """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; what is missing to 1 is the
-        background's.
+        background's, where there is no bias.
         """
         logits = self._logit_scale * (np.asarray(vectors, np.float32) @ self._rows.T)
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
+        if self._logit_bias is not None:
+            return _sigmoid(logits[:, : len(self._labels)] + self._logit_bias)
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
         shares: Vectors = weights[:, : len(self._labels)] / weights.sum(axis=1, keepdims=True)
@@ -75,6 +116,12 @@ class ZeroShotClassifier:
             for index in best
             if probabilities[index] >= self._least
         )
+
+
+def _sigmoid(logits: Vectors) -> Vectors:
+    # By way of tanh nothing overflows, however far from zero a logit lies.
+    probabilities: Vectors = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+    return probabilities
 
 
 def _texts_of(label: Label, prompts: Prompts) -> list[str]:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.train": TORCH_SIDE | {"matplotlib"},
     "clipcore.bpe": {"clipcore", "numpy", "tokenizers"},
     "clipcore.probe": {"clipcore", "numpy", "sklearn"},
-    "clipcore.vector_file": {"clipcore", "numpy", "safetensors"},
+    "clipcore.tensor_file": {"clipcore", "numpy", "safetensors"},
     "clipcore.folder": {"clipcore", "numpy", "PIL", "platformdirs"},
     "clipcore.dataset": {"clipcore", "numpy", "PIL", "pyarrow", "safetensors"},
     "clipcore.evaluate": {"clipcore", "numpy", "PIL", "matplotlib"},

@@ -1,0 +1,120 @@
+"""Which class each picture was taken for: counted as the pictures come, in memory that depends on the classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.evaluate import TIE
+from clipcore.types import Vectors
+
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """pictures: how many are of it. taken_for: how many were taken for it, rightly or not. Each share is 0 to 1, and
+    None where there is nothing to take a share of.
+    """
+
+    name: str
+    pictures: int
+    taken_for: int
+    recall: float | None
+    precision: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """pictures: how many of class `true` were taken for class `taken`."""
+
+    true: str
+    taken: str
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """classes: names. counts: int64 [true class, class that it was taken for]. among_top: pictures whose class was
+    among the TOP best.
+    """
+
+    classes: tuple[str, ...]
+    counts: npt.NDArray[np.int64]
+    among_top: int
+
+    @property
+    def pictures(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def top_1(self) -> float | None:
+        return _share(int(np.trace(self.counts)), self.pictures)
+
+    @property
+    def top_5(self) -> float | None:
+        """None where five guesses or fewer would cover every class, so that the figure says nothing."""
+        return _share(self.among_top, self.pictures) if len(self.classes) > TOP else None
+
+    @property
+    def mean_recall(self) -> float | None:
+        """The mean of the classes' recalls, so that large classes weigh no more; classes without pictures left out."""
+        recalls = [one.recall for one in self.per_class if one.recall is not None]
+        return sum(recalls) / len(recalls) if recalls else None
+
+    @property
+    def per_class(self) -> tuple[ClassResult, ...]:
+        pictures, taken = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        return tuple(
+            ClassResult(
+                name=name,
+                pictures=int(pictures[row]),
+                taken_for=int(taken[row]),
+                recall=_share(int(self.counts[row, row]), int(pictures[row])),
+                precision=_share(int(self.counts[row, row]), int(taken[row])),
+            )
+            for row, name in enumerate(self.classes)
+        )
+
+    def confusions(self, most: int) -> tuple[Confusion, ...]:
+        """The likeliest mistakes, most frequent first; among equals in the order of the classes."""
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = (np.unravel_index(at, wrong.shape) for at in order)
+        return tuple(
+            Confusion(self.classes[true], self.classes[taken], int(wrong[true, taken]))
+            for true, taken in pairs
+            if wrong[true, taken]
+        )
+
+
+class Tally:
+    """Counts what came of each picture. A class that ties with the true one was preferred to it (see the package)."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._counts = np.zeros((len(classes), len(classes)), np.int64)
+        self._among_top = 0
+
+    def add(self, scores: Vectors, class_of: npt.NDArray[np.int64]) -> None:
+        """scores: [n, classes], greater is likelier. class_of: int64 [n], the true classes."""
+        rows = np.arange(len(scores))
+        own = scores[rows, class_of]
+        others = scores.copy()
+        others[rows, class_of] = -np.inf
+        before = (~(others < (own - TIE)[:, None])).sum(axis=1)
+        # A true class without a finite score has its own -inf counted above; it is wrong either way.
+        taken = np.where(before == 0, class_of, others.argmax(axis=1))
+        np.add.at(self._counts, (class_of, taken), 1)
+        self._among_top += int((before < TOP).sum())
+
+    def result(self) -> Classification:
+        return Classification(self._classes, self._counts.copy(), self._among_top)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,155 @@
+"""A linear probe: logistic regression on a frozen model's features (Radford et al. 2021, §3.2 and appendix A.3)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.errors import BadInput
+from clipcore.tensor_file import read_tensors, write_tensors
+from clipcore.types import Vectors
+
+_KIND = "linear probe 1"
+_ITERATIONS = 1000
+# The search of appendix A.3: seven strengths, two decades apart, then half as far around the best until there are
+# eight a decade.
+_DECADES = range(-6, 7, 2)
+_FINEST = 0.125
+
+Classes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LinearProbe:
+    """classes: names. weights: float32 [classes, dim]; biases: float32 [classes], minus infinity for a class that the
+    training never saw. strength: scikit-learn's C, the inverse of the regularisation. model_key: whose features.
+    """
+
+    classes: tuple[str, ...]
+    weights: Vectors
+    biases: Vectors
+    strength: float
+    model_key: str
+
+    @classmethod
+    def fit(
+        cls, vectors: Vectors, class_of: Classes, classes: Sequence[str], *, strength: float, model_key: str
+    ) -> LinearProbe:
+        """vectors: float32 [n, dim]; class_of: int64 [n], rows of `classes`. L-BFGS, at most 1000 iterations.
+
+        Raises BadInput where fewer than two classes have pictures, and where scikit-learn is missing.
+        """
+        regression = _regression(strength)
+        if len(np.unique(class_of)) < 2:
+            raise BadInput("A linear probe needs pictures of two classes at least.")
+        _quietly(lambda: regression.fit(vectors, class_of))
+        # Of two classes scikit-learn keeps one row, whose sigmoid is the softmax of that row and zero.
+        binary = len(regression.coef_) == 1
+        rows = np.concatenate([0 * regression.coef_, regression.coef_]) if binary else regression.coef_
+        offsets = (
+            np.concatenate([0 * regression.intercept_, regression.intercept_]) if binary else regression.intercept_
+        )
+        weights = np.zeros((len(classes), vectors.shape[1]), np.float32)
+        biases = np.full(len(classes), -np.inf, np.float32)
+        weights[regression.classes_], biases[regression.classes_] = rows, offsets
+        return cls(tuple(classes), weights, biases, strength, model_key)
+
+    def scores(self, vectors: Vectors) -> Vectors:
+        """vectors: float32 [n, dim]. Returns logits, float32 [n, classes]."""
+        logits: Vectors = np.asarray(vectors, np.float32) @ self.weights.T + self.biases
+        return logits
+
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        """float32 [n, classes]; each row adds up to 1."""
+        logits = self.scores(vectors)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: Vectors = weights / weights.sum(axis=1, keepdims=True)
+        return shares
+
+    def predict(self, vectors: Vectors) -> list[str]:
+        """The likeliest class of each."""
+        return [self.classes[row] for row in self.scores(vectors).argmax(axis=1)]
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, atomically. Raises BadInput where it cannot be written."""
+        about = {"model": self.model_key, "classes": json.dumps(self.classes), "strength": repr(self.strength)}
+        write_tensors(path, _KIND, {"weights": self.weights, "biases": self.biases}, about)
+
+    @classmethod
+    def load(cls, path: Path, model_key: str) -> LinearProbe:
+        """Raises BadInput where the file is missing, broken, foreign, or learnt on another model's features."""
+        arrays, about = read_tensors(path, _KIND, "a linear probe")
+        if about.get("model") != model_key:
+            raise BadInput(f"The probe {str(path)!r} learnt on the model {about.get('model')!r}, not {model_key!r}.")
+        try:
+            classes, strength = tuple(json.loads(about["classes"])), float(about["strength"])
+            weights, biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.") from error
+        if weights.ndim != 2 or biases.shape != weights.shape[:1] or len(classes) != len(weights):
+            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.")
+        return cls(classes, weights, biases, strength, model_key)
+
+
+def choose_strength(
+    vectors: Vectors, class_of: Classes, *, seed: int = 0, tried: Callable[[float, float], None] | None = None
+) -> float:
+    """The C that does best on a fifth of each class, held back; of equals the smallest, which trusts the data least.
+
+    tried: told each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
+    """
+    held = held_back(class_of, seed=seed)
+    if not held.any():
+        raise BadInput("No class has two pictures, so nothing can be held back to choose C by; give C yourself.")
+    accuracy_of: dict[float, float] = {}
+
+    def accuracy(exponent: float) -> float:
+        if exponent not in accuracy_of:
+            regression = _regression(10.0**exponent)
+            _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
+            accuracy_of[exponent] = float(np.mean(regression.predict(vectors[held]) == class_of[held]))
+            if tried is not None:
+                tried(10.0**exponent, accuracy_of[exponent])
+        return accuracy_of[exponent]
+
+    if len(np.unique(class_of)) < 2:
+        raise BadInput("A linear probe needs pictures of two classes at least.")
+    best = max((float(decade) for decade in _DECADES), key=lambda exponent: (accuracy(exponent), -exponent))
+    step = 1.0
+    while step >= _FINEST:
+        best = max((best - step, best, best + step), key=lambda exponent: (accuracy(exponent), -exponent))
+        step /= 2
+    return float(10.0**best)
+
+
+def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
+    """Which pictures to choose by: of each class a share, at least one where it has two, and never all."""
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(class_of), np.bool_)
+    for row in np.unique(class_of):
+        members = random.permutation(np.flatnonzero(class_of == row))
+        held[members[: min(len(members) - 1, max(1, round(share * len(members))))]] = True
+    return held
+
+
+def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise BadInput("A linear probe needs scikit-learn: pip install 'magpie[lab]'.") from error
+    return LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS)
+
+
+def _quietly(fit: Callable[[], object]) -> None:
+    """Stopping at the last iteration is part of the recipe and no news."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit()
