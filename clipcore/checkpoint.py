@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import preprocessing_file
 from clipcore.registry import DEFAULT_MODEL, resolve
@@ -41,16 +42,22 @@ _SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.model")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """id and revision as vectors will name them; directory: everything that `from_pretrained` needs."""
+    """id and revision as vectors will name them; directory: everything that `from_pretrained` needs.
+
+    file: where the weights are one file alone (OpenAI's `.pt`), and the directory is merely where it lies.
+    """
 
     id: str
     revision: str
     directory: Path
+    file: Path | None = None
 
 
 def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
     """The checkpoint's files on this disk. Raises ModelUnavailable with one sentence that says what to do."""
     model = resolve(name)
+    if model.file is not None:
+        return Checkpoint(model.id, _revision(model.file), model.file.parent, model.file)
     if model.directory is not None:
         if missing := _missing(model.directory):
             raise ModelUnavailable(
@@ -126,7 +133,7 @@ def _missing(directory: Path) -> str | None:
     """What a complete checkpoint would have and this directory has not, in words."""
     if not (directory / "config.json").is_file():
         return "config.json"
-    if preprocessing_file(directory) is None:
+    if preprocessing_file(directory) is None and easynlp_layout(directory) is None:
         return "preprocessor_config.json"
     if not _sees_pictures_alone(directory) and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
         return "tokenizer files"
@@ -157,6 +164,15 @@ def _fingerprint(directory: Path) -> str:
         with (directory / file).open("rb") as weights:
             digest.update(hashlib.file_digest(weights, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def _revision(file: Path) -> str:
+    """12 hexadecimal digits of the file's SHA-256, which is how OpenAI names its files' directories, too."""
+    try:
+        with file.open("rb") as weights:
+            return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise ModelUnavailable(f"The file {str(file)!r} cannot be read: {error.strerror}.") from error
 
 
 def _unavailable(name: str, why: str) -> ModelUnavailable:
