@@ -44,6 +44,17 @@ class BadInput(ClipError):
     """What a person gave cannot be used: a missing file, a table without the columns it needs, a wrong name."""
 
 
+class TextTooLong(BadInput, RuntimeError):
+    """A text has more tokens than the context holds. A RuntimeError too, which is what OpenAI's tokenizer raises."""
+
+    def __init__(self, number: int, text: str, tokens: int, context_length: int) -> None:
+        shown = text if len(text) <= 40 else f"{text[:39]}…"
+        super().__init__(
+            f"Text {number + 1} ({shown!r}) has {tokens} tokens and the context holds {context_length}; shorten it, or "
+            "allow it to be truncated."
+        )
+
+
 class QueueFull(ClipError):
     """The engine has as much waiting work as it accepts. Try again later."""
 
