@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -90,7 +90,7 @@ def encode_pictures(
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int = 2,
     limits: ImageLimits | None = None,
-) -> Iterator[EncodedPicture | SkippedPicture]:
+) -> Generator[EncodedPicture | SkippedPicture, None, None]:
     """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
 
     A picture that cannot be read or decoded is skipped. Raises EncodingFailed where the device has not even memory for

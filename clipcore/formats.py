@@ -17,6 +17,12 @@ class Format(StrEnum):
     TIFF = "tiff"
 
 
+# What such files are called, for whoever walks through folders; what they are, their bytes say.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
+)
+
+
 def sniff(data: bytes) -> Format | None:
     """The format whose signature the bytes carry, or None."""
     for signature, found in _SIGNATURES:

@@ -1,0 +1,135 @@
+"""Finds the remembered pictures that fit a query best, below one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipcore.errors import BadInput
+from clipcore.features import EncodedPicture, PictureSource, encode_pictures
+from clipcore.folder.contents import StoredFile, hash_of
+from clipcore.folder.lazy_model import LazyModel
+from clipcore.folder.paths import path_of, shown
+from clipcore.folder.query import Term, check_terms, combine, least_match
+from clipcore.folder.reading import FOLDER_LIMITS
+from clipcore.folder.store import FolderStore
+from clipcore.types import Vectors
+from clipcore.vector_index import VectorIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One content. score: cosine. files: where it lies, at least once. weak: whether the score means little."""
+
+    score: float
+    files: tuple[StoredFile, ...]
+    weak: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Best first. least: the cosine from which a match means something. searched: different contents that were
+    compared. gone: better matches whose files have vanished since they were indexed."""
+
+    matches: tuple[Match, ...]
+    least: float
+    searched: int
+    gone: int
+
+
+def query_vector(terms: Sequence[Term], model: LazyModel, store: FolderStore) -> Vectors:
+    """float32 [dim], unit length. Remembered pictures need no inference. Raises BadInput, WordsNotUnderstood."""
+    check_terms(terms)
+    return combine(terms, [_vector(term, model, store) for term in terms])
+
+
+def search_folder(
+    store: FolderStore,
+    root: bytes,
+    model: LazyModel,
+    terms: Sequence[Term],
+    *,
+    top: int,
+    at_least: float = -1.0,
+    besides: Path | None = None,
+) -> Answer:
+    """The `top` best of what the model has seen below the root, each content once, none below `at_least`.
+
+    besides: a file that is no answer, such as the picture asked about; its copies are. Raises BadInput where nothing
+    below the root is indexed.
+    """
+    index = load_index(store, root, model.key)
+    vector = query_vector(terms, model, store)
+    least = least_match(terms, model.calibration)
+    besides_key = None if besides is None else _key(besides)
+    matches: list[Match] = []
+    gone = 0
+    wanted, done = top, 0
+    while len(matches) < top and done < len(index):
+        # Whatever is passed over makes the answer short, so more is asked for until it is not.
+        hits = index.search(vector, wanted)
+        fresh = [hit for hit in hits[done:] if hit.score >= at_least]
+        files = store.files_of([hit.key for hit in fresh], root)
+        for hit in fresh:
+            existing = tuple(file for file in files[hit.key] if path_of(file.path).is_file())
+            gone += len(files[hit.key]) > 0 and not existing
+            others = tuple(file for file in existing if file.path != besides_key)
+            if others:
+                matches.append(Match(hit.score, others, hit.score < least))
+        if len(fresh) < len(hits) - done:
+            break
+        done, wanted = len(hits), 2 * wanted
+    return Answer(tuple(matches[:top]), least, len(index), gone)
+
+
+def load_index(store: FolderStore, root: bytes, model_key: str) -> VectorIndex:
+    """Keys are contents. Raises BadInput, saying what to do, where there is nothing."""
+    index: VectorIndex | None = None
+    for contents, vectors in store.vectors_below(root, model_key):
+        if index is None:
+            index = VectorIndex(vectors.shape[1])
+        index.add(contents, [0] * len(contents), vectors)
+    if index is None:
+        raise BadInput(_nothing_indexed(store, root, model_key))
+    return index
+
+
+def _nothing_indexed(store: FolderStore, root: bytes, model_key: str) -> str:
+    folder = shown(root)
+    others = store.census(root, model_key).others
+    if others:
+        names = ", ".join(key.split("@")[0] for key in others)
+        return (
+            f"{folder} is indexed with another model ({names}): choose that one with --model, or run "
+            f"`clipcore index {folder}` with this one."
+        )
+    return f"Nothing is indexed below {folder} yet: run `clipcore index {folder}`, or add --index."
+
+
+def _vector(term: Term, model: LazyModel, store: FolderStore) -> Vectors:
+    return model.encode_words(term.words) if term.picture is None else picture_vector(term.picture, model, store)
+
+
+def picture_vector(path: Path, model: LazyModel, store: FolderStore) -> Vectors:
+    """float32 [dim], unit length, from the index where its content is known. Raises BadInput."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"The picture {shown(str(path))} cannot be read: {error.strerror}.") from error
+    known = store.vector_of(hash_of(data), model.key)
+    if known is not None:
+        return np.asarray(known / np.linalg.norm(known), np.float32)
+    source = PictureSource(str(path), lambda: data)
+    (outcome,) = encode_pictures(model, [source], batch_size=1, workers=1, limits=FOLDER_LIMITS)
+    if isinstance(outcome, EncodedPicture):
+        return outcome.vector
+    raise BadInput(f"The picture {shown(str(path))} cannot be used: {outcome.reason}")
+
+
+def _key(path: Path) -> bytes:
+    """As the walk would have met it: the folder's true path, and the file's own name."""
+    return os.fsencode(path.parent.resolve() / path.name)

@@ -1,0 +1,221 @@
+"""The SQL of folder search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.folder.contents import Content, FileRow, State, StoredFile
+from clipcore.folder.database import connect, plain_errors, transaction
+from clipcore.folder.deciding import KnownFile
+from clipcore.folder.paths import span_below
+from clipcore.types import Vectors
+
+StoredVectors = npt.NDArray[np.float16]
+
+_ROWS_AT_ONCE = 4096
+_STORED = np.dtype("<f2")
+_MOST_NAMES = 500  # host parameters in one statement; old SQLite allows 999
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What is known below a folder. pictures, contents: files, and how many different ones among them, that the model
+    has seen. others: the keys of other models that have seen files there. files: all, whatever became of them."""
+
+    pictures: int
+    contents: int
+    files: int
+    others: tuple[str, ...]
+
+
+class FolderStore:
+    """One connection, one thread. Raises IndexUnusable where the file is, and says what to do.
+
+    `model` is everywhere a ModelCard's key: vectors of different models never meet. `root` is a folder's key as
+    `root_of` makes it; only what lies below it is touched.
+    """
+
+    def __init__(self, path: Path, *, any_thread: bool = False) -> None:
+        self.path = path
+        self._connection = connect(path, any_thread=any_thread)
+
+    def __enter__(self) -> FolderStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def known_files(self, root: bytes, model: str) -> Iterator[KnownFile]:
+        """In the order of the paths' bytes. Read in pages, so that writing between them is allowed."""
+        first, beyond = span_below(root)
+        while page := self._rows(_KNOWN_FILES, (model, State.PICTURE, first, beyond, _ROWS_AT_ONCE)):
+            for path, size, mtime_ns, state, reason, has_vector in page:
+                broken = reason if state == State.BROKEN else ""
+                yield KnownFile(path, size, mtime_ns, state != State.PICTURE or bool(has_vector), broken)
+            first = page[-1][0] + b"\0"
+
+    def settled(self, content_hash: bytes, model: str) -> bool:
+        """Whether reading these bytes again would teach this model nothing."""
+        return bool(self._rows(_SETTLED, (model, content_hash, State.PICTURE)))
+
+    def write(
+        self, model: str, contents: Sequence[Content], files: Sequence[FileRow], gone: Sequence[bytes]
+    ) -> dict[bytes, tuple[State, str]]:
+        """One transaction. Returns what each file's content is, with the reason where it is broken, by the file's
+        path; a file is left out, and not written, while its content is unknown.
+        """
+        with plain_errors(self.path), transaction(self._connection):
+            for content in contents:
+                self._write_content(model, content)
+            self._connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
+            found = {row.path: self._write_file(row) for row in files}
+        return {path: what for path, what in found.items() if what is not None}
+
+    def prune(self) -> None:
+        """Forgets contents that no file has any more, vectors included."""
+        with plain_errors(self.path), transaction(self._connection):
+            self._connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM files)")
+
+    def forget_below(self, root: bytes) -> int:
+        """Returns how many files were forgotten."""
+        with plain_errors(self.path), transaction(self._connection):
+            forgotten = self._connection.execute("DELETE FROM files WHERE path >= ? AND path < ?", span_below(root))
+        self.prune()
+        return forgotten.rowcount
+
+    def census(self, root: bytes, model: str) -> Census:
+        span = span_below(root)
+        ((files,),) = self._rows("SELECT count(*) FROM files WHERE path >= ? AND path < ?", span)
+        by_model = self._rows(_CENSUS, span)
+        counts = {key: (pictures, contents) for key, pictures, contents in by_model}
+        others = tuple(sorted(key for key in counts if key != model))
+        return Census(*counts.get(model, (0, 0)), files, others)
+
+    def vectors_below(self, root: bytes, model: str) -> Iterator[tuple[list[int], StoredVectors]]:
+        """Each content once: ids, and float16 [n, dim] beside them, some thousands at a time."""
+        with plain_errors(self.path):
+            cursor = self._connection.execute(_VECTORS_BELOW, (model, *span_below(root)))
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield [content for content, _ in rows], _matrix([vector for _, vector in rows])
+
+    def vector_of(self, content_hash: bytes, model: str) -> Vectors | None:
+        """float32 [dim]; None where this model has not seen these bytes."""
+        rows = self._rows(_VECTOR_OF, (content_hash, model))
+        return _matrix([rows[0][0]])[0].astype(np.float32) if rows else None
+
+    def files_of(self, contents: Sequence[int], root: bytes) -> dict[int, list[StoredFile]]:
+        """The files below the root with these contents, in the order of their paths."""
+        found: dict[int, list[StoredFile]] = {content: [] for content in contents}
+        for start in range(0, len(contents), _MOST_NAMES):
+            some = contents[start : start + _MOST_NAMES]
+            for row in self._rows(_FILES_OF.format(", ".join("?" * len(some))), (*some, *span_below(root))):
+                found[row[2]].append(StoredFile(*row))
+        return found
+
+    def copied_contents(self, root: bytes) -> list[int]:
+        """Pictures that several files below the root share."""
+        return [content for (content,) in self._rows(_COPIED, (*span_below(root), State.PICTURE))]
+
+    def sizes_below(self, root: bytes) -> dict[int, int]:
+        """How many pixels each picture below the root has, by content."""
+        return dict(self._rows(_SIZES, span_below(root)))
+
+    def _write_content(self, model: str, content: Content) -> None:
+        values = (content.hash, content.state, content.reason, content.width, content.height)
+        self._connection.execute(_PUT_CONTENT, values)
+        if content.vector is None:
+            return
+        self._connection.execute(
+            "INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, content.vector.size)
+        )
+        stored = np.asarray(content.vector, _STORED).tobytes()
+        self._connection.execute(_PUT_VECTOR, (stored, model, content.hash))
+
+    def _write_file(self, row: FileRow) -> tuple[State, str] | None:
+        found = self._connection.execute(
+            "SELECT id, state, reason FROM contents WHERE hash = ?", (row.hash,)
+        ).fetchone()
+        if found is None:
+            return None
+        content, state, reason = found
+        self._connection.execute(_PUT_FILE, (row.path, row.size, row.mtime_ns, content))
+        return State(state), reason
+
+    def _rows(self, statement: str, values: Iterable[Any]) -> list[Any]:
+        with plain_errors(self.path):
+            return self._connection.execute(statement, tuple(values)).fetchall()
+
+
+def _matrix(blobs: list[bytes]) -> StoredVectors:
+    return np.frombuffer(b"".join(blobs), _STORED).reshape(len(blobs), -1)
+
+
+_KNOWN_FILES = """
+SELECT f.path, f.size, f.mtime_ns, c.state, c.reason, v.id IS NOT NULL
+FROM files f
+JOIN contents c ON c.id = f.content
+LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?) AND c.state = ?
+WHERE f.path >= ? AND f.path < ? ORDER BY f.path LIMIT ?
+"""
+_SETTLED = """
+SELECT 1 FROM contents c
+LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?)
+WHERE c.hash = ? AND (c.state <> ? OR v.id IS NOT NULL)
+"""
+_CENSUS = """
+SELECT m.key, count(*), count(DISTINCT f.content)
+FROM files f JOIN vectors v ON v.content = f.content JOIN models m ON m.id = v.model
+WHERE f.path >= ? AND f.path < ? GROUP BY m.key
+"""
+_VECTORS_BELOW = """
+SELECT v.content, v.vector FROM vectors v
+WHERE v.model = (SELECT id FROM models WHERE key = ?)
+AND v.content IN (SELECT content FROM files WHERE path >= ? AND path < ?)
+ORDER BY v.content
+"""
+_VECTOR_OF = """
+SELECT v.vector FROM vectors v
+JOIN contents c ON c.id = v.content JOIN models m ON m.id = v.model
+WHERE c.hash = ? AND m.key = ?
+"""
+_FILES_OF = """
+SELECT f.path, f.size, f.content, c.hash, c.width, c.height
+FROM files f JOIN contents c ON c.id = f.content
+WHERE f.content IN ({}) AND f.path >= ? AND f.path < ? ORDER BY f.path
+"""
+_COPIED = """
+SELECT f.content FROM files f JOIN contents c ON c.id = f.content
+WHERE f.path >= ? AND f.path < ? AND c.state = ?
+GROUP BY f.content HAVING count(*) > 1 ORDER BY f.content
+"""
+_SIZES = """
+SELECT DISTINCT c.id, c.width * c.height FROM files f JOIN contents c ON c.id = f.content
+WHERE f.path >= ? AND f.path < ?
+"""
+# Bytes that were once too much for the limits, or broken for an older decoder, may be a picture by now.
+_PUT_CONTENT = """
+INSERT INTO contents (hash, state, reason, width, height) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (hash) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+    width = excluded.width, height = excluded.height
+"""
+_PUT_VECTOR = """
+INSERT INTO vectors (vector, model, content)
+VALUES (?, (SELECT id FROM models WHERE key = ?), (SELECT id FROM contents WHERE hash = ?))
+ON CONFLICT (content, model) DO UPDATE SET vector = excluded.vector
+"""
+_PUT_FILE = """
+INSERT INTO files (path, size, mtime_ns, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, content = excluded.content
+"""

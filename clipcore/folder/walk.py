@@ -1,0 +1,119 @@
+"""Everything below a folder that could be a picture, in the order of the paths' bytes, in constant memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from clipcore.folder.paths import SEPARATOR
+from clipcore.formats import SUFFIXES
+
+# Folders full of previews, bins and parcels that nobody means by "my pictures".
+NEVER = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "node_modules", "__pycache__")
+# Pictures in formats that are not read: worth a word, since people wonder where theirs are.
+_FOREIGN = frozenset(
+    {".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".raw", ".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a walk leaves out. hidden: whether names with a leading dot are visited. exclude: names or patterns such
+    as `cache*`, of folders and files, beside those that are never visited."""
+
+    hidden: bool = False
+    exclude: tuple[str, ...] = ()
+
+    def includes(self, name: bytes) -> bool:
+        if not self.hidden and name.startswith(b"."):
+            return False
+        return not any(fnmatchcase(os.fsdecode(name), pattern) for pattern in (*NEVER, *self.exclude))
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A file that is called like a picture. size in bytes and mtime_ns are those of what a link leads to."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A folder that cannot be listed, its path ending with the separator, or a file that cannot be looked at."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A picture in a format that is not read. suffix: lower case, with its dot."""
+
+    path: bytes
+    suffix: str
+
+
+Sight = SeenFile | Unreachable | Foreign
+
+
+def walk(root: bytes, reach: Reach | None = None) -> Iterator[Sight]:
+    """Links to files are followed, links to folders are not: nothing is met twice, and no circle can form.
+
+    The order is that of the bytes of the whole paths, so what is met can be compared with sorted rows as it comes.
+    Memory: the names of one folder, and of those around it.
+    """
+    reach = reach or Reach()
+    first = root if root.endswith(SEPARATOR) else root + SEPARATOR
+    waiting = [_listing(first, reach)]
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+        elif isinstance(entry, Unreachable):
+            yield entry
+        elif entry.is_dir(follow_symlinks=False):
+            waiting.append(_listing(entry.path + SEPARATOR, reach))
+        elif (sight := _look(entry)) is not None:
+            yield sight
+
+
+def _listing(folder: bytes, reach: Reach) -> Iterator[os.DirEntry[bytes] | Unreachable]:
+    try:
+        with os.scandir(folder) as entries:
+            wanted = [entry for entry in entries if reach.includes(entry.name)]
+    except FileNotFoundError:
+        return  # removed since its parent was listed
+    except OSError as error:
+        yield Unreachable(folder, f"The folder cannot be listed: {error.strerror}.")
+        return
+    yield from sorted(wanted, key=_order)
+
+
+def _order(entry: os.DirEntry[bytes]) -> bytes:
+    return entry.name + SEPARATOR if entry.is_dir(follow_symlinks=False) else entry.name
+
+
+def _look(entry: os.DirEntry[bytes]) -> Sight | None:
+    suffix = os.path.splitext(os.fsdecode(entry.name))[1].lower()  # noqa: PTH122 - a name, not a path to wrap
+    if suffix in _FOREIGN:
+        return Foreign(entry.path, suffix)
+    if suffix not in SUFFIXES:
+        return None
+    try:
+        if not entry.is_file():
+            return Unreachable(entry.path, "The link leads nowhere.") if _dangles(entry) else None
+        status = entry.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Unreachable(entry.path, f"It cannot be looked at: {error.strerror}.")
+    return SeenFile(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _dangles(entry: os.DirEntry[bytes]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - bytes
