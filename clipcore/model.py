@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from clipcore.checkpoint import Checkpoint, find_checkpoint
 from clipcore.errors import ModelUnavailable, WordsNotUnderstood
 from clipcore.preprocess import Preprocessing
 from clipcore.registry import read_calibration
+from clipcore.towers.compiled import CompiledTowers
 from clipcore.towers.opening import open_checkpoint
+from clipcore.towers.quiet import quiet
 from clipcore.towers.seam import Opened, Tokens, Towers
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class ClipModel:
@@ -43,25 +45,32 @@ class ClipModel:
 
     @classmethod
     def load(
-        cls, name: str, *, device: str = "auto", precision: Precision = "auto", local_only: bool = False
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        local_only: bool = False,
+        compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> ClipModel:
         """name: a hub id, a directory, or `bundled`. Raises ModelUnavailable with one sentence that says what to do.
 
         device: `auto` (a GPU where there is one), or torch's name for one. precision: `auto` is bf16 where the
-        hardware has it. local_only: never ask the network.
+        hardware has it. local_only: never ask the network. compile: have torch compile the towers, which takes from
+        seconds to minutes and then pays where the same model encodes very much.
         """
         checkpoint = find_checkpoint(name, local_only=local_only)
         chosen = _device(device)
         try:
-            with _quiet():
-                return cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen))
+            with quiet():
+                loaded = cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen))
+            return loaded._compiled() if compile else loaded
         except ModelUnavailable:
             raise
         except Exception as error:
             # Broken files raise whatever the parser that met them raises; the person who can act needs one sentence.
-            summary = " ".join(str(error).split())[:200]
             raise ModelUnavailable(
-                f"The model {name!r} could not be loaded ({type(error).__name__}: {summary}); "
+                f"The model {name!r} could not be loaded ({_summary(error)}); "
                 "download it again, or set CLIP_MODEL=bundled for a trial."
             ) from error
 
@@ -75,9 +84,25 @@ class ClipModel:
         log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
         return loaded
 
+    def _compiled(self) -> ClipModel:
+        opened = replace(self.opened, towers=CompiledTowers(self.towers))
+        compiled = ClipModel(opened, self.card, self.calibration, self.device)
+        size = self.preprocessing.crop
+        try:
+            # torch compiles at the first call, and only then finds out whether it can.
+            compiled.encode_prepared(np.zeros((1, size, size, 3), np.uint8))
+            if self.card.reads_text:
+                compiled.encode_texts(["a"])
+        except Exception as error:
+            raise ModelUnavailable(
+                f"The model {self.card.id!r} could not be compiled on this machine ({_summary(error)}); "
+                "load it without compiling."
+            ) from error
+        return compiled
+
     @property
     def dtype(self) -> str:
-        """The precision of the weights: float32 or bfloat16."""
+        """The precision of the weights: float32, bfloat16 or float16."""
         return str(self._weights_dtype).removeprefix("torch.")
 
     @property
@@ -167,7 +192,7 @@ def _device(wanted: str) -> torch.device:
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if _has_native_bf16(device) else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def _has_native_bf16(device: torch.device) -> bool:
@@ -194,13 +219,6 @@ def _memory_errors() -> Iterator[None]:
         raise MemoryError(str(error)) from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no chatter of transformers' while loading; what matters is logged or raised."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
+def _summary(error: Exception) -> str:
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first_line[:200]}".rstrip(": ")

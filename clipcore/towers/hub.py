@@ -15,6 +15,7 @@ from clipcore.checkpoint import IMAGE_ONLY, Checkpoint
 from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing, preprocessing_file
 from clipcore.towers.image_only import ImageOnlyTowers
+from clipcore.towers.quiet import quiet
 from clipcore.towers.seam import Opened, Tokenize, Towers
 from clipcore.towers.siglip import SiglipTowers, spelling_for, square_patches, whole_pictures
 from clipcore.towers.softmax import SoftmaxTowers
@@ -55,7 +56,8 @@ def open_hub_layout(checkpoint: Checkpoint) -> Opened:
         raise ModelUnavailable(f"The model {checkpoint.id!r} does not say how to prepare pictures; download it again.")
 
     def save(target: Path) -> None:
-        model.save_pretrained(target)
+        with quiet():
+            model.save_pretrained(target)
         for pattern in _BESIDE_THE_WEIGHTS:
             for beside in directory.glob(pattern):
                 shutil.copyfile(beside, target / beside.name)
