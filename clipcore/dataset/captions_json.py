@@ -35,7 +35,10 @@ def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
     Pictures lie in `folder` or a folder in it. Raises BadInput where none is found.
     """
     document = _document(path)
-    known = list(_karpathy(document, split) if _is_karpathy(document) else _coco(document, split, path))
+    try:
+        known = list(_karpathy(document, split) if _is_karpathy(document) else _coco(document, split, path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry lacks {error}.") from error
     pairs = _pairs(known, folder, str(document.get("dataset", "")))
     if not pairs.captions:
         first = f"; {pairs.problems[0].name}: {pairs.problems[0].reason}" if pairs.problems else "."

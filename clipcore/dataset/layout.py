@@ -11,8 +11,6 @@ from clipcore.dataset.files import has_picture_suffix
 from clipcore.dataset.picture_field import begins_as_picture
 from clipcore.errors import BadInput
 
-SAMPLE_ROWS = 64
-
 # Flickr8k and Flickr30k number the captions of a picture: `1000092795.jpg#0`.
 _CAPTION_NUMBER = re.compile(r"#\d+$")
 _TEXT_NAMES = frozenset(
@@ -68,7 +66,7 @@ def find_layout(rows: Sequence[Sequence[bytes]], delimiter: str, told: Columns) 
         picture = votes.most_common(1)[0][0]
     else:
         raise BadInput("No column holds pictures: neither base64 nor names of picture files.")
-    columns = _width(body, lambda row: len(row) > picture and is_picture(row[picture])) or len(rows[0])
+    columns = len(names) or _width(body, lambda row: len(row) > picture and is_picture(row[picture])) or len(rows[0])
     text = _text_column(told, names, columns, picture)
     if picture == text:
         raise BadInput("The texts and the pictures cannot be in the same column.")

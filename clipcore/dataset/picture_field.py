@@ -11,6 +11,8 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # Signatures lie within the first bytes; an AVIF's brands may take 256.
 _HEAD = 344
+# No picture is smaller, and some words do begin like base64 of a signature: "Qk" is a bitmap's.
+_LEAST = 32
 
 
 def encode_field(data: bytes) -> bytes:
@@ -40,7 +42,7 @@ def begins_as_picture(field: bytes) -> bool:
     """Whether the first bytes carry a picture format's signature. Cheap, whatever the field's length."""
     head = canonical(field[:_HEAD])
     head = head[: len(head) // 4 * 4]
-    if not is_base64(head):
+    if len(head) < _LEAST or not is_base64(head):
         return False
     data = base64.b64decode(head)
     return sniff(data) is not None or unsupported_name(data) is not None

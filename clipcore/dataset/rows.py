@@ -12,6 +12,9 @@ from clipcore.errors import BadInput
 
 # The largest picture that is read takes 32 MiB (see ImageLimits), in base64 a third more.
 LONGEST_ROW = 64 * 1024 * 1024
+# What is looked at to judge how a table is laid out.
+_SAMPLE_ROWS = 64
+_SAMPLE_BYTES = 16 * 1024 * 1024
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -63,6 +66,18 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
         else:
             yield Row(number, start + skipped, text)
         start += taken
+
+
+def first_rows(rows: Iterator[Row]) -> list[Row]:
+    """A sample small enough to keep, and not empty where there are rows."""
+    sample: list[Row] = []
+    taken = 0
+    for row in rows:
+        sample.append(row)
+        taken += len(row.line)
+        if len(sample) == _SAMPLE_ROWS or taken >= _SAMPLE_BYTES:
+            break
+    return sample
 
 
 def split_fields(line: bytes, delimiter: str, columns: int | None = None) -> list[bytes]:

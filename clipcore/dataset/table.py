@@ -16,19 +16,22 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.dataset.kept_pictures import KeptPictures, PicturesInFields, PicturesInFiles
-from clipcore.dataset.layout import SAMPLE_ROWS, Columns, Layout, delimiter_of, find_layout
+from clipcore.dataset.layout import Columns, Layout, delimiter_of, find_layout
 from clipcore.dataset.lazy import Lazy
 from clipcore.dataset.pairs import Problem
-from clipcore.dataset.rows import Row, open_table, read_rows, split_fields
+from clipcore.dataset.rows import Row, first_rows, open_table, read_rows, split_fields
 from clipcore.errors import BadInput
 from clipcore.features import PictureSource
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """texts: one a usable row. picture_of: int64 [texts], each one's place in `pictures`."""
+    """texts: one a usable row. rows: int64 [texts], their numbers. picture_of: int64 [texts], each one's place in
+    `pictures`, which stand in the order of their first rows.
+    """
 
     texts: list[str]
+    rows: npt.NDArray[np.int64]
     picture_of: npt.NDArray[np.int64]
     pictures: Lazy[PictureSource]
     problems: list[Problem]
@@ -48,13 +51,14 @@ def read_table(path: Path, folder: Path, told: Columns, *, merge: bool) -> Table
     if not reading.texts:
         first = f"; {reading.problems[0].name}: {reading.problems[0].reason}" if reading.problems else "."
         raise BadInput(f"No row of {str(path)!r} can be used{first}")
-    return Table(reading.texts, np.asarray(reading.picture_of, np.int64), pictures.sources(), reading.problems)
+    rows, picture_of = np.asarray(reading.rows, np.int64), np.asarray(reading.picture_of, np.int64)
+    return Table(reading.texts, rows, picture_of, pictures.sources(), reading.problems)
 
 
 def find_table_layout(path: Path, told: Columns) -> Layout:
     """From its first rows. Raises BadInput where they do not tell."""
     with open_table(path) as file:
-        sample = [row.line for row in islice(read_rows(file), SAMPLE_ROWS) if row.line.strip()]
+        sample = [row.line for row in first_rows(read_rows(file)) if row.line.strip()]
     if not sample:
         raise BadInput(f"{str(path)!r} is empty.")
     delimiter = delimiter_of([line.decode(errors="replace") for line in sample])
@@ -81,6 +85,7 @@ class _Reading:
     layout: Layout
     pictures: KeptPictures
     texts: list[str] = field(default_factory=list)
+    rows: array[int] = field(default_factory=lambda: array("q"))
     picture_of: array[int] = field(default_factory=lambda: array("q"))
     problems: list[Problem] = field(default_factory=list)
 
@@ -95,6 +100,7 @@ class _Reading:
             self.problems.append(Problem(row.name, str(error)))
         else:
             self.texts.append(text)
+            self.rows.append(row.number)
             self.picture_of.append(picture)
 
     def _fields(self, row: Row) -> list[bytes]:

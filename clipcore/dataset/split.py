@@ -1,0 +1,180 @@
+"""A folder of classes -> train, val and test, each a folder of the same classes. Nothing is ever overwritten.
+
+The plan is written into the target before anything else, so that an interrupted split goes on as it began, even where
+pictures were moved.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clipcore.dataset.files import picture_files, sub_folders
+from clipcore.dataset.pairs import Problem
+from clipcore.dataset.partial import Watch, read_state, reason, unwatched, whole, write_whole
+from clipcore.dataset.split_plan import PARTS, plan_split
+from clipcore.errors import BadInput, ClipError
+from clipcore.images import decode_image
+from clipcore.types import Pixels
+
+PLAN = "split.json"
+
+_Put = Callable[[Path, Path], None]
+
+
+class How(StrEnum):
+    """What becomes of the pictures that are split."""
+
+    COPY = "copy"
+    LINK = "link"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """counts: pictures of each class in each part. done_before: how many an earlier run had put there."""
+
+    counts: dict[str, dict[str, int]]
+    problems: list[Problem]
+    done_before: int
+
+
+def split_folder(
+    source: Path,
+    output: Path,
+    ratios: Sequence[Fraction],
+    *,
+    seed: int = 0,
+    how: How = How.COPY,
+    letterbox: int | None = None,
+    watch: Watch = unwatched,
+) -> SplitResult:
+    """ratios: see `parse_ratios`. letterbox: the edge in pixels of black squares that hold the pictures, saved as PNG;
+    None keeps the files as they are.
+
+    Raises BadInput where `output` holds anything but this same split. Pictures that cannot be read are problems.
+    """
+    if letterbox is not None and how is not How.COPY:
+        raise BadInput("Letterboxed pictures are new ones: they can be neither linked nor moved.")
+    if output.resolve().is_relative_to(source.resolve()):
+        raise BadInput(f"{str(output)!r} lies inside the folder to be split; name one outside.")
+    job = {"source": str(source.resolve()), "ratios": [str(share) for share in ratios], "seed": seed}
+    job |= {"how": str(how), "letterbox": letterbox}
+    plan = _plan(source, output, job, lambda names: plan_split(names, ratios, seed))
+    put: _Put = _PUT[how] if letterbox is None else partial(_put_letterboxed, letterbox)
+    names = sorted(plan)
+    targets = _targets(plan, output, as_png=letterbox is not None)
+    done = sum(target.exists() for target in targets.values())
+    problems = _late(source, plan, how)
+    counts: dict[str, dict[str, int]] = {}
+    for at in watch(range(len(names))):
+        name = names[at]
+        try:
+            if not targets[name].exists():
+                targets[name].parent.mkdir(parents=True, exist_ok=True)
+                put(source / name, targets[name])
+            of_class = counts.setdefault(name.split("/", 1)[0], dict.fromkeys(PARTS, 0))
+            of_class[plan[name]] += 1
+        except (ClipError, OSError) as error:
+            problems.append(Problem(name, reason(error)))
+    return SplitResult(counts, problems, done)
+
+
+def letterboxed(pixels: Pixels, edge: int) -> Image.Image:
+    """The whole picture, its proportions kept, in the middle of a black square of edge x edge pixels."""
+    height, width = pixels.shape[:2]
+    scale = edge / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    square = Image.new("RGB", (edge, edge))
+    resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    square.paste(resized, ((edge - size[0]) // 2, (edge - size[1]) // 2))
+    return square
+
+
+def _plan(
+    source: Path, output: Path, job: Mapping[str, Any], decide: Callable[[Mapping[str, Sequence[str]]], dict[str, str]]
+) -> dict[str, str]:
+    """As an earlier run wrote it down, else a new one. Names are paths beneath the source."""
+    known = read_state(output / PLAN)
+    if known is not None and known.get("job") == job:
+        return dict(known["parts"])
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise BadInput(f"{str(output)!r} holds something else than this split; name a new folder.")
+    names = _names(source)
+    if not any(names.values()):
+        raise BadInput(f"{str(source)!r} has no pictures in folders named by their class.")
+    parts = decide(names)
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / PLAN, json.dumps({"job": job, "parts": parts}, indent=1).encode())
+    return parts
+
+
+def _names(source: Path) -> dict[str, list[str]]:
+    if not source.is_dir():
+        raise BadInput(f"There is no folder {str(source)!r}.")
+    return {
+        folder.name: [path.relative_to(source).as_posix() for path in picture_files(folder)]
+        for folder in sub_folders(source)
+    }
+
+
+def _late(source: Path, plan: Mapping[str, str], how: How) -> list[Problem]:
+    """Pictures that came after the plan was made."""
+    names = (name for members in _names(source).values() for name in members)
+    return [Problem(name, "It came after this split was planned.") for name in names if name not in plan]
+
+
+def _targets(plan: Mapping[str, str], output: Path, *, as_png: bool) -> dict[str, Path]:
+    """as_png: `a.jpg` becomes `a.png`, or where another picture has that name `a.jpg.png`."""
+    if not as_png:
+        return {name: output / part / name for name, part in plan.items()}
+    targets: dict[str, Path] = {}
+    taken: set[str] = set()
+    for name in sorted(plan):
+        spellings = chain([f"{name.rsplit('.', 1)[0]}.png"], (name + ".png" * times for times in count(1)))
+        renamed = next(spelling for spelling in spellings if spelling not in taken)
+        taken.add(renamed)
+        targets[name] = output / plan[name] / renamed
+    return targets
+
+
+def _put_copy(source: Path, target: Path) -> None:
+    with whole(target) as part:
+        shutil.copy2(source, part)
+
+
+def _put_link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        raise BadInput(f"It cannot be linked ({error.strerror}); copy instead.") from error
+
+
+def _put_moved(source: Path, target: Path) -> None:
+    """Across file systems too: the source goes once the whole copy has its name."""
+    try:
+        source.rename(target)
+    except OSError:
+        _put_copy(source, target)
+        source.unlink()
+
+
+def _put_letterboxed(edge: int, source: Path, target: Path) -> None:
+    buffer = io.BytesIO()
+    letterboxed(decode_image(source.read_bytes()), edge).save(buffer, "PNG")
+    write_whole(target, buffer.getvalue())
+
+
+_PUT: Mapping[How, _Put] = {How.COPY: _put_copy, How.LINK: _put_link, How.MOVE: _put_moved}
