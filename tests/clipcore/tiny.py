@@ -55,7 +55,7 @@ def write_tiny_chinese_clip(directory: Path) -> Path:
 
     torch.manual_seed(0)
     layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一只猫狗"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一只猫狗acdgot!", *(f"##{letter}" for letter in "acdgot")]
     config = ChineseCLIPConfig(
         text_config={**layers, "vocab_size": len(words), "max_position_embeddings": 64},
         vision_config={**layers, "image_size": INPUT_SIZE, "patch_size": 8},
