@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from clipcore.cli import classify, evaluate, train
 from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
@@ -29,6 +30,11 @@ def root(
     if show_version:
         print(version("magpie"))
         raise typer.Exit(DONE)
+
+
+classify.register(app)
+evaluate.register(app)
+train.register(app)
 
 
 def main() -> NoReturn:

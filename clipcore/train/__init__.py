@@ -1,0 +1,24 @@
+"""Contrastive fine-tuning. Importing the package loads no torch; what trains is fetched on first use.
+
+from clipcore.train import TrainingPlan, train
+train(model, pairs, TrainingPlan(epochs=3), Path("tuned"), validation=held_out)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clipcore.train.plan import TrainingPlan as TrainingPlan
+
+if TYPE_CHECKING:
+    from clipcore.train.fine_tuning import FineTuning as FineTuning
+    from clipcore.train.fine_tuning import train as train
+
+__all__ = ["FineTuning", "TrainingPlan", "train"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module holds
+    if name not in ("FineTuning", "train"):
+        raise AttributeError(f"module 'clipcore.train' has no attribute {name!r}")
+    return getattr(import_module("clipcore.train.fine_tuning"), name)
