@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 from clipcore.checkpoint import Checkpoint
+from clipcore.easynlp import easynlp_layout
+from clipcore.towers.clip_resnet import MODEL_TYPE, open_clip_resnet
+from clipcore.towers.easynlp import open_easynlp
 from clipcore.towers.hub import open_hub_layout
+from clipcore.towers.openai_file import open_weights_file
 from clipcore.towers.seam import Opened
 
 
 def open_checkpoint(checkpoint: Checkpoint) -> Opened:
     """In float32, on the CPU. Raises ModelUnavailable, and whatever the parsers of broken files raise."""
+    if checkpoint.file is not None:
+        return open_weights_file(checkpoint.file)
+    if layout := easynlp_layout(checkpoint.directory):
+        return open_easynlp(checkpoint, layout)
+    if _model_type(checkpoint) == MODEL_TYPE:
+        return open_clip_resnet(checkpoint)
     return open_hub_layout(checkpoint)
+
+
+def _model_type(checkpoint: Checkpoint) -> object:
+    return json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")

@@ -1,0 +1,49 @@
+"""One file of weights in the original CLIP's names: OpenAI's `.pt`, TorchScript or state dict, and open_clip's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from clipcore.errors import ModelUnavailable
+from clipcore.preprocess import Preprocessing
+from clipcore.towers.openai_model import opened_clip
+from clipcore.towers.openai_names import Style
+from clipcore.towers.seam import Opened
+from clipcore.towers.weights_file import read_weights
+
+# open_clip's names are the original's, but not its activation, and no weight tells that. So files named as open_clip
+# names them are read with its own description beside them, and all others as OpenAI's.
+_OPEN_CLIP = "open_clip_"
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+
+def open_weights_file(file: Path) -> Opened:
+    """Raises ModelUnavailable where the file holds no CLIP model, or more than weights."""
+    if file.name.startswith(_OPEN_CLIP):
+        style, preprocessing = _described_by_open_clip(file.with_name(_OPEN_CLIP_CONFIG))
+    else:
+        style, preprocessing = Style(), Preprocessing()
+    return opened_clip(read_weights(file), style, preprocessing)
+
+
+def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
+    if not path.is_file():
+        raise ModelUnavailable(f"Beside an open_clip file must lie its {path.name}; it says which activation to use.")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    model, seen = config["model_cfg"], config.get("preprocess_cfg", {})
+    if model.get("custom_text") or "hf_model_name" in model["text_cfg"]:
+        raise ModelUnavailable("open_clip's models with a text tower of another kind are not supported here.")
+    assumed = Preprocessing()
+    return (
+        Style(
+            activation="quick_gelu" if model.get("quick_gelu") else "gelu",
+            vision_head=int(model["vision_cfg"].get("head_width", 64)),
+            text_head=int(model["text_cfg"]["width"]) // int(model["text_cfg"]["heads"]),
+        ),
+        Preprocessing(
+            squash=seen.get("resize_mode") == "squash",
+            mean=tuple(seen.get("mean", assumed.mean)),
+            std=tuple(seen.get("std", assumed.std)),
+        ),
+    )
