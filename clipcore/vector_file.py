@@ -36,6 +36,6 @@ def load_rows(path: Path, model_key: str) -> tuple[Keys, Keys, Rows]:
 
 
 def _fit(keys: Array, groups: Array, rows: Array) -> bool:
-    types = (keys.dtype, groups.dtype, rows.dtype) == (np.int64, np.int64, np.float16)
+    types = [array.dtype.name for array in (keys, groups, rows)] == ["int64", "int64", "float16"]
     shapes = keys.ndim == 1 and rows.ndim == 2 and keys.shape == groups.shape == rows.shape[:1]
     return types and shapes and len(np.unique(keys)) == len(keys)

@@ -26,14 +26,12 @@ _LONGEST_NAME = 28
 def draw_confusions(result: Classification, path: Path, title: str) -> None:
     """Writes a picture in the format that the file's ending names. Rows: what it is; columns: what it was taken for.
 
-    A cell's shade is its share of the row's pictures. Raises BadInput where matplotlib is missing, the ending is
-    unknown, or the file cannot be written.
+    A cell's shade is its share of the row's pictures. Raises BadInput as `check_drawable` does, and where the file
+    cannot be written.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput("A confusion matrix as a picture needs matplotlib: pip install 'magpie[lab]'.") from error
+    check_drawable(path)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     classes = len(result.classes)
     side = float(np.clip(3.0 + _inches_a_class(classes) * classes, *_INCHES))
@@ -51,8 +49,23 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
         figure.colorbar(shown, ax=axes, label="share of the class's pictures", shrink=0.6)
         try:
             figure.savefig(path)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{str(path)!r} cannot be written: {error}.") from error
+        except OSError as error:
+            raise BadInput(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+
+
+def check_drawable(path: Path) -> None:
+    """To be asked before hours of encoding. Raises BadInput where matplotlib is missing, knows no format of the file's
+    ending, or the folder does not exist.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        raise BadInput("A confusion matrix as a picture needs matplotlib: pip install 'magpie[lab]'.") from error
+    endings = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in endings:
+        raise BadInput(f"{str(path)!r} has no ending of a picture format; call it '{path.stem}.png'.")
+    if not path.parent.is_dir():
+        raise BadInput(f"There is no folder {str(path.parent)!r} for the picture.")
 
 
 def _inches_a_class(classes: int) -> float:

@@ -58,7 +58,7 @@ def measure_captions(
     Captions of pictures that could not be read take no part and are not encoded.
     """
     readable = np.flatnonzero(np.isin(picture_of, gathered.rows))
-    vectors = encode([captions[row] for row in readable])
+    vectors = encode([captions[row] for row in readable.tolist()])
     return measure_retrieval(gathered.vectors, vectors, np.searchsorted(gathered.rows, picture_of[readable]))
 
 

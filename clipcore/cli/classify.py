@@ -1,0 +1,138 @@
+"""`clipcore classify`: the probability of each label, for each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
+from clipcore.cli.outcome import Skips, print_json
+from clipcore.cli.progress import tracked
+from clipcore.dataset.files import picture_files
+from clipcore.errors import BadInput
+from clipcore.evaluate.pictures import Outcomes
+from clipcore.features import PictureSource, SkippedPicture, encode_pictures
+from clipcore.label_files import read_labels, read_templates, split_labels
+from clipcore.prompts import Prompts, prompts_for
+from clipcore.types import Label, LabelScore
+from clipcore.zero_shot import ZeroShotClassifier
+
+if TYPE_CHECKING:
+    from clipcore.model import ClipModel
+
+_BAR = 24
+
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-file",
+        help="One label a line: `name`, `name: phrase, phrase` or tabs between them; or JSON. The phrases are what "
+        "the model is asked, averaged.",
+    ),
+]
+TemplatesFile = Annotated[
+    Path | None,
+    typer.Option("--templates", help="One template a line, with {} for the label; averaged. Else the model's own."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(classify)
+
+
+def classify(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, and folders of them.")],
+    labels: Annotated[str | None, typer.Option("--labels", help="Labels with commas between them.")] = None,
+    labels_file: LabelsFile = None,
+    templates: TemplatesFile = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown for a picture.")] = 5,
+    least: Annotated[
+        float | None, typer.Option("--least", min=0, max=1, help="Probability that a label must have to be shown.")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option("--background", help="What else a picture may be: words with commas, that stand for no label."),
+    ] = None,
+    abstain: Annotated[
+        bool,
+        typer.Option(
+            "--abstain", help="Show no label rather than a wrong one: the model's own background and least probability."
+        ),
+    ] = False,
+    model: Model = DEFAULT_MODEL_NAME,
+    device: Device = "auto",
+    batch_size: BatchSize = BATCH_SIZE,
+    as_json: Json = False,
+) -> int:
+    """Which of these labels each picture shows, with probabilities."""
+    chosen = _labels(labels, labels_file)
+    own_templates = read_templates(templates) if templates else None
+    sources = [source for path in images for source in _sources(path)]
+    if not sources:
+        raise BadInput("There are no pictures in what was named.")
+    loaded = load_model(model, device)
+    prompts = _prompts(loaded, own_templates, background, abstain)
+    if least is None:
+        least = loaded.calibration.tag_match if abstain else 0.0
+    classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
+    skips = Skips()
+    watched = tracked(sources, "classifying", len(sources))
+    outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
+    answers = _answers(classifier, outcomes, top, skips)
+    if as_json:
+        pictures = [_as_json(name, scores) for name, scores in answers]
+        print_json({"model": loaded.card.key, "pictures": pictures, "skipped": skips.as_json()})
+    else:
+        for name, scores in answers:
+            print(_as_text(name, scores), flush=True)
+    return skips.exit_code
+
+
+def _labels(listed: str | None, file: Path | None) -> list[Label]:
+    if (listed is None) == (file is None):
+        raise typer.BadParameter("Give the labels with --labels or with --labels-file, one of the two.")
+    return read_labels(file) if file is not None else split_labels(listed or "")
+
+
+def _sources(path: Path) -> list[PictureSource]:
+    files = picture_files(path) if path.is_dir() else [path]
+    return [PictureSource.file(file) for file in files]
+
+
+def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: str | None, abstain: bool) -> Prompts:
+    own = prompts_for(model.card.id)
+    others = tuple(label.name for label in split_labels(background)) if background else ()
+    return Prompts(
+        label=templates or own.label,
+        query=own.query,
+        background=others or (own.background if abstain else ()),
+    )
+
+
+def _answers(
+    classifier: ZeroShotClassifier, outcomes: Outcomes, top: int, skips: Skips
+) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
+    for outcome in outcomes:
+        if isinstance(outcome, SkippedPicture):
+            skips.picture(outcome)
+            continue
+        [scores] = classifier.classify(outcome.vector[None], top)
+        yield outcome.source.name, scores
+
+
+def _as_json(name: str, scores: tuple[LabelScore, ...]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "labels": [{"label": score.label, "probability": round(score.probability, 6)} for score in scores],
+    }
+
+
+def _as_text(name: str, scores: tuple[LabelScore, ...]) -> str:
+    bars = [
+        f"  {score.probability:6.1%}  {'█' * round(_BAR * score.probability):<{_BAR}}  {score.label}"
+        for score in scores
+    ]
+    return "\n".join([name, *(bars or ["  none of the labels"])])
