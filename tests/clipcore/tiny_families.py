@@ -94,10 +94,10 @@ def write_tiny_dual_encoder(directory: Path) -> Path:
     from transformers import (
         BertConfig,
         BertTokenizer,
-        ViTConfig,
-        ViTImageProcessorPil,
         VisionTextDualEncoderConfig,
         VisionTextDualEncoderModel,
+        ViTConfig,
+        ViTImageProcessorPil,
     )
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word for line in CORPUS for word in line.split()})]
