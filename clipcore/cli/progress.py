@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,7 +23,24 @@ class _Rate(ProgressColumn):
 
 def tracked(things: Iterable[T], doing: str, total: int | None = None) -> Iterator[T]:
     """The same things, with a bar beside them. total: None where it is not known."""
+    with _bar() as progress:
+        yield from progress.track(things, total=total, description=doing)
+
+
+@contextmanager
+def counted(doing: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A bar for what is pushed: call what this gives once for each thing done."""
+    with _bar() as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda: progress.advance(task)
+
+
+def watched() -> bool:
+    """Whether a bar would be seen, and so whether counting for it is worth the while."""
+    return Console(stderr=True).is_terminal
+
+
+def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield from progress.track(things, total=total, description=doing)
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
