@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipcore.cli import classify, evaluate, train
+from clipcore.cli import classify, duplicates, evaluate, index, search, train
 from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
@@ -33,7 +33,10 @@ def root(
 
 
 classify.register(app)
+duplicates.register(app)
 evaluate.register(app)
+index.register(app)
+search.register(app)
 train.register(app)
 
 

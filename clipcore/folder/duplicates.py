@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.folder.contents import StoredFile
+from clipcore.folder.paths import path_of
 from clipcore.folder.store import FolderStore
+from clipcore.folder.walk import Reach, SeenFile, walk
 from clipcore.types import Calibration, Vectors
 
 # A block of cosines held at a time: 64 MB of float32.
@@ -52,21 +56,28 @@ def near_threshold(calibration: Calibration) -> float:
 
 
 def find_duplicates(
-    store: FolderStore, root: bytes, model_key: str, *, least: float | None, track: Track = iter
-) -> Iterator[Group]:
-    """least: the cosine from which two pictures count as alike; None for identical files alone, which needs no vectors.
-
-    The groups with the most to gain first. track: sees the blocks of comparisons go by, for a progress bar.
+    store: FolderStore, root: bytes, model_key: str, *, least: float, track: Track = iter
+) -> list[Group]:
+    """least: the cosine from which two pictures count as alike. track: sees the blocks of comparisons go by, for a
+    progress bar. The groups with the most to gain come first.
     """
-    copied = store.copied_contents(root)
-    if least is None:
-        found = [[(content, 1.0)] for content in copied]
-    else:
-        several = set(copied)
-        everything = _alike(store, root, model_key, least, track)
-        found = [members for members in everything if len(members) > 1 or members[0][0] in several]
-    groups = [group for members in found if (group := _group(store, root, members)) is not None]
-    yield from sorted(groups, key=lambda group: (-group.spare_bytes, group.copies[0].file.path))
+    several = set(store.copied_contents(root))
+    everything = _alike(store, root, model_key, least, track)
+    found = [members for members in everything if len(members) > 1 or members[0][0] in several]
+    return _sorted(_group(_files(store, root, members)) for members in found)
+
+
+def find_identical(root: bytes, reach: Reach | None = None) -> list[Group]:
+    """The same for identical files alone: needs neither model nor index, and reads only files of equal size.
+
+    Raises nothing for files that cannot be read; they are left out.
+    """
+    by_size: dict[int, list[bytes]] = {}
+    for sight in walk(root, reach):
+        if isinstance(sight, SeenFile) and sight.size:
+            by_size.setdefault(sight.size, []).append(sight.path)
+    same = (files for size, paths in by_size.items() if len(paths) > 1 for files in _by_content(paths, size))
+    return _sorted(_group([(file, 1.0) for file in files]) for files in same)
 
 
 def clusters(vectors: npt.NDArray[np.floating], least: float, track: Track = iter) -> list[list[tuple[int, float]]]:
@@ -124,24 +135,39 @@ def _alike(
         yield [(int(ids[order[row]]), cosine) for row, cosine in members]
 
 
-def _group(store: FolderStore, root: bytes, members: list[tuple[int, float]]) -> Group | None:
-    files = store.files_of([content for content, _ in members], root)
-    copies = [copy for content, cosine in members for copy in _copies(files[content], cosine)]
-    if len(copies) < 2:
-        return None
-    return Group("identical" if len({copy.file.content for copy in copies}) == 1 else "alike", tuple(copies))
+def _files(store: FolderStore, root: bytes, members: list[tuple[int, float]]) -> list[tuple[StoredFile, float]]:
+    below = store.files_of([content for content, _ in members], root)
+    return [(file, cosine) for content, cosine in members for file in below[content]]
 
 
-def _copies(files: list[StoredFile], cosine: float) -> Iterator[Copy]:
+def _by_content(paths: list[bytes], size: int) -> Iterator[list[StoredFile]]:
+    found: dict[bytes, list[StoredFile]] = {}
+    for path in paths:
+        with suppress(OSError), path_of(path).open("rb") as file:
+            content_hash = hashlib.file_digest(file, "sha256").digest()
+            found.setdefault(content_hash, []).append(StoredFile(path, size, 0, content_hash, 0, 0))
+    return (files for files in found.values() if len(files) > 1)
+
+
+def _sorted(groups: Iterable[Group | None]) -> list[Group]:
+    real = [group for group in groups if group is not None]
+    return sorted(real, key=lambda group: (-group.spare_bytes, group.copies[0].file.path))
+
+
+def _group(files: list[tuple[StoredFile, float]]) -> Group | None:
     """Several names of one file (hard links, links) are one copy. Files that are gone by now are none."""
-    names: dict[tuple[int, int], list[StoredFile]] = {}
-    for file in files:
-        try:
+    names: dict[tuple[int, int], list[tuple[StoredFile, float]]] = {}
+    for file, cosine in files:
+        with suppress(OSError):
             status = os.stat(file.path)  # noqa: PTH116 - bytes
-        except OSError:
-            continue
-        names.setdefault((status.st_dev, status.st_ino), []).append(file)
-    for same in names.values():
-        # The real file is named first, so that nobody deletes what a link leads to.
-        first, *others = sorted(same, key=lambda file: (os.path.islink(file.path), file.path))  # noqa: PTH114 - bytes
-        yield Copy(first, cosine, tuple(other.path for other in others))
+            names.setdefault((status.st_dev, status.st_ino), []).append((file, cosine))
+    if len(names) < 2:
+        return None
+    copies = tuple(_copy(same) for same in names.values())
+    return Group("identical" if len({copy.file.hash for copy in copies}) == 1 else "alike", copies)
+
+
+def _copy(names: list[tuple[StoredFile, float]]) -> Copy:
+    """The real file is named first, so that nobody deletes what a link leads to."""
+    (file, cosine), *others = sorted(names, key=lambda name: (os.path.islink(name[0].path), name[0].path))  # noqa: PTH114
+    return Copy(file, cosine, tuple(other.path for other, _ in others))

@@ -8,6 +8,8 @@ from pathlib import Path
 from clipcore.errors import BadInput
 
 SEPARATOR = os.fsencode(os.sep)
+EVERYWHERE = b""
+"""The root of all that is indexed, on whatever drives."""
 
 
 def root_of(directory: str | Path) -> bytes:
@@ -20,6 +22,8 @@ def root_of(directory: str | Path) -> bytes:
 
 def span_below(root: bytes) -> tuple[bytes, bytes]:
     """The least key of what lies below, and the least key beyond it, in the order of bytes."""
+    if root == EVERYWHERE:
+        return b"", b"\xff"
     first = root if root.endswith(SEPARATOR) else root + SEPARATOR
     return first, first[:-1] + bytes([first[-1] + 1])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcore.errors import BadInput
+from clipcore.folder.paths import shown
 from clipcore.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.types import Calibration, Vectors
 
@@ -28,12 +29,27 @@ class Term:
     words: str = ""
     picture: Path | None = None
 
-    @property
-    def text(self) -> str:
-        """As a person may read it: `2 × beach`, `− crowd`."""
-        name = self.words if self.picture is None else self.picture.name
-        size = abs(self.weight)
-        return f"{'− ' if self.weight < 0 else ''}{'' if size == 1 else f'{size:g} × '}{name}"
+
+def written(terms: Sequence[Term]) -> tuple[str, ...]:
+    """As people read them: `sofa`, `+ 2 × beach`, `− crowd`."""
+    return tuple(_written(term, is_first=not number) for number, term in enumerate(terms))
+
+
+def _written(term: Term, *, is_first: bool) -> str:
+    sign = "− " if term.weight < 0 else "" if is_first else "+ "
+    size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
+    return f"{sign}{size}{term.words if term.picture is None else shown(term.picture.name)}"
+
+
+def parse_query(words: Sequence[str], plus: Sequence[str], minus: Sequence[str]) -> list[Term]:
+    """words: what stands first; several are one phrase, unless there is a picture among them. Raises BadInput."""
+    if len(words) > 1 and (pictures := [word for word in words if _picture(word) is not None]):
+        raise BadInput(f"Write + or - before each part beside the picture {pictures[0]!r}, such as +'at night'.")
+    first = [parse_term(" ".join(words))] if words else []
+    terms = [*first, *(parse_term(text) for text in plus), *(parse_term(text, -1) for text in minus)]
+    if not any(term.weight > 0 for term in terms):
+        raise BadInput("Say what to look for: words, or the path of a picture. What is only left out finds nothing.")
+    return terms
 
 
 def parse_term(text: str, sign: int = 1) -> Term:
@@ -66,12 +82,6 @@ def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:
         raise BadInput("The parts of this query cancel each other out; leave one away.")
     unit: Vectors = np.asarray(total / length, np.float32)
     return unit
-
-
-def check_terms(terms: Sequence[Term]) -> None:
-    """Raises BadInput where nothing is looked for: what is only taken away leaves no direction worth a search."""
-    if not any(term.weight > 0 for term in terms):
-        raise BadInput("Say what to look for as well, not only what to leave out.")
 
 
 def least_match(terms: Sequence[Term], calibration: Calibration) -> float:

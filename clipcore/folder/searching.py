@@ -14,7 +14,7 @@ from clipcore.features import EncodedPicture, PictureSource, encode_pictures
 from clipcore.folder.contents import StoredFile, hash_of
 from clipcore.folder.lazy_model import LazyModel
 from clipcore.folder.paths import path_of, shown
-from clipcore.folder.query import Term, check_terms, combine, least_match
+from clipcore.folder.query import Term, combine, least_match
 from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.store import FolderStore
 from clipcore.types import Vectors
@@ -43,7 +43,6 @@ class Answer:
 
 def query_vector(terms: Sequence[Term], model: LazyModel, store: FolderStore) -> Vectors:
     """float32 [dim], unit length. Remembered pictures need no inference. Raises BadInput, WordsNotUnderstood."""
-    check_terms(terms)
     return combine(terms, [_vector(term, model, store) for term in terms])
 
 

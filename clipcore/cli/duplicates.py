@@ -1,0 +1,128 @@
+"""`clipcore duplicates`: groups of identical and of all but identical pictures. Deletes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from clipcore.cli.folder_options import Exclude, Hidden, IndexFile, Update, lazy_model, open_store, reach_of
+from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
+from clipcore.cli.outcome import print_json
+from clipcore.cli.progress import tracked
+from clipcore.folder.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
+from clipcore.folder.paths import root_of, shown
+
+
+def register(app: typer.Typer) -> None:
+    app.command("duplicates")(duplicates)
+
+
+def duplicates(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
+    at_least: Annotated[
+        float | None,
+        typer.Option(
+            "--at-least", min=0, max=1, help="The cosine from which pictures are alike.", show_default="the model's"
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Identical files alone, byte by byte; needs neither model nor index.")
+    ] = False,
+    no_index: Annotated[bool, typer.Option("--no-index", help="Trust the index as it is.")] = False,
+    hidden: Hidden = False,
+    exclude: Exclude = None,
+    index_file: IndexFile = None,
+    model: Model = DEFAULT_MODEL_NAME,
+    device: Device = "auto",
+    batch_size: BatchSize = BATCH_SIZE,
+    as_json: Json = False,
+) -> int:
+    """Group the pictures below a folder that are identical, or that look all but the same.
+
+    The first of a group has the most pixels, and the others resemble it. What to delete is up to you.
+    """
+    root, reach, update = root_of(folder), reach_of(hidden, exclude), Update()
+    if exact:
+        groups, least = find_identical(root, reach), None
+    else:
+        looking = lazy_model(model, device)
+        least = near_threshold(looking.calibration) if at_least is None else at_least
+        with open_store(index_file) as store:
+            if not no_index:
+                update.run(store, root, looking, reach, batch_size)
+            groups = find_duplicates(store, root, looking.key, least=least, track=_bar)
+    if as_json:
+        print_json(_as_json(groups, root, least, update))
+    else:
+        _print(groups, root)
+    return update.skips.exit_code
+
+
+def _bar(blocks: range) -> Iterator[int]:
+    return tracked(blocks, "comparing", len(blocks))
+
+
+def _as_json(groups: list[Group], root: bytes, least: float | None, update: Update) -> dict[str, Any]:
+    return {
+        "folder": shown(root),
+        "threshold": least,
+        "spare_bytes": sum(group.spare_bytes for group in groups),
+        "groups": [
+            {
+                "kind": group.kind,
+                "spare_bytes": group.spare_bytes,
+                "files": [_copy_as_json(copy) for copy in group.copies],
+            }
+            for group in groups
+        ],
+        "skipped": update.skips.as_json(),
+    }
+
+
+def _copy_as_json(copy: Copy) -> dict[str, Any]:
+    file = copy.file
+    return {
+        "path": shown(file.path),
+        "cosine": round(copy.cosine, 6),
+        "bytes": file.size,
+        "width": file.width or None,
+        "height": file.height or None,
+        "sha256": file.hash.hex(),
+        "links": [shown(link) for link in copy.links],
+    }
+
+
+def _print(groups: list[Group], root: bytes) -> None:
+    """Tables for people; for pipes one line a file: group, kind, cosine, bytes, path."""
+    if not sys.stdout.isatty():
+        for number, group in enumerate(groups, start=1):
+            for copy in group.copies:
+                print(number, group.kind, f"{copy.cosine:.3f}", copy.file.size, shown(copy.file.path), sep="\t")
+        return
+    console = Console()
+    for number, group in enumerate(groups, start=1):
+        console.print(f"[bold]{number}[/] {group.kind}, {decimal(group.spare_bytes)} beside the first")
+        console.print(_table(group))
+    spare = sum(group.spare_bytes for group in groups)
+    console.print(f"{len(groups)} groups below {escape(shown(root))}, {decimal(spare)} beside the first of each.")
+
+
+def _table(group: Group) -> Table:
+    shape = Table(box=None, show_header=False, pad_edge=True)
+    for _ in range(3):
+        shape.add_column(justify="right", no_wrap=True)
+    shape.add_column(overflow="fold")
+    for copy in group.copies:
+        file = copy.file
+        links = f"  (also named {', '.join(shown(link) for link in copy.links)})" if copy.links else ""
+        pixels = f"{file.width} x {file.height}" if file.width else ""
+        shape.add_row(f"{copy.cosine:.3f}", pixels, decimal(file.size), escape(shown(file.path) + links))
+    return shape

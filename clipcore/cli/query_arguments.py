@@ -1,0 +1,68 @@
+"""`clipcore search sofa +cat -"at night"`: parts of a query that begin like options, told from real options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
+
+SIGNS = {"+": "--plus", "-": "--minus"}
+
+
+class QueryCommand(TyperCommand):
+    """Rewrites signed parts to `--plus` and `--minus` before the options are parsed, and nothing else."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        names = {name: not getattr(param, "is_flag", False) for param in self.params for name in param.opts}
+        names |= dict.fromkeys(
+            (*ctx.help_option_names, *(name for p in self.params for name in p.secondary_opts)), False
+        )
+        return super().parse_args(ctx, unsigned(args, names))
+
+
+def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]:
+    """options: every option's name, and whether a value follows it.
+
+    `+x` and `-x`, or the sign alone with the part after it, become `--plus=x` and `--minus=x`. Two dashes always begin
+    an option, and so do one dash and one Latin letter, so a mistyped option stays an error. After `--` all are words.
+    Raises BadParameter where words follow a signed part, since it is unclear what they belong to.
+    """
+    found: list[str] = []
+    signed = False
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*found, argument, *rest]
+        if _is_option(argument, options):
+            found.append(argument)
+            if options.get(argument, False):
+                found.extend(next(([value] for value in rest), []))
+        elif argument[:1] in SIGNS:
+            part = argument[1:] or next(rest, "")
+            _check_part(argument, part, options)
+            found.append(f"{SIGNS[argument[0]]}={part}")
+            signed = True
+        elif signed:
+            raise typer.BadParameter(f"Put words that belong together in quotes: {argument!r} stands alone")
+        else:
+            found.append(argument)
+    return found
+
+
+def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
+    if argument.startswith("--") or argument in options:
+        return True
+    short = argument[:2] in options and options[argument[:2]] and argument[2:].isdigit()  # -t5
+    return short or (argument[:1] == "-" and len(argument) == 2 and argument.isascii() and argument[1].isalpha())
+
+
+def _check_part(argument: str, part: str, options: Mapping[str, bool]) -> None:
+    if not part.strip():
+        raise typer.BadParameter(f"After {argument!r} words or a picture are missing")
+    if f"-{argument}" in options:
+        raise typer.BadParameter(f"Write -{argument} for the option, or --minus={part} for words to leave out")
