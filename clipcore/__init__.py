@@ -3,6 +3,8 @@
 from clipcore import ClipModel
 model = ClipModel.load("bundled")
 model.encode_texts(["a red apple"])
+
+`load` and `tokenize` are those of OpenAI's `clip` package, for models of every family.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from clipcore.images import ImageLimits as ImageLimits
     from clipcore.images import decode_image as decode_image
     from clipcore.model import ClipModel as ClipModel
+    from clipcore.original import load as load
+    from clipcore.original import tokenize as tokenize
     from clipcore.types import Label as Label
     from clipcore.types import Lane as Lane
     from clipcore.vector_index import VectorIndex as VectorIndex
@@ -34,6 +38,8 @@ _HOMES = {
     "ZeroShotClassifier": "zero_shot",
     "available_models": "catalogue",
     "decode_image": "images",
+    "load": "original",
+    "tokenize": "original",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,0 +1,208 @@
+"""The interface of OpenAI's `clip` package: what code written for it finds here, on models of several families."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import clipcore
+from clipcore.bpe import END, merges, vocabulary
+from clipcore.errors import BadInput, WordsNotUnderstood
+from clipcore.original import TorchClip
+from tests.clipcore.pictures import noise, quarters
+from tests.clipcore.tiny import DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
+from tests.clipcore.tiny_families import write_tiny_dinov2, write_tiny_siglip
+
+TEXTS = ["a diagram", "a dog", "a cat on a sofa, seen from the side", ""]
+
+
+def with_clips_vocabulary(directory: Path, *, eos_token_id: int = END) -> Path:
+    """A tiny CLIP that reads CLIP's own 49408 tokens."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+    write_tiny_clip(directory)
+    torch.manual_seed(1)
+    config = CLIPConfig.from_pretrained(directory)
+    config.text_config.vocab_size = 49408
+    config.text_config.max_position_embeddings = 77
+    config.text_config.eos_token_id = eos_token_id
+    CLIPModel(config).eval().save_pretrained(directory)
+    CLIPTokenizer(vocab=vocabulary(merges()), merges=merges(), model_max_length=77).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return with_clips_vocabulary(tmp_path_factory.mktemp("models") / "tiny-clip")
+
+
+@pytest.fixture(scope="module")
+def model(directory) -> TorchClip:
+    return clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+
+
+def test_the_example_of_openais_readme_works_nearly_verbatim(directory):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, preprocess = clipcore.load(str(directory), device=device)
+
+    image = preprocess(quarters()).unsqueeze(0).to(device)
+    text = clipcore.tokenize(["a diagram", "a dog", "a cat"]).to(device)
+
+    with torch.no_grad():
+        image_features = model.encode_image(image)
+        text_features = model.encode_text(text)
+
+        logits_per_image, logits_per_text = model(image, text)
+        probs = logits_per_image.softmax(dim=-1).cpu().numpy()
+
+    assert image_features.shape == (1, DIMENSION)
+    assert text_features.shape == (3, DIMENSION)
+    assert probs.shape == (1, 3)
+    assert probs.sum() == pytest.approx(1)
+    image_features /= image_features.norm(dim=-1, keepdim=True)
+    text_features /= text_features.norm(dim=-1, keepdim=True)
+    similarity = model.card.logit_scale * image_features @ text_features.T
+    assert torch.allclose(similarity, logits_per_image, atol=1e-4)
+    assert torch.equal(logits_per_text, logits_per_image.T)
+
+
+@pytest.mark.parametrize("eos_token_id", [END, 2])
+def test_zeros_behind_the_end_mark_change_nothing(tmp_path, eos_token_id):
+    """2 is what OpenAI's checkpoints on the hub say; transformers then sums up at the greatest id, as the original."""
+    from transformers import CLIPModel
+
+    directory = with_clips_vocabulary(tmp_path / "clip", eos_token_id=eos_token_id)
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    tokens = clipcore.tokenize(TEXTS)
+    features = model.encode_text(tokens)
+    reference = CLIPModel.from_pretrained(directory).eval()
+    for row, feature in zip(tokens.long(), features, strict=True):
+        alone = row[: int((row == END).int().argmax()) + 1][None]
+        hidden = reference.text_model(input_ids=alone).last_hidden_state[0, -1]
+        assert torch.allclose(reference.text_projection(hidden), feature, atol=1e-5)
+
+
+def test_features_are_those_of_the_vectors_before_they_are_scaled(model):
+    features = model.encode_text(clipcore.tokenize(TEXTS))
+    assert features.dtype == torch.float32
+    lengths = features.norm(dim=-1, keepdim=True)
+    assert not torch.allclose(lengths, torch.ones(()), atol=0.01)
+    assert np.allclose((features / lengths).detach().numpy(), model.clip.encode_texts(TEXTS), atol=1e-5)
+    picture = Image.fromarray(noise(40, 50))
+    feature = model.encode_image(model.preprocess(picture)[None])[0]
+    vector = model.clip.encode_images([np.asarray(picture)])[0]
+    assert np.allclose((feature / feature.norm()).detach().numpy(), vector, atol=1e-5)
+
+
+def test_pictures_can_be_changed_along_the_gradient_of_a_likeness(model):
+    image = model.preprocess(quarters()).unsqueeze(0).requires_grad_()
+    model(image, clipcore.tokenize("a cat"))[0].sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+
+
+def original_transform(image: Image.Image, size: int) -> torch.Tensor:
+    """OpenAI's `_transform`, step by step, as torchvision does each."""
+    width, height = image.size
+    short = min(width, height)
+    image = image.resize((int(size * width / short), int(size * height / short)), Image.Resampling.BICUBIC)
+    left, top = (round((edge - size) / 2) for edge in image.size)
+    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).div(255)
+    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
+    return (pixels - mean) / torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
+
+
+def with_transparency() -> Image.Image:
+    image = Image.fromarray(noise(64, 48)).convert("RGBA")
+    image.putalpha(Image.fromarray(noise(64, 48, seed=1)[..., 0]))
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [quarters(), Image.fromarray(noise(96, 64)), Image.fromarray(noise(33, 40)[..., 0]), with_transparency()],
+    ids=["colours", "noise", "grey", "transparent"],
+)
+def test_pictures_are_prepared_as_the_original_does(model, image):
+    prepared = model.preprocess(image)
+    assert prepared.shape == (3, INPUT_SIZE, INPUT_SIZE)
+    assert prepared.dtype == torch.float32
+    assert torch.allclose(prepared, original_transform(image, INPUT_SIZE), atol=1e-5)
+
+
+def test_the_transform_can_be_sent_to_another_process(model):
+    again = pickle.loads(pickle.dumps(model.preprocess))
+    assert torch.equal(again(quarters()), model.preprocess(quarters()))
+
+
+def test_a_model_with_its_own_vocabulary_has_its_own_tokens():
+    model = clipcore.load("bundled", device="cpu", dtype=torch.float32, local_only=True)
+    with pytest.raises(BadInput, match=r"vocabulary of its own; give what model\.tokenize"):
+        model.encode_text(clipcore.tokenize(["a cat"], 32))
+    features = model.encode_text(model.tokenize(["a cat", "a red apple on a table"]))
+    vectors = model.clip.encode_texts(["a cat", "a red apple on a table"])
+    assert np.allclose(torch.nn.functional.normalize(features, dim=-1).numpy(), vectors, atol=1e-5)
+    assert model.encode_text(model.tokenize("a cat")).shape == (1, 256)
+
+
+def test_padding_is_masked_where_a_family_wants_it(tmp_path):
+    directory = write_tiny_chinese_clip(tmp_path / "chinese")
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    together = model.encode_text(model.tokenize(["猫", "一只猫狗"]))
+    assert torch.allclose(together[:1], model.encode_text(model.tokenize("猫")), atol=1e-5)
+
+
+def test_siglips_bias_is_part_of_its_logits(tmp_path):
+    from transformers import SiglipModel
+
+    directory = write_tiny_siglip(tmp_path / "siglip")
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    image, tokens = model.preprocess(quarters())[None], model.tokenize(["a cat", "dog"])
+    theirs = SiglipModel.from_pretrained(directory).eval()(pixel_values=image, **tokens)
+    logits_per_image, logits_per_text = model(image, tokens)
+    assert model.card.logit_bias != 0
+    assert torch.allclose(logits_per_image, theirs.logits_per_image, atol=1e-4)
+    assert torch.allclose(logits_per_text, theirs.logits_per_text, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, INPUT_SIZE, INPUT_SIZE), (1, 3, 8, 8), (1, INPUT_SIZE, INPUT_SIZE, 3)])
+def test_pictures_of_the_wrong_shape_are_refused(model, shape):
+    with pytest.raises(BadInput, match=r"\[n, 3, 32, 32\].*preprocess.*unsqueeze"):
+        model.encode_image(torch.zeros(shape))
+
+
+def test_tokens_of_the_wrong_shape_are_refused(model):
+    with pytest.raises(BadInput, match="context_length=77"):
+        model.encode_text(clipcore.tokenize("a cat", 100))
+    with pytest.raises(BadInput, match="context_length=77"):
+        model.encode_text(clipcore.tokenize("a cat")[0])
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(BadInput, match="no dtype 'int8'; choose float32"):
+        clipcore.load("bundled", dtype="int8")
+
+
+def test_weights_may_be_rounded_and_features_stay_float32(directory):
+    model = clipcore.load(str(directory), device="cpu", dtype=torch.bfloat16, local_only=True)
+    assert model.clip.dtype == "bfloat16"
+    assert model.encode_text(clipcore.tokenize("a cat")).dtype == torch.float32
+    assert model.encode_image(model.preprocess(quarters())[None]).dtype == torch.float32
+
+
+def test_the_tokenizers_result_is_a_tensor_of_the_originals_type():
+    tokens = clipcore.tokenize("a cat")
+    assert (tokens.dtype, tuple(tokens.shape)) == (torch.int32, (1, 77))
+
+
+def test_words_are_refused_where_only_pictures_are_seen(tmp_path):
+    model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True)
+    assert model.encode_image(model.preprocess(quarters())[None]).shape[0] == 1
+    with pytest.raises(WordsNotUnderstood):
+        model.encode_text(clipcore.tokenize("a cat"))
