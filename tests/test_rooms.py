@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.probe": {"clipcore", "numpy", "sklearn"},
     "clipcore.tensor_file": {"clipcore", "numpy", "safetensors"},
     "clipcore.folder": {"clipcore", "numpy", "PIL", "platformdirs"},
-    "clipcore.dataset": {"clipcore", "numpy", "PIL", "pyarrow", "safetensors"},
+    "clipcore.extract": {"clipcore", "numpy", "pyarrow"},
     "clipcore.evaluate": {"clipcore", "numpy", "PIL", "matplotlib"},
     "clipcore.checkpoint": {"clipcore", "huggingface_hub"},
     "clipcore.cli": {"clipcore", "numpy", "PIL", "typer", "rich"},

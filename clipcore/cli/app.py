@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipcore.cli import classify, duplicates, evaluate, index, search, train
+from clipcore.cli import classify, dataset, duplicates, evaluate, extract, index, search, train
 from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
@@ -33,8 +33,10 @@ def root(
 
 
 classify.register(app)
+dataset.register(app)
 duplicates.register(app)
 evaluate.register(app)
+extract.register(app)
 index.register(app)
 search.register(app)
 train.register(app)

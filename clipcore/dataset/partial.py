@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,64 +15,85 @@ from typing import Any, BinaryIO
 from clipcore.dataset.pairs import Problem
 from clipcore.errors import BadInput
 
+# Often enough for a crash, seldom enough for a long list of problems.
+_TELL_SECONDS = 1.0
+
 Watch = Callable[[Sequence[int]], Iterable[int]]
 """Passes things on and sees each go by, as a progress bar does."""
 
 
 class Partial:
-    """A file in the making; a context manager. taken: how many inputs it answers already.
+    """A file in the making; a context manager that keeps what is whole when it is left early.
 
-    job: whatever makes the output what it is, as JSON takes it: only the same job goes on. Raises BadInput where the
-    output exists, or another job's beginning, unless `force`.
+    job: whatever makes the output what it is, as JSON takes it: only the same job goes on; None where it cannot be told
+    again, as of a pipe, and then nothing is kept. taken: how many inputs are answered already.
+
+    Raises BadInput where the output exists, or another job's beginning, unless `force`.
     """
 
-    def __init__(self, path: Path, job: Mapping[str, Any], *, force: bool = False) -> None:
+    def __init__(self, path: Path, job: Mapping[str, Any] | None, *, force: bool = False) -> None:
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
         self._journal = path.with_name(f"{path.name}.part.json")
-        self._job = dict(job)
+        self._job = job
         if path.exists() and not force:
             raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
         begun = self._begun(force)
         self.taken: int = begun["taken"]
         self.problems = [Problem(*told) for told in begun["problems"]]
+        self._bytes: int = begun["bytes"]
+        self._told = 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file: BinaryIO = self._part.open("r+b" if begun["bytes"] else "w+b")
-        self.file.truncate(begun["bytes"])
-        self.file.seek(begun["bytes"])
+        self.file: BinaryIO = self._part.open("r+b" if self._bytes else "w+b")
+        self.file.truncate(self._bytes)
+        self.file.seek(self._bytes)
 
     def __enter__(self) -> Partial:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.file.closed:
+            return
+        self._tell()
         self.file.close()
+        if self._job is None:
+            self._remove()
 
-    @property
-    def is_new(self) -> bool:
-        return self.file.tell() == 0
+    def commit(self, taken: int, problems: Sequence[Problem] = ()) -> None:
+        """What has been written answers so many inputs, those that had problems included. Ctrl-C loses none of it;
+        anything rougher loses a second.
+        """
+        self.problems += problems
+        self.taken, self._bytes = taken, self.file.tell()
+        if time.monotonic() - self._told > _TELL_SECONDS:
+            self._tell()
 
-    def commit(self, taken: int) -> None:
-        """What has been written answers so many inputs. From here on an interruption loses none of it."""
-        self.file.flush()
-        told = [[problem.name, problem.reason] for problem in self.problems]
-        state = {"job": self._job, "taken": taken, "bytes": self.file.tell(), "problems": told}
-        write_whole(self._journal, json.dumps(state, ensure_ascii=False).encode())
-        self.taken = taken
-
-    def finish(self) -> None:
-        """The output takes its name."""
+    def finish(self, convert: Callable[[Path, Path], object] = Path.replace) -> None:
+        """The output takes its name. convert: makes it of what was written."""
+        self._tell()
         self.file.close()
-        self._part.replace(self._path)
+        convert(self._part, self._path)
+        self._remove()
+
+    def _remove(self) -> None:
+        self._part.unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
+
+    def _tell(self) -> None:
+        self.file.flush()
+        problems = [[problem.name, problem.reason] for problem in self.problems]
+        state = {"job": self._job, "taken": self.taken, "bytes": self._bytes, "problems": problems}
+        write_whole(self._journal, json.dumps(state).encode())
+        self._told = time.monotonic()
 
     def _begun(self, force: bool) -> dict[str, Any]:
         nothing: dict[str, Any] = {"taken": 0, "bytes": 0, "problems": []}
-        if not self._part.exists():
+        state = read_state(self._journal) if self._part.exists() else None
+        if state is None:
             return nothing
-        state = read_state(self._journal)
-        if state is not None and state.get("job") == self._job and self._part.stat().st_size >= state["bytes"]:
+        if self._job is not None and state["job"] == self._job and self._part.stat().st_size >= state["bytes"]:
             return state
-        if state is None or force:
+        if force or state["job"] is None:
             return nothing
         raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
 

@@ -19,7 +19,6 @@ from clipcore.features import PictureSource
 from clipcore.formats import sniff
 from clipcore.images import ImageLimits
 
-_COMMIT_EVERY = 64
 _BREAKS = re.compile(r"[\t\r\n]+")
 
 
@@ -62,10 +61,11 @@ def write_tsv(pairs: Pairs, output: Path, *, force: bool = False, watch: Watch =
         for at in watch(range(begun, len(pairs))):
             picture = pairs.pictures[int(pairs.picture_of[at])]
             try:
-                partial.file.write(_row(pairs.captions[at], picture))
+                row = _row(pairs.captions[at], picture)
             except (BadInput, ImageRejected, OSError) as error:
-                partial.problems.append(Problem(picture.name, reason(error)))
-            if (at + 1) % _COMMIT_EVERY == 0:
+                partial.commit(at + 1, [Problem(picture.name, reason(error))])
+            else:
+                partial.file.write(row)
                 partial.commit(at + 1)
         partial.finish()
     return WrittenTable(len(pairs) - len(partial.problems), [*pairs.problems, *partial.problems], begun)

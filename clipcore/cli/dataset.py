@@ -1,0 +1,216 @@
+"""`clipcore dataset …`: splits, measures and converts data sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clipcore.cli.options import Json
+from clipcore.cli.outcome import Skips, print_json, say
+from clipcore.cli.progress import tracked
+from clipcore.dataset.from_tsv import write_folder
+from clipcore.dataset.inventory import Inventory, take_inventory
+from clipcore.dataset.layout import Columns
+from clipcore.dataset.pairs import Problem
+from clipcore.dataset.partial import Watch
+from clipcore.dataset.split import How, SplitResult, split_folder
+from clipcore.dataset.split_plan import DEFAULT_RATIOS, PARTS, parse_ratios
+from clipcore.dataset.stats import PictureStats, measure_pictures
+from clipcore.dataset.to_tsv import open_texts, write_tsv
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")]
+
+
+def register(app: typer.Typer) -> None:
+    dataset = typer.Typer(help="Split, measure and convert data sets.", no_args_is_help=True)
+    dataset.command("split")(split)
+    dataset.command("stats")(stats)
+    dataset.command("to-tsv")(to_tsv)
+    dataset.command("from-tsv")(from_tsv)
+    app.add_typer(dataset, name="dataset")
+
+
+def split(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with a folder for each class.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder, for train, val and test.")],
+    ratios: Annotated[str, typer.Option(help="train:val:test or train:test, in any unit.")] = DEFAULT_RATIOS,
+    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    how: Annotated[How, typer.Option(help="What becomes of the files.")] = How.COPY,
+    letterbox: Annotated[
+        int | None, typer.Option(min=1, help="Write PNGs of this edge instead, proportions kept, on black.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Share each class out to train, val and test: the same for a seed, on every machine.
+
+    The same command goes on with a split that was stopped. Every class is in train.
+    """
+    result = split_folder(
+        source, output, parse_ratios(ratios), seed=seed, how=how, letterbox=letterbox, watch=_watch("splitting")
+    )
+    skips = _skips(result.problems)
+    if as_json:
+        print_json({"output": str(output), "classes": result.counts, "done_before": result.done_before} | _end(skips))
+    else:
+        _show_split(result)
+    return skips.exit_code
+
+
+def stats(
+    source: Annotated[Path, typer.Argument(help="A folder, a TSV or a captions file.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Measure squares of this edge as models see them, not whole pictures.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Pictures decoded at a time.")] = 2,
+    as_json: Json = False,
+) -> int:
+    """Each channel's mean and standard deviation over all pixels, from 0 to 1; counts, sizes and formats."""
+    inventory = take_inventory(source)
+    skips = _skips(inventory.problems)
+    measured = PictureStats()
+    outcomes = measure_pictures(inventory.pictures, size=size, workers=workers)
+    for outcome in tracked(outcomes, "measuring", len(inventory.pictures)):
+        if isinstance(outcome, Problem):
+            skips.add(outcome.name, outcome.reason)
+        else:
+            measured.add(outcome)
+    if as_json:
+        print_json(_stats_json(inventory, measured) | _end(skips))
+    else:
+        _show_stats(inventory, measured)
+    return skips.exit_code
+
+
+def to_tsv(
+    source: Annotated[Path, typer.Argument(help="A folder of classes, a folder with captions, or a captions file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
+    captions: Annotated[Path | None, typer.Option(help="The captions file, where its name is not a usual one.")] = None,
+    part: Annotated[str | None, typer.Option("--split", help="Of Karpathy's captions: train, val, test.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> int:
+    """Write `text, tab, url-safe base64 picture`, one row a caption; the pictures' own bytes.
+
+    Tabs and line breaks in captions become spaces. The same command goes on with a table that was stopped.
+    """
+    pairs = open_texts(source, captions=captions, split=part)
+    written = write_tsv(pairs, output, force=force, watch=_watch("writing"))
+    skips = _skips(written.problems)
+    if as_json:
+        print_json({"output": str(output), "rows": written.rows, "resumed_at": written.resumed_at} | _end(skips))
+    else:
+        print(f"{written.rows} rows in {output}")
+    return skips.exit_code
+
+
+def from_tsv(
+    source: Annotated[Path, typer.Argument(metavar="TSV", help="A table of texts and base64 pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="A folder for each text, instead of captions.json.")
+    ] = False,
+    text_column: Annotated[str | None, typer.Option(help="A name or a number from 1.")] = None,
+    picture_column: Annotated[str | None, typer.Option(help="A name or a number from 1.")] = None,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether row 1 names the columns.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> int:
+    """Write each picture's own bytes as a file named by its row, and captions.json beside them, as COCO has it.
+
+    Rows with the same picture share one file. The same command goes on with a folder that was stopped.
+    """
+    columns = Columns(text_column, picture_column, header)
+    written = write_folder(source, output, by_class=by_class, columns=columns, force=force, watch=_watch("writing"))
+    skips = _skips(written.problems)
+    if as_json:
+        told = {"files": written.files, "captions": written.captions, "resumed_at": written.resumed_at}
+        print_json({"output": str(output)} | told | _end(skips))
+    else:
+        print(f"{written.files} pictures and {written.captions} captions in {output}")
+    return skips.exit_code
+
+
+def _watch(doing: str) -> Watch:
+    return lambda things: tracked(things, doing, len(things))
+
+
+def _skips(problems: Iterable[Problem]) -> Skips:
+    skips = Skips()
+    for problem in problems:
+        skips.add(problem.name, problem.reason)
+    return skips
+
+
+def _end(skips: Skips) -> dict[str, Any]:
+    return {"skipped": skips.as_json()}
+
+
+def _show_split(result: SplitResult) -> None:
+    table = Table("class", *PARTS)
+    for name, parts in sorted(result.counts.items()):
+        table.add_row(name, *(str(parts[part]) for part in PARTS))
+    sums = [sum(parts[part] for parts in result.counts.values()) for part in PARTS]
+    table.add_section()
+    table.add_row("all", *map(str, sums))
+    Console().print(table)
+    if result.done_before:
+        say(f"{result.done_before} of them were there before.")
+
+
+def _stats_json(inventory: Inventory, measured: PictureStats) -> dict[str, Any]:
+    # JSON has no nan: what was not measured is null.
+    channels = {"mean": measured.mean, "std": measured.std} if measured.pictures else {"mean": None, "std": None}
+    return {
+        "pictures": measured.pictures,
+        **channels,
+        "widths": _range(measured.widths),
+        "heights": _range(measured.heights),
+        "formats": dict(measured.formats.most_common()),
+        "bytes": measured.bytes,
+        "captions": inventory.captions,
+        "classes": dict(sorted(inventory.classes.items())),
+    }
+
+
+def _show_stats(inventory: Inventory, measured: PictureStats) -> None:
+    print(f"pictures  {measured.pictures}")
+    if measured.pictures:
+        print(f"mean      {_channels(measured.mean)}")
+        print(f"std       {_channels(measured.std)}")
+        print(f"widths    {_span(measured.widths)}")
+        print(f"heights   {_span(measured.heights)}")
+        print(f"formats   {', '.join(f'{name} {number}' for name, number in measured.formats.most_common())}")
+        print(f"bytes     {measured.bytes}")
+    if inventory.captions:
+        print(f"captions  {inventory.captions}")
+    if inventory.classes:
+        print(f"classes   {len(inventory.classes)}")
+        for name, number in sorted(inventory.classes.items()):
+            print(f"  {name}  {number}")
+
+
+def _channels(values: Iterable[float]) -> str:
+    """Red, green and blue, ready to be pasted into a preprocessor's configuration."""
+    return ", ".join(f"{value:.6f}" for value in values)
+
+
+def _range(sizes: Counter[int]) -> dict[str, float] | None:
+    if not sizes:
+        return None
+    mean = sum(size * number for size, number in sizes.items()) / sizes.total()
+    return {"least": min(sizes), "mean": round(mean, 1), "most": max(sizes)}
+
+
+def _span(sizes: Counter[int]) -> str:
+    found = _range(sizes) or {}
+    return ", ".join(f"{name} {size:g}" for name, size in found.items())

@@ -1,0 +1,51 @@
+"""What a data set holds before any picture is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipcore.dataset.files import picture_files
+from clipcore.dataset.layout import Columns
+from clipcore.dataset.opening import open_pairs
+from clipcore.dataset.pairs import Problem
+from clipcore.dataset.table import read_table
+from clipcore.errors import BadInput
+from clipcore.features import PictureSource
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """captions: how many there are, classes included. classes: how many pictures each has; empty where the texts are
+    captions of their own.
+    """
+
+    pictures: Sequence[PictureSource]
+    captions: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+
+
+def take_inventory(source: Path) -> Inventory:
+    """source: a folder of pictures at any depth, a table, or a captions file. Raises BadInput where it has none."""
+    if source.is_dir():
+        return _of_folder(source)
+    if source.suffix.lower() == ".json":
+        pairs = open_pairs(source)
+        return Inventory(pairs.pictures, len(pairs), problems=pairs.problems)
+    table = read_table(source, source.parent, Columns(), merge=True)
+    texts = Counter(table.texts)
+    # Captions are mostly told apart by their words; labels come again and again.
+    are_classes = 2 * len(texts) <= len(table.texts)
+    return Inventory(table.pictures, len(table.texts), texts if are_classes else {}, table.problems)
+
+
+def _of_folder(folder: Path) -> Inventory:
+    files = picture_files(folder)
+    if not files:
+        raise BadInput(f"{str(folder)!r} has no pictures.")
+    beneath = (path.relative_to(folder).parts for path in files)
+    classes = Counter(parts[0] for parts in beneath if len(parts) > 1)
+    return Inventory([PictureSource.file(path) for path in files], classes=classes)
