@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from clipcore.errors import BadInput
 from clipcore.tensor_file import read_tensors, write_tensors
-from clipcore.types import Vectors
+from clipcore.types import LabelScore, Vectors
+from clipcore.zero_shot import likeliest
 
 _KIND = "linear probe 1"
 _ITERATIONS = 1000
@@ -75,6 +76,10 @@ class LinearProbe:
     def predict(self, vectors: Vectors) -> list[str]:
         """The likeliest class of each."""
         return [self.classes[row] for row in self.scores(vectors).argmax(axis=1)]
+
+    def classify(self, vectors: Vectors, top: int = 5, least: float = 0.0) -> list[tuple[LabelScore, ...]]:
+        """For each vector its likeliest classes, best first; none whose probability is below `least`."""
+        return [likeliest(self.classes, row, top, least) for row in self.probabilities(vectors)]
 
     def save(self, path: Path) -> None:
         """One safetensors file, atomically. Raises BadInput where it cannot be written."""
@@ -147,9 +152,10 @@ def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN20
 
 
 def _quietly(fit: Callable[[], object]) -> None:
-    """Stopping at the last iteration is part of the recipe and no news."""
+    """Stopping at the last iteration is part of the recipe, and so is learning from one or two pictures a class."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes")
         fit()

@@ -107,15 +107,15 @@ class ZeroShotClassifier:
 
     def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
         """For each vector its likeliest labels, best first; an empty tuple where none is likely enough."""
-        return [self._likely(row, top) for row in self.probabilities(vectors)]
+        return [likeliest(self._labels, row, top, self._least) for row in self.probabilities(vectors)]
 
-    def _likely(self, probabilities: Vectors, top: int) -> tuple[LabelScore, ...]:
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        return tuple(
-            LabelScore(self._labels[index], float(probabilities[index]))
-            for index in best
-            if probabilities[index] >= self._least
-        )
+
+def likeliest(labels: Sequence[str], probabilities: Vectors, top: int, least: float) -> tuple[LabelScore, ...]:
+    """probabilities: float32 [labels]. At most `top` of them, best first, none below `least`; of equals the earlier."""
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple(
+        LabelScore(labels[index], float(probabilities[index])) for index in best if probabilities[index] >= least
+    )
 
 
 def _sigmoid(logits: Vectors) -> Vectors:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,14 +17,17 @@ from clipcore.errors import BadInput
 from clipcore.evaluate.pictures import Outcomes
 from clipcore.features import PictureSource, SkippedPicture, encode_pictures
 from clipcore.label_files import read_labels, read_templates, split_labels
+from clipcore.probe import LinearProbe
 from clipcore.prompts import Prompts, prompts_for
-from clipcore.types import Label, LabelScore
+from clipcore.types import LabelScore, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
 
 _BAR = 24
+
+Judge = Callable[[Vectors], list[tuple[LabelScore, ...]]]
 
 LabelsFile = Annotated[
     Path | None,
@@ -47,6 +51,9 @@ def classify(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, and folders of them.")],
     labels: Annotated[str | None, typer.Option("--labels", help="Labels with commas between them.")] = None,
     labels_file: LabelsFile = None,
+    probe: Annotated[
+        Path | None, typer.Option("--probe", help="In place of labels: a probe that `clipcore evaluate probe` saved.")
+    ] = None,
     templates: TemplatesFile = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Labels shown for a picture.")] = 5,
     least: Annotated[
@@ -68,8 +75,12 @@ def classify(
     as_json: Json = False,
 ) -> int:
     """Which of these labels each picture shows, with probabilities."""
-    chosen = _labels(labels, labels_file)
-    own_templates = read_templates(templates) if templates else None
+    if sum(given is not None for given in (labels, labels_file, probe)) != 1:
+        raise typer.BadParameter("Give the labels with --labels, --labels-file or --probe, one of them.")
+    chosen = read_labels(labels_file) if labels_file is not None else []
+    if labels is not None:
+        chosen = split_labels(labels)
+    own_templates = read_templates(templates) if templates is not None else None
     sources = [source for path in images for source in _sources(path)]
     if not sources:
         raise BadInput("There are no pictures in what was named.")
@@ -77,11 +88,16 @@ def classify(
     prompts = _prompts(loaded, own_templates, background, abstain)
     if least is None:
         least = loaded.calibration.tag_match if abstain else 0.0
-    classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
+    if probe is not None:
+        learnt = LinearProbe.load(probe, loaded.card.key)
+        judge: Judge = partial(learnt.classify, top=top, least=least)
+    else:
+        classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
+        judge = partial(classifier.classify, top=top)
     skips = Skips()
     watched = tracked(sources, "classifying", len(sources))
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
-    answers = _answers(classifier, outcomes, top, skips)
+    answers = _answers(judge, outcomes, skips)
     if as_json:
         pictures = [_as_json(name, scores) for name, scores in answers]
         print_json({"model": loaded.card.key, "pictures": pictures, "skipped": skips.as_json()})
@@ -89,12 +105,6 @@ def classify(
         for name, scores in answers:
             print(_as_text(name, scores), flush=True)
     return skips.exit_code
-
-
-def _labels(listed: str | None, file: Path | None) -> list[Label]:
-    if (listed is None) == (file is None):
-        raise typer.BadParameter("Give the labels with --labels or with --labels-file, one of the two.")
-    return read_labels(file) if file is not None else split_labels(listed or "")
 
 
 def _sources(path: Path) -> list[PictureSource]:
@@ -112,14 +122,12 @@ def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: st
     )
 
 
-def _answers(
-    classifier: ZeroShotClassifier, outcomes: Outcomes, top: int, skips: Skips
-) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
+def _answers(judge: Judge, outcomes: Outcomes, skips: Skips) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
     for outcome in outcomes:
         if isinstance(outcome, SkippedPicture):
             skips.picture(outcome)
             continue
-        [scores] = classifier.classify(outcome.vector[None], top)
+        [scores] = judge(outcome.vector[None])
         yield outcome.source.name, scores
 
 

@@ -19,8 +19,9 @@ from clipcore.cli.measures import (
 )
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
+from clipcore.cli.probe import ConfusionPicture, probe, require_pictures, tell
 from clipcore.cli.progress import tracked
-from clipcore.dataset import Problem, open_labelled, open_pairs
+from clipcore.dataset import open_labelled, open_pairs
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.evaluate.class_names import name_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
@@ -37,20 +38,21 @@ Dataset = Annotated[
     str | None,
     typer.Option("--dataset", help="Which known data set this is, if its name does not tell: flickr30k, imagenet …"),
 ]
-ConfusionPicture = Annotated[
-    Path | None, typer.Option("--confusion", help="Draw the confusion matrix into this file, such as confusion.png.")
-]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure a model on labelled or captioned pictures.")
     group.command("zero-shot")(zero_shot)
+    group.command("probe")(probe)
     group.command("retrieval")(retrieval)
     app.add_typer(group, name="evaluate")
 
 
 def zero_shot(
-    source: Annotated[Path, typer.Argument(help="A folder of one folder a class, or a table of classes and pictures.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="DIR|TABLE", help="A folder of one folder a class, or a table of classes and pictures."),
+    ],
     names: Annotated[
         Path | None,
         typer.Option("--names", help="What the classes are called in words: `n02123045: tabby cat, tabby` a line."),
@@ -72,7 +74,7 @@ def zero_shot(
         check_drawable(confusion)
     skips = Skips()
     labelled = open_labelled(source)
-    _tell(labelled.problems, skips)
+    tell(labelled.problems, skips)
     called = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     templates_read = read_templates(templates) if templates is not None else None
     loaded = load_model(model, device)
@@ -88,7 +90,7 @@ def zero_shot(
     watched = tracked(labelled.pictures, "encoding pictures", len(labelled))
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
     result = classify_all(outcomes, labelled.class_of, called.shown, scores, skips.picture)
-    _require(result.pictures)
+    require_pictures(result.pictures)
     if confusion is not None:
         draw_confusions(result, confusion, f"{source.name}, zero-shot, {loaded.card.id}")
     if as_json:
@@ -111,7 +113,8 @@ def retrieval(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A table of captions and pictures, a captions file (COCO's, Karpathy's, Flickr's), or a folder."
+            metavar="TABLE|JSON|DIR",
+            help="A table of captions and pictures, a captions file (COCO's, Karpathy's, Flickr's), or a folder.",
         ),
     ],
     captions: Annotated[
@@ -136,7 +139,7 @@ def retrieval(
     check_template(template)
     skips = Skips()
     pairs = open_pairs(source, captions=captions, split=split)
-    _tell(pairs.problems, skips)
+    tell(pairs.problems, skips)
     loaded = load_model(model, device)
     if not loaded.card.reads_text:
         raise WordsNotUnderstood(loaded.card.id)
@@ -148,7 +151,7 @@ def retrieval(
     watched = tracked(pairs.pictures, "encoding pictures", len(pairs.pictures))
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
     gathered = gather(outcomes, loaded.card.dimension, skips.picture)
-    _require(len(gathered.rows))
+    require_pictures(len(gathered.rows))
     result = measure_captions(gathered, pairs.captions, pairs.picture_of, encode)
     if as_json:
         print_json(
@@ -176,13 +179,3 @@ def _published(told: str | None, source: Path) -> tuple[Published, ...]:
     if known is None:
         raise BadInput(f"No figures are known for the data set {told!r}; leave --dataset out.")
     return published_on(known)
-
-
-def _tell(problems: Sequence[Problem], skips: Skips) -> None:
-    for problem in problems:
-        skips.add(problem.name, problem.reason)
-
-
-def _require(pictures: int) -> None:
-    if not pictures:
-        raise BadInput("None of the pictures could be read, so there is nothing to measure.")

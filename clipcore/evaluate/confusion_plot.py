@@ -21,13 +21,14 @@ _MOST_NAMED = 200
 _INCHES = (5.0, 30.0)
 _DOTS_AN_INCH = 110
 _LONGEST_NAME = 28
+_TICKS = np.array([0.01, 0.1, 0.25, 0.5, 1.0])
 
 
 def draw_confusions(result: Classification, path: Path, title: str) -> None:
     """Writes a picture in the format that the file's ending names. Rows: what it is; columns: what it was taken for.
 
-    A cell's shade is its share of the row's pictures. Raises BadInput as `check_drawable` does, and where the file
-    cannot be written.
+    A cell's shade is its share of the row's pictures: blue where that is right, red where it is not. Raises BadInput as
+    `check_drawable` does, and where the file cannot be written.
     """
     check_drawable(path)
     from matplotlib import rc_context
@@ -40,13 +41,18 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=(side + 1.0, side), dpi=_DOTS_AN_INCH, layout="constrained")
         axes = figure.add_subplot()
-        shares = _shares(result.counts)
-        shown = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
-        _name(axes, result.classes)
+        shades = _shades(result.counts)
+        shown = axes.imshow(shades, cmap="RdBu", vmin=-1.0, vmax=1.0, interpolation="nearest")
+        lettering = 9.0 + side / 3
+        _name(axes, result.classes, lettering)
         if classes <= _MOST_NUMBERED:
-            _number(axes, result.counts, shares)
-        axes.set_title(title)
-        figure.colorbar(shown, ax=axes, label="share of the class's pictures", shrink=0.6)
+            _number(axes, result.counts, shades)
+        else:
+            _rule(axes, classes)
+        axes.set_title(title, fontsize=lettering, parse_math=False)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.5, ticks=[*(-(_TICKS[::-1] ** 0.5)), *(_TICKS**0.5)])
+        bar.ax.set_yticklabels([f"{share:.0%}" for share in (*_TICKS[::-1], *_TICKS)])
+        bar.set_label("share of the class's pictures: blue right, red wrong", fontsize=lettering)
         try:
             figure.savefig(path)
         except OSError as error:
@@ -75,15 +81,17 @@ def _inches_a_class(classes: int) -> float:
     return 0.15 if classes <= _MOST_NAMED else 0.02
 
 
-def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Each row adds up to 1; rows of classes without pictures stay empty."""
-    shares: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return shares
+def _shades(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """-1 to 1: the root of each share, so that rare mistakes are seen; mistakes below zero. Rows of classes without
+    pictures stay empty.
+    """
+    roots: npt.NDArray[np.float64] = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    return np.where(np.eye(len(counts), dtype=np.bool_), roots, -roots)
 
 
-def _name(axes: Axes, classes: tuple[str, ...]) -> None:
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("is")
+def _name(axes: Axes, classes: tuple[str, ...], lettering: float) -> None:
+    axes.set_xlabel("taken for", fontsize=lettering)
+    axes.set_ylabel("is", fontsize=lettering)
     if len(classes) > _MOST_NAMED:
         return
     places = np.arange(len(classes))
@@ -94,9 +102,17 @@ def _name(axes: Axes, classes: tuple[str, ...]) -> None:
     axes.set_yticks(places, names, fontsize=size, parse_math=False)
 
 
-def _number(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+def _rule(axes: Axes, classes: int) -> None:
+    """Lines for the eye to follow from a name to a cell."""
+    step = 10 if classes <= _MOST_NAMED else 100
+    for place in np.arange(step, classes, step) - 0.5:
+        axes.axhline(place, color="0.85", linewidth=0.5)
+        axes.axvline(place, color="0.85", linewidth=0.5)
+
+
+def _number(axes: Axes, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64]) -> None:
     for row, column in zip(*np.nonzero(counts), strict=True):
-        color = "white" if shares[row, column] > 0.55 else "black"
+        color = "white" if abs(shades[row, column]) > 0.7 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=color)
 
 
