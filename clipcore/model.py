@@ -85,10 +85,10 @@ class ClipModel:
         return loaded
 
     def _compiled(self) -> ClipModel:
-        opened = replace(self.opened, towers=CompiledTowers(self.towers))
-        compiled = ClipModel(opened, self.card, self.calibration, self.device)
         size = self.preprocessing.crop
         try:
+            opened = replace(self.opened, towers=CompiledTowers(self.towers))
+            compiled = ClipModel(opened, self.card, self.calibration, self.device)
             # torch compiles at the first call, and only then finds out whether it can.
             compiled.encode_prepared(np.zeros((1, size, size, 3), np.uint8))
             if self.card.reads_text:
