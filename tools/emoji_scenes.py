@@ -82,10 +82,15 @@ def is_held_out_position(left: int, top: int) -> bool:
 
 def load_sprites(art: Path, concepts: list[Concept]) -> dict[int, Pixels]:
     """Every sprite at every size: {size: uint8 [concepts, artists, size, size, 4]}, RGBA with straight alpha."""
-    sprites = {size: np.zeros((len(concepts), len(ARTISTS), size, size, 4), np.uint8) for size in SIZES}
-    for index, concept in enumerate(concepts):
-        for artist, name in enumerate(ARTISTS):
-            with Image.open(sprite_path(art, name, concept.id)) as file:
+    return scale_sprites([[sprite_path(art, artist, concept.id) for artist in ARTISTS] for concept in concepts])
+
+
+def scale_sprites(files: list[list[Path]]) -> dict[int, Pixels]:
+    """files: for each concept, each artist's picture. Returns what `load_sprites` does."""
+    sprites = {size: np.zeros((len(files), len(ARTISTS), size, size, 4), np.uint8) for size in SIZES}
+    for index, drawn in enumerate(files):
+        for artist, path in enumerate(drawn):
+            with Image.open(path) as file:
                 picture = file.convert("RGBA")
             for size in SIZES:
                 sprites[size][index, artist] = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))

@@ -1,0 +1,53 @@
+"""The bundled model's training goes by `clipcore.train`'s trainer and keeper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPModel
+
+from clipcore.train.trainer import Trainer
+from tests.tools.worlds import made_up_sprites, shipped_concepts
+from tools.bundled_model import new_model
+from tools.bundled_objective import FINISH, HIGHEST_LOG_SCALE, Plan
+from tools.bundled_stream import Mix, Stream
+from tools.bundled_tokenizer import train_tokenizer
+from tools.train_bundled import trainer_for
+
+TOKENIZER = train_tokenizer(["a cat on a sofa", "沙发上的猫"])
+FIRST = Plan(4, alone_until=0.5, later=Mix(4, 4, 1))
+
+
+def begin(folder: Path, plan: Plan) -> tuple[CLIPModel, Trainer]:
+    """As a process that has just started does."""
+    torch.manual_seed(0)
+    concepts = shipped_concepts()[:12]
+    stream = Stream(concepts, made_up_sprites(12), TOKENIZER, 0)
+    model = new_model(TOKENIZER, Stream(concepts, made_up_sprites(12), TOKENIZER, 0).batch(Mix(12, 0, 0)).pixels)
+    return model, trainer_for(model, stream, plan, folder)
+
+
+@pytest.mark.parametrize("plan", [FIRST, replace(FINISH, steps=4, later=Mix(4, 4, 1))])
+def test_a_stopped_run_ends_at_the_weights_of_one_in_one_piece(tmp_path, plan):
+    (tmp_path / "whole").mkdir()
+    whole, trainer = begin(tmp_path / "whole", plan)
+    losses = [step.loss for step in trainer.run()]
+    _, trainer = begin(tmp_path, plan)
+    next(iter(trainer.run()))
+    trainer.put_away()
+    next(iter(trainer.run()))  # done, and lost
+    resumed, trainer = begin(tmp_path, plan)
+    assert [step.loss for step in trainer.run()] == losses[1:]
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_temperature_is_held(tmp_path):
+    model, trainer = begin(tmp_path, FIRST)
+    with torch.no_grad():
+        model.logit_scale.fill_(9.0)
+    next(iter(trainer.run()))
+    assert model.logit_scale.item() == pytest.approx(HIGHEST_LOG_SCALE)
