@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from clipcore.dataset.pairs import Pairs
 from clipcore.errors import BadInput
+from clipcore.evaluate.pictures import gather
 from clipcore.evaluate.retrieval import Retrieval, measure_retrieval
-from clipcore.features import EncodedPicture, encode_pictures
+from clipcore.features import encode_pictures, encode_words
 from clipcore.model import ClipModel
 from clipcore.types import Vectors
 
@@ -30,26 +31,17 @@ class Validated:
 
 def validate(model: ClipModel, pairs: Pairs, batch_size: int, on_skip: Callable[[str, str], None]) -> Validated:
     """Raises BadInput where no picture can be read."""
-    vectors: list[Vectors] = []
-    place = np.full(len(pairs.pictures), -1)
-    for row, outcome in enumerate(encode_pictures(model, pairs.pictures, batch_size=batch_size)):
-        if isinstance(outcome, EncodedPicture):
-            place[row] = len(vectors)
-            vectors.append(outcome.vector)
-        else:
-            on_skip(outcome.source.name, outcome.reason)
-    if not vectors:
+    outcomes = encode_pictures(model, pairs.pictures, batch_size=batch_size)
+    seen = gather(outcomes, model.card.dimension, lambda skipped: on_skip(skipped.source.name, skipped.reason))
+    readable = np.flatnonzero(np.isin(pairs.picture_of, seen.rows))
+    if not len(readable):
         raise BadInput("None of the validation pictures can be read.")
-    kept = np.flatnonzero(place[pairs.picture_of] >= 0)
-    picture_of = place[pairs.picture_of[kept]]
-    captions = _encode_texts(model, [pairs.captions[int(row)] for row in kept], batch_size)
-    pictures = np.stack(vectors)
-    return Validated(measure_retrieval(pictures, captions, picture_of), _text_match(pictures, captions, picture_of))
-
-
-def _encode_texts(model: ClipModel, texts: Sequence[str], batch_size: int) -> Vectors:
-    starts = range(0, len(texts), batch_size)
-    return np.concatenate([model.encode_texts(texts[start : start + batch_size]) for start in starts])
+    words = [pairs.captions[row] for row in readable.tolist()]
+    captions = np.stack(list(encode_words(model, words, batch_size=batch_size)))
+    picture_of = np.searchsorted(seen.rows, pairs.picture_of[readable])
+    return Validated(
+        measure_retrieval(seen.vectors, captions, picture_of), _text_match(seen.vectors, captions, picture_of)
+    )
 
 
 def _text_match(pictures: Vectors, captions: Vectors, picture_of: npt.NDArray[np.int64]) -> float | None:
