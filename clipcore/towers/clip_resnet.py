@@ -27,9 +27,9 @@ from transformers import (
 )
 
 from clipcore.checkpoint import Checkpoint
-from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.hub_files import write_preprocessing
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_names import Weights
 from clipcore.towers.quiet import quiet
 from clipcore.towers.resnet_tower import ResNetShape, ResNetTower
@@ -40,7 +40,7 @@ MODEL_TYPE = "clip_resnet"
 
 
 def open_clip_resnet(checkpoint: Checkpoint) -> Opened:
-    """What `save` wrote. Raises ModelUnavailable where it is incomplete."""
+    """What `save` wrote. Raises NotWeights where it is incomplete."""
     directory = checkpoint.directory
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     vision = config["vision_config"]
@@ -140,21 +140,19 @@ class ResNetClipTowers:
 
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:
-    """Raises ModelUnavailable where a weight is missing, left over, or of another shape."""
+    """Raises NotWeights where a weight is missing, left over, or of another shape."""
     try:
         report = model.load_state_dict({**_counters(model), **weights}, strict=False, assign=True)
     except RuntimeError as error:
-        raise ModelUnavailable("The weights do not fit their model; download it again.") from error
+        raise NotWeights("the weights do not fit each other's shapes; download it again") from error
     check_complete(report.missing_keys, report.unexpected_keys)
 
 
 def check_complete(missing: Sequence[str], unexpected: Sequence[str]) -> None:
     if missing:
-        raise ModelUnavailable(f"The weights are incomplete: {missing[0]} is missing; download the model again.")
+        raise NotWeights(f"the weights are incomplete, {missing[0]} is missing; download it again")
     if unexpected:
-        raise ModelUnavailable(
-            f"The weights are of another kind of model: CLIP has no {unexpected[0]}, so it was not loaded."
-        )
+        raise NotWeights(f"the weights are of another kind of model, for CLIP has no {unexpected[0]}")
 
 
 def _counters(model: nn.Module) -> Weights:

@@ -22,10 +22,10 @@ from transformers import (
 from clipcore.bpe import Merges
 from clipcore.checkpoint import Checkpoint
 from clipcore.easynlp import EasyNlpLayout
-from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import opened_resnet
 from clipcore.towers.easynlp_roberta import opened_roberta_clip
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_model import assembled, opened_clip, opened_transformer, seen_at
 from clipcore.towers.openai_names import (
     Style,
@@ -49,7 +49,7 @@ _LEARNED = 49152 - 256 - 2  # merges that EasyNLP reads, behind a line of headin
 
 
 def open_easynlp(checkpoint: Checkpoint, layout: EasyNlpLayout) -> Opened:
-    """Raises ModelUnavailable where the weights are not what the layout promises."""
+    """Raises NotWeights where the weights are not what the layout promises."""
     directory = checkpoint.directory
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     # A model fine-tuned by EasyNLP has its application's attribute before each name.
@@ -77,7 +77,7 @@ def _merges(path: Path) -> Merges:
         with gzip.open(path) as compressed:
             lines = compressed.read(_LONGEST_VOCABULARY).decode("utf-8").split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ModelUnavailable(f"The {path.name} of an open_clip model is not CLIP's compressed merges.") from error
+        raise NotWeights(f"its {path.name} is not the compressed merges that EasyNLP's open_clip has") from error
     pairs = [tuple(line.split()) for line in lines[1 : _LEARNED + 1]]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 

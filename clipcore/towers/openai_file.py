@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_model import opened_clip
 from clipcore.towers.openai_names import Style
 from clipcore.towers.seam import Opened
@@ -19,7 +19,7 @@ _OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
 def open_weights_file(file: Path) -> Opened:
-    """Raises ModelUnavailable where the file holds no CLIP model, or more than weights."""
+    """Raises NotWeights where the file holds no CLIP model, or more than weights."""
     if file.name.startswith(_OPEN_CLIP):
         style, preprocessing = _described_by_open_clip(file.with_name(_OPEN_CLIP_CONFIG))
     else:
@@ -29,11 +29,11 @@ def open_weights_file(file: Path) -> Opened:
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
     if not path.is_file():
-        raise ModelUnavailable(f"Beside an open_clip file must lie its {path.name}; it says which activation to use.")
+        raise NotWeights(f"beside an open_clip file must lie its {path.name}, which says what activation to use")
     config = json.loads(path.read_text(encoding="utf-8"))
     model, seen = config["model_cfg"], config.get("preprocess_cfg", {})
     if model.get("custom_text") or "hf_model_name" in model["text_cfg"]:
-        raise ModelUnavailable("open_clip's models with a text tower of another kind are not supported here.")
+        raise NotWeights("open_clip's models with a text tower of another kind are not supported")
     assumed = Preprocessing()
     return (
         Style(

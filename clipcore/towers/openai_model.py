@@ -9,11 +9,11 @@ import torch
 from transformers import CLIPConfig, CLIPModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from clipcore.bpe import Merges
-from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import check_complete, opened_resnet
 from clipcore.towers.clip_tokenizer import clip_tokenizer
 from clipcore.towers.hub_files import write_preprocessing
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_names import (
     Style,
     Weights,
@@ -32,7 +32,7 @@ from clipcore.towers.tokenizing import padded_to_longest
 
 def opened_clip(weights: Weights, style: Style, preprocessing: Preprocessing, learned: Merges | None = None) -> Opened:
     """preprocessing: the size in it does not matter, since the weights tell. learned: the tokenizer's merges, if not
-    CLIP's own. Raises ModelUnavailable where these are no weights of CLIP's.
+    CLIP's own. Raises NotWeights where these are no weights of CLIP's.
     """
     weights = weights_alone(weights)
     texts = text_config(weights, style)
@@ -59,13 +59,13 @@ def opened_clip(weights: Weights, style: Style, preprocessing: Preprocessing, le
 
 
 def assembled(kind: type[PreTrainedModel], config: PretrainedConfig, weights: Weights) -> PreTrainedModel:
-    """transformers' model with exactly these weights. Raises ModelUnavailable where they do not fit."""
+    """transformers' model with exactly these weights. Raises NotWeights where they do not fit."""
     try:
         model, report = kind.from_pretrained(
             None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
         )
     except RuntimeError as error:
-        raise ModelUnavailable("The weights do not fit each other's shapes; download the model again.") from error
+        raise NotWeights("the weights do not fit each other's shapes; download it again") from error
     check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
     loaded: PreTrainedModel = model
     return loaded

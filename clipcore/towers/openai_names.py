@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipcore.errors import ModelUnavailable
+from clipcore.towers.not_weights import NotWeights
 
 Weights = dict[str, Tensor]
 
@@ -73,7 +73,7 @@ def has_vision_transformer(weights: Weights) -> bool:
 
 
 def in_hub_names(weights: Weights) -> Weights:
-    """Transformers under transformers' names. A ResNet's names stay, and so do those that the original does not have."""
+    """Transformers under transformers' names. A ResNet's names stay, as do those that the original does not have."""
     hub_names = {**_TEXT, **_VISION} if has_vision_transformer(weights) else _TEXT
     renamed: Weights = {}
     for name, value in weights.items():
@@ -98,7 +98,7 @@ def _block(name: re.Match[str], value: Tensor) -> Weights:
 
 
 def text_config(weights: Weights, style: Style) -> dict[str, Any]:
-    """As transformers' CLIPTextConfig takes it. Raises ModelUnavailable where these are no weights of CLIP's."""
+    """As transformers' CLIPTextConfig takes it. Raises NotWeights where these are no weights of CLIP's."""
     vocabulary, width = shape(weights, "token_embedding.weight", 2)
     return {
         "vocab_size": vocabulary,
@@ -133,7 +133,7 @@ def vision_config(weights: Weights, style: Style) -> dict[str, Any]:
 
 def shape(weights: Weights, name: str, axes: int) -> tuple[int, ...]:
     if name not in weights or weights[name].ndim != axes:
-        raise ModelUnavailable(f"These are no weights of a CLIP model: there is no {name} of {axes} axes among them.")
+        raise NotWeights(f"these are no weights of a CLIP model, which have a {name} of {axes} axes")
     return tuple(weights[name].shape)
 
 
@@ -147,11 +147,11 @@ def grid(weights: Weights, positions: str) -> int:
     count = shape(weights, positions, 2)[0] - 1
     edge = isqrt(count)
     if edge**2 != count:
-        raise ModelUnavailable(f"These weights see {count} patches, which make no square.")
+        raise NotWeights(f"the weights see {count} patches, which make no square")
     return edge
 
 
 def heads(width: int, head: int) -> int:
     if width % head:
-        raise ModelUnavailable(f"These weights are {width} wide, which is not a multiple of {head}-wide heads.")
+        raise NotWeights(f"the weights are {width} wide, which is no multiple of heads of {head}")
     return width // head

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipcore.errors import ModelUnavailable
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_names import Weights, grid, shape
 
 _EXPANSION = 4  # a block's output channels over its inner ones
@@ -32,7 +32,7 @@ class ResNetShape:
 
     @classmethod
     def of(cls, weights: Weights) -> ResNetShape:
-        """Raises ModelUnavailable where these are no weights of such a tower."""
+        """Raises NotWeights where these are no weights of such a tower."""
         first, second, third, fourth = (_blocks(weights, stage) for stage in (1, 2, 3, 4))
         return cls(
             width=shape(weights, "visual.layer1.0.conv1.weight", 4)[0],
@@ -53,7 +53,7 @@ class ResNetTower(nn.Module):
         super().__init__()
         width = shape.width
         if width < 2 or width * _SHRINKING % _HEAD or min(shape.blocks) < 1:
-            raise ModelUnavailable(f"There is no CLIP ResNet {width} wide with {shape.blocks} blocks.")
+            raise NotWeights(f"there is no CLIP ResNet {width} wide with {shape.blocks} blocks")
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)

@@ -12,7 +12,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo, is_zipfile
 import torch
 from torch import Tensor
 
-from clipcore.towers.weights_pickle import NotWeights, read_tree
+from clipcore.towers.not_weights import NotWeights
+from clipcore.towers.weights_pickle import read_tree
 
 # What is believed of a file. OpenAI's largest archive has a few thousand entries and a data.pkl of about 2 MiB.
 _MOST_ENTRIES = 100_000

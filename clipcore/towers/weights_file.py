@@ -11,9 +11,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipcore.errors import ModelUnavailable
+from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.torchscript import is_torchscript, read_torchscript
-from clipcore.towers.weights_pickle import NotWeights
 
 # Where training scripts put the weights among their other state, and what wrapping a model puts before its names.
 _WRAPPERS = ("state_dict", "model_state_dict")
@@ -24,9 +23,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Floating point numbers as float32 whatever the file has, on the CPU.
 
     path: a TorchScript archive, what `torch.save` wrote (a state dict, alone or among a training script's state), or
-    safetensors. Raises ModelUnavailable with one sentence.
+    safetensors. Raises NotWeights.
     """
-    weights = _unwrapped(_read(path), path)
+    weights = _unwrapped(_read(path))
     floats = {}
     for name in list(weights):
         # One by one, so that a large file in half precision never lies there twice as a whole.
@@ -42,23 +41,20 @@ def _read(path: Path) -> object:
         if is_torchscript(path):
             return read_torchscript(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except NotWeights as error:
-        raise ModelUnavailable(f"The file {path.name!r} cannot be trusted as weights: {error}.") from error
     except UnpicklingError as error:
-        raise ModelUnavailable(
-            f"The file {path.name!r} holds more than weights, or is no checkpoint at all; it was not loaded, since "
-            "loading it could run code. Save its state dict alone, or take another copy."
+        raise NotWeights(
+            "the file is no checkpoint, or holds more than weights, which could be code; save its state dict alone"
         ) from error
+    except NotWeights:
+        raise
     except (SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ModelUnavailable(
-            f"The file {path.name!r} is broken or no checkpoint ({type(error).__name__}); download it again."
-        ) from error
+        raise NotWeights(f"the file is broken or no checkpoint ({type(error).__name__}); download it again") from error
 
 
-def _unwrapped(loaded: object, path: Path) -> dict[str, Tensor]:
+def _unwrapped(loaded: object) -> dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(name, str) for name in loaded):
-        raise ModelUnavailable(f"The file {path.name!r} holds no state dict: names and their tensors.")
+        raise NotWeights("the file holds no state dict, names and their tensors")
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}

@@ -15,12 +15,10 @@ from math import prod
 import torch
 from torch import Tensor
 
+from clipcore.towers.not_weights import NotWeights
+
 Storage = Callable[[torch.dtype, str, int], Tensor]
 """Type, key and count of a storage -> its numbers [count]; the same memory whenever it is asked for again."""
-
-
-class NotWeights(ValueError):
-    """The file asks for something that weights do not need, or contradicts itself. The message says what."""
 
 
 def read_tree(pickled: bytes, storage: Storage) -> object:
@@ -36,7 +34,7 @@ def read_tree(pickled: bytes, storage: Storage) -> object:
     except NotWeights:
         raise
     # Where a file that contradicts itself leads: a stack too short, a list where a tensor should be.
-    except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RuntimeError) as error:
         raise NotWeights("its data.pkl is broken") from error
     raise NotWeights("its data.pkl has no end")
 
@@ -131,7 +129,11 @@ class _Machine:
             self._dictionary().update(state)
 
     def set_items(self, items: list[object]) -> None:
-        self._dictionary().update(zip(items[::2], items[1::2], strict=True))
+        keys = items[::2]
+        # Python finds the hash of a tuple of tuples by recursion, and a file could nest them deeper than its stack.
+        if not all(isinstance(key, str | int | float) for key in keys):
+            raise NotWeights("it names an attribute by what is no name")
+        self._dictionary().update(zip(keys, items[1::2], strict=True))
 
     def append(self, items: list[object]) -> None:
         target = self._stack[-1]
