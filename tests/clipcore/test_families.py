@@ -152,7 +152,7 @@ def test_a_machine_without_a_compiler_is_told_to_do_without(tmp_path):
 
     directory = write_tiny_dinov2(tmp_path / "dinov2")
     with (
-        inductor.patch({"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}),
+        inductor.patch({"cpp.cxx": (None, "no-such-compiler"), "fx_graph_cache": False}),
         pytest.raises(ModelUnavailable, match="could not be compiled on this machine .*; load it without") as caught,
     ):
         load(directory, compile=True)
