@@ -59,8 +59,8 @@ class Keeper:
             ) from error
         if changed := first_difference(terms, self._terms):
             raise BadInput(
-                f"{str(self._path.parent)!r} holds an unfinished run, and {changed}; give its own command again, "
-                "another output folder, or --restart to begin anew."
+                f"{str(self._path.parent)!r} holds a run with {changed}; give its own command again, another output "
+                "folder, or --restart to begin anew."
             )
         for name, thing in self._kept.items():
             thing.load_state_dict(states[name])

@@ -69,10 +69,10 @@ class TrainingPlan:
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """A clause about what changed, such as "its epochs were 5 and are 6 now"; None where all is as it was."""
+    """What changed, such as "epochs 5, not 6"; None where all is as it was."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
-            return f"its {name.replace('_', ' ')} was {before.get(name)} and is {now.get(name)} now"
+            return f"{name.replace('_', ' ')} {before.get(name)}, not {now.get(name)}"
     return None
 
 
