@@ -161,6 +161,35 @@ def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_director
     assert find_elsewhere("someone/tiny", tmp_path / "cache", nobody)[0] == expected
 
 
+def test_a_model_that_sees_pictures_alone_needs_no_tokenizer(tiny_directory, tmp_path):
+    directory = copy_of(tiny_directory, tmp_path / "backbone")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (directory / file).unlink()
+    with pytest.raises(ModelUnavailable, match="no tokenizer files"):
+        find_checkpoint(str(directory))
+    (directory / "config.json").write_text('{"model_type": "dinov2"}')
+    assert find_checkpoint(str(directory)).id == "backbone"
+
+
+def test_a_sentencepiece_file_counts_as_a_tokenizer_and_is_downloaded(tiny_directory, tmp_path):
+    source = copy_of(tiny_directory, tmp_path / "source")
+    (source / "tokenizer.json").rename(source / "spiece.model")
+    (source / "open_clip_model.safetensors").write_bytes(b"a copy for another library")
+    with serve_hub(source) as hub:
+        assert find_elsewhere("someone/tiny", tmp_path / "cache", hub.url)[0] == f"someone/tiny {COMMIT[:12]}"
+        assert "spiece.model" in hub.downloads
+        assert "open_clip_model.safetensors" not in hub.downloads
+
+
+def test_weights_for_another_library_do_not_hide_the_ones_to_load(tiny_directory, tmp_path):
+    source = copy_of(tiny_directory, tmp_path / "source")
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    (source / "open_clip_model.safetensors").write_bytes(b"a copy for another library")
+    with serve_hub(source) as hub:
+        assert find_elsewhere("someone/tiny", tmp_path / "cache", hub.url)[0] == f"someone/tiny {COMMIT[:12]}"
+        assert "pytorch_model.bin" in hub.downloads
+
+
 def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory, tmp_path):
     repository = tmp_path / "hub" / "models--someone--tiny"
     snapshot = copy_of(tiny_directory, repository / "snapshots" / COMMIT)

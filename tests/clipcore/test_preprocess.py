@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import ChineseCLIPImageProcessorPil, CLIPImageProcessorPil
+from transformers import (
+    BitImageProcessorPil,
+    ChineseCLIPImageProcessorPil,
+    CLIPImageProcessorPil,
+    ConvNextImageProcessorPil,
+    Siglip2ImageProcessorPil,
+    SiglipImageProcessorPil,
+    ViTImageProcessorPil,
+)
 
-from clipcore.preprocess import Preprocessing
+from clipcore.errors import ModelUnavailable
+from clipcore.preprocess import Preprocessing, preprocessing_file
 from tests.clipcore.pictures import noise
 
 SIZES = [(224, 224), (640, 480), (480, 640), (1000, 333), (37, 53), (1, 1), (224, 225), (301, 2007)]
@@ -28,6 +37,97 @@ def test_pixels_equal_those_of_transformers(width, height, edge):
     prepared = Preprocessing.parse(processor.to_dict()).prepare(pixels)
     assert prepared.dtype == np.uint8
     assert np.array_equal(prepared, as_transformers_does(processor, pixels))
+
+
+def squares(edge: int) -> dict[str, int]:
+    return {"height": edge, "width": edge}
+
+
+# As the checkpoints on the hub have them: the processor, and what its file says beside the class.
+HUB = {
+    "openai/clip-vit-base-patch32": CLIPImageProcessorPil(),
+    "openai/clip-vit-large-patch14-336": CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size=squares(336)),
+    "OFA-Sys/chinese-clip-vit-base-patch16": ChineseCLIPImageProcessorPil(size=squares(224), do_center_crop=False),
+    "google/siglip-base-patch16-224": SiglipImageProcessorPil(size=squares(224)),
+    "google/siglip2-base-patch16-256": SiglipImageProcessorPil(size=squares(256), resample=2),
+    "google/siglip2-so400m-patch14-384": SiglipImageProcessorPil(size=squares(384), resample=2),
+    "facebook/dinov2-base": BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=squares(224)),
+    "microsoft/resnet-50": ConvNextImageProcessorPil(size={"shortest_edge": 224}, crop_pct=0.875),
+    "a ResNet for 256 pixels": ConvNextImageProcessorPil(size={"shortest_edge": 256}, crop_pct=0.95),
+    "a ResNet for 384 pixels": ConvNextImageProcessorPil(size={"shortest_edge": 384}),
+    "google/vit-base-patch16-224": ViTImageProcessorPil(),
+}
+
+
+@pytest.mark.parametrize("name", HUB)
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (333, 1000), (37, 53), (384, 384)])
+def test_pixels_equal_those_of_transformers_in_every_family(name, width, height):
+    processor, pixels = HUB[name], noise(width, height)
+    prepared = Preprocessing.parse(processor.to_dict()).prepare(pixels)
+    assert np.array_equal(prepared, as_transformers_does(processor, pixels))
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_a_file_that_leaves_out_what_its_class_assumes_is_read_alike(name):
+    whole = HUB[name].to_dict()
+    assumed = type(HUB[name])().to_dict()
+    short = {key: value for key, value in whole.items() if key == "image_processor_type" or value != assumed.get(key)}
+    assert Preprocessing.parse(short) == Preprocessing.parse(whole)
+
+
+@pytest.mark.parametrize("edge", [64, 500])
+def test_naflex_squares_equal_those_of_transformers(edge):
+    processor, pixels = Siglip2ImageProcessorPil(), noise(edge, edge)
+    output = processor(pixels, do_rescale=False, do_normalize=False, input_data_format="channels_last")
+    assert output["spatial_shapes"][0] == (16, 16)
+    patches = np.asarray(output["pixel_values"][0]).reshape(16, 16, 16, 16, 3)
+    prepared = Preprocessing.parse(processor.to_dict()).prepare(pixels)
+    assert np.array_equal(prepared, patches.transpose(0, 2, 1, 3, 4).reshape(256, 256, 3))
+
+
+@pytest.mark.parametrize(
+    ("config", "edge", "resized", "squash"),
+    [
+        # As they lie on the hub, in spellings of their time.
+        ({"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875}, 224, 256, False),
+        ({"feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "crop_size": 224}, 224, 224, False),
+        ({"image_processor_type": "ViTFeatureExtractor", "size": 224}, 224, 224, True),
+        ({"image_processor_type": "SiglipImageProcessorFast", "size": squares(384)}, 384, 384, True),
+        ({"size": {"shortest_edge": 224, "longest_edge": None}, "do_convert_rgb": None}, 224, 224, False),
+    ],
+)
+def test_spellings_of_older_and_newer_files_are_read(config, edge, resized, squash):
+    read = Preprocessing.parse(config)
+    assert (read.crop, read.size, read.squash) == (edge, resized, squash)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"image_processor_type": "Owlv2ImageProcessor"},
+        {"size": {"height": 224, "width": 336}},
+        {"size": {"longest_edge": 224}},
+    ],
+)
+def test_what_cannot_be_followed_is_refused(config):
+    with pytest.raises(ModelUnavailable, match="not supported; choose"):
+        Preprocessing.parse(config)
+
+
+def test_steps_that_a_checkpoint_leaves_out_are_left_out():
+    read = Preprocessing.parse({"do_normalize": False, "do_rescale": False, "image_mean": [0.1, 0.2, 0.3]})
+    assert (read.mean, read.std, read.rescale) == ((0, 0, 0), (1, 1, 1), 1)
+
+
+def test_the_file_beside_the_weights_is_found(tmp_path):
+    assert preprocessing_file(tmp_path) is None
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
+    assert preprocessing_file(tmp_path) is None
+    (tmp_path / "processor_config.json").write_text('{"image_processor": {"size": 32, "crop_size": 32}}')
+    assert preprocessing_file(tmp_path) == tmp_path / "processor_config.json"
+    assert Preprocessing.read(tmp_path / "processor_config.json").crop == 32
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert preprocessing_file(tmp_path) == tmp_path / "preprocessor_config.json"
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
