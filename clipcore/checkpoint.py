@@ -15,6 +15,7 @@ from pathlib import Path
 from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import preprocessing_file
+from clipcore.published_files import find_or_download
 from clipcore.registry import DEFAULT_MODEL, resolve
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,9 @@ def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
             )
         revision = model.revision or _fingerprint(model.directory)
         return Checkpoint(model.id, revision[:12], model.directory)
+    if model.published is not None:
+        file = find_or_download(model.published, local_only=local_only)
+        return Checkpoint(model.id, model.published.sha256[:12], file.parent, file)
     directory = _cached(model.id)
     if directory is None:
         if local_only:
