@@ -79,7 +79,7 @@ def ranks(
 
     Each score is computed once and serves both directions. Returns int64 [pictures with captions] and int64 [m].
     """
-    own = np.einsum("ij,ij->i", captions, pictures[picture_of])
+    own = np.nan_to_num(np.einsum("ij,ij->i", captions, pictures[picture_of]), nan=-np.inf)
     best_own = np.full(len(pictures), -np.inf, np.float32)
     np.maximum.at(best_own, picture_of, own)
     before_picture = np.zeros(len(captions), np.int64)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, top_k_accuracy_score
+
+from clipcore.evaluate.classification import Classification, Tally
+
+
+def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classification:
+    tally = Tally(list(names))
+    tally.add(np.asarray(scores, np.float32), np.array(class_of, np.int64))
+    return tally.result()
+
+
+@given(seed=st.integers(0, 2**32 - 1), pictures=st.integers(1, 60), classes=st.integers(6, 10), parts=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_without_ties_the_figures_are_scikit_learns(seed, pictures, classes, parts):
+    random = np.random.default_rng(seed)
+    scores = random.permuted(np.arange(classes, dtype=np.float32)[None].repeat(pictures, 0), axis=1)
+    class_of = random.integers(0, classes, pictures)
+    tally = Tally([str(row) for row in range(classes)])
+    for part in np.array_split(np.arange(pictures), parts):
+        tally.add(scores[part], class_of[part])
+    result, guessed, every = tally.result(), scores.argmax(axis=1), np.arange(classes)
+
+    assert (result.counts == confusion_matrix(class_of, guessed, labels=every)).all()
+    assert result.top_1 == pytest.approx(np.mean(guessed == class_of))
+    assert result.top_5 == pytest.approx(top_k_accuracy_score(class_of, scores, k=5, labels=every))
+    present = np.unique(class_of)
+    recalls = confusion_matrix(class_of, guessed, labels=every, normalize="true").diagonal()[present]
+    assert result.mean_recall == pytest.approx(recalls.mean())
+    precision = precision_score(class_of, guessed, labels=every, average=None, zero_division=np.nan)
+    measured = [np.nan if one.precision is None else one.precision for one in result.per_class]
+    assert measured == pytest.approx(precision, nan_ok=True)
+
+
+def test_mean_recall_is_balanced_accuracy():
+    result = tallied(np.eye(3)[[0, 0, 0, 1, 2, 2]], [0, 0, 1, 1, 2, 0], "abc")
+    assert result.mean_recall == pytest.approx(balanced_accuracy_score([0, 0, 1, 1, 2, 0], [0, 0, 0, 1, 2, 2]))
+
+
+def test_a_class_that_ties_with_the_right_one_was_preferred():
+    result = tallied([[0.5, 0.5, 0.1], [0.5, 0.5, 0.1]], [0, 1], "abc")
+    assert result.counts.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert result.top_1 == 0
+
+
+def test_a_difference_within_rounding_is_a_tie():
+    assert tallied([[0.5, 0.5 - 5e-7]], [0], "ab").top_1 == 0
+    assert tallied([[0.5, 0.5 - 5e-6]], [0], "ab").top_1 == 1
+
+
+def test_ties_count_against_the_top_five_too():
+    assert tallied([[1, 1, 1, 1, 1, 1]], [0], "abcdef").top_5 == 0
+    assert tallied([[1, 1, 1, 1, 1, 0]], [0], "abcdef").top_5 == 1
+
+
+@pytest.mark.parametrize("true", [0, 1])
+def test_scores_that_are_no_numbers_flatter_nobody(true):
+    assert tallied([[np.nan, np.nan, np.nan]], [true], "abc").top_1 == 0
+
+
+def test_a_class_that_was_never_learnt_is_never_right():
+    result = tallied([[-np.inf, 0.1], [-np.inf, 0.1]], [0, 1], "ab")
+    assert result.counts.tolist() == [[0, 1], [0, 1]]
+
+
+def test_top_5_of_five_classes_says_nothing():
+    assert tallied(np.eye(5), [0, 1, 2, 3, 4], "abcde").top_5 is None
+    assert tallied(np.eye(6), [0, 1, 2, 3, 4, 5], "abcdef").top_5 == 1
+
+
+def test_a_class_without_pictures_has_no_recall_and_no_share_in_the_mean():
+    result = tallied([[1, 0, 0], [0, 0, 1]], [0, 0], "abc")
+    assert [one.recall for one in result.per_class] == [0.5, None, None]
+    assert result.mean_recall == 0.5
+
+
+def test_a_class_never_predicted_has_no_precision():
+    result = tallied([[1, 0], [1, 0]], [0, 1], "ab")
+    assert [one.precision for one in result.per_class] == [0.5, None]
+    assert [one.taken_for for one in result.per_class] == [2, 0]
+
+
+def test_one_class_alone_is_always_right():
+    result = tallied([[0.1], [0.2]], [0, 0], "a")
+    assert (result.top_1, result.top_5, result.mean_recall) == (1, None, 1)
+
+
+def test_nothing_at_all_has_no_shares():
+    result = Tally(["a", "b"]).result()
+    assert (result.pictures, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
+
+
+def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
+    scores = np.eye(3)[[0, 0, 1, 2, 2, 0]]
+    result = tallied(scores, [0, 0, 0, 1, 1, 2], "abc")
+    mistakes = [(one.true, one.taken, one.pictures) for one in result.confusions(10)]
+    assert mistakes == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
+    assert len(result.confusions(1)) == 1

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipcore.evaluate.pictures import Gathered
+from clipcore.evaluate.retrieval import measure_captions, measure_retrieval, ranks
+
+
+def unit_rows(random: np.random.Generator, rows: int, dimension: int = 8) -> np.ndarray:
+    vectors = random.normal(size=(rows, dimension)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def naive_ranks(pictures: np.ndarray, captions: np.ndarray, picture_of: list[int]) -> tuple[list[int], list[int]]:
+    """The same by the plainest means: sort everything, wrong answers before right ones of the same score, and look."""
+    scores = np.round(pictures.astype(np.float64) @ captions.T.astype(np.float64), 5)
+    to_caption = []
+    for row in sorted(set(picture_of)):
+        order = sorted(range(len(captions)), key=lambda c: (-scores[row, c], picture_of[c] == row))
+        to_caption.append(next(place for place, c in enumerate(order) if picture_of[c] == row))
+    to_picture = []
+    for c, own in enumerate(picture_of):
+        order = sorted(range(len(pictures)), key=lambda row: (-scores[row, c], row == own))
+        to_picture.append(order.index(own))
+    return to_caption, to_picture
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1), pictures=st.integers(1, 12), captions=st.integers(1, 30), at_once=st.integers(1, 90)
+)
+@settings(max_examples=150, deadline=None)
+def test_ranks_are_those_of_a_plain_sort_however_they_are_chunked(seed, pictures, captions, at_once):
+    random = np.random.default_rng(seed)
+    # Few different vectors among many, so that ties are common.
+    seen = unit_rows(random, 5)[random.integers(0, 5, pictures)]
+    told = unit_rows(random, 7)[random.integers(0, 7, captions)]
+    picture_of = random.integers(0, pictures, captions)
+    to_caption, to_picture = ranks(seen, told, picture_of, at_once=at_once)
+    expected = naive_ranks(seen, told, picture_of.tolist())
+    assert (to_caption.tolist(), to_picture.tolist()) == expected
+
+
+def test_recalls_are_shares_of_queries_within_the_cutoff():
+    # Caption k is nearest picture k, but caption 0 prefers all of the twelve others.
+    pictures = np.eye(13, dtype=np.float32)
+    captions = np.eye(13, dtype=np.float32)
+    captions[0] = 1 - captions[0]
+    captions[0] /= np.linalg.norm(captions[0])
+    result = measure_retrieval(pictures, captions, np.arange(13))
+    assert result.text_to_image.queries == 13
+    assert result.text_to_image.at == pytest.approx({1: 12 / 13, 5: 12 / 13, 10: 12 / 13})
+    assert result.text_to_image.mean == pytest.approx(12 / 13)
+    assert result.text_to_image.median_rank == 1
+
+
+def test_a_picture_is_found_by_any_of_its_captions_and_each_caption_counts_by_itself():
+    left, up = np.eye(2, dtype=np.float32)
+    far = np.array([0.6, 0.8], np.float32)
+    # Two captions of the left picture: one right on it, one nearer the other picture.
+    result = measure_retrieval(np.stack([left, up]), np.stack([left, far, up]), np.array([0, 0, 1]))
+    assert result.image_to_text.at[1] == 1
+    assert result.text_to_image.at[1] == pytest.approx(2 / 3)
+    assert result.mean == pytest.approx((1 + (2 / 3 + 1 + 1) / 3) / 2)
+
+
+def test_a_model_to_which_everything_looks_alike_finds_nothing():
+    alike = np.tile(np.array([[0.6, 0.8]], np.float32), (20, 1))
+    result = measure_retrieval(alike, alike, np.arange(20))
+    assert result.mean == 0
+
+
+@pytest.mark.parametrize("broken", ["pictures", "captions"])
+def test_vectors_that_are_no_numbers_flatter_nobody(broken):
+    vectors = {"pictures": np.eye(20, dtype=np.float32), "captions": np.eye(20, dtype=np.float32)}
+    vectors[broken] = vectors[broken] * np.nan
+    assert measure_retrieval(vectors["pictures"], vectors["captions"], np.arange(20)).mean == 0
+
+
+def test_a_picture_without_captions_is_no_query_but_in_the_way():
+    pictures, captions = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2]]
+    result = measure_retrieval(pictures, captions, np.array([0, 1]))
+    assert result.image_to_text.queries == 2
+    assert result.text_to_image.at[1] == 0.5
+
+
+def test_captions_of_pictures_that_could_not_be_read_take_no_part():
+    asked = []
+
+    def encode(texts):
+        asked.extend(texts)
+        return np.eye(4, dtype=np.float32)[[int(text) for text in texts]]
+
+    gathered = Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3]))
+    result = measure_captions(gathered, ["3", "1", "0", "2", "0"], np.array([3, 1, 0, 2, 0]), encode)
+    assert asked == ["3", "0", "0"]
+    assert (result.image_to_text.queries, result.text_to_image.queries) == (2, 3)
+    assert result.mean == 1
+
+
+def test_many_scores_take_little_memory():
+    """4,000 pictures by 20,000 captions would be 320 MB of scores at once."""
+    import tracemalloc
+
+    random = np.random.default_rng(0)
+    captions = unit_rows(random, 20_000, 4)
+    picture_of = np.arange(20_000) // 5
+    pictures = captions[::5].copy()
+    tracemalloc.start()
+    to_caption, to_picture = ranks(pictures, captions, picture_of)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 * 1024 * 1024
+    assert (to_caption == 0).all()
+    assert (to_picture[::5] == 0).all()
