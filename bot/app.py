@@ -48,6 +48,7 @@ from clipcore.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.executor import Encoder
 from clipcore.images import ImageLimits
+from clipcore.registry import DEFAULT_MODEL
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,11 @@ async def _load_model(engine: ClipEngine) -> None:
         card = await engine.start()
     except ModelUnavailable as error:
         raise StartupError(str(error)) from error
+    if not card.reads_text:
+        raise StartupError(
+            f"The model {card.id!r} sees pictures alone, and nothing could be found by words; set CLIP_MODEL to one "
+            f"that reads text, such as {DEFAULT_MODEL}, or to bundled for a trial."
+        )
     log.info("model %s is ready", card.key)
 
 

@@ -26,6 +26,7 @@ from clipcore.executor import Encoder
 from tests.bot.commands import bot_with_commands
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
+from tests.clipcore.tiny_families import write_tiny_dinov2
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180  # importing torch takes long where many things run at once
@@ -146,6 +147,17 @@ async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fe
     assert "hf download nobody/no-such-clip" in ended.sentence
     assert "CLIP_MODEL=bundled" in ended.sentence
     assert "trial" in ended.sentence
+
+
+async def test_a_model_that_sees_pictures_alone_is_told_with_what_to_choose_instead(
+    start: Start, discord: FakeDiscord, tmp_path: Path
+) -> None:
+    backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))
+    ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=backbone, **discord.environment)
+    assert ended.code == 2
+    assert "'dinov2-tiny' sees pictures alone" in ended.sentence
+    assert "CLIP_MODEL" in ended.sentence
+    assert "reads text" in ended.sentence
 
 
 async def test_a_database_that_cannot_be_written_is_told(start: Start, tmp_path: Path) -> None:
