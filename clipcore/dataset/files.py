@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipcore.errors import BadInput
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff"})
+from clipcore.formats import SUFFIXES
 
 
 def has_picture_suffix(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in PICTURE_SUFFIXES if "." in name else False
+    return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -52,5 +51,8 @@ def _pictures(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise BadInput(f"{str(folder)!r} cannot be listed: {error.strerror}.") from error

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipcore.dataset import open_labelled
+from clipcore.errors import BadInput
+from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+
+
+def test_a_folder_for_each_class(tmp_path: Path):
+    write_files(tmp_path, {"cat/b.png": RED, "cat/deep/a.png": BLUE, "bird/x.png": GREEN, ".hidden/y.png": RED})
+    (tmp_path / "empty").mkdir()
+    found = open_labelled(tmp_path)
+    assert found.classes == ("bird", "cat", "empty")
+    assert found.class_of.tolist() == [0, 1, 1]
+    assert [picture.read() for picture in found.pictures] == [GREEN, RED, BLUE]
+
+
+def test_a_table_of_labels_and_pictures(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("猫", RED), row("dog", BLUE), "dog", row("dog", RED))
+    found = open_labelled(table)
+    assert found.classes == ("dog", "猫")
+    assert found.class_of.tolist() == [1, 0, 0]
+    # The same picture under two labels stays two pictures.
+    assert [picture.read() for picture in found.pictures] == [RED, BLUE, RED]
+    assert [problem.name for problem in found.problems] == ["row 3"]
+
+
+@pytest.mark.parametrize("lines", [["cat/b.png\tcat", "x.png\tbird"], ["cat\tcat/b.png", "bird\tx.png"]])
+def test_a_table_of_labels_and_paths(tmp_path: Path, lines: list[str]):
+    write_files(tmp_path, {"cat/b.png": RED, "x.png": GREEN})
+    found = open_labelled(write_lines(tmp_path / "labels.tsv", *lines))
+    assert [(found.classes[at], found.pictures[n].read()) for n, at in enumerate(found.class_of)] == [
+        ("cat", RED),
+        ("bird", GREEN),
+    ]
+
+
+def test_what_has_no_classes_is_refused_in_a_sentence(tmp_path: Path):
+    write_files(tmp_path, {"a.png": RED})
+    with pytest.raises(BadInput, match="no folders with pictures"):
+        open_labelled(tmp_path)
+    with pytest.raises(BadInput, match="cannot be read"):
+        open_labelled(tmp_path / "nowhere")

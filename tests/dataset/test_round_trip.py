@@ -1,0 +1,188 @@
+"""Pairs -> one table -> a folder -> the same pairs; and what happens on the way there."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipcore.dataset import Pairs, open_labelled, open_pairs
+from clipcore.dataset.from_tsv import write_folder
+from clipcore.dataset.picture_field import decode_field, encode_field, is_base64
+from clipcore.dataset.to_tsv import one_line, open_texts, write_tsv
+from clipcore.errors import BadInput, ImageRejected
+from clipcore.features import PictureSource
+from tests.clipcore.pictures import FORMATS, encode, quarters
+from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+
+SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP"]
+CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(one_line)
+PICTURES = st.tuples(st.sampled_from(SIGNATURES), st.binary(min_size=30, max_size=60)).map(b"".join)
+
+
+def told(pairs: Pairs) -> list[tuple[str, bytes]]:
+    read = [picture.read() for picture in pairs.pictures]
+    return [(caption, read[at]) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+
+
+def pairs_of(captioned: Sequence[tuple[bytes, Sequence[str]]]) -> Pairs:
+    captions = [caption for _, captions in captioned for caption in captions]
+    picture_of = np.repeat(np.arange(len(captioned)), [len(captions) for _, captions in captioned])
+    sources = [PictureSource(f"picture {n}", lambda data=data: data) for n, (data, _) in enumerate(captioned)]
+    return Pairs(captions, picture_of, sources)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(PICTURES, st.lists(CAPTIONS, min_size=1, max_size=3)), min_size=1, max_size=6))
+def test_bytes_and_captions_survive_the_table_and_the_folder(captioned: list[tuple[bytes, list[str]]]):
+    with TemporaryDirectory() as name:
+        table, folder = Path(name, "a.tsv"), Path(name, "folder")
+        written = write_tsv(pairs_of(captioned), table)
+        expected = [(one_line(caption), data) for data, captions in captioned for caption in captions]
+        assert told(open_pairs(table)) == expected
+        assert (written.rows, written.problems) == (len(expected), [])
+        write_folder(table, folder)
+        # The folder's captions stand together by picture, and JSON's readers see single spaces.
+        found = [(caption, data) for caption, data in told(open_pairs(folder))]
+        spaced = [(" ".join(caption.split()), data) for caption, data in expected]
+        assert sorted(found) == sorted((caption, data) for caption, data in spaced if caption)
+
+
+@given(st.binary(min_size=1, max_size=100), st.booleans(), st.booleans())
+def test_any_bytes_survive_a_field_in_every_spelling(data: bytes, url_safe: bool, padded: bool):
+    field = encode_field(data) if url_safe else base64.b64encode(data)
+    field = field if padded else field.rstrip(b"=")
+    assert is_base64(field)
+    assert decode_field(field) == data
+
+
+@pytest.mark.parametrize("field", [b"", b"====", b"A", b"AAAAA", b"AA A", b"AA\xff="])
+def test_what_is_no_base64_is_rejected(field: bytes):
+    assert not is_base64(field)
+    with pytest.raises(ImageRejected):
+        decode_field(field)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_files_are_named_by_row_and_by_what_their_bytes_are(tmp_path: Path, image_format: str):
+    data = encode(quarters(), image_format)
+    table = write_lines(tmp_path / "a.tsv", row("red", RED), row("quarters", data), row("also red", RED))
+    write_folder(table, tmp_path / "out")
+    suffix = {"JPEG": "jpg", "TIFF": "tif"}.get(image_format, image_format.lower())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "00000001.png",
+        f"00000002.{suffix}",
+        "captions.json",
+    ]
+    assert (tmp_path / "out" / f"00000002.{suffix}").read_bytes() == data
+    document = json.loads((tmp_path / "out" / "captions.json").read_text(encoding="utf-8"))
+    assert document["annotations"][2] == {"id": 3, "image_id": 1, "caption": "also red"}
+
+
+def test_a_folder_of_classes_comes_back_as_one(tmp_path: Path):
+    write_files(tmp_path / "in", {"猫/a.png": RED, "dog/b.png": BLUE, "dog/c.png": GREEN, "dog/d.png": RED})
+    write_tsv(open_texts(tmp_path / "in"), tmp_path / "a.tsv")
+    write_folder(tmp_path / "a.tsv", tmp_path / "out", by_class=True)
+    found = open_labelled(tmp_path / "out")
+    told = [(found.classes[at], found.pictures[n].read()) for n, at in enumerate(found.class_of)]
+    assert told == [("dog", BLUE), ("dog", GREEN), ("dog", RED), ("猫", RED)]
+
+
+@pytest.mark.parametrize("label", ["../up", "a/b", ".hidden", "x" * 300])
+def test_a_label_that_leads_elsewhere_makes_no_folder(tmp_path: Path, label: str):
+    table = write_lines(tmp_path / "a.tsv", row(label, RED), row("fine", BLUE))
+    written = write_folder(table, tmp_path / "out", by_class=True)
+    assert [problem.name for problem in written.problems] == ["row 1"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["00000002.png", "a.tsv", "fine", "out"]
+
+
+def test_tabs_and_line_breaks_in_captions_become_spaces(tmp_path: Path):
+    write_tsv(pairs_of([(RED, ["a\tb\r\nc  d ", "\n\t"])]), tmp_path / "a.tsv")
+    assert open_pairs(tmp_path / "a.tsv").captions == ["a b c  d"]
+
+
+def test_what_is_no_picture_is_named_and_left_out(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"not a picture", "a/3.png": b""})
+    written = write_tsv(open_texts(folder), tmp_path / "a.tsv")
+    assert written.rows == 1
+    assert [(Path(problem.name).name, problem.reason[:5]) for problem in written.problems] == [
+        ("2.png", "These"),
+        ("3.png", "These"),
+    ]
+    text = write_lines(tmp_path / "b.tsv", row("fine", RED), row("broken", b"not a picture, but base64 it is"))
+    assert [problem.name for problem in write_folder(text, tmp_path / "out").problems] == ["row 2"]
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping_after(number: int, things: Sequence[int]) -> Iterable[int]:
+    for count, thing in enumerate(things):
+        if count == number:
+            raise Stop
+        yield thing
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"no", "a/3.png": BLUE, "b/1.png": GREEN})
+    output = tmp_path / "a.tsv"
+    with pytest.raises(Stop):
+        write_tsv(open_texts(folder), output, watch=lambda things: stopping_after(number, things))
+    assert not output.exists()
+    written = write_tsv(open_texts(folder), output)
+    assert (written.resumed_at, written.rows, len(written.problems)) == (number, 3, 1)
+    write_tsv(open_texts(folder), tmp_path / "whole.tsv")
+    assert output.read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "in", "whole.tsv"]
+
+
+def test_another_commands_beginning_is_not_gone_on_with(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/3.png": BLUE})
+    with pytest.raises(Stop):
+        write_tsv(open_texts(folder), tmp_path / "a.tsv", watch=lambda things: stopping_after(1, things))
+    write_files(folder, {"a/2.png": GREEN})
+    with pytest.raises(BadInput, match="another command's output; add --force"):
+        write_tsv(open_texts(folder), tmp_path / "a.tsv")
+    assert write_tsv(open_texts(folder), tmp_path / "a.tsv", force=True).rows == 3
+    assert len(open_pairs(tmp_path / "a.tsv")) == 3
+
+
+def test_what_exists_is_replaced_by_force_alone(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED})
+    output = tmp_path / "a.tsv"
+    output.write_text("precious", encoding="utf-8")
+    with pytest.raises(BadInput, match="exists; name another output, or add --force"):
+        write_tsv(open_texts(folder), output)
+    assert output.read_text(encoding="utf-8") == "precious"
+    write_tsv(open_texts(folder), output, force=True)
+    with pytest.raises(BadInput, match="not empty"):
+        write_folder(output, folder)
+    write_folder(output, folder, force=True)
+    assert (folder / "00000001.png").read_bytes() == RED
+    assert (folder / "a" / "1.png").read_bytes() == RED
+    with pytest.raises(BadInput, match="is a file"):
+        write_folder(output, output)
+
+
+def test_a_stopped_folder_is_gone_on_with(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
+    with pytest.raises(Stop):
+        write_folder(table, tmp_path / "out", watch=lambda things: stopping_after(2, things))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")) == [
+        "00000001.png",
+        "00000002.png",
+    ]
+    before = (tmp_path / "out" / "00000001.png").stat().st_ino
+    written = write_folder(table, tmp_path / "out")
+    assert (written.files, written.captions, written.resumed_at) == (3, 3, 2)
+    assert (tmp_path / "out" / "00000001.png").stat().st_ino == before
+    assert len(list((tmp_path / "out").iterdir())) == 4

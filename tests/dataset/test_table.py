@@ -1,0 +1,165 @@
+"""Tables of texts and base64 pictures, as they come from others' hands."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from clipcore.dataset import Columns, Pairs, Problem, open_pairs
+from clipcore.dataset.rows import read_rows
+from clipcore.errors import BadInput, ImageRejected
+from tests.clipcore.pictures import encode, noise, quarters
+from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_lines
+
+
+def told(pairs: Pairs) -> list[tuple[str, bytes]]:
+    return [
+        (caption, pairs.pictures[picture].read())
+        for caption, picture in zip(pairs.captions, pairs.picture_of, strict=True)
+    ]
+
+
+def test_each_row_is_a_text_and_its_picture(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("一只猫", RED), row("a blue dog", BLUE))
+    pairs = open_pairs(table)
+    assert told(pairs) == [("一只猫", RED), ("a blue dog", BLUE)]
+    assert [picture.name for picture in pairs.pictures] == ["row 1", "row 2"]
+    assert (len(pairs), list(pairs.problems)) == (2, [])
+
+
+def test_the_same_picture_in_several_rows_is_one_picture_however_it_is_spelt(tmp_path: Path):
+    spelt = [url_safe(RED), base64.b64encode(RED).decode(), url_safe(RED).rstrip("=")]
+    assert url_safe(RED).endswith("=")
+    assert len(set(spelt)) > 1
+    table = write_lines(tmp_path / "a.tsv", *(f"red {n}\t{field}" for n, field in enumerate(spelt)), row("blue", BLUE))
+    pairs = open_pairs(table)
+    assert pairs.picture_of.tolist() == [0, 0, 0, 1]
+    assert [picture.read() for picture in pairs.pictures] == [RED, BLUE]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("last_end", [True, False])
+def test_line_ends_and_a_utf8_mark_are_no_part_of_the_rows(tmp_path: Path, end: str, mark: str, last_end: bool):
+    table = write_lines(tmp_path / "a.tsv", mark + row("red", RED), row("blue", BLUE), end=end)
+    if not last_end:
+        table.write_bytes(table.read_bytes().removesuffix(end.encode()))
+    assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
+
+
+def test_the_picture_may_stand_first(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", f"{url_safe(RED)}\tred", f"{url_safe(BLUE)}\tblue")
+    assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
+
+
+@pytest.mark.parametrize("columns", [None, Columns(text="caption"), Columns(header=True)])
+def test_a_header_row_is_no_pair(tmp_path: Path, columns: Columns | None):
+    table = write_lines(tmp_path / "a.tsv", "caption\timage", row("red", RED))
+    assert told(open_pairs(table, columns=columns)) == [("red", RED)]
+
+
+def test_a_person_says_which_of_three_columns_holds_the_text(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", f"7\tred\t{url_safe(RED)}", f"8\tblue\t{url_safe(BLUE)}")
+    with pytest.raises(BadInput, match="3 columns; say which"):
+        open_pairs(table)
+    assert told(open_pairs(table, columns=Columns(text="2"))) == [("red", RED), ("blue", BLUE)]
+    with pytest.raises(BadInput, match="no column 'caption'"):
+        open_pairs(table, columns=Columns(text="caption"))
+
+
+def test_broken_rows_are_named_and_left_out(tmp_path: Path):
+    table = write_lines(
+        tmp_path / "a.tsv",
+        row("red", RED),
+        "no picture here",
+        "not base64\t!!!",
+        "",
+        row("a\ttab", BLUE),
+        row(" ", BLUE),
+        row("blue", BLUE),
+    )
+    with table.open("ab") as file:
+        file.write(b"\xff\xfe\t" + url_safe(BLUE).encode())
+    pairs = open_pairs(table)
+    assert told(pairs) == [("red", RED), ("blue", BLUE)]
+    assert pairs.problems == [
+        Problem("row 2", "It has 1 columns instead of 2."),
+        Problem("row 3", "Its picture is not base64."),
+        Problem("row 5", "It has 3 columns instead of 2."),
+        Problem("row 6", "Its text is empty."),
+        Problem("row 8", "Its text is not UTF-8."),
+    ]
+    assert [picture.name for picture in pairs.pictures] == ["row 1", "row 7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"\xff\xfea\x00", "UTF-16"),
+        (b"a\tb\nc\td\n", "No column holds pictures"),
+        (b"text\timage\n", "No column holds pictures"),
+    ],
+)
+def test_a_table_of_no_use_is_refused_in_a_sentence(tmp_path: Path, content: bytes, words: str):
+    table = tmp_path / "a.tsv"
+    table.write_bytes(content)
+    with pytest.raises(BadInput, match=words):
+        open_pairs(table)
+
+
+def test_a_table_with_broken_rows_alone_says_why(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row(" ", RED))
+    with pytest.raises(BadInput, match="row 1: Its text is empty"):
+        open_pairs(table)
+
+
+def test_a_picture_that_was_changed_since_is_rejected_when_it_is_read(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED))
+    pairs = open_pairs(table)
+    table.write_bytes(table.read_bytes().replace(b"iVBOR", b"\t\n!\t\t"))
+    with pytest.raises(ImageRejected):
+        pairs.pictures[0].read()
+
+
+def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_passed_over(tmp_path: Path):
+    large = encode(quarters(), "PNG") + noise(900, 700).tobytes()
+    table = write_lines(tmp_path / "a.tsv", row("large", large), row("green", GREEN))
+    assert told(open_pairs(table)) == [("large", large), ("green", GREEN)]
+    with table.open("rb") as file:
+        rows = list(read_rows(file, longest=1024 * 1024))
+    assert [(row.number, bool(row.problem)) for row in rows] == [(1, True), (2, False)]
+    assert rows[1].line.startswith(b"green\t")
+    assert table.read_bytes()[rows[1].start :] == rows[1].line + b"\n"
+
+
+def test_pictures_can_be_taken_in_slices_and_from_behind(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
+    pictures = open_pairs(table).pictures
+    assert [picture.read() for picture in pictures[::-1][:2]] == [BLUE, GREEN]
+    assert pictures[-1].read() == BLUE
+    with pytest.raises(IndexError):
+        pictures[3]
+
+
+def test_reading_a_table_keeps_no_pictures(tmp_path: Path):
+    """Ten megabytes of pictures are worth a few hundred bytes."""
+    import tracemalloc
+
+    table = tmp_path / "a.tsv"
+    with table.open("wb") as file:
+        for number in range(200):
+            picture = RED + noise(130, 130, seed=number).tobytes()
+            file.write(row(f"noise {number}", picture).encode() + b"\n")
+    assert table.stat().st_size > 10_000_000
+    tracemalloc.start()
+    try:
+        pairs = open_pairs(table)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(pairs.pictures) == 200
+    assert kept < 200_000
