@@ -18,7 +18,8 @@ from clipcore.towers.weights_pickle import read_tree
 # What is believed of a file. OpenAI's largest archive has a few thousand entries and a data.pkl of about 2 MiB.
 _MOST_ENTRIES = 100_000
 _LONGEST_PICKLE = 64 * 2**20
-_MOST_ATTRIBUTES = 1_000_000
+_MOST_ATTRIBUTES = 200_000
+_LONGEST_NAME = 500
 
 
 def is_torchscript(path: Path) -> bool:
@@ -45,15 +46,16 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 def _flat(tree: object) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     waiting: list[tuple[str, object]] = [("", tree)]
-    seen = 0
+    attributes = 0
     while waiting:
         name, value = waiting.pop()
-        seen += 1
-        if seen > _MOST_ATTRIBUTES:  # a module may be named in many places, and even hold itself
-            raise NotWeights("its modules have no end")
         if isinstance(value, Tensor):
             found[name] = value
         elif isinstance(value, dict):
+            attributes += len(value)
+            # A module may be named in many places, and even hold itself.
+            if attributes > _MOST_ATTRIBUTES or len(name) > _LONGEST_NAME:
+                raise NotWeights("its modules have no end")
             waiting.extend((f"{name}.{key}" if name else str(key), part) for key, part in value.items())
     return found
 
