@@ -77,6 +77,15 @@ def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
     return Checkpoint(model.id, directory.name[:12], directory)
 
 
+def is_on_this_machine(name: str) -> bool:
+    """Whether a model can be loaded without a network."""
+    try:
+        find_checkpoint(name, local_only=True)
+    except ModelUnavailable:
+        return False
+    return True
+
+
 def _cached(repository: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipcore.cli import classify, dataset, duplicates, evaluate, extract, index, search, train
+from clipcore.cli import classify, dataset, duplicates, evaluate, extract, index, models, search, tokenize, train
 from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
@@ -38,7 +38,9 @@ duplicates.register(app)
 evaluate.register(app)
 extract.register(app)
 index.register(app)
+models.register(app)
 search.register(app)
+tokenize.register(app)
 train.register(app)
 
 

@@ -1,0 +1,69 @@
+"""`clipcore models`: what can be named with --model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clipcore.catalogue import KnownModel, available_models
+from clipcore.checkpoint import is_on_this_machine
+from clipcore.cli.options import Json
+from clipcore.cli.outcome import print_json
+
+_LEGEND = """
+here: on this machine already. text: it reads words as well as pictures.
+dim: numbers in a vector. input: pixels along the edge of what it sees.
+context: tokens a text may have. size: millions of parameters."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("models")(models)
+
+
+def models(as_json: Json = False) -> None:
+    """List the models that are known by name. Any other checkpoint of these families works as well."""
+    here = {model.name for model in available_models() if is_on_this_machine(model.name)}
+    if as_json:
+        print_json([_as_json(model, model.name in here) for model in available_models()])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "here", "text"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("dim", "input", "context", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("languages", "licence"):
+        table.add_column(heading)
+    for model in available_models():
+        table.add_row(*_cells(model, model.name in here))
+    Console().print(table)
+    print(_LEGEND)
+
+
+def _cells(model: KnownModel, here: bool) -> tuple[str, ...]:
+    return (
+        model.name,
+        "yes" if here else "",
+        "yes" if model.reads_text else "no",
+        str(model.dimension),
+        str(model.input_size),
+        str(model.context_length) if model.reads_text else "",
+        f"{model.parameters / 1e6:.0f} M",
+        ", ".join(model.languages).replace("mul", "many"),
+        model.licence,
+    )
+
+
+def _as_json(model: KnownModel, here: bool) -> dict[str, Any]:
+    about = asdict(model)
+    file = about.pop("file")
+    return {
+        **about,
+        "languages": list(model.languages),
+        "reads_text": model.reads_text,
+        "url": file["url"] if file else None,
+        "on_this_machine": here,
+    }
