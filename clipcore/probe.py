@@ -145,10 +145,12 @@ def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArr
     """On what is held back: the accuracy, and the mean logarithm of the right class's probability."""
     regression = _regression(strength)
     _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
-    logarithms = regression.predict_log_proba(vectors[held])
+    probabilities = regression.predict_proba(vectors[held])
     places = np.searchsorted(regression.classes_, class_of[held])
-    right = logarithms.argmax(axis=1) == places
-    return float(right.mean()), float(logarithms[np.arange(len(places)), places].mean())
+    own = probabilities[np.arange(len(places)), places]
+    # A probability may come out as 0; its logarithm has to stay a number.
+    surest = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).mean())
+    return float(np.mean(probabilities.argmax(axis=1) == places)), surest
 
 
 def _require_two(class_of: Classes) -> None:
