@@ -95,7 +95,8 @@ def classify(
         classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
         judge = partial(classifier.classify, top=top)
     skips = Skips()
-    watched = tracked(sources, "classifying", len(sources))
+    # For people the pictures' own lines are the progress.
+    watched = tracked(sources, "classifying", len(sources)) if as_json else sources
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
     answers = _answers(judge, outcomes, skips)
     if as_json:

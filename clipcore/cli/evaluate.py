@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from clipcore.cli.classify import TemplatesFile
+from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.measures import (
     classification_as_json,
     published_as_json,
@@ -21,7 +22,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.probe import ConfusionPicture, probe, require_pictures, tell
 from clipcore.cli.progress import tracked
-from clipcore.dataset import open_labelled, open_pairs
+from clipcore.dataset import Columns, open_labelled, open_pairs
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.evaluate.class_names import name_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
@@ -60,6 +61,9 @@ def zero_shot(
     templates: TemplatesFile = None,
     confusion: ConfusionPicture = None,
     dataset: Dataset = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
     batch_size: BatchSize = BATCH_SIZE,
@@ -73,7 +77,7 @@ def zero_shot(
     if confusion is not None:
         check_drawable(confusion)
     skips = Skips()
-    labelled = open_labelled(source)
+    labelled = open_labelled(source, Columns(text_column, picture_column, header))
     tell(labelled.problems, skips)
     called = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     templates_read = read_templates(templates) if templates is not None else None
@@ -125,6 +129,9 @@ def retrieval(
         str, typer.Option("--template", help="What to put captions into, such as 'a photo of {}'.")
     ] = "{}",
     dataset: Dataset = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
     batch_size: BatchSize = BATCH_SIZE,
@@ -138,7 +145,7 @@ def retrieval(
     published = _published(dataset, source)
     check_template(template)
     skips = Skips()
-    pairs = open_pairs(source, captions=captions, split=split)
+    pairs = open_pairs(source, captions=captions, split=split, columns=Columns(text_column, picture_column, header))
     tell(pairs.problems, skips)
     loaded = load_model(model, device)
     if not loaded.card.reads_text:

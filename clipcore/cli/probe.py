@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.measures import classification_as_json, show_classification
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
-from clipcore.dataset import Labelled, Problem, open_labelled
+from clipcore.dataset import Columns, Labelled, Problem, open_labelled
 from clipcore.errors import BadInput
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import Outcomes, classify_all, gather
@@ -45,6 +46,9 @@ def probe(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which fifth of TRAIN the search holds back.")] = 0,
     save: Annotated[Path | None, typer.Option("--save", help="Keep the probe here, such as probe.safetensors.")] = None,
     confusion: ConfusionPicture = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
     batch_size: BatchSize = BATCH_SIZE,
@@ -57,7 +61,8 @@ def probe(
     if confusion is not None:
         check_drawable(confusion)
     skips = Skips()
-    learnt, measured = open_labelled(train), open_labelled(test)
+    columns = Columns(text_column, picture_column, header)
+    learnt, measured = open_labelled(train, columns), open_labelled(test, columns)
     tell([*learnt.problems, *measured.problems], skips)
     classes = tuple(sorted({*learnt.classes, *measured.classes}))
     loaded = load_model(model, device)
