@@ -8,9 +8,7 @@ import typer
 
 TextColumn = Annotated[
     str | None,
-    typer.Option(
-        "--text-column", help="Which column has the texts or classes: a name or a number from 1; else judged."
-    ),
+    typer.Option("--text-column", help="Which column has the texts or classes: a name or a number; else judged."),
 ]
 PictureColumn = Annotated[str | None, typer.Option("--picture-column", help="Which column has the pictures, likewise.")]
 Header = Annotated[

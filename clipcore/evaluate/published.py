@@ -76,7 +76,7 @@ _NAMES = {
 }
 
 _CLIP = "Radford et al. 2021 (CLIP)"
-_OPENCLIP = "OpenCLIP, docs/openclip_results.csv"
+_OPENCLIP = "the same weights as OpenCLIP measured them, docs/openclip_results.csv"
 _CHINESE_CLIP = "Yang et al. 2022 (Chinese-CLIP), Results.md"
 _EASYNLP = "EasyNLP, examples/clip_retrieval/README.md"
 
@@ -132,7 +132,7 @@ def _recalls(to_text: tuple[float, ...], to_image: tuple[float, ...]) -> dict[st
 _EVERYTHING = (
     *(Published("imagenet", f"CLIP {model}", figures, _CLIP) for model, figures in _IMAGENET_PAPER.items()),
     *(
-        Published("imagenet", f"CLIP {model}", {TOP_1: measured}, _OPENCLIP, "the same weights, measured by OpenCLIP")
+        Published("imagenet", f"CLIP {model}", {TOP_1: measured}, _OPENCLIP)
         for model, measured in _IMAGENET_OPENCLIP.items()
     ),
     *(

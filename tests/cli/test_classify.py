@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.measured import BUNDLED, SAMPLES
+from tests.cli.run import clipcore
+
+PANDA, CAT = SAMPLES / "panda.png", SAMPLES / "cat-on-sofa.png"
+
+
+def best(ended) -> list[str]:
+    return [picture["labels"][0]["label"] if picture["labels"] else "" for picture in ended.json()["pictures"]]
+
+
+def test_each_picture_gets_probabilities_that_add_up_to_one():
+    ended = clipcore("classify", PANDA, CAT, "--labels", "panda, cat on a sofa, rocket", "--json", *BUNDLED)
+    assert (ended.code, ended.err) == (0, "")
+    assert best(ended) == ["panda", "cat on a sofa"]
+    for picture in ended.json()["pictures"]:
+        assert sum(label["probability"] for label in picture["labels"]) == pytest.approx(1, abs=1e-5)
+    assert ended.json()["model"].startswith("bundled@")
+
+
+def test_people_see_the_name_and_a_line_a_label(monkeypatch):
+    ended = clipcore("classify", PANDA, "--labels", "panda,rocket", "--top", "1", *BUNDLED)
+    name, line = ended.out.splitlines()
+    assert name == str(PANDA)
+    assert line.split()[0].endswith("%")
+    assert line.endswith("  panda")
+    assert ended.err == ""
+
+
+def test_a_folder_stands_for_its_pictures_and_broken_ones_are_skipped(tmp_path):
+    (tmp_path / "a.png").write_bytes(PANDA.read_bytes())
+    (tmp_path / "b.png").write_bytes(PANDA.read_bytes()[:200])
+    (tmp_path / "notes.txt").write_text("no picture")
+    ended = clipcore("classify", tmp_path, tmp_path / "none.png", "--labels", "panda,rocket", "--json", *BUNDLED)
+    assert ended.code == 3
+    assert best(ended) == ["panda"]
+    assert [skipped["name"] for skipped in ended.json()["skipped"]] == [
+        str(tmp_path / "b.png"),
+        str(tmp_path / "none.png"),
+    ]
+    assert "b.png" in ended.err
+    assert "none.png" in ended.err
+
+
+def test_labels_with_phrases_and_templates_come_from_files(tmp_path):
+    labels, templates = tmp_path / "labels.txt", tmp_path / "templates.txt"
+    labels.write_text("bear: panda, teddy bear\nspace\trocket\n", encoding="utf-8")
+    templates.write_text("{}\na photo of {}\n", encoding="utf-8")
+    ended = clipcore(
+        "classify", PANDA, SAMPLES / "rocket.png", "--labels-file", labels, "--templates", templates, "--json", *BUNDLED
+    )
+    assert best(ended) == ["bear", "space"]
+
+
+def test_a_picture_of_none_of_the_labels_gets_none_with_abstain():
+    asked = ("classify", PANDA, "--labels", "sailboat,guitar", *BUNDLED)
+    assert best(clipcore(*asked, "--json")) != [""]
+    assert best(clipcore(*asked, "--json", "--abstain")) == [""]
+    assert "none of the labels" in clipcore(*asked, "--abstain").out
+
+
+def test_a_background_of_ones_own_takes_its_share():
+    asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--json", *BUNDLED)
+    [picture] = clipcore(*asked, "--background", "panda, bear").json()["pictures"]
+    assert sum(label["probability"] for label in picture["labels"]) < 0.5
+
+
+def test_labels_below_the_least_probability_are_left_out():
+    ended = clipcore("classify", PANDA, "--labels", "panda,rocket,sofa", "--least", "0.5", "--json", *BUNDLED)
+    [picture] = ended.json()["pictures"]
+    assert [label["label"] for label in picture["labels"]] == ["panda"]
+
+
+@pytest.mark.parametrize("labels", [(), ("--labels", "a", "--labels-file", "b"), ("--labels", "a", "--probe", "b")])
+def test_labels_are_given_in_one_way(labels):
+    ended = clipcore("classify", PANDA, *labels, *BUNDLED)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "--labels-file" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--labels", " , "), "different words"),
+        (("--labels-file", "none.txt"), "none.txt"),
+        (("--labels", "a", "--templates", "none.txt"), "none.txt"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_before_a_model_is_loaded(arguments, said):
+    ended = clipcore("classify", PANDA, *arguments, "--model", "no/such-model")
+    assert ended.code == 1
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+
+
+def test_a_folder_without_pictures_is_said(tmp_path):
+    ended = clipcore("classify", tmp_path, "--labels", "a,b", *BUNDLED)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)

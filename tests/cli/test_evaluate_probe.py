@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from clipcore.errors import BadInput
+from clipcore.probe import LinearProbe
+from tests.cli.measured import BUNDLED, SAMPLES
+from tests.cli.run import clipcore
+
+NAMES = ("panda", "rocket", "sunflower")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """TRAIN has each sample upright, dimmed and small; TEST has it mirrored."""
+    for name in NAMES:
+        for part in ("train", "test"):
+            (tmp_path / part / name).mkdir(parents=True)
+        with Image.open(SAMPLES / f"{name}.png") as opened:
+            image = opened.convert("RGB")
+        image.save(tmp_path / "train" / name / "upright.png")
+        image.point(lambda value: value * 3 // 4).save(tmp_path / "train" / name / "dim.png")
+        image.resize((80, 80)).save(tmp_path / "train" / name / "small.png")
+        ImageOps.mirror(image).save(tmp_path / "test" / name / "mirrored.png")
+    return tmp_path / "train", tmp_path / "test"
+
+
+def test_it_learns_from_some_pictures_and_is_measured_on_others(folders, tmp_path):
+    ended = clipcore("evaluate", "probe", *folders, "--json", *BUNDLED)
+    assert (ended.code, ended.err) == (0, "")
+    told = ended.json()
+    assert (told["train_pictures"], told["pictures"], told["top_1"]) == (9, 3, 1)
+    tried = {one["strength"]: one["accuracy"] for one in told["search"]}
+    assert tried[told["strength"]] == max(tried.values())
+
+
+def test_what_it_learnt_can_be_kept_and_classified_with(folders, tmp_path):
+    kept = tmp_path / "probe.safetensors"
+    ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--save", kept, *BUNDLED)
+    assert "C = 100" in ended.out
+    told = clipcore("classify", SAMPLES / "rocket.png", "--probe", kept, "--json", *BUNDLED).json()
+    assert told["pictures"][0]["labels"][0]["label"] == "rocket"
+    with pytest.raises(BadInput, match="learnt on the model 'bundled@"):
+        LinearProbe.load(kept, "another")
+
+
+def test_a_class_that_only_the_test_has_is_always_missed(folders):
+    train, test = folders
+    (test / "octopus").mkdir()
+    shutil.copy(SAMPLES / "octopus.png", test / "octopus")
+    told = clipcore("evaluate", "probe", train, test, "-C", "100", "--json", *BUNDLED).json()
+    recall = {one["class"]: one["recall"] for one in told["per_class"]}
+    assert recall == {"octopus": 0, "panda": 1, "rocket": 1, "sunflower": 1}
+    assert told["top_1"] == 0.75
+
+
+def test_broken_pictures_of_either_part_are_named(folders):
+    train, test = folders
+    for folder in folders:
+        (folder / "panda" / "broken.png").write_bytes(b"no picture")
+    ended = clipcore("evaluate", "probe", train, test, "-C", "100", "--json", *BUNDLED)
+    assert ended.code == 3
+    assert (ended.json()["train_pictures"], ended.json()["pictures"]) == (9, 3)
+    assert len(ended.json()["skipped"]) == 2
+
+
+def test_one_class_alone_is_one_line(folders):
+    train, test = folders
+    for name in NAMES[1:]:
+        shutil.rmtree(train / name)
+    ended = clipcore("evaluate", "probe", train, test, *BUNDLED)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "two classes" in ended.err
+
+
+def test_it_says_the_same_each_time(folders):
+    first, second = (clipcore("evaluate", "probe", *folders, "--json", *BUNDLED).json() for _ in range(2))
+    assert np.isclose(first["strength"], second["strength"])
+    assert first == second
