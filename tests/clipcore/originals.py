@@ -83,6 +83,8 @@ def drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
 def _values(name: str, shape: tuple[int, ...], random: np.random.RandomState) -> np.ndarray:
     noise = random.standard_normal(shape)
     last = name.rpartition(".")[2]
+    if last == "position_ids":  # no weight: a buffer that files of some years hold among them
+        return np.arange(shape[-1], dtype=np.int64).reshape(shape)
     if name == "logit_scale":
         values = np.asarray(3.0)
     elif last == "running_var":
@@ -105,7 +107,7 @@ def _text() -> dict[str, tuple[int, ...]]:
         "positional_embedding": (CONTEXT, TEXT_WIDTH),
         "text_projection": (TEXT_WIDTH, DIMENSION),
         "token_embedding.weight": (WORDS, TEXT_WIDTH),
-        **_norm("ln_final", TEXT_WIDTH),
+        **norm("ln_final", TEXT_WIDTH),
         **_blocks("transformer", TEXT_WIDTH, layers=1),
     }
 
@@ -116,8 +118,8 @@ def _transformer_of_pictures() -> dict[str, tuple[int, ...]]:
         "visual.positional_embedding": (GRID**2 + 1, VISION_WIDTH),
         "visual.proj": (VISION_WIDTH, DIMENSION),
         "visual.conv1.weight": (VISION_WIDTH, 3, PATCH, PATCH),
-        **_norm("visual.ln_pre", VISION_WIDTH),
-        **_norm("visual.ln_post", VISION_WIDTH),
+        **norm("visual.ln_pre", VISION_WIDTH),
+        **norm("visual.ln_post", VISION_WIDTH),
         **_blocks("visual.transformer", VISION_WIDTH, layers=VISION_LAYERS),
     }
 
@@ -128,11 +130,11 @@ def _blocks(tower: str, width: int, layers: int) -> dict[str, tuple[int, ...]]:
         shapes |= {
             f"{block}.attn.in_proj_weight": (3 * width, width),
             f"{block}.attn.in_proj_bias": (3 * width,),
-            **_linear(f"{block}.attn.out_proj", width, width),
-            **_norm(f"{block}.ln_1", width),
-            **_linear(f"{block}.mlp.c_fc", width, 4 * width),
-            **_linear(f"{block}.mlp.c_proj", 4 * width, width),
-            **_norm(f"{block}.ln_2", width),
+            **linear(f"{block}.attn.out_proj", width, width),
+            **norm(f"{block}.ln_1", width),
+            **linear(f"{block}.mlp.c_fc", width, 4 * width),
+            **linear(f"{block}.mlp.c_proj", 4 * width, width),
+            **norm(f"{block}.ln_2", width),
         }
     return shapes
 
@@ -155,8 +157,8 @@ def _resnet() -> dict[str, tuple[int, ...]]:
             channels = 4 * inner
     shapes["visual.attnpool.positional_embedding"] = (RESNET_GRID**2 + 1, last)
     for projection in ("k_proj", "q_proj", "v_proj"):
-        shapes |= _linear(f"visual.attnpool.{projection}", last, last)
-    return {**shapes, **_linear("visual.attnpool.c_proj", last, DIMENSION)}
+        shapes |= linear(f"visual.attnpool.{projection}", last, last)
+    return {**shapes, **linear("visual.attnpool.c_proj", last, DIMENSION)}
 
 
 def _bottleneck(block: str, channels: int, inner: int, *, shortened: bool) -> dict[str, tuple[int, ...]]:
@@ -174,13 +176,13 @@ def _bottleneck(block: str, channels: int, inner: int, *, shortened: bool) -> di
     return shapes
 
 
-def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 def _batch_norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
-    return {**_norm(name, width), f"{name}.running_mean": (width,), f"{name}.running_var": (width,)}
+    return {**norm(name, width), f"{name}.running_mean": (width,), f"{name}.running_var": (width,)}
