@@ -8,7 +8,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipcore.cli import classify, dataset, duplicates, evaluate, extract, index, models, search, tokenize, train
+from clipcore.cli import (
+    classify,
+    dataset,
+    duplicates,
+    encode,
+    evaluate,
+    extract,
+    index,
+    models,
+    search,
+    tokenize,
+    train,
+)
 from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
@@ -35,6 +47,7 @@ def root(
 classify.register(app)
 dataset.register(app)
 duplicates.register(app)
+encode.register(app)
 evaluate.register(app)
 extract.register(app)
 index.register(app)

@@ -1,0 +1,108 @@
+"""`clipcore encode`: words and pictures into vectors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
+from clipcore.cli.outcome import Skips, print_json
+from clipcore.cli.progress import tracked
+from clipcore.encode_inputs import Encoded, Input, check_words, encode_inputs, inputs_of, lines_of
+from clipcore.encoded_file import as_line, write_encoded
+from clipcore.errors import BadInput
+
+if TYPE_CHECKING:
+    from clipcore.model import ClipModel
+
+
+def register(app: typer.Typer) -> None:
+    app.command("encode")(encode)
+
+
+def encode(
+    things: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="WORDS|PICTURE|FOLDER…", help="In any order; a folder stands for its pictures."),
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .npy, .safetensors or .tsv file; left out, TSV on stdout."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an output that is there.")] = False,
+    model: Model = DEFAULT_MODEL_NAME,
+    device: Device = "auto",
+    batch_size: BatchSize = BATCH_SIZE,
+    as_json: Json = False,
+) -> int:
+    """Turn words and pictures into vectors of unit length, one row each; their names lie beside them.
+
+    Names: the first column of .tsv, the metadata of .safetensors, a .names.json beside .npy. Pictures that cannot be
+    read are named on stderr and have no row. The same command goes on with an output that was stopped.
+    """
+    inputs = [*inputs_of(things or []), *(lines_of(_read(texts)) if texts is not None else [])]
+    if not inputs:
+        raise BadInput("There is nothing to encode; give words, pictures, folders, or --texts FILE.")
+    loaded = load_model(model, device)
+    check_words(loaded, inputs)
+    if output is None:
+        return _show(loaded, inputs, batch_size, as_json)
+    skips = Skips()
+    written = write_encoded(
+        loaded,
+        inputs,
+        output,
+        batch_size=batch_size,
+        force=force,
+        watch=_tracked,
+        tell=lambda problem: skips.add(problem.name, problem.reason),
+    )
+    if as_json:
+        about = {"model": loaded.card.key, "dimension": loaded.card.dimension, "output": str(output)}
+        told = {"encoded": written.encoded, "resumed_at": written.resumed_at, "skipped": skips.as_json()}
+        print_json(about | told)
+    else:
+        print(f"{written.encoded} vectors of {loaded.card.dimension} dimensions in {output}")
+    return skips.exit_code
+
+
+def _show(model: ClipModel, inputs: Sequence[Input], batch_size: int, as_json: bool) -> int:
+    skips = Skips()
+    outcomes = _named(encode_inputs(model, _tracked(inputs), batch_size=batch_size), skips)
+    rows = ((done.name, done.vector) for done in outcomes if done.vector is not None)
+    if as_json:
+        vectors = [{"name": name, "vector": [float(str(number)) for number in vector]} for name, vector in rows]
+        about = {"model": model.card.key, "dimension": model.card.dimension}
+        print_json(about | {"vectors": vectors, "skipped": skips.as_json()})
+    else:
+        for name, vector in rows:
+            print(as_line(name, vector), flush=True)
+    return skips.exit_code
+
+
+def _named(outcomes: Iterator[Encoded], skips: Skips) -> Iterator[Encoded]:
+    for done in outcomes:
+        if done.vector is None:
+            skips.add(done.name, done.reason)
+        yield done
+
+
+def _tracked(inputs: Sequence[Input]) -> Iterator[Input]:
+    return tracked(inputs, "encoding", len(inputs))
+
+
+def _read(texts: Path) -> str:
+    try:
+        data = sys.stdin.buffer.read() if str(texts) == "-" else texts.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{str(texts)!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{str(texts)!r} is not UTF-8; save it as that, one text a line.") from error

@@ -1,0 +1,98 @@
+"""Words, pictures and folders of pictures, in the order in which they were named -> vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Protocol
+
+from clipcore.dataset.files import has_picture_suffix, picture_files
+from clipcore.errors import BadInput, WordsNotUnderstood
+from clipcore.features import EncodedPicture, PictureEncoder, PictureSource, TextEncoder, encode_pictures
+from clipcore.types import Vectors
+
+
+class Encoder(PictureEncoder, TextEncoder, Protocol):
+    """What is needed of a model here; see `ClipModel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """name: a picture's path, or the words themselves, and then there is no picture."""
+
+    name: str
+    picture: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """vector: float32 [dim], unit length; None where a picture was skipped, and then `reason` is a sentence."""
+
+    name: str
+    vector: Vectors | None
+    reason: str = ""
+
+
+def inputs_of(arguments: Sequence[str]) -> list[Input]:
+    """What lies on the disk is a picture or a folder of them; all else is words. Raises BadInput for what looks like a
+    path and is none.
+    """
+    return [found for argument in arguments for found in _inputs(argument)]
+
+
+def lines_of(text: str) -> list[Input]:
+    """One text a line; blank lines are none."""
+    return [Input(line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def encode_inputs(model: Encoder, inputs: Iterable[Input], *, batch_size: int) -> Iterator[Encoded]:
+    """One outcome an input, in their order. Memory: a few batches. Raises WordsNotUnderstood where there are words and
+    the model sees pictures alone, and what the model raises.
+    """
+    for are_pictures, run in groupby(inputs, key=lambda each: each.picture is not None):
+        if are_pictures:
+            yield from _encode_pictures(model, run, batch_size)
+        else:
+            yield from _encode_texts(model, run, batch_size)
+
+
+def check_words(model: Encoder, inputs: Iterable[Input]) -> None:
+    """Before hours of pictures, not after them. Raises WordsNotUnderstood as `encode_inputs` would."""
+    if not model.card.reads_text and any(each.picture is None for each in inputs):
+        raise WordsNotUnderstood(model.card.id)
+
+
+def _inputs(argument: str) -> Iterator[Input]:
+    path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
+    try:
+        there, is_folder = path.exists(), path.is_dir()
+    except OSError:  # too long for a name: words
+        there, is_folder = False, False
+    if is_folder:
+        yield from (Input(str(file), file) for file in picture_files(path))
+    elif there:
+        yield Input(argument, path)
+    elif argument.startswith(("./", "../", "/", "~/")) or (" " not in argument and has_picture_suffix(argument)):
+        raise BadInput(f"There is no file {argument!r}; check the path, or give other words.")
+    elif not argument.strip():
+        raise BadInput("One of the texts is empty; give words, pictures or folders.")
+    else:
+        yield Input(argument)
+
+
+def _encode_pictures(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[Encoded]:
+    sources = (PictureSource(each.name, each.picture.read_bytes) for each in inputs if each.picture is not None)
+    for outcome in encode_pictures(model, sources, batch_size=batch_size):
+        if isinstance(outcome, EncodedPicture):
+            yield Encoded(outcome.source.name, outcome.vector)
+        else:
+            yield Encoded(outcome.source.name, None, outcome.reason)
+
+
+def _encode_texts(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[Encoded]:
+    waiting = iter(inputs)
+    while batch := [each.name for each in islice(waiting, batch_size)]:
+        for name, vector in zip(batch, model.encode_texts(batch), strict=True):
+            yield Encoded(name, vector)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from clipcore.encode_inputs import inputs_of
+from clipcore.encoded_file import write_encoded
+from clipcore.model import ClipModel
+from tests.cli.run import clipcore, start_clipcore
+from tests.clipcore.pictures import noise, png
+
+MODEL = ("--model", "bundled", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> ClipModel:
+    return ClipModel.load("bundled", device="cpu", local_only=True)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a red one.png").write_bytes(png("red"))
+    (folder / "b.png").write_bytes(png("green"))
+    (folder / "deep" / "blue.png").write_bytes(png("blue"))
+    return folder
+
+
+def vectors_of(model: ClipModel, *colours: str) -> np.ndarray:
+    return model.encode_images([np.asarray(Image.new("RGB", (64, 48), colour)) for colour in colours])
+
+
+def test_words_become_lines_with_their_name_first(model):
+    ended = clipcore("encode", "a cat", "两只狗", *MODEL)
+    assert (ended.code, ended.err) == (0, "")
+    names, *columns = zip(*(line.split("\t") for line in ended.out.splitlines()), strict=True)
+    assert names == ("a cat", "两只狗")
+    assert np.array_equal(np.array(columns, np.float32).T, model.encode_texts(["a cat", "两只狗"]))
+
+
+def test_words_pictures_and_folders_keep_their_order(model, folder):
+    ended = clipcore("encode", "a cat", folder, "a dog", folder / "b.png", "--json", *MODEL)
+    assert ended.code == 0
+    told = ended.json()
+    assert (told["model"], told["dimension"], told["skipped"]) == (model.card.key, 256, [])
+    pictures = [str(folder / name) for name in ("a red one.png", "b.png", "deep/blue.png")]
+    assert [each["name"] for each in told["vectors"]] == ["a cat", *pictures, "a dog", str(folder / "b.png")]
+    vectors = np.array([each["vector"] for each in told["vectors"]], np.float32)
+    assert np.allclose(vectors[[1, 2, 3, 5]], vectors_of(model, "red", "green", "blue", "green"), atol=0.02)
+    assert np.array_equal(vectors[0], model.encode_texts(["a cat"])[0])
+
+
+def test_npy_has_the_vectors_and_a_list_of_names_beside_it(model, folder, tmp_path):
+    output = tmp_path / "out.npy"
+    ended = clipcore("encode", folder, "-o", output, *MODEL)
+    assert (ended.code, ended.out) == (0, f"3 vectors of 256 dimensions in {output}\n")
+    vectors = np.load(output)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (3, 256))
+    assert np.allclose(vectors, vectors_of(model, "red", "green", "blue"), atol=0.02)
+    names = json.loads((tmp_path / "out.names.json").read_text())
+    assert [Path(name).name for name in names] == ["a red one.png", "b.png", "blue.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.names.json", "out.npy", "pictures"]
+
+
+def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path):
+    output = tmp_path / "out.safetensors"
+    told = clipcore("encode", "a cat", "a dog", "-o", output, "--json", *MODEL).json()
+    assert (told["encoded"], told["resumed_at"], told["output"]) == (2, 0, str(output))
+    with safe_open(output, "numpy") as file:
+        assert json.loads(file.metadata()["names"]) == ["a cat", "a dog"]
+        assert file.metadata()["model"] == model.card.key
+        assert np.array_equal(file.get_tensor("vectors"), model.encode_texts(["a cat", "a dog"]))
+
+
+def test_tsv_says_the_same_in_a_file_as_on_stdout(folder, tmp_path):
+    output = tmp_path / "out.tsv"
+    assert clipcore("encode", folder, "a cat", "-o", output, *MODEL).code == 0
+    assert output.read_text() == clipcore("encode", folder, "a cat", *MODEL).out
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".tsv"])
+def test_a_broken_picture_is_named_and_has_no_row(folder, tmp_path, suffix):
+    (folder / "b.png").write_bytes(png()[:60])
+    ended = clipcore("encode", folder, "-o", tmp_path / f"out{suffix}", *MODEL)
+    assert ended.code == 3
+    assert ended.err == f"skipped {folder / 'b.png'}: The PNG picture is truncated or broken.\n"
+    assert ended.out.startswith("2 vectors of 256 dimensions")
+
+
+def test_nothing_that_could_be_encoded_is_an_empty_file(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert clipcore("encode", tmp_path / "broken.png", "-o", tmp_path / "out.npy", *MODEL).code == 3
+    assert np.load(tmp_path / "out.npy").shape == (0, 256)
+
+
+def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
+    lines = "a cat\r\n\n  两只狗 \n".encode()
+    (tmp_path / "texts.txt").write_bytes(lines)
+    from_file = clipcore("encode", "--texts", tmp_path / "texts.txt", *MODEL)
+    assert [line.split("\t")[0] for line in from_file.out.splitlines()] == ["a cat", "两只狗"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert clipcore("encode", "--texts", "-", *MODEL).out == from_file.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to encode"),
+        (["cat.jpg"], "no file 'cat.jpg'"),
+        (["./cat"], "no file './cat'"),
+        ([" "], "texts is empty"),
+        (["a cat", "-o", "out.csv"], "must end in .npy, .safetensors or .tsv"),
+        (["--texts", "missing.txt"], "'missing.txt' cannot be read"),
+    ],
+)
+def test_what_cannot_be_encoded_is_one_sentence(arguments, said):
+    ended = clipcore("encode", *arguments, *MODEL)
+    assert (ended.code, ended.out) == (1, "")
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_words_that_are_too_long_for_a_file_name_are_words():
+    (found,) = inputs_of(["a cat and " * 1000])
+    assert found.picture is None
+
+
+def test_an_output_that_exists_is_kept_unless_it_may_be_replaced(tmp_path):
+    output = tmp_path / "out.tsv"
+    output.write_text("mine")
+    refused = clipcore("encode", "a cat", "-o", output, *MODEL)
+    assert (refused.code, output.read_text()) == (1, "mine")
+    assert "--force" in refused.err
+    assert clipcore("encode", "a cat", "-o", output, "--force", *MODEL).code == 0
+    assert output.read_text().startswith("a cat\t")
+
+
+class Tired:
+    """Gives up after some batches, as Ctrl-C would have it."""
+
+    def __init__(self, model: ClipModel, batches: int) -> None:
+        self.card, self.prepare, self.encode_texts = model.card, model.prepare, model.encode_texts
+        self._model = model
+        self._batches = batches
+
+    def encode_prepared(self, batch: np.ndarray) -> np.ndarray:
+        self._batches -= 1
+        if self._batches < 0:
+            raise KeyboardInterrupt
+        return self._model.encode_prepared(batch)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tsv"])
+def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path, suffix):
+    for number in range(10):
+        Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"broken")
+    inputs = inputs_of([str(tmp_path)])
+    whole, resumed = tmp_path / f"whole{suffix}", tmp_path / f"resumed{suffix}"
+    write_encoded(model, inputs, whole, batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        write_encoded(Tired(model, 3), inputs, resumed, batch_size=2)
+    assert not resumed.exists()
+    told = []
+    written = write_encoded(model, inputs, resumed, batch_size=2, tell=told.append)
+    assert (written.encoded, written.resumed_at) == (9, 6)
+    assert [Path(problem.name).name for problem in told] == ["3.png"]
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(200):
+        Image.fromarray(noise(80, 80, seed=number)).save(pictures / f"{number:03}.png")
+    (pictures / "009.png").write_bytes(b"broken")
+    output = tmp_path / "out.npy"
+    process = start_clipcore("encode", pictures, "-o", output, "--batch-size", "1", *MODEL)
+    assert process.stderr is not None
+    assert "009.png" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, complaint) == (130, "Stopped. The same command goes on from here.\n")
+    assert not output.exists()
+    ended = clipcore("encode", pictures, "-o", output, "--json", *MODEL)
+    assert (ended.code, ended.json()["encoded"]) == (3, 199)
+    assert ended.json()["resumed_at"] >= 10
+    assert np.load(output).shape == (199, 256)
