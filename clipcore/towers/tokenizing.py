@@ -13,6 +13,9 @@ from clipcore.checkpoint import Checkpoint
 from clipcore.errors import ModelUnavailable
 from clipcore.towers.seam import Tokenize, Tokens
 
+# Where the checkpoints say nothing: Chinese CLIP was trained at 52 of its 512 positions (`context_length` of cn_clip's
+# `tokenize`), and lies on the hub with a bare vocab.txt.
+_TRAINED_AT = {"chinese_clip_text_model": 52}
 # Their position table begins behind the padding token's id, so two rows or so of it are never reached.
 _NUMBERED_FROM_PADDING = ("altclip_text_model", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod")
 
@@ -69,10 +72,10 @@ def padded_to_context(
 
 
 def context_length(text_config: PretrainedConfig, directory: Path) -> int:
-    """Tokens. The position table is the hard bound; a tokenizer may ask for fewer (Chinese CLIP: 52 of 512)."""
-    path = directory / "tokenizer_config.json"
-    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    """Tokens. The position table is the hard bound; a tokenizer may ask for fewer, and most say that they take any."""
     bound = int(text_config.max_position_embeddings)
     if text_config.model_type in _NUMBERED_FROM_PADDING:
         bound -= int(text_config.pad_token_id) + 1
-    return min(bound, int(asked)) if asked else bound
+    path = directory / "tokenizer_config.json"
+    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    return int(asked) if asked and asked <= bound else min(bound, _TRAINED_AT.get(text_config.model_type, bound))
