@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from clipcore.dataset import open_pairs
+from tests.cli.run import clipcore, start_clipcore
+from tests.clipcore.pictures import png
+from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    return write_files(
+        tmp_path / "in", {f"{name}/{n}.png": png(width=n + 1) for name in ("cat", "狗") for n in range(5)}
+    )
+
+
+def test_split_shows_how_many_went_where(classes: Path, tmp_path: Path):
+    ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--ratios", "3:1:1")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split()[1::2] for line in ended.out.splitlines() if "all" in line] == [["all", "6", "2", "2"]]
+    again = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--ratios", "3:1:1", "--json")
+    assert again.json() == {
+        "output": str(tmp_path / "out"),
+        "classes": {name: {"train": 3, "val": 1, "test": 1} for name in ("cat", "狗")},
+        "done_before": 10,
+        "skipped": [],
+    }
+
+
+def test_split_refuses_in_a_line(classes: Path, tmp_path: Path):
+    ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--ratios", "many")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--how", "burn").code == 2
+
+
+def test_letterboxed_pictures_skip_the_broken(classes: Path, tmp_path: Path):
+    write_files(classes, {"cat/broken.png": b"no"})
+    ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--letterbox", "8", "--json")
+    assert ended.code == 3
+    assert [skipped["name"] for skipped in ended.json()["skipped"]] == ["cat/broken.png"]
+    assert ended.err.startswith("skipped cat/broken.png: ")
+
+
+def test_stats_of_a_folder_and_of_a_table_agree(classes: Path, tmp_path: Path):
+    folder = clipcore("dataset", "stats", classes, "--json").json()
+    assert (folder["mean"], folder["std"], folder["pictures"]) == ([1.0, 0.0, 0.0], [0.0, 0.0, 0.0], 10)
+    assert folder["widths"] == {"least": 1, "mean": 3.0, "most": 5}
+    assert folder["classes"] == {"cat": 5, "狗": 5}
+    clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")
+    table = clipcore("dataset", "stats", tmp_path / "a.tsv", "--json").json()
+    # The same pictures in both classes are counted once.
+    assert (table["mean"], table["pictures"], table["captions"]) == (folder["mean"], 5, 10)
+
+
+def test_stats_for_people(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED), row("broken", b"broken" * 9), "?")
+    ended = clipcore("dataset", "stats", table, "--size", "8")
+    assert ended.code == 3
+    assert "mean      1.000000, 0.000000, 0.000000" in ended.out.splitlines()
+    assert [line.split(":")[0] for line in ended.err.splitlines()] == ["skipped row 3", "skipped row 2"]
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_stats_of_nothing_but_broken_pictures_is_no_number(tmp_path: Path):
+    ended = clipcore("dataset", "stats", write_files(tmp_path / "in", {"a.png": b"no"}), "--json")
+    assert (ended.code, ended.json()["mean"], ended.json()["widths"]) == (3, None, None)
+
+
+def test_there_and_back_again(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a.png": RED, "b.png": BLUE, "c.png": GREEN})
+    write_lines(folder / "captions.txt", "image,caption", "a.png,一只猫", "b.png,blue", "a.png,red", "gone.png,?")
+    there = clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv", "--json")
+    assert (there.code, there.json()["rows"]) == (3, 3)
+    assert [skipped["name"] for skipped in there.json()["skipped"]] == ["row 5"]
+    back = clipcore("dataset", "from-tsv", tmp_path / "a.tsv", "-o", tmp_path / "out")
+    assert (back.code, back.err) == (0, "")
+    assert back.out == f"2 pictures and 3 captions in {tmp_path / 'out'}\n"
+    pairs = open_pairs(tmp_path / "out")
+    read = [(caption, pairs.pictures[at].read()) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+    assert sorted(read) == sorted([("一只猫", RED), ("red", RED), ("blue", BLUE)])
+    assert clipcore("dataset", "from-tsv", tmp_path / "a.tsv", "-o", tmp_path / "out").code == 1
+    assert clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv").code == 1
+    assert clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv", "--force").code == 3
+
+
+def test_columns_are_named(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", "id\tsaid\tshown", "7\tred\t" + row("", RED).strip())
+    ended = clipcore(
+        "dataset", "from-tsv", table, "-o", tmp_path / "out", "--text-column", "said", "--picture-column", "shown"
+    )
+    assert (ended.code, ended.out.split(" in ")[0]) == (0, "1 pictures and 1 captions")
+
+
+def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path):
+    """The third picture is a pipe: opening its other end waits until the command has come so far."""
+    folder = write_files(tmp_path / "in", {"a/0.png": RED, "a/1.png": BLUE, "b/3.png": RED})
+    os.mkfifo(folder / "a/2.png")
+    command = ["dataset", "to-tsv", folder, "-o", tmp_path / "out.tsv"]
+    with start_clipcore(*command) as process, (folder / "a/2.png").open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "Stopped. The same command goes on from here.\n")
+    assert not (tmp_path / "out.tsv").exists()
+    (folder / "a/2.png").unlink()
+    write_files(folder, {"a/2.png": GREEN})
+    ended = clipcore(*command, "--json")
+    assert (ended.code, ended.json()["rows"], ended.json()["resumed_at"]) == (0, 4, 2)
+    clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "whole.tsv")
+    assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()

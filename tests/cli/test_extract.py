@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipcore.features import PictureSource, encode_pictures
+from clipcore.model import ClipModel
+from tests.cli.run import ROOT, clipcore, start_clipcore
+from tests.dataset.tables import url_safe, write_lines
+
+SAMPLES = sorted((ROOT / "clipcore" / "bundled" / "samples").glob("*.png"))[:3]
+BUNDLED = ["--model", "bundled", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def model() -> ClipModel:
+    return ClipModel.load("bundled", device="cpu", local_only=True)
+
+
+def features(text: str) -> np.ndarray:
+    return np.asarray([line.split("\t") for line in text.splitlines()], np.float32)
+
+
+def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
+    outcomes = encode_pictures(model, [PictureSource.file(path) for path in files])
+    return np.stack([outcome.vector for outcome in outcomes])
+
+
+def test_texts_become_a_line_of_features_each(model: ClipModel, tmp_path: Path):
+    texts = ["a dog", "two cats", "一只猫"]
+    ended = clipcore("extract", write_lines(tmp_path / "in.tsv", *texts), "-o", tmp_path / "out.tsv", *BUNDLED)
+    assert (ended.code, ended.err) == (0, "")
+    found = features((tmp_path / "out.tsv").read_text(encoding="utf-8"))
+    np.testing.assert_allclose(found, model.encode_texts(texts), atol=1e-6)
+
+
+def test_pictures_become_what_the_model_makes_of_their_files(model: ClipModel, tmp_path: Path):
+    table = write_lines(tmp_path / "in.tsv", *(f"{path.name}\t{url_safe(path.read_bytes())}" for path in SAMPLES))
+    schema = ["--input-schema", "name:str:1,image:str:1", "--column", "image", "--append", "name"]
+    ended = clipcore("extract", table, "-o", tmp_path / "out.tsv", *schema, *BUNDLED)
+    assert ended.code == 0
+    lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()]
+    assert [line[-1] for line in lines] == [path.name for path in SAMPLES]
+    found = np.asarray([line[:-1] for line in lines], np.float32)
+    np.testing.assert_allclose(found, vectors_of(model, SAMPLES), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.parquet"])
+def test_the_outputs_name_decides_its_format(tmp_path: Path, name: str):
+    table = write_lines(tmp_path / "in.tsv", "a dog", "", "a cat")
+    ended = clipcore("extract", table, "-o", tmp_path / name, "--json", *BUNDLED)
+    assert ended.code == 3
+    told = ended.json()
+    assert (told["rows"], told["dimension"], told["resumed_at"]) == (3, 256, 0)
+    assert told["skipped"] == [{"name": "row 2", "reason": "Its text is empty."}]
+    if name.endswith(".npy"):
+        assert np.isnan(np.load(tmp_path / name)).all(axis=1).tolist() == [False, True, False]
+
+
+def test_from_stdin_to_stdout(model: ClipModel):
+    with start_clipcore("extract", "-", *BUNDLED, stdin=-1) as process:
+        out, err = process.communicate("a dog\n\na cat\n", timeout=100)
+    assert process.returncode == 3
+    assert err == "skipped row 2: Its text is empty.\n"
+    first, broken, last = out.splitlines()
+    np.testing.assert_allclose(features(f"{first}\n{last}"), model.encode_texts(["a dog", "a cat"]), atol=1e-6)
+    assert broken == "\t" * 255
+
+
+def test_what_cannot_go_to_stdout_is_refused(tmp_path: Path):
+    table = write_lines(tmp_path / "in.tsv", "a dog")
+    for wrong in (["--json"], ["--format", "npy"]):
+        ended = clipcore("extract", table, *wrong, *BUNDLED)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+
+
+def test_refusals_are_one_line(tmp_path: Path):
+    table = write_lines(tmp_path / "in.tsv", "a\tb")
+    for wrong in ([table], [tmp_path / "nowhere.tsv"], [table, "--column", "7"]):
+        ended = clipcore("extract", *wrong, "-o", tmp_path / "out.tsv", *BUNDLED)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv"]
+
+
+def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(model: ClipModel, tmp_path: Path):
+    """A broken row is named as soon as it is met: then the work is under way."""
+    texts = [f"text number {n}" if n != 100 else "" for n in range(600)]
+    command = ["extract", write_lines(tmp_path / "in.tsv", *texts), "-o", tmp_path / "out.tsv", *BUNDLED]
+    with start_clipcore(*command, "--batch-size", "16") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "skipped row 101: Its text is empty.\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not (tmp_path / "out.tsv").exists()
+    ended = clipcore(*command, "--batch-size", "64", "--json")
+    assert ended.code == 3
+    assert 0 < ended.json()["resumed_at"] < 600
+    assert ended.json()["skipped"] == [{"name": "row 101", "reason": "Its text is empty."}]
+    lines = (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()
+    assert (len(lines), lines[100]) == (600, "\t" * 255)
+    some = [0, 99, 101, ended.json()["resumed_at"], 599]
+    expected = model.encode_texts([texts[n] for n in some])
+    np.testing.assert_allclose(features("\n".join(lines[n] for n in some)), expected, atol=1e-5)
