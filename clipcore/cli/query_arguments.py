@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 SIGNS = {"+": "--plus", "-": "--minus"}
 
 
+class Miswritten(typer.TyperException):
+    """One sentence about how the query was written, and the command whose help tells more."""
+
+    def __init__(self, message: str, ctx: Context | None = None) -> None:
+        super().__init__(message)
+        self.ctx = ctx
+
+
 class QueryCommand(TyperCommand):
     """Rewrites signed parts to `--plus` and `--minus` before the options are parsed, and nothing else."""
 
@@ -22,7 +30,11 @@ class QueryCommand(TyperCommand):
         names |= dict.fromkeys(
             (*ctx.help_option_names, *(name for p in self.params for name in p.secondary_opts)), False
         )
-        return super().parse_args(ctx, unsigned(args, names))
+        try:
+            return super().parse_args(ctx, unsigned(args, names))
+        except Miswritten as error:
+            error.ctx = ctx
+            raise
 
 
 def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]:
@@ -30,7 +42,7 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
 
     `+x` and `-x`, or the sign alone with the part after it, become `--plus=x` and `--minus=x`. Two dashes always begin
     an option, and so do one dash and one Latin letter, so a mistyped option stays an error. After `--` all are words.
-    Raises BadParameter where words follow a signed part, since it is unclear what they belong to.
+    Raises Miswritten where words follow a signed part, since it is unclear what they belong to.
     """
     found: list[str] = []
     signed = False
@@ -48,7 +60,7 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
             found.append(f"{SIGNS[argument[0]]}={part}")
             signed = True
         elif signed:
-            raise typer.BadParameter(f"Put words that belong together in quotes: {argument!r} stands alone")
+            raise Miswritten(f"Put words that belong together in quotes: {argument!r} stands alone")
         else:
             found.append(argument)
     return found
@@ -63,6 +75,6 @@ def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
 
 def _check_part(argument: str, part: str, options: Mapping[str, bool]) -> None:
     if not part.strip():
-        raise typer.BadParameter(f"After {argument!r} words or a picture are missing")
+        raise Miswritten(f"After {argument!r} words or a picture are missing")
     if f"-{argument}" in options:
-        raise typer.BadParameter(f"Write -{argument} for the option, or --minus={part} for words to leave out")
+        raise Miswritten(f"Write -{argument} for the option, or --minus={part} for words to leave out")

@@ -19,7 +19,7 @@ from clipcore.cli.folder_options import (
 )
 from clipcore.cli.matches import AtLeast, Null, Open, Paths, Sheet, Showing, Top, show
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
-from clipcore.cli.query_arguments import QueryCommand
+from clipcore.cli.query_arguments import Miswritten, QueryCommand
 from clipcore.errors import BadInput
 from clipcore.folder.paths import EVERYWHERE, root_of
 from clipcore.folder.query import Term, parse_query
@@ -36,10 +36,11 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
+    context: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="WORDS | IMAGE [+MORE] [-LESS]",
+            metavar="WORDS|IMAGE [+MORE] [-LESS]",
             help="Words, or a picture's file; 2:WORDS counts twice.",
             show_default=False,
         ),
@@ -74,7 +75,7 @@ def search(
     The score is the cosine. What lies below the model's threshold is shown faint, and said to be weak.
     """
     if not (words or plus or minus):
-        raise typer.BadParameter("Say what to look for: words, or the path of a picture")
+        raise Miswritten("Say what to look for: words, or the path of a picture", context)
     terms = parse_query(words or (), plus or (), minus or ())
     showing = Showing(as_json, paths, null, sheet, open_)
     root = root_of(folder)
@@ -89,6 +90,7 @@ def search(
 
 
 def similar(
+    context: typer.Context,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to compare with.", show_default=False)],
     folder: Annotated[
         Path | None, typer.Option("--in", help="Search below this folder.", show_default="all that is indexed")
@@ -113,7 +115,7 @@ def similar(
     Its own copies elsewhere are found too; the file itself is no answer.
     """
     if update_first and folder is None:
-        raise typer.BadParameter("--index needs a folder: give it with --in")
+        raise Miswritten("--index needs a folder: give it with --in", context)
     if not image.is_file():
         raise BadInput(f"There is no picture {str(image)!r}; check the path.")
     terms = [Term(1.0, picture=image)]

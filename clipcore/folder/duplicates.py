@@ -108,7 +108,7 @@ def _lead(row: int, start: int, cosines: Vectors, least: float, leader: npt.NDAr
     after = slice(row + 1, None)
     near = np.flatnonzero((cosines[row + 1 - start :] >= least) & (leader[after] < 0)) + row + 1
     leader[near] = row
-    cosine[near] = cosines[near - start]
+    cosine[near] = np.minimum(cosines[near - start], 1)
 
 
 def _cosines(block: Vectors, vectors: npt.NDArray[np.floating]) -> Vectors:

@@ -78,7 +78,7 @@ def search_folder(
             gone += len(files[hit.key]) > 0 and not existing
             others = tuple(file for file in existing if file.path != besides_key)
             if others:
-                matches.append(Match(hit.score, others, hit.score < least))
+                matches.append(Match(min(hit.score, 1.0), others, hit.score < least))
         if len(fresh) < len(hits) - done:
             break
         done, wanted = len(hits), 2 * wanted

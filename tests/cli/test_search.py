@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from clipcore.cli.matches import table
+from clipcore.cli.query_arguments import Miswritten, unsigned
+from clipcore.folder.contents import StoredFile
+from clipcore.folder.searching import Answer, Match
+from clipcore.registry import BUNDLED_DIRECTORY
+from tests.cli.run import ROOT, clipcore, start_clipcore
+from tests.folder.support import paint
+
+OPTIONS = {"--top": True, "-t": True, "--minus": True, "-f": False, "--help": False}
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    """The samples, indexed once; and the index."""
+    folder = tmp_path_factory.mktemp("album") / "samples"
+    shutil.copytree(BUNDLED_DIRECTORY / "samples", folder)
+    index = folder.parent / "index.sqlite3"
+    ended = clipcore("index", folder, "--index-file", index, "--model", "bundled", "--device", "cpu", "--json")
+    assert (ended.code, ended.json()["folders"][0]["pictures"]) == (0, 24)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def chosen(album, monkeypatch):
+    monkeypatch.setenv("CLIPCORE_INDEX", str(album.parent / "index.sqlite3"))
+    monkeypatch.setenv("CLIPCORE_MODEL", "bundled")
+    monkeypatch.chdir(album)
+
+
+def names(ended):
+    return [line.rsplit("/", 1)[-1].removesuffix(".png") for line in ended.out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("written", "parsed"),
+    [
+        (["sofa", "+cat", "-dog"], ["sofa", "--plus=cat", "--minus=dog"]),
+        (["sofa", "+", "a cat", "-", "2:dog"], ["sofa", "--plus=a cat", "--minus=2:dog"]),
+        (["-a red dog", "sofa", "--top", "-3"], None),
+        (["sofa", "--top", "-3", "-t5", "-f"], ["sofa", "--top", "-3", "-t5", "-f"]),
+        (["sofa", "-t", "-5", "-猫"], ["sofa", "-t", "-5", "--minus=猫"]),
+        (["sofa", "--tpo", "3"], ["sofa", "--tpo", "3"]),
+        (["sofa", "-x"], ["sofa", "-x"]),
+        (["sofa", "--minus", "-dog"], ["sofa", "--minus", "-dog"]),
+        (["+cat", "--", "-5 degrees", "+x"], ["--plus=cat", "--", "-5 degrees", "+x"]),
+        (["sofa", "--top"], ["sofa", "--top"]),
+        (["sofa", "-dog", "red"], None),
+        (["sofa", "+"], None),
+        (["sofa", "- "], None),
+        (["sofa", "-top", "3"], None),
+    ],
+)
+def test_signed_parts_are_told_from_options(written, parsed):
+    if parsed is None:
+        with pytest.raises(Miswritten):
+            unsigned(written, OPTIONS)
+    else:
+        assert unsigned(written, OPTIONS) == parsed
+
+
+def test_words_find_their_picture_and_a_pipe_gets_score_and_path(album):
+    ended = clipcore("search", "cat on sofa", "--top", "3")
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert len(lines) == 3
+    assert lines[0][1] == str((album / "cat-on-sofa.png").resolve())
+    assert float(lines[0][0]) > float(lines[1][0]) > float(lines[2][0])
+
+
+def test_unquoted_words_and_another_language_find_the_same():
+    assert names(clipcore("search", "-f", "-t1", "cat", "on", "sofa")) == ["cat-on-sofa"]
+    assert names(clipcore("search", "-f", "-t1", "一只熊猫")) == ["panda"]
+
+
+def test_parts_are_added_and_taken_away():
+    assert names(clipcore("search", "-f", "-t1", "pizza", "+rocket", "-pizza", "-cola")) == ["rocket"]
+    assert names(clipcore("search", "-f", "-t1", "pizza", "--plus", "3:rocket", "--minus", "cola")) == ["rocket"]
+    assert names(clipcore("search", "-f", "-t1", "./panda.png", "-", "./panda.png", "+octopus")) == ["octopus"]
+
+
+def test_a_picture_is_found_by_itself_and_by_its_name_alone():
+    assert names(clipcore("search", "-f", "-t1", "panda.png")) == ["panda"]
+
+
+def test_json_tells_all(album):
+    ended = clipcore("search", "2:panda", "-snow", "--top", "2", "--json")
+    answer = ended.json()
+    assert answer["query"] == [{"words": "panda", "weight": 2.0}, {"words": "snow", "weight": -1.0}]
+    assert answer["folder"] == str(album.resolve())
+    assert answer["model"].startswith("bundled@")
+    assert (answer["searched"], answer["threshold"], answer["nothing_alike"]) == (24, 0.476, False)
+    assert answer["matches"][0] == {
+        "rank": 1,
+        "score": pytest.approx(0.6, abs=0.4),
+        "weak": False,
+        "path": str((album / "panda.png").resolve()),
+        "copies": [],
+        "width": 256,
+        "height": 256,
+        "bytes": (album / "panda.png").stat().st_size,
+    }
+    assert [match["rank"] for match in answer["matches"]] == [1, 2]
+    assert (answer["sheet"], answer["skipped"], ended.err) == (None, [], "")
+
+
+def test_when_nothing_is_like_that_it_is_said():
+    ended = clipcore("search", "a spaceship made of cheese in court", "--top", "1")
+    assert ended.code == 0
+    assert "is clearly like that" in ended.err and "matches begin at 0.476" in ended.err
+    ended = clipcore("search", "cat", "--at-least", "0.99")
+    assert (ended.code, ended.out) == (0, "")
+    assert "scores high enough" in ended.err
+
+
+def test_similar_leaves_out_the_picture_itself(album):
+    ended = clipcore("similar", "panda.png", "--top", "24", "--paths")
+    assert len(names(ended)) == 23
+    assert "panda" not in names(ended)
+
+
+def test_similar_searches_everywhere_and_search_below_the_current_folder(album, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(names(clipcore("similar", album / "panda.png", "--paths"))) == 10
+    ended = clipcore("search", "panda")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"run `clipcore index {tmp_path.resolve()}`, or add --index." in ended.err
+    assert clipcore("search", "panda", "--in", album, "-t1").code == 0
+
+
+def test_search_indexes_first_when_told_and_names_what_it_skipped(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCORE_INDEX", str(tmp_path / "own.sqlite3"))
+    shutil.copy(BUNDLED_DIRECTORY / "samples" / "panda.png", tmp_path / "x.png")
+    (tmp_path / "broken.png").write_bytes(b"x")
+    ended = clipcore("search", "panda", "--in", tmp_path, "--index", "-f")
+    assert (ended.code, names(ended)) == (3, ["x"])
+    assert f"skipped {tmp_path.resolve() / 'broken.png'}: These bytes are not a picture" in ended.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems open files in their own ways")
+@pytest.mark.parametrize(("options", "opened"), [(("--sheet", "found.png"), "found.png"), ((), "snowman-and-tree.png")])
+def test_the_sheet_or_else_the_best_match_is_opened(album, tmp_path, monkeypatch, options, opened):
+    """In a process of its own, which leaves the viewer behind; the viewer reports through a pipe."""
+    os.mkfifo(tmp_path / "report")
+    viewer = tmp_path / "xdg-open"
+    viewer.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/report\n')
+    viewer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    process = start_clipcore("similar", album / "panda.png", "--open", *options, cwd=tmp_path, env=_env())
+    assert Path((tmp_path / "report").read_text()).name == opened
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert ("Sheet: found.png" in err) == bool(options)
+
+
+def _env():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["cat", "--tpo", "3"], 2, "No such option: --tpo"),
+        (["cat", "-x"], 2, "No such option: -x"),
+        (["cat", "-top", "3"], 2, "Write --top for the option"),
+        (["cat", "-dog", "red"], 2, "in quotes"),
+        ([], 2, "Say what to look for"),
+        (["-dog"], 1, "Say what to look for"),
+        (["https://example.org/cat.png"], 1, "not fetched"),
+        (["./nothing.png"], 1, "There is no picture"),
+        (["cat", "--in", "/nowhere"], 1, "There is no folder '/nowhere'"),
+        (["cat", "--sheet", "x.gif"], 1, "must end in .png or .jpg"),
+        (["cat", "--json", "--paths"], 1, "either --json or --paths"),
+        (["cat", "--top", "0"], 2, "--top"),
+        (["panda", "-panda"], 1, "cancel each other out"),
+    ],
+)
+def test_every_mistake_is_one_line_that_says_what_to_do(arguments, code, words):
+    ended = clipcore("search", *arguments)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (code, "", 1)
+    assert words in ended.err
+
+
+def test_similar_to_nothing_is_one_line():
+    ended = clipcore("similar", "nothing.png")
+    assert (ended.code, ended.err) == (1, "There is no picture 'nothing.png'; check the path.\n")
+
+
+def test_people_see_a_table_that_fits_80_columns(album):
+    files = tuple(StoredFile(os.fsencode(album / name), 1, 1, b"", 1, 1) for name in ("a[b].png", "copy.png"))
+    weak = StoredFile(b"/elsewhere/" + b"x" * 100 + b".png", 1, 2, b"", 1, 1)
+    answer = Answer((Match(0.91234, files, weak=False), Match(0.1, (weak,), weak=True)), 0.3, 2, 0)
+    out = StringIO()
+    Console(file=out, width=80, force_terminal=True, color_system="standard").print(table(answer))
+    lines = out.getvalue().splitlines()
+    assert "\x1b[2m" in lines[2] and "\x1b[2m" not in lines[1]
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
+    assert "0.912" in lines[1] and "a[b].png  (and 1 more with the same content)" in lines[1]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_pipe_gets_the_very_bytes_of_a_name(tmp_path):
+    """In a process of its own, for a stdout that is strict about UTF-8."""
+    name = b"caf\xe9\n.png"
+    index = tmp_path / "own.sqlite3"
+    paint(tmp_path / "album" / os.fsdecode(name))
+    assert clipcore("index", tmp_path / "album", "--index-file", index).code == 0
+    query = paint(tmp_path / "q.png", "red")
+    arguments = ("search", query, "--in", tmp_path / "album", "--index-file", index)
+    process = start_clipcore(*arguments, "-0", text=False)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, os.fsencode(tmp_path.resolve() / "album") + b"/" + name + b"\0")
+    assert clipcore(*arguments, "--json").json()["matches"][0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}\n.png")
+
+
+def test_a_picture_that_is_remembered_is_searched_for_without_torch(album):
+    """The difference between a fraction of a second and several."""
+    code = (
+        "import sys; from clipcore.cli.app import run; run(sys.argv[1:]); "
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "similar", str(album / "panda.png"), "-f"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=True,
+    )
+    assert done.stderr.strip().splitlines()[-1] == "False"
+
+
+def test_an_index_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "x").write_bytes(b"no database" * 100)
+    ended = clipcore("search", "cat", "--index-file", tmp_path / "x")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "is broken; delete it" in ended.err
+
+
+def test_what_vanished_since_is_told(album, tmp_path, monkeypatch):
+    folder = tmp_path / "album"
+    shutil.copytree(album, folder)
+    index = tmp_path / "own.sqlite3"
+    shutil.copy(album.parent / "index.sqlite3", index)
+    with closing(sqlite3.connect(index)) as connection, connection:
+        old, new = os.fsencode(album.resolve()), os.fsencode(folder.resolve())
+        for file, path in connection.execute("SELECT id, path FROM files").fetchall():
+            connection.execute("UPDATE files SET path = ? WHERE id = ?", (path.replace(old, new), file))
+    (folder / "panda.png").unlink()
+    ended = clipcore("search", "panda", "--in", folder, "--index-file", index, "-t1")
+    assert "1 better matches whose files are gone" in ended.err
+    assert names(ended) and names(ended) != ["panda"]

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.folder.support import Indexed
+
+
+@pytest.fixture
+def indexed(tmp_path: Path) -> Indexed:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return Indexed(folder, tmp_path / "index.sqlite3")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipcore.folder.deciding import Forget, KnownFile, Read, Unchanged, decide
+from clipcore.folder.walk import Foreign, SeenFile, Unreachable
+
+
+def seen(path: bytes, mtime: int = 1) -> SeenFile:
+    return SeenFile(path, 10, mtime)
+
+
+def known(path: bytes, mtime: int = 1, *, complete: bool = True) -> KnownFile:
+    return KnownFile(path, 10, mtime, complete)
+
+
+def test_each_file_is_compared_with_what_is_known_of_it():
+    sights = [seen(b"/a"), seen(b"/b", 2), seen(b"/d"), seen(b"/e")]
+    rows = [known(b"/a"), known(b"/b"), known(b"/c"), known(b"/e", complete=False), known(b"/f")]
+    assert list(decide(sights, rows)) == [
+        Unchanged(rows[0]),
+        Read(sights[1], changed=True),
+        Forget(rows[2]),
+        Read(sights[2]),
+        Read(sights[3]),
+        Forget(rows[4]),
+    ]
+
+
+def test_below_a_folder_that_cannot_be_listed_nothing_is_forgotten():
+    locked = Unreachable(b"/b/", "locked")
+    rows = [known(b"/a/x"), known(b"/b/x"), known(b"/b/y/z"), known(b"/b0"), known(b"/c")]
+    assert list(decide([locked, seen(b"/c")], rows)) == [Forget(rows[0]), locked, Forget(rows[3]), Unchanged(rows[4])]
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_forgotten_and_its_namesakes_are():
+    dangling = Unreachable(b"/b", "dangling")
+    rows = [known(b"/b"), known(b"/b.png")]
+    assert list(decide([dangling], rows)) == [dangling, Forget(rows[1])]
+
+
+def test_what_is_not_read_any_more_is_forgotten():
+    rows = [known(b"/a.heic")]
+    assert list(decide([Foreign(b"/a.heic", ".heic")], rows))[1:] == [Forget(rows[0])]
+
+
+paths = st.sets(st.text("ab/.-", min_size=1, max_size=4).map(str.encode))
+
+
+@given(paths, paths)
+def test_every_row_and_every_file_is_decided_on_once(there, remembered):
+    decisions = list(decide(map(seen, sorted(there)), map(known, sorted(remembered))))
+    assert {d.file.path for d in decisions if isinstance(d, Read)} == there - remembered
+    assert {d.known.path for d in decisions if isinstance(d, Unchanged)} == there & remembered
+    assert {d.known.path for d in decisions if isinstance(d, Forget)} == remembered - there
+    assert len(decisions) == len(there | remembered)

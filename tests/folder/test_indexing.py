@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipcore.errors import ModelUnavailable
+from clipcore.folder.indexing import index_folder
+from clipcore.folder.lazy_model import LazyModel
+from clipcore.folder.paths import root_of
+from clipcore.folder.reading import FOLDER_LIMITS
+from clipcore.folder.sheet import Asked, draw_sheet
+from clipcore.folder.store import FolderStore
+from clipcore.folder.walk import Reach
+from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
+
+
+def test_an_unchanged_folder_is_neither_read_nor_needs_the_model(indexed, monkeypatch):
+    paint(indexed.folder / "a.png")
+    assert indexed.run() == {"a.png": "encoded"}
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}"))
+    assert indexed.run() == {"a.png": "unchanged"}
+    assert indexed.model.loads == 1
+
+
+def test_a_changed_file_is_read_again(indexed):
+    path = paint(indexed.folder / "a.png", "red", mtime=1)
+    indexed.run()
+    before = everything(indexed.file)
+    paint(path, "blue", mtime=2)
+    assert indexed.run() == {"a.png": "encoded"}
+    assert everything(indexed.file)[2] != before[2]
+    assert len(everything(indexed.file)[1]) == 1, "what the file was before is still remembered"
+
+
+def test_copies_and_renamed_and_moved_files_cost_no_inference(indexed):
+    first = paint(indexed.folder / "a.png")
+    paint(indexed.folder / "b.png", "blue")
+    indexed.run()
+    shutil.copy(first, indexed.folder / "copy.png")
+    (indexed.folder / "deep").mkdir()
+    (indexed.folder / "b.png").rename(indexed.folder / "deep" / "moved.png")
+    assert indexed.run() == {
+        "a.png": "unchanged",
+        "b.png": "forgotten",
+        "copy.png": "reused",
+        "deep/moved.png": "reused",
+    }
+    assert (indexed.model.encoded, indexed.model.loads) == (2, 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_copies_that_arrive_together_are_encoded_once(indexed, batch_size):
+    for number in range(20):
+        paint(indexed.folder / f"{number}.png", ("red", "blue")[number % 2])
+    indexed.batch_size = batch_size
+    became = indexed.run()
+    assert indexed.model.encoded == 2
+    assert sorted(became.values()) == ["encoded"] * 2 + ["reused"] * 18
+    assert len(everything(indexed.file)[0]) == 20
+
+
+def test_a_broken_file_is_named_each_time_and_read_once(indexed, monkeypatch):
+    write(indexed.folder / "a.png", b"\x89PNG\r\n\x1a\n and then nothing")
+    paint(indexed.folder / "b.png")
+    assert indexed.run() == {"a.png": "broken", "b.png": "encoded"}
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}"))
+    assert indexed.reasons() == {"a.png": "The PNG picture is truncated or broken."}
+
+
+def test_a_broken_file_that_was_mended_is_indexed(indexed):
+    write(indexed.folder / "a.png", b"no picture", mtime=1)
+    indexed.run()
+    paint(indexed.folder / "a.png", mtime=2)
+    assert indexed.run() == {"a.png": "encoded"}
+    assert indexed.reasons() == {}
+
+
+def test_a_copy_of_a_broken_file_is_broken(indexed):
+    write(indexed.folder / "a.png", b"no picture")
+    write(indexed.folder / "b.png", b"no picture")
+    assert indexed.run() == {"a.png": "broken", "b.png": "broken"}
+
+
+def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
+    paint(indexed.folder / "a.png", width=64)
+    steps = []
+    with FolderStore(indexed.file) as store:
+        small = replace(FOLDER_LIMITS, max_pixels=10)
+        index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
+    assert [step.became.value for step in steps] == ["unreadable"]
+    assert indexed.run() == {"a.png": "encoded"}
+
+
+def test_models_lie_side_by_side_and_never_mix(indexed):
+    paint(indexed.folder / "a.png")
+    indexed.run()
+    other = replace(indexed, model=CountingModel("other"))
+    assert other.run() == {"a.png": "encoded"}
+    assert indexed.run() == {"a.png": "unchanged"}
+    with FolderStore(indexed.file) as store:
+        census = store.census(indexed.root, "counting@1#1")
+    assert (census.pictures, census.others) == (1, ("other@1#1",))
+    assert [key for _, key, _ in everything(indexed.file)[2]] == ["counting@1#1", "other@1#1"]
+
+
+def test_only_what_is_below_the_scanned_folder_is_forgotten(indexed):
+    paint(indexed.folder / "inner" / "a.png", "red")
+    paint(indexed.folder / "inner" / "b.png", "green")
+    paint(indexed.folder / "inner.png", "blue")
+    indexed.run()
+    (indexed.folder / "inner" / "a.png").unlink()
+    (indexed.folder / "inner.png").unlink()
+    inner = replace(indexed, folder=indexed.folder / "inner")
+    assert inner.run() == {"a.png": "forgotten", "b.png": "unchanged"}
+    assert [path for (path,) in rows(indexed.file, "SELECT path FROM files ORDER BY path")] == [
+        os.fsencode(indexed.folder.resolve() / "inner.png"),
+        os.fsencode(inner.folder.resolve() / "b.png"),
+    ]
+
+
+def test_an_emptied_folder_is_taken_for_an_unmounted_drive(indexed):
+    path = paint(indexed.folder / "a.png")
+    write(indexed.folder / "notes.txt", b"x")
+    indexed.run()
+    path.unlink()
+    assert indexed.run() == {"a.png": "kept"}
+    assert len(everything(indexed.file)[0]) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_listed_loses_nothing(indexed):
+    locked = indexed.folder / "locked"
+    paint(locked / "a.png")
+    paint(indexed.folder / "z.png", "blue")
+    indexed.run()
+    locked.chmod(0)
+    try:
+        assert indexed.run() == {"locked/": "unreadable", "z.png": "unchanged"}
+    finally:
+        locked.chmod(0o755)
+    assert indexed.run() == {"locked/a.png": "unchanged", "z.png": "unchanged"}
+
+
+def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
+    picture = paint(indexed.folder / "a.png")
+    for name in ("sheet.png", "sheet.jpg"):
+        draw_sheet(Asked(("red",)), [], indexed.folder / name)
+    shutil.copy(indexed.folder / "sheet.png", indexed.folder / "holiday.png")
+    expected = {"a.png": "encoded", "holiday.png": "sheet", "sheet.jpg": "sheet", "sheet.png": "sheet"}
+    assert indexed.run() == expected
+    assert indexed.run() == dict.fromkeys(expected, "unchanged")
+    assert indexed.model.encoded == 1
+    assert picture.exists()
+
+
+def test_names_that_are_no_utf_8_are_kept_byte_for_byte(indexed):
+    name = b"caf\xe9 \xff.png"
+    paint(indexed.folder / "a.png")
+    paint(indexed.folder / os.fsdecode(name))
+    indexed.run()
+    assert rows(indexed.file, "SELECT path FROM files ORDER BY path DESC")[0][0].endswith(b"/" + name)
+    assert set(indexed.run().values()) == {"unchanged"}
+
+
+def test_hidden_and_excluded_names_are_passed_over(indexed):
+    for name in (".hidden/a.png", "node_modules/b.png", "thumbs/c.png", "d_small.png", "e.png"):
+        paint(indexed.folder / name, "red")
+    assert set(indexed.run(Reach(exclude=("thumbs", "*_small.png")))) == {"e.png"}
+    assert set(indexed.run(Reach(hidden=True))) == {".hidden/a.png", "thumbs/c.png", "d_small.png", "e.png"}
+
+
+def test_what_the_model_says_when_it_cannot_load_is_heard_and_nothing_is_lost(indexed):
+    paint(indexed.folder / "a.png")
+
+    def load() -> CountingModel:
+        raise ModelUnavailable("There is no such model.")
+
+    with FolderStore(indexed.file) as store, pytest.raises(ModelUnavailable):
+        index_folder(store, indexed.root, LazyModel("m@1#1", CALIBRATION, load), lambda step: None)
+    assert indexed.run() == {"a.png": "encoded"}
+
+
+def test_an_interruption_keeps_every_committed_batch(indexed):
+    for number in range(10):
+        paint(indexed.folder / f"{number}.png", width=4 + number)
+    done = []
+
+    def interrupt(step):
+        done.append(step)
+        if len(done) == 4:
+            raise KeyboardInterrupt
+
+    indexed.batch_size = 2
+    with FolderStore(indexed.file) as store, pytest.raises(KeyboardInterrupt):
+        index_folder(store, indexed.root, indexed.model.lazily(), interrupt, batch_size=2)
+    assert len(everything(indexed.file)[0]) == 4
+    assert sorted(indexed.run().values()) == ["encoded"] * 6 + ["unchanged"] * 4
+
+
+def test_a_linked_folder_is_not_followed_and_a_linked_file_is(indexed, tmp_path):
+    elsewhere = paint(tmp_path / "elsewhere" / "a.png")
+    (indexed.folder / "loop").symlink_to(indexed.folder)
+    (indexed.folder / "link.png").symlink_to(elsewhere)
+    (indexed.folder / "round.png").symlink_to(indexed.folder / "round.png")
+    (indexed.folder / "dangling.png").symlink_to(tmp_path / "nothing.png")
+    became = indexed.run()
+    assert became == {"dangling.png": "unreadable", "link.png": "encoded", "round.png": "unreadable"}
+
+
+def test_a_link_to_the_folder_names_the_same_folder(indexed, tmp_path):
+    paint(indexed.folder / "a.png")
+    (tmp_path / "alias").symlink_to(indexed.folder)
+    indexed.run()
+    assert root_of(tmp_path / "alias") == indexed.root
+    assert replace(indexed, folder=tmp_path / "alias").run() == {"a.png": "unchanged"}
+
+
+def test_formats_that_are_not_read_are_told_by_their_suffix(indexed):
+    write(indexed.folder / "a.HEIC", b"x")
+    write(indexed.folder / "b.txt", b"x")
+    assert indexed.run() == {"a.HEIC": "foreign"}

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipcore.errors import BadInput
+from clipcore.folder.query import Term, combine, least_match, parse_query, parse_term, written
+from tests.folder.support import CALIBRATION, paint, unit, write
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("beach", Term(1, "beach")),
+        ("  a   red car ", Term(1, "a red car")),
+        ("2:golden retriever", Term(2, "golden retriever")),
+        (".5:snow", Term(0.5, "snow")),
+        ("1:12:30 on a clock", Term(1, "12:30 on a clock")),
+        ("note: a cat", Term(1, "note: a cat")),
+        ("C:\\pictures", Term(1, "C:\\pictures")),
+        ("一只猫", Term(1, "一只猫")),
+        ("mp3 vs. png", Term(1, "mp3 vs. png")),
+    ],
+)
+def test_words_are_words_and_a_number_before_a_colon_is_their_weight(text, term):
+    assert parse_term(text) == term
+    assert parse_term(text, -1) == Term(-term.weight, term.words)
+
+
+def test_the_file_of_a_picture_is_a_picture_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture = paint(tmp_path / "2:beach")
+    assert parse_term(str(picture)) == Term(1, picture=picture)
+    assert parse_term("2:beach").picture is not None
+    assert parse_term(f"3:{picture}", -1) == Term(-3, picture=picture)
+
+
+def test_a_file_or_folder_that_is_no_picture_is_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "cat", b"not a picture")
+    (tmp_path / "dog").mkdir()
+    assert parse_term("cat") == Term(1, "cat")
+    assert parse_term("dog") == Term(1, "dog")
+
+
+@pytest.mark.parametrize("text", ["https://example.org/cat.jpg", "HTTP://example.org/cat", "2:http://x"])
+def test_addresses_are_not_fetched_and_it_is_said(text):
+    with pytest.raises(BadInput, match="not fetched from the web"):
+        parse_term(text)
+
+
+@pytest.mark.parametrize("text", ["./cat.jpg", "../cat", "/nowhere/cat", "holiday.JPG", "3:cat.png", "~/cat"])
+def test_what_is_plainly_meant_as_a_file_and_is_none_is_no_search_for_words(text):
+    with pytest.raises(BadInput, match="There is no picture"):
+        parse_term(text)
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "empty"), ("  ", "empty"), ("2: ", "empty"), ("0:cat", "is 0")])
+def test_a_part_that_says_nothing_is_refused(text, words):
+    with pytest.raises(BadInput, match=words):
+        parse_term(text)
+
+
+def test_a_query_needs_something_to_look_for():
+    with pytest.raises(BadInput, match="Say what to look for"):
+        parse_query([], [], ["dog"])
+
+
+def test_unquoted_words_are_one_phrase():
+    assert parse_query(["a", "red", "car"], ["snow"], ["2:night"]) == [
+        Term(1, "a red car"),
+        Term(1, "snow"),
+        Term(-2, "night"),
+    ]
+
+
+def test_words_beside_a_picture_need_a_sign(tmp_path):
+    with pytest.raises(BadInput, match=r"Write \+ or -"):
+        parse_query([str(paint(tmp_path / "a.png")), "at", "night"], [], [])
+
+
+def test_a_query_can_be_read_back(tmp_path):
+    terms = [Term(2, "sofa"), Term(0.5, picture=tmp_path / "cat.png"), Term(-1, "night")]
+    assert written(terms) == ("2 × sofa", "+ 0.5 × cat.png", "− night")
+
+
+def test_parts_are_added_and_taken_away_by_weight():
+    x, y = np.eye(4, dtype=np.float32)[:2]
+    combined = combine([Term(3, "x"), Term(-4, "y")], [x, y])
+    np.testing.assert_allclose(combined, [0.6, -0.8, 0, 0], atol=1e-6)
+    assert combined.dtype == np.float32
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=1, max_size=4), st.integers(0, 99))
+def test_a_query_has_unit_length_and_its_scale_means_nothing(weights, seed):
+    vectors = unit(np.random.default_rng(seed).normal(size=(len(weights), 8)))
+    combined = combine([Term(weight, "x") for weight in weights], vectors)
+    twice = combine([Term(2 * weight, "x") for weight in weights], vectors)
+    assert abs(float(np.linalg.norm(combined)) - 1) < 1e-5
+    np.testing.assert_allclose(combined, twice, atol=1e-5)
+
+
+def test_parts_that_cancel_out_are_refused():
+    x = np.eye(4, dtype=np.float32)[0]
+    with pytest.raises(BadInput, match="cancel each other out"):
+        combine([Term(1, "x"), Term(-1, "x")], [x, x])
+
+
+def test_what_counts_as_a_match_depends_on_what_is_asked_with(tmp_path):
+    words, picture, less = Term(3, "x"), Term(1, picture=tmp_path), Term(-9, picture=tmp_path)
+    assert least_match([words, less], CALIBRATION) == pytest.approx(0.3)
+    assert least_match([picture], CALIBRATION) == pytest.approx(0.8)
+    assert least_match([words, picture], CALIBRATION) == pytest.approx((3 * 0.3 + 0.8) / 4)

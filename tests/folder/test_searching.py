@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from clipcore.errors import BadInput
+from clipcore.folder.paths import EVERYWHERE
+from clipcore.folder.query import Term, parse_query
+from clipcore.folder.searching import search_folder
+from clipcore.folder.store import FolderStore
+from tests.folder.support import CountingModel, paint, write
+
+
+def ask(indexed, *words, root=None, plus=(), minus=(), top=10, model=None, **options):
+    """The answer, and the names of the files in it."""
+    terms = parse_query(words, plus, minus)
+    with FolderStore(indexed.file) as store:
+        answer = search_folder(
+            store, indexed.root if root is None else root, (model or indexed.model).lazily(), terms, top=top, **options
+        )
+    return answer, [[indexed.name(file.path) for file in match.files] for match in answer.matches]
+
+
+@pytest.fixture
+def colours(indexed):
+    for colour in ("red", "green", "blue", "yellow", "magenta", "black"):
+        paint(indexed.folder / f"{colour}.png", colour)
+    indexed.run()
+    return indexed
+
+
+def test_the_best_come_first_and_what_means_little_is_weak(colours):
+    answer, names = ask(colours, "red", top=3)
+    assert names[0] == ["red.png"]
+    assert sorted(names[1:]) == [["magenta.png"], ["yellow.png"]]
+    assert [match.weak for match in answer.matches] == [False, False, False]
+    assert (answer.least, answer.searched, answer.gone) == (0.3, 6, 0)
+    everything = ask(colours, "red")[0].matches
+    assert [match.weak for match in everything] == [match.score < 0.3 for match in everything]
+    assert any(match.weak for match in everything)
+
+
+def test_words_are_put_to_the_model_as_it_likes_them(colours):
+    ask(colours, "red")
+    assert colours.model.texts == ["red", "a photo of red.", "a picture of red."]
+
+
+def test_queries_are_added_and_subtracted(colours):
+    assert ask(colours, "red", plus=["green"])[1][0] == ["yellow.png"]
+    assert ask(colours, str(colours.folder / "yellow.png"), minus=["green"])[1][0] == ["red.png"]
+
+
+def test_a_remembered_picture_needs_no_inference_even_under_another_name(colours, tmp_path):
+    elsewhere = shutil.copy(colours.folder / "red.png", tmp_path / "query.png")
+    model = CountingModel()
+    answer, names = ask(colours, str(elsewhere), model=model)
+    assert names[0] == ["red.png"]
+    assert answer.matches[0].score == pytest.approx(1, abs=1e-3)
+    assert answer.matches[0].score <= 1, "rounding may lengthen a stored vector, and nothing is more alike than itself"
+    assert model.loads == 0
+
+
+def test_an_unknown_picture_is_encoded(colours, tmp_path):
+    model = CountingModel()
+    assert ask(colours, str(paint(tmp_path / "q.png", "blue", width=9)), model=model)[1][0] == ["blue.png"]
+    assert model.encoded == 1
+
+
+def test_a_picture_that_cannot_be_used_is_one_sentence(colours, tmp_path):
+    broken = write(tmp_path / "q.png", b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(BadInput, match=r"q\.png cannot be used: The PNG picture is truncated or broken\.$"):
+        ask(colours, str(broken))
+
+
+def test_copies_are_one_match(colours):
+    paint(colours.folder / "deep" / "again.png", "red")
+    colours.run()
+    assert ask(colours, "red", top=2)[1][0] == ["deep/again.png", "red.png"]
+
+
+def test_the_file_asked_about_is_no_answer_and_its_copies_are(colours):
+    red = colours.folder / "red.png"
+    terms = [Term(1, picture=red)]
+    with FolderStore(colours.file) as store:
+        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, besides=red)
+    assert len(answer.matches) == 5, "something else should have taken its place"
+    assert answer.matches[0].score < 0.99
+    paint(colours.folder / "deep" / "again.png", "red")
+    colours.run()
+    with FolderStore(colours.file) as store:
+        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, besides=red)
+    assert [colours.name(file.path) for file in answer.matches[0].files] == ["deep/again.png"]
+
+
+def test_only_what_lies_below_the_folder_is_found_and_never_fewer_for_it(colours):
+    for number in range(5):
+        paint(colours.folder / "inner" / f"{number}.png", "blue", width=5 + number)
+    colours.run()
+    root = os.fsencode((colours.folder / "inner").resolve())
+    answer, names = ask(colours, "red", root=root, top=5)
+    assert sorted(names) == [[f"inner/{number}.png"] for number in range(5)]
+    assert answer.searched == 5
+
+
+def test_files_that_are_gone_make_room_for_the_next_best(colours):
+    for name in ("red", "yellow", "magenta"):
+        (colours.folder / f"{name}.png").unlink()
+    answer, names = ask(colours, "red", top=2)
+    assert len(names) == 2
+    assert answer.gone == 3
+
+
+def test_nothing_below_the_wish_is_shown(colours):
+    answer, names = ask(colours, "red", at_least=0.9)
+    assert names == [["red.png"]]
+    assert ask(colours, "red", minus=["2:blue"], at_least=0.9)[1] == []
+    assert answer.searched == 6
+
+
+def test_a_folder_that_was_never_indexed_says_what_to_do(indexed):
+    with pytest.raises(BadInput, match=r"Nothing is indexed below .*: run `clipcore index .*`, or add --index\.$"):
+        ask(indexed, "red")
+
+
+def test_a_folder_that_another_model_indexed_says_which(colours):
+    with pytest.raises(BadInput, match=r"indexed with another model \(counting\): choose that one with --model"):
+        ask(colours, "red", model=CountingModel("other"))

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipcore.errors import BadInput
+from clipcore.folder import lettering
+from clipcore.folder.lettering import Lettering
+from clipcore.folder.marks import is_own_sheet
+from clipcore.folder.sheet import CAPTION, GAP, MARGIN, THUMBNAIL, Asked, Cell, check_sheet_path, draw_sheet
+from tests.clipcore.pictures import encode, quarters
+from tests.folder.support import paint, write
+
+STEP_X, STEP_Y = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
+PAPER = (0xF4, 0xF3, 0xF0)
+
+
+def drawn(tmp_path, asked, cells, name="sheet.png"):
+    draw_sheet(asked, cells, tmp_path / name)
+    with Image.open(tmp_path / name) as sheet:
+        return np.asarray(sheet.convert("RGB")).astype(int)
+
+
+def corner(number, columns):
+    row, column = divmod(number, columns)
+    return MARGIN + column * STEP_X, MARGIN + row * STEP_Y
+
+
+def test_each_cell_shows_its_picture_whole_and_in_the_middle(tmp_path):
+    colours = [
+        ("red", (255, 0, 0)),
+        ("lime", (0, 255, 0)),
+        ("blue", (0, 0, 255)),
+        ("black", (0, 0, 0)),
+        ("cyan", (0, 255, 255)),
+    ]
+    cells = [Cell(paint(tmp_path / f"{name}.png", name, width=400), "0.5") for name, _ in colours]
+    pixels = drawn(tmp_path, Asked(("words",)), cells)
+    assert pixels.shape == (2 * MARGIN + 2 * STEP_Y - GAP, 2 * MARGIN + 4 * STEP_X - GAP, 3)
+    for number, (_, rgb) in enumerate(colours, start=1):
+        x, y = corner(number, 4)
+        assert tuple(pixels[y + THUMBNAIL // 2, x + 20]) == rgb
+        assert tuple(pixels[y + 20, x + 20]) == (255, 255, 255), "a wide picture leaves room above"
+    assert tuple(pixels[5, 5]) == PAPER
+
+
+def test_the_picture_asked_about_comes_first_and_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = write(tmp_path / "q.jpg", encode(quarters(400, 400), "JPEG", quality=95, exif=exif))
+    pixels = drawn(tmp_path, Asked(("q.jpg",), turned), [])
+    quarter, three = MARGIN + THUMBNAIL // 4, MARGIN + 3 * THUMBNAIL // 4
+    assert np.abs(pixels[quarter, quarter] - (0, 0, 255)).max() < 12
+    assert np.abs(pixels[quarter, three] - (255, 0, 0)).max() < 12
+
+
+def test_words_asked_for_are_drawn_in_the_first_cell(tmp_path):
+    some = drawn(tmp_path, Asked(("a cat",)), [])
+    more = drawn(tmp_path, Asked(("a cat", "− a very long line of words about something else altogether")), [])
+    inside = np.s_[MARGIN + 10 : MARGIN + THUMBNAIL - 10, MARGIN + 10 : MARGIN + THUMBNAIL - 10]
+    ink_of_some, ink_of_more = ((pixels[inside].sum(axis=2) < 400).sum() for pixels in (some, more))
+    assert 0 < ink_of_some < ink_of_more
+    edge = np.s_[MARGIN + 10 : MARGIN + THUMBNAIL - 10, MARGIN + THUMBNAIL + 1 :]
+    assert (more[edge] == PAPER).all(), "words leave their cell"
+
+
+def test_captions_stay_below_their_cell_however_long_a_name_is(tmp_path):
+    pictures = [paint(tmp_path / f"{'long name ' * 15}{number}.png") for number in range(2)]
+    pixels = drawn(tmp_path, Asked(("x",)), [Cell(path, "0.123 · 4 more · weak") for path in pictures])
+    x, y = corner(1, 3)
+    assert (pixels[y + THUMBNAIL + 4 : y + STEP_Y - 4, x : x + THUMBNAIL].sum(axis=2) < 400).any()
+    assert (pixels[y : y + STEP_Y, x + THUMBNAIL + 2 : x + STEP_X - 1] == PAPER).all()
+
+
+def test_what_hardly_fits_is_named_more_faintly(tmp_path):
+    picture = paint(tmp_path / "a.png", "white")
+    x, y = corner(1, 2)
+    caption = np.s_[y + THUMBNAIL : y + STEP_Y - GAP, x : x + THUMBNAIL]
+    strong = drawn(tmp_path, Asked(("x",)), [Cell(picture, "0.9")])[caption].min()
+    weak = drawn(tmp_path, Asked(("x",)), [Cell(picture, "0.9", faint=True)])[caption].min()
+    assert weak > strong + 60
+
+
+def test_a_picture_that_is_gone_leaves_its_card_and_the_sheet_stands(tmp_path):
+    drawn(tmp_path, Asked(("x",)), [Cell(tmp_path / "gone.png", "0.5"), Cell(write(tmp_path / "b.png", b"x"), "0.4")])
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "sheet.JPG", "sheet.jpeg"])
+def test_a_sheet_says_what_it_is_and_a_picture_does_not(tmp_path, name):
+    drawn(tmp_path, Asked(("x",)), [], name)
+    assert is_own_sheet((tmp_path / name).read_bytes())
+    assert not is_own_sheet(paint(tmp_path / "a.png").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("sheet.gif", "must end in"), ("sheet", "must end in"), ("no/s.png", "no folder")]
+)
+def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(tmp_path, name, why):
+    with pytest.raises(BadInput, match=why):
+        check_sheet_path(tmp_path / name)
+
+
+def test_long_names_are_cut_in_the_middle():
+    letters = Lettering(15)
+    name = "IMG_2024_holiday_in_the_mountains_with_friends_0042.jpg"
+    cut = letters.elided(name, 150)
+    start, end = cut.split("…")
+    assert name.startswith(start) and name.endswith(end) and letters.width(cut) <= 150 < letters.width(name)
+    assert letters.elided("short.png", 150) == "short.png"
+
+
+def test_lines_break_at_spaces_or_else_anywhere_and_the_last_is_elided():
+    letters = Lettering(20)
+    lines = letters.wrapped("a cat that sits on a very old sofa", 120, 9)
+    assert " ".join(lines) == "a cat that sits on a very old sofa"
+    assert len(lines) > 1 and all(letters.width(line) <= 120 for line in lines)
+    assert all(letters.width(line) <= 120 for line in letters.wrapped("w" * 99, 120, 3))
+    assert "…" in letters.wrapped("w" * 99, 120, 3)[-1]
+
+
+def test_characters_that_no_font_here_draws_become_boxes_and_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(lettering, "_FALLBACKS", ())
+    lettering._fonts.cache_clear(), lettering._face_for.cache_clear()
+    try:
+        assert draw_sheet(Asked(("一 cat",)), [], tmp_path / "sheet.png") == "一"
+    finally:
+        lettering._fonts.cache_clear(), lettering._face_for.cache_clear()
+
+
+def test_every_script_that_the_fonts_here_have_is_drawn(tmp_path):
+    if not any("Noto" in Path(getattr(font, "path", "")).name for font in lettering._fonts(15)[1:]):
+        pytest.skip("no Noto font on this machine")
+    assert draw_sheet(Asked(("一只猫 Ж é",)), [], tmp_path / "sheet.png") == ""
+    assert Lettering(15).width("一只猫") > Lettering(15).width("一")

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipcore.folder.walk import SeenFile, walk
+from tests.folder.support import write
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.lists(st.sampled_from(["a", "a-", "a.png", "b", "é", "Z"]), min_size=1, max_size=3).map(tuple)))
+def test_files_are_met_in_the_order_of_their_whole_paths_bytes(tmp_path_factory, places):
+    root = tmp_path_factory.mktemp("walked")
+    for place in places:
+        folder = root.joinpath(*(f"{part}_" for part in place[:-1]))
+        write(folder / f"{place[-1]}.png", b"x")
+    met = [sight.path for sight in walk(os.fsencode(root))]
+    assert met == sorted(os.fsencode(path) for path in root.rglob("*.png") if path.is_file())
+
+
+def test_size_and_time_are_those_of_the_file(tmp_path):
+    path = write(tmp_path / "a.JPG", b"12345", mtime=7)
+    assert list(walk(os.fsencode(tmp_path))) == [SeenFile(os.fsencode(path), 5, 7_000_000_000)]
+
+
+def test_what_is_called_like_a_picture_and_is_no_file_is_passed_over(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert list(walk(os.fsencode(tmp_path))) == []
+
+
+def test_a_folder_that_vanished_is_no_complaint(tmp_path):
+    assert list(walk(os.fsencode(tmp_path / "gone"))) == []
