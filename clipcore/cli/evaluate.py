@@ -152,8 +152,11 @@ def retrieval(
         raise WordsNotUnderstood(loaded.card.id)
 
     def encode(texts: Sequence[str]) -> Vectors:
-        worded = tracked([template.replace("{}", text) for text in texts], "encoding captions", len(texts))
-        return np.stack(list(encode_words(loaded, worded, batch_size=batch_size)))
+        vectors = np.empty((len(texts), loaded.card.dimension), np.float32)
+        worded = tracked((template.replace("{}", text) for text in texts), "encoding captions", len(texts))
+        for row, vector in enumerate(encode_words(loaded, worded, batch_size=batch_size)):
+            vectors[row] = vector
+        return vectors
 
     watched = tracked(pairs.pictures, "encoding pictures", len(pairs.pictures))
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size)

@@ -15,6 +15,7 @@ from clipcore.types import Vectors
 CUTOFFS = (1, 5, 10)
 # Scores held at a time: 4 million, 16 MiB, and as much again while they are compared.
 _SCORES_AT_ONCE = 4 * 1024 * 1024
+_OWN_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def ranks(
 
     Each score is computed once and serves both directions. Returns int64 [pictures with captions] and int64 [m].
     """
-    own = np.nan_to_num(np.einsum("ij,ij->i", captions, pictures[picture_of]), nan=-np.inf)
+    own = _own_scores(pictures, captions, picture_of)
     best_own = np.full(len(pictures), -np.inf, np.float32)
     np.maximum.at(best_own, picture_of, own)
     before_picture = np.zeros(len(captions), np.int64)
@@ -93,6 +94,17 @@ def ranks(
         before_caption[block] = _not_below(scores, best_own[block, None] - TIE).sum(axis=1)
         before_picture += _not_below(scores, own[None] - TIE).sum(axis=0)
     return before_caption[np.unique(picture_of)], before_picture
+
+
+def _own_scores(pictures: Vectors, captions: Vectors, picture_of: npt.NDArray[np.int64]) -> Vectors:
+    """float32 [m]: each caption's with its own picture, minus infinity where that is no number. A part at a time: all
+    the captions' pictures at once would take as much memory as the captions.
+    """
+    own = np.empty(len(captions), np.float32)
+    for start in range(0, len(captions), _OWN_AT_ONCE):
+        part = slice(start, start + _OWN_AT_ONCE)
+        own[part] = np.einsum("ij,ij->i", captions[part], pictures[picture_of[part]])
+    return np.nan_to_num(own, nan=-np.inf, copy=False)
 
 
 def _not_below(scores: Vectors, bound: Vectors) -> npt.NDArray[np.bool_]:
