@@ -111,6 +111,7 @@ class FineTuning:
             self._output.prepare(restart=restart)
         group.wait()
         self._trainer.resume()
+        self._record.rewrite()
 
     def to_the_end(self, stopped: Callable[[], bool]) -> Trained:
         begin_learning(self._model.towers, self._plan)

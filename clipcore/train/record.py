@@ -96,10 +96,12 @@ class Record:
         }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """The file, too, goes back to where it was: lines of steps that will be done again are dropped."""
         self.rows, self._losses, self.skipped = list(state["rows"]), list(state["losses"]), dict(state["skipped"])
         self.best = None if state["best"] is None else Best(*state["best"])
         self._seconds, self._since = state["seconds"], time.monotonic()
+
+    def rewrite(self) -> None:
+        """Brings the file to where the record is: lines of steps that will be done again are dropped."""
         if self._path is not None:
             self._path.write_text("".join(map(_line, self.rows)), "utf-8")
 

@@ -1,0 +1,104 @@
+"""Cached gradients are those of the batch in one piece."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from clipcore.errors import BadInput
+from clipcore.train.batches import Order
+from clipcore.train.cached import CachedTower
+from clipcore.train.contrastive import Contrastive
+from clipcore.train.distributed import Group
+from clipcore.train.plan import TrainingPlan
+from clipcore.train.weights import begin_learning, choose_weights
+from tests.train.world import load, patches
+
+CPU = torch.device("cpu")
+
+
+def gradients(directory, **plan) -> tuple[float, dict[str, torch.Tensor]]:
+    model, pairs = load(directory), patches(12, captions_each=2)
+    planned = TrainingPlan(batch=12, **plan)
+    choose_weights(model.towers, planned)
+    begin_learning(model.towers, planned)
+    objective = Contrastive(
+        model,
+        pairs,
+        planned,
+        Order(pairs, 12, 0),
+        group=Group(),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        on_skip=lambda name, reason: None,
+    )
+    loss = objective.backward(0)
+    objective.close()
+    named = model.towers.module.named_parameters()
+    return loss, {name: weight.grad for name, weight in named if weight.grad is not None}
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 11])
+def test_gradients_do_not_depend_on_the_micro_batch(tiny_directory, micro_batch):
+    loss, whole = gradients(tiny_directory, micro_batch=12)
+    same_loss, cached = gradients(tiny_directory, micro_batch=micro_batch)
+    assert same_loss == pytest.approx(loss, abs=1e-5)
+    assert whole.keys() == cached.keys()
+    assert max(float(gradient.abs().max()) for gradient in whole.values()) > 1e-3
+    for name, gradient in whole.items():
+        assert torch.allclose(cached[name], gradient, atol=1e-5), name
+
+
+def test_every_weight_learns_under_autocast_however_the_batch_is_cut(tiny_directory):
+    _, exact = gradients(tiny_directory, micro_batch=12)
+    for micro_batch in (4, 12):
+        _, rounded = gradients(tiny_directory, micro_batch=micro_batch, amp="bf16")
+        assert rounded.keys() == exact.keys()
+        ours, theirs = (torch.cat([one[name].flatten() for name in exact]) for one in (rounded, exact))
+        assert torch.cosine_similarity(ours, theirs, dim=0) > 0.99
+
+
+def test_dropout_falls_on_the_same_places_in_both_passes():
+    tower = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    cached = CachedTower(lambda part: tower(rows[2 * part : 2 * part + 2]), 2, dimension=6, learns=True, device=CPU)
+    drawn_after = torch.rand(1)
+    cached.backward(torch.ones(4, 6))
+    found = tower[0].bias.grad.clone()
+    assert torch.equal(found, 2 * (cached.vectors != 0).sum(dim=0).float())
+    # The passes leave the generator where one pass does.
+    torch.manual_seed(1)
+    for part in (0, 1):
+        tower(rows[2 * part : 2 * part + 2])
+    assert torch.equal(drawn_after, torch.rand(1))
+
+
+def test_a_share_without_rows_has_no_vectors_and_passes_nothing_back():
+    nothing = CachedTower(lambda part: pytest.fail("never asked"), 0, dimension=6, learns=True, device=CPU)
+    assert nothing.vectors.shape == (0, 6)
+    nothing.backward(torch.empty(0, 6))
+
+
+@pytest.mark.parametrize(("fixed", "still"), [("fix_vision", "vis"), ("fix_text", "text")])
+def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_ever(tiny_directory, fixed, still):
+    _, everything = gradients(tiny_directory, micro_batch=5)
+    _, found = gradients(tiny_directory, micro_batch=5, **{fixed: True})
+    fixed_names = {name for name in everything if name.startswith(still)}
+    assert fixed_names
+    assert found.keys() == everything.keys() - fixed_names
+    for name, gradient in found.items():
+        assert torch.allclose(gradient, everything[name], atol=1e-6), name
+
+
+def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_directory):
+    from clipcore.train.shortening import check_length, shortened
+
+    model = load(tiny_directory)
+    tokens = model.as_tokens(["a b c d e", "a"])
+    cut = shortened(tokens, 4)
+    assert cut["input_ids"].shape == cut["attention_mask"].shape == (2, 4)
+    assert cut["input_ids"].tolist() == model.as_tokens(["a b", "a"])["input_ids"].tolist()
+    assert shortened(tokens, 7) is tokens
+    with pytest.raises(BadInput, match="16 tokens at most"):
+        check_length(model, 17)

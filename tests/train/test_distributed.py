@@ -1,0 +1,52 @@
+"""Two processes with half of each batch do what one does with the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipcore.train.distributed import Group
+from tests.cli.run import ROOT, clipcore
+from tests.train.world import load, patches, weights, write_tsv
+
+COMMAND = "from clipcore.cli import main; main()"
+
+
+@given(st.integers(0, 100), st.integers(1, 9))
+def test_shares_cover_every_row_once(count, world):
+    rows = [row for rank in range(world) for row in range(count)[Group(rank, world).share(count)]]
+    assert rows == list(range(count))
+
+
+def test_two_processes_end_at_the_weights_of_one(tiny_directory, tmp_path):
+    table = write_tsv(tmp_path / "train.tsv", patches(24, broken=[5, 6]))
+    arguments = ["train", table, "--model", tiny_directory, "--device", "cpu", "--validation", table, "--json"]
+    arguments += ["--epochs", "2", "--batch-size", "11", "--micro-batch", "4", "--learning-rate", "1e-3"]
+    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    done = subprocess.run(
+        [*starter, sys.executable, "-c", COMMAND, *map(str, arguments), "--output", str(tmp_path / "two")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    one = clipcore(*arguments, "--output", tmp_path / "one")
+    assert one.code == 3
+    summary = json.loads(done.stdout)
+    assert [skip["name"] for skip in summary["skipped"]] == [skip["name"] for skip in one.json()["skipped"]]
+    assert done.stderr.count("skipped row 6:") == 1
+    ours, theirs, before = (
+        weights(load(path)) for path in (tmp_path / "two/last", tmp_path / "one/last", tiny_directory)
+    )
+    moved = torch.cat([(ours[name] - before[name]).flatten() for name in ours])
+    apart = torch.cat([(ours[name] - theirs[name]).flatten() for name in ours])
+    assert moved.norm() > 0.1
+    assert apart.norm() < 1e-3 * moved.norm()

@@ -1,0 +1,171 @@
+"""Interrupted and resumed, a run ends at the very weights of one that was not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clipcore.errors import BadInput
+from clipcore.train import TrainingPlan, train
+from clipcore.train.fine_tuning import Trained
+from clipcore.train.watching import Unwatched
+from tests.cli.run import clipcore, start_clipcore
+from tests.train.world import load, patches, write_tsv
+
+PLAN = TrainingPlan(epochs=4, batch=8, micro_batch=3, learning_rate=1e-3, log_every=3, checkpoint_every=2)
+STEPS = 12
+
+
+def run(directory: Path, folder: Path, stopped: Callable[[], bool] = lambda: False, **changes) -> Trained:
+    """In a process that has just started, as far as the run can tell."""
+    torch.manual_seed(len(folder.name))
+    plan = TrainingPlan(**(PLAN.binding() | {"micro_batch": 3, "log_every": 3, "checkpoint_every": 2} | changes))
+    pairs = patches(24, captions_each=3, broken=[7])
+    return train(load(directory), pairs, plan, folder, validation=patches(8, seed=1), stopped=stopped)
+
+
+def after(steps: int) -> Callable[[], bool]:
+    asked = iter(range(1, 1000))
+    return lambda: next(asked) >= steps
+
+
+def ends(folder: Path) -> dict[str, torch.Tensor]:
+    """Both models' weights; the optimiser's state; what was logged, but for the clock."""
+    found = {f"{name}/{key}": value for name in ("last", "best") for key, value in _weights(folder / name).items()}
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["states"]["optimiser"]["state"]
+    for index, moments in state.items():
+        found |= {f"{index}/{key}": value for key, value in moments.items()}
+    return found
+
+
+def assert_same_ends(one: Path, other: Path) -> None:
+    mine, theirs = ends(one), ends(other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+    assert _log(one) == _log(other)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def _log(folder: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "training.jsonl").read_text("utf-8").splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    trained = run(tiny_directory, folder)
+    assert (trained.steps, trained.finished) == (STEPS, True)
+    return folder
+
+
+@pytest.mark.parametrize("steps", [1, 6, 11])
+def test_a_stopped_run_goes_on_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
+    stopped = run(tiny_directory, tmp_path, after(steps))
+    assert (stopped.done, stopped.finished) == (steps, False)
+    trained = run(tiny_directory, tmp_path)
+    assert (trained.done, list(trained.skipped)) == (STEPS, ["picture 7"])
+    assert_same_ends(tmp_path, whole)
+
+
+def test_a_run_stopped_again_and_again_goes_on_to_the_same_weights(tiny_directory, tmp_path, whole):
+    while not run(tiny_directory, tmp_path, after(5)).finished:
+        pass
+    assert_same_ends(tmp_path, whole)
+
+
+class PowerCut(Exception):
+    pass
+
+
+def cut() -> bool:
+    raise PowerCut
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
+    dies = after(steps)
+    with pytest.raises(PowerCut):
+        run(tiny_directory, tmp_path, lambda: dies() and cut())
+    resumed: list[int] = []
+
+    class Watching(Unwatched):
+        def through(self, steps, done, total):
+            resumed.append(done)
+            return steps
+
+    pairs = patches(24, captions_each=3, broken=[7])
+    train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), watcher=Watching())
+    assert resumed == [steps - steps % 2]
+    assert_same_ends(tmp_path, whole)
+
+
+def test_a_checkpoint_half_written_leaves_the_one_before(tiny_directory, tmp_path, whole):
+    run(tiny_directory, tmp_path, after(4))
+    (tmp_path / "checkpoint.new").write_bytes(b"half")
+    run(tiny_directory, tmp_path)
+    assert_same_ends(tmp_path, whole)
+
+
+def test_a_finished_run_is_not_done_again(tiny_directory, whole):
+    before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
+    trained = run(tiny_directory, whole)
+    assert (trained.finished, trained.best.mean_recall) == (True, max(row.get("mean_recall", 0) for row in _log(whole)))
+    assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_plan_is_refused_and_a_restart_forgets_the_run(tiny_directory, tmp_path, whole):
+    run(tiny_directory, tmp_path, after(3), seed=5)
+    with pytest.raises(BadInput, match=r"a run with seed 5, not 0; .* or --restart"):
+        run(tiny_directory, tmp_path)
+    pairs = patches(24, captions_each=3, broken=[7])
+    train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), restart=True)
+    assert_same_ends(tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "validation", "words"),
+    [
+        (patches(24, captions_each=3, seed=4, broken=[7]), patches(8, seed=1), "training data"),
+        (patches(23, captions_each=3, broken=[7]), patches(8, seed=1), "training data"),
+        (patches(24, captions_each=3, broken=[7]), None, "validation data"),
+    ],
+)
+def test_other_data_are_refused(tiny_directory, tmp_path, pairs, validation, words):
+    run(tiny_directory, tmp_path, after(1))
+    with pytest.raises(BadInput, match=words):
+        train(load(tiny_directory), pairs, PLAN, tmp_path, validation=validation)
+
+
+def test_a_broken_checkpoint_is_one_sentence(tiny_directory, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match="cannot be read .* begin anew with --restart"):
+        run(tiny_directory, tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_to_the_command_changes_nothing_in_the_end(tiny_directory, tmp_path, number, code):
+    table = write_tsv(tmp_path / "train.tsv", patches(24, captions_each=2))
+    options = ["--model", tiny_directory, "--device", "cpu", "--epochs", "12", "--batch-size", "8", "--log-every", "1"]
+    command = ["train", table, *options, "--validation", table, "--learning-rate", "1e-3", "--checkpoint-every", "3"]
+    command += ["--validate-every", "18"]
+    with start_clipcore(*command, "--output", tmp_path / "run") as process:
+        for line in process.stderr:
+            if line.startswith("step 7/"):
+                process.send_signal(number)
+                break
+        process.communicate()
+    assert process.returncode == code
+    assert clipcore(*command, "--output", tmp_path / "run").code == 0
+    assert clipcore(*command, "--output", tmp_path / "whole").code == 0
+    assert_same_ends(tmp_path / "run", tmp_path / "whole")
