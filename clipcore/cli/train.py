@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.interruption import Interruption
 from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Json, Model
 from clipcore.cli.outcome import DONE, INTERRUPTED, SKIPPED, print_json, say
 from clipcore.cli.progress import tracked
-from clipcore.dataset import Pairs, open_pairs
+from clipcore.dataset import Columns, Pairs, open_pairs
 from clipcore.train.plan import Autocast, Schedule, TrainingPlan
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def train(
     captions: Annotated[
         Path | None, typer.Option(help="The captions file, where PAIRS is a folder of pictures.")
     ] = None,
+    split: Annotated[str | None, typer.Option(help="Which of a Karpathy file's splits to learn from: train …")] = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
     epochs: Annotated[int, typer.Option(help="How often each picture is shown.", rich_help_panel=LEARNING)] = 5,
@@ -112,8 +117,11 @@ def train(
         workers=workers,
     )
     watcher = _Shown(leads=os.environ.get("RANK", "0") == "0")
-    learnt = _open(pairs, captions, watcher)
-    held_out = None if validation is None else _open(validation, None, watcher)
+    columns = Columns(text_column, picture_column, header)
+    learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)
+    held_out = None
+    if validation is not None:
+        held_out = _named(open_pairs(validation, columns=columns), validation, watcher)
     with Interruption() as interruption:
         trained = _train(
             model,
@@ -126,18 +134,17 @@ def train(
             watcher=watcher,
             interruption=interruption,
         )
+    skipped = watcher.problems | dict(trained.skipped)
     if watcher.leads:
-        print_json(_as_json(trained)) if json else _print(trained)
+        print_json(_as_json(trained, skipped)) if json else _print(trained)
     if not trained.finished:
         return INTERRUPTED
-    return SKIPPED if trained.skipped or watcher.problems else DONE
+    return SKIPPED if skipped else DONE
 
 
-def _open(path: Path, captions: Path | None, watcher: _Shown) -> Pairs:
-    pairs = open_pairs(path, captions=captions)
+def _named(pairs: Pairs, path: Path, watcher: _Shown) -> Pairs:
     for problem in pairs.problems:
-        watcher.problems += 1
-        watcher.skipped(f"{problem.name} of {path}", problem.reason)
+        watcher.problem(f"{problem.name} of {path}", problem.reason)
     return pairs
 
 
@@ -175,7 +182,7 @@ class _Shown:
 
     def __init__(self, *, leads: bool) -> None:
         self.leads = leads
-        self.problems = 0
+        self.problems: dict[str, str] = {}
 
     def logged(self, row: dict[str, Any], steps: int) -> None:
         say(
@@ -190,6 +197,11 @@ class _Shown:
             f"picture to text R@1 {row['image_to_text']['R@1']:.1%}{'  (best so far)' if best else ''}"
         )
 
+    def problem(self, name: str, reason: str) -> None:
+        """Of a row, before there is a run to remember it."""
+        self.problems[name] = reason
+        self.skipped(name, reason)
+
     def skipped(self, name: str, reason: str) -> None:
         if self.leads:
             say(f"skipped {name}: {reason}")
@@ -203,7 +215,7 @@ class _Shown:
         return tracked(steps, "training", total - done)
 
 
-def _as_json(trained: Trained) -> dict[str, Any]:
+def _as_json(trained: Trained, skipped: Mapping[str, str]) -> dict[str, Any]:
     best = trained.best
     return {
         "output": str(trained.folder),
@@ -213,7 +225,7 @@ def _as_json(trained: Trained) -> dict[str, Any]:
         "mean_recall_before": trained.first,
         "best": None if best is None else {"step": best.step, "mean_recall": best.mean_recall},
         "seconds": round(trained.seconds, 1),
-        "skipped": [{"name": name, "reason": reason} for name, reason in trained.skipped.items()],
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped.items()],
     }
 
 

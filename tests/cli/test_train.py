@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipcore.registry import BUNDLED_DIRECTORY
+from tests.cli.run import clipcore
+from tests.clipcore.tiny import write_tiny_clip
+from tests.train.world import load, patch, patches, write_tsv
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_clip(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tsv(tmp_path_factory.mktemp("pairs") / "train.tsv", patches(16, captions_each=2))
+
+
+def train(pairs: Path, model: Path | str, output: Path, *options: str | Path):
+    quick = ["--epochs", "2", "--batch-size", "8", "--micro-batch", "4", "--device", "cpu"]
+    return clipcore("train", pairs, "--model", model, "--output", output, *quick, *options)
+
+
+def test_a_table_trains_a_model_that_other_commands_take(table, tiny, tmp_path):
+    ended = train(table, tiny, tmp_path / "run", "--validation", table, "--log-every", "1", "--json")
+    assert ended.code == 0, ended.err
+    summary = ended.json()
+    assert (summary["steps"], summary["done"], summary["finished"], summary["skipped"]) == (4, 4, True, [])
+    assert summary["best"]["mean_recall"] >= summary["mean_recall_before"] > 0
+    assert "step 4/4" in ended.err
+    assert "(best so far)" in ended.err
+    best = ["--model", tmp_path / "run" / "best", "--device", "cpu"]
+    measured = clipcore("evaluate", "retrieval", table, *best, "--json")
+    assert measured.json()["mean_recall"] == pytest.approx(summary["best"]["mean_recall"], abs=0.02)
+
+
+def test_without_json_a_person_reads_what_came_of_it_in_eighty_columns(table, tiny, tmp_path):
+    ended = train(table, tiny, tmp_path / "run", "--validation", table)
+    assert "4 of 4 steps" in ended.out
+    assert "mean recall" in ended.out
+    assert str(tmp_path / "run" / "best") in ended.out
+    assert max(len(line) for line in ended.out.splitlines()[:2]) <= 80
+
+
+def test_a_folder_with_captions_trains_as_well(tiny, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(9):
+        (folder / f"{index}.png").write_bytes(patch(index))
+        (folder / f"{index}.txt").write_text(f"{chr(97 + index)}\n", "utf-8")
+    ended = train(folder, tiny, tmp_path / "run")
+    assert ended.code == 0, ended.err
+    assert load(tmp_path / "run" / "last").encode_texts(["a"]).shape == (1, 24)
+
+
+def test_broken_rows_and_broken_pictures_are_named_and_make_the_code_3(tiny, tmp_path):
+    table = write_tsv(tmp_path / "train.tsv", patches(17, broken=[4]))
+    with table.open("a", encoding="utf-8") as file:
+        file.write("a row without a picture\n")
+    ended = train(table, tiny, tmp_path / "run", "--json")
+    assert ended.code == 3, ended.err
+    names = [skip["name"] for skip in ended.json()["skipped"]]
+    assert names == [f"row 18 of {table}", "row 5"]
+    assert ended.err.count("skipped row 5:") == ended.err.count("skipped row 18") == 1
+    again = train(table, tiny, tmp_path / "run", "--json")
+    assert (again.code, again.json()["skipped"]) == (3, ended.json()["skipped"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--fix-vision", "--fix-text"], "nothing is left to train"),
+        (["--sequence-length", "99"], "16 tokens at most; 99 are too many"),
+        (["--amp", "fp16"], "fp16 needs an NVIDIA GPU"),
+        (["--validation", "nowhere.tsv"], "There is no file or folder 'nowhere.tsv'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(table, tiny, tmp_path, options, words):
+    ended = train(table, tiny, tmp_path / "run", *options)
+    assert ended.code == 1
+    assert words in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_folder_with_another_run_is_refused_until_it_is_told_to_restart(table, tiny, tmp_path):
+    assert train(table, tiny, tmp_path / "run").code == 0
+    refused = train(table, tiny, tmp_path / "run", "--seed", "1")
+    assert refused.code == 1
+    assert "a run with seed 0, not 1" in refused.err
+    assert train(table, tiny, tmp_path / "run", "--seed", "1", "--restart").code == 0
+
+
+def test_the_bundled_model_learns_in_bf16_with_short_captions_and_a_fixed_text_tower(tmp_path):
+    table = tmp_path / "samples.tsv"
+    lines = []
+    for sample in json.loads((BUNDLED_DIRECTORY / "samples" / "samples.json").read_text("utf-8"))[:6]:
+        picture = (BUNDLED_DIRECTORY / "samples" / sample["file"]).read_bytes()
+        lines.append(f"{sample['zh']}\t{urlsafe_b64encode(picture).decode()}\n")
+    table.write_text("".join(lines), "utf-8")
+    options = ["--amp", "bf16", "--sequence-length", "6", "--fix-text", "--validation", table, "--json"]
+    ended = train(table, "bundled", tmp_path / "run", *options)
+    assert ended.code == 0, ended.err
+    assert ended.json()["best"]["mean_recall"] == 1
+    before, after = load(BUNDLED_DIRECTORY), load(tmp_path / "run" / "last")
+    assert np.allclose(before.encode_texts(["猫"]), after.encode_texts(["猫"]), atol=1e-6)
+    picture = [np.zeros((60, 60, 3), np.uint8)]
+    assert not np.allclose(before.encode_images(picture), after.encode_images(picture), atol=1e-6)
