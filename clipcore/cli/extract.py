@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -52,17 +54,23 @@ def extract_features(
     names = parse_schema(input_schema) if input_schema else ()
     choice = Choice(column, kind, tuple(name for name in append.split(",") if name), names, header)
     skips = Skips()
-    done = extract(
-        load_model(model, device),
-        None if table == _PIPE else table,
-        None if to_pipe else output,
-        choice,
-        form,
-        batch_size=batch_size,
-        workers=workers,
-        force=force,
-        watch=lambda rows: _named(tracked(rows, "encoding"), skips),
-    )
+    try:
+        done = extract(
+            load_model(model, device),
+            None if table == _PIPE else table,
+            None if to_pipe else output,
+            choice,
+            form,
+            batch_size=batch_size,
+            workers=workers,
+            force=force,
+            watch=lambda rows: _named(tracked(rows, "encoding"), skips),
+        )
+    except BrokenPipeError:
+        # Whoever reads stdout has seen enough, as `head` has; Python would complain of it once more at the very end.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return skips.exit_code
     for earlier in done.problems[: len(done.problems) - len(skips.names_and_reasons)]:
         skips.add(earlier.name, earlier.reason)
     if as_json:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipcore.dataset.archive import read_archive
 from clipcore.dataset.beside import read_beside
 from clipcore.dataset.captions_json import read_captions_json
+from clipcore.dataset.captions_lines import read_captions_lines
 from clipcore.dataset.layout import Columns
 from clipcore.dataset.pairs import Pairs
 from clipcore.dataset.table import read_table
@@ -27,8 +29,9 @@ def open_pairs(
     source: Path, *, captions: Path | None = None, split: str | None = None, columns: Columns | None = None
 ) -> Pairs:
     """source: a table (TSV of texts and base64 pictures, or of texts and paths), a captions file (JSON of COCO or
-    Karpathy, or Flickr's tables), or a folder of pictures, with `captions` telling of them, or a captions file of a
-    usual name in it, or a name.txt beside each name.jpg.
+    Karpathy, or Flickr's tables), a tar as webdataset has it, or a folder of pictures, with `captions` telling of them,
+    or a captions file of a usual name in it, or a name.txt beside each name.jpg. Chinese-CLIP's TSV of ids and pictures
+    goes with its .jsonl as `captions`.
 
     split: which of Karpathy's. columns: what the first rows of a table do not tell. Pictures are not opened here; rows
     and files that cannot be used are in the result's `problems`. Raises BadInput where nothing can be used.
@@ -36,7 +39,9 @@ def open_pairs(
     if not source.exists():
         raise BadInput(f"There is no file or folder {str(source)!r}.")
     if captions is not None and not source.is_dir():
-        raise BadInput(f"Captions belong to a folder of pictures, and {str(source)!r} is a file.")
+        return _with_lines(source, captions)
+    if source.suffix.lower() == ".tar":
+        return read_archive(source)
     folder = source if source.is_dir() else source.parent
     told = captions if captions is not None else _captions_file(source)
     if told is None:
@@ -47,6 +52,12 @@ def open_pairs(
         raise BadInput(f"{str(told)!r} has no splits; only Karpathy's JSON files do.")
     table = read_table(told, folder, columns or Columns(), merge=True)
     return Pairs(table.texts, table.picture_of, table.pictures, problems=table.problems)
+
+
+def _with_lines(source: Path, captions: Path) -> Pairs:
+    if captions.suffix.lower() != ".jsonl":
+        raise BadInput(f"{str(source)!r} is a file: captions apart belong to a folder, or are .jsonl beside a TSV.")
+    return read_captions_lines(source, captions)
 
 
 def _captions_file(source: Path) -> Path | None:

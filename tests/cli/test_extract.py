@@ -71,6 +71,17 @@ def test_from_stdin_to_stdout(model: ClipModel):
     assert broken == "\t" * 255
 
 
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path):
+    table = write_lines(tmp_path / "in.tsv", *("a dog" for _ in range(200)))
+    with start_clipcore("extract", table, "--batch-size", "8", *BUNDLED) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().count("\t") == 255
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_what_cannot_go_to_stdout_is_refused(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", "a dog")
     for wrong in (["--json"], ["--format", "npy"]):

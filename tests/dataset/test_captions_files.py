@@ -59,6 +59,7 @@ def test_coco_captions_lie_beside_their_pictures(folder: Path):
 
 def test_captions_may_lie_elsewhere(folder: Path, tmp_path: Path):
     captions = write_json(tmp_path / "any_name.json", COCO)
+    captions.write_bytes(b"\xef\xbb\xbf" + captions.read_bytes())
     assert told(open_pairs(folder, captions=captions)) == told(open_pairs(captions))
 
 

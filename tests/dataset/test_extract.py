@@ -94,6 +94,25 @@ def test_columns_by_number_by_schema_and_by_header(
     assert done.problems[0].name == f"row {len(head) + 3}"
 
 
+def test_line_ends_of_windows_are_no_part_of_appended_columns(tmp_path: Path, encoder: FakeEncoder):
+    table = write_lines(tmp_path / "in.tsv", "one\tx", "three\ty", end="\r\n")
+    extract(encoder, table, tmp_path / "out.tsv", Choice("1", append=("2",)))
+    assert (tmp_path / "out.tsv").read_bytes().endswith(b"\ty\n")
+
+
+def test_from_a_pipe_into_a_file(tmp_path: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch):
+    """A pipe cannot be read twice, so nothing is kept of what was stopped."""
+    output = tmp_path / "out.tsv"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\nthree\n")))
+    with pytest.raises(Stop):
+        extract(encoder, None, output, Choice(), batch_size=1, watch=lambda rows: stopping_after(1, rows))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\nthree\n")))
+    assert extract(encoder, None, output, Choice()).rows == 2
+    assert tsv(output) == numbers(3, 5)
+    assert list(tmp_path.iterdir()) == [output]
+
+
 def test_appended_columns_go_with_their_own_pictures(tmp_path: Path, encoder: FakeEncoder):
     """Decoding runs ahead of the model by several rows."""
     lines = [row(f"label {red}", png((red, 0, 0))) if red % 7 else f"label {red}\tbroken" for red in range(50)]
@@ -125,6 +144,11 @@ def test_a_schema_names_each_column_once():
     for wrong in ("", "a,,b", "a:str:1,a:int:1"):
         with pytest.raises(BadInput, match="must name each column once"):
             parse_schema(wrong)
+
+
+def test_the_header_has_no_vote_on_what_the_column_holds():
+    rows = list(read_rows(io.BytesIO(f"image\n{url_safe(RED)}\nbroken\n".encode())))
+    assert choose(Choice("image", header=True), rows).kind is Kind.PICTURE
 
 
 def test_words_that_begin_like_a_bitmap_are_words():
@@ -184,7 +208,7 @@ def test_a_half_written_batch_is_cut_off(tmp_path: Path, encoder: FakeEncoder):
     with pytest.raises(Stop):
         extract(encoder, table, output, Choice(), batch_size=2, watch=lambda rows: stopping_after(4, rows))
     with (tmp_path / "out.tsv.part").open("ab") as file:
-        file.write(b"0.123\t4.")
+        file.write(b"0.123\t4." * 1000)
     extract(encoder, table, output, Choice(), batch_size=2)
     assert tsv(output) == numbers(*LENGTHS)
 
@@ -221,6 +245,8 @@ def test_parquet_has_the_appended_columns_and_row_groups(
     assert read["2"].to_pylist() == [f"类 {n}" for n in range(10)]
     assert [row[0] for row in read["vector"].to_pylist()] == [float(n + 1) for n in range(10)]
     assert pyarrow.parquet.ParquetFile(output).num_row_groups > 1
+    extract(encoder, write_lines(table, "a", ""), output, Choice(), Output.PARQUET, force=True)
+    assert pyarrow.parquet.read_table(output)["vector"].is_null().to_pylist() == [False, True]
     assert pyarrow.parquet.read_schema(output).field("vector").type.list_size == 4
 
 

@@ -58,6 +58,7 @@ def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fract
     [
         (10, "0.7,0.2,0.1", [7, 2, 1]),  # 0.7 x 10 is 7.000000000000001 in floats, 0.1 x 3 is 0.30000000000000004
         (30, "0.7:0.2:0.1", [21, 6, 3]),
+        (10, "0.8:0.15:0.05", [8, 2, 0]),  # a tie, which 0.15 and 0.05 as floats would break otherwise
         (10, "9:1", [9, 1, 0]),
         (1, "1:8:1", [1, 0, 0]),
         (2, "1:8:1", [1, 1, 0]),

@@ -94,6 +94,13 @@ def test_broken_rows_are_named_and_left_out(tmp_path: Path):
     assert [picture.name for picture in pairs.pictures] == ["row 1", "row 7"]
 
 
+def test_a_header_row_says_how_many_columns_there_are(tmp_path: Path):
+    short = [f"a\t{url_safe(RED)}", f"b\t{url_safe(RED)}"]
+    table = write_lines(tmp_path / "a.tsv", "text\timage\tid", *short, f"c\t{url_safe(RED)}\t3")
+    pairs = open_pairs(table)
+    assert (pairs.captions, [problem.name for problem in pairs.problems]) == (["c"], ["row 2", "row 3"])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -1,0 +1,89 @@
+"""Tars as webdataset has them, and Chinese-CLIP's tables with their .jsonl."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from clipcore.dataset import Pairs, open_pairs
+from clipcore.errors import BadInput
+from tests.dataset.tables import BLUE, GREEN, RED, row, write_lines
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def told(pairs: Pairs) -> list[tuple[str, bytes]]:
+    read = [picture.read() for picture in pairs.pictures]
+    return [(caption, read[at]) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+
+
+def test_a_tar_of_pictures_and_captions(tmp_path: Path):
+    files = {
+        "a/001.png": RED,
+        "a/001.json": json.dumps({"caption": "一只\n红猫", "width": 3}).encode(),
+        "a/002.txt": b"blue\n\nanother blue\n",
+        "a/002.json": json.dumps({"caption": "not heard"}).encode(),
+        "a/002.png": BLUE,
+        "b/001.png": GREEN,
+        "b/003.txt": b"nothing to see",
+        "b/004.json": b"{",
+        "b/004.png": RED,
+        "b/005.cls": b"3",
+    }
+    pairs = open_pairs(write_tar(tmp_path / "a.tar", files))
+    assert told(pairs) == [("一只 红猫", RED), ("blue", BLUE), ("another blue", BLUE)]
+    assert [problem.name for problem in pairs.problems] == ["b/001.png", "b/003", "b/004.png"]
+
+
+def test_what_is_no_tar_of_pairs_is_refused_in_a_sentence(tmp_path: Path):
+    (tmp_path / "a.tar").write_bytes(b"no tar")
+    with pytest.raises(BadInput, match="as an uncompressed tar"):
+        open_pairs(tmp_path / "a.tar")
+    with pytest.raises(BadInput, match="as an uncompressed tar"):
+        open_pairs(write_tar(tmp_path / "b.tar", {"a.png": RED, "a.txt": b"red"}, "w:gz"))
+    with pytest.raises(BadInput, match="no pictures with captions"):
+        open_pairs(write_tar(tmp_path / "c.tar", {"a.png": RED, "b.txt": b"red"}))
+
+
+def test_chinese_clips_texts_tell_of_pictures_by_id(tmp_path: Path):
+    table = write_lines(tmp_path / "valid_imgs.tsv", row("7", RED), row("8", BLUE), row("9", RED), "10\t!")
+    lines = [
+        {"text_id": 1, "text": "红色", "image_ids": [7, 9]},
+        {"text_id": 2, "text": "蓝色", "image_ids": [8]},
+        {"text_id": 3, "text": "gone", "image_ids": [10]},
+        {"text_id": 4, "image_ids": [8]},
+        {"text_id": 5, "text": " ", "image_ids": [8]},
+    ]
+    captions = write_lines(
+        tmp_path / "valid_texts.jsonl", *(json.dumps(line, ensure_ascii=False) for line in lines), ""
+    )
+    pairs = open_pairs(table, captions=captions)
+    assert list(zip(pairs.captions, pairs.picture_of.tolist(), strict=True)) == [("红色", 0), ("红色", 2), ("蓝色", 1)]
+    assert [picture.read() for picture in pairs.pictures] == [RED, BLUE, RED]
+    assert [problem.name for problem in pairs.problems] == [
+        "row 4",
+        "valid_texts.jsonl, row 3",
+        "valid_texts.jsonl, row 4",
+        "valid_texts.jsonl, row 5",
+    ]
+
+
+def test_texts_of_other_pictures_are_refused(tmp_path: Path):
+    table = write_lines(tmp_path / "imgs.tsv", row("7", RED))
+    captions = write_lines(tmp_path / "texts.jsonl", '{"text": "a", "image_ids": [1]}')
+    with pytest.raises(BadInput, match="tells of a picture"):
+        open_pairs(table, captions=captions)
+    with pytest.raises(BadInput, match="captions apart belong to a folder"):
+        open_pairs(table, captions=table)
