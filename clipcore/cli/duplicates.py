@@ -107,7 +107,7 @@ def _print(groups: list[Group], root: bytes) -> None:
             for copy in group.copies:
                 print(number, group.kind, f"{copy.cosine:.3f}", copy.file.size, shown(copy.file.path), sep="\t")
         return
-    console = Console()
+    console = Console(highlight=False)
     for number, group in enumerate(groups, start=1):
         console.print(f"[bold]{number}[/] {group.kind}, {decimal(group.spare_bytes)} beside the first")
         console.print(_table(group))

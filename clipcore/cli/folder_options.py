@@ -30,7 +30,7 @@ IndexFile = Annotated[
         show_default=False,
     ),
 ]
-Hidden = Annotated[bool, typer.Option("--hidden", help="Visit files and folders whose names begin with a dot as well.")]
+Hidden = Annotated[bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,9 +71,7 @@ class Update:
                 if step.became not in (Became.FOREIGN, Became.FORGOTTEN, Became.KEPT):
                     done()
 
-            index_folder(
-                store, root, model, observe, reach=reach, batch_size=batch_size, workers=max(2, os.cpu_count() or 1)
-            )
+            index_folder(store, root, model, observe, reach=reach, batch_size=batch_size, workers=_workers())
         self._tell(root)
 
     def as_json(self) -> dict[str, Any]:
@@ -97,6 +95,11 @@ class Update:
         if self.foreign:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.foreign.most_common())
             say(f"Left alone, in formats that are not read: {kinds}.")
+
+
+def _workers() -> int:
+    """Decoding keeps a model fed; each thread may hold one large picture."""
+    return min(8, max(2, os.cpu_count() or 1))
 
 
 def _files_below(root: bytes, reach: Reach) -> int:

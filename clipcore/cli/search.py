@@ -77,14 +77,15 @@ def search(
     if not (words or plus or minus):
         raise Miswritten("Say what to look for: words, or the path of a picture", context)
     terms = parse_query(words or (), plus or (), minus or ())
+    lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
     showing = Showing(as_json, paths, null, sheet, open_)
     root = root_of(folder)
     looking = lazy_model(model, device)
     update = Update()
     with open_store(index_file) as store:
         if update_first:
-            update.run(store, root, looking, reach_of(hidden, exclude), batch_size)
-        answer = search_folder(store, root, looking, terms, top=top, at_least=_LOWEST if at_least is None else at_least)
+            update.run(store, root, looking, reach, batch_size)
+        answer = search_folder(store, root, looking, terms, top=top, at_least=lowest, reach=reach)
     show(answer, terms, root, looking.key, showing, update.skips)
     return update.skips.exit_code
 
@@ -119,14 +120,14 @@ def similar(
     if not image.is_file():
         raise BadInput(f"There is no picture {str(image)!r}; check the path.")
     terms = [Term(1.0, picture=image)]
+    lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
     showing = Showing(as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
     looking = lazy_model(model, device)
     update = Update()
     with open_store(index_file) as store:
         if update_first:
-            update.run(store, root, looking, reach_of(hidden, exclude), batch_size)
-        lowest = _LOWEST if at_least is None else at_least
-        answer = search_folder(store, root, looking, terms, top=top, at_least=lowest, besides=image)
+            update.run(store, root, looking, reach, batch_size)
+        answer = search_folder(store, root, looking, terms, top=top, at_least=lowest, besides=image, reach=reach)
     show(answer, terms, root, looking.key, showing, update.skips)
     return update.skips.exit_code

@@ -17,6 +17,7 @@ from clipcore.folder.paths import path_of, shown
 from clipcore.folder.query import Term, combine, least_match
 from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.store import FolderStore
+from clipcore.folder.walk import Reach
 from clipcore.types import Vectors
 from clipcore.vector_index import VectorIndex
 
@@ -55,11 +56,12 @@ def search_folder(
     top: int,
     at_least: float = -1.0,
     besides: Path | None = None,
+    reach: Reach | None = None,
 ) -> Answer:
     """The `top` best of what the model has seen below the root, each content once, none below `at_least`.
 
-    besides: a file that is no answer, such as the picture asked about; its copies are. Raises BadInput where nothing
-    below the root is indexed.
+    besides: a file that is no answer, such as the picture asked about; its copies are. reach: what it excludes by name
+    is no answer either. Raises BadInput where nothing below the root is indexed.
     """
     index = load_index(store, root, model.key)
     vector = query_vector(terms, model, store)
@@ -74,8 +76,9 @@ def search_folder(
         fresh = [hit for hit in hits[done:] if hit.score >= at_least]
         files = store.files_of([hit.key for hit in fresh], root)
         for hit in fresh:
-            existing = tuple(file for file in files[hit.key] if path_of(file.path).is_file())
-            gone += len(files[hit.key]) > 0 and not existing
+            wished = [file for file in files[hit.key] if reach is None or not reach.excludes(file.path, root)]
+            existing = tuple(file for file in wished if path_of(file.path).is_file())
+            gone += len(wished) > 0 and not existing
             others = tuple(file for file in existing if file.path != besides_key)
             if others:
                 matches.append(Match(min(hit.score, 1.0), others, hit.score < least))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -30,7 +30,15 @@ class Reach:
     def includes(self, name: bytes) -> bool:
         if not self.hidden and name.startswith(b"."):
             return False
-        return not any(fnmatchcase(os.fsdecode(name), pattern) for pattern in (*NEVER, *self.exclude))
+        return not _fits(name, (*NEVER, *self.exclude))
+
+    def excludes(self, path: bytes, root: bytes) -> bool:
+        """Whether a name on the way from the root to this file is one of `exclude`."""
+        return bool(self.exclude) and any(_fits(name, self.exclude) for name in path[len(root) :].split(SEPARATOR))
+
+
+def _fits(name: bytes, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(os.fsdecode(name), pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,30 @@ def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
     assert indexed.run() == {"a.png": "encoded"}
 
 
+def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
+    """Of a changed file, what is known is of bytes that are no longer there; of another, it is as true as before."""
+    changed = paint(indexed.folder / "changed.png", "red", mtime=1)
+    paint(indexed.folder / "same.png", "blue", width=64)
+    indexed.run()
+    paint(changed, "green", width=64, mtime=2)
+    with FolderStore(indexed.file) as store:
+        small = replace(FOLDER_LIMITS, max_pixels=10)
+        index_folder(store, indexed.root, CountingModel("other").lazily(), lambda step: None, limits=small)
+    assert [path for path, *_ in everything(indexed.file)[0]] == [os.fsencode(indexed.folder.resolve() / "same.png")]
+    assert indexed.run() == {"changed.png": "encoded", "same.png": "unchanged"}
+
+
+def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
+    for name in ("a", "b", "c"):
+        paint(indexed.folder / f"{name}.png", width=64)
+    steps = []
+    with FolderStore(indexed.file) as store:
+        small = replace(FOLDER_LIMITS, max_pixels=10)
+        index_folder(store, indexed.root, indexed.model.lazily(), steps.append, batch_size=1, limits=small)
+    assert [step.became.value for step in steps] == ["unreadable"] * 3
+    assert indexed.run() == {"a.png": "encoded", "b.png": "reused", "c.png": "reused"}
+
+
 def test_models_lie_side_by_side_and_never_mix(indexed):
     paint(indexed.folder / "a.png")
     indexed.run()

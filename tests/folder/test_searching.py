@@ -10,6 +10,7 @@ from clipcore.folder.paths import EVERYWHERE
 from clipcore.folder.query import Term, parse_query
 from clipcore.folder.searching import search_folder
 from clipcore.folder.store import FolderStore
+from clipcore.folder.walk import Reach
 from tests.folder.support import CountingModel, paint, write
 
 
@@ -102,6 +103,15 @@ def test_only_what_lies_below_the_folder_is_found_and_never_fewer_for_it(colours
     answer, names = ask(colours, "red", root=root, top=5)
     assert sorted(names) == [[f"inner/{number}.png"] for number in range(5)]
     assert answer.searched == 5
+
+
+def test_excluded_names_are_no_answer_and_make_room(colours):
+    paint(colours.folder / "thumbs" / "red.png", "red")
+    paint(colours.folder / "thumbs" / "pink.png", "#ff0010")
+    colours.run()
+    answer, names = ask(colours, "red", top=2, reach=Reach(exclude=("thumb*", "yellow.png")))
+    assert names == [["red.png"], ["magenta.png"]]
+    assert answer.gone == 0
 
 
 def test_files_that_are_gone_make_room_for_the_next_best(colours):

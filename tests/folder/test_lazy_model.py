@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from clipcore.folder.lazy_model import LazyModel
+from clipcore.model import ClipModel
+from tests.clipcore.tiny import write_tiny_clip
+from tests.folder.support import CALIBRATION, CountingModel
+
+
+def test_the_key_is_known_before_the_model_is_loaded(tmp_path):
+    for name in ("bundled", str(write_tiny_clip(tmp_path / "tiny"))):
+        model = ClipModel.load(name, device="cpu", precision="fp32", local_only=True)
+        lazy = LazyModel.named(name, lambda: pytest.fail("loaded"))
+        assert (lazy.key, lazy.calibration) == (model.card.key, model.calibration)
+
+
+def test_a_model_that_is_not_what_was_promised_is_never_used():
+    """Its vectors would lie among another's."""
+    lazy = LazyModel("promised@1#1", CALIBRATION, CountingModel)
+    with pytest.raises(RuntimeError, match="promised@1#1"):
+        lazy.encode_words("red")
+
+
+def test_it_is_loaded_once():
+    model = CountingModel()
+    lazy = model.lazily()
+    lazy.encode_words("red")
+    lazy.encode_words("blue")
+    assert model.loads == 1
