@@ -53,7 +53,8 @@ class ClipModel:
         local_only: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word for it
     ) -> ClipModel:
-        """name: a hub id, a directory, or `bundled`. Raises ModelUnavailable with one sentence that says what to do.
+        """name: a hub id, a directory, a file of weights such as OpenAI's `RN50.pt`, or `bundled`. Raises
+        ModelUnavailable with one sentence that says what to do.
 
         device: `auto` (a GPU where there is one), or torch's name for one. precision: `auto` is bf16 where the
         hardware has it. local_only: never ask the network. compile: have torch compile the towers, which takes from
@@ -80,7 +81,10 @@ class ClipModel:
         # The temperature is read before the weights are rounded: bf16 would make 98.8 of 100.
         card = _card(checkpoint, opened)
         opened.towers.module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        loaded = cls(opened, card, read_calibration(checkpoint.id, checkpoint.directory), device)
+        calibration = read_calibration(
+            checkpoint.id, checkpoint.directory, logit_scale=card.logit_scale, logit_bias=card.logit_bias
+        )
+        loaded = cls(opened, card, calibration, device)
         log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
         return loaded
 

@@ -35,6 +35,7 @@ from clipcore.towers.quiet import quiet
 from clipcore.towers.resnet_tower import ResNetShape, ResNetTower
 from clipcore.towers.seam import Opened, Tokens
 from clipcore.towers.tokenizing import padded_to_longest
+from clipcore.towers.weights_file import read_weights
 
 MODEL_TYPE = "clip_resnet"
 
@@ -47,7 +48,7 @@ def open_clip_resnet(checkpoint: Checkpoint) -> Opened:
     return opened_resnet(
         ResNetShape(**{**vision, "blocks": tuple(vision["blocks"])}),
         config["text_config"],
-        safetensors.torch.load_file(directory / "model.safetensors"),
+        read_weights(directory / "model.safetensors"),
         AutoTokenizer.from_pretrained(directory, local_files_only=True),
         context_length=config["context_length"],
         preprocessing=Preprocessing.read(directory / "preprocessor_config.json"),

@@ -39,7 +39,7 @@ def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
         Style(
             activation="quick_gelu" if model.get("quick_gelu") else "gelu",
             vision_head=int(model["vision_cfg"].get("head_width", 64)),
-            text_head=int(model["text_cfg"]["width"]) // int(model["text_cfg"]["heads"]),
+            text_head=int(model["text_cfg"].get("width", 512)) // int(model["text_cfg"].get("heads", 8)),
         ),
         Preprocessing(
             squash=seen.get("resize_mode") == "squash",

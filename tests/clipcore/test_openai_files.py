@@ -95,6 +95,19 @@ def test_what_is_saved_from_a_file_loads_again_and_sees_the_same(files, tmp_path
     np.testing.assert_allclose(again.encode_texts([long]), model.encode_texts([long]), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_model_that_was_rounded_before_it_was_saved_is_read_in_full_precision_again(files, tmp_path, kind):
+    from clipcore.model import ClipModel
+
+    path = str(files.path(kind, "state_dict"))
+    rounded = ClipModel.load(path, device="cpu", precision="bf16", local_only=True)
+    rounded.opened.save(tmp_path)
+    again = load(tmp_path)
+    assert again.dtype == "float32"
+    picture = [noise(70, 50, seed=1)]
+    np.testing.assert_allclose(again.encode_images(picture), load(Path(path)).encode_images(picture), atol=0.02)
+
+
 def test_a_saved_vision_transformer_is_a_checkpoint_for_transformers(files, tmp_path):
     import torch
     from PIL import Image

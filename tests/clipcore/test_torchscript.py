@@ -176,12 +176,14 @@ def test_one_storage_has_one_description(tmp_path):
         read_torchscript(path)
 
 
-def test_compressed_numbers_are_refused_so_that_no_file_grows_when_read(tmp_path):
+@pytest.mark.parametrize("beside", [0, 8192])
+def test_compressed_numbers_are_refused_so_that_no_file_grows_when_read(tmp_path, beside):
+    """Also where the file is longer than the numbers would be."""
     with pytest.raises(NotWeights, match="plain bytes"):
         read(
             tmp_path,
-            tensor(storage(2**20), shape=(1,), strides=(1,)),
-            entries={"clip/data/0": bytes(2**22)},
+            tensor(storage(1024), shape=(1,), strides=(1,)),
+            entries={"clip/data/0": bytes(4096), "clip/beside": os.urandom(beside)},
             method=zipfile.ZIP_DEFLATED,
         )
 
