@@ -37,4 +37,4 @@ def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noq
     best = max(recalls, key=lambda row: row["mean_recall"])
     panel.plot(best["step"], 100 * best["mean_recall"], "*", color="tab:red", markersize=14, label="best")
     panel.set_ylabel("recall, %")
-    panel.legend(loc="lower right")
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
