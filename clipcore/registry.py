@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipcore.catalogue import PublishedFile, available_models
@@ -38,6 +39,11 @@ _KNOWN = {
     "openai/clip-vit-large-patch14": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
     "openai/clip-vit-large-patch14-336": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
 }
+
+# Models with a bias give each pair a probability by itself, far below a softmax's: with SigLIP so400m CLIP's diagram is
+# "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
+# between, at a thousandth.
+_LEAST_LOGIT = math.log(0.001 / 0.999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,18 @@ def _named_by_cache(directory: Path) -> ModelName | None:
     return ModelName(repository.removeprefix("models--").replace("--", "/"), directory, commit)
 
 
-def read_calibration(model_id: str, directory: Path) -> Calibration:
+def read_calibration(
+    model_id: str, directory: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0
+) -> Calibration:
     """`calibration.json` beside the weights ({"text_match", "image_match", "tag_match"}), else the table, else the
-    fallback.
+    fallback. logit_scale, logit_bias: as on the model's card, where it is loaded.
     """
     path = directory / "calibration.json"
-    if not path.is_file():
-        return _KNOWN.get(_ALIASES.get(model_id, model_id), FALLBACK)
-    measured = json.loads(path.read_text(encoding="utf-8"))
-    return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+    if path.is_file():
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+    if known := _KNOWN.get(_ALIASES.get(model_id, model_id)):
+        return known
+    if logit_bias:
+        return replace(FALLBACK, text_match=(_LEAST_LOGIT - logit_bias) / logit_scale)
+    return FALLBACK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -92,6 +93,14 @@ def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own
     assert read_calibration("someone/their-clip", tmp_path) == FALLBACK
     large = read_calibration("openai/clip-vit-large-patch14", tmp_path)
     assert read_calibration("clip-vit-large-patch14", tmp_path) == large != FALLBACK
+
+
+def test_a_model_with_a_bias_finds_from_a_thousandth_of_probability_on(tmp_path):
+    read = read_calibration("google/siglip2-base-patch16-224", tmp_path, logit_scale=112.0, logit_bias=-16.0)
+    assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_match)) == pytest.approx(0.001)
+    assert (read.image_match, read.tag_match) == (FALLBACK.image_match, FALLBACK.tag_match)
+    large = "openai/clip-vit-large-patch14"
+    assert read_calibration(large, tmp_path, logit_scale=100.0) == read_calibration(large, tmp_path)
 
 
 def closed_port() -> int:
