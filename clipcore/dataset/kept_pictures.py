@@ -11,7 +11,7 @@ from typing import Protocol
 from clipcore.dataset.files import PictureFinder
 from clipcore.dataset.layout import without_caption_number
 from clipcore.dataset.lazy import Lazy
-from clipcore.dataset.picture_field import canonical, decode_field, is_base64
+from clipcore.dataset.picture_field import canonical, decode_field
 from clipcore.errors import BadInput
 from clipcore.features import PictureSource
 
@@ -36,11 +36,12 @@ class PicturesInFields:
         self._seen: dict[bytes, int] = {}
 
     def keep(self, field: bytes, row: int, start: int) -> int:
-        if not is_base64(field):
+        core = canonical(field)
+        if core is None:
             raise BadInput("Its picture is not base64.")
         new = len(self._rows)
         if self._merge:
-            known = self._seen.setdefault(hashlib.blake2b(canonical(field), digest_size=16).digest(), new)
+            known = self._seen.setdefault(hashlib.blake2b(core, digest_size=16).digest(), new)
             if known < new:
                 return known
         self._rows.append(row)

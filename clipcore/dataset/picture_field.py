@@ -7,8 +7,8 @@ import base64
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.formats import sniff, unsupported_name
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # Signatures lie within the first bytes; an AVIF's brands may take 256.
 _HEAD = 344
 # No picture is smaller, and some words do begin like base64 of a signature: "Qk" is a bitmap's.
@@ -23,26 +23,24 @@ def encode_field(data: bytes) -> bytes:
 def decode_field(field: bytes) -> bytes:
     """Raises ImageRejected where this is no base64."""
     core = canonical(field)
-    if not is_base64(field):
+    if core is None:
         raise ImageRejected(RejectReason.BROKEN, "This is not a picture in base64.")
-    return base64.b64decode(core + b"=" * (-len(core) % 4))
+    return base64.urlsafe_b64decode(core + b"=" * (-len(core) % 4))
 
 
-def is_base64(field: bytes) -> bool:
-    core = canonical(field)
-    return bool(core) and len(core) % 4 != 1 and not core.translate(None, _ALPHABET)
-
-
-def canonical(field: bytes) -> bytes:
-    """The same for every spelling of the same bytes: the standard alphabet, no padding."""
-    return field.strip().rstrip(b"=").translate(_TO_STANDARD)
+def canonical(field: bytes) -> bytes | None:
+    """The same for every spelling of the same bytes: url-safe, without padding. None where this is no base64."""
+    core = field.strip().rstrip(b"=")
+    if b"+" in core or b"/" in core:
+        core = core.translate(_TO_URL_SAFE)
+    is_base64 = core and len(core) % 4 != 1 and not core.translate(None, _ALPHABET)
+    return core if is_base64 else None
 
 
 def begins_as_picture(field: bytes) -> bool:
     """Whether the first bytes carry a picture format's signature. Cheap, whatever the field's length."""
     head = canonical(field[:_HEAD])
-    head = head[: len(head) // 4 * 4]
-    if len(head) < _LEAST or not is_base64(head):
+    if head is None or len(head) < _LEAST:
         return False
-    data = base64.b64decode(head)
+    data = decode_field(head[: len(head) // 4 * 4])
     return sniff(data) is not None or unsupported_name(data) is not None
