@@ -49,7 +49,8 @@ def _download(published: PublishedFile, path: Path) -> None:
         error.close()
         raise _unavailable(published, f"the server answered HTTP {error.code}") from error
     except (OSError, HTTPException) as error:
-        raise _unavailable(published, type(error).__name__) from error
+        reason = getattr(error, "reason", error)
+        raise _unavailable(published, getattr(reason, "strerror", None) or type(reason).__name__) from error
     if digest != published.sha256:
         part.unlink()
         raise _unavailable(published, "what arrived is not what was published")
