@@ -75,7 +75,9 @@ def open_hub_layout(checkpoint: Checkpoint) -> Opened:
 def _family(checkpoint: Checkpoint) -> Callable[[PreTrainedModel, Checkpoint], _Parts]:
     kind = json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind not in _FAMILIES:
-        raise ModelUnavailable(f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP checkpoint instead.")
+        raise ModelUnavailable(
+            f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
+        )
     return _FAMILIES[kind]
 
 
