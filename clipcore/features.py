@@ -93,9 +93,9 @@ def encode_pictures(
 ) -> Generator[EncodedPicture | SkippedPicture, None, None]:
     """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
 
-    A picture that cannot be read or decoded is skipped. Raises EncodingFailed where the device has not even memory for
-    one, and what else the model raises. Stopping early leaves nothing
-    running: the threads end with the generator.
+    A picture that cannot be read or decoded is skipped, and so is one whose vector is no direction (NaN, infinity).
+    Raises EncodingFailed where the device has not even memory for one, and what else the model raises. Stopping early
+    leaves nothing running: the threads end with the generator.
     """
 
     def prepare(source: PictureSource) -> _Prepared | SkippedPicture:
@@ -146,10 +146,14 @@ def _encode(
     ready = [one.pixels for one in batch if isinstance(one, _Prepared)]
     vectors = iter(_vectors(model, np.stack(ready)) if ready else ())
     for one in batch:
-        if isinstance(one, _Prepared):
-            yield EncodedPicture(one.source, next(vectors), one.width, one.height)
-        else:
-            yield one
+        yield _encoded(one, next(vectors)) if isinstance(one, _Prepared) else one
+
+
+def _encoded(one: _Prepared, vector: Vectors) -> EncodedPicture | SkippedPicture:
+    if np.isfinite(vector).all():
+        return EncodedPicture(one.source, vector, one.width, one.height)
+    failed = EncodingFailed("The model found no vector for it; another precision may help.")
+    return SkippedPicture(one.source, str(failed), failed)
 
 
 def _vectors(model: PictureEncoder, batch: Pixels) -> Vectors:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from clipcore.errors import EncodingFailed
-from clipcore.features import EncodedPicture, PictureSource, SkippedPicture, encode_pictures
+from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures
 from clipcore.types import Pixels
-from tests.clipcore.fakes import CARD, FakeEncoder, vector
+from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png
 
 BROKEN = png()[:60]
@@ -49,6 +49,23 @@ def test_a_broken_and_a_missing_picture_are_skipped_with_a_reason(tmp_path: Path
     assert reasons[0] == "The PNG picture is truncated or broken."
     assert reasons[1] == "It cannot be read: No such file or directory."
     assert [outcome.vector[0] for outcome in outcomes if isinstance(outcome, EncodedPicture)] == [1, 2]
+
+
+def test_a_picture_without_a_direction_is_skipped():
+    """One NaN among stored vectors would outrank everything in each later search."""
+    outcomes = list(encode_pictures(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
+    assert [isinstance(outcome, SkippedPicture) for outcome in outcomes] == [False, True, False]
+    assert isinstance(outcomes[1], SkippedPicture) and isinstance(outcomes[1].cause, EncodingFailed)
+
+
+def test_a_vector_that_nobody_needs_is_not_encoded():
+    def read() -> bytes:
+        raise NotNeeded("It is known.")
+
+    encoder = FakeEncoder()
+    [outcome] = encode_pictures(encoder, [PictureSource("copy", read)])
+    assert isinstance(outcome, SkippedPicture) and isinstance(outcome.cause, NotNeeded)
+    assert encoder.calls == []
 
 
 def test_nothing_but_broken_pictures_needs_no_model():
