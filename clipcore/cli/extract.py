@@ -14,7 +14,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
 from clipcore.errors import BadInput
-from clipcore.extract import Choice, Kind, Output, RowFeatures, extract, parse_schema
+from clipcore.extract import Choice, Kind, Output, RowFeatures, check, extract, parse_schema
 
 _PIPE = Path("-")
 _SUFFIXES = {".npy": Output.NPY, ".parquet": Output.PARQUET}
@@ -53,12 +53,14 @@ def extract_features(
         raise BadInput("Only TSV goes to stdout; name an --output file for --json or another --format.")
     names = parse_schema(input_schema) if input_schema else ()
     choice = Choice(column, kind, tuple(name for name in append.split(",") if name), names, header)
+    source, target = None if table == _PIPE else table, None if to_pipe else output
+    check(source, target, choice, force=force)
     skips = Skips()
     try:
         done = extract(
             load_model(model, device),
-            None if table == _PIPE else table,
-            None if to_pipe else output,
+            source,
+            target,
             choice,
             form,
             batch_size=batch_size,

@@ -36,8 +36,7 @@ class Partial:
         self._part = path.with_name(f"{path.name}.part")
         self._journal = path.with_name(f"{path.name}.part.json")
         self._job = job
-        if path.exists() and not force:
-            raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
+        refuse_existing(path, force=force)
         begun = self._begun(force)
         self.taken: int = begun["taken"]
         self.problems = [Problem(*told) for told in begun["problems"]]
@@ -96,6 +95,11 @@ class Partial:
         if force or state["job"] is None:
             return nothing
         raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -6,4 +6,5 @@ from clipcore.extract.columns import parse_schema as parse_schema
 from clipcore.extract.encoding import RowFeatures as RowFeatures
 from clipcore.extract.formats import Output as Output
 from clipcore.extract.running import Extracted as Extracted
+from clipcore.extract.running import check as check
 from clipcore.extract.running import extract as extract

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clipcore.dataset.pairs import Problem
-from clipcore.dataset.partial import Partial, file_identity
+from clipcore.dataset.partial import Partial, file_identity, refuse_existing
 from clipcore.dataset.rows import Row, first_rows, open_table, read_rows
 from clipcore.extract.columns import Choice, Chosen, choose
 from clipcore.extract.encoding import Encoder, RowFeatures, encode_rows
@@ -66,6 +66,15 @@ def extract(
         job = None if table is None else _job(model, table, choice, form)
         with Partial(output, job, force=force) as partial:
             return _to_file(partial, encode(islice(rows, partial.taken, None)), writer, model.card.dimension)
+
+
+def check(table: Path | None, output: Path | None, choice: Choice, *, force: bool = False) -> None:
+    """Raises BadInput as `extract` would, as far as can be told before a model is loaded for it."""
+    if output is not None:
+        refuse_existing(output, force=force)
+    if table is not None:
+        with open_table(table) as file:
+            _begin(read_rows(file), choice)
 
 
 def _opened(table: Path | None) -> AbstractContextManager[BinaryIO]:
