@@ -95,6 +95,8 @@ def test_all_of_a_group_resemble_its_first_and_firsts_do_not_resemble_each_other
             assert cosine == pytest.approx(float(vectors[group[0][0]] @ vectors[row]), abs=1e-5)
             assert cosine >= least - 1e-6
             assert row > group[0][0]
+            earlier = [leader for leader in leaders if leader < group[0][0]]
+            assert not (vectors[earlier] @ vectors[row] >= least + 1e-6).any(), "it resembles one that is preferred"
     between = vectors[leaders] @ vectors[leaders].T - 2 * np.eye(len(leaders))
     assert between.max() < least + 1e-6
 
