@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,14 @@ def open_easynlp(checkpoint: Checkpoint, layout: EasyNlpLayout) -> Opened:
         return _open_clip(config, weights, directory)
     if layout is EasyNlpLayout.CHINESE_CLIP:
         return _chinese_clip(config, weights, directory)
-    tokenizer = _bert_tokenizer(directory, _ROBERTA_CONTEXT)
+    return _huggingface_clip(config, weights, directory)
+
+
+def _huggingface_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
+    table = "text_encoder.embeddings.word_embeddings.weight"
+    if table not in weights:
+        raise NotWeights(f"its vocab.txt is that of EasyNLP's huggingface_clip, but among its weights is no {table}")
+    tokenizer = _bert_tokenizer(directory, _ROBERTA_CONTEXT, shape(weights, table, 2)[0])
     return opened_roberta_clip(config, weights, directory, tokenizer, _ROBERTA_CONTEXT)
 
 
@@ -76,7 +84,7 @@ def _merges(path: Path) -> Merges:
     try:
         with gzip.open(path) as compressed:
             lines = compressed.read(_LONGEST_VOCABULARY).decode("utf-8").split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise NotWeights(f"its {path.name} is not the compressed merges that EasyNLP's open_clip has") from error
     pairs = [tuple(line.split()) for line in lines[1 : _LEARNED + 1]]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
@@ -90,7 +98,8 @@ def _chinese_clip(config: dict[str, Any], weights: Weights, directory: Path) -> 
         for name, value in in_hub_names(weights).items()
         if not name.startswith("bert.pooler.")
     }
-    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT)
+    words = shape(weights, "bert.embeddings.word_embeddings.weight", 2)[0]
+    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, words)
     if not has_vision_transformer(weights):
         size = ResNetShape.of(weights)
         preprocessing = seen_at(Preprocessing(), size.image_size)
@@ -119,8 +128,10 @@ def _bert_config(config: dict[str, Any], dimension: int) -> dict[str, Any]:
     }
 
 
-def _bert_tokenizer(directory: Path, context_length: int) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = BertTokenizer(
-        vocab=str(directory / "vocab.txt"), model_max_length=context_length
-    )
+def _bert_tokenizer(directory: Path, context_length: int, words: int) -> PreTrainedTokenizerBase:
+    """words: how many the model's table has."""
+    path = directory / "vocab.txt"
+    tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(path), model_max_length=context_length)
+    if len(tokenizer) > words:
+        raise NotWeights(f"its {path.name} has {len(tokenizer)} words and the weights know {words}")
     return tokenizer

@@ -17,7 +17,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerB
 
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import load_exactly
-from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_names import Weights, shape
 from clipcore.towers.seam import Opened, Tokens
 from clipcore.towers.tokenizing import padded_to_longest
@@ -57,13 +56,9 @@ _VISION_READ = (
 def opened_roberta_clip(
     config: dict[str, Any], weights: Weights, directory: Path, tokenizer: PreTrainedTokenizerBase, context_length: int
 ) -> Opened:
-    """Saved, it is in the same layout, so that EasyNLP can go on with it. Raises NotWeights where the weights are
-    of another.
+    """Saved, it is in the same layout, so that EasyNLP can go on with it. Raises NotWeights where the weights do
+    not fit.
     """
-    if not any(name.startswith(_VISION) for name in weights):
-        raise NotWeights(
-            "its vocab.txt is that of EasyNLP's huggingface_clip, but none of its weights begins with vision_encoder"
-        )
     texts = RobertaConfig(**_TEXT_ASSUMED | {k: v for k, v in config["text_config"].items() if k in _TEXT_ASSUMED})
     pictures = CLIPVisionConfig(**{k: v for k, v in config["vision_config"].items() if k in _VISION_READ})
     model = RobertaClip(texts, pictures, dimension=shape(weights, "text_projection.weight", 2)[0])

@@ -135,6 +135,14 @@ def test_a_roberta_model_is_saved_for_easynlp_to_go_on_with(tmp_path):
     assert (after / "vocab.txt").read_bytes() == (before / "vocab.txt").read_bytes()
 
 
+def test_a_roberta_model_without_a_temperature_has_the_one_that_easynlp_begins_with(tmp_path):
+    directory = write_huggingface_clip(tmp_path)
+    weights = huggingface_clip_weights()
+    del weights["logit_scale"]
+    originals.write_state_dict(directory / "pytorch_model.bin", weights)
+    assert load(directory).card.logit_scale == pytest.approx(1 / 0.07)
+
+
 def test_layouts_are_told_apart_by_their_small_files(tmp_path, tiny_directory):
     for name, write in WRITE.items():
         assert easynlp_layout(write(tmp_path / name)) == name.removesuffix("_resnet")
@@ -152,7 +160,7 @@ def test_layouts_are_told_apart_by_their_small_files(tmp_path, tiny_directory):
 def test_weights_of_the_hubs_clip_in_such_a_directory_are_refused_in_one_sentence(tmp_path):
     directory = write_huggingface_clip(tmp_path / "mine")
     originals.write_state_dict(directory / "pytorch_model.bin", originals.vit_weights())
-    with pytest.raises(ModelUnavailable, match="'mine' cannot be loaded: .*none of its weights begins with vision_enc"):
+    with pytest.raises(ModelUnavailable, match="'mine' cannot be loaded: .*among its weights is no text_encoder"):
         load(directory)
 
 
@@ -160,6 +168,14 @@ def test_a_vocabulary_that_is_no_list_of_merges_is_refused_in_one_sentence(tmp_p
     directory = write_open_clip(tmp_path / "mine", originals.vit_weights())
     (directory / "vocab.txt").write_text("\n".join(WORDS))
     with pytest.raises(ModelUnavailable, match=r"'mine' cannot be loaded: its vocab\.txt is not"):
+        load(directory)
+
+
+@pytest.mark.parametrize("name", ["chinese_clip", "huggingface_clip"])
+def test_a_vocabulary_longer_than_the_models_is_refused_in_one_sentence(tmp_path, name):
+    directory = WRITE[name](tmp_path / "mine")
+    (directory / "vocab.txt").write_text("\n".join([*WORDS, "more"]), encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match=r"'mine' cannot be loaded: its vocab\.txt has 19 words .* know 18\."):
         load(directory)
 
 
