@@ -61,11 +61,13 @@ def test_a_class_that_only_the_test_has_is_always_missed(folders):
 def test_broken_pictures_of_either_part_are_named(folders):
     train, test = folders
     for folder in folders:
-        (folder / "panda" / "broken.png").write_bytes(b"no picture")
+        for name in ("0.png", "1.png", "2.png"):
+            (folder / "panda" / name).write_bytes(b"no picture")
     ended = clipcore("evaluate", "probe", train, test, "-C", "100", "--json", *BUNDLED)
     assert ended.code == 3
     assert (ended.json()["train_pictures"], ended.json()["pictures"]) == (9, 3)
-    assert len(ended.json()["skipped"]) == 2
+    assert len(ended.json()["skipped"]) == 6
+    assert ended.json()["top_1"] == 1
 
 
 def test_one_class_alone_is_one_line(folders):

@@ -81,6 +81,8 @@ def test_captions_are_put_into_the_template(tmp_path):
     table = write_table(tmp_path / "pairs.tsv", sample_rows("en"))
     told = clipcore("evaluate", "retrieval", table, "--template", "a photo of {}", "--json", *BUNDLED).json()
     assert told["template"] == "a photo of {}"
+    misleading = clipcore("evaluate", "retrieval", table, "--template", "rocket rocket {} rocket", "--json", *BUNDLED)
+    assert misleading.json()["mean_recall"] < told["mean_recall"]
     ended = clipcore("evaluate", "retrieval", table, "--template", "a photo", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
 

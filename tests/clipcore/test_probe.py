@@ -158,3 +158,12 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(BadInput, match=r"magpie\[lab\]"):
         fitted()
+
+
+def test_neither_stopping_early_nor_one_picture_a_class_is_worth_a_warning(monkeypatch):
+    """Warnings are errors here."""
+    monkeypatch.setattr("clipcore.probe._ITERATIONS", 1)
+    vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    names = [str(row) for row in range(30)]
+    LinearProbe.fit(vectors, np.arange(30), names, strength=1e6, model_key=MODEL)
+    choose_strength(*blobs(0, spread=1.0))
