@@ -13,6 +13,7 @@ from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.model import ClipModel
 from clipcore.train import TrainingPlan, train
 from clipcore.train.weights import begin_learning, choose_weights, hold_scale
+from tests.clipcore import easynlp_layouts, originals
 from tests.clipcore.tiny import write_tiny_chinese_clip
 from tests.clipcore.tiny_families import (
     write_tiny_altclip,
@@ -24,13 +25,20 @@ from tests.clipcore.tiny_families import (
 from tests.train.world import load, patches, weights
 
 PLAN = TrainingPlan(epochs=2, batch=6, micro_batch=4, learning_rate=1e-3, checkpoint_every=1)
-WRITERS = [write_tiny_chinese_clip, write_tiny_altclip, write_tiny_dual_encoder, write_tiny_siglip, write_tiny_siglip2]
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "Chinese CLIP": write_tiny_chinese_clip,
+    "AltCLIP": write_tiny_altclip,
+    "two towers": write_tiny_dual_encoder,
+    "SigLIP": write_tiny_siglip,
+    "SigLIP 2": write_tiny_siglip2,
+    "OpenAI's ResNet": lambda path: originals.write_state_dict(path.with_suffix(".pt"), originals.resnet_weights()),
+    "EasyNLP's huggingface_clip": easynlp_layouts.write_huggingface_clip,
+}
 
 
-@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_a_family_learns_and_goes_on_exactly(tmp_path: Path, write: Callable[[Path], Path]):
-    directory = tmp_path / "model"
-    write(directory)
+@pytest.mark.parametrize("family", WRITERS)
+def test_a_family_learns_and_goes_on_exactly(tmp_path, family):
+    directory = WRITERS[family](tmp_path / "model")
     before = weights(load(directory))
     train(load(directory), patches(12), PLAN, tmp_path / "whole")
     train(load(directory), patches(12), PLAN, tmp_path / "parts", stopped=lambda: True)
