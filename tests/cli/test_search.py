@@ -221,7 +221,8 @@ def test_a_pipe_gets_the_very_bytes_of_a_name(tmp_path):
     assert clipcore("index", tmp_path / "album", "--index-file", index).code == 0
     query = paint(tmp_path / "q.png", "red")
     arguments = ("search", query, "--in", tmp_path / "album", "--index-file", index)
-    process = start_clipcore(*arguments, "-0", text=False)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    process = start_clipcore(*arguments, "-0", text=False, env=strict)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, os.fsencode(tmp_path.resolve() / "album") + b"/" + name + b"\0")
     assert clipcore(*arguments, "--json").json()["matches"][0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}\n.png")

@@ -17,6 +17,7 @@ from clipcore.folder.paths import root_of
 from clipcore.folder.store import FolderStore
 from clipcore.model import ClipModel
 from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.types import Calibration
 from tests.folder.support import paint, unit
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
@@ -106,6 +107,11 @@ def test_blocks_do_not_change_the_groups(monkeypatch):
     at_once = clusters(vectors, 0.9)
     monkeypatch.setattr("clipcore.folder.duplicates._MOST_COSINES", 500 * 7)
     assert clusters(vectors, 0.9) == at_once
+
+
+@pytest.mark.parametrize(("alike", "least"), [(0.75, 0.95), (0.5, 0.9)])
+def test_all_but_the_same_is_much_more_than_alike(alike, least):
+    assert near_threshold(Calibration(0.2, alike, 0.2)) == pytest.approx(least)
 
 
 @pytest.fixture(scope="module")

@@ -114,9 +114,10 @@ def test_long_names_are_cut_in_the_middle():
 
 def test_lines_break_at_spaces_or_else_anywhere_and_the_last_is_elided():
     letters = Lettering(20)
-    lines = letters.wrapped("a cat that sits on a very old sofa", 120, 9)
-    assert " ".join(lines) == "a cat that sits on a very old sofa"
-    assert len(lines) > 1 and all(letters.width(line) <= 120 for line in lines)
+    for width in range(70, 200, 10):
+        lines = letters.wrapped("a cat that sits on a very old sofa", width, 9)
+        assert " ".join(lines) == "a cat that sits on a very old sofa"
+        assert len(lines) > 1 and all(letters.width(line) <= width for line in lines)
     assert all(letters.width(line) <= 120 for line in letters.wrapped("w" * 99, 120, 3))
     assert "…" in letters.wrapped("w" * 99, 120, 3)[-1]
 
