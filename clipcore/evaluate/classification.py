@@ -83,12 +83,11 @@ class Classification:
         """The likeliest mistakes, most frequent first; among equals in the order of the classes."""
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-        pairs = (np.unravel_index(at, wrong.shape) for at in order)
+        true, taken = np.nonzero(wrong)
+        pictures = wrong[true, taken]
         return tuple(
-            Confusion(self.classes[true], self.classes[taken], int(wrong[true, taken]))
-            for true, taken in pairs
-            if wrong[true, taken]
+            Confusion(self.classes[true[at]], self.classes[taken[at]], int(pictures[at]))
+            for at in np.argsort(-pictures, kind="stable")[:most]
         )
 
 
