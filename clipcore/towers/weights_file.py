@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
-from zipfile import BadZipFile
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from clipcore.towers.not_weights import NotWeights
@@ -45,9 +43,10 @@ def _read(path: Path) -> object:
         raise NotWeights(
             "the file is no checkpoint, or holds more than weights, which could be code; save its state dict alone"
         ) from error
-    except NotWeights:
+    except (NotWeights, MemoryError):
         raise
-    except (SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:
+        # torch's readers meet bytes that are no checkpoint with whatever comes up, a KeyError or an IndexError as well.
         raise NotWeights(f"the file is broken or no checkpoint ({type(error).__name__}); download it again") from error
 
 

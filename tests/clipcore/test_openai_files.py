@@ -226,7 +226,7 @@ def test_weights_that_are_not_quite_clips_are_refused_in_one_sentence(tmp_path, 
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("content", ["", "not a checkpoint", "cut short"])
+@pytest.mark.parametrize("content", ["", "not a checkpoint", "junk\n", "cut short"])
 def test_a_file_that_is_no_checkpoint_is_named_in_one_sentence(files, tmp_path, content):
     path = tmp_path / "strange.pt"
     whole = files.path("resnet", "torchscript").read_bytes()
