@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clipcore.model import ClipModel as ClipModel
     from clipcore.original import load as load
     from clipcore.original import tokenize as tokenize
+    from clipcore.probe import LinearProbe as LinearProbe
     from clipcore.types import Label as Label
     from clipcore.types import Lane as Lane
     from clipcore.vector_index import VectorIndex as VectorIndex
@@ -34,6 +35,7 @@ _HOMES = {
     "KnownModel": "catalogue",
     "Label": "types",
     "Lane": "types",
+    "LinearProbe": "probe",
     "VectorIndex": "vector_index",
     "ZeroShotClassifier": "zero_shot",
     "available_models": "catalogue",
