@@ -117,9 +117,9 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """0: an empty file. Raises IndexUnusable where it is not ours, or newer."""
-    version, application = (_pragma(connection, name) for name in ("user_version", "application_id"))
-    with closing(connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)")) as cursor:
-        (used,) = cursor.fetchone()
+    # One statement sees one moment; between two, another process could be making the tables.
+    with closing(connection.execute(_IDENTITY)) as cursor:
+        used, version, application = map(int, cursor.fetchone())
     if used and application != APPLICATION:
         raise IndexUnusable(f"{path} is another program's database; name another file with CLIPCORE_INDEX.")
     if version > VERSION:
@@ -130,11 +130,10 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    with closing(connection.execute(f"PRAGMA {name}")) as cursor:
-        return int(cursor.fetchone()[0])
-
-
+_IDENTITY = """
+SELECT EXISTS (SELECT 1 FROM sqlite_schema),
+    (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id)
+"""
 _BROKEN = "The index {path} is broken; delete it and run `clipcore index` again."
 _UNREACHABLE = "The index {path} cannot be opened and written here; name another file with CLIPCORE_INDEX."
 _IN_USE = "The index {path} is in use by another program; try again when that has ended."
