@@ -20,6 +20,7 @@ from clipcore.registry import DEFAULT_MODEL, resolve
 
 log = logging.getLogger(__name__)
 
+_HOW = "CLIP_MODEL (the bot) or --model (the command)"
 _PROBE_SECONDS = 10.0
 # By `model_type` in config.json: what sees pictures alone, and so has no tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
@@ -96,8 +97,8 @@ def _cached(repository: str) -> Path | None:
         return None
     except HFValidationError as error:
         raise ModelUnavailable(
-            f"{repository!r} is neither a directory on this machine nor a model's name; set CLIP_MODEL to a directory, "
-            f"to a name such as {DEFAULT_MODEL}, or to bundled for a trial."
+            f"{repository!r} is neither a directory on this machine nor a model's name; give {_HOW} a directory, "
+            f"a name such as {DEFAULT_MODEL}, or `bundled` for a trial."
         ) from error
     return None if _missing(directory) else directory
 
@@ -195,6 +196,6 @@ def _unavailable(name: str, why: str) -> ModelUnavailable:
     directory = name.rsplit("/", 1)[-1]
     return ModelUnavailable(
         f"The model {name!r} {why}; on a machine with internet run `hf download {name} --local-dir {directory}`, copy "
-        f"that directory here and set CLIP_MODEL to its path, such as ./{directory}, or set CLIP_MODEL=bundled for a "
-        "trial without any download."
+        f"that directory here and give {_HOW} its path, such as ./{directory}, or `bundled` for a trial without any "
+        "download."
     )

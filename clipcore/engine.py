@@ -20,9 +20,6 @@ from clipcore.prompts import prompts_for
 from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
-# A JPEG is decoded at a reduced scale down to this many times the model's input, so that resizing still has detail to
-# average.
-_DETAIL = 2
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
 _TEXTS_AT_ONCE = 64
 _REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
@@ -197,5 +194,5 @@ class ClipEngine:
 
 def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
     """The square that the model looks at, and the picture's own width and height. Runs in the decode pool."""
-    picture = read_image(data, limits, enough=_DETAIL * encoder.card.input_size)
+    picture = read_image(data, limits, enough=encoder.card.detail)
     return encoder.prepare(picture.pixels), picture.width, picture.height

@@ -90,9 +90,12 @@ def encode_pictures(
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int = 2,
     limits: ImageLimits | None = None,
+    whole: bool = False,
 ) -> Generator[EncodedPicture | SkippedPicture, None, None]:
     """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
 
+    whole: decode large pictures at their full size, as whoever published figures did; it takes several times as long,
+    and moves a vector a little.
     A picture that cannot be read or decoded is skipped, and so is one whose vector is no direction (NaN, infinity).
     Raises EncodingFailed where the device has not even memory for one, and what else the model raises. Stopping early
     leaves nothing running: the threads end with the generator.
@@ -100,7 +103,7 @@ def encode_pictures(
 
     def prepare(source: PictureSource) -> _Prepared | SkippedPicture:
         try:
-            decoded = read_image(source.read(), limits, enough=model.card.input_size)
+            decoded = read_image(source.read(), limits, enough=None if whole else model.card.detail)
         except (ImageRejected, EncodingFailed, NotNeeded) as error:
             return SkippedPicture(source, str(error), error)
         except OSError as error:

@@ -72,7 +72,7 @@ class ClipModel:
             # Broken files raise whatever the parser that met them raises; the person who can act needs one sentence.
             raise ModelUnavailable(
                 f"The model {name!r} could not be loaded ({_summary(error)}); "
-                "download it again, or set CLIP_MODEL=bundled for a trial."
+                "download it again, or take the model bundled for a trial."
             ) from error
 
     @classmethod

@@ -38,6 +38,11 @@ class ModelCard:
     logit_bias: float = 0.0
 
     @property
+    def detail(self) -> int:
+        """The least shorter edge, in pixels, that a large picture is shrunk to before resizing averages the rest."""
+        return 2 * self.input_size
+
+    @property
     def reads_text(self) -> bool:
         return self.context_length > 0
 

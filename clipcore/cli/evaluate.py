@@ -92,7 +92,7 @@ def zero_shot(
         return cosines
 
     watched = tracked(labelled.pictures, "encoding pictures", len(labelled))
-    outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
+    outcomes = encode_pictures(loaded, watched, batch_size=batch_size, whole=True)
     result = classify_all(outcomes, labelled.class_of, called.shown, scores, skips.picture)
     require_pictures(result.pictures)
     if confusion is not None:
@@ -159,7 +159,7 @@ def retrieval(
         return vectors
 
     watched = tracked(pairs.pictures, "encoding pictures", len(pairs.pictures))
-    outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
+    outcomes = encode_pictures(loaded, watched, batch_size=batch_size, whole=True)
     gathered = gather(outcomes, loaded.card.dimension, skips.picture)
     require_pictures(len(gathered.rows))
     result = measure_captions(gathered, pairs.captions, pairs.picture_of, encode)

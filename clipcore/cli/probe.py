@@ -107,7 +107,7 @@ def require_pictures(pictures: int) -> None:
 
 
 def _encoded(model: ClipModel, labelled: Labelled, doing: str, batch_size: int) -> Outcomes:
-    return encode_pictures(model, tracked(labelled.pictures, doing, len(labelled)), batch_size=batch_size)
+    return encode_pictures(model, tracked(labelled.pictures, doing, len(labelled)), batch_size=batch_size, whole=True)
 
 
 def _rows(labelled: Labelled, classes: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -90,7 +90,7 @@ def measure_pictures(
 def _measure(preprocessing: Preprocessing | None, source: PictureSource) -> Measured | Problem:
     try:
         data = source.read()
-        picture = read_image(data, enough=None if preprocessing is None else preprocessing.size)
+        picture = read_image(data, enough=None if preprocessing is None else 2 * preprocessing.size)
     except (ImageRejected, EncodingFailed, OSError) as error:
         return Problem(source.name, reason(error))
     pixels = picture.pixels if preprocessing is None else preprocessing.prepare(picture.pixels)

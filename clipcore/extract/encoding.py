@@ -54,7 +54,7 @@ def _encode_pictures(
             appended.append(_appended(row, chosen))
             yield PictureSource(row.name, partial(_picture, row, chosen, folder))
 
-    for outcome in encode_pictures(model, sources(), batch_size=batch_size, workers=workers):
+    for outcome in encode_pictures(model, sources(), batch_size=batch_size, workers=workers, whole=True):
         name, along = outcome.source.name, appended.popleft()
         if isinstance(outcome, EncodedPicture):
             yield RowFeatures(name, outcome.vector, along)

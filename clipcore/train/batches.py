@@ -113,7 +113,7 @@ class PictureReader:
         source = self._pictures[row]
         try:
             data = source.read()
-            decoded = read_image(data, enough=self._model.card.input_size)
+            decoded = read_image(data, enough=self._model.card.detail)
         except ImageRejected as error:
             return SkippedPicture(source, str(error), error)
         except OSError as error:

@@ -31,7 +31,7 @@ class Validated:
 
 def validate(model: ClipModel, pairs: Pairs, batch_size: int, on_skip: Callable[[str, str], None]) -> Validated:
     """Raises BadInput where no picture can be read."""
-    outcomes = encode_pictures(model, pairs.pictures, batch_size=batch_size)
+    outcomes = encode_pictures(model, pairs.pictures, batch_size=batch_size, whole=True)
     seen = gather(outcomes, model.card.dimension, lambda skipped: on_skip(skipped.source.name, skipped.reason))
     readable = np.flatnonzero(np.isin(pairs.picture_of, seen.rows))
     if not len(readable):

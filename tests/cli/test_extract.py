@@ -29,7 +29,7 @@ def features(text: str) -> np.ndarray:
 
 
 def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
-    outcomes = encode_pictures(model, [PictureSource.file(path) for path in files])
+    outcomes = encode_pictures(model, [PictureSource.file(path) for path in files], whole=True)
     return np.stack([outcome.vector for outcome in outcomes])
 
 

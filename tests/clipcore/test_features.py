@@ -114,4 +114,10 @@ def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
     [outcome] = encode_pictures(encoder, [large])
     assert isinstance(outcome, EncodedPicture)
     assert (outcome.width, outcome.height) == (1600, 1200)
-    assert encoder.seen == (150, 200, 3)
+    assert encoder.seen == (300, 400, 3)
+
+
+def test_a_large_photograph_is_decoded_whole_where_figures_shall_compare():
+    encoder = Measuring(card=replace(CARD, input_size=100))
+    list(encode_pictures(encoder, [PictureSource("large", lambda: png(width=1600, height=1200))], whole=True))
+    assert encoder.seen == (1200, 1600, 3)
