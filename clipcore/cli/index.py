@@ -38,7 +38,8 @@ def index(
     """Remember what the pictures below folders look like, for search, similar and duplicates.
 
     Only new and changed files are read; copies, renamed and moved files cost no inference; files that are gone are
-    forgotten. Stop it whenever you like: the same command goes on. Links to folders are not followed.
+    forgotten, unless a folder shows no picture at all: its drive may not be mounted. Stop it whenever you like: the
+    same command goes on. Links to folders are not followed.
     """
     folders = folders or [Path()]
     with open_store(index_file) as store:

@@ -20,7 +20,7 @@ from clipcore.errors import BadInput
 from clipcore.folder.paths import EVERYWHERE, path_of, shown
 from clipcore.folder.query import Term, written
 from clipcore.folder.searching import Answer, Match
-from clipcore.folder.sheet import Asked, Cell, check_sheet_path, draw_sheet
+from clipcore.folder.sheet import Asked, Cell, check_sheet, draw_sheet
 
 Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many pictures to show at most.")]
 AtLeast = Annotated[
@@ -40,6 +40,7 @@ Null = Annotated[bool, typer.Option("--null", "-0", help="End each path with a N
 class Showing:
     """How a person wants to see the answer. Raises BadInput where a wish cannot be fulfilled, before any work."""
 
+    top: int
     as_json: bool = False
     paths: bool = False
     null: bool = False
@@ -50,7 +51,7 @@ class Showing:
         if self.as_json and (self.paths or self.null):
             raise BadInput("Choose either --json or --paths.")
         if self.sheet is not None:
-            check_sheet_path(self.sheet)
+            check_sheet(self.sheet, self.top)
 
 
 def show(answer: Answer, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips) -> None:

@@ -78,7 +78,7 @@ def search(
         raise Miswritten("Say what to look for: words, or the path of a picture", context)
     terms = parse_query(words or (), plus or (), minus or ())
     lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
-    showing = Showing(as_json, paths, null, sheet, open_)
+    showing = Showing(top, as_json, paths, null, sheet, open_)
     root = root_of(folder)
     looking = lazy_model(model, device)
     update = Update()
@@ -121,7 +121,7 @@ def similar(
         raise BadInput(f"There is no picture {str(image)!r}; check the path.")
     terms = [Term(1.0, picture=image)]
     lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
-    showing = Showing(as_json, paths, null, sheet, open_)
+    showing = Showing(top, as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
     looking = lazy_model(model, device)
     update = Update()

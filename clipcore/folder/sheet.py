@@ -23,6 +23,7 @@ GAP = 20
 CAPTION = 48
 _INSET = 8
 _MOST_COLUMNS = 8
+_MOST_MATCHES = 400  # 51 rows; JPEG ends at 65535 pixels, and viewers and patience well before
 
 _PAPER, _CARD, _EDGE, _INK, _GREY, _FAINT = "#f4f3f0", "#ffffff", "#dddbd5", "#22252a", "#6b7078", "#8f949b"
 _ASKED_CARD, _ASKED_EDGE, _ASKED_INK = "#eaf1fb", "#4a7fc1", "#1d3f6e"
@@ -45,8 +46,10 @@ class Cell:
     faint: bool = False
 
 
-def check_sheet_path(path: Path) -> None:
-    """Before any work is done for it. Raises BadInput."""
+def check_sheet(path: Path, top: int) -> None:
+    """Before any work is done for it. top: how many matches it may have to show. Raises BadInput."""
+    if top > _MOST_MATCHES:
+        raise BadInput(f"A contact sheet holds {_MOST_MATCHES} pictures; ask for fewer with --top.")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"The contact sheet {str(path)!r} must end in .png or .jpg.")
     if not path.absolute().parent.is_dir():
@@ -140,4 +143,4 @@ def _save(page: Image.Image, path: Path) -> None:
         else:
             page.save(path, "JPEG", quality=90, comment=MARK)
     except OSError as error:
-        raise BadInput(f"The contact sheet {str(path)!r} cannot be written: {error.strerror}.") from error
+        raise BadInput(f"The contact sheet {str(path)!r} cannot be written: {error.strerror or error}.") from error

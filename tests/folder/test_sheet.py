@@ -10,7 +10,7 @@ from clipcore.errors import BadInput
 from clipcore.folder import lettering
 from clipcore.folder.lettering import Lettering
 from clipcore.folder.marks import is_own_sheet
-from clipcore.folder.sheet import CAPTION, GAP, MARGIN, THUMBNAIL, Asked, Cell, check_sheet_path, draw_sheet
+from clipcore.folder.sheet import CAPTION, GAP, MARGIN, THUMBNAIL, Asked, Cell, check_sheet, draw_sheet
 from tests.clipcore.pictures import encode, quarters
 from tests.folder.support import paint, write
 
@@ -100,7 +100,13 @@ def test_a_sheet_says_what_it_is_and_a_picture_does_not(tmp_path, name):
 )
 def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(tmp_path, name, why):
     with pytest.raises(BadInput, match=why):
-        check_sheet_path(tmp_path / name)
+        check_sheet(tmp_path / name, 10)
+
+
+def test_a_sheet_larger_than_viewers_bear_is_refused(tmp_path):
+    check_sheet(tmp_path / "sheet.png", 400)
+    with pytest.raises(BadInput, match="holds 400 pictures"):
+        check_sheet(tmp_path / "sheet.png", 401)
 
 
 def test_long_names_are_cut_in_the_middle():
