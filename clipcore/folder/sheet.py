@@ -95,7 +95,9 @@ class _Pen:
         self._card(x, y, _ASKED_CARD, _ASKED_EDGE, 2)
         if asked.picture is not None:
             self._thumbnail(x, y, asked.picture)
-            self._caption(x, y, " ".join(asked.terms), "asked for", _ASKED_INK, _ASKED_EDGE)
+            lines = self._name.wrapped(" ".join(asked.terms), THUMBNAIL, 2)
+            for number, line in enumerate(lines):
+                self._name.draw(self._draw, x, y + THUMBNAIL + 20 + 20 * number, line, _ASKED_INK)
             return
         inside = THUMBNAIL - 4 * _INSET
         each = max(1, 6 // len(asked.terms))
@@ -105,7 +107,7 @@ class _Pen:
             left = x + (THUMBNAIL - self._large.width(line)) / 2
             self._large.draw(self._draw, left, baseline, line, _ASKED_INK)
             baseline += 34
-        self._caption(x, y, "", "asked for", _ASKED_INK, _ASKED_EDGE)
+        self._note.draw(self._draw, x, y + THUMBNAIL + 20, "asked for", _ASKED_EDGE)
 
     def cell(self, x: int, y: int, cell: Cell) -> None:
         self._card(x, y, _CARD, _EDGE, 1)
@@ -131,7 +133,7 @@ class _Pen:
     def _caption(self, x: int, y: int, name: str, note: str, ink: str, grey: str) -> None:
         name = self._name.elided(name, THUMBNAIL)
         self._name.draw(self._draw, x, y + THUMBNAIL + 20, name, ink)
-        self._note.draw(self._draw, x, y + THUMBNAIL + (40 if name else 20), note, grey)
+        self._note.draw(self._draw, x, y + THUMBNAIL + 40, note, grey)
 
 
 def _save(page: Image.Image, path: Path) -> None:
