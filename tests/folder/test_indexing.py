@@ -116,7 +116,7 @@ def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
         small = replace(FOLDER_LIMITS, max_pixels=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, batch_size=1, limits=small)
     assert [step.became.value for step in steps] == ["unreadable"] * 3
-    assert indexed.run() == {"a.png": "encoded", "b.png": "reused", "c.png": "reused"}
+    assert sorted(indexed.run().values()) == ["encoded", "reused", "reused"], "the limit was lifted"
 
 
 def test_models_lie_side_by_side_and_never_mix(indexed):
