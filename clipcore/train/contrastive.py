@@ -142,5 +142,5 @@ class Contrastive:
             tower.backward(vectors.grad[own])
         # Every process has seen the whole loss, so the scale's and the bias's gradients are whole already.
         whole = {id(towers.log_scale), id(towers.logit_bias)}
-        group.add_gradients(weight for weight in towers.module.parameters() if id(weight) not in whole)
+        group.add_gradients([weight for weight in towers.module.parameters() if id(weight) not in whole])
         return loss.item()

@@ -7,7 +7,7 @@ gradients are summed after it: however many processes share a batch, the step is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,33 +36,48 @@ class Group:
         """This process's rows of `count`, in one piece; shares differ by one row at most."""
         return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
+    def sum(self, tensor: Tensor) -> None:
+        """In place, over all processes."""
+        dist.all_reduce(tensor)
+
     def gather(self, own: Tensor, rows: slice, count: int) -> Tensor:
         """own: [k, …], this process's rows of [count, …]. Returns all of them; to the others nothing is passed back."""
         if self.world == 1:
             return own
         whole = own.new_zeros((count, *own.shape[1:]))
         whole[rows] = own
-        dist.all_reduce(whole)
+        self.sum(whole)
         return whole
 
-    def add_gradients(self, weights: Iterable[nn.Parameter]) -> None:
-        """Each weight's gradient becomes the sum over all processes."""
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        if self.world == 1 or not gradients:
+    def add_gradients(self, weights: Sequence[nn.Parameter]) -> None:
+        """Each weight's gradient becomes the sum over all processes; where none has one, there is none still."""
+        if self.world == 1:
             return
+        gradients = self._had_by_any([weight for weight in weights if weight.requires_grad])
         # In one message: a model has hundreds of weights, and each message costs a round trip.
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
+        self.sum(flat)
         sums = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, summed in zip(gradients, sums, strict=True):
             gradient.copy_(summed.view_as(gradient))
+
+    def _had_by_any(self, weights: Sequence[nn.Parameter]) -> list[Tensor]:
+        """A process whose share of a batch was broken altogether has no gradients, and joins in with zeros."""
+        had = torch.tensor([float(weight.grad is not None) for weight in weights], device=weights[0].device)
+        self.sum(had)
+        gradients = []
+        for weight, votes in zip(weights, had.tolist(), strict=True):
+            if votes:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                gradients.append(weight.grad)
+        return gradients
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether it holds in any process: all must stop at the same step, or the others wait for ever."""
         if self.world == 1:
             return flag
         votes = torch.tensor(int(flag), device=device)
-        dist.all_reduce(votes)
+        self.sum(votes)
         return bool(votes)
 
     def wait(self) -> None:

@@ -7,35 +7,11 @@ import torch
 from torch import nn
 
 from clipcore.errors import BadInput
-from clipcore.train.batches import Order
 from clipcore.train.cached import CachedTower
-from clipcore.train.contrastive import Contrastive
-from clipcore.train.distributed import Group
-from clipcore.train.plan import TrainingPlan
-from clipcore.train.weights import begin_learning, choose_weights
-from tests.train.world import load, patches
+from tests.train.gradients import gradients
+from tests.train.world import load
 
 CPU = torch.device("cpu")
-
-
-def gradients(directory, **plan) -> tuple[float, dict[str, torch.Tensor]]:
-    model, pairs = load(directory), patches(12, captions_each=2)
-    planned = TrainingPlan(batch=12, **plan)
-    choose_weights(model.towers, planned)
-    begin_learning(model.towers, planned)
-    objective = Contrastive(
-        model,
-        pairs,
-        planned,
-        Order(pairs, 12, 0),
-        group=Group(),
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-        on_skip=lambda name, reason: None,
-    )
-    loss = objective.backward(0)
-    objective.close()
-    named = model.towers.module.named_parameters()
-    return loss, {name: weight.grad for name, weight in named if weight.grad is not None}
 
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 11])
@@ -55,7 +31,7 @@ def test_every_weight_learns_under_autocast_however_the_batch_is_cut(tiny_direct
         _, rounded = gradients(tiny_directory, micro_batch=micro_batch, amp="bf16")
         assert rounded.keys() == exact.keys()
         ours, theirs = (torch.cat([one[name].flatten() for name in exact]) for one in (rounded, exact))
-        assert torch.cosine_similarity(ours, theirs, dim=0) > 0.99
+        assert 0.99 < torch.cosine_similarity(ours, theirs, dim=0) < 0.999999
 
 
 def test_dropout_falls_on_the_same_places_in_both_passes():

@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.train.distributed import Group
 from tests.cli.run import ROOT, clipcore
+from tests.train.gradients import gradients
+from tests.train.together import together
 from tests.train.world import load, patches, weights, write_tsv
 
 COMMAND = "from clipcore.cli import main; main()"
@@ -22,6 +25,16 @@ COMMAND = "from clipcore.cli import main; main()"
 def test_shares_cover_every_row_once(count, world):
     rows = [row for rank in range(world) for row in range(count)[Group(rank, world).share(count)]]
     assert rows == list(range(count))
+
+
+@pytest.mark.parametrize(("world", "broken"), [(2, []), (3, [0, 1, 2, 5]), (5, [4]), (3, range(10))])
+def test_shared_gradients_are_those_of_the_whole_batch(tiny_directory, world, broken):
+    loss, alone = gradients(tiny_directory, broken=broken)
+    for same_loss, shared in together(world, lambda group: gradients(tiny_directory, group=group, broken=broken)):
+        assert same_loss == pytest.approx(loss, abs=1e-5)
+        assert alone.keys() == shared.keys()
+        for name, gradient in alone.items():
+            assert torch.allclose(shared[name], gradient, atol=1e-5), name
 
 
 def test_two_processes_end_at_the_weights_of_one(tiny_directory, tmp_path):

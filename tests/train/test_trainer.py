@@ -100,6 +100,17 @@ def test_what_was_put_away_is_taken_up_again(tmp_path):
     assert objective.weight.tolist() == [1.0] * 4
 
 
+def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
+    going = trainer(Falling(), tmp_path)
+    going.put_away()
+    with (tmp_path / "checkpoint.pt").open("rb") as before:
+        next(iter(going.run()))
+        going.put_away()
+        assert torch.load(before, weights_only=True)["step"] == 0
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
 def test_nothing_but_data_is_read_from_a_checkpoint(tmp_path):
     """A checkpoint from a stranger runs no code of theirs."""
 
