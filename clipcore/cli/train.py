@@ -40,6 +40,7 @@ def train(
         Path | None, typer.Option(help="The captions file, where PAIRS is a folder of pictures.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Which of a Karpathy file's splits to learn from: train …")] = None,
+    validation_split: Annotated[str | None, typer.Option(help="Which to validate with, likewise: val …")] = None,
     text_column: TextColumn = None,
     picture_column: PictureColumn = None,
     header: Header = None,
@@ -121,7 +122,7 @@ def train(
     learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)
     held_out = None
     if validation is not None:
-        held_out = _named(open_pairs(validation, columns=columns), validation, watcher)
+        held_out = _named(open_pairs(validation, split=validation_split, columns=columns), validation, watcher)
     with Interruption() as interruption:
         trained = _train(
             model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Contrastive:
         self._on_skip = on_skip
         self._named: set[int] = set()
         self._reader = PictureReader(model, pairs.pictures, plan.workers)
-        self._caption_keys = torch.from_numpy(np.unique(np.asarray(pairs.captions), return_inverse=True)[1])
+        self._caption_keys = _numbered(pairs.captions)
         check_length(model, plan.sequence_length)
 
     def backward(self, step: int) -> float:
@@ -144,3 +144,9 @@ class Contrastive:
         whole = {id(towers.log_scale), id(towers.logit_bias)}
         group.add_gradients([weight for weight in towers.module.parameters() if id(weight) not in whole])
         return loss.item()
+
+
+def _numbered(captions: Sequence[str]) -> Tensor:
+    """int64 [n], equal numbers for equal captions."""
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(words, len(numbers)) for words in captions])

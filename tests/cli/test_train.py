@@ -60,6 +60,24 @@ def test_a_folder_with_captions_trains_as_well(tiny, tmp_path):
     assert load(tmp_path / "run" / "last").encode_texts(["a"]).shape == (1, 24)
 
 
+def test_the_splits_of_one_captions_file_train_and_validate(tiny, tmp_path):
+    images = []
+    for index in range(12):
+        (tmp_path / f"{index}.png").write_bytes(patch(index))
+        split = "train" if index < 8 else "val"
+        words = f"{chr(97 + index)} a"
+        images.append({"filename": f"{index}.png", "split": split, "sentences": [{"raw": words}]})
+    captions = tmp_path / "dataset_patches.json"
+    captions.write_text(json.dumps({"dataset": "patches", "images": images}), "utf-8")
+    splits = ["--split", "train", "--validation", captions, "--validation-split", "val"]
+    ended = train(captions, tiny, tmp_path / "run", *splits, "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json()["steps"] == 2
+    # Of four pictures each is among the ten best.
+    [first, *_] = (tmp_path / "run" / "training.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(first)["text_to_image"]["R@10"] == 1
+
+
 def test_broken_rows_and_broken_pictures_are_named_and_make_the_code_3(tiny, tmp_path):
     table = write_tsv(tmp_path / "train.tsv", patches(17, broken=[4]))
     with table.open("a", encoding="utf-8") as file:

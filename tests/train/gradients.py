@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,10 +17,16 @@ from tests.train.world import load, patches
 
 
 def gradients(
-    directory: Path, *, group: Group | None = None, broken: Collection[int] = (), **plan
+    directory: Path,
+    *,
+    group: Group | None = None,
+    broken: Collection[int] = (),
+    captions: Sequence[str] | None = None,
+    **plan,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss, and the gradient of each weight that got one, of the first batch of twelve pictures."""
     model, pairs = load(directory), patches(12, captions_each=2, broken=broken)
+    pairs = replace(pairs, captions=captions or pairs.captions)
     planned = TrainingPlan(batch=12, **plan)
     choose_weights(model.towers, planned)
     begin_learning(model.towers, planned)

@@ -78,3 +78,10 @@ def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_direct
     assert shortened(tokens, 7) is tokens
     with pytest.raises(BadInput, match="16 tokens at most"):
         check_length(model, 17)
+
+
+def test_equal_captions_are_no_wrong_answers_to_each_other(tiny_directory):
+    """Pictures that all go by one name leave nothing to tell apart."""
+    loss, found = gradients(tiny_directory, captions=["a b"] * 24)
+    assert loss == pytest.approx(0, abs=1e-6)
+    assert max(float(gradient.abs().max()) for gradient in found.values()) < 1e-6
