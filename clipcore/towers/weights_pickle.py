@@ -33,8 +33,9 @@ def read_tree(pickled: bytes, storage: Storage) -> object:
             _STEPS[opcode.name](machine, argument)
     except NotWeights:
         raise
-    # Where a file that contradicts itself leads: a stack too short, a list where a tensor should be.
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RuntimeError) as error:
+    # Where a file that contradicts itself leads: a stack too short, a list where a tensor should be, and, where warnings
+    # are errors, a string that escapes what needs none.
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RuntimeError, DeprecationWarning) as error:
         raise NotWeights("its data.pkl is broken") from error
     raise NotWeights("its data.pkl has no end")
 
