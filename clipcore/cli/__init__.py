@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
-from clipcore.cli.app import main as main
+import sys
+from io import TextIOWrapper
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The console script. Whatever a person can act on is one line on stderr; bugs keep their traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What the terminal's encoding does not have, such as some files' names, is escaped, as it is on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        from clipcore.cli.app import run
+
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # among the imports, or between what `run` does
+        sys.exit(130)

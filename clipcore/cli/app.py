@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -57,15 +59,11 @@ tokenize.register(app)
 train.register(app)
 
 
-def main() -> NoReturn:
-    """The console script. Whatever a person can act on is one line on stderr; bugs keep their traceback."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """Returns the exit code; see the epilog above. Commands return theirs, or nothing when all is well."""
     try:
         code = int(app(arguments, prog_name="clipcore", standalone_mode=False) or DONE)
+        sys.stdout.flush()
     except typer.TyperException as error:
         # typer's errors are all about how the command was written; those that know the command say which.
         context = getattr(error, "ctx", None)
@@ -77,9 +75,31 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except typer.Abort:
         code = INTERRUPTED
+    except (BrokenPipeError, SystemExit) as error:
+        # typer ends the process itself where a pipe broke, and says 1.
+        broken = isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+        if not (broken and _reader_has_left()):
+            raise
+        return DONE
     if code == INTERRUPTED:
         say("Stopped. The same command goes on from here.")
     return code
+
+
+def _reader_has_left() -> bool:
+    """Whether it was stdout's pipe that broke, as when `head` has seen enough. It is led to nowhere then, since Python
+    would complain once more at the very end.
+    """
+    if sys.__stdout__ is None:
+        return False
+    stdout = sys.__stdout__.fileno()
+    try:
+        os.write(stdout, b"\n")
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stdout)
+        return True
+    return False
 
 
 def _words(error: typer.TyperException) -> str:

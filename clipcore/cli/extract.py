@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -56,23 +54,17 @@ def extract_features(
     source, target = None if table == _PIPE else table, None if to_pipe else output
     check(source, target, choice, force=force)
     skips = Skips()
-    try:
-        done = extract(
-            load_model(model, device),
-            source,
-            target,
-            choice,
-            form,
-            batch_size=batch_size,
-            workers=workers,
-            force=force,
-            watch=lambda rows: _named(tracked(rows, "encoding"), skips),
-        )
-    except BrokenPipeError:
-        # Whoever reads stdout has seen enough, as `head` has; Python would complain of it once more at the very end.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return skips.exit_code
+    done = extract(
+        load_model(model, device),
+        source,
+        target,
+        choice,
+        form,
+        batch_size=batch_size,
+        workers=workers,
+        force=force,
+        watch=lambda rows: _named(tracked(rows, "encoding"), skips),
+    )
     for earlier in done.problems[: len(done.problems) - len(skips.names_and_reasons)]:
         skips.add(earlier.name, earlier.reason)
     if as_json:
