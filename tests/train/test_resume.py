@@ -153,19 +153,31 @@ def test_a_broken_checkpoint_is_one_sentence(tiny_directory, tmp_path):
         run(tiny_directory, tmp_path)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_signal_to_the_command_changes_nothing_in_the_end(tiny_directory, tmp_path, number, code):
-    table = write_tsv(tmp_path / "train.tsv", patches(24, captions_each=2))
+@pytest.fixture(scope="module")
+def command(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    table = write_tsv(tmp_path_factory.mktemp("pairs") / "train.tsv", patches(24, captions_each=2))
     options = ["--model", tiny_directory, "--device", "cpu", "--epochs", "12", "--batch-size", "8", "--log-every", "1"]
-    command = ["train", table, *options, "--validation", table, "--learning-rate", "1e-3", "--checkpoint-every", "3"]
-    command += ["--validate-every", "18"]
-    with start_clipcore(*command, "--output", tmp_path / "run") as process:
+    options += ["--learning-rate", "1e-3", "--checkpoint-every", "3", "--validation", table, "--validate-every", "18"]
+    return ["train", table, *options, "--output"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str | Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert clipcore(*command, folder).code == 0
+    return folder
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_to_the_command_changes_nothing_in_the_end(command, undisturbed, tmp_path, number, code):
+    with start_clipcore(*command, tmp_path) as process:
         for line in process.stderr:
             if line.startswith("step 7/"):
                 process.send_signal(number)
                 break
         process.communicate()
     assert process.returncode == code
-    assert clipcore(*command, "--output", tmp_path / "run").code == 0
-    assert clipcore(*command, "--output", tmp_path / "whole").code == 0
-    assert_same_ends(tmp_path / "run", tmp_path / "whole")
+    resumed = clipcore(*command, tmp_path)
+    assert resumed.code == 0
+    assert resumed.err.startswith("Going on from step")
+    assert_same_ends(tmp_path, undisturbed)
