@@ -33,8 +33,8 @@ def read_tree(pickled: bytes, storage: Storage) -> object:
             _STEPS[opcode.name](machine, argument)
     except NotWeights:
         raise
-    # Where a file that contradicts itself leads: a stack too short, a list where a tensor should be, and, where warnings
-    # are errors, a string that escapes what needs none.
+    # Where a file that contradicts itself leads: a stack too short, a list where a tensor should be. The warning, where
+    # warnings are errors, is of a string that escapes what needs no escape.
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RuntimeError, DeprecationWarning) as error:
         raise NotWeights("its data.pkl is broken") from error
     raise NotWeights("its data.pkl has no end")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clipcore.errors import ModelUnavailable
@@ -230,6 +230,7 @@ SNIPPETS = st.sampled_from([*STEPS, text("x"), number(1), b"q\x00", b"h\x00"])
         ),
     )
 )
+@example(b"S'\\o'\n" + STOP)
 def test_whatever_the_bytes_the_answer_is_a_tree_or_a_refusal(pickled):
     import torch
 
