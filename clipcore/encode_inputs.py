@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, tee
 from pathlib import Path
 from typing import Protocol
 
 from clipcore.dataset.files import has_picture_suffix, picture_files
 from clipcore.errors import BadInput, WordsNotUnderstood
-from clipcore.features import EncodedPicture, PictureEncoder, PictureSource, TextEncoder, encode_pictures
+from clipcore.features import (
+    EncodedPicture,
+    PictureEncoder,
+    PictureSource,
+    TextEncoder,
+    encode_pictures,
+    encode_words,
+)
 from clipcore.types import Vectors
 
 
@@ -44,7 +51,7 @@ def inputs_of(arguments: Sequence[str]) -> list[Input]:
 
 def lines_of(text: str) -> list[Input]:
     """One text a line; blank lines are none."""
-    return [Input(line.strip()) for line in text.splitlines() if line.strip()]
+    return [Input(line.strip()) for line in text.split("\n") if line.strip()]
 
 
 def encode_inputs(model: Encoder, inputs: Iterable[Input], *, batch_size: int) -> Iterator[Encoded]:
@@ -92,7 +99,6 @@ def _encode_pictures(model: Encoder, inputs: Iterable[Input], batch_size: int) -
 
 
 def _encode_texts(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[Encoded]:
-    waiting = iter(inputs)
-    while batch := [each.name for each in islice(waiting, batch_size)]:
-        for name, vector in zip(batch, model.encode_texts(batch), strict=True):
-            yield Encoded(name, vector)
+    names, texts = tee(each.name for each in inputs)
+    for name, vector in zip(names, encode_words(model, texts, batch_size=batch_size), strict=True):
+        yield Encoded(name, vector)

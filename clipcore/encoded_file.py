@@ -70,7 +70,8 @@ def write_encoded(
                 partial.file.write(done.vector.astype("<f4").tobytes())
             partial.commit(partial.taken + 1, problems)
         skipped = {problem.name for problem in partial.problems}
-        names = [each.name for each in inputs if each.name not in skipped]
+        # Words are never skipped, though they may read like the name of a picture that was.
+        names = [each.name for each in inputs if each.picture is None or each.name not in skipped]
         partial.finish(lambda part, path: _WRITERS[form](part, path, names, model))
     return Written(len(names), resumed_at)
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from clipcore.images import ImageLimits, read_image
 from clipcore.types import ModelCard, Pixels, Vectors
 
 DEFAULT_BATCH_SIZE = 32
+
+Batch = TypeVar("Batch", Pixels, list[str])
 
 
 class PictureEncoder(Protocol):
@@ -122,10 +124,13 @@ def encode_pictures(
 def encode_words(
     model: TextEncoder, texts: Iterable[str], *, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Iterator[Vectors]:
-    """One float32 [dim], unit length, a text, in their order, a batch at a time. Raises what the model raises."""
+    """One float32 [dim], unit length, a text, in their order, a batch at a time.
+
+    Raises EncodingFailed where the device has not even memory for one, and what else the model raises.
+    """
     remaining = iter(texts)
     while batch := list(islice(remaining, batch_size)):
-        yield from model.encode_texts(batch)
+        yield from _halving(model.encode_texts, batch)
 
 
 def _ahead(
@@ -147,7 +152,7 @@ def _encode(
     model: PictureEncoder, batch: list[_Prepared | SkippedPicture]
 ) -> Iterator[EncodedPicture | SkippedPicture]:
     ready = [one.pixels for one in batch if isinstance(one, _Prepared)]
-    vectors = iter(_vectors(model, np.stack(ready)) if ready else ())
+    vectors = iter(_halving(model.encode_prepared, np.stack(ready)) if ready else ())
     for one in batch:
         yield _encoded(one, next(vectors)) if isinstance(one, _Prepared) else one
 
@@ -159,12 +164,14 @@ def _encoded(one: _Prepared, vector: Vectors) -> EncodedPicture | SkippedPicture
     return SkippedPicture(one.source, str(failed), failed)
 
 
-def _vectors(model: PictureEncoder, batch: Pixels) -> Vectors:
+def _halving(encode: Callable[[Batch], Vectors], batch: Batch) -> Vectors:
     """Halves a batch that the device has no memory for."""
     try:
-        return model.encode_prepared(batch)
+        return encode(batch)
     except MemoryError as error:
         if len(batch) == 1:
-            raise EncodingFailed("The device has too little memory for a single picture; choose another.") from error
+            raise EncodingFailed(
+                "The device has too little memory even for one at a time; choose another device, or a smaller model."
+            ) from error
     middle = len(batch) // 2
-    return np.concatenate([_vectors(model, batch[:middle]), _vectors(model, batch[middle:])])
+    return np.concatenate([_halving(encode, batch[:middle]), _halving(encode, batch[middle:])])

@@ -96,6 +96,16 @@ def test_a_broken_picture_is_named_and_has_no_row(folder, tmp_path, suffix):
     assert ended.out.startswith("2 vectors of 256 dimensions")
 
 
+def test_words_that_read_like_a_skipped_pictures_name_keep_their_row(model, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "texts.txt").write_text(f"a cat\n{tmp_path / 'broken.png'}\na dog\n")
+    command = ["encode", tmp_path / "broken.png", "--texts", tmp_path / "texts.txt", "-o", tmp_path / "out.npy"]
+    assert clipcore(*command, *MODEL).code == 3
+    names = json.loads((tmp_path / "out.names.json").read_text())
+    assert names == ["a cat", str(tmp_path / "broken.png"), "a dog"]
+    assert np.allclose(np.load(tmp_path / "out.npy"), model.encode_texts(names), atol=1e-5)
+
+
 def test_nothing_that_could_be_encoded_is_an_empty_file(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     assert clipcore("encode", tmp_path / "broken.png", "-o", tmp_path / "out.npy", *MODEL).code == 3
@@ -103,10 +113,14 @@ def test_nothing_that_could_be_encoded_is_an_empty_file(tmp_path):
 
 
 def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
-    lines = "a cat\r\n\n  两只狗 \n".encode()
+    lines = "a cat\r\n\n  两只狗 \nof two\u2028paragraphs".encode()
     (tmp_path / "texts.txt").write_bytes(lines)
     from_file = clipcore("encode", "--texts", tmp_path / "texts.txt", *MODEL)
-    assert [line.split("\t")[0] for line in from_file.out.splitlines()] == ["a cat", "两只狗"]
+    assert [line.split("\t")[0] for line in from_file.out.rstrip("\n").split("\n")] == [
+        "a cat",
+        "两只狗",
+        "of two\u2028paragraphs",
+    ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     assert clipcore("encode", "--texts", "-", *MODEL).out == from_file.out
 

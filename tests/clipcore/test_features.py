@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clipcore.errors import EncodingFailed
-from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures
+from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures, encode_words
 from clipcore.types import Pixels
 from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png
@@ -78,6 +78,14 @@ def test_a_batch_beyond_memory_is_halved_until_it_fits():
     encoder = FakeEncoder(fits=2)
     outcomes = list(encode_pictures(encoder, map(gray, range(8)), batch_size=8))
     assert np.array_equal([one.vector for one in outcomes], [vector(value) for value in range(8)])
+
+
+def test_words_beyond_memory_are_halved_as_well():
+    encoder = FakeEncoder(fits=2)
+    words = ["a", "bb", "ccc", "dddd", "eeeee"]
+    assert np.array_equal(list(encode_words(encoder, words, batch_size=5)), [vector(len(word)) for word in words])
+    with pytest.raises(EncodingFailed, match="too little memory"):
+        list(encode_words(FakeEncoder(fits=0), words))
 
 
 def test_a_device_without_memory_for_one_picture_says_so():
