@@ -28,7 +28,7 @@ from clipcore.evaluate.class_names import name_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import classify_all, gather
 from clipcore.evaluate.published import Published, dataset_of, known_as, published_on
-from clipcore.evaluate.retrieval import measure_captions
+from clipcore.evaluate.retrieval import measure_retrieval, queries_for
 from clipcore.features import encode_pictures, encode_words
 from clipcore.label_files import check_template, read_labels, read_templates
 from clipcore.prompts import Prompts, prompts_for
@@ -122,7 +122,8 @@ def retrieval(
         ),
     ],
     captions: Annotated[
-        Path | None, typer.Option("--captions", help="The file that tells of a folder's pictures.")
+        Path | None,
+        typer.Option("--captions", help="The file that tells of a folder's pictures, or Chinese-CLIP's .jsonl."),
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Which of a Karpathy file's splits: test, val …")] = None,
     template: Annotated[
@@ -139,8 +140,8 @@ def retrieval(
 ) -> int:
     """Find captions by pictures and pictures by captions: R@1, R@5, R@10 and their means.
 
-    With several captions a picture, a picture is found by any of them. Wrong answers that tie with the right one count
-    as better.
+    Of several captions of a picture any will do, and so will any picture of a text that tells of several, as in MUGE.
+    Captions that only read alike are queries of their own. Wrong answers that tie with the right one count as better.
     """
     published = _published(dataset, source)
     check_template(template)
@@ -162,7 +163,8 @@ def retrieval(
     outcomes = encode_pictures(loaded, watched, batch_size=batch_size, whole=True)
     gathered = gather(outcomes, loaded.card.dimension, skips.picture)
     require_pictures(len(gathered.rows))
-    result = measure_captions(gathered, pairs.captions, pairs.picture_of, encode)
+    asked = queries_for(gathered, pairs)
+    result = measure_retrieval(gathered.vectors, encode(asked.texts), asked.picture_of, asked.text_of)
     if as_json:
         print_json(
             {

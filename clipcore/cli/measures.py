@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -93,7 +94,7 @@ def show_published(published: Sequence[Published], names: Sequence[str], measure
         "Beside published figures, in percent", ["", *(f">{_short(names[at])}" for at in kept), ""], [own, *others]
     )
     for source, mark in sources.items():
-        print(f"  [{mark}] {source}")
+        print(textwrap.fill(f"[{mark}] {source}", 78, initial_indent="  ", subsequent_indent="      "))
 
 
 def published_as_json(published: Iterable[Published]) -> list[dict[str, Any]]:

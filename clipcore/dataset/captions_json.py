@@ -39,7 +39,7 @@ def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
         known = list(_karpathy(document, split) if _is_karpathy(document) else _coco(document, split, path))
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry lacks {error}.") from error
-    pairs = _pairs(known, folder, str(document.get("dataset", "")))
+    pairs = _pairs(known, folder)
     if not pairs.captions:
         first = f"; {pairs.problems[0].name}: {pairs.problems[0].reason}" if pairs.problems else "."
         raise BadInput(f"No picture of {str(path)!r} can be used{first}")
@@ -90,7 +90,7 @@ def _one_line(caption: str) -> str:
     return " ".join(caption.split())
 
 
-def _pairs(known: list[_Captioned], folder: Path, name: str) -> Pairs:
+def _pairs(known: list[_Captioned], folder: Path) -> Pairs:
     finder = PictureFinder(folder)
     captions: list[str] = []
     picture_of: list[int] = []
@@ -108,4 +108,4 @@ def _pairs(known: list[_Captioned], folder: Path, name: str) -> Pairs:
         captions += told
         picture_of += [len(pictures)] * len(told)
         pictures.append(PictureSource.file(path))
-    return Pairs(captions, np.asarray(picture_of, np.int64), pictures, name, problems)
+    return Pairs(captions, np.asarray(picture_of, np.int64), pictures, problems)

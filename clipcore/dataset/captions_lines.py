@@ -20,13 +20,14 @@ _COLUMNS = Columns(text="1", picture="2", header=False)
 
 
 def read_captions_lines(pictures: Path, captions: Path) -> Pairs:
-    """A text that tells of several pictures is a pair with each. Pictures that no text tells of stay: others must be
-    told from them. Raises BadInput where nothing can be used.
+    """A text that tells of several pictures is a pair with each, and its rows of `text_of` are equal. Pictures that no
+    text tells of stay: others must be told from them. Raises BadInput where nothing can be used.
     """
     table = read_table(pictures, pictures.parent, _COLUMNS, merge=False)
     place = {name: at for at, name in enumerate(table.texts)}
     texts: list[str] = []
     picture_of: list[int] = []
+    text_of: list[int] = []
     problems = list(table.problems)
     with open_table(captions) as file:
         for row in read_rows(file):
@@ -42,9 +43,11 @@ def read_captions_lines(pictures: Path, captions: Path) -> Pairs:
                 continue
             texts += [text] * len(found)
             picture_of += found
+            text_of += [row.number] * len(found)
     if not texts:
         raise BadInput(f"No text of {str(captions)!r} tells of a picture of {str(pictures)!r}.")
-    return Pairs(texts, np.asarray(picture_of, np.int64), table.pictures, problems=problems)
+    places = np.asarray(picture_of, np.int64)
+    return Pairs(texts, places, table.pictures, problems, np.asarray(text_of, np.int64))
 
 
 def _entry(line: bytes) -> tuple[str, list[str]]:

@@ -22,16 +22,18 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """captions: in memory. picture_of: int64 [captions], each caption's row in `pictures`. pictures: read when wanted.
-
-    A picture may have several captions (Flickr30k has five). name: the data set's, where it is a known one.
     problems: what was left out, in the order it was met.
+
+    A picture may have several captions (Flickr30k has five). text_of: int64 [captions], where one text tells of several
+    pictures, as in MUGE, and so stands among the captions once for each: equal for what is the same text. None where
+    each caption is a text of its own, even if two read alike.
     """
 
     captions: Sequence[str]
     picture_of: npt.NDArray[np.int64]
     pictures: Sequence[PictureSource]
-    name: str = ""
     problems: Sequence[Problem] = ()
+    text_of: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.captions)

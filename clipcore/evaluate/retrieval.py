@@ -1,13 +1,13 @@
-"""Finding the picture that a caption tells of, and the captions that tell of a picture, among all of a data set."""
+"""Finding the pictures that a text tells of, and the texts that tell of a picture, among all of a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.dataset.pairs import Pairs
 from clipcore.evaluate import TIE
 from clipcore.evaluate.pictures import Gathered
 from clipcore.types import Vectors
@@ -36,8 +36,21 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class Queries:
+    """texts: each once. picture_of, text_of: int64 [pairs], rows of the gathered pictures and of `texts`."""
+
+    texts: list[str]
+    picture_of: npt.NDArray[np.int64]
+    text_of: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
-    """image_to_text: any of a picture's captions will do. text_to_image: each caption looks for its one picture."""
+    """image_to_text: any of a picture's texts will do. text_to_image: any of a text's pictures; mostly it has but one.
+
+    A text of several pictures is one query, as in MUGE. Captions of different pictures that happen to read alike are
+    not one text: the published figures on Flickr30k and COCO do not merge them either.
+    """
 
     image_to_text: Recall
     text_to_image: Recall
@@ -48,62 +61,74 @@ class Retrieval:
         return (self.image_to_text.mean + self.text_to_image.mean) / 2
 
 
-def measure_captions(
-    gathered: Gathered,
-    captions: Sequence[str],
+def queries_for(gathered: Gathered, pairs: Pairs) -> Queries:
+    """gathered: the pictures that could be read. Texts of others take no part."""
+    readable = np.flatnonzero(np.isin(pairs.picture_of, gathered.rows))
+    told = np.arange(len(pairs)) if pairs.text_of is None else pairs.text_of
+    _, first, text_of = np.unique(told[readable], return_index=True, return_inverse=True)
+    return Queries(
+        texts=[pairs.captions[row] for row in readable[first].tolist()],
+        picture_of=np.searchsorted(gathered.rows, pairs.picture_of[readable]),
+        text_of=text_of.astype(np.int64),
+    )
+
+
+def measure_retrieval(
+    pictures: Vectors,
+    texts: Vectors,
     picture_of: npt.NDArray[np.int64],
-    encode: Callable[[Sequence[str]], Vectors],
+    text_of: npt.NDArray[np.int64] | None = None,
 ) -> Retrieval:
-    """gathered: the pictures that could be read. picture_of: int64 [captions], rows of all pictures.
+    """pictures: float32 [n, dim]; texts: float32 [m, dim], unit length. picture_of, text_of: int64 [pairs], rows of
+    both that belong together; no text_of where each text has its one picture.
 
-    Captions of pictures that could not be read take no part and are not encoded.
-    """
-    readable = np.flatnonzero(np.isin(picture_of, gathered.rows))
-    vectors = encode([captions[row] for row in readable.tolist()])
-    return measure_retrieval(gathered.vectors, vectors, np.searchsorted(gathered.rows, picture_of[readable]))
-
-
-def measure_retrieval(pictures: Vectors, captions: Vectors, picture_of: npt.NDArray[np.int64]) -> Retrieval:
-    """pictures: float32 [n, dim]; captions: float32 [m, dim], unit length; picture_of: int64 [m], rows of `pictures`.
-
-    A picture without captions is only there to be confused with. Ties count against (see the package). Memory: the
+    A picture without texts is only there to be confused with. Ties count against (see the package). Memory: the
     vectors and a bounded block of scores, whatever n x m is; 30,000 pictures and 150,000 captions take it too.
     """
-    to_caption, to_picture = ranks(pictures, captions, picture_of)
-    return Retrieval(image_to_text=_recall(to_caption), text_to_image=_recall(to_picture))
+    to_text, to_picture = ranks(pictures, texts, picture_of, np.arange(len(texts)) if text_of is None else text_of)
+    return Retrieval(image_to_text=_recall(to_text), text_to_image=_recall(to_picture))
 
 
 def ranks(
-    pictures: Vectors, captions: Vectors, picture_of: npt.NDArray[np.int64], *, at_once: int = _SCORES_AT_ONCE
+    pictures: Vectors,
+    texts: Vectors,
+    picture_of: npt.NDArray[np.int64],
+    text_of: npt.NDArray[np.int64],
+    *,
+    at_once: int = _SCORES_AT_ONCE,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """How many wrong answers come before the best right one: for each picture with captions, and for each caption.
+    """How many wrong answers come before the best right one: for each picture with texts, and for each text.
 
-    Each score is computed once and serves both directions. Returns int64 [pictures with captions] and int64 [m].
+    Each score is computed once and serves both directions. Returns int64 [pictures with texts] and int64 [m].
     """
-    own = _own_scores(pictures, captions, picture_of)
-    best_own = np.full(len(pictures), -np.inf, np.float32)
-    np.maximum.at(best_own, picture_of, own)
-    before_picture = np.zeros(len(captions), np.int64)
-    before_caption = np.zeros(len(pictures), np.int64)
-    rows = max(1, at_once // max(1, len(captions)))
+    own = _own_scores(pictures, texts, picture_of, text_of)
+    best_text = np.full(len(pictures), -np.inf, np.float32)
+    np.maximum.at(best_text, picture_of, own)
+    best_picture = np.full(len(texts), -np.inf, np.float32)
+    np.maximum.at(best_picture, text_of, own)
+    before_text = np.zeros(len(pictures), np.int64)
+    before_picture = np.zeros(len(texts), np.int64)
+    rows = max(1, at_once // max(1, len(texts)))
     for start in range(0, len(pictures), rows):
         block = slice(start, start + rows)
-        scores = pictures[block] @ captions.T
+        scores = pictures[block] @ texts.T
         inside = np.flatnonzero((picture_of >= start) & (picture_of < start + rows))
-        scores[picture_of[inside] - start, inside] = -np.inf  # right answers do not stand in their own way
-        before_caption[block] = _not_below(scores, best_own[block, None] - TIE).sum(axis=1)
-        before_picture += _not_below(scores, own[None] - TIE).sum(axis=0)
-    return before_caption[np.unique(picture_of)], before_picture
+        scores[picture_of[inside] - start, text_of[inside]] = -np.inf  # right answers do not stand in their own way
+        before_text[block] = _not_below(scores, best_text[block, None] - TIE).sum(axis=1)
+        before_picture += _not_below(scores, best_picture[None] - TIE).sum(axis=0)
+    return before_text[np.unique(picture_of)], before_picture
 
 
-def _own_scores(pictures: Vectors, captions: Vectors, picture_of: npt.NDArray[np.int64]) -> Vectors:
-    """float32 [m]: each caption's with its own picture, minus infinity where that is no number. A part at a time: all
-    the captions' pictures at once would take as much memory as the captions.
+def _own_scores(
+    pictures: Vectors, texts: Vectors, picture_of: npt.NDArray[np.int64], text_of: npt.NDArray[np.int64]
+) -> Vectors:
+    """float32 [pairs]: minus infinity where a score is no number. A part at a time: the vectors of all pairs at once
+    would take as much memory again.
     """
-    own = np.empty(len(captions), np.float32)
-    for start in range(0, len(captions), _OWN_AT_ONCE):
+    own = np.empty(len(picture_of), np.float32)
+    for start in range(0, len(own), _OWN_AT_ONCE):
         part = slice(start, start + _OWN_AT_ONCE)
-        own[part] = np.einsum("ij,ij->i", captions[part], pictures[picture_of[part]])
+        own[part] = np.einsum("ij,ij->i", texts[text_of[part]], pictures[picture_of[part]])
     return np.nan_to_num(own, nan=-np.inf, copy=False)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from clipcore.dataset.pairs import Pairs
 from clipcore.errors import BadInput
 from clipcore.evaluate.pictures import gather
-from clipcore.evaluate.retrieval import Retrieval, measure_retrieval
+from clipcore.evaluate.retrieval import Retrieval, measure_retrieval, queries_for
 from clipcore.features import encode_pictures, encode_words
 from clipcore.model import ClipModel
 from clipcore.types import Vectors
@@ -33,14 +33,13 @@ def validate(model: ClipModel, pairs: Pairs, batch_size: int, on_skip: Callable[
     """Raises BadInput where no picture can be read."""
     outcomes = encode_pictures(model, pairs.pictures, batch_size=batch_size, whole=True)
     seen = gather(outcomes, model.card.dimension, lambda skipped: on_skip(skipped.source.name, skipped.reason))
-    readable = np.flatnonzero(np.isin(pairs.picture_of, seen.rows))
-    if not len(readable):
+    asked = queries_for(seen, pairs)
+    if not asked.texts:
         raise BadInput("None of the validation pictures can be read.")
-    words = [pairs.captions[row] for row in readable.tolist()]
-    captions = np.stack(list(encode_words(model, words, batch_size=batch_size)))
-    picture_of = np.searchsorted(seen.rows, pairs.picture_of[readable])
+    texts = np.stack(list(encode_words(model, asked.texts, batch_size=batch_size)))
     return Validated(
-        measure_retrieval(seen.vectors, captions, picture_of), _text_match(seen.vectors, captions, picture_of)
+        measure_retrieval(seen.vectors, texts, asked.picture_of, asked.text_of),
+        _text_match(seen.vectors, texts[asked.text_of], asked.picture_of),
     )
 
 

@@ -63,7 +63,9 @@ def test_easynlps_own_example_stands_beside_its_table(tmp_path):
     table = write_table(tmp_path / "MUGE_MR_valid_base64_part.tsv", sample_rows("zh"))
     [published] = clipcore("evaluate", "retrieval", table, "--json", *BUNDLED).json()["published"]
     assert list(published["percent"].values()) == [28.6, 59.0, 72.0]
-    assert "28.6" in clipcore("evaluate", "retrieval", table, *BUNDLED).out
+    shown = clipcore("evaluate", "retrieval", table, *BUNDLED).out
+    assert "28.6" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_rows_and_pictures_that_cannot_be_read_take_no_part(tmp_path):

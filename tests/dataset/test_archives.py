@@ -71,6 +71,8 @@ def test_chinese_clips_texts_tell_of_pictures_by_id(tmp_path: Path):
     )
     pairs = open_pairs(table, captions=captions)
     assert list(zip(pairs.captions, pairs.picture_of.tolist(), strict=True)) == [("红色", 0), ("红色", 2), ("蓝色", 1)]
+    assert pairs.text_of is not None
+    assert pairs.text_of.tolist() == [1, 1, 2]
     assert [picture.read() for picture in pairs.pictures] == [RED, BLUE, RED]
     assert [problem.name for problem in pairs.problems] == [
         "row 4",

@@ -14,6 +14,7 @@ from clipcore.evaluate.published import TO_IMAGE, TO_TEXT, TOP_1, dataset_of, kn
         ("Flickr30k_1K_test", "flickr30k"),
         ("Flickr30K-CN", "flickr30k-cn"),
         ("COCO", "coco"),
+        ("dataset_coco", "coco"),
         ("mscoco-5k-test", "coco"),
         ("coco_cn_test", "coco-cn"),
         ("ILSVRC2012_val", "imagenet"),

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipcore.dataset import Pairs
 from clipcore.evaluate.pictures import Gathered
-from clipcore.evaluate.retrieval import measure_captions, measure_retrieval, ranks
+from clipcore.evaluate.retrieval import measure_retrieval, queries_for, ranks
 
 
 def unit_rows(random: np.random.Generator, rows: int, dimension: int = 8) -> np.ndarray:
@@ -14,33 +15,41 @@ def unit_rows(random: np.random.Generator, rows: int, dimension: int = 8) -> np.
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def naive_ranks(pictures: np.ndarray, captions: np.ndarray, picture_of: list[int]) -> tuple[list[int], list[int]]:
+def naive_ranks(pictures: np.ndarray, texts: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
     """The same by the plainest means: sort everything, wrong answers before right ones of the same score, and look."""
-    scores = np.round(pictures.astype(np.float64) @ captions.T.astype(np.float64), 5)
-    to_caption = []
-    for row in sorted(set(picture_of)):
-        order = sorted(range(len(captions)), key=lambda c: (-scores[row, c], picture_of[c] == row))
-        to_caption.append(next(place for place, c in enumerate(order) if picture_of[c] == row))
-    to_picture = []
-    for c, own in enumerate(picture_of):
-        order = sorted(range(len(pictures)), key=lambda row: (-scores[row, c], row == own))
-        to_picture.append(order.index(own))
-    return to_caption, to_picture
+    scores = np.round(pictures.astype(np.float64) @ texts.T.astype(np.float64), 5)
+
+    def first_right(scored: np.ndarray, right: set[int]) -> int:
+        order = sorted(range(len(scored)), key=lambda place: (-scored[place], place in right))
+        return next(at for at, place in enumerate(order) if place in right)
+
+    with_texts = sorted({picture for picture, _ in pairs})
+    to_text = [first_right(scores[row], {text for picture, text in pairs if picture == row}) for row in with_texts]
+    to_picture = [
+        first_right(scores[:, row], {picture for picture, text in pairs if text == row}) for row in range(len(texts))
+    ]
+    return to_text, to_picture
 
 
 @given(
-    seed=st.integers(0, 2**32 - 1), pictures=st.integers(1, 12), captions=st.integers(1, 30), at_once=st.integers(1, 90)
+    seed=st.integers(0, 2**32 - 1),
+    pictures=st.integers(1, 12),
+    texts=st.integers(1, 30),
+    more=st.integers(0, 20),
+    at_once=st.integers(1, 90),
 )
 @settings(max_examples=150, deadline=None)
-def test_ranks_are_those_of_a_plain_sort_however_they_are_chunked(seed, pictures, captions, at_once):
+def test_ranks_are_those_of_a_plain_sort_however_they_are_chunked(seed, pictures, texts, more, at_once):
     random = np.random.default_rng(seed)
     # Few different vectors among many, so that ties are common.
     seen = unit_rows(random, 5)[random.integers(0, 5, pictures)]
-    told = unit_rows(random, 7)[random.integers(0, 7, captions)]
-    picture_of = random.integers(0, pictures, captions)
-    to_caption, to_picture = ranks(seen, told, picture_of, at_once=at_once)
-    expected = naive_ranks(seen, told, picture_of.tolist())
-    assert (to_caption.tolist(), to_picture.tolist()) == expected
+    told = unit_rows(random, 7)[random.integers(0, 7, texts)]
+    # Each text has a picture, and some have several.
+    text_of = np.concatenate([np.arange(texts), random.integers(0, texts, more)])
+    picture_of = random.integers(0, pictures, texts + more)
+    to_text, to_picture = ranks(seen, told, picture_of, text_of, at_once=at_once)
+    expected = naive_ranks(seen, told, list(zip(picture_of.tolist(), text_of.tolist(), strict=True)))
+    assert (to_text.tolist(), to_picture.tolist()) == expected
 
 
 def test_recalls_are_shares_of_queries_within_the_cutoff():
@@ -87,17 +96,24 @@ def test_a_picture_without_captions_is_no_query_but_in_the_way():
 
 
 def test_captions_of_pictures_that_could_not_be_read_take_no_part():
-    asked = []
+    pairs = Pairs(["3", "1", "0", "2", "0"], np.array([3, 1, 0, 2, 0]), [])
+    asked = queries_for(Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3])), pairs)
+    assert asked.texts == ["3", "0", "0"]
+    assert (asked.picture_of.tolist(), asked.text_of.tolist()) == ([1, 0, 0], [0, 1, 2])
 
-    def encode(texts):
-        asked.extend(texts)
-        return np.eye(4, dtype=np.float32)[[int(text) for text in texts]]
 
-    gathered = Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3]))
-    result = measure_captions(gathered, ["3", "1", "0", "2", "0"], np.array([3, 1, 0, 2, 0]), encode)
-    assert asked == ["3", "0", "0"]
-    assert (result.image_to_text.queries, result.text_to_image.queries) == (2, 3)
-    assert result.mean == 1
+def test_a_text_of_several_pictures_is_one_query_that_any_of_them_answers():
+    captions, picture_of, text_of = ["red", "red", "blue"], np.array([0, 2, 1]), np.array([7, 7, 9])
+    pictures = Gathered(np.eye(3, dtype=np.float32), np.arange(3))
+    asked = queries_for(pictures, Pairs(captions, picture_of, [], text_of=text_of))
+    assert asked.texts == ["red", "blue"]
+    # The red text lies on one of its pictures alone; the other one has the blue picture before it.
+    texts = np.array([[0, 0.6, 0.8], [0, 1, 0]], np.float32)
+    result = measure_retrieval(pictures.vectors, texts, asked.picture_of, asked.text_of)
+    assert (result.text_to_image.queries, result.text_to_image.at[1]) == (2, 1)
+    alike = queries_for(pictures, Pairs(captions, picture_of, []))
+    apart = measure_retrieval(pictures.vectors, texts[[0, 0, 1]], alike.picture_of, alike.text_of)
+    assert (apart.text_to_image.queries, apart.text_to_image.at[1]) == (3, pytest.approx(2 / 3))
 
 
 def test_many_scores_take_little_memory():
@@ -109,7 +125,7 @@ def test_many_scores_take_little_memory():
     picture_of = np.arange(20_000) // 5
     pictures = captions[::5].copy()
     tracemalloc.start()
-    to_caption, to_picture = ranks(pictures, captions, picture_of)
+    to_caption, to_picture = ranks(pictures, captions, picture_of, np.arange(20_000))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 * 1024 * 1024
