@@ -7,16 +7,17 @@ by itself.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
+from clipcore.json_file import read_object
 from clipcore.preprocess import preprocessing_file
 from clipcore.published_files import find_or_download
-from clipcore.registry import DEFAULT_MODEL, resolve
+from clipcore.registry import DEFAULT_MODEL, read_calibration, resolve
+from clipcore.types import Calibration
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,13 @@ class Checkpoint:
     revision: str
     directory: Path
     file: Path | None = None
+
+    def calibration(self, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
+        """As `read_calibration`. Several models may lie in one folder as files, so there it bears the file's name:
+        `RN50.calibration.json` beside `RN50.pt`.
+        """
+        path = self.file.with_suffix(".calibration.json") if self.file else self.directory / "calibration.json"
+        return read_calibration(self.id, path, logit_scale=logit_scale, logit_bias=logit_bias)
 
 
 def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
@@ -149,7 +157,7 @@ def _missing(directory: Path) -> str | None:
         return "config.json"
     if preprocessing_file(directory) is None and easynlp_layout(directory) is None:
         return "preprocessor_config.json"
-    if not _sees_pictures_alone(directory) and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
+    if model_type(directory) not in IMAGE_ONLY and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
         return "tokenizer files"
     weights = next((directory / file for file in _WEIGHT_FILES if (directory / file).is_file()), None)
     if weights is None:
@@ -157,17 +165,18 @@ def _missing(directory: Path) -> str | None:
     return next((file for file in _shards(weights) if not (directory / file).is_file()), None)
 
 
-def _sees_pictures_alone(directory: Path) -> bool:
-    try:
-        return json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type") in IMAGE_ONLY
-    except ValueError:
-        return False  # loading will say what is wrong with the file
+def model_type(directory: Path) -> object:
+    """What its config.json calls the family. Raises ModelUnavailable where that is broken."""
+    return read_object(directory / "config.json").get("model_type")
 
 
 def _shards(weights: Path) -> set[str]:
     if weights.suffix != ".json":
         return set()
-    return set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
+    placed = read_object(weights).get("weight_map")
+    if not isinstance(placed, dict):
+        raise ModelUnavailable(f"The model's file {str(weights)!r} is broken; delete it and download the model again.")
+    return set(map(str, placed.values()))
 
 
 def _fingerprint(directory: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
+
+from clipcore.json_file import read_object
 
 
 class EasyNlpLayout(StrEnum):
@@ -17,14 +18,11 @@ class EasyNlpLayout(StrEnum):
 
 def easynlp_layout(directory: Path) -> EasyNlpLayout | None:
     """None where the directory is in no such layout. Its config.json is read; whether the weights keep to the layout
-    is for the one who loads them to say.
+    is for the one who loads them to say. Raises ModelUnavailable where config.json is broken.
     """
     if not all((directory / file).is_file() for file in ("config.json", "pytorch_model.bin", "vocab.txt")):
         return None
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return None  # loading will say what is wrong with the file
+    config = read_object(directory / "config.json")
     kind = config.get("model_type")
     # The hub knows a chinese_clip, too, whose sizes stand in a text_config and a vision_config.
     if kind in (EasyNlpLayout.OPEN_CLIP, EasyNlpLayout.CHINESE_CLIP) and "embed_dim" in config:

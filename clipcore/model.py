@@ -15,7 +15,6 @@ from torch import Tensor
 from clipcore.checkpoint import Checkpoint, find_checkpoint
 from clipcore.errors import ModelUnavailable, WordsNotUnderstood
 from clipcore.preprocess import Preprocessing
-from clipcore.registry import read_calibration
 from clipcore.towers.compiled import CompiledTowers
 from clipcore.towers.opening import open_checkpoint
 from clipcore.towers.quiet import quiet
@@ -81,9 +80,7 @@ class ClipModel:
         # The temperature is read before the weights are rounded: bf16 would make 98.8 of 100.
         card = _card(checkpoint, opened)
         opened.towers.module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        calibration = read_calibration(
-            checkpoint.id, checkpoint.directory, logit_scale=card.logit_scale, logit_bias=card.logit_bias
-        )
+        calibration = checkpoint.calibration(logit_scale=card.logit_scale, logit_bias=card.logit_bias)
         loaded = cls(opened, card, calibration, device)
         log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
         return loaded

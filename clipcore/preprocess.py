@@ -9,7 +9,6 @@ normalising belong to the device (see model.py).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from clipcore.errors import ModelUnavailable
+from clipcore.json_file import read_object
 from clipcore.types import Pixels
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -76,7 +76,7 @@ class Preprocessing:
     @classmethod
     def read(cls, path: Path) -> Preprocessing:
         """From a file that `preprocessing_file` finds. Raises as `parse` does."""
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_object(path)
         return cls.parse(said.get("image_processor", said))
 
     @classmethod
@@ -127,7 +127,7 @@ def preprocessing_file(directory: Path) -> Path | None:
     if (older := directory / "preprocessor_config.json").is_file():
         return older
     newer = directory / "processor_config.json"
-    return newer if newer.is_file() and '"image_processor"' in newer.read_text(encoding="utf-8") else None
+    return newer if newer.is_file() and "image_processor" in read_object(newer) else None
 
 
 def _kind(config: dict[str, Any]) -> str:

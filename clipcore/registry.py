@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipcore.catalogue import PublishedFile, available_models
+from clipcore.errors import ModelUnavailable
+from clipcore.json_file import read_object
 from clipcore.types import Calibration
 
 BUNDLED = "bundled"
@@ -72,11 +73,14 @@ def resolve(name: str) -> ModelName:
     if known := _BY_NAME.get(name):
         return ModelName(known.id, published=known.file)
     name = _OTHER_NAMES.get(name, name)
-    path = Path(name).expanduser()
-    if path.is_file():
-        return ModelName(path.stem, file=path)
-    if path.is_dir():
-        return _named_by_cache(path) or ModelName(path.resolve().name, path)
+    try:
+        path = Path(name).expanduser()
+        if path.is_file():
+            return ModelName(path.stem, file=path)
+        if path.is_dir():
+            return _named_by_cache(path) or ModelName(path.resolve().name, path)
+    except (OSError, RuntimeError):
+        pass  # too long for a path, or in the home of nobody: whoever asks the hub for it will say that it is no name
     return ModelName(name)
 
 
@@ -90,16 +94,21 @@ def _named_by_cache(directory: Path) -> ModelName | None:
     return ModelName(repository.removeprefix("models--").replace("--", "/"), directory, commit)
 
 
-def read_calibration(
-    model_id: str, directory: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0
-) -> Calibration:
-    """`calibration.json` beside the weights ({"text_match", "image_match", "tag_match"}), else the table, else the
-    fallback. logit_scale, logit_bias: as on the model's card, where it is loaded.
+def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
+    """path: a file that may be there, `calibration.json` ({"text_match", "image_match", "tag_match"}); else the table,
+    else the fallback. logit_scale, logit_bias: as on the model's card, where it is loaded.
+
+    Raises ModelUnavailable where the file is broken.
     """
-    path = directory / "calibration.json"
     if path.is_file():
-        measured = json.loads(path.read_text(encoding="utf-8"))
-        return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+        measured = read_object(path)
+        try:
+            return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                f"{str(path)!r} lacks one of the numbers text_match, image_match and tag_match; add it, or delete the "
+                "file."
+            ) from error
     if known := _KNOWN.get(_ALIASES.get(model_id, model_id)):
         return known
     if logit_bias:

@@ -13,13 +13,15 @@ from typing import Protocol
 from clipcore.checkpoint import find_checkpoint
 from clipcore.features import PictureEncoder
 from clipcore.prompts import prompts_for
-from clipcore.registry import read_calibration
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import mean_direction
 
 
 class TextAndPictureEncoder(PictureEncoder, Protocol):
     """What is needed of a model here; see `ClipModel`."""
+
+    @property
+    def calibration(self) -> Calibration: ...
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
 
@@ -29,7 +31,7 @@ class LazyModel:
 
     def __init__(self, key: str, calibration: Calibration, load: Callable[[], TextAndPictureEncoder]) -> None:
         self.key = key
-        self.calibration = calibration
+        self._calibration = calibration
         self._load = load
         self._loaded: TextAndPictureEncoder | None = None
         self._lock = threading.Lock()
@@ -39,7 +41,12 @@ class LazyModel:
         """Downloads the checkpoint if need be. Raises ModelUnavailable."""
         checkpoint = find_checkpoint(name)
         card = ModelCard(checkpoint.id, checkpoint.revision, 0, 0, 0, 1.0)
-        return cls(card.key, read_calibration(checkpoint.id, checkpoint.directory), load)
+        return cls(card.key, checkpoint.calibration(), load)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the files say until the model is loaded; then its own, since only its weights tell how it scales."""
+        return self._calibration if self._loaded is None else self._loaded.calibration
 
     @property
     def card(self) -> ModelCard:

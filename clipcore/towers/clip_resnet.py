@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from clipcore.checkpoint import Checkpoint
+from clipcore.json_file import read_object
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.hub_files import write_preprocessing
 from clipcore.towers.not_weights import NotWeights
@@ -43,7 +44,7 @@ MODEL_TYPE = "clip_resnet"
 def open_clip_resnet(checkpoint: Checkpoint) -> Opened:
     """What `save` wrote. Raises NotWeights where it is incomplete."""
     directory = checkpoint.directory
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config = read_object(directory / "config.json")
     vision = config["vision_config"]
     return opened_resnet(
         ResNetShape(**{**vision, "blocks": tuple(vision["blocks"])}),

@@ -7,7 +7,6 @@ OpenAI's colours, whichever the layout: so is it done here, also where the origi
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from transformers import (
 from clipcore.bpe import Merges
 from clipcore.checkpoint import Checkpoint
 from clipcore.easynlp import EasyNlpLayout
+from clipcore.json_file import read_object
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import opened_resnet
 from clipcore.towers.easynlp_roberta import opened_roberta_clip
@@ -52,7 +52,7 @@ _LEARNED = 49152 - 256 - 2  # merges that EasyNLP reads, behind a line of headin
 def open_easynlp(checkpoint: Checkpoint, layout: EasyNlpLayout) -> Opened:
     """Raises NotWeights where the weights are not what the layout promises."""
     directory = checkpoint.directory
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config = read_object(directory / "config.json")
     # A model fine-tuned by EasyNLP has its application's attribute before each name.
     weights = {
         name.removeprefix(f"{layout}."): value

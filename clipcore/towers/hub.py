@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
-from clipcore.checkpoint import IMAGE_ONLY, Checkpoint
+from clipcore.checkpoint import IMAGE_ONLY, Checkpoint, model_type
 from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing, preprocessing_file
 from clipcore.towers.image_only import ImageOnlyTowers
@@ -73,8 +72,8 @@ def open_hub_layout(checkpoint: Checkpoint) -> Opened:
 
 
 def _family(checkpoint: Checkpoint) -> Callable[[PreTrainedModel, Checkpoint], _Parts]:
-    kind = json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind not in _FAMILIES:
+    kind = model_type(checkpoint.directory)
+    if not isinstance(kind, str) or kind not in _FAMILIES:
         raise ModelUnavailable(
             f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from clipcore.json_file import read_object
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_model import opened_clip
@@ -30,7 +30,7 @@ def open_weights_file(file: Path) -> Opened:
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
     if not path.is_file():
         raise NotWeights(f"beside an open_clip file must lie its {path.name}, which says what activation to use")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path)
     model, seen = config["model_cfg"], config.get("preprocess_cfg", {})
     if model.get("custom_text") or "hf_model_name" in model["text_cfg"]:
         raise NotWeights("open_clip's models with a text tower of another kind are not supported")

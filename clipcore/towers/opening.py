@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from clipcore.checkpoint import Checkpoint
+from clipcore.checkpoint import Checkpoint, model_type
 from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.towers.clip_resnet import MODEL_TYPE, open_clip_resnet
@@ -28,10 +26,6 @@ def _opened(checkpoint: Checkpoint) -> Opened:
         return open_weights_file(checkpoint.file)
     if layout := easynlp_layout(checkpoint.directory):
         return open_easynlp(checkpoint, layout)
-    if _model_type(checkpoint) == MODEL_TYPE:
+    if model_type(checkpoint.directory) == MODEL_TYPE:
         return open_clip_resnet(checkpoint)
     return open_hub_layout(checkpoint)
-
-
-def _model_type(checkpoint: Checkpoint) -> object:
-    return json.loads((checkpoint.directory / "config.json").read_text(encoding="utf-8")).get("model_type")

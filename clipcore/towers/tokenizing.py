@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from clipcore.checkpoint import Checkpoint
 from clipcore.errors import ModelUnavailable
+from clipcore.json_file import read_object
 from clipcore.towers.seam import Tokenize, Tokens
 
 # Where the checkpoints say nothing: Chinese CLIP was trained at 52 of its 512 positions (`context_length` of cn_clip's
@@ -77,5 +77,5 @@ def context_length(text_config: PretrainedConfig, directory: Path) -> int:
     if text_config.model_type in _NUMBERED_FROM_PADDING:
         bound -= int(text_config.pad_token_id) + 1
     path = directory / "tokenizer_config.json"
-    asked = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    asked = read_object(path).get("model_max_length") if path.is_file() else None
     return int(asked) if asked and asked <= bound else min(bound, _TRAINED_AT.get(text_config.model_type, bound))

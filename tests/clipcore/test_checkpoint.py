@@ -83,24 +83,67 @@ def test_an_incomplete_directory_says_what_it_lacks(tiny_directory, tmp_path, mi
 
 
 def test_a_calibration_beside_the_weights_is_believed(tmp_path):
-    (tmp_path / "calibration.json").write_text(
-        '{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3, "source": "x"}'
-    )
-    assert read_calibration(DEFAULT_MODEL, tmp_path) == Calibration(0.1, 0.2, 0.3)
+    path = tmp_path / "calibration.json"
+    path.write_text('{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3, "source": "x"}')
+    assert read_calibration(DEFAULT_MODEL, path) == Calibration(0.1, 0.2, 0.3)
+
+
+def test_each_of_several_files_in_a_folder_has_its_own_calibration(tmp_path):
+    for name in ("one.pt", "another.pt"):
+        (tmp_path / name).write_bytes(name.encode())
+    figures = {"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3}
+    (tmp_path / "calibration.json").write_text(json.dumps(figures | {"text_match": 0.9}))
+    (tmp_path / "one.calibration.json").write_text(json.dumps(figures))
+    assert find_checkpoint(str(tmp_path / "one.pt")).calibration() == Calibration(0.1, 0.2, 0.3)
+    assert find_checkpoint(str(tmp_path / "another.pt")).calibration() == FALLBACK
+
+
+@pytest.mark.parametrize("said", ['{"text_match": 0.1}', '{"text_match": 0, "image_match": [], "tag_match": 0}', "[]"])
+def test_a_calibration_that_is_broken_is_one_sentence(tmp_path, said):
+    path = tmp_path / "calibration.json"
+    path.write_text(said)
+    with pytest.raises(ModelUnavailable, match=r"calibration\.json'.*delete"):
+        read_calibration(DEFAULT_MODEL, path)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/clip", "clip" * 2000, "a\0b"])
+def test_what_cannot_be_a_path_is_no_traceback(name):
+    with pytest.raises(ModelUnavailable, match="neither a directory"):
+        find_checkpoint(name, local_only=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("config.json", "[]"),
+        ("config.json", "{"),
+        ("config.json", "[" * 100_000),
+        ("model.safetensors.index.json", "{}"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": 1}}'),
+    ],
+)
+def test_a_small_file_that_is_broken_is_named(tiny_directory, tmp_path, file, said):
+    directory = copy_of(tiny_directory, tmp_path / "broken")
+    (directory / "model.safetensors").unlink()
+    (directory / file).write_text(said)
+    with pytest.raises(ModelUnavailable, match=r"config\.json'.*is broken|index\.json'.*is broken|has no 1;"):
+        find_checkpoint(str(directory))
 
 
 def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own(tmp_path):
-    assert read_calibration("someone/their-clip", tmp_path) == FALLBACK
-    large = read_calibration("openai/clip-vit-large-patch14", tmp_path)
-    assert read_calibration("clip-vit-large-patch14", tmp_path) == large != FALLBACK
+    absent = tmp_path / "calibration.json"
+    assert read_calibration("someone/their-clip", absent) == FALLBACK
+    large = read_calibration("openai/clip-vit-large-patch14", absent)
+    assert read_calibration("clip-vit-large-patch14", absent) == large != FALLBACK
 
 
 def test_a_model_with_a_bias_finds_from_a_thousandth_of_probability_on(tmp_path):
-    read = read_calibration("google/siglip2-base-patch16-224", tmp_path, logit_scale=112.0, logit_bias=-16.0)
+    absent = tmp_path / "calibration.json"
+    read = read_calibration("google/siglip2-base-patch16-224", absent, logit_scale=112.0, logit_bias=-16.0)
     assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_match)) == pytest.approx(0.001)
     assert (read.image_match, read.tag_match) == (FALLBACK.image_match, FALLBACK.tag_match)
     large = "openai/clip-vit-large-patch14"
-    assert read_calibration(large, tmp_path, logit_scale=100.0) == read_calibration(large, tmp_path)
+    assert read_calibration(large, absent, logit_scale=100.0) == read_calibration(large, absent)
 
 
 def closed_port() -> int:

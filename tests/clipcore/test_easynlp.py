@@ -154,7 +154,8 @@ def test_layouts_are_told_apart_by_their_small_files(tmp_path, tiny_directory):
     (chinese / "vocab.txt").touch()
     assert easynlp_layout(chinese) is None
     (tmp_path / "open_clip" / "config.json").write_text("{")
-    assert easynlp_layout(tmp_path / "open_clip") is None
+    with pytest.raises(ModelUnavailable, match=r"config\.json' is broken"):
+        easynlp_layout(tmp_path / "open_clip")
 
 
 def test_weights_of_the_hubs_clip_in_such_a_directory_are_refused_in_one_sentence(tmp_path):

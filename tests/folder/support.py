@@ -30,6 +30,7 @@ class CountingModel:
     encoded: int = 0
     loads: int = 0
     texts: list[str] = field(default_factory=list)
+    calibration: Calibration = CALIBRATION
 
     @property
     def card(self) -> ModelCard:

@@ -5,6 +5,7 @@ import pytest
 from clipcore.folder.lazy_model import LazyModel
 from clipcore.model import ClipModel
 from tests.clipcore.tiny import write_tiny_clip
+from tests.clipcore.tiny_families import write_tiny_siglip
 from tests.folder.support import CALIBRATION, CountingModel
 
 
@@ -13,6 +14,16 @@ def test_the_key_is_known_before_the_model_is_loaded(tmp_path):
         model = ClipModel.load(name, device="cpu", precision="fp32", local_only=True)
         lazy = LazyModel.named(name, lambda: pytest.fail("loaded"))
         assert (lazy.key, lazy.calibration) == (model.card.key, model.calibration)
+
+
+def test_thresholds_are_those_of_the_loaded_model(tmp_path):
+    """SigLIP's lie far below CLIP's, and only its weights tell."""
+    directory = str(write_tiny_siglip(tmp_path / "siglip"))
+    model = ClipModel.load(directory, device="cpu", precision="fp32", local_only=True)
+    lazy = LazyModel.named(directory, lambda: model)
+    assert lazy.calibration != model.calibration
+    lazy.encode_words("red")
+    assert lazy.calibration == model.calibration
 
 
 def test_a_model_that_is_not_what_was_promised_is_never_used():
