@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from clipcore.easynlp import easynlp_layout
@@ -184,18 +185,28 @@ def _fingerprint(directory: Path) -> str:
     index = next(directory / file for file in _WEIGHT_FILES if (directory / file).is_file())
     digest = hashlib.sha256()
     for file in sorted(_shards(index)) or [index.name]:
-        with (directory / file).open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
+        digest.update(_sha256(directory / file))
     return digest.hexdigest()[:12]
 
 
 def _revision(file: Path) -> str:
     """12 hexadecimal digits of the file's SHA-256, which is how OpenAI names its files' directories, too."""
+    return _sha256(file).hex()[:12]
+
+
+def _sha256(file: Path) -> bytes:
+    """Whoever asks for a model's name and then loads it looks twice, and reads gigabytes but once."""
     try:
-        with file.open("rb") as weights:
-            return hashlib.file_digest(weights, "sha256").hexdigest()[:12]
+        status = file.stat()
+        return _read_sha256(file, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ModelUnavailable(f"The file {str(file)!r} cannot be read: {error.strerror}.") from error
+
+
+@cache
+def _read_sha256(file: Path, *_unchanged: int) -> bytes:
+    with file.open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").digest()
 
 
 def _unavailable(name: str, why: str) -> ModelUnavailable:

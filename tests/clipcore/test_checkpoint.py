@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -44,6 +45,13 @@ def test_a_directory_is_named_by_its_weights(tiny_directory, tmp_path):
     with (moved / "model.safetensors").open("ab") as weights:
         weights.write(b"x")
     assert find_checkpoint(str(moved)).revision != found.revision
+
+
+def test_unchanged_weights_are_read_once(tiny_directory, tmp_path, monkeypatch):
+    directory = copy_of(tiny_directory, tmp_path / "own")
+    revision = find_checkpoint(str(directory)).revision
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    assert find_checkpoint(str(directory)).revision == revision
 
 
 def test_weights_in_several_files_are_one_fingerprint(tiny_directory, tmp_path):
