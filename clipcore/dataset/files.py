@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 from clipcore.errors import BadInput
+from clipcore.folder.walk import Foreign, Unreachable, walk
 from clipcore.formats import SUFFIXES
 
 
@@ -14,13 +15,25 @@ def has_picture_suffix(name: str) -> bool:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """At any depth, in the order of their names; hidden files and folders are passed over."""
-    return sorted(_pictures(folder), key=lambda path: path.relative_to(folder).as_posix())
+    """At any depth, in the order of their names' bytes, as `walk` meets them. Links that lead nowhere are among them,
+    and fail when they are read. Raises BadInput where a folder cannot be listed: half of a data set is another one.
+    """
+    files: list[Path] = []
+    for sight in walk(os.fsencode(folder)):
+        if isinstance(sight, Unreachable) and sight.path.endswith(os.fsencode(os.sep)):
+            raise BadInput(f"{os.fsdecode(sight.path)!r} cannot be read: {sight.reason}")
+        if not isinstance(sight, Foreign):
+            files.append(Path(os.fsdecode(sight.path)))
+    return files
 
 
 def sub_folders(folder: Path) -> list[Path]:
     """Its own, not theirs, in the order of their names."""
-    return sorted((path for path in _visible(folder) if path.is_dir()), key=lambda path: path.name)
+    try:
+        beneath = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    except OSError as error:
+        raise BadInput(f"{str(folder)!r} cannot be listed: {error.strerror}.") from error
+    return sorted(beneath, key=lambda path: path.name)
 
 
 class PictureFinder:
@@ -41,18 +54,3 @@ class PictureFinder:
                 if (path := folder / spelling).is_file():
                     return path
         raise BadInput(f"There is no file {name!r} in {str(self._folder)!r}.")
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from _pictures(path)
-        elif has_picture_suffix(path.name):
-            yield path
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise BadInput(f"{str(folder)!r} cannot be listed: {error.strerror}.") from error

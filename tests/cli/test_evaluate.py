@@ -126,4 +126,8 @@ def test_published_figures_stand_beside_where_the_data_set_is_known(tmp_path):
     assert "Radford et al. 2021" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
     told = clipcore("evaluate", "zero-shot", classes, "--json", *BUNDLED).json()["published"]
-    assert {"model": "CLIP ViT-B/32", "percent": {"top-1": 63.2}, "source": "Radford et al. 2021 (CLIP)"} in told
+    assert {
+        "model": "CLIP ViT-B/32",
+        "percent": {"top-1": 63.2},
+        "source": "Radford et al. 2021 (CLIP), as others quote it",
+    } in told
