@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import platformdirs
+from filelock import FileLock
 
 from clipcore.catalogue import PublishedFile
 from clipcore.errors import ModelUnavailable
@@ -40,17 +41,25 @@ def find_or_download(published: PublishedFile, cache: Path | None = None, *, loc
 
 
 def _download(published: PublishedFile, path: Path) -> None:
-    part = path.with_name(f"{path.name}.part")
+    """Another process that wants the same file waits, since two writing at once would spoil what both have checked."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log.info("downloading %s; this happens once and can take minutes", published.url)
-        digest = _fill(part, published.url)
+        with FileLock(path.parent.with_suffix(".lock")):
+            if not path.is_file():
+                _download_alone(published, path)
     except HTTPError as error:
         error.close()
         raise _unavailable(published, f"the server answered HTTP {error.code}") from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise _unavailable(published, getattr(reason, "strerror", None) or type(reason).__name__) from error
+
+
+def _download_alone(published: PublishedFile, path: Path) -> None:
+    """Raises OSError, HTTPException and ModelUnavailable."""
+    part = path.with_name(f"{path.name}.part")
+    log.info("downloading %s; this happens once and can take minutes", published.url)
+    digest = _fill(part, published.url)
     if digest != published.sha256:
         part.unlink()
         raise _unavailable(published, "what arrived is not what was published")

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.extract": {"clipcore", "numpy", "pyarrow"},
     "clipcore.evaluate": {"clipcore", "numpy", "PIL", "matplotlib"},
     "clipcore.checkpoint": {"clipcore", "huggingface_hub"},
-    "clipcore.published_files": {"clipcore", "platformdirs"},
+    "clipcore.published_files": {"clipcore", "filelock", "platformdirs"},
     "clipcore.cli": {"clipcore", "numpy", "PIL", "typer", "rich"},
     "bot.records": set(),
     "bot.errors": set(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -29,6 +30,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str | None] = []
+        self.answering = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def file(self, content: bytes = CONTENT) -> PublishedFile:
         sha256 = hashlib.sha256(content).hexdigest()
@@ -49,6 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.server.answering.set()
+        self.server.may_answer.wait(timeout=30)
         self.wfile.write(body[: self.server.breaks_off_after])
 
     def log_message(self, *_: object) -> None:
@@ -98,6 +104,20 @@ def test_a_download_that_was_whole_but_not_named_yet_is_only_checked(server, tmp
     folder.mkdir()
     (folder / "RN50.pt.part").write_bytes(CONTENT)
     assert find_or_download(published, tmp_path).read_bytes() == CONTENT
+
+
+def test_two_that_want_the_same_file_download_it_once(server, tmp_path):
+    published = server.file()
+    server.may_answer.clear()
+    with ThreadPoolExecutor(2) as both:
+        first = both.submit(find_or_download, published, tmp_path)
+        assert server.answering.wait(timeout=30)
+        second = both.submit(find_or_download, published, tmp_path)
+        wait([second], timeout=0.2)
+        server.may_answer.set()
+        assert first.result(timeout=30) == second.result(timeout=30)
+    assert first.result().read_bytes() == CONTENT
+    assert server.asked == [None]
 
 
 def test_a_file_that_is_not_what_was_published_is_thrown_away(server, tmp_path):
