@@ -42,7 +42,8 @@ def extract_features(
 ) -> int:
     """Write one row of features for each line of the table, tab-separated, in constant memory.
 
-    Rows stay in line: a broken one is named on stderr and its features are empty (nan in .npy, null in .parquet).
+    Rows stay in line: a broken or blank one is named on stderr and its features are empty (nan in .npy, null in
+    .parquet); blank lines at the very end are none.
     The same command goes on with an output that was stopped, unless stdin or stdout is one of its ends.
     """
     to_pipe = output == _PIPE

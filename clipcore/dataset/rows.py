@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +66,18 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
         else:
             yield Row(number, start + skipped, text)
         start += taken
+
+
+def without_blank_end(rows: Iterable[Row]) -> Iterator[Row]:
+    """Blank rows are rows where others follow; what an editor left at the very end is none."""
+    blank: list[Row] = []
+    for row in rows:
+        if row.is_blank:
+            blank.append(row)
+            continue
+        yield from blank
+        blank.clear()
+        yield row
 
 
 def first_rows(rows: Iterator[Row]) -> list[Row]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Partial, file_identity, refuse_existing
-from clipcore.dataset.rows import Row, first_rows, open_table, read_rows
+from clipcore.dataset.rows import Row, first_rows, open_table, read_rows, without_blank_end
 from clipcore.extract.columns import Choice, Chosen, choose
 from clipcore.extract.encoding import Encoder, RowFeatures, encode_rows
 from clipcore.extract.formats import Output, RowFormat, TsvRows, row_format
@@ -83,6 +83,7 @@ def _opened(table: Path | None) -> AbstractContextManager[BinaryIO]:
 
 def _begin(rows: Iterator[Row], choice: Choice) -> tuple[Iterator[Row], Chosen]:
     """The rows behind the header."""
+    rows = without_blank_end(rows)
     sample = first_rows(rows)
     chosen = choose(choice, sample)
     return islice(chain(sample, rows), int(choice.header), None), chosen

@@ -60,6 +60,14 @@ def test_broken_lines_are_named_and_keep_their_place(tmp_path: Path, encoder: Fa
     assert np.isnan(read).all(axis=1).tolist() == [False, True, True, False, True, True]
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\r\n \n", "\n\t\n"])
+def test_what_is_blank_at_the_very_end_is_no_row(tmp_path: Path, encoder: FakeEncoder, end: str):
+    (tmp_path / "in.tsv").write_text(f"one\n\nthree{end}", newline="")
+    done = extract(encoder, tmp_path / "in.tsv", tmp_path / "out.tsv", Choice())
+    assert tsv(tmp_path / "out.tsv") == numbers(3, None, 5)
+    assert (done.rows, [problem.name for problem in done.problems]) == (3, ["row 2"])
+
+
 def test_pictures_are_told_from_texts(tmp_path: Path, encoder: FakeEncoder):
     lines = [url_safe(RED), "!", url_safe(b"no picture, but base64"), url_safe(BLUE).rstrip("=")]
     done = extract(encoder, write_lines(tmp_path / "in.tsv", *lines), tmp_path / "out.tsv", Choice())
@@ -245,8 +253,8 @@ def test_parquet_has_the_appended_columns_and_row_groups(
     assert read["2"].to_pylist() == [f"类 {n}" for n in range(10)]
     assert [row[0] for row in read["vector"].to_pylist()] == [float(n + 1) for n in range(10)]
     assert pyarrow.parquet.ParquetFile(output).num_row_groups > 1
-    extract(encoder, write_lines(table, "a", ""), output, Choice(), Output.PARQUET, force=True)
-    assert pyarrow.parquet.read_table(output)["vector"].is_null().to_pylist() == [False, True]
+    extract(encoder, write_lines(table, "", "a"), output, Choice(), Output.PARQUET, force=True)
+    assert pyarrow.parquet.read_table(output)["vector"].is_null().to_pylist() == [True, False]
     assert pyarrow.parquet.read_schema(output).field("vector").type.list_size == 4
 
 
