@@ -43,10 +43,11 @@ def open_labelled(path: Path, columns: Columns | None = None) -> Labelled:
     if path.is_dir():
         return _from_folders(path)
     table = read_table(path, path.parent, columns or Columns(), merge=False)
-    classes, class_of = np.unique(np.array(table.texts), return_inverse=True)
+    # No array of the texts: each would take as much memory as the longest.
+    row_of = {name: row for row, name in enumerate(sorted(set(table.texts)))}
     return Labelled(
-        classes=tuple(str(name) for name in classes),
-        class_of=class_of.astype(np.int64).reshape(-1),
+        classes=tuple(row_of),
+        class_of=np.fromiter((row_of[name] for name in table.texts), np.int64, len(table.texts)),
         pictures=table.pictures,
         problems=table.problems,
     )

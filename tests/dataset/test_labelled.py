@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,14 @@ def test_what_has_no_classes_is_refused_in_a_sentence(tmp_path: Path):
         open_labelled(tmp_path)
     with pytest.raises(BadInput, match="cannot be read"):
         open_labelled(tmp_path / "nowhere")
+
+
+def test_one_long_text_does_not_make_all_the_others_as_long(tmp_path: Path):
+    write_files(tmp_path, {"x.png": GREEN})
+    table = write_lines(tmp_path / "labels.tsv", "x.png\t" + 100_000 * "long ", *(500 * ["x.png\tcat"]))
+    tracemalloc.start()
+    found = open_labelled(table)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), found.classes[0], len(found.classes[1])) == (501, "cat", 499_999)
+    assert peak < 32 * 1024 * 1024
