@@ -80,6 +80,18 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
         assert store.settled(b"1" * 32, "m@1#1")
 
 
+def test_a_disk_that_fills_up_in_the_middle_is_one_sentence_and_loses_nothing(tmp_path):
+    many = [Content(number.to_bytes(32), State.PICTURE, vector=VECTOR) for number in range(2000)]
+    with FolderStore(tmp_path / "i.sqlite3") as store:
+        store.write("m@1#1", many[:1], [], [])
+        store._connection.execute("PRAGMA max_page_count = 30")
+        store._connection.execute("PRAGMA cache_size = 1")
+        with pytest.raises(IndexUnusable, match="disk is full"):
+            store.write("m@1#1", many, [], [])
+        assert store.settled(many[0].hash, "m@1#1") and not store.settled(many[1].hash, "m@1#1")
+        store.write("m@1#1", many[1:2], [], [])
+
+
 OPENS = """
 import sys
 from pathlib import Path
