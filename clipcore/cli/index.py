@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import DONE, print_json
 from clipcore.errors import BadInput
 from clipcore.folder.indexing import Became
-from clipcore.folder.paths import root_of, shown
+from clipcore.folder.paths import root_of, shown, true_path
 from clipcore.folder.store import Census, FolderStore
 
 
@@ -62,7 +61,7 @@ def index(
 
 def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
     """The folders need not exist any more."""
-    roots = [os.fsencode(os.path.realpath(folder.expanduser())) for folder in folders]
+    roots = [true_path(folder) for folder in folders]
     forgotten = sum(store.forget_below(root) for root in roots)
     if not forgotten:
         raise BadInput(f"Nothing was remembered below {', '.join(shown(root) for root in roots)}; check the path.")

@@ -24,7 +24,7 @@ from clipcore.folder.sheet import Asked, Cell, check_sheet, draw_sheet
 
 Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many pictures to show at most.")]
 AtLeast = Annotated[
-    float | None,
+    float,
     typer.Option("--at-least", min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False),
 ]
 Sheet = Annotated[

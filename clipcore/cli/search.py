@@ -20,12 +20,10 @@ from clipcore.cli.folder_options import (
 from clipcore.cli.matches import AtLeast, Null, Open, Paths, Sheet, Showing, Top, show
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
 from clipcore.cli.query_arguments import Miswritten, QueryCommand
-from clipcore.errors import BadInput
 from clipcore.folder.paths import EVERYWHERE, root_of
-from clipcore.folder.query import Term, parse_query
+from clipcore.folder.query import parse_picture, parse_query
 from clipcore.folder.searching import search_folder
 
-_LOWEST = -1.0
 _EXAMPLES = """Examples: clipcore search "a red car" · clipcore search sofa +cat -"at night" ·
 clipcore search ./beach.jpg +"2:sunset" --sheet found.png · clipcore search -f dog | xargs -d '\\n' cp -t dogs/"""
 
@@ -56,7 +54,7 @@ def search(
         Path, typer.Option("--in", help="Search below this folder.", show_default="the current one")
     ] = Path(),
     top: Top = 10,
-    at_least: AtLeast = None,
+    at_least: AtLeast = -1.0,
     sheet: Sheet = None,
     open_: Open = False,
     paths: Paths = False,
@@ -77,7 +75,7 @@ def search(
     if not (words or plus or minus):
         raise Miswritten("Say what to look for: words, or the path of a picture", context)
     terms = parse_query(words or (), plus or (), minus or ())
-    lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
+    reach = reach_of(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = root_of(folder)
     looking = lazy_model(model, device)
@@ -85,19 +83,19 @@ def search(
     with open_store(index_file) as store:
         if update_first:
             update.run(store, root, looking, reach, batch_size)
-        answer = search_folder(store, root, looking, terms, top=top, at_least=lowest, reach=reach)
+        answer = search_folder(store, root, looking, terms, top=top, at_least=at_least, reach=reach)
     show(answer, terms, root, looking.key, showing, update.skips)
     return update.skips.exit_code
 
 
 def similar(
     context: typer.Context,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to compare with.", show_default=False)],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The picture to compare with.", show_default=False)],
     folder: Annotated[
         Path | None, typer.Option("--in", help="Search below this folder.", show_default="all that is indexed")
     ] = None,
     top: Top = 10,
-    at_least: AtLeast = None,
+    at_least: AtLeast = -1.0,
     sheet: Sheet = None,
     open_: Open = False,
     paths: Paths = False,
@@ -117,10 +115,8 @@ def similar(
     """
     if update_first and folder is None:
         raise Miswritten("--index needs a folder: give it with --in", context)
-    if not image.is_file():
-        raise BadInput(f"There is no picture {str(image)!r}; check the path.")
-    terms = [Term(1.0, picture=image)]
-    lowest, reach = _LOWEST if at_least is None else at_least, reach_of(hidden, exclude)
+    asked = parse_picture(image)
+    reach = reach_of(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
     looking = lazy_model(model, device)
@@ -128,6 +124,8 @@ def similar(
     with open_store(index_file) as store:
         if update_first:
             update.run(store, root, looking, reach, batch_size)
-        answer = search_folder(store, root, looking, terms, top=top, at_least=lowest, besides=image, reach=reach)
-    show(answer, terms, root, looking.key, showing, update.skips)
+        answer = search_folder(
+            store, root, looking, [asked], top=top, at_least=at_least, besides=asked.picture, reach=reach
+        )
+    show(answer, [asked], root, looking.key, showing, update.skips)
     return update.skips.exit_code

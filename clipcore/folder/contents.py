@@ -17,6 +17,11 @@ class State(StrEnum):
     SHEET = "sheet"
 
 
+# How a contact sheet says that it is one, so that no sheet ever finds itself.
+SHEET_MARK = "clipcore contact sheet"
+_HEAD = 1024  # PNG writes its texts and JPEG its comment before any pixel
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """hash: SHA-256 of the bytes. width, height: pixels after the EXIF turn, 0 where it is no picture.
@@ -54,3 +59,7 @@ class StoredFile:
 
 def hash_of(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+def is_own_sheet(data: bytes) -> bool:
+    return SHEET_MARK.encode() in data[:_HEAD]

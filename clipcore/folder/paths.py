@@ -14,10 +14,20 @@ EVERYWHERE = b""
 
 def root_of(directory: str | Path) -> bytes:
     """The folder's one true path: indexing and searching must agree on it. Raises BadInput where it is no folder."""
-    path = os.path.realpath(Path(directory).expanduser())
-    if not Path(path).is_dir():
+    root = true_path(directory)
+    if not os.path.isdir(root):  # noqa: PTH112 - bytes
         raise BadInput(f"There is no folder {shown(os.fspath(directory))!r}; give one that exists.")
-    return os.fsencode(path)
+    return root
+
+
+def true_path(path: str | Path) -> bytes:
+    """Without links and dots, whether it exists or not."""
+    return os.fsencode(os.path.realpath(from_home(path)))
+
+
+def from_home(path: str | Path) -> Path:
+    """`~` is the home; where there is no such user, a file may be called so."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for unknown users
 
 
 def span_below(root: bytes) -> tuple[bytes, bytes]:

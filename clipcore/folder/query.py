@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcore.errors import BadInput
-from clipcore.folder.paths import shown
+from clipcore.folder.paths import from_home, shown
 from clipcore.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.types import Calibration, Vectors
 
@@ -46,6 +46,9 @@ def parse_query(words: Sequence[str], plus: Sequence[str], minus: Sequence[str])
     if len(words) > 1 and (pictures := [word for word in words if _picture(word) is not None]):
         raise BadInput(f"Write + or - before each part beside the picture {pictures[0]!r}, such as +'at night'.")
     first = [parse_term(" ".join(words))] if words else []
+    if len(words) > 1 and first[0].picture is None:
+        for word in words:
+            _check_words(word)
     terms = [*first, *(parse_term(text) for text in plus), *(parse_term(text, -1) for text in minus)]
     if not any(term.weight > 0 for term in terms):
         raise BadInput("Say what to look for: words, or the path of a picture. What is only left out finds nothing.")
@@ -71,6 +74,14 @@ def parse_term(text: str, sign: int = 1) -> Term:
     return Term(sign * weight, words=words)
 
 
+def parse_picture(text: str) -> Term:
+    """The file of a picture, and nothing else. Raises BadInput."""
+    if (found := _picture(text)) is None:
+        _check_is_no_address(text)
+        raise BadInput(f"There is no picture {shown(text)!r}; check the path.")
+    return Term(1.0, picture=found)
+
+
 def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:
     """The weighted sum of unit vectors, float32 [dim] each, brought to unit length again.
 
@@ -94,7 +105,7 @@ def least_match(terms: Sequence[Term], calibration: Calibration) -> float:
 
 
 def _picture(text: str) -> Path | None:
-    path = Path(text).expanduser() if text.startswith("~") else Path(text)
+    path = from_home(text)
     try:
         if not path.is_file():
             return None
@@ -109,8 +120,12 @@ def _picture(text: str) -> Path | None:
 def _check_words(words: str) -> None:
     if not words:
         raise BadInput('A part of the query is empty; write words such as "a red car", or the path of a picture.')
-    if _ADDRESS.match(words):
-        raise BadInput("Pictures are not fetched from the web; save it and give the file's path.")
+    _check_is_no_address(words)
     looks_like_path = words.startswith(("./", "../", "/", "~/"))
     if looks_like_path or (" " not in words and Path(words).suffix.lower() in SUFFIXES):
-        raise BadInput(f"There is no picture {words!r}; check the path, or use other words.")
+        raise BadInput(f"There is no picture {shown(words)!r}; check the path, or use other words.")
+
+
+def _check_is_no_address(text: str) -> None:
+    if _ADDRESS.match(text):
+        raise BadInput("Pictures are not fetched from the web; save it and give the file's path.")

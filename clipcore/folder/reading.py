@@ -9,9 +9,8 @@ from types import TracebackType
 
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.features import NotNeeded, PictureSource
-from clipcore.folder.contents import hash_of
+from clipcore.folder.contents import hash_of, is_own_sheet
 from clipcore.folder.deciding import Read
-from clipcore.folder.marks import is_own_sheet
 from clipcore.folder.paths import path_of, shown
 from clipcore.folder.store import FolderStore
 from clipcore.images import ImageLimits

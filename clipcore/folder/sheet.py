@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected
+from clipcore.folder.contents import SHEET_MARK
 from clipcore.folder.lettering import Lettering
-from clipcore.folder.marks import MARK
 from clipcore.folder.paths import shown
 from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.images import read_image
@@ -138,11 +138,11 @@ class _Pen:
 
 def _save(page: Image.Image, path: Path) -> None:
     marked = PngInfo()
-    marked.add_text("Software", MARK)
+    marked.add_text("Software", SHEET_MARK)
     try:
         if path.suffix.lower() == ".png":
             page.save(path, "PNG", pnginfo=marked)
         else:
-            page.save(path, "JPEG", quality=90, comment=MARK)
+            page.save(path, "JPEG", quality=90, comment=SHEET_MARK)
     except OSError as error:
         raise BadInput(f"The contact sheet {str(path)!r} cannot be written: {error.strerror or error}.") from error

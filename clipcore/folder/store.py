@@ -26,12 +26,10 @@ _MOST_NAMES = 500  # host parameters in one statement; old SQLite allows 999
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What is known below a folder. pictures, contents: files, and how many different ones among them, that the model
-    has seen. others: the keys of other models that have seen files there. files: all, whatever became of them."""
+    """What is known below a folder. pictures: files that the model has seen. others: the keys of other models that
+    have seen files there."""
 
     pictures: int
-    contents: int
-    files: int
     others: tuple[str, ...]
 
 
@@ -96,12 +94,8 @@ class FolderStore:
         return forgotten.rowcount
 
     def census(self, root: bytes, model: str) -> Census:
-        span = span_below(root)
-        ((files,),) = self._rows("SELECT count(*) FROM files WHERE path >= ? AND path < ?", span)
-        by_model = self._rows(_CENSUS, span)
-        counts = {key: (pictures, contents) for key, pictures, contents in by_model}
-        others = tuple(sorted(key for key in counts if key != model))
-        return Census(*counts.get(model, (0, 0)), files, others)
+        pictures = dict(self._rows(_CENSUS, span_below(root)))
+        return Census(pictures.pop(model, 0), tuple(sorted(pictures)))
 
     def vectors_below(self, root: bytes, model: str) -> Iterator[tuple[list[int], StoredVectors]]:
         """Each content once: ids, and float16 [n, dim] beside them, some thousands at a time."""
@@ -175,7 +169,7 @@ LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHE
 WHERE c.hash = ? AND (c.state <> ? OR v.id IS NOT NULL)
 """
 _CENSUS = """
-SELECT m.key, count(*), count(DISTINCT f.content)
+SELECT m.key, count(*)
 FROM files f JOIN vectors v ON v.content = f.content JOIN models m ON m.id = v.model
 WHERE f.path >= ? AND f.path < ? GROUP BY m.key
 """

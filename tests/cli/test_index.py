@@ -138,6 +138,7 @@ def _rows(file):
 
 
 def test_a_folder_that_is_none_is_one_line(index, tmp_path):
+    assert clipcore("index", "~nobody-here", *MODEL).err == "There is no folder '~nobody-here'; give one that exists.\n"
     ended = clipcore("index", tmp_path / "nowhere", *MODEL)
     assert (ended.code, ended.err) == (
         1,

@@ -198,6 +198,9 @@ def test_every_mistake_is_one_line_that_says_what_to_do(arguments, code, words):
 def test_similar_to_nothing_is_one_line():
     ended = clipcore("similar", "nothing.png")
     assert (ended.code, ended.err) == (1, "There is no picture 'nothing.png'; check the path.\n")
+    ended = clipcore("similar", "https://example.org/a.png")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "not fetched from the web" in ended.err
 
 
 def test_people_see_a_table_that_fits_80_columns(album):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.errors import BadInput
-from clipcore.folder.query import Term, combine, least_match, parse_query, parse_term, written
+from clipcore.folder.query import Term, combine, least_match, parse_picture, parse_query, parse_term, written
 from tests.folder.support import CALIBRATION, paint, unit, write
 
 
@@ -79,6 +79,30 @@ def test_unquoted_words_are_one_phrase():
 def test_words_beside_a_picture_need_a_sign(tmp_path):
     with pytest.raises(BadInput, match=r"Write \+ or -"):
         parse_query([str(paint(tmp_path / "a.png")), "at", "night"], [], [])
+
+
+def test_a_file_that_is_missing_among_words_is_no_word(tmp_path, monkeypatch):
+    for words in (["cat", "./sofa.jpg"], ["sofa.jpg", "at", "night"]):
+        with pytest.raises(BadInput, match=r"There is no picture '(\./)?sofa\.jpg'"):
+            parse_query(words, [], [])
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "my sofa.jpg")
+    assert parse_query(["my", "sofa.jpg"], [], [])[0].picture is not None, "a shell without quotes parts a name"
+
+
+def test_a_tilde_is_the_home_or_else_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    picture = paint(tmp_path / "a.png")
+    assert parse_term("~/a.png") == parse_picture("~/a.png") == Term(1, picture=picture)
+    assert parse_term("~nobody knows") == Term(1, "~nobody knows")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("https://x.org/a.png", "not fetched"), ("a.png", "no picture 'a.png'"), ("cat", "no picture")]
+)
+def test_where_a_picture_is_wanted_words_are_refused(text, why):
+    with pytest.raises(BadInput, match=why):
+        parse_picture(text)
 
 
 def test_a_query_can_be_read_back(tmp_path):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from clipcore.errors import BadInput
 from clipcore.folder import lettering
+from clipcore.folder.contents import is_own_sheet
 from clipcore.folder.lettering import Lettering
-from clipcore.folder.marks import is_own_sheet
 from clipcore.folder.sheet import CAPTION, GAP, MARGIN, THUMBNAIL, Asked, Cell, check_sheet, draw_sheet
 from tests.clipcore.pictures import encode, quarters
 from tests.folder.support import paint, write
