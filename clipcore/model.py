@@ -33,14 +33,12 @@ class ClipModel:
     All vectors are float32 [n, dim], unit length, so a dot product is a cosine (Radford et al. 2021, §2.3).
     """
 
-    def __init__(self, opened: Opened, card: ModelCard, calibration: Calibration, device: torch.device) -> None:
+    def __init__(self, opened: Opened, card: ModelCard, calibration: Calibration) -> None:
         self.card = card
         self.calibration = calibration
         self.opened = opened
-        self.device = device
-        preprocessing = opened.preprocessing
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(opened.preprocessing.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(opened.preprocessing.std).view(1, 3, 1, 1)
 
     @classmethod
     def load(
@@ -62,11 +60,15 @@ class ClipModel:
         checkpoint = find_checkpoint(name, local_only=local_only)
         chosen = _device(device)
         try:
-            with quiet():
+            with quiet(), _memory_errors():
                 loaded = cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen))
             return loaded._compiled() if compile else loaded
         except ModelUnavailable:
             raise
+        except MemoryError as error:
+            raise ModelUnavailable(
+                f"The model {name!r} does not fit the memory of {chosen}; choose a smaller one, or another device."
+            ) from error
         except Exception as error:
             # Broken files raise whatever the parser that met them raises; the person who can act needs one sentence.
             raise ModelUnavailable(
@@ -81,7 +83,7 @@ class ClipModel:
         card = _card(checkpoint, opened)
         opened.towers.module.to(device=device, dtype=dtype).eval().requires_grad_(False)
         calibration = checkpoint.calibration(logit_scale=card.logit_scale, logit_bias=card.logit_bias)
-        loaded = cls(opened, card, calibration, device)
+        loaded = cls(opened, card, calibration)
         log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
         return loaded
 
@@ -89,7 +91,7 @@ class ClipModel:
         size = self.preprocessing.crop
         try:
             opened = replace(self.opened, towers=CompiledTowers(self.towers))
-            compiled = ClipModel(opened, self.card, self.calibration, self.device)
+            compiled = ClipModel(opened, self.card, self.calibration)
             # torch compiles at the first call, and only then finds out whether it can.
             compiled.encode_prepared(np.zeros((1, size, size, 3), np.uint8))
             if self.card.reads_text:
@@ -104,7 +106,12 @@ class ClipModel:
     @property
     def dtype(self) -> str:
         """The precision of the weights: float32, bfloat16 or float16."""
-        return str(self._weights_dtype).removeprefix("torch.")
+        return str(self._weight.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._weight.device
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -115,8 +122,9 @@ class ClipModel:
         return self.opened.towers
 
     @property
-    def _weights_dtype(self) -> torch.dtype:
-        return next(self.towers.module.parameters()).dtype
+    def _weight(self) -> Tensor:
+        """Any one of them."""
+        return next(self.towers.module.parameters())
 
     def prepare(self, pixels: Pixels) -> Pixels:
         """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. Needs no torch; any thread may call it."""
@@ -133,7 +141,7 @@ class ClipModel:
         device.
         """
         with torch.inference_mode(), _memory_errors():
-            return _unit(self.towers.image_features(self.as_input(batch).to(self._weights_dtype)))
+            return _unit(self.towers.image_features(self.as_input(batch).to(self._weight.dtype)))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
@@ -149,8 +157,10 @@ class ClipModel:
 
     def as_input(self, batch: Pixels) -> Tensor:
         """uint8 [n, s, s, 3] as `prepare` makes them -> float32 [n, 3, s, s], normalised, on the device."""
-        pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(self.device)
-        return (pixels.permute(0, 3, 1, 2).float() * self.preprocessing.rescale - self._mean) / self._std
+        device = self.device
+        pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
+        scaled = pixels.permute(0, 3, 1, 2).float() * self.preprocessing.rescale
+        return (scaled - self._mean.to(device)) / self._std.to(device)
 
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
         """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees pictures alone."""

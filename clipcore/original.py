@@ -7,6 +7,7 @@ logits_per_image, logits_per_text = model(image, clipcore.tokenize(["a diagram",
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from clipcore.bpe import CONTEXT_LENGTH, END, token_ids
@@ -51,16 +52,29 @@ def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, t
     return torch.from_numpy(token_ids(texts, context_length, truncate=truncate))
 
 
-class TorchClip:
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """What code for the original asks of `model.visual`: pixels along the edge of a picture, numbers in a feature."""
+
+    input_resolution: int
+    output_dim: int
+
+
+class TorchClip(nn.Module):
     """A loaded model, spoken to in tensors. Unpacks into itself and its `preprocess`, as `clip.load` returned them.
 
-    Features are float32 [n, dim], not of unit length, and differentiable with respect to the pictures. `clip` is the
-    same model giving numpy vectors of unit length; `card` says what it is.
+    Features are float32 [n, dim], not of unit length, and differentiable with respect to the pictures; the weights are
+    frozen until `requires_grad_()`. `clip` is the same model giving numpy vectors of unit length, on the same weights
+    wherever they are moved; `card` says what it is.
     """
 
     def __init__(self, clip: ClipModel) -> None:
+        super().__init__()
         self.clip = clip
         self.preprocess = Preprocess(clip.preprocessing)
+        self.visual = Visual(clip.card.input_size, clip.card.dimension)
+        self.context_length = clip.card.context_length
+        self.towers = clip.towers.module
         self._takes_clip_tokens = _takes_clip_tokens(clip)
 
     def __iter__(self) -> Iterator[Any]:
@@ -69,6 +83,23 @@ class TorchClip:
     @property
     def card(self) -> ModelCard:
         return self.clip.card
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the text tower knows; 0 where the model sees pictures alone."""
+        parts = [part for part in self.clip.towers.text if isinstance(part, nn.Module)]
+        tables = [table for part in parts for table in part.modules() if isinstance(table, nn.Embedding)]
+        return max((table.num_embeddings for table in tables), default=0)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Its natural logarithm, float32 whatever the weights are."""
+        return torch.tensor(math.log(self.card.logit_scale), device=self.clip.device)
 
     def tokenize(self, texts: str | Sequence[str]) -> Tokens:
         """What this model's own `encode_text` takes, whichever its family, cut to its context, on its device.
@@ -85,8 +116,7 @@ class TorchClip:
                 f"encode_image takes a batch of shape [n, 3, {size}, {size}] and got {list(images.shape)}; prepare "
                 "pictures with model.preprocess, and one alone with .unsqueeze(0)."
             )
-        parameter = next(self.clip.towers.module.parameters())
-        return self.clip.towers.image_features(images.to(self.clip.device, parameter.dtype)).float()
+        return self.clip.towers.image_features(images.to(self.clip.device, self.dtype)).float()
 
     def encode_text(self, text: Tensor | Tokens) -> Tensor:
         """text: int [n, l] from `clipcore.tokenize` where the model has CLIP's vocabulary, or what `model.tokenize`
@@ -97,7 +127,7 @@ class TorchClip:
         tokens = self._from_clip(text) if isinstance(text, Tensor) else text
         return self.clip.towers.text_features({name: ids.to(self.clip.device) for name, ids in tokens.items()}).float()
 
-    def __call__(self, images: Tensor, text: Tensor | Tokens) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, text: Tensor | Tokens) -> tuple[Tensor, Tensor]:
         """logits_per_image [pictures, texts] and logits_per_text, its transpose: cosine × logit scale + bias."""
         pictures, texts = normalize(self.encode_image(images), dim=-1), normalize(self.encode_text(text), dim=-1)
         logits = self.card.logit_scale * pictures @ texts.T + self.card.logit_bias

@@ -133,7 +133,7 @@ class FullDevice:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_a_device_out_of_memory_is_a_memory_error(tiny, error):
     opened = replace(tiny.opened, towers=FullDevice(error))
-    model = ClipModel(opened, tiny.card, FALLBACK, torch.device("cpu"))
+    model = ClipModel(opened, tiny.card, FALLBACK)
     with pytest.raises(MemoryError):
         model.encode_prepared(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
@@ -147,6 +147,16 @@ def test_weights_that_do_not_fit_are_refused(tiny_directory, tmp_path):
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelUnavailable, match="incomplete"):
         load(directory)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_model_that_does_not_fit_is_not_called_broken(tiny_directory, monkeypatch, error):
+    def full(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("clipcore.model.open_checkpoint", full)
+    with pytest.raises(ModelUnavailable, match="does not fit the memory of cpu; choose a smaller"):
+        load(tiny_directory)
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])

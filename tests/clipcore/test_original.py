@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import clipcore
 from clipcore.bpe import END, merges, vocabulary
@@ -69,6 +70,62 @@ def test_the_example_of_openais_readme_works_nearly_verbatim(directory):
     similarity = model.card.logit_scale * image_features @ text_features.T
     assert torch.allclose(similarity, logits_per_image, atol=1e-4)
     assert torch.equal(logits_per_text, logits_per_image.T)
+
+
+def test_the_notebook_on_interacting_with_clip_finds_what_it_asks_for(directory):
+    model, _ = clipcore.load(str(directory))
+    model.to("cpu").eval()
+    assert model.visual.input_resolution == INPUT_SIZE
+    assert model.visual.output_dim == DIMENSION
+    assert (model.context_length, model.vocab_size) == (77, 49408)
+    weights = load_file(directory / "model.safetensors")
+    assert sum(int(np.prod(p.shape)) for p in model.parameters()) == sum(each.numel() for each in weights.values())
+    assert model.logit_scale.exp().item() == pytest.approx(model.card.logit_scale)
+
+
+def test_the_notebook_on_zero_shot_imagenet_works_as_it_is(model):
+    weights = []
+    with torch.no_grad():
+        for name in ("cat", "dog"):
+            texts = clipcore.tokenize([template.format(name) for template in ("a {}.", "art of a {}.", "many {}s.")])
+            embeddings = model.encode_text(texts)
+            embeddings /= embeddings.norm(dim=-1, keepdim=True)
+            embedding = embeddings.mean(dim=0)
+            embedding /= embedding.norm()
+            weights.append(embedding)
+        features = model.encode_image(torch.stack([model.preprocess(quarters())] * 2))
+        features /= features.norm(dim=-1, keepdim=True)
+        logits = 100.0 * features @ torch.stack(weights, dim=1)
+    assert logits.shape == (2, 2)
+    assert torch.isfinite(logits).all()
+
+
+def test_the_linear_probe_of_the_readme_works_over_a_data_loader(model):
+    device = "cpu"
+    dataset = [(model.preprocess(Image.fromarray(noise(40, 50, seed=n))), n % 2) for n in range(5)]
+    all_features = []
+    with torch.no_grad():
+        for images, _ in torch.utils.data.DataLoader(dataset, batch_size=2):
+            all_features.append(model.encode_image(images.to(device)))
+    assert torch.cat(all_features).cpu().numpy().shape == (5, DIMENSION)
+
+
+def test_both_ways_to_speak_to_a_model_follow_its_weights(directory):
+    model = clipcore.load(str(directory), device="cpu", dtype="bfloat16", local_only=True)
+    assert (model.dtype, model.clip.dtype) == (torch.bfloat16, "bfloat16")
+    assert model.logit_scale.exp().item() == pytest.approx(model.card.logit_scale)
+    assert (model.float().dtype, model.clip.dtype) == (torch.float32, "float32")
+    model.to("meta")
+    assert model.clip.device == torch.device("meta")
+    assert model.encode_image(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE)).device == torch.device("meta")
+    assert model.clip.as_input(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)).device == torch.device("meta")
+
+
+def test_weights_are_frozen_until_they_shall_learn(directory):
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    image = model.preprocess(quarters())[None]
+    assert not model.encode_image(image).requires_grad
+    assert model.requires_grad_().encode_image(image).requires_grad
 
 
 @pytest.mark.parametrize("eos_token_id", [END, 2])
@@ -206,5 +263,6 @@ def test_the_tokenizers_result_is_a_tensor_of_the_originals_type():
 def test_words_are_refused_where_only_pictures_are_seen(tmp_path):
     model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True)
     assert model.encode_image(model.preprocess(quarters())[None]).shape[0] == 1
+    assert (model.vocab_size, model.context_length, model.logit_scale.item()) == (0, 0, 0)
     with pytest.raises(WordsNotUnderstood):
         model.encode_text(clipcore.tokenize("a cat"))
