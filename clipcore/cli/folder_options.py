@@ -64,6 +64,7 @@ class Update:
 
     def run(self, store: FolderStore, root: bytes, model: LazyModel, reach: Reach, batch_size: int) -> None:
         total = _files_below(root, reach) if watched() else None
+        kept, foreign = self.counts[Became.KEPT], self.foreign.copy()
         with counted("indexing", total) as done:
 
             def observe(step: Step) -> None:
@@ -72,7 +73,7 @@ class Update:
                     done()
 
             index_folder(store, root, model, observe, reach=reach, batch_size=batch_size, workers=_workers())
-        self._tell(root)
+        self._tell(shown(root), self.counts[Became.KEPT] - kept, self.foreign - foreign)
 
     def as_json(self) -> dict[str, Any]:
         return {became.value: self.counts[became] for became in Became}
@@ -84,17 +85,16 @@ class Update:
         elif step.became is Became.FOREIGN:
             self.foreign[step.reason] += 1
 
-    def _tell(self, root: bytes) -> None:
-        if kept := self.counts[Became.KEPT]:
-            folder = shown(root)
+    def _tell(self, folder: str, kept: int, foreign: Counter[str]) -> None:
+        if kept:
             self.skips.add(
                 folder,
                 f"It shows no pictures, but {kept} are remembered below it; they stay, in case a drive is not mounted. "
                 f"If they are gone for good, run `clipcore index {folder} --forget`.",
             )
-        if self.foreign:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.foreign.most_common())
-            say(f"Left alone, in formats that are not read: {kinds}.")
+        if foreign:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in foreign.most_common())
+            say(f"Left alone below {folder}, in formats that are not read: {kinds}.")
 
 
 def _workers() -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import typer
 from typer.core import TyperCommand
+
+from clipcore.registry import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -41,7 +44,8 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
     """options: every option's name, and whether a value follows it.
 
     `+x` and `-x`, or the sign alone with the part after it, become `--plus=x` and `--minus=x`. Two dashes always begin
-    an option, and so do one dash and one Latin letter, so a mistyped option stays an error. After `--` all are words.
+    an option, and so do one dash and one Latin letter, so a mistyped option stays an error; and so does what can only
+    be meant as one, such as `-f0`, `-t5` and `-mRN50`, while `-tiger` is a part. After `--` all are words.
     Raises Miswritten where words follow a signed part, since it is unclear what they belong to.
     """
     found: list[str] = []
@@ -53,7 +57,7 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
         if _is_option(argument, options):
             found.append(argument)
             if options.get(argument, False):
-                found.extend(next(([value] for value in rest), []))
+                found.extend(islice(rest, 1))
         elif argument[:1] in SIGNS:
             part = argument[1:] or next(rest, "")
             _check_part(argument, part, options)
@@ -69,12 +73,23 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
 def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
     if argument.startswith("--") or argument in options:
         return True
-    short = argument[:2] in options and options[argument[:2]] and argument[2:].isdigit()  # -t5
-    return short or (argument[:1] == "-" and len(argument) == 2 and argument.isascii() and argument[1].isalpha())
+    if argument[:1] != "-":
+        return False
+    option, rest = argument[:2], argument[2:]
+    if option not in options:
+        return len(argument) == 2 and argument.isascii() and argument[1].isalpha()
+    if options[option]:
+        return rest.isdigit() or rest.startswith("=") or (option == "-m" and _is_model(rest))
+    return all(options.get(f"-{letter}") is False for letter in rest)
+
+
+def _is_model(name: str) -> bool:
+    """Whether it is known, lies on this machine, or is called as on the hub."""
+    return "/" in name or resolve(name) != ModelName(name)
 
 
 def _check_part(argument: str, part: str, options: Mapping[str, bool]) -> None:
-    if not part.strip():
+    if not part.strip() or part in options:
         raise Miswritten(f"After {argument!r} words or a picture are missing")
     if f"-{argument}" in options:
         raise Miswritten(f"Write -{argument} for the option, or --minus={part} for words to leave out")

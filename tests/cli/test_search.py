@@ -21,7 +21,7 @@ from clipcore.registry import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.folder.support import paint
 
-OPTIONS = {"--top": True, "-t": True, "--minus": True, "-f": False, "--help": False}
+OPTIONS = {"--top": True, "-t": True, "-m": True, "--minus": True, "-f": False, "-0": False, "--help": False}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,12 @@ def names(ended):
         (["sofa", "-dog", "red"], None),
         (["sofa", "+"], None),
         (["sofa", "- "], None),
+        (["sofa", "- ", "--top", "3"], None),
+        (["sofa", "-", "--top", "3"], None),
         (["sofa", "-top", "3"], None),
+        *((["sofa", option], ["sofa", option]) for option in ("-f0", "-0f", "-t=5", "-m=RN50")),
+        *((["sofa", f"-m{name}"], ["sofa", f"-m{name}"]) for name in ("RN50", "bundled", "ViT-B/32", "a/b", ".")),
+        *((["sofa", f"-{words}"], ["sofa", f"--minus={words}"]) for words in ("man", "tiger", "fox", "f1", "0.5:cat")),
     ],
 )
 def test_signed_parts_are_told_from_options(written, parsed):
