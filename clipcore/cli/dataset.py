@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.options import Json
 from clipcore.cli.outcome import Skips, print_json, say
 from clipcore.cli.progress import tracked
@@ -25,8 +26,6 @@ from clipcore.dataset.stats import PictureStats, measure_pictures
 from clipcore.dataset.to_tsv import open_texts, write_tsv
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-
-Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,15 +64,18 @@ def split(
 
 
 def stats(
-    source: Annotated[Path, typer.Argument(help="A folder, a TSV or a captions file.")],
+    source: Annotated[Path, typer.Argument(help="A folder of pictures, a table, a captions file or a tar.")],
     size: Annotated[
         int | None, typer.Option(min=1, help="Measure squares of this edge as models see them, not whole pictures.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Pictures decoded at a time.")] = 2,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     as_json: Json = False,
 ) -> int:
     """Each channel's mean and standard deviation over all pixels, from 0 to 1; counts, sizes and formats."""
-    inventory = take_inventory(source)
+    inventory = take_inventory(source, Columns(text_column, picture_column, header))
     skips = _skips(inventory.problems)
     measured = PictureStats()
     outcomes = measure_pictures(inventory.pictures, size=size, workers=workers)
@@ -90,10 +92,15 @@ def stats(
 
 
 def to_tsv(
-    source: Annotated[Path, typer.Argument(help="A folder of classes, a folder with captions, or a captions file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder of classes, a folder with captions, a captions file, a table or a tar.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
     captions: Annotated[Path | None, typer.Option(help="The captions file, where its name is not a usual one.")] = None,
     part: Annotated[str | None, typer.Option("--split", help="Of Karpathy's captions: train, val, test.")] = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
@@ -101,7 +108,7 @@ def to_tsv(
 
     Tabs and line breaks in captions become spaces. The same command goes on with a table that was stopped.
     """
-    pairs = open_texts(source, captions=captions, split=part)
+    pairs = open_texts(source, captions=captions, split=part, columns=Columns(text_column, picture_column, header))
     written = write_tsv(pairs, output, force=force, watch=_watch("writing"))
     skips = _skips(written.problems)
     if as_json:
@@ -117,11 +124,9 @@ def from_tsv(
     by_class: Annotated[
         bool, typer.Option("--by-class", help="A folder for each text, instead of captions.json.")
     ] = False,
-    text_column: Annotated[str | None, typer.Option(help="A name or a number from 1.")] = None,
-    picture_column: Annotated[str | None, typer.Option(help="A name or a number from 1.")] = None,
-    header: Annotated[
-        bool | None, typer.Option("--header/--no-header", help="Whether row 1 names the columns.")
-    ] = None,
+    text_column: TextColumn = None,
+    picture_column: PictureColumn = None,
+    header: Header = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:

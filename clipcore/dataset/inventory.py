@@ -11,7 +11,6 @@ from clipcore.dataset.files import picture_files
 from clipcore.dataset.layout import Columns
 from clipcore.dataset.opening import open_pairs
 from clipcore.dataset.pairs import Problem
-from clipcore.dataset.table import read_table
 from clipcore.errors import BadInput
 from clipcore.features import PictureSource
 
@@ -28,18 +27,17 @@ class Inventory:
     problems: Sequence[Problem] = ()
 
 
-def take_inventory(source: Path) -> Inventory:
-    """source: a folder of pictures at any depth, a table, or a captions file. Raises BadInput where it has none."""
+def take_inventory(source: Path, columns: Columns | None = None) -> Inventory:
+    """source: a folder of pictures at any depth, or any file that `open_pairs` reads. columns: what the first rows of a
+    table do not tell. Raises BadInput where there are no pictures.
+    """
     if source.is_dir():
         return _of_folder(source)
-    if source.suffix.lower() == ".json":
-        pairs = open_pairs(source)
-        return Inventory(pairs.pictures, len(pairs), problems=pairs.problems)
-    table = read_table(source, source.parent, Columns(), merge=True)
-    texts = Counter(table.texts)
+    pairs = open_pairs(source, columns=columns)
+    texts = Counter(pairs.captions)
     # Captions are mostly told apart by their words; labels come again and again.
-    are_classes = 2 * len(texts) <= len(table.texts)
-    return Inventory(table.pictures, len(table.texts), texts if are_classes else {}, table.problems)
+    are_classes = 2 * len(texts) <= len(pairs)
+    return Inventory(pairs.pictures, len(pairs), texts if are_classes else {}, pairs.problems)
 
 
 def _of_folder(folder: Path) -> Inventory:

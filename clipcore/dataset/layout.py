@@ -103,7 +103,9 @@ def _text_column(told: Columns, names: Sequence[str], columns: int, picture: int
     named = [column for column in others if column < len(names) and names[column].lower() in _TEXT_NAMES]
     if len(others) == 1 or len(named) == 1:
         return (named or others)[0]
-    raise BadInput(f"The table has {columns} columns; say which of them holds the text.")
+    if not others:
+        raise BadInput("The table has pictures in its one column, but no texts.")
+    raise BadInput(f"The table has {columns} columns; say which holds the text, with --text-column.")
 
 
 def _is_path(field: bytes) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcore.dataset.labelled import open_labelled
+from clipcore.dataset.layout import Columns
 from clipcore.dataset.opening import open_pairs
 from clipcore.dataset.pairs import Pairs, Problem
 from clipcore.dataset.partial import Partial, Watch, reason, unwatched
@@ -31,13 +32,15 @@ class WrittenTable:
     resumed_at: int
 
 
-def open_texts(source: Path, *, captions: Path | None = None, split: str | None = None) -> Pairs:
+def open_texts(
+    source: Path, *, captions: Path | None = None, split: str | None = None, columns: Columns | None = None
+) -> Pairs:
     """Pictures with captions as `open_pairs` finds them, else a folder of classes, each picture captioned by its class.
 
     Raises BadInput where it is neither.
     """
     try:
-        return open_pairs(source, captions=captions, split=split)
+        return open_pairs(source, captions=captions, split=split, columns=columns)
     except BadInput as error:
         if captions is not None or split is not None or not source.is_dir():
             raise

@@ -39,3 +39,25 @@ def start_clipcore(*arguments: str | Path, **options: Any) -> subprocess.Popen[s
     command = [sys.executable, "-c", "from clipcore.cli import main; main()", *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     return subprocess.Popen(command, **(pipes | options))
+
+
+_PRESSING_CTRL_C = """
+import os, signal, sys
+from clipcore.cli import main
+
+name = sys.argv.pop(1)
+
+def press(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(name):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(press)
+main()
+"""
+
+
+def clipcore_until_ctrl_c(name: str, *arguments: str | Path) -> Ended:
+    """In a process of its own, where Ctrl-C comes as soon as a file whose path ends so is opened."""
+    command = [sys.executable, "-c", _PRESSING_CTRL_C, name, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)

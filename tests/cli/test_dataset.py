@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from clipcore.dataset import open_pairs
-from tests.cli.run import clipcore, start_clipcore
+from tests.cli.run import clipcore, clipcore_until_ctrl_c
 from tests.clipcore.pictures import png
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
@@ -96,18 +94,24 @@ def test_columns_are_named(tmp_path: Path):
     assert (ended.code, ended.out.split(" in ")[0]) == (0, "1 pictures and 1 captions")
 
 
+def test_columns_are_named_for_every_command_that_reads_a_table(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", "7\tred\t" + row("x", RED), "8\tblue\t" + row("x", BLUE))
+    for command in (["stats"], ["to-tsv", "-o", tmp_path / "b.tsv"], ["from-tsv", "-o", tmp_path / "c"]):
+        ended = clipcore("dataset", *command, table)
+        assert (ended.code, ended.out, "--text-column" in ended.err) == (1, "", True)
+        assert clipcore("dataset", *command, table, "--text-column", "2").code == 0
+    assert open_pairs(tmp_path / "b.tsv").captions == ["red", "blue"]
+    assert open_pairs(tmp_path / "c").captions == ["red", "blue"]
+    classes = clipcore("dataset", "stats", table, "--text-column", "3", "--json").json()["classes"]
+    assert classes == {"x": 2}
+
+
 def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path):
-    """The third picture is a pipe: opening its other end waits until the command has come so far."""
-    folder = write_files(tmp_path / "in", {"a/0.png": RED, "a/1.png": BLUE, "b/3.png": RED})
-    os.mkfifo(folder / "a/2.png")
+    folder = write_files(tmp_path / "in", {"a/0.png": RED, "a/1.png": BLUE, "a/2.png": GREEN, "b/3.png": RED})
     command = ["dataset", "to-tsv", folder, "-o", tmp_path / "out.tsv"]
-    with start_clipcore(*command) as process, (folder / "a/2.png").open("wb"):
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "Stopped. The same command goes on from here.\n")
+    stopped = clipcore_until_ctrl_c("2.png", *command)
+    assert (stopped.code, stopped.out, stopped.err) == (130, "", "Stopped. The same command goes on from here.\n")
     assert not (tmp_path / "out.tsv").exists()
-    (folder / "a/2.png").unlink()
-    write_files(folder, {"a/2.png": GREEN})
     ended = clipcore(*command, "--json")
     assert (ended.code, ended.json()["rows"], ended.json()["resumed_at"]) == (0, 4, 2)
     clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "whole.tsv")

@@ -17,7 +17,7 @@ from clipcore.errors import BadInput
 from clipcore.features import PictureSource
 from clipcore.preprocess import Preprocessing
 from tests.clipcore.pictures import encode, noise, png
-from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_files, write_lines
 
 
 def measured(pictures: Sequence[bytes], size: int | None = None) -> PictureStats:
@@ -85,6 +85,9 @@ def test_what_a_data_set_holds(tmp_path: Path):
     assert (take_inventory(labels).classes, take_inventory(labels).captions) == ({"x": 2, "y": 2}, 4)
     captions = write_lines(tmp_path / "c.tsv", row("one", RED), row("two", BLUE), row("three", BLUE))
     assert (take_inventory(captions).classes, len(take_inventory(captions).pictures)) == ({}, 2)
+    alone = write_lines(tmp_path / "one.tsv", url_safe(RED), url_safe(BLUE))
+    with pytest.raises(BadInput, match="no texts"):
+        take_inventory(alone)
     with pytest.raises(BadInput, match="no pictures"):
         take_inventory(write_files(tmp_path / "none", {"a.txt": b""}))
 
