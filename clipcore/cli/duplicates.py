@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ from rich.table import Table
 
 from clipcore.cli.folder_options import Exclude, Hidden, IndexFile, Update, lazy_model, open_store, reach_of
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
-from clipcore.cli.outcome import print_json
+from clipcore.cli.outcome import let_any_name_pass, print_json
 from clipcore.cli.progress import tracked
+from clipcore.errors import BadInput
 from clipcore.folder.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder.paths import root_of, shown
 
@@ -30,7 +32,11 @@ def duplicates(
     at_least: Annotated[
         float | None,
         typer.Option(
-            "--at-least", min=0, max=1, help="The cosine from which pictures are alike.", show_default="the model's"
+            "--at-least",
+            min=0,
+            max=1,
+            help="The cosine from which pictures are alike; lower it for crops and other colours.",
+            show_default="the model's",
         ),
     ] = None,
     exact: Annotated[
@@ -47,8 +53,12 @@ def duplicates(
 ) -> int:
     """Group the pictures below a folder that are identical, or that look all but the same.
 
-    The first of a group has the most pixels, and the others resemble it. What to delete is up to you.
+    The first of a group has the most pixels, and the others resemble it.
+    Resized and recompressed copies are found; crops and other colours often
+    need a lower --at-least. What to delete is up to you.
     """
+    if no_index and (hidden or exclude):
+        raise BadInput("With --no-index nothing is looked for in the folder; leave --hidden and --exclude away.")
     root, reach, update = root_of(folder), reach_of(hidden, exclude), Update()
     if exact:
         groups, least = find_identical(root, reach), None
@@ -62,7 +72,7 @@ def duplicates(
     if as_json:
         print_json(_as_json(groups, root, least, update))
     else:
-        _print(groups, root)
+        _print(groups, root, least)
     return update.skips.exit_code
 
 
@@ -100,19 +110,22 @@ def _copy_as_json(copy: Copy) -> dict[str, Any]:
     }
 
 
-def _print(groups: list[Group], root: bytes) -> None:
+def _print(groups: list[Group], root: bytes, least: float | None) -> None:
     """Tables for people; for pipes one line a file: group, kind, cosine, bytes, path."""
     if not sys.stdout.isatty():
+        let_any_name_pass()
         for number, group in enumerate(groups, start=1):
             for copy in group.copies:
-                print(number, group.kind, f"{copy.cosine:.3f}", copy.file.size, shown(copy.file.path), sep="\t")
+                print(number, group.kind, f"{copy.cosine:.3f}", copy.file.size, os.fsdecode(copy.file.path), sep="\t")
         return
     console = Console(highlight=False)
     for number, group in enumerate(groups, start=1):
         console.print(f"[bold]{number}[/] {group.kind}, {decimal(group.spare_bytes)} beside the first")
         console.print(_table(group))
     spare = sum(group.spare_bytes for group in groups)
-    console.print(f"{len(groups)} groups below {escape(shown(root))}, {decimal(spare)} beside the first of each.")
+    alike = "" if least is None else f" Alike begins at {least:.3f} (--at-least)."
+    groups_in_words = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
+    console.print(f"{groups_in_words} below {escape(shown(root))}, {decimal(spare)} beside the first of each.{alike}")
 
 
 def _table(group: Group) -> Table:

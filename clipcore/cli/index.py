@@ -36,9 +36,10 @@ def index(
 ) -> int:
     """Remember what the pictures below folders look like, for search, similar and duplicates.
 
-    Only new and changed files are read; copies, renamed and moved files cost no inference; files that are gone are
-    forgotten, unless a folder shows no picture at all: its drive may not be mounted. Stop it whenever you like: the
-    same command goes on. Links to folders are not followed.
+    Only new and changed files are read; copies, renamed and moved files cost
+    no inference. Files that are gone, or left out now, are forgotten, unless a
+    folder shows no picture at all: its drive may not be mounted. Links to
+    folders are not followed. Stop it whenever you like: the same command goes on.
     """
     folders = folders or [Path()]
     with open_store(index_file) as store:
@@ -54,7 +55,8 @@ def index(
         print_json(_as_json(roots, censuses, update, store, looking.key))
     else:
         for root, census in zip(roots, censuses, strict=True):
-            print(f"{census.pictures} pictures below {shown(root)} can be searched.")
+            pictures = "1 picture" if census.pictures == 1 else f"{census.pictures} pictures"
+            print(f"{pictures} below {shown(root)} can be searched.")
         print(_summary(update))
     return update.skips.exit_code
 

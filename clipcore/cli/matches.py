@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clipcore.cli.outcome import Skips, print_json, say
+from clipcore.cli.outcome import Skips, let_any_name_pass, print_json, say
 from clipcore.errors import BadInput
 from clipcore.folder.paths import EVERYWHERE, path_of, shown
 from clipcore.folder.query import Term, written
@@ -118,21 +117,15 @@ def _match_as_json(rank: int, match: Match) -> dict[str, Any]:
 
 
 def _print_lines(matches: Sequence[Match]) -> None:
-    _let_any_name_pass()
+    let_any_name_pass()
     for match in matches:
         print(f"{match.score:.3f}\t{os.fsdecode(match.files[0].path)}")
 
 
 def _print_paths(matches: Sequence[Match], end: str) -> None:
-    _let_any_name_pass()
+    let_any_name_pass()
     for match in matches:
         print(os.fsdecode(match.files[0].path), end=end)
-
-
-def _let_any_name_pass() -> None:
-    """A pipe gets the very bytes of a name, UTF-8 or not."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _say_what_is_weak(answer: Answer, root: bytes) -> None:

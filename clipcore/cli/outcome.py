@@ -5,6 +5,7 @@ stdout carries the result alone, for people or, with --json, as one JSON documen
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,12 @@ class Skips:
 def say(line: str) -> None:
     """To a person, beside the result."""
     print(line, file=sys.stderr, flush=True)
+
+
+def let_any_name_pass() -> None:
+    """A pipe gets the very bytes of a file's name, UTF-8 or not. For results that are no JSON."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:

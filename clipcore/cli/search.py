@@ -24,8 +24,13 @@ from clipcore.folder.paths import EVERYWHERE, root_of
 from clipcore.folder.query import parse_picture, parse_query
 from clipcore.folder.searching import search_folder
 
-_EXAMPLES = """Examples: clipcore search "a red car" · clipcore search sofa +cat -"at night" ·
-clipcore search ./beach.jpg +"2:sunset" --sheet found.png · clipcore search -f dog | xargs -d '\\n' cp -t dogs/"""
+_EXAMPLES = """Examples: clipcore search "a red car"
+
+clipcore search sofa +cat -"at night"
+
+clipcore search ./beach.jpg +"2:sunset" --sheet found.png
+
+clipcore search -0 dog | xargs -0 cp -t dogs/"""
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +75,8 @@ def search(
 ) -> int:
     """Find the pictures below a folder that fit words, a picture, or a mixture of both best.
 
-    The score is the cosine. What lies below the model's threshold is shown faint, and said to be weak.
+    The score is the cosine. What lies below the model's threshold is shown faint,
+    and said to be weak.
     """
     if not (words or plus or minus):
         raise Miswritten("Say what to look for: words, or the path of a picture", context)

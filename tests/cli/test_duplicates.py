@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clipcore.registry import BUNDLED_DIRECTORY
-from tests.cli.run import clipcore
+from tests.cli.run import clipcore, start_clipcore
 from tests.folder.support import write
 
 
@@ -68,6 +69,21 @@ def test_without_indexing_the_index_is_trusted(album):
     shutil.copy(album / "octopus.png", album / "octopus copy.png")
     assert "octopus" not in clipcore("duplicates", album, "--no-index").out
     assert "octopus" in clipcore("duplicates", album).out
+
+
+def test_what_to_leave_out_cannot_be_told_to_an_index_that_is_trusted(album):
+    ended = clipcore("duplicates", album, "--no-index", "--exclude", "rocket*")
+    assert (ended.code, ended.out) == (1, "")
+    assert "leave --hidden and --exclude away" in ended.err
+    assert "rocket" not in clipcore("duplicates", album, "--exclude", "rocket*").out
+
+
+def test_a_pipe_gets_the_very_bytes_of_a_name(album):
+    name = b"caf\xe9.png"
+    shutil.copy(album / "rocket.png", album / os.fsdecode(name))
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    out, err = start_clipcore("duplicates", album, "--exact", text=False, env=strict).communicate(timeout=60)
+    assert (out.count(b"/" + name + b"\n"), err) == (1, b"")
 
 
 def test_a_lower_threshold_makes_larger_groups(album):
