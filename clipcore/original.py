@@ -92,8 +92,9 @@ class TorchClip(nn.Module):
     @property
     def vocab_size(self) -> int:
         """Tokens that the text tower knows; 0 where the model sees pictures alone."""
-        parts = [part for part in self.clip.towers.text if isinstance(part, nn.Module)]
-        tables = [table for part in parts for table in part.modules() if isinstance(table, nn.Embedding)]
+        tables = [
+            table for part in self.clip.towers.text for table in part.modules() if isinstance(table, nn.Embedding)
+        ]
         return max((table.num_embeddings for table in tables), default=0)
 
     @property

@@ -34,7 +34,7 @@ from clipcore.towers.not_weights import NotWeights
 from clipcore.towers.openai_names import Weights
 from clipcore.towers.quiet import quiet
 from clipcore.towers.resnet_tower import ResNetShape, ResNetTower
-from clipcore.towers.seam import Opened, Tokens
+from clipcore.towers.seam import Opened, Tokens, Towers
 from clipcore.towers.tokenizing import padded_to_longest
 from clipcore.towers.weights_file import read_weights
 
@@ -87,7 +87,7 @@ def opened_resnet(
         write_preprocessing(preprocessing, target)
 
     return Opened(
-        towers=ResNetClipTowers(model),
+        towers=resnet_clip_towers(model),
         tokenize=padded_to_longest(tokenizer, context_length),
         preprocessing=preprocessing,
         dimension=shape.dimension,
@@ -105,40 +105,22 @@ class ResNetClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
 
-class ResNetClipTowers:
-    def __init__(self, model: ResNetClip) -> None:
-        self._model = model
-
-    @property
-    def module(self) -> nn.Module:
-        return self._model
-
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        return (self._model.visual,)
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        return self._model.text_model, self._model.text_projection
-
-    @property
-    def log_scale(self) -> nn.Parameter | None:
-        return self._model.logit_scale
-
-    @property
-    def logit_bias(self) -> nn.Parameter | None:
-        return None
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self._model.visual(pixels)
-        return features
-
-    def text_features(self, tokens: Tokens) -> Tensor:
-        read = self._model.text_model(**tokens)
+def resnet_clip_towers(model: ResNetClip) -> Towers:
+    def text_features(tokens: Tokens) -> Tensor:
+        read = model.text_model(**tokens)
         # CLIP's text tower picks out the end mark itself; Chinese CLIP's is read off at its first token.
         pooled = read.last_hidden_state[:, 0] if read.pooler_output is None else read.pooler_output
-        features: Tensor = self._model.text_projection(pooled)
+        features: Tensor = model.text_projection(pooled)
         return features
+
+    return Towers(
+        module=model,
+        vision=(model.visual,),
+        text=(model.text_model, model.text_projection),
+        image_features=model.visual,
+        text_features=text_features,
+        log_scale=model.logit_scale,
+    )
 
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerB
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import load_exactly
 from clipcore.towers.openai_names import Weights, shape
-from clipcore.towers.seam import Opened, Tokens
+from clipcore.towers.seam import Opened, Tokens, Towers
 from clipcore.towers.tokenizing import padded_to_longest
 
 _VISION = "vision_encoder."
@@ -76,7 +75,7 @@ def opened_roberta_clip(
         torch.save(_as_saved(model), target / "pytorch_model.bin")
 
     return Opened(
-        towers=RobertaClipTowers(model),
+        towers=roberta_clip_towers(model),
         tokenize=padded_to_longest(tokenizer, length),
         preprocessing=Preprocessing(size=pictures.image_size, crop=pictures.image_size),
         dimension=model.text_projection.out_features,
@@ -102,35 +101,21 @@ class RobertaClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
 
-class RobertaClipTowers:
-    def __init__(self, model: RobertaClip) -> None:
-        self._model = model
-
-    @property
-    def module(self) -> nn.Module:
-        return self._model
-
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        return self._model.vision_encoder, self._model.vision_projection
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        return self._model.text_encoder, self._model.text_projection
-
-    @property
-    def log_scale(self) -> nn.Parameter | None:
-        return self._model.logit_scale
-
-    @property
-    def logit_bias(self) -> nn.Parameter | None:
-        return None
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self._model.vision_projection(self._model.vision_encoder(pixel_values=pixels).pooler_output)
+def roberta_clip_towers(model: RobertaClip) -> Towers:
+    def image_features(pixels: Tensor) -> Tensor:
+        features: Tensor = model.vision_projection(model.vision_encoder(pixel_values=pixels).pooler_output)
         return features
 
-    def text_features(self, tokens: Tokens) -> Tensor:
-        """Read off by RoBERTa's own pooling: the first token, through a layer and a tanh."""
-        features: Tensor = self._model.text_projection(self._model.text_encoder(**tokens).pooler_output)
+    def text_features(tokens: Tokens) -> Tensor:
+        # Read off by RoBERTa's own pooling: the first token, through a layer and a tanh.
+        features: Tensor = model.text_projection(model.text_encoder(**tokens).pooler_output)
         return features
+
+    return Towers(
+        module=model,
+        vision=(model.vision_encoder, model.vision_projection),
+        text=(model.text_encoder, model.text_projection),
+        image_features=image_features,
+        text_features=text_features,
+        log_scale=model.logit_scale,
+    )

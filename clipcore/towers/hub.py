@@ -13,11 +13,11 @@ from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from clipcore.checkpoint import IMAGE_ONLY, Checkpoint, model_type
 from clipcore.errors import ModelUnavailable
 from clipcore.preprocess import Preprocessing, preprocessing_file
-from clipcore.towers.image_only import ImageOnlyTowers
+from clipcore.towers.image_only import image_only_towers
 from clipcore.towers.quiet import quiet
 from clipcore.towers.seam import Opened, Tokenize, Towers
-from clipcore.towers.siglip import SiglipTowers, spelling_for, square_patches, whole_pictures
-from clipcore.towers.softmax import SoftmaxTowers
+from clipcore.towers.siglip import siglip_towers, spelling_for, square_patches, whole_pictures
+from clipcore.towers.softmax import softmax_towers
 from clipcore.towers.tokenizing import context_length, load_tokenizer, padded_to_context, padded_to_longest
 
 # What a directory holds beside config and weights, and what a fine-tuned copy needs as well. A calibration is not among
@@ -93,16 +93,16 @@ def _load(checkpoint: Checkpoint) -> PreTrainedModel:
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     length = context_length(model.config.text_config, checkpoint.directory)
     tokenize = padded_to_longest(load_tokenizer(checkpoint), length)
-    return _Parts(SoftmaxTowers(model), tokenize, int(model.config.projection_dim), length)
+    return _Parts(softmax_towers(model), tokenize, int(model.config.projection_dim), length)
 
 
 def _siglip(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
-    return _sigmoid(SiglipTowers(model, whole_pictures), model.config, checkpoint)
+    return _sigmoid(siglip_towers(model, whole_pictures), model.config, checkpoint)
 
 
 def _naflex(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     patches = square_patches(int(model.config.vision_config.patch_size))
-    return _sigmoid(SiglipTowers(model, patches), model.config, checkpoint)
+    return _sigmoid(siglip_towers(model, patches), model.config, checkpoint)
 
 
 def _sigmoid(towers: Towers, config: PretrainedConfig, checkpoint: Checkpoint) -> _Parts:
@@ -117,7 +117,7 @@ def _sigmoid(towers: Towers, config: PretrainedConfig, checkpoint: Checkpoint) -
 def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     config = model.config
     dimension = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
-    return _Parts(ImageOnlyTowers(model, checkpoint.id), None, int(dimension), 0)
+    return _Parts(image_only_towers(model, checkpoint.id), None, int(dimension), 0)
 
 
 # By `model_type` in config.json. SigLIP 2 calls itself "siglip" at fixed resolutions and "siglip2" where it is NaFlex.

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from clipcore.errors import WordsNotUnderstood
-from clipcore.towers.seam import Tokens
+from clipcore.towers.seam import Tokens, Towers
 
 
-class ImageOnlyTowers:
+def image_only_towers(model: PreTrainedModel, model_id: str) -> Towers:
     """One tower. Its vector is what each family's authors compare pictures by.
 
     DINOv2: the class token behind the last layer norm (Oquab et al. 2023; `x_norm_clstoken`, which their published
     models return). ResNet: the last feature map, averaged over all places (He et al. 2015, §3.3).
     """
 
-    log_scale: nn.Parameter | None = None
-    logit_bias: nn.Parameter | None = None
-
-    def __init__(self, model: PreTrainedModel, model_id: str) -> None:
-        self._model = model
-        self._model_id = model_id
-
-    @property
-    def module(self) -> nn.Module:
-        module: nn.Module = self._model
-        return module
-
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        return (self.module,)
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        return ()
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self._model(pixel_values=pixels).pooler_output
+    def image_features(pixels: Tensor) -> Tensor:
+        features: Tensor = model(pixel_values=pixels).pooler_output
         return features.flatten(1)
 
-    def text_features(self, tokens: Tokens) -> Tensor:
-        raise WordsNotUnderstood(self._model_id)
+    def text_features(tokens: Tokens) -> Tensor:
+        raise WordsNotUnderstood(model_id)
+
+    return Towers(model, vision=(model,), text=(), image_features=image_features, text_features=text_features)

@@ -26,7 +26,7 @@ from clipcore.towers.openai_names import (
 from clipcore.towers.quiet import quiet
 from clipcore.towers.resnet_tower import ResNetShape
 from clipcore.towers.seam import Opened
-from clipcore.towers.softmax import SoftmaxTowers
+from clipcore.towers.softmax import softmax_towers
 from clipcore.towers.tokenizing import padded_to_longest
 
 
@@ -87,7 +87,7 @@ def opened_transformer(
         write_preprocessing(preprocessing, target)
 
     return Opened(
-        towers=SoftmaxTowers(model),
+        towers=softmax_towers(model),
         tokenize=padded_to_longest(tokenizer, context_length),
         preprocessing=preprocessing,
         dimension=int(model.config.projection_dim),

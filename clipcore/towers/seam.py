@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -18,41 +17,25 @@ Tokenize = Callable[[Sequence[str]], Tokens]
 """Texts of any length -> tokens, cut to the context with the end mark kept, padded as the family was trained."""
 
 
-class Towers(Protocol):
-    """Two towers into one space. Differentiable: the caller decides on inference mode, precision and device."""
+@dataclass(frozen=True, slots=True)
+class Towers:
+    """Two towers into one space. Differentiable: the caller decides on inference mode, precision and device.
 
-    @property
-    def module(self) -> nn.Module:
-        """Owns every weight: what is moved, rounded, trained and saved."""
-        ...
+    module: owns every weight: what is moved, rounded, trained and saved.
+    vision, text: the parts that only pictures, or only texts, pass through, projections included; `text` is empty where
+    the model sees pictures alone.
+    image_features: [n, 3, s, s], normalised -> [n, dim], not of unit length. text_features: likewise, of tokens.
+    log_scale: the natural logarithm of the logit scale (inverse temperature); None where a model has no texts.
+    logit_bias: what SigLIP adds to each logit (Zhai et al. 2023, §3.2); None in families trained with a softmax.
+    """
 
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        """The parts that only pictures pass through, projection included."""
-        ...
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        """The parts that only texts pass through, projection included; none where the model sees pictures alone."""
-        ...
-
-    @property
-    def log_scale(self) -> nn.Parameter | None:
-        """The natural logarithm of the logit scale (inverse temperature); None where a model has no texts."""
-        ...
-
-    @property
-    def logit_bias(self) -> nn.Parameter | None:
-        """What SigLIP adds to each logit (Zhai et al. 2023, §3.2); None in families trained with a softmax."""
-        ...
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """pixels: [n, 3, s, s], normalised. Returns [n, dim], not of unit length."""
-        ...
-
-    def text_features(self, tokens: Tokens) -> Tensor:
-        """Returns [n, dim], not of unit length."""
-        ...
+    module: nn.Module
+    vision: Sequence[nn.Module]
+    text: Sequence[nn.Module]
+    image_features: Callable[[Tensor], Tensor]
+    text_features: Callable[[Tokens], Tensor]
+    log_scale: nn.Parameter | None = None
+    logit_bias: nn.Parameter | None = None
 
 
 @dataclass(frozen=True, slots=True)

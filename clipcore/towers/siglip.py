@@ -4,58 +4,43 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from tokenizers import normalizers
 from tokenizers.models import BPE
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipcore.towers.seam import Tokens
+from clipcore.towers.seam import Tokens, Towers
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LOWER = normalizers.Lowercase()
 
 
-class SiglipTowers:
-    """Each tower ends in its own head, with no projection behind it (Zhai et al. 2023)."""
+def siglip_towers(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, Tensor]]) -> Towers:
+    """Each tower ends in its own head, with no projection behind it (Zhai et al. 2023).
 
-    def __init__(self, model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, Tensor]]) -> None:
-        """inputs: a batch of pixels as the vision tower takes it: `whole_pictures`, or `square_patches` for NaFlex."""
-        self._model = model
-        self._inputs = inputs
+    inputs: a batch of pixels as the vision tower takes it: `whole_pictures`, or `square_patches` for NaFlex.
+    """
 
-    @property
-    def module(self) -> nn.Module:
-        module: nn.Module = self._model
-        return module
-
-    @property
-    def vision(self) -> Sequence[nn.Module | nn.Parameter]:
-        return (self._model.vision_model,)
-
-    @property
-    def text(self) -> Sequence[nn.Module | nn.Parameter]:
-        return (self._model.text_model,)
-
-    @property
-    def log_scale(self) -> nn.Parameter | None:
-        log_scale: nn.Parameter = self._model.logit_scale
-        return log_scale
-
-    @property
-    def logit_bias(self) -> nn.Parameter | None:
-        logit_bias: nn.Parameter = self._model.logit_bias
-        return logit_bias
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self._model.get_image_features(**self._inputs(pixels)).pooler_output
+    def image_features(pixels: Tensor) -> Tensor:
+        features: Tensor = model.get_image_features(**inputs(pixels)).pooler_output
         return features
 
-    def text_features(self, tokens: Tokens) -> Tensor:
-        features: Tensor = self._model.get_text_features(**tokens).pooler_output
+    def text_features(tokens: Tokens) -> Tensor:
+        features: Tensor = model.get_text_features(**tokens).pooler_output
         return features
+
+    return Towers(
+        module=model,
+        vision=(model.vision_model,),
+        text=(model.text_model,),
+        image_features=image_features,
+        text_features=text_features,
+        log_scale=model.logit_scale,
+        logit_bias=model.logit_bias,
+    )
 
 
 def whole_pictures(pixels: Tensor) -> dict[str, Tensor]:
