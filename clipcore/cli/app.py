@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib.metadata import version
@@ -81,6 +82,15 @@ def run(arguments: list[str]) -> int:
         if not (broken and _reader_has_left()):
             raise
         return DONE
+    except OSError as error:
+        # What a disk complains of is a person's to act on: no room, no such folder, no right to write there.
+        if error.filename is not None and error.strerror:
+            say(f"{os.fsdecode(error.filename)!r} cannot be read or written: {error.strerror}.")
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            say("There is no room left to write; make some, and the same command goes on from here.")
+        else:
+            raise
+        return FAILED
     if code == INTERRUPTED:
         say("Stopped. The same command goes on from here.")
     return code

@@ -24,7 +24,7 @@ _USUAL_SUFFIXES = {Format.JPEG: "jpg", Format.TIFF: "tif"}
 
 @dataclass(frozen=True, slots=True)
 class WrittenFolder:
-    """Files and captions in the whole folder. resumed_at: how many of the files an earlier run had written."""
+    """Files and captions in the whole folder. resumed_at: how many of the files were there already."""
 
     files: int
     captions: int
@@ -51,7 +51,8 @@ def write_folder(
     told = columns or Columns()
     table = read_table(path, path.parent, told, merge=not by_class)
     job = {"from-tsv": file_identity(path), "by_class": by_class, "columns": [told.text, told.picture, told.header]}
-    there = _begin(output, job, force)
+    _begin(output, job, force)
+    there = 0
     # A picture is named by its first row.
     _, first = np.unique(table.picture_of, return_index=True)
     files: dict[int, Path] = {}
@@ -60,36 +61,44 @@ def write_folder(
         stem = f"{table.rows[first[at]]:08d}"
         try:
             folder = output / _class_folder(table.texts[first[at]]) if by_class else output
-            files[at] = there.get(stem) or _write(folder, stem, table.pictures[at].read())
+            data = table.pictures[at].read()
+            file = folder / f"{stem}.{_suffix(data)}"
+            there += not _write(file, data)
+            files[at] = file
         except (BadInput, ImageRejected, OSError) as error:
             problems.append(Problem(table.pictures[at].name, reason(error)))
     captions = len(files) if by_class else _write_captions(output / CAPTIONS, table, files)
-    (output / _JOURNAL).unlink()
-    return WrittenFolder(len(files), captions, problems, len(there))
+    (output / _JOURNAL).unlink(missing_ok=True)
+    return WrittenFolder(len(files), captions, problems, there)
 
 
-def _begin(output: Path, job: Mapping[str, Any], force: bool) -> dict[str, Path]:
-    """The files that an earlier run of the same job wrote, by their stems."""
+def _begin(output: Path, job: Mapping[str, Any], force: bool) -> None:
+    """The journal tells that what lies in the folder is this job's own."""
     if output.exists() and not output.is_dir():
         raise BadInput(f"{str(output)!r} is a file; name a folder.")
     journal = output / _JOURNAL
     if read_state(journal) == job:
-        return {path.stem: path for path in output.rglob("*") if path.is_file() and not path.name.startswith(".")}
+        return
     if output.exists() and any(output.iterdir()) and not force:
         raise BadInput(f"{str(output)!r} is not empty; name another folder, or add --force to write into this one.")
     output.mkdir(parents=True, exist_ok=True)
     write_whole(journal, json.dumps(job).encode())
-    return {}
 
 
-def _write(folder: Path, stem: str, data: bytes) -> Path:
+def _suffix(data: bytes) -> str:
     found = sniff(data)
     if found is None:
         raise BadInput("These bytes are not a picture in any format that we know.")
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{stem}.{_USUAL_SUFFIXES.get(found, found)}"
+    return _USUAL_SUFFIXES.get(found, found)
+
+
+def _write(path: Path, data: bytes) -> bool:
+    """Unless the very same is there already, which this tells: a file of that name may be an older one's."""
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(exist_ok=True)
     write_whole(path, data)
-    return path
+    return True
 
 
 def _class_folder(text: str) -> str:

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +17,9 @@ from typing import Any, BinaryIO
 
 from clipcore.dataset.pairs import Problem
 from clipcore.errors import BadInput
+
+if sys.platform != "win32":
+    import fcntl
 
 # Often enough for a crash, seldom enough for a long list of problems.
 _TELL_SECONDS = 1.0
@@ -36,14 +42,20 @@ class Partial:
         self._part = path.with_name(f"{path.name}.part")
         self._journal = path.with_name(f"{path.name}.part.json")
         self._job = job
+        self._told = 0.0
         refuse_existing(path, force=force)
-        begun = self._begun(force)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._part.touch()
+        self._lock = _lock(self._part)
+        try:
+            begun = self._begun(force)
+        except BadInput:
+            self._release()
+            raise
         self.taken: int = begun["taken"]
         self.problems = [Problem(*told) for told in begun["problems"]]
         self._bytes: int = begun["bytes"]
-        self._told = 0.0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file: BinaryIO = self._part.open("r+b" if self._bytes else "w+b")
+        self.file: BinaryIO = self._part.open("r+b")
         self.file.truncate(self._bytes)
         self.file.seek(self._bytes)
 
@@ -57,6 +69,7 @@ class Partial:
         self.file.close()
         if self._job is None:
             self._remove()
+        self._release()
 
     def commit(self, taken: int, problems: Sequence[Problem] = ()) -> None:
         """What has been written answers so many inputs, those that had problems included. Ctrl-C loses none of it;
@@ -73,6 +86,11 @@ class Partial:
         self.file.close()
         convert(self._part, self._path)
         self._remove()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -87,17 +105,37 @@ class Partial:
 
     def _begun(self, force: bool) -> dict[str, Any]:
         nothing: dict[str, Any] = {"taken": 0, "bytes": 0, "problems": []}
-        state = read_state(self._journal) if self._part.exists() else None
-        if state is None:
-            return nothing
-        if self._job is not None and state["job"] == self._job and self._part.stat().st_size >= state["bytes"]:
+        state = read_state(self._journal) or nothing
+        size = self._part.stat().st_size
+        told = state.get("job")
+        if self._job is not None and told == self._job and size >= state["bytes"]:
             return state
-        if force or state["job"] is None:
+        if force or not size or told is None or told == self._job:
             return nothing
         raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
 
 
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the file until it is closed or the process ends. Windows has none.
+
+    Raises BadInput where another process holds the file, or has given it its final name meanwhile.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    raise BadInput(f"{str(path)!r} is being written by another command; wait for that, or name another output.")
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise BadInput(f"{str(path)!r} is a folder; name a file.")
     if path.exists() and not force:
         raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
 
@@ -120,7 +158,8 @@ def write_whole(path: Path, data: bytes) -> None:
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Where to write what is to have this name once it is whole."""
-    part = path.with_name(f".{path.name}.part")
+    # Of this process alone, and short: the name itself may be as long as names can be.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         yield part
         part.replace(path)

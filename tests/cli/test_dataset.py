@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,28 @@ def test_there_and_back_again(tmp_path: Path):
     assert clipcore("dataset", "from-tsv", tmp_path / "a.tsv", "-o", tmp_path / "out").code == 1
     assert clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv").code == 1
     assert clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv", "--force").code == 3
+
+
+@pytest.mark.parametrize("command", ["to-tsv", "from-tsv", "split"])
+def test_where_nothing_can_be_written_is_said_in_a_line(classes: Path, tmp_path: Path, command: str):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED))
+    source = table if command == "from-tsv" else classes
+    ended = clipcore("dataset", command, source, "-o", table / "beneath a file")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "a.tsv" in ended.err
+
+
+def test_a_full_disk_is_a_line_and_a_bug_is_none(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("clipcore.cli.dataset.write_tsv", fail)
+    number = errno.ENOSPC
+    ended = clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")
+    assert (ended.code, ended.out, ended.err.count("\n"), "no room" in ended.err) == (1, "", 1, True)
+    number = errno.EBADF
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")
 
 
 def test_columns_are_named(tmp_path: Path):

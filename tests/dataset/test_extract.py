@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from clipcore.extract.columns import choose
 from clipcore.extract.formats import NpyRows
 from tests.clipcore.fakes import FakeEncoder, vector
 from tests.clipcore.pictures import png
+from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import BLUE, RED, row, url_safe, write_files, write_lines
 
 UNIT = {length: np.asarray(vector(length), np.float32) for length in range(20)}
@@ -176,17 +176,6 @@ def read_back(path: Path, form: Output) -> np.ndarray:
         rows = pyarrow.parquet.read_table(path)["vector"].to_pylist()
         return np.asarray([row or [np.nan] * 4 for row in rows], np.float32)
     return np.genfromtxt(path, delimiter="\t", dtype=np.float32)
-
-
-class Stop(Exception):
-    pass
-
-
-def stopping_after(number: int, rows: Iterable[RowFeatures]) -> Iterator[RowFeatures]:
-    for count, one in enumerate(rows):
-        if count == number:
-            raise Stop
-        yield one
 
 
 @pytest.mark.parametrize("form", list(Output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +20,7 @@ from clipcore.dataset.to_tsv import one_line, open_texts, write_tsv
 from clipcore.errors import BadInput, ImageRejected
 from clipcore.features import PictureSource
 from tests.clipcore.pictures import FORMATS, encode, quarters
+from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP"]
@@ -120,17 +121,6 @@ def test_what_is_no_picture_is_named_and_left_out(tmp_path: Path):
     assert [problem.name for problem in write_folder(text, tmp_path / "out").problems] == ["row 2"]
 
 
-class Stop(Exception):
-    pass
-
-
-def stopping_after(number: int, things: Sequence[int]) -> Iterable[int]:
-    for count, thing in enumerate(things):
-        if count == number:
-            raise Stop
-        yield thing
-
-
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"no", "a/3.png": BLUE, "b/1.png": GREEN})
@@ -154,6 +144,37 @@ def test_another_commands_beginning_is_not_gone_on_with(tmp_path: Path):
         write_tsv(open_texts(folder), tmp_path / "a.tsv")
     assert write_tsv(open_texts(folder), tmp_path / "a.tsv", force=True).rows == 3
     assert len(open_pairs(tmp_path / "a.tsv")) == 3
+
+
+def test_two_commands_do_not_write_into_one_file(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": BLUE})
+    output = tmp_path / "a.tsv"
+
+    def meanwhile(things: Sequence[int]) -> Iterator[int]:
+        for thing in things:
+            with pytest.raises(BadInput, match="written by another command"):
+                write_tsv(open_texts(folder), output, force=True)
+            yield thing
+
+    assert write_tsv(open_texts(folder), output, watch=meanwhile).rows == 2
+    assert len(open_pairs(output)) == 2
+    assert write_tsv(open_texts(folder), output, force=True).rows == 2
+
+
+def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
+    older = write_lines(tmp_path / "old.tsv", row("red", RED), row("green", GREEN))
+    table = write_lines(tmp_path / "a.tsv", row("blue", BLUE), row("green", GREEN))
+    write_folder(older, tmp_path / "out")
+    with pytest.raises(Stop):
+        write_folder(table, tmp_path / "out", force=True, watch=lambda things: stopping_after(0, things))
+    assert write_folder(table, tmp_path / "out").resumed_at == 1
+    assert (tmp_path / "out" / "00000001.png").read_bytes() == BLUE
+
+
+def test_a_folder_is_no_name_for_a_file(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED})
+    with pytest.raises(BadInput, match="is a folder; name a file"):
+        write_tsv(open_texts(folder), tmp_path / "in", force=True)
 
 
 def test_what_exists_is_replaced_by_force_alone(tmp_path: Path):

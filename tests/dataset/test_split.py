@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from clipcore.dataset.split import How, letterboxed, split_folder
 from clipcore.dataset.split_plan import PARTS, parse_ratios, plan_split, share_out
 from clipcore.errors import BadInput
 from tests.clipcore.pictures import encode, png
+from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import GREEN, RED, write_files
 
 SHARES = st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(lambda shares: shares[0] > 0)
@@ -113,17 +113,6 @@ def test_the_seed_alone_decides(classes: Path, tmp_path: Path):
         split_folder(classes, tmp_path / name, RATIOS_6_2_2, seed=seed)
     assert files_in(tmp_path / "one") == files_in(tmp_path / "same")
     assert files_in(tmp_path / "one").keys() != files_in(tmp_path / "other").keys()
-
-
-class Stop(Exception):
-    pass
-
-
-def stopping_after(number: int, things: Sequence[int]) -> Iterable[int]:
-    for count, thing in enumerate(things):
-        if count == number:
-            raise Stop
-        yield thing
 
 
 @pytest.mark.parametrize("how", list(How))
