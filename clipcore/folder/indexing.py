@@ -133,16 +133,19 @@ class _Run:
 
     def take(self, outcome: EncodedPicture | SkippedPicture) -> None:
         reading = self.readings.popleft()
+        if isinstance(outcome, SkippedPicture) and _may_pass(outcome.cause):
+            self._leave(reading, outcome.reason)
+        else:
+            self._keep(reading, outcome)
+        self._commit_when_full()
+
+    def _keep(self, reading: Reading, outcome: EncodedPicture | SkippedPicture) -> None:
         content = _content(reading, outcome)
         if content is not None:
             self.contents.append(content)
-        if reading.hash is None or (isinstance(outcome, SkippedPicture) and _may_pass(outcome.cause)):
-            self._leave(reading, getattr(outcome, "reason", ""))
-        else:
-            file = reading.file
-            row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
-            self.files.append((row, Became.REUSED if content is None else Became.ENCODED))
-        self._commit_when_full()
+        file = reading.file
+        row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
+        self.files.append((row, Became.REUSED if content is None else Became.ENCODED))
 
     def _leave(self, reading: Reading, reason: str) -> None:
         step = Step(reading.file.path, Became.UNREADABLE, reason)
@@ -189,13 +192,11 @@ class _Run:
 
 def _content(reading: Reading, outcome: EncodedPicture | SkippedPicture) -> Content | None:
     """What has been learnt of the bytes; None where nothing."""
-    if reading.hash is None:
-        return None
     if isinstance(outcome, EncodedPicture):
         return Content(reading.hash, State.PICTURE, width=outcome.width, height=outcome.height, vector=outcome.vector)
     if reading.is_sheet:
         return Content(reading.hash, State.SHEET)
-    if isinstance(outcome.cause, NotNeeded) or _may_pass(outcome.cause):
+    if isinstance(outcome.cause, NotNeeded):
         return None
     return Content(reading.hash, State.BROKEN, outcome.reason)
 

@@ -30,6 +30,11 @@ def from_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for unknown users
 
 
+def is_file(path: bytes | Path) -> bool:
+    """Of what nobody may look at, too, where pathlib's own raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def span_below(root: bytes) -> tuple[bytes, bytes]:
     """The least key of what lies below, and the least key beyond it, in the order of bytes."""
     if root == EVERYWHERE:

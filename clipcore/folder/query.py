@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcore.errors import BadInput
-from clipcore.folder.paths import from_home, shown
+from clipcore.folder.paths import from_home, is_file, shown
 from clipcore.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.types import Calibration, Vectors
 
@@ -75,11 +75,12 @@ def parse_term(text: str, sign: int = 1) -> Term:
 
 
 def parse_picture(text: str) -> Term:
-    """The file of a picture, and nothing else. Raises BadInput."""
-    if (found := _picture(text)) is None:
-        _check_is_no_address(text)
-        raise BadInput(f"There is no picture {shown(text)!r}; check the path.")
-    return Term(1.0, picture=found)
+    """The file of a picture, and nothing else; whether it is one, reading it will tell. Raises BadInput."""
+    path = from_home(text)
+    if is_file(path):
+        return Term(1.0, picture=path)
+    _check_is_no_address(text)
+    raise BadInput(f"There is no picture {shown(text)!r}; check the path.")
 
 
 def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:

@@ -55,15 +55,14 @@ class Claims:
 
 
 class Reading:
-    """One file on its way. After its `source` was read: hash, where it could be read, and whether it is a sheet.
-
-    changed: what the index holds of it is of other bytes.
+    """One file on its way. After its `source` was read: hash, empty where it could not be read, and whether
+    it is a sheet. changed: what the index holds of it is of other bytes.
     """
 
     def __init__(self, decision: Read, claims: Claims, limits: ImageLimits) -> None:
         self.file = decision.file
         self.changed = decision.changed
-        self.hash: bytes | None = None
+        self.hash = b""
         self.is_sheet = False
         self._claims = claims
         self._limits = limits

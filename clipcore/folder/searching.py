@@ -13,7 +13,7 @@ from clipcore.errors import BadInput
 from clipcore.features import EncodedPicture, PictureSource, encode_pictures
 from clipcore.folder.contents import StoredFile, hash_of
 from clipcore.folder.lazy_model import LazyModel
-from clipcore.folder.paths import shown
+from clipcore.folder.paths import is_file, shown
 from clipcore.folder.query import Term, combine, least_match
 from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.store import FolderStore
@@ -77,7 +77,7 @@ def search_folder(
         files = store.files_of([hit.key for hit in fresh], root)
         for hit in fresh:
             wished = [file for file in files[hit.key] if reach is None or not reach.excludes(file.path, root)]
-            existing = tuple(file for file in wished if os.path.isfile(file.path))  # noqa: PTH113 - bytes
+            existing = tuple(file for file in wished if is_file(file.path))
             gone += len(wished) > 0 and not existing
             others = tuple(file for file in existing if file.path != besides_key)
             if others:

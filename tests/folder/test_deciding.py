@@ -28,6 +28,11 @@ def test_each_file_is_compared_with_what_is_known_of_it():
     ]
 
 
+def test_another_size_is_a_change_whatever_the_clock_says():
+    larger = SeenFile(b"/a", 11, 1)
+    assert list(decide([larger], [known(b"/a")])) == [Read(larger, changed=True)]
+
+
 def test_below_a_folder_that_cannot_be_listed_nothing_is_forgotten():
     locked = Unreachable(b"/b/", "locked")
     rows = [known(b"/a/x"), known(b"/b/x"), known(b"/b/y/z"), known(b"/b0"), known(b"/c")]
