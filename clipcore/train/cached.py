@@ -7,8 +7,7 @@ has said what each vector's gradient is, part by part with one. The sums are tho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,20 +17,27 @@ class CachedTower:
     """One tower's share of one step.
 
     encode: the number of a part -> its vectors, [n, dim], differentiable. learns: whether gradients are wanted at all.
+    seed: what dropout follows from, so that it falls on the same places in both passes.
     """
 
     def __init__(
-        self, encode: Callable[[int], Tensor], parts: int, *, dimension: int, learns: bool, device: torch.device
+        self,
+        encode: Callable[[int], Tensor],
+        parts: int,
+        *,
+        dimension: int,
+        learns: bool,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self._encode = encode
         self._none = torch.empty((0, dimension), device=device)
         self._learns = learns
-        self._device = device
+        self._seed = seed
         # A batch in one part needs no second pass: its graph is kept.
         self._whole = learns and parts == 1
-        self._states: list[list[Tensor]] = []
         with torch.set_grad_enabled(self._whole):
-            self._vectors = [self._encode_first(part) for part in range(parts)]
+            self._vectors = [self._encode_seeded(part) for part in range(parts)]
 
     @property
     def vectors(self) -> Tensor:
@@ -44,35 +50,9 @@ class CachedTower:
             return
         shares = torch.split(gradient, [len(vectors) for vectors in self._vectors])
         for part, (first, share) in enumerate(zip(self._vectors, shares, strict=True)):
-            again = first if self._whole else self._encode_again(part)
+            again = first if self._whole else self._encode_seeded(part)
             again.backward(share)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
-    def _encode_first(self, part: int) -> Tensor:
-        self._states.append(_random_states(self._device))
+    def _encode_seeded(self, part: int) -> Tensor:
+        torch.manual_seed(self._seed + part)  # of every device's generator
         return self._encode(part)
-
-    def _encode_again(self, part: int) -> Tensor:
-        """With the dropout of the first pass."""
-        with _replayed(self._states[part], self._device):
-            return self._encode(part)
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
-    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_device]
-
-
-@contextmanager
-def _replayed(states: list[Tensor], device: torch.device) -> Iterator[None]:
-    before = _random_states(device)
-    _set_random_states(states, device)
-    try:
-        yield
-    finally:
-        _set_random_states(before, device)
-
-
-def _set_random_states(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    for state in states[1:]:
-        torch.cuda.set_rng_state(state, device)

@@ -61,11 +61,13 @@ class Contrastive:
         own = slice(int((usable < mine.start).sum()), int((usable < mine.stop).sum()))
         captions = batch[usable.numpy()]
         undecided = undecided_pairs(keys[usable], self._caption_keys[captions].to(keys.device))
-        self._seed(step)
+        seeds = self._seeds(step)
         pixels = [one.pixels for one in read if isinstance(one, Read)]
-        pictures = self._tower(own, lambda rows: self._see(np.stack(pixels[rows])), fixed=self._plan.fix_vision)
+        pictures = self._tower(
+            own, lambda rows: self._see(np.stack(pixels[rows])), fixed=self._plan.fix_vision, seed=seeds[0]
+        )
         words = [self._pairs.captions[row] for row in captions[own]]
-        texts = self._tower(own, lambda rows: self._read(words[rows]), fixed=self._plan.fix_text)
+        texts = self._tower(own, lambda rows: self._read(words[rows]), fixed=self._plan.fix_text, seed=seeds[1])
         return self._backward(pictures, texts, own, undecided)
 
     def settle(self) -> None:
@@ -96,18 +98,20 @@ class Contrastive:
             self._named.add(picture)
             self._on_skip(self._pairs.pictures[picture].name, reason)
 
-    def _seed(self, step: int) -> None:
-        """Dropout follows from the seed, the step and the process, so a resumed run needs no generator's state."""
+    def _seeds(self, step: int) -> list[int]:
+        """For each tower's dropout. They follow from the seed, the step and the process, so a resumed run needs no
+        generator's state."""
         sequence = np.random.SeedSequence([self._plan.seed, step, self._group.rank])
-        torch.manual_seed(int(sequence.generate_state(1)[0]))
+        return [int(seed) for seed in sequence.generate_state(2)]
 
-    def _tower(self, own: slice, encode: Callable[[slice], Tensor], *, fixed: bool) -> CachedTower:
+    def _tower(self, own: slice, encode: Callable[[slice], Tensor], *, fixed: bool, seed: int) -> CachedTower:
         count, size = own.stop - own.start, self._plan.micro_batch
         return CachedTower(
             lambda part: encode(slice(part * size, (part + 1) * size)),
             -(-count // size),
             dimension=self._model.card.dimension,
             learns=not fixed,
+            seed=seed,
             device=self._model.device,
         )
 
