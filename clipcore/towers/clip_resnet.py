@@ -17,7 +17,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoTokenizer,
     ChineseCLIPTextConfig,
     ChineseCLIPTextModel,
     CLIPTextConfig,
@@ -35,7 +34,7 @@ from clipcore.towers.openai_names import Weights
 from clipcore.towers.quiet import quiet
 from clipcore.towers.resnet_tower import ResNetShape, ResNetTower
 from clipcore.towers.seam import Opened, Tokens, Towers
-from clipcore.towers.tokenizing import padded_to_longest
+from clipcore.towers.tokenizing import load_tokenizer, padded_to_longest
 from clipcore.towers.weights_file import read_weights
 
 MODEL_TYPE = "clip_resnet"
@@ -50,7 +49,7 @@ def open_clip_resnet(checkpoint: Checkpoint) -> Opened:
         ResNetShape(**{**vision, "blocks": tuple(vision["blocks"])}),
         config["text_config"],
         read_weights(directory / "model.safetensors"),
-        AutoTokenizer.from_pretrained(directory, local_files_only=True),
+        load_tokenizer(checkpoint),
         context_length=config["context_length"],
         preprocessing=Preprocessing.read(directory / "preprocessor_config.json"),
     )

@@ -82,7 +82,11 @@ def _family(checkpoint: Checkpoint) -> Callable[[PreTrainedModel, Checkpoint], _
 
 def _load(checkpoint: Checkpoint) -> PreTrainedModel:
     model, report = AutoModel.from_pretrained(
-        checkpoint.directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        checkpoint.directory,
+        local_files_only=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        output_loading_info=True,
     )
     if report["missing_keys"]:
         raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")

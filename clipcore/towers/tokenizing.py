@@ -33,7 +33,8 @@ def load_tokenizer(checkpoint: Checkpoint, *, as_filed: bool = False) -> PreTrai
             "`pip install sentencepiece protobuf`."
         )
     kind = PreTrainedTokenizerFast if as_filed and filed else AutoTokenizer
-    tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(directory, local_files_only=True)
+    # Told nothing, transformers asks on the terminal whether to run code that lies in the directory.
+    tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     return tokenizer
 
 

@@ -69,6 +69,21 @@ def assert_as_recorded(model: Any, kind: str) -> None:
         np.testing.assert_allclose(given, RECORDED[kind][name], rtol=1e-4, atol=2e-4, err_msg=name)
 
 
+CODE = "from pathlib import Path\n\nPath(__file__).with_name('was-run').touch()\n\n\nclass Tokenizer:\n    pass\n"
+
+
+def test_code_beside_a_checkpoint_is_neither_run_nor_asked_about(files, tmp_path, monkeypatch):
+    load(files.path("resnet", "state_dict")).opened.save(tmp_path)
+    (tmp_path / "code.py").write_text(CODE)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Tokenizer", "auto_map": {"AutoTokenizer": ["code.Tokenizer", "code.Tokenizer"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ModelUnavailable):
+        load(tmp_path)
+    assert not (tmp_path / "was-run").exists()
+
+
 @pytest.mark.parametrize("form", ["torchscript", "state_dict", "half"])
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_a_file_answers_as_the_original_did(files, kind, form):
