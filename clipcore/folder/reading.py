@@ -55,8 +55,8 @@ class Claims:
 
 
 class Reading:
-    """One file on its way. After its `source` was read: hash, empty where it could not be read, and whether
-    it is a sheet. changed: what the index holds of it is of other bytes.
+    """One file on its way. After its `source` was read: hash, empty where it could not be read, and whether it is a
+    sheet. changed: what the index holds of it is of other bytes.
     """
 
     def __init__(self, decision: Read, claims: Claims, limits: ImageLimits) -> None:

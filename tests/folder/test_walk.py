@@ -5,7 +5,7 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.folder.walk import SeenFile, walk
+from clipcore.folder.walk import SeenFile, Unreachable, walk
 from tests.folder.support import write
 
 folders = st.lists(st.sampled_from(["a", "a-", "b", "é"]), max_size=2).map(tuple)
@@ -31,6 +31,12 @@ def test_what_is_called_like_a_picture_and_is_no_file_is_passed_over(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     assert list(walk(os.fsencode(tmp_path))) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
+    """Here because it is none; for whoever may not list it the answer is the same."""
+    root = os.fsencode(write(tmp_path / "file", b""))
+    assert list(walk(root)) == [Unreachable(root + b"/", "The folder cannot be listed: Not a directory.")]
 
 
 def test_a_folder_that_vanished_is_no_complaint(tmp_path):
