@@ -77,6 +77,8 @@ def classify(
     """Which of these labels each picture shows, with probabilities."""
     if sum(given is not None for given in (labels, labels_file, probe)) != 1:
         raise typer.BadParameter("Give the labels with --labels, --labels-file or --probe, one of them.")
+    if probe is not None and (templates is not None or background is not None or abstain):
+        raise typer.BadParameter("A probe needs no words: leave --templates, --background and --abstain out.")
     chosen = read_labels(labels_file) if labels_file is not None else []
     if labels is not None:
         chosen = split_labels(labels)

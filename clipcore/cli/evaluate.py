@@ -25,6 +25,7 @@ from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, open_labelled, open_pairs
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.evaluate.class_names import name_classes
+from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import classify_all, gather
 from clipcore.evaluate.published import Published, dataset_of, known_as, published_on
@@ -79,6 +80,7 @@ def zero_shot(
     skips = Skips()
     labelled = open_labelled(source, Columns(text_column, picture_column, header))
     tell(labelled.problems, skips)
+    check_classes(labelled.classes)
     called = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     templates_read = read_templates(templates) if templates is not None else None
     loaded = load_model(model, device)

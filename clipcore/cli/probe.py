@@ -17,6 +17,7 @@ from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, Labelled, Problem, open_labelled
 from clipcore.errors import BadInput
+from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import Outcomes, classify_all, gather
 from clipcore.features import encode_pictures
@@ -60,11 +61,14 @@ def probe(
     """
     if confusion is not None:
         check_drawable(confusion)
+    if save is not None and not save.parent.is_dir():
+        raise BadInput(f"There is no folder {str(save.parent)!r} for the probe; make it, or name another.")
     skips = Skips()
     columns = Columns(text_column, picture_column, header)
     learnt, measured = open_labelled(train, columns), open_labelled(test, columns)
     tell([*learnt.problems, *measured.problems], skips)
     classes = tuple(sorted({*learnt.classes, *measured.classes}))
+    check_classes(classes)
     loaded = load_model(model, device)
     features = gather(_encoded(loaded, learnt, "encoding TRAIN", batch_size), loaded.card.dimension, skips.picture)
     class_of = _rows(learnt, classes)[features.rows]

@@ -36,8 +36,8 @@ def open_pairs(
     split: which of Karpathy's. columns: what the first rows of a table do not tell. Pictures are not opened here; rows
     and files that cannot be used are in the result's `problems`. Raises BadInput where nothing can be used.
     """
-    if not source.exists():
-        raise BadInput(f"There is no file or folder {str(source)!r}.")
+    if not source.is_file() and not source.is_dir():
+        raise BadInput(f"There is no file or folder {str(source)!r}; a pipe cannot be read twice, so save it first.")
     if captions is not None and not source.is_dir():
         return _with_lines(source, captions)
     if source.suffix.lower() == ".tar":

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.errors import BadInput
 from clipcore.evaluate import TIE
 from clipcore.types import Vectors
 
 TOP = 5
+# Every class may be taken for every other: at ImageNet-21k's 21,841 classes the counts take 3.8 GB.
+_MOST_CLASSES = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,17 @@ class Classification:
         return tuple(
             Confusion(self.classes[true[at]], self.classes[taken[at]], int(pictures[at]))
             for at in np.argsort(-pictures, kind="stable")[:most]
+        )
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """To be asked before any work. Raises BadInput where the counts would not fit, as when captions are taken for
+    classes.
+    """
+    if len(classes) > _MOST_CLASSES:
+        raise BadInput(
+            f"There are {len(classes)} classes, and at most {_MOST_CLASSES} are measured; captions are measured by "
+            "`clipcore evaluate retrieval`."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,6 @@ from clipcore.errors import BadInput
 from clipcore.extract.encoding import RowFeatures
 from clipcore.types import Vectors
 
-_NPY_HEAD_BYTES = 128
 _ROW_GROUP = 8192
 
 
@@ -70,7 +70,7 @@ class TsvRows:
 
 
 class NpyRows:
-    """float32 [rows, dim], broken rows nan (NEP 1, version 1.0)."""
+    """float32 [rows, dim], broken rows nan."""
 
     def __init__(self, dimension: int, append: Sequence[str]) -> None:
         if append:
@@ -78,9 +78,11 @@ class NpyRows:
         self._dimension = dimension
 
     def head(self, rows: int) -> bytes:
-        about = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {self._dimension}), }}"
-        begins = b"\x93NUMPY\x01\x00" + (_NPY_HEAD_BYTES - 10).to_bytes(2, "little")
-        return begins + about.encode().ljust(_NPY_HEAD_BYTES - 11) + b"\n"
+        head = io.BytesIO()
+        # NumPy leaves room for the number of rows to grow.
+        about = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dimension)}
+        np.lib.format.write_array_header_1_0(head, about)
+        return head.getvalue()
 
     def rows(self, batch: Sequence[RowFeatures]) -> bytes:
         return _filled(batch, self._dimension).astype("<f4").tobytes()

@@ -74,6 +74,13 @@ def test_labels_below_the_least_probability_are_left_out():
     assert [label["label"] for label in picture["labels"]] == ["panda"]
 
 
+@pytest.mark.parametrize("words", [("--templates", "t.txt"), ("--background", "sky"), ("--abstain",)])
+def test_words_for_a_probe_are_wrong_use(words):
+    ended = clipcore("classify", SAMPLES, "--probe", "none.safetensors", *words, *BUNDLED)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "leave --templates" in ended.err
+
+
 @pytest.mark.parametrize("labels", [(), ("--labels", "a", "--labels-file", "b"), ("--labels", "a", "--probe", "b")])
 def test_labels_are_given_in_one_way(labels):
     ended = clipcore("classify", PANDA, *labels, *BUNDLED)

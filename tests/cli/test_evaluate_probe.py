@@ -79,6 +79,13 @@ def test_one_class_alone_is_one_line(folders):
     assert "two classes" in ended.err
 
 
+def test_where_it_cannot_be_kept_is_said_before_any_work(folders, tmp_path):
+    ended = clipcore("evaluate", "probe", *folders, "--save", tmp_path / "none" / "a", "--model", tmp_path / "no-model")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "no folder" in ended.err
+    assert "no-model" not in ended.err
+
+
 def test_it_says_the_same_each_time(folders):
     first, second = (clipcore("evaluate", "probe", *folders, "--json", *BUNDLED).json() for _ in range(2))
     assert np.isclose(first["strength"], second["strength"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,9 @@ def test_what_cannot_be_pairs_is_refused_in_a_sentence(folder: Path, tmp_path: P
         open_pairs(folder)
     with pytest.raises(BadInput, match="no file or folder"):
         open_pairs(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(BadInput, match="cannot be read twice"):
+        open_pairs(tmp_path / "pipe.tsv")
     with pytest.raises(BadInput, match="cannot be read"):
         open_pairs(folder, captions=tmp_path / "nowhere.json")
     (folder / "captions.json").write_text("{", encoding="utf-8")

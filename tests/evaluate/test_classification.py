@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, top_k_accuracy_score
 
-from clipcore.evaluate.classification import Classification, Tally
+from clipcore.errors import BadInput
+from clipcore.evaluate.classification import Classification, Tally, check_classes
 
 
 def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classification:
@@ -101,3 +102,9 @@ def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
     mistakes = [(one.true, one.taken, one.pictures) for one in result.confusions(10)]
     assert mistakes == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
     assert len(result.confusions(1)) == 1
+
+
+def test_captions_in_place_of_classes_are_refused_before_memory_runs_out():
+    check_classes([str(number) for number in range(21_841)])
+    with pytest.raises(BadInput, match="evaluate retrieval"):
+        check_classes([str(number) for number in range(29_000)])
