@@ -34,6 +34,7 @@ app = typer.Typer(
     "skipped, each named on stderr; 130 stopped by Ctrl-C, and the same command goes on from there.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def index(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DIR...", help="Folders, with all below them.", show_default="the current one"),
+        typer.Argument(metavar="DIR", help="Folders, with all below them.", show_default="the current one"),
     ] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget everything below these folders instead.")] = False,
     hidden: Hidden = False,

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tokenize(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Texts; with --decode, tokens.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts; with --decode, tokens.")],
     context_length: Annotated[
         int, typer.Option("--context-length", min=2, help="Tokens a text may have, both marks included.")
     ] = CONTEXT_LENGTH,

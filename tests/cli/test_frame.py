@@ -36,6 +36,12 @@ def test_help_tells_the_exit_codes():
     assert "Exit codes" in clipcore("--help").out
 
 
+def test_help_is_laid_out_by_the_terminals_width_alone(monkeypatch):
+    """Not by where a docstring's lines happen to end."""
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "Pictures that cannot be read are named on stderr and have no row. The" in clipcore("encode", "--help").out
+
+
 def test_the_command_starts_without_torch():
     code = "import sys, clipcore.cli.app; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run(
