@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from clipcore.cli.progress import tracked
 from clipcore.encode_inputs import Encoded, Input, check_words, encode_inputs, inputs_of, lines_of
 from clipcore.encoded_file import as_line, write_encoded
 from clipcore.errors import BadInput
+from clipcore.types import Vectors
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def encode(
     things: Annotated[
         list[str] | None,
-        typer.Argument(metavar="WORDS|PICTURE|FOLDER…", help="In any order; a folder stands for its pictures."),
+        typer.Argument(metavar="WORDS|PICTURE|FOLDER", help="In any order; a folder stands for its pictures."),
     ] = None,
     texts: Annotated[
         Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
@@ -78,13 +80,26 @@ def _show(model: ClipModel, inputs: Sequence[Input], batch_size: int, as_json: b
     outcomes = _named(encode_inputs(model, _tracked(inputs), batch_size=batch_size), skips)
     rows = ((done.name, done.vector) for done in outcomes if done.vector is not None)
     if as_json:
-        vectors = [{"name": name, "vector": [float(str(number)) for number in vector]} for name, vector in rows]
-        about = {"model": model.card.key, "dimension": model.card.dimension}
-        print_json(about | {"vectors": vectors, "skipped": skips.as_json()})
+        _print_json(model, rows, skips)
     else:
         for name, vector in rows:
             print(as_line(name, vector), flush=True)
     return skips.exit_code
+
+
+def _print_json(model: ClipModel, rows: Iterator[tuple[str, Vectors]], skips: Skips) -> None:
+    """One document, a vector a line, each printed as it comes: there may be more than memory holds."""
+    print(f'{{"model": {_json(model.card.key)}, "dimension": {model.card.dimension}, "vectors": [', end="")
+    between = "\n"
+    for name, vector in rows:
+        # As few digits as tell one float32 from every other.
+        print(between, _json({"name": name, "vector": [float(str(number)) for number in vector]}), sep="", end="")
+        between = ",\n"
+    print(f'\n], "skipped": {_json(skips.as_json())}}}')
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _named(outcomes: Iterator[Encoded], skips: Skips) -> Iterator[Encoded]:

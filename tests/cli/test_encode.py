@@ -81,6 +81,17 @@ def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path
         assert np.array_equal(file.get_tensor("vectors"), model.encode_texts(["a cat", "a dog"]))
 
 
+def test_json_on_stdout_has_a_line_a_vector_and_is_one_document_even_when_empty(folder):
+    (folder / "b.png").write_bytes(b"no picture")
+    ended = clipcore("encode", "a cat", folder, "--json", *MODEL)
+    assert ended.code == 3
+    assert len(ended.json()["vectors"]) == 3
+    assert [Path(each["name"]).name for each in ended.json()["skipped"]] == ["b.png"]
+    assert ended.out.count("\n") == 5
+    told = clipcore("encode", folder / "b.png", "--json", *MODEL).json()
+    assert (told["vectors"], len(told["skipped"])) == ([], 1)
+
+
 def test_tsv_says_the_same_in_a_file_as_on_stdout(folder, tmp_path):
     output = tmp_path / "out.tsv"
     assert clipcore("encode", folder, "a cat", "-o", output, *MODEL).code == 0
