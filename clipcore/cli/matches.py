@@ -59,7 +59,7 @@ def show(answer: Answer, terms: Sequence[Term], root: bytes, model: str, showing
     elif showing.paths or showing.null:
         _print_paths(answer.matches, "\0" if showing.null else "\n")
     elif sys.stdout.isatty():
-        Console().print(table(answer))
+        Console().print(table(answer, terms))
     else:
         _print_lines(answer.matches)
     _say_what_is_weak(answer, root)
@@ -69,9 +69,10 @@ def show(answer: Answer, terms: Sequence[Term], root: bytes, model: str, showing
         _open(answer, showing.sheet)
 
 
-def table(answer: Answer) -> Table:
-    """Faint what the model hardly means."""
-    shape = Table("", "score", "picture", box=None, pad_edge=False)
+def table(answer: Answer, terms: Sequence[Term]) -> Table:
+    """Above it how a query of several parts was understood; faint what the model hardly means."""
+    asked = escape(" ".join(written(terms))) if len(terms) > 1 else None
+    shape = Table("", "score", "picture", title=asked, title_justify="left", box=None, pad_edge=False)
     shape.columns[0].justify = shape.columns[1].justify = "right"
     shape.columns[2].overflow = "fold"
     for rank, match in enumerate(answer.matches, start=1):

@@ -198,7 +198,7 @@ _SIZES = """
 SELECT DISTINCT c.id, c.width * c.height FROM files f JOIN contents c ON c.id = f.content
 WHERE f.path >= ? AND f.path < ?
 """
-# Bytes that were once too much for the limits, or broken for an older decoder, may be a picture by now.
+# Another run, or another model's, may have been here before; the last word counts.
 _PUT_CONTENT = """
 INSERT INTO contents (hash, state, reason, width, height) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (hash) DO UPDATE SET state = excluded.state, reason = excluded.reason,

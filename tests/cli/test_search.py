@@ -16,6 +16,7 @@ from rich.console import Console
 from clipcore.cli.matches import table
 from clipcore.cli.query_arguments import Miswritten, unsigned
 from clipcore.folder.contents import StoredFile
+from clipcore.folder.query import parse_query
 from clipcore.folder.searching import Answer, Match
 from clipcore.registry import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
@@ -213,8 +214,10 @@ def test_people_see_a_table_that_fits_80_columns(album):
     weak = StoredFile(b"/elsewhere/" + b"x" * 100 + b".png", 1, 2, b"", 1, 1)
     answer = Answer((Match(0.91234, files, weak=False), Match(0.1, (weak,), weak=True)), 0.3, 2, 0)
     out = StringIO()
-    Console(file=out, width=80, force_terminal=True, color_system="standard").print(table(answer))
-    lines = out.getvalue().splitlines()
+    terms = parse_query(["a sofa"], ["2:[red]"], ["man"])
+    Console(file=out, width=80, force_terminal=True, color_system="standard").print(table(answer, terms))
+    title, *lines = out.getvalue().splitlines()
+    assert re.sub(r"\x1b\[\d*m", "", title).strip() == "a sofa + 2 × [red] − man"
     assert "\x1b[2m" in lines[2] and "\x1b[2m" not in lines[1]
     lines = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
     assert "0.912" in lines[1] and "a[b].png  (and 1 more with the same content)" in lines[1]

@@ -95,6 +95,16 @@ def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
     assert indexed.run() == {"a.png": "encoded"}
 
 
+def test_a_file_of_too_many_bytes_is_not_read_at_all(indexed, monkeypatch):
+    paint(indexed.folder / "a.png")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}"))
+    steps = []
+    with FolderStore(indexed.file) as store:
+        small = replace(FOLDER_LIMITS, max_bytes=10)
+        index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
+    assert [(step.became.value, "at most 10 are read" in step.reason) for step in steps] == [("unreadable", True)]
+
+
 def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
     """Of a changed file, what is known is of bytes that are no longer there; of another, it is as true as before."""
     changed = paint(indexed.folder / "changed.png", "red", mtime=1)
