@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clipcore.errors import ModelUnavailable
@@ -15,6 +17,7 @@ from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.sheet import Asked, draw_sheet
 from clipcore.folder.store import FolderStore
 from clipcore.folder.walk import Reach
+from clipcore.types import Pixels, Vectors
 from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
 
 
@@ -103,6 +106,28 @@ def test_a_file_of_too_many_bytes_is_not_read_at_all(indexed, monkeypatch):
         small = replace(FOLDER_LIMITS, max_bytes=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
     assert [(step.became.value, "at most 10 are read" in step.reason) for step in steps] == [("unreadable", True)]
+
+
+def test_a_file_that_cannot_be_read_is_tried_again(indexed, monkeypatch):
+    paint(indexed.folder / "a.png")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        assert indexed.reasons() == {"a.png": "It cannot be read: Permission denied."}
+    assert indexed.run() == {"a.png": "encoded"}
+
+
+def test_a_picture_for_which_the_model_finds_no_vector_is_tried_again(indexed):
+    class Lost(CountingModel):
+        def encode_prepared(self, batch: Pixels) -> Vectors:
+            return super().encode_prepared(batch) * np.float32(np.nan)
+
+    paint(indexed.folder / "a.png")
+    assert replace(indexed, model=Lost()).run() == {"a.png": "unreadable"}
+    assert indexed.run() == {"a.png": "encoded"}
 
 
 def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
