@@ -18,7 +18,7 @@ from clipcore.folder.store import FolderStore
 from clipcore.model import ClipModel
 from clipcore.registry import BUNDLED_DIRECTORY
 from clipcore.types import Calibration
-from tests.folder.support import paint, unit
+from tests.folder.support import paint, unit, write
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 
@@ -75,6 +75,8 @@ def test_identical_files_are_found_without_model_or_index_and_read_only_where_si
     paint(indexed.folder / "a.png")
     paint(indexed.folder / "deep" / "b.png")
     odd = paint(indexed.folder / "c.png", width=77)
+    for name in ("empty.png", "void.png"):
+        write(indexed.folder / name, b"")
     opened = []
     real_open = Path.open
     monkeypatch.setattr(Path, "open", lambda path, *args: opened.append(path.name) or real_open(path, *args))
