@@ -38,7 +38,8 @@ def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
     try:
         known = list(_karpathy(document, split) if _is_karpathy(document) else _coco(document, split, path))
     except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry lacks {error}.") from error
+        wrong = f"lacks {error}" if isinstance(error, KeyError) else "is of another shape"
+        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry {wrong}.") from error
     pairs = _pairs(known, folder)
     if not pairs.captions:
         first = f"; {pairs.problems[0].name}: {pairs.problems[0].reason}" if pairs.problems else "."

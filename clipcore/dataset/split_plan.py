@@ -34,19 +34,23 @@ def plan_split(names: Mapping[str, Sequence[str]], ratios: Sequence[Fraction], s
     than one picture off the ratios; its first picture goes to train, whatever the ratios.
     """
     parts: dict[str, str] = {}
-    for members in names.values():
+    for class_name, members in names.items():
         shuffled = sorted(members, key=lambda name: _draw(seed, name))
-        sizes = share_out(len(members), ratios)
+        # Else val would get every odd picture of small classes, and test none at all.
+        sizes = share_out(len(members), ratios, late_first=bool(_draw(seed, class_name)[0][0] % 2))
         of_each = [part for part, size in zip(PARTS, sizes, strict=True) for _ in range(size)]
         parts.update(zip(shuffled, of_each, strict=True))
     return parts
 
 
-def share_out(count: int, ratios: Sequence[Fraction]) -> list[int]:
-    """Whole numbers that add up to `count`, by largest remainder (Hamilton's method); earlier parts win ties."""
+def share_out(count: int, ratios: Sequence[Fraction], *, late_first: bool = False) -> list[int]:
+    """Whole numbers that add up to `count`, by largest remainder (Hamilton's method). Earlier parts win ties, or later
+    ones.
+    """
     quotas = [share * count for share in ratios]
     sizes = [int(quota) for quota in quotas]
-    by_remainder = sorted(range(len(sizes)), key=lambda part: sizes[part] - quotas[part])
+    parts = sorted(range(len(sizes)), reverse=late_first)
+    by_remainder = sorted(parts, key=lambda part: sizes[part] - quotas[part])
     for part in by_remainder[: count - sum(sizes)]:
         sizes[part] += 1
     if count and not sizes[0]:

@@ -43,9 +43,9 @@ def test_every_class_is_in_train_and_other_classes_do_not_matter(names: dict[str
         assert alone == {member: plan[member] for member in members}
 
 
-@given(st.integers(0, 1000), RATIOS)
-def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fraction]):
-    sizes = share_out(count, ratios)
+@given(st.integers(0, 1000), RATIOS, st.booleans())
+def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fraction], late_first: bool):
+    sizes = share_out(count, ratios, late_first=late_first)
     assert sum(sizes) == count
     assert min(sizes) >= 0
     off = [abs(size - count * share) for size, share in zip(sizes, ratios, strict=True)]
@@ -69,6 +69,19 @@ def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fract
 )
 def test_shares_by_hand(count: int, ratios: str, sizes: list[int]):
     assert share_out(count, parse_ratios(ratios)) == sizes
+
+
+def test_ties_may_go_to_the_later_part():
+    assert share_out(5, parse_ratios("8:1:1"), late_first=True) == [4, 0, 1]
+    assert share_out(10, parse_ratios("8:1:1"), late_first=True) == [8, 1, 1]
+
+
+def test_many_small_classes_fill_val_and_test_alike():
+    names = {f"class {n}": [f"class {n}/{picture}.png" for picture in range(5)] for n in range(100)}
+    plan = plan_split(names, parse_ratios("8:1:1"), seed=0)
+    sizes = [list(plan.values()).count(part) for part in PARTS]
+    assert sizes[0] == 400
+    assert min(sizes[1:]) > 30
 
 
 @pytest.mark.parametrize("told", ["", "a:b", "1", "1:2:3:4", "0:1:1", "8:-1:1", "1:1/0"])
