@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +106,22 @@ class ResNetClip(nn.Module):
 
 
 def resnet_clip_towers(model: ResNetClip) -> Towers:
-    def text_features(tokens: Tokens) -> Tensor:
-        read = model.text_model(**tokens)
-        # CLIP's text tower picks out the end mark itself; Chinese CLIP's is read off at its first token.
-        pooled = read.last_hidden_state[:, 0] if read.pooler_output is None else read.pooler_output
-        features: Tensor = model.text_projection(pooled)
-        return features
-
     return Towers(
         module=model,
         vision=(model.visual,),
         text=(model.text_model, model.text_projection),
         image_features=model.visual,
-        text_features=text_features,
+        text_features=partial(_text_features, model),
         log_scale=model.logit_scale,
     )
+
+
+def _text_features(model: ResNetClip, tokens: Tokens) -> Tensor:
+    read = model.text_model(**tokens)
+    # CLIP's text tower picks out the end mark itself; Chinese CLIP's is read off at its first token.
+    pooled = read.last_hidden_state[:, 0] if read.pooler_output is None else read.pooler_output
+    features: Tensor = model.text_projection(pooled)
+    return features
 
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:

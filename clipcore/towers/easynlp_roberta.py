@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,22 @@ class RobertaClip(nn.Module):
 
 
 def roberta_clip_towers(model: RobertaClip) -> Towers:
-    def image_features(pixels: Tensor) -> Tensor:
-        features: Tensor = model.vision_projection(model.vision_encoder(pixel_values=pixels).pooler_output)
-        return features
-
-    def text_features(tokens: Tokens) -> Tensor:
-        # Read off by RoBERTa's own pooling: the first token, through a layer and a tanh.
-        features: Tensor = model.text_projection(model.text_encoder(**tokens).pooler_output)
-        return features
-
     return Towers(
         module=model,
         vision=(model.vision_encoder, model.vision_projection),
         text=(model.text_encoder, model.text_projection),
-        image_features=image_features,
-        text_features=text_features,
+        image_features=partial(_image_features, model),
+        text_features=partial(_text_features, model),
         log_scale=model.logit_scale,
     )
+
+
+def _image_features(model: RobertaClip, pixels: Tensor) -> Tensor:
+    features: Tensor = model.vision_projection(model.vision_encoder(pixel_values=pixels).pooler_output)
+    return features
+
+
+def _text_features(model: RobertaClip, tokens: Tokens) -> Tensor:
+    # Read off by RoBERTa's own pooling: the first token, through a layer and a tanh.
+    features: Tensor = model.text_projection(model.text_encoder(**tokens).pooler_output)
+    return features

@@ -21,6 +21,9 @@ Tokenize = Callable[[Sequence[str]], Tokens]
 class Towers:
     """Two towers into one space. Differentiable: the caller decides on inference mode, precision and device.
 
+    The functions are the module's own methods, or partials over it, never closures: a deep copy's would still be those
+    of the original.
+
     module: owns every weight: what is moved, rounded, trained and saved.
     vision, text: the parts that only pictures, or only texts, pass through, projections included; `text` is empty where
     the model sees pictures alone.

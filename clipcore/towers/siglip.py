@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from tokenizers import normalizers
@@ -12,7 +13,8 @@ from tokenizers.models import BPE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipcore.towers.seam import Tokens, Towers
+from clipcore.towers.seam import Towers
+from clipcore.towers.softmax import text_features
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LOWER = normalizers.Lowercase()
@@ -23,24 +25,20 @@ def siglip_towers(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, T
 
     inputs: a batch of pixels as the vision tower takes it: `whole_pictures`, or `square_patches` for NaFlex.
     """
-
-    def image_features(pixels: Tensor) -> Tensor:
-        features: Tensor = model.get_image_features(**inputs(pixels)).pooler_output
-        return features
-
-    def text_features(tokens: Tokens) -> Tensor:
-        features: Tensor = model.get_text_features(**tokens).pooler_output
-        return features
-
     return Towers(
         module=model,
         vision=(model.vision_model,),
         text=(model.text_model,),
-        image_features=image_features,
-        text_features=text_features,
+        image_features=partial(_image_features, model, inputs),
+        text_features=partial(text_features, model),
         log_scale=model.logit_scale,
         logit_bias=model.logit_bias,
     )
+
+
+def _image_features(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, Tensor]], pixels: Tensor) -> Tensor:
+    features: Tensor = model.get_image_features(**inputs(pixels)).pooler_output
+    return features
 
 
 def whole_pictures(pixels: Tensor) -> dict[str, Tensor]:

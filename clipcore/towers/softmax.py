@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -13,21 +15,22 @@ def softmax_towers(model: PreTrainedModel) -> Towers:
 
     Where the text is summed up is the family's own: CLIP at the end mark, the others at their first token.
     """
-
-    def image_features(pixels: Tensor) -> Tensor:
-        # transformers 5 wraps features in an output object, whose pooler_output is the projection.
-        features: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
-        return features
-
-    def text_features(tokens: Tokens) -> Tensor:
-        features: Tensor = model.get_text_features(**tokens).pooler_output
-        return features
-
     return Towers(
         module=model,
         vision=(model.vision_model, model.visual_projection),
         text=(model.text_model, model.text_projection),
-        image_features=image_features,
-        text_features=text_features,
+        image_features=partial(_image_features, model),
+        text_features=partial(text_features, model),
         log_scale=model.logit_scale,
     )
+
+
+def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    # transformers 5 wraps features in an output object, whose pooler_output is the projection.
+    features: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
+    return features
+
+
+def text_features(model: PreTrainedModel, tokens: Tokens) -> Tensor:
+    features: Tensor = model.get_text_features(**tokens).pooler_output
+    return features

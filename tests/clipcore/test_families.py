@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from importlib.util import find_spec
@@ -139,6 +140,17 @@ def test_a_model_that_sees_pictures_alone_refuses_words(family, directory):
 
 # torch's compiler still uses what torch itself calls old.
 compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def test_a_copy_stands_alone(opened):
+    pixels = torch.ones(1, 3, opened.preprocessing.crop, opened.preprocessing.crop)
+    copied = copy.deepcopy(opened.towers)
+    with torch.no_grad():
+        before = opened.towers.image_features(pixels)
+        for weights in copied.module.parameters():
+            weights.zero_()
+        assert copied.image_features(pixels).count_nonzero() == 0
+        assert torch.equal(opened.towers.image_features(pixels), before)
 
 
 @compiling
