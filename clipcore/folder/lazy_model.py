@@ -12,7 +12,6 @@ from typing import Protocol
 
 from clipcore.checkpoint import find_checkpoint
 from clipcore.features import PictureEncoder
-from clipcore.prompts import prompts_for
 from clipcore.types import Calibration, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import mean_direction
 
@@ -63,7 +62,7 @@ class LazyModel:
 
         Raises WordsNotUnderstood where the model sees pictures alone.
         """
-        return mean_direction(self._model.encode_texts(prompts_for(self.card.id).for_query(words)))
+        return mean_direction(self._model.encode_texts(self.card.prompts.for_query(words)))
 
     @property
     def _model(self) -> TextAndPictureEncoder:

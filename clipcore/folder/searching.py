@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from clipcore.errors import BadInput
 from clipcore.features import EncodedPicture, PictureSource, encode_pictures
 from clipcore.folder.contents import StoredFile, hash_of
@@ -42,11 +40,6 @@ class Answer:
     gone: int
 
 
-def query_vector(terms: Sequence[Term], model: LazyModel, store: FolderStore) -> Vectors:
-    """float32 [dim], unit length. Remembered pictures need no inference. Raises BadInput, WordsNotUnderstood."""
-    return combine(terms, [_vector(term, model, store) for term in terms])
-
-
 def search_folder(
     store: FolderStore,
     root: bytes,
@@ -61,10 +54,11 @@ def search_folder(
     """The `top` best of what the model has seen below the root, each content once, none below `at_least`.
 
     besides: a file that is no answer, such as the picture asked about; its copies are. reach: what it excludes by name
-    is no answer either. Raises BadInput where nothing below the root is indexed.
+    is no answer either. Raises BadInput where nothing below the root is indexed or the query cannot be used, and
+    WordsNotUnderstood.
     """
-    index = load_index(store, root, model.key)
-    vector = query_vector(terms, model, store)
+    index = _load_index(store, root, model.key)
+    vector = combine(terms, [_vector(term, model, store) for term in terms])
     least = least_match(terms, model.calibration)
     besides_key = None if besides is None else _key(besides)
     matches: list[Match] = []
@@ -88,7 +82,7 @@ def search_folder(
     return Answer(tuple(matches[:top]), least, len(index), gone)
 
 
-def load_index(store: FolderStore, root: bytes, model_key: str) -> VectorIndex:
+def _load_index(store: FolderStore, root: bytes, model_key: str) -> VectorIndex:
     """Keys are contents. Raises BadInput, saying what to do, where there is nothing."""
     index: VectorIndex | None = None
     for contents, vectors in store.vectors_below(root, model_key):
@@ -113,18 +107,18 @@ def _nothing_indexed(store: FolderStore, root: bytes, model_key: str) -> str:
 
 
 def _vector(term: Term, model: LazyModel, store: FolderStore) -> Vectors:
-    return model.encode_words(term.words) if term.picture is None else picture_vector(term.picture, model, store)
+    return model.encode_words(term.words) if term.picture is None else _picture_vector(term.picture, model, store)
 
 
-def picture_vector(path: Path, model: LazyModel, store: FolderStore) -> Vectors:
-    """float32 [dim], unit length, from the index where its content is known. Raises BadInput."""
+def _picture_vector(path: Path, model: LazyModel, store: FolderStore) -> Vectors:
+    """Remembered pictures need no inference, and have unit length as well as float16 keeps it."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"The picture {shown(str(path))} cannot be read: {error.strerror}.") from error
     known = store.vector_of(hash_of(data), model.key)
     if known is not None:
-        return np.asarray(known / np.linalg.norm(known), np.float32)
+        return known
     source = PictureSource(str(path), lambda: data)
     (outcome,) = encode_pictures(model, [source], batch_size=1, workers=1, limits=FOLDER_LIMITS)
     if isinstance(outcome, EncodedPicture):
