@@ -6,23 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, tee
 from pathlib import Path
-from typing import Protocol
 
 from clipcore.dataset.files import has_picture_suffix, picture_files
 from clipcore.errors import BadInput, WordsNotUnderstood
-from clipcore.features import (
-    EncodedPicture,
-    PictureEncoder,
-    PictureSource,
-    TextEncoder,
-    encode_pictures,
-    encode_words,
-)
+from clipcore.features import EncodedPicture, Encoder, PictureSource, encode_pictures, encode_words
 from clipcore.types import Vectors
-
-
-class Encoder(PictureEncoder, TextEncoder, Protocol):
-    """What is needed of a model here; see `ClipModel`."""
 
 
 @dataclass(frozen=True, slots=True)

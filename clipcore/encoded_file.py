@@ -15,8 +15,9 @@ import numpy as np
 
 from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Partial, file_identity, whole, write_whole
-from clipcore.encode_inputs import Encoder, Input, encode_inputs
+from clipcore.encode_inputs import Input, encode_inputs
 from clipcore.errors import BadInput
+from clipcore.features import Encoder
 from clipcore.tensor_file import write_tensors
 from clipcore.types import Vectors
 

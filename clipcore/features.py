@@ -45,6 +45,10 @@ class TextEncoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
 
 
+class Encoder(PictureEncoder, TextEncoder, Protocol):
+    """What is needed of a model for both."""
+
+
 @dataclass(frozen=True, slots=True)
 class PictureSource:
     """name: what a person knows the picture by, such as a path or "row 12". read: its bytes; may raise OSError,

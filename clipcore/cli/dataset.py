@@ -151,8 +151,7 @@ def _watch(doing: str) -> Watch:
 
 def _skips(problems: Iterable[Problem]) -> Skips:
     skips = Skips()
-    for problem in problems:
-        skips.add(problem.name, problem.reason)
+    skips.problems(problems)
     return skips
 
 

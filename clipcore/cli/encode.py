@@ -13,7 +13,7 @@ import typer
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
-from clipcore.encode_inputs import Encoded, Input, check_words, encode_inputs, inputs_of, lines_of
+from clipcore.encode_inputs import Input, check_words, encode_inputs, inputs_of, lines_of
 from clipcore.encoded_file import as_line, write_encoded
 from clipcore.errors import BadInput
 from clipcore.types import Vectors
@@ -77,7 +77,7 @@ def encode(
 
 def _show(model: ClipModel, inputs: Sequence[Input], batch_size: int, as_json: bool) -> int:
     skips = Skips()
-    outcomes = _named(encode_inputs(model, _tracked(inputs), batch_size=batch_size), skips)
+    outcomes = skips.watch(encode_inputs(model, _tracked(inputs), batch_size=batch_size))
     rows = ((done.name, done.vector) for done in outcomes if done.vector is not None)
     if as_json:
         _print_json(model, rows, skips)
@@ -100,13 +100,6 @@ def _print_json(model: ClipModel, rows: Iterator[tuple[str, Vectors]], skips: Sk
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _named(outcomes: Iterator[Encoded], skips: Skips) -> Iterator[Encoded]:
-    for done in outcomes:
-        if done.vector is None:
-            skips.add(done.name, done.reason)
-        yield done
 
 
 def _tracked(inputs: Sequence[Input]) -> Iterator[Input]:

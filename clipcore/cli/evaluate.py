@@ -20,7 +20,7 @@ from clipcore.cli.measures import (
 )
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
-from clipcore.cli.probe import ConfusionPicture, probe, require_pictures, tell
+from clipcore.cli.probe import ConfusionPicture, probe, require_pictures
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, open_labelled, open_pairs
 from clipcore.errors import BadInput, WordsNotUnderstood
@@ -32,7 +32,7 @@ from clipcore.evaluate.published import Published, dataset_of, known_as, publish
 from clipcore.evaluate.retrieval import measure_retrieval, queries_for
 from clipcore.features import encode_pictures, encode_words
 from clipcore.label_files import check_template, read_labels, read_templates
-from clipcore.prompts import Prompts, prompts_for
+from clipcore.prompts import Prompts
 from clipcore.types import Vectors
 from clipcore.zero_shot import LabelBank
 
@@ -79,12 +79,12 @@ def zero_shot(
         check_drawable(confusion)
     skips = Skips()
     labelled = open_labelled(source, Columns(text_column, picture_column, header))
-    tell(labelled.problems, skips)
+    skips.problems(labelled.problems)
     check_classes(labelled.classes)
     called = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     templates_read = read_templates(templates) if templates is not None else None
     loaded = load_model(model, device)
-    label_templates = templates_read or prompts_for(loaded.card.id).label
+    label_templates = templates_read or loaded.card.prompts.label
     bank = LabelBank.encode(
         loaded, called.labels, Prompts(label=label_templates, query=("{}",), background=()), batch_size=batch_size
     )
@@ -149,7 +149,7 @@ def retrieval(
     check_template(template)
     skips = Skips()
     pairs = open_pairs(source, captions=captions, split=split, columns=Columns(text_column, picture_column, header))
-    tell(pairs.problems, skips)
+    skips.problems(pairs.problems)
     loaded = load_model(model, device)
     if not loaded.card.reads_text:
         raise WordsNotUnderstood(loaded.card.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
 from clipcore.errors import BadInput
-from clipcore.extract import Choice, Kind, Output, RowFeatures, check, extract, parse_schema
+from clipcore.extract import Choice, Kind, Output, check, extract, parse_schema
 
 _PIPE = Path("-")
 _SUFFIXES = {".npy": Output.NPY, ".parquet": Output.PARQUET}
@@ -64,20 +63,12 @@ def extract_features(
         batch_size=batch_size,
         workers=workers,
         force=force,
-        watch=lambda rows: _named(tracked(rows, "encoding"), skips),
+        watch=lambda rows: skips.watch(tracked(rows, "encoding")),
     )
-    for earlier in done.problems[: len(done.problems) - len(skips.names_and_reasons)]:
-        skips.add(earlier.name, earlier.reason)
+    skips.problems(done.problems[: len(done.problems) - len(skips.names_and_reasons)])
     if as_json:
         told = {"output": str(output), "rows": done.rows, "dimension": done.dimension, "resumed_at": done.resumed_at}
         print_json(told | {"skipped": skips.as_json()})
     elif not to_pipe:
         print(f"{done.rows} rows of {done.dimension} dimensions in {output}")
     return skips.exit_code
-
-
-def _named(rows: Iterable[RowFeatures], skips: Skips) -> Iterator[RowFeatures]:
-    for row in rows:
-        if row.vector is None:
-            skips.add(row.name, row.reason)
-        yield row

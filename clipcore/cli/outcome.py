@@ -8,12 +8,30 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+from clipcore.dataset.pairs import Problem
 from clipcore.features import SkippedPicture
+from clipcore.types import Vectors
 
 DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Answer(Protocol):
+    """What came of one thing that was to be encoded."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def vector(self) -> Vectors | None: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
 class Skips:
@@ -28,6 +46,17 @@ class Skips:
     def add(self, name: str, reason: str) -> None:
         self.names_and_reasons.append((name, reason))
         say(f"skipped {name}: {reason}")
+
+    def problems(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.add(problem.name, problem.reason)
+
+    def watch(self, answers: Iterable[AnswerT]) -> Iterator[AnswerT]:
+        """The same answers; those without a vector are named as they go by."""
+        for answer in answers:
+            if answer.vector is None:
+                self.add(answer.name, answer.reason)
+            yield answer
 
     @property
     def exit_code(self) -> int:

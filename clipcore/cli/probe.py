@@ -15,7 +15,7 @@ from clipcore.cli.measures import classification_as_json, show_classification
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
-from clipcore.dataset import Columns, Labelled, Problem, open_labelled
+from clipcore.dataset import Columns, Labelled, open_labelled
 from clipcore.errors import BadInput
 from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
@@ -66,7 +66,7 @@ def probe(
     skips = Skips()
     columns = Columns(text_column, picture_column, header)
     learnt, measured = open_labelled(train, columns), open_labelled(test, columns)
-    tell([*learnt.problems, *measured.problems], skips)
+    skips.problems([*learnt.problems, *measured.problems])
     classes = tuple(sorted({*learnt.classes, *measured.classes}))
     check_classes(classes)
     loaded = load_model(model, device)
@@ -98,11 +98,6 @@ def probe(
         print(f"{loaded.card.id}, linear probe on {len(features.rows)} pictures, C = {strength:.3g}")
         show_classification(result, ())
     return skips.exit_code
-
-
-def tell(problems: Sequence[Problem], skips: Skips) -> None:
-    for problem in problems:
-        skips.add(problem.name, problem.reason)
 
 
 def require_pictures(pictures: int) -> None:

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from clipcore.dataset.picture_field import decode_field
 from clipcore.dataset.rows import Row
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.extract.columns import Chosen, Kind
-from clipcore.features import EncodedPicture, PictureEncoder, PictureSource, TextEncoder, encode_pictures
+from clipcore.features import EncodedPicture, Encoder, PictureSource, encode_pictures
 from clipcore.types import Vectors
-
-
-class Encoder(PictureEncoder, TextEncoder, Protocol):
-    """What is needed of a model here; see `ClipModel`."""
 
 
 @dataclass(frozen=True, slots=True)

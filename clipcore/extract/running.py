@@ -14,9 +14,9 @@ from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Partial, file_identity, refuse_existing
 from clipcore.dataset.rows import Row, first_rows, open_table, read_rows, without_blank_end
 from clipcore.extract.columns import Choice, Chosen, choose
-from clipcore.extract.encoding import Encoder, RowFeatures, encode_rows
+from clipcore.extract.encoding import RowFeatures, encode_rows
 from clipcore.extract.formats import Output, RowFormat, TsvRows, row_format
-from clipcore.features import DEFAULT_BATCH_SIZE
+from clipcore.features import DEFAULT_BATCH_SIZE, Encoder
 
 Watch = Callable[[Iterable[RowFeatures]], Iterable[RowFeatures]]
 """Passes rows on and sees each go by, as a progress bar does."""
