@@ -49,6 +49,7 @@ def test_labels_may_be_json(tmp_path, content, labels):
     [
         ("cat\n\ncat: a cat\n", "labels.txt", "Row 3 of .* names 'cat' again"),
         ("cat\n: a dog\n", "labels.txt", "Row 2 of .* has no label's name"),
+        ("cat\n\ta dog\n", "labels.txt", "Row 2 of .* has no label's name"),
         ("\n\n", "labels.txt", "has no labels"),
         ("[1]", "labels.json", "list of names"),
         ("7", "labels.json", "list of names"),

@@ -136,3 +136,14 @@ def test_a_place_that_cannot_be_written_is_named_and_left_clean(tmp_path):
     with pytest.raises(BadInput, match="cannot be written"):
         filled().save(taken, MODEL)
     assert list(tmp_path.iterdir()) == [taken]
+
+
+def test_a_new_file_takes_the_place_of_the_old_one_whole(path: Path):
+    """Whoever has the old one open goes on with it as it was."""
+    filled().save(path, MODEL)
+    before = path.read_bytes()
+    with path.open("rb") as open_since:
+        filled(range(9)).save(path, MODEL)
+        assert open_since.read() == before
+    assert len(VectorIndex.load(path, MODEL)) == 9
+    assert list(path.parent.iterdir()) == [path]

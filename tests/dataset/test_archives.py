@@ -41,9 +41,11 @@ def test_a_tar_of_pictures_and_captions(tmp_path: Path):
         "b/004.json": b"{",
         "b/004.png": RED,
         "b/005.cls": b"3",
+        "b/006.seg.png": RED,  # all behind the first dot is the ending
+        "b/006.txt": b"six",
     }
     pairs = open_pairs(write_tar(tmp_path / "a.tar", files))
-    assert told(pairs) == [("一只 红猫", RED), ("blue", BLUE), ("another blue", BLUE)]
+    assert told(pairs) == [("一只 红猫", RED), ("blue", BLUE), ("another blue", BLUE), ("six", RED)]
     assert [problem.name for problem in pairs.problems] == ["b/001.png", "b/003", "b/004.png"]
 
 

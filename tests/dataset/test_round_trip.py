@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from clipcore.dataset import Pairs, open_labelled, open_pairs
 from clipcore.dataset.from_tsv import write_folder
+from clipcore.dataset.partial import Partial
 from clipcore.dataset.picture_field import canonical, decode_field, encode_field
 from clipcore.dataset.to_tsv import one_line, open_texts, write_tsv
 from clipcore.errors import BadInput, ImageRejected
@@ -169,6 +170,24 @@ def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
         write_folder(table, tmp_path / "out", force=True, watch=lambda things: stopping_after(0, things))
     assert write_folder(table, tmp_path / "out").resumed_at == 1
     assert (tmp_path / "out" / "00000001.png").read_bytes() == BLUE
+
+
+def test_a_picture_that_would_not_be_read_back_is_left_out(tmp_path: Path):
+    large = RED + bytes(33 * 1024 * 1024)
+    pairs = Pairs(["large", "red"], np.arange(2), [PictureSource("a", lambda: large), PictureSource("b", lambda: RED)])
+    written = write_tsv(pairs, tmp_path / "a.tsv")
+    assert (written.rows, [problem.name for problem in written.problems]) == (1, ["a"])
+    assert "at most" in written.problems[0].reason
+
+
+def test_what_is_done_is_told_while_the_work_goes_on(tmp_path: Path):
+    """A process that is killed tells nothing at its end."""
+    with Partial(tmp_path / "a", {"job": 1}) as partial:
+        partial.file.write(b"first")
+        partial.commit(1)
+        told = json.loads((tmp_path / "a.part.json").read_text(encoding="utf-8"))
+        assert (told["taken"], told["bytes"]) == (1, 5)
+        assert (tmp_path / "a.part").read_bytes() == b"first"
 
 
 def test_a_folder_is_no_name_for_a_file(tmp_path: Path):
