@@ -16,6 +16,7 @@ from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.json_file import read_object
 from clipcore.preprocess import preprocessing_file
+from clipcore.prompts import PHOTOGRAPHS, CaptionStyle, Prompts, read_prompts
 from clipcore.published_files import find_or_download
 from clipcore.registry import DEFAULT_MODEL, read_calibration, resolve
 from clipcore.types import Calibration
@@ -62,6 +63,18 @@ class Checkpoint:
         """
         path = self.file.with_suffix(".calibration.json") if self.file else self.directory / "calibration.json"
         return read_calibration(self.id, path, logit_scale=logit_scale, logit_bias=logit_bias)
+
+    @property
+    def prompts(self) -> Prompts:
+        """As `read_prompts`; of a file alone nothing is known but that it is CLIP."""
+        if self.file:
+            return PHOTOGRAPHS
+        kind = read_object(self.directory / "config.json")
+        text = kind.get("text_config")
+        inner = text.get("model_type") if isinstance(text, dict) else None
+        chinese = "chinese_clip" in (kind.get("model_type"), str(inner).removesuffix("_text_model"))
+        style = CaptionStyle.CHINESE if chinese else CaptionStyle.ENGLISH
+        return read_prompts(self.directory / "prompts.json", style)
 
 
 def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:

@@ -16,7 +16,6 @@ import numpy as np
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.executor import Encoder, InferenceExecutor
 from clipcore.images import ImageLimits, read_image
-from clipcore.prompts import prompts_for
 from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
@@ -93,14 +92,14 @@ class ClipEngine:
         """What a person typed -> float32 [dim], unit length: the mean over the query templates that suit the model."""
         with self._call():
             encoder = await self._ready()
-            words = prompts_for(encoder.card.id).for_query(text)
+            words = encoder.card.prompts.for_query(text)
             return mean_direction(await self._encode_all(encoder, words, Lane.INTERACTIVE))
 
     async def classifier(self, labels: Sequence[Label]) -> ZeroShotClassifier:
         """A classifier for these labels. A prompt that this engine has encoded before is not encoded again."""
         with self._call():
             encoder = await self._ready()
-            prompts = prompts_for(encoder.card.id)
+            prompts = encoder.card.prompts
             vectors = await self._vectors_of_prompts(encoder, texts_for(labels, prompts))
             bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
             return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)

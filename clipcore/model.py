@@ -187,6 +187,7 @@ def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
         dimension=opened.dimension,
         input_size=opened.preprocessing.crop,
         context_length=opened.context_length,
+        prompts=checkpoint.prompts,
         logit_scale=1.0 if log_scale is None else float(log_scale.detach().exp()),
         logit_bias=0.0 if bias is None else float(bias.detach()),
     )

@@ -6,9 +6,14 @@ than one (Radford et al. 2021, §3.1.4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
 
-from clipcore.registry import BUNDLED
+from clipcore.errors import ModelUnavailable
+from clipcore.json_file import read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +34,46 @@ class Prompts:
     def for_query(self, words: str) -> tuple[str, ...]:
         """A sentence is a caption already and stays as it is; a few words are also put into captions."""
         words = " ".join(words.split())
-        if len(words.split()) > _SHORT_QUERY_WORDS:
+        if _words(words) > _SHORT_QUERY_WORDS:
             return (words,)
         return tuple(template.format(words) for template in self.query)
 
+    def as_json(self) -> str:
+        """What `read_prompts` reads."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
 
-def prompts_for(model_id: str) -> Prompts:
-    """What suits a model: captions of photographs for most, the bundled model's own captions for it."""
-    return _BUNDLED if model_id == BUNDLED else _PHOTOGRAPHS
+
+def read_prompts(path: Path, captions: CaptionStyle) -> Prompts:
+    """`prompts.json` beside the weights ({"label", "query", "background"}, each a list), else what suits the captions
+    that the model learnt from. Raises ModelUnavailable where the file is broken.
+    """
+    if not path.is_file():
+        return CHINESE if captions is CaptionStyle.CHINESE else PHOTOGRAPHS
+    said = read_object(path)
+    try:
+        return Prompts(*(tuple(map(str, said[field])) for field in ("label", "query", "background")))
+    except (KeyError, TypeError) as error:
+        raise ModelUnavailable(f"The model's file {str(path)!r} lacks prompts; it is made with the model.") from error
+
+
+class CaptionStyle(Enum):
+    """What a model's captions were like."""
+
+    ENGLISH = "english"
+    CHINESE = "chinese"
+
+
+def _words(text: str) -> int:
+    """Chinese has no spaces; its words are mostly two characters long."""
+    return len(_WORD.findall(text))
 
 
 _SHORT_QUERY_WORDS = 3
+_WORD = re.compile("[\u2e80-\u9fff]{1,2}|[^\\s\u2e80-\u9fff]+")
 
 # The subset that OpenAI's notebook "Prompt_Engineering_for_ImageNet" found best is about objects in photographs; a
 # chat has drawings and screenshots as well.
-_PHOTOGRAPHS = Prompts(
+PHOTOGRAPHS = Prompts(
     label=("a photo of {}.", "a close-up photo of {}.", "a picture of {}.", "a drawing of {}.", "{}"),
     query=("{}", "a photo of {}.", "a picture of {}."),
     background=(
@@ -58,10 +88,20 @@ _PHOTOGRAPHS = Prompts(
         "random noise.",
     ),
 )
-# The bundled model learnt from names alone as much as from captions, in two languages: a name needs no template, and an
-# English template around a Chinese name is something that it never saw.
-_BUNDLED = Prompts(
-    label=("{}",),
-    query=("{}",),
-    background=("a white background", "a noisy background", "nothing"),
+# The same for models that learnt from Chinese captions, to which English words around a Chinese name mean little
+# (Yang et al. 2022, Chinese CLIP, whose own templates are translations of OpenAI's).
+CHINESE = Prompts(
+    label=("一张{}的照片。", "一张{}的特写照片。", "一张{}的图片。", "一幅{}的画。", "{}"),
+    query=("{}", "一张{}的照片。", "一张{}的图片。"),
+    background=(
+        "一张照片。",
+        "一张图片。",
+        "某样东西的图片。",
+        "一个物体的照片。",
+        "一个地方的照片。",
+        "一张模糊的照片。",
+        "纯色背景。",
+        "抽象图案。",
+        "随机噪声。",
+    ),
 )

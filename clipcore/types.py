@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.prompts import PHOTOGRAPHS, Prompts
+
 Vectors = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
@@ -25,7 +27,7 @@ class ModelCard:
 
     `key` tells vectors of different models apart: id, revision and preprocessing version. context_length: tokens a text
     may have; 0 where the model sees pictures alone. A pair's logit is logit_scale x cosine + logit_bias; the bias is
-    SigLIP's, 0 elsewhere.
+    SigLIP's, 0 elsewhere. prompts: how words are best put to it.
     """
 
     id: str
@@ -36,6 +38,7 @@ class ModelCard:
     logit_scale: float
     preprocessing: str = "1"
     logit_bias: float = 0.0
+    prompts: Prompts = PHOTOGRAPHS
 
     @property
     def detail(self) -> int:

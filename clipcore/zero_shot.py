@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipcore.features import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
-from clipcore.prompts import Prompts, prompts_for
+from clipcore.prompts import Prompts
 from clipcore.types import Label, LabelScore, Vectors
 
 
@@ -43,7 +43,7 @@ class LabelBank:
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> LabelBank:
         """prompts: those that suit the model, unless others are given. Raises WordsNotUnderstood."""
-        chosen = prompts or prompts_for(model.card.id)
+        chosen = prompts or model.card.prompts
         named = [Label(label) if isinstance(label, str) else label for label in labels]
         texts = texts_for(named, chosen)
         vector_of = dict(zip(texts, encode_words(model, texts, batch_size=batch_size), strict=True))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
+from clipcore.prompts import Prompts
 from tools.bundled_tokenizer import CONTEXT, END, START, mark, save_tokenizer
 from tools.emoji_concepts import Concept, labels_json
 from tools.emoji_scenes import SIDE
@@ -20,6 +21,9 @@ PATCH = 12
 WIDTH = 192
 DIMENSION = 256
 LENGTH_GROUPS = 3
+PROMPTS = Prompts(label=("{}",), query=("{}",), background=("a white background", "a noisy background", "nothing"))
+"""The captions are names alone as often as sentences, in two languages: a name needs no template, and an English one
+around a Chinese name is something that the model never saw."""
 
 
 def new_model(tokenizer: Tokenizer, sample: Tensor) -> CLIPModel:
@@ -92,6 +96,7 @@ def save_model(model: CLIPModel, tokenizer: Tokenizer, concepts: list[Concept], 
     half.half().save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     (folder / "labels.json").write_text(labels_json(concepts), "utf-8")
+    (folder / "prompts.json").write_text(PROMPTS.as_json(), "utf-8")
     preprocessing = {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,

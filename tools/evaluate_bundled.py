@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.model import ClipModel
-from clipcore.prompts import prompts_for
 from clipcore.types import Label, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
 from tools.emoji_captions import plain_caption
@@ -126,7 +125,7 @@ class Bench:
         """The bot's own classifier: each concept by its English and its Chinese name."""
         labels, prompts = (
             [Label(concept.en, (concept.en, concept.zh)) for concept in self.concepts],
-            prompts_for("bundled"),
+            self.model.card.prompts,
         )
         texts = texts_for(labels, prompts)
         vectors = dict(zip(texts, self.model.encode_texts(texts), strict=True))

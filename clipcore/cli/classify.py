@@ -18,7 +18,7 @@ from clipcore.evaluate.pictures import Outcomes
 from clipcore.features import PictureSource, SkippedPicture, encode_pictures
 from clipcore.label_files import read_labels, read_templates, split_labels
 from clipcore.probe import LinearProbe
-from clipcore.prompts import Prompts, prompts_for
+from clipcore.prompts import Prompts
 from clipcore.types import LabelScore, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
 
@@ -116,7 +116,7 @@ def _sources(path: Path) -> list[PictureSource]:
 
 
 def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: str | None, abstain: bool) -> Prompts:
-    own = prompts_for(model.card.id)
+    own = model.card.prompts
     others = tuple(label.name for label in split_labels(background)) if background else ()
     return Prompts(
         label=templates or own.label,

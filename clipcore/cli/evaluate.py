@@ -28,7 +28,7 @@ from clipcore.evaluate.class_names import name_classes
 from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import classify_all, gather
-from clipcore.evaluate.published import Published, dataset_of, known_as, published_on
+from clipcore.evaluate.published import Published, dataset_of, known_as, known_datasets, published_on
 from clipcore.evaluate.retrieval import measure_retrieval, queries_for
 from clipcore.features import encode_pictures, encode_words
 from clipcore.label_files import check_template, read_labels, read_templates
@@ -191,5 +191,8 @@ def _published(told: str | None, source: Path) -> tuple[Published, ...]:
         return published_on(found) if found else ()
     known = known_as(told)
     if known is None:
-        raise BadInput(f"No figures are known for the data set {told!r}; leave --dataset out.")
+        raise BadInput(
+            f"No figures are known for the data set {told!r}; leave --dataset out, or give one of "
+            f"{', '.join(known_datasets())}."
+        )
     return published_on(known)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clipcore.errors import BadInput
 from clipcore.model import ClipModel
+from clipcore.train.writing import writing_to
 from clipcore.types import Calibration
 
 _MODELS = ("last", "best")
@@ -21,30 +22,42 @@ class OutputFolder:
         self.checkpoint, self.log, self.curve = (folder / name for name in _FILES)
 
     def prepare(self, *, restart: bool) -> None:
-        """restart: what another run left here goes. Raises BadInput."""
+        """restart: what another run left here goes. A model that was being replaced when the run was killed comes back.
+        Raises BadInput."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"The output folder {str(self.folder)!r} cannot be made: {error.strerror}.") from error
+            raise BadInput(
+                f"The output folder {str(self.folder)!r} cannot be made ({error.strerror}); give another."
+            ) from error
         if restart:
             for name in _FILES:
                 (self.folder / name).unlink(missing_ok=True)
             for name in _MODELS:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in _MODELS:
+            target, _, old = self._places(name)
+            if old.exists() and not target.exists():
+                old.rename(target)
 
     def save(self, name: str, model: ClipModel, text_match: float | None) -> None:
-        """Writes the weights as they are to `name`, in place of what is there."""
-        target = self.folder / name
-        new, old = target.with_name(f"{name}.new"), target.with_name(f"{name}.old")
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        new.mkdir()
-        model.opened.save(new)
-        (new / "calibration.json").write_text(calibration_json(model.calibration, text_match), "utf-8")
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        """Writes the weights as they are to `name`, in place of what is there. Raises BadInput."""
+        target, new, old = self._places(name)
+        with writing_to(self.folder):
+            for leftover in (new, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            new.mkdir()
+            model.opened.save(new)
+            (new / "calibration.json").write_text(calibration_json(model.calibration, text_match), "utf-8")
+            (new / "prompts.json").write_text(model.card.prompts.as_json(), "utf-8")
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _places(self, name: str) -> tuple[Path, Path, Path]:
+        """Where the model lies, where it is written, and where the one before it waits to go."""
+        return self.folder / name, self.folder / f"{name}.new", self.folder / f"{name}.old"
 
 
 def calibration_json(before: Calibration, text_match: float | None) -> str:

@@ -12,7 +12,6 @@ from clipcore.engine import ClipEngine
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, ModelUnavailable, QueueFull, RejectReason
 from clipcore.images import ImageLimits
 from clipcore.model import ClipModel
-from clipcore.prompts import prompts_for
 from clipcore.types import Calibration, Label, Lane, Pixels
 from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png, quarters
@@ -51,7 +50,7 @@ async def test_texts_become_vectors_in_order(engine):
 
 
 async def test_a_query_is_the_direction_between_its_captions(engine):
-    captions = prompts_for(CARD.id).for_query("cat")
+    captions = CARD.prompts.for_query("cat")
     mean = np.mean([vector(len(caption)) for caption in captions], axis=0)
     assert np.allclose(await engine.encode_query("cat"), mean / np.linalg.norm(mean))
 
@@ -187,7 +186,7 @@ async def test_a_label_that_was_encoded_once_is_not_encoded_again(engine, encode
     await engine.classifier([Label("sofa"), Label("cat")])
     assert sum(len(batch) for batch in encoder.batches("text")) == encoded
     await engine.classifier([Label("cat"), Label("hound")])
-    assert sum(len(batch) for batch in encoder.batches("text")) == encoded + len(prompts_for(CARD.id).label)
+    assert sum(len(batch) for batch in encoder.batches("text")) == encoded + len(CARD.prompts.label)
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.0, 2), (0.5, 0)])
@@ -197,7 +196,7 @@ async def test_a_classifier_uses_the_models_own_scale_and_threshold(least, expec
     engine = ClipEngine(lambda: encoder)
     classifier = await engine.classifier([Label("cat"), Label("a sofa")])
     picture = np.array([[1.0, 0, 0, 0]], np.float32)
-    assert np.allclose(classifier.probabilities(picture), 1 / (2 + len(prompts_for(CARD.id).background)))
+    assert np.allclose(classifier.probabilities(picture), 1 / (2 + len(CARD.prompts.background)))
     assert len(classifier.classify(picture)[0]) == expected
     await engine.close()
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
+from clipcore.prompts import CHINESE, PHOTOGRAPHS
 from clipcore.registry import FALLBACK
 from tests.clipcore.pictures import noise
 from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
@@ -208,3 +209,10 @@ def test_a_local_model_asks_no_network_and_makes_no_noise(tiny_directory, tmp_pa
     )
     assert done.stderr == ""
     assert done.stdout == f"(1, {DIMENSION})\n(1, {DIMENSION})\n1 thread\n"
+
+
+def test_a_model_knows_how_words_are_put_to_it(tiny, tmp_path):
+    chinese = load(write_tiny_chinese_clip(tmp_path / "chinese"))
+    bundled = ClipModel.load("bundled", device="cpu", precision="fp32", local_only=True)
+    assert (tiny.card.prompts, chinese.card.prompts) == (PHOTOGRAPHS, CHINESE)
+    assert bundled.card.prompts.for_query("a cat") == ("a cat",)

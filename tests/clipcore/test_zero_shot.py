@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.prompts import Prompts, prompts_for
+from clipcore.errors import ModelUnavailable
+from clipcore.prompts import CHINESE, PHOTOGRAPHS, CaptionStyle, Prompts, read_prompts
 from clipcore.types import Label
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
@@ -100,5 +101,27 @@ def test_a_few_words_become_captions_and_a_sentence_stays(words, texts):
     assert PROMPTS.for_query(words) == texts
 
 
-def test_the_bundled_model_has_prompts_of_its_own():
-    assert prompts_for("bundled") != prompts_for("openai/clip-vit-base-patch32") == prompts_for("anything/else")
+@pytest.mark.parametrize(
+    ("words", "is_short"), [("沙发上的猫", True), ("一只猫坐在沙发上看着窗外的小鸟", False), ("猫 on a sofa", False)]
+)
+def test_chinese_words_count_though_nothing_parts_them(words, is_short):
+    assert CHINESE.for_query(words) == (
+        (words, f"一张{words}的照片。", f"一张{words}的图片。") if is_short else (words,)
+    )
+
+
+def test_a_model_brings_its_own_prompts(tmp_path):
+    (tmp_path / "prompts.json").write_text(PROMPTS.as_json(), "utf-8")
+    assert read_prompts(tmp_path / "prompts.json", CaptionStyle.CHINESE) == PROMPTS
+
+
+def test_prompts_are_else_in_the_captions_language(tmp_path):
+    none = tmp_path / "prompts.json"
+    assert read_prompts(none, CaptionStyle.CHINESE) == CHINESE
+    assert read_prompts(none, CaptionStyle.ENGLISH) == PHOTOGRAPHS
+
+
+def test_broken_prompts_are_named(tmp_path):
+    (tmp_path / "prompts.json").write_text('{"label": ["{}"]}', "utf-8")
+    with pytest.raises(ModelUnavailable, match="prompts.json"):
+        read_prompts(tmp_path / "prompts.json", CaptionStyle.ENGLISH)

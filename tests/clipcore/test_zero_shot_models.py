@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipcore.prompts import Prompts, prompts_for
+from clipcore.prompts import Prompts
 from clipcore.types import Label, ModelCard
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction
 
@@ -32,9 +32,9 @@ class Words:
 
 def test_names_alone_become_a_classifier_with_the_models_own_prompts():
     model = Words()
-    model.card = replace(model.card, id="bundled")
+    model.card = replace(model.card, prompts=Prompts(("{}!",), ("{}",), ("nothing",)))
     ZeroShotClassifier.for_model(model, ["cat", Label("pet", ("a dog",))])
-    assert model.asked == ["cat", "a dog", *prompts_for("bundled").background]
+    assert model.asked == ["cat!", "a dog!", "nothing"]
 
 
 def test_it_judges_as_one_built_by_hand():

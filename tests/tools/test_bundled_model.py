@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from clipcore.model import ClipModel
-from clipcore.prompts import prompts_for
 from clipcore.registry import BUNDLED_DIRECTORY
 from clipcore.types import Label, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
@@ -47,7 +46,7 @@ def pictures(model: ClipModel, samples: list[dict[str, str]]) -> Vectors:
 def classifier(model: ClipModel) -> ZeroShotClassifier:
     labels, prompts = (
         [Label(concept.en, (concept.en, concept.zh)) for concept in shipped_concepts()],
-        prompts_for("bundled"),
+        model.card.prompts,
     )
     texts = texts_for(labels, prompts)
     vectors = dict(zip(texts, model.encode_texts(texts), strict=True))
