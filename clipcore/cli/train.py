@@ -15,6 +15,7 @@ from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Json, Model
 from clipcore.cli.outcome import DONE, INTERRUPTED, SKIPPED, print_json, say
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, Pairs, open_pairs
+from clipcore.errors import BadInput
 from clipcore.train.plan import Autocast, Schedule, TrainingPlan
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def train(
         Path | None, typer.Option(help="The captions file, where PAIRS is a folder of pictures.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Which of a Karpathy file's splits to learn from: train …")] = None,
+    validation_captions: Annotated[
+        Path | None, typer.Option(help="The captions file, where VALIDATION is a folder of pictures.")
+    ] = None,
     validation_split: Annotated[str | None, typer.Option(help="Which to validate with, likewise: val …")] = None,
     text_column: TextColumn = None,
     picture_column: PictureColumn = None,
@@ -117,12 +121,15 @@ def train(
         validate_every=validate_every,
         workers=workers,
     )
+    if restart and Path(model).resolve() in [(output / name).resolve() for name in ("last", "best")]:
+        raise BadInput(f"--restart would delete {model!r} itself; give another output folder.")
     watcher = _Shown(leads=os.environ.get("RANK", "0") == "0")
     columns = Columns(text_column, picture_column, header)
     learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)
     held_out = None
     if validation is not None:
-        held_out = _named(open_pairs(validation, split=validation_split, columns=columns), validation, watcher)
+        opened = open_pairs(validation, captions=validation_captions, split=validation_split, columns=columns)
+        held_out = _named(opened, validation, watcher)
     with Interruption() as interruption:
         trained = _train(
             model,
@@ -135,9 +142,11 @@ def train(
             watcher=watcher,
             interruption=interruption,
         )
+    if not watcher.leads:
+        # The leader's code tells of all: torchrun ends every process as soon as one ends with another code than 0.
+        return DONE
     skipped = watcher.problems | dict(trained.skipped)
-    if watcher.leads:
-        print_json(_as_json(trained, skipped)) if json else _print(trained)
+    print_json(_as_json(trained, skipped)) if json else _print(trained)
     if not trained.finished:
         return INTERRUPTED
     return SKIPPED if skipped else DONE
@@ -211,7 +220,7 @@ class _Shown:
         say(words)
 
     def through(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
-        if done:
+        if 0 < done < total:
             say(f"Going on from step {done} of {total}.")
         return tracked(steps, "training", total - done)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcore.errors import BadInput
+from clipcore.train.writing import writing_to
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -19,14 +20,15 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
     recalls = [row for row in rows if "mean_recall" in row]
     figure = Figure(figsize=(8, 6 if recalls else 3.5), layout="constrained")
     panels = figure.subplots(2 if recalls else 1, squeeze=False, sharex=True)[:, 0]
-    panels[0].plot([row["step"] for row in steps], [row["loss"] for row in steps], color="tab:blue")
+    panels[0].plot([row["step"] for row in steps], [row["loss"] for row in steps], ".-", color="tab:blue")
     panels[0].set_ylabel("loss")
     if recalls:
         _draw_recalls(panels[1], recalls)
     for panel in panels:
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel("step")
-    figure.savefig(path, dpi=120)
+    with writing_to(path.parent):
+        figure.savefig(path, dpi=120)
 
 
 def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's Axes

@@ -76,6 +76,10 @@ def train(
         )
         try:
             return run.to_the_end(stopped)
+        except torch.OutOfMemoryError as error:
+            raise BadInput(
+                f"The device has too little memory for {plan.micro_batch} pairs at a time; take a smaller micro-batch."
+            ) from error
         finally:
             run.close()
 

@@ -11,6 +11,7 @@ import torch
 
 from clipcore.errors import BadInput
 from clipcore.train.plan import first_difference
+from clipcore.train.writing import writing_to
 
 
 class Kept(Protocol):
@@ -32,14 +33,15 @@ class Keeper:
         self._terms = dict(terms or {})
 
     def put_away(self, step: int) -> None:
-        """Whole or not at all: whoever pulls the plug finds the file before or the file after."""
+        """Whole or not at all: whoever pulls the plug finds the file before or the file after. Raises BadInput."""
         states = {name: thing.state_dict() for name, thing in self._kept.items()}
         new = self._path.with_suffix(".new")
-        with new.open("wb") as file:
-            torch.save({"step": step, "terms": self._terms, "states": states}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        with writing_to(self._path.parent):
+            with new.open("wb") as file:
+                torch.save({"step": step, "terms": self._terms, "states": states}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
 
     def take_up(self) -> int:
         """Brings everything back to where it was put away. Returns the steps done; 0 where nothing was put away.

@@ -49,10 +49,11 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         """Raises BadInput."""
-        for name in ("epochs", "batch", "micro_batch", "log_every", "checkpoint_every", "workers"):
+        for name in ("epochs", "micro_batch", "log_every", "checkpoint_every", "workers"):
             _require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("validate_every", "sequence_length"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        _require(self.batch >= 2, "batch", "at least 2: each pair is told apart from others")
         _require(self.sequence_length != 1, "sequence_length", "at least 2: a text has a start and an end")
         _require(isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "greater than 0")
         _require(0 <= self.warm_up <= 1, "warm_up", "a share from 0 to 1")

@@ -11,6 +11,7 @@ from typing import Any
 
 from clipcore.train.trainer import Step
 from clipcore.train.validation import Validated
+from clipcore.train.writing import writing_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,13 @@ class Record:
     def rewrite(self) -> None:
         """Brings the file to where the record is: lines of steps that will be done again are dropped."""
         if self._path is not None:
-            self._path.write_text("".join(map(_line, self.rows)), "utf-8")
+            with writing_to(self._path.parent):
+                self._path.write_text("".join(map(_line, self.rows)), "utf-8")
 
     def _add(self, row: dict[str, Any]) -> dict[str, Any]:
         self.rows.append(row)
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
+            with writing_to(self._path.parent), self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
         return row
 

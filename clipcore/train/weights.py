@@ -38,7 +38,7 @@ def begin_learning(towers: Towers, plan: TrainingPlan) -> None:
 
 
 def optimiser_for(weights: Sequence[nn.Parameter], plan: TrainingPlan) -> torch.optim.AdamW:
-    """AdamW as CLIP's ViT models were trained with (Radford et al. 2021, table 19): decay for matrices alone."""
+    """AdamW as CLIP's ViT models were trained with (Radford et al. 2021, table 18): decay for matrices alone."""
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in weights if weight.ndim >= 2], "weight_decay": plan.weight_decay},
         {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},

@@ -55,8 +55,13 @@ def test_a_folder_with_captions_trains_as_well(tiny, tmp_path):
     for index in range(9):
         (folder / f"{index}.png").write_bytes(patch(index))
         (folder / f"{index}.txt").write_text(f"{chr(97 + index)}\n", "utf-8")
-    ended = train(folder, tiny, tmp_path / "run")
+    captions = tmp_path / "elsewhere.csv"
+    captions.write_text("image,caption\n0.png,a b\n1.png,c d\n", "utf-8")
+    ended = train(folder, tiny, tmp_path / "run", "--validation", folder, "--validation-captions", captions)
     assert ended.code == 0, ended.err
+    # Of two pictures each is among the five best; of nine it would not be sure.
+    [first, *_] = (tmp_path / "run" / "training.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(first)["text_to_image"]["R@5"] == 1
     assert load(tmp_path / "run" / "last").encode_texts(["a"]).shape == (1, 24)
 
 
@@ -89,6 +94,7 @@ def test_broken_rows_and_broken_pictures_are_named_and_make_the_code_3(tiny, tmp
     assert ended.err.count("skipped row 5:") == ended.err.count("skipped row 18") == 1
     again = train(table, tiny, tmp_path / "run", "--json")
     assert (again.code, again.json()["skipped"]) == (3, ended.json()["skipped"])
+    assert "Going on" not in again.err
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,9 @@ def test_a_folder_with_another_run_is_refused_until_it_is_told_to_restart(table,
     assert refused.code == 1
     assert "a run with seed 0, not 1" in refused.err
     assert train(table, tiny, tmp_path / "run", "--seed", "1", "--restart").code == 0
+    its_own = train(table, tmp_path / "run" / "last", tmp_path / "run", "--restart")
+    assert (its_own.code, "would delete" in its_own.err) == (1, True)
+    assert load(tmp_path / "run" / "last")
 
 
 def test_the_bundled_model_learns_in_bf16_with_short_captions_and_a_fixed_text_tower(tmp_path):

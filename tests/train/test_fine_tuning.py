@@ -9,6 +9,7 @@ from PIL import Image
 
 from clipcore.errors import BadInput
 from clipcore.train import TrainingPlan, train
+from clipcore.train.curves import draw_curves
 from clipcore.train.watching import Unwatched
 from clipcore.train.weights import optimiser_for
 from tests.train.world import load, patches, weights
@@ -126,6 +127,20 @@ def test_without_matplotlib_training_goes_on_and_says_what_is_missing(tiny, tmp_
     assert train(tiny, patches(8), QUICK, tmp_path / "run", watcher=heard).finished
     assert heard.words == ["Drawing the curves needs matplotlib: pip install 'magpie[lab]'."]
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
+
+
+def test_a_single_logged_step_is_seen_on_the_curve(tmp_path):
+    draw_curves([{"step": 1, "loss": 2.0}], tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as curve:
+        assert (31, 119, 180) in {colour for _, colour in curve.convert("RGB").getcolors(1 << 20)}
+
+
+def test_too_little_memory_is_an_error_that_says_what_to_do(tiny, tmp_path):
+    def no_room() -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(BadInput, match="for 8 pairs at a time; take a smaller micro-batch"):
+        train(tiny, patches(8), QUICK, tmp_path / "run", stopped=no_room)
 
 
 def test_nothing_but_broken_pictures_is_an_error(tiny, tmp_path):

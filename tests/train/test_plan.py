@@ -19,6 +19,7 @@ SHARES = st.floats(0, 1)
     ("wrong", "words"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch": 1}, "batch must be at least 2"),
         ({"micro_batch": 0}, "micro batch must be at least 1"),
         ({"learning_rate": 0.0}, "learning rate must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning rate must be greater than 0"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from clipcore.cli.app import run as run_command
 from clipcore.errors import BadInput
 from clipcore.train import TrainingPlan, train
 from clipcore.train.fine_tuning import Trained
@@ -117,6 +121,37 @@ def test_a_checkpoint_half_written_leaves_the_one_before(tiny_directory, tmp_pat
     assert_same_ends(tmp_path, whole)
 
 
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_model_that_was_being_replaced_comes_back(tiny_directory, tmp_path, name):
+    run(tiny_directory, tmp_path, after(3))
+    before = _weights(tmp_path / name)
+    # Killed between the two renames.
+    (tmp_path / name).rename(tmp_path / f"{name}.old")
+    with pytest.raises(BadInput, match="seed"):
+        run(tiny_directory, tmp_path, seed=1)
+    assert all(torch.equal(before[key], weight) for key, weight in _weights(tmp_path / name).items())
+
+
+@contextlib.contextmanager
+def disk_full_at(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [100, 100_000, 300_000])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tiny_directory, tmp_path, whole, size):
+    run(tiny_directory, tmp_path, after(5))
+    with disk_full_at(size), pytest.raises(BadInput, match=r"cannot be written to \(.*File too large.*; see to the"):
+        run(tiny_directory, tmp_path)
+    run(tiny_directory, tmp_path)
+    assert_same_ends(tmp_path, whole)
+
+
 def test_a_finished_run_is_not_done_again(tiny_directory, whole):
     before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
     trained = run(tiny_directory, whole)
@@ -156,8 +191,8 @@ def test_a_broken_checkpoint_is_one_sentence(tiny_directory, tmp_path):
 @pytest.fixture(scope="module")
 def command(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     table = write_tsv(tmp_path_factory.mktemp("pairs") / "train.tsv", patches(24, captions_each=2))
-    options = ["--model", tiny_directory, "--device", "cpu", "--epochs", "12", "--batch-size", "8", "--log-every", "1"]
-    options += ["--learning-rate", "1e-3", "--checkpoint-every", "3", "--validation", table, "--validate-every", "18"]
+    options = ["--model", tiny_directory, "--device", "cpu", "--epochs", "8", "--batch-size", "8", "--log-every", "1"]
+    options += ["--learning-rate", "1e-3", "--checkpoint-every", "3", "--validation", table, "--validate-every", "12"]
     return ["train", table, *options, "--output"]
 
 
@@ -168,16 +203,49 @@ def undisturbed(command: list[str | Path], tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_signal_to_the_command_changes_nothing_in_the_end(command, undisturbed, tmp_path, number, code):
+def test_the_command_goes_on_from_its_last_checkpoint_when_killed(command, undisturbed, tmp_path):
     with start_clipcore(*command, tmp_path) as process:
         for line in process.stderr:
-            if line.startswith("step 7/"):
-                process.send_signal(number)
+            if line.startswith("step 4/"):
+                process.kill()
                 break
         process.communicate()
-    assert process.returncode == code
-    resumed = clipcore(*command, tmp_path)
-    assert resumed.code == 0
-    assert resumed.err.startswith("Going on from step")
+    assert process.returncode == -signal.SIGKILL
+    assert clipcore(*command, tmp_path).err.startswith("Going on from step")
     assert_same_ends(tmp_path, undisturbed)
+
+
+class Pressing(io.StringIO):
+    """The terminal of someone who presses Ctrl-C whenever a line begins with one of these words."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def write(self, text: str) -> int:
+        if text.startswith(self._words):
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def press(words: tuple[str, ...], *arguments: str | Path) -> tuple[int, str]:
+    """Returns the exit code and stderr."""
+    terminal = Pressing(*words)
+    with contextlib.redirect_stderr(terminal), contextlib.redirect_stdout(io.StringIO()):
+        return run_command([str(argument) for argument in arguments]), terminal.getvalue()
+
+
+def test_ctrl_c_puts_the_run_away_and_changes_nothing_in_the_end(command, undisturbed, tmp_path):
+    code, words = press(("step 7/",), *command, tmp_path)
+    assert code == 130
+    assert "Stopping after this step" in words
+    assert clipcore(*command, tmp_path).err.startswith("Going on from step 7 of 24.")
+    assert_same_ends(tmp_path, undisturbed)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_ends_at_once(command, tmp_path):
+    code, words = press(("step 7/", "Stopping"), *command, tmp_path)
+    assert code == 130
+    assert "step 8/" not in words
+    assert not (tmp_path / "last").exists()
