@@ -52,8 +52,8 @@ _ASSUMED: dict[str, dict[str, Any]] = {
 }
 _CROPPED_BELOW = 384  # ConvNext: from this edge on pictures are squashed, not cropped
 
-# A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. Beyond this many times
-# the crop's length the strip is cut before it is resized.
+# A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. What is longer than this
+# many times its short edge is cut before it is resized; no checkpoint crops more than that.
 _LONGEST = 8
 
 
@@ -100,7 +100,6 @@ class Preprocessing:
 
     def prepare(self, pixels: Pixels) -> Pixels:
         """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]."""
-        height, width = pixels.shape[:2]
         if self.squash:
             resized = self._resize(pixels, self.size, self.size)
         else:
@@ -111,9 +110,10 @@ class Preprocessing:
             resized = self._resize(pixels, int(self.size * width / short), int(self.size * height / short))
         return _centre_crop(resized, self.crop)
 
-    def _without_far_ends(self, pixels: Pixels) -> Pixels:
+    @staticmethod
+    def _without_far_ends(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
-        longest = max(1, _LONGEST * min(height, width) * max(1, self.crop // self.size))
+        longest = _LONGEST * min(height, width)
         top, left = max(0, (height - longest) // 2), max(0, (width - longest) // 2)
         return pixels[top : top + longest, left : left + longest]
 

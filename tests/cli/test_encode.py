@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 from clipcore.encode_inputs import inputs_of
 from clipcore.encoded_file import write_encoded
+from clipcore.errors import BadInput
 from clipcore.model import ClipModel
 from tests.cli.run import clipcore, start_clipcore
 from tests.clipcore.pictures import noise, png
@@ -200,6 +202,23 @@ def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path
     assert (written.encoded, written.resumed_at) == (9, 6)
     assert [Path(problem.name).name for problem in told] == ["3.png"]
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["a picture", "the model"])
+def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, change):
+    for number in range(6):
+        Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
+    inputs, output = inputs_of([str(tmp_path)]), tmp_path / "out.tsv"
+    with pytest.raises(KeyboardInterrupt):
+        write_encoded(Tired(model, 1), inputs, output, batch_size=2)
+    other = Tired(model, 10)
+    if change == "a picture":
+        Image.fromarray(noise(50, 50)).save(tmp_path / "0.png")
+    else:
+        other.card = replace(model.card, revision="other")
+    with pytest.raises(BadInput, match="beginning of another command's output"):
+        write_encoded(other, inputs, output, batch_size=2)
+    assert write_encoded(other, inputs, output, batch_size=2, force=True).resumed_at == 0
 
 
 def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
