@@ -53,8 +53,16 @@ def open_labelled(path: Path, columns: Columns | None = None) -> Labelled:
     )
 
 
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each class, at any depth in the folder that it is named by, all in the order of their names.
+
+    Raises BadInput where a folder cannot be listed.
+    """
+    return {sub.name: picture_files(sub) for sub in sub_folders(folder)}
+
+
 def _from_folders(folder: Path) -> Labelled:
-    found = {sub.name: picture_files(sub) for sub in sub_folders(folder)}
+    found = class_files(folder)
     if not any(found.values()):
         raise BadInput(f"{str(folder)!r} has no folders with pictures in them; give one folder a class.")
     counts = [len(paths) for paths in found.values()]

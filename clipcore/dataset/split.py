@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from clipcore.dataset.files import picture_files, sub_folders
+from clipcore.dataset.labelled import class_files
 from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Watch, read_state, reason, unwatched, whole, write_whole
 from clipcore.dataset.split_plan import PARTS, plan_split
@@ -125,8 +125,7 @@ def _names(source: Path) -> dict[str, list[str]]:
     if not source.is_dir():
         raise BadInput(f"There is no folder {str(source)!r}.")
     return {
-        folder.name: [path.relative_to(source).as_posix() for path in picture_files(folder)]
-        for folder in sub_folders(source)
+        name: [path.relative_to(source).as_posix() for path in files] for name, files in class_files(source).items()
     }
 
 

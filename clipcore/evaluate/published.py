@@ -35,6 +35,11 @@ def known_as(name: str) -> str | None:
     return _NAMES.get("".join(words))
 
 
+def known_datasets() -> tuple[str, ...]:
+    """Those that figures are kept of, in alphabetical order."""
+    return tuple(sorted({one.dataset for one in _EVERYTHING}))
+
+
 def dataset_of(path: Path) -> str | None:
     """The data set that lies there, judged by the file's or folder's name, or by its parent's: `imagenet/val`."""
     resolved = path.resolve()
@@ -73,6 +78,7 @@ _NAMES = {
     "flickr30kcn": "flickr30k-cn",
     "cococn": "coco-cn",
     "muge": "muge",
+    "mugepart": "muge-part",
     "mugemrbase64part": "muge-part",
 }
 

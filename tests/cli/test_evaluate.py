@@ -110,6 +110,7 @@ def test_a_data_set_that_nobody_published_on_is_said(tmp_path, command):
     ended = clipcore("evaluate", *command, write_classes(tmp_path / "s", 1), "--dataset", "holidays", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "holidays" in ended.err
+    assert "coco-cn, flickr30k, flickr30k-cn" in ended.err
 
 
 def test_a_confusion_picture_that_cannot_be_drawn_is_said_before_anything_is_encoded(tmp_path):
@@ -123,7 +124,8 @@ def test_published_figures_stand_beside_where_the_data_set_is_known(tmp_path):
     classes = write_classes(tmp_path / "imagenet" / "val", 6)
     ended = clipcore("evaluate", "zero-shot", classes, *BUNDLED)
     assert "63.2" in ended.out
-    assert "Radford et al. 2021" in ended.out
+    assert "[1] Radford et al. 2021" in ended.out
+    assert "[2] the same weights as OpenCLIP" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
     told = clipcore("evaluate", "zero-shot", classes, "--json", *BUNDLED).json()["published"]
     assert {

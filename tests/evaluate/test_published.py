@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.evaluate.published import TO_IMAGE, TO_TEXT, TOP_1, dataset_of, known_as, published_on
+from clipcore.evaluate.published import TO_IMAGE, TO_TEXT, TOP_1, dataset_of, known_as, known_datasets, published_on
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_a_file_is_judged_by_its_name_and_a_folder_by_its_own_or_its_parents(tmp
 
 
 def test_every_figure_is_a_percentage_with_a_known_name_and_a_source():
-    datasets = ("imagenet", "flickr30k", "coco", "flickr30k-cn", "coco-cn", "muge", "muge-part")
-    everything = [one for dataset in datasets for one in published_on(dataset)]
+    assert [known_as(dataset) for dataset in known_datasets()] == list(known_datasets())
+    everything = [one for dataset in known_datasets() for one in published_on(dataset)]
     assert len(everything) == 2 + 9 + 2 + 15 + 1
     for one in everything:
         assert one.source
