@@ -122,7 +122,7 @@ def everything(file: Path) -> tuple[list[tuple], list[tuple], list[tuple]]:
         rows(file, "SELECT hash, state, reason, width, height FROM contents ORDER BY hash"),
         rows(
             file,
-            "SELECT c.hash, m.key, vector FROM vectors v JOIN contents c ON c.id = v.content "
+            "SELECT c.hash, m.key, vector FROM vectors v LEFT JOIN contents c ON c.id = v.content "
             "JOIN models m ON m.id = v.model ORDER BY c.hash, m.key",
         ),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from clipcore.folder import database
 from clipcore.folder.contents import Content, FileRow, State
-from clipcore.folder.database import APPLICATION, IndexUnusable, default_location
+from clipcore.folder.database import APPLICATION, IndexUnusable, connect, default_location
 from clipcore.folder.store import FolderStore
 from tests.folder.support import unit
 
@@ -90,6 +90,12 @@ def test_a_disk_that_fills_up_in_the_middle_is_one_sentence_and_loses_nothing(tm
             store.write("m@1#1", many, [], [])
         assert store.settled(many[0].hash, "m@1#1") and not store.settled(many[1].hash, "m@1#1")
         store.write("m@1#1", many[1:2], [], [])
+
+
+def test_whoever_comes_second_finds_the_tables_made(tmp_path):
+    """Two processes may both have seen an empty file."""
+    with closing(connect(tmp_path / "i.sqlite3")) as connection:
+        database._create(connection, tmp_path / "i.sqlite3")
 
 
 OPENS = """
