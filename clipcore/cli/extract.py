@@ -14,7 +14,7 @@ from clipcore.errors import BadInput
 from clipcore.extract import Choice, Kind, Output, check, extract, parse_schema
 
 _PIPE = Path("-")
-_SUFFIXES = {".npy": Output.NPY, ".parquet": Output.PARQUET}
+_SUFFIXES = {"": Output.TSV, ".tsv": Output.TSV, ".txt": Output.TSV, ".npy": Output.NPY, ".parquet": Output.PARQUET}
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,9 @@ def extract_features(
     The same command goes on with an output that was stopped, unless stdin or stdout is one of its ends.
     """
     to_pipe = output == _PIPE
-    form = form or _SUFFIXES.get(output.suffix.lower(), Output.TSV)
+    form = form or _SUFFIXES.get(output.suffix.lower())
+    if form is None:
+        raise BadInput(f"What {str(output)!r} should hold is not clear; add --format tsv, npy or parquet.")
     if to_pipe and (as_json or form is not Output.TSV):
         raise BadInput("Only TSV goes to stdout; name an --output file for --json or another --format.")
     names = parse_schema(input_schema) if input_schema else ()

@@ -77,7 +77,7 @@ def split_folder(
     names = sorted(plan)
     targets = _targets(plan, output, as_png=letterbox is not None)
     done = sum(target.exists() for target in targets.values())
-    problems = _late(source, plan, how)
+    problems = _late(source, plan)
     counts: dict[str, dict[str, int]] = {}
     for at in watch(range(len(names))):
         name = names[at]
@@ -123,13 +123,15 @@ def _plan(
 
 def _names(source: Path) -> dict[str, list[str]]:
     if not source.is_dir():
-        raise BadInput(f"There is no folder {str(source)!r}.")
+        raise BadInput(
+            f"There is no folder {str(source)!r}; `clipcore dataset from-tsv --by-class` makes one of a table."
+        )
     return {
         name: [path.relative_to(source).as_posix() for path in files] for name, files in class_files(source).items()
     }
 
 
-def _late(source: Path, plan: Mapping[str, str], how: How) -> list[Problem]:
+def _late(source: Path, plan: Mapping[str, str]) -> list[Problem]:
     """Pictures that came after the plan was made."""
     names = (name for members in _names(source).values() for name in members)
     return [Problem(name, "It came after this split was planned.") for name in names if name not in plan]

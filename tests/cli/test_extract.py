@@ -106,6 +106,14 @@ def test_what_cannot_go_to_stdout_is_refused(tmp_path: Path):
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
 
 
+def test_an_ending_that_says_nothing_needs_a_format(model: ClipModel, tmp_path: Path):
+    table = write_lines(tmp_path / "in.tsv", "a dog")
+    ended = clipcore("extract", table, "-o", tmp_path / "out.csv", *BUNDLED)
+    assert (ended.code, ended.out, ended.err.count("\n"), "--format" in ended.err) == (1, "", 1, True)
+    assert clipcore("extract", table, "-o", tmp_path / "out.csv", "--format", "npy", *BUNDLED).code == 0
+    assert np.load(tmp_path / "out.csv").shape == (1, 256)
+
+
 def test_refusals_are_one_line(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", "a\tb")
     for wrong in ([table], [tmp_path / "nowhere.tsv"], [table, "--column", "7"]):
