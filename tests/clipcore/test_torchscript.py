@@ -188,6 +188,25 @@ def test_compressed_numbers_are_refused_so_that_no_file_grows_when_read(tmp_path
         )
 
 
+def test_numbers_that_lie_within_others_are_refused_so_that_no_file_grows_when_read(tmp_path):
+    """Entries may be nested, each told of by the list at the end of the zip file, and so be read again and again."""
+    path, data = tmp_path / "clip.pt", bytes(4096)
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        inner.writestr("clip/data/1", data)
+        inside = inner.infolist()[0]
+    header = 30 + len("clip/data/1")
+    within = (tmp_path / "inner.zip").read_bytes()[: header + len(data)]
+    first = tensor(storage(len(within), kind="ByteStorage"), shape=(1,), strides=(1,))
+    second = tensor(storage(len(data), kind="ByteStorage", key="1"), shape=(1,), strides=(1,))
+    archive(path, PROTO + module(a=first, b=second) + STOP, entries={"clip/data/0": within})
+    with zipfile.ZipFile(path, "a") as outer:
+        inside.header_offset = outer.getinfo("clip/data/0").header_offset + header
+        outer.filelist.append(inside)
+        outer._didModify = True
+    with pytest.raises(NotWeights, match="plain bytes"):
+        read_torchscript(path)
+
+
 def test_a_module_that_holds_itself_has_an_end_all_the_same(tmp_path):
     # The module is remembered (q) before it is built, and called back (h) as its own attribute.
     held = EMPTY_DICT + MARK + text("self") + b"h\x00" + SETITEMS + BUILD
