@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from clipcore.catalogue import available_models
 from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.json_file import read_object
@@ -24,6 +27,8 @@ from clipcore.types import Calibration
 log = logging.getLogger(__name__)
 
 _HOW = "CLIP_MODEL (the bot) or --model (the command)"
+_FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PROBE_SECONDS = 10.0
 # By `model_type` in config.json: what sees pictures alone, and so has no tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
@@ -92,6 +97,8 @@ def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
     if model.published is not None:
         file = find_or_download(model.published, local_only=local_only)
         return Checkpoint(model.id, model.published.sha256[:12], file.parent, file)
+    if model.id.endswith(_FILE_ENDINGS) or not _HUB_ID.fullmatch(model.id):
+        raise _no_such_model(model.id)
     directory = _cached(model.id)
     if directory is None:
         if local_only:
@@ -118,10 +125,7 @@ def _cached(repository: str) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
-        raise ModelUnavailable(
-            f"{repository!r} is neither a directory on this machine nor a model's name; give {_HOW} a directory, "
-            f"a name such as {DEFAULT_MODEL}, or `bundled` for a trial."
-        ) from error
+        raise _no_such_model(repository) from error
     return None if _missing(directory) else directory
 
 
@@ -222,13 +226,27 @@ def _read_sha256(file: Path, *_unchanged: int) -> bytes:
         return hashlib.file_digest(weights, "sha256").digest()
 
 
+def _no_such_model(name: str) -> ModelUnavailable:
+    shown = repr(name) if len(name) < 100 else f"{name[:60]!r}…"
+    return ModelUnavailable(
+        f"{shown} is neither a file or directory on this machine nor a model's name{_near(name)}; give {_HOW} one of "
+        f"those, such as {DEFAULT_MODEL}, or `bundled` for a trial."
+    )
+
+
+def _near(name: str) -> str:
+    """For a slip of the pen."""
+    near = get_close_matches(name, [known.name for known in available_models()], n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def _unavailable(name: str, why: str) -> ModelUnavailable:
     """A directory of its own for the files, since the hub's cache holds links; named like the model, which is how its
     figures are found.
     """
     directory = name.rsplit("/", 1)[-1]
     return ModelUnavailable(
-        f"The model {name!r} {why}; on a machine with internet run `hf download {name} --local-dir {directory}`, copy "
-        f"that directory here and give {_HOW} its path, such as ./{directory}, or `bundled` for a trial without any "
+        f"The model {name!r}{_near(name)} {why}; on a machine with internet run "
+        f"`hf download {name} --local-dir {directory}`, copy that directory here and give {_HOW} its path, such as ./{directory}, or `bundled` for a trial without any "
         "download."
     )

@@ -20,13 +20,14 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
-from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
+from clipcore.errors import BadInput, EncodingFailed, ImageRejected, RejectReason
 from clipcore.flatten import flatten
 from clipcore.formats import Format, sniff, unsupported_name
 from clipcore.types import Pixels
@@ -61,9 +62,26 @@ class DecodedImage:
 def decode_image(data: bytes, limits: ImageLimits | None = None) -> Pixels:
     """The picture's first frame as uint8 [h, w, 3], upright, on white.
 
-    Raises ImageRejected when it cannot be used, and EncodingFailed when memory is too short just now.
+    Raises ImageRejected when it cannot be used, EncodingFailed when memory is too short just now, and BadInput for what
+    is no bytes.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise BadInput("decode_image takes a picture's bytes; of a file take path.read_bytes().")
     return read_image(data, limits).pixels
+
+
+def as_pixels(picture: Pixels | Image.Image) -> Pixels:
+    """What a caller holds -> uint8 [h, w, 3]; a Pillow picture is turned upright and laid on white.
+
+    Raises BadInput for a path and whatever else is no picture yet.
+    """
+    if isinstance(picture, Image.Image):
+        return flatten(ImageOps.exif_transpose(picture))
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        return picture
+    raise BadInput(
+        "A picture is uint8 [height, width, 3] or a Pillow image here; of a file take decode_image(path.read_bytes())."
+    )
 
 
 def read_image(data: bytes, limits: ImageLimits | None = None, *, enough: int | None = None) -> DecodedImage:

@@ -10,10 +10,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from clipcore.checkpoint import Checkpoint, find_checkpoint
-from clipcore.errors import ModelUnavailable, WordsNotUnderstood
+from clipcore.errors import BadInput, ModelUnavailable, WordsNotUnderstood
+from clipcore.images import as_pixels
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.opening import open_checkpoint
 from clipcore.towers.quiet import quiet
@@ -57,7 +59,7 @@ class ClipModel:
         seconds to minutes and then pays where the same model encodes very much.
         """
         checkpoint = find_checkpoint(name, local_only=local_only)
-        chosen = _device(device)
+        chosen = find_device(device)
         try:
             with quiet(), _memory_errors():
                 loaded = cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen))
@@ -133,11 +135,14 @@ class ClipModel:
         """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. Needs no torch; any thread may call it."""
         return self.preprocessing.prepare(pixels)
 
-    def encode_images(self, pictures: Sequence[Pixels]) -> Vectors:
-        """pictures: uint8 [h, w, 3] each, of any sizes. Returns float32 [n, dim], unit length."""
-        if not pictures:
+    def encode_images(self, pictures: Sequence[Pixels | Image.Image]) -> Vectors:
+        """pictures: uint8 [h, w, 3] or Pillow images, of any sizes. Returns float32 [n, dim], unit length.
+
+        Raises BadInput for anything else, such as paths.
+        """
+        if len(pictures) == 0:
             return np.empty((0, self.card.dimension), np.float32)
-        return self.encode_prepared(np.stack([self.prepare(picture) for picture in pictures]))
+        return self.encode_prepared(np.stack([self.prepare(as_pixels(picture)) for picture in pictures]))
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         """batch: uint8 [n, s, s, 3] as `prepare` makes them. Raises MemoryError where the batch does not fit the
@@ -149,10 +154,13 @@ class ClipModel:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
 
-        Raises WordsNotUnderstood where the model sees pictures alone.
+        Raises WordsNotUnderstood where the model sees pictures alone, and BadInput for a text that is in no list: each
+        of its letters would be one.
         """
         if self.opened.tokenize is None:
             raise WordsNotUnderstood(self.card.id)
+        if isinstance(texts, str):
+            raise BadInput("encode_texts takes a list of texts; put a single one into a list.")
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
         with torch.inference_mode(), _memory_errors():
@@ -193,7 +201,8 @@ def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
     )
 
 
-def _device(wanted: str) -> torch.device:
+def find_device(wanted: str) -> torch.device:
+    """`auto` or torch's name for one. Raises ModelUnavailable where there is none."""
     if wanted != "auto":
         try:
             return torch.empty(0, device=wanted).device

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from clipcore.bpe import CONTEXT_LENGTH, END, token_ids
 from clipcore.errors import BadInput, WordsNotUnderstood
-from clipcore.model import ClipModel, Precision
+from clipcore.model import ClipModel, Precision, find_device
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.seam import Tokens
 from clipcore.types import ModelCard
@@ -36,11 +36,13 @@ def load(
 ) -> TorchClip:
     """name_or_path: a name from `available_models`, a hub id, a directory or a file. Raises ModelUnavailable.
 
-    dtype: of the weights, `float32`, `bfloat16` or `float16`, as text or torch's own; left out, what suits the
-    hardware. The rest is as in `ClipModel.load`.
+    dtype: of the weights, `float32`, `bfloat16` or `float16`, as text or torch's own, or `auto`: bfloat16 where the
+    hardware has it. Left out, float32 on a CPU, as `clip.load` does, and `auto` elsewhere. The rest is as in
+    `ClipModel.load`.
     """
-    precision = _precision(dtype)
-    clip = ClipModel.load(name_or_path, device=str(device), precision=precision, compile=compile, local_only=local_only)
+    chosen = find_device(str(device))
+    precision = _precision(("float32" if chosen.type == "cpu" else "auto") if dtype is None else dtype)
+    clip = ClipModel.load(name_or_path, device=str(chosen), precision=precision, compile=compile, local_only=local_only)
     return TorchClip(clip)
 
 
@@ -182,8 +184,8 @@ _PRECISIONS: dict[str, Precision] = {
 }
 
 
-def _precision(dtype: str | torch.dtype | None) -> Precision:
-    name = "auto" if dtype is None else str(dtype).removeprefix("torch.")
+def _precision(dtype: str | torch.dtype) -> Precision:
+    name = str(dtype).removeprefix("torch.")
     if name not in _PRECISIONS:
         raise BadInput(f"There is no dtype {name!r}; choose float32, bfloat16, float16 or auto.")
     return _PRECISIONS[name]

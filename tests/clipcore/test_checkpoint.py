@@ -116,7 +116,7 @@ def test_a_calibration_that_is_broken_is_one_sentence(tmp_path, said):
 
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/clip", "clip" * 2000, "a\0b"])
 def test_what_cannot_be_a_path_is_no_traceback(name):
-    with pytest.raises(ModelUnavailable, match="neither a directory"):
+    with pytest.raises(ModelUnavailable, match="neither a file or directory"):
         find_checkpoint(name, local_only=True)
 
 
@@ -261,5 +261,19 @@ def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory
 
 
 def test_a_name_that_is_no_name_says_so():
-    with pytest.raises(ModelUnavailable, match="neither a directory on this machine nor a model's name"):
+    with pytest.raises(ModelUnavailable, match="neither a file or directory on this machine nor a model's name"):
         find_checkpoint("/no/such/directory")
+
+
+@pytest.mark.parametrize("name", ["RN50.pt", "models/mine.safetensors", "no/such/directory", "nonsense"])
+def test_what_can_only_be_a_path_is_not_asked_of_the_hub(name):
+    with pytest.raises(ModelUnavailable, match="neither a file or directory"):
+        find_checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("RN5", "RN50"), ("ViT-B/99", r"ViT-B/\d\d"), ("siglip2-bas", "siglip2-base")]
+)
+def test_a_slip_of_the_pen_is_told_what_was_meant(slip, meant):
+    with pytest.raises(ModelUnavailable, match=rf"did you mean {meant}\?"):
+        find_checkpoint(slip, local_only=True)

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-from clipcore.errors import ModelUnavailable
+from clipcore.errors import BadInput, ModelUnavailable
+from clipcore.images import decode_image
 from clipcore.model import ClipModel
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
 from clipcore.registry import FALLBACK
-from tests.clipcore.pictures import noise
+from tests.clipcore.pictures import noise, quarters
 from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
 
 TEXTS = ["a cat", "a dog on a sofa, asleep", "x"]
@@ -216,3 +218,27 @@ def test_a_model_knows_how_words_are_put_to_it(tiny, tmp_path):
     bundled = ClipModel.load("bundled", device="cpu", precision="fp32", local_only=True)
     assert (tiny.card.prompts, chinese.card.prompts) == (PHOTOGRAPHS, CHINESE)
     assert bundled.card.prompts.for_query("a cat") == ("a cat",)
+
+
+def test_pillow_pictures_do_as_well_as_pixels(tiny):
+    upright = quarters()
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    pixels = np.asarray(upright)
+    assert np.array_equal(tiny.encode_images([upright, turned]), tiny.encode_images([pixels, pixels]))
+
+
+@pytest.mark.parametrize("wrong", ["photo.jpg", Path("photo.jpg"), b"bytes", noise(8, 8).astype(np.float32)])
+def test_what_is_no_picture_yet_is_refused_with_what_to_do(tiny, wrong):
+    with pytest.raises(BadInput, match="decode_image"):
+        tiny.encode_images([wrong])
+
+
+def test_a_path_is_no_bytes_of_a_picture():
+    with pytest.raises(BadInput, match="read_bytes"):
+        decode_image("photo.jpg")
+
+
+def test_one_text_alone_is_not_taken_for_its_letters(tiny):
+    with pytest.raises(BadInput, match="list"):
+        tiny.encode_texts("a cat")

@@ -243,6 +243,10 @@ def test_tokens_of_the_wrong_shape_are_refused(model):
         model.encode_text(clipcore.tokenize("a cat")[0])
 
 
+def test_left_out_the_weights_are_float32_on_a_cpu_as_with_clip():
+    assert clipcore.load("bundled", device="cpu", local_only=True).dtype == torch.float32
+
+
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(BadInput, match="no dtype 'int8'; choose float32"):
         clipcore.load("bundled", dtype="int8")
