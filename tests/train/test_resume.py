@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from clipcore.train import TrainingPlan, train
 from clipcore.train.fine_tuning import Trained
 from clipcore.train.watching import Unwatched
 from tests.cli.run import clipcore, start_clipcore
+from tests.train.full_disk import disk_full_at
 from tests.train.world import load, patches, write_tsv
 
 PLAN = TrainingPlan(epochs=4, batch=8, micro_batch=3, learning_rate=1e-3, log_every=3, checkpoint_every=2)
@@ -73,7 +73,7 @@ def whole(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("steps", [1, 6, 11])
+@pytest.mark.parametrize("steps", [1, 11])
 def test_a_stopped_run_goes_on_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
     stopped = run(tiny_directory, tmp_path, after(steps))
     assert (stopped.done, stopped.finished) == (steps, False)
@@ -101,6 +101,7 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(ti
     dies = after(steps)
     with pytest.raises(PowerCut):
         run(tiny_directory, tmp_path, lambda: dies() and cut())
+    (tmp_path / "checkpoint.new").write_bytes(b"half written")
     resumed: list[int] = []
 
     class Watching(Unwatched):
@@ -111,13 +112,6 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(ti
     pairs = patches(24, captions_each=3, broken=[7])
     train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), watcher=Watching())
     assert resumed == [steps - steps % 2]
-    assert_same_ends(tmp_path, whole)
-
-
-def test_a_checkpoint_half_written_leaves_the_one_before(tiny_directory, tmp_path, whole):
-    run(tiny_directory, tmp_path, after(4))
-    (tmp_path / "checkpoint.new").write_bytes(b"half")
-    run(tiny_directory, tmp_path)
     assert_same_ends(tmp_path, whole)
 
 
@@ -132,18 +126,7 @@ def test_a_model_that_was_being_replaced_comes_back(tiny_directory, tmp_path, na
     assert all(torch.equal(before[key], weight) for key, weight in _weights(tmp_path / name).items())
 
 
-@contextlib.contextmanager
-def disk_full_at(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.parametrize("size", [100, 100_000, 300_000])
+@pytest.mark.parametrize("size", [100, 100_000])
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tiny_directory, tmp_path, whole, size):
     run(tiny_directory, tmp_path, after(5))
     with disk_full_at(size), pytest.raises(BadInput, match=r"cannot be written to \(.*File too large.*; see to the"):

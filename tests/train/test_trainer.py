@@ -9,13 +9,14 @@ from torch import nn
 from clipcore.errors import BadInput
 from clipcore.train.keeping import Keeper
 from clipcore.train.trainer import Step, Trainer
+from tests.train.full_disk import disk_full_at
 
 
 class Falling:
     """A weight that must come down to nothing: loss w²/2 · slope."""
 
-    def __init__(self, slope: float = 1.0, scaler: torch.amp.GradScaler | None = None) -> None:
-        self.weight = nn.Parameter(torch.full((4,), 8.0))
+    def __init__(self, slope: float = 1.0, scaler: torch.amp.GradScaler | None = None, size: int = 4) -> None:
+        self.weight = nn.Parameter(torch.full((size,), 8.0))
         self.asked: list[int] = []
         self.settled = 0
         self._slope = slope
@@ -109,6 +110,15 @@ def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
         assert torch.load(before, weights_only=True)["step"] == 0
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path):
+    going = trainer(Falling(size=100_000), tmp_path)
+    going.put_away()
+    next(iter(going.run()))
+    with disk_full_at(8192), pytest.raises(BadInput, match="cannot be written to .File too large.; see to the disk"):
+        going.put_away()
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
 
 
 def test_nothing_but_data_is_read_from_a_checkpoint(tmp_path):
