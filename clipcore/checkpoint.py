@@ -247,6 +247,6 @@ def _unavailable(name: str, why: str) -> ModelUnavailable:
     directory = name.rsplit("/", 1)[-1]
     return ModelUnavailable(
         f"The model {name!r}{_near(name)} {why}; on a machine with internet run "
-        f"`hf download {name} --local-dir {directory}`, copy that directory here and give {_HOW} its path, such as ./{directory}, or `bundled` for a trial without any "
-        "download."
+        f"`hf download {name} --local-dir {directory}`, copy that directory here and give {_HOW} its "
+        f"path, such as ./{directory}, or `bundled` for a trial without any download."
     )

@@ -31,7 +31,7 @@ app = typer.Typer(
     name="clipcore",
     help="Encode, search, classify, measure and train with CLIP models.",
     epilog="Exit codes: 0 done; 1 failed, the reason on stderr; 2 wrong use; 3 done, but some pictures or rows were "
-    "skipped, each named on stderr; 130 stopped by Ctrl-C, and the same command goes on from there.",
+    "skipped, each named on stderr; 130 stopped by Ctrl-C; what writes or indexes goes on from there when given again.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -59,6 +59,10 @@ models.register(app)
 search.register(app)
 tokenize.register(app)
 train.register(app)
+
+
+# What keeps nothing of what it has done so far; all else writes it down.
+_BEGIN_ANEW = ("classify", "evaluate", "models", "similar", "tokenize")
 
 
 def run(arguments: list[str]) -> int:
@@ -93,7 +97,8 @@ def run(arguments: list[str]) -> int:
             raise
         return FAILED
     if code == INTERRUPTED:
-        say("Stopped. The same command goes on from here.")
+        goes_on = bool(arguments) and arguments[0] not in _BEGIN_ANEW
+        say("Stopped. The same command goes on from here." if goes_on else "Stopped.")
     return code
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clipcore.errors import BadInput
-from tests.cli.run import ROOT, clipcore, start_clipcore
+from tests.cli.run import ROOT, clipcore, clipcore_until_ctrl_c, start_clipcore
 
 
 def test_the_version_is_said():
@@ -103,3 +103,10 @@ def test_a_name_that_the_terminal_cannot_show_is_escaped():
 
 def test_bad_input_is_its_own_sentence():
     assert str(BadInput("There is no file 'x'.")) == "There is no file 'x'."
+
+
+def test_what_keeps_nothing_does_not_promise_to_go_on(tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n", "utf-8")
+    stopped = clipcore_until_ctrl_c("labels.txt", "classify", tmp_path, "--labels-file", labels)
+    assert (stopped.code, stopped.err) == (130, "Stopped.\n")
