@@ -1,4 +1,4 @@
-"""Contrastive fine-tuning. Importing the package loads no torch; what trains is fetched on first use.
+"""Contrastive fine-tuning. Importing the package loads no torch; `train` is fetched on first use.
 
 from clipcore.train import TrainingPlan, train
 train(model, pairs, TrainingPlan(epochs=3), Path("tuned"), validation=held_out)
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from clipcore.train.plan import TrainingPlan as TrainingPlan
 
 if TYPE_CHECKING:
-    from clipcore.train.fine_tuning import FineTuning as FineTuning
     from clipcore.train.fine_tuning import train as train
 
-__all__ = ["FineTuning", "TrainingPlan", "train"]
+__all__ = ["TrainingPlan", "train"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module holds
-    if name not in ("FineTuning", "train"):
+    if name != "train":
         raise AttributeError(f"module 'clipcore.train' has no attribute {name!r}")
-    return getattr(import_module("clipcore.train.fine_tuning"), name)
+    return import_module("clipcore.train.fine_tuning").train
