@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, tee
 from pathlib import Path
 
 from clipcore.dataset.files import has_picture_suffix, picture_files
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.features import EncodedPicture, Encoder, PictureSource, encode_pictures, encode_words
+from clipcore.regular_file import read_regular
 from clipcore.types import Vectors
 
 
@@ -78,7 +80,7 @@ def _inputs(argument: str) -> Iterator[Input]:
 
 
 def _encode_pictures(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[Encoded]:
-    sources = (PictureSource(each.name, each.picture.read_bytes) for each in inputs if each.picture is not None)
+    sources = (PictureSource(each.name, partial(read_regular, each.picture)) for each in inputs if each.picture)
     for outcome in encode_pictures(model, sources, batch_size=batch_size):
         if isinstance(outcome, EncodedPicture):
             yield Encoded(outcome.source.name, outcome.vector)

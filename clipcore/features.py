@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 
 from clipcore.errors import ClipError, EncodingFailed, ImageRejected
 from clipcore.images import ImageLimits, read_image
+from clipcore.regular_file import read_regular
 from clipcore.types import ModelCard, Pixels, Vectors
 
 DEFAULT_BATCH_SIZE = 32
@@ -59,7 +61,7 @@ class PictureSource:
 
     @classmethod
     def file(cls, path: Path) -> PictureSource:
-        return cls(str(path), path.read_bytes)
+        return cls(str(path), partial(read_regular, path))
 
 
 @dataclass(frozen=True, slots=True)

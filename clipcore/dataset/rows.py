@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clipcore.errors import BadInput
+from clipcore.regular_file import open_regular
 
 # The largest picture that is read takes 32 MiB (see ImageLimits), in base64 a third more.
 LONGEST_ROW = 64 * 1024 * 1024
@@ -38,9 +39,9 @@ class Row:
 
 
 def open_table(path: Path) -> BinaryIO:
-    """Raises BadInput where there is no such file."""
+    """Raises BadInput where there is no such file; a pipe is none, since tables are read more than once."""
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as error:
         raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or type(error).__name__}.") from error
 

@@ -14,6 +14,7 @@ from clipcore.dataset.rows import Row
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.extract.columns import Chosen, Kind
 from clipcore.features import EncodedPicture, Encoder, PictureSource, encode_pictures
+from clipcore.regular_file import read_regular
 from clipcore.types import Vectors
 
 
@@ -71,7 +72,7 @@ def _picture(row: Row, chosen: Chosen, folder: Path) -> bytes:
     except BadInput as error:
         raise ImageRejected(RejectReason.BROKEN, str(error)) from error
     if chosen.kind is Kind.FILE:
-        return (folder / field.decode(errors="replace").strip()).read_bytes()
+        return read_regular(folder / field.decode(errors="replace").strip())
     return decode_field(field)
 
 

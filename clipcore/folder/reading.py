@@ -14,6 +14,7 @@ from clipcore.folder.deciding import Read
 from clipcore.folder.paths import path_of, shown
 from clipcore.folder.store import FolderStore
 from clipcore.images import ImageLimits
+from clipcore.regular_file import read_regular
 
 # One's own scans and panoramas may be larger than what strangers send to a server.
 FOLDER_LIMITS = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10_000)
@@ -77,7 +78,7 @@ class Reading:
                 RejectReason.TOO_MANY_BYTES,
                 f"The file has {self.file.size} bytes; at most {self._limits.max_bytes} are read.",
             )
-        data = path_of(self.file.path).read_bytes()
+        data = read_regular(path_of(self.file.path))
         self.hash = hash_of(data)
         if not self._claims.claim(self.hash):
             raise NotNeeded("Its content is known.")

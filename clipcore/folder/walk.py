@@ -114,7 +114,7 @@ def _look(entry: os.DirEntry[bytes]) -> Sight | None:
         return None
     try:
         if not entry.is_file():
-            return Unreachable(entry.path, "The link leads nowhere.") if _dangles(entry) else None
+            return _no_file(entry)
         status = entry.stat()
     except FileNotFoundError:
         return None
@@ -123,5 +123,10 @@ def _look(entry: os.DirEntry[bytes]) -> Sight | None:
     return SeenFile(entry.path, status.st_size, status.st_mtime_ns)
 
 
-def _dangles(entry: os.DirEntry[bytes]) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - bytes
+def _no_file(entry: os.DirEntry[bytes]) -> Unreachable | None:
+    """Links to folders are passed over; what else is no file is worth a word."""
+    if entry.is_dir():
+        return None
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - bytes
+        return Unreachable(entry.path, "The link leads nowhere.")
+    return Unreachable(entry.path, "It is a pipe or a device, not a file.")

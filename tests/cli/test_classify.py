@@ -4,6 +4,7 @@ import pytest
 
 from tests.cli.measured import BUNDLED, SAMPLES
 from tests.cli.run import clipcore
+from tests.clipcore.pipes import pipe
 
 PANDA, CAT = SAMPLES / "panda.png", SAMPLES / "cat-on-sofa.png"
 
@@ -107,3 +108,17 @@ def test_what_is_wrong_is_said_in_one_line_before_a_model_is_loaded(arguments, s
 def test_a_folder_without_pictures_is_said(tmp_path):
     ended = clipcore("classify", tmp_path, "--labels", "a,b", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
+
+
+def test_a_pipe_is_named_and_skipped_alone_and_in_a_folder(tmp_path):
+    (tmp_path / "a.png").write_bytes(PANDA.read_bytes())
+    for asked in ("classify", "encode"):
+        labels = ["--labels", "panda,rocket"] if asked == "classify" else []
+        with pipe(tmp_path / "b.png") as named:
+            for argument in (named, tmp_path):
+                ended = clipcore(asked, PANDA, argument, *labels, "--json", *BUNDLED)
+                assert ended.code == 3
+                assert ended.err.splitlines() == [
+                    f"skipped {named}: It cannot be read: it is a pipe or a device, not a file."
+                ]
+        named.unlink()

@@ -27,10 +27,12 @@ def test_size_and_time_are_those_of_the_file(tmp_path):
     assert list(walk(os.fsencode(tmp_path))) == [SeenFile(os.fsencode(path), 5, 7_000_000_000)]
 
 
-def test_what_is_called_like_a_picture_and_is_no_file_is_passed_over(tmp_path):
+def test_of_what_is_called_like_a_picture_and_is_no_file_folders_are_passed_over_and_the_rest_is_told(tmp_path):
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "folder.png")
     os.mkfifo(tmp_path / "pipe.png")
-    assert list(walk(os.fsencode(tmp_path))) == []
+    told = Unreachable(os.fsencode(tmp_path / "pipe.png"), "It is a pipe or a device, not a file.")
+    assert list(walk(os.fsencode(tmp_path))) == [told]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path):

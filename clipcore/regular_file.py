@@ -1,0 +1,26 @@
+"""Files that end: a pipe or a device may keep whoever opens it waiting for good."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """For reading. Raises OSError, for what is no regular file too."""
+    _refuse_endless(path)
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Raises OSError as `open_regular` does."""
+    _refuse_endless(path)
+    return path.read_bytes()
+
+
+def _refuse_endless(path: Path) -> None:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
