@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 from clipcore.errors import BadInput
+from clipcore.evaluate.retrieval import Recall, Retrieval
 from clipcore.train import TrainingPlan, train
 from clipcore.train.curves import draw_curves
+from clipcore.train.record import Best, Record
+from clipcore.train.validation import Validated
 from clipcore.train.watching import Unwatched
 from clipcore.train.weights import optimiser_for
 from tests.train.world import load, patches, weights
@@ -54,6 +57,15 @@ def test_after_training_the_model_encodes_as_before_its_weights_learnt(tiny, tmp
     assert not tiny.towers.module.training
     assert not any(weight.requires_grad for weight in tiny.towers.module.parameters())
     assert (tiny.encode_texts(["a"]) == load(tmp_path / "run" / "last").encode_texts(["a"])).all()
+
+
+def test_dropout_is_there_while_learning_and_gone_while_validating(tiny, tmp_path):
+    seen: set[tuple[bool, bool]] = set()
+    tiny.towers.module.vision_model.register_forward_pre_hook(
+        lambda module, _: seen.add((torch.is_inference_mode_enabled(), module.training))
+    )
+    train(tiny, patches(8), QUICK, tmp_path / "run", validation=patches(8, seed=1))
+    assert seen == {(False, True), (True, False)}
 
 
 def test_best_is_kept_when_what_follows_is_worse(tiny, tmp_path):
@@ -127,6 +139,13 @@ def test_without_matplotlib_training_goes_on_and_says_what_is_missing(tiny, tmp_
     assert train(tiny, patches(8), QUICK, tmp_path / "run", watcher=heard).finished
     assert heard.words == ["Drawing the curves needs matplotlib: pip install 'magpie[lab]'."]
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
+
+
+def test_of_equal_validations_the_earliest_is_best():
+    recall = Recall(1, {1: 0.5, 5: 0.5, 10: 0.5}, 1.0)
+    record, found = Record(None), Validated(Retrieval(recall, recall), None)
+    assert [record.validated(step, found, epoch=0.0) for step in (0, 5)] == [True, False]
+    assert record.best == Best(0, 0.5)
 
 
 def test_a_single_logged_step_is_seen_on_the_curve(tmp_path):
