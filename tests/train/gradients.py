@@ -22,11 +22,14 @@ def gradients(
     group: Group | None = None,
     broken: Collection[int] = (),
     captions: Sequence[str] | None = None,
+    one_picture: bool = False,
     **plan,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss, and the gradient of each weight that got one, of the first batch of twelve pictures."""
     model, pairs = load(directory), patches(12, captions_each=2, broken=broken)
     pairs = replace(pairs, captions=captions or pairs.captions)
+    if one_picture:
+        pairs = replace(pairs, pictures=[pairs.pictures[0]] * len(pairs.pictures))
     planned = TrainingPlan(batch=12, **plan)
     choose_weights(model.towers, planned)
     begin_learning(model.towers, planned)

@@ -75,8 +75,9 @@ def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_direct
         check_length(model, 17)
 
 
-def test_equal_captions_are_no_wrong_answers_to_each_other(tiny_directory):
-    """Pictures that all go by one name leave nothing to tell apart."""
-    loss, found = gradients(tiny_directory, captions=["a b"] * 24)
+@pytest.mark.parametrize("alike", [{"captions": ["a b"] * 24}, {"one_picture": True}])
+def test_equal_captions_and_equal_files_are_no_wrong_answers_to_each_other(tiny_directory, alike):
+    """Pictures that all go by one name, or captions of one picture, leave nothing to tell apart."""
+    loss, found = gradients(tiny_directory, **alike)
     assert loss == pytest.approx(0, abs=1e-6)
     assert max(float(gradient.abs().max()) for gradient in found.values()) < 1e-6
