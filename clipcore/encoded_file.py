@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clipcore.dataset.pairs import Problem
-from clipcore.dataset.partial import Partial, file_identity, whole, write_whole
+from clipcore.dataset.partial import Partial, check_output, file_identity, whole, write_whole
 from clipcore.encode_inputs import Input, encode_inputs
 from clipcore.errors import BadInput
 from clipcore.features import Encoder
@@ -57,7 +57,7 @@ def write_encoded(
     end, 2 KiB each at 512 dimensions. tell: hears of each skipped input, those of earlier runs first. Raises BadInput
     where the output exists, unless `force`.
     """
-    form = _form(output)
+    form = check_encoded(output, force=force)
     job = {"model": model.card.key, "form": form, "inputs": _digest(inputs)}
     with Partial(output, job, force=force) as partial:
         resumed_at = partial.taken
@@ -85,11 +85,14 @@ def as_line(name: str, vector: Vectors) -> str:
     return "\t".join([told, *map(str, vector)])
 
 
-def _form(output: Path) -> Form:
+def check_encoded(output: Path, *, force: bool = False) -> Form:
+    """To be asked before a model is loaded. Raises BadInput as `write_encoded` would."""
     try:
-        return Form(output.suffix.lower())
+        form = Form(output.suffix.lower())
     except ValueError:
         raise BadInput(f"{str(output)!r} must end in .npy, .safetensors or .tsv, which says how to write it.") from None
+    check_output(output, force=force)
+    return form
 
 
 def _digest(inputs: Sequence[Input]) -> str:

@@ -14,7 +14,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
 from clipcore.encode_inputs import Input, check_words, encode_inputs, inputs_of, lines_of
-from clipcore.encoded_file import as_line, write_encoded
+from clipcore.encoded_file import as_line, check_encoded, write_encoded
 from clipcore.errors import BadInput
 from clipcore.types import Vectors
 
@@ -52,6 +52,8 @@ def encode(
     inputs = [*inputs_of(things or []), *(lines_of(_read(texts)) if texts is not None else [])]
     if not inputs:
         raise BadInput("There is nothing to encode; give words, pictures, folders, or --texts FILE.")
+    if output is not None:
+        check_encoded(output, force=force)
     loaded = load_model(model, device)
     check_words(loaded, inputs)
     if output is None:

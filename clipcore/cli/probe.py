@@ -16,6 +16,7 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, Labelled, open_labelled
+from clipcore.dataset.partial import check_place
 from clipcore.errors import BadInput
 from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
@@ -61,8 +62,8 @@ def probe(
     """
     if confusion is not None:
         check_drawable(confusion)
-    if save is not None and not save.parent.is_dir():
-        raise BadInput(f"There is no folder {str(save.parent)!r} for the probe; make it, or name another.")
+    if save is not None:
+        check_place(save)
     skips = Skips()
     columns = Columns(text_column, picture_column, header)
     learnt, measured = open_labelled(train, columns), open_labelled(test, columns)

@@ -123,6 +123,8 @@ def train(
     )
     if restart and Path(model).resolve() in [(output / name).resolve() for name in ("last", "best")]:
         raise BadInput(f"--restart would delete {model!r} itself; give another output folder.")
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
     watcher = _Shown(leads=os.environ.get("RANK", "0") == "0")
     columns = Columns(text_column, picture_column, header)
     learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)

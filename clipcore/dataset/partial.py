@@ -34,7 +34,8 @@ class Partial:
     job: whatever makes the output what it is, as JSON takes it: only the same job goes on; None where it cannot be told
     again, as of a pipe, and then nothing is kept. taken: how many inputs are answered already.
 
-    Raises BadInput where the output exists, or another job's beginning, unless `force`.
+    Raises BadInput where the output exists, or another job's beginning, unless `force`, and where there is no folder
+    for it.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None, *, force: bool = False) -> None:
@@ -43,8 +44,7 @@ class Partial:
         self._journal = path.with_name(f"{path.name}.part.json")
         self._job = job
         self._told = 0.0
-        refuse_existing(path, force=force)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_output(path, force=force)
         self._part.touch()
         self._lock = _lock(self._part)
         try:
@@ -133,11 +133,21 @@ def _lock(path: Path) -> int | None:
     raise BadInput(f"{str(path)!r} is being written by another command; wait for that, or name another output.")
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    if path.is_dir():
-        raise BadInput(f"{str(path)!r} is a folder; name a file.")
+def check_output(path: Path, *, force: bool) -> None:
+    """To be asked before any work. Raises BadInput where a file cannot be written there, or one is, unless `force`."""
+    check_place(path)
     if path.exists() and not force:
         raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
+
+
+def check_place(path: Path) -> None:
+    """Raises BadInput where a file of that name has no folder, or the name is a folder's own. None is made: it would
+    hide a slip of the pen.
+    """
+    if path.is_dir():
+        raise BadInput(f"{str(path)!r} is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"There is no folder {str(path.parent)!r} for {path.name!r}; make it first.")
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

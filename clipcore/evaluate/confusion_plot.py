@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.dataset.partial import check_place
 from clipcore.errors import BadInput
 from clipcore.evaluate.classification import Classification
 
@@ -61,7 +62,7 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
 
 def check_drawable(path: Path) -> None:
     """To be asked before hours of encoding. Raises BadInput where matplotlib is missing, knows no format of the file's
-    ending, or the folder does not exist.
+    ending, or the folder does not exist or has that name itself.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -70,8 +71,7 @@ def check_drawable(path: Path) -> None:
     endings = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix.lower().lstrip(".") not in endings:
         raise BadInput(f"{str(path)!r} has no ending of a picture format; call it '{path.stem}.png'.")
-    if not path.parent.is_dir():
-        raise BadInput(f"There is no folder {str(path.parent)!r} for the picture.")
+    check_place(path)
 
 
 def _inches_a_class(classes: int) -> float:

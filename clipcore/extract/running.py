@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clipcore.dataset.pairs import Problem
-from clipcore.dataset.partial import Partial, file_identity, refuse_existing
+from clipcore.dataset.partial import Partial, check_output, file_identity
 from clipcore.dataset.rows import Row, first_rows, open_table, read_rows, without_blank_end
 from clipcore.extract.columns import Choice, Chosen, choose
 from clipcore.extract.encoding import RowFeatures, encode_rows
@@ -68,10 +68,13 @@ def extract(
             return _to_file(partial, encode(islice(rows, partial.taken, None)), writer, model.card.dimension)
 
 
-def check(table: Path | None, output: Path | None, choice: Choice, *, force: bool = False) -> None:
+def check(
+    table: Path | None, output: Path | None, choice: Choice, form: Output = Output.TSV, *, force: bool = False
+) -> None:
     """Raises BadInput as `extract` would, as far as can be told before a model is loaded for it."""
     if output is not None:
-        refuse_existing(output, force=force)
+        check_output(output, force=force)
+        row_format(form, 1, choice.append)
     if table is not None:
         with open_table(table) as file:
             _begin(read_rows(file), choice)

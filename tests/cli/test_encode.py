@@ -161,6 +161,17 @@ def test_words_that_are_too_long_for_a_file_name_are_words():
     assert found.picture is None
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.csv", "must end in"), ("there.npy", "exists"), ("none/a.npy", "make it first")]
+)
+def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_path, name, said):
+    (tmp_path / "there.npy").touch()
+    ended = clipcore("encode", "a cat", "-o", tmp_path / name, "--model", tmp_path / "no-model")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert said in ended.err
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_output_that_exists_is_kept_unless_it_may_be_replaced(tmp_path):
     output = tmp_path / "out.tsv"
     output.write_text("mine")

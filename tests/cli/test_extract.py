@@ -106,12 +106,26 @@ def test_what_cannot_go_to_stdout_is_refused(tmp_path: Path):
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
 
 
-def test_an_ending_that_says_nothing_needs_a_format(model: ClipModel, tmp_path: Path):
+def test_an_ending_that_says_nothing_needs_a_format(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", "a dog")
-    ended = clipcore("extract", table, "-o", tmp_path / "out.csv", *BUNDLED)
-    assert (ended.code, ended.out, ended.err.count("\n"), "--format" in ended.err) == (1, "", 1, True)
+    for name in ("out.csv", "out.txt", "out"):
+        ended = clipcore("extract", table, "-o", tmp_path / name, *BUNDLED)
+        assert (ended.code, ended.out, ended.err.count("\n"), "--format" in ended.err) == (1, "", 1, True)
     assert clipcore("extract", table, "-o", tmp_path / "out.csv", "--format", "npy", *BUNDLED).code == 0
     assert np.load(tmp_path / "out.csv").shape == (1, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("there.npy", "exists"), ("none/a.tsv", "make it first"), ("a.npy", "features alone")]
+)
+def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_path: Path, name: str, said: str):
+    (tmp_path / "there.npy").touch()
+    table = write_lines(tmp_path / "in.tsv", "1\ta dog")
+    columns = ["--column", "2", "--append", "1"]
+    ended = clipcore("extract", table, "-o", tmp_path / name, *columns, "--model", tmp_path / "no-model")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert said in ended.err
+    assert not (tmp_path / "none").exists()
 
 
 def test_refusals_are_one_line(tmp_path: Path):

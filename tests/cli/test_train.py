@@ -115,6 +115,12 @@ def test_what_cannot_be_done_is_one_line(table, tiny, tmp_path, options, words):
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
+def test_an_output_that_is_a_file_is_refused_before_any_model_is_loaded(table, tmp_path):
+    (tmp_path / "out").touch()
+    ended = train(table, tmp_path / "no-model", tmp_path / "out")
+    assert (ended.code, ended.err) == (1, f"{str(tmp_path / 'out')!r} is a file; give a folder for the run.\n")
+
+
 def test_a_folder_with_another_run_is_refused_until_it_is_told_to_restart(table, tiny, tmp_path):
     assert train(table, tiny, tmp_path / "run").code == 0
     refused = train(table, tiny, tmp_path / "run", "--seed", "1")
