@@ -27,6 +27,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
     for panel in panels:
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel("step")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     with writing_to(path.parent):
         figure.savefig(path, dpi=120)
 
@@ -39,4 +40,6 @@ def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noq
     best = max(recalls, key=lambda row: row["mean_recall"])
     panel.plot(best["step"], 100 * best["mean_recall"], "*", color="tab:red", markersize=14, label="best")
     panel.set_ylabel("recall, %")
+    # A curve that stays at 100 % is no reason for an axis that goes beyond it.
+    panel.set_ylim(bottom=max(0, panel.get_ylim()[0]), top=min(101, panel.get_ylim()[1]))
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
