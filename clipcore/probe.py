@@ -22,6 +22,8 @@ _ITERATIONS = 1000
 # eight a decade.
 _DECADES = range(-6, 7, 2)
 _FINEST = 0.125
+# How far logarithms of likelihoods lie apart before the data prefer one (see `choose_strength`).
+_SUPPORT = 2.0
 
 Classes = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ class LinearProbe:
         Raises BadInput where fewer than two classes have pictures, and where scikit-learn is missing.
         """
         regression = _regression(strength)
-        _require_two(class_of)
+        require_two(class_of)
         _quietly(lambda: regression.fit(vectors, class_of))
         # Of two classes scikit-learn keeps one row, whose sigmoid is the softmax of that row and zero.
         binary = len(regression.coef_) == 1
@@ -105,12 +107,16 @@ def choose_strength(
     vectors: Vectors, class_of: Classes, *, seed: int = 0, tried: Callable[[float, float], None] | None = None
 ) -> float:
     """The C that does best on a fifth of each class, held back. Of several with the best accuracy, as happens with few
-    pictures, the one that is surest of what is right, by the logarithmic loss.
+    pictures, the smallest whose likelihood is within two of the best's, by its logarithm.
+
+    Where classes are told apart perfectly the likelihood grows with C without end, and the surest would always be the
+    largest C there is, fitted to what is special about these pictures. What the data do not tell apart (Edwards'
+    interval of support, 1972: two units of logarithmic likelihood) is settled for the strongest regularisation.
 
     tried: told each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
     """
     held = held_back(class_of, seed=seed)
-    _require_two(class_of)
+    require_two(class_of)
     if not held.any():
         raise BadInput("No class has two pictures, so nothing can be held back to choose C by; give C yourself.")
     merit_of: dict[float, tuple[float, float]] = {}
@@ -122,13 +128,21 @@ def choose_strength(
                 tried(10.0**exponent, merit_of[exponent][0])
         return merit_of[exponent]
 
-    best = max((float(decade) for decade in _DECADES), key=merit)
+    best = _preferred([float(decade) for decade in _DECADES], merit)
     step = 1.0
     while step >= _FINEST:
         near = (best - step, best, best + step)
-        best = max((exponent for exponent in near if _DECADES[0] <= exponent <= _DECADES[-1]), key=merit)
+        best = _preferred([exponent for exponent in near if _DECADES[0] <= exponent <= _DECADES[-1]], merit)
         step /= 2
     return float(10.0**best)
+
+
+def _preferred(exponents: Sequence[float], merit: Callable[[float], tuple[float, float]]) -> float:
+    """The least of those that are as accurate as any, and of these about as likely."""
+    accuracy = max(merit(exponent)[0] for exponent in exponents)
+    likelihood_of = {each: merit(each)[1] for each in exponents if merit(each)[0] == accuracy}
+    most = max(likelihood_of.values())
+    return min(each for each, likelihood in likelihood_of.items() if likelihood >= most - _SUPPORT)
 
 
 def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
@@ -142,18 +156,19 @@ def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArra
 
 
 def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """On what is held back: the accuracy, and the mean logarithm of the right class's probability."""
+    """On what is held back: the accuracy, and the logarithm of the likelihood."""
     regression = _regression(strength)
     _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
     probabilities = regression.predict_proba(vectors[held])
     places = np.searchsorted(regression.classes_, class_of[held])
     own = probabilities[np.arange(len(places)), places]
     # A probability may come out as 0; its logarithm has to stay a number.
-    surest = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).mean())
-    return float(np.mean(probabilities.argmax(axis=1) == places)), surest
+    likelihood = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).sum())
+    return float(np.mean(probabilities.argmax(axis=1) == places)), likelihood
 
 
-def _require_two(class_of: Classes) -> None:
+def require_two(class_of: Classes) -> None:
+    """To be asked before any work. Raises BadInput where fewer than two classes have pictures."""
     if len(np.unique(class_of)) < 2:
         raise BadInput("A linear probe needs pictures of two classes at least.")
 

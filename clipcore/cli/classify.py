@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ import typer
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
-from clipcore.dataset.files import picture_files
+from clipcore.dataset.files import has_picture_suffix, picture_files
 from clipcore.errors import BadInput
 from clipcore.evaluate.pictures import Outcomes
 from clipcore.features import PictureSource, SkippedPicture, encode_pictures
@@ -61,12 +63,18 @@ def classify(
     ] = None,
     background: Annotated[
         str | None,
-        typer.Option("--background", help="What else a picture may be: words with commas, that stand for no label."),
+        typer.Option(
+            "--background",
+            help="What else a picture may be: words with commas, that stand for no label and may win. Labels below the "
+            "model's own least probability are then left out.",
+        ),
     ] = None,
     abstain: Annotated[
         bool,
         typer.Option(
-            "--abstain", help="Show no label rather than a wrong one: the model's own background and least probability."
+            "--abstain",
+            help="Show no label rather than a doubtful one: --background with the model's own words. It turns pictures "
+            "of other things away, not every wrong guess among labels that are alike.",
         ),
     ] = False,
     model: Model = DEFAULT_MODEL_NAME,
@@ -75,6 +83,8 @@ def classify(
     as_json: Json = False,
 ) -> int:
     """Which of these labels each picture shows, with probabilities."""
+    for image in images:
+        _refuse_words(image)
     if sum(given is not None for given in (labels, labels_file, probe)) != 1:
         raise typer.BadParameter("Give the labels with --labels, --labels-file or --probe, one of them.")
     if probe is not None and (templates is not None or background is not None or abstain):
@@ -89,7 +99,7 @@ def classify(
     loaded = load_model(model, device)
     prompts = _prompts(loaded, own_templates, background, abstain)
     if least is None:
-        least = loaded.calibration.tag_match if abstain else 0.0
+        least = loaded.calibration.tag_match if abstain or background is not None else 0.0
     if probe is not None:
         learnt = LinearProbe.load(probe, loaded.card.key)
         judge: Judge = partial(learnt.classify, top=top, least=least)
@@ -108,6 +118,13 @@ def classify(
         for name, scores in answers:
             print(_as_text(name, scores), flush=True)
     return skips.exit_code
+
+
+def _refuse_words(image: Path) -> None:
+    """A missing picture is skipped; words in its place were meant for an option."""
+    called = str(image)
+    if not has_picture_suffix(called) and not os.path.exists(called):  # noqa: PTH110 - words may be too long for a path
+        raise BadInput(f"There is no file {called!r}; labels are given as --labels {shlex.quote(called)}.")
 
 
 def _sources(path: Path) -> list[PictureSource]:

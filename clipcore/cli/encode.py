@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.outcome import Skips, print_json
 from clipcore.cli.progress import tracked
+from clipcore.cli.texts import TextsFile, read_texts
 from clipcore.encode_inputs import Input, check_words, encode_inputs, inputs_of, lines_of
 from clipcore.encoded_file import as_line, check_encoded, write_encoded
 from clipcore.errors import BadInput
@@ -31,9 +31,7 @@ def encode(
         list[str] | None,
         typer.Argument(metavar="WORDS|PICTURE|FOLDER", help="In any order; a folder stands for its pictures."),
     ] = None,
-    texts: Annotated[
-        Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
-    ] = None,
+    texts: TextsFile = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .npy, .safetensors or .tsv file; left out, TSV on stdout."),
@@ -49,7 +47,7 @@ def encode(
     Names: the first column of .tsv, the metadata of .safetensors, a .names.json beside .npy. Pictures that cannot be
     read are named on stderr and have no row. The same command goes on with an output that was stopped.
     """
-    inputs = [*inputs_of(things or []), *(lines_of(_read(texts)) if texts is not None else [])]
+    inputs = [*inputs_of(things or []), *(lines_of(read_texts(texts)) if texts is not None else [])]
     if not inputs:
         raise BadInput("There is nothing to encode; give words, pictures, folders, or --texts FILE.")
     if output is not None:
@@ -106,13 +104,3 @@ def _json(value: object) -> str:
 
 def _tracked(inputs: Sequence[Input]) -> Iterator[Input]:
     return tracked(inputs, "encoding", len(inputs))
-
-
-def _read(texts: Path) -> str:
-    try:
-        data = sys.stdin.buffer.read() if str(texts) == "-" else texts.read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"{str(texts)!r} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{str(texts)!r} is not UTF-8; save it as that, one text a line.") from error

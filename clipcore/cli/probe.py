@@ -13,7 +13,7 @@ import typer
 from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.measures import classification_as_json, show_classification
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
-from clipcore.cli.outcome import Skips, print_json
+from clipcore.cli.outcome import Skips, print_json, say
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, Labelled, open_labelled
 from clipcore.dataset.partial import check_place
@@ -22,10 +22,12 @@ from clipcore.evaluate.classification import check_classes
 from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
 from clipcore.evaluate.pictures import Outcomes, classify_all, gather
 from clipcore.features import encode_pictures
-from clipcore.probe import LinearProbe, choose_strength
+from clipcore.probe import LinearProbe, choose_strength, require_two
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
+
+_MOST_NAMED = 10
 
 ConfusionPicture = Annotated[
     Path | None, typer.Option("--confusion", help="Draw the confusion matrix into this file, such as confusion.png.")
@@ -70,6 +72,11 @@ def probe(
     skips.problems([*learnt.problems, *measured.problems])
     classes = tuple(sorted({*learnt.classes, *measured.classes}))
     check_classes(classes)
+    require_two(learnt.class_of)
+    unlearnt = _unlearnt(learnt, measured)
+    if unlearnt:
+        named = ", ".join(map(repr, unlearnt[:_MOST_NAMED])) + (" …" if len(unlearnt) > _MOST_NAMED else "")
+        say(f"TRAIN has no pictures of {len(unlearnt)} of TEST's classes, whose pictures all count as wrong: {named}")
     loaded = load_model(model, device)
     features = gather(_encoded(loaded, learnt, "encoding TRAIN", batch_size), loaded.card.dimension, skips.picture)
     class_of = _rows(learnt, classes)[features.rows]
@@ -92,6 +99,7 @@ def probe(
                 "strength": strength,
                 "search": [{"strength": tried, "accuracy": accuracy} for tried, accuracy in sorted(search.items())],
                 **classification_as_json(result),
+                "not_in_train": unlearnt,
                 "skipped": skips.as_json(),
             }
         )
@@ -99,6 +107,15 @@ def probe(
         print(f"{loaded.card.id}, linear probe on {len(features.rows)} pictures, C = {strength:.3g}")
         show_classification(result, ())
     return skips.exit_code
+
+
+def _unlearnt(learnt: Labelled, measured: Labelled) -> list[str]:
+    """The classes of pictures in TEST that TRAIN has none of. Raises BadInput where that is all of them."""
+    wanted = {measured.classes[row] for row in np.unique(measured.class_of)}
+    missing = wanted - {learnt.classes[row] for row in np.unique(learnt.class_of)}
+    if missing == wanted:
+        raise BadInput("TRAIN and TEST have no class in common; call the same classes the same in both.")
+    return sorted(missing)
 
 
 def require_pictures(pictures: int) -> None:

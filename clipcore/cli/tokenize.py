@@ -9,6 +9,8 @@ import typer
 from clipcore.bpe import CONTEXT_LENGTH, END, TokenIds, text_of, token_ids
 from clipcore.cli.options import Json
 from clipcore.cli.outcome import print_json
+from clipcore.cli.texts import TextsFile, read_texts
+from clipcore.encode_inputs import lines_of
 from clipcore.errors import BadInput
 
 
@@ -17,7 +19,8 @@ def register(app: typer.Typer) -> None:
 
 
 def tokenize(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Texts; with --decode, tokens.")],
+    given: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; with --decode, tokens.")] = None,
+    texts_file: TextsFile = None,
     context_length: Annotated[
         int, typer.Option("--context-length", min=2, help="Tokens a text may have, both marks included.")
     ] = CONTEXT_LENGTH,
@@ -26,6 +29,9 @@ def tokenize(
     as_json: Json = False,
 ) -> None:
     """Show CLIP's tokens, one text a line: 49406, the text, 49407. Works without any model."""
+    texts = [*(given or []), *(each.name for each in (lines_of(read_texts(texts_file)) if texts_file else []))]
+    if not texts:
+        raise typer.BadParameter("Give texts, or --texts FILE.")
     if decode:
         words = text_of(_numbers(texts))
         print_json({"text": words}) if as_json else print(words)

@@ -63,8 +63,22 @@ def test_a_picture_of_none_of_the_labels_gets_none_with_abstain():
     assert "none of the labels" in clipcore(*asked, "--abstain").out
 
 
+def test_labels_in_a_pictures_place_are_told_where_to_go():
+    ended = clipcore("classify", PANDA, "rocket,cat", *BUNDLED)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "--labels rocket,cat" in ended.err
+
+
+def test_with_a_background_labels_that_are_hardly_likely_are_left_out():
+    asked = ("classify", PANDA, "--labels", "panda,sailboat,guitar", "--background", "kitchen", "--json", *BUNDLED)
+    [picture] = clipcore(*asked).json()["pictures"]
+    assert [label["label"] for label in picture["labels"]] == ["panda"]
+    [picture] = clipcore(*asked, "--least", "0").json()["pictures"]
+    assert len(picture["labels"]) == 3
+
+
 def test_a_background_of_ones_own_takes_its_share():
-    asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--json", *BUNDLED)
+    asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--least", "0", "--json", *BUNDLED)
     [picture] = clipcore(*asked, "--background", "panda, bear").json()["pictures"]
     assert sum(label["probability"] for label in picture["labels"]) < 0.5
 

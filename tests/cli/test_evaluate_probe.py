@@ -90,3 +90,21 @@ def test_it_says_the_same_each_time(folders):
     first, second = (clipcore("evaluate", "probe", *folders, "--json", *BUNDLED).json() for _ in range(2))
     assert np.isclose(first["strength"], second["strength"])
     assert first == second
+
+
+def test_a_class_that_train_lacks_is_told_and_counts_as_wrong(folders):
+    train, _ = folders
+    shutil.rmtree(train / "panda")
+    ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--json", *BUNDLED)
+    assert ended.code == 0
+    assert ended.err == "TRAIN has no pictures of 1 of TEST's classes, whose pictures all count as wrong: 'panda'\n"
+    told = ended.json()
+    assert (told["not_in_train"], told["top_1"]) == (["panda"], pytest.approx(2 / 3))
+
+
+def test_no_class_in_common_is_refused_before_any_model_is_loaded(folders, tmp_path):
+    _, test = folders
+    for name in NAMES:
+        (test / name).rename(test / name.upper())
+    ended = clipcore("evaluate", "probe", *folders, "--model", tmp_path / "no-model")
+    assert (ended.code, ended.err.count("\n"), "no class in common" in ended.err) == (1, 1, True)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from tests.cli.run import clipcore
@@ -38,3 +41,15 @@ def test_what_are_no_tokens_is_refused(given, said):
     ended = clipcore("tokenize", "--decode", given)
     assert (ended.code, ended.out) == (1, "")
     assert said in ended.err
+
+
+def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
+    (tmp_path / "texts.txt").write_text("a diagram\n\na dog\n")
+    assert clipcore("tokenize", "--texts", tmp_path / "texts.txt").out == clipcore("tokenize", "a diagram", "a dog").out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"320 2368\n")))
+    assert clipcore("tokenize", "--decode", "--texts", "-").out == "a cat\n"
+
+
+def test_nothing_to_tokenize_is_wrong_use():
+    ended = clipcore("tokenize")
+    assert (ended.code, ended.out, "--texts" in ended.err) == (2, "", True)

@@ -130,12 +130,19 @@ def test_the_search_keeps_within_its_bounds(spread):
     assert 1e-6 <= min(tried) < max(tried) <= 1e6
 
 
-def test_of_equally_right_strengths_the_surest_is_chosen():
+def test_of_equally_right_strengths_the_smallest_that_is_about_as_sure_is_chosen():
     vectors, class_of = blobs(2, spread=0.01)
     tried: dict[float, float] = {}
     chosen = choose_strength(vectors, class_of, tried=tried.__setitem__)
     assert set(tried.values()) == {1.0}
-    assert chosen > 100
+    held = held_back(class_of, seed=0)
+
+    def likelihood(strength: float) -> float:
+        regression = LogisticRegression(C=strength, max_iter=1000).fit(vectors[~held], class_of[~held])
+        return np.log(regression.predict_proba(vectors[held])[np.arange(held.sum()), class_of[held]]).sum()
+
+    assert likelihood(chosen) >= likelihood(1e6) - 2.5 > likelihood(chosen / 2)
+    assert chosen < 1000
 
 
 def test_a_fifth_of_each_class_is_held_back_and_never_all_of_one():
