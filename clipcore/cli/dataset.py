@@ -183,6 +183,7 @@ def _stats_json(inventory: Inventory, measured: PictureStats) -> dict[str, Any]:
         "bytes": measured.bytes,
         "captions": inventory.captions,
         "classes": dict(sorted(inventory.classes.items())),
+        "in_no_class": inventory.loose,
     }
 
 
@@ -201,6 +202,8 @@ def _show_stats(inventory: Inventory, measured: PictureStats) -> None:
         print(f"classes   {len(inventory.classes)}")
         for name, number in sorted(inventory.classes.items()):
             print(f"  {name}  {number}")
+        if inventory.loose:
+            print(f"in none   {inventory.loose}")
 
 
 def _channels(values: Iterable[float]) -> str:

@@ -36,6 +36,12 @@ def sub_folders(folder: Path) -> list[Path]:
     return sorted(beneath, key=lambda path: path.name)
 
 
+def loose_pictures(folder: Path) -> list[Path]:
+    """Those that lie in the folder itself, beside its own folders, in no order."""
+    beneath = (path for path in folder.iterdir() if has_picture_suffix(path.name) and not path.name.startswith("."))
+    return [path for path in beneath if not path.is_dir()]
+
+
 class PictureFinder:
     """Finds pictures that a captions file names: in the folder, or in a folder in it."""
 

@@ -18,13 +18,14 @@ from clipcore.features import PictureSource
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """captions: how many there are, classes included. classes: how many pictures each has; empty where the texts are
-    captions of their own.
+    captions of their own. loose: how many pictures lie beside the folders of classes.
     """
 
     pictures: Sequence[PictureSource]
     captions: int = 0
     classes: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
+    loose: int = 0
 
 
 def take_inventory(source: Path, columns: Columns | None = None) -> Inventory:
@@ -46,4 +47,5 @@ def _of_folder(folder: Path) -> Inventory:
         raise BadInput(f"{str(folder)!r} has no pictures.")
     beneath = (path.relative_to(folder).parts for path in files)
     classes = Counter(parts[0] for parts in beneath if len(parts) > 1)
-    return Inventory([PictureSource.file(path) for path in files], classes=classes)
+    loose = len(files) - classes.total() if classes else 0
+    return Inventory([PictureSource.file(path) for path in files], classes=classes, loose=loose)

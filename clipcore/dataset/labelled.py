@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from clipcore.dataset.files import picture_files, sub_folders
+from clipcore.dataset.files import loose_pictures, picture_files, sub_folders
 from clipcore.dataset.layout import Columns
 from clipcore.dataset.pairs import Problem
 from clipcore.dataset.table import read_table
@@ -21,7 +21,7 @@ from clipcore.features import PictureSource
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """classes: their names, sorted. class_of: int64 [pictures], each picture's row in `classes`. pictures: read when
-    wanted. problems: rows left out, in the order they were met.
+    wanted. problems: what was left out, in the order it was met.
 
     A class may have no picture: it still competes for those of the others.
     """
@@ -61,6 +61,12 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     return {sub.name: picture_files(sub) for sub in sub_folders(folder)}
 
 
+def left_out(folder: Path) -> list[Problem]:
+    """Pictures beside the folders of classes, all told in one problem."""
+    loose = len(loose_pictures(folder))
+    return [Problem(str(folder), f"Pictures that lie in no class's folder are left out: {loose}.")] if loose else []
+
+
 def _from_folders(folder: Path) -> Labelled:
     found = class_files(folder)
     if not any(found.values()):
@@ -70,4 +76,5 @@ def _from_folders(folder: Path) -> Labelled:
         classes=tuple(found),
         class_of=np.repeat(np.arange(len(found), dtype=np.int64), counts),
         pictures=[PictureSource.file(path) for path in chain.from_iterable(found.values())],
+        problems=left_out(folder),
     )

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from clipcore.dataset.labelled import class_files
+from clipcore.dataset.labelled import class_files, left_out
 from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Watch, read_state, reason, unwatched, whole, write_whole
 from clipcore.dataset.split_plan import PARTS, plan_split
@@ -77,7 +77,7 @@ def split_folder(
     names = sorted(plan)
     targets = _targets(plan, output, as_png=letterbox is not None)
     done = sum(target.exists() for target in targets.values())
-    problems = _late(source, plan)
+    problems = [*left_out(source), *_late(source, plan)]
     counts: dict[str, dict[str, int]] = {}
     for at in watch(range(len(names))):
         name = names[at]

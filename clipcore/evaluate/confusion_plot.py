@@ -22,7 +22,8 @@ _MOST_NAMED = 200
 _INCHES = (5.0, 30.0)
 _DOTS_AN_INCH = 110
 _LONGEST_NAME = 28
-_TICKS = np.array([0.01, 0.1, 0.25, 0.5, 1.0])
+# Shares of what is right, those of mistakes below zero.
+_TICKS = np.array([-1.0, -0.5, -0.25, -0.1, 0.0, 0.1, 0.25, 0.5, 1.0])
 
 
 def draw_confusions(result: Classification, path: Path, title: str) -> None:
@@ -51,9 +52,9 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
         else:
             _rule(axes, classes)
         axes.set_title(title, fontsize=lettering, parse_math=False)
-        bar = figure.colorbar(shown, ax=axes, shrink=0.5, ticks=[*(-(_TICKS[::-1] ** 0.5)), *(_TICKS**0.5)])
-        bar.ax.set_yticklabels([f"{share:.0%}" for share in (*_TICKS[::-1], *_TICKS)])
-        bar.set_label("share of the class's pictures: blue right, red wrong", fontsize=lettering)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.75, ticks=np.sign(_TICKS) * np.abs(_TICKS) ** 0.5)
+        bar.ax.set_yticklabels([f"{abs(share):.0%}" for share in _TICKS])
+        bar.set_label("share of the class's pictures:\nred wrong, blue right", fontsize=lettering)
         try:
             figure.savefig(path)
         except OSError as error:

@@ -140,3 +140,16 @@ def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path
     assert (ended.code, ended.json()["rows"], ended.json()["resumed_at"]) == (0, 4, 2)
     clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "whole.tsv")
     assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+
+
+def test_pictures_beside_the_classes_are_told(classes: Path, tmp_path: Path):
+    write_files(classes, {"loose.png": RED, "another.PNG": BLUE, ".hidden.png": RED, "notes.txt": b""})
+    for command in ("to-tsv", "split"):
+        ended = clipcore("dataset", command, classes, "-o", tmp_path / command)
+        told = f"skipped {classes}: Pictures that lie in no class's folder are left out: 2.\n"
+        assert (ended.code, ended.err) == (3, told)
+    assert clipcore("dataset", "stats", classes, "--json").json()["in_no_class"] == 2
+    assert clipcore("dataset", "stats", classes).out.splitlines()[-1] == "in none   2"
+    (classes / "loose.png").unlink()
+    (classes / "another.PNG").unlink()
+    assert clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "none").code == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ def test_what_is_right_is_blue_and_what_is_wrong_is_red(tmp_path):
     (blue, red), (less_blue, more_red) = blue_and_red(right), blue_and_red(wrong)
     assert blue > 10_000 > less_blue
     assert more_red > 10_000 > red
+
+
+def test_the_colour_bar_counts_from_nothing_both_ways(tmp_path):
+    path = tmp_path / "confusion.svg"
+    draw_confusions(result(3), path, "")
+    shares = re.findall(r"<!-- (\d+)% -->", path.read_text(encoding="utf-8"))
+    assert list(map(int, shares)) == [100, 50, 25, 10, 0, 10, 25, 50, 100]
 
 
 @pytest.mark.parametrize("name", ["猫", "$\\frac{1$", "a_b^c", "𒀭 rare", "long " * 40, ""])
