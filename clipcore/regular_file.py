@@ -10,17 +10,18 @@ from typing import BinaryIO
 
 def open_regular(path: Path) -> BinaryIO:
     """For reading. Raises OSError, for what is no regular file too."""
-    _refuse_endless(path)
+    check_regular(path)
     return path.open("rb")
 
 
 def read_regular(path: Path) -> bytes:
     """Raises OSError as `open_regular` does."""
-    _refuse_endless(path)
+    check_regular(path)
     return path.read_bytes()
 
 
-def _refuse_endless(path: Path) -> None:
+def check_regular(path: Path) -> None:
+    """Raises OSError for a pipe or a device, and where there is nothing. Folders fail when they are opened."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))

@@ -26,7 +26,7 @@ from clipcore.dataset.pairs import Problem
 from clipcore.dataset.partial import Watch, read_state, reason, unwatched, whole, write_whole
 from clipcore.dataset.split_plan import PARTS, plan_split
 from clipcore.errors import BadInput, ClipError
-from clipcore.images import decode_image
+from clipcore.images import OWN_FILES, decode_image
 from clipcore.types import Pixels
 
 PLAN = "split.json"
@@ -83,6 +83,7 @@ def split_folder(
         name = names[at]
         try:
             if not targets[name].exists():
+                check_regular(source / name)
                 targets[name].parent.mkdir(parents=True, exist_ok=True)
                 put(source / name, targets[name])
             of_class = counts.setdefault(name.split("/", 1)[0], dict.fromkeys(PARTS, 0))
@@ -174,7 +175,7 @@ def _put_moved(source: Path, target: Path) -> None:
 
 def _put_letterboxed(edge: int, source: Path, target: Path) -> None:
     buffer = io.BytesIO()
-    letterboxed(decode_image(source.read_bytes()), edge).save(buffer, "PNG")
+    letterboxed(decode_image(source.read_bytes(), OWN_FILES), edge).save(buffer, "PNG")
     write_whole(target, buffer.getvalue())
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import pytest
 
 from clipcore.dataset import open_labelled
+from clipcore.dataset.split import How, split_folder
+from clipcore.dataset.split_plan import parse_ratios
 from clipcore.errors import BadInput
 from clipcore.extract import Choice, check
 from tests.clipcore.pipes import pipe
+from tests.dataset.tables import RED, write_files
 
 
 @pytest.mark.parametrize("ask", [open_labelled, lambda table: check(table, None, Choice())], ids=["labelled", "check"])
 def test_a_pipe_is_no_table(tmp_path, ask):
     with pipe(tmp_path / "a.tsv") as table, pytest.raises(BadInput, match=r"a\.tsv' cannot be read: it is a pipe"):
         ask(table)
+
+
+@pytest.mark.parametrize("how", How)
+def test_a_split_leaves_a_pipe_where_it_is(tmp_path, how):
+    source = write_files(tmp_path / "in", {"cat/a.png": RED})
+    with pipe(source / "cat" / "b.png") as named:
+        result = split_folder(source, tmp_path / "out", parse_ratios("1:0"), how=how)
+        assert [problem.name for problem in result.problems] == ["cat/b.png"]
+        assert named.exists()
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["a.png"]
