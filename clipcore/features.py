@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from clipcore.errors import ClipError, EncodingFailed, ImageRejected
-from clipcore.images import ImageLimits, read_image
+from clipcore.images import OWN_FILES, ImageLimits, read_image
 from clipcore.regular_file import read_regular
 from clipcore.types import ModelCard, Pixels, Vectors
 
@@ -97,7 +97,7 @@ def encode_pictures(
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int = 2,
-    limits: ImageLimits | None = None,
+    limits: ImageLimits = OWN_FILES,
     whole: bool = False,
 ) -> Generator[EncodedPicture | SkippedPicture, None, None]:
     """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one picture a worker.
@@ -111,7 +111,7 @@ def encode_pictures(
 
     def prepare(source: PictureSource) -> _Prepared | SkippedPicture:
         try:
-            decoded = read_image(source.read(), limits, enough=None if whole else model.card.detail)
+            decoded = read_image(source.read(), limits, enough=None if whole else lambda: model.card.detail)
         except (ImageRejected, EncodingFailed, NotNeeded) as error:
             return SkippedPicture(source, str(error), error)
         except OSError as error:

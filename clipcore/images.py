@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,6 +49,11 @@ class ImageLimits:
     max_frames: int = 2_000
 
 
+# One's own scans and panoramas may be larger than what strangers send to a server. Measured: 200 million pixels take
+# 0.8 GB at the most, as PNG; a JPEG that is shrunk takes far less.
+OWN_FILES = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10_000)
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """pixels: uint8 [h, w, 3], possibly smaller than the picture; width, height: the picture's own, after the EXIF
@@ -84,19 +90,31 @@ def as_pixels(picture: Pixels | Image.Image) -> Pixels:
     )
 
 
-def read_image(data: bytes, limits: ImageLimits | None = None, *, enough: int | None = None) -> DecodedImage:
+def read_image(
+    data: bytes, limits: ImageLimits | None = None, *, enough: int | Callable[[], int] | None = None
+) -> DecodedImage:
     """Like `decode_image`, with the picture's true size beside the pixels.
 
     enough: the shorter edge, in pixels, below which detail is still wanted. A picture at least twice as large is shrunk
     by a whole number, never below `enough`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT).
+    A function is asked for it only once the header is good, as where a model has to be loaded for the answer.
     """
     limits = limits or ImageLimits()
     _check_bytes(data, limits)
     image_format = _known_format(data)
-    try:
+    with _refusals(image_format):
         image = _OPENERS[image_format](io.BytesIO(data), "")
         _check_header(image, limits)
-        return _decode(image, enough)
+    shorter = enough() if callable(enough) else enough
+    with _refusals(image_format):
+        return _decode(image, shorter)
+
+
+@contextmanager
+def _refusals(image_format: Format) -> Iterator[None]:
+    """Whatever decoders raise becomes an ImageRejected, or an EncodingFailed where memory is short."""
+    try:
+        yield
     except ImageRejected:
         raise
     except MemoryError as error:

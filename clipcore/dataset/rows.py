@@ -11,7 +11,7 @@ from typing import BinaryIO
 from clipcore.errors import BadInput
 from clipcore.regular_file import open_regular
 
-# The largest picture that is read takes 32 MiB (see ImageLimits), in base64 a third more.
+# The largest picture that a table holds takes 32 MiB (see ImageLimits), in base64 a third more.
 LONGEST_ROW = 64 * 1024 * 1024
 # What is looked at to judge how a table is laid out.
 _SAMPLE_ROWS = 64

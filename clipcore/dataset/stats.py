@@ -22,7 +22,7 @@ from clipcore.dataset.partial import reason
 from clipcore.errors import EncodingFailed, ImageRejected
 from clipcore.features import PictureSource
 from clipcore.formats import sniff
-from clipcore.images import read_image
+from clipcore.images import OWN_FILES, read_image
 from clipcore.preprocess import Preprocessing
 from clipcore.types import Pixels
 
@@ -90,7 +90,7 @@ def measure_pictures(
 def _measure(preprocessing: Preprocessing | None, source: PictureSource) -> Measured | Problem:
     try:
         data = source.read()
-        picture = read_image(data, enough=None if preprocessing is None else 2 * preprocessing.size)
+        picture = read_image(data, OWN_FILES, enough=None if preprocessing is None else 2 * preprocessing.size)
     except (ImageRejected, EncodingFailed, OSError) as error:
         return Problem(source.name, reason(error))
     pixels = picture.pixels if preprocessing is None else preprocessing.prepare(picture.pixels)

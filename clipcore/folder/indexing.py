@@ -24,10 +24,10 @@ from clipcore.features import (
 from clipcore.folder.contents import Content, FileRow, State
 from clipcore.folder.deciding import Decision, Forget, KnownFile, Read, Unchanged, decide
 from clipcore.folder.lazy_model import LazyModel
-from clipcore.folder.reading import FOLDER_LIMITS, Claims, Reading
+from clipcore.folder.reading import Claims, Reading
 from clipcore.folder.store import FolderStore
 from clipcore.folder.walk import Foreign, Reach, SeenFile, Sight, Unreachable, walk
-from clipcore.images import ImageLimits
+from clipcore.images import OWN_FILES, ImageLimits
 
 
 class Became(StrEnum):
@@ -67,7 +67,7 @@ def index_folder(
     reach: Reach | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int = 2,
-    limits: ImageLimits = FOLDER_LIMITS,
+    limits: ImageLimits = OWN_FILES,
 ) -> None:
     """Tells `observe` what became of each file, once that is committed. Running it again goes on where it ended.
 

@@ -16,9 +16,6 @@ from clipcore.folder.store import FolderStore
 from clipcore.images import ImageLimits
 from clipcore.regular_file import read_regular
 
-# One's own scans and panoramas may be larger than what strangers send to a server.
-FOLDER_LIMITS = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10_000)
-
 
 class Claims:
     """Which contents are being encoded just now, so that each is encoded once. Thread-safe.

@@ -13,7 +13,6 @@ from clipcore.folder.contents import StoredFile, hash_of
 from clipcore.folder.lazy_model import LazyModel
 from clipcore.folder.paths import is_file, shown
 from clipcore.folder.query import Term, combine, least_match
-from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.store import FolderStore
 from clipcore.folder.walk import Reach
 from clipcore.types import Vectors
@@ -120,7 +119,7 @@ def _picture_vector(path: Path, model: LazyModel, store: FolderStore) -> Vectors
     if known is not None:
         return known
     source = PictureSource(str(path), lambda: data)
-    (outcome,) = encode_pictures(model, [source], batch_size=1, workers=1, limits=FOLDER_LIMITS)
+    (outcome,) = encode_pictures(model, [source], batch_size=1, workers=1)
     if isinstance(outcome, EncodedPicture):
         return outcome.vector
     raise BadInput(f"The picture {shown(str(path))} cannot be used: {outcome.reason}")

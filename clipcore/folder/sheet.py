@@ -14,8 +14,7 @@ from clipcore.errors import BadInput, EncodingFailed, ImageRejected
 from clipcore.folder.contents import SHEET_MARK
 from clipcore.folder.lettering import Lettering
 from clipcore.folder.paths import shown
-from clipcore.folder.reading import FOLDER_LIMITS
-from clipcore.images import read_image
+from clipcore.images import OWN_FILES, read_image
 
 THUMBNAIL = 240
 MARGIN = 24
@@ -123,7 +122,7 @@ class _Pen:
         """Whole, in the middle, as large as fits. A picture that can no longer be read leaves its card empty."""
         inside = THUMBNAIL - 2 * _INSET
         try:
-            picture = Image.fromarray(read_image(path.read_bytes(), FOLDER_LIMITS, enough=inside).pixels)
+            picture = Image.fromarray(read_image(path.read_bytes(), OWN_FILES, enough=inside).pixels)
         except (OSError, ImageRejected, EncodingFailed):
             self._note.draw(self._draw, x + 2 * _INSET, y + THUMBNAIL / 2, "cannot be read any more", _GREY)
             return

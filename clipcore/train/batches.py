@@ -19,7 +19,7 @@ import numpy.typing as npt
 from clipcore.dataset.pairs import Pairs
 from clipcore.errors import BadInput, ImageRejected
 from clipcore.features import PictureSource, SkippedPicture
-from clipcore.images import read_image
+from clipcore.images import OWN_FILES, read_image
 from clipcore.types import ModelCard, Pixels
 
 Rows = npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ class PictureReader:
         source = self._pictures[row]
         try:
             data = source.read()
-            decoded = read_image(data, enough=self._model.card.detail)
+            decoded = read_image(data, OWN_FILES, enough=self._model.card.detail)
         except ImageRejected as error:
             return SkippedPicture(source, str(error), error)
         except OSError as error:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from clipcore.errors import EncodingFailed
 from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures, encode_words
+from clipcore.images import ImageLimits
 from clipcore.types import Pixels
 from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png
@@ -114,6 +115,13 @@ class Measuring(FakeEncoder):
     def prepare(self, pixels: Pixels) -> Pixels:
         self.seen = pixels.shape
         return super().prepare(pixels)
+
+
+def test_ones_own_panoramas_may_be_larger_than_what_a_server_takes():
+    panorama = encode(Image.new("1", (13_000, 5_000)), "PNG")
+    (outcome,) = encode_pictures(FakeEncoder(), [PictureSource("panorama", lambda: panorama)])
+    assert isinstance(outcome, EncodedPicture)
+    assert outcome.width * outcome.height > ImageLimits().max_pixels
 
 
 def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():

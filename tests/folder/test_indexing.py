@@ -13,10 +13,10 @@ from clipcore.errors import ModelUnavailable
 from clipcore.folder.indexing import index_folder
 from clipcore.folder.lazy_model import LazyModel
 from clipcore.folder.paths import root_of
-from clipcore.folder.reading import FOLDER_LIMITS
 from clipcore.folder.sheet import Asked, draw_sheet
 from clipcore.folder.store import FolderStore
 from clipcore.folder.walk import Reach
+from clipcore.images import OWN_FILES
 from clipcore.types import Pixels, Vectors
 from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
 
@@ -92,9 +92,10 @@ def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
     paint(indexed.folder / "a.png", width=64)
     steps = []
     with FolderStore(indexed.file) as store:
-        small = replace(FOLDER_LIMITS, max_pixels=10)
+        small = replace(OWN_FILES, max_pixels=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
     assert [step.became.value for step in steps] == ["unreadable"]
+    assert indexed.model.loads == 0, "a refusal needs no model, however often it is repeated"
     assert indexed.run() == {"a.png": "encoded"}
 
 
@@ -103,7 +104,7 @@ def test_a_file_of_too_many_bytes_is_not_read_at_all(indexed, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}"))
     steps = []
     with FolderStore(indexed.file) as store:
-        small = replace(FOLDER_LIMITS, max_bytes=10)
+        small = replace(OWN_FILES, max_bytes=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
     assert [(step.became.value, "at most 10 are read" in step.reason) for step in steps] == [("unreadable", True)]
 
@@ -137,7 +138,7 @@ def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
     indexed.run()
     paint(changed, "green", width=64, mtime=2)
     with FolderStore(indexed.file) as store:
-        small = replace(FOLDER_LIMITS, max_pixels=10)
+        small = replace(OWN_FILES, max_pixels=10)
         index_folder(store, indexed.root, CountingModel("other").lazily(), lambda step: None, limits=small)
     assert [path for path, *_ in everything(indexed.file)[0]] == [os.fsencode(indexed.folder.resolve() / "same.png")]
     assert indexed.run() == {"changed.png": "encoded", "same.png": "unchanged"}
@@ -148,7 +149,7 @@ def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
         paint(indexed.folder / f"{name}.png", width=64)
     steps = []
     with FolderStore(indexed.file) as store:
-        small = replace(FOLDER_LIMITS, max_pixels=10)
+        small = replace(OWN_FILES, max_pixels=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, batch_size=1, limits=small)
     assert [step.became.value for step in steps] == ["unreadable"] * 3
     assert sorted(indexed.run().values()) == ["encoded", "reused", "reused"], "the limit was lifted"
