@@ -27,6 +27,7 @@ from clipcore.dataset.partial import Watch, read_state, reason, unwatched, whole
 from clipcore.dataset.split_plan import PARTS, plan_split
 from clipcore.errors import BadInput, ClipError
 from clipcore.images import OWN_FILES, decode_image
+from clipcore.regular_file import check_regular
 from clipcore.types import Pixels
 
 PLAN = "split.json"
