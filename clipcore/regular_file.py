@@ -22,6 +22,11 @@ def read_regular(path: Path) -> bytes:
 
 def check_regular(path: Path) -> None:
     """Raises OSError for a pipe or a device, and where there is nothing. Folders fail when they are opened."""
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise FileNotFoundError(errno.ENOENT, "the link leads nowhere", str(path)) from error
+        raise
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))

@@ -12,8 +12,9 @@ from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Devi
 from clipcore.cli.outcome import DONE, print_json
 from clipcore.errors import BadInput
 from clipcore.folder.indexing import Became
-from clipcore.folder.paths import root_of, shown, true_path
+from clipcore.folder.paths import root_of, shown, true_path, visible
 from clipcore.folder.store import Census, FolderStore
+from clipcore.folder.walk import distinct
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +46,7 @@ def index(
     with open_store(index_file) as store:
         if forget:
             return _forget(store, folders, as_json)
-        roots = [root_of(folder) for folder in folders]
+        roots = distinct([root_of(folder) for folder in folders], reach_of(hidden, exclude))
         looking = lazy_model(model, device)
         update = Update()
         for root in roots:
@@ -56,7 +57,7 @@ def index(
     else:
         for root, census in zip(roots, censuses, strict=True):
             pictures = "1 picture" if census.pictures == 1 else f"{census.pictures} pictures"
-            print(f"{pictures} below {shown(root)} can be searched.")
+            print(f"{pictures} below {visible(root)} can be searched.")
         print(_summary(update))
     return update.skips.exit_code
 
@@ -66,7 +67,7 @@ def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
     roots = [true_path(folder) for folder in folders]
     forgotten = sum(store.forget_below(root) for root in roots)
     if not forgotten:
-        raise BadInput(f"Nothing was remembered below {', '.join(shown(root) for root in roots)}; check the path.")
+        raise BadInput(f"Nothing was remembered below {', '.join(visible(root) for root in roots)}; check the path.")
     if as_json:
         print_json({"forgotten": forgotten, "index": str(store.path)})
     else:

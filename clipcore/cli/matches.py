@@ -16,7 +16,7 @@ from rich.table import Table
 
 from clipcore.cli.outcome import Skips, let_any_name_pass, print_json, say
 from clipcore.errors import BadInput
-from clipcore.folder.paths import EVERYWHERE, path_of, shown
+from clipcore.folder.paths import EVERYWHERE, path_of, shown, visible
 from clipcore.folder.query import Term, written
 from clipcore.folder.searching import Answer, Match
 from clipcore.folder.sheet import Asked, Cell, check_sheet, draw_sheet
@@ -130,7 +130,7 @@ def _print_paths(matches: Sequence[Match], end: str) -> None:
 
 
 def _say_what_is_weak(answer: Answer, root: bytes) -> None:
-    where = "in the index" if root == EVERYWHERE else f"below {shown(root)}"
+    where = "in the index" if root == EVERYWHERE else f"below {visible(root)}"
     if not answer.matches:
         say(f"Nothing {where} scores high enough.")
     elif all(match.weak for match in answer.matches):
@@ -144,7 +144,7 @@ def _near_name(match: Match) -> str:
     """Short where the file lies below the current folder."""
     path = path_of(match.files[0].path)
     here = Path.cwd()
-    return shown(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _draw(answer: Answer, terms: Sequence[Term], sheet: Path) -> None:

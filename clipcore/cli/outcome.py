@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from clipcore.dataset.pairs import Problem
 from clipcore.features import SkippedPicture
+from clipcore.folder.paths import shown, visible
 from clipcore.types import Vectors
 
 DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -44,8 +45,8 @@ class Skips:
         self.add(skipped.source.name, skipped.reason)
 
     def add(self, name: str, reason: str) -> None:
-        self.names_and_reasons.append((name, reason))
-        say(f"skipped {name}: {reason}")
+        self.names_and_reasons.append((shown(name), reason))
+        say(f"skipped {visible(name)}: {reason}")
 
     def problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -46,14 +46,15 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
     `+x` and `-x`, or the sign alone with the part after it, become `--plus=x` and `--minus=x`. Two dashes always begin
     an option, and so do one dash and one Latin letter, so a mistyped option stays an error; and so does what can only
     be meant as one, such as `-f0`, `-t5` and `-mRN50`, while `-tiger` is a part. After `--` all are words.
-    Raises Miswritten where words follow a signed part, since it is unclear what they belong to.
+    Raises Miswritten where words follow a signed part, since it is unclear what they belong to, and for options after
+    `--`.
     """
     found: list[str] = []
     signed = False
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
-            return [*found, argument, *rest]
+            return [*found, argument, *_words(rest, options)]
         if _is_option(argument, options):
             found.append(argument)
             if options.get(argument, False):
@@ -68,6 +69,18 @@ def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]
         else:
             found.append(argument)
     return found
+
+
+def _words(rest: Iterable[str], options: Mapping[str, bool]) -> Iterator[str]:
+    """An option that is passed over in silence would search elsewhere than a person thinks."""
+    for word in rest:
+        if _names(word, options):
+            raise Miswritten(f"After -- all are words, and {word!r} is an option: put it before --")
+        yield word
+
+
+def _names(word: str, options: Mapping[str, bool]) -> bool:
+    return word in options or (word.startswith("--") and word.partition("=")[0] in options)
 
 
 def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
@@ -89,7 +102,7 @@ def _is_model(name: str) -> bool:
 
 
 def _check_part(argument: str, part: str, options: Mapping[str, bool]) -> None:
-    if not part.strip() or part in options:
+    if not part.strip() or _names(part, options):
         raise Miswritten(f"After {argument!r} words or a picture are missing")
     if f"-{argument}" in options:
         raise Miswritten(f"Write -{argument} for the option, or --minus={part} for words to leave out")

@@ -89,7 +89,9 @@ def search(
     with open_store(index_file) as store:
         if update_first:
             update.run(store, root, looking, reach, batch_size)
-        answer = search_folder(store, root, looking, terms, top=top, at_least=at_least, reach=reach)
+        answer = search_folder(
+            store, root, looking, terms, top=top, at_least=at_least, reach=reach, updated=update_first
+        )
     show(answer, terms, root, looking.key, showing, update.skips)
     return update.skips.exit_code
 
@@ -131,7 +133,15 @@ def similar(
         if update_first:
             update.run(store, root, looking, reach, batch_size)
         answer = search_folder(
-            store, root, looking, [asked], top=top, at_least=at_least, besides=asked.picture, reach=reach
+            store,
+            root,
+            looking,
+            [asked],
+            top=top,
+            at_least=at_least,
+            besides=asked.picture,
+            reach=reach,
+            updated=update_first,
         )
     show(answer, [asked], root, looking.key, showing, update.skips)
     return update.skips.exit_code

@@ -50,3 +50,13 @@ def path_of(key: bytes) -> Path:
 def shown(name: str | bytes) -> str:
     """For people and for JSON: what is no UTF-8 becomes a replacement character."""
     return os.fsencode(name).decode("utf-8", errors="replace")
+
+
+def visible(name: str | bytes) -> str:
+    """In one line, for a terminal or a drawing: what would break the line or steer the terminal gets a sign."""
+    return shown(name).translate(_SIGNS)
+
+
+# Unicode's control pictures; of the C1 controls and the separators there are none.
+_SIGNS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "\N{SYMBOL FOR DELETE}"}
+_SIGNS |= dict.fromkeys((*range(0x80, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")

@@ -80,7 +80,10 @@ def parse_picture(text: str) -> Term:
     if is_file(path):
         return Term(1.0, picture=path)
     _check_is_no_address(text)
-    raise BadInput(f"There is no picture {shown(text)!r}; check the path.")
+    words = not path.suffix and "/" not in text
+    raise BadInput(
+        f"There is no picture {shown(text)!r}; " + ("for words use `clipcore search`." if words else "check the path.")
+    )
 
 
 def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:

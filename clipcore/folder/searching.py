@@ -49,14 +49,15 @@ def search_folder(
     at_least: float = -1.0,
     besides: Path | None = None,
     reach: Reach | None = None,
+    updated: bool = False,
 ) -> Answer:
     """The `top` best of what the model has seen below the root, each content once, none below `at_least`.
 
     besides: a file that is no answer, such as the picture asked about; its copies are. reach: what it excludes by name
-    is no answer either. Raises BadInput where nothing below the root is indexed or the query cannot be used, and
-    WordsNotUnderstood.
+    is no answer either. updated: whether the index has just been brought up to date. Raises BadInput where nothing
+    below the root is indexed or the query cannot be used, and WordsNotUnderstood.
     """
-    index = _load_index(store, root, model.key)
+    index = _load_index(store, root, model.key, updated)
     vector = combine(terms, [_vector(term, model, store) for term in terms])
     least = least_match(terms, model.calibration)
     besides_key = None if besides is None else _key(besides)
@@ -70,7 +71,7 @@ def search_folder(
         files = store.files_of([hit.key for hit in fresh], root)
         for hit in fresh:
             wished = [file for file in files[hit.key] if reach is None or not reach.excludes(file.path, root)]
-            existing = tuple(file for file in wished if is_file(file.path))
+            existing = sorted((file for file in wished if is_file(file.path)), key=_is_link)
             gone += len(wished) > 0 and not existing
             others = tuple(file for file in existing if file.path != besides_key)
             if others:
@@ -81,7 +82,12 @@ def search_folder(
     return Answer(tuple(matches[:top]), least, len(index), gone)
 
 
-def _load_index(store: FolderStore, root: bytes, model_key: str) -> VectorIndex:
+def _is_link(file: StoredFile) -> bool:
+    """Real files stand before what leads to them."""
+    return os.path.islink(file.path)  # noqa: PTH114 - bytes
+
+
+def _load_index(store: FolderStore, root: bytes, model_key: str, updated: bool) -> VectorIndex:
     """Keys are contents. Raises BadInput, saying what to do, where there is nothing."""
     index: VectorIndex | None = None
     for contents, vectors in store.vectors_below(root, model_key):
@@ -89,12 +95,14 @@ def _load_index(store: FolderStore, root: bytes, model_key: str) -> VectorIndex:
             index = VectorIndex(vectors.shape[1])
         index.add(contents, [0] * len(contents), vectors)
     if index is None:
-        raise BadInput(_nothing_indexed(store, root, model_key))
+        raise BadInput(_nothing_indexed(store, root, model_key, updated))
     return index
 
 
-def _nothing_indexed(store: FolderStore, root: bytes, model_key: str) -> str:
+def _nothing_indexed(store: FolderStore, root: bytes, model_key: str, updated: bool) -> str:
     folder = shown(root)
+    if updated:
+        return f"There are no pictures below {folder}; check the path."
     others = store.census(root, model_key).others
     if others:
         names = ", ".join(key.split("@")[0] for key in others)

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected
 from clipcore.folder.contents import SHEET_MARK
 from clipcore.folder.lettering import Lettering
-from clipcore.folder.paths import shown
+from clipcore.folder.paths import visible
 from clipcore.images import OWN_FILES, read_image
 
 THUMBNAIL = 240
@@ -112,7 +112,7 @@ class _Pen:
         self._card(x, y, _CARD, _EDGE, 1)
         self._thumbnail(x, y, cell.picture)
         colours = (_FAINT, _FAINT) if cell.faint else (_INK, _GREY)
-        self._caption(x, y, shown(cell.picture.name), cell.note, *colours)
+        self._caption(x, y, visible(cell.picture.name), cell.note, *colours)
 
     def _card(self, x: int, y: int, fill: str, edge: str, width: int) -> None:
         box = (x, y, x + THUMBNAIL - 1, y + THUMBNAIL - 1)

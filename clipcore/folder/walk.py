@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from clipcore.folder.paths import SEPARATOR
+from clipcore.folder.paths import SEPARATOR, path_of
 from clipcore.formats import SUFFIXES
+from clipcore.regular_file import check_regular
 
 # Folders full of previews, bins and parcels that nobody means by "my pictures".
 NEVER = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "node_modules", "__pycache__")
@@ -35,6 +36,17 @@ class Reach:
     def excludes(self, path: bytes, root: bytes) -> bool:
         """Whether a name on the way from the root to this file is one of `exclude`."""
         return bool(self.exclude) and any(_fits(name, self.exclude) for name in path[len(root) :].split(SEPARATOR))
+
+
+def distinct(roots: Iterable[bytes], reach: Reach) -> list[bytes]:
+    """Each once, and none that the walk of another comes through."""
+    once = list(dict.fromkeys(roots))
+    return [root for root in once if not any(_passes(other, root, reach) for other in once if other != root)]
+
+
+def _passes(outer: bytes, root: bytes, reach: Reach) -> bool:
+    first = outer if outer.endswith(SEPARATOR) else outer + SEPARATOR
+    return root.startswith(first) and all(map(reach.includes, root[len(first) :].split(SEPARATOR)))
 
 
 def _fits(name: bytes, patterns: Iterable[str]) -> bool:
@@ -125,8 +137,8 @@ def _look(entry: os.DirEntry[bytes]) -> Sight | None:
 
 def _no_file(entry: os.DirEntry[bytes]) -> Unreachable | None:
     """Links to folders are passed over; what else is no file is worth a word."""
-    if entry.is_dir():
-        return None
-    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - bytes
-        return Unreachable(entry.path, "The link leads nowhere.")
-    return Unreachable(entry.path, "It is a pipe or a device, not a file.")
+    try:
+        check_regular(path_of(entry.path))
+    except OSError as error:
+        return Unreachable(entry.path, f"It cannot be read: {error.strerror}.")
+    return None

@@ -65,6 +65,27 @@ def test_several_folders_and_the_current_one(album, index, tmp_path, monkeypatch
     assert clipcore("index", *MODEL, "--json").json()["folders"][0]["folder"] == str((tmp_path / "other").resolve())
 
 
+def test_a_folder_given_twice_or_within_another_is_counted_once(album, index):
+    paint(album / "deep" / "a.png")
+    paint(album / ".hidden" / "b.png")
+    answer = clipcore("index", album, album / "deep", f"{album}/", album / ".hidden", *MODEL, "--json").json()
+    assert [folder["pictures"] for folder in answer["folders"]] == [26, 1]
+    assert answer["files"]["encoded"] + answer["files"]["reused"] == 26
+
+
+def test_a_line_break_in_a_name_and_a_link_to_nothing_stay_on_one_line(tmp_path, index):
+    write(tmp_path / "album" / "a\nb\x1b[2J.png", b"x")
+    (tmp_path / "album" / "link.png").symlink_to(tmp_path / "nothing.png")
+    folder = (tmp_path / "album").resolve()
+    lines = clipcore("index", folder, *MODEL).err.splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == [
+        f"skipped {folder}/a\N{SYMBOL FOR LINE FEED}b\N{SYMBOL FOR ESCAPE}[2J.png",
+        f"skipped {folder}/link.png",
+    ]
+    (told,) = [line for line in lines if "link.png" in line]
+    assert told in clipcore("classify", folder / "link.png", "--labels", "a,b", *MODEL).err
+
+
 def test_an_emptied_folder_keeps_what_is_remembered_until_told_to_forget(album, index):
     clipcore("index", album, *MODEL)
     shutil.rmtree(album)

@@ -59,6 +59,9 @@ def names(ended):
         (["sofa", "-x"], ["sofa", "-x"]),
         (["sofa", "--minus", "-dog"], ["sofa", "--minus", "-dog"]),
         (["+cat", "--", "-5 degrees", "+x"], ["--plus=cat", "--", "-5 degrees", "+x"]),
+        (["--", "-sofa", "+cat", "--top", "3"], None),
+        (["--", "sofa", "--top=3"], None),
+        (["sofa", "+", "--top=3"], None),
         (["sofa", "--top"], ["sofa", "--top"]),
         (["sofa", "-dog", "red"], None),
         (["sofa", "+"], None),
@@ -148,6 +151,11 @@ def test_similar_searches_everywhere_and_search_below_the_current_folder(album, 
     assert clipcore("search", "panda", "--in", album, "-t1").code == 0
 
 
+def test_an_empty_folder_that_was_just_indexed_is_not_to_be_indexed(tmp_path):
+    ended = clipcore("search", "cat", "--in", tmp_path, "--index")
+    assert (ended.code, ended.err) == (1, f"There are no pictures below {tmp_path.resolve()}; check the path.\n")
+
+
 def test_search_indexes_first_when_told_and_names_what_it_skipped(tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCORE_INDEX", str(tmp_path / "own.sqlite3"))
     shutil.copy(BUNDLED_DIRECTORY / "samples" / "panda.png", tmp_path / "x.png")
@@ -204,6 +212,7 @@ def test_every_mistake_is_one_line_that_says_what_to_do(arguments, code, words):
 def test_similar_to_nothing_is_one_line():
     ended = clipcore("similar", "nothing.png")
     assert (ended.code, ended.err) == (1, "There is no picture 'nothing.png'; check the path.\n")
+    assert "for words use `clipcore search`" in clipcore("similar", "a cat").err
     ended = clipcore("similar", "https://example.org/a.png")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "not fetched from the web" in ended.err

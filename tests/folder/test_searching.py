@@ -81,6 +81,12 @@ def test_copies_are_one_match(colours):
     assert ask(colours, "red", top=2)[1][0] == ["deep/again.png", "red.png"]
 
 
+def test_the_real_file_stands_before_its_links(colours):
+    (colours.folder / "a link.png").symlink_to(colours.folder / "red.png")
+    colours.run()
+    assert ask(colours, "red", top=1)[1] == [["red.png", "a link.png"]]
+
+
 def test_the_file_asked_about_is_no_answer_and_its_copies_are(colours):
     red = colours.folder / "red.png"
     terms = [Term(1, picture=red)]

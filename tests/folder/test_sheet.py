@@ -109,6 +109,15 @@ def test_a_sheet_larger_than_viewers_bear_is_refused(tmp_path):
         check_sheet(tmp_path / "sheet.png", 401)
 
 
+def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
+    where = (slice(MARGIN + THUMBNAIL + 26, MARGIN + THUMBNAIL + CAPTION), slice(None))
+    lines = []
+    for name in ("a.png", "a\nggggg.png"):
+        sheet = drawn(tmp_path, Asked(("x",)), [Cell(paint(tmp_path / name), "", False)])
+        lines.append(sheet[where][:, corner(1, 2)[0] :])
+    assert np.array_equal(*lines), "the note's line is as empty as without the line break"
+
+
 def test_long_names_are_cut_in_the_middle():
     letters = Lettering(15)
     name = "IMG_2024_holiday_in_the_mountains_with_friends_0042.jpg"

@@ -31,7 +31,7 @@ def test_of_what_is_called_like_a_picture_and_is_no_file_folders_are_passed_over
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "folder.png")
     os.mkfifo(tmp_path / "pipe.png")
-    told = Unreachable(os.fsencode(tmp_path / "pipe.png"), "It is a pipe or a device, not a file.")
+    told = Unreachable(os.fsencode(tmp_path / "pipe.png"), "It cannot be read: it is a pipe or a device, not a file.")
     assert list(walk(os.fsencode(tmp_path))) == [told]
 
 
