@@ -16,11 +16,11 @@ from rich.table import Table
 
 from clipcore.cli.folder_options import Exclude, Hidden, IndexFile, Update, lazy_model, open_store, reach_of
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
-from clipcore.cli.outcome import let_any_name_pass, print_json
+from clipcore.cli.outcome import let_any_name_pass, print_json, say
 from clipcore.cli.progress import tracked
 from clipcore.errors import BadInput
 from clipcore.folder.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
-from clipcore.folder.paths import root_of, shown
+from clipcore.folder.paths import root_of, shown, visible
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def duplicates(
         raise BadInput("With --no-index nothing is looked for in the folder; leave --hidden and --exclude away.")
     root, reach, update = root_of(folder), reach_of(hidden, exclude), Update()
     if exact:
-        groups, least = find_identical(root, reach), None
+        groups, least, none = find_identical(root, reach), None, "No identical files."
     else:
         looking = lazy_model(model, device)
         least = near_threshold(looking.calibration) if at_least is None else at_least
@@ -69,10 +69,11 @@ def duplicates(
             if not no_index:
                 update.run(store, root, looking, reach, batch_size)
             groups = find_duplicates(store, root, looking.key, least=least, track=_bar)
+            none = f"No duplicates among {store.census(root, looking.key).pictures} pictures."
     if as_json:
         print_json(_as_json(groups, root, least, update))
     else:
-        _print(groups, root, least)
+        _print(groups, root, least, none)
     return update.skips.exit_code
 
 
@@ -89,7 +90,7 @@ def _as_json(groups: list[Group], root: bytes, least: float | None, update: Upda
             {
                 "kind": group.kind,
                 "spare_bytes": group.spare_bytes,
-                "files": [_copy_as_json(copy) for copy in group.copies],
+                "files": [_copy_as_json(copy, group.relation(copy)) for copy in group.copies],
             }
             for group in groups
         ],
@@ -97,10 +98,11 @@ def _as_json(groups: list[Group], root: bytes, least: float | None, update: Upda
     }
 
 
-def _copy_as_json(copy: Copy) -> dict[str, Any]:
+def _copy_as_json(copy: Copy, relation: str) -> dict[str, Any]:
     file = copy.file
     return {
         "path": shown(file.path),
+        "is": relation,
         "cosine": round(copy.cosine, 6),
         "bytes": file.size,
         "width": file.width or None,
@@ -110,13 +112,16 @@ def _copy_as_json(copy: Copy) -> dict[str, Any]:
     }
 
 
-def _print(groups: list[Group], root: bytes, least: float | None) -> None:
-    """Tables for people; for pipes one line a file: group, kind, cosine, bytes, path."""
+def _print(groups: list[Group], root: bytes, least: float | None, none: str) -> None:
+    """Tables for people; for pipes one line a file: group, what it is beside the first, cosine, bytes, path."""
     if not sys.stdout.isatty():
+        if not groups:
+            say(none)
         let_any_name_pass()
         for number, group in enumerate(groups, start=1):
             for copy in group.copies:
-                print(number, group.kind, f"{copy.cosine:.3f}", copy.file.size, os.fsdecode(copy.file.path), sep="\t")
+                relation, path = group.relation(copy), os.fsdecode(copy.file.path)
+                print(number, relation, f"{copy.cosine:.3f}", copy.file.size, path, sep="\t")
         return
     console = Console(highlight=False)
     for number, group in enumerate(groups, start=1):
@@ -125,17 +130,19 @@ def _print(groups: list[Group], root: bytes, least: float | None) -> None:
     spare = sum(group.spare_bytes for group in groups)
     alike = "" if least is None else f" Alike begins at {least:.3f} (--at-least)."
     groups_in_words = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
-    console.print(f"{groups_in_words} below {escape(shown(root))}, {decimal(spare)} beside the first of each.{alike}")
+    console.print(f"{groups_in_words} below {escape(visible(root))}, {decimal(spare)} beside the first of each.{alike}")
 
 
 def _table(group: Group) -> Table:
     shape = Table(box=None, show_header=False, pad_edge=True)
-    for _ in range(3):
+    for _ in range(4):
         shape.add_column(justify="right", no_wrap=True)
     shape.add_column(overflow="fold")
     for copy in group.copies:
         file = copy.file
-        links = f"  (also named {', '.join(shown(link) for link in copy.links)})" if copy.links else ""
+        links = f"  (also named {', '.join(visible(link) for link in copy.links)})" if copy.links else ""
         pixels = f"{file.width} x {file.height}" if file.width else ""
-        shape.add_row(f"{copy.cosine:.3f}", pixels, decimal(file.size), escape(shown(file.path) + links))
+        shape.add_row(
+            group.relation(copy), f"{copy.cosine:.3f}", pixels, decimal(file.size), escape(visible(file.path) + links)
+        )
     return shape

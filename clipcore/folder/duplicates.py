@@ -39,6 +39,13 @@ class Group:
     kind: Literal["identical", "alike"]
     copies: tuple[Copy, ...]
 
+    def relation(self, copy: Copy) -> Literal["first", "identical", "alike"]:
+        """What the copy is beside the first."""
+        first = self.copies[0]
+        if copy is first:
+            return "first"
+        return "identical" if copy.file.hash == first.file.hash else "alike"
+
     @property
     def spare_bytes(self) -> int:
         """What would be free if only the first stayed."""

@@ -29,12 +29,32 @@ def test_groups_of_look_alikes_and_of_copies(album):
     assert ended.code == 0
     lines = [line.split("\t") for line in ended.out.splitlines()]
     assert [(line[0], line[1], Path(line[4]).name) for line in lines] == [
-        ("1", "identical", "rocket copy.png"),
+        ("1", "first", "rocket copy.png"),
         ("1", "identical", "rocket.png"),
-        ("2", "alike", "panda.png"),
+        ("2", "first", "panda.png"),
         ("2", "alike", "small.png"),
     ]
     assert {path.name for path in album.iterdir()} >= {"rocket copy.png", "rocket.png", "panda.png", "small.png"}
+
+
+def test_each_file_of_a_mixed_group_says_what_it_is_beside_the_first(album):
+    shutil.copy(album / "panda.png", album / "panda copy.png")
+    lines = [line.split("\t") for line in clipcore("duplicates", album).out.splitlines()]
+    assert {Path(line[4]).name: line[1] for line in lines if "rocket" not in line[4]} == {
+        "panda copy.png": "first",
+        "panda.png": "identical",
+        "small.png": "alike",
+    }
+    groups = clipcore("duplicates", album, "--json").json()["groups"]
+    mixed = next(group for group in groups if group["kind"] == "alike")
+    assert [file["is"] for file in mixed["files"]] == ["first", "identical", "alike"]
+
+
+def test_no_duplicates_are_said_to_be_none(tmp_path, album):
+    alone = shutil.copytree(album, tmp_path / "alone", ignore=lambda *_: ["rocket copy.png", "small.png"])
+    ended = clipcore("duplicates", alone)
+    assert (ended.code, ended.out, ended.err) == (0, "", "No duplicates among 24 pictures.\n")
+    assert clipcore("duplicates", alone, "--exact").err == "No identical files.\n"
 
 
 def test_json_has_the_sizes_that_a_decision_needs(album):
