@@ -18,6 +18,7 @@ from clipcore.dataset.files import has_picture_suffix, picture_files
 from clipcore.errors import BadInput
 from clipcore.evaluate.pictures import Outcomes
 from clipcore.features import PictureSource, SkippedPicture, encode_pictures
+from clipcore.folder.paths import shown, visible
 from clipcore.label_files import read_labels, read_templates, split_labels
 from clipcore.probe import LinearProbe
 from clipcore.prompts import Prompts
@@ -153,7 +154,7 @@ def _answers(judge: Judge, outcomes: Outcomes, skips: Skips) -> Iterator[tuple[s
 
 def _as_json(name: str, scores: tuple[LabelScore, ...]) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": shown(name),
         "labels": [{"label": score.label, "probability": round(score.probability, 6)} for score in scores],
     }
 
@@ -163,4 +164,4 @@ def _as_text(name: str, scores: tuple[LabelScore, ...]) -> str:
         f"  {score.probability:6.1%}  {'█' * round(_BAR * score.probability):<{_BAR}}  {score.label}"
         for score in scores
     ]
-    return "\n".join([name, *(bars or ["  none of the labels"])])
+    return "\n".join([visible(name), *(bars or ["  none of the labels"])])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcore.errors import BadInput
-from clipcore.folder.paths import from_home, is_file, shown
+from clipcore.folder.paths import from_home, is_file, shown, visible
 from clipcore.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.types import Calibration, Vectors
 
@@ -38,7 +38,7 @@ def written(terms: Sequence[Term]) -> tuple[str, ...]:
 def _written(term: Term, *, is_first: bool) -> str:
     sign = "− " if term.weight < 0 else "" if is_first else "+ "
     size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
-    return f"{sign}{size}{term.words if term.picture is None else shown(term.picture.name)}"
+    return f"{sign}{size}{term.words if term.picture is None else visible(term.picture.name)}"
 
 
 def parse_query(words: Sequence[str], plus: Sequence[str], minus: Sequence[str]) -> list[Term]:

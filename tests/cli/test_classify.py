@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.cli.measured import BUNDLED, SAMPLES
 from tests.cli.run import clipcore
 from tests.clipcore.pipes import pipe
+from tests.folder.support import paint
 
 PANDA, CAT = SAMPLES / "panda.png", SAMPLES / "cat-on-sofa.png"
 
@@ -136,3 +139,11 @@ def test_a_pipe_is_named_and_skipped_alone_and_in_a_folder(tmp_path):
                     f"skipped {named}: It cannot be read: it is a pipe or a device, not a file."
                 ]
         named.unlink()
+
+
+def test_a_name_is_shown_as_search_shows_it(tmp_path):
+    picture = paint(tmp_path / os.fsdecode(b"caf\xe9\n.png"))
+    arguments = ("classify", picture, "--labels", "a,b", "--model", "bundled", "--device", "cpu")
+    shown = "caf\N{REPLACEMENT CHARACTER}"
+    assert clipcore(*arguments).out.splitlines()[0] == f"{tmp_path}/{shown}\N{SYMBOL FOR LINE FEED}.png"
+    assert f"{shown}\\n.png" in clipcore(*arguments, "--json").out
