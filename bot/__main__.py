@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sys
+import threading
+from typing import NoReturn
 
 from bot.errors import StartupError
 from bot.settings import load_settings
@@ -24,5 +28,18 @@ def main() -> int:
     return 0
 
 
+def end(code: int) -> NoReturn:
+    """Ends the process, also while a model is still being loaded on a thread that was left to itself.
+
+    Everything is closed by then, but the interpreter's own end could wait for a lock that such a thread holds, in the
+    middle of torch's import, and never get it.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())
