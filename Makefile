@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help run bot test lint clean
+.PHONY: help run bot test lint bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -24,6 +24,9 @@ lint: $(VENV)/.installed-test ## ruff and mypy, as strict as they come
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+bench: $(VENV)/.installed-bench ## Measure how fast everything is (BENCH="encoding search" for some of it)
+	$(BIN)/python -m benchmarks $(BENCH)
+
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info
 
@@ -41,4 +44,9 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	@echo "Installing what the benchmarks compare with ..."
+	@$(PIP) --editable '.[bench]'
 	@touch $@

@@ -1,0 +1,44 @@
+"""`python -m benchmarks [NAME ...]`: measures, prints a table, writes JSON and plots."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.figures import Outcome
+from benchmarks.machine import describe
+from benchmarks.scale import Scale
+from benchmarks.show import draw_curves, print_table, write_json
+
+# In this order; each is a module beside this one with `run(scale: Scale) -> Outcome`.
+NAMES = ("encoding", "indexing", "search", "find", "under_load", "memory", "store", "start", "gpu")
+
+
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help=f"Which of {', '.join(NAMES)}; all by default.")] = None,
+    quick: Annotated[bool, typer.Option(help="Seconds instead of minutes; the figures mean nothing.")] = False,
+    device: Annotated[str, typer.Option(help="Where models run: auto, cpu, cuda.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where the JSON and the plots go.")] = Path("artifacts/benchmarks"),
+) -> None:
+    """Measures how fast Magpie is, beside baselines and computed limits of the same run."""
+    console = Console()
+    chosen = names or list(NAMES)
+    if unknown := [name for name in chosen if name not in NAMES]:
+        raise typer.BadParameter(f"there is no benchmark {unknown[0]!r}; choose of {', '.join(NAMES)}")
+    report: dict[str, Outcome] = {}
+    for name in chosen:
+        console.print(f"measuring {name} …", style="dim")
+        report[name] = importlib.import_module(f"benchmarks.{name}").run(Scale(quick=quick, device=device))
+        print_table({name: report[name]}, console)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(report, describe(), out / "report.json")
+    drawn = draw_curves(report, out)
+    console.print(f"written: {', '.join(str(path) for path in [out / 'report.json', *drawn])}", style="dim")
+
+
+if __name__ == "__main__":
+    typer.run(run)

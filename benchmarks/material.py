@@ -1,0 +1,68 @@
+"""What benchmarks work on: a model of ViT-B/32's exact geometry with random weights, and real photographs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+from clipcore.towers.clip_tokenizer import clip_tokenizer
+from clipcore.types import Pixels
+
+PHOTOS = Path(__file__).parent.parent.parent / "shared" / "photos"
+NO_PHOTOS = "There are no photographs beside the repository (../shared/photos)."
+
+_ORDINARY = (640, 480)
+_LARGE = (4000, 3000)
+_QUALITY = 90
+
+
+def write_vit_b32(directory: Path) -> Path:
+    """A checkpoint in the hub's layout: openai/clip-vit-base-patch32's geometry and tokenizer, random weights.
+
+    Speed does not depend on the values.
+    """
+    torch.manual_seed(0)
+    config = CLIPConfig()
+    CLIPModel(config).save_pretrained(directory)
+    CLIPImageProcessor().save_pretrained(directory)
+    text = config.text_config
+    clip_tokenizer(text.vocab_size, text.max_position_embeddings).save_pretrained(directory)
+    return directory
+
+
+def photographs(count: int | None = None) -> list[Pixels]:
+    """Real photographs as uint8 [480, 640, 3]; empty where there are none. The larger side is cropped, not squeezed."""
+    paths = sorted(PHOTOS.glob("*.jpg"))
+    wanted = paths if count is None else [paths[at % len(paths)] for at in range(count)] if paths else []
+    return [np.asarray(_covering(Image.open(path), _ORDINARY)) for path in wanted]
+
+
+def ordinary_jpegs(count: int | None = None) -> list[bytes]:
+    """Photographs of 640 x 480 pixels as JPEG files."""
+    return [_jpeg(Image.fromarray(pixels)) for pixels in photographs(count)]
+
+
+def large_jpegs(count: int) -> list[bytes]:
+    """Photographs of 12 megapixels as JPEG files, enlarged from smaller ones."""
+    paths = sorted(PHOTOS.glob("*.jpg"))[:count]
+    return [_jpeg(_covering(Image.open(path), _LARGE)) for path in paths]
+
+
+def _covering(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    scale = max(size[0] / image.width, size[1] / image.height)
+    whole = image.convert("RGB").resize(
+        (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
+    )
+    left, top = (whole.width - size[0]) // 2, (whole.height - size[1]) // 2
+    return whole.crop((left, top, left + size[0], top + size[1]))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
