@@ -17,6 +17,8 @@ from clipcore.checkpoint import Checkpoint, find_checkpoint
 from clipcore.errors import BadInput, ModelUnavailable, WordsNotUnderstood
 from clipcore.images import as_pixels
 from clipcore.preprocess import Preprocessing
+from clipcore.runtime.eager import EagerForward, unit
+from clipcore.runtime.seam import Pending, PictureForward
 from clipcore.towers.opening import open_checkpoint
 from clipcore.towers.quiet import quiet
 from clipcore.towers.seam import Opened, Tokens, Towers
@@ -40,6 +42,7 @@ class ClipModel:
         self.opened = opened
         self._mean = torch.tensor(opened.preprocessing.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(opened.preprocessing.std).view(1, 3, 1, 1)
+        self._forward: PictureForward = EagerForward(self._image_features)
 
     @classmethod
     def load(
@@ -148,8 +151,20 @@ class ClipModel:
         """batch: uint8 [n, s, s, 3] as `prepare` makes them. Raises MemoryError where the batch does not fit the
         device.
         """
-        with torch.inference_mode(), _memory_errors():
-            return _unit(self.towers.image_features(self.as_input(batch).to(self._weight.dtype)))
+        return self.begin_prepared(batch)()
+
+    def begin_prepared(self, batch: Pixels) -> Pending:
+        """As `encode_prepared`, in two steps: the device may work on this batch while the next one is made ready. Call
+        what comes back to wait for the vectors, in the order in which batches were begun.
+        """
+        with _memory_errors():
+            pending = self._forward.begin(batch)
+
+        def wait() -> Vectors:
+            with _memory_errors():
+                return pending()
+
+        return wait
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
@@ -164,7 +179,7 @@ class ClipModel:
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
         with torch.inference_mode(), _memory_errors():
-            return _unit(self.towers.text_features(self.as_tokens(texts)))
+            return unit(self.towers.text_features(self.as_tokens(texts)))
 
     def as_input(self, batch: Pixels) -> Tensor:
         """uint8 [n, s, s, 3] as `prepare` makes them -> float32 [n, 3, s, s], normalised, on the device."""
@@ -173,6 +188,9 @@ class ClipModel:
         scaled = pixels.permute(0, 3, 1, 2).float() * self.preprocessing.rescale
         return (scaled - self._mean.to(device)) / self._std.to(device)
 
+    def _image_features(self, batch: Pixels) -> Tensor:
+        return self.towers.image_features(self.as_input(batch).to(self._weight.dtype))
+
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
         """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees pictures alone."""
         if self.opened.tokenize is None:
@@ -180,11 +198,6 @@ class ClipModel:
         # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
         tokens = self.opened.tokenize([text.encode(errors="replace").decode() for text in texts])
         return {name: ids.to(self.device) for name, ids in tokens.items()}
-
-
-def _unit(features: Tensor) -> Vectors:
-    vectors: Vectors = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-    return vectors
 
 
 def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore": {"clipcore", "numpy", "PIL"},
     "clipcore.model": TORCH_SIDE,
     "clipcore.towers": TORCH_SIDE,
+    "clipcore.runtime": TORCH_SIDE | {"openvino"},
     "clipcore.original": TORCH_SIDE,
     "clipcore.train": TORCH_SIDE | {"matplotlib"},
     "clipcore.bpe": {"clipcore", "numpy", "tokenizers"},
