@@ -17,6 +17,7 @@ from clipcore.errors import EngineClosed, QueueFull
 from clipcore.executor import Encoder, InferenceExecutor
 from clipcore.images import ImageLimits, read_image
 from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
+from clipcore.watching import CacheCounts, DeviceState, OnBatch
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
@@ -58,6 +59,7 @@ class ClipEngine:
         self._pictures = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
         self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._prompts_known = self._prompts_encoded = 0
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -114,6 +116,17 @@ class ClipEngine:
         """
         return self._executor.waiting(lane)
 
+    def watch(self, on_batch: OnBatch) -> None:
+        """Tells of every batch from now on, on the inference thread."""
+        self._executor.watch.on_batch = on_batch
+
+    def device(self) -> DeviceState:
+        return self._executor.device()
+
+    def prompt_cache(self) -> CacheCounts:
+        """Of the prompts that `classifier` needed so far."""
+        return CacheCounts(self._prompts_known, self._prompts_encoded, len(self._prompt_vectors))
+
     async def close(self) -> None:
         """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same.
 
@@ -159,6 +172,8 @@ class ClipEngine:
         new = [text for text in texts if text not in known]
         found = {text: known[text] for text in texts if text in known}
         found.update(zip(new, await self._encode_all(encoder, new, Lane.BACKGROUND), strict=True))
+        self._prompts_known += len(found) - len(new)
+        self._prompts_encoded += len(new)
         for text, vector in found.items():
             known[text] = vector
             known.move_to_end(text)

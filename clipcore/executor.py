@@ -23,6 +23,7 @@ import numpy as np
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable, QueueFull
 from clipcore.pacing import Pacer
 from clipcore.types import Calibration, Lane, ModelCard, Pixels, Vectors
+from clipcore.watching import BatchReport, DeviceState, DeviceWatch
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class InferenceExecutor:
         self._max_queue = max_queue
         self._close_seconds = close_seconds
         self._clock = clock
+        self.watch = DeviceWatch(clock)
         self._pacers = {kind: Pacer(query_budget_ms / 1000, max_batch) for kind in _Kind}
         self._lanes: dict[Lane, dict[_Kind, deque[_Job]]] = {lane: {kind: deque() for kind in _Kind} for lane in Lane}
         self._changed = threading.Condition()
@@ -136,6 +138,10 @@ class InferenceExecutor:
         """How many inputs of this lane wait for the device, those under way not counted."""
         with self._changed:
             return sum(map(len, self._lanes[lane].values()))
+
+    def device(self) -> DeviceState:
+        alive = self._thread is not None and self._thread.is_alive() and self._loaded.done() and self._failure is None
+        return DeviceState(alive, self.watch.busy_seconds)
 
     async def ended(self) -> EngineClosed:
         """Waits until the thread has ended by itself, which it never should, and says how. A failed load is no end."""
@@ -229,10 +235,12 @@ class InferenceExecutor:
                 queue = self._most_urgent_queue()
                 if queue is not None:
                     if batch := self._take(queue):
+                        self.watch.begins()
                         return batch
                 elif self._closing:
                     return []
                 else:
+                    self.watch.rests()
                     self._changed.wait()
 
     def _most_urgent_queue(self) -> deque[_Job] | None:
@@ -260,7 +268,9 @@ class InferenceExecutor:
         except BaseException as error:
             self._retry(batch, error)
             return
-        self._pacers[kind].observe(len(batch), self._clock() - began)
+        seconds = self._clock() - began
+        self._pacers[kind].observe(len(batch), seconds)
+        self.watch.answered(BatchReport(kind.value, batch[0].lane, len(batch), seconds))
         for job, vector in zip(batch, vectors, strict=True):
             if not job.answer.done():  # a close that waited no longer has answered already
                 job.answer.set_result(vector)
