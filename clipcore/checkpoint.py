@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -19,7 +18,7 @@ from clipcore.easynlp import easynlp_layout
 from clipcore.errors import ModelUnavailable
 from clipcore.json_file import read_object
 from clipcore.preprocess import preprocessing_file
-from clipcore.prompts import PHOTOGRAPHS, CaptionStyle, Prompts, read_prompts
+from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
 from clipcore.published_files import find_or_download
 from clipcore.registry import DEFAULT_MODEL, read_calibration, resolve
 from clipcore.types import Calibration
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _HOW = "CLIP_MODEL (the bot) or --model (the command)"
 _FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PROBE_SECONDS = 10.0
 # By `model_type` in config.json: what sees pictures alone, and so has no tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
@@ -71,15 +69,16 @@ class Checkpoint:
 
     @property
     def prompts(self) -> Prompts:
-        """As `read_prompts`; of a file alone nothing is known but that it is CLIP."""
+        """As `read_prompts`, else what suits the captions that the model learnt from; of a file alone nothing is known
+        but that it is CLIP.
+        """
         if self.file:
             return PHOTOGRAPHS
-        kind = read_object(self.directory / "config.json")
-        text = kind.get("text_config")
-        inner = text.get("model_type") if isinstance(text, dict) else None
-        chinese = "chinese_clip" in (kind.get("model_type"), str(inner).removesuffix("_text_model"))
-        style = CaptionStyle.CHINESE if chinese else CaptionStyle.ENGLISH
-        return read_prompts(self.directory / "prompts.json", style)
+        config = read_object(self.directory / "config.json")
+        text = config.get("text_config")
+        towers = [config.get("model_type"), text.get("model_type") if isinstance(text, dict) else None]
+        chinese = any(str(tower).startswith("chinese_clip") for tower in towers)
+        return read_prompts(self.directory / "prompts.json", CHINESE if chinese else PHOTOGRAPHS)
 
 
 def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
@@ -97,7 +96,7 @@ def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
     if model.published is not None:
         file = find_or_download(model.published, local_only=local_only)
         return Checkpoint(model.id, model.published.sha256[:12], file.parent, file)
-    if model.id.endswith(_FILE_ENDINGS) or not _HUB_ID.fullmatch(model.id):
+    if model.id.endswith(_FILE_ENDINGS) or "/" not in model.id:
         raise _no_such_model(model.id)
     directory = _cached(model.id)
     if directory is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 
 from clipcore.errors import ModelUnavailable
@@ -43,24 +42,18 @@ class Prompts:
         return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
 
 
-def read_prompts(path: Path, captions: CaptionStyle) -> Prompts:
-    """`prompts.json` beside the weights ({"label", "query", "background"}, each a list), else what suits the captions
-    that the model learnt from. Raises ModelUnavailable where the file is broken.
+def read_prompts(path: Path, otherwise: Prompts) -> Prompts:
+    """`prompts.json` beside the weights: {"label", "query", "background"}, each a list.
+
+    otherwise: for a model that brings none. Raises ModelUnavailable where the file is broken.
     """
     if not path.is_file():
-        return CHINESE if captions is CaptionStyle.CHINESE else PHOTOGRAPHS
+        return otherwise
     said = read_object(path)
     try:
         return Prompts(*(tuple(map(str, said[field])) for field in ("label", "query", "background")))
     except (KeyError, TypeError) as error:
         raise ModelUnavailable(f"The model's file {str(path)!r} lacks prompts; it is made with the model.") from error
-
-
-class CaptionStyle(Enum):
-    """What a model's captions were like."""
-
-    ENGLISH = "english"
-    CHINESE = "chinese"
 
 
 def _words(text: str) -> int:

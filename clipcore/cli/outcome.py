@@ -46,7 +46,7 @@ class Skips:
 
     def add(self, name: str, reason: str) -> None:
         self.names_and_reasons.append((shown(name), reason))
-        say(f"skipped {visible(name)}: {reason}")
+        say_skipped(name, reason)
 
     def problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
@@ -70,6 +70,10 @@ class Skips:
 def say(line: str) -> None:
     """To a person, beside the result."""
     print(line, file=sys.stderr, flush=True)
+
+
+def say_skipped(name: str, reason: str) -> None:
+    say(f"skipped {visible(name)}: {reason}")
 
 
 def let_any_name_pass() -> None:

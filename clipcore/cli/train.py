@@ -12,7 +12,7 @@ import typer
 from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.interruption import Interruption
 from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Json, Model
-from clipcore.cli.outcome import DONE, INTERRUPTED, SKIPPED, print_json, say
+from clipcore.cli.outcome import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped
 from clipcore.cli.progress import tracked
 from clipcore.dataset import Columns, Pairs, open_pairs
 from clipcore.errors import BadInput
@@ -216,7 +216,7 @@ class _Shown:
 
     def skipped(self, name: str, reason: str) -> None:
         if self.leads:
-            say(f"skipped {name}: {reason}")
+            say_skipped(name, reason)
 
     def warned(self, words: str) -> None:
         say(words)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.errors import ModelUnavailable
-from clipcore.prompts import CHINESE, PHOTOGRAPHS, CaptionStyle, Prompts, read_prompts
+from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
 from clipcore.types import Label
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
@@ -112,16 +112,14 @@ def test_chinese_words_count_though_nothing_parts_them(words, is_short):
 
 def test_a_model_brings_its_own_prompts(tmp_path):
     (tmp_path / "prompts.json").write_text(PROMPTS.as_json(), "utf-8")
-    assert read_prompts(tmp_path / "prompts.json", CaptionStyle.CHINESE) == PROMPTS
+    assert read_prompts(tmp_path / "prompts.json", CHINESE) == PROMPTS
 
 
-def test_prompts_are_else_in_the_captions_language(tmp_path):
-    none = tmp_path / "prompts.json"
-    assert read_prompts(none, CaptionStyle.CHINESE) == CHINESE
-    assert read_prompts(none, CaptionStyle.ENGLISH) == PHOTOGRAPHS
+def test_a_model_without_prompts_takes_what_suits_its_captions(tmp_path):
+    assert read_prompts(tmp_path / "prompts.json", CHINESE) == CHINESE
 
 
 def test_broken_prompts_are_named(tmp_path):
     (tmp_path / "prompts.json").write_text('{"label": ["{}"]}', "utf-8")
     with pytest.raises(ModelUnavailable, match="prompts.json"):
-        read_prompts(tmp_path / "prompts.json", CaptionStyle.ENGLISH)
+        read_prompts(tmp_path / "prompts.json", PHOTOGRAPHS)
