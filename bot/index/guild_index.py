@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from bot.events import IndexLoaded, IndexSearched, Tell, carefully, unheard
 from bot.index.seams import VectorSource
 from bot.store.pictures import VectorChunk
 from clipcore.types import SearchHit
@@ -51,10 +53,11 @@ class GuildIndex:
     idle between calls; `close` ends it.
     """
 
-    def __init__(self, store: VectorSource, model_key: str, dimension: int) -> None:
+    def __init__(self, store: VectorSource, model_key: str, dimension: int, tell: Tell = unheard) -> None:
         self._store = store
         self._model_key = model_key
         self._dimension = dimension
+        self._tell = carefully(tell)
         self._guilds: dict[int, _Guild] = {}
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guild-index")
 
@@ -69,7 +72,10 @@ class GuildIndex:
         if not groups or k < 1:
             return []
         guild = await self._loaded(guild_id)
-        return await self._on_owner(lambda: guild.vectors.search(vector, k, groups))
+        began = perf_counter()
+        hits = await self._on_owner(lambda: guild.vectors.search(vector, k, groups))
+        self._tell(IndexSearched(perf_counter() - began))
+        return hits
 
     async def add(self, guild_id: int, rows: Sequence[IndexedVector]) -> None:
         """Takes in rows that the store has committed. A server that nobody has searched yet reads them from there."""
@@ -119,8 +125,10 @@ class GuildIndex:
         return guild
 
     async def _load(self, guild_id: int, guild: _Guild) -> None:
+        began = perf_counter()
         try:
             await self._read(guild, self._store.vectors(guild_id, self._model_key))
+            self._tell(IndexLoaded(perf_counter() - began))
         except BaseException:
             # The next search starts afresh instead of trusting half a server.
             if self._guilds.get(guild_id) is guild:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 
 from bot.clock import utc_now
+from bot.events import Accepted, Attempted, Forgotten, Outcome, Tell, carefully, unheard
 from bot.index.announcer import Announcer
 from bot.index.guild_index import GuildIndex
 from bot.index.reader import PictureReader
@@ -29,6 +30,14 @@ TROUBLE_PAUSE_S = 5.0
 
 LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
+
+
+_OUTCOMES = {
+    Forget: Outcome.GONE,
+    Leave: Outcome.RETURNED,
+    Park: Outcome.PARKED,
+    Postpone: Outcome.POSTPONED,
+}
 
 
 class Indexer:
@@ -55,6 +64,7 @@ class Indexer:
         retry: RetryPolicy | None = None,
         clock: Clock = utc_now,
         sleep: Sleep = asyncio.sleep,
+        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -62,8 +72,9 @@ class Indexer:
         self._retry = retry or RetryPolicy()
         self._clock = clock
         self._on_forgotten = on_forgotten
+        self._tell = carefully(tell)
         self._memory = asyncio.Lock()
-        self._reader = PictureReader(store, engine, tagger, fetch, channels)
+        self._reader = PictureReader(store, engine, tagger, fetch, channels, self._tell)
         self._writer = Writer(store, engine, guild_index, self._memory, room=2 * concurrency)
         self._announcer = Announcer(on_finished)
         self._reading = asyncio.Semaphore(concurrency)
@@ -91,6 +102,7 @@ class Indexer:
             return []
         pictures = await self._store.accept(refs)
         if pictures:
+            self._tell(Accepted(len(pictures)))
             self._idle.clear()
             self._waker.wake()
         return pictures
@@ -117,6 +129,11 @@ class Indexer:
         log.info("guild %d forgotten with %d pictures", guild_id, len(gone))
         self._tell_forgotten(gone)
         return gone
+
+    @property
+    def in_hand(self) -> int:
+        """How many pictures are being worked on."""
+        return len(self._in_hand)
 
     async def settled(self) -> None:
         """Waits until nothing is due, in hand or to be announced. What waits for a later attempt does not count."""
@@ -166,6 +183,7 @@ class Indexer:
         for picture in spent:
             log.warning("picture %d is given up: its attempts never ended", picture.id)
             await self._store.park(picture.id, INTERRUPTED)
+            self._tell(Attempted(Outcome.PARKED))
         fresh = [picture for picture in due if picture.attempts < self._retry.attempts]
         await self._store.begin({picture.id: self._next_attempt(picture) for picture in fresh})
         # Nobody else begins pictures, so what was not in hand when the store was asked still is not.
@@ -204,8 +222,10 @@ class Indexer:
         ready = await self._writer.write(picture, finished)
         if ready is None:
             log.info("picture %d was forgotten while it was read", picture.id)
+            self._tell(Attempted(Outcome.GONE))
             return
         log.info("picture %d is ready", picture.id)
+        self._tell(Attempted(Outcome.FINISHED))
         if not picture.reread:
             self._announcer.announce(ready)
 
@@ -213,6 +233,7 @@ class Indexer:
         verdict = self._retry.verdict(error, picture.attempts, self._clock(), random.random())  # noqa: S311 - spreads load
         try:
             await self._carry_out(picture, verdict, error)
+            self._tell(Attempted(_OUTCOMES[type(verdict)]))
         except Exception:  # still pending in the store, so it comes back by itself
             log.exception("the failure of picture %d could not be recorded", picture.id)
             self._trouble = True
@@ -246,5 +267,8 @@ class Indexer:
         return gone
 
     def _tell_forgotten(self, gone: Sequence[int]) -> None:
-        if gone and self._on_forgotten is not None:
+        if not gone:
+            return
+        self._tell(Forgotten(len(gone)))
+        if self._on_forgotten is not None:
             self._on_forgotten()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bot.events import ContentRead, ContentSource, Tell, unheard
 from bot.index.content import content_hash_of
 from bot.index.seams import ChannelSettings, Engine, Fetch
 from bot.index.tagger import Tagger
@@ -31,13 +32,20 @@ class _Gate:
 
 class PictureReader:
     def __init__(
-        self, store: PictureStore, engine: Engine, tagger: Tagger, fetch: Fetch, channels: ChannelSettings
+        self,
+        store: PictureStore,
+        engine: Engine,
+        tagger: Tagger,
+        fetch: Fetch,
+        channels: ChannelSettings,
+        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
         self._tagger = tagger
         self._fetch = fetch
         self._channels = channels
+        self._tell = tell
         self._recent: OrderedDict[str, KnownVector] = OrderedDict()
         self._gates: dict[str, _Gate] = {}
 
@@ -51,13 +59,16 @@ class PictureReader:
 
     async def _content(self, content_hash: str, data: bytes) -> KnownVector:
         async with self._only_one(content_hash):
-            known = self._recent.get(content_hash) or await self._store.vector_of_hash(
-                content_hash, self._engine.card.key
-            )
+            known, source = self._recent.get(content_hash), ContentSource.MEMORY
             if known is None:
+                source = ContentSource.STORE
+                known = await self._store.vector_of_hash(content_hash, self._engine.card.key)
+            if known is None:
+                source = ContentSource.MODEL
                 image = await self._engine.encode_image(data, Lane.BACKGROUND)
                 known = KnownVector(image.vector.astype(np.float16), image.width, image.height)
             self._keep(content_hash, known)
+            self._tell(ContentRead(source))
             return known
 
     async def _tags(self, ref: PictureRef, content: KnownVector) -> tuple[Tag, ...]:

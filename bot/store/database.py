@@ -7,7 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Self, TypeVar
 
 import aiosqlite
@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from bot.events import Tell, Written, carefully, unheard
 from bot.store.errors import StoreError, as_store_error
 from bot.store.migrate import prepare
 
@@ -39,9 +40,10 @@ class Database:
     no connection is left half-way.
     """
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
+    def __init__(self, path: Path, busy_timeout: float, tell: Tell = unheard) -> None:
         self.path = path
         self._busy_timeout = busy_timeout
+        self._tell = carefully(tell)
         self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
         self._readers = _engine(path, busy_timeout, connections=READERS, begin="BEGIN", read_only=True)
         self._writing = asyncio.Lock()
@@ -53,7 +55,7 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0) -> Self:
+    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0, tell: Tell = unheard) -> Self:
         """Creates the file where missing and applies migrations.
 
         busy_timeout: seconds to wait for another process's lock.
@@ -61,7 +63,7 @@ class Database:
         """
         path = Path(path)
         await asyncio.to_thread(prepare, path, busy_timeout)
-        return cls(path, busy_timeout)
+        return cls(path, busy_timeout, tell)
 
     async def close(self) -> None:
         """Waits for transactions under way, empties the write-ahead log and lets go of the file. Idempotent."""
@@ -112,7 +114,9 @@ class Database:
         async with self._writing:
             self._queued -= 1
             try:
+                began = perf_counter()
                 result = await self._transaction(self._writer, work)
+                self._tell(Written(perf_counter() - began))
                 self._truncate_due |= erases
                 return result
             finally:
