@@ -17,6 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerB
 
 from clipcore.preprocess import Preprocessing
 from clipcore.towers.clip_resnet import load_exactly
+from clipcore.towers.first_token import first_token, is_read_off_first
 from clipcore.towers.openai_names import Weights, shape
 from clipcore.towers.seam import Opened, Tokens, Towers
 from clipcore.towers.tokenizing import padded_to_longest
@@ -110,11 +111,17 @@ def roberta_clip_towers(model: RobertaClip) -> Towers:
         image_features=partial(_image_features, model),
         text_features=partial(_text_features, model),
         log_scale=model.logit_scale,
+        quick_image_features=partial(_quick, model) if is_read_off_first(model.vision_encoder) else None,
     )
 
 
 def _image_features(model: RobertaClip, pixels: Tensor) -> Tensor:
     features: Tensor = model.vision_projection(model.vision_encoder(pixel_values=pixels).pooler_output)
+    return features
+
+
+def _quick(model: RobertaClip, pixels: Tensor) -> Tensor:
+    features: Tensor = model.vision_projection(first_token(model.vision_encoder, pixels))
     return features
 
 

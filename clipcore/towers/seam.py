@@ -28,6 +28,7 @@ class Towers:
     vision, text: the parts that only pictures, or only texts, pass through, projections included; `text` is empty where
     the model sees pictures alone.
     image_features: [n, 3, s, s], normalised -> [n, dim], not of unit length. text_features: likewise, of tokens.
+    quick_image_features: the same with less work, where the family has such a way; it leaves out what training needs.
     log_scale: the natural logarithm of the logit scale (inverse temperature); None where a model has no texts.
     logit_bias: what SigLIP adds to each logit (Zhai et al. 2023, §3.2); None in families trained with a softmax.
     """
@@ -39,6 +40,7 @@ class Towers:
     text_features: Callable[[Tokens], Tensor]
     log_scale: nn.Parameter | None = None
     logit_bias: nn.Parameter | None = None
+    quick_image_features: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)

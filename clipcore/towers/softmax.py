@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from clipcore.towers.first_token import first_token, is_read_off_first
 from clipcore.towers.seam import Tokens, Towers
 
 
@@ -22,12 +23,18 @@ def softmax_towers(model: PreTrainedModel) -> Towers:
         image_features=partial(_image_features, model),
         text_features=partial(text_features, model),
         log_scale=model.logit_scale,
+        quick_image_features=partial(_quick, model) if is_read_off_first(model.vision_model) else None,
     )
 
 
 def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
     # transformers 5 wraps features in an output object, whose pooler_output is the projection.
     features: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
+    return features
+
+
+def _quick(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    features: Tensor = model.visual_projection(first_token(model.vision_model, pixels))
     return features
 
 

@@ -119,7 +119,7 @@ def test_a_chinese_clip_is_loaded_the_same_way(tmp_path):
 class FullDevice:
     """Towers whose device has no memory left."""
 
-    log_scale = logit_bias = None
+    log_scale = logit_bias = quick_image_features = None
     module = torch.nn.Linear(1, 1)
     vision = text = ()
 
