@@ -209,4 +209,4 @@ class ClipEngine:
 def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
     """The square that the model looks at, and the picture's own width and height. Runs in the decode pool."""
     picture = read_image(data, limits, enough=encoder.card.detail)
-    return encoder.prepare(picture.pixels), picture.width, picture.height
+    return encoder.prepare(picture.pixels, picture.box), picture.width, picture.height

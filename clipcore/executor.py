@@ -22,7 +22,7 @@ import numpy as np
 
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable, QueueFull
 from clipcore.pacing import Pacer
-from clipcore.types import Calibration, Lane, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, Lane, ModelCard, Pixels, Vectors
 from clipcore.watching import BatchReport, DeviceState, DeviceWatch
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ class Encoder(Protocol):
     @property
     def calibration(self) -> Calibration: ...
 
-    def prepare(self, pixels: Pixels) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3]."""
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] -> uint8 [s, s, 3]. box: where in them the picture lies; all of it by default."""
         ...
 
     def encode_prepared(self, batch: Pixels) -> Vectors:

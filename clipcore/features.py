@@ -16,7 +16,7 @@ import numpy as np
 from clipcore.errors import ClipError, EncodingFailed, ImageRejected
 from clipcore.images import OWN_FILES, ImageLimits, read_image
 from clipcore.regular_file import read_regular
-from clipcore.types import ModelCard, Pixels, Vectors
+from clipcore.types import Box, ModelCard, Pixels, Vectors
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -29,7 +29,7 @@ class PictureEncoder(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    def prepare(self, pixels: Pixels) -> Pixels: ...
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels: ...
 
     def encode_prepared(self, batch: Pixels) -> Vectors: ...
 
@@ -116,7 +116,7 @@ def encode_pictures(
             return SkippedPicture(source, str(error), error)
         except OSError as error:
             return SkippedPicture(source, f"It cannot be read: {error.strerror or type(error).__name__}.", error)
-        return _Prepared(source, model.prepare(decoded.pixels), decoded.width, decoded.height)
+        return _Prepared(source, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
     try:

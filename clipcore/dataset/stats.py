@@ -24,7 +24,7 @@ from clipcore.features import PictureSource
 from clipcore.formats import sniff
 from clipcore.images import OWN_FILES, read_image
 from clipcore.preprocess import Preprocessing
-from clipcore.types import Pixels
+from clipcore.types import Pixels, detail_for
 
 _BATCH = 64
 
@@ -90,10 +90,10 @@ def measure_pictures(
 def _measure(preprocessing: Preprocessing | None, source: PictureSource) -> Measured | Problem:
     try:
         data = source.read()
-        picture = read_image(data, OWN_FILES, enough=None if preprocessing is None else 2 * preprocessing.size)
+        picture = read_image(data, OWN_FILES, enough=None if preprocessing is None else detail_for(preprocessing.size))
     except (ImageRejected, EncodingFailed, OSError) as error:
         return Problem(source.name, reason(error))
-    pixels = picture.pixels if preprocessing is None else preprocessing.prepare(picture.pixels)
+    pixels = picture.pixels if preprocessing is None else preprocessing.prepare(picture.pixels, picture.box)
     return Measured(_levels(pixels), picture.width, picture.height, str(sniff(data)), len(data))
 
 

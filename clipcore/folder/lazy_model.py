@@ -12,7 +12,7 @@ from typing import Protocol
 
 from clipcore.checkpoint import find_checkpoint
 from clipcore.features import PictureEncoder
-from clipcore.types import Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import mean_direction
 
 
@@ -51,8 +51,8 @@ class LazyModel:
     def card(self) -> ModelCard:
         return self._model.card
 
-    def prepare(self, pixels: Pixels) -> Pixels:
-        return self._model.prepare(pixels)
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        return self._model.prepare(pixels, box)
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         return self._model.encode_prepared(batch)

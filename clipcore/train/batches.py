@@ -20,7 +20,7 @@ from clipcore.dataset.pairs import Pairs
 from clipcore.errors import BadInput, ImageRejected
 from clipcore.features import PictureSource, SkippedPicture
 from clipcore.images import OWN_FILES, read_image
-from clipcore.types import ModelCard, Pixels
+from clipcore.types import Box, ModelCard, Pixels
 
 Rows = npt.NDArray[np.int64]
 
@@ -31,7 +31,7 @@ class Prepares(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    def prepare(self, pixels: Pixels) -> Pixels: ...
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels: ...
 
 
 class Order:
@@ -119,7 +119,7 @@ class PictureReader:
         except OSError as error:
             return SkippedPicture(source, f"It cannot be read: {error.strerror or type(error).__name__}.", error)
         key = int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
-        return Read(self._model.prepare(decoded.pixels), key or 1)
+        return Read(self._model.prepare(decoded.pixels, decoded.box), key or 1)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clipcore.types import Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 
 CARD = ModelCard(id="fake", revision="1", dimension=4, input_size=2, context_length=16, logit_scale=20.0)
 POISON = 213
@@ -60,7 +60,7 @@ class FakeEncoder:
         self.busy.clear()
         self.gate.clear()
 
-    def prepare(self, pixels: Pixels) -> Pixels:
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         return pixels[:2, :2]
 
     def encode_prepared(self, batch: Pixels) -> Vectors:

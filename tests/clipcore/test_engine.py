@@ -12,7 +12,7 @@ from clipcore.engine import ClipEngine
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, ModelUnavailable, QueueFull, RejectReason
 from clipcore.images import ImageLimits
 from clipcore.model import ClipModel
-from clipcore.types import Calibration, Label, Lane, Pixels
+from clipcore.types import Box, Calibration, Label, Lane, Pixels
 from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png, quarters
 
@@ -114,14 +114,14 @@ class SlowDecoder(FakeEncoder):
         self.now, self.most = 0, 0
         self.lock = threading.Lock()
 
-    def prepare(self, pixels: Pixels) -> Pixels:
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
         assert self.decoded.wait(30)
         with self.lock:
             self.now -= 1
-        return super().prepare(pixels)
+        return super().prepare(pixels, box)
 
 
 async def test_few_pictures_exist_as_pixels_at_once_and_a_query_has_a_place_to_spare():

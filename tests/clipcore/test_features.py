@@ -11,7 +11,7 @@ from PIL import Image
 from clipcore.errors import EncodingFailed
 from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures, encode_words
 from clipcore.images import ImageLimits
-from clipcore.types import Pixels
+from clipcore.types import Box, Pixels
 from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
 from tests.clipcore.pictures import encode, noise, png
 
@@ -112,9 +112,9 @@ class Measuring(FakeEncoder):
 
     seen: tuple[int, ...] = ()
 
-    def prepare(self, pixels: Pixels) -> Pixels:
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         self.seen = pixels.shape
-        return super().prepare(pixels)
+        return super().prepare(pixels, box)
 
 
 def test_ones_own_panoramas_may_be_larger_than_what_a_server_takes():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -167,6 +168,14 @@ def test_an_extreme_strip_costs_no_more_than_a_picture(width, height):
     prepared = Preprocessing().prepare(pixels)
     assert prepared.shape == (224, 224, 3)
     assert (prepared[0, 0, 0], prepared[-1, -1, 0]) == (0, 255)
+
+
+def test_a_shrunk_square_stays_a_square_whatever_the_last_bit_of_its_edge():
+    """Edges are cut, not rounded: one a trifle short of 224 would lose a row, and be given a black one."""
+    for edge in range(201, 400):
+        length = edge / 7
+        white = np.full((math.ceil(length), math.ceil(length), 3), 255, np.uint8)
+        assert Preprocessing().prepare(white, (0, 0, length, length)).all()
 
 
 def test_the_older_spelling_with_plain_numbers_is_read(tmp_path):

@@ -16,7 +16,7 @@ from clipcore.folder.lazy_model import LazyModel
 from clipcore.folder.paths import root_of
 from clipcore.folder.store import FolderStore
 from clipcore.folder.walk import Reach
-from clipcore.types import Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 from tests.clipcore.pictures import png
 
 CALIBRATION = Calibration(text_match=0.3, image_match=0.8, tag_match=0.2)
@@ -36,7 +36,7 @@ class CountingModel:
     def card(self) -> ModelCard:
         return ModelCard(self.name, "1", 4, 2, 16, 100.0)
 
-    def prepare(self, pixels: Pixels) -> Pixels:
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         return np.ascontiguousarray(pixels[:2, :2])
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
