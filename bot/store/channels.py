@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, func, select, update
 
 from bot.records import Announcement, Place
 from bot.store.database import Database
@@ -24,8 +23,8 @@ class ChannelStore:
             channels.c.id.in_(wanted), channels.c.announcement.is_not(None)
         )
 
-        async def work(connection: AsyncConnection) -> Announcement:
-            chosen = {row.id: Announcement(row.announcement) for row in await connection.execute(query)}
+        def work(connection: Connection) -> Announcement:
+            chosen = {row.id: Announcement(row.announcement) for row in connection.execute(query)}
             return next((chosen[id_] for id_ in wanted if id_ in chosen), Announcement.SILENT)
 
         return await self._database.read(work)
@@ -33,9 +32,9 @@ class ChannelStore:
     async def set_announcement(self, place: Place, announcement: Announcement) -> None:
         this = channels.c.id == place.channel_id
 
-        async def work(connection: AsyncConnection) -> None:
-            if await make_place(connection, place):
-                await connection.execute(update(channels).where(this).values(announcement=announcement))
+        def work(connection: Connection) -> None:
+            if make_place(connection, place):
+                connection.execute(update(channels).where(this).values(announcement=announcement))
 
         await self._database.write(work)
 
@@ -43,8 +42,8 @@ class ChannelStore:
         """The newest message id marked in this channel; None where none was."""
         query = select(channels.c.last_seen).where(channels.c.id == channel_id)
 
-        async def work(connection: AsyncConnection) -> int | None:
-            return (await connection.execute(query)).scalar()
+        def work(connection: Connection) -> int | None:
+            return connection.execute(query).scalar()
 
         return await self._database.read(work)
 
@@ -52,9 +51,9 @@ class ChannelStore:
         """Never moves back. A place that was forgotten, by its parent or server too, is not brought back."""
         older = and_(channels.c.id == place.channel_id, func.coalesce(channels.c.last_seen, 0) < message_id)
 
-        async def work(connection: AsyncConnection) -> None:
-            if await make_place(connection, place):
-                await connection.execute(update(channels).where(older).values(last_seen=message_id))
+        def work(connection: Connection) -> None:
+            if make_place(connection, place):
+                connection.execute(update(channels).where(older).values(last_seen=message_id))
 
         await self._database.write(work)
 
@@ -64,7 +63,7 @@ class ChannelStore:
             channels.c.guild_id == guild_id, channels.c.last_seen.is_not(None)
         )
 
-        async def work(connection: AsyncConnection) -> dict[int, int]:
-            return {row.id: row.last_seen for row in await connection.execute(query)}
+        def work(connection: Connection) -> dict[int, int]:
+            return {row.id: row.last_seen for row in connection.execute(query)}
 
         return await self._database.read(work)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Self, TypeVar
 
-import aiosqlite
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.events import Tell, Written, carefully, unheard
 from bot.store.errors import StoreError, as_store_error
@@ -23,7 +23,7 @@ from bot.store.migrate import prepare
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
 
 READERS = 4
 # How long a truncation of the write-ahead log waits for readers. They are short; what fails is tried again.
@@ -36,6 +36,9 @@ PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 class Database:
     """One SQLite file in WAL mode. Writes queue for one connection; reads run beside them on a few others.
 
+    Each transaction runs from begin to commit on a thread of its connection: the event loop hands it over and hears of
+    its end, and neither builds statements nor touches rows in between.
+
     A caller that is cancelled in a transaction waits for its commit or rollback before the cancellation is passed on:
     no connection is left half-way.
     """
@@ -46,6 +49,8 @@ class Database:
         self._tell = carefully(tell)
         self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
         self._readers = _engine(path, busy_timeout, connections=READERS, begin="BEGIN", read_only=True)
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._writing = asyncio.Lock()
         self._at_work: set[asyncio.Task[Any]] = set()
         self._queued = 0
@@ -74,9 +79,12 @@ class Database:
             await asyncio.wait(self._at_work)
         if self._retry is not None:
             self._retry.cancel()
-        await self._readers.dispose()
+        # Before the truncation, which readers could be in the way of.
+        await _on(self._read_threads, self._readers.dispose)
         await self._truncate()
-        await self._writer.dispose()
+        await _on(self._write_thread, self._writer.dispose)
+        self._read_threads.shutdown()
+        self._write_thread.shutdown()
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,11 +93,11 @@ class Database:
         await self.close()
 
     async def read(self, work: Work[T]) -> T:
-        """Runs `work` in one read transaction: what it sees does not change under it."""
-        return await self._owned(lambda: self._transaction(self._readers, work))
+        """Runs `work` on a thread, in one read transaction: what it sees does not change under it."""
+        return await self._owned(lambda: _on(self._read_threads, partial(_transaction, self._readers, work)))
 
     async def write(self, work: Work[T], *, erases: bool = False) -> T:
-        """Runs `work` in one write transaction.
+        """Runs `work` on a thread, in one write transaction.
 
         erases: rows go for good, so the write-ahead log is emptied of them, too.
         Raises StoreBusy when another process holds the database for too long.
@@ -115,21 +123,12 @@ class Database:
             self._queued -= 1
             try:
                 began = perf_counter()
-                result = await self._transaction(self._writer, work)
+                result = await _on(self._write_thread, partial(_transaction, self._writer, work))
                 self._tell(Written(perf_counter() - began))
                 self._truncate_due |= erases
                 return result
             finally:
                 await self._truncate_if_due()
-
-    async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
-        try:
-            async with engine.begin() as connection:
-                return await work(connection)
-        except (DBAPIError, sqlite3.Error) as error:
-            if (known := as_store_error(error)) is not None:
-                raise known from error
-            raise
 
     async def _truncate_if_due(self) -> None:
         """Of a row of writes the last one truncates; what a reader holds on to is left to the timer."""
@@ -140,7 +139,7 @@ class Database:
     async def _truncate(self) -> None:
         """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old pages."""
         try:
-            self._truncate_due = await self._checkpoint_is_busy()
+            self._truncate_due = await _on(self._write_thread, self._checkpoint_is_busy)
         except (DBAPIError, sqlite3.Error) as error:
             self._truncate_due = True
             log.warning("the write-ahead log could not be emptied: %s", type(error).__name__)
@@ -148,13 +147,12 @@ class Database:
         if self._truncate_due and not self._closed:
             self._retry = asyncio.get_running_loop().call_later(TRUNCATE_PAUSE, self._start_retry)
 
-    async def _checkpoint_is_busy(self) -> bool:
-        async with self._writer.connect() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-            assert isinstance(raw, aiosqlite.Connection)  # noqa: S101  # the type that the driver in the URL stands for
-            await raw.execute_fetchall(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
-            [[busy, *_]] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            await raw.execute_fetchall(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
+    def _checkpoint_is_busy(self) -> bool:
+        with self._writer.connect() as connection:
+            raw = connection.connection.cursor()  # SQLAlchemy would begin a transaction, in which nothing is truncated
+            raw.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
+            [[busy, *_]] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raw.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
             return bool(busy)
 
     def _start_retry(self) -> None:
@@ -168,16 +166,30 @@ class Database:
             await self._truncate_if_due()
 
 
-def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> AsyncEngine:
+async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _transaction(engine: Engine, work: Work[T]) -> T:
+    try:
+        with engine.begin() as connection:
+            return work(connection)
+    except (DBAPIError, sqlite3.Error) as error:
+        if (known := as_store_error(error)) is not None:
+            raise known from error
+        raise
+
+
+def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> Engine:
     """An engine whose connections are all set up alike. It begins transactions itself; sqlite3 would do so late."""
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
         pool_size=connections,
         max_overflow=0,
         connect_args={"timeout": busy_timeout, "isolation_level": None},
         hide_parameters=True,  # else a traceback in the log would show labels and ids
     )
-    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     pragmas = [*PRAGMAS, "query_only = ON"] if read_only else PRAGMAS
 
     def set_pragmas(connection: DBAPIConnection, _: object) -> None:
@@ -186,5 +198,5 @@ def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, re
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    event.listen(engine.sync_engine, "connect", set_pragmas)
+    event.listen(engine, "connect", set_pragmas)
     return engine

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import DISCORD_EPOCH_MS, Source
 from bot.store import tombstones
@@ -17,59 +16,57 @@ from bot.store.tables import author_cutoffs, channels, guilds, pictures, replies
 from bot.store.tombstones import Kind
 
 
-async def forget_messages(connection: AsyncConnection, ids: Collection[int], now: datetime) -> list[int]:
+def forget_messages(connection: Connection, ids: Collection[int], now: datetime) -> list[int]:
     """Whoever wrote them: a message of the bot's own is only known by the pictures that it describes."""
     gone: list[int] = []
     for some in chunks(ids):
-        gone += await _delete(connection, pictures.c.message_id.in_(some))
-        await connection.execute(delete(replies).where(replies.c.message_id.in_(some)))
-    await tombstones.remember(connection, Kind.MESSAGE, ((id_, 0) for id_ in ids), now)
+        gone += _delete(connection, pictures.c.message_id.in_(some))
+        connection.execute(delete(replies).where(replies.c.message_id.in_(some)))
+    tombstones.remember(connection, Kind.MESSAGE, ((id_, 0) for id_ in ids), now)
     return gone
 
 
-async def forget_attachments(
-    connection: AsyncConnection, message_id: int, ids: Collection[int], now: datetime
-) -> list[int]:
+def forget_attachments(connection: Connection, message_id: int, ids: Collection[int], now: datetime) -> list[int]:
     """No tombstone for a link preview: its id is made of its address, and Discord itself takes previews off and on."""
     gone: list[int] = []
     sources: dict[int, set[str]] = {}
     for some in chunks(ids):
         these = (pictures.c.message_id == message_id, pictures.c.attachment_id.in_(some))
-        for row in await connection.execute(select(*pictures.c["attachment_id", "source"]).where(*these)):
+        for row in connection.execute(select(*pictures.c["attachment_id", "source"]).where(*these)):
             sources.setdefault(row.attachment_id, set()).add(row.source)
-        gone += await _delete(connection, *these)
+        gone += _delete(connection, *these)
     stones = ((id_, message_id) for id_ in ids if sources.get(id_) != {Source.PREVIEW})
-    await tombstones.remember(connection, Kind.ATTACHMENT, stones, now)
+    tombstones.remember(connection, Kind.ATTACHMENT, stones, now)
     return gone
 
 
-async def forget_channel(connection: AsyncConnection, channel_id: int, now: datetime) -> list[int]:
+def forget_channel(connection: Connection, channel_id: int, now: datetime) -> list[int]:
     """The channel and every thread under it, archived ones included."""
-    under = await connection.execute(
+    under = connection.execute(
         select(channels.c.id).where(or_(channels.c.id == channel_id, channels.c.parent_id == channel_id))
     )
     places = {channel_id, *under.scalars()}
     gone: list[int] = []
     for some in chunks(places):
-        gone += await _delete(connection, pictures.c.channel_id.in_(some))
-        await connection.execute(delete(channels).where(channels.c.id.in_(some)))
-    await tombstones.remember(connection, Kind.CHANNEL, ((id_, 0) for id_ in places), now)
+        gone += _delete(connection, pictures.c.channel_id.in_(some))
+        connection.execute(delete(channels).where(channels.c.id.in_(some)))
+    tombstones.remember(connection, Kind.CHANNEL, ((id_, 0) for id_ in places), now)
     return gone
 
 
-async def forget_guild(connection: AsyncConnection, guild_id: int, now: datetime) -> list[int]:
-    gone = await _delete(connection, pictures.c.guild_id == guild_id)
-    await connection.execute(delete(guilds).where(guilds.c.id == guild_id))
-    await tombstones.remember(connection, Kind.GUILD, [(guild_id, 0)], now)
+def forget_guild(connection: Connection, guild_id: int, now: datetime) -> list[int]:
+    gone = _delete(connection, pictures.c.guild_id == guild_id)
+    connection.execute(delete(guilds).where(guilds.c.id == guild_id))
+    tombstones.remember(connection, Kind.GUILD, [(guild_id, 0)], now)
     return gone
 
 
-async def forget_author(connection: AsyncConnection, guild_id: int, author_id: int, up_to_message: int) -> list[int]:
-    gone = await _delete(connection, pictures.c.guild_id == guild_id, pictures.c.author_id == author_id)
-    if await make_guild(connection, guild_id):
+def forget_author(connection: Connection, guild_id: int, author_id: int, up_to_message: int) -> list[int]:
+    gone = _delete(connection, pictures.c.guild_id == guild_id, pictures.c.author_id == author_id)
+    if make_guild(connection, guild_id):
         statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=up_to_message)
         later = func.max(author_cutoffs.c.up_to_message, statement.excluded.up_to_message)
-        await connection.execute(
+        connection.execute(
             statement.on_conflict_do_update(index_elements=["guild_id", "author_id"], set_={"up_to_message": later})
         )
     return gone
@@ -80,5 +77,5 @@ def last_message_of(moment: datetime) -> int:
     return ((milliseconds(moment) - DISCORD_EPOCH_MS) << 22) | 0x3FFFFF
 
 
-async def _delete(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[int]:
-    return list((await connection.execute(delete(pictures).where(*conditions).returning(pictures.c.id))).scalars())
+def _delete(connection: Connection, *conditions: ColumnElement[bool]) -> list[int]:
+    return list(connection.execute(delete(pictures).where(*conditions).returning(pictures.c.id)).scalars())

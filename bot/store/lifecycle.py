@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select, text, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import Picture, PictureRef, PictureState, Source, Tag
 from bot.store import tombstones
@@ -43,21 +42,21 @@ class Finished:
     tags: tuple[Tag, ...] = ()
 
 
-async def accept(connection: AsyncConnection, refs: Sequence[PictureRef], now: datetime) -> list[Picture]:
+def accept(connection: Connection, refs: Sequence[PictureRef], now: datetime) -> list[Picture]:
     """Adds those that are neither known nor forgotten."""
-    forgotten = await tombstones.concerning(connection, refs)
+    forgotten = tombstones.concerning(connection, refs)
     welcome = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not forgotten.covers(ref)}
     if not welcome:
         return []
-    await make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
+    make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
     statement = insert(pictures).on_conflict_do_nothing(index_elements=_KEY)
     rows = [_new_row(ref, milliseconds(now)) for ref in welcome.values()]
-    added = await connection.execute(statement.returning(*pictures.c["id", *_KEY]), rows)
+    added = connection.execute(statement.returning(*pictures.c["id", *_KEY]), rows)
     ids = {(row.message_id, row.attachment_id, Source(row.source)): row.id for row in added}
     return [Picture(ids[key], ref, PictureState.PENDING) for key, ref in welcome.items() if key in ids]
 
 
-async def due(connection: AsyncConnection, limit: int, now: datetime, exclude: Collection[int]) -> list[Picture]:
+def due(connection: Connection, limit: int, now: datetime, exclude: Collection[int]) -> list[Picture]:
     """What is new comes before what is read again for a new model; within each, the longest due first."""
     found: list[Picture] = []
     for reread in (0, 1):
@@ -69,12 +68,12 @@ async def due(connection: AsyncConnection, limit: int, now: datetime, exclude: C
                 .order_by(pictures.c.next_attempt, pictures.c.id)
                 .limit(limit - len(found))
             )
-            found += await load_pictures(connection, query)
+            found += load_pictures(connection, query)
     return found
 
 
-async def begin(connection: AsyncConnection, next_attempts: Mapping[int, datetime]) -> None:
-    await connection.execute(
+def begin(connection: Connection, next_attempts: Mapping[int, datetime]) -> None:
+    connection.execute(
         update(pictures)
         .where(pictures.c.id == bindparam("picture"), pictures.c.state == PictureState.PENDING)
         .values(attempts=pictures.c.attempts + 1, next_attempt=bindparam("again"), reason=INTERRUPTED),
@@ -82,23 +81,23 @@ async def begin(connection: AsyncConnection, next_attempts: Mapping[int, datetim
     )
 
 
-async def release(connection: AsyncConnection, ids: Collection[int], now: datetime) -> None:
+def release(connection: Connection, ids: Collection[int], now: datetime) -> None:
     for some in chunks(ids):
-        await connection.execute(
+        connection.execute(
             update(pictures)
             .where(pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING, pictures.c.attempts > 0)
             .values(attempts=pictures.c.attempts - 1, next_attempt=milliseconds(now), reason=None)
         )
 
 
-async def finish(connection: AsyncConnection, batch: Sequence[Finished], model: Model) -> set[int]:
+def finish(connection: Connection, batch: Sequence[Finished], model: Model) -> set[int]:
     """Makes pending pictures ready. What is gone, parked or already ready is left alone and not in the answer."""
-    waiting = await _pending(connection, [item.picture_id for item in batch])
+    waiting = _pending(connection, [item.picture_id for item in batch])
     done = {item.picture_id: item for item in batch if item.picture_id in waiting}
     if not done:
         return set()
-    model_id = await model_row(connection, model)
-    await connection.execute(
+    model_id = model_row(connection, model)
+    connection.execute(
         update(pictures)
         .where(pictures.c.id == bindparam("picture"))
         .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None),
@@ -107,13 +106,13 @@ async def finish(connection: AsyncConnection, batch: Sequence[Finished], model: 
             for id_, item in done.items()
         ],
     )
-    await _replace_vectors(connection, model_id, done, waiting)
-    await _replace_tags(connection, done, [id_ for id_ in done if waiting[id_].reread])
+    _replace_vectors(connection, model_id, done, waiting)
+    _replace_tags(connection, done, [id_ for id_ in done if waiting[id_].reread])
     return set(done)
 
 
-async def postpone(connection: AsyncConnection, picture_id: int, next_attempt: datetime, reason: str) -> bool:
-    changed = await connection.execute(
+def postpone(connection: Connection, picture_id: int, next_attempt: datetime, reason: str) -> bool:
+    changed = connection.execute(
         update(pictures)
         .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
         .values(next_attempt=milliseconds(next_attempt), reason=reason)
@@ -121,9 +120,9 @@ async def postpone(connection: AsyncConnection, picture_id: int, next_attempt: d
     return changed.rowcount > 0
 
 
-async def park(connection: AsyncConnection, picture_id: int, reason: str) -> bool:
+def park(connection: Connection, picture_id: int, reason: str) -> bool:
     """Given up. What an earlier model found stays for when that model runs again; no other model's search sees it."""
-    changed = await connection.execute(
+    changed = connection.execute(
         update(pictures)
         .where(pictures.c.id == picture_id, pictures.c.state == PictureState.PENDING)
         .values(state=PictureState.PARKED, next_attempt=None, reason=reason)
@@ -131,7 +130,7 @@ async def park(connection: AsyncConnection, picture_id: int, reason: str) -> boo
     return changed.rowcount > 0
 
 
-async def requeue_for_model(connection: AsyncConnection, model_key: str, now: datetime) -> int:
+def requeue_for_model(connection: Connection, model_key: str, now: datetime) -> int:
     """Queues what another model read, and what a model or its device failed on.
 
     What waits to be re-read, or was given up on the way, but has this model's vector still, is ready again.
@@ -139,19 +138,19 @@ async def requeue_for_model(connection: AsyncConnection, model_key: str, now: da
     this_model = select(models.c.id).where(models.c.key == model_key).scalar_subquery()
     of_this = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == this_model)
     for unread in (pictures.c.next_attempt.is_not(None), _PARKED):
-        await connection.execute(
+        connection.execute(
             update(pictures)
             .where(unread, pictures.c.reread == 1, of_this)
             .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None)
         )
     others = select(models.c.id).where(models.c.key != model_key)
     stale = select(vectors.c.picture_id).where(vectors.c.model_id.in_(others))
-    queued = await connection.execute(
+    queued = connection.execute(
         update(pictures)
         .where(pictures.c.id.in_(stale), pictures.c.state == PictureState.READY)
         .values(state=PictureState.PENDING, reread=1, attempts=0, next_attempt=milliseconds(now), reason=None)
     )
-    failed = await connection.execute(
+    failed = connection.execute(
         update(pictures)
         .where(_PARKED, pictures.c.reread.in_((0, 1)), pictures.c.reason == ENCODING_FAILED)
         .values(state=PictureState.PENDING, attempts=0, next_attempt=milliseconds(now), reason=None)
@@ -172,22 +171,22 @@ def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:
     }
 
 
-async def _pending(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Any]:
+def _pending(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for some in chunks(ids):
         query = select(*pictures.c["id", "guild_id", "channel_id", "reread"]).where(
             pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING
         )
-        found.update({row.id: row for row in await connection.execute(query)})
+        found.update({row.id: row for row in connection.execute(query)})
     return found
 
 
-async def _replace_vectors(
-    connection: AsyncConnection, model_id: int, done: Mapping[int, Finished], rows: Mapping[int, Any]
+def _replace_vectors(
+    connection: Connection, model_id: int, done: Mapping[int, Finished], rows: Mapping[int, Any]
 ) -> None:
     statement = insert(vectors)
     renewed = {"model_id": statement.excluded.model_id, "vector": statement.excluded.vector}
-    await connection.execute(
+    connection.execute(
         statement.on_conflict_do_update(index_elements=["picture_id"], set_=renewed),
         [
             {
@@ -202,13 +201,13 @@ async def _replace_vectors(
     )
 
 
-async def _replace_tags(connection: AsyncConnection, done: Mapping[int, Finished], reread: Sequence[int]) -> None:
+def _replace_tags(connection: Connection, done: Mapping[int, Finished], reread: Sequence[int]) -> None:
     for some in chunks(reread):
-        await connection.execute(delete(tags).where(tags.c.picture_id.in_(some)))
+        connection.execute(delete(tags).where(tags.c.picture_id.in_(some)))
     rows = [
         {"picture_id": id_, "rank": rank, "label": tag.label, "probability": tag.probability}
         for id_, item in done.items()
         for rank, tag in enumerate(item.tags)
     ]
     if rows:
-        await connection.execute(insert(tags), rows)
+        connection.execute(insert(tags), rows)

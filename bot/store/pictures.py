@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, exists, select
 
 from bot.clock import utc_now
 from bot.records import Picture, PictureRef, PictureState, Place, ThreadKind
@@ -84,11 +83,11 @@ class PictureStore:
     async def get(self, ids: Collection[int]) -> dict[int, Picture]:
         """The pictures of these ids that are still remembered, in any state."""
 
-        async def work(connection: AsyncConnection) -> dict[int, Picture]:
+        def work(connection: Connection) -> dict[int, Picture]:
             found: dict[int, Picture] = {}
             for some in chunks(ids):
                 query = picture_columns().where(pictures.c.id.in_(some))
-                found.update({picture.id: picture for picture in await load_pictures(connection, query)})
+                found.update({picture.id: picture for picture in load_pictures(connection, query)})
             return found
 
         return await self._database.read(work)
@@ -126,8 +125,8 @@ class PictureStore:
         ready = exists().where(pictures.c.channel_id == channels.c.id, pictures.c.state == PictureState.READY)
         query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
 
-        async def work(connection: AsyncConnection) -> list[Place]:
-            rows = await connection.execute(query)
+        def work(connection: Connection) -> list[Place]:
+            rows = connection.execute(query)
             return [Place(guild_id, row.id, row.parent_id, ThreadKind(row.thread)) for row in rows]
 
         return await self._database.read(work)
@@ -135,8 +134,8 @@ class PictureStore:
     async def guild_ids(self) -> list[int]:
         """Every server of which anything is kept."""
 
-        async def work(connection: AsyncConnection) -> list[int]:
-            return list((await connection.execute(select(guilds.c.id).order_by(guilds.c.id))).scalars())
+        def work(connection: Connection) -> list[int]:
+            return list(connection.execute(select(guilds.c.id).order_by(guilds.c.id)).scalars())
 
         return await self._database.read(work)
 
@@ -170,5 +169,5 @@ class PictureStore:
         """The bot was invited again: what is posted there from now on is remembered."""
         await self._database.write(lambda connection: tombstones.lift_guild(connection, guild_id))
 
-    async def _erase(self, work: Callable[[AsyncConnection], Awaitable[list[int]]]) -> list[int]:
+    async def _erase(self, work: Callable[[Connection], list[int]]) -> list[int]:
         return await self._database.write(work, erases=True)

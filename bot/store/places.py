@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sqlalchemy import Connection
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import Place
 from bot.store import tombstones
 from bot.store.tables import channels, guilds
 
 
-async def make_guild(connection: AsyncConnection, guild_id: int) -> bool:
+def make_guild(connection: Connection, guild_id: int) -> bool:
     """Makes the server's row where missing. False, and no row, when the server was forgotten."""
-    if await tombstones.guild_is_forgotten(connection, guild_id):
+    if tombstones.guild_is_forgotten(connection, guild_id):
         return False
-    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
+    connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
     return True
 
 
-async def make_place(connection: AsyncConnection, place: Place) -> bool:
+def make_place(connection: Connection, place: Place) -> bool:
     """Makes the channel's row, parent and kind included. False, and no row, when the place was forgotten."""
-    if await tombstones.place_is_forgotten(connection, place):
+    if tombstones.place_is_forgotten(connection, place):
         return False
-    await make_places(connection, [place])
+    make_places(connection, [place])
     return True
 
 
-async def make_places(connection: AsyncConnection, places: Collection[Place]) -> None:
+def make_places(connection: Connection, places: Collection[Place]) -> None:
     """Rows for places that the caller knows are not forgotten; a channel's parent and kind are brought up to date."""
     ids = {place.guild_id for place in places}
-    await connection.execute(insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in ids])
+    connection.execute(insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in ids])
     statement = insert(channels)
     known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
-    await connection.execute(
+    connection.execute(
         statement.on_conflict_do_update(index_elements=["id"], set_=known),
         [
             {"id": place.channel_id, "guild_id": place.guild_id, "parent_id": place.parent_id, "thread": place.thread}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import Place
 from bot.store.database import Database
@@ -32,14 +31,14 @@ class ReplyStore:
     async def remember(self, place: Place, message_id: int, picture_ids: Sequence[int]) -> None:
         """This message, just sent, describes these pictures. One forgotten since makes it an orphan at once."""
 
-        async def work(connection: AsyncConnection) -> None:
-            if not picture_ids or not await make_place(connection, place):
+        def work(connection: Connection) -> None:
+            if not picture_ids or not make_place(connection, place):
                 return
             query = select(pictures.c.id).where(pictures.c.id.in_(picture_ids))
-            there = set((await connection.execute(query)).scalars())
+            there = set(connection.execute(query).scalars())
             rows = [{"position": at, "picture_id": id_ if id_ in there else None} for at, id_ in enumerate(picture_ids)]
             message = {"message_id": message_id, "channel_id": place.channel_id}
-            await connection.execute(insert(replies).on_conflict_do_nothing(), [{**message, **row} for row in rows])
+            connection.execute(insert(replies).on_conflict_do_nothing(), [{**message, **row} for row in rows])
 
         await self._database.write(work)
 
@@ -56,8 +55,8 @@ class ReplyStore:
             .limit(limit)
         )
 
-        async def work(connection: AsyncConnection) -> list[Reply]:
-            return [Reply(row.channel_id, row.message_id) for row in await connection.execute(query)]
+        def work(connection: Connection) -> list[Reply]:
+            return [Reply(row.channel_id, row.message_id) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
@@ -65,7 +64,7 @@ class ReplyStore:
         """The message is gone, or out of reach for good."""
         statement = delete(replies).where(replies.c.message_id == message_id)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
+        def work(connection: Connection) -> None:
+            connection.execute(statement)
 
         await self._database.write(work, erases=True)

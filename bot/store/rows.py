@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Row, Select, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, Select, select
 
 from bot.records import Picture, PictureRef, PictureState, Place, Source, Tag, ThreadKind
 from bot.store.tables import channels, pictures, tags
@@ -71,17 +70,17 @@ def picture_of(row: Row[Any], tags: tuple[Tag, ...] = ()) -> Picture:
     )
 
 
-async def load_pictures(connection: AsyncConnection, query: Select[Any]) -> list[Picture]:
+def load_pictures(connection: Connection, query: Select[Any]) -> list[Picture]:
     """The pictures of a query made with `picture_columns`, in its order, with their tags."""
-    rows = (await connection.execute(query)).all()
-    found = await _tags_of(connection, [row.id for row in rows])
+    rows = connection.execute(query).all()
+    found = _tags_of(connection, [row.id for row in rows])
     return [picture_of(row, tuple(found.get(row.id, ()))) for row in rows]
 
 
-async def _tags_of(connection: AsyncConnection, ids: Collection[int]) -> Mapping[int, list[Tag]]:
+def _tags_of(connection: Connection, ids: Collection[int]) -> Mapping[int, list[Tag]]:
     found: dict[int, list[Tag]] = {}
     for some in chunks(ids):
         query = select(tags).where(tags.c.picture_id.in_(some)).order_by(tags.c.picture_id, tags.c.rank)
-        for row in await connection.execute(query):
+        for row in connection.execute(query):
             found.setdefault(row.picture_id, []).append(Tag(row.label, row.probability))
     return found

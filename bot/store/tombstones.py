@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Delete, delete, select
+from sqlalchemy import Connection, Delete, delete, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.records import PictureRef, Place
 from bot.store.rows import chunks, milliseconds
@@ -50,7 +49,7 @@ class Forgotten:
         )
 
 
-async def concerning(connection: AsyncConnection, refs: Sequence[PictureRef]) -> Forgotten:
+def concerning(connection: Connection, refs: Sequence[PictureRef]) -> Forgotten:
     """What was forgotten of these pictures, their places and their authors."""
     wanted: dict[Kind, set[int]] = {
         Kind.GUILD: {ref.place.guild_id for ref in refs},
@@ -58,29 +57,27 @@ async def concerning(connection: AsyncConnection, refs: Sequence[PictureRef]) ->
         Kind.MESSAGE: {ref.message_id for ref in refs},
         Kind.ATTACHMENT: {ref.attachment_id for ref in refs},
     }
-    return Forgotten(await _stones(connection, wanted), await _cutoffs(connection, refs))
+    return Forgotten(_stones(connection, wanted), _cutoffs(connection, refs))
 
 
-async def guild_is_forgotten(connection: AsyncConnection, guild_id: int) -> bool:
-    return bool(await _stones(connection, {Kind.GUILD: {guild_id}}))
+def guild_is_forgotten(connection: Connection, guild_id: int) -> bool:
+    return bool(_stones(connection, {Kind.GUILD: {guild_id}}))
 
 
-async def place_is_forgotten(connection: AsyncConnection, place: Place) -> bool:
+def place_is_forgotten(connection: Connection, place: Place) -> bool:
     wanted = {Kind.GUILD: {place.guild_id}, Kind.CHANNEL: {key[1] for key in _place_keys(place)}}
-    return Forgotten(await _stones(connection, wanted), {}).covers_place(place)
+    return Forgotten(_stones(connection, wanted), {}).covers_place(place)
 
 
-async def remember(connection: AsyncConnection, kind: Kind, keys: Iterable[tuple[int, int]], now: datetime) -> None:
+def remember(connection: Connection, kind: Kind, keys: Iterable[tuple[int, int]], now: datetime) -> None:
     """Writes a tombstone for each (id, scope), and lets those go that have served their time."""
     at = milliseconds(now)
     rows = [{"kind": kind, "id": id_, "scope": scope, "forgotten_at": at} for id_, scope in keys]
     if rows:
         statement = insert(tombstones)
         renewed = {"forgotten_at": statement.excluded.forgotten_at}
-        await connection.execute(
-            statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed), rows
-        )
-    await connection.execute(expired(now))
+        connection.execute(statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed), rows)
+    connection.execute(expired(now))
 
 
 def expired(now: datetime) -> Delete:
@@ -88,8 +85,8 @@ def expired(now: datetime) -> Delete:
     return delete(tombstones).where(tombstones.c.forgotten_at < milliseconds(now - KEPT))
 
 
-async def lift_guild(connection: AsyncConnection, guild_id: int) -> None:
-    await connection.execute(
+def lift_guild(connection: Connection, guild_id: int) -> None:
+    connection.execute(
         delete(tombstones).where(tombstones.c.kind == Kind.GUILD, tombstones.c.id == guild_id, tombstones.c.scope == 0)
     )
 
@@ -99,17 +96,17 @@ def _place_keys(place: Place) -> list[tuple[str, int, int]]:
     return keys if place.parent_id is None else [*keys, (Kind.CHANNEL.value, place.parent_id, 0)]
 
 
-async def _stones(connection: AsyncConnection, wanted: dict[Kind, set[int]]) -> frozenset[tuple[str, int, int]]:
+def _stones(connection: Connection, wanted: dict[Kind, set[int]]) -> frozenset[tuple[str, int, int]]:
     found: set[tuple[str, int, int]] = set()
     for kind, ids in wanted.items():
         for some in chunks(ids):
             query = select(*tombstones.c["kind", "id", "scope"])
-            rows = await connection.execute(query.where(tombstones.c.kind == kind, tombstones.c.id.in_(some)))
+            rows = connection.execute(query.where(tombstones.c.kind == kind, tombstones.c.id.in_(some)))
             found.update((row.kind, row.id, row.scope) for row in rows)
     return frozenset(found)
 
 
-async def _cutoffs(connection: AsyncConnection, refs: Sequence[PictureRef]) -> dict[tuple[int, int], int]:
+def _cutoffs(connection: Connection, refs: Sequence[PictureRef]) -> dict[tuple[int, int], int]:
     authors: dict[int, set[int]] = {}
     for ref in refs:
         authors.setdefault(ref.place.guild_id, set()).add(ref.author_id)
@@ -119,5 +116,5 @@ async def _cutoffs(connection: AsyncConnection, refs: Sequence[PictureRef]) -> d
             query = select(author_cutoffs).where(
                 author_cutoffs.c.guild_id == guild_id, author_cutoffs.c.author_id.in_(some)
             )
-            found.update({(guild_id, row.author_id): row.up_to_message for row in await connection.execute(query)})
+            found.update({(guild_id, row.author_id): row.up_to_message for row in connection.execute(query)})
     return found

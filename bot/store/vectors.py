@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.rows import Half, from_blobs
 from bot.store.tables import models, pictures, vectors
@@ -50,7 +49,7 @@ class KnownVector:
     height: int
 
 
-async def model_row(connection: AsyncConnection, model: Model) -> int:
+def model_row(connection: Connection, model: Model) -> int:
     """The id of this model's row, made where missing."""
     values = {
         "key": model.key,
@@ -59,31 +58,29 @@ async def model_row(connection: AsyncConnection, model: Model) -> int:
         "preprocessing": model.preprocessing,
         "dimension": model.dimension,
     }
-    await connection.execute(insert(models).values(values).on_conflict_do_nothing(index_elements=["key"]))
-    row = (await connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model.key))).one()
+    connection.execute(insert(models).values(values).on_conflict_do_nothing(index_elements=["key"]))
+    row = connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model.key)).one()
     if row.dimension != model.dimension:
         raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
     return int(row.id)
 
 
-async def vector_of(connection: AsyncConnection, picture_id: int, model_key: str) -> Half | None:
+def vector_of(connection: Connection, picture_id: int, model_key: str) -> Half | None:
     query = select(vectors.c.vector, models.c.dimension).select_from(vectors)
-    row = (await connection.execute(_of_model(query, model_key, vectors.c.picture_id == picture_id))).first()
+    row = connection.execute(_of_model(query, model_key, vectors.c.picture_id == picture_id)).first()
     return None if row is None else from_blobs([row.vector], row.dimension)[0]
 
 
-async def vector_of_hash(connection: AsyncConnection, content_hash: str, model_key: str) -> KnownVector | None:
+def vector_of_hash(connection: Connection, content_hash: str, model_key: str) -> KnownVector | None:
     query = select(vectors.c.vector, models.c.dimension, pictures.c.width, pictures.c.height).select_from(vectors)
     query = query.join(pictures, pictures.c.id == vectors.c.picture_id)
-    row = (await connection.execute(_of_model(query, model_key, pictures.c.content_hash == content_hash))).first()
+    row = connection.execute(_of_model(query, model_key, pictures.c.content_hash == content_hash)).first()
     return None if row is None else KnownVector(from_blobs([row.vector], row.dimension)[0], row.width, row.height)
 
 
-async def chunk_after(
-    connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
-) -> VectorChunk | None:
+def chunk_after(connection: Connection, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
     """The next rows of this server by rising picture id; None when there are no more."""
-    model = (await connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model_key))).first()
+    model = connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model_key)).first()
     if model is None:
         return None
     query = (
@@ -92,7 +89,7 @@ async def chunk_after(
         .order_by(vectors.c.picture_id)
         .limit(size)
     )
-    rows = (await connection.execute(query)).all()
+    rows = connection.execute(query).all()
     return _chunk(rows, model.dimension) if rows else None
 
 

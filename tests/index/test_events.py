@@ -83,7 +83,7 @@ async def test_a_searched_server_is_told_as_loaded_once(house: House) -> None:
 async def test_each_committed_transaction_is_told(tmp_path) -> None:
     told: list[Event] = []
     async with await Database.open(tmp_path / "magpie.sqlite3", tell=told.append) as database:
-        await database.write(lambda connection: connection.exec_driver_sql("SELECT 1"))
+        await database.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
         with pytest.raises(ZeroDivisionError):
             await database.write(lambda connection: 1 / 0)
     [written] = told

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -107,15 +108,15 @@ async def test_closing_waits_for_what_is_under_way(path):
 
 
 async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_of_it(database):
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
-    async def work(connection):
-        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+    def work(connection):
+        connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
         begun.set()
-        await go_on.wait()
+        go_on.wait()
 
     caller = asyncio.create_task(database.write(work))
-    await begun.wait()
+    await asyncio.to_thread(begun.wait)
     caller.cancel()
     await asyncio.sleep(0)
     assert not caller.done()

@@ -105,18 +105,16 @@ async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path
 
 
 async def test_every_connection_overwrites_what_it_deletes_and_keeps_foreign_keys(database):
-    async def work(connection):
-        return [
-            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in ("secure_delete", "foreign_keys")
-        ]
+    def work(connection):
+        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("secure_delete", "foreign_keys")]
 
     assert await database.write(work) == [1, 1]
     assert await database.read(work) == [1, 1]
 
 
 async def test_a_reading_connection_cannot_write(database):
-    async def work(connection):
-        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+    def work(connection):
+        connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
 
     with pytest.raises(StoreUnusable, match="read-only"):
         await database.read(work)

@@ -26,8 +26,8 @@ async def found(pictures, guild=1) -> list[int]:
 
 
 async def count(database, table) -> int:
-    async def work(connection):
-        return (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar()
+    def work(connection):
+        return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()
 
     return await database.read(work)
 

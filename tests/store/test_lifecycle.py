@@ -142,8 +142,8 @@ async def test_created_at_is_the_time_of_the_message_id(pictures, database):
     message = 1_234_567_890_123_456_789
     await pictures.accept([ref(message)])
 
-    async def work(connection):
-        return (await connection.exec_driver_sql("SELECT created_at FROM pictures")).scalar()
+    def work(connection):
+        return connection.exec_driver_sql("SELECT created_at FROM pictures").scalar()
 
     stored = datetime.fromtimestamp(await database.read(work) / 1000, UTC)
     assert stored == ref(message).created_at

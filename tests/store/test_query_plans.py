@@ -68,7 +68,7 @@ async def statements(database) -> dict[str, tuple]:
         seen.setdefault(statement, parameters[0] if nested else parameters)
 
     for engine in (database._writer, database._readers):
-        event.listen(engine.sync_engine, "before_cursor_execute", note)
+        event.listen(engine, "before_cursor_execute", note)
     await use_everything(database)
     return {statement: values for statement, values in seen.items() if not statement.startswith("BEGIN")}
 

@@ -11,10 +11,8 @@ SECRET = "a-label-that-nobody-else-should-read"
 
 
 async def test_a_failing_statement_of_the_store_names_no_value(database):
-    async def work(connection):
-        await connection.exec_driver_sql(
-            "INSERT INTO labels (guild_id, position, label) VALUES (?, ?, ?)", (1, 1, SECRET)
-        )
+    def work(connection):
+        connection.exec_driver_sql("INSERT INTO labels (guild_id, position, label) VALUES (?, ?, ?)", (1, 1, SECRET))
 
     with pytest.raises(DBAPIError) as caught:
         await database.write(work)

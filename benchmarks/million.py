@@ -1,0 +1,109 @@
+"""A database as a large bot has it: up to a million pictures with vectors and tags, built once for all who ask."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from bot.records import DISCORD_EPOCH_MS
+from bot.store.migrate import prepare
+from bot.store.rows import to_blob
+from clipcore.types import ModelCard
+
+GUILD = 1 << 50
+CHANNELS = 500
+DIMENSION = 512
+TAGS = 5
+CARD = ModelCard("benchmark", "1", DIMENSION, 224, 77, 100.0)
+NEWEST = 2_000_000_000_000
+"""Milliseconds since 1970. Every picture was posted before."""
+
+_A_STEP = 10_000
+_PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -262144", "foreign_keys = OFF")
+_FILL = (
+    "INSERT INTO pictures (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
+    " width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
+    "INSERT INTO vectors (picture_id, model_id, guild_id, channel_id, vector) VALUES (?, 1, ?, ?, ?)",
+    "INSERT INTO tags (picture_id, rank, label, probability) VALUES (?, ?, ?, ?)",
+)
+
+
+@cache
+def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0) -> Path:
+    """The path of a migrated database whose one server has this many ready pictures, evenly over its channels and
+    threads. Shared: whoever writes to it takes away what was added. Gone when the process ends.
+
+    About 2 KiB a picture, of random vectors: nothing here depends on their values.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="magpie-benchmark-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    path = directory / "magpie.sqlite3"
+    prepare(path, busy_timeout=5.0)
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("BEGIN")
+    _fill(connection, pictures, places_of(channels, threads))
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    return path
+
+
+def places_of(channels: int = CHANNELS, threads: int = 0) -> list[tuple[int, int | None]]:
+    """Channel or thread id, and the channel that a thread hangs under."""
+    own = [(GUILD + 1 + at, None) for at in range(channels)]
+    return [*own, *((GUILD + 1 + channels + at, GUILD + 1 + at % channels) for at in range(threads))]
+
+
+def random_halves(rows: int, *, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
+    """float16 [rows, DIMENSION], unit length."""
+    vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSION), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float16)
+
+
+def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[int, int | None]]) -> None:
+    model = (CARD.key, CARD.id, CARD.revision, CARD.preprocessing, CARD.dimension)
+    connection.execute("INSERT INTO models VALUES (1, ?, ?, ?, ?, ?)", model)
+    connection.execute("INSERT INTO guilds (id) VALUES (?)", (GUILD,))
+    connection.executemany(
+        "INSERT INTO channels (id, guild_id, parent_id, thread) VALUES (?, ?, ?, ?)",
+        [(id_, GUILD, parent, "public" if parent else "none") for id_, parent in places],
+    )
+    # Rows come in the order of every index but this one, which is quicker made at the end.
+    [[index]] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_pictures_content_hash'")
+    connection.execute("DROP INDEX ix_pictures_content_hash")
+    for first in range(1, pictures + 1, _A_STEP):
+        ids = range(first, min(first + _A_STEP, pictures + 1))
+        for statement, rows in zip(_FILL, _rows(ids, pictures, places), strict=True):
+            connection.executemany(statement, rows)
+    connection.execute(index)
+
+
+def _rows(ids: range, pictures: int, places: Sequence[tuple[int, int | None]]) -> Iterator[Iterator[tuple[object, ...]]]:
+    where = {id_: places[id_ * 7919 % len(places)][0] for id_ in ids}
+    yield (
+        (id_, GUILD, where[id_], message_of(id_, pictures), message_of(id_, pictures) + 1, id_ % 5_000, hash_of(id_))
+        for id_ in ids
+    )
+    vectors = random_halves(len(ids), seed=ids.start)
+    yield ((id_, GUILD, where[id_], to_blob(vector)) for id_, vector in zip(ids, vectors, strict=True))
+    yield ((id_, rank, f"label {(id_ + rank) % 300}", 0.5 / (rank + 1)) for id_ in ids for rank in range(TAGS))
+
+
+def message_of(picture: int, pictures: int) -> int:
+    """Snowflakes a second apart, the last one at NEWEST."""
+    return (NEWEST - (pictures - picture) * 1000 - DISCORD_EPOCH_MS) << 22
+
+
+def hash_of(picture: int) -> str:
+    """As long and as scattered as a SHA-256."""
+    return f"{picture * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4
