@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bot.cogs.questions import Questions
 from bot.cogs.search import SearchCog
 from bot.cogs.tags import TagsCog
 from bot.errors import StartupError
+from bot.events import unheard
 from bot.fetcher import DownloadLimits, Fetcher
 from bot.history import History
 from bot.index.backfill import CatchUp
@@ -36,6 +37,8 @@ from bot.messages import Messages
 from bot.replies import ReplyCleaner
 from bot.roll_call import RollCall
 from bot.settings import Settings
+from bot.status.live import Watched
+from bot.status.status import Status
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreError
@@ -154,9 +157,9 @@ def engine_for(settings: Settings) -> ClipEngine:
 @asynccontextmanager
 async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
     """Everything, ready to connect. Takes the engine over and closes it. Raises StartupError."""
-    async with AsyncExitStack() as closing:
+    async with _status(settings) as status, AsyncExitStack() as closing:
         closing.push_async_callback(engine.close)
-        database = await Database.open(settings.database_path)
+        database = await Database.open(settings.database_path, tell=status.metrics.tell if status else unheard)
         closing.push_async_callback(database.close)
         bot = MagpieBot()
         closing.push_async_callback(bot.close)
@@ -164,10 +167,17 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
         await _load_model(engine)
         session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
         try:
-            app = await _assemble(bot, database, engine, session, settings, closing)
+            app = await _assemble(bot, database, engine, session, settings, closing, status)
         except StoreError as error:
             raise StartupError(str(error)) from error
         yield app
+
+
+def _status(settings: Settings) -> AbstractAsyncContextManager[Status | None]:
+    """Answers before anything that takes its time begins, and until all of it has ended."""
+    if settings.status_port is None:
+        return nullcontext()
+    return Status.served(settings.status_host, settings.status_port)
 
 
 async def _log_in(bot: MagpieBot, settings: Settings) -> None:
@@ -203,7 +213,9 @@ async def _assemble(
     session: aiohttp.ClientSession,
     settings: Settings,
     closing: AsyncExitStack,
+    status: Status | None,
 ) -> App:
+    tell = status.metrics.tell if status else unheard
     hosts = frozenset(settings.cdn_hosts)
     store, channels, labels_store = PictureStore(database), ChannelStore(database), LabelStore(database)
     defaults = default_labels(engine.card.id)
@@ -215,7 +227,7 @@ async def _assemble(
     replies = ReplyCleaner(bot, ReplyStore(database))
     closing.push_async_callback(replies.close)
     replies.start()
-    guild_index = GuildIndex(store, engine.card.key, engine.card.dimension)
+    guild_index = GuildIndex(store, engine.card.key, engine.card.dimension, tell)
     closing.push_async_callback(guild_index.close)
     indexer = Indexer(
         store,
@@ -227,6 +239,7 @@ async def _assemble(
         on_finished=Announcements(bot, store, channels, tag_words, replies),
         on_forgotten=replies.wake,
         concurrency=settings.download_concurrency,
+        tell=tell,
     )
     closing.push_async_callback(indexer.close)
     await indexer.start()
@@ -249,7 +262,11 @@ async def _assemble(
     )
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
-    closing.push_async_callback(bot.disconnect)  # first of all: no event may come while the rest goes
+    if status is not None:
+        await status.watch(Watched(bot, engine, database, indexer, guild_index))
+    closing.push_async_callback(bot.disconnect)  # before the rest goes: no event may come meanwhile
+    if status is not None:
+        closing.callback(status.health.close)
     await bot.sync_commands(_commands_file(settings.database_path))
     return App(bot, store, indexer, catch_up, engine)
 

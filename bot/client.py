@@ -69,6 +69,7 @@ class MagpieTree(app_commands.CommandTree["MagpieBot"]):
             return
         cause = getattr(error, "original", error)
         log.error("a command failed: %s", outline(cause), extra={"interaction_id": interaction.id})
+        interaction.client.dispatch("app_command_failed", interaction)
         if isinstance(error, app_commands.TransformerError):
             of_channel = error.type is discord.AppCommandOptionType.channel
             await apologise(interaction, texts.unknown_channel if of_channel else texts.unknown_option)

@@ -85,17 +85,11 @@ class IndexSearched:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A question that was asked of the pictures.
-
-    audience, search, look_up: seconds for finding out what may be shown, for finding the best pictures, and for asking
-    Discord for their messages.
-    """
+    """A question that was asked of the pictures. seconds: until everything that is shown was looked up."""
 
     asked: Asked
     result: Result
-    audience: float = 0.0
-    search: float = 0.0
-    look_up: float = 0.0
+    seconds: float
 
 
 Event = Accepted | Attempted | Forgotten | ContentRead | Written | IndexLoaded | IndexSearched | Answered

@@ -135,6 +135,19 @@ class Settings(BaseSettings):
         description="`text` for people, `json` for machines: one line an event, ids and never contents.",
     )
 
+    status_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Where `/metrics` and `/healthz` are served, such as 9464. Empty: nowhere.",
+    )
+    status_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="The address that these are served at. Any other than this machine's own, such as `0.0.0.0` in a "
+        "container, lets others read them: nothing there asks for a password.",
+    )
+
     @field_validator("cdn_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:

@@ -32,6 +32,7 @@ BOT_SETTINGS = (
     "INDEX_",
     "RESULTS_",
     "LOG_FORMAT",
+    "STATUS_",
 )
 """How settings of a bot in production begin, which must not reach the one on trial. LOG_LEVEL may."""
 

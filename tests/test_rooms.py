@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "aiosqlite", "alembic", "numpy", "migrations"},
     "bot.index": PLAIN | {"bot.index", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
+    "bot.status": DISCORD_SIDE | {"prometheus_client"},
     "sandbox": {"sandbox", "aiohttp"},
     "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store"},
     # A benchmark puts a part of the product beside whatever else does the same.

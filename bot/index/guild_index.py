@@ -32,6 +32,15 @@ class IndexedVector:
     vector: AnyVector
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What lies in memory: servers, their pictures, and the bytes that are kept for those."""
+
+    servers: int
+    rows: int
+    bytes: int
+
+
 @dataclass(slots=True)
 class _Guild:
     """One server's index.
@@ -99,6 +108,11 @@ class GuildIndex:
             else:
                 guild.late.update(dict.fromkeys(gone))
         await self._on_owner(lambda: [vectors.discard(gone) for vectors in ready])
+
+    def held(self) -> Held:
+        vectors = [guild.vectors for guild in self._guilds.values()]
+        row = 2 * self._dimension + 16  # the vector, its key and its group
+        return Held(len(vectors), sum(map(len, vectors)), sum(index.capacity for index in vectors) * row)
 
     def drop(self, guild_id: int) -> None:
         """Lets go of a server's vectors; the next search reads what the store then has."""

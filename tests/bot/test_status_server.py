@@ -1,0 +1,213 @@
+"""The two pages over real sockets: what they answer, and where they cannot be served."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+
+from bot.app import build
+from bot.client import use_endpoint
+from bot.errors import StartupError
+from bot.events import Accepted, Answered, Asked, Attempted, ContentRead, ContentSource, Forgotten, Outcome, Result
+from bot.settings import Settings
+from bot.status.metrics import Metrics
+from bot.status.server import serving
+from bot.status.status import Status
+from clipcore.engine import ClipEngine
+from clipcore.executor import Encoder
+from clipcore.types import Lane
+from clipcore.watching import BatchReport
+from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
+from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
+from tests.clipcore.fakes import FakeEncoder
+
+
+@asynccontextmanager
+async def served(status: Status, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    async with serving(host, 0, status.metrics.registry, status.health, status._refresh) as url:
+        yield url
+
+
+@pytest.fixture
+async def status() -> AsyncIterator[Status]:
+    made = Status()
+    yield made
+    await made._close()
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[FakeDiscord]:
+    async with fake_discord() as fake:
+        use_endpoint(fake.environment["DISCORD_API_BASE"], fake.environment["DISCORD_GATEWAY"])
+        yield fake
+
+
+async def test_what_happened_is_on_the_page_in_either_format(status: Status) -> None:
+    status.metrics.tell(Accepted(3))
+    status.metrics.tell(Forgotten(2))
+    status.metrics.tell(Attempted(Outcome.PARKED))
+    status.metrics.tell(ContentRead(ContentSource.STORE))
+    status.metrics.tell(Answered(Asked.WORDS, Result.ANSWERED, 0.2))
+    status.metrics.batch(BatchReport("image", Lane.BACKGROUND, 16, 0.25))
+    async with served(status) as url:
+        found = await scrape(url)
+        modern = await page(url, Accept="application/openmetrics-text; version=1.0.0")
+    assert found["magpie_pictures_accepted_total"] == 3
+    assert found["magpie_pictures_forgotten_total"] == 2
+    assert found['magpie_picture_attempts_total{outcome="parked"}'] == 1
+    assert found['magpie_picture_attempts_total{outcome="finished"}'] == 0
+    assert found['magpie_picture_contents_total{source="store"}'] == 1
+    assert found['magpie_answers_total{asked="words",result="answered"}'] == 1
+    assert found['magpie_answer_seconds_bucket{asked="words",le="0.15"}'] == 0
+    assert found['magpie_answer_seconds_bucket{asked="words",le="0.25"}'] == 1
+    assert found['magpie_inference_batch_size_sum{kind="image",lane="background"}'] == 16
+    assert found["process_resident_memory_bytes"] > 1e6
+    assert "magpie_pictures_accepted" in {family.name for family in open_metrics(modern)}
+
+
+async def test_every_event_can_be_counted() -> None:
+    """What is told on the event loop must not fail there for want of a prepared label."""
+    metrics = Metrics()
+    for outcome in Outcome:
+        metrics.tell(Attempted(outcome))
+    for source in ContentSource:
+        metrics.tell(ContentRead(source))
+    for asked in Asked:
+        for result in Result:
+            metrics.tell(Answered(asked, result, 0.1))
+    for lane in Lane:
+        for kind in ("image", "text"):
+            metrics.batch(BatchReport(kind, lane, 1, 0.1))
+
+
+async def test_two_bots_in_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.tell(Accepted(1))
+    assert other.registry.get_sample_value("magpie_pictures_accepted_total") == 0
+
+
+async def test_other_pages_and_methods_are_refused(status: Status) -> None:
+    async with served(status) as url, aiohttp.ClientSession() as session:
+        for method, path, code in (
+            ("GET", "/", 404),
+            ("GET", "/metrics/../.env", 404),
+            ("POST", "/metrics", 405),
+            ("DELETE", "/healthz", 405),
+            ("HEAD", "/metrics", 200),
+            ("HEAD", "/healthz", 503),
+        ):
+            async with session.request(method, url + path) as response:
+                assert response.status == code, (method, path)
+
+
+async def test_a_taken_port_ends_the_start_with_one_sentence(discord: FakeDiscord, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = settings_for(discord, tmp_path, status_port=port)
+        with pytest.raises(StartupError, match=rf"^STATUS_PORT {port} is taken by another program: [^\n]*$"):
+            async with build(settings, ClipEngine(FakeEncoder)):
+                pass
+    assert not (tmp_path / "magpie.sqlite3").exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+async def test_a_foreign_address_ends_the_start_with_one_sentence(
+    discord: FakeDiscord, tmp_path: Path, host: str
+) -> None:
+    settings = settings_for(discord, tmp_path, status_port=free_port(), status_host=host)
+    with pytest.raises(StartupError, match=r"^STATUS_HOST is no address of this machine: [^\n]*$"):
+        async with build(settings, ClipEngine(FakeEncoder)):
+            pass
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)])
+async def test_an_address_that_others_can_reach_is_allowed_and_warned_of(
+    status: Status, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+) -> None:
+    caplog.set_level(logging.INFO, "bot")
+    async with served(status, host) as url:
+        assert (await health(url.replace("0.0.0.0", "127.0.0.1"))).code == 503
+    assert ("asks for a password" in caplog.text) is warns
+
+
+async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_that_closes_that_it_is_closing(
+    discord: FakeDiscord, tmp_path: Path
+) -> None:
+    encoder = FakeEncoder()
+    loading, closing = Held(), Held()
+
+    def load() -> Encoder:
+        loading.wait()
+        return encoder
+
+    class SlowToClose(ClipEngine):
+        async def close(self) -> None:
+            await asyncio.to_thread(closing.wait)
+            await super().close()
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    leave = asyncio.Event()
+
+    async def life() -> None:
+        async with build(settings_for(discord, tmp_path, status_port=port), SlowToClose(load)):
+            await leave.wait()
+
+    alive = asyncio.create_task(life())
+    await asyncio.to_thread(loading.reached.wait, 30)
+    assert await health(url) == Answer(503, "starting", {})
+    assert "magpie_pictures_accepted_total" in await scrape(url)
+    loading.go_on.set()
+    found = await until(url, lambda told: told.status == "failing")
+    assert found.checks["device"] == found.checks["store"] == found.checks["event_loop"] == "ok"
+    assert "not connected" in found.checks["gateway"]
+
+    leave.set()
+    await asyncio.to_thread(closing.reached.wait, 30)
+    assert await health(url) == Answer(503, "closing", {})
+    assert samples(await page(url))["magpie_pictures_pending"] != 0  # not a number: the database is closed by now
+    closing.go_on.set()
+    await alive
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await health(url)
+
+
+async def test_without_a_port_nothing_is_served_and_nothing_counted(discord: FakeDiscord, tmp_path: Path) -> None:
+    engine = ClipEngine(FakeEncoder)
+    async with build(settings_for(discord, tmp_path), engine) as app:
+        assert engine._executor.watch.on_batch is None
+        assert app.bot.get_cog("status") is None
+
+
+class Held:
+    """A place in a thread's work where a test lets it wait."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        self.reached.set()
+        assert self.go_on.wait(60)
+
+
+async def until(url: str, condition: Callable[[Answer], bool]) -> Answer:
+    async with asyncio.timeout(60):
+        while not condition(found := await health(url)):  # noqa: ASYNC110 - asked over a socket
+            await asyncio.sleep(0.01)
+    return found
+
+
+def settings_for(discord: FakeDiscord, directory: Path, **more: object) -> Settings:
+    mine = {name.lower(): value for name, value in discord.environment.items()}
+    return Settings.model_validate(
+        {"discord_token": TOKEN, "database_path": directory / "magpie.sqlite3", **mine, **more}
+    )
