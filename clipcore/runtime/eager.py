@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from clipcore.runtime.seam import Pending
+from clipcore.runtime.tensors import unit_length
 from clipcore.types import Pixels, Vectors
 
 
 class EagerForward:
     """features: uint8 [n, s, s, 3] -> [n, dim] of any length, on the model's own device."""
+
+    overlaps = False
 
     def __init__(self, features: Callable[[Pixels], Tensor]) -> None:
         self._features = features
@@ -25,5 +28,5 @@ class EagerForward:
 
 def unit(features: Tensor) -> Vectors:
     """[n, dim] of any length and precision -> float32 [n, dim], unit length, on the host."""
-    vectors: Vectors = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    vectors: Vectors = unit_length(features).cpu().numpy()
     return vectors

@@ -14,6 +14,11 @@ Pending = Callable[[], Vectors]
 class PictureForward(Protocol):
     """Prepared squares in, vectors of unit length out. One thread at a time."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the device works by itself, so that a batch may be begun ahead of the one that is waited for."""
+        ...
+
     def begin(self, batch: Pixels) -> Pending:
         """batch: uint8 [n, s, s, 3]. Where the device works by itself, this returns while it does; elsewhere the work
         is done by then. Raises MemoryError where the batch does not fit. What is begun first is waited for first.
