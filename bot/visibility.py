@@ -23,6 +23,8 @@ ThreadMembership = Callable[[int, int], Awaitable[bool]]
 MEMBERSHIP_LOOKUPS = 20
 _LOOKUPS_AT_ONCE = 5
 
+_VOICE = (discord.VoiceChannel, discord.StageChannel)  # a tuple is asked in a tenth of a union's time
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -116,9 +118,13 @@ class Visibility:
         age_restricted_ok = _shows_age_restricted(guild, shown_in)
         allowed: set[int] = set()
         to_ask: list[int] = []
+        accesses: dict[int | None, Access | None] = {}  # threads, of which there may be thousands, share their parent's
         for place in (_fresh(guild, place) for place in places):
-            channel = _governing_channel(guild, place)
-            access = access_for(member, channel) if channel is not None else None
+            root = _governing_id(place)
+            if root not in accesses:
+                channel = _governing_channel(guild, place)
+                accesses[root] = access_for(member, channel) if channel is not None else None
+            access = accesses[root]
             if may_see(access, place.thread, in_thread=None, age_restricted_ok=age_restricted_ok):
                 allowed.add(place.channel_id)
             elif may_see(access, place.thread, in_thread=True, age_restricted_ok=age_restricted_ok):
@@ -174,9 +180,12 @@ def thread_membership(client: discord.Client) -> ThreadMembership:
 
 def _governing_channel(guild: discord.Guild, place: Place) -> discord.abc.GuildChannel | None:
     """The channel whose permissions rule this place. A thread without a known parent has none."""
-    if place.thread is ThreadKind.NONE:
-        return guild.get_channel(place.channel_id)
-    return guild.get_channel(place.parent_id) if place.parent_id is not None else None
+    root = _governing_id(place)
+    return guild.get_channel(root) if root is not None else None
+
+
+def _governing_id(place: Place) -> int | None:
+    return place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
 
 
 def _fresh(guild: discord.Guild, place: Place) -> Place:
@@ -200,7 +209,7 @@ def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
 
 
 def _is_voice(channel: discord.abc.GuildChannel) -> bool:
-    return isinstance(channel, discord.VoiceChannel | discord.StageChannel)
+    return isinstance(channel, _VOICE)
 
 
 def _open_to_all(channel: discord.abc.GuildChannel, right: discord.Permissions) -> bool:

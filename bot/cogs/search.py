@@ -5,6 +5,8 @@ All of them end in the same answers and the same layout. They differ in where th
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import discord
@@ -84,11 +86,11 @@ class SearchCog(commands.Cog, name="search"):
         query: app_commands.Range[str, 1, QUERY_LIMIT],
         channel: PictureChannel | None = None,
     ) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
         texts = texts_for(interaction.locale)
         audience = self._audience(interaction)
+        words = self._answers.to_words(audience, query, channel.id if channel else None)
         try:
-            answer = await self._answers.to_words(audience, query, channel.id if channel else None)
+            answer = await _while_deferring(interaction, words)
         except (QueueFull, EngineClosed):
             await _say(interaction, texts.busy)
             return
@@ -215,6 +217,15 @@ class SearchCog(commands.Cog, name="search"):
         threshold = self._calibration.image_match
         nothing = texts.nothing_looks_alike
         return Look(texts, self._tag_words, lambda score: likeness_percent(score, threshold), heading, nothing, note)
+
+
+async def _while_deferring(interaction: Interaction, answering: Awaitable[Answer]) -> Answer:
+    """The answer is made while Discord hears that it takes a moment. Nothing is said before Discord has heard that."""
+    deferral = asyncio.create_task(interaction.response.defer(ephemeral=True, thinking=True))
+    try:
+        return await answering
+    finally:
+        await deferral
 
 
 async def _say(interaction: Interaction, sentence: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bot.app import App
+from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, sample, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -62,6 +63,14 @@ async def test_a_search_can_keep_to_one_channel_and_its_threads(home: House, bot
     await home.indexed(there, in_thread)
     assert (await cem.find(home.nest, chat, "a panda", only=chat)).ids == [there["id"]]
     assert (await cem.find(home.nest, chat, "a panda", only=pictures)).ids == [in_thread["id"]]
+
+
+async def test_an_answer_that_is_ready_before_discord_heard_of_the_wait_is_still_seen(home: House, bot: App) -> None:
+    cem, pictures = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(pictures, sample("rocket"))
+    await home.indexed(posted)
+    home.sandbox.faults.add(Fault("delay", path="/interactions/*/callback", seconds=1.0, bots_only=False))
+    assert (await cem.find(home.nest, pictures, "a rocket")).ids == [posted["id"]]
 
 
 async def test_what_is_not_there_is_answered_honestly(home: House, bot: App) -> None:
