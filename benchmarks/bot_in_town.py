@@ -1,0 +1,104 @@
+"""The real bot in the town: everything as in production, with a stopwatch at its stages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import SecretStr
+
+from benchmarks.million import CARD, GUILD, TAGS, database_of, hash_of
+from benchmarks.stages import Stages, watched
+from benchmarks.town import Town
+from benchmarks.town_server import Post
+from bot.app import App, build, engine_for
+from bot.client import use_endpoint
+from bot.settings import Settings
+from bot.store.rows import to_blob
+from clipcore.engine import ClipEngine
+from clipcore.types import Vectors
+
+PATIENCE_S = 120.0
+_NEAR = 0.2
+"""How far a planted picture's vector is from the question's: a cosine of about 0.98, where random ones reach 0.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotInTown:
+    town: Town
+    app: App
+    engine: ClipEngine
+    stages: Stages
+
+    async def ask(self, number: int) -> float:
+        """One question, other than those before. Gives the asker's seconds."""
+        seen = await self.town.ask(question(number))
+        if not seen.pictures:
+            raise RuntimeError("an answer without pictures measures nothing")
+        return seen.seconds
+
+
+def question(number: int) -> str:
+    return f"a red bicycle in front of house number {number}"
+
+
+@asynccontextmanager
+async def bot_in(
+    town: Town, directory: Path, model: Path, *, pictures: int, channels: int, planted: Sequence[Post], device: str
+) -> AsyncIterator[BotInTown]:
+    """pictures: random ones that the database holds beside those planted near the question."""
+    settings = Settings(
+        discord_token=SecretStr(town.facts.token),
+        discord_api_base=town.facts.api,
+        discord_gateway=town.facts.gateway,
+        cdn_hosts=("127.0.0.1",),
+        database_path=directory / "magpie.sqlite3",
+        clip_model=str(model),
+        clip_device=device,
+    )
+    engine = engine_for(settings)
+    await engine.start()
+    await asyncio.to_thread(shutil.copyfile, database_of(pictures, channels=channels), settings.database_path)
+    plant(settings.database_path, engine.card.key, planted, await engine.encode_query(question(0)))
+    use_endpoint(settings.discord_api_base, settings.discord_gateway)
+    stages = Stages()
+    async with build(settings, engine) as app:
+        with watched(app, engine, stages):
+            connection = asyncio.create_task(app.serve())
+            try:
+                await asyncio.wait_for(app.bot.wait_until_ready(), PATIENCE_S)
+                await asyncio.wait_for(app.catch_up.finished(), PATIENCE_S)
+                yield BotInTown(town, app, engine, stages)
+            finally:
+                connection.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await connection
+
+
+def plant(database: Path, model_key: str, posts: Sequence[Post], near: Vectors) -> None:
+    """Rows for these posts, with vectors close to `near`; and what is there already is made the given model's."""
+    noise = np.random.default_rng(1).standard_normal((len(posts), len(near)), dtype=np.float32)
+    vectors = near + _NEAR * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE models SET key = ? WHERE key = ?", (model_key, CARD.key))
+        [[last]] = connection.execute("SELECT coalesce(max(id), 0) FROM pictures")
+        for id_, (post, vector) in enumerate(zip(posts, vectors, strict=True), last + 1):
+            connection.execute(
+                "INSERT INTO pictures (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state,"
+                " content_hash, width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
+                (id_, GUILD, post.channel_id, post.message_id, post.attachment_id, post.author_id, hash_of(id_)),
+            )
+            connection.execute(
+                "INSERT INTO vectors VALUES (?, 1, ?, ?, ?)", (id_, GUILD, post.channel_id, to_blob(vector))
+            )
+            connection.executemany(
+                "INSERT INTO tags VALUES (?, ?, ?, 0.5)", [(id_, rank, f"label {rank}") for rank in range(TAGS)]
+            )

@@ -1,0 +1,112 @@
+"""A stopwatch at the stages of a question, put around the bot's own methods from outside."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, ParamSpec, TypeVar
+
+import discord
+
+from benchmarks.measure import percentile
+from bot.app import App
+from bot.cogs import search as search_cog
+from clipcore.engine import ClipEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WHOLE, TEXT, SEARCH = "whole", "text encoding", "search step"
+
+
+@dataclass(slots=True)
+class Stages:
+    """Seconds that each stage took, by its name, in the order in which they ended."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def middle(self, name: str) -> float:
+        return percentile(self.seconds[name], 0.5)
+
+    def around(self, name: str, work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
+        async def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.timing(name):
+                return await work(*args, **kwargs)
+
+        return timed
+
+    def around_plain(self, name: str, work: Callable[P, T]) -> Callable[P, T]:
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.timing(name):
+                return work(*args, **kwargs)
+
+        return timed
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name].append(perf_counter() - began)
+
+
+@contextmanager
+def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
+    """What belongs to this bot goes with it; what belongs to discord.py is put back at the end.
+
+    The whole begins when the interaction's event is parsed, and ends when Discord has acknowledged the answer.
+    """
+    cog: Any = app.bot.get_cog("search")
+    answers = cog._answers
+    for owner, method, name in (
+        (engine, "encode_query", TEXT),
+        (answers._searcher._guild_index, "search", SEARCH),
+        (answers._store, "places", "places"),
+        (answers._store, "get", "rows"),
+        (answers._messages, "look", "look-up of a message"),
+        (cog._visibility, "readable", "visibility"),
+    ):
+        setattr(owner, method, stages.around(name, getattr(owner, method)))
+    begun: dict[int, float] = {}
+    _note_arrivals(app, begun)
+    module: Any = search_cog
+    edit = discord.Interaction.edit_original_response
+    shared: tuple[tuple[Any, str, Callable[..., object]], ...] = (
+        (discord.InteractionResponse, "defer", stages.around("deferral", discord.InteractionResponse.defer)),
+        (discord.Interaction, "edit_original_response", _ending(stages, edit, begun)),
+        (module, "answer_view", stages.around_plain("view", module.answer_view)),
+    )
+    before = [getattr(owner, name) for owner, name, _ in shared]
+    try:
+        for owner, name, timed in shared:
+            setattr(owner, name, timed)
+        yield
+    finally:
+        for (owner, name, _), own in zip(shared, before, strict=True):
+            setattr(owner, name, own)
+
+
+def _note_arrivals(app: App, begun: dict[int, float]) -> None:
+    parsers: dict[str, Any] = app.bot._connection.parsers
+    parse = parsers["INTERACTION_CREATE"]
+
+    def received(data: dict[str, str]) -> None:
+        begun[int(data["id"])] = perf_counter()
+        parse(data)
+
+    parsers["INTERACTION_CREATE"] = received
+
+
+def _ending(stages: Stages, edit: Callable[..., Awaitable[T]], begun: dict[int, float]) -> Callable[..., object]:
+    timed = stages.around("answer's request", edit)
+
+    async def sent(interaction: discord.Interaction, view: discord.ui.LayoutView) -> T:
+        result = await timed(interaction, view=view)
+        stages.seconds[WHOLE].append(perf_counter() - begun.pop(interaction.id))
+        return result
+
+    return sent
