@@ -7,18 +7,21 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 from typing import Protocol
 
 import discord
 
 from bot.adapters import Sighting
 from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
+from bot.events import Answered, Asked, Result, Tell, carefully, unheard
 from bot.index.indexer import Indexer
 from bot.index.searcher import Searcher
 from bot.messages import Messages
 from bot.records import Hit, Picture, Place, SearchAnswer, SearchQuery
 from bot.store.pictures import PictureStore
 from bot.visibility import Visibility
+from clipcore.errors import EngineClosed, QueueFull
 from clipcore.types import Vectors
 
 log = logging.getLogger(__name__)
@@ -94,22 +97,43 @@ Search = Callable[[SearchQuery], Awaitable[SearchAnswer]]
 
 class Answers:
     def __init__(
-        self, store: PictureStore, searcher: Searcher, indexer: Indexer, messages: Messages, *, limit: int
+        self,
+        store: PictureStore,
+        searcher: Searcher,
+        indexer: Indexer,
+        messages: Messages,
+        *,
+        limit: int,
+        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._searcher = searcher
         self._indexer = indexer
         self._messages = messages
         self._limit = limit
+        self._tell = carefully(tell)
 
     async def to_words(self, audience: Audience, words: str, channel_id: int | None = None) -> Answer:
         """channel_id: only that channel and its threads. Raises QueueFull where the model has too much to do."""
-        return await self._answer(audience, lambda query: self._searcher.find(words, query), channel_id)
+        answering = self._answer(audience, lambda query: self._searcher.find(words, query), channel_id)
+        return await self._told(Asked.WORDS, answering)
 
     async def to_vector(self, audience: Audience, vector: Vectors, exclude: Iterable[int] = ()) -> Answer:
         """Look-alikes. exclude: ids of the pictures that the question was about."""
         left_out = frozenset(exclude)
-        return await self._answer(audience, lambda query: self._searcher.similar(vector, query, left_out), None)
+        answering = self._answer(audience, lambda query: self._searcher.similar(vector, query, left_out), None)
+        return await self._told(Asked.LIKENESS, answering)
+
+    async def _told(self, asked: Asked, answering: Awaitable[Answer]) -> Answer:
+        """The answer. Whoever counts hears how it went, and how long it took."""
+        began = perf_counter()
+        try:
+            answer = await answering
+        except (QueueFull, EngineClosed):
+            self._tell(Answered(asked, Result.BUSY, perf_counter() - began))
+            raise
+        self._tell(Answered(asked, _result(answer), perf_counter() - began))
+        return answer
 
     async def _answer(self, audience: Audience, search: Search, channel_id: int | None) -> Answer:
         places = await self._store.places(audience.guild_id)
@@ -159,6 +183,12 @@ class Answers:
             return None
         allowed = await audience.readable([picture.ref.place])
         return picture if picture.ref.place.channel_id in allowed else None
+
+
+def _result(answer: Answer) -> Result:
+    if answer.shown:
+        return Result.ANSWERED
+    return Result.NOTHING_ALIKE if answer.searched else Result.NOTHING_READABLE
 
 
 def _jump_url(place: Place, message_id: int) -> str:

@@ -1,0 +1,169 @@
+"""What an operator sees of the real bot at work: counters that move, health that is honest, and nobody's words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import pytest
+
+from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
+from tests.e2e.harness import House, captions, sample, until
+
+pytestmark = pytest.mark.timeout(180)
+WRITTEN, SOUGHT, LABELLED, FILE = "marzipan", "tangerine", "gooseberry", "persimmon"
+
+
+async def test_an_operator_sees_a_picture_come_in_and_a_question_answered(home: House) -> None:
+    bob, pictures = await home.member("bob"), home.channel("pictures")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with home.bot(STATUS_PORT=port) as bot:
+        await well(url)
+        before = await scrape(url)
+        assert before["magpie_gateway_connected"] == 1
+        assert before['magpie_gateway_connections_total{kind="new"}'] == 1
+
+        posted = await bob.post(pictures, sample("panda"))
+        again = await bob.post(pictures, sample("panda"))
+        await home.indexed(posted, again)
+        found = await bob.find(home.nest, pictures, captions("panda")[0])
+        assert found.hits
+        await bob.similar_to_link(home.nest, pictures, "no link")
+        await command_counted(url, "similar")
+        after = await scrape(url)
+        await bot.indexer.forget_messages([int(again["id"])])
+        forgotten = await scrape(url)
+
+    def moved(name: str, **labels: str) -> float:
+        inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+        key = f"{name}{{{inside}}}" if labels else name
+        return after[key] - before.get(key, 0.0)
+
+    assert moved("magpie_pictures_accepted_total") == 2
+    assert moved("magpie_picture_attempts_total", outcome="finished") == 2
+    assert moved("magpie_picture_contents_total", source="model") == 1  # the second was the same file
+    assert moved("magpie_inference_batch_size_sum", kind="image", lane="background") == 1
+    assert moved("magpie_inference_batch_seconds_count", kind="text", lane="interactive") >= 1
+    assert moved("magpie_prompt_vectors_total", source="model") > 0
+    assert moved("magpie_store_write_seconds_count") > 0
+    assert moved("magpie_index_load_seconds_count") == 1
+    assert moved("magpie_index_search_seconds_count") == 1
+    assert moved("magpie_answers_total", asked="words", result="answered") == 1
+    assert moved("magpie_answer_seconds_count", asked="words") == 1
+    assert moved("magpie_command_seconds_count", command="find") == 1
+    assert 0 < after['magpie_command_seconds_sum{command="find"}'] < 60
+    assert moved("magpie_event_loop_lag_seconds_count") > 0
+    assert after["magpie_pictures_pending"] == after["magpie_pictures_in_hand"] == 0
+    assert (after["magpie_index_servers"], after["magpie_index_rows"]) == (1, 2)
+    assert after["magpie_index_bytes"] > 0
+    assert after['magpie_inference_queue_length{lane="background"}'] == 0
+    assert (forgotten["magpie_pictures_forgotten_total"], forgotten["magpie_index_rows"]) == (1, 1)
+
+
+async def test_nothing_that_people_write_and_nobodys_id_is_on_the_pages(home: House) -> None:
+    bob, pictures = await home.member("bob"), home.channel("pictures")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with home.bot(STATUS_PORT=port) as bot:
+        upload = await bob.upload(pictures, sample("panda"), f"{FILE}.png")
+        posted = await bob.say(pictures, WRITTEN, attachments=[upload])
+        await home.indexed(posted)
+        await bob.find(home.nest, pictures, SOUGHT)
+        await bob.subcommand(home.nest, pictures, "labels", "add", label=LABELLED)
+        search: Any = bot.bot.get_cog("search")
+        search._answers = None  # a failure that nobody foresaw
+        assert "in the log" in (await bob.find(home.nest, pictures, SOUGHT)).words
+        await until(lambda: counted(url, 'magpie_commands_failed_total{command="find"}'), "the failure is counted")
+        shown = await page(url) + await page(url, "/healthz")
+    words = (WRITTEN, SOUGHT, LABELLED, FILE, "bob", "panda", "Nest", 'pictures"', home.sandbox.bot_token)
+    assert [word for word in words if word in shown] == []
+    ids = (home.nest, pictures, bob.id, posted["id"], home.sandbox.application_id, bot.bot.own_id)
+    assert [one for one in ids if str(one) in shown] == []
+
+
+async def test_a_lost_gateway_is_told_until_it_is_back(home: House) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with home.bot(STATUS_PORT=port):
+        await well(url)
+        entrance = home.sandbox.realm.limits
+        entrance.heartbeat_interval_s, usual = 0.001, entrance.heartbeat_interval_s  # turned away before it can speak
+        await home.sandbox.drop_gateway()
+        told = await failing(url, "gateway")
+        assert told.checks["gateway"].startswith("Discord's gateway is not connected")
+        assert (await scrape(url))["magpie_gateway_connected"] == 0
+        entrance.heartbeat_interval_s = usual
+        await well(url)
+        after = await scrape(url)
+        assert after["magpie_gateway_disconnects_total"] >= 1
+        assert after['magpie_gateway_connections_total{kind="resumed"}'] >= 1
+
+
+async def test_a_network_that_swallows_heartbeats_is_told(home: House) -> None:
+    """The connection looks open to everybody; only the acknowledgements are missing."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    home.sandbox.realm.limits.heartbeat_interval_s = 0.3
+    async with swallowing(home) as (gateway, swallow), home.bot(STATUS_PORT=port, DISCORD_GATEWAY=gateway) as bot:
+        cog: Any = bot.bot.get_cog("status")
+        cog._grace = 0.5
+        await well(url)
+        await asyncio.sleep(1)
+        assert (await health(url)).status == "ok"
+        swallow.set()
+        told = await failing(url, "gateway")
+        assert "heartbeat unanswered" in told.checks["gateway"]
+
+
+@asynccontextmanager
+async def swallowing(home: House) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to the sandbox's gateway on which, once the event is set, nothing arrives any more."""
+    swallow = asyncio.Event()
+    host, port = home.sandbox.url.removeprefix("http://").split(":")
+    at_work: set[asyncio.Task[None]] = set()
+
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with closing(target):
+            while data := await source.read(65536):
+                if not swallow.is_set():
+                    target.write(data)
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        at_work.update(map(asyncio.create_task, (carry(reader, back), carry(there, writer))))
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    try:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/gateway", swallow
+    finally:
+        for task in at_work:
+            task.cancel()
+        await asyncio.gather(*at_work, return_exceptions=True)
+        server.close()
+
+
+async def well(url: str) -> None:
+    await until(lambda: tells(url, lambda told: (told.code, told.status) == (200, "ok")), "all is well")
+
+
+async def failing(url: str, part: str) -> Answer:
+    await until(lambda: tells(url, lambda told: told.checks.get(part, "ok") != "ok"), f"{part} fails")
+    told = await health(url)
+    assert (told.code, told.status) == (503, "failing")
+    return told
+
+
+async def tells(url: str, condition: Callable[[Answer], bool]) -> bool:
+    return condition(await health(url))
+
+
+async def command_counted(url: str, command: str) -> None:
+    name = f'magpie_command_seconds_count{{command="{command}"}}'
+    await until(lambda: counted(url, name), f"{command} is counted")
+
+
+async def counted(url: str, name: str) -> bool:
+    return samples(await page(url)).get(name, 0.0) > 0
