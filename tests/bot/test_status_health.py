@@ -169,14 +169,12 @@ async def test_a_device_that_hangs_is_a_problem_until_it_answers() -> None:
 
 
 async def test_a_device_whose_thread_has_died_is_a_problem_for_good() -> None:
-    """Only a bug can end the thread: an executor whose pacing fails is one."""
-    encoder = FakeEncoder()
-    engine = ClipEngine(lambda: encoder)
+    """Only a bug can end the thread: a watch that fails in its midst is one."""
+    engine = ClipEngine(FakeEncoder)
     await engine.start()
-    for pacer in engine._executor._pacers.values():
-        pacer.observe = None  # type: ignore[method-assign,assignment]
+    engine._executor.watch.begins = None  # type: ignore[method-assign,assignment]
     await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
-    await engine.ended()
+    await asyncio.wait_for(engine.ended(), 10)
     assert "thread has ended" in str(await device_problem(engine))
     await engine.close()
 
