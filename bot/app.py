@@ -143,7 +143,10 @@ def engine_for(settings: Settings) -> ClipEngine:
     def load() -> Encoder:
         # Asked of the package, which imports torch only now and on the model's thread: other failures are told at once.
         return clipcore.ClipModel.load(
-            settings.clip_model, device=settings.clip_device, precision=settings.clip_precision
+            settings.clip_model,
+            device=settings.clip_device,
+            precision=settings.clip_precision,
+            backend=settings.clip_backend,
         )
 
     limits = ImageLimits(

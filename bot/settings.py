@@ -78,6 +78,10 @@ class Settings(BaseSettings):
         default="auto",
         description="`auto`, `fp32` or `bf16`. `auto` takes bf16 where the hardware is quick at it.",
     )
+    clip_backend: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="What looks at pictures on a CPU: `torch` or `openvino`. `auto` takes openvino where installed.",
+    )
     max_picture_bytes: int = Field(
         default=32 * 1024 * 1024,
         ge=1024,

@@ -81,6 +81,7 @@ def test_a_missing_token_is_told_with_what_to_do() -> None:
         ("MAX_PICTURE_BYTES", "many"),
         ("RESULTS_PER_ANSWER", "7"),
         ("CLIP_PRECISION", "fp8"),
+        ("CLIP_BACKEND", "onnx"),
         ("DISCORD_API_BASE", "ftp://example.org"),
         ("DISCORD_GATEWAY", "https://example.org"),
         ("LOG_FORMAT", "xml"),

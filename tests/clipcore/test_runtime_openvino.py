@@ -1,0 +1,118 @@
+"""Pictures through OpenVINO: the vectors of torch, or torch itself."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from clipcore.errors import ModelUnavailable
+from clipcore.model import Backend, ClipModel
+from clipcore.runtime.openvino import NotRunning, openvino_forward
+from tests.clipcore.families import FAMILIES
+from tests.clipcore.pictures import noise
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+EDGE = 32
+WEIGHTS = torch.randn(EDGE * EDGE * 3, 8, generator=torch.Generator().manual_seed(0))
+
+
+def load(directory: Path, backend: Backend, **options: object) -> ClipModel:
+    settings = {"device": "cpu", "precision": "fp32", "local_only": True, **options}
+    return ClipModel.load(str(directory), backend=backend, **settings)
+
+
+def projected(pixels: Tensor) -> Tensor:
+    return (pixels.float() / 255 - 0.5).flatten(1) @ WEIGHTS
+
+
+def squares(count: int, edge: int = EDGE) -> np.ndarray:
+    return np.stack([noise(edge, edge, number) for number in range(count)])
+
+
+@needs_openvino
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_gets_the_vectors_of_torch(family, tmp_path):
+    directory = family.write(tmp_path / family.name)
+    theirs, ours = load(directory, "torch"), load(directory, "openvino")
+    assert ours.card == theirs.card
+    # Were it torch that looked at the pictures, the vectors would be rounded from now on.
+    ours.towers.module.to(torch.bfloat16)
+    for count in (1, 5, 3):
+        batch = squares(count, theirs.card.input_size)
+        expected = theirs.encode_prepared(batch)
+        assert expected.std(axis=1).min() > 0.01
+        given = ours.encode_prepared(batch)
+        assert given.dtype == np.float32
+        assert np.allclose(given, expected, atol=1e-5)
+
+
+@needs_openvino
+def test_bf16_points_the_same_way(tiny_directory):
+    exact, rounded = load(tiny_directory, "torch"), load(tiny_directory, "auto", precision="bf16")
+    assert rounded.dtype == "bfloat16"
+    batch = squares(4)
+    assert (exact.encode_prepared(batch) * rounded.encode_prepared(batch)).sum(axis=1).min() > 0.999
+    assert (exact.encode_texts(["a cat"]) * rounded.encode_texts(["a cat"])).sum() > 0.999
+
+
+@needs_openvino
+def test_vectors_are_the_callers_to_keep_and_pixels_may_be_read_only():
+    forward = openvino_forward(projected, EDGE, torch.float32)
+    batch = squares(2)
+    batch.setflags(write=False)
+    first = forward.begin(batch)()
+    kept = first.copy()
+    forward.begin(squares(3)[1:])()
+    assert np.array_equal(first, kept)
+    assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
+
+
+@needs_openvino
+def test_vectors_that_are_not_those_of_torch_are_not_taken():
+    def brightness_of_the_traced(pixels: Tensor) -> Tensor:
+        return projected(pixels) + 1000 * pixels.float().mean().item()
+
+    with pytest.raises(NotRunning, match=r"not those of torch \(cosine -?0\.\d"):
+        openvino_forward(brightness_of_the_traced, EDGE, torch.float32)
+
+
+@needs_openvino
+def test_a_tower_that_cannot_be_converted_is_left_to_torch():
+    def eigenvalues(pixels: Tensor) -> Tensor:
+        return torch.linalg.eigvals(pixels[..., 0].float()).real
+
+    with pytest.raises(NotRunning, match=r"could not take the tower over \(\w+\)$"):
+        openvino_forward(eigenvalues, EDGE, torch.float32)
+
+
+@needs_openvino
+def test_a_precision_that_openvino_is_not_used_for_is_left_to_torch(tiny_directory, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = load(tiny_directory, "auto", precision="fp16")
+    assert "torch looks at pictures for model" in caplog.text
+    assert model.encode_prepared(squares(1)).shape == (1, model.card.dimension)
+    with pytest.raises(ModelUnavailable, match="it is not asked for in float16; choose the backend 'torch'"):
+        load(tiny_directory, "openvino", precision="fp16")
+
+
+def test_where_it_is_missing_torch_looks_unless_openvino_was_asked_for(tiny_directory, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with caplog.at_level(logging.WARNING):
+        assert load(tiny_directory, "auto").encode_prepared(squares(1)).shape[0] == 1
+    assert not caplog.messages
+    with pytest.raises(ModelUnavailable, match=r"not installed \(pip install 'magpie\[openvino\]'\); choose the"):
+        load(tiny_directory, "openvino")
+
+
+@pytest.mark.parametrize("options", [{"compile": True}, {"device": "meta"}])
+def test_what_openvino_cannot_run_is_refused_in_a_sentence(tiny_directory, options):
+    with pytest.raises(ModelUnavailable, match="OpenVINO runs models on the CPU, uncompiled"):
+        load(tiny_directory, "openvino", **options)
