@@ -1,8 +1,9 @@
 """One thread owns the device: it loads the model, forms the batches, and answers.
 
 Nobody sleeps to fill a batch: whatever queued while the device was busy is the next batch. Queries (the interactive
-lane) go before uploads (the background lane). Callers hold `concurrent.futures.Future`s, which carry results across
-threads, take cancellation, and survive closed event loops.
+lane) go before uploads (the background lane). A device that works by itself is given its next batch before the last one
+is waited for. Callers hold `concurrent.futures.Future`s, which carry results across threads, take cancellation, and
+survive closed event loops.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable, QueueFull
+from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
+from clipcore.lanes import Job, Kind, Lanes
 from clipcore.pacing import Pacer
 from clipcore.types import Box, Calibration, Lane, ModelCard, Pixels, Vectors
 from clipcore.watching import BatchReport, DeviceState, DeviceWatch
@@ -41,8 +41,15 @@ class Encoder(Protocol):
         """uint8 [h, w, 3] -> uint8 [s, s, 3]. box: where in them the picture lies; all of it by default."""
         ...
 
-    def encode_prepared(self, batch: Pixels) -> Vectors:
-        """uint8 [n, s, s, 3] -> float32 [n, dim]. Raises MemoryError where the batch does not fit."""
+    @property
+    def overlaps(self) -> bool:
+        """Whether `begin_prepared` returns while the device works; otherwise the work is done by then."""
+        ...
+
+    def begin_prepared(self, batch: Pixels) -> Callable[[], Vectors]:
+        """uint8 [n, s, s, 3] -> what waits for float32 [n, dim]; called in the order in which batches were begun.
+        Both raise MemoryError where the batch does not fit.
+        """
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -50,36 +57,34 @@ class Encoder(Protocol):
         ...
 
 
-class _Kind(Enum):
-    IMAGE = "image"
-    TEXT = "text"
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A batch that the device has been given. began: seconds on the executor's clock."""
 
+    jobs: list[Job]
+    wait: Callable[[], Vectors]
+    began: float
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """alone: its batch failed, and it is now tried by itself, so that one poison input fails nobody else."""
+    @property
+    def kind(self) -> Kind:
+        return self.jobs[0].kind
 
-    number: int
-    lane: Lane
-    kind: _Kind
-    payload: Pixels | str
-    alone: bool = False
-    started: bool = False
-    answer: Future[Vectors] = field(default_factory=Future)
-
-    def begin(self) -> bool:
-        """False when the caller has gone."""
-        if not self.started:
-            self.started = self.answer.set_running_or_notify_cancel()
-        return self.started
+    @property
+    def lane(self) -> Lane:
+        return self.jobs[0].lane
 
 
 class InferenceExecutor:
     """Two lanes of work in front of one model on one thread.
 
     load: called once, on that thread. max_queue: pictures, and again texts, that may wait in each lane.
-    query_budget_ms: how long a batch may take, and so the longest that a query waits for one under way. clock:
-    seconds, monotonic.
+    query_budget_ms: the longest that a query waits for what is under way. clock: seconds, monotonic.
+
+    Where the device works by itself, one batch of pictures is begun ahead of the one that is waited for, so that it
+    need not wait for the host between two. A query can then find two batches before it, so each may take half the
+    budget. It waits for no more than these: queries are looked for before each begin, nothing is begun ahead of waiting
+    for a query's pictures, and a text goes beside the pictures under way and is answered at once. What cannot be begun
+    beside another batch is tried again with the device to itself before anything is concluded from it.
     """
 
     def __init__(
@@ -93,17 +98,18 @@ class InferenceExecutor:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._load = load
-        self._max_queue = max_queue
+        self._budget = query_budget_ms / 1000
+        self._max_batch = max_batch
         self._close_seconds = close_seconds
         self._clock = clock
         self.watch = DeviceWatch(clock)
-        self._pacers = {kind: Pacer(query_budget_ms / 1000, max_batch) for kind in _Kind}
-        self._lanes: dict[Lane, dict[_Kind, deque[_Job]]] = {lane: {kind: deque() for kind in _Kind} for lane in Lane}
+        self._pacers: dict[Kind, Pacer] = {}
+        self._device_free_since = 0.0
+        self._lanes = Lanes(max_queue)
         self._changed = threading.Condition()
-        self._accepted = 0
         self._closing = False
         self._failure: ModelUnavailable | EngineClosed | None = None
-        self._under_way: list[_Job] = []
+        self._under_way: list[Job] = []
         self._loaded: Future[Encoder] = Future()
         self._loaded.set_running_or_notify_cancel()  # a waiter's cancellation must not cancel the load
         self._ended: Future[EngineClosed] = Future()
@@ -128,16 +134,16 @@ class InferenceExecutor:
         The future itself raises EncodingFailed where the model fails on this very input. Cancel it, and the work is
         skipped.
         """
-        return self._submit(_Kind.IMAGE, prepared, lane)
+        return self._submit(Kind.IMAGE, prepared, lane)
 
     def submit_text(self, text: str, lane: Lane = Lane.INTERACTIVE) -> Future[Vectors]:
         """The future gives float32 [dim]; otherwise as `submit_image`."""
-        return self._submit(_Kind.TEXT, text, lane)
+        return self._submit(Kind.TEXT, text, lane)
 
     def waiting(self, lane: Lane) -> int:
         """How many inputs of this lane wait for the device, those under way not counted."""
         with self._changed:
-            return sum(map(len, self._lanes[lane].values()))
+            return self._lanes.waiting(lane)
 
     def device(self) -> DeviceState:
         alive = self._thread is not None and self._thread.is_alive() and self._loaded.done() and self._failure is None
@@ -164,14 +170,11 @@ class InferenceExecutor:
                 log.error("the inference thread did not end within %g seconds and is left behind", self._close_seconds)
                 self._give_up(EngineClosed("The device did not answer before the engine was closed."))
 
-    def _submit(self, kind: _Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:
+    def _submit(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:
         with self._changed:
             self._refuse_if_over()
-            self._refuse_if_full(lane, kind)
+            job = self._lanes.add(kind, payload, lane)
             self._ensure_thread()
-            self._accepted += 1
-            job = _Job(self._accepted, lane, kind, payload)
-            self._lanes[lane][kind].append(job)
             self._changed.notify_all()
         return job.answer
 
@@ -186,14 +189,6 @@ class InferenceExecutor:
         if self._closing:
             raise EngineClosed("The engine is closed and takes no more work.")
 
-    def _refuse_if_full(self, lane: Lane, kind: _Kind) -> None:
-        if len(self._lanes[lane][kind]) < self._max_queue:
-            return
-        waiting = deque(job for job in self._lanes[lane][kind] if not job.answer.cancelled())
-        self._lanes[lane][kind] = waiting
-        if len(waiting) >= self._max_queue:
-            raise QueueFull(f"{self._max_queue} inputs are waiting already; try again later.")
-
     # From here on, everything runs on the executor's own thread.
 
     def _run(self) -> None:
@@ -204,9 +199,7 @@ class InferenceExecutor:
             return
         self._loaded.set_result(encoder)
         try:
-            while batch := self._next_batch():
-                self._under_way = batch
-                self._answer(encoder, batch)
+            self._serve(encoder)
         except BaseException as error:
             # A bug of ours. Nobody may be left waiting for a thread that is no more.
             log.exception("the inference thread ended unexpectedly")
@@ -218,64 +211,73 @@ class InferenceExecutor:
         """Answers everyone who waits, and everyone who will come, with the same failure."""
         with self._changed:
             self._failure = failure
-            queued = [job for queues in self._lanes.values() for queue in queues.values() for job in queue]
-            for queues in self._lanes.values():
-                for queue in queues.values():
-                    queue.clear()
+            waited = self._lanes.clear()
         if not self._loaded.done():
             self._loaded.set_exception(failure)
-        for job in [*self._under_way, *queued]:
+        for job in [*self._under_way, *waited]:
             if not job.answer.done() and job.begin():
                 job.answer.set_exception(_again(failure))
 
-    def _next_batch(self) -> list[_Job]:
-        """The most urgent jobs, as many as one batch may hold. Empty when closed and drained."""
+    def _serve(self, encoder: Encoder) -> None:
+        """Until closed and drained."""
+        share = 2 if encoder.overlaps else 1
+        self._pacers = {kind: Pacer(self._budget / share, self._max_batch) for kind in Kind}
+        ahead: _Begun | None = None
+        while True:
+            batch = [] if ahead and ahead.lane is Lane.INTERACTIVE else self._next_batch(ahead)
+            if not batch and ahead is None:
+                return
+            begun = self._begin(encoder, batch, beside=ahead) if batch else None
+            if begun and not (encoder.overlaps and begun.kind is Kind.IMAGE):
+                self._answer(begun)
+                begun = None
+            if ahead:
+                self._answer(ahead)
+                self._device_free_since = self._clock()
+            ahead = begun
+
+    def _next_batch(self, ahead: _Begun | None) -> list[Job]:
+        """The most urgent jobs, as many as one batch may hold. Empty when closed and drained, and, with a batch ahead
+        that can be waited for instead, when there are none now.
+        """
         with self._changed:
             while True:
-                queue = self._most_urgent_queue()
-                if queue is not None:
-                    if batch := self._take(queue):
-                        self.watch.begins()
-                        return batch
-                elif self._closing:
-                    return []
-                else:
-                    self.watch.rests()
-                    self._changed.wait()
+                batch = self._lanes.take({kind: pacer.size for kind, pacer in self._pacers.items()})
+                self._under_way = [*(ahead.jobs if ahead else ()), *batch]
+                if batch:
+                    self.watch.begins()
+                if batch or ahead or self._closing:
+                    return batch
+                self.watch.rests()
+                self._changed.wait()
 
-    def _most_urgent_queue(self) -> deque[_Job] | None:
-        for lane in sorted(self._lanes):
-            if waiting := [queue for queue in self._lanes[lane].values() if queue]:
-                return min(waiting, key=lambda queue: queue[0].number)
-        return None
-
-    def _take(self, queue: deque[_Job]) -> list[_Job]:
-        size = self._pacers[queue[0].kind].size
-        batch: list[_Job] = []
-        while queue and len(batch) < size:
-            if batch and (batch[0].alone or queue[0].alone):
-                break
-            job = queue.popleft()
-            if job.begin():
-                batch.append(job)
-        return batch
-
-    def _answer(self, encoder: Encoder, batch: list[_Job]) -> None:
-        kind = batch[0].kind
+    def _begin(self, encoder: Encoder, batch: list[Job], *, beside: _Begun | None) -> _Begun | None:
+        """None where the batch failed, which then has been seen to."""
         began = self._clock()
         try:
-            vectors = _encode(encoder, batch)
+            return _Begun(batch, _begin(encoder, batch), began)
         except BaseException as error:
-            self._retry(batch, error)
+            if beside is None:
+                self._retry(batch, error)
+            else:
+                self._put_back(batch)
+            return None
+
+    def _answer(self, begun: _Begun) -> None:
+        try:
+            vectors = _checked(begun)
+        except BaseException as error:
+            self._retry(begun.jobs, error)
             return
-        seconds = self._clock() - began
-        self._pacers[kind].observe(len(batch), seconds)
-        self.watch.answered(BatchReport(kind.value, batch[0].lane, len(batch), seconds))
-        for job, vector in zip(batch, vectors, strict=True):
+        # Until the batch before it was done, the device did not work on this one.
+        seconds = self._clock() - max(begun.began, self._device_free_since)
+        self._pacers[begun.kind].observe(len(begun.jobs), seconds)
+        self.watch.answered(BatchReport(begun.kind.value, begun.lane, len(begun.jobs), seconds))
+        for job, vector in zip(begun.jobs, vectors, strict=True):
             if not job.answer.done():  # a close that waited no longer has answered already
                 job.answer.set_result(vector)
 
-    def _retry(self, batch: list[_Job], error: BaseException) -> None:
+    def _retry(self, batch: list[Job], error: BaseException) -> None:
         """Puts a failed batch back in front: halved where memory ran out, one by one otherwise. Queries may go
         between.
         """
@@ -293,17 +295,25 @@ class InferenceExecutor:
         else:
             for each in batch:
                 each.alone = True
+        self._put_back(batch)
+
+    def _put_back(self, batch: list[Job]) -> None:
         with self._changed:
-            self._lanes[job.lane][job.kind].extendleft(reversed(batch))
+            self._lanes.put_back(batch)
 
 
-def _encode(encoder: Encoder, batch: list[_Job]) -> Vectors:
-    """float32 [n, dim], one row for each job. All jobs are of one kind."""
-    if batch[0].kind is _Kind.IMAGE:
-        vectors = encoder.encode_prepared(np.stack([np.asarray(job.payload) for job in batch]))
-    else:
-        vectors = encoder.encode_texts([str(job.payload) for job in batch])
-    if len(vectors) != len(batch) or not np.isfinite(vectors).all():
+def _begin(encoder: Encoder, batch: list[Job]) -> Callable[[], Vectors]:
+    """All jobs are of one kind. What comes back waits for one row for each."""
+    if batch[0].kind is Kind.IMAGE:
+        return encoder.begin_prepared(np.stack([np.asarray(job.payload) for job in batch]))
+    vectors = encoder.encode_texts([str(job.payload) for job in batch])
+    return lambda: vectors
+
+
+def _checked(begun: _Begun) -> Vectors:
+    """float32 [n, dim], one row for each job."""
+    vectors = begun.wait()
+    if len(vectors) != len(begun.jobs) or not np.isfinite(vectors).all():
         raise ValueError("the model gave too few vectors, or vectors that are not numbers")
     return vectors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,8 +63,16 @@ class FakeEncoder:
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         return pixels[:2, :2]
 
+    @property
+    def overlaps(self) -> bool:
+        return False
+
     def encode_prepared(self, batch: Pixels) -> Vectors:
         return self._encode("image", batch[:, 0, 0, 0].tolist())
+
+    def begin_prepared(self, batch: Pixels) -> Callable[[], Vectors]:
+        vectors = self.encode_prepared(batch)
+        return lambda: vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._encode("text", [len(text) for text in texts])

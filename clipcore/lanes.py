@@ -1,0 +1,96 @@
+"""What waits for the device: pictures and texts in two lanes. Knows nothing of threads; whoever shares it locks it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+
+from clipcore.errors import QueueFull
+from clipcore.types import Lane, Pixels, Vectors
+
+
+class Kind(Enum):
+    IMAGE = "image"
+    TEXT = "text"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """alone: its batch failed, and it is now tried by itself, so that one poison input fails nobody else."""
+
+    number: int
+    lane: Lane
+    kind: Kind
+    payload: Pixels | str
+    alone: bool = False
+    started: bool = False
+    answer: Future[Vectors] = field(default_factory=Future)
+
+    def begin(self) -> bool:
+        """False when the caller has gone."""
+        if not self.started:
+            self.started = self.answer.set_running_or_notify_cancel()
+        return self.started
+
+
+class Lanes:
+    """most: pictures, and again texts, that may wait in each lane."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._queues: dict[Lane, dict[Kind, deque[Job]]] = {lane: {kind: deque() for kind in Kind} for lane in Lane}
+        self._accepted = 0
+
+    def add(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Job:
+        """Raises QueueFull. The places of callers that have gone are given away first."""
+        queues = self._queues[lane]
+        if len(queues[kind]) >= self._most:
+            queues[kind] = deque(job for job in queues[kind] if not job.answer.cancelled())
+        if len(queues[kind]) >= self._most:
+            raise QueueFull(f"{self._most} inputs are waiting already; try again later.")
+        self._accepted += 1
+        job = Job(self._accepted, lane, kind, payload)
+        queues[kind].append(job)
+        return job
+
+    def take(self, sizes: Mapping[Kind, int]) -> list[Job]:
+        """The most urgent batch, of one lane and kind, no larger than that kind's size. Empty when nobody waits."""
+        while queue := self._most_urgent():
+            if batch := _front(queue, sizes[queue[0].kind]):
+                return batch
+        return []
+
+    def put_back(self, batch: list[Job]) -> None:
+        """In front, in the same order."""
+        self._queues[batch[0].lane][batch[0].kind].extendleft(reversed(batch))
+
+    def clear(self) -> list[Job]:
+        """Empties all lanes. Returns what waited."""
+        queues = [queue for queues in self._queues.values() for queue in queues.values()]
+        waited = [job for queue in queues for job in queue]
+        for queue in queues:
+            queue.clear()
+        return waited
+
+    def waiting(self, lane: Lane) -> int:
+        return sum(map(len, self._queues[lane].values()))
+
+    def _most_urgent(self) -> deque[Job] | None:
+        for lane in sorted(self._queues):
+            if waiting := [queue for queue in self._queues[lane].values() if queue]:
+                return min(waiting, key=lambda queue: queue[0].number)
+        return None
+
+
+def _front(queue: deque[Job], size: int) -> list[Job]:
+    batch: list[Job] = []
+    while queue and len(batch) < size:
+        if batch and (batch[0].alone or queue[0].alone):
+            break
+        job = queue.popleft()
+        if job.begin():
+            batch.append(job)
+    return batch
