@@ -51,9 +51,17 @@ def question(number: int) -> str:
 
 @asynccontextmanager
 async def bot_in(
-    town: Town, directory: Path, model: Path, *, pictures: int, channels: int, planted: Sequence[Post], device: str
+    town: Town,
+    directory: Path,
+    model: Path,
+    *,
+    pictures: int,
+    channels: int,
+    planted: Sequence[Post],
+    device: str,
+    downloads: int = 4,
 ) -> AsyncIterator[BotInTown]:
-    """pictures: random ones that the database holds beside those planted near the question."""
+    """pictures: random ones that the database holds beside those planted near the question. downloads: as many at once."""
     settings = Settings(
         discord_token=SecretStr(town.facts.token),
         discord_api_base=town.facts.api,
@@ -62,6 +70,7 @@ async def bot_in(
         database_path=directory / "magpie.sqlite3",
         clip_model=str(model),
         clip_device=device,
+        download_concurrency=downloads,
     )
     engine = engine_for(settings)
     await engine.start()
