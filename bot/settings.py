@@ -109,11 +109,11 @@ class Settings(BaseSettings):
         le=64,
         description="How many pictures are downloaded and read at the same time.",
     )
-    decode_workers: int = Field(
-        default=2,
+    decode_workers: int | None = Field(
+        default=None,
         ge=1,
         le=64,
-        description="How many threads turn files into pixels.",
+        description="How many threads turn files into pixels. Empty: all cores but one beside a GPU, a few otherwise.",
     )
     max_queue: int = Field(
         default=1024,

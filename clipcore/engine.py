@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
+from clipcore.cores import decode_workers, usable_cores
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.executor import Encoder, InferenceExecutor
-from clipcore.images import ImageLimits, read_image
+from clipcore.images import ImageLimits, as_pixels, read_image
 from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.watching import CacheCounts, DeviceState, OnBatch
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
+
+Result = TypeVar("Result")
 
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
 _TEXTS_AT_ONCE = 64
@@ -30,6 +34,7 @@ class ClipEngine:
 
     load: builds the encoder; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
     decode_workers: pictures of the background lane decoded at once; one more thread is kept for the interactive lane.
+    None: as many as suit the cores and the device, see `cores.decode_workers`.
     max_queue: pictures that may be under way or waiting in each lane; the next one raises QueueFull. Waiting pictures
     hold their file's bytes (the caller's) or their prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     pictures exist as full pixels at any time.
@@ -43,7 +48,7 @@ class ClipEngine:
         load: Callable[[], Encoder],
         *,
         limits: ImageLimits | None = None,
-        decode_workers: int = 2,
+        decode_workers: int | None = None,
         max_queue: int = 1024,
         query_budget_ms: float = 250.0,
         close_seconds: float = 30.0,
@@ -53,8 +58,9 @@ class ClipEngine:
             load, max_queue=max_queue, query_budget_ms=query_budget_ms, close_seconds=close_seconds
         )
         self._close_seconds = close_seconds
-        self._pool = ThreadPoolExecutor(decode_workers + 1, thread_name_prefix="clip-decode")
-        self._background_decodes = asyncio.Semaphore(decode_workers)
+        self._decode_workers = decode_workers
+        self._pool: ThreadPoolExecutor | None = None  # its size is known when the model is there
+        self._background_decodes = asyncio.Semaphore(0)
         self._max_queue = max_queue
         self._pictures = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
@@ -81,9 +87,20 @@ class ClipEngine:
         """data: a picture file's bytes. Raises ImageRejected, QueueFull, EncodingFailed."""
         with self._call(), self._picture(lane):
             encoder = await self._ready()
-            square, width, height = await self._decode(encoder, data, lane)
+            decode = partial(_decode_and_prepare, encoder, data, self._limits)
+            square, width, height = await self._in_pool(decode, lane)
             vector = await asyncio.wrap_future(self._executor.submit_image(square, lane))
             return ImageVector(vector, width, height)
+
+    async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
+        """pixels: uint8 [h, w, 3] of any size, as `decode_image` gives them. Returns float32 [dim], unit length.
+
+        Raises BadInput, QueueFull, EncodingFailed.
+        """
+        with self._call(), self._picture(lane):
+            encoder = await self._ready()
+            square = await self._in_pool(partial(encoder.prepare, as_pixels(pixels)), lane)
+            return await asyncio.wrap_future(self._executor.submit_image(square, lane))
 
     async def encode_texts(self, texts: Sequence[str], lane: Lane = Lane.INTERACTIVE) -> Vectors:
         """Texts as they are, no templates. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
@@ -136,21 +153,28 @@ class ClipEngine:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         await self._executor.close()
-        await asyncio.to_thread(self._pool.shutdown)
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown)
 
     async def _ready(self) -> Encoder:
         if self._encoder is None:
-            self._encoder = await self._executor.start()
+            encoder = await self._executor.start()
+            if self._encoder is None:  # of those who waited together this is the first
+                self._make_pool(self._decode_workers or decode_workers(usable_cores(), overlaps=encoder.overlaps))
+                self._encoder = encoder
         return self._encoder
+
+    def _make_pool(self, workers: int) -> None:
+        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="clip-decode")
+        self._background_decodes = asyncio.Semaphore(workers)
 
     def _started(self) -> Encoder:
         if self._encoder is None:
             raise RuntimeError("await ClipEngine.start() before asking for the model's card")
         return self._encoder
 
-    async def _decode(self, encoder: Encoder, data: bytes, lane: Lane) -> tuple[Pixels, int, int]:
+    async def _in_pool(self, work: Callable[[], Result], lane: Lane) -> Result:
         """Queries have a thread to spare in the pool, so they never wait behind a backlog of uploads."""
-        work = partial(_decode_and_prepare, encoder, data, self._limits)
         loop = asyncio.get_running_loop()
         if lane is Lane.INTERACTIVE:
             return await loop.run_in_executor(self._pool, work)

@@ -52,6 +52,7 @@ class FakeEncoder:
     busy: threading.Event = field(default_factory=threading.Event)
     threads: set[str] = field(default_factory=set)
     failure: BaseException | None = None
+    overlaps: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -62,10 +63,6 @@ class FakeEncoder:
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         return pixels[:2, :2]
-
-    @property
-    def overlaps(self) -> bool:
-        return False
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         return self._encode("image", batch[:, 0, 0, 0].tolist())

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clipcore.cores import decode_workers, usable_cores
 from clipcore.engine import ClipEngine
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, ModelUnavailable, QueueFull, RejectReason
 from clipcore.images import ImageLimits
@@ -108,8 +109,8 @@ async def test_a_picture_of_a_query_overtakes_a_thousand_uploads(engine, encoder
 class SlowDecoder(FakeEncoder):
     """Counts how many pictures exist as full pixels at once, and holds them there."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, overlaps: bool = False) -> None:
+        super().__init__(overlaps=overlaps)
         self.decoded = threading.Event()
         self.now, self.most = 0, 0
         self.lock = threading.Lock()
@@ -134,6 +135,18 @@ async def test_few_pictures_exist_as_pixels_at_once_and_a_query_has_a_place_to_s
     encoder.decoded.set()
     await asyncio.gather(*uploads, query)
     assert encoder.most == 3
+    await engine.close()
+
+
+async def test_a_device_of_its_own_leaves_the_cores_to_decoding():
+    encoder = SlowDecoder(overlaps=True)
+    engine = ClipEngine(lambda: encoder)
+    workers = decode_workers(usable_cores(), overlaps=True)
+    uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(workers + 5)]
+    await until(lambda: encoder.now == workers)
+    encoder.decoded.set()
+    await asyncio.gather(*uploads)
+    assert encoder.most == workers
     await engine.close()
 
 

@@ -33,13 +33,10 @@ class Overlapping(FakeEncoder):
 
     story: list[str] = field(default_factory=list)
     during: dict[int, Callable[[], object]] = field(default_factory=dict)
+    overlaps: bool = True
     crowded: bool = False
     flying: int = 0
     loadable: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def overlaps(self) -> bool:
-        return True
 
     def load(self) -> Overlapping:
         assert self.loadable.wait(30)
@@ -182,12 +179,8 @@ class Pipelined(FakeEncoder):
     """The pipeline of a GPU on the CPU that does everything as late as it may."""
 
     def __init__(self, fits: int) -> None:
-        super().__init__(fits=fits)
+        super().__init__(fits=fits, overlaps=True)
         self._forward = PipelinedForward(self._features, 4, DeferredCpu(), largest=4)
-
-    @property
-    def overlaps(self) -> bool:
-        return True
 
     def begin_prepared(self, batch: Pixels) -> Callable[[], Vectors]:
         if len(batch) > self.fits:
