@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
+from sqlalchemy import Connection, bindparam, delete, exists, literal_column, null, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.records import Picture, PictureRef, PictureState, Source, Tag
 from bot.store import tombstones
+from bot.store.many import ForMany
 from bot.store.places import make_places
 from bot.store.rows import Half, chunks, load_pictures, milliseconds, picture_columns, to_blob
 from bot.store.tables import models, pictures, tags, vectors
@@ -25,6 +26,33 @@ ENCODING_FAILED = "encoding_failed"
 _KEY = ("message_id", "attachment_id", "source")
 # Word for word what the partial index says, without which it is not used.
 _PARKED = pictures.c.state == text("'parked'")
+
+# What runs for every batch of a backfill is built once. Building a statement takes as long as running it.
+_PENDING = pictures.c.state == literal_column("'pending'")
+_STILL_PENDING = select(*pictures.c["id", "guild_id", "channel_id", "reread"]).where(
+    pictures.c.id.in_(bindparam("ids", expanding=True)), _PENDING
+)
+_THIS = pictures.c.id == bindparam("picture")
+_BEGUN = ForMany(
+    update(pictures)
+    .where(_THIS, _PENDING)
+    .values(attempts=pictures.c.attempts + literal_column("1"), reason=literal_column(f"'{INTERRUPTED}'")),
+    "next_attempt",
+    "picture",
+)
+_READY = ForMany(
+    update(pictures)
+    .where(_THIS)
+    .values(state=literal_column("'ready'"), attempts=literal_column("0"), next_attempt=null(), reason=null()),
+    "content_hash",
+    "width",
+    "height",
+    "picture",
+)
+_NEW_VECTORS = insert(vectors)
+_RENEWED = {name: _NEW_VECTORS.excluded[name] for name in ("model_id", "vector")}
+_VECTORS = ForMany(_NEW_VECTORS.on_conflict_do_update(index_elements=["picture_id"], set_=_RENEWED), *vectors.c.keys())
+_TAGS = ForMany(insert(tags), *tags.c.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +101,7 @@ def due(connection: Connection, limit: int, now: datetime, exclude: Collection[i
 
 
 def begin(connection: Connection, next_attempts: Mapping[int, datetime]) -> None:
-    connection.execute(
-        update(pictures)
-        .where(pictures.c.id == bindparam("picture"), pictures.c.state == PictureState.PENDING)
-        .values(attempts=pictures.c.attempts + 1, next_attempt=bindparam("again"), reason=INTERRUPTED),
-        [{"picture": id_, "again": milliseconds(again)} for id_, again in next_attempts.items()],
-    )
+    _BEGUN.run(connection, [(milliseconds(again), id_) for id_, again in next_attempts.items()])
 
 
 def release(connection: Connection, ids: Collection[int], now: datetime) -> None:
@@ -97,16 +120,14 @@ def finish(connection: Connection, batch: Sequence[Finished], model: Model) -> s
     if not done:
         return set()
     model_id = model_row(connection, model)
-    connection.execute(
-        update(pictures)
-        .where(pictures.c.id == bindparam("picture"))
-        .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None),
+    _READY.run(connection, [(item.content_hash, item.width, item.height, id_) for id_, item in done.items()])
+    _VECTORS.run(
+        connection,
         [
-            {"picture": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
+            (id_, model_id, waiting[id_].guild_id, waiting[id_].channel_id, to_blob(item.vector))
             for id_, item in done.items()
         ],
     )
-    _replace_vectors(connection, model_id, done, waiting)
     _replace_tags(connection, done, [id_ for id_ in done if waiting[id_].reread])
     return set(done)
 
@@ -174,40 +195,12 @@ def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:
 def _pending(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for some in chunks(ids):
-        query = select(*pictures.c["id", "guild_id", "channel_id", "reread"]).where(
-            pictures.c.id.in_(some), pictures.c.state == PictureState.PENDING
-        )
-        found.update({row.id: row for row in connection.execute(query)})
+        found.update({row.id: row for row in connection.execute(_STILL_PENDING, {"ids": some})})
     return found
-
-
-def _replace_vectors(
-    connection: Connection, model_id: int, done: Mapping[int, Finished], rows: Mapping[int, Any]
-) -> None:
-    statement = insert(vectors)
-    renewed = {"model_id": statement.excluded.model_id, "vector": statement.excluded.vector}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["picture_id"], set_=renewed),
-        [
-            {
-                "picture_id": id_,
-                "model_id": model_id,
-                "guild_id": rows[id_].guild_id,
-                "channel_id": rows[id_].channel_id,
-                "vector": to_blob(item.vector),
-            }
-            for id_, item in done.items()
-        ],
-    )
 
 
 def _replace_tags(connection: Connection, done: Mapping[int, Finished], reread: Sequence[int]) -> None:
     for some in chunks(reread):
         connection.execute(delete(tags).where(tags.c.picture_id.in_(some)))
-    rows = [
-        {"picture_id": id_, "rank": rank, "label": tag.label, "probability": tag.probability}
-        for id_, item in done.items()
-        for rank, tag in enumerate(item.tags)
-    ]
-    if rows:
-        connection.execute(insert(tags), rows)
+    rows = [(id_, rank, tag.label, tag.probability) for id_, item in done.items() for rank, tag in enumerate(item.tags)]
+    _TAGS.run(connection, rows)

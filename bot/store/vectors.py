@@ -8,13 +8,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.rows import Half, from_blobs
 from bot.store.tables import models, pictures, vectors
 
 CHUNK = 4_096
+
+_MODEL = select(*models.c["id", "dimension"]).where(models.c.key == bindparam("model_key"))
 
 
 class Model(Protocol):
@@ -51,15 +53,11 @@ class KnownVector:
 
 def model_row(connection: Connection, model: Model) -> int:
     """The id of this model's row, made where missing."""
-    values = {
-        "key": model.key,
-        "model": model.id,
-        "revision": model.revision,
-        "preprocessing": model.preprocessing,
-        "dimension": model.dimension,
-    }
-    connection.execute(insert(models).values(values).on_conflict_do_nothing(index_elements=["key"]))
-    row = connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model.key)).one()
+    row = connection.execute(_MODEL, {"model_key": model.key}).first()
+    if row is None:
+        columns = ("key", "revision", "preprocessing", "dimension")
+        values = {"model": model.id} | {name: getattr(model, name) for name in columns}
+        return int(connection.execute(insert(models).values(values).returning(models.c.id)).scalar_one())
     if row.dimension != model.dimension:
         raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
     return int(row.id)
@@ -80,7 +78,7 @@ def vector_of_hash(connection: Connection, content_hash: str, model_key: str) ->
 
 def chunk_after(connection: Connection, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
     """The next rows of this server by rising picture id; None when there are no more."""
-    model = connection.execute(select(*models.c["id", "dimension"]).where(models.c.key == model_key)).first()
+    model = connection.execute(_MODEL, {"model_key": model_key}).first()
     if model is None:
         return None
     query = (
