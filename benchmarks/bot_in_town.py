@@ -18,7 +18,7 @@ from benchmarks.million import CARD, GUILD, TAGS, database_of, hash_of
 from benchmarks.stages import Stages, watched
 from benchmarks.town import Town
 from benchmarks.town_server import Post
-from bot.app import App, build, engine_for
+from bot.app import App, build, engine_for, leave_out_of_collections
 from bot.client import use_endpoint
 from bot.settings import Settings
 from bot.store.rows import to_blob
@@ -61,7 +61,7 @@ async def bot_in(
     device: str,
     downloads: int = 4,
 ) -> AsyncIterator[BotInTown]:
-    """pictures: random ones that the database holds beside those planted near the question. downloads: as many at once."""
+    """pictures: random ones in the database beside those planted near the question. downloads: as many at once."""
     settings = Settings(
         discord_token=SecretStr(town.facts.token),
         discord_api_base=town.facts.api,
@@ -84,6 +84,7 @@ async def bot_in(
             try:
                 await asyncio.wait_for(app.bot.wait_until_ready(), PATIENCE_S)
                 await asyncio.wait_for(app.catch_up.finished(), PATIENCE_S)
+                leave_out_of_collections()
                 yield BotInTown(town, app, engine, stages)
             finally:
                 connection.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import discord
 
@@ -22,8 +23,6 @@ ThreadMembership = Callable[[int, int], Awaitable[bool]]
 # Each private thread costs a request; the newest ones are looked up, the rest count as unknown.
 MEMBERSHIP_LOOKUPS = 20
 _LOOKUPS_AT_ONCE = 5
-
-_VOICE = (discord.VoiceChannel, discord.StageChannel)  # a tuple is asked in a tenth of a union's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,13 @@ def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
 
 
 def _is_voice(channel: discord.abc.GuildChannel) -> bool:
-    return isinstance(channel, _VOICE)
+    return _is_voice_kind(type(channel))
+
+
+@cache
+def _is_voice_kind(kind: type[discord.abc.GuildChannel]) -> bool:
+    """Asked once for each class: discord.py's abstract ones make a look at a channel's kind dear."""
+    return issubclass(kind, discord.VoiceChannel | discord.StageChannel)
 
 
 def _open_to_all(channel: discord.abc.GuildChannel, right: discord.Permissions) -> bool:
