@@ -1,0 +1,34 @@
+"""What the person who runs the bot asks of the store."""
+
+from __future__ import annotations
+
+from bot.records import PictureState
+from bot.store.database import Database
+from bot.store.inspection import _PENDING, count_pending, log_bytes, prove_writable
+from bot.store.pictures import PictureStore
+from tests.store.samples import CARD, finished, ref
+
+
+async def test_only_what_waits_is_counted(database: Database) -> None:
+    pictures = PictureStore(database)
+    one, other, third = await pictures.accept([ref(message) for message in (10, 11, 12)])
+    assert await count_pending(database) == 3
+    await pictures.finish([finished(one.id)], CARD)
+    await pictures.park(other.id, "broken")
+    assert await count_pending(database) == 1
+    assert (await pictures.get([third.id]))[third.id].state is PictureState.PENDING
+
+
+async def test_counting_reads_the_index_of_what_is_due_alone(database: Database) -> None:
+    statement = str(_PENDING.compile(compile_kwargs={"literal_binds": True}))
+    plan = await database.read(lambda at: at.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").fetchall())
+    assert [step for *_, step in plan] == ["SCAN pictures USING COVERING INDEX ix_pictures_due"]
+
+
+async def test_a_proof_is_a_page_in_the_log_and_no_log_is_none(database: Database) -> None:
+    await prove_writable(database)
+    before = log_bytes(database)
+    await prove_writable(database)
+    assert log_bytes(database) > before > 0
+    await database.close()
+    assert log_bytes(database) == 0
