@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import discord
 
@@ -23,6 +22,9 @@ ThreadMembership = Callable[[int, int], Awaitable[bool]]
 # Each private thread costs a request; the newest ones are looked up, the rest count as unknown.
 MEMBERSHIP_LOOKUPS = 20
 _LOOKUPS_AT_ONCE = 5
+
+# isinstance is dear with discord.py's abstract classes, and a question asks it of every channel.
+_VOICE_KINDS = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +210,7 @@ def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
 
 
 def _is_voice(channel: discord.abc.GuildChannel) -> bool:
-    return _is_voice_kind(type(channel))
-
-
-@cache
-def _is_voice_kind(kind: type[discord.abc.GuildChannel]) -> bool:
-    """Asked once for each class: discord.py's abstract ones make a look at a channel's kind dear."""
-    return issubclass(kind, discord.VoiceChannel | discord.StageChannel)
+    return channel.type in _VOICE_KINDS
 
 
 def _open_to_all(channel: discord.abc.GuildChannel, right: discord.Permissions) -> bool:
