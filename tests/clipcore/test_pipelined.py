@@ -222,3 +222,12 @@ def check(pending, values: list[int], bad: bool) -> None:
             pending()
     else:
         np.testing.assert_allclose(pending(), expected(*values), rtol=1e-6)
+
+
+def test_a_real_tower_gives_the_vectors_that_it_gives_without_the_pipeline(tiny):
+    forward = PipelinedForward(tiny._picture_features, tiny.card.dimension, DeferredCpu(), largest=LARGEST)
+    edge = tiny.card.input_size
+    batches = [np.random.default_rng(n).integers(0, 256, (n, edge, edge, 3), np.uint8) for n in (1, 3, 3, 3, 11)]
+    waiting = [forward.begin(batch) for batch in batches]
+    for batch, pending in zip(batches, waiting, strict=True):
+        np.testing.assert_allclose(pending(), tiny.encode_prepared(batch), atol=1e-5)
