@@ -8,7 +8,8 @@ _WEIGHT_OF_THE_NEWEST = 0.5
 class Pacer:
     """Learns what one input costs on this device, and sizes batches so that each ends within a budget of seconds.
 
-    Whoever arrives just after a batch began waits for that batch alone, so the batch's time is the longest wait.
+    Whoever arrives just after a batch began waits for that batch, so the batch's time is the longest wait; who begins
+    several ahead divides the budget among them.
     Batches start at one and grow by doubling, since the first figures are the least certain. One input is always
     allowed, even where a single one exceeds the budget.
     """
