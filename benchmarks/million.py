@@ -36,9 +36,9 @@ _FILL = (
 
 
 @cache
-def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0) -> Path:
-    """The path of a migrated database whose one server has this many ready pictures, evenly over its channels and
-    threads. Shared: whoever writes to it takes away what was added. Gone when the process ends.
+def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0, servers: int = 1) -> Path:
+    """The path of a migrated database with this many ready pictures, evenly over the channels and threads of each of
+    its servers. Shared: whoever writes to it takes away what was added. Gone when the process ends.
 
     About 2 KiB a picture, of random vectors: nothing here depends on their values.
     """
@@ -50,17 +50,30 @@ def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0) ->
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("BEGIN")
-    _fill(connection, pictures, places_of(channels, threads))
+    for guild in guilds_of(servers):
+        connection.execute("INSERT INTO guilds (id) VALUES (?)", (guild,))
+        connection.executemany(
+            "INSERT INTO channels (id, guild_id, parent_id, thread) VALUES (?, ?, ?, ?)",
+            [
+                (id_, guild, parent, "public" if parent else "none")
+                for id_, parent in places_of(channels, threads, guild)
+            ],
+        )
+    _fill(connection, pictures, connection.execute("SELECT id, guild_id FROM channels ORDER BY id").fetchall())
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     return path
 
 
-def places_of(channels: int = CHANNELS, threads: int = 0) -> list[tuple[int, int | None]]:
+def guilds_of(servers: int) -> list[int]:
+    return [GUILD + (at << 30) for at in range(servers)]
+
+
+def places_of(channels: int = CHANNELS, threads: int = 0, guild: int = GUILD) -> list[tuple[int, int | None]]:
     """Channel or thread id, and the channel that a thread hangs under."""
-    own = [(GUILD + 1 + at, None) for at in range(channels)]
-    return [*own, *((GUILD + 1 + channels + at, GUILD + 1 + at % channels) for at in range(threads))]
+    own = [(guild + 1 + at, None) for at in range(channels)]
+    return [*own, *((guild + 1 + channels + at, guild + 1 + at % channels) for at in range(threads))]
 
 
 def random_halves(rows: int, *, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
@@ -70,14 +83,10 @@ def random_halves(rows: int, *, seed: int = 0) -> np.ndarray[tuple[int, int], np
     return vectors.astype(np.float16)
 
 
-def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[int, int | None]]) -> None:
+def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[int, int]]) -> None:
+    """places: channel and server."""
     model = (CARD.key, CARD.id, CARD.revision, CARD.preprocessing, CARD.dimension)
     connection.execute("INSERT INTO models VALUES (1, ?, ?, ?, ?, ?)", model)
-    connection.execute("INSERT INTO guilds (id) VALUES (?)", (GUILD,))
-    connection.executemany(
-        "INSERT INTO channels (id, guild_id, parent_id, thread) VALUES (?, ?, ?, ?)",
-        [(id_, GUILD, parent, "public" if parent else "none") for id_, parent in places],
-    )
     # Rows come in the order of every index but this one, which is quicker made at the end.
     [[index]] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_pictures_content_hash'")
     connection.execute("DROP INDEX ix_pictures_content_hash")
@@ -88,14 +97,17 @@ def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[
     connection.execute(index)
 
 
-def _rows(ids: range, pictures: int, places: Sequence[tuple[int, int | None]]) -> Iterator[Iterator[tuple[object, ...]]]:
-    where = {id_: places[id_ * 7919 % len(places)][0] for id_ in ids}
+def _rows(ids: range, pictures: int, places: Sequence[tuple[int, int]]) -> Iterator[Iterator[tuple[object, ...]]]:
+    where = {id_: places[id_ * 7919 % len(places)] for id_ in ids}
     yield (
-        (id_, GUILD, where[id_], message_of(id_, pictures), message_of(id_, pictures) + 1, id_ % 5_000, hash_of(id_))
-        for id_ in ids
+        (id_, guild, channel, message_of(id_, pictures), message_of(id_, pictures) + 1, id_ % 5_000, hash_of(id_))
+        for id_, (channel, guild) in where.items()
     )
     vectors = random_halves(len(ids), seed=ids.start)
-    yield ((id_, GUILD, where[id_], to_blob(vector)) for id_, vector in zip(ids, vectors, strict=True))
+    yield (
+        (id_, guild, channel, to_blob(vector))
+        for (id_, (channel, guild)), vector in zip(where.items(), vectors, strict=True)
+    )
     yield ((id_, rank, f"label {(id_ + rank) % 300}", 0.5 / (rank + 1)) for id_ in ids for rank in range(TAGS))
 
 

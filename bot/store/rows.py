@@ -40,8 +40,9 @@ def to_blob(vector: npt.ArrayLike) -> bytes:
 
 def from_blobs(blobs: Sequence[bytes], dimension: int) -> Half:
     """float16 [n, dimension], a writable copy."""
-    flat = np.frombuffer(b"".join(blobs), dtype="<f2")
-    return flat.reshape(len(blobs), dimension).astype(np.float16, copy=True)
+    # Into a bytearray: numpy may write to it, so that it is the only copy.
+    flat = np.frombuffer(bytearray().join(blobs), dtype="<f2")
+    return flat.reshape(len(blobs), dimension).astype(np.float16, copy=False)
 
 
 def picture_columns() -> Select[Any]:

@@ -14,9 +14,19 @@ from sqlalchemy.dialects.sqlite import insert
 from bot.store.rows import Half, from_blobs
 from bot.store.tables import models, pictures, vectors
 
-CHUNK = 4_096
+CHUNK = 2_048
 
 _MODEL = select(*models.c["id", "dimension"]).where(models.c.key == bindparam("model_key"))
+_NEXT = (
+    select(*vectors.c["picture_id", "channel_id", "vector"])
+    .where(
+        vectors.c.model_id == bindparam("model"),
+        vectors.c.guild_id == bindparam("guild"),
+        vectors.c.picture_id > bindparam("after"),
+    )
+    .order_by(vectors.c.picture_id)
+    .limit(bindparam("size"))
+)
 
 
 class Model(Protocol):
@@ -81,13 +91,7 @@ def chunk_after(connection: Connection, guild_id: int, model_key: str, after: in
     model = connection.execute(_MODEL, {"model_key": model_key}).first()
     if model is None:
         return None
-    query = (
-        select(*vectors.c["picture_id", "channel_id", "vector"])
-        .where(vectors.c.model_id == model.id, vectors.c.guild_id == guild_id, vectors.c.picture_id > after)
-        .order_by(vectors.c.picture_id)
-        .limit(size)
-    )
-    rows = connection.execute(query).all()
+    rows = connection.execute(_NEXT, {"model": model.id, "guild": guild_id, "after": after, "size": size}).all()
     return _chunk(rows, model.dimension) if rows else None
 
 

@@ -1,0 +1,101 @@
+"""The real indexer over a long history, with nothing to download and nothing to see: what it keeps of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.million import CARD, DIMENSION, NEWEST, TAGS, random_halves
+from bot.index.guild_index import GuildIndex
+from bot.index.indexer import Indexer
+from bot.index.labels import photograph_labels
+from bot.index.tagger import Tagger
+from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
+from bot.store.channels import ChannelStore
+from bot.store.database import Database
+from bot.store.labels import LabelStore
+from bot.store.pictures import PictureStore
+from bot.store.rows import chunks
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
+
+STEPS = 20
+_GUILD = 1 << 52
+_CHANNELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """resident, kept: bytes after each of STEPS equal parts, of the process and of its vectors in memory."""
+
+    pictures: int
+    seconds: float
+    resident: list[int]
+    kept: list[int]
+
+
+async def run_backfill(path: Path, pictures: int, resident: Callable[[], int]) -> Backfilled:
+    """All of it in a server whose vectors are in memory, so that they grow with it."""
+    async with await Database.open(path) as database:
+        store, engine = PictureStore(database), _Blind()
+        index = GuildIndex(store, CARD.key, DIMENSION)
+        tagger = Tagger(engine, LabelStore(database), photograph_labels())
+        indexer = Indexer(store, engine, tagger, index, _own_bytes, ChannelStore(database))
+        await indexer.start()
+        await index.search(_GUILD, await engine.encode_query(""), [_GUILD + 1], 1)
+        began, seen = perf_counter(), Backfilled(pictures, 0.0, [], [])
+        for page in chunks(_refs(pictures), pictures // STEPS):
+            await indexer.accept(page)
+            await indexer.settled()
+            seen.resident.append(resident())
+            seen.kept.append(index.held().bytes)
+        seconds = perf_counter() - began
+        await indexer.close()
+        await index.close()
+    return Backfilled(pictures, seconds, seen.resident, seen.kept)
+
+
+async def _own_bytes(ref: PictureRef) -> bytes:
+    return ref.attachment_id.to_bytes(8)
+
+
+def _refs(pictures: int) -> Iterator[PictureRef]:
+    first = (NEWEST - DISCORD_EPOCH_MS) << 22
+    places = [Place(_GUILD, _GUILD + at) for at in range(1, _CHANNELS + 1)]
+    for n in range(pictures):
+        yield PictureRef(places[n % _CHANNELS], first + (n << 12), n + 1, Source.ATTACHMENT, n % 100)
+
+
+class _Blind:
+    """Gives each picture another vector without looking at it."""
+
+    card: ModelCard = CARD
+    calibration = Calibration(text_match=0.2, image_match=0.7, tag_match=0.3)
+
+    def __init__(self) -> None:
+        self._vectors = random_halves(1_000).astype(np.float32)
+        self._seen = count()
+
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
+        number = next(self._seen)
+        vector: Vectors = np.roll(self._vectors[number % 1_000], number // 1_000)
+        return ImageVector(vector, 640, 480)
+
+    async def encode_query(self, text: str) -> Vectors:
+        first: Vectors = self._vectors[0]
+        return first
+
+    async def classifier(self, labels: Sequence[Label]) -> _FirstLabels:
+        return _FirstLabels(labels)
+
+
+class _FirstLabels:
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self._scores = tuple(LabelScore(label.name, 0.5) for label in labels[:TAGS])
+
+    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
+        return [self._scores[:top] for _ in vectors]

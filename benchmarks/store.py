@@ -1,0 +1,126 @@
+"""How many pictures a second the store takes in, beside SQLite by itself; on an empty database and on a large one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.figures import Against, Figure, Outcome, Spread
+from benchmarks.million import CARD, NEWEST, TAGS, database_of, hash_of, random_halves
+from benchmarks.raw_store import finish_raw, open_raw
+from benchmarks.scale import Scale
+from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source, Tag
+from bot.store.database import Database
+from bot.store.pictures import Finished, PictureStore
+from bot.store.rows import chunks
+
+BATCH = 64  # the indexer's largest
+PAGE = 100  # messages that a history is read in
+WANTED = 5_000
+_VISITORS = 1 << 51
+_CHANNELS = 50
+_numbers = count(1)
+
+
+def run(scale: Scale) -> Outcome:
+    pictures = scale.of(12_800, 640)
+    figures: list[Figure] = []
+    for there in (0, scale.of(1_000_000, 5_000)):
+        figures += asyncio.run(_on(database_of(there), there, pictures, scale.runs))
+    return Outcome(figures)
+
+
+async def _on(path: Path, there: int, pictures: int, runs: int) -> list[Figure]:
+    async with await Database.open(path) as database:
+        store = PictureStore(database)
+        raw = open_raw(path)
+        rounds = [await _round(store, raw, pictures) for _ in range(runs + 1)][1:]
+        raw.close()
+    rates = {name: Spread(tuple(one[name] for one in rounds)).rate(pictures) for name in rounds[0]}
+    on = f"on {there:,} pictures"
+    limit = Against("sqlite3 by itself", rates["raw"].median)
+    bar = Against("wanted", WANTED, at_least=1.0)
+    note = f"{BATCH} in a transaction, {TAGS} tags and a vector each, checkpoints included"
+    return [
+        Figure(f"finish, {on}", rates["finish"], "pictures/s", (bar, limit), note),
+        Figure(f"accept, {on}", rates["accept"], "pictures/s", note=f"{PAGE} in a transaction"),
+        Figure(f"due, {on}", rates["due"], "pictures/s", note=f"{BATCH} in a transaction"),
+        Figure(f"begin, {on}", rates["begin"], "pictures/s", note=f"{BATCH} in a transaction"),
+    ]
+
+
+class _Round:
+    """One round of each step, on new pictures of a new server."""
+
+    def __init__(self, store: PictureStore, pictures: int) -> None:
+        self._store = store
+        self._guild = _VISITORS + (next(_numbers) << 30)
+        self._refs = _refs(self._guild, pictures)
+        self._later = datetime.now(UTC) + timedelta(days=1)
+        self._ids: list[int] = []
+        self._finished: list[Finished] = []
+
+    async def accept(self) -> None:
+        for some in chunks(self._refs, PAGE):
+            self._ids += [picture.id for picture in await self._store.accept(some)]
+
+    async def due(self) -> None:
+        for _ in range(0, len(self._ids), BATCH):
+            await self._store.due(BATCH, self._later)
+
+    async def begin(self) -> None:
+        for some in chunks(self._ids, BATCH):
+            await self._store.begin(dict.fromkeys(some, self._later))
+
+    async def finish(self) -> None:
+        for some in chunks(self._finished, BATCH):
+            await self._store.finish(some, CARD)
+
+    async def finish_raw(self, connection: sqlite3.Connection) -> None:
+        finish_raw(connection, self._finished, BATCH)
+
+    async def forget(self) -> None:
+        """Which empties the write-ahead log, too, so that every round begins alike."""
+        await self._store.forget_guild(self._guild)
+
+    def prepare(self) -> None:
+        self._finished = _finished(self._ids)
+
+
+async def _round(store: PictureStore, connection: sqlite3.Connection, pictures: int) -> dict[str, float]:
+    """Seconds of each step."""
+    ours, raw = _Round(store, pictures), _Round(store, pictures)
+    found = {step.__name__: await _seconds(step) for step in (ours.accept, ours.due, ours.begin)}
+    ours.prepare()
+    found["finish"] = await _seconds(ours.finish)
+    await ours.forget()
+    await raw.accept()
+    await raw.begin()
+    raw.prepare()
+    found["raw"] = await _seconds(lambda: raw.finish_raw(connection))
+    await raw.forget()
+    return found
+
+
+def _refs(guild: int, pictures: int) -> list[PictureRef]:
+    first = (NEWEST - DISCORD_EPOCH_MS) << 22
+    places = [Place(guild, guild + (at << 20)) for at in range(1, _CHANNELS + 1)]
+    numbers = (next(_numbers) for _ in range(pictures))
+    return [PictureRef(places[n % _CHANNELS], first + (n << 12), n, Source.ATTACHMENT, n % 100) for n in numbers]
+
+
+def _finished(ids: Sequence[int]) -> list[Finished]:
+    vectors = random_halves(len(ids), seed=ids[0])
+    tags = tuple(Tag(f"label {rank}", 0.5 / (rank + 1)) for rank in range(TAGS))
+    return [Finished(id_, hash_of(id_), 640, 480, vector, tags) for id_, vector in zip(ids, vectors, strict=True)]
+
+
+async def _seconds(step: Callable[[], Awaitable[None]]) -> float:
+    began = perf_counter()
+    await step()
+    return perf_counter() - began
