@@ -9,126 +9,119 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.types import SearchHit, Vectors
+from clipcore.vector_rows import Keys, Rows
+from clipcore.vector_scores import DECIMALS
+from clipcore.vector_tiles import TILE_ROWS, HostRows
 
-_SMALLEST = 256
-# fp16 storage moves a cosine by up to 5e-4, and a matrix product by 1e-7 with the shape of its batch. Rounding lets
-# equal pictures tie, so that their order is their keys' and not an accident of where their rows lie.
-_DECIMALS = 6
+_ADDED_AT_ONCE = 16384
 
 
 class VectorIndex:
     """Vectors by key, each in one group (for the bot: the channel). Not thread-safe: one owner at a time.
 
-    Memory: 2 bytes a dimension and 16 bytes for key and group, times at most twice the rows held (four times after a
-    great discard). A search converts `chunk_rows` rows to float32 at a time: 16 MB at 512 dimensions, however large the
-    index is.
+    Memory: 2 bytes a dimension and 9 to 12 bytes for key and group, and 256 KiB for an index however small. Nothing is
+    copied as it grows but the rows of groups too small for a tile (128 rows).
+
+    A search reads the rows of its groups once, and those of small groups mixed with others', for approximate scores
+    whose error is bounded (`vector_scores`); whatever could be among the best is scored anew in float64. So answers do
+    not depend on the machine, on torch, or on where rows lie.
+
+    device: "cpu", or torch's name for another device, which then holds the rows (`vector_device`).
     """
 
-    def __init__(self, dimension: int, *, chunk_rows: int = 8192) -> None:
+    def __init__(self, dimension: int, *, device: str = "cpu", tile_rows: int = TILE_ROWS) -> None:
         self.dimension = dimension
-        self._chunk_rows = chunk_rows
-        self._rows: npt.NDArray[np.float16] = np.empty((_SMALLEST, dimension), np.float16)
-        self._keys: npt.NDArray[np.int64] = np.empty(_SMALLEST, np.int64)
-        self._groups: npt.NDArray[np.int64] = np.empty(_SMALLEST, np.int64)
-        self._row_of: dict[int, int] = {}
+        self._rows: Rows = HostRows(dimension, tile_rows) if device == "cpu" else _on_device(dimension, device)
+        self._greatest = np.iinfo(np.int64).min
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._row_of
+        return isinstance(key, int) and self._rows.holds(key)
 
     @property
     def capacity(self) -> int:
-        """Rows that memory is held for."""
-        return len(self._keys)
+        """Rows that memory is set aside for; the system gives it when it is first written to."""
+        return self._rows.capacity
 
-    def add(self, keys: Sequence[int], groups: Sequence[int], vectors: npt.NDArray[np.floating]) -> None:
-        """vectors: [n, dim], unit length. A key that is known already is replaced, group included."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that rows and keys are in."""
+        return self._rows.nbytes
+
+    def add(self, keys: Sequence[int] | Keys, groups: Sequence[int] | Keys, vectors: npt.NDArray[np.floating]) -> None:
+        """vectors: [n, dim], unit length, copied. A key that is known already is replaced, group included.
+
+        Quickest where keys rise from call to call: they are new then, and none is looked for.
+        """
         if vectors.shape != (len(keys), self.dimension) or len(groups) != len(keys):
             raise ValueError(f"expected {len(keys)} keys, groups and vectors of {self.dimension}, got {vectors.shape}")
-        self._reserve(len(self) + len(keys))
-        rows = [self._row_of.setdefault(key, len(self._row_of)) for key in keys]
-        # Where a key comes twice, numpy keeps what is assigned last.
-        self._rows[rows], self._keys[rows], self._groups[rows] = vectors, keys, groups
+        all_keys, all_groups = np.asarray(keys, np.int64), np.asarray(groups, np.int64)
+        for start in range(0, len(all_keys), _ADDED_AT_ONCE):
+            some = slice(start, start + _ADDED_AT_ONCE)
+            self._add(all_keys[some], all_groups[some], vectors[some])
 
     def discard(self, keys: Iterable[int]) -> int:
-        """Forgets these keys, those that are known. Returns how many were. The last row moves into each gap."""
-        known = [key for key in keys if self._discard_one(key)]
-        if len(self) < self.capacity // 4 and self.capacity > _SMALLEST:
-            self._resize(max(_SMALLEST, 2 * len(self)))
-        return len(known)
+        """Forgets these keys, those that are known, and overwrites their vectors. Returns how many were."""
+        wanted = np.unique(np.fromiter(keys, np.int64))
+        return self._rows.remove(wanted) if len(wanted) else 0
 
     def search(self, query: Vectors, k: int, groups: Collection[int] | None = None) -> list[SearchHit]:
         """The k rows with the greatest cosine to `query` (float32 [dim], unit length), best first; ties by key.
 
         groups: only rows of these groups exist for this search; None means all.
         """
-        if k < 1 or not self._row_of:
+        if k < 1 or not len(self):
             return []
-        allowed = None if groups is None else np.fromiter(groups, np.int64, len(groups))
-        best_keys, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
-        for start in range(0, len(self), self._chunk_rows):
-            rows = slice(start, min(start + self._chunk_rows, len(self)))
-            keys, scores = self._scores(np.asarray(query, np.float32), rows, allowed)
+        exact = np.asarray(query, np.float32)
+        best_keys, best_scores = np.empty(0, np.int64), np.empty(0, np.float64)
+        for keys, rows in self._rows.candidates(exact, k, groups):
+            scores = np.round(rows.astype(np.float64) @ exact.astype(np.float64), DECIMALS)
             best_keys, best_scores = _best(np.concatenate([best_keys, keys]), np.concatenate([best_scores, scores]), k)
         return [SearchHit(int(key), float(score)) for key, score in zip(best_keys, best_scores, strict=True)]
 
     def save(self, path: Path, model_key: str) -> None:
         """One safetensors file, atomically. model_key: `ModelCard.key` of the model that the vectors are of.
 
-        Raises BadInput where it cannot be written.
+        All rows are copied once on the way. Raises BadInput where it cannot be written.
         """
         from clipcore.vector_file import save_rows
 
-        used = slice(len(self))
-        save_rows(path, model_key, self._keys[used], self._groups[used], self._rows[used])
+        keys, groups, rows = zip(*self._rows.everything(), strict=True)
+        save_rows(path, model_key, np.concatenate(keys), np.concatenate(groups), np.concatenate(rows))
 
     @classmethod
-    def load(cls, path: Path, model_key: str) -> VectorIndex:
+    def load(cls, path: Path, model_key: str, *, device: str = "cpu") -> VectorIndex:
         """What `save` wrote: the same rows, so the same answers. Raises BadInput where the file is missing, broken,
         foreign, or of another model.
         """
         from clipcore.vector_file import load_rows
 
         keys, groups, rows = load_rows(path, model_key)
-        index = cls(rows.shape[1])
-        index.add(keys.tolist(), groups.tolist(), rows)
+        index = cls(rows.shape[1], device=device)
+        index.add(keys, groups, rows)
         return index
 
-    def _scores(
-        self, query: Vectors, rows: slice, allowed: npt.NDArray[np.int64] | None
-    ) -> tuple[npt.NDArray[np.int64], Vectors]:
-        keys, vectors = self._keys[rows], self._rows[rows]
-        if allowed is not None:
-            inside = np.isin(self._groups[rows], allowed)
-            keys, vectors = keys[inside], vectors[inside]
-        return keys, np.round(vectors.astype(np.float32) @ query, _DECIMALS)
-
-    def _discard_one(self, key: int) -> bool:
-        row = self._row_of.pop(key, None)
-        if row is None:
-            return False
-        last = len(self._row_of)
-        if row != last:
-            self._rows[row], self._keys[row], self._groups[row] = self._rows[last], self._keys[last], self._groups[last]
-            self._row_of[int(self._keys[row])] = row
-        return True
-
-    def _reserve(self, rows: int) -> None:
-        if rows > self.capacity:
-            self._resize(max(rows, 2 * self.capacity))
-
-    def _resize(self, capacity: int) -> None:
-        used = len(self)
-        for name in ("_rows", "_keys", "_groups"):
-            old = getattr(self, name)
-            new = np.empty((capacity, *old.shape[1:]), old.dtype)
-            new[:used] = old[:used]
-            setattr(self, name, new)
+    def _add(self, keys: Keys, groups: Keys, vectors: npt.NDArray[np.floating]) -> None:
+        if (keys[1:] <= keys[:-1]).any():
+            # Of a key that comes twice the last one holds.
+            different, last = np.unique(keys[::-1], return_index=True)
+            keys, order = different, len(keys) - 1 - last
+            groups, vectors = groups[order], vectors[order]
+        if keys[0] <= self._greatest:
+            self._rows.remove(keys)
+        self._greatest = max(self._greatest, int(keys[-1]))
+        self._rows.put(keys, groups, vectors.astype(np.float16, copy=False))
 
 
-def _best(keys: npt.NDArray[np.int64], scores: Vectors, k: int) -> tuple[npt.NDArray[np.int64], Vectors]:
+def _on_device(dimension: int, device: str) -> Rows:
+    from clipcore.vector_device import DeviceRows
+
+    return DeviceRows(dimension, device)
+
+
+def _best(keys: Keys, scores: npt.NDArray[np.float64], k: int) -> tuple[Keys, npt.NDArray[np.float64]]:
     """The k best of these, in order. Everything that ties with the k-th takes part in the tie-break."""
     if len(keys) > k:
         least = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -34,6 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.towers": TORCH_SIDE,
     "clipcore.runtime": TORCH_SIDE | {"openvino"},
     "clipcore.original": TORCH_SIDE,
+    "clipcore.vector_torch": {"clipcore", "numpy", "torch"},
+    "clipcore.vector_device": {"clipcore", "numpy", "torch"},
     "clipcore.train": TORCH_SIDE | {"matplotlib"},
     "clipcore.bpe": {"clipcore", "numpy", "tokenizers"},
     "clipcore.probe": {"clipcore", "numpy", "sklearn"},

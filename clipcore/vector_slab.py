@@ -1,0 +1,81 @@
+"""Tiles: blocks of rows of one group, stored dimension by dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clipcore.vector_rows import Flags, Halves, Keys, Places, SlotNumbers, places_of
+
+_NOBODY = -1
+_SPACING = 32
+
+
+class Slab:
+    """A run of tiles, filled as they are needed. Memory that no tile was put into is not taken from the system yet."""
+
+    def __init__(self, tiles: int, dimension: int, tile_rows: int) -> None:
+        self._rows: Halves = np.empty((tiles, dimension, tile_rows), np.float16)
+        self._keys: Keys = np.empty((tiles, tile_rows), np.int64)
+        self._held: Flags = np.zeros((tiles, tile_rows), np.bool_)
+        self._slots: SlotNumbers = np.full(tiles, _NOBODY, np.int32)
+        self.free = tiles
+        self._gaps = 0
+
+    def __len__(self) -> int:
+        """Tiles, used or not."""
+        return len(self._slots)
+
+    @property
+    def rows(self) -> Halves:
+        return self._rows
+
+    def put(self, slot: int, keys: Keys, rows: Halves) -> None:
+        """Fills a free tile. keys: as many as a tile has rows."""
+        tile = int(np.argmin(self._slots))
+        # Rows a power of two of bytes apart share few lines of the cache; reading down their columns would evict them.
+        spaced = np.empty((len(rows), rows.shape[1] + _SPACING), np.float16)[:, : rows.shape[1]]
+        spaced[:] = rows
+        self._rows[tile], self._keys[tile], self._held[tile], self._slots[tile] = spaced.T, keys, True, slot
+        self.free -= 1
+
+    def used(self) -> Places:
+        return np.flatnonzero(self._slots != _NOBODY)
+
+    def chosen(self, allowed: Flags) -> Places:
+        return np.flatnonzero(allowed[self._slots])
+
+    def gaps(self, tiles: Places) -> tuple[Places, Places]:
+        """Tile (among these) and row of whatever has been removed."""
+        among, columns = np.nonzero(~self._held[tiles if self._gaps else tiles[:0]])
+        return among, columns
+
+    def fetch(self, tiles: Places, columns: Places) -> tuple[Keys, Halves]:
+        return self._keys[tiles, columns], self._rows[tiles, :, columns]
+
+    def places_of(self, keys: Keys) -> tuple[Places, Places]:
+        places = places_of(keys, self._keys.reshape(-1))
+        tiles, columns = np.divmod(places, self._keys.shape[1])
+        held = self._held[tiles, columns]
+        return tiles[held], columns[held]
+
+    def clear(self, tiles: Places, columns: Places) -> Places:
+        """Overwrites these rows. Returns the tiles that have lost so many that they had better be taken out."""
+        self._rows[tiles, :, columns] = 0
+        self._held[tiles, columns] = False
+        self._gaps += len(tiles)
+        touched: Places = np.unique(tiles)
+        losing: Flags = 8 * self._held[touched].sum(1) < 7 * self._keys.shape[1]
+        return touched[losing]
+
+    def take(self, tile: int) -> tuple[int, Keys, Halves]:
+        """Slot, keys and rows (a copy) of a tile, which is overwritten and free from now on."""
+        slot, keys, rows = self.read(tile)
+        self._gaps -= self._keys.shape[1] - len(keys)
+        self._rows[tile], self._held[tile], self._slots[tile] = 0, False, _NOBODY
+        self.free += 1
+        return slot, keys, rows
+
+    def read(self, tile: int) -> tuple[int, Keys, Halves]:
+        """Slot, keys and rows (a copy) of a tile."""
+        held = self._held[tile]
+        return int(self._slots[tile]), self._keys[tile, held], self._rows[tile][:, held].T

@@ -1,0 +1,81 @@
+"""torch's kernels over fp16 rows in main memory. Importing this imports torch."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from clipcore.types import Vectors
+from clipcore.vector_rows import Halves, Places
+from clipcore.vector_scores import Scores, fp16_precision
+
+# A call takes indices and weights of 3 MB then, which stay in the cache.
+_TILES_AT_ONCE = 1024
+_ROWS_AT_ONCE = 4096
+
+
+class TorchScorer:
+    """Tiles are scored by `embedding_bag`: the sum of a tile's dimensions, weighted by the query, is its rows' scores.
+
+    Its kernel (FBGEMM's on x86) converts each number once and sums in fp32, where `mv` over rows converts the query
+    anew for each row and can take 1.7 times as long as the memory; and one call takes any selection of tiles.
+    """
+
+    def __init__(self, query: Vectors) -> None:
+        self._query = torch.tensor(query).half()
+        self._weights = self._query.repeat(_TILES_AT_ONCE)
+        self._dimensions = torch.arange(len(query), dtype=torch.int32)
+        self.precision = fp16_precision(query, self._query.float().numpy())
+
+    def tiles(self, slab: Halves, chosen: Places, gaps: tuple[Places, Places]) -> tuple[Scores, Vectors]:
+        portions = [chosen[start : start + _TILES_AT_ONCE] for start in range(0, len(chosen), _TILES_AT_ONCE)]
+        scores = torch.cat([self._bags(slab, portion) for portion in portions])
+        if len(gaps[0]):
+            scores[torch.from_numpy(gaps[0]), torch.from_numpy(gaps[1])] = -torch.inf
+        return scores.numpy(), scores.amax(1).float().numpy()
+
+    def rows(self, rows: Halves, chosen: Places) -> Vectors:
+        """All are scored where a good part is chosen: copying rows together takes as long as scanning three."""
+        everything, places = torch.from_numpy(rows), torch.from_numpy(chosen)
+        if 3 * len(chosen) > len(rows):
+            return torch.mv(everything, self._query)[places].float().numpy()
+        scores = self._query.new_empty(len(places))
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            torch.mv(everything.index_select(0, places[some]), self._query, out=scores[some])
+        return scores.float().numpy()
+
+    def _bags(self, slab: Halves, chosen: Places) -> torch.Tensor:
+        dimension, tile_rows = slab.shape[1:]
+        starts = torch.from_numpy(chosen.astype(np.int32)) * dimension
+        return torch.nn.functional.embedding_bag(
+            (starts[:, None] + self._dimensions).view(-1),
+            torch.from_numpy(slab).view(-1, tile_rows),
+            torch.arange(0, len(chosen) * dimension, dimension, dtype=torch.int32),
+            mode="sum",
+            per_sample_weights=self._weights[: len(chosen) * dimension],
+        )
+
+
+@cache
+def keeps_its_precision() -> bool:
+    """Whether this build of torch sums fp16 in fp32, which it does not promise (`allow_fp16_reduction_cpu`).
+
+    Numbers of one sign show it at once: a sum kept in fp16 goes astray by several times what is allowed.
+    """
+    random = np.random.default_rng(0)
+    rows = random.random((256, 512), np.float32)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    query = rows.mean(0, dtype=np.float32)
+    scorer = TorchScorer(query)
+    truly = rows.astype(np.float64) @ query
+    nowhere = np.empty(0, np.intp)
+    tiles = np.ascontiguousarray(rows.reshape(2, 128, 512).transpose(0, 2, 1))
+    by_tile, _ = scorer.tiles(tiles, np.arange(2), (nowhere, nowhere))
+    allowed = scorer.precision.absolute + scorer.precision.relative * np.abs(truly)
+    return all(
+        bool((np.abs(scores - truly) <= allowed).all())
+        for scores in (scorer.rows(rows, np.arange(len(rows))), by_tile.reshape(-1))
+    )
