@@ -220,15 +220,16 @@ class InferenceExecutor:
 
     def _serve(self, encoder: Encoder) -> None:
         """Until closed and drained."""
-        share = 2 if encoder.overlaps else 1
-        self._pacers = {kind: Pacer(self._budget / share, self._max_batch) for kind in Kind}
+        overlaps = encoder.overlaps
+        budget = self._budget / 2 if overlaps else self._budget
+        self._pacers = {kind: Pacer(budget, self._max_batch) for kind in Kind}
         ahead: _Begun | None = None
         while True:
             batch = [] if ahead and ahead.lane is Lane.INTERACTIVE else self._next_batch(ahead)
             if not batch and ahead is None:
                 return
             begun = self._begin(encoder, batch, beside=ahead) if batch else None
-            if begun and not (encoder.overlaps and begun.kind is Kind.IMAGE):
+            if begun and not (overlaps and begun.kind is Kind.IMAGE):
                 self._answer(begun)
                 begun = None
             if ahead:
