@@ -240,7 +240,9 @@ async def _assemble(
     replies = ReplyCleaner(bot, ReplyStore(database))
     closing.push_async_callback(replies.close)
     replies.start()
-    guild_index = GuildIndex(store, engine.card.key, engine.card.dimension, tell)
+    guild_index = GuildIndex(
+        store, engine.card.key, engine.card.dimension, tell, ceiling=settings.index_memory_mib << 20
+    )
     closing.push_async_callback(guild_index.close)
     indexer = Indexer(
         store,

@@ -99,6 +99,8 @@ class MagpieBot(commands.Bot):
             max_messages=None,
             allowed_mentions=discord.AllowedMentions.none(),
             chunk_guilds_at_startup=False,
+            # discord.py would be ready two seconds after the last server came; nothing here needs them all by then.
+            guild_ready_timeout=0.5,
             heartbeat_timeout=120.0,
             tree_cls=MagpieTree,
         )

@@ -120,6 +120,12 @@ class Settings(BaseSettings):
         ge=1,
         description="How many pictures may wait for the model before the bot says that it is busy.",
     )
+    index_memory_mib: int = Field(
+        default=2048,
+        ge=16,
+        description="How much memory pictures' vectors may take: about 1 KiB each. Servers that nobody searches make "
+        "room, and are read again when somebody does.",
+    )
     index_other_bots: bool = Field(
         default=False,
         description="Whether pictures posted by other bots and by webhooks are remembered too.",

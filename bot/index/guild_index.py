@@ -1,12 +1,14 @@
-"""A server's vectors in memory: read from the store at the first search, kept in step afterwards."""
+"""A server's vectors in memory: read from the store when it is searched, kept in step, let go when memory is short."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from time import perf_counter
 from typing import TypeVar
 
@@ -14,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bot.events import IndexLoaded, IndexSearched, Tell, carefully, unheard
+from bot.index.ceiling import Resident, to_drop
 from bot.index.seams import VectorSource
 from bot.store.pictures import VectorChunk
 from clipcore.types import SearchHit
 from clipcore.vector_index import VectorIndex
+
+log = logging.getLogger(__name__)
 
 AnyVector = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 Result = TypeVar("Result")
@@ -46,12 +51,15 @@ class _Guild:
     """One server's index.
 
     late: what changed while it was being read, the last word on each picture, None: forgotten; gone once all is read.
+    searches: those waiting or running; searched: when the last of them began, counted in searches.
     """
 
     vectors: VectorIndex
     late: dict[int, IndexedVector | None] | None = field(default_factory=dict)
     loading: asyncio.Task[None] | None = None
     dropped: bool = False
+    searches: int = 0
+    searched: int = 0
 
 
 class GuildIndex:
@@ -60,14 +68,30 @@ class GuildIndex:
     One thread owns every VectorIndex: searches, additions and removals run on it one after the other, so that no search
     sees half a change, the event loop never waits for one, and a cancelled caller leaves nothing torn. The thread is
     idle between calls; `close` ends it.
+
+    Together the servers take at most `ceiling` bytes: the longest unsearched are let go, and read again at their next
+    search. A server that is larger by itself is searched all the same. Where several are read at once and memory is
+    full, they are read one after the other, so that what is taken beyond the ceiling is one server at most.
     """
 
-    def __init__(self, store: VectorSource, model_key: str, dimension: int, tell: Tell = unheard) -> None:
+    def __init__(
+        self,
+        store: VectorSource,
+        model_key: str,
+        dimension: int,
+        tell: Tell = unheard,
+        *,
+        ceiling: int | None = None,
+    ) -> None:
         self._store = store
         self._model_key = model_key
         self._dimension = dimension
         self._tell = carefully(tell)
+        self._ceiling = ceiling
         self._guilds: dict[int, _Guild] = {}
+        self._searches = count(1)
+        self._room = asyncio.Event()
+        self._too_large: set[int] = set()
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guild-index")
 
     async def search(
@@ -80,11 +104,18 @@ class GuildIndex:
         groups = frozenset(channels)
         if not groups or k < 1:
             return []
-        guild = await self._loaded(guild_id)
-        began = perf_counter()
-        hits = await self._on_owner(lambda: guild.vectors.search(vector, k, groups))
-        self._tell(IndexSearched(perf_counter() - began))
-        return hits
+        guild = self._present(guild_id)
+        guild.searched = next(self._searches)
+        guild.searches += 1
+        try:
+            await _loaded(guild)
+            began = perf_counter()
+            hits = await self._on_owner(lambda: guild.vectors.search(vector, k, groups))
+            self._tell(IndexSearched(perf_counter() - began))
+            return hits
+        finally:
+            guild.searches -= 1
+            self._make_room()
 
     async def add(self, guild_id: int, rows: Sequence[IndexedVector]) -> None:
         """Takes in rows that the store has committed. A server that nobody has searched yet reads them from there."""
@@ -95,6 +126,7 @@ class GuildIndex:
             guild.late.update({row.picture_id: row for row in rows})
             return
         await self._on_owner(lambda: _put(guild.vectors, rows))
+        self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:
         """Removes pictures that the store has forgotten, whatever server they were in."""
@@ -111,14 +143,14 @@ class GuildIndex:
 
     def held(self) -> Held:
         vectors = [guild.vectors for guild in self._guilds.values()]
-        row = 2 * self._dimension + 16  # the vector, its key and its group
-        return Held(len(vectors), sum(map(len, vectors)), sum(index.capacity for index in vectors) * row)
+        return Held(len(vectors), sum(map(len, vectors)), sum(index.nbytes for index in vectors))
 
     def drop(self, guild_id: int) -> None:
         """Lets go of a server's vectors; the next search reads what the store then has."""
         guild = self._guilds.pop(guild_id, None)
         if guild is not None:
             guild.dropped = True
+            self._room.set()
 
     async def close(self) -> None:
         loading = [guild.loading for guild in self._guilds.values() if guild.loading is not None]
@@ -128,14 +160,11 @@ class GuildIndex:
         self._guilds.clear()
         self._owner.shutdown(wait=True)
 
-    async def _loaded(self, guild_id: int) -> _Guild:
+    def _present(self, guild_id: int) -> _Guild:
         guild = self._guilds.get(guild_id)
         if guild is None:
             guild = self._guilds[guild_id] = _Guild(VectorIndex(self._dimension))
             guild.loading = asyncio.create_task(self._load(guild_id, guild), name=f"load vectors of {guild_id}")
-        if guild.loading is not None:
-            # Shielded: the read belongs to everyone who waits for it, not to the first who gives up.
-            await asyncio.shield(guild.loading)
         return guild
 
     async def _load(self, guild_id: int, guild: _Guild) -> None:
@@ -148,18 +177,60 @@ class GuildIndex:
             if self._guilds.get(guild_id) is guild:
                 del self._guilds[guild_id]
             raise
+        finally:
+            self._room.set()
 
     async def _read(self, guild: _Guild, chunks: AsyncIterator[VectorChunk]) -> None:
         async for chunk in chunks:
             if guild.dropped:
                 break
             await self._on_owner(partial(_put_chunk, guild.vectors, chunk))
+            self._make_room()
+            await self._turn(guild)
         late, guild.late, guild.loading = guild.late or {}, None, None
         # From here on changes go straight to the owner, and queue behind this one.
         await self._on_owner(lambda: _apply(guild.vectors, late))
 
+    async def _turn(self, guild: _Guild) -> None:
+        """Waits while memory is full and a read that began earlier goes on."""
+        while self._is_full() and not guild.dropped and guild is not self._first_read():
+            self._room.clear()
+            await self._room.wait()
+
+    def _first_read(self) -> _Guild | None:
+        return next((guild for guild in self._guilds.values() if guild.loading is not None), None)
+
+    def _is_full(self) -> bool:
+        return self._ceiling is not None and self.held().bytes > self._ceiling
+
+    def _make_room(self) -> None:
+        if self._ceiling is None or not self._is_full():
+            return
+        for guild_id in to_drop(map(_resident, self._guilds, self._guilds.values()), self._ceiling):
+            self.drop(guild_id)
+            log.info("the vectors of server %d leave memory until it is searched again", guild_id)
+        for guild_id, guild in self._guilds.items():
+            if guild.vectors.nbytes > self._ceiling and guild_id not in self._too_large:
+                self._too_large.add(guild_id)
+                log.warning(
+                    "the vectors of server %d alone take more than the %d MiB of INDEX_MEMORY_MIB",
+                    guild_id,
+                    self._ceiling >> 20,
+                )
+
     async def _on_owner(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._owner, work)
+
+
+async def _loaded(guild: _Guild) -> None:
+    if guild.loading is not None:
+        # Shielded: the read belongs to everyone who waits for it, not to the first who gives up.
+        await asyncio.shield(guild.loading)
+
+
+def _resident(guild_id: int, guild: _Guild) -> Resident:
+    busy = guild.searches > 0 or guild.loading is not None
+    return Resident(guild_id, guild.vectors.nbytes, guild.searched, busy)
 
 
 def _apply(vectors: VectorIndex, late: dict[int, IndexedVector | None]) -> None:
@@ -168,7 +239,7 @@ def _apply(vectors: VectorIndex, late: dict[int, IndexedVector | None]) -> None:
 
 
 def _put_chunk(vectors: VectorIndex, chunk: VectorChunk) -> None:
-    vectors.add(chunk.ids.tolist(), chunk.channel_ids.tolist(), chunk.vectors)
+    vectors.add(chunk.ids, chunk.channel_ids, chunk.vectors)
 
 
 def _put(vectors: VectorIndex, rows: Sequence[IndexedVector]) -> None:
