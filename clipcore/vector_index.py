@@ -11,7 +11,7 @@ import numpy.typing as npt
 from clipcore.types import SearchHit, Vectors
 from clipcore.vector_rows import Keys, Rows
 from clipcore.vector_scores import DECIMALS
-from clipcore.vector_tiles import TILE_ROWS, HostRows
+from clipcore.vector_tiles import HostRows
 
 _ADDED_AT_ONCE = 16384
 
@@ -27,11 +27,14 @@ class VectorIndex:
     not depend on the machine, on torch, or on where rows lie.
 
     device: "cpu", or torch's name for another device, which then holds the rows (`vector_device`).
+    rows: what holds them instead.
     """
 
-    def __init__(self, dimension: int, *, device: str = "cpu", tile_rows: int = TILE_ROWS) -> None:
+    def __init__(self, dimension: int, *, device: str = "cpu", rows: Rows | None = None) -> None:
         self.dimension = dimension
-        self._rows: Rows = HostRows(dimension, tile_rows) if device == "cpu" else _on_device(dimension, device)
+        self._rows = (
+            rows if rows is not None else (HostRows(dimension) if device == "cpu" else _on_device(dimension, device))
+        )
         self._greatest = np.iinfo(np.int64).min
 
     def __len__(self) -> int:

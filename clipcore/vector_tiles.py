@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
 from clipcore.types import Vectors
 from clipcore.vector_heap import Heap
 from clipcore.vector_rows import Halves, Keys, Places, SlotNumbers, Slots
-from clipcore.vector_scores import scorer_for
+from clipcore.vector_scores import Scorer, scorer_for
 from clipcore.vector_select import Scored, best_of
 from clipcore.vector_slab import Slab
 
@@ -27,7 +27,10 @@ class HostRows:
     the heap. A tile that has lost an eighth of its rows goes back to the heap.
     """
 
-    def __init__(self, dimension: int, tile_rows: int = TILE_ROWS) -> None:
+    def __init__(
+        self, dimension: int, tile_rows: int = TILE_ROWS, scorer: Callable[[Vectors], Scorer] = scorer_for
+    ) -> None:
+        self._scorer = scorer
         self._dimension = dimension
         self._tile_rows = tile_rows
         self._slots = Slots()
@@ -68,7 +71,7 @@ class HostRows:
         return len(self._heap.places_of(wanted)) > 0 or any(len(slab.places_of(wanted)[0]) for slab in self._slabs)
 
     def candidates(self, query: Vectors, k: int, groups: Collection[int] | None) -> Iterator[tuple[Keys, Halves]]:
-        allowed, scorer = self._slots.allowed(groups), scorer_for(query)
+        allowed, scorer = self._slots.allowed(groups), self._scorer(query)
         scored = [self._heap.score(scorer, allowed)]
         for slab in self._slabs:
             if len(chosen := slab.chosen(allowed)):

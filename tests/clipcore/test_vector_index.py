@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from clipcore.types import SearchHit
 from clipcore.vector_index import VectorIndex
+from clipcore.vector_tiles import HostRows
 
 DIMENSION = 6
 
@@ -120,7 +121,7 @@ def index_of(some: range) -> dict[int, tuple[int, np.ndarray]]:
 
 
 def test_rows_across_tiles_are_ranked_together():
-    index = VectorIndex(DIMENSION, tile_rows=7)
+    index = VectorIndex(DIMENSION, rows=HostRows(DIMENSION, tile_rows=7))
     index.add(range(50), [0] * 50, np.stack([unit(key) for key in range(50)]))
     assert keys(index.search(unit(4), 50)) == keys(brute_force(index_of(range(50)), unit(4), 50))
 
@@ -153,7 +154,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = VectorIndex(DIMENSION, tile_rows=9)
+        self.index = VectorIndex(DIMENSION, rows=HostRows(DIMENSION, tile_rows=9))
         self.rows: dict[int, tuple[int, np.ndarray]] = {}
 
     @rule(some=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3), st.integers(0, 60)), max_size=8))

@@ -1,0 +1,96 @@
+"""Servers full of made-up pictures. Run as a module: how many bytes a picture an index takes in memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from clipcore.types import Vectors
+from clipcore.vector_index import VectorIndex
+
+DIMENSION = 512
+_CHUNK = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """channels: [rows], the channel of each picture in order of arrival."""
+
+    channels: npt.NDArray[np.int64]
+    tiny: bool = False
+    note: str = ""
+
+    @property
+    def rows(self) -> int:
+        return len(self.channels)
+
+    def half(self) -> frozenset[int]:
+        """Every second channel."""
+        return frozenset(np.unique(self.channels)[::2].tolist())
+
+    def count(self, readable: frozenset[int]) -> int:
+        return int(np.isin(self.channels, list(readable)).sum())
+
+    def query(self) -> Vectors:
+        """Near the first picture."""
+        near: Vectors = _unit(next(self.chunks())[1][:1].astype(np.float32) + _random(1, 7) / np.float32(30))
+        query: Vectors = near[0]
+        return query
+
+    def chunks(self) -> Iterator[tuple[slice, npt.NDArray[np.float16]]]:
+        """Rows as fp16 [n, dim], unit length: some thousands of random vectors, their dimensions turned a step further
+        for each chunk. Random numbers for all would take longer than all the rest.
+        """
+        pool = _unit(_random(min(_CHUNK, self.rows), 0)).astype(np.float16)
+        for step, start in enumerate(range(0, self.rows, _CHUNK)):
+            some = slice(start, min(start + _CHUNK, self.rows))
+            yield some, np.roll(pool[: some.stop - start], step, axis=1)
+
+    def index(self, device: str = "cpu") -> VectorIndex:
+        index = VectorIndex(DIMENSION, device=device)
+        for some, vectors in self.chunks():
+            index.add(np.arange(some.start, some.stop), self.channels[some], vectors)
+        return index
+
+
+def equal(rows: int, channels: int) -> Server:
+    return Server(np.random.default_rng(1).permutation(np.arange(rows) % channels))
+
+
+def skewed(rows: int, channels: int) -> Server:
+    """By Zipf's law: the largest channel has a seventh of all pictures, the smallest some hundreds."""
+    weights = 1 / np.arange(1, channels + 1)
+    return Server(np.random.default_rng(1).choice(channels, rows, p=weights / weights.sum()))
+
+
+def tiny(rows: int) -> Server:
+    note = "threads too small for a tile are scanned together, readable or not: at most the time for all pictures"
+    return Server(np.random.default_rng(1).permutation(np.arange(rows) // 10), tiny=True, note=note)
+
+
+def _random(count: int, seed: int) -> Vectors:
+    return np.random.default_rng(seed).standard_normal((count, DIMENSION), np.float32)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def _resident_bytes_a_row(rows: int, channels: int) -> float:
+    server = equal(rows, channels)
+    # What building takes by itself is taken before counting begins.
+    Server(server.channels[: 2 * _CHUNK]).index()
+    before = psutil.Process().memory_info().rss
+    index = server.index()
+    grown: int = psutil.Process().memory_info().rss - before
+    return grown / len(index)
+
+
+if __name__ == "__main__":
+    print(_resident_bytes_a_row(int(sys.argv[1]), int(sys.argv[2])))
