@@ -1,0 +1,127 @@
+"""Ways to look at pictures: bare forward passes of each backend, and what people write with other libraries.
+
+Each takes the same pictures and weights. One that is not installed, or cannot do it here, is None.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModel, CLIPImageProcessorPil
+
+from clipcore.model import ClipModel
+from clipcore.types import Pixels
+
+Step = Callable[[], object]
+
+# What everyone's example has. The engine chooses by itself.
+BATCH = 32
+
+
+def torch_forward(model: ClipModel, batch: Pixels) -> Step:
+    """The whole tower, as transformers has it, on floats that are ready."""
+    pixels = model.as_input(batch).to(next(model.towers.module.parameters()).dtype)
+
+    def step() -> None:
+        with torch.inference_mode():
+            model.towers.image_features(pixels)
+
+    return step
+
+
+def compiled_forward(directory: str, batch: Pixels) -> Step | None:
+    """The same after torch.compile, which needs a C++ compiler."""
+    if shutil.which("g++") is None:
+        return None
+    with _others_warnings():
+        model = ClipModel.load(directory, device="cpu", local_only=True)
+        pixels = model.as_input(batch).to(next(model.towers.module.parameters()).dtype)
+        features = torch.compile(model.towers.image_features)
+
+        def step() -> None:
+            with torch.inference_mode():
+                features(pixels)
+
+        step()
+    return step
+
+
+def model_forward(model: ClipModel, batch: Pixels) -> Step:
+    """Ready squares in, vectors out: ours, by whichever backend the model was loaded for."""
+    return lambda: model.encode_prepared(batch)
+
+
+def onnx_forward(model: ClipModel, batch: Pixels, folder: Path) -> Step | None:
+    """ONNX Runtime, in fp32: on a CPU it knows no bf16. model: in fp32."""
+    if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
+        return None
+    import onnxruntime
+
+    pixels, path = model.as_input(batch), folder / "vision.onnx"
+    with _others_warnings():
+        torch.onnx.export(_Vision(model), (pixels,), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: pixels.numpy()}
+    return lambda: session.run(None, inputs)
+
+
+class _Vision(torch.nn.Module):
+    def __init__(self, model: ClipModel) -> None:
+        super().__init__()
+        self.module = model.towers.module
+        self.features = model.towers.image_features
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.features(pixels)
+
+
+def transformers_loop(directory: str, pictures: Sequence[Pixels], size: int) -> Step:
+    """Its processor and its model in fp32, batches of this size, from RGB arrays to vectors of unit length."""
+    model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
+    processor = CLIPImageProcessorPil.from_pretrained(directory)
+
+    def step() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(pictures), size):
+                inputs = processor(images=list(pictures[start : start + size]), return_tensors="pt")
+                features = model.get_image_features(**inputs).pooler_output
+                torch.nn.functional.normalize(features, dim=-1).numpy()
+
+    return step
+
+
+def sentence_transformers_loop(directory: str, pictures: Sequence[Pixels]) -> Step | None:
+    """Its `encode`, which takes Pillow images, as it comes: fp32, batches of 32."""
+    if find_spec("sentence_transformers") is None:
+        return None
+    with _others_warnings():
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(directory, device="cpu", local_files_only=True)
+    images = [Image.fromarray(pixels) for pixels in pictures]
+
+    def step() -> None:
+        with _others_warnings():
+            model.encode(images, normalize_embeddings=True, show_progress_bar=False)
+
+    return step
+
+
+def squares(model: ClipModel, pictures: Sequence[Pixels]) -> Pixels:
+    """uint8 [n, s, s, 3]"""
+    return np.stack([model.prepare(pixels) for pixels in pictures])
+
+
+@contextmanager
+def _others_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
