@@ -1,0 +1,232 @@
+"""Encoding and search on a GPU. Without one, a quick run shows that all of this works with the CPU standing in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
+from benchmarks.machine import matrix_rate, memory_bandwidth
+from benchmarks.material import ordinary_jpegs, write_vit_b32
+from benchmarks.measure import spread, taking_turns
+from benchmarks.scale import Scale
+from clipcore.cores import decode_workers, usable_cores
+from clipcore.engine import ClipEngine
+from clipcore.errors import ModelUnavailable
+from clipcore.images import ImageLimits, read_image
+from clipcore.model import ClipModel
+from clipcore.runtime.deferred import DeferredCpu
+from clipcore.runtime.pipelined import PipelinedForward
+from clipcore.runtime.seam import Pending
+from clipcore.types import Pixels
+from clipcore.vector_index import VectorIndex
+
+NO_GPU = "There is no GPU here; with --quick or --device cpu the CPU stands in, which shows that the code works."
+_STANDING_IN = "The CPU stands in, so this means nothing."
+
+Begin = Callable[[Pixels], Pending]
+
+
+def run(scale: Scale) -> Outcome:
+    device = "cuda" if scale.device == "auto" else scale.device
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return _measured(device, scale, note="")
+    if device.startswith("cuda") and not scale.quick:
+        return Outcome(skipped=NO_GPU)
+    return _without_bars(_measured("cpu", Scale(quick=True, device="cpu"), note=_STANDING_IN))
+
+
+def _without_bars(outcome: Outcome) -> Outcome:
+    def bare(figure: Figure) -> Figure:
+        return replace(figure, against=tuple(Against(other.name, other.value) for other in figure.against))
+
+    return replace(outcome, figures=[bare(figure) for figure in outcome.figures])
+
+
+def _measured(device: str, scale: Scale, note: str) -> Outcome:
+    with TemporaryDirectory() as directory:
+        # What is built in is quick to load and tiny; its figures are nobody's.
+        name = "bundled" if scale.quick else str(write_vit_b32(Path(directory)))
+        model = ClipModel.load(name, device=device, precision="bf16", local_only=True)
+        begins, missing = {"ours": _begin(model)}, []
+        if not scale.quick:
+            try:
+                compiled = ClipModel.load(name, device=device, precision="bf16", local_only=True, compile=True)
+                begins["compiled"] = _begin(compiled)
+            except ModelUnavailable:
+                missing.append("torch.compile")
+        best, encoding, curve = _encoding(model, begins, scale, device, note)
+        figures = [*encoding, *_files(model, best, scale, note), _search(device, scale, note)]
+    return Outcome(figures, [curve], missing=missing)
+
+
+def _begin(model: ClipModel) -> Begin:
+    if model.device.type == "cuda":
+        return model.begin_prepared
+
+    def features(pixels: torch.Tensor) -> torch.Tensor:
+        return _tower(model)(model.as_input(pixels.numpy()).to(torch.bfloat16))
+
+    return PipelinedForward(features, model.card.dimension, DeferredCpu()).begin
+
+
+def _tower(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    return model.towers.quick_image_features or model.towers.image_features
+
+
+def _encoding(
+    model: ClipModel, begins: dict[str, Begin], scale: Scale, device: str, note: str
+) -> tuple[Spread, list[Figure], Curve]:
+    """The best rate of ours in pictures/s, what it stands against, and how all of them depend on the batch."""
+    sizes = (1, 8, 32, 64, 128, 256) if not scale.quick else (1, 4)
+    batches = scale.of(40, 4)
+    steps: dict[tuple[str, int], Callable[[], object]] = {}
+    for size in sizes:
+        batch = _squares(size, model)
+        for name, begin in begins.items():
+            steps[name, size] = partial(_through, begin, batch, batches)
+        steps["one at a time", size] = partial(_one_at_a_time, begins["ours"], batch, batches)
+        steps["bare forward", size] = _bare(model, batch, batches)
+    # Three batches of a size are launched step by step before it is recorded: all of that is in the warming up.
+    times = taking_turns({f"{name} {size}": step for (name, size), step in steps.items()}, runs=scale.runs)
+    rates = {key: times[f"{key[0]} {key[1]}"].rate(batches * key[1]) for key in steps}
+    best = {name: max(sizes, key=lambda size: rates[name, size].median) for name, _ in steps}
+
+    flops = _flops(begins["ours"], model)
+    limit = matrix_rate(torch.bfloat16, device, square=scale.of(8192, 256), runs=scale.runs).median / 1e12
+    said = f"batches of {best['ours']}, {flops / 1e9:.2f} GFLOP a picture. {note}".strip()
+    ours = rates["ours", best["ours"]]
+    others = [Against(f"{name}, batches of {best[name]}", rates[name, best[name]].median) for name in best]
+    figures = [
+        Figure("pictures", ours, "pictures/s", tuple(others[1:]), said),
+        Figure(
+            "arithmetic",
+            ours.times(flops / 1e12),
+            "TFLOP/s",
+            (Against("bf16 matrix product", limit, at_least=0.6),),
+            said,
+        ),
+    ]
+    if "compiled" in best:
+        against = (Against("bf16 matrix product", limit),)
+        figures.append(
+            Figure("compiled", rates["compiled", best["compiled"]].times(flops / 1e12), "TFLOP/s", against, note)
+        )
+    series = {name: tuple(rates[name, size].median for size in sizes) for name in best}
+    return ours, figures, Curve("GPU encoding, by batch", "pictures in a batch", tuple(sizes), "pictures/s", series)
+
+
+def _through(begin: Begin, batch: Pixels, count: int) -> None:
+    """As the executor does it: one batch begun ahead of the one that is waited for."""
+    waiting: deque[Pending] = deque()
+    for _ in range(count):
+        waiting.append(begin(batch))
+        if len(waiting) > 1:
+            waiting.popleft()()
+    waiting.pop()()
+
+
+def _one_at_a_time(begin: Begin, batch: Pixels, count: int) -> None:
+    for _ in range(count):
+        begin(batch)()
+
+
+def _bare(model: ClipModel, batch: Pixels, count: int) -> Callable[[], None]:
+    """The tower on pixels that are normalised and on the device already, launched step by step."""
+    ready = model.as_input(batch).to(torch.bfloat16)
+
+    def step() -> None:
+        with torch.inference_mode():
+            for _ in range(count):
+                _tower(model)(ready)
+            if ready.is_cuda:
+                torch.cuda.synchronize(ready.device)
+
+    return step
+
+
+def _flops(begin: Begin, model: ClipModel) -> float:
+    """Of one picture, as torch counts them: matrix products, convolutions and attention, two for each multiply-add.
+
+    The size is one that nothing else begins, so that it is launched step by step here, where it can be counted.
+    """
+    batch = _squares(2, model)
+    with FlopCounterMode(display=False) as counter:
+        begin(batch)()
+    return float(counter.get_total_flops()) / len(batch)
+
+
+def _squares(count: int, model: ClipModel) -> Pixels:
+    edge = model.card.input_size
+    return np.random.default_rng(0).integers(0, 256, (count, edge, edge, 3), np.uint8)
+
+
+def _files(model: ClipModel, device_rate: Spread, scale: Scale, note: str) -> list[Figure]:
+    """Nothing where there are no photographs."""
+    files = ordinary_jpegs(scale.of(2000, 8))
+    if not files:
+        return []
+    workers = decode_workers(usable_cores(), overlaps=True)
+    steps = {
+        "pool": lambda: _decoded(model, files, workers),
+        "engine": lambda: asyncio.run(_engine(model, files, workers)),
+    }
+    rates = {name: one.rate(len(files)) for name, one in taking_turns(steps, runs=min(3, scale.runs)).items()}
+    pool, engine = rates["pool"], rates["engine"]
+    limit = "decoding" if pool.median < device_rate.median else "the device"
+    return [
+        Figure(
+            f"decoding, {workers} threads",
+            pool,
+            "pictures/s",
+            (Against("what the device takes", device_rate.median, at_most=1.0),),
+            f"JPEG files of 640 x 480; {limit} is the bottleneck. {note}".strip(),
+        ),
+        Figure(
+            "files to vectors", engine, "pictures/s", (Against("decoding alone", pool.median, at_least=0.75),), note
+        ),
+    ]
+
+
+def _decoded(model: ClipModel, files: Sequence[bytes], workers: int) -> None:
+    limits = ImageLimits()
+
+    def one(data: bytes) -> None:
+        read = read_image(data, limits, enough=model.card.detail)
+        model.prepare(read.pixels, read.box)
+
+    with ThreadPoolExecutor(workers) as pool:
+        deque(pool.map(one, files), maxlen=0)
+
+
+async def _engine(model: ClipModel, files: Sequence[bytes], workers: int) -> None:
+    engine = ClipEngine(lambda: model, decode_workers=workers, max_queue=len(files))
+    await engine.start()
+    await asyncio.gather(*(engine.encode_image(data) for data in files))
+    await engine.close()
+
+
+def _search(device: str, scale: Scale, note: str) -> Figure:
+    rows, dimension, chunk = scale.of(1_000_000, 2_000), 512, 20_000
+    index = VectorIndex(dimension, device=device)
+    noise = np.random.default_rng(0)
+    for start in range(0, rows, chunk):
+        keys = np.arange(start, min(rows, start + chunk))
+        vectors = noise.standard_normal((len(keys), dimension), np.float32)
+        index.add(keys, np.zeros_like(keys), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    query = noise.standard_normal(dimension, np.float32)
+    found = spread(lambda: index.search(query, 10), runs=scale.of(50, 1), warm=scale.of(5, 1))
+    read = memory_bandwidth(device, megabytes=scale.of(2048, 16), runs=scale.runs).median
+    limit = rows * dimension * 2 / read
+    against = (Against("one millisecond", 1e-3, at_most=1.0), Against("reading each number once", limit))
+    return Figure(f"search of {rows:,} x {dimension}", found, "s", against, note)

@@ -1,0 +1,30 @@
+"""The benchmark of the GPU, with the CPU standing in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.material import PHOTOS
+from benchmarks.scale import Scale
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU, so nothing stands in for it.")
+
+
+def test_without_a_gpu_nothing_is_measured_in_earnest() -> None:
+    outcome = gpu.run(Scale())
+    assert outcome.skipped == gpu.NO_GPU
+    assert not outcome.figures
+
+
+@pytest.mark.parametrize("scale", [Scale(quick=True), Scale(device="cpu")])
+def test_all_of_it_runs_with_the_cpu_standing_in(scale: Scale) -> None:
+    outcome = gpu.run(scale)
+    names = [figure.name for figure in outcome.figures]
+    assert names[:2] == ["pictures", "arithmetic"]
+    assert names[-1].startswith("search of")
+    assert len(names) == (5 if PHOTOS.is_dir() else 3)
+    assert all("means nothing" in figure.note for figure in outcome.figures)
+    assert all(figure.value > 0 for figure in outcome.figures)
+    assert not any(against.met(1.0) is not None for figure in outcome.figures for against in figure.against)
