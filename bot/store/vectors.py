@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +13,9 @@ from sqlalchemy.dialects.sqlite import insert
 from bot.store.rows import Half, from_blobs
 from bot.store.tables import models, pictures, vectors
 
-CHUNK = 2_048
+CHUNK = 8_192
+# Rows that are fetched before their bytes are copied into the chunk: about a megabyte, which the CPU's caches hold.
+_FETCHED = 1_024
 
 _MODEL = select(*models.c["id", "dimension"]).where(models.c.key == bindparam("model_key"))
 _NEXT = (
@@ -91,13 +92,17 @@ def chunk_after(connection: Connection, guild_id: int, model_key: str, after: in
     model = connection.execute(_MODEL, {"model_key": model_key}).first()
     if model is None:
         return None
-    rows = connection.execute(_NEXT, {"model": model.id, "guild": guild_id, "after": after, "size": size}).all()
-    return _chunk(rows, model.dimension) if rows else None
-
-
-def _chunk(rows: Sequence[Any], dimension: int) -> VectorChunk:
-    ids, channel_ids, blobs = zip(*rows, strict=True)
-    return VectorChunk(np.array(ids, np.int64), np.array(channel_ids, np.int64), from_blobs(blobs, dimension))
+    rows = connection.execute(_NEXT, {"model": model.id, "guild": guild_id, "after": after, "size": size})
+    chunk = VectorChunk(
+        np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, model.dimension), np.float16)
+    )
+    filled = 0
+    for some in rows.partitions(_FETCHED):
+        here = slice(filled, filled := filled + len(some))
+        ids, channel_ids, blobs = zip(*some, strict=True)
+        chunk.ids[here], chunk.channel_ids[here] = ids, channel_ids
+        chunk.vectors[here] = from_blobs(blobs, model.dimension)
+    return VectorChunk(chunk.ids[:filled], chunk.channel_ids[:filled], chunk.vectors[:filled]) if filled else None
 
 
 def _of_model(query: Select[Any], model_key: str, *conditions: ColumnElement[bool]) -> Select[Any]:
