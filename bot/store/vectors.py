@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -93,9 +94,7 @@ def chunk_after(connection: Connection, guild_id: int, model_key: str, after: in
     if model is None:
         return None
     rows = connection.execute(_NEXT, {"model": model.id, "guild": guild_id, "after": after, "size": size})
-    chunk = VectorChunk(
-        np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, model.dimension), np.float16)
-    )
+    chunk = VectorChunk(np.empty(size, np.int64), np.empty(size, np.int64), _pages(size, model.dimension))
     filled = 0
     for some in rows.partitions(_FETCHED):
         here = slice(filled, filled := filled + len(some))
@@ -103,6 +102,14 @@ def chunk_after(connection: Connection, guild_id: int, model_key: str, after: in
         chunk.ids[here], chunk.channel_ids[here] = ids, channel_ids
         chunk.vectors[here] = from_blobs(blobs, model.dimension)
     return VectorChunk(chunk.ids[:filled], chunk.channel_ids[:filled], chunk.vectors[:filled]) if filled else None
+
+
+def _pages(rows: int, dimension: int) -> Half:
+    """float16 [rows, dimension], which goes back to the system as soon as nobody needs it.
+
+    What malloc gave for megabytes, glibc keeps for each thread that reads: 100 MB after a million vectors.
+    """
+    return np.frombuffer(mmap(-1, 2 * rows * dimension), np.float16).reshape(rows, dimension)
 
 
 def _of_model(query: Select[Any], model_key: str, *conditions: ColumnElement[bool]) -> Select[Any]:
