@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ NO_PHOTOS = "There are no photographs beside the repository (../shared/photos)."
 
 _ORDINARY = (640, 480)
 _LARGE = (4000, 3000)
+_TILE = (500, 375)  # most of the photographs' own size
 _QUALITY = 90
 
 
@@ -51,6 +54,21 @@ def large_jpegs(count: int) -> list[bytes]:
     """Photographs of 12 megapixels as JPEG files, enlarged from smaller ones."""
     paths = sorted(PHOTOS.glob("*.jpg"))[:count]
     return [_jpeg(_covering(Image.open(path), _LARGE)) for path in paths]
+
+
+def mosaic_jpegs(count: int, size: tuple[int, int] = _LARGE) -> list[bytes]:
+    """Photographs of 12 megapixels as JPEG files, laid together from small ones as they are: full of detail."""
+    paths = sorted(PHOTOS.glob("*.jpg"))
+    return [_jpeg(_mosaic(paths[start:] + paths[:start], size)) for start in range(count)]
+
+
+def _mosaic(paths: Sequence[Path], size: tuple[int, int]) -> Image.Image:
+    whole = Image.new("RGB", size)
+    tiles = cycle(paths)
+    for top in range(0, size[1], _TILE[1]):
+        for left in range(0, size[0], _TILE[0]):
+            whole.paste(_covering(Image.open(next(tiles)), _TILE), (left, top))
+    return whole
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -74,11 +74,11 @@ class Indexer:
         self._on_forgotten = on_forgotten
         self._tell = carefully(tell)
         self._memory = asyncio.Lock()
-        self._reader = PictureReader(store, engine, tagger, fetch, channels, self._tell)
-        self._writer = Writer(store, engine, guild_index, self._memory, room=2 * concurrency)
+        self._reader = PictureReader(store, engine, fetch, self._tell)
+        self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room=2 * concurrency)
         self._announcer = Announcer(on_finished)
         self._reading = asyncio.Semaphore(concurrency)
-        self._most_in_hand = 2 * concurrency
+        self._concurrency = concurrency
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._owned: list[asyncio.Task[None]] = []
         self._waker = Waker(sleep)
@@ -175,8 +175,11 @@ class Indexer:
                 await self._waker.nap(self._until_next_retry())
 
     async def _begin_due(self) -> int:
-        room = self._most_in_hand - len(self._in_hand)
-        if room <= 0:
+        """Takes up enough for every reader once more, as soon as no more than that is in hand: one question to the
+        store and one write for many pictures, and nobody waits for it.
+        """
+        room = 2 * self._concurrency - len(self._in_hand)
+        if room < self._concurrency:
             return 0
         due = await self._store.due(room, self._clock(), exclude=self._in_hand.keys())
         spent = [picture for picture in due if picture.attempts >= self._retry.attempts]

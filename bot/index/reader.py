@@ -1,4 +1,4 @@
-"""One picture from reference to what the store keeps of it: fetch, hash, look or remember, tag."""
+"""One picture from reference to its vector: fetch, hash, look or remember."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 
 from bot.events import ContentRead, ContentSource, Tell, unheard
 from bot.index.content import content_hash_of
-from bot.index.seams import ChannelSettings, Engine, Fetch
-from bot.index.tagger import Tagger
-from bot.records import Announcement, Picture, PictureRef, Tag
+from bot.index.seams import Engine, Fetch
+from bot.records import Picture
 from bot.store.pictures import Finished, KnownVector, PictureStore
 from clipcore.types import Lane
 
@@ -35,27 +34,22 @@ class PictureReader:
         self,
         store: PictureStore,
         engine: Engine,
-        tagger: Tagger,
         fetch: Fetch,
-        channels: ChannelSettings,
         tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._tagger = tagger
         self._fetch = fetch
-        self._channels = channels
         self._tell = tell
         self._recent: OrderedDict[str, KnownVector] = OrderedDict()
         self._gates: dict[str, _Gate] = {}
 
     async def read(self, picture: Picture) -> Finished:
-        """Everything the store keeps of this picture. Raises what fetching, decoding and encoding raise."""
+        """What the store keeps of this picture, yet without tags. Raises what fetching, decoding and encoding raise."""
         data = await self._fetch(picture.ref)
         content_hash = await content_hash_of(data)
         content = await self._content(content_hash, data)
-        tags = await self._tags(picture.ref, content)
-        return Finished(picture.id, content_hash, content.width, content.height, content.vector, tags)
+        return Finished(picture.id, content_hash, content.width, content.height, content.vector)
 
     async def _content(self, content_hash: str, data: bytes) -> KnownVector:
         async with self._only_one(content_hash):
@@ -70,11 +64,6 @@ class PictureReader:
             self._keep(content_hash, known)
             self._tell(ContentRead(source))
             return known
-
-    async def _tags(self, ref: PictureRef, content: KnownVector) -> tuple[Tag, ...]:
-        if await self._channels.announcement(ref.place) is Announcement.OFF:
-            return ()
-        return await self._tagger.tags(ref.place.guild_id, content.vector)
 
     @asynccontextmanager
     async def _only_one(self, content_hash: str) -> AsyncIterator[None]:

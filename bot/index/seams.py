@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class VectorSource(Protocol):
 
 
 class ChannelSettings(Protocol):
-    async def announcement(self, place: Place, /) -> Announcement: ...
+    async def announcements(self, places: Collection[Place], /) -> dict[Place, Announcement]: ...
 
 
 class ChannelMarks(Protocol):

@@ -27,7 +27,7 @@ class Tagger:
 
     A server may name its labels in English or Chinese: a word that the defaults know, in either language or as a
     synonym, is described to the model with the default's phrases; any other word is described by itself.
-    The labels are asked for at every picture, so a change holds from the next one on.
+    The labels are asked for with every batch of pictures, so a change holds from the next one on.
     """
 
     def __init__(self, engine: Engine, labels_store: GuildLabels, defaults: Sequence[NamedLabel]) -> None:
@@ -38,19 +38,24 @@ class Tagger:
         self._classifiers: OrderedDict[tuple[Label, ...], Classifier] = OrderedDict()
         self._building = asyncio.Lock()
 
-    async def tags(self, guild_id: int, vector: npt.NDArray[np.float16] | npt.NDArray[np.float32]) -> tuple[Tag, ...]:
-        """vector: [dim], unit length. Likeliest first, empty when nothing is likely enough. Raises QueueFull."""
+    async def tags(
+        self, guild_id: int, vectors: Sequence[npt.NDArray[np.float16] | npt.NDArray[np.float32]]
+    ) -> list[tuple[Tag, ...]]:
+        """vectors: each [dim], unit length. For each the likeliest first, empty when nothing is likely enough.
+
+        Raises QueueFull.
+        """
         labels = self._worded(await self._labels_store.labels(guild_id))
         if not labels:
-            return ()
+            return [()] * len(vectors)
         try:
             classifier = await self._classifier(labels)
         except EncodingFailed:
             # A label that the model chokes on must not cost the server its pictures.
             log.exception("labels of guild %d cannot be encoded; its pictures go untagged", guild_id)
-            return ()
-        scores = classifier.classify(vector.astype(np.float32)[np.newaxis], top=TAGS_SHOWN)[0]
-        return tuple(Tag(score.label, score.probability) for score in scores)
+            return [()] * len(vectors)
+        found = classifier.classify(np.stack(vectors).astype(np.float32), top=TAGS_SHOWN)
+        return [tuple(Tag(score.label, score.probability) for score in scores) for scores in found]
 
     def _worded(self, names: Sequence[str] | None) -> tuple[Label, ...]:
         if names is None:

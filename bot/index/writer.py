@@ -1,4 +1,4 @@
-"""Writes what the workers read: whatever collected during one transaction goes into the next."""
+"""Tags and writes what the workers read: whatever collected during one transaction goes into the next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.index.guild_index import GuildIndex, IndexedVector
-from bot.index.seams import Engine
-from bot.records import Picture, PictureState
+from bot.index.seams import ChannelSettings, Engine
+from bot.index.tagger import Tagger
+from bot.records import Announcement, Picture, PictureState, Place, Tag
 from bot.store.errors import StoreError
 from bot.store.pictures import Finished, PictureStore
 
@@ -24,22 +25,35 @@ class Read:
 
     picture: Picture
     finished: Finished
-    done: asyncio.Future[bool]
-    """Whether the store took it; False when it was forgotten meanwhile. Fails where the row cannot be written."""
+    done: asyncio.Future[Picture | None]
+    """As the store took it; None when it was forgotten meanwhile. Fails where the row cannot be written."""
+
+    @property
+    def place(self) -> Place:
+        return self.picture.ref.place
 
 
 class Writer:
-    """Owns the path from read to remembered: one transaction for a micro-batch, then the memory index.
+    """Owns the path from read to remembered: tags and one transaction for a micro-batch, then the memory index.
 
     memory: held while the store and the memory index change together. Whoever forgets pictures holds it too, so that
     a picture is never added to the index after it was discarded from it.
     """
 
     def __init__(
-        self, store: PictureStore, engine: Engine, guild_index: GuildIndex, memory: asyncio.Lock, room: int
+        self,
+        store: PictureStore,
+        engine: Engine,
+        tagger: Tagger,
+        channels: ChannelSettings,
+        guild_index: GuildIndex,
+        memory: asyncio.Lock,
+        room: int,
     ) -> None:
         self._store = store
         self._engine = engine
+        self._tagger = tagger
+        self._channels = channels
         self._guild_index = guild_index
         self._memory = memory
         self._queue: asyncio.Queue[Read] = asyncio.Queue(maxsize=room)
@@ -48,7 +62,7 @@ class Writer:
         """The finished picture once it is committed and searchable; None when it was forgotten meanwhile."""
         read = Read(picture, finished, asyncio.get_running_loop().create_future())
         await self._queue.put(read)
-        return _ready(read) if await read.done else None
+        return await read.done
 
     async def run(self) -> None:
         """Writes batches until cancelled. Nothing sleeps to fill one."""
@@ -60,7 +74,8 @@ class Writer:
 
     async def _settle(self, batch: Sequence[Read]) -> None:
         try:
-            _answer(batch, await self._commit(batch))
+            tagged = await self._tagged(batch)
+            _answer(batch, tagged, await self._commit(batch, tagged))
         except StoreError as error:  # the whole store is locked or full: no use in trying row by row
             for read in batch:
                 _fail(read, error)
@@ -72,26 +87,41 @@ class Writer:
             for read in batch:
                 await self._settle([read])
 
-    async def _commit(self, batch: Sequence[Read]) -> set[int]:
+    async def _tagged(self, batch: Sequence[Read]) -> list[Finished]:
+        """With the tags that each picture's server and channel want."""
+        channels = await self._channels.announcements({read.place for read in batch})
+        tags: dict[int, tuple[Tag, ...]] = {}
+        for guild_id in {place.guild_id for place in channels}:
+            wanted = [
+                read.finished
+                for read in batch
+                if read.place.guild_id == guild_id and channels[read.place] is not Announcement.OFF
+            ]
+            if wanted:
+                found = await self._tagger.tags(guild_id, [finished.vector for finished in wanted])
+                tags.update(zip((finished.picture_id for finished in wanted), found, strict=True))
+        return [replace(read.finished, tags=tags.get(read.picture.id, ())) for read in batch]
+
+    async def _commit(self, batch: Sequence[Read], tagged: Sequence[Finished]) -> set[int]:
         async with self._memory:
-            taken = await self._store.finish([read.finished for read in batch], self._engine.card)
+            taken = await self._store.finish(tagged, self._engine.card)
             rows: dict[int, list[IndexedVector]] = {}
             for read in batch:
                 if read.picture.id in taken:
-                    rows.setdefault(read.picture.ref.place.guild_id, []).append(_row(read))
+                    rows.setdefault(read.place.guild_id, []).append(_row(read))
             for guild_id, added in rows.items():
                 await self._guild_index.add(guild_id, added)
             return taken
 
 
 def _row(read: Read) -> IndexedVector:
-    return IndexedVector(read.picture.id, read.picture.ref.place.channel_id, read.finished.vector)
+    return IndexedVector(read.picture.id, read.place.channel_id, read.finished.vector)
 
 
-def _answer(batch: Sequence[Read], taken: set[int]) -> None:
-    for read in batch:
+def _answer(batch: Sequence[Read], tagged: Sequence[Finished], taken: set[int]) -> None:
+    for read, finished in zip(batch, tagged, strict=True):
         if not read.done.done():
-            read.done.set_result(read.picture.id in taken)
+            read.done.set_result(_ready(read.picture, finished) if finished.picture_id in taken else None)
 
 
 def _fail(read: Read, error: Exception) -> None:
@@ -99,10 +129,9 @@ def _fail(read: Read, error: Exception) -> None:
         read.done.set_exception(error)
 
 
-def _ready(read: Read) -> Picture:
-    finished = read.finished
+def _ready(picture: Picture, finished: Finished) -> Picture:
     return replace(
-        read.picture,
+        picture,
         state=PictureState.READY,
         content_hash=finished.content_hash,
         width=finished.width,

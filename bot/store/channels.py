@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, and_, func, select, update
 
 from bot.records import Announcement, Place
 from bot.store.database import Database
 from bot.store.places import make_place
+from bot.store.rows import chunks
 from bot.store.tables import channels
 
 
@@ -18,14 +21,21 @@ class ChannelStore:
 
     async def announcement(self, place: Place) -> Announcement:
         """The channel's own setting, else that of the channel it hangs under, else silent."""
-        wanted = [place.channel_id] if place.parent_id is None else [place.channel_id, place.parent_id]
-        query = select(*channels.c["id", "announcement"]).where(
-            channels.c.id.in_(wanted), channels.c.announcement.is_not(None)
-        )
+        return (await self.announcements([place]))[place]
 
-        def work(connection: Connection) -> Announcement:
-            chosen = {row.id: Announcement(row.announcement) for row in connection.execute(query)}
-            return next((chosen[id_] for id_ in wanted if id_ in chosen), Announcement.SILENT)
+    async def announcements(self, places: Collection[Place]) -> dict[Place, Announcement]:
+        """As `announcement`, for a batch of places in one read."""
+        asked = {id_ for place in places for id_ in (place.channel_id, place.parent_id) if id_ is not None}
+        columns = select(*channels.c["id", "announcement"]).where(channels.c.announcement.is_not(None))
+
+        def work(connection: Connection) -> dict[Place, Announcement]:
+            chosen = {
+                row.id: Announcement(row.announcement)
+                for some in chunks(asked)
+                for row in connection.execute(columns.where(channels.c.id.in_(some)))
+            }
+            inherited = {place: chosen.get(place.parent_id or 0, Announcement.SILENT) for place in places}
+            return {place: chosen.get(place.channel_id, inherited[place]) for place in places}
 
         return await self._database.read(work)
 

@@ -21,23 +21,23 @@ def tagger(engine: FakeEngine, labels: LabelStore) -> Tagger:
 
 async def test_a_server_without_labels_of_its_own_gets_the_defaults(labels: LabelStore) -> None:
     engine = FakeEngine()
-    [tag] = await tagger(engine, labels).tags(GUILD, axis(0))
+    [[tag]] = await tagger(engine, labels).tags(GUILD, [axis(0)])
     assert (tag.label, tag.probability) == ("cat", 0.9)
     assert engine.classifiers == [(Label("cat", ("a cat",)), Label("dog"))]
 
 
 async def test_a_changed_label_holds_from_the_next_picture_on(labels: LabelStore) -> None:
     room = tagger(FakeEngine(), labels)
-    await room.tags(GUILD, axis(0))
+    await room.tags(GUILD, [axis(0)])
     await labels.add(GUILD, "sofa")
-    assert [tag.label for tag in await room.tags(GUILD, axis(0))] == ["sofa"]
+    assert [tag.label for tag in (await room.tags(GUILD, [axis(0)]))[0]] == ["sofa"]
     await labels.reset(GUILD)
-    assert [tag.label for tag in await room.tags(GUILD, axis(0))] == ["cat"]
+    assert [tag.label for tag in (await room.tags(GUILD, [axis(0)]))[0]] == ["cat"]
 
 
 async def test_a_server_that_removed_every_label_gets_no_tags(labels: LabelStore) -> None:
     await labels.remove(GUILD, "cat", ["cat"])
-    assert await tagger(FakeEngine(), labels).tags(GUILD, axis(0)) == ()
+    assert await tagger(FakeEngine(), labels).tags(GUILD, [axis(0)]) == [()]
 
 
 @pytest.mark.parametrize("word", ["猫", "Kitty", "CAT", " cat "])
@@ -46,7 +46,7 @@ async def test_a_known_word_in_either_language_is_described_as_the_default_and_k
 ) -> None:
     engine = FakeEngine()
     await labels.add(GUILD, word)
-    [tag] = await tagger(engine, labels).tags(GUILD, axis(0))
+    [[tag]] = await tagger(engine, labels).tags(GUILD, [axis(0)])
     assert tag.label == word
     assert engine.classifiers == [(Label(word, ("a cat",)),)]
 
@@ -54,7 +54,7 @@ async def test_a_known_word_in_either_language_is_described_as_the_default_and_k
 async def test_servers_with_the_same_labels_share_one_classifier(labels: LabelStore) -> None:
     engine = FakeEngine()
     room = tagger(engine, labels)
-    await asyncio.gather(*(room.tags(guild, axis(0)) for guild in range(1, 20)))
+    await asyncio.gather(*(room.tags(guild, [axis(0)]) for guild in range(1, 20)))
     assert len(engine.classifiers) == 1
 
 
@@ -63,19 +63,19 @@ async def test_classifiers_do_not_pile_up(labels: LabelStore) -> None:
     room = tagger(engine, labels)
     for guild in range(1, CLASSIFIERS_KEPT + 3):
         await labels.add(guild, f"word {guild}")
-        await room.tags(guild, axis(0))
-    await room.tags(CLASSIFIERS_KEPT + 2, axis(0))
-    await room.tags(1, axis(0))
+        await room.tags(guild, [axis(0)])
+    await room.tags(CLASSIFIERS_KEPT + 2, [axis(0)])
+    await room.tags(1, [axis(0)])
     assert len(engine.classifiers) == CLASSIFIERS_KEPT + 3, "the newest was kept, the oldest built again"
 
 
 async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_picture(labels: LabelStore) -> None:
     engine = FakeEngine()
     engine.classifier_error = EncodingFailed()
-    assert await tagger(engine, labels).tags(GUILD, axis(0)) == ()
+    assert await tagger(engine, labels).tags(GUILD, [axis(0)]) == [()]
     engine.classifier_error = QueueFull()
     with pytest.raises(QueueFull):
-        await tagger(engine, labels).tags(GUILD, axis(0))
+        await tagger(engine, labels).tags(GUILD, [axis(0)])
 
 
 @pytest.mark.parametrize(("model_id", "least"), [("openai/clip-vit-base-patch32", 150), ("bundled", 600)])

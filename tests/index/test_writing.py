@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from bot.records import PictureState
+from bot.records import Announcement, PictureState
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.pictures import Finished, PictureStore
 from tests.index.house import House
-from tests.index.support import picture_ref, until
+from tests.index.support import GUILD, picture_ref, place, until
 
 
 class Temperamental(PictureStore):
@@ -25,6 +25,7 @@ class Temperamental(PictureStore):
         self.door = asyncio.Event()
         self.door.set()
         self.batches: list[int] = []
+        self.begun: list[int] = []
         self.poison: set[int] = set()
         self.errors: dict[str, list[Exception]] = {}
 
@@ -39,6 +40,10 @@ class Temperamental(PictureStore):
     async def due(self, limit: int, now: Any, *, exclude: Any = ()) -> Any:
         self._fail("due")
         return await super().due(limit, now, exclude=exclude)
+
+    async def begin(self, next_attempts: Any) -> None:
+        self.begun.append(len(next_attempts))
+        await super().begin(next_attempts)
 
     async def postpone(self, picture_id: int, next_attempt: Any, reason: str) -> bool:
         self._fail("postpone")
@@ -69,6 +74,40 @@ async def test_what_collects_during_one_transaction_goes_into_the_next(home: tup
     assert max(store.batches) > 1
     assert sum(store.batches) == 8
     assert len(house.announced) == 8
+
+
+async def test_in_a_batch_each_picture_gets_the_tags_of_its_own_server_and_channel(
+    home: tuple[House, Temperamental],
+) -> None:
+    house, store = home
+    quiet, other = place(channel=2), place(guild=GUILD + (1 << 30))
+    await house.channels.set_announcement(quiet, Announcement.OFF)
+    await house.labels.add(other.guild_id, "sofa")
+    wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
+    store.door.clear()
+    await house.restart(concurrency=8)
+    await house.indexer.accept([picture_ref(99)])  # holds the door
+    await until(lambda: len(store.batches) == 1)
+    accepted = await house.indexer.accept([picture_ref(at, where) for at, (_, where) in enumerate(wanted)])
+    await until(lambda: sum(house.engine.encoded.values()) == 7)
+    store.door.set()
+    await house.indexer.settled()
+    rows = await store.get([picture.id for picture in accepted])
+    assert [[tag.label for tag in rows[one.id].tags] for one in accepted] == [
+        [name] if name else [] for name, _ in wanted
+    ]
+    assert max(store.batches) > 1
+
+
+async def test_what_is_due_is_begun_many_at_a_time(home: tuple[House, Temperamental]) -> None:
+    house, store = home
+    await store.accept([picture_ref(number) for number in range(40)])
+    await house.restart(concurrency=4)
+    await house.indexer.settled()
+    assert len(house.announced) == 40
+    begun = [count for count in store.begun if count]
+    assert begun[0] == 8, "as many as may be in hand"
+    assert min(begun[:-1]) >= 4, "and then never one by one"
 
 
 async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House, Temperamental]) -> None:

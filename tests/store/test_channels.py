@@ -55,3 +55,11 @@ async def test_accepting_pictures_keeps_settings_and_marks(channels, pictures):
     assert await channels.last_seen(3) == 10
     await channels.mark_seen(THREAD, 11)
     assert (await pictures.get([picture.id]))[picture.id].ref.place == THREAD
+
+
+async def test_a_batch_of_places_is_answered_as_each_by_itself(channels):
+    await channels.set_announcement(Place(1, 2), Announcement.REACTION)
+    await channels.set_announcement(Place(1, 4), Announcement.OFF)
+    places = [Place(1, 2), THREAD, Place(1, 4), Place(1, 5), Place(6, 7)]
+    assert await channels.announcements(places) == {place: await channels.announcement(place) for place in places}
+    assert await channels.announcements([]) == {}

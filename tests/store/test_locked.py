@@ -36,6 +36,7 @@ READS = {
     "PictureStore.places": lambda house: house[PictureStore].places(1),
     "PictureStore.guild_ids": lambda house: house[PictureStore].guild_ids(),
     "ChannelStore.announcement": lambda house: house[ChannelStore].announcement(Place(1, 2)),
+    "ChannelStore.announcements": lambda house: house[ChannelStore].announcements([Place(1, 2)]),
     "ChannelStore.last_seen": lambda house: house[ChannelStore].last_seen(2),
     "ChannelStore.seen_channels": lambda house: house[ChannelStore].seen_channels(1),
     "LabelStore.labels": lambda house: house[LabelStore].labels(1),
