@@ -41,7 +41,7 @@ class VectorIndex:
         return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, int) and self._rows.holds(key)
+        return isinstance(key, int | np.integer) and self._rows.holds(int(key))
 
     @property
     def capacity(self) -> int:
