@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 
 from clipcore.vector_rows import Flags, Halves, Keys, Places, SlotNumbers, places_of
@@ -14,7 +16,7 @@ class Slab:
     """A run of tiles, filled as they are needed. Memory that no tile was put into is not taken from the system yet."""
 
     def __init__(self, tiles: int, dimension: int, tile_rows: int) -> None:
-        self._rows: Halves = np.empty((tiles, dimension, tile_rows), np.float16)
+        self._rows: Halves = _pages(2 * tiles * dimension * tile_rows).reshape(tiles, dimension, tile_rows)
         self._keys: Keys = np.empty((tiles, tile_rows), np.int64)
         self._held: Flags = np.zeros((tiles, tile_rows), np.bool_)
         self._slots: SlotNumbers = np.full(tiles, _NOBODY, np.int32)
@@ -79,3 +81,13 @@ class Slab:
         """Slot, keys and rows (a copy) of a tile."""
         held = self._held[tile]
         return int(self._slots[tile]), self._keys[tile, held], self._rows[tile][:, held].T
+
+
+def _pages(size: int) -> Halves:
+    """Memory that goes back to the system with the array: glibc would keep what malloc gave, and an index that is
+    dropped must make room. In huge pages, as numpy asks for by itself: scanning needs them.
+    """
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.float16)
