@@ -24,7 +24,7 @@ _MIB = 2**20
 def run(scale: Scale) -> Outcome:
     if find_spec("psutil") is None:
         return Outcome(skipped="psutil is not installed, which says how much memory a process has.")
-    steady, curve = _backfill(scale.of(40_000, 400))
+    steady, curve = _backfill(scale.of(20_000, 400))
     return Outcome([*_loading(scale), _ceiling(scale), steady], [curve])
 
 
