@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import pytest
 from discord.ext import commands
 
 import clipcore
-from bot.app import App, build
+from bot.app import App, build, leave_out_of_collections
 from bot.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -294,3 +295,13 @@ async def test_a_second_signal_ends_the_bot_at_once(start: Start, discord: FakeD
         said = await process.stderr.read()
         assert await process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # whichever was handled last
     assert said.strip().endswith(b"ended at once by a second signal")
+
+
+def test_what_stands_after_the_start_is_not_walked_through_by_later_collections() -> None:
+    standing = [[number] for number in range(100)]
+    try:
+        leave_out_of_collections()
+        assert gc.get_freeze_count() > len(standing)
+        assert not any(one is standing for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
