@@ -29,7 +29,7 @@ _ENGINE = "the engine, from RGB arrays"
 _QUERY = "a cat asleep on the sofa"
 _SIZES = (1, 2, 4, 8, 11, 16, 32)
 # The engine's first batches are small, so it gets several times the pictures of the others.
-_ENGINES_SHARE = 5
+_ENGINES_SHARE = 4
 
 
 def run(scale: Scale) -> Outcome:

@@ -10,7 +10,15 @@ import pytest
 
 from clipcore.cores import decode_workers, usable_cores
 from clipcore.engine import ClipEngine
-from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, ModelUnavailable, QueueFull, RejectReason
+from clipcore.errors import (
+    BadInput,
+    EncodingFailed,
+    EngineClosed,
+    ImageRejected,
+    ModelUnavailable,
+    QueueFull,
+    RejectReason,
+)
 from clipcore.images import ImageLimits
 from clipcore.model import ClipModel
 from clipcore.types import Box, Calibration, Label, Lane, Pixels
@@ -42,6 +50,13 @@ async def test_a_pictures_bytes_become_a_vector_and_its_size(engine):
     answer = await engine.encode_image(gray(7))
     assert answer.vector.tolist() == vector(7)
     assert (answer.width, answer.height) == (8, 6)
+
+
+async def test_pixels_that_are_decoded_already_become_a_vector(engine):
+    pixels = np.full((6, 8, 3), 7, np.uint8)
+    assert (await engine.encode_pixels(pixels)).tolist() == vector(7)
+    with pytest.raises(BadInput, match="uint8"):
+        await engine.encode_pixels(pixels.astype(np.float32))
 
 
 async def test_texts_become_vectors_in_order(engine):
