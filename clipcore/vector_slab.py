@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import sys
+from contextlib import suppress
 
 import numpy as np
 
@@ -85,9 +87,13 @@ class Slab:
 
 def _pages(size: int) -> Halves:
     """Memory that goes back to the system with the array: glibc would keep what malloc gave, and an index that is
-    dropped must make room. In huge pages, as numpy asks for by itself: scanning needs them.
+    dropped must make room. In huge pages, as numpy asks for by itself: scanning needs them. Private, since Linux gives
+    none to memory that processes share, which is what `mmap` makes unless told otherwise, and takes that on reading.
     """
-    memory = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    if sys.platform == "win32":
+        return np.frombuffer(mmap.mmap(-1, size), np.float16)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
+    if sys.platform == "linux":
+        with suppress(OSError):  # a kernel built without huge pages refuses
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.float16)

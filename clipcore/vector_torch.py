@@ -11,8 +11,8 @@ from clipcore.types import Vectors
 from clipcore.vector_rows import Halves, Places
 from clipcore.vector_scores import Scores, fp16_precision
 
-# A call takes indices and weights of 3 MB then, which stay in the cache.
-_TILES_AT_ONCE = 1024
+# A call takes indices and weights of 0.75 MB then, which stay in the cache.
+_TILES_AT_ONCE = 256
 _ROWS_AT_ONCE = 4096
 
 
