@@ -52,24 +52,38 @@ class Slots:
     """A small number for each group, so that rows name their group in four bytes and a filter is a table of flags."""
 
     def __init__(self) -> None:
-        self._slot_of: dict[int, int] = {}
+        self._groups: Keys = np.empty(0, np.int64)
+        self._rising: Keys = self._groups
+        self._slots_of_rising: SlotNumbers = np.empty(0, np.int32)
 
     def of(self, groups: Keys) -> SlotNumbers:
         different, where = np.unique(groups, return_inverse=True)
-        numbers = [self._slot_of.setdefault(group, len(self._slot_of)) for group in different.tolist()]
-        return np.array(numbers, np.int32)[where]
+        new = different[self._find(different) < 0]
+        if len(new):
+            self._groups = np.concatenate([self._groups, new])
+            self._slots_of_rising = np.argsort(self._groups).astype(np.int32)
+            self._rising = self._groups[self._slots_of_rising]
+        return self._find(different)[where]
 
     def groups(self) -> Keys:
         """[slots]: the group of each slot."""
-        return np.fromiter(self._slot_of, np.int64, len(self._slot_of))
+        return self._groups
 
     def allowed(self, groups: Collection[int] | None) -> Flags:
         """[slots + 1]: whether a slot's group is among these; None means all. The last, for slot -1, is always off."""
-        flags = np.full(len(self._slot_of) + 1, groups is None)
+        flags = np.full(len(self._groups) + 1, groups is None)
         if groups is not None:
-            flags[[slot for group in groups if (slot := self._slot_of.get(group)) is not None]] = True
+            # Rising, so that looking one up goes where the last one went: half the time for 50,000 of them, with the sorting.
+            flags[self._find(np.sort(np.fromiter(groups, np.int64, len(groups))))] = True
         flags[-1] = False
         return flags
+
+    def _find(self, groups: Keys) -> SlotNumbers:
+        """[n]: the slot of each, -1 where it has none."""
+        if not len(self._rising):
+            return np.full(len(groups), -1, np.int32)
+        places = np.searchsorted(self._rising, groups).clip(max=len(self._rising) - 1)
+        return np.where(self._rising[places] == groups, self._slots_of_rising[places], np.int32(-1))
 
 
 @dataclass(frozen=True, slots=True)
