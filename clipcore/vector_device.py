@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class DeviceRows:
     def candidates(self, query: Vectors, k: int, groups: Collection[int] | None) -> Iterator[tuple[Keys, Halves]]:
         rounded = torch.tensor(query).half()
         precision = fp16_precision(query, rounded.float().numpy())
-        scores = torch.mv(self._rows[: len(self)], rounded.to(self._device))
+        with _sums_in_fp32():
+            scores = torch.mv(self._rows[: len(self)], rounded.to(self._device))
         allowed = self._send(self._slot_names.allowed(groups))
         scores.masked_fill_(~allowed[self._slots[: len(self)]], -torch.inf)
         least = precision.least(float(scores.topk(min(k, len(self))).values[-1]))
@@ -86,3 +88,18 @@ class DeviceRows:
             rows, slots = self._rows.new_empty(self.capacity, self._rows.shape[1]), self._slots.new_empty(self.capacity)
             rows[:used], slots[:used] = self._rows[:used], self._slots[:used]
             self._rows, self._slots = rows, slots
+
+
+@contextmanager
+def _sums_in_fp32() -> Iterator[None]:
+    """cuBLAS may add partial sums up in fp16 unless told not to, and then errs by more than `fp16_precision` says
+    (https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html). The setting is the whole process's; what
+    others compute meanwhile is more exact for it.
+    """
+    settings = torch.backends.cuda.matmul
+    before = settings.allow_fp16_reduced_precision_reduction
+    settings.allow_fp16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        settings.allow_fp16_reduced_precision_reduction = before
