@@ -32,15 +32,14 @@ class VectorIndex:
 
     def __init__(self, dimension: int, *, device: str = "cpu", rows: Rows | None = None) -> None:
         self.dimension = dimension
-        self._rows = (
-            rows if rows is not None else (HostRows(dimension) if device == "cpu" else _on_device(dimension, device))
-        )
+        self._rows = _rows_on(device, dimension) if rows is None else rows
         self._greatest = np.iinfo(np.int64).min
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
+        """A pass over all keys."""
         return isinstance(key, int | np.integer) and self._rows.holds(int(key))
 
     @property
@@ -118,7 +117,9 @@ class VectorIndex:
         self._rows.put(keys, groups, vectors.astype(np.float16, copy=False))
 
 
-def _on_device(dimension: int, device: str) -> Rows:
+def _rows_on(device: str, dimension: int) -> Rows:
+    if device == "cpu":
+        return HostRows(dimension)
     from clipcore.vector_device import DeviceRows
 
     return DeviceRows(dimension, device)

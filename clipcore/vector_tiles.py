@@ -116,9 +116,12 @@ class HostRows:
             self._enter(np.concatenate(keys), each, np.concatenate(rows))
 
     def _shrink(self) -> None:
-        """Moves the tiles that are left closer together where a great removal has freed three of four."""
+        """Moves the tiles that are left closer together where a great removal has freed three of four. A lone slab is
+        the smallest that there is, so it stays as long as it holds any.
+        """
         tiles = sum(len(slab) for slab in self._slabs)
-        if 4 * sum(slab.free for slab in self._slabs) <= 3 * tiles:
+        used = tiles - sum(slab.free for slab in self._slabs)
+        if 4 * used >= tiles or (used and len(self._slabs) == 1):
             return
         old, self._slabs = self._slabs, []
         for slab in old:
