@@ -38,8 +38,9 @@ class PictureStore:
         return await self._database.write(lambda connection: lifecycle.accept(connection, refs, self._now()))
 
     async def due(self, limit: int, now: datetime, *, exclude: Collection[int] = ()) -> list[Picture]:
-        """At most `limit` pending pictures whose time has come. exclude: ids already being worked on."""
-        return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, exclude))
+        """At most `limit` pending pictures whose time has come. exclude: ids that are in hand as this is called."""
+        left_out = tuple(exclude)  # on its thread the transaction would see the caller's collection change
+        return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, left_out))
 
     async def begin(self, next_attempts: Mapping[int, datetime]) -> None:
         """Counts an attempt for each of these and sets the time of the next, should this one never end.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,6 +125,15 @@ async def test_only_a_pending_picture_is_postponed_or_parked(pictures, step):
     arguments = (id_, LATER, "late") if step == "postpone" else (id_, "late")
     assert not await getattr(pictures, step)(*arguments)
     assert (await pictures.get([id_]))[id_].state is PictureState.READY
+
+
+async def test_what_is_left_out_of_what_is_due_is_what_the_caller_had_in_hand_when_it_asked(pictures):
+    [picture] = await pictures.accept([ref()])
+    in_hand = {picture.id: "being read"}
+    asking = asyncio.create_task(pictures.due(10, NOON, exclude=in_hand.keys()))
+    await asyncio.sleep(0)  # it has asked, and no thread has looked yet
+    in_hand.clear()
+    assert await asking == []
 
 
 async def test_what_is_due_longest_comes_first_within_the_limit_and_without_the_excluded(pictures):
