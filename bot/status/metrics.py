@@ -69,7 +69,7 @@ class Metrics:
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop is", QUICK)
 
         self.commands = histogram("command_seconds", "From a command to its answer", PATIENT, "command")
-        self.commands_failed = counter("commands_failed", "Commands that ended in an apology", "command")
+        self.commands_failed = counter("commands_failed", "Commands that failed", "command")
         self.connections = counter("gateway_connections", "Sessions that began, or were resumed", "kind")
         self.disconnects = counter("gateway_disconnects", "Connections to Discord's gateway that were lost")
 
