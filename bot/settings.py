@@ -103,7 +103,8 @@ class Settings(BaseSettings):
         le=600,
         description="How long one download may take before it is put off.",
     )
-    # The model's batches are no larger: of 4 under way it saw 2 at a time, of 16 as many as its pace allows.
+    # The model's batches are no larger than this. On a CPU it saw 2 at a time of 4 under way, and of 16 as many as its
+    # pace allows. Each may hold MAX_PICTURE_BYTES, and they share the line within DOWNLOAD_TIMEOUT_SECONDS.
     download_concurrency: int = Field(
         default=16,
         ge=1,

@@ -213,7 +213,8 @@ class GuildIndex:
             if guild.vectors.nbytes > self._ceiling and guild_id not in self._too_large:
                 self._too_large.add(guild_id)
                 log.warning(
-                    "the vectors of server %d alone take more than the %d MiB of INDEX_MEMORY_MIB",
+                    "the vectors of server %d alone take more than the %d MiB of INDEX_MEMORY_MIB and are kept all the "
+                    "same; raise it if other servers' searches become slow",
                     guild_id,
                     self._ceiling >> 20,
                 )

@@ -43,8 +43,8 @@ _OUTCOMES = {
 class Indexer:
     """Turns accepted references into remembered pictures.
 
-    The queue is the store's table of pending pictures; in memory there are never more than `concurrency` downloads and
-    as many results waiting to be written. A picture that fails is tried again after growing pauses and then parked;
+    The queue is the store's table of pending pictures; in memory there are never more than `concurrency` downloads, and
+    twice as many pictures in hand. A picture that fails is tried again after growing pauses and then parked;
     none of them stops the loop. `on_finished` hears of each picture that became searchable for the first time, at most
     once; `on_forgotten` is called after whatever deleted at least one.
     """
