@@ -85,7 +85,9 @@ class IndexSearched:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A question that was asked of the pictures. seconds: until everything that is shown was looked up."""
+    """A question that was asked of the pictures. seconds: until everything that is shown was looked up; for a likeness,
+    from when its picture was read.
+    """
 
     asked: Asked
     result: Result
