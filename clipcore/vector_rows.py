@@ -73,7 +73,7 @@ class Slots:
         """[slots + 1]: whether a slot's group is among these; None means all. The last, for slot -1, is always off."""
         flags = np.full(len(self._groups) + 1, groups is None)
         if groups is not None:
-            # Rising, so that looking one up goes where the last one went: half the time for 50,000 of them, with the sorting.
+            # Rising, so that one is found near where the last one was: half the time for 50,000, sorting included.
             flags[self._find(np.sort(np.fromiter(groups, np.int64, len(groups))))] = True
         flags[-1] = False
         return flags

@@ -38,14 +38,14 @@ def first_token(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
     return pooled
 
 
-def _first_of_last_layer(layer: Any, tokens: Tensor) -> Tensor:
+def _first_of_last_layer(layer: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - to mypy a module's parts are any
     """[n, tokens, width] -> [n, width]"""
     first = tokens[:, 0] + _attended(layer.self_attn, layer.layer_norm1(tokens))
     made: Tensor = first + layer.mlp(layer.layer_norm2(first))
     return made
 
 
-def _attended(attention: Any, tokens: Tensor) -> Tensor:
+def _attended(attention: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - as above
     """What the first token takes from all. [n, tokens, width] -> [n, width]"""
     query, keys, values = (
         project(some).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
