@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """What the executor needs of a model. `prepare` may run on any thread; the rest runs on the executor's own."""
+    """What the executor needs of a model. What encodes runs on the executor's own thread, the rest on any."""
 
     @property
     def card(self) -> ModelCard: ...

@@ -35,8 +35,8 @@ Backend = Literal["auto", "torch", "openvino"]
 
 
 class ClipModel:
-    """A loaded checkpoint. Blocking and not thread-safe: one thread owns it (see executor.py); `prepare` alone may
-    run anywhere.
+    """A loaded checkpoint. Blocking and not thread-safe: one thread owns it (see executor.py); `prepare` and
+    `overlaps` alone may be used anywhere.
 
     All vectors are float32 [n, dim], unit length, so a dot product is a cosine (Radford et al. 2021, §2.3).
     """
@@ -201,8 +201,8 @@ class ClipModel:
 
     @property
     def overlaps(self) -> bool:
-        """Whether a picture batch may be begun ahead of the one that is waited for."""
-        return self._suited().overlaps
+        """Whether a picture batch may be begun ahead of the one that is waited for. Any thread may ask."""
+        return self._forward.overlaps
 
     def _suited(self) -> PictureForward:
         """Made anew where the weights were moved since, as `TorchClip.float` does: a recording reads them where they
