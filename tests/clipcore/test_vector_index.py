@@ -126,6 +126,18 @@ def test_rows_across_tiles_are_ranked_together():
     assert keys(index.search(unit(4), 50)) == keys(brute_force(index_of(range(50)), unit(4), 50))
 
 
+def test_tiles_that_move_closer_together_keep_their_rows():
+    """Some are whole, some have a gap, and one was left so few rows that it is a tile no more."""
+    index = VectorIndex(DIMENSION, rows=HostRows(DIMENSION, tile_rows=9))
+    index.add(range(900), [0] * 900, np.stack([unit(key) for key in range(900)]))
+    before = index.capacity
+    kept = {*range(450, 530), *range(700, 720)} - {471}
+    assert index.discard(set(range(900)) - kept) == 900 - len(kept)
+    assert index.capacity < before / 2
+    rows = {key: (0, unit(key)) for key in kept}
+    assert keys(index.search(unit(4), 900)) == keys(brute_force(rows, unit(4), 900))
+
+
 def brute_force(
     rows: dict[int, tuple[int, np.ndarray]], query: np.ndarray, k: int, groups: set[int] | None = None
 ) -> list[SearchHit]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,18 @@ def test_no_approximate_score_is_further_off_than_it_says(make, seed, sign, skew
 
 def test_this_torch_sums_as_exactly_as_is_assumed_of_it():
     assert keeps_its_precision()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_a_search_on_a_device_sets_for_the_whole_process_is_set_back(allowed):
+    index = VectorIndex(DIMENSION, rows=DeviceRows(DIMENSION, "cpu"))
+    index.add([1], [1], unit(np.ones((1, DIMENSION))))
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = allowed
+    try:
+        index.search(unit(np.ones(DIMENSION)), 1)
+        assert torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction is allowed
+    finally:
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = True
 
 
 def test_a_read_only_query_is_taken():
