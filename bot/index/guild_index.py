@@ -181,12 +181,18 @@ class GuildIndex:
             self._room.set()
 
     async def _read(self, guild: _Guild, chunks: AsyncIterator[VectorChunk]) -> None:
-        async for chunk in chunks:
+        taken_in: asyncio.Future[None] | None = None
+        async for chunk in chunks:  # read while the one before it is taken in
+            if taken_in is not None:
+                await taken_in
+                self._make_room()
+                await self._turn(guild)
             if guild.dropped:
                 break
-            await self._on_owner(partial(_put_chunk, guild.vectors, chunk))
-            self._make_room()
-            await self._turn(guild)
+            taken_in = asyncio.ensure_future(self._on_owner(partial(_put_chunk, guild.vectors, chunk)))
+        if taken_in is not None:
+            await taken_in
+        self._make_room()
         late, guild.late, guild.loading = guild.late or {}, None, None
         # From here on changes go straight to the owner, and queue behind this one.
         await self._on_owner(lambda: _apply(guild.vectors, late))
