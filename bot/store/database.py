@@ -31,6 +31,9 @@ TRUNCATE_WAIT_MS = 100
 TRUNCATE_PAUSE = 1.0  # seconds
 # NORMAL: in WAL mode a killed process loses nothing; a power cut may undo the last commits, which catching up repeats.
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
+# Which channels of a large server have pictures is asked at every question and looks into 2 MiB of the index: as much as
+# SQLite caches by itself.
+READER_PRAGMAS = (*PRAGMAS, "query_only = ON", "cache_size = -8192")
 
 
 class Database:
@@ -151,8 +154,10 @@ class Database:
         with self._writer.connect() as connection:
             raw = connection.connection.cursor()  # SQLAlchemy would begin a transaction, in which nothing is truncated
             raw.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
-            [[busy, *_]] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            raw.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
+            try:
+                [[busy, *_]] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
             return bool(busy)
 
     def _start_retry(self) -> None:
@@ -186,11 +191,12 @@ def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, re
         URL.create("sqlite", database=str(path)),
         pool_size=connections,
         max_overflow=0,
+        pool_use_lifo=True,  # the connection whose cache is warm
         connect_args={"timeout": busy_timeout, "isolation_level": None},
         hide_parameters=True,  # else a traceback in the log would show labels and ids
     )
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    pragmas = [*PRAGMAS, "query_only = ON"] if read_only else PRAGMAS
+    pragmas = READER_PRAGMAS if read_only else PRAGMAS
 
     def set_pragmas(connection: DBAPIConnection, _: object) -> None:
         cursor = connection.cursor()
