@@ -103,13 +103,13 @@ class Settings(BaseSettings):
         le=600,
         description="How long one download may take before it is put off.",
     )
-    # The model's batches are no larger than this. On a CPU it saw 2 at a time of 4 under way, and of 16 as many as its
-    # pace allows. Each may hold MAX_PICTURE_BYTES, and they share the line within DOWNLOAD_TIMEOUT_SECONDS.
+    # Downloads share the line within DOWNLOAD_TIMEOUT_SECONDS. The model's batches are no larger than what is in hand:
+    # with few it sees two or three at a time, which takes a third longer.
     download_concurrency: int = Field(
-        default=16,
+        default=8,
         ge=1,
         le=64,
-        description="How many pictures are downloaded and read at the same time.",
+        description="How many pictures are downloaded at the same time. Up to three times as many are in memory.",
     )
     decode_workers: int | None = Field(
         default=None,

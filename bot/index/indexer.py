@@ -31,6 +31,8 @@ TROUBLE_PAUSE_S = 5.0
 LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
 
+_IN_HAND_A_DOWNLOAD = 3
+
 
 _OUTCOMES = {
     Forget: Outcome.GONE,
@@ -43,10 +45,11 @@ _OUTCOMES = {
 class Indexer:
     """Turns accepted references into remembered pictures.
 
-    The queue is the store's table of pending pictures; in memory there are never more than `concurrency` downloads, and
-    twice as many pictures in hand. A picture that fails is tried again after growing pauses and then parked;
-    none of them stops the loop. `on_finished` hears of each picture that became searchable for the first time, at most
-    once; `on_forgotten` is called after whatever deleted at least one.
+    The queue is the store's table of pending pictures. There are never more than `concurrency` downloads at a time, nor
+    more than three times as many pictures in hand, so that the model has a batch to look at while the next ones come.
+    A picture that fails is tried again after growing pauses and then parked; none of them stops the loop. `on_finished`
+    hears of each picture that became searchable for the first time, at most once; `on_forgotten` is called after
+    whatever deleted at least one.
     """
 
     def __init__(
@@ -74,10 +77,12 @@ class Indexer:
         self._on_forgotten = on_forgotten
         self._tell = carefully(tell)
         self._memory = asyncio.Lock()
-        self._reader = PictureReader(store, engine, fetch, self._tell)
-        self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room=2 * concurrency)
+        self._fetch = fetch
+        self._downloading = asyncio.Semaphore(concurrency)
+        self._reader = PictureReader(store, engine, self._fetch_in_turn, self._tell)
+        room = _IN_HAND_A_DOWNLOAD * concurrency
+        self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room)
         self._announcer = Announcer(on_finished)
-        self._reading = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self._in_hand: dict[int, asyncio.Task[None]] = {}
         self._owned: list[asyncio.Task[None]] = []
@@ -175,10 +180,10 @@ class Indexer:
                 await self._waker.nap(self._until_next_retry())
 
     async def _begin_due(self) -> int:
-        """Takes up enough for every reader once more, as soon as no more than that is in hand: one question to the
-        store and one write for many pictures, and nobody waits for it.
+        """Takes up enough for every download once more, as soon as there is room for so many: one question to the store
+        and one write for many pictures, and nobody waits for it.
         """
-        room = 2 * self._concurrency - len(self._in_hand)
+        room = _IN_HAND_A_DOWNLOAD * self._concurrency - len(self._in_hand)
         if room < self._concurrency:
             return 0
         due = await self._store.due(room, self._clock(), exclude=self._in_hand.keys())
@@ -220,8 +225,7 @@ class Indexer:
             self._waker.wake()
 
     async def _finish(self, picture: Picture) -> None:
-        async with self._reading:
-            finished = await self._reader.read(picture)
+        finished = await self._reader.read(picture)
         ready = await self._writer.write(picture, finished)
         if ready is None:
             log.info("picture %d was forgotten while it was read", picture.id)
@@ -231,6 +235,10 @@ class Indexer:
         self._tell(Attempted(Outcome.FINISHED))
         if not picture.reread:
             self._announcer.announce(ready)
+
+    async def _fetch_in_turn(self, ref: PictureRef) -> bytes:
+        async with self._downloading:
+            return await self._fetch(ref)
 
     async def _fail(self, picture: Picture, error: Exception) -> None:
         verdict = self._retry.verdict(error, picture.attempts, self._clock(), random.random())  # noqa: S311 - spreads load
