@@ -35,9 +35,8 @@ def run(
         report[name] = importlib.import_module(f"benchmarks.{name}").run(Scale(quick=quick, device=device))
         print_table({name: report[name]}, console)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(report, describe(), out / "report.json")
-    drawn = draw_curves(report, out)
-    console.print(f"written: {', '.join(str(path) for path in [out / 'report.json', *drawn])}", style="dim")
+    written = [*write_json(report, describe(), out), *draw_curves(report, out)]
+    console.print(f"written: {', '.join(map(str, written))}", style="dim")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,17 @@ def print_table(report: Report, console: Console) -> None:
             console.print(f"  not installed here, so not compared with: {', '.join(outcome.missing)}", style="dim")
 
 
-def write_json(report: Report, machine: Mapping[str, object], path: Path) -> None:
-    """One file: the machine, and every figure with its runs, what it stands against, and whether its bar is met."""
-    content = {"machine": machine, "benchmarks": {name: _as_data(outcome) for name, outcome in report.items()}}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(report: Report, machine: Mapping[str, object], directory: Path) -> list[Path]:
+    """A file for each benchmark: the machine, and every figure with its runs, what it stands against, and whether its
+    bar is met. Benchmarks that were not run keep their files.
+    """
+    written = []
+    for name, outcome in report.items():
+        path = directory / f"{name}.json"
+        content = {"machine": machine, **_as_data(outcome)}
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        written.append(path)
+    return written
 
 
 def draw_curves(report: Report, directory: Path) -> list[Path]:

@@ -50,13 +50,12 @@ def test_what_was_skipped_and_what_was_missing_is_said() -> None:
     assert "faiss" in printed()
 
 
-def test_the_file_keeps_every_run_and_every_ratio(tmp_path) -> None:
-    write_json(REPORT, {"cores": 2}, tmp_path / "report.json")
-    kept = json.loads((tmp_path / "report.json").read_text())
-    [figure] = kept["benchmarks"]["encoding"]["figures"]
+def test_its_file_keeps_every_run_and_every_ratio(tmp_path) -> None:
+    encoding, gpu = (json.loads(path.read_text()) for path in write_json(REPORT, {"cores": 2}, tmp_path))
+    [figure] = encoding["figures"]
     assert figure["runs"] == [40.0, 44.0, 42.0]
     assert [other["met"] for other in figure["against"]] == [True, False, None]
-    assert kept["benchmarks"]["gpu"] == {"skipped": "There is no GPU."}
+    assert gpu == {"machine": {"cores": 2}, "skipped": "There is no GPU."}
 
 
 def test_a_curve_becomes_a_plot(tmp_path) -> None:
