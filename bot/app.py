@@ -241,7 +241,12 @@ async def _assemble(
     closing.push_async_callback(replies.close)
     replies.start()
     guild_index = GuildIndex(
-        store, engine.card.key, engine.card.dimension, tell, ceiling=settings.index_memory_mib << 20
+        store,
+        engine.card.key,
+        engine.card.dimension,
+        tell,
+        ceiling=settings.index_memory_mib << 20,
+        device=index_device(settings.index_device),
     )
     closing.push_async_callback(guild_index.close)
     indexer = Indexer(
@@ -284,6 +289,18 @@ async def _assemble(
         closing.callback(status.health.close)
     await bot.sync_commands(_commands_file(settings.database_path))
     return App(bot, store, indexer, catch_up, engine)
+
+
+def index_device(wanted: str) -> str:
+    """Raises StartupError where it is not there: the first search would find out too late."""
+    if wanted == "cpu":
+        return wanted
+    from clipcore.model import find_device  # imports torch
+
+    try:
+        return str(find_device(wanted))
+    except ModelUnavailable:
+        raise StartupError(f"INDEX_DEVICE cannot be used: there is no {wanted} here; set it to cpu.") from None
 
 
 def _commands_file(database: Path) -> Path:

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         description="How much memory pictures' vectors may take: about 1 KiB each. Servers that nobody searches make "
         "room, and are read again when somebody does.",
     )
+    index_device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:\d+)?)$",
+        description="Where those vectors lie: `cpu`, or `cuda` for a GPU's memory, which very large servers may want.",
+    )
     index_other_bots: bool = Field(
         default=False,
         description="Whether pictures posted by other bots and by webhooks are remembered too.",

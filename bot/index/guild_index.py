@@ -72,6 +72,8 @@ class GuildIndex:
     Together the servers take at most `ceiling` bytes: the longest unsearched are let go, and read again at their next
     search. A server that is larger by itself is searched all the same. Where several are read at once and memory is
     full, they are read one after the other, so that what is taken beyond the ceiling is one server at most.
+
+    device: whose memory holds the vectors, as in VectorIndex.
     """
 
     def __init__(
@@ -82,12 +84,14 @@ class GuildIndex:
         tell: Tell = unheard,
         *,
         ceiling: int | None = None,
+        device: str = "cpu",
     ) -> None:
         self._store = store
         self._model_key = model_key
         self._dimension = dimension
         self._tell = carefully(tell)
         self._ceiling = ceiling
+        self._device = device
         self._guilds: dict[int, _Guild] = {}
         self._searches = count(1)
         self._room = asyncio.Event()
@@ -163,7 +167,7 @@ class GuildIndex:
     def _present(self, guild_id: int) -> _Guild:
         guild = self._guilds.get(guild_id)
         if guild is None:
-            guild = self._guilds[guild_id] = _Guild(VectorIndex(self._dimension))
+            guild = self._guilds[guild_id] = _Guild(VectorIndex(self._dimension, device=self._device))
             guild.loading = asyncio.create_task(self._load(guild_id, guild), name=f"load vectors of {guild_id}")
         return guild
 

@@ -18,7 +18,7 @@ import pytest
 from discord.ext import commands
 
 import clipcore
-from bot.app import App, build, leave_out_of_collections
+from bot.app import App, build, index_device, leave_out_of_collections
 from bot.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -305,3 +305,9 @@ def test_what_stands_after_the_start_is_not_walked_through_by_later_collections(
         assert not any(one is standing for one in gc.get_objects())
     finally:
         gc.unfreeze()
+
+
+def test_a_device_for_vectors_that_is_not_there_is_told_at_the_start() -> None:
+    assert index_device("cpu") == "cpu"
+    with pytest.raises(StartupError, match="INDEX_DEVICE cannot be used: there is no cuda:99 here; set it to cpu"):
+        index_device("cuda:99")
