@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.deferred_cpu import DeferredCpu
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
 from benchmarks.machine import matrix_rate, memory_bandwidth
 from benchmarks.material import ordinary_jpegs, write_vit_b32
@@ -25,7 +26,6 @@ from clipcore.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images import ImageLimits, read_image
 from clipcore.model import ClipModel
-from clipcore.runtime.deferred import DeferredCpu
 from clipcore.runtime.pipelined import PipelinedForward
 from clipcore.runtime.seam import Pending
 from clipcore.types import Pixels

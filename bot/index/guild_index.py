@@ -147,7 +147,7 @@ class GuildIndex:
 
     def held(self) -> Held:
         vectors = [guild.vectors for guild in self._guilds.values()]
-        return Held(len(vectors), sum(map(len, vectors)), sum(index.nbytes for index in vectors))
+        return Held(len(vectors), sum(map(len, vectors)), self._bytes())
 
     def drop(self, guild_id: int) -> None:
         """Lets go of a server's vectors; the next search reads what the store then has."""
@@ -210,8 +210,11 @@ class GuildIndex:
     def _first_read(self) -> _Guild | None:
         return next((guild for guild in self._guilds.values() if guild.loading is not None), None)
 
+    def _bytes(self) -> int:
+        return sum(guild.vectors.nbytes for guild in self._guilds.values())
+
     def _is_full(self) -> bool:
-        return self._ceiling is not None and self.held().bytes > self._ceiling
+        return self._ceiling is not None and self._bytes() > self._ceiling
 
     def _make_room(self) -> None:
         if self._ceiling is None or not self._is_full():

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.deferred_cpu import DeferredCpu
 from clipcore.errors import EncodingFailed, EngineClosed
 from clipcore.executor import InferenceExecutor
-from clipcore.runtime.deferred import DeferredCpu
 from clipcore.runtime.pipelined import PipelinedForward
 from clipcore.types import Lane, Pixels, Vectors
 from tests.clipcore.device import results

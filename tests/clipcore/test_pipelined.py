@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.runtime.deferred import DeferredCpu
+from benchmarks.deferred_cpu import DeferredCpu
 from clipcore.runtime.device import Event, Work
 from clipcore.runtime.pipelined import PipelinedForward
 from tests.clipcore.fakes import POISON
