@@ -61,7 +61,8 @@ def test_after_training_the_model_encodes_as_before_its_weights_learnt(tiny, tmp
 
 def test_dropout_is_there_while_learning_and_gone_while_validating(tiny, tmp_path):
     seen: set[tuple[bool, bool]] = set()
-    tiny.towers.module.vision_model.register_forward_pre_hook(
+    # A part that every way through the tower calls as a module.
+    tiny.towers.module.vision_model.embeddings.register_forward_pre_hook(
         lambda module, _: seen.add((torch.is_inference_mode_enabled(), module.training))
     )
     train(tiny, patches(8), QUICK, tmp_path / "run", validation=patches(8, seed=1))
