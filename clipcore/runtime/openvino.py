@@ -7,8 +7,10 @@ written to afterwards.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -79,7 +81,7 @@ def _compiled(look: Look, edge: int, precision: torch.dtype) -> CompiledModel:
 
     pixels = torch.zeros(_TRACED, edge, edge, 3, dtype=torch.uint8)
     # Tracing is what OpenVINO converts from quickest; torch and transformers warn that there are newer ways.
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _logging_kept():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             lambda batch: unit_length(look(batch.float())), pixels, check_trace=False
@@ -91,6 +93,18 @@ def _compiled(look: Look, edge: int, precision: torch.dtype) -> CompiledModel:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # one rule for both, OMP_NUM_THREADS among it
     }
     return openvino.Core().compile_model(model, "CPU", settings)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """A conversion sets the root logger up for itself and, where it fails, leaves it so."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, [*root.filters], [*root.handlers]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def _least_cosine(forward: OpenVinoForward, look: Look, edge: int) -> float:

@@ -89,8 +89,11 @@ def test_a_tower_that_cannot_be_converted_is_left_to_torch():
     def eigenvalues(pixels: Tensor) -> Tensor:
         return torch.linalg.eigvals(pixels[..., 0].float()).real
 
+    root = logging.getLogger()
+    before = root.level, [*root.filters], [*root.handlers]
     with pytest.raises(NotRunning, match=r"could not take the tower over \(\w+\)$"):
         openvino_forward(eigenvalues, EDGE, torch.float32)
+    assert (root.level, root.filters, root.handlers) == before, "whose log it is"
 
 
 @needs_openvino
