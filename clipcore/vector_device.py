@@ -28,8 +28,8 @@ class DeviceRows:
         self._device = torch.device(device)
         self._slot_names = Slots()
         self._ledger = Ledger()
-        self._rows = torch.empty((self._ledger.capacity, dimension), dtype=torch.float16, device=self._device)
-        self._slots = torch.empty(self._ledger.capacity, dtype=torch.int32, device=self._device)
+        self._rows = torch.zeros((self._ledger.capacity, dimension), dtype=torch.float16, device=self._device)
+        self._slots = torch.zeros(self._ledger.capacity, dtype=torch.int32, device=self._device)
 
     def __len__(self) -> int:
         return len(self._ledger)
@@ -85,7 +85,7 @@ class DeviceRows:
     def _fit(self, used: int) -> None:
         """Follows the ledger's capacity."""
         if len(self._rows) != self.capacity:
-            rows, slots = self._rows.new_empty(self.capacity, self._rows.shape[1]), self._slots.new_empty(self.capacity)
+            rows, slots = self._rows.new_zeros(self.capacity, self._rows.shape[1]), self._slots.new_zeros(self.capacity)
             rows[:used], slots[:used] = self._rows[:used], self._slots[:used]
             self._rows, self._slots = rows, slots
 

@@ -13,7 +13,7 @@ from clipcore.vector_select import Scored
 class Heap:
     def __init__(self, dimension: int) -> None:
         self._ledger = Ledger()
-        self._rows: Halves = np.empty((self._ledger.capacity, dimension), np.float16)
+        self._rows: Halves = np.zeros((self._ledger.capacity, dimension), np.float16)
         self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
@@ -74,6 +74,6 @@ class Heap:
     def _fit(self, used: int) -> None:
         """Follows the ledger's capacity. Most of new memory is not taken from the system before it is written to."""
         if len(self._rows) != self.capacity:
-            rows = np.empty((self.capacity, self._rows.shape[1]), np.float16)
+            rows = np.zeros((self.capacity, self._rows.shape[1]), np.float16)
             rows[:used] = self._rows[:used]
             self._rows = rows
