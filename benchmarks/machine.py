@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.figures import Spread
-from benchmarks.measure import spread
+from benchmarks.measure import Step, spread
+from clipcore.cores import usable_cores
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "sqlalchemy", "openvino", "onnxruntime", "faiss-cpu")
 _SQUARE = 2048
@@ -22,7 +23,7 @@ def describe() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
@@ -30,10 +31,15 @@ def describe() -> dict[str, object]:
 
 
 def memory_bandwidth(device: str = "cpu", *, megabytes: int = 512, runs: int = 5) -> Spread:
-    """Bytes a second that all cores together read from memory: the sum of a vector far larger than the caches."""
-    values = torch.ones(megabytes * 2**20 // 4, dtype=torch.float32, device=device)
-    read = values.nbytes
-    return spread(lambda: _wait(values.sum()), runs=runs, warm=2).rate(read)
+    """Bytes a second that all cores together read from memory, of far more than the caches hold."""
+    read = megabytes * 2**20
+    return spread(reading(read, device), runs=runs, warm=2).rate(read)
+
+
+def reading(count: int, device: str = "cpu") -> Step:
+    """Reads this many bytes from memory with all cores: the sum of a vector."""
+    values = torch.ones(max(1, count // 4), dtype=torch.float32, device=device)
+    return lambda: _wait(values.sum())
 
 
 def matrix_rate(dtype: torch.dtype, device: str = "cpu", *, square: int = _SQUARE, runs: int = 5) -> Spread:

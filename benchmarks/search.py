@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
+from benchmarks.machine import reading
 from benchmarks.measure import Step, taking_turns
 from benchmarks.scale import Scale
 from benchmarks.search_rivals import faiss_scan, numpy_scan
@@ -43,7 +44,7 @@ def _against_rivals(name: str, server: Server, scale: Scale) -> list[Figure]:
     count = server.count(readable)
     steps: dict[str, Step] = {
         "ours": lambda: index.search(query, _HITS, readable),
-        "memory": _summing(count * _ROW_BYTES),
+        "memory": reading(count * _ROW_BYTES),
     }
     timings = taking_turns(steps, runs=scale.of(15, 2), warm=2)
     bar = None if server.tiny else 1.3
@@ -76,7 +77,7 @@ def _curve(scale: Scale) -> tuple[Curve, list[str]]:
         index, query = server.index(), server.query()
         steps: dict[str, Step] = {
             "ours": partial(index.search, query, _HITS),
-            "memory": _summing(min(size * _ROW_BYTES, 2**29)),
+            "memory": reading(min(size * _ROW_BYTES, 2**29)),
         }
         timings = taking_turns(steps, runs=scale.of(7, 1), warm=2)
         ours.append(timings["ours"].median)
@@ -114,9 +115,3 @@ def _on_the_device(servers: dict[str, Server], scale: Scale) -> list[Figure]:
     steps: dict[str, Step] = {"ours": lambda: index.search(query, _HITS, readable)}
     ours = taking_turns(steps, runs=scale.of(15, 2), warm=3)["ours"]
     return [Figure(f"search on the device: {server.rows:,}", ours, "s", (Against("a millisecond", 1e-3, at_most=1.0),))]
-
-
-def _summing(count: int) -> Step:
-    """Reads this many bytes with all cores: what `machine.memory_bandwidth` does, for this very amount."""
-    values = torch.ones(max(1, count // 4), dtype=torch.float32)
-    return values.sum
