@@ -10,7 +10,8 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.million import CARD, DIMENSION, NEWEST, TAGS, random_halves
+from benchmarks.million import CARD, NEWEST, TAGS
+from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.index.guild_index import GuildIndex
 from bot.index.indexer import Indexer
 from bot.index.labels import photograph_labels

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
-from benchmarks.million import DIMENSION, database_of
+from benchmarks.million import database_of
+from benchmarks.random_vectors import DIMENSION
 from benchmarks.scale import Scale
 
 A_PICTURE = 1.15 * 1024  # bytes

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.records import DISCORD_EPOCH_MS
 from bot.store.migrate import prepare
 from bot.store.rows import to_blob
@@ -19,7 +18,6 @@ from clipcore.types import ModelCard
 
 GUILD = 1 << 50
 CHANNELS = 500
-DIMENSION = 512
 TAGS = 5
 CARD = ModelCard("benchmark", "1", DIMENSION, 224, 77, 100.0)
 NEWEST = 2_000_000_000_000
@@ -74,13 +72,6 @@ def places_of(channels: int = CHANNELS, threads: int = 0, guild: int = GUILD) ->
     """Channel or thread id, and the channel that a thread hangs under."""
     own = [(guild + 1 + at, None) for at in range(channels)]
     return [*own, *((guild + 1 + channels + at, guild + 1 + at % channels) for at in range(threads))]
-
-
-def random_halves(rows: int, *, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
-    """float16 [rows, DIMENSION], unit length."""
-    vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSION), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors.astype(np.float16)
 
 
 def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[int, int]]) -> None:

@@ -19,7 +19,8 @@ import psutil
 import torch  # noqa: F401 - the bot has it in its process, and the index searches with it
 
 from benchmarks.backfill import Backfilled, run_backfill
-from benchmarks.million import CARD, DIMENSION, GUILD, places_of, random_halves
+from benchmarks.million import CARD, GUILD, places_of
+from benchmarks.random_vectors import DIMENSION, random_halves
 from benchmarks.raw_store import read_raw
 from bot.index.guild_index import GuildIndex
 from bot.store.database import Database

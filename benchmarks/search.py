@@ -13,9 +13,10 @@ import torch
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
 from benchmarks.machine import reading
 from benchmarks.measure import Step, taking_turns
+from benchmarks.random_vectors import DIMENSION
 from benchmarks.scale import Scale
 from benchmarks.search_rivals import faiss_scan, numpy_scan
-from benchmarks.search_rows import DIMENSION, Server, equal, skewed, tiny
+from benchmarks.search_rows import Server, equal, skewed, tiny
 from clipcore.types import Vectors
 
 _HITS = 20

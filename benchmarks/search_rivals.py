@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Step
-from benchmarks.search_rows import DIMENSION, Server
+from benchmarks.random_vectors import DIMENSION
+from benchmarks.search_rows import Server
 from clipcore.types import Vectors
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from benchmarks.random_vectors import DIMENSION, random_halves
 from clipcore.types import Vectors
 from clipcore.vector_index import VectorIndex
 
-DIMENSION = 512
 _CHUNK = 16384
 
 
@@ -38,15 +38,16 @@ class Server:
 
     def query(self) -> Vectors:
         """Near the first picture."""
-        near: Vectors = _unit(next(self.chunks())[1][:1].astype(np.float32) + _random(1, 7) / np.float32(30))
-        query: Vectors = near[0]
+        noise = np.random.default_rng(7).standard_normal(DIMENSION, np.float32)
+        near = next(self.chunks())[1][0].astype(np.float32) + noise / np.float32(30)
+        query: Vectors = near / np.linalg.norm(near)
         return query
 
     def chunks(self) -> Iterator[tuple[slice, npt.NDArray[np.float16]]]:
         """Rows as fp16 [n, dim], unit length: some thousands of random vectors, their dimensions turned a step further
         for each chunk. Random numbers for all would take longer than all the rest.
         """
-        pool = _unit(_random(min(_CHUNK, self.rows), 0)).astype(np.float16)
+        pool = random_halves(min(_CHUNK, self.rows))
         for step, start in enumerate(range(0, self.rows, _CHUNK)):
             some = slice(start, min(start + _CHUNK, self.rows))
             yield some, np.roll(pool[: some.stop - start], step, axis=1)
@@ -71,15 +72,6 @@ def skewed(rows: int, channels: int) -> Server:
 def tiny(rows: int) -> Server:
     note = "threads too small for a tile are scanned together, readable or not: at most the time for all pictures"
     return Server(np.random.default_rng(1).permutation(np.arange(rows) // 10), tiny=True, note=note)
-
-
-def _random(count: int, seed: int) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, DIMENSION), np.float32)
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
 
 
 def _resident_bytes_a_row(rows: int, channels: int) -> float:

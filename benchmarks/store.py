@@ -11,7 +11,8 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.figures import Against, Figure, Outcome, Spread
-from benchmarks.million import CARD, NEWEST, TAGS, database_of, hash_of, random_halves
+from benchmarks.million import CARD, NEWEST, TAGS, database_of, hash_of
+from benchmarks.random_vectors import random_halves
 from benchmarks.raw_store import finish_raw, open_raw
 from benchmarks.scale import Scale
 from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source, Tag

@@ -14,7 +14,8 @@ import pytest
 from benchmarks import find, under_load
 from benchmarks.bot_in_town import plant
 from benchmarks.loop_lag import Heartbeats, measured_lag
-from benchmarks.million import DIMENSION, database_of
+from benchmarks.million import database_of
+from benchmarks.random_vectors import DIMENSION
 from benchmarks.scale import Scale
 from benchmarks.stages import SEARCH, TEXT, WHOLE, Stages
 from benchmarks.town import open_town

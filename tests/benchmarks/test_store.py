@@ -9,7 +9,8 @@ import sqlite3
 import numpy as np
 
 from benchmarks import store
-from benchmarks.million import CARD, DIMENSION, GUILD, TAGS, database_of, guilds_of, places_of
+from benchmarks.million import CARD, GUILD, TAGS, database_of, guilds_of, places_of
+from benchmarks.random_vectors import DIMENSION
 from benchmarks.raw_store import read_raw
 from benchmarks.scale import Scale
 from bot.records import PictureState
