@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 
@@ -90,5 +90,5 @@ class Outcome:
     figures: Sequence[Figure] = ()
     curves: Sequence[Curve] = ()
     skipped: str = ""
-    missing: Sequence[str] = field(default_factory=tuple)
+    missing: Sequence[str] = ()
     """Baselines that are not installed here, by name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ _MIB = 2**20
 
 
 def run(scale: Scale) -> Outcome:
-    if find_spec("psutil") is None:
-        return Outcome(skipped="psutil is not installed, which says how much memory a process has.")
     steady, curve = _backfill(scale.of(20_000, 400))
     return Outcome([*_loading(scale), _ceiling(scale), steady], [curve])
 
