@@ -48,6 +48,7 @@ from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from bot.views.words import TagWords
 from bot.visibility import Visibility, thread_membership
+from clipcore.cores import usable_cores
 from clipcore.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.executor import Encoder
@@ -151,7 +152,10 @@ class _Ending:
 
 def engine_for(settings: Settings) -> ClipEngine:
     def load() -> Encoder:
-        # Asked of the package, which imports torch only now and on the model's thread: other failures are told at once.
+        # torch is imported only now and on the model's thread: other failures are told at once.
+        from clipcore.runtime.threads import use_at_most
+
+        use_at_most(usable_cores())
         return clipcore.ClipModel.load(
             settings.clip_model,
             device=settings.clip_device,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from clipcore.cli.options import load_model
 from clipcore.cli.outcome import Skips, say
 from clipcore.cli.progress import counted, watched
+from clipcore.cores import usable_cores
 from clipcore.folder.database import default_location
 from clipcore.folder.indexing import Became, Step, index_folder
 from clipcore.folder.lazy_model import LazyModel
@@ -99,7 +99,7 @@ class Update:
 
 def _workers() -> int:
     """Decoding keeps a model fed; each thread may hold one large picture."""
-    return min(8, max(2, os.cpu_count() or 1))
+    return min(8, max(2, usable_cores()))
 
 
 def _files_below(root: bytes, reach: Reach) -> int:

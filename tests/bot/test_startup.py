@@ -9,16 +9,19 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 from discord.ext import commands
+from pydantic import SecretStr
 
 import clipcore
-from bot.app import App, build, index_device, leave_out_of_collections
+from bot.app import App, build, engine_for, index_device, leave_out_of_collections
 from bot.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -311,3 +314,18 @@ def test_a_device_for_vectors_that_is_not_there_is_told_at_the_start() -> None:
     assert index_device("cpu") == "cpu"
     with pytest.raises(StartupError, match="INDEX_DEVICE cannot be used: there is no cuda:99 here; set it to cpu"):
         index_device("cuda:99")
+
+
+async def test_the_model_computes_on_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("bot.app.usable_cores", lambda: 2)
+    engine = engine_for(Settings(_env_file=None, discord_token=SecretStr(TOKEN), clip_model="bundled"))  # type: ignore[call-arg]
+    try:
+        torch.set_num_threads(5)
+        await engine.start()
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+        await engine.close()
