@@ -22,7 +22,7 @@ _MIB = 2**20
 
 
 def run(scale: Scale) -> Outcome:
-    steady, curve = _backfill(scale.of(20_000, 400))
+    steady, curve = _backfill(scale.of(100_000, 400))
     return Outcome([*_loading(scale), _ceiling(scale), steady], [curve])
 
 
