@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 
 from bot.clock import utc_now
 from bot.events import Accepted, Attempted, Forgotten, Outcome, Tell, carefully, unheard
@@ -90,15 +91,14 @@ class Indexer:
         self._idle = asyncio.Event()
         self._retries: list[datetime] = []
         self._trouble = False
+        self._requeued = False
 
     async def start(self) -> None:
         """Begins with what was pending, and queues again what another model has seen. The engine has been started."""
-        stale = await self._store.requeue_for_model(self._engine.card.key)
-        if stale:
-            log.info("%d pictures are read again by model %s", stale, self._engine.card.key)
         # By then what a killed process had just begun is due again.
         heapq.heappush(self._retries, self._clock() + timedelta(seconds=self._retry.pause(0, 1.0)))
-        runs: list[Callable[[], Coroutine[None, None, None]]] = [self._run, self._writer.run, self._announcer.run]
+        runs: list[Callable[[], Coroutine[None, None, None]]]
+        runs = [self._requeue, self._run, self._writer.run, self._announcer.run]
         self._owned = [asyncio.create_task(run(), name=f"indexer {run.__qualname__}") for run in runs]
 
     async def accept(self, refs: Sequence[PictureRef]) -> list[Picture]:
@@ -163,6 +163,22 @@ class Indexer:
         except StoreError:
             log.exception("%d pictures that were under way lose an attempt", len(begun))
 
+    async def _requeue(self) -> None:
+        """Beside everything else, since a million pictures take half a minute. Nothing depends on it: what another
+        model read is not found, queued or not. What is ready again just as it is re-read keeps what it has.
+        """
+        for failures in count():
+            try:
+                stale = await self._store.requeue_for_model(self._engine.card.key)
+                break
+            except Exception:  # what is queued is queued; the rest is found again
+                log.exception("what another model has read could not all be queued, and is tried again")
+                await self._waker.sleep(self._retry.pause(failures, random.random()))  # noqa: S311 - as below
+        if stale:
+            log.info("%d pictures are read again by model %s", stale, self._engine.card.key)
+        self._requeued = True
+        self._waker.wake()
+
     async def _run(self) -> None:
         while True:
             self._waker.reset()
@@ -204,7 +220,7 @@ class Indexer:
         return self._clock() + timedelta(seconds=self._retry.pause(picture.attempts, random.random()))  # noqa: S311 - as below
 
     def _idle_if_done(self) -> None:
-        if not self._in_hand and not self._waker.awake:
+        if self._requeued and not self._in_hand and not self._waker.awake:
             self._idle.set()
 
     def _until_next_retry(self) -> float:
@@ -228,7 +244,7 @@ class Indexer:
         finished = await self._reader.read(picture)
         ready = await self._writer.write(picture, finished)
         if ready is None:
-            log.info("picture %d was forgotten while it was read", picture.id)
+            log.info("picture %d was forgotten, or is ready again, while it was read", picture.id)
             self._tell(Attempted(Outcome.GONE))
             return
         log.info("picture %d is ready", picture.id)

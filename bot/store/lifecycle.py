@@ -1,4 +1,4 @@
-"""The life of a picture, as steps inside a transaction: pending, then ready or parked; re-read for a new model."""
+"""The life of a picture, as steps inside a transaction: pending, then ready or parked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, literal_column, null, select, text, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, null, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.records import Picture, PictureRef, PictureState, Source, Tag
@@ -15,7 +15,7 @@ from bot.store import tombstones
 from bot.store.many import ForMany
 from bot.store.places import make_places
 from bot.store.rows import Half, chunks, load_pictures, milliseconds, picture_columns, to_blob
-from bot.store.tables import models, pictures, tags, vectors
+from bot.store.tables import pictures, tags, vectors
 from bot.store.vectors import Model, model_row
 
 INTERRUPTED = "interrupted"
@@ -24,8 +24,6 @@ ENCODING_FAILED = "encoding_failed"
 """The reason of a picture that the model or its device failed on: another start may do better."""
 
 _KEY = ("message_id", "attachment_id", "source")
-# Word for word what the partial index says, without which it is not used.
-_PARKED = pictures.c.state == text("'parked'")
 
 # What runs for every batch of a backfill is built once. Building a statement takes as long as running it.
 _PENDING = pictures.c.state == literal_column("'pending'")
@@ -149,34 +147,6 @@ def park(connection: Connection, picture_id: int, reason: str) -> bool:
         .values(state=PictureState.PARKED, next_attempt=None, reason=reason)
     )
     return changed.rowcount > 0
-
-
-def requeue_for_model(connection: Connection, model_key: str, now: datetime) -> int:
-    """Queues what another model read, and what a model or its device failed on.
-
-    What waits to be re-read, or was given up on the way, but has this model's vector still, is ready again.
-    """
-    this_model = select(models.c.id).where(models.c.key == model_key).scalar_subquery()
-    of_this = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == this_model)
-    for unread in (pictures.c.next_attempt.is_not(None), _PARKED):
-        connection.execute(
-            update(pictures)
-            .where(unread, pictures.c.reread == 1, of_this)
-            .values(state=PictureState.READY, attempts=0, next_attempt=None, reason=None)
-        )
-    others = select(models.c.id).where(models.c.key != model_key)
-    stale = select(vectors.c.picture_id).where(vectors.c.model_id.in_(others))
-    queued = connection.execute(
-        update(pictures)
-        .where(pictures.c.id.in_(stale), pictures.c.state == PictureState.READY)
-        .values(state=PictureState.PENDING, reread=1, attempts=0, next_attempt=milliseconds(now), reason=None)
-    )
-    failed = connection.execute(
-        update(pictures)
-        .where(_PARKED, pictures.c.reread.in_((0, 1)), pictures.c.reason == ENCODING_FAILED)
-        .values(state=PictureState.PENDING, attempts=0, next_attempt=milliseconds(now), reason=None)
-    )
-    return queued.rowcount + failed.rowcount
 
 
 def _new_row(ref: PictureRef, now: int) -> dict[str, Any]:

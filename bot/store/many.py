@@ -20,6 +20,6 @@ class ForMany:
             raise ValueError(f"a row must hold {compiled.positiontup}, not {names}")
         self._text = str(compiled)
 
-    def run(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        if rows:
-            connection.exec_driver_sql(self._text, list(rows))
+    def run(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> int:
+        """Gives how many rows of the table it wrote."""
+        return connection.exec_driver_sql(self._text, list(rows)).rowcount if rows else 0

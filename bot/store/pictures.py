@@ -1,15 +1,19 @@
-"""PictureStore: everything that is remembered of pictures, and how it is forgotten. Each method is one transaction."""
+"""PictureStore: everything that is remembered of pictures, and how it is forgotten.
+
+Each method is one transaction but `vectors` and `requeue_for_model`, which are many.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, exists, select
 
 from bot.clock import utc_now
 from bot.records import Picture, PictureRef, PictureState, Place, ThreadKind
-from bot.store import forgetting, lifecycle, tombstones
+from bot.store import forgetting, lifecycle, requeue, tombstones
 from bot.store import vectors as vector_rows
 from bot.store.database import Database
 from bot.store.lifecycle import ENCODING_FAILED, INTERRUPTED, Finished
@@ -74,12 +78,19 @@ class PictureStore:
         """Gives the picture up, with a reason. False when it is no longer pending."""
         return await self._database.write(lambda at: lifecycle.park(at, picture_id, reason))
 
-    async def requeue_for_model(self, model_key: str) -> int:
+    async def requeue_for_model(self, model_key: str, *, portion: int = requeue.PORTION) -> int:
         """Makes pending again what another model read, with `reread` set, and what a model failed on.
 
-        Gives their number.
+        In many transactions; a call that ends early leaves the rest to the next one. Gives the number queued.
         """
-        return await self._database.write(lambda at: lifecycle.requeue_for_model(at, model_key, self._now()))
+        queued = 0
+        for walk in await self._database.read(lambda at: requeue.plan(at, model_key)):
+            after: requeue.Key | None = walk.start
+            while after is not None:
+                taking = partial(requeue.take, walk=walk, after=after, size=portion, now=self._now())
+                some, after = await self._database.write(taking)
+                queued += some
+        return queued
 
     # -- reading
 

@@ -1,0 +1,78 @@
+"""A start with another model: the bot is at work while what the last one read is queued."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from bot.records import PictureState
+from bot.store.database import Database
+from bot.store.errors import StoreBusy
+from bot.store.pictures import PictureStore
+from tests.index.house import House
+from tests.index.support import CARD, FakeEngine, picture_ref, until
+
+
+class Reluctant(PictureStore):
+    """The real store, with a door before its queueing, which fails a few times."""
+
+    def __init__(self, database: Database, failures: int = 0) -> None:
+        super().__init__(database)
+        self.door = asyncio.Event()
+        self.failures = failures
+
+    async def requeue_for_model(self, model_key: str, **options: Any) -> int:
+        await self.door.wait()
+        self.failures -= 1
+        if self.failures >= 0:
+            raise StoreBusy("locked")
+        return await super().requeue_for_model(model_key, **options)
+
+
+async def read_by_another_model(database: Database) -> int:
+    before = House(database)
+    await before.restart()
+    [old] = await before.remember(picture_ref(1))
+    await before.close()
+    return old.id
+
+
+async def test_new_pictures_are_read_while_old_ones_are_still_being_queued(database: Database) -> None:
+    old = await read_by_another_model(database)
+    store, engine = Reluctant(database), FakeEngine(replace(CARD, revision="2"))
+    house = House(database, store=store, engine=engine)
+    await house.restart()
+    [new] = await house.indexer.accept([picture_ref(2)])
+
+    async def is_ready() -> bool:
+        return (await store.get([new.id]))[new.id].state is PictureState.READY
+
+    await until(is_ready)
+    settled = asyncio.create_task(house.indexer.settled())
+    assert await store.vector(old, engine.card.key) is None
+    assert not settled.done()
+    store.door.set()
+    await asyncio.wait_for(settled, 10)
+    assert await store.vector(old, engine.card.key) is not None
+    await house.close()
+
+
+async def test_queueing_that_fails_is_tried_again_after_growing_pauses(database: Database) -> None:
+    old = await read_by_another_model(database)
+    store, engine = Reluctant(database, failures=3), FakeEngine(replace(CARD, revision="2"))
+    store.door.set()
+    house = House(database, store=store, engine=engine)
+    await house.restart()
+    await asyncio.wait_for(house.indexer.settled(), 10)
+    assert await store.vector(old, engine.card.key) is not None
+    assert store.failures < 0
+    assert [pause for pause in house.time.slept if pause >= 90]
+    await house.close()
+
+
+async def test_an_end_does_not_wait_until_all_is_queued(database: Database) -> None:
+    store = Reluctant(database)
+    house = House(database, store=store)
+    await house.restart()
+    await asyncio.wait_for(house.close(), 10)

@@ -1,0 +1,115 @@
+"""After a change of model: queued in portions, each picture once, whatever comes between two of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bot.records import PictureState, Place
+from bot.store.database import Database
+from bot.store.errors import StoreBusy
+from bot.store.pictures import PictureStore
+from tests.store.samples import CARD, NOON, OTHER, finished, ref
+
+THIRD = type(CARD)("third", "r1", 24, 224, 77, 100.0)
+
+
+class CutShort:
+    """The database, of which only so many more writes are let through. written: at least one was."""
+
+    def __init__(self, database: Database, writes: int) -> None:
+        self._database = database
+        self._left = writes
+        self.written = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def write(self, work: Any, **options: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise StoreBusy("locked")
+        result = await self._database.write(work, **options)
+        self.written.set()
+        return result
+
+
+async def remembered(pictures: PictureStore, count: int) -> list[int]:
+    """Ready pictures over three servers, read by the first model."""
+    refs = [ref(10 + n, place=Place(n % 3 + 1, n % 3 + 101)) for n in range(count)]
+    ids = [picture.id for picture in await pictures.accept(refs)]
+    await pictures.finish([finished(id_) for id_ in ids], CARD)
+    return ids
+
+
+async def pending(pictures: PictureStore) -> list[int]:
+    return [picture.id for picture in await pictures.due(1000, NOON)]
+
+
+async def states(pictures: PictureStore, ids: Sequence[int]) -> set[PictureState]:
+    return {picture.state for picture in (await pictures.get(ids)).values()}
+
+
+@pytest.mark.parametrize("portion", [1, 4, 12, 13, 1000])
+async def test_every_picture_is_queued_once_however_small_the_portions(pictures, portion):
+    ids = await remembered(pictures, 12)
+    assert await pictures.requeue_for_model(OTHER.key, portion=portion) == 12
+    assert sorted(await pending(pictures)) == ids
+    assert await pictures.requeue_for_model(OTHER.key, portion=portion) == 0
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3])
+async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(pictures, database, writes):
+    ids = await remembered(pictures, 12)
+    with pytest.raises(StoreBusy):
+        await PictureStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, portion=3)
+    begun = await pending(pictures)
+    assert len(begun) == 3 * writes
+    await pictures.begin({begun[0]: NOON})
+    await pictures.finish([finished(begun[0], dimension=24)], OTHER)
+    await pictures.begin({begun[1]: NOON})
+    assert await pictures.requeue_for_model(OTHER.key, portion=3) == 12 - len(begun)
+    assert sorted(await pending(pictures)) == sorted(set(ids) - {begun[0]})
+    assert (await pictures.get([begun[1]]))[begun[1]].attempts == 1
+
+
+async def test_another_writer_has_its_turn_between_two_portions(pictures, database):
+    await remembered(pictures, 60)
+    watched = CutShort(database, 1000)
+    requeueing = asyncio.create_task(PictureStore(watched).requeue_for_model(OTHER.key, portion=1))
+    await watched.written.wait()
+    assert len(await pictures.accept([ref(500)])) == 1
+    assert not requeueing.done()
+    assert await requeueing == 60
+
+
+@pytest.mark.parametrize("portion", [1, 3, 100])
+async def test_going_back_makes_ready_what_waits_and_what_was_given_up(pictures, portion):
+    ids = await remembered(pictures, 9)
+    await pictures.requeue_for_model(OTHER.key)
+    for id_, reason in zip(ids, ("forbidden", "forbidden", "encoding_failed", "broken"), strict=False):
+        await pictures.park(id_, reason)
+    read = ids[-1]
+    await pictures.finish([finished(read, dimension=24)], OTHER)
+    assert await pictures.requeue_for_model(CARD.key, portion=portion) == 1
+    assert await pending(pictures) == [read]
+    assert await states(pictures, ids[:-1]) == {PictureState.READY}
+
+
+async def test_the_vectors_of_several_earlier_models_are_all_outdated(pictures):
+    first, second, third = await remembered(pictures, 3)
+    await pictures.requeue_for_model(OTHER.key)
+    await pictures.finish([finished(second, dimension=24)], OTHER)
+    assert await pictures.requeue_for_model(THIRD.key, portion=1) == 1
+    assert sorted(await pending(pictures)) == [first, second, third]
+
+
+async def test_many_that_a_model_failed_on_are_tried_again_and_what_else_was_given_up_is_not(pictures):
+    ids = [picture.id for picture in await pictures.accept([ref(10 + n) for n in range(7)])]
+    for id_ in ids:
+        await pictures.park(id_, "broken" if id_ == ids[3] else "encoding_failed")
+    assert await pictures.requeue_for_model(CARD.key, portion=2) == 6
+    assert sorted(await pending(pictures)) == [*ids[:3], *ids[4:]]
