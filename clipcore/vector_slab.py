@@ -22,8 +22,8 @@ class Slab:
         self._keys: Keys = np.empty((tiles, tile_rows), np.int64)
         self._held: Flags = np.zeros((tiles, tile_rows), np.bool_)
         self._slots: SlotNumbers = np.full(tiles, _NOBODY, np.int32)
+        self._gaps = np.zeros(tiles, np.intp)
         self.free = tiles
-        self._gaps = 0
 
     def __len__(self) -> int:
         """Tiles, used or not."""
@@ -50,8 +50,9 @@ class Slab:
 
     def gaps(self, tiles: Places) -> tuple[Places, Places]:
         """Tile (among these) and row of whatever has been removed."""
-        among, columns = np.nonzero(~self._held[tiles if self._gaps else tiles[:0]])
-        return among, columns
+        among = np.flatnonzero(self._gaps[tiles])
+        which, columns = np.nonzero(~self._held[tiles[among]])
+        return among[which], columns
 
     def fetch(self, tiles: Places, columns: Places) -> tuple[Keys, Halves]:
         return self._keys[tiles, columns], self._rows[tiles, :, columns]
@@ -66,16 +67,15 @@ class Slab:
         """Overwrites these rows. Returns the tiles that have lost so many that they had better be taken out."""
         self._rows[tiles, :, columns] = 0
         self._held[tiles, columns] = False
-        self._gaps += len(tiles)
+        np.add.at(self._gaps, tiles, 1)
         touched: Places = np.unique(tiles)
-        losing: Flags = 8 * self._held[touched].sum(1) < 7 * self._keys.shape[1]
+        losing: Flags = 8 * self._gaps[touched] > self._keys.shape[1]
         return touched[losing]
 
     def take(self, tile: int) -> tuple[int, Keys, Halves]:
         """Slot, keys and rows (a copy) of a tile, which is overwritten and free from now on."""
         slot, keys, rows = self.read(tile)
-        self._gaps -= self._keys.shape[1] - len(keys)
-        self._rows[tile], self._held[tile], self._slots[tile] = 0, False, _NOBODY
+        self._rows[tile], self._held[tile], self._slots[tile], self._gaps[tile] = 0, False, _NOBODY, 0
         self.free += 1
         return slot, keys, rows
 

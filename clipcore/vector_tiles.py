@@ -15,8 +15,9 @@ from clipcore.vector_slab import Slab
 
 # Four cache lines a dimension: narrower tiles scan slower, wider ones leave more in the heap (benchmarks/NOTES.md).
 TILE_ROWS = 128
-# Slabs double in size so that a small index takes little, up to where one more call a slab costs nothing.
-_FIRST_SLAB, _LARGEST_SLAB = 8, 2048
+# Slabs triple in size: a small index takes little, and of a large one few slabs are asked for their share of a search.
+# Were it four times, a new slab could leave so few tiles in use that the next removal shrank it away again.
+_FIRST_SLAB, _GROWTH, _LARGEST_SLAB = 8, 3, 4096
 _PORTION = 4096
 _TILES_REOPENED_AT_ONCE = 64
 
@@ -104,7 +105,7 @@ class HostRows:
         for slab in self._slabs:
             if slab.free:
                 return slab
-        size = min(_FIRST_SLAB << len(self._slabs), _LARGEST_SLAB)
+        size = min(_FIRST_SLAB * _GROWTH ** len(self._slabs), _LARGEST_SLAB)
         self._slabs.append(Slab(size, self._dimension, self._tile_rows))
         return self._slabs[-1]
 

@@ -30,11 +30,16 @@ class TorchScorer:
         self.precision = fp16_precision(query, self._query.float().numpy())
 
     def tiles(self, slab: Halves, chosen: Places, gaps: tuple[Places, Places]) -> tuple[Scores, Vectors]:
-        portions = [chosen[start : start + _TILES_AT_ONCE] for start in range(0, len(chosen), _TILES_AT_ONCE)]
-        scores = torch.cat([self._bags(slab, portion) for portion in portions])
-        if len(gaps[0]):
-            scores[torch.from_numpy(gaps[0]), torch.from_numpy(gaps[1])] = -torch.inf
-        return scores.numpy(), scores.amax(1).float().numpy()
+        scores = np.empty((len(chosen), slab.shape[2]), np.float16)
+        heads = np.empty(len(chosen), np.float32)
+        for start in range(0, len(chosen), _TILES_AT_ONCE):
+            some = slice(start, start + _TILES_AT_ONCE)
+            bags = self._bags(slab, chosen[some])
+            scores[some], heads[some] = bags.numpy(), bags.amax(1).numpy()
+        scores[gaps] = -np.inf
+        holed = np.unique(gaps[0])
+        heads[holed] = scores[holed].max(1)
+        return scores, heads
 
     def rows(self, rows: Halves, chosen: Places) -> Vectors:
         """All are scored where a good part is chosen: copying rows together takes as long as scanning three."""
