@@ -15,6 +15,7 @@ from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.index.guild_index import GuildIndex
 from bot.index.indexer import Indexer
 from bot.index.labels import photograph_labels
+from bot.index.seams import MakeRoom
 from bot.index.tagger import Tagger
 from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
 from bot.store.channels import ChannelStore
@@ -60,7 +61,8 @@ async def run_backfill(path: Path, pictures: int, resident: Callable[[], int]) -
     return Backfilled(pictures, seconds, seen.resident, seen.kept)
 
 
-async def _own_bytes(ref: PictureRef) -> bytes:
+async def _own_bytes(ref: PictureRef, make_room: MakeRoom) -> bytes:
+    await make_room(8)
     return ref.attachment_id.to_bytes(8)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from bot.index.guild_index import GuildIndex
 from bot.index.indexer import Indexer
 from bot.index.labels import default_labels
+from bot.index.seams import MakeRoom
 from bot.index.tagger import Tagger
 from bot.records import PictureRef, Place, Source
 from bot.settings import Settings
@@ -58,8 +59,10 @@ class IndexingPath:
         self._files[number] = file
         return PictureRef(Place(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
 
-    async def _fetch(self, ref: PictureRef) -> bytes:
-        return self._files[ref.attachment_id]
+    async def _fetch(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
+        file = self._files[ref.attachment_id]
+        await make_room(len(file))
+        return file
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import aiohttp
 
 from bot.adapters import Sighting
 from bot.errors import PictureGone, PictureTooLarge, PictureUnreachable
+from bot.index.seams import MakeRoom
 from bot.records import PictureRef, Source
 from bot.settings import LOOPBACK_HOSTS
 
@@ -50,15 +51,21 @@ class Fetcher:
         while len(self._addresses) > _REMEMBERED:
             self._addresses.popitem(last=False)
 
-    async def __call__(self, ref: PictureRef) -> bytes:
+    async def __call__(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
         """Raises PictureGone, PictureForbidden, PictureUnreachable or PictureTooLarge."""
         sighting = self._addresses.pop((ref.source, ref.attachment_id), None)
         if sighting is not None:
             try:
-                return await self.download(sighting)
+                return await self._download_with(sighting, make_room)
             except PictureUnreachable:
                 pass  # the address may have expired or its message be gone: ask for the message
-        return await self.download(await self._seen_now(ref))
+        return await self._download_with(await self._seen_now(ref), make_room)
+
+    async def _download_with(self, sighting: Sighting, make_room: MakeRoom) -> bytes:
+        """Discord tells an attachment's size, but not a preview's."""
+        most = self._limits.max_bytes
+        await make_room(most if sighting.size is None else min(sighting.size, most))
+        return await self.download(sighting)
 
     async def _seen_now(self, ref: PictureRef) -> Sighting:
         for sighting in await self._look(ref):

@@ -109,7 +109,8 @@ class Settings(BaseSettings):
         default=8,
         ge=1,
         le=64,
-        description="How many pictures are downloaded at the same time. Up to three times as many are in memory.",
+        description="How many pictures are downloaded at the same time. Up to three times as many are in memory, "
+        "with at most 16 MiB for each download.",
     )
     decode_workers: int | None = Field(
         default=None,

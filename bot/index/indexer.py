@@ -13,10 +13,11 @@ from itertools import count
 from bot.clock import utc_now
 from bot.events import Accepted, Attempted, Forgotten, Outcome, Tell, carefully, unheard
 from bot.index.announcer import Announcer
+from bot.index.byte_budget import ByteBudget
 from bot.index.guild_index import GuildIndex
 from bot.index.reader import PictureReader
 from bot.index.retry import Forget, Leave, Park, Postpone, RetryPolicy, Verdict
-from bot.index.seams import ChannelSettings, Clock, Engine, Fetch, OnFinished, Sleep
+from bot.index.seams import ChannelSettings, Clock, Engine, Fetch, MakeRoom, OnFinished, Sleep
 from bot.index.tagger import Tagger
 from bot.index.waker import Waker
 from bot.index.writer import Writer
@@ -33,7 +34,8 @@ LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
 
 _IN_HAND_A_DOWNLOAD = 3
-
+# Room for three photographs as they come from a telephone: only files near the largest size allowed ever wait.
+_BYTES_A_DOWNLOAD = 16 * 2**20
 
 _OUTCOMES = {
     Forget: Outcome.GONE,
@@ -48,6 +50,7 @@ class Indexer:
 
     The queue is the store's table of pending pictures. There are never more than `concurrency` downloads at a time, nor
     more than three times as many pictures in hand, so that the model has a batch to look at while the next ones come.
+    Their files have at most 16 MiB for each download together, but for one alone that is larger.
     A picture that fails is tried again after growing pauses and then parked; none of them stops the loop. `on_finished`
     hears of each picture that became searchable for the first time, at most once; `on_forgotten` is called after
     whatever deleted at least one.
@@ -80,7 +83,9 @@ class Indexer:
         self._memory = asyncio.Lock()
         self._fetch = fetch
         self._downloading = asyncio.Semaphore(concurrency)
-        self._reader = PictureReader(store, engine, self._fetch_in_turn, self._tell)
+        self._reader = PictureReader(
+            store, engine, self._fetch_in_turn, ByteBudget(_BYTES_A_DOWNLOAD * concurrency), self._tell
+        )
         room = _IN_HAND_A_DOWNLOAD * concurrency
         self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room)
         self._announcer = Announcer(on_finished)
@@ -252,9 +257,9 @@ class Indexer:
         if not picture.reread:
             self._announcer.announce(ready)
 
-    async def _fetch_in_turn(self, ref: PictureRef) -> bytes:
+    async def _fetch_in_turn(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
         async with self._downloading:
-            return await self._fetch(ref)
+            return await self._fetch(ref, make_room)
 
     async def _fail(self, picture: Picture, error: Exception) -> None:
         verdict = self._retry.verdict(error, picture.attempts, self._clock(), random.random())  # noqa: S311 - spreads load

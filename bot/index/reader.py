@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bot.events import ContentRead, ContentSource, Tell, unheard
+from bot.index.byte_budget import ByteBudget
 from bot.index.content import content_hash_of
 from bot.index.seams import Engine, Fetch
 from bot.records import Picture
@@ -35,20 +36,24 @@ class PictureReader:
         store: PictureStore,
         engine: Engine,
         fetch: Fetch,
+        memory: ByteBudget,
         tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
         self._fetch = fetch
+        self._memory = memory
         self._tell = tell
         self._recent: OrderedDict[str, KnownVector] = OrderedDict()
         self._gates: dict[str, _Gate] = {}
 
     async def read(self, picture: Picture) -> Finished:
         """What the store keeps of this picture, yet without tags. Raises what fetching, decoding and encoding raise."""
-        data = await self._fetch(picture.ref)
-        content_hash = await content_hash_of(data)
-        content = await self._content(content_hash, data)
+        with self._memory.share() as share:
+            data = await self._fetch(picture.ref, share.take)
+            share.shrink(len(data))
+            content_hash = await content_hash_of(data)
+            content = await self._content(content_hash, data)
         return Finished(picture.id, content_hash, content.width, content.height, content.vector)
 
     async def _content(self, content_hash: str, data: bytes) -> KnownVector:

@@ -13,8 +13,14 @@ from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, Mo
 Accept = Callable[[Sequence[PictureRef]], Awaitable[list[Picture]]]
 """Commits these pictures as pending; those not known before come back."""
 
-Fetch = Callable[[PictureRef], Awaitable[bytes]]
-"""Downloads one picture. Raises PictureGone, PictureForbidden, PictureUnreachable or PictureTooLarge."""
+MakeRoom = Callable[[int], Awaitable[None]]
+"""Waits until so many bytes may come into memory, in place of those that were asked for before."""
+
+Fetch = Callable[[PictureRef, MakeRoom], Awaitable[bytes]]
+"""Downloads one picture, once there is room for as many bytes as it is told to have.
+
+Raises PictureGone, PictureForbidden, PictureUnreachable or PictureTooLarge.
+"""
 
 History = Callable[[int, int], AsyncIterator[tuple[int, list[PictureRef]]]]
 """history(channel_id, after): every message newer than `after`, oldest first, as (message id, its pictures).

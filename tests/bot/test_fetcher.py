@@ -70,6 +70,16 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+class Room:
+    """A `MakeRoom` that has room for everything."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    async def __call__(self, count: int) -> None:
+        self.asked.append(count)
+
+
 def seen(url: str, size: int | None = None) -> Sighting:
     return Sighting(Source.ATTACHMENT, REF.attachment_id, url, size)
 
@@ -84,40 +94,40 @@ def fetcher(session: aiohttp.ClientSession, now: list[Sighting], *, seconds: flo
 async def test_a_picture_is_downloaded_from_the_address_its_message_shows_now(
     cdn: Cdn, session: aiohttp.ClientSession
 ) -> None:
-    assert await fetcher(session, [seen(cdn.url + "/good")])(REF) == PICTURE
+    assert await fetcher(session, [seen(cdn.url + "/good")])(REF, Room()) == PICTURE
 
 
 async def test_an_address_just_seen_spares_the_look_at_the_message(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     fetch = fetcher(session, [])
     fetch.remember([seen(cdn.url + "/good")])
-    assert await fetch(REF) == PICTURE
+    assert await fetch(REF, Room()) == PICTURE
 
 
 async def test_an_address_that_expired_is_asked_for_again(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     fetch = fetcher(session, [seen(cdn.url + "/good")])
     fetch.remember([seen(cdn.url + "/expired")])
-    assert await fetch(REF) == PICTURE
+    assert await fetch(REF, Room()) == PICTURE
     assert cdn.asked == ["/expired", "/good"]
 
 
 async def test_a_picture_that_its_message_no_longer_carries_is_gone(session: aiohttp.ClientSession) -> None:
     with pytest.raises(PictureGone):
-        await fetcher(session, [])(REF)
+        await fetcher(session, [])(REF, Room())
 
 
 async def test_a_body_without_end_is_cut_at_the_cap(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     with pytest.raises(PictureTooLarge):
-        await fetcher(session, [seen(cdn.url + "/endless")])(REF)
+        await fetcher(session, [seen(cdn.url + "/endless")])(REF, Room())
 
 
 async def test_a_file_announced_as_too_large_is_not_asked_for(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     with pytest.raises(PictureTooLarge):
-        await fetcher(session, [seen(cdn.url + "/good", size=5001)])(REF)
+        await fetcher(session, [seen(cdn.url + "/good", size=5001)])(REF, Room())
     assert cdn.asked == []
 
 
 async def test_a_redirect_within_the_allowed_hosts_is_followed(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    assert await fetcher(session, [seen(cdn.url + "/moved")])(REF) == PICTURE
+    assert await fetcher(session, [seen(cdn.url + "/moved")])(REF, Room()) == PICTURE
 
 
 @pytest.mark.parametrize("path", ["/away", "/circle", "/missing"])
@@ -125,12 +135,12 @@ async def test_a_redirect_elsewhere_a_circle_and_an_error_are_unreachable(
     cdn: Cdn, session: aiohttp.ClientSession, path: str
 ) -> None:
     with pytest.raises(PictureUnreachable):
-        await fetcher(session, [seen(cdn.url + path)])(REF)
+        await fetcher(session, [seen(cdn.url + path)])(REF, Room())
 
 
 async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     with pytest.raises(PictureUnreachable):
-        await fetcher(session, [seen(cdn.url + "/slow")], seconds=0.2)(REF)
+        await fetcher(session, [seen(cdn.url + "/slow")], seconds=0.2)(REF, Room())
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, sess
 )
 async def test_no_other_host_is_ever_contacted(session: aiohttp.ClientSession, url: str) -> None:
     with pytest.raises(PictureUnreachable, match="CDN_HOSTS"):
-        await fetcher(session, [seen(url)])(REF)
+        await fetcher(session, [seen(url)])(REF, Room())
 
 
 async def test_a_host_elsewhere_must_be_encrypted(session: aiohttp.ClientSession) -> None:
@@ -155,4 +165,28 @@ async def test_a_host_elsewhere_must_be_encrypted(session: aiohttp.ClientSession
 
     fetch = Fetcher(session, look, DownloadLimits(frozenset({"cdn.discordapp.com"}), 5000, 5.0))
     with pytest.raises(PictureUnreachable, match="https"):
-        await fetch(REF)
+        await fetch(REF, Room())
+
+
+@pytest.mark.parametrize(("told", "asked"), [(7, 7), (None, 5000), (5001, 5000)])
+async def test_room_is_made_before_a_download_for_what_discord_tells_or_for_the_most(
+    cdn: Cdn, session: aiohttp.ClientSession, told: int | None, asked: int
+) -> None:
+    room = Room()
+
+    async def refuse(count: int) -> None:
+        await room(count)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await fetcher(session, [seen(cdn.url + "/good", told)])(REF, refuse)
+    assert (room.asked, cdn.asked) == ([asked], [])
+
+
+async def test_room_is_made_anew_for_the_address_that_is_asked_for_again(
+    cdn: Cdn, session: aiohttp.ClientSession
+) -> None:
+    room, fetch = Room(), fetcher(session, [seen(cdn.url + "/good", 8)])
+    fetch.remember([seen(cdn.url + "/expired", 7)])
+    await fetch(REF, room)
+    assert room.asked == [7, 8]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from bot.index.seams import MakeRoom
 from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
@@ -93,12 +94,16 @@ class FakeClassifier:
 
 
 class FakeCdn:
-    """A `Fetch`: gives each reference its own bytes. Errors are raised once each, in order; a held one waits."""
+    """A `Fetch`: gives each reference its own bytes. Errors are raised once each, in order; a held one waits.
+
+    sizes: what Discord tells of a file, where it is not what the file has.
+    """
 
     def __init__(self) -> None:
         self.files: dict[int, bytes] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.held: dict[int, asyncio.Event] = {}
+        self.sizes: dict[int, int] = {}
         self.fetched: Counter[int] = Counter()
         self.under_way = 0
         self.most_under_way = 0
@@ -110,7 +115,9 @@ class FakeCdn:
     def hold(self, ref: PictureRef) -> asyncio.Event:
         return self.held.setdefault(ref.attachment_id, asyncio.Event())
 
-    async def __call__(self, ref: PictureRef) -> bytes:
+    async def __call__(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
+        data = self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
+        await make_room(self.sizes.get(ref.attachment_id, len(data)))
         self.fetched[ref.attachment_id] += 1
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -121,7 +128,7 @@ class FakeCdn:
                 await asyncio.sleep(0)
             if self.errors.get(ref.attachment_id):
                 raise self.errors[ref.attachment_id].pop(0)
-            return self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
+            return data
         finally:
             self.under_way -= 1
 
