@@ -51,13 +51,15 @@ class _Guild:
     """One server's index.
 
     late: what changed while it was being read, the last word on each picture, None: forgotten; gone once all is read.
-    searches: those waiting or running; searched: when the last of them began, counted in searches.
+    damaged: rows that were left out. searches: those waiting or running; searched: when the last of them began, counted
+    in searches.
     """
 
     vectors: VectorIndex
     late: dict[int, IndexedVector | None] | None = field(default_factory=dict)
     loading: asyncio.Task[None] | None = None
     dropped: bool = False
+    damaged: int = 0
     searches: int = 0
     searched: int = 0
 
@@ -93,6 +95,7 @@ class GuildIndex:
         self._ceiling = ceiling
         self._device = device
         self._guilds: dict[int, _Guild] = {}
+        self._reads: set[asyncio.Task[None]] = set()
         self._searches = count(1)
         self._room = asyncio.Event()
         self._too_large: set[int] = set()
@@ -129,7 +132,7 @@ class GuildIndex:
         if guild.late is not None:
             guild.late.update({row.picture_id: row for row in rows})
             return
-        await self._on_owner(lambda: _put(guild.vectors, rows))
+        _warn(guild_id, await self._on_owner(lambda: _put(guild.vectors, rows)))
         self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:
@@ -157,10 +160,10 @@ class GuildIndex:
             self._room.set()
 
     async def close(self) -> None:
-        loading = [guild.loading for guild in self._guilds.values() if guild.loading is not None]
-        for task in loading:
+        reads = list(self._reads)  # also of servers that were dropped meanwhile
+        for task in reads:
             task.cancel()
-        await asyncio.gather(*loading, return_exceptions=True)
+        await asyncio.gather(*reads, return_exceptions=True)
         self._guilds.clear()
         self._owner.shutdown(wait=True)
 
@@ -169,12 +172,15 @@ class GuildIndex:
         if guild is None:
             guild = self._guilds[guild_id] = _Guild(VectorIndex(self._dimension, device=self._device))
             guild.loading = asyncio.create_task(self._load(guild_id, guild), name=f"load vectors of {guild_id}")
+            self._reads.add(guild.loading)
+            guild.loading.add_done_callback(self._reads.discard)
         return guild
 
     async def _load(self, guild_id: int, guild: _Guild) -> None:
         began = perf_counter()
         try:
             await self._read(guild, self._store.vectors(guild_id, self._model_key))
+            _warn(guild_id, guild.damaged)
             self._tell(IndexLoaded(perf_counter() - began))
         except BaseException:
             # The next search starts afresh instead of trusting half a server.
@@ -185,21 +191,21 @@ class GuildIndex:
             self._room.set()
 
     async def _read(self, guild: _Guild, chunks: AsyncIterator[VectorChunk]) -> None:
-        taken_in: asyncio.Future[None] | None = None
+        taken_in: asyncio.Future[int] | None = None
         async for chunk in chunks:  # read while the one before it is taken in
             if taken_in is not None:
-                await taken_in
+                guild.damaged += await taken_in
                 self._make_room()
                 await self._turn(guild)
             if guild.dropped:
                 break
             taken_in = asyncio.ensure_future(self._on_owner(partial(_put_chunk, guild.vectors, chunk)))
         if taken_in is not None:
-            await taken_in
+            guild.damaged += await taken_in
         self._make_room()
         late, guild.late, guild.loading = guild.late or {}, None, None
         # From here on changes go straight to the owner, and queue behind this one.
-        await self._on_owner(lambda: _apply(guild.vectors, late))
+        guild.damaged += await self._on_owner(lambda: _apply(guild.vectors, late))
 
     async def _turn(self, guild: _Guild) -> None:
         """Waits while memory is full and a read that began earlier goes on."""
@@ -247,17 +253,45 @@ def _resident(guild_id: int, guild: _Guild) -> Resident:
     return Resident(guild_id, guild.vectors.nbytes, guild.searched, busy)
 
 
-def _apply(vectors: VectorIndex, late: dict[int, IndexedVector | None]) -> None:
+def _warn(guild_id: int, damaged: int) -> None:
+    if damaged:
+        log.warning(
+            "%d vectors of server %d are damaged and left out of its searches; restore the database from a backup if "
+            "there are many",
+            damaged,
+            guild_id,
+        )
+
+
+def _apply(vectors: VectorIndex, late: dict[int, IndexedVector | None]) -> int:
     vectors.discard([picture_id for picture_id, row in late.items() if row is None])
-    _put(vectors, [row for row in late.values() if row is not None])
+    return _put(vectors, [row for row in late.values() if row is not None])
 
 
-def _put_chunk(vectors: VectorIndex, chunk: VectorChunk) -> None:
-    vectors.add(chunk.ids, chunk.channel_ids, chunk.vectors)
-
-
-def _put(vectors: VectorIndex, rows: Sequence[IndexedVector]) -> None:
+def _put(vectors: VectorIndex, rows: Sequence[IndexedVector]) -> int:
     """A row that is there already, read from the store by a load that began after it was committed, is replaced."""
-    if rows:
-        stacked = np.stack([row.vector for row in rows]).astype(np.float16)
-        vectors.add([row.picture_id for row in rows], [row.channel_id for row in rows], stacked)
+    if not rows:
+        return 0
+    ids, channel_ids = np.array([(row.picture_id, row.channel_id) for row in rows]).T
+    stacked = np.stack([row.vector for row in rows]).astype(np.float16)
+    return _put_chunk(vectors, VectorChunk(ids, channel_ids, stacked))
+
+
+def _put_chunk(vectors: VectorIndex, chunk: VectorChunk) -> int:
+    """All but the rows that hold an infinity or NaN, as a damaged database may: in a search each would hide others.
+
+    Gives how many were left out.
+    """
+    if not _may_be_damaged(chunk.vectors):
+        vectors.add(*chunk)
+        return 0
+    sound = np.isfinite(chunk.vectors).all(axis=1)
+    vectors.add(chunk.ids[sound], chunk.channel_ids[sound], chunk.vectors[sound])
+    return int((~sound).sum())
+
+
+def _may_be_damaged(vectors: npt.NDArray[np.float16]) -> bool:
+    """Whether any exponent is all ones. Comparing bits as whole numbers takes a twenty-fifth of `isfinite`."""
+    positive = vectors.view(np.int16).max(initial=0) >= 0x7C00
+    negative = vectors.view(np.uint16).max(initial=0) >= 0xFC00
+    return bool(positive or negative)

@@ -7,12 +7,13 @@ import threading
 from collections.abc import AsyncIterator
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.index.guild_index import GuildIndex, IndexedVector
-from bot.store.pictures import VectorChunk
-from tests.index.support import DIMENSION, axis, direction
+from bot.store.pictures import Finished, PictureStore, VectorChunk
+from tests.index.support import CARD, DIMENSION, GUILD, axis, direction, picture_ref
 
 
 class Shelf:
@@ -152,6 +153,51 @@ async def test_a_dropped_server_is_read_again_and_a_read_under_way_is_not_kept()
     assert await search == set()
     assert await found(index) == set()
     assert shelf.reads == 2
+    await index.close()
+
+
+async def test_closing_ends_the_read_of_a_server_that_was_dropped() -> None:
+    shelf = Shelf([1], [2])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    index.drop(1)
+    await asyncio.wait_for(index.close(), 5)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(search, 5)
+
+
+@pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf])
+async def test_damaged_vectors_in_the_database_are_left_out_and_hide_no_others(
+    store: PictureStore, caplog: pytest.LogCaptureFixture, broken: float
+) -> None:
+    """By itself one such row makes a search lose the sound ones that it is scored beside."""
+    pictures = await store.accept([picture_ref(number) for number in range(400)])
+    rows = {picture.id: direction(str(picture.id)).astype(np.float16) for picture in pictures}
+    damaged = [picture.id for picture in pictures[50:400:100]]
+    for id_ in damaged:
+        rows[id_][id_ % DIMENSION] = broken
+    await store.finish([Finished(id_, str(id_), 640, 480, vector) for id_, vector in rows.items()], CARD)
+    index = GuildIndex(store, CARD.key, DIMENSION)
+    hits = await index.search(GUILD, axis(0), [pictures[0].ref.place.channel_id], 20)
+    sound = {id_: float(vector[0]) for id_, vector in rows.items() if id_ not in damaged}
+    assert [hit.key for hit in hits] == sorted(sound, key=lambda id_: -sound[id_])[:20]
+    assert [record.getMessage() for record in caplog.records if "4 vectors of server" in record.getMessage()]
+    await index.close()
+
+
+async def test_a_damaged_vector_that_comes_later_is_left_out_too(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf([1])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    nothing = np.full(DIMENSION, np.nan, np.float16)
+    await index.add(1, [IndexedVector(2, 1, nothing), row(3)])
+    shelf.open()
+    assert await search == {1, 3}
+    await index.add(1, [IndexedVector(4, 1, nothing), row(5)])
+    assert await found(index) == {1, 3, 5}
+    assert len([record for record in caplog.records if "1 vectors of server 1" in record.getMessage()]) == 2
     await index.close()
 
 
