@@ -30,18 +30,19 @@ def repair(text: str) -> str:
 
 
 def _repair_line(line: str, *, entities: bool) -> str:
-    """Until nothing changes, since one repair can lay bare what another is for."""
-    while True:
+    """Until nothing changes, since one repair can lay bare what another is for; nobody means more than _MOST_ROUNDS."""
+    for _ in range(_MOST_ROUNDS):
         before = line
         if entities:
-            line = _ENTITY.sub(_resolved, line)
+            line = _ENTITY.sub(_resolved, _NESTED.sub("&", line))
         line = line.translate(_PLAINER)
         # Halves of a pair become their character, a half without its other becomes U+FFFD.
         line = line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         line = _TERMINAL_COLOURS.sub("", line).translate(_UNWANTED)
         line = unicodedata.normalize("NFC", line)
         if line == before:
-            return line
+            break
+    return line
 
 
 def _resolved(entity: re.Match[str]) -> str:
@@ -73,6 +74,9 @@ def _plainer() -> dict[int, str]:
 
 
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,24};")
+# An ampersand that was escaped again and again, which would else lose one escape a round: `&amp;amp;amp;`.
+_NESTED = re.compile(r"&(?:(?:amp|AMP|#0{0,22}38|#[xX]0{0,21}26);)+")
+_MOST_ROUNDS = 100
 _PLAINER = _plainer()
 _TERMINAL_COLOURS = re.compile("\x1b\\[[\\d;]*[a-zA-Z]")
 # Control characters but for whitespace, deprecated Arabic ones, interlinear annotation, object replacement, and the

@@ -113,6 +113,25 @@ def test_repairs(written, read):
     assert clean(written) == read
 
 
+@pytest.mark.timeout(20)  # minutes, were an escape resolved by each look at the whole text
+@pytest.mark.parametrize(
+    ("nested", "read"),
+    [
+        ("&" + "amp;" * 100_000 + "lt;b", "<b"),
+        ("&" + "AMP;#38;#x26;amp;" * 25_000 + "EACUTE;", "é"),
+        ("a &amp; " * 100_000, "a &" + " a &" * 99_999),
+    ],
+)
+def test_an_ampersand_escaped_very_often_takes_no_longer_than_other_texts(nested, read):
+    assert clean(nested) == read
+
+
+@pytest.mark.timeout(20)
+def test_other_entities_within_entities_are_resolved_as_deep_as_anybody_means_them():
+    assert clean("&amp" + "&semi" * 50 + ";") == "&"
+    assert "semi" in clean("&amp" + "&semi" * 100_000 + ";")
+
+
 @given(st.text(st.characters()))
 def test_any_text_at_all_gives_marks_tokens_and_zeros(text):
     (row,) = token_ids(text, 16, truncate=True).tolist()
