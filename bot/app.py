@@ -43,6 +43,7 @@ from bot.status.status import Status
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreError
+from bot.store.inspection import prove_writable
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
@@ -184,6 +185,7 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
         await _load_model(engine)
         session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
         try:
+            await prove_writable(database)  # loading the model took its time, and others may hold the database by now
             app = await _assemble(bot, database, engine, session, settings, closing, status)
         except StoreError as error:
             raise StartupError(str(error)) from error
