@@ -15,8 +15,13 @@ from html.entities import html5
 
 def clean(text: str) -> str:
     """As `clip.tokenize` sees it: repaired, HTML entities resolved, whitespace made single spaces, in lower case."""
-    text = html.unescape(html.unescape(repair(text)))
+    text = _unescape(_unescape(repair(text)))
     return " ".join(text.split()).lower()
+
+
+def _unescape(text: str) -> str:
+    """Python refuses to read a number of more than 4,300 digits; one far above the last character is U+FFFD to it."""
+    return html.unescape(_ENDLESS_NUMBER.sub("&#9999999999", text))
 
 
 def repair(text: str) -> str:
@@ -77,6 +82,7 @@ _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,24};")
 # An ampersand that was escaped again and again, which would else lose one escape a round: `&amp;amp;amp;`.
 _NESTED = re.compile(r"&(?:(?:amp|AMP|#0{0,22}38|#[xX]0{0,21}26);)+")
 _MOST_ROUNDS = 100
+_ENDLESS_NUMBER = re.compile(r"&#[0-9]{4301,}")
 _PLAINER = _plainer()
 _TERMINAL_COLOURS = re.compile("\x1b\\[[\\d;]*[a-zA-Z]")
 # Control characters but for whitespace, deprecated Arabic ones, interlinear annotation, object replacement, and the

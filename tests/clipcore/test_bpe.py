@@ -132,6 +132,11 @@ def test_other_entities_within_entities_are_resolved_as_deep_as_anybody_means_th
     assert "semi" in clean("&amp" + "&semi" * 100_000 + ";")
 
 
+@pytest.mark.parametrize("escaped", ["&#", "&amp;#", "<&amp;#"])
+def test_a_number_too_long_for_python_is_no_character(escaped):
+    assert clean(escaped + "9" * 5000 + ";") == clean(escaped + "9" * 50 + ";")
+
+
 @given(st.text(st.characters()))
 def test_any_text_at_all_gives_marks_tokens_and_zeros(text):
     (row,) = token_ids(text, 16, truncate=True).tolist()
