@@ -55,7 +55,8 @@ class VectorIndex:
     def add(self, keys: Sequence[int] | Keys, groups: Sequence[int] | Keys, vectors: npt.NDArray[np.floating]) -> None:
         """vectors: [n, dim], unit length, copied. A key that is known already is replaced, group included.
 
-        Quickest where keys rise from call to call: they are new then, and none is looked for.
+        Quickest where keys rise from call to call: they are new then, and none is looked for. Where memory runs out
+        half-way (MemoryError) the index is of no further use; so with `discard`.
         """
         if vectors.shape != (len(keys), self.dimension) or len(groups) != len(keys):
             raise ValueError(f"expected {len(keys)} keys, groups and vectors of {self.dimension}, got {vectors.shape}")

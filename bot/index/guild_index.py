@@ -132,7 +132,7 @@ class GuildIndex:
         if guild.late is not None:
             guild.late.update({row.picture_id: row for row in rows})
             return
-        _warn(guild_id, await self._on_owner(lambda: _put(guild.vectors, rows)))
+        _warn(guild_id, await self._change([guild_id], lambda: _put(guild.vectors, rows)) or 0)
         self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:
@@ -140,13 +140,13 @@ class GuildIndex:
         gone = list(picture_ids)
         if not gone:
             return
-        ready = []
-        for guild in self._guilds.values():
+        ready = {}
+        for guild_id, guild in self._guilds.items():
             if guild.late is None:
-                ready.append(guild.vectors)
+                ready[guild_id] = guild.vectors
             else:
                 guild.late.update(dict.fromkeys(gone))
-        await self._on_owner(lambda: [vectors.discard(gone) for vectors in ready])
+        await self._change(ready, lambda: [vectors.discard(gone) for vectors in ready.values()])
 
     def held(self) -> Held:
         vectors = [guild.vectors for guild in self._guilds.values()]
@@ -237,6 +237,18 @@ class GuildIndex:
                     guild_id,
                     self._ceiling >> 20,
                 )
+
+    async def _change(self, guild_ids: Iterable[int], work: Callable[[], Result]) -> Result | None:
+        """What failed half-way, for want of memory say, is let go: the store, where the change is made already, is read
+        again at the next search. None then; nobody's upload or deletion fails for it.
+        """
+        try:
+            return await self._on_owner(work)
+        except Exception:
+            log.exception("vectors in memory could not be changed; their servers are read again when they are searched")
+            for guild_id in guild_ids:
+                self.drop(guild_id)
+            return None
 
     async def _on_owner(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._owner, work)

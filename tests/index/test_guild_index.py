@@ -105,6 +105,22 @@ async def test_a_server_nobody_searched_keeps_nothing_in_memory() -> None:
     await index.close()
 
 
+@pytest.mark.parametrize("fails", ["an addition", "a removal"])
+async def test_a_change_that_fails_in_memory_fails_nobody_and_the_store_is_read_again(fails, caplog) -> None:
+    shelf = Shelf([1, 2])
+    shelf.open()
+    index = GuildIndex(shelf, "m", DIMENSION)
+    assert await found(index) == {1, 2}
+    shelf.chunks = [[2, 3]]  # what the store has after the change
+    if fails == "an addition":
+        await index.add(1, [IndexedVector(3, 1, np.ones(DIMENSION + 1, np.float32))])
+    else:
+        await index.discard([1, 2**70])
+    assert await found(index) == {2, 3}
+    assert "read again" in caplog.text
+    await index.close()
+
+
 async def test_only_the_channels_asked_for_are_searched_and_they_fill_the_answer() -> None:
     shelf = Shelf()
     index = GuildIndex(shelf, "m", DIMENSION)
