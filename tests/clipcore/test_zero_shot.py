@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,3 +127,32 @@ def test_broken_prompts_are_named(tmp_path):
     (tmp_path / "prompts.json").write_text('{"label": ["{}"]}', "utf-8")
     with pytest.raises(ModelUnavailable, match="prompts.json"):
         read_prompts(tmp_path / "prompts.json", PHOTOGRAPHS)
+
+
+def test_many_pictures_are_judged_as_few_are():
+    pictures = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
+    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, least=0.0)
+    few = [classifier.probabilities(pictures[start : start + 10]) for start in range(0, 200, 10)]
+    assert np.allclose(classifier.probabilities(pictures), np.concatenate(few), atol=1e-6)
+
+
+ASIDE = """
+from time import process_time, thread_time
+import numpy as np
+from clipcore.zero_shot import LabelBank, ZeroShotClassifier
+rows = np.random.default_rng(0).standard_normal((250, 512), dtype=np.float32)
+classifier = ZeroShotClassifier(LabelBank(("cat",) * 250, rows, rows[:1]), logit_scale=1.0, least=0.0)
+everybody, here = process_time(), thread_time()
+for _ in range(5):
+    classifier.classify(rows[:8])
+    until = thread_time() + 0.02
+    while thread_time() < until:
+        pass
+print((process_time() - everybody) / (thread_time() - here))
+"""
+
+
+def test_judging_a_few_pictures_leaves_no_other_thread_spinning():
+    threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", ASIDE], env=os.environ | threads, capture_output=True, check=True)
+    assert float(done.stdout) < 1.2
