@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -93,6 +94,8 @@ class Answer:
 
 
 Search = Callable[[SearchQuery], Awaitable[SearchAnswer]]
+Foreground = Callable[[], AbstractContextManager[None]]
+"""While one is open, indexing stands back: `ClipEngine.foreground`."""
 
 
 class Answers:
@@ -102,6 +105,7 @@ class Answers:
         searcher: Searcher,
         indexer: Indexer,
         messages: Messages,
+        foreground: Foreground,
         *,
         limit: int,
         tell: Tell = unheard,
@@ -110,6 +114,7 @@ class Answers:
         self._searcher = searcher
         self._indexer = indexer
         self._messages = messages
+        self._foreground = foreground
         self._limit = limit
         self._tell = carefully(tell)
 
@@ -136,14 +141,21 @@ class Answers:
         return answer
 
     async def _answer(self, audience: Audience, search: Search, channel_id: int | None) -> Answer:
+        with self._foreground():  # not while the hits are looked up: that is Discord's time
+            found = await self._found(audience, search, channel_id)
+        if found is None:
+            return Answer((), searched=False)
+        return Answer(await self._shown(audience, found.hits), searched=bool(found.hits) or found.nothing_alike)
+
+    async def _found(self, audience: Audience, search: Search, channel_id: int | None) -> SearchAnswer | None:
+        """None where there is no picture that this audience may see."""
         places = await self._store.places(audience.guild_id)
         if channel_id is not None:
             places = [place for place in places if channel_id in (place.channel_id, place.parent_id)]
         allowed = await audience.readable(places)
         if not allowed:
-            return Answer((), searched=False)
-        found = await search(SearchQuery(audience.guild_id, allowed, self._limit * _SPARE_HITS))
-        return Answer(await self._shown(audience, found.hits), searched=bool(found.hits) or found.nothing_alike)
+            return None
+        return await search(SearchQuery(audience.guild_id, allowed, self._limit * _SPARE_HITS))
 
     async def _shown(self, audience: Audience, hits: Sequence[Hit]) -> tuple[ShownPicture, ...]:
         """The first hits that still stand: allowed and existing now, not when the search began."""

@@ -277,7 +277,9 @@ async def _assemble(
     closing.push_async_callback(roll_call.close)
 
     searcher = Searcher(engine, store, guild_index)
-    answers = Answers(store, searcher, indexer, messages, limit=settings.results_per_answer, tell=tell)
+    answers = Answers(
+        store, searcher, indexer, messages, engine.foreground, limit=settings.results_per_answer, tell=tell
+    )
     questions = Questions(store, searcher, messages, fetcher)
     visibility = Visibility(thread_membership(bot))
     await bot.add_cog(

@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
 _TEXTS_AT_ONCE = 64
+# Each worker then decodes ten pictures a second under questions without a gap, which is more than the batches take.
+_LONGEST_DECODE_HOLD_S = 0.1
 _REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 
 
@@ -66,6 +68,9 @@ class ClipEngine:
         self._encoder: Encoder | None = None
         self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
         self._prompts_known = self._prompts_encoded = 0
+        self._in_front = 0
+        self._nobody_in_front = asyncio.Event()
+        self._nobody_in_front.set()
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -123,6 +128,24 @@ class ClipEngine:
             bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
             return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)
 
+    @contextmanager
+    def foreground(self) -> Iterator[None]:
+        """Somebody waits for what the block does, be it the engine's work or not: background work stands back for it.
+
+        While any such block is open, no batch of the background lane is begun and none of its pictures decoded; what
+        is under way ends. That is bounded, however long blocks stay open and however many follow without a gap: one
+        batch begins after half a second of it, and each decode worker turns to its next picture after a tenth. A
+        device that works by itself goes on with its batches: the block shares only the processor with it. Pictures of
+        the interactive lane open one by themselves.
+        """
+        self._in_front += 1
+        self._hold_background()
+        try:
+            yield
+        finally:
+            self._in_front -= 1
+            self._hold_background()
+
     async def ended(self) -> EngineClosed:
         """Waits until inference has ended by itself, which only a bug can do, and says how: nothing works any more."""
         return await self._executor.ended()
@@ -150,6 +173,7 @@ class ClipEngine:
         A device that hangs is given `close_seconds` twice: for the calls under way, and for its thread.
         """
         self._closing = True
+        self._hold_background()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         await self._executor.close()
@@ -179,7 +203,17 @@ class ClipEngine:
         if lane is Lane.INTERACTIVE:
             return await loop.run_in_executor(self._pool, work)
         async with self._background_decodes:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_DECODE_HOLD_S):
+                    await self._nobody_in_front.wait()
             return await loop.run_in_executor(self._pool, work)
+
+    def _hold_background(self) -> None:
+        """As many as are in front now. A closing engine has its calls to finish and holds nothing back."""
+        held = self._in_front > 0 and not self._closing
+        if held == self._nobody_in_front.is_set():
+            (self._nobody_in_front.clear if held else self._nobody_in_front.set)()
+            self._executor.hold_background(held)
 
     async def _encode_all(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
         vectors = [np.empty((0, encoder.card.dimension), np.float32)]
@@ -225,7 +259,8 @@ class ClipEngine:
             raise QueueFull(f"{self._max_queue} pictures are waiting already; try again later.")
         self._pictures[lane] += 1
         try:
-            yield
+            with self.foreground() if lane is Lane.INTERACTIVE else nullcontext():
+                yield
         finally:
             self._pictures[lane] -= 1
 

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
+from clipcore.holding import LONGEST_HOLD_S
 from clipcore.lanes import Job, Kind, Lanes
 from clipcore.pacing import Pacer
 from clipcore.types import Box, Calibration, Lane, ModelCard, Pixels, Vectors
@@ -140,6 +141,14 @@ class InferenceExecutor:
         """The future gives float32 [dim]; otherwise as `submit_image`."""
         return self._submit(Kind.TEXT, text, lane)
 
+    def hold_background(self, held: bool) -> None:
+        """Whether the background lane's next batch is to wait. It waits LONGEST_HOLD_S at most, and not at all where
+        the device works by itself, or once this is closing.
+        """
+        with self._changed:
+            self._lanes.hold.is_set = held and not self._closing
+            self._changed.notify_all()
+
     def waiting(self, lane: Lane) -> int:
         """How many inputs of this lane wait for the device, those under way not counted."""
         with self._changed:
@@ -162,6 +171,7 @@ class InferenceExecutor:
         """
         with self._changed:
             self._closing = True
+            self._lanes.hold.is_set = False
             self._changed.notify_all()
             only_loading = not self._loaded.done() and not any(self.waiting(lane) for lane in Lane)
         if self._thread is not None and not only_loading:
@@ -223,6 +233,7 @@ class InferenceExecutor:
         overlaps = encoder.overlaps
         budget = self._budget / 2 if overlaps else self._budget
         self._pacers = {kind: Pacer(budget, self._max_batch) for kind in Kind}
+        self._lanes.hold.longest = 0.0 if overlaps else LONGEST_HOLD_S
         ahead: _Begun | None = None
         while True:
             batch = [] if ahead and ahead.lane is Lane.INTERACTIVE else self._next_batch(ahead)
@@ -243,20 +254,21 @@ class InferenceExecutor:
         """
         with self._changed:
             while True:
-                batch = self._lanes.take({kind: pacer.size for kind, pacer in self._pacers.items()})
+                sizes = {kind: pacer.size for kind, pacer in self._pacers.items()}
+                batch, held_for = self._lanes.take(sizes, self._clock())
                 self._under_way = [*(ahead.jobs if ahead else ()), *batch]
                 if batch:
                     self.watch.begins()
                 if batch or ahead or self._closing:
                     return batch
                 self.watch.rests()
-                self._changed.wait()
+                self._changed.wait(held_for)
 
     def _begin(self, encoder: Encoder, batch: list[Job], *, beside: _Begun | None) -> _Begun | None:
         """None where the batch failed, which then has been seen to."""
         began = self._clock()
         try:
-            return _Begun(batch, _begin(encoder, batch), began)
+            return _Begun(batch, _launch(encoder, batch), began)
         except BaseException as error:
             if beside is None:
                 self._retry(batch, error)
@@ -303,7 +315,7 @@ class InferenceExecutor:
             self._lanes.put_back(batch)
 
 
-def _begin(encoder: Encoder, batch: list[Job]) -> Callable[[], Vectors]:
+def _launch(encoder: Encoder, batch: list[Job]) -> Callable[[], Vectors]:
     """All jobs are of one kind. What comes back waits for one row for each."""
     if batch[0].kind is Kind.IMAGE:
         return encoder.begin_prepared(np.stack([np.asarray(job.payload) for job in batch]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from clipcore.errors import QueueFull
+from clipcore.holding import Hold
 from clipcore.types import Lane, Pixels, Vectors
 
 
@@ -37,12 +38,13 @@ class Job:
 
 
 class Lanes:
-    """most: pictures, and again texts, that may wait in each lane."""
+    """most: pictures, and again texts, that may wait in each lane. hold: of the background lane."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._queues: dict[Lane, dict[Kind, deque[Job]]] = {lane: {kind: deque() for kind in Kind} for lane in Lane}
         self._accepted = 0
+        self.hold = Hold()
 
     def add(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Job:
         """Raises QueueFull. The places of callers that have gone are given away first."""
@@ -56,12 +58,15 @@ class Lanes:
         queues[kind].append(job)
         return job
 
-    def take(self, sizes: Mapping[Kind, int]) -> list[Job]:
-        """The most urgent batch, of one lane and kind, no larger than that kind's size. Empty when nobody waits."""
-        while queue := self._most_urgent():
-            if batch := _front(queue, sizes[queue[0].kind]):
-                return batch
-        return []
+    def take(self, sizes: Mapping[Kind, int], now: float) -> tuple[list[Job], float | None]:
+        """The most urgent batch, of one lane and kind, no larger than that kind's size. Empty when nobody waits, or for
+        the seconds that come with it while those who wait are held back. now: seconds on the caller's clock.
+        """
+        if batch := self._next_of(Lane.INTERACTIVE, sizes):
+            return batch, None
+        if held_for := self.hold.delay(now, ready=self.waiting(Lane.BACKGROUND) > 0):
+            return [], held_for
+        return self._next_of(Lane.BACKGROUND, sizes), None
 
     def put_back(self, batch: list[Job]) -> None:
         """In front, in the same order."""
@@ -78,11 +83,12 @@ class Lanes:
     def waiting(self, lane: Lane) -> int:
         return sum(map(len, self._queues[lane].values()))
 
-    def _most_urgent(self) -> deque[Job] | None:
-        for lane in sorted(self._queues):
-            if waiting := [queue for queue in self._queues[lane].values() if queue]:
-                return min(waiting, key=lambda queue: queue[0].number)
-        return None
+    def _next_of(self, lane: Lane, sizes: Mapping[Kind, int]) -> list[Job]:
+        queues = self._queues[lane].values()
+        while queue := min(filter(None, queues), key=lambda queue: queue[0].number, default=None):
+            if batch := _front(queue, sizes[queue[0].kind]):
+                return batch
+        return []
 
 
 def _front(queue: deque[Job], size: int) -> list[Job]:

@@ -112,9 +112,10 @@ async def test_a_picture_of_a_query_overtakes_a_thousand_uploads(engine, encoder
     encoder.hold()
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(1000)]
     assert await asyncio.to_thread(encoder.busy.wait, 10)
+    await until(lambda: engine.waiting(Lane.BACKGROUND) == 999)
     query = asyncio.create_task(engine.encode_image(gray(99), Lane.INTERACTIVE))
     words = asyncio.create_task(engine.encode_texts(["a cat"]))
-    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 2 and engine.waiting(Lane.BACKGROUND) == 999)
+    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 2)
     encoder.gate.set()
     await asyncio.gather(query, words)
     await asyncio.gather(*uploads)
