@@ -11,8 +11,9 @@ from clipcore.types import Vectors
 from clipcore.vector_rows import Halves, Places
 from clipcore.vector_scores import Scores, fp16_precision
 
-# A call takes indices and weights of 0.75 MB then, which stay in the cache.
-_TILES_AT_ONCE = 256
+# Indices and weights of 3 MB. Fewer are no slower on an idle machine (benchmarks/NOTES.md), but between two calls the
+# threads wait for one another, and on a busy one each time for whoever has their core.
+_TILES_AT_ONCE = 1024
 _ROWS_AT_ONCE = 4096
 
 
