@@ -29,14 +29,15 @@ def run(
     chosen = names or list(NAMES)
     if unknown := [name for name in chosen if name not in NAMES]:
         raise typer.BadParameter(f"there is no benchmark {unknown[0]!r}; choose of {', '.join(NAMES)}")
-    report: dict[str, Outcome] = {}
+    out.mkdir(parents=True, exist_ok=True)
     for name in chosen:
         console.print(f"measuring {name} …", style="dim")
-        report[name] = importlib.import_module(f"benchmarks.{name}").run(Scale(quick=quick, device=device))
-        print_table({name: report[name]}, console)
-    out.mkdir(parents=True, exist_ok=True)
-    written = [*write_json(report, describe(), out), *draw_curves(report, out)]
-    console.print(f"written: {', '.join(map(str, written))}", style="dim")
+        outcome: Outcome = importlib.import_module(f"benchmarks.{name}").run(Scale(quick=quick, device=device))
+        report = {name: outcome}
+        print_table(report, console)
+        # Each by itself: what is measured is kept, whatever becomes of the next.
+        written = [*write_json(report, describe(), out), *draw_curves(report, out)]
+        console.print(f"written: {', '.join(map(str, written))}", style="dim")
 
 
 if __name__ == "__main__":
