@@ -53,7 +53,7 @@ class VectorIndex:
         return self._rows.nbytes
 
     def add(self, keys: Sequence[int] | Keys, groups: Sequence[int] | Keys, vectors: npt.NDArray[np.floating]) -> None:
-        """vectors: [n, dim], unit length, copied. A key that is known already is replaced, group included.
+        """vectors: [n, dim], finite, unit length, copied. A key that is known already is replaced, group included.
 
         Quickest where keys rise from call to call: they are new then, and none is looked for. Where memory runs out
         half-way (MemoryError) the index is of no further use; so with `discard`.
@@ -73,11 +73,14 @@ class VectorIndex:
     def search(self, query: Vectors, k: int, groups: Collection[int] | None = None) -> list[SearchHit]:
         """The k rows with the greatest cosine to `query` (float32 [dim], unit length), best first; ties by key.
 
-        groups: only rows of these groups exist for this search; None means all.
+        groups: only rows of these groups exist for this search; None means all. Raises ValueError where the query is of
+        another dimension or not all numbers.
         """
+        exact = np.asarray(query, np.float32)
+        if exact.shape != (self.dimension,) or not np.isfinite(exact).all():
+            raise ValueError(f"expected a query of {self.dimension} finite numbers, got one of shape {exact.shape}")
         if k < 1 or not len(self):
             return []
-        exact = np.asarray(query, np.float32)
         best_keys, best_scores = np.empty(0, np.int64), np.empty(0, np.float64)
         for keys, rows in self._rows.candidates(exact, k, groups):
             scores = np.round(rows.astype(np.float64) @ exact.astype(np.float64), DECIMALS)

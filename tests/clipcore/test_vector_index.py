@@ -95,6 +95,14 @@ def test_vectors_of_another_model_are_refused():
         VectorIndex(DIMENSION).add([1], [0], np.ones((1, DIMENSION + 1), np.float32))
 
 
+@pytest.mark.parametrize("query", [np.ones(DIMENSION + 1), np.ones((1, DIMENSION)), np.full(DIMENSION, np.nan)])
+def test_a_query_that_cannot_be_one_is_refused(query):
+    index = VectorIndex(DIMENSION)
+    index.add([1], [0], axis(0)[None])
+    with pytest.raises(ValueError, match="expected a query of"):
+        index.search(query, 1)
+
+
 def test_adding_nothing_is_allowed():
     index = VectorIndex(DIMENSION)
     index.add([], [], np.empty((0, DIMENSION), np.float16))
