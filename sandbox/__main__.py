@@ -9,6 +9,7 @@ import ctypes
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from sandbox.server import RefusedAddress, Sandbox
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BOT_COMMAND = (sys.executable, "-m", "bot")
 STOP_WITHIN_S = 15.0
 BOT_SETTINGS = (
     "DISCORD_",
@@ -65,45 +67,48 @@ async def _serve(options: argparse.Namespace) -> int:
         async with Sandbox.serve(
             options.port, host=options.host, beyond_loopback=options.bind_beyond_loopback
         ) as sandbox:
-            if not options.no_bot:
-                return await _run_with_bot(sandbox, options.model, stop)
-            _say(f"The bot is yours to start: DISCORD_TOKEN={sandbox.bot_token}")
-            _say(f"with DISCORD_API_BASE={sandbox.url}/api/v10 DISCORD_GATEWAY={sandbox.gateway_url}")
-            _invite(sandbox)
-            await stop.wait()
-            return 0
+            # A bot that somebody else started may still be writing there.
+            with tempfile.TemporaryDirectory(prefix="magpie-sandbox-", ignore_cleanup_errors=True) as folder:
+                settings = _bot_settings(sandbox, options.model, Path(folder))
+                if not options.no_bot:
+                    return await _run_with_bot(sandbox, settings, Path(folder), stop)
+                _say("The bot is yours to start:")
+                _say(shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), *BOT_COMMAND]))
+                _invite(sandbox)
+                await stop.wait()
+                return 0
 
 
-async def _run_with_bot(sandbox: Sandbox, model: str, stop: asyncio.Event) -> int:
-    with tempfile.TemporaryDirectory(prefix="magpie-sandbox-") as folder:
-        _say("Starting the bot; it loads its model first ...")
-        bot = await _start_bot(sandbox, model, Path(folder))
-        last_lines: deque[str] = deque(maxlen=5)
-        echo = asyncio.create_task(_echo(bot, last_lines))
-        try:
-            return await _watch(sandbox, bot, echo, stop, last_lines)
-        finally:
-            await _end(bot, echo)
-
-
-async def _start_bot(sandbox: Sandbox, model: str, folder: Path) -> asyncio.subprocess.Process:
-    """In an empty folder, where no .env for production is found, and out of reach of the terminal's Ctrl-C."""
-    environment = without_bot_settings(os.environ)
-    search_path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
-    environment |= {
+def _bot_settings(sandbox: Sandbox, model: str, folder: Path) -> dict[str, str]:
+    """What a bot needs to live in this sandbox, and to keep out of the way of one in production."""
+    return {
         "DISCORD_TOKEN": sandbox.bot_token,
         "DISCORD_API_BASE": f"{sandbox.url}/api/v10",
         "DISCORD_GATEWAY": sandbox.gateway_url,
         "CDN_HOSTS": urlsplit(sandbox.url).hostname or "127.0.0.1",
         "DATABASE_PATH": str(folder / "magpie.sqlite3"),
         "CLIP_MODEL": model,
-        "PYTHONPATH": os.pathsep.join(search_path),
-        "PYTHONUNBUFFERED": "1",
     }
+
+
+async def _run_with_bot(sandbox: Sandbox, settings: dict[str, str], folder: Path, stop: asyncio.Event) -> int:
+    _say("Starting the bot; it loads its model first ...")
+    bot = await _start_bot(settings, folder)
+    last_lines: deque[str] = deque(maxlen=5)
+    echo = asyncio.create_task(_echo(bot, last_lines))
+    try:
+        return await _watch(sandbox, bot, echo, stop, last_lines)
+    finally:
+        await _end(bot, echo)
+
+
+async def _start_bot(settings: dict[str, str], folder: Path) -> asyncio.subprocess.Process:
+    """In an empty folder, where no .env for production is found, and out of reach of the terminal's Ctrl-C."""
+    environment = without_bot_settings(os.environ)
+    search_path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
+    environment |= settings | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONUNBUFFERED": "1"}
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bot",
+        *BOT_COMMAND,
         cwd=folder,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,

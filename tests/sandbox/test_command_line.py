@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bot.settings import Settings
+from bot.settings import Settings, load_settings
 from sandbox.__main__ import without_bot_settings
 
 
@@ -62,6 +63,22 @@ async def test_it_prints_its_address_serves_and_ends_when_told(number: signal.Si
         process.send_signal(number)
         async with asyncio.timeout(20):
             assert await process.wait() == 0
+
+
+async def test_a_bot_of_ones_own_is_given_all_that_the_sandboxes_own_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with started("--no-bot", "--port", "0") as process:
+        line = await line_with(process, lambda t: "DISCORD_TOKEN=" in t)
+        address = (await line_with(process, lambda t: t.startswith("Open http://"))).split()[1]
+    env, *words = shlex.split(line)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    assert (env, words[len(given) :]) == ("env", [sys.executable, "-m", "bot"])
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.discord_api_base == f"{address}/api/v10"
+    assert settings.clip_model == "bundled", "the default is 600 MB large and knows photographs"
+    assert settings.cdn_hosts == ("127.0.0.1",), "pictures from elsewhere are ignored"
+    assert settings.database_path.is_absolute(), "the default is where one in production may lie"
 
 
 async def test_a_port_in_use_is_one_clear_sentence() -> None:
