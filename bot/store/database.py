@@ -48,6 +48,7 @@ class Database:
 
     def __init__(self, path: Path, busy_timeout: float, tell: Tell = unheard) -> None:
         self.path = path
+        self._opened = _identity(path)
         self._busy_timeout = busy_timeout
         self._tell = carefully(tell)
         self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
@@ -72,6 +73,10 @@ class Database:
         path = Path(path)
         await asyncio.to_thread(prepare, path, busy_timeout)
         return cls(path, busy_timeout, tell)
+
+    def in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened, which may have been deleted or replaced. Blocking."""
+        return self._opened is not None and _identity(self.path) == self._opened
 
     async def close(self) -> None:
         """Waits for transactions under way, empties the write-ahead log and lets go of the file. Idempotent."""
@@ -171,6 +176,15 @@ class Database:
             await self._truncate_if_due()
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells this file from every other; None where there is none to be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
@@ -187,8 +201,9 @@ def _transaction(engine: Engine, work: Work[T]) -> T:
 
 def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> Engine:
     """An engine whose connections are all set up alike. It begins transactions itself; sqlite3 would do so late."""
+    # "rw" creates nothing: where the file has gone, a new connection fails instead of making an empty one.
     engine = create_engine(
-        URL.create("sqlite", database=str(path)),
+        URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"}),
         pool_size=connections,
         max_overflow=0,
         pool_use_lifo=True,  # the connection whose cache is warm

@@ -5,14 +5,28 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from bot.store.database import Database
+from bot.store.errors import StoreUnusable
 from bot.store.tables import pictures
 
 _PENDING = select(func.count()).select_from(pictures).where(pictures.c.next_attempt.is_not(None))
 
+_GONE = (
+    "The database file was deleted or replaced while the bot runs, and what is written now is lost: "
+    "stop the bot, put the file back from a backup or start with an empty one."
+)
+
 
 async def prove_writable(database: Database) -> None:
-    """Writes, and changes nothing. Raises StoreBusy or StoreUnusable like every write."""
-    await database.write(_rewrite_version)
+    """Writes, and changes nothing. Raises StoreBusy or StoreUnusable like every write, and where the file has gone:
+    a system that lets a file in use be deleted or replaced takes writes to it as before, and keeps none of them.
+    """
+
+    def prove(connection: Connection) -> None:
+        if not database.in_place():
+            raise StoreUnusable(_GONE)
+        _rewrite_version(connection)
+
+    await database.write(prove)
 
 
 async def count_pending(database: Database) -> int:

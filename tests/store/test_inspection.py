@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
+import pytest
+from sqlalchemy import Connection
+
 from bot.records import PictureState
 from bot.store.database import Database
+from bot.store.errors import StoreError, StoreUnusable
 from bot.store.inspection import _PENDING, count_pending, log_bytes, prove_writable
 from bot.store.pictures import PictureStore
 from tests.store.samples import CARD, finished, ref
@@ -32,3 +38,29 @@ async def test_a_proof_is_a_page_in_the_log_and_no_log_is_none(database: Databas
     assert log_bytes(database) > before > 0
     await database.close()
     assert log_bytes(database) == 0
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_deleted_or_replaced_under_the_bot_is_no_proof(database: Database, replaced: bool) -> None:
+    await prove_writable(database)
+    kept = database.path.with_name("kept")
+    shutil.copyfile(database.path, kept)
+    for file in database.path.parent.glob("magpie.db*"):
+        file.unlink()
+    if replaced:
+        kept.rename(database.path)
+    with pytest.raises(StoreUnusable, match="deleted or replaced while the bot runs.*: stop the bot"):
+        await prove_writable(database)
+
+
+async def test_a_new_connection_makes_no_empty_file_where_the_database_was_deleted(database: Database) -> None:
+    await prove_writable(database)
+    for file in database.path.parent.iterdir():
+        file.unlink()
+
+    def look(connection: Connection) -> object:
+        return connection.exec_driver_sql("SELECT 1").scalar_one()
+
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await database.read(look)
+    assert list(database.path.parent.iterdir()) == []
