@@ -75,7 +75,7 @@ class Database:
         return cls(path, busy_timeout, tell)
 
     def in_place(self) -> bool:
-        """Whether the path still leads to the file that was opened, which may have been deleted or replaced. Blocking."""
+        """Whether the path still leads to the file that was opened: it may have been deleted or replaced. Blocking."""
         return self._opened is not None and _identity(self.path) == self._opened
 
     async def close(self) -> None:

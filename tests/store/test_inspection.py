@@ -41,7 +41,7 @@ async def test_a_proof_is_a_page_in_the_log_and_no_log_is_none(database: Databas
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_a_file_that_was_deleted_or_replaced_under_the_bot_is_no_proof(database: Database, replaced: bool) -> None:
+async def test_a_file_that_was_deleted_or_replaced_under_the_bot_is_noticed(database: Database, replaced: bool) -> None:
     await prove_writable(database)
     kept = database.path.with_name("kept")
     shutil.copyfile(database.path, kept)
