@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from bot.index.indexer import Indexer
 from bot.status.gateway import GatewayCog
 from bot.status.loop_lag import LoopLag
 from bot.store.database import Database
-from bot.store.errors import StoreError
 from bot.store.inspection import count_pending, log_bytes
 from clipcore.engine import ClipEngine
 from clipcore.types import Lane
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,18 @@ class Live(Collector):
         self._gateway = gateway
         self._lag = lag
         self._pending = math.nan
+        self._told = False
 
     async def refresh(self) -> None:
         """Asks what must be waited for. Not a number: the database did not say."""
         try:
             self._pending = await count_pending(self._watched.database)
-        except StoreError:
+            self._told = False
+        except Exception as error:  # one number that is not known must not cost all others
             self._pending = math.nan
+            if not self._told:  # once, until it works again: somebody looks every few seconds
+                log.warning("pending pictures cannot be counted: %s", type(error).__name__)
+            self._told = True
 
     def collect(self) -> Iterator[Metric]:
         watched = self._watched

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
@@ -181,11 +183,33 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
         await health(url)
 
 
+async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page(
+    discord: FakeDiscord, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with build(settings_for(discord, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
+        assert (await scrape(url))["magpie_pictures_pending"] == 0
+        rename_pictures(tmp_path / "magpie.sqlite3", "pictures", "away")
+        for _ in range(2):
+            found = await scrape(url)
+            assert math.isnan(found["magpie_pictures_pending"])
+            assert found["magpie_pictures_in_hand"] == 0
+        assert caplog.messages.count("pending pictures cannot be counted: OperationalError") == 1
+        rename_pictures(tmp_path / "magpie.sqlite3", "away", "pictures")
+        assert (await scrape(url))["magpie_pictures_pending"] == 0
+
+
 async def test_without_a_port_nothing_is_served_and_nothing_counted(discord: FakeDiscord, tmp_path: Path) -> None:
     engine = ClipEngine(FakeEncoder)
     async with build(settings_for(discord, tmp_path), engine) as app:
         assert engine._executor.watch.on_batch is None
         assert app.bot.get_cog("status") is None
+
+
+def rename_pictures(path: Path, name: str, to: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(f"ALTER TABLE {name} RENAME TO {to}")
 
 
 class Held:
