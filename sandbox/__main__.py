@@ -33,10 +33,26 @@ BOT_SETTINGS = (
     "DECODE_",
     "INDEX_",
     "RESULTS_",
-    "LOG_FORMAT",
+    "LOG_",
     "STATUS_",
 )
-"""How settings of a bot in production begin, which must not reach the one on trial. LOG_LEVEL may."""
+"""How settings of a bot in production begin, which must not reach the one on trial."""
+HARMLESS_SETTINGS = frozenset(
+    {
+        "CLIP_BACKEND",
+        "CLIP_DEVICE",
+        "CLIP_PRECISION",
+        "DECODE_WORKERS",
+        "DOWNLOAD_CONCURRENCY",
+        "INDEX_DEVICE",
+        "INDEX_MEMORY_MIB",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "STATUS_HOST",
+        "STATUS_PORT",
+    }
+)
+"""But these may: they say only how fast the bot is and how to watch it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,7 +137,11 @@ async def _start_bot(settings: dict[str, str], folder: Path) -> asyncio.subproce
 
 def without_bot_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """In whatever case they are written: the bot reads them in any."""
-    return {k: v for k, v in environment.items() if not k.upper().startswith(BOT_SETTINGS)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.upper() in HARMLESS_SETTINGS or not name.upper().startswith(BOT_SETTINGS)
+    }
 
 
 def _end_with_parent() -> None:

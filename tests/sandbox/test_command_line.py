@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import signal
 import socket
@@ -16,7 +17,7 @@ import aiohttp
 import pytest
 
 from bot.settings import Settings, load_settings
-from sandbox.__main__ import without_bot_settings
+from sandbox.__main__ import HARMLESS_SETTINGS, REPOSITORY, without_bot_settings
 
 
 @asynccontextmanager
@@ -108,11 +109,22 @@ async def test_a_bot_that_cannot_start_is_said_so() -> None:
     assert errors.decode().startswith("The bot has ended by itself (exit code 2): ")
 
 
-def test_no_setting_of_a_bot_in_production_reaches_the_one_on_trial_but_its_log_level() -> None:
+def test_of_a_bot_in_production_only_settings_reach_the_one_on_trial_that_say_how_fast_and_how_to_watch() -> None:
     names = [name.upper() for name in Settings.model_fields]
     environment = dict.fromkeys([*names, *map(str.lower, names), "PATH", "HOME", "HTTPS_PROXY"], "x")
-    kept = {"LOG_LEVEL", "log_level", "PATH", "HOME", "HTTPS_PROXY"}
-    assert set(without_bot_settings(environment)) == kept
+    kept = {name.upper() for name in without_bot_settings(environment)} - {"PATH", "HOME", "HTTPS_PROXY"}
+    assert kept == {
+        *("CLIP_BACKEND", "CLIP_DEVICE", "CLIP_PRECISION", "DECODE_WORKERS", "DOWNLOAD_CONCURRENCY"),
+        *("INDEX_DEVICE", "INDEX_MEMORY_MIB", "LOG_FORMAT", "LOG_LEVEL", "STATUS_HOST", "STATUS_PORT"),
+    }
+    assert {"PATH", "HOME", "HTTPS_PROXY", "status_port"} <= set(without_bot_settings(environment))
+
+
+@pytest.mark.parametrize("page", ["README.md", "sandbox/README.md"])
+def test_the_pages_say_which_settings_reach_a_bot_on_trial(page: str) -> None:
+    paragraphs = (REPOSITORY / page).read_text("utf-8").split("\n\n")
+    told = next(each for each in paragraphs if "`STATUS_PORT=9464 make run`" in each)
+    assert set(re.findall(r"`([A-Z_]+)`", told)) == HARMLESS_SETTINGS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel ends a child with its parent")
