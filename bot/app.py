@@ -47,6 +47,7 @@ from bot.store.inspection import prove_writable
 from bot.store.labels import LabelStore
 from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
+from bot.store.sole import sole_bot
 from bot.views.words import TagWords
 from bot.visibility import Visibility, thread_membership
 from clipcore.cores import usable_cores
@@ -177,6 +178,7 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
     """Everything, ready to connect. Takes the engine over and closes it. Raises StartupError."""
     async with _status(settings) as status, AsyncExitStack() as closing:
         closing.push_async_callback(engine.close)
+        closing.enter_context(sole_bot(settings.database_path))
         database = await Database.open(settings.database_path, tell=status.metrics.tell if status else unheard)
         closing.push_async_callback(database.close)
         bot = MagpieBot()

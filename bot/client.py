@@ -142,7 +142,7 @@ class MagpieBot(commands.Bot):
             return False
         try:
             await self.tree.sync()
-            await asyncio.to_thread(remembered.write_text, fingerprint, "utf-8")
+            await asyncio.to_thread(_write_private, remembered, fingerprint)
         except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
             # The commands of the last start still stand; finding and remembering need not wait for the next one.
             refusal = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
@@ -161,6 +161,11 @@ class MagpieBot(commands.Bot):
         ]
         subject = [Route.BASE, self.application_id, commands_now]
         return hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, "utf-8")
 
 
 def _read_text(path: Path) -> str | None:

@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.clock": set(),
     "bot.events": set(),
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
+    "bot.store.sole": PLAIN | {"bot.store", "filelock"},
     "bot.index": PLAIN | {"bot.index", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
     "bot.status": DISCORD_SIDE | {"prometheus_client"},

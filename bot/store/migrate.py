@@ -46,10 +46,10 @@ def prepare(path: Path, busy_timeout: float) -> None:
         migrate(path, "head", busy_timeout)
         _expire_tombstones(path, busy_timeout)
     except OSError as error:
-        raise StartupError(_unwritable(path)) from error
+        raise StartupError(unwritable(path)) from error
     except (DBAPIError, sqlite3.Error) as error:
         why = _WHY.get(primary_code(error) or 0)
-        raise StartupError(f"The database {path} {why}" if why else _unwritable(path)) from error
+        raise StartupError(f"The database {path} {why}" if why else unwritable(path)) from error
 
 
 def migrate(path: Path, revision: str, busy_timeout: float = 5.0, scripts: Path = SCRIPTS) -> None:
@@ -120,5 +120,5 @@ def _refuse_strangers(connection: Connection, current: str | None, known: list[s
         raise StartupError(f"The database {path} belongs to another program: name another file in DATABASE_PATH.")
 
 
-def _unwritable(path: Path) -> str:
+def unwritable(path: Path) -> str:
     return f"The database {path} cannot be written: let the bot write to it and its directory, or set DATABASE_PATH."

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sqlite3
+import stat
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,7 @@ async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Pa
     assert "newer" in ended.sentence
 
 
-async def test_sigterm_ends_a_running_bot_in_order(
+async def test_sigterm_ends_a_running_bot_in_order_and_no_second_one_starts_beside_it(
     start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path
 ) -> None:
     settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
@@ -190,6 +191,10 @@ async def test_sigterm_ends_a_running_bot_in_order(
         assert process.stderr is not None
         while b"commands registered" not in await process.stderr.readline():
             assert process.returncode is None
+        second = await start(**settings)
+        assert second.code == 2
+        assert "Another bot is running with the database" in second.sentence
+        assert "end it first" in second.sentence
         await ends_in_order(process, signal.SIGTERM)
     assert not (tmp_path / "magpie.sqlite3-wal").exists()  # the last connection was closed properly
 
@@ -221,6 +226,7 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(
         await bot.login(TOKEN)
         assert await bot.sync_commands(tmp_path / "commands") is True
         assert await bot.sync_commands(tmp_path / "commands") is False
+        assert stat.S_IMODE((tmp_path / "commands").stat().st_mode) == 0o600
         bot.tree.remove_command("privacy")
         assert await bot.sync_commands(tmp_path / "commands") is True
     assert len(discord.registrations) == 2
