@@ -24,6 +24,7 @@ class GatewayCog(commands.Cog, name="status"):
         self._metrics = metrics
         self._grace = heartbeat_grace
         self.connected = False
+        self.begun = False
 
     async def problem(self) -> str | None:
         """What is wrong with the connection, in one sentence."""
@@ -44,7 +45,7 @@ class GatewayCog(commands.Cog, name="status"):
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self.connected = True
+        self.connected = self.begun = True
         self._metrics.connections.labels("new").inc()
 
     @commands.Cog.listener()

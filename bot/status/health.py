@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
 """Gives what is wrong in one sentence, without ids, names and addresses; None where all is well."""
@@ -28,15 +31,22 @@ class Report:
         return self.status == "ok"
 
 
+def _at_once() -> bool:
+    return True
+
+
 class Health:
-    """Nothing is well before `serve` and after `close`, whatever the parts say."""
+    """Nothing is well before `serve` and after `close`, whatever the parts say. A verdict that turns is logged once."""
 
     def __init__(self) -> None:
         self._phase = Phase.STARTING
         self._checks: Mapping[str, Check] = {}
+        self._begun: Callable[[], bool] = _at_once
+        self._failing = False
 
-    def serve(self, checks: Mapping[str, Check]) -> None:
-        self._phase, self._checks = Phase.SERVING, checks
+    def serve(self, checks: Mapping[str, Check], begun: Callable[[], bool] = _at_once) -> None:
+        """begun: whether the bot has been at work yet. Until then what is not well has not failed: it is starting."""
+        self._phase, self._checks, self._begun = Phase.SERVING, checks, begun
 
     def close(self) -> None:
         self._phase = Phase.CLOSING
@@ -47,4 +57,15 @@ class Health:
         found = {name: await check() or "ok" for name, check in self._checks.items()}
         if self._phase is not Phase.SERVING:  # it may have ended while the database was asked
             return Report(self._phase, {})
-        return Report("ok" if set(found.values()) == {"ok"} else "failing", found)
+        failed = [name for name, told in found.items() if told != "ok"]
+        if failed and not self._begun():
+            return Report(Phase.STARTING, found)
+        self._log(failed)
+        return Report("failing" if failed else "ok", found)
+
+    def _log(self, failed: Sequence[str]) -> None:
+        if failed and not self._failing:
+            log.warning("no longer well: %s", ", ".join(failed))
+        elif self._failing and not failed:
+            log.info("all is well again")
+        self._failing = bool(failed)

@@ -58,7 +58,8 @@ class Status:
                 "device": partial(device_problem, watched.engine),
                 "store": self._probe.problem,
                 "event_loop": partial(loop_problem, self._lag),
-            }
+            },
+            begun=lambda: gateway.begun,
         )
 
     async def _refresh(self) -> None:

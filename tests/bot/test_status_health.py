@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -80,6 +81,46 @@ async def test_one_part_that_fails_is_named_beside_those_that_do_not() -> None:
     health.serve({"one": fine, "other": broken})
     report = await health.report()
     assert (report.status, dict(report.checks)) == ("failing", {"one": "ok", "other": "It is broken."})
+
+
+async def test_a_verdict_that_turns_is_logged_once_with_the_names_of_the_parts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "bot.status.health")
+    wrong: str | None = None
+
+    async def part() -> str | None:
+        return wrong
+
+    health = Health()
+    health.serve({"one": part, "other": part})
+    await health.report()
+    assert caplog.messages == []
+    wrong = "It is broken."
+    await health.report()
+    await health.report()
+    assert caplog.messages == ["no longer well: one, other"]
+    wrong = None
+    await health.report()
+    await health.report()
+    assert caplog.messages == ["no longer well: one, other", "all is well again"]
+
+
+async def test_what_is_not_well_before_the_work_has_begun_is_starting_and_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = False
+
+    async def unconnected() -> str:
+        return "It is not connected."
+
+    health = Health()
+    health.serve({"gateway": unconnected}, begun=lambda: begun)
+    report = await health.report()
+    assert (report.ok, report.status, dict(report.checks)) == (False, "starting", {"gateway": "It is not connected."})
+    assert caplog.messages == []
+    begun = True
+    assert (await health.report()).status == "failing"
 
 
 async def test_a_database_that_another_process_holds_is_not_writable_until_it_lets_go(database: Database) -> None:
