@@ -58,6 +58,11 @@ HARMLESS_SETTINGS = frozenset(
 def main(arguments: list[str] | None = None) -> int:
     """0: ended as asked. 1: the bot ended by itself. 2: could not start; the reason is printed."""
     options = _parser().parse_args(arguments)
+    if not 0 <= options.port <= 65535:
+        return _fail(
+            f"There is no port {options.port}; choose one from 1 to 65535, or 0 for any free one: "
+            "python -m sandbox --port 8765 (or make run PORT=8765)."
+        )
     logging.basicConfig(level=logging.WARNING, format="sandbox: %(message)s")
     try:
         return asyncio.run(_serve(options))

@@ -95,6 +95,15 @@ async def test_a_port_in_use_is_one_clear_sentence() -> None:
     assert f"Port {port} on 127.0.0.1 is in use" in errors.decode()
 
 
+@pytest.mark.parametrize("port", ["65536", "-1"])
+async def test_a_port_that_does_not_exist_is_one_clear_sentence(port: str) -> None:
+    async with started("--no-bot", "--port", port) as process, asyncio.timeout(60):
+        output, errors = await process.communicate()
+    assert process.returncode == 2 and output == b""
+    assert errors.decode().count("\n") == 1
+    assert f"There is no port {port}; choose one from 1 to 65535" in errors.decode()
+
+
 async def test_listening_beyond_loopback_is_refused() -> None:
     async with started("--no-bot", "--host", "0.0.0.0") as process, asyncio.timeout(60):
         _, errors = await process.communicate()
