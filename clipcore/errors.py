@@ -22,11 +22,15 @@ class RejectReason(StrEnum):
 
 
 class ImageRejected(ClipError):
-    """These bytes are not a picture that can be encoded. Trying again will not help."""
+    """These bytes are not a picture that can be encoded. Trying again will not help.
 
-    def __init__(self, reason: RejectReason, message: str) -> None:
+    most: the limit that it exceeds, where it exceeds one.
+    """
+
+    def __init__(self, reason: RejectReason, message: str, *, most: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.most = most
 
 
 class ModelUnavailable(ClipError):

@@ -140,7 +140,9 @@ def _check_bytes(data: bytes, limits: ImageLimits) -> None:
         raise ImageRejected(RejectReason.EMPTY, "The file is empty.")
     if len(data) > limits.max_bytes:
         raise ImageRejected(
-            RejectReason.TOO_MANY_BYTES, f"The file has {len(data)} bytes; at most {limits.max_bytes} are read."
+            RejectReason.TOO_MANY_BYTES,
+            f"The file has {len(data)} bytes; at most {limits.max_bytes} are read.",
+            most=limits.max_bytes,
         )
 
 
@@ -160,10 +162,13 @@ def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
         raise ImageRejected(
             RejectReason.TOO_MANY_PIXELS,
             f"The picture has {width} x {height} pixels; at most {limits.max_pixels} are read.",
+            most=limits.max_pixels,
         )
     if (frames := getattr(image, "n_frames", 1)) > limits.max_frames:
         raise ImageRejected(
-            RejectReason.TOO_MANY_FRAMES, f"The picture has {frames} frames; at most {limits.max_frames} are accepted."
+            RejectReason.TOO_MANY_FRAMES,
+            f"The picture has {frames} frames; at most {limits.max_frames} are accepted.",
+            most=limits.max_frames,
         )
 
 

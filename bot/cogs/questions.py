@@ -17,7 +17,7 @@ from bot.messages import Messages
 from bot.records import Picture, Source
 from bot.store.pictures import PictureStore
 from bot.texts import Texts
-from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
+from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from clipcore.types import Vectors
 
 # The host is left open: Discord has several, and the ids say enough.
@@ -151,7 +151,15 @@ class Questions:
             raise NoQuestion(texts.picture_too_large.format(megabytes=max(1, megabytes))) from None
         except PictureUnreachable:
             raise NoQuestion(texts.picture_unreachable) from None
-        except (ImageRejected, EncodingFailed):
+        except ImageRejected as rejected:
+            raise NoQuestion(_why_unusable(rejected, texts)) from None
+        except EncodingFailed:
             raise NoQuestion(texts.picture_unusable) from None
         except (QueueFull, EngineClosed):
             raise NoQuestion(texts.busy) from None
+
+
+def _why_unusable(rejected: ImageRejected, texts: Texts) -> str:
+    if rejected.reason is RejectReason.TOO_MANY_PIXELS and rejected.most is not None:
+        return texts.picture_too_many_pixels.format(pixels=f"{rejected.most:,}")
+    return texts.picture_unusable

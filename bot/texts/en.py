@@ -29,6 +29,7 @@ ENGLISH = Texts(
     message_without_picture="That message carries no picture that I can read.",
     picture_unusable="I cannot read that file as a picture. JPEG, PNG, WebP, GIF, AVIF, BMP and TIFF work.",
     picture_too_large="That picture is too large. I take up to {megabytes} MB.",
+    picture_too_many_pixels="That picture has too many pixels. I take up to {pixels} (width × height).",
     picture_unreachable="Discord did not give me that picture just now. Please try again in a moment.",
     reply_to_a_picture="Reply to a message with a picture, mention me and say “similar”; or use `/similar`.",
     channel_empty="I remember no pictures of that channel that you could see from here.",

@@ -29,6 +29,7 @@ class Texts:
     message_without_picture: str
     picture_unusable: str
     picture_too_large: str  # {megabytes}
+    picture_too_many_pixels: str  # {pixels}
     picture_unreachable: str
     reply_to_a_picture: str
     channel_empty: str

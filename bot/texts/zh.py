@@ -24,6 +24,7 @@ CHINESE = Texts(
     message_without_picture="这条消息里没有我能读取的图片。",
     picture_unusable="我无法把这个文件当作图片读取。支持 JPEG、PNG、WebP、GIF、AVIF、BMP 和 TIFF。",
     picture_too_large="这张图片太大了，最大 {megabytes} MB。",
+    picture_too_many_pixels="这张图片的像素太多，最多 {pixels} 像素（宽 × 高）。",
     picture_unreachable="Discord 暂时没有给我这张图片，请稍后再试。",
     reply_to_a_picture="请回复一条带图片的消息，提到我并说“相似”；也可以使用 `/similar`。",
     channel_empty="那个频道里没有我记住、而你在这里能看到的图片。",

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from typing import Any, cast
 
 import pytest
+from PIL import Image
 
 from bot.cogs.indexing import Turns
-from bot.cogs.questions import MessageLink, is_similar_request, message_link
+from bot.cogs.questions import MessageLink, NoQuestion, Questions, is_similar_request, message_link
+from bot.texts import CHINESE, ENGLISH, Texts
+from clipcore.images import ImageLimits, decode_image
 from tests.bot import servers
 
 BOT = 900_000_000_000_000_009
@@ -69,3 +74,28 @@ async def test_what_happens_to_one_message_keeps_its_order_and_others_do_not_wai
     await asyncio.gather(*tasks)
     assert order == ["first begins", "other", "first ends", "second", "third"]
     assert turns._locks == {}
+
+
+class Upload:
+    """A file given with the command, and what reads it: fetcher and searcher in one."""
+
+    id, url, size = 1, "https://cdn.discordapp.com/1", 100
+
+    def __init__(self, data: bytes, limits: ImageLimits) -> None:
+        self._data, self._limits = data, limits
+
+    async def download(self, sighting: Any) -> bytes:
+        return self._data
+
+    async def vector_for_bytes(self, data: bytes) -> Any:
+        return decode_image(data, self._limits)
+
+
+@pytest.mark.parametrize(("texts", "words"), [(ENGLISH, "too many pixels"), (CHINESE, "像素太多")])
+async def test_a_picture_of_too_many_pixels_is_told_the_limit(texts: Texts, words: str) -> None:
+    file = io.BytesIO()
+    Image.new("L", (50, 41)).save(file, "WEBP")
+    here = cast(Any, Upload(file.getvalue(), ImageLimits(max_pixels=2_000)))
+    with pytest.raises(NoQuestion, match=words) as told:
+        await Questions(here, here, here, here).of_attachment(here, texts)
+    assert "2,000" in told.value.sentence
