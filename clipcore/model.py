@@ -19,7 +19,7 @@ from clipcore.images import as_pixels
 from clipcore.preprocess import Preprocessing
 from clipcore.runtime.cuda import CudaDevice
 from clipcore.runtime.eager import EagerForward, unit
-from clipcore.runtime.openvino import NotRunning, openvino_forward, openvino_is_installed
+from clipcore.runtime.openvino import NotRunning, OpenVinoForward, openvino_forward, openvino_is_installed
 from clipcore.runtime.pipelined import PipelinedForward
 from clipcore.runtime.seam import Pending, PictureForward
 from clipcore.runtime.tensors import as_tensor
@@ -106,7 +106,8 @@ class ClipModel:
         if backend != "torch":
             loaded._take_openvino(dtype, insisted=backend == "openvino")
             opened.towers.module.to(dtype=dtype)
-        log.info("model %s loaded on %s as %s", card.key, device.type, loaded.dtype)
+        runner = "openvino" if isinstance(loaded._forward, OpenVinoForward) else "torch"
+        log.info("model %s loaded on %s as %s, pictures by %s", card.key, device.type, loaded.dtype, runner)
         return loaded
 
     def _take_openvino(self, dtype: torch.dtype, *, insisted: bool) -> None:
@@ -116,7 +117,8 @@ class ClipModel:
         except NotRunning as error:
             if insisted:
                 raise ModelUnavailable(
-                    f"OpenVINO cannot run the model {self.card.id!r}, for {error}; choose the backend 'torch'."
+                    f"OpenVINO cannot run the model {self.card.id!r}, for {error}; choose torch: "
+                    'CLIP_BACKEND=torch for the bot, backend="torch" in code.'
                 ) from error
             log.warning("torch looks at pictures for model %s; OpenVINO does not, for %s", self.card.key, error)
 

@@ -62,7 +62,7 @@ def openvino_forward(look: Look, edge: int, precision: torch.dtype) -> OpenVinoF
     than torch.
     """
     if not openvino_is_installed():
-        raise NotRunning("it is not installed (pip install 'magpie[openvino]')")
+        raise NotRunning("it is not installed (pip install openvino)")
     if precision not in _PRECISIONS:
         raise NotRunning(f"it is not asked for in {str(precision).removeprefix('torch.')}")
     try:

@@ -102,7 +102,7 @@ def test_a_precision_that_openvino_is_not_used_for_is_left_to_torch(tiny_directo
         model = load(tiny_directory, "auto", precision="fp16")
     assert "torch looks at pictures for model" in caplog.text
     assert model.encode_prepared(squares(1)).shape == (1, model.card.dimension)
-    with pytest.raises(ModelUnavailable, match="it is not asked for in float16; choose the backend 'torch'"):
+    with pytest.raises(ModelUnavailable, match="it is not asked for in float16; choose torch: CLIP_BACKEND=torch"):
         load(tiny_directory, "openvino", precision="fp16")
 
 
@@ -111,8 +111,19 @@ def test_where_it_is_missing_torch_looks_unless_openvino_was_asked_for(tiny_dire
     with caplog.at_level(logging.WARNING):
         assert load(tiny_directory, "auto").encode_prepared(squares(1)).shape[0] == 1
     assert not caplog.messages
-    with pytest.raises(ModelUnavailable, match=r"not installed \(pip install 'magpie\[openvino\]'\); choose the"):
+    with pytest.raises(ModelUnavailable) as told:
         load(tiny_directory, "openvino")
+    assert str(told.value).endswith(
+        "for it is not installed (pip install openvino); choose torch: "
+        'CLIP_BACKEND=torch for the bot, backend="torch" in code.'
+    )
+
+
+@pytest.mark.parametrize("backend", ["torch", pytest.param("openvino", marks=needs_openvino)])
+def test_the_log_says_what_looks_at_pictures(tiny_directory, backend, caplog):
+    with caplog.at_level(logging.INFO, "clipcore"):
+        load(tiny_directory, backend)
+    assert f"loaded on cpu as float32, pictures by {backend}" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{"compile": True}, {"device": "meta"}])
