@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,12 +127,12 @@ class Settings(BaseSettings):
     index_memory_mib: int = Field(
         default=2048,
         ge=16,
+        le=16 * 1024 * 1024,  # 16 TiB: more was not meant
         description="How much memory pictures' vectors may take: about 1 KiB each. Servers that nobody searches make "
         "room, and are read again when somebody does.",
     )
     index_device: str = Field(
         default="cpu",
-        pattern=r"^(cpu|cuda(:\d+)?)$",
         description="Where those vectors lie: `cpu`, or `cuda` for a GPU's memory, which very large servers may want.",
     )
     index_other_bots: bool = Field(
@@ -177,6 +178,13 @@ class Settings(BaseSettings):
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("index_device")
+    @classmethod
+    def _vector_device(cls, value: str) -> str:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+            raise ValueError("it must be cpu or cuda, or cuda:1 for the second of several GPUs")
+        return value
 
     @field_validator("discord_api_base")
     @classmethod

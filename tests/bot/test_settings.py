@@ -87,6 +87,7 @@ def test_a_missing_token_is_told_with_what_to_do() -> None:
         ("LOG_FORMAT", "xml"),
         ("CDN_HOSTS", " , "),
         ("STATUS_PORT", "70000"),
+        ("INDEX_MEMORY_MIB", "99999999999"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_setting(
@@ -98,6 +99,17 @@ def test_a_bad_value_is_one_sentence_that_names_the_setting(
         load_settings()
     assert str(told.value).startswith(f"{name} cannot be used: ")
     assert "\n" not in str(told.value)
+
+
+def test_a_wrong_device_for_vectors_is_told_in_words_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    monkeypatch.setenv("INDEX_DEVICE", "gpu")
+    with pytest.raises(StartupError, match="it must be cpu or cuda, or cuda:1 for") as told:
+        load_settings()
+    assert "pattern" not in str(told.value)
+    for device in ("cpu", "cuda", "cuda:1"):
+        monkeypatch.setenv("INDEX_DEVICE", device)
+        assert load_settings().index_device == device
 
 
 def test_the_token_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
