@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,11 @@ from bot.index.backfill import CatchUp
 from bot.index.guild_index import GuildIndex
 from bot.index.indexer import Indexer
 from bot.index.labels import LabelBook, default_labels
+from bot.index.seams import Fetch, MakeRoom
 from bot.index.searcher import Searcher
 from bot.index.tagger import Tagger
 from bot.messages import Messages
+from bot.records import PictureRef
 from bot.replies import ReplyCleaner
 from bot.roll_call import RollCall
 from bot.settings import Settings
@@ -262,7 +264,7 @@ async def _assemble(
         engine,
         Tagger(engine, labels_store, defaults),
         guild_index,
-        fetcher,
+        behind_questions(fetcher, engine.stand_back),
         channels,
         on_finished=Announcements(bot, store, channels, tag_words, replies),
         on_forgotten=replies.wake,
@@ -299,6 +301,19 @@ async def _assemble(
         closing.callback(status.health.close)
     await bot.sync_commands(_commands_file(settings.database_path))
     return App(bot, store, indexer, catch_up, engine)
+
+
+def behind_questions(fetch: Fetch, stand_back: Callable[[], Awaitable[None]]) -> Fetch:
+    """A file that has come keeps its place among the downloads while indexing stands back: its hash, the question
+    whether the store knows it, and the next download take the cores as decoding does.
+    """
+
+    async def fetched(ref: PictureRef, make_room: MakeRoom) -> bytes:
+        data = await fetch(ref, make_room)
+        await stand_back()
+        return data
+
+    return fetched
 
 
 def index_device(wanted: str) -> str:

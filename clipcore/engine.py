@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
 _TEXTS_AT_ONCE = 64
-# Each worker then decodes ten pictures a second under questions without a gap, which is more than the batches take.
-_LONGEST_DECODE_HOLD_S = 0.1
+# Under questions without a gap each worker then decodes ten pictures a second, which is more than the batches take.
+_LONGEST_STAND_BACK_S = 0.1
 _REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 
 
@@ -146,6 +146,14 @@ class ClipEngine:
             self._in_front -= 1
             self._hold_background()
 
+    async def stand_back(self) -> None:
+        """For background work that is not the engine's, before a piece of it: waits while somebody is in front, for a
+        tenth of a second at most.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_STAND_BACK_S):
+                await self._nobody_in_front.wait()
+
     async def ended(self) -> EngineClosed:
         """Waits until inference has ended by itself, which only a bug can do, and says how: nothing works any more."""
         return await self._executor.ended()
@@ -203,9 +211,7 @@ class ClipEngine:
         if lane is Lane.INTERACTIVE:
             return await loop.run_in_executor(self._pool, work)
         async with self._background_decodes:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_DECODE_HOLD_S):
-                    await self._nobody_in_front.wait()
+            await self.stand_back()
             return await loop.run_in_executor(self._pool, work)
 
     def _hold_background(self) -> None:

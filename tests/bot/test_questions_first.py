@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bot.answers import Answers
+from bot.app import behind_questions
 from bot.errors import PictureUnreachable
 from bot.records import Hit, Picture, PictureRef, PictureState, Place, SearchAnswer, SearchQuery, Source
 from clipcore.errors import QueueFull
@@ -123,3 +124,20 @@ async def test_it_goes_on_where_the_question_is_given_up(ask: Ask, step: str) ->
     async with asked(house, ask):
         assert house.in_front == 1
     assert house.in_front == 0
+
+
+async def test_a_file_that_has_come_is_read_once_the_question_is_done() -> None:
+    done = asyncio.Event()
+
+    async def fetch(ref: PictureRef, make_room: object) -> bytes:
+        return b"a file"
+
+    async def stand_back() -> None:
+        await done.wait()
+
+    fetching = asyncio.ensure_future(behind_questions(fetch, stand_back)(PICTURE.ref, cast(Any, None)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not fetching.done()
+    done.set()
+    assert await fetching == b"a file"

@@ -144,7 +144,7 @@ async def nothing_happens(engine: ClipEngine) -> None:
 
 @pytest.mark.parametrize("overlaps", [False, True])
 async def test_no_upload_is_decoded_while_a_block_is_open_and_a_questions_picture_is(overlaps, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_DECODE_HOLD_S", 30)
+    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
     encoder = Decoding(overlaps=overlaps)
     engine = ClipEngine(lambda: encoder)
     await engine.start()
@@ -173,7 +173,7 @@ async def test_no_batch_is_begun_while_a_block_is_open(encoder):
 
 
 async def test_a_questions_picture_stands_in_front_by_itself(encoder, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_DECODE_HOLD_S", 30)
+    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
     engine = ClipEngine(lambda: encoder)
     encoder.hold()
     upload = asyncio.create_task(engine.encode_image(GRAY))
@@ -190,7 +190,7 @@ async def test_a_questions_picture_stands_in_front_by_itself(encoder, monkeypatc
 
 
 async def test_a_question_that_is_given_up_holds_nothing_back(encoder, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_DECODE_HOLD_S", 30)
+    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
     engine = ClipEngine(lambda: encoder)
 
     async def ask() -> None:
@@ -227,4 +227,18 @@ async def test_uploads_become_vectors_however_long_a_block_stays_open(encoder):
     engine = ClipEngine(lambda: encoder, decode_workers=1)
     with engine.foreground():
         await asyncio.wait_for(asyncio.gather(*(engine.encode_image(GRAY) for _ in range(7))), 30)
+    await engine.close()
+
+
+async def test_other_work_stands_back_too_and_not_for_ever(encoder, monkeypatch):
+    engine = ClipEngine(lambda: encoder)
+    await engine.stand_back()
+    with engine.foreground():
+        await asyncio.wait_for(engine.stand_back(), 10)
+    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
+    with engine.foreground():
+        work = asyncio.create_task(engine.stand_back())
+        await nothing_happens(engine)
+        assert not work.done()
+    await work
     await engine.close()
