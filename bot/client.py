@@ -165,6 +165,7 @@ class MagpieBot(commands.Bot):
 
 def _write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
+    path.chmod(0o600)  # also where an earlier version made it for all to read
     path.write_text(text, "utf-8")
 
 

@@ -227,8 +227,10 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(
         assert await bot.sync_commands(tmp_path / "commands") is True
         assert await bot.sync_commands(tmp_path / "commands") is False
         assert stat.S_IMODE((tmp_path / "commands").stat().st_mode) == 0o600
+        (tmp_path / "commands").chmod(0o644)  # as earlier versions left it
         bot.tree.remove_command("privacy")
         assert await bot.sync_commands(tmp_path / "commands") is True
+        assert stat.S_IMODE((tmp_path / "commands").stat().st_mode) == 0o600
     assert len(discord.registrations) == 2
 
 
