@@ -63,8 +63,8 @@ class Fetcher:
 
     async def _download_with(self, sighting: Sighting, make_room: MakeRoom) -> bytes:
         """Discord tells an attachment's size, but not a preview's."""
-        most = self._limits.max_bytes
-        await make_room(most if sighting.size is None else min(sighting.size, most))
+        self._refuse_too_large(sighting)
+        await make_room(self._limits.max_bytes if sighting.size is None else sighting.size)
         return await self.download(sighting)
 
     async def _seen_now(self, ref: PictureRef) -> Sighting:
@@ -75,8 +75,7 @@ class Fetcher:
 
     async def download(self, sighting: Sighting) -> bytes:
         """The bytes of a picture whose address is at hand. Raises PictureUnreachable or PictureTooLarge."""
-        if sighting.size is not None and sighting.size > self._limits.max_bytes:
-            raise PictureTooLarge(f"the file has {sighting.size} bytes, more than {self._limits.max_bytes}")
+        self._refuse_too_large(sighting)
         url = sighting.url
         timeout = aiohttp.ClientTimeout(total=self._limits.timeout_seconds)
         try:
@@ -89,6 +88,10 @@ class Fetcher:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PictureUnreachable(f"the download failed: {type(error).__name__}") from error
         raise PictureUnreachable("the download was sent from place to place")
+
+    def _refuse_too_large(self, sighting: Sighting) -> None:
+        if sighting.size is not None and sighting.size > self._limits.max_bytes:
+            raise PictureTooLarge(f"the file has {sighting.size} bytes, more than {self._limits.max_bytes}")
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if response.status != 200:

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="How many pictures are downloaded at the same time. Up to three times as many are in memory, "
-        "with at most 16 MiB for each download.",
+        "with at most 16 MiB for each download or one larger file alone.",
     )
     decode_workers: int | None = Field(
         default=None,

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 # Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
 _TEXTS_AT_ONCE = 64
-# Under questions without a gap each worker then decodes ten pictures a second, which is more than the batches take.
+# Under questions without a gap each worker then decodes ten pictures a second: as many as a processor looks at.
 _LONGEST_STAND_BACK_S = 0.1
 _REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 
@@ -133,10 +133,10 @@ class ClipEngine:
         """Somebody waits for what the block does, be it the engine's work or not: background work stands back for it.
 
         While any such block is open, no batch of the background lane is begun and none of its pictures decoded; what
-        is under way ends. That is bounded, however long blocks stay open and however many follow without a gap: one
-        batch begins after half a second of it, and each decode worker turns to its next picture after a tenth. A
-        device that works by itself goes on with its batches: the block shares only the processor with it. Pictures of
-        the interactive lane open one by themselves.
+        is under way ends. That is bounded, however long blocks stay open and however many follow without a gap: where
+        no query waits for the device, a batch begins after half a second of it, and each decode worker turns to its
+        next picture after a tenth. A device that works by itself goes on with its batches: the block shares only the
+        processor with it. Pictures of the interactive lane open one by themselves.
         """
         self._in_front += 1
         self._hold_background()

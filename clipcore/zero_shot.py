@@ -11,7 +11,7 @@ from clipcore.features import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
 from clipcore.prompts import Prompts
 from clipcore.types import Label, LabelScore, Vectors
 
-_FEW = 64  # as many as the bot tags at once
+_FEW = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,18 +111,9 @@ class GuildIndex:
         groups = frozenset(channels)
         if not groups or k < 1:
             return []
-        guild = self._present(guild_id)
-        guild.searched = next(self._searches)
-        guild.searches += 1
-        try:
-            await _loaded(guild)
-            began = perf_counter()
-            hits = await self._on_owner(lambda: guild.vectors.search(vector, k, groups))
-            self._tell(IndexSearched(perf_counter() - began))
-            return hits
-        finally:
-            guild.searches -= 1
-            self._make_room()
+        while (hits := await self._searched(self._present(guild_id), vector, groups, k)) is None:
+            pass  # it was let go meanwhile, half read or half changed perhaps, and is read again
+        return hits
 
     async def add(self, guild_id: int, rows: Sequence[IndexedVector]) -> None:
         """Takes in rows that the store has committed. A server that nobody has searched yet reads them from there."""
@@ -132,7 +123,9 @@ class GuildIndex:
         if guild.late is not None:
             guild.late.update({row.picture_id: row for row in rows})
             return
-        _warn(guild_id, await self._change([guild_id], lambda: _put(guild.vectors, rows)) or 0)
+        _warn(
+            guild_id, await self._settled(guild_id, guild, self._begin(guild, lambda: _put(guild.vectors, rows))) or 0
+        )
         self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:
@@ -140,13 +133,13 @@ class GuildIndex:
         gone = list(picture_ids)
         if not gone:
             return
-        ready = {}
+        changes = []
         for guild_id, guild in self._guilds.items():
             if guild.late is None:
-                ready[guild_id] = guild.vectors
+                changes.append((guild_id, guild, self._begin(guild, partial(guild.vectors.discard, gone))))
             else:
                 guild.late.update(dict.fromkeys(gone))
-        await self._change(ready, lambda: [vectors.discard(gone) for vectors in ready.values()])
+        await asyncio.gather(*(self._settled(*change) for change in changes))
 
     def held(self) -> Held:
         vectors = [guild.vectors for guild in self._guilds.values()]
@@ -169,7 +162,7 @@ class GuildIndex:
 
     def _present(self, guild_id: int) -> _Guild:
         guild = self._guilds.get(guild_id)
-        if guild is None:
+        if guild is None or guild.dropped:
             guild = self._guilds[guild_id] = _Guild(VectorIndex(self._dimension, device=self._device))
             guild.loading = asyncio.create_task(self._load(guild_id, guild), name=f"load vectors of {guild_id}")
             self._reads.add(guild.loading)
@@ -238,15 +231,43 @@ class GuildIndex:
                     self._ceiling >> 20,
                 )
 
-    async def _change(self, guild_ids: Iterable[int], work: Callable[[], Result]) -> Result | None:
+    async def _searched(
+        self, guild: _Guild, vector: npt.NDArray[np.float32], groups: frozenset[int], k: int
+    ) -> list[SearchHit] | None:
+        """None where the vectors have been let go by the time that it is this search's turn."""
+        guild.searched = next(self._searches)
+        guild.searches += 1
+        try:
+            await _loaded(guild)
+            began = perf_counter()
+            hits = await self._on_owner(lambda: None if guild.dropped else guild.vectors.search(vector, k, groups))
+            self._tell(IndexSearched(perf_counter() - began))
+            return hits
+        finally:
+            guild.searches -= 1
+            self._make_room()
+
+    def _begin(self, guild: _Guild, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """A change, before whatever is asked of the owner from now on."""
+
+        def change() -> Result:
+            try:
+                return work()
+            except BaseException:
+                guild.dropped = True  # here, before the searches that queue behind it
+                raise
+
+        return asyncio.get_running_loop().run_in_executor(self._owner, change)
+
+    async def _settled(self, guild_id: int, guild: _Guild, change: asyncio.Future[Result]) -> Result | None:
         """What failed half-way, for want of memory say, is let go: the store, where the change is made already, is read
         again at the next search. None then; nobody's upload or deletion fails for it.
         """
         try:
-            return await self._on_owner(work)
+            return await change
         except Exception:
-            log.exception("vectors in memory could not be changed; their servers are read again when they are searched")
-            for guild_id in guild_ids:
+            log.exception("the vectors of server %d could not be changed in memory and are read again", guild_id)
+            if self._guilds.get(guild_id) is guild:
                 self.drop(guild_id)
             return None
 

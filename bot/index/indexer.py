@@ -34,7 +34,8 @@ LONGEST_NAP_S = 30.0
 """How late a picture that an earlier run postponed may be begun: nothing in memory knows its time."""
 
 _IN_HAND_A_DOWNLOAD = 3
-# Room for three photographs as they come from a telephone: only files near the largest size allowed ever wait.
+# Room for three photographs as they come from a telephone. What waits are files near the largest size allowed, and
+# previews, whose size nobody tells beforehand.
 _BYTES_A_DOWNLOAD = 16 * 2**20
 
 _OUTCOMES = {

@@ -19,7 +19,8 @@ def sole_bot(database: Path) -> Iterator[None]:
     The file itself stays: deleting it would let two processes lock two files of one name.
     Raises StartupError where another bot holds it, or the directory cannot be written.
     """
-    lock = FileLock(database.with_name(database.name + ".lock"), timeout=0, mode=0o600)
+    file = database.resolve()  # two names of one file are one database
+    lock = FileLock(file.with_name(file.name + ".lock"), timeout=0, mode=0o600)
     try:
         database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock.acquire()

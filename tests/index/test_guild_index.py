@@ -113,11 +113,26 @@ async def test_a_change_that_fails_in_memory_fails_nobody_and_the_store_is_read_
     assert await found(index) == {1, 2}
     shelf.chunks = [[2, 3]]  # what the store has after the change
     if fails == "an addition":
-        await index.add(1, [IndexedVector(3, 1, np.ones(DIMENSION + 1, np.float32))])
+        change = index.add(1, [IndexedVector(3, 1, np.ones(DIMENSION + 1, np.float32))])
     else:
-        await index.discard([1, 2**70])
-    assert await found(index) == {2, 3}
+        change = index.discard([1, 2**70])
+    _, queued_behind = await asyncio.gather(change, found(index))
+    assert queued_behind == await found(index) == {2, 3}
     assert "read again" in caplog.text
+    await index.close()
+
+
+async def test_a_search_that_waits_for_a_read_which_is_given_up_gets_all_of_the_next_one() -> None:
+    shelf = Shelf([1], [2, 3])
+    index = GuildIndex(shelf, "m", DIMENSION)
+    search = asyncio.create_task(found(index))
+    await shelf.reached.acquire()
+    shelf.let_go.release()
+    await shelf.reached.acquire()
+    index.drop(1)
+    shelf.open()
+    assert await search == {1, 2, 3}
+    assert shelf.reads == 2
     await index.close()
 
 
