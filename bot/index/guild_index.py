@@ -123,9 +123,8 @@ class GuildIndex:
         if guild.late is not None:
             guild.late.update({row.picture_id: row for row in rows})
             return
-        _warn(
-            guild_id, await self._settled(guild_id, guild, self._begin(guild, lambda: _put(guild.vectors, rows))) or 0
-        )
+        change = self._begin(guild, lambda: _put(guild.vectors, rows))
+        _warn(guild_id, await self._settled(guild_id, guild, change) or 0)
         self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:

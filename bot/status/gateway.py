@@ -50,7 +50,7 @@ class GatewayCog(commands.Cog, name="status"):
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
-        self.connected = True
+        self.connected = self.begun = True
         self._metrics.connections.labels("resumed").inc()
 
     @commands.Cog.listener()

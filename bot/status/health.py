@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,8 +31,8 @@ class Report:
         return self.status == "ok"
 
 
-def _at_once() -> bool:
-    return True
+def _nothing() -> Collection[str]:
+    return ()
 
 
 class Health:
@@ -41,12 +41,12 @@ class Health:
     def __init__(self) -> None:
         self._phase = Phase.STARTING
         self._checks: Mapping[str, Check] = {}
-        self._begun: Callable[[], bool] = _at_once
+        self._awaited: Callable[[], Collection[str]] = _nothing
         self._failing = False
 
-    def serve(self, checks: Mapping[str, Check], begun: Callable[[], bool] = _at_once) -> None:
-        """begun: whether the bot has been at work yet. Until then what is not well has not failed: it is starting."""
-        self._phase, self._checks, self._begun = Phase.SERVING, checks, begun
+    def serve(self, checks: Mapping[str, Check], awaited: Callable[[], Collection[str]] = _nothing) -> None:
+        """awaited: checks that cannot be well yet. While all others are, the bot is starting and nothing has failed."""
+        self._phase, self._checks, self._awaited = Phase.SERVING, checks, awaited
 
     def close(self) -> None:
         self._phase = Phase.CLOSING
@@ -58,7 +58,7 @@ class Health:
         if self._phase is not Phase.SERVING:  # it may have ended while the database was asked
             return Report(self._phase, {})
         failed = [name for name, told in found.items() if told != "ok"]
-        if failed and not self._begun():
+        if failed and set(failed) <= set(self._awaited()):
             return Report(Phase.STARTING, found)
         self._log(failed)
         return Report("failing" if failed else "ok", found)

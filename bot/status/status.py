@@ -59,7 +59,7 @@ class Status:
                 "store": self._probe.problem,
                 "event_loop": partial(loop_problem, self._lag),
             },
-            begun=lambda: gateway.begun,
+            awaited=lambda: () if gateway.begun else ("gateway",),
         )
 
     async def _refresh(self) -> None:

@@ -120,7 +120,9 @@ async def test_a_body_without_end_is_cut_at_the_cap(cdn: Cdn, session: aiohttp.C
         await fetcher(session, [seen(cdn.url + "/endless")])(REF, Room())
 
 
-async def test_a_file_announced_as_too_large_is_not_asked_for_and_takes_no_room(cdn: Cdn, session: aiohttp.ClientSession) -> None:
+async def test_a_file_announced_as_too_large_is_not_asked_for_and_takes_no_room(
+    cdn: Cdn, session: aiohttp.ClientSession
+) -> None:
     room = Room()
     with pytest.raises(PictureTooLarge):
         await fetcher(session, [seen(cdn.url + "/good", size=5001)])(REF, room)

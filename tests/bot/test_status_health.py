@@ -106,20 +106,30 @@ async def test_a_verdict_that_turns_is_logged_once_with_the_names_of_the_parts(
     assert caplog.messages == ["no longer well: one, other", "all is well again"]
 
 
-async def test_what_is_not_well_before_the_work_has_begun_is_starting_and_no_failure(
+async def test_what_is_only_awaited_is_starting_and_no_failure_but_anything_else_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    begun = False
+    awaited, full = ["gateway"], False
 
     async def unconnected() -> str:
         return "It is not connected."
 
+    async def store() -> str | None:
+        return "It is full." if full else None
+
     health = Health()
-    health.serve({"gateway": unconnected}, begun=lambda: begun)
+    health.serve({"gateway": unconnected, "store": store}, awaited=lambda: awaited)
     report = await health.report()
-    assert (report.ok, report.status, dict(report.checks)) == (False, "starting", {"gateway": "It is not connected."})
+    assert (report.ok, report.status, dict(report.checks)) == (
+        False,
+        "starting",
+        {"gateway": "It is not connected.", "store": "ok"},
+    )
     assert caplog.messages == []
-    begun = True
+    full = True
+    assert (await health.report()).status == "failing"
+    full = False
+    awaited.clear()
     assert (await health.report()).status == "failing"
 
 
