@@ -124,7 +124,7 @@ class GuildIndex:
             guild.late.update({row.picture_id: row for row in rows})
             return
         change = self._begin(guild, lambda: _put(guild.vectors, rows))
-        _warn(guild_id, await self._settled(guild_id, guild, change) or 0)
+        _warn(guild_id, await self._settled(guild_id, guild, change))
         self._make_room()
 
     async def discard(self, picture_ids: Iterable[int]) -> None:
@@ -246,10 +246,10 @@ class GuildIndex:
             guild.searches -= 1
             self._make_room()
 
-    def _begin(self, guild: _Guild, work: Callable[[], Result]) -> asyncio.Future[Result]:
+    def _begin(self, guild: _Guild, work: Callable[[], int]) -> asyncio.Future[int]:
         """A change, before whatever is asked of the owner from now on."""
 
-        def change() -> Result:
+        def change() -> int:
             try:
                 return work()
             except BaseException:
@@ -258,9 +258,9 @@ class GuildIndex:
 
         return asyncio.get_running_loop().run_in_executor(self._owner, change)
 
-    async def _settled(self, guild_id: int, guild: _Guild, change: asyncio.Future[Result]) -> Result | None:
+    async def _settled(self, guild_id: int, guild: _Guild, change: asyncio.Future[int]) -> int:
         """What failed half-way, for want of memory say, is let go: the store, where the change is made already, is read
-        again at the next search. None then; nobody's upload or deletion fails for it.
+        again at the next search. 0 then; nobody's upload or deletion fails for it.
         """
         try:
             return await change
@@ -268,7 +268,7 @@ class GuildIndex:
             log.exception("the vectors of server %d could not be changed in memory and are read again", guild_id)
             if self._guilds.get(guild_id) is guild:
                 self.drop(guild_id)
-            return None
+            return 0
 
     async def _on_owner(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._owner, work)
