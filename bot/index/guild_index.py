@@ -240,7 +240,8 @@ class GuildIndex:
             await _loaded(guild)
             began = perf_counter()
             hits = await self._on_owner(lambda: None if guild.dropped else guild.vectors.search(vector, k, groups))
-            self._tell(IndexSearched(perf_counter() - began))
+            if hits is not None:
+                self._tell(IndexSearched(perf_counter() - began))
             return hits
         finally:
             guild.searches -= 1
