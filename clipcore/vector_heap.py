@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.vector_rows import Flags, Halves, Keys, Ledger, Places, SlotNumbers, places_of
-from clipcore.vector_scores import Scorer
-from clipcore.vector_select import Scored
 
 
 class Heap:
@@ -34,6 +32,11 @@ class Heap:
     @property
     def rows(self) -> Halves:
         return self._rows[: len(self._ledger)]
+
+    @property
+    def tiles(self) -> Halves:
+        """The rows as tiles of one."""
+        return self.rows[:, :, None]
 
     def put(self, keys: Keys, slots: SlotNumbers, rows: Halves, many: int) -> list[int]:
         """Returns those of these slots that have as many rows here as that, or more."""
@@ -66,10 +69,12 @@ class Heap:
     def fetch(self, first: Places, _second: Places | None = None) -> tuple[Keys, Halves]:
         return self.keys[first], self._rows[first]
 
-    def score(self, scorer: Scorer, allowed: Flags) -> Scored:
-        places = np.flatnonzero(allowed[self.slots])
-        scores = scorer.rows(self.rows, places)
-        return Scored(self, places, scores[:, None], scores)
+    def chosen(self, allowed: Flags) -> Places:
+        return np.flatnonzero(allowed[self.slots])
+
+    def gaps(self, _places: Places) -> tuple[Places, Places]:
+        """None: what is removed here is closed up."""
+        return np.empty(0, np.intp), np.empty(0, np.intp)
 
     def _fit(self, used: int) -> None:
         """Follows the ledger's capacity. Most of new memory is not taken from the system before it is written to."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,25 +70,30 @@ def _generous(error: float) -> float:
     return 1.01 * error
 
 
+class Part(NamedTuple):
+    """slab: [tiles, dim, rows of a tile], contiguous. chosen: [n], tiles. Rows one after the other are tiles of one."""
+
+    slab: Halves
+    chosen: Places
+
+
 class Scorer(Protocol):
     """Scores rows against the one query that it was made with."""
 
     @property
     def precision(self) -> Precision: ...
 
-    def tiles(self, slab: Halves, chosen: Places, gaps: tuple[Places, Places]) -> tuple[Scores, Vectors]:
-        """Scores [n, rows of a tile] of the chosen tiles, -inf at the gaps (tile among the chosen, row), and each
-        tile's best [n]. slab: [tiles, dim, rows of a tile].
-        """
-
-    def rows(self, rows: Halves, chosen: Places) -> Vectors:
-        """Scores [chosen] of the chosen among these rows [n, dim]."""
+    def score(self, parts: Sequence[Part]) -> list[tuple[Scores, Vectors]]:
+        """Of each part the scores of the chosen tiles [n, rows of a tile], and each tile's best [n]."""
 
 
 def scorer_for(query: Vectors) -> Scorer:
-    """torch's kernels where the process has torch anyway, as the bot has. Importing it takes seconds, numpy's detour
-    over fp32 a tenth of a second for 100,000 rows: who searches a folder once is served sooner without.
+    """Our own kernels where they were built, and torch's where the process has torch anyway, as the bot has. Importing
+    it takes seconds, numpy's detour over fp32 a tenth of a second for 100,000 rows: who searches a folder once is
+    served sooner without.
     """
+    if compiled := _compiled():
+        return compiled(query)
     if "torch" in sys.modules:
         from clipcore.vector_torch import TorchScorer, keeps_its_precision
 
@@ -95,24 +102,36 @@ def scorer_for(query: Vectors) -> Scorer:
     return NumpyScorer(query)
 
 
+@cache
+def _compiled() -> Callable[[Vectors], Scorer] | None:
+    try:
+        from clipcore.vector_compiled import CompiledScorer
+    except ImportError:  # not built, or not for this processor
+        return None
+    return CompiledScorer
+
+
 class NumpyScorer:
     def __init__(self, query: Vectors) -> None:
         self._query = query
         self.precision = fp32_precision(query)
 
-    def tiles(self, slab: Halves, chosen: Places, gaps: tuple[Places, Places]) -> tuple[Scores, Vectors]:
-        scores = np.empty((len(chosen), slab.shape[2]), np.float32)
-        for start in range(0, len(chosen), _TILES_AT_ONCE):
-            some = slice(start, start + _TILES_AT_ONCE)
-            scores[some] = self._query @ slab[chosen[some]].astype(np.float32)
-        scores[gaps] = -np.inf
-        return scores, scores.max(1)
+    def score(self, parts: Sequence[Part]) -> list[tuple[Scores, Vectors]]:
+        scores = [self._rows(part) if part.slab.shape[2] == 1 else self._tiles(part) for part in parts]
+        return [(own, own.max(1)) for own in scores]
 
-    def rows(self, rows: Halves, chosen: Places) -> Vectors:
-        scores = np.empty(len(chosen), np.float32)
-        for start in range(0, len(chosen), _ROWS_AT_ONCE):
+    def _tiles(self, part: Part) -> Vectors:
+        scores = np.empty((len(part.chosen), part.slab.shape[2]), np.float32)
+        for start in range(0, len(part.chosen), _TILES_AT_ONCE):
+            some = slice(start, start + _TILES_AT_ONCE)
+            scores[some] = self._query @ part.slab[part.chosen[some]].astype(np.float32)
+        return scores
+
+    def _rows(self, part: Part) -> Vectors:
+        scores = np.empty((len(part.chosen), 1), np.float32)
+        for start in range(0, len(part.chosen), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
-            scores[some] = rows[chosen[some]].astype(np.float32) @ self._query
+            scores[some, 0] = part.slab[part.chosen[some], :, 0].astype(np.float32) @ self._query
         return scores
 
 

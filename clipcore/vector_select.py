@@ -9,11 +9,23 @@ from typing import Protocol
 import numpy as np
 
 from clipcore.types import Vectors
-from clipcore.vector_rows import Halves, Keys, Places
+from clipcore.vector_rows import Flags, Halves, Keys, Places
 from clipcore.vector_scores import Precision, Scores, kth_greatest
 
 
 class Source(Protocol):
+    """Rows in tiles, each tile of one group."""
+
+    @property
+    def tiles(self) -> Halves:
+        """[tiles, dim, rows of a tile], contiguous."""
+
+    def chosen(self, allowed: Flags) -> Places:
+        """The tiles of the groups whose slots are allowed."""
+
+    def gaps(self, tiles: Places) -> tuple[Places, Places]:
+        """Tile (among these) and row of whatever is none."""
+
     def fetch(self, first: Places, second: Places) -> tuple[Keys, Halves]:
         """Keys and rows (a copy) at these places."""
 
@@ -28,6 +40,15 @@ class Scored:
     chosen: Places
     scores: Scores
     heads: Vectors
+
+    @classmethod
+    def without_gaps(cls, source: Source, chosen: Places, scores: Scores, heads: Vectors) -> Scored:
+        """scores, heads: of all that lies there, and changed."""
+        gaps = source.gaps(chosen)
+        if len(holed := np.unique(gaps[0])):
+            scores[gaps] = -np.inf
+            heads[holed] = scores[holed].max(1)
+        return cls(source, chosen, scores, heads)
 
 
 def best_of(parts: Sequence[Scored], k: int, precision: Precision) -> Iterator[tuple[Scored, Places, Places]]:

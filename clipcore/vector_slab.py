@@ -30,7 +30,8 @@ class Slab:
         return len(self._slots)
 
     @property
-    def rows(self) -> Halves:
+    def tiles(self) -> Halves:
+        """[tiles, dim, rows of a tile]"""
         return self._rows
 
     def put(self, slot: int, keys: Keys, rows: Halves) -> None:
@@ -51,6 +52,8 @@ class Slab:
     def gaps(self, tiles: Places) -> tuple[Places, Places]:
         """Tile (among these) and row of whatever has been removed."""
         among = np.flatnonzero(self._gaps[tiles])
+        if not len(among):
+            return among, among
         which, columns = np.nonzero(~self._held[tiles[among]])
         return among[which], columns
 

@@ -9,8 +9,8 @@ import numpy as np
 from clipcore.types import Vectors
 from clipcore.vector_heap import Heap
 from clipcore.vector_rows import Halves, Keys, Places, SlotNumbers, Slots
-from clipcore.vector_scores import Scorer, scorer_for
-from clipcore.vector_select import Scored, best_of
+from clipcore.vector_scores import Part, Scorer, scorer_for
+from clipcore.vector_select import Scored, Source, best_of
 from clipcore.vector_slab import Slab
 
 # Four cache lines a dimension: narrower tiles scan slower, wider ones leave more in the heap (benchmarks/NOTES.md).
@@ -73,10 +73,12 @@ class HostRows:
 
     def candidates(self, query: Vectors, k: int, groups: Collection[int] | None) -> Iterator[tuple[Keys, Halves]]:
         allowed, scorer = self._slots.allowed(groups), self._scorer(query)
-        scored = [self._heap.score(scorer, allowed)]
-        for slab in self._slabs:
-            if len(chosen := slab.chosen(allowed)):
-                scored.append(Scored(slab, chosen, *scorer.tiles(slab.rows, chosen, slab.gaps(chosen))))
+        sources: list[Source] = [self._heap, *self._slabs]
+        parts = [Part(source.tiles, source.chosen(allowed)) for source in sources]
+        scored = [
+            Scored.without_gaps(source, part.chosen, *scores)
+            for source, part, scores in zip(sources, parts, scorer.score(parts), strict=True)
+        ]
         for one, first, second in best_of(scored, k, scorer.precision):
             for start in range(0, len(first), _PORTION):
                 some = slice(start, start + _PORTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from clipcore.types import Vectors
 from clipcore.vector_rows import Halves, Places
-from clipcore.vector_scores import Scores, fp16_precision
+from clipcore.vector_scores import Part, Scores, fp16_precision
 
 # Indices and weights of 3 MB. Fewer are no slower on an idle machine (benchmarks/NOTES.md), but between two calls the
 # threads wait for one another, and on a busy one each time for whoever has their core.
@@ -32,28 +33,30 @@ class TorchScorer:
         self._dimensions = torch.arange(len(query), dtype=torch.int32)
         self.precision = fp16_precision(query, self._query.float().numpy())
 
-    def tiles(self, slab: Halves, chosen: Places, gaps: tuple[Places, Places]) -> tuple[Scores, Vectors]:
-        scores = np.empty((len(chosen), slab.shape[2]), np.float16)
-        heads = np.empty(len(chosen), np.float32)
-        for start in range(0, len(chosen), _TILES_AT_ONCE):
+    def score(self, parts: Sequence[Part]) -> list[tuple[Scores, Vectors]]:
+        return [self._rows(part) if part.slab.shape[2] == 1 else self._tiles(part) for part in parts]
+
+    def _tiles(self, part: Part) -> tuple[Scores, Vectors]:
+        scores = np.empty((len(part.chosen), part.slab.shape[2]), np.float16)
+        heads = np.empty(len(part.chosen), np.float32)
+        for start in range(0, len(part.chosen), _TILES_AT_ONCE):
             some = slice(start, start + _TILES_AT_ONCE)
-            bags = self._bags(slab, chosen[some])
+            bags = self._bags(part.slab, part.chosen[some])
             scores[some], heads[some] = bags.numpy(), bags.amax(1).numpy()
-        scores[gaps] = -np.inf
-        holed = np.unique(gaps[0])
-        heads[holed] = scores[holed].max(1)
         return scores, heads
 
-    def rows(self, rows: Halves, chosen: Places) -> Vectors:
+    def _rows(self, part: Part) -> tuple[Scores, Vectors]:
         """All are scored where a good part is chosen: copying rows together takes as long as scanning three."""
-        everything, places = torch.from_numpy(rows), torch.from_numpy(chosen)
-        if 3 * len(chosen) > len(rows):
-            return torch.mv(everything, self._query)[places].float().numpy()
-        scores = self._query.new_empty(len(places))
-        for start in range(0, len(places), _ROWS_AT_ONCE):
-            some = slice(start, start + _ROWS_AT_ONCE)
-            torch.mv(everything.index_select(0, places[some]), self._query, out=scores[some])
-        return scores.float().numpy()
+        everything, places = torch.from_numpy(part.slab[:, :, 0]), torch.from_numpy(part.chosen)
+        if 3 * len(places) > len(everything):
+            scores = torch.mv(everything, self._query)[places]
+        else:
+            scores = self._query.new_empty(len(places))
+            for start in range(0, len(places), _ROWS_AT_ONCE):
+                some = slice(start, start + _ROWS_AT_ONCE)
+                torch.mv(everything.index_select(0, places[some]), self._query, out=scores[some])
+        found: Vectors = scores.float().numpy()
+        return found[:, None], found
 
     def _bags(self, slab: Halves, chosen: Places) -> torch.Tensor:
         dimension, tile_rows = slab.shape[1:]
@@ -81,11 +84,7 @@ def keeps_its_precision() -> bool:
     query = rows.mean(0, dtype=np.float32)
     scorer = TorchScorer(query)
     truly = rows.astype(np.float64) @ query
-    nowhere = np.empty(0, np.intp)
     tiles = np.ascontiguousarray(rows.reshape(2, 128, 512).transpose(0, 2, 1))
-    by_tile, _ = scorer.tiles(tiles, np.arange(2), (nowhere, nowhere))
+    found = scorer.score([Part(rows[:, :, None], np.arange(len(rows))), Part(tiles, np.arange(2))])
     allowed = scorer.precision.absolute + scorer.precision.relative * np.abs(truly)
-    return all(
-        bool((np.abs(scores - truly) <= allowed).all())
-        for scores in (scorer.rows(rows, np.arange(len(rows))), by_tile.reshape(-1))
-    )
+    return all(bool((np.abs(scores.reshape(-1) - truly) <= allowed).all()) for scores, _ in found)

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.types import SearchHit, Vectors
+from clipcore.vector_compiled import CompiledScorer
 from clipcore.vector_device import DeviceRows
 from clipcore.vector_index import VectorIndex
 from clipcore.vector_rows import Halves, Rows
-from clipcore.vector_scores import NumpyScorer, Scorer
+from clipcore.vector_scores import NumpyScorer, Part, Scorer
 from clipcore.vector_tiles import HostRows
 from clipcore.vector_torch import TorchScorer, keeps_its_precision
 
@@ -47,9 +48,12 @@ def exactly(query: Vectors, rows: Halves, groups: np.ndarray, k: int, allowed: s
 
 # The processor stands in for a GPU: the same code runs on either.
 PLACES: dict[str, Callable[[], Rows]] = {
+    "tiles by our own kernels": lambda: HostRows(DIMENSION, 8, CompiledScorer),
     "tiles by torch": lambda: HostRows(DIMENSION, 8, TorchScorer),
     "tiles by numpy": lambda: HostRows(DIMENSION, 8, NumpyScorer),
-    "one heap": lambda: HostRows(DIMENSION, 10_000, TorchScorer),
+    "one heap by our own kernels": lambda: HostRows(DIMENSION, 10_000, CompiledScorer),
+    "one heap by torch": lambda: HostRows(DIMENSION, 10_000, TorchScorer),
+    "one heap by numpy": lambda: HostRows(DIMENSION, 10_000, NumpyScorer),
     "device": lambda: DeviceRows(DIMENSION, "cpu"),
 }
 
@@ -114,13 +118,13 @@ def memories(index: VectorIndex) -> list[bytes]:
     rows = index._rows
     if isinstance(rows, DeviceRows):
         return [rows._rows.numpy().tobytes()]
-    slabs = [slab.rows.transpose(0, 2, 1).tobytes() for slab in rows._slabs]
+    slabs = [slab.tiles.transpose(0, 2, 1).tobytes() for slab in rows._slabs]
     return [*slabs, rows._heap._rows.tobytes()]
 
 
 @given(seed=st.integers(0, 2**32 - 1), sign=st.sampled_from([-1.0, 1.0]), skew=st.floats(0, 6))
 @settings(max_examples=60, deadline=None)
-@pytest.mark.parametrize("make", [TorchScorer, NumpyScorer])
+@pytest.mark.parametrize("make", [CompiledScorer, TorchScorer, NumpyScorer])
 def test_no_approximate_score_is_further_off_than_it_says(make, seed, sign, skew):
     """Also where a few numbers outweigh all others, and where all have one sign, so that errors add up."""
     random = np.random.default_rng(seed)
@@ -130,12 +134,15 @@ def test_no_approximate_score_is_further_off_than_it_says(make, seed, sign, skew
     truly = rows.astype(np.float64) @ query.astype(np.float64)
     allowed = scorer.precision.absolute + scorer.precision.relative * np.abs(truly)
     tiles = np.ascontiguousarray(rows.reshape(2, 128, 512).transpose(0, 2, 1))
-    nowhere = np.empty(0, np.intp)
-    by_tile, heads = scorer.tiles(tiles, np.arange(2), (nowhere, nowhere))
-    assert (np.abs(by_tile.reshape(-1) - truly) <= allowed).all()
-    assert (heads == by_tile.max(1)).all()
-    assert (np.abs(scorer.rows(rows, np.arange(256)) - truly) <= allowed).all()
-    assert (np.abs(scorer.rows(rows, np.arange(7)) - truly[:7]) <= allowed[:7]).all()
+    one_by_one = rows[:, :, None]
+    some = np.array([3, 4, 200])
+    parts = [Part(tiles, np.arange(2)), Part(one_by_one, np.arange(256)), Part(one_by_one, some), Part(tiles, some[:0])]
+    by_tile, by_row, by_few, by_none = scorer.score(parts)
+    assert (np.abs(by_tile[0].reshape(-1) - truly) <= allowed).all()
+    assert (by_tile[1] == by_tile[0].max(1)).all()
+    assert (np.abs(by_row[0][:, 0] - truly) <= allowed).all()
+    assert (np.abs(by_few[1] - truly[some]) <= allowed[some]).all()
+    assert by_none[0].shape == (0, 128)
 
 
 def test_this_torch_sums_as_exactly_as_is_assumed_of_it():

@@ -25,7 +25,7 @@ def resident() -> int:
 def test_reading_what_was_never_written_takes_no_memory():
     before = resident()
     slab = Slab(TILES, DIMENSION, TILE_ROWS)
-    assert not slab.rows.view(np.uint64).any()
+    assert not slab.tiles.view(np.uint64).any()
     assert resident() - before < SIZE / 4
 
 
