@@ -1,8 +1,8 @@
 /* Products of many fp16 rows with one fp32 query, summed in fp32: what an exact search does first.
 
    Reading the rows is what takes the time, so a tile is read once and in order, as the processor foresees it: the
-   numbers of one dimension after the other are converted, weighted and added to the rows' scores, which stay in the
-   first cache. Wider registers, scores kept in them, and prefetching were no quicker or slower (benchmarks/NOTES.md).
+   numbers of one dimension after the other are converted, weighted and added to the scores of all the tile's rows.
+   Wider registers and prefetching were no quicker, or slower (benchmarks/NOTES.md).
 
    Threads live as long as a call, and each takes the next few tiles as soon as it is done with its last: where
    something else computes on a core, the other threads do that one's share.
@@ -48,7 +48,7 @@ static int processor_can(void) { return 1; }
 #error "no kernels for this processor"
 #endif
 
-enum { MOST_THREADS = 64, CHAINS = 4, AHEAD = 4, BYTES_AT_ONCE = 1 << 20 };
+enum { USUAL_WIDTH = 128, MOST_THREADS = 64, CHAINS = 4, AHEAD = 4, BYTES_AT_ONCE = 1 << 20 };
 
 typedef struct {
     Py_buffer halves; /* [tiles, dimension, width] */
@@ -65,21 +65,39 @@ typedef struct {
     atomic_size_t next;
 } Work;
 
+/* The scores of so many vectors of a tile's columns, kept in registers: their number must be known to the compiler. */
+VECTORISED static inline __attribute__((always_inline)) void
+score_columns(const Work *work, const Half *columns, Py_ssize_t width, float *scores, int vectors)
+{
+    Lanes sums[USUAL_WIDTH / LANES];
+    for (int vector = 0; vector < vectors; vector++)
+        sums[vector] = all(0);
+    for (Py_ssize_t dimension = 0; dimension < work->dimension; dimension++, columns += width) {
+        const Lanes weights = all(work->query[dimension]);
+        for (int vector = 0; vector < vectors; vector++)
+            sums[vector] = multiply_add(weights, halves(columns + vector * LANES), sums[vector]);
+    }
+    for (int vector = 0; vector < vectors; vector++)
+        store(scores + vector * LANES, sums[vector]);
+}
+
 /* The scores of the place-th chosen tile, and the best of them. */
 VECTORISED static void score_tile(const Work *work, const Part *part, Py_ssize_t place)
 {
-    const Py_ssize_t width = part->width, whole = width - width % LANES;
-    const Half *rows = (const Half *)part->halves.buf + ((int64_t *)part->chosen.buf)[place] * work->dimension * width;
+    const Py_ssize_t width = part->width, tile = work->dimension * width;
+    const Half *columns = (const Half *)part->halves.buf + ((int64_t *)part->chosen.buf)[place] * tile;
     float *scores = (float *)part->scores.buf + place * width, best = -INFINITY;
-    for (Py_ssize_t row = 0; row < width; row++)
-        scores[row] = 0;
-    for (Py_ssize_t dimension = 0; dimension < work->dimension; dimension++, rows += width) {
-        const float weight = work->query[dimension];
-        const Lanes weights = all(weight);
-        for (Py_ssize_t row = 0; row < whole; row += LANES)
-            store(scores + row, multiply_add(weights, halves(rows + row), load(scores + row)));
-        for (Py_ssize_t row = whole; row < width; row++)
-            scores[row] += weight * half(rows + row);
+    Py_ssize_t done = 0;
+    if (width == USUAL_WIDTH) {
+        score_columns(work, columns, width, scores, USUAL_WIDTH / LANES);
+        done = width;
+    }
+    for (; done + LANES <= width; done += LANES)
+        score_columns(work, columns + done, width, scores + done, 1);
+    for (; done < width; done++) {
+        scores[done] = 0;
+        for (Py_ssize_t dimension = 0; dimension < work->dimension; dimension++)
+            scores[done] += work->query[dimension] * half(columns + dimension * width + done);
     }
     for (Py_ssize_t row = 0; row < width; row++)
         best = scores[row] > best ? scores[row] : best;
