@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.types import SearchHit, Vectors
-from clipcore.vector_compiled import CompiledScorer
 from clipcore.vector_device import DeviceRows
 from clipcore.vector_index import VectorIndex
 from clipcore.vector_rows import Halves, Rows
-from clipcore.vector_scores import NumpyScorer, Part, Scorer
+from clipcore.vector_scores import Part, Scorer
 from clipcore.vector_tiles import HostRows
-from clipcore.vector_torch import TorchScorer, keeps_its_precision
+from clipcore.vector_torch import keeps_its_precision
+from tests.clipcore.kernels import SCORERS
 
 DIMENSION = 64
 GROUPS = 3
@@ -48,12 +49,8 @@ def exactly(query: Vectors, rows: Halves, groups: np.ndarray, k: int, allowed: s
 
 # The processor stands in for a GPU: the same code runs on either.
 PLACES: dict[str, Callable[[], Rows]] = {
-    "tiles by our own kernels": lambda: HostRows(DIMENSION, 8, CompiledScorer),
-    "tiles by torch": lambda: HostRows(DIMENSION, 8, TorchScorer),
-    "tiles by numpy": lambda: HostRows(DIMENSION, 8, NumpyScorer),
-    "one heap by our own kernels": lambda: HostRows(DIMENSION, 10_000, CompiledScorer),
-    "one heap by torch": lambda: HostRows(DIMENSION, 10_000, TorchScorer),
-    "one heap by numpy": lambda: HostRows(DIMENSION, 10_000, NumpyScorer),
+    **{f"tiles by {name}": partial(HostRows, DIMENSION, 8, scorer) for name, scorer in SCORERS.items()},
+    **{f"one heap by {name}": partial(HostRows, DIMENSION, 10_000, scorer) for name, scorer in SCORERS.items()},
     "device": lambda: DeviceRows(DIMENSION, "cpu"),
 }
 
@@ -124,7 +121,7 @@ def memories(index: VectorIndex) -> list[bytes]:
 
 @given(seed=st.integers(0, 2**32 - 1), sign=st.sampled_from([-1.0, 1.0]), skew=st.floats(0, 6))
 @settings(max_examples=60, deadline=None)
-@pytest.mark.parametrize("make", [CompiledScorer, TorchScorer, NumpyScorer])
+@pytest.mark.parametrize("make", SCORERS.values(), ids=SCORERS.keys())
 def test_no_approximate_score_is_further_off_than_it_says(make, seed, sign, skew):
     """Also where a few numbers outweigh all others, and where all have one sign, so that errors add up."""
     random = np.random.default_rng(seed)
