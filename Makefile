@@ -36,7 +36,7 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is incomplete here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt clipcore/_scan.c
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt clipcore/_scan.c
 	@echo "Installing what Magpie needs (PyTorch is the large part) ..."
 	@$(PIP) --editable .
 	@touch $@

@@ -22,13 +22,25 @@ def spread(step: Step, *, runs: int = 5, warm: int = 1) -> Spread:
     return taking_turns({"": step}, runs=runs, warm=warm)[""]
 
 
-def taking_turns(steps: Mapping[str, Step], *, runs: int = 5, warm: int = 1) -> dict[str, Spread]:
-    """Timings in seconds of each step; in every round each has one turn."""
+def taking_turns(
+    steps: Mapping[str, Step], *, runs: int = 5, warm: int = 1, settled: bool = False
+) -> dict[str, Spread]:
+    """Timings in seconds of each step; in every round each has one turn.
+
+    settled: a turn begins with a call that does not count. OpenMP's threads spin for milliseconds after their last work
+    (libgomp's GOMP_SPINCOUNT), so that what comes after a short step of torch's would pay for it.
+    """
     for step in steps.values():
         for _ in range(warm):
             step()
-    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(runs)]
+    rounds = [{name: _turn(step, settled) for name, step in steps.items()} for _ in range(runs)]
     return {name: Spread(tuple(one[name] for one in rounds)) for name in steps}
+
+
+def _turn(step: Step, settled: bool) -> float:
+    if settled:
+        step()
+    return seconds(step)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -47,7 +47,7 @@ def _against_rivals(name: str, server: Server, scale: Scale) -> list[Figure]:
         "ours": lambda: index.search(query, _HITS, readable),
         "memory": reading(count * _ROW_BYTES),
     }
-    timings = taking_turns(steps, runs=scale.of(15, 2), warm=2)
+    timings = taking_turns(steps, runs=scale.of(15, 2), warm=2, settled=True)
     bar = None if server.tiny else 1.3
     title = f"{count:,} readable of {server.rows:,}, {name}"
     limit = Against("reading as many bytes", timings["memory"].median, at_most=bar)
@@ -62,7 +62,7 @@ def _rivals(title: str, server: Server, readable: frozenset[int], query: Vectors
     if find_spec("faiss"):
         rivals["faiss fp16 with a selector"] = faiss_scan(server, readable, query, _HITS)
     steps = {"ours": lambda: index.search(query, _HITS, readable), **rivals}
-    timings = taking_turns(steps, runs=scale.of(9, 2), warm=1)
+    timings = taking_turns(steps, runs=scale.of(9, 2), warm=1, settled=True)
     against = tuple(Against(name, timings[name].median, at_most=1.0) for name in rivals)
     return Figure(f"search beside others: {title}", timings["ours"], "s", against)
 
@@ -80,7 +80,7 @@ def _curve(scale: Scale) -> tuple[Curve, list[str]]:
             "ours": partial(index.search, query, _HITS),
             "memory": reading(min(size * _ROW_BYTES, 2**29)),
         }
-        timings = taking_turns(steps, runs=scale.of(7, 1), warm=2)
+        timings = taking_turns(steps, runs=scale.of(7, 1), warm=2, settled=True)
         ours.append(timings["ours"].median)
         limits.append(timings["memory"].median * max(1, size * _ROW_BYTES / 2**29))
         del index, steps
