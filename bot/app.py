@@ -58,6 +58,7 @@ from clipcore.errors import ModelUnavailable
 from clipcore.executor import Encoder
 from clipcore.images import ImageLimits
 from clipcore.registry import DEFAULT_MODEL
+from clipcore.vector_scores import quickest_scorer
 
 log = logging.getLogger(__name__)
 
@@ -319,6 +320,7 @@ def behind_questions(fetch: Fetch, stand_back: Callable[[], Awaitable[None]]) ->
 def index_device(wanted: str) -> str:
     """Raises StartupError where it is not there: the first search would find out too late."""
     if wanted == "cpu":
+        log.info("vectors are searched by %s", quickest_scorer().kernels)
         return wanted
     from clipcore.model import find_device  # imports torch
 

@@ -15,6 +15,8 @@ from clipcore.vector_scores import Part, Scores, fp32_precision
 
 
 class CompiledScorer:
+    kernels = "compiled kernels"
+
     def __init__(self, query: Vectors) -> None:
         self._query = np.ascontiguousarray(query, np.float32)
         self.precision = fp32_precision(query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, Protocol
@@ -78,7 +78,11 @@ class Part(NamedTuple):
 
 
 class Scorer(Protocol):
-    """Scores rows against the one query that it was made with."""
+    """Scores rows against the one query that it was made with. kernels: what computes, in words."""
+
+    kernels: str
+
+    def __init__(self, query: Vectors) -> None: ...
 
     @property
     def precision(self) -> Precision: ...
@@ -88,22 +92,26 @@ class Scorer(Protocol):
 
 
 def scorer_for(query: Vectors) -> Scorer:
+    return quickest_scorer()(query)
+
+
+def quickest_scorer() -> type[Scorer]:
     """Our own kernels where they were built, and torch's where the process has torch anyway, as the bot has. Importing
     it takes seconds, numpy's detour over fp32 a tenth of a second for 100,000 rows: who searches a folder once is
     served sooner without.
     """
     if compiled := _compiled():
-        return compiled(query)
+        return compiled
     if "torch" in sys.modules:
         from clipcore.vector_torch import TorchScorer, keeps_its_precision
 
         if keeps_its_precision():
-            return TorchScorer(query)
-    return NumpyScorer(query)
+            return TorchScorer
+    return NumpyScorer
 
 
 @cache
-def _compiled() -> Callable[[Vectors], Scorer] | None:
+def _compiled() -> type[Scorer] | None:
     try:
         from clipcore.vector_compiled import CompiledScorer
     except ImportError:  # not built, or not for this processor
@@ -112,6 +120,8 @@ def _compiled() -> Callable[[Vectors], Scorer] | None:
 
 
 class NumpyScorer:
+    kernels = "numpy"
+
     def __init__(self, query: Vectors) -> None:
         self._query = query
         self.precision = fp32_precision(query)

@@ -27,6 +27,8 @@ class TorchScorer:
     anew for each row and can take 1.7 times as long as the memory; and one call takes any selection of tiles.
     """
 
+    kernels = "torch"
+
     def __init__(self, query: Vectors) -> None:
         self._query = torch.tensor(query).half()
         self._weights = self._query.repeat(_FEW_TILES)
