@@ -1,4 +1,4 @@
-"""Our own kernels (_scan.c) over fp16 rows in main memory. Importing this fails where they were not built."""
+"""Our own kernels (_scan.c) over fp16 rows in main memory. Importing this fails where they are not, or cannot run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from functools import cache
 
 import numpy as np
 
-from clipcore._scan import score
+from clipcore._scan import INTERFACE, MOST_THREADS, score
 from clipcore.cores import usable_cores
 from clipcore.types import Vectors
 from clipcore.vector_scores import Part, Scores, fp32_precision
+
+if INTERFACE != 1:
+    raise ImportError("clipcore._scan was built from another version's source; install Magpie again")
 
 
 class CompiledScorer:
@@ -22,21 +25,18 @@ class CompiledScorer:
         self.precision = fp32_precision(query)
 
     def score(self, parts: Sequence[Part]) -> list[tuple[Scores, Vectors]]:
-        scores = [np.empty((len(part.chosen), part.slab.shape[2]), np.float32) for part in parts]
-        heads = [np.empty(len(part.chosen), np.float32) for part in parts]
-        score(
-            [
-                (part.slab, part.chosen, *both, part.slab.shape[2])
-                for part, *both in zip(parts, scores, heads, strict=True)
-            ],
-            self._query,
-            _threads(),
-        )
-        return list(zip(scores, heads, strict=True))
+        found = [
+            (np.empty((len(part.chosen), part.slab.shape[2]), np.float32), np.empty(len(part.chosen), np.float32))
+            for part in parts
+        ]
+        score(tuple((*part, *own) for part, own in zip(parts, found, strict=True)), self._query, _threads())
+        return [*found]
 
 
 @cache
 def _threads() -> int:
-    """As many as torch would take: OMP_NUM_THREADS is somebody's word, and otherwise the cores decide."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) > 0 else usable_cores()
+    """OMP_NUM_THREADS is somebody's word, of which the first number is for what is not within something else;
+    otherwise the cores decide.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(said) if said.isdecimal() and int(said) else usable_cores(), MOST_THREADS)

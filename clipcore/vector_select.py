@@ -43,7 +43,7 @@ class Scored:
 
     @classmethod
     def without_gaps(cls, source: Source, chosen: Places, scores: Scores, heads: Vectors) -> Scored:
-        """scores, heads: of all that lies there, and changed."""
+        """scores, heads: as they were computed, of rows and gaps alike; overwritten at the gaps."""
         gaps = source.gaps(chosen)
         if len(holed := np.unique(gaps[0])):
             scores[gaps] = -np.inf

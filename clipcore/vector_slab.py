@@ -52,8 +52,6 @@ class Slab:
     def gaps(self, tiles: Places) -> tuple[Places, Places]:
         """Tile (among these) and row of whatever has been removed."""
         among = np.flatnonzero(self._gaps[tiles])
-        if not len(among):
-            return among, among
         which, columns = np.nonzero(~self._held[tiles[among]])
         return among[which], columns
 

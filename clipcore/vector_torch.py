@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import torch
@@ -72,21 +71,3 @@ class TorchScorer:
             mode="sum",
             per_sample_weights=self._weights[: len(chosen) * dimension],
         )
-
-
-@cache
-def keeps_its_precision() -> bool:
-    """Whether this build of torch sums fp16 in fp32, which it does not promise (`allow_fp16_reduction_cpu`).
-
-    Numbers of one sign show it at once: a sum kept in fp16 goes astray by several times what is allowed.
-    """
-    random = np.random.default_rng(0)
-    rows = random.random((256, 512), np.float32)
-    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
-    query = rows.mean(0, dtype=np.float32)
-    scorer = TorchScorer(query)
-    truly = rows.astype(np.float64) @ query
-    tiles = np.ascontiguousarray(rows.reshape(2, 128, 512).transpose(0, 2, 1))
-    found = scorer.score([Part(rows[:, :, None], np.arange(len(rows))), Part(tiles, np.arange(2))])
-    allowed = scorer.precision.absolute + scorer.precision.relative * np.abs(truly)
-    return all(bool((np.abs(scores.reshape(-1) - truly) <= allowed).all()) for scores, _ in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sqlite3
@@ -318,8 +319,14 @@ def test_what_stands_after_the_start_is_not_walked_through_by_later_collections(
         gc.unfreeze()
 
 
+def test_what_vectors_are_searched_by_is_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "bot.app"):
+        assert index_device("cpu") == "cpu"
+    (said,) = caplog.messages
+    assert said in {"vectors are searched by compiled kernels", "vectors are searched by torch"}
+
+
 def test_a_device_for_vectors_that_is_not_there_is_told_at_the_start() -> None:
-    assert index_device("cpu") == "cpu"
     with pytest.raises(StartupError, match="INDEX_DEVICE cannot be used: there is no cuda:99 here; set it to cpu"):
         index_device("cuda:99")
 

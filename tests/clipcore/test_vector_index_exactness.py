@@ -15,9 +15,8 @@ from clipcore.types import SearchHit, Vectors
 from clipcore.vector_device import DeviceRows
 from clipcore.vector_index import VectorIndex
 from clipcore.vector_rows import Halves, Rows
-from clipcore.vector_scores import Part, Scorer
+from clipcore.vector_scores import NumpyScorer, Part, Scorer, keeps_its_precision
 from clipcore.vector_tiles import HostRows
-from clipcore.vector_torch import keeps_its_precision
 from tests.clipcore.kernels import SCORERS
 
 DIMENSION = 64
@@ -142,8 +141,17 @@ def test_no_approximate_score_is_further_off_than_it_says(make, seed, sign, skew
     assert by_none[0].shape == (0, 128)
 
 
-def test_this_torch_sums_as_exactly_as_is_assumed_of_it():
-    assert keeps_its_precision()
+@pytest.mark.parametrize("make", SCORERS.values(), ids=SCORERS.keys())
+def test_these_builds_sum_as_exactly_as_is_assumed_of_them(make):
+    assert keeps_its_precision(make)
+
+
+def test_kernels_that_err_by_more_than_they_say_are_not_taken():
+    class Sloppy(NumpyScorer):
+        def score(self, parts):
+            return [(scores.astype(np.float16), heads) for scores, heads in super().score(parts)]
+
+    assert not keeps_its_precision(Sloppy)
 
 
 @pytest.mark.parametrize("allowed", [True, False])
