@@ -52,7 +52,7 @@ class ClipEngine:
         limits: ImageLimits | None = None,
         decode_workers: int | None = None,
         max_queue: int = 1024,
-        query_budget_ms: float = 250.0,
+        query_budget_ms: float = 175.0,
         close_seconds: float = 30.0,
     ) -> None:
         self._limits = limits or ImageLimits()

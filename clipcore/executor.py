@@ -93,7 +93,7 @@ class InferenceExecutor:
         load: Callable[[], Encoder],
         *,
         max_queue: int = 1024,
-        query_budget_ms: float = 250.0,
+        query_budget_ms: float = 175.0,
         max_batch: int = 64,
         close_seconds: float = 30.0,
         clock: Callable[[], float] = time.perf_counter,
