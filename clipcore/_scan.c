@@ -7,8 +7,8 @@
    Threads live as long as a call, and each takes the next few tiles as soon as it is done with its last: where
    something else computes on a core, the other threads do that one's share.
 
-   Built where a compiler for GNU C is at hand, for x86-64 with AVX2 and for 64-bit Arm, where it was tried in an emulator
-   alone; `vector_scores` has slower ways for everything else. */
+   Built where a compiler for GNU C is at hand, for x86-64 with AVX2 and for 64-bit Arm (tried in an emulator alone);
+   `vector_scores` has slower ways for everything else. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -26,7 +26,10 @@
 typedef uint16_t Half;
 typedef __m256 Lanes;
 enum { LANES = 8 };
-VECTORISED static inline Lanes halves(const Half *from) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from)); }
+VECTORISED static inline Lanes halves(const Half *from)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+}
 VECTORISED static inline float half(const Half *from) { return _cvtsh_ss(*from); }
 VECTORISED static inline Lanes load(const float *from) { return _mm256_loadu_ps(from); }
 VECTORISED static inline void store(float *to, Lanes lanes) { _mm256_storeu_ps(to, lanes); }
@@ -73,8 +76,8 @@ typedef struct {
     atomic_size_t next;
 } Work;
 
-/* The scores of so many vectors of a tile's columns. Their number must be known to the compiler, which then keeps them in
-   registers. */
+/* The scores of so many vectors of a tile's columns. Their number must be known to the compiler, which then keeps them
+   in registers. */
 VECTORISED static inline __attribute__((always_inline)) void
 score_columns(const Work *work, const Half *columns, Py_ssize_t width, float *scores, const int vectors)
 {
@@ -173,13 +176,16 @@ static void share_among(Work *work, int threads)
         pthread_join(others[--started], NULL);
 }
 
+/* What Python's arrays call an int64: a long, where that has as many bits, or a long long. */
+static const char *const INT64 = sizeof(long) == sizeof(int64_t) ? "lq" : "q";
+
 static int refused(PyObject *kind, const char *why)
 {
     PyErr_SetString(kind, why);
     return 0;
 }
 
-/* A contiguous array of so many dimensions whose items are one of these, to be released; 0 and an error if it is none. */
+/* A contiguous array of so many dimensions whose items are of one of these types, to be released; an error if not. */
 static int take_array(PyObject *object, Py_buffer *array, int dimensions, const char *items, int flags)
 {
     if (PyObject_GetBuffer(object, array, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags))
@@ -209,7 +215,7 @@ static int take_part(PyObject *item, Part *part, Py_ssize_t dimensions)
     if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 4)
         return refused(PyExc_TypeError, "a part is a tuple of four arrays");
     if (!take_array(PyTuple_GET_ITEM(item, 0), &part->slab, 3, "e", PyBUF_SIMPLE) ||
-        !take_array(PyTuple_GET_ITEM(item, 1), &part->chosen, 1, sizeof(long) == sizeof(int64_t) ? "lq" : "q", 0) ||
+        !take_array(PyTuple_GET_ITEM(item, 1), &part->chosen, 1, INT64, PyBUF_SIMPLE) ||
         !take_array(PyTuple_GET_ITEM(item, 2), &part->scores, 2, "f", PyBUF_WRITABLE) ||
         !take_array(PyTuple_GET_ITEM(item, 3), &part->heads, 1, "f", PyBUF_WRITABLE))
         return 0;

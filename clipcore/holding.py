@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST_HOLD_S = 0.5
-"""Between two batches of a quarter of a second this leaves them a third of the time, whoever keeps asking."""
+"""Between two batches of 175 ms this leaves them a quarter of the time, whoever keeps asking."""
 
 
 class Hold:
