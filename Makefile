@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
 
-run: $(VENV)/.installed ## Try Magpie in the browser: the sandbox and the real bot (PORT=8765)
+run: $(VENV)/.installed ## Try Magpie in the browser: the sandbox and the real bot (PORT=8765, CLIP_MODEL=name or directory)
 	@$(BIN)/python -m sandbox --port $(PORT)
 
 bot: $(VENV)/.installed ## Start the bot for real; settings come from the environment or .env

@@ -16,14 +16,14 @@ from time import perf_counter
 
 from benchmarks.material import ordinary_jpegs
 from benchmarks.million import GUILD, places_of
-from sandbox.building import add_member, add_role, add_user
 from sandbox.demo import BOT_PERMISSIONS
-from sandbox.hub import Session
+from sandbox.guild_ops import add_member, add_role, add_user
 from sandbox.interactions import COMMAND
 from sandbox.permissions import EVERYONE_DEFAULT, VIEW_CHANNEL
-from sandbox.realm import Limits
 from sandbox.server import Sandbox
-from sandbox.world import Attachment, Channel, ChannelType, Guild, Json, Message, MessageFlag, Overwrite, Role, User
+from sandbox.server_state import Limits
+from sandbox.sessions import Session
+from sandbox.state import Attachment, Channel, ChannelType, Guild, Json, Message, MessageFlag, Overwrite, Role, User
 
 ROLES = 20
 ASKERS = 8
@@ -88,7 +88,7 @@ class Asker(Session):
 class Town:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._world = sandbox.world
+        self._world = sandbox.state
 
     async def build(self, channels: int, posts: int) -> Facts:
         """A server of so many channels, of which the askers may see every second one, and a post in each in turn."""
@@ -158,7 +158,7 @@ class Town:
         user = add_user(self._world, f"asker{at}", "Asker")
         add_member(self._world, guild, user, *seeing[: ROLES // 2])
         asker = Asker(user)
-        await self._sandbox.realm.hub.open(asker)
+        await self._sandbox.server.sessions.open(asker)
         return asker
 
     def _post(self, channel: Channel, author: User, photograph: bytes, readable: bool) -> Post:

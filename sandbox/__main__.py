@@ -1,4 +1,4 @@
-"""`python -m sandbox`: the small Discord and, beside it, the real bot; one address to open, one Ctrl-C to end both."""
+"""`python -m sandbox`: starts the sandbox and the real bot. Ctrl-C ends both."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sandbox.server import RefusedAddress, Sandbox
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BOT_COMMAND = (sys.executable, "-m", "bot")
-STOP_WITHIN_S = 15.0
-BOT_SETTINGS = (
+STOP_TIMEOUT_S = 15.0
+SETTING_PREFIXES = (
     "DISCORD_",
     "CDN_",
     "DATABASE_",
@@ -36,11 +36,12 @@ BOT_SETTINGS = (
     "LOG_",
     "STATUS_",
 )
-"""How settings of a bot in production begin, which must not reach the one on trial."""
-HARMLESS_SETTINGS = frozenset(
+"""The bot's settings. Those of a production bot in the environment must not reach the bot on trial."""
+TRIAL_SETTINGS = frozenset(
     {
         "CLIP_BACKEND",
         "CLIP_DEVICE",
+        "CLIP_MODEL",
         "CLIP_PRECISION",
         "DECODE_WORKERS",
         "DOWNLOAD_CONCURRENCY",
@@ -52,11 +53,11 @@ HARMLESS_SETTINGS = frozenset(
         "STATUS_PORT",
     }
 )
-"""But these may: they say only how fast the bot is and how to watch it."""
+"""The settings that the bot on trial does take from the environment: model, speed, logs and monitoring."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: ended as asked. 1: the bot ended by itself. 2: could not start; the reason is printed."""
+    """Exit codes: 0 stopped by a signal, 1 the bot ended, 2 could not start (the reason is printed)."""
     options = _parser().parse_args(arguments)
     if not 0 <= options.port <= 65535:
         return _fail(
@@ -69,39 +70,49 @@ def main(arguments: list[str] | None = None) -> int:
     except RefusedAddress as refused:
         return _fail(str(refused))
     except OSError as error:
-        return _fail(_why_not(error, options))
+        return _fail(_listen_error(error, options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A small local Discord with the real bot.")
-    parser.add_argument("--port", type=int, default=8765, help="where the page is (default 8765; 0: any free port)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    parser.add_argument("--bind-beyond-loopback", action="store_true", help="allow a --host that other machines reach")
-    parser.add_argument("--no-bot", action="store_true", help="the sandbox alone; start a bot yourself")
-    parser.add_argument("--model", default="bundled", help="the bot's CLIP_MODEL (default: bundled)")
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A local Discord server with the real bot.")
+    parser.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0: any free port)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--bind-beyond-loopback", action="store_true", help="allow a --host that others can reach")
+    parser.add_argument("--no-bot", action="store_true", help="print the bot's command instead of starting it")
+    parser.add_argument("--model", help="the bot's CLIP_MODEL (default: the variable CLIP_MODEL, or bundled)")
     return parser
 
 
 async def _serve(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
-    with _stopping(stop):
+    model = _model(options.model, os.environ)
+    with _stop_on_signals(stop):
         async with Sandbox.serve(
-            options.port, host=options.host, beyond_loopback=options.bind_beyond_loopback
+            options.port, host=options.host, beyond_loopback=options.bind_beyond_loopback, bot_model=model
         ) as sandbox:
-            # A bot that somebody else started may still be writing there.
+            # ignore_cleanup_errors: a bot that was started by hand may still write there.
             with tempfile.TemporaryDirectory(prefix="magpie-sandbox-", ignore_cleanup_errors=True) as folder:
-                settings = _bot_settings(sandbox, options.model, Path(folder))
+                settings = _bot_settings(sandbox, model, Path(folder))
                 if not options.no_bot:
                     return await _run_with_bot(sandbox, settings, Path(folder), stop)
-                _say("The bot is yours to start:")
-                _say(shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), *BOT_COMMAND]))
-                _invite(sandbox)
+                print("Start the bot with:", flush=True)
+                variables = (f"{name}={value}" for name, value in settings.items())
+                print(shlex.join(["env", *variables, *BOT_COMMAND]), flush=True)
+                _print_address(sandbox)
                 await stop.wait()
                 return 0
 
 
+def _model(option: str | None, environment: Mapping[str, str]) -> str:
+    """The bot's CLIP_MODEL. Directories become absolute, because the bot runs in another directory."""
+    set_in_environment = (value for name, value in environment.items() if name.upper() == "CLIP_MODEL")
+    model = (option or next(set_in_environment, "")).strip() or "bundled"
+    directory = Path(model).expanduser()
+    return str(directory.resolve()) if model != "bundled" and directory.exists() else model
+
+
 def _bot_settings(sandbox: Sandbox, model: str, folder: Path) -> dict[str, str]:
-    """What a bot needs to live in this sandbox, and to keep out of the way of one in production."""
+    """Connects the bot to this sandbox, with a database of its own."""
     return {
         "DISCORD_TOKEN": sandbox.bot_token,
         "DISCORD_API_BASE": f"{sandbox.url}/api/v10",
@@ -113,19 +124,19 @@ def _bot_settings(sandbox: Sandbox, model: str, folder: Path) -> dict[str, str]:
 
 
 async def _run_with_bot(sandbox: Sandbox, settings: dict[str, str], folder: Path, stop: asyncio.Event) -> int:
-    _say("Starting the bot; it loads its model first ...")
+    print("Starting the bot; it loads its model first ...", flush=True)
     bot = await _start_bot(settings, folder)
     last_lines: deque[str] = deque(maxlen=5)
     echo = asyncio.create_task(_echo(bot, last_lines))
     try:
         return await _watch(sandbox, bot, echo, stop, last_lines)
     finally:
-        await _end(bot, echo)
+        await _stop_bot(bot, echo)
 
 
 async def _start_bot(settings: dict[str, str], folder: Path) -> asyncio.subprocess.Process:
-    """In an empty folder, where no .env for production is found, and out of reach of the terminal's Ctrl-C."""
-    environment = without_bot_settings(os.environ)
+    """In an empty folder, without a production .env, and in a session of its own: Ctrl-C only reaches the sandbox."""
+    environment = trial_environment(os.environ)
     search_path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
     environment |= settings | {"PYTHONPATH": os.pathsep.join(search_path), "PYTHONUNBUFFERED": "1"}
     return await asyncio.create_subprocess_exec(
@@ -140,17 +151,21 @@ async def _start_bot(settings: dict[str, str], folder: Path) -> asyncio.subproce
     )
 
 
-def without_bot_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """In whatever case they are written: the bot reads them in any."""
+def trial_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the bot's settings, in any case (the bot ignores it), apart from those allowed for a trial.
+
+    CLIP_MODEL is left out too: `_bot_settings` sets it.
+    """
+    passed = TRIAL_SETTINGS - {"CLIP_MODEL"}
     return {
         name: value
         for name, value in environment.items()
-        if name.upper() in HARMLESS_SETTINGS or not name.upper().startswith(BOT_SETTINGS)
+        if name.upper() in passed or not name.upper().startswith(SETTING_PREFIXES)
     }
 
 
 def _end_with_parent() -> None:
-    """In the child: the kernel is to end it when the sandbox is gone, also by kill -9, which nobody can catch."""
+    """Runs in the child: has the kernel end it when the sandbox ends, even by kill -9."""
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
@@ -162,21 +177,21 @@ async def _watch(
     stop: asyncio.Event,
     last_lines: deque[str],
 ) -> int:
-    """Tells when the bot is there, then waits until it ends or somebody ends us."""
+    """Prints the address when the bot has connected; returns when the bot has ended or `stop` is set."""
     connected = asyncio.create_task(sandbox.bot_connected(timeout_s=24 * 3600))
     ended, stopped = asyncio.create_task(bot.wait()), asyncio.create_task(stop.wait())
     waiting = {connected, ended, stopped}
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if connected.done() and not ended.done():
-            _invite(sandbox)
+            _print_address(sandbox)
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
-            _say("Ending ...")
+            print("Stopping ...", flush=True)
             return 0
         await asyncio.wait({echo}, timeout=5)
-        said = next((line for line in reversed(last_lines) if line.strip()), "it said nothing")
-        print(f"The bot has ended by itself (exit code {bot.returncode}): {said}", file=sys.stderr, flush=True)
+        last_line = next((line for line in reversed(last_lines) if line.strip()), "it printed nothing")
+        print(f"The bot has ended (exit code {bot.returncode}): {last_line}", file=sys.stderr, flush=True)
         return 1
     finally:
         for task in waiting:
@@ -185,13 +200,13 @@ async def _watch(
 
 
 async def _echo(bot: asyncio.subprocess.Process, last_lines: deque[str]) -> None:
-    """The bot's log, line by line, told apart from our own words."""
-    assert bot.stdout is not None  # noqa: S101 - asked for above
+    """Prints the bot's log, each line with a prefix."""
+    assert bot.stdout is not None  # noqa: S101 - a pipe, see above
     while True:
         try:
             line = await bot.stdout.readline()
         except ValueError:
-            continue  # a line longer than the reader's buffer: let it go, keep the rest
+            continue  # a line longer than the reader's buffer: skip it
         if not line:
             return
         text = line.decode(errors="replace").rstrip()
@@ -199,11 +214,11 @@ async def _echo(bot: asyncio.subprocess.Process, last_lines: deque[str]) -> None
         print(f"bot | {text}", flush=True)
 
 
-async def _end(bot: asyncio.subprocess.Process, echo: asyncio.Task[None]) -> None:
+async def _stop_bot(bot: asyncio.subprocess.Process, echo: asyncio.Task[None]) -> None:
     if bot.returncode is None:
         bot.terminate()
         try:
-            async with asyncio.timeout(STOP_WITHIN_S):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
                 await bot.wait()
         except TimeoutError:
             bot.kill()
@@ -214,8 +229,8 @@ async def _end(bot: asyncio.subprocess.Process, echo: asyncio.Task[None]) -> Non
 
 
 @contextlib.contextmanager
-def _stopping(stop: asyncio.Event) -> Iterator[None]:
-    """Ctrl-C, a polite kill and a closed terminal all mean: end everything that was started."""
+def _stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal set `stop`."""
     loop = asyncio.get_running_loop()
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -228,11 +243,11 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _invite(sandbox: Sandbox) -> None:
-    _say(f"Open {sandbox.url} in your browser. Ctrl-C ends everything; what is posted there is gone then.")
+def _print_address(sandbox: Sandbox) -> None:
+    print(f"Open {sandbox.url} in your browser. Ctrl-C stops everything and deletes what was posted.", flush=True)
 
 
-def _why_not(error: OSError, options: argparse.Namespace) -> str:
+def _listen_error(error: OSError, options: argparse.Namespace) -> str:
     if error.errno == errno.EADDRINUSE:
         other = options.port + 1 if options.port < 65535 else 8765
         return (
@@ -242,13 +257,9 @@ def _why_not(error: OSError, options: argparse.Namespace) -> str:
     return f"The sandbox cannot listen on {options.host} port {options.port}: {error.strerror or error}."
 
 
-def _fail(sentence: str) -> int:
-    print(sentence, file=sys.stderr, flush=True)
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr, flush=True)
     return 2
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,103 +1,77 @@
-"""What Discord does not have: who is here, the sample scenes, and the switchboard of faults."""
+"""What Discord does not have, under /sandbox: the members and their tokens, the sample scenes, the faults."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import fields
-from pathlib import Path
 
 from aiohttp import web
 
 from sandbox.faults import Fault
-from sandbox.payloads import Body
-from sandbox.previews import SAMPLES_PATH, Samples
-from sandbox.realm import REALM
-from sandbox.rest.call import answer
-from sandbox.validation.parsing import parse_json
-from sandbox.world import Guild, Json, World
+from sandbox.previews import Samples
+from sandbox.responses import json_response
+from sandbox.server_state import SERVER
+from sandbox.state import Guild, Json, State
+from sandbox.validation.forms import parse_json
 
 SETTABLE = {f.name for f in fields(Fault) if f.init}
 
 
 def routes(samples: Samples) -> list[web.AbstractRouteDef]:
-    tray = _Tray(samples)
+    async def list_samples(request: web.Request) -> web.Response:
+        return json_response(samples.entries())
+
     return [
-        web.get("/sandbox/world", world),
+        web.get("/sandbox/world", get_world),
+        web.get("/sandbox/samples", list_samples),
         web.get("/sandbox/faults", list_faults),
         web.post("/sandbox/faults", add_faults),
         web.delete("/sandbox/faults", clear_faults),
-        web.get("/sandbox/samples", tray.list),
-        web.get(SAMPLES_PATH + "{name}", tray.file),
     ]
 
 
-async def world(request: web.Request) -> web.Response:
-    """Everyone and their tokens: the sandbox has no passwords, the guard at the door is all there is."""
-    realm = request.app[REALM]
-    found = realm.world
-    people = [u for u in found.users.values() if not u.bot]
-    application = next(iter(found.applications.values()))
-    return answer(
+async def get_world(request: web.Request) -> web.Response:
+    """Everyone with their tokens (there are no passwords), and what is known of the bot."""
+    server = request.app[SERVER]
+    state = server.state
+    application = next(iter(state.applications.values()))
+    return json_response(
         {
             "application_id": str(application.id),
             "bot_id": str(application.bot_id),
-            "bot_connected": realm.hub.is_connected(application.bot_id),
-            "guilds": [_guild(found, g) for g in found.guilds.values()],
+            "bot_connected": server.sessions.is_connected(application.bot_id),
+            "bot_model": server.bot_model,
+            "guilds": [_guild_json(state, g) for g in state.guilds.values()],
             "members": [
-                {**_person(found, u.id), "guild_ids": [str(g.id) for g in found.guilds_of(u.id)]} for u in people
+                {**_person_json(state, u.id), "guild_ids": [str(g.id) for g in state.guilds_of(u.id)]}
+                for u in state.users.values()
+                if not u.bot
             ],
         }
     )
 
 
 async def list_faults(request: web.Request) -> web.Response:
-    return answer([_fault(f) for f in request.app[REALM].faults])
+    return json_response([_fault_json(f) for f in request.app[SERVER].faults])
 
 
 async def add_faults(request: web.Request) -> web.Response:
-    """A fault or a list of them, as JSON objects with the fields of `Fault`."""
+    """Body: an object with fields of `Fault`, or a list of them."""
     try:
         content = parse_json(await request.read())
-        wanted = content if isinstance(content, list) else [content]
-        made = [Fault(**_checked(f)) for f in wanted]
+        faults = [_read_fault(f) for f in (content if isinstance(content, list) else [content])]
     except (ValueError, TypeError) as error:
-        return answer({"message": str(error), "code": 0}, 400)
-    for fault in made:
-        request.app[REALM].faults.add(fault)
-    return answer([_fault(f) for f in made])
+        return json_response({"message": str(error), "code": 0}, 400)
+    for fault in faults:
+        request.app[SERVER].faults.add(fault)
+    return json_response([_fault_json(f) for f in faults])
 
 
 async def clear_faults(request: web.Request) -> web.Response:
-    request.app[REALM].faults.clear()
-    return answer(None)
+    request.app[SERVER].faults.clear()
+    return json_response(None)
 
 
-class _Tray:
-    """The sample scenes, for whoever has no picture at hand."""
-
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-
-    async def list(self, request: web.Request) -> web.Response:
-        return answer([{**s, "url": SAMPLES_PATH + s["file"]} for s in self._entries()])
-
-    async def file(self, request: web.Request) -> web.StreamResponse:
-        path = self._samples.path(request.match_info["name"])
-        if path is None:
-            raise web.HTTPNotFound
-        return web.FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
-
-    def _entries(self) -> Iterable[dict[str, Json]]:
-        listing = self._samples.listing
-        if listing is None:
-            return [{"file": name, "en": Path(name).stem, "zh": Path(name).stem} for name in self._samples.names()]
-        entries: Iterable[dict[str, Json]] = json.loads(listing.read_text(encoding="utf-8"))
-        return entries
-
-
-def _guild(found: World, guild: Guild) -> Body:
-    channels = [*found.channels_of(guild), *found.threads_of(guild)]
+def _guild_json(state: State, guild: Guild) -> Json:
     return {
         "id": str(guild.id),
         "name": guild.name,
@@ -110,33 +84,33 @@ def _guild(found: World, guild: Guild) -> Body:
                 "parent_id": None if c.parent_id is None else str(c.parent_id),
                 "nsfw": c.nsfw,
             }
-            for c in channels
+            for c in (*state.channels_of(guild), *state.threads_of(guild))
         ],
         "members": [
-            {**_person(found, m.user_id), "roles": [guild.roles[r].name for r in m.roles]}
+            {**_person_json(state, m.user_id), "roles": [guild.roles[r].name for r in m.roles]}
             for m in guild.members.values()
         ],
     }
 
 
-def _person(found: World, user_id: int) -> Body:
-    user = found.users[user_id]
-    person: Body = {
+def _person_json(state: State, user_id: int) -> dict[str, Json]:
+    user = state.users[user_id]
+    person: dict[str, Json] = {
         "id": str(user.id),
         "username": user.username,
         "display_name": user.display_name,
         "bot": user.bot,
-        "note": found.notes.get(user.id, ""),
+        "note": state.notes.get(user.id, ""),
         "locale": user.locale,
     }
     return person if user.bot else {**person, "token": user.token}
 
 
-def _checked(content: Json) -> dict[str, Json]:
+def _read_fault(content: Json) -> Fault:
     if not isinstance(content, dict) or not set(content) <= SETTABLE or "kind" not in content:
         raise ValueError(f"a fault is an object with kind and some of {', '.join(sorted(SETTABLE))}")
-    return content
+    return Fault(**content)
 
 
-def _fault(fault: Fault) -> dict[str, Json]:
-    return {name: getattr(fault, name) for name in (*sorted(SETTABLE), "struck")}
+def _fault_json(fault: Fault) -> Json:
+    return {name: getattr(fault, name) for name in (*sorted(SETTABLE), "triggered")}

@@ -1,19 +1,18 @@
-"""From the body of a request to what a message will be: content, files, components, checked by Discord's rules."""
+"""Reads a request body into a draft of a message: content, files, embeds, components, mentions."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from sandbox.errors import refusal
-from sandbox.mentions import AllowedMentions, read_allowed_mentions
-from sandbox.pictures import content_type_of, dimensions
-from sandbox.realm import Realm
-from sandbox.signing import safe_filename
-from sandbox.validation.components import check_message_components
-from sandbox.validation.embeds import check_embeds
+from sandbox.image_headers import content_type_of, image_size
+from sandbox.responses import api_error
+from sandbox.server_state import ServerState
+from sandbox.signed_urls import safe_filename
+from sandbox.state import Attachment, Guild, Json, MessageFlag, User
 from sandbox.validation.forms import Form, as_snowflake
-from sandbox.world import Attachment, Json, MessageFlag, User
+from sandbox.validation.layout import TEXT, check_embeds, check_message_components, walk
 
 MAX_CONTENT = 2000
 MAX_ATTACHMENTS = 10
@@ -22,17 +21,30 @@ LEGACY_CODE = "MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2"
 SETTABLE_FLAGS = MessageFlag.SUPPRESS_EMBEDS | MessageFlag.SUPPRESS_NOTIFICATIONS | MessageFlag.COMPONENTS_V2
 
 
+USER_MENTION = re.compile(r"<@!?(\d{1,20})>")
+ROLE_MENTION = re.compile(r"<@&(\d{1,20})>")
+EVERYONE_MENTION = re.compile(r"@(everyone|here)\b")
+
+
 @dataclass(frozen=True, slots=True)
-class IncomingFile:
+class UploadedFile:
     filename: str
     content_type: str | None
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class AllowedMentions:
+    """Whom a message may ping. None for a set: everyone of that kind."""
+
+    everyone: bool = True
+    users: frozenset[int] | None = None
+    roles: frozenset[int] | None = None
+    replied_user: bool = True
+
+
 @dataclass(slots=True)
 class Draft:
-    """What a new message will hold."""
-
     content: str = ""
     flags: int = 0
     tts: bool = False
@@ -48,22 +60,22 @@ class Draft:
 
 
 def read_draft(
-    realm: Realm,
+    server: ServerState,
     author: User,
     channel_id: int,
     body: dict[str, Json],
-    files: Mapping[int, IncomingFile],
+    files: Mapping[int, UploadedFile],
     *,
     ephemeral_allowed: bool = False,
 ) -> Draft:
-    """A new message. Raises ApiError 50035 with all complaints, 40005 for a file too large."""
+    """Of a new message. Raises 50035 with all errors of the body, 40005 for a file that is too large."""
     form = Form(body)
     settable = SETTABLE_FLAGS | (MessageFlag.EPHEMERAL if ephemeral_allowed else 0)
     flags = (form.integer("flags") or 0) & settable
     if not author.bot:
         flags &= ~MessageFlag.COMPONENTS_V2
     ephemeral = bool(flags & MessageFlag.EPHEMERAL)
-    attachments = read_files(realm, author, channel_id, form, files, ephemeral=ephemeral)
+    attachments = read_files(server, author, channel_id, form, files, ephemeral=ephemeral)
     draft = Draft(
         content=(form.text("content", high=MAX_CONTENT) or "").strip(),
         flags=flags,
@@ -74,44 +86,44 @@ def read_draft(
     )
     if author.bot:
         read_layout(form, draft, version_2=bool(flags & MessageFlag.COMPONENTS_V2))
-    form.settle()
+    form.raise_if_invalid()
     return draft
 
 
 def read_layout(form: Form, draft: Draft, *, version_2: bool) -> None:
-    """Embeds and components into the draft. With version 2, the older fields must be absent."""
+    """Reads embeds and components into the draft. With components V2, the legacy fields must be absent."""
     names = {a.filename for a in draft.attachments}
     if version_2:
         for name in LEGACY_FIELDS:
             if form.body.get(name):
                 message = f"The '{name}' field cannot be used when using MessageFlags.IS_COMPONENTS_V2"
-                form.complain(name, LEGACY_CODE, message)
+                form.add_error(name, LEGACY_CODE, message)
         if not form.body.get("components"):
-            form.complain("components", "BASE_TYPE_REQUIRED", "This field is required")
+            form.add_error("components", "BASE_TYPE_REQUIRED", "This field is required")
     else:
         draft.embeds = check_embeds(form)
     draft.components = check_message_components(form, version_2=version_2, files=names)
 
 
 def read_files(
-    realm: Realm,
+    server: ServerState,
     author: User,
     channel_id: int,
     form: Form,
-    files: Mapping[int, IncomingFile],
+    files: Mapping[int, UploadedFile],
     *,
     kept: Mapping[int, Attachment] | None = None,
     ephemeral: bool = False,
 ) -> list[Attachment]:
-    """The attachments that a message has afterwards, in order: of `kept` those that the body lists, then the new ones.
+    """The message's attachments after the request, in order. `kept`: its attachments before, of which only those stay
+    that the body lists; a body without `attachments` keeps all.
 
-    A body without `attachments` keeps all and adds every file. Changes nothing: upload slots are used up, and kept
-    attachments described anew, when a message holds what is returned.
+    Changes nothing: upload slots are consumed when the message is stored.
     """
     kept = kept or {}
     listed = form.forms("attachments", high=MAX_ATTACHMENTS)
     if listed is None:
-        new = [_attachment(realm, channel_id, f, {}, ephemeral) for f in files.values()]
+        new = [_attachment(server, channel_id, f, {}, ephemeral) for f in files.values()]
         return _counted(form, [*kept.values(), *new])
     found: list[Attachment] = []
     used: set[int] = set()
@@ -119,50 +131,50 @@ def read_files(
     for item in listed:
         key = _key(item.body.get("id", len(used)))
         if item.body.get("uploaded_filename") is not None:
-            found += _from_upload(realm, author, channel_id, item, taken, ephemeral)
+            found += _from_upload(server, author, channel_id, item, taken, ephemeral)
         elif key in kept:
             description = item.text("description", high=1024) or kept[key].description
             found.append(replace(kept[key], description=description))
         elif key in files:
             used.add(key)
-            found.append(_attachment(realm, channel_id, files[key], item.body, ephemeral))
+            found.append(_attachment(server, channel_id, files[key], item.body, ephemeral))
         else:
-            item.complain("id", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Attachment {item.body.get('id')} not found")
-    found += [_attachment(realm, channel_id, f, {}, ephemeral) for n, f in files.items() if n not in used]
+            item.add_error("id", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Attachment {item.body.get('id')} not found")
+    found += [_attachment(server, channel_id, f, {}, ephemeral) for n, f in files.items() if n not in used]
     return _counted(form, found)
 
 
 def _counted(form: Form, found: list[Attachment]) -> list[Attachment]:
     if len(found) > MAX_ATTACHMENTS:
         message = f"Must be between 0 and {MAX_ATTACHMENTS} in length."
-        form.complain("attachments", "BASE_TYPE_BAD_LENGTH", message)
+        form.add_error("attachments", "BASE_TYPE_BAD_LENGTH", message)
     return found
 
 
 def _from_upload(
-    realm: Realm, author: User, channel_id: int, item: Form, taken: set[str], ephemeral: bool
+    server: ServerState, author: User, channel_id: int, item: Form, taken: set[str], ephemeral: bool
 ) -> list[Attachment]:
-    """`taken`: slots that this request has named before."""
+    """`taken`: upload slots that this request has used already."""
     key = str(item.body.get("uploaded_filename"))
-    upload = None if key in taken else realm.world.uploads.get(key)
+    upload = None if key in taken else server.state.uploads.get(key)
     if upload is None or upload.data is None or upload.user_id != author.id or upload.channel_id != channel_id:
-        item.complain("uploaded_filename", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Uploaded attachment {key} not found")
+        item.add_error("uploaded_filename", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Uploaded attachment {key} not found")
         return []
     taken.add(key)
-    file = IncomingFile(upload.filename, upload.content_type, upload.data)
-    return [replace(_attachment(realm, channel_id, file, item.body, ephemeral), upload_key=key)]
+    file = UploadedFile(upload.filename, upload.content_type, upload.data)
+    return [replace(_attachment(server, channel_id, file, item.body, ephemeral), upload_key=key)]
 
 
 def _attachment(
-    realm: Realm, channel_id: int, file: IncomingFile, described: Mapping[str, Json], ephemeral: bool
+    server: ServerState, channel_id: int, file: UploadedFile, described: Mapping[str, Json], ephemeral: bool
 ) -> Attachment:
-    if len(file.data) > realm.limits.file_bytes:
-        raise refusal(40005)
+    if len(file.data) > server.limits.file_bytes:
+        raise api_error(40005)
     filename = safe_filename(str(described.get("filename") or file.filename))
-    size = dimensions(file.data)
+    size = image_size(file.data)
     description = described.get("description")
     return Attachment(
-        id=realm.world.ids.next(),
+        id=server.state.ids.next(),
         channel_id=channel_id,
         filename=filename,
         content_type=content_type_of(filename, file.content_type),
@@ -175,9 +187,11 @@ def _attachment(
     )
 
 
-def read_option_upload(realm: Realm, author: User, channel_id: int, item: Form, taken: set[str]) -> Attachment | None:
-    """The file behind an attachment option of a command. `taken`: slots that other options have named."""
-    found = _from_upload(realm, author, channel_id, item, taken, ephemeral=True)
+def read_option_upload(
+    server: ServerState, author: User, channel_id: int, item: Form, taken: set[str]
+) -> Attachment | None:
+    """The file of a command's attachment option. `taken`: upload slots that other options have used."""
+    found = _from_upload(server, author, channel_id, item, taken, ephemeral=True)
     return found[0] if found else None
 
 
@@ -187,11 +201,58 @@ def _nonce(form: Form) -> str | int | None:
         return value
     if isinstance(value, str) and len(value) <= 25:
         return value
-    form.complain("nonce", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 25 in length.")
+    form.add_error("nonce", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 25 in length.")
     return None
 
 
 def _key(value: Json) -> int:
-    """The id of a kept attachment or the number of a file; -1 for neither."""
+    """The id of a kept attachment or the number of a file; -1 for any other value."""
     found = as_snowflake(value)
     return -1 if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    users: tuple[int, ...] = ()
+    roles: tuple[int, ...] = ()
+    everyone: bool = False
+
+
+def read_allowed_mentions(form: Form) -> AllowedMentions:
+    inner = form.form("allowed_mentions")
+    if inner is None:
+        return AllowedMentions()
+    parse = inner.array("parse", high=3) or []
+    users = inner.snowflakes("users")
+    roles = inner.snowflakes("roles")
+    for name, ids in (("users", users), ("roles", roles)):
+        if ids and name in parse:
+            message = f'parse:["{name}"] and {name}: [ids...] are mutually exclusive.'
+            inner.add_error(name, "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE", message)
+    return AllowedMentions(
+        everyone="everyone" in parse,
+        users=None if "users" in parse else frozenset(users or ()),
+        roles=None if "roles" in parse else frozenset(roles or ()),
+        replied_user=inner.boolean("replied_user"),
+    )
+
+
+def find_mentions(
+    content: str, components: list[Json], allowed: AllowedMentions, guild: Guild, *, may_everyone: bool
+) -> Mentions:
+    """`may_everyone`: the author holds MENTIONEVERYONE_MENTION, which also covers roles that are not mentionable."""
+    texts = [content, *(str(c.get("content", "")) for c in walk(components) if c.get("type") == TEXT)]
+    text = "\n".join(texts)
+    users = dict.fromkeys(int(u) for u in USER_MENTION.findall(text))
+    roles = dict.fromkeys(int(r) for r in ROLE_MENTION.findall(text))
+    return Mentions(
+        users=tuple(u for u in users if allowed.users is None or u in allowed.users),
+        roles=tuple(
+            r
+            for r in roles
+            if r in guild.roles
+            and (guild.roles[r].mentionable or may_everyone)
+            and (allowed.roles is None or r in allowed.roles)
+        ),
+        everyone=allowed.everyone and may_everyone and EVERYONE_MENTION.search(text) is not None,
+    )

@@ -1,4 +1,4 @@
-"""The sandbox told to misbehave: each fault waits for what it matches and wears off after striking as told."""
+"""Fault injection: errors, delays and lost events that a test orders, each for a number of times."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(slots=True)
 class Fault:
-    """One kind of trouble.
+    """HTTP kinds match `method` and `path`, a shell pattern of API paths without /api/v10 and of other paths in full.
 
-    HTTP kinds match `method` and `path` (a shell pattern against the path after /api/v10, or the whole path for the
-    CDN); event kinds match `event`. `times`: how often it strikes, None for ever. `seconds`: retry_after, or the delay.
+    Event kinds match `event`. `times`: how often it is triggered, None: always. `seconds`: retry_after, or the delay.
     """
 
     kind: Kind
@@ -43,46 +42,46 @@ class Fault:
     is_global: bool = False
     scope: str = "user"
     bots_only: bool = True
-    struck: int = field(default=0, init=False)
+    triggered: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what could never strike, or would break the answer instead of spoiling it."""
+        """Raises ValueError for fields of a wrong type or value."""
         for name, kinds in _TYPES.items():
             if type(getattr(self, name)) not in kinds:
-                raise ValueError(f"{name} is not of the right type")
+                raise ValueError(f"{name} has the wrong type")
         if self.kind not in get_args(Kind):
-            raise ValueError(f"no such fault: {self.kind}; there are {', '.join(get_args(Kind))}")
+            raise ValueError(f"unknown kind {self.kind}; use one of {', '.join(get_args(Kind))}")
         if self.scope not in SCOPES or not 400 <= self.status <= 599 or self.seconds < 0:
-            raise ValueError(f"scope is one of {', '.join(SCOPES)}, status 400 to 599, seconds not negative")
+            raise ValueError(f"use a scope of {', '.join(SCOPES)}, a status of 400 to 599 and seconds of 0 or more")
 
     @property
     def spent(self) -> bool:
-        return self.times is not None and self.struck >= self.times
+        return self.times is not None and self.triggered >= self.times
 
 
 class Faults:
-    """The faults in force. `add` arms one and gives it back, so that a test can see how often it struck."""
+    """The active faults. `add` returns the fault, so that a test can read how often it was triggered."""
 
     def __init__(self) -> None:
-        self._armed: list[Fault] = []
+        self._active: list[Fault] = []
 
     def __iter__(self) -> Iterator[Fault]:
-        return iter([f for f in self._armed if not f.spent])
+        return iter([f for f in self._active if not f.spent])
 
     def add(self, fault: Fault) -> Fault:
-        self._armed = [f for f in self._armed if not f.spent]
-        self._armed.append(fault)
+        self._active = [f for f in self._active if not f.spent]
+        self._active.append(fault)
         return fault
 
     def clear(self) -> None:
-        self._armed.clear()
+        self._active.clear()
 
     def for_request(self, method: str, path: str, is_bot: bool) -> Fault | None:
         for fault in self:
             if fault.kind not in HTTP_KINDS or (fault.bots_only and not is_bot):
                 continue
             if fault.method in ("*", method) and fnmatchcase(path, fault.path):
-                fault.struck += 1
+                fault.triggered += 1
                 return fault
         return None
 
@@ -91,6 +90,6 @@ class Faults:
             if fault.kind in HTTP_KINDS or (fault.bots_only and not is_bot):
                 continue
             if fnmatchcase(event, fault.event):
-                fault.struck += 1
+                fault.triggered += 1
                 return fault
         return None

@@ -1,4 +1,4 @@
-"""The gateway's websocket: hello, identify, heartbeats, resume; closes with Discord's codes."""
+"""The gateway websocket: HELLO, IDENTIFY, heartbeats, RESUME, and Discord's close codes."""
 
 from __future__ import annotations
 
@@ -7,55 +7,56 @@ import logging
 
 from aiohttp import WSMsgType, web
 
-from sandbox.announce import GUILD_MEMBERS, GUILD_PRESENCES, GUILDS, MESSAGE_CONTENT
-from sandbox.hub import Session
-from sandbox.payloads import application_flags, channel_json, full_guild_json, member_json, own_user_json
-from sandbox.realm import REALM, Realm
-from sandbox.validation.forms import Form, as_snowflake
-from sandbox.validation.parsing import parse_json
-from sandbox.world import ChannelType, Json, User
+from sandbox.events import GUILD_MEMBERS, GUILD_PRESENCES, GUILDS, MESSAGE_CONTENT
+from sandbox.payloads import application_flags, full_guild_json, own_user_json
+from sandbox.server_state import SERVER, ServerState
+from sandbox.sessions import Session
+from sandbox.state import Json, User
+from sandbox.validation.forms import parse_json
 
 log = logging.getLogger(__name__)
 
-DISPATCH, HEARTBEAT, IDENTIFY, RESUME, REQUEST_MEMBERS, INVALID_SESSION, HELLO, ACK = 0, 1, 2, 6, 8, 9, 10, 11
-IGNORED = frozenset({3, 4, 13, 14, 31, 36, 37, 40, 41})
-"""Presence, voice state and what people's apps send about their windows."""
+HEARTBEAT, IDENTIFY, RESUME, INVALID_SESSION, HELLO, ACK = 1, 2, 6, 9, 10, 11
+IGNORED = frozenset({3, 4, 8, 13, 14, 31, 36, 37, 40, 41})
+"""Presence, voice state, member requests, and what people's apps send about their windows."""
 UNKNOWN_OPCODE, DECODE_ERROR, NOT_AUTHENTICATED, BAD_TOKEN, ALREADY_AUTHENTICATED = 4001, 4002, 4003, 4004, 4005
 TIMED_OUT, BAD_SHARD, BAD_INTENTS, DISALLOWED_INTENTS = 4009, 4010, 4013, 4014
 KNOWN_INTENTS = (1 << 26) - 1
 FRAME_BYTES = 16 * 1024
 ACK_AFTER_S = 0.02
-"""discord.py 2.7.1 notes when it sent a heartbeat only after sending it; an answer without any way to travel arrives
-before that, and is taken for the answer to the heartbeat before (it then warns "websocket is 41s behind")."""
+"""discord.py 2.7.1 records the time of a heartbeat after sending it. An immediate ACK arrives before that and counts
+for the previous heartbeat; discord.py then warns "websocket is 41s behind"."""
 
 
-async def gateway(request: web.Request) -> web.WebSocketResponse:
+async def connect(request: web.Request) -> web.WebSocketResponse:
     """One connection, from HELLO to close."""
     socket = web.WebSocketResponse(max_msg_size=FRAME_BYTES, compress=False)
     await socket.prepare(request)
-    connection = _Connection(request.app[REALM], socket, request.transport)
+    connection = _Connection(request.app[SERVER], socket, request.transport)
     await connection.run()
     return socket
 
 
-class _Refused(Exception):
+class _Close(Exception):
     """Ends the connection with a close code."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(str(code))
+        super().__init__(code)
         self.code = code
 
 
 class _Connection:
-    def __init__(self, realm: Realm, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
-        self._realm = realm
+    def __init__(
+        self, server: ServerState, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None
+    ) -> None:
+        self._server = server
         self._socket = socket
         self._transport = transport
         self._session: Session | None = None
         self._writer: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        interval = self._realm.limits.heartbeat_interval_s
+        interval = self._server.limits.heartbeat_interval_s
         try:
             await self._send(HELLO, {"heartbeat_interval": int(interval * 1000)})
             while True:
@@ -64,8 +65,8 @@ class _Connection:
                 if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     return
                 await self._handle(message.data)
-        except _Refused as refused:
-            await self._socket.close(code=refused.code)
+        except _Close as close:
+            await self._socket.close(code=close.code)
         except TimeoutError:
             await self._socket.close(code=TIMED_OUT)
         except ConnectionError:
@@ -77,10 +78,10 @@ class _Connection:
         try:
             frame = parse_json(raw)
         except ValueError:
-            raise _Refused(DECODE_ERROR) from None
+            raise _Close(DECODE_ERROR) from None
         op = frame.get("op") if isinstance(frame, dict) else None
         if not isinstance(op, int):
-            raise _Refused(DECODE_ERROR)
+            raise _Close(DECODE_ERROR)
         data = frame.get("d")
         if op == HEARTBEAT:
             await asyncio.sleep(ACK_AFTER_S)
@@ -90,55 +91,51 @@ class _Connection:
         elif op == RESUME:
             await self._resume(data)
         elif self._session is None:
-            raise _Refused(NOT_AUTHENTICATED)
-        elif op == REQUEST_MEMBERS:
-            self._send_members(self._session, data)
+            raise _Close(NOT_AUTHENTICATED)
         elif op not in IGNORED:
-            raise _Refused(UNKNOWN_OPCODE)
+            raise _Close(UNKNOWN_OPCODE)
 
     async def _identify(self, data: Json) -> None:
         if self._session is not None:
-            raise _Refused(ALREADY_AUTHENTICATED)
+            raise _Close(ALREADY_AUTHENTICATED)
         if not isinstance(data, dict):
-            raise _Refused(DECODE_ERROR)
-        user = self._realm.world.user_of_token(str(data.get("token", "")).removeprefix("Bot "))
+            raise _Close(DECODE_ERROR)
+        user = self._server.state.user_of_token(str(data.get("token", "")).removeprefix("Bot "))
         if user is None:
-            raise _Refused(BAD_TOKEN)
+            raise _Close(BAD_TOKEN)
         session = self._new_session(user, data)
-        self._greet(session, data.get("shard"))
+        self._send_ready(session)
         self._attach(session, sent=0)
-        await self._realm.hub.open(session)
+        await self._server.sessions.open(session)
         log.info("gateway: user %s identified", user.id)
 
     def _new_session(self, user: User, data: dict[str, Json]) -> Session:
-        application = self._realm.world.application_of_bot(user.id)
+        application = self._server.state.application_of_bot(user.id)
         intents = data.get("intents", 0)
         if application is None:
-            return Session(user, None, 0)
+            return Session(user)
         if not isinstance(intents, int) or "intents" not in data or not 0 <= intents <= KNOWN_INTENTS:
-            raise _Refused(BAD_INTENTS)
-        privileged = (
+            raise _Close(BAD_INTENTS)
+        privileged_intents = (
             (MESSAGE_CONTENT, application.message_content),
             (GUILD_MEMBERS, application.guild_members),
             (GUILD_PRESENCES, application.guild_presences),
         )
-        if any(intents & intent and not switched_on for intent, switched_on in privileged):
-            raise _Refused(DISALLOWED_INTENTS)
-        return Session(user, application, intents)
+        if any(intents & intent and not enabled for intent, enabled in privileged_intents):
+            raise _Close(DISALLOWED_INTENTS)
+        return Session(user, application, intents, _read_shard(data.get("shard")))
 
-    def _greet(self, session: Session, shard: Json) -> None:
-        """READY; a bot's servers follow one by one, a person's are in it."""
-        realm, user = self._realm, session.user
-        guilds = [g for g in realm.world.guilds_of(user.id) if _on_shard(g.id, shard)]
+    def _send_ready(self, session: Session) -> None:
+        """READY. A bot's guilds follow one by one; a user's are in it."""
+        server, user = self._server, session.user
+        guilds = [g for g in server.state.guilds_of(user.id) if session.has_guild(g.id)]
         body: dict[str, Json] = {
             "v": 10,
             "user": own_user_json(user),
             "session_id": session.id,
             "session_type": "normal",
-            "resume_gateway_url": f"{realm.gateway_url}/gateway",
+            "resume_gateway_url": f"{server.gateway_url}/gateway",
             "private_channels": [],
-            "relationships": [],
-            "presences": [],
         }
         if session.application is not None:
             body["application"] = {
@@ -146,24 +143,22 @@ class _Connection:
                 "flags": application_flags(session.application),
             }
             body["guilds"] = [{"id": str(g.id), "unavailable": True} for g in guilds]
-            if shard is not None:
-                body["shard"] = shard
+            if session.shard is not None:
+                body["shard"] = list(session.shard)
         else:
-            direct = (c for c in realm.world.channels.values() if c.type == ChannelType.DM and user.id in c.recipients)
-            body["private_channels"] = [channel_json(realm.world, c, user.id) for c in direct]
-            body["guilds"] = [full_guild_json(realm.world, g, user) for g in guilds]
+            body["guilds"] = [full_guild_json(server.state, g, user) for g in guilds]
         session.push("READY", body)
         if session.application is not None and session.wants(GUILDS):
             for guild in guilds:
                 if not guild.unavailable:
-                    session.push("GUILD_CREATE", full_guild_json(realm.world, guild, user))
+                    session.push("GUILD_CREATE", full_guild_json(server.state, guild, user))
 
     async def _resume(self, data: Json) -> None:
         if self._session is not None:
-            raise _Refused(ALREADY_AUTHENTICATED)
+            raise _Close(ALREADY_AUTHENTICATED)
         if not isinstance(data, dict):
-            raise _Refused(DECODE_ERROR)
-        session = self._realm.hub.find(str(data.get("session_id")))
+            raise _Close(DECODE_ERROR)
+        session = self._server.sessions.find(str(data.get("session_id")))
         token = str(data.get("token", "")).removeprefix("Bot ")
         seen = data.get("seq")
         if session is None or session.user.token != token or not isinstance(seen, int) or not session.can_replay(seen):
@@ -175,44 +170,13 @@ class _Connection:
         self._attach(session, sent=seen)
         log.info("gateway: user %s resumed", session.user.id)
 
-    def _send_members(self, session: Session, data: Json) -> None:
-        """GUILD_MEMBERS_CHUNK for a query by ids or by the beginning of a name."""
-        world = self._realm.world
-        guild_id = data.get("guild_id") if isinstance(data, dict) else None
-        if isinstance(guild_id, list):
-            guild_id = guild_id[0] if guild_id else None
-        guild = world.guilds.get(as_snowflake(guild_id) or 0)
-        if guild is None or session.user.id not in guild.members:
-            return
-        form = Form(data)
-        start, limit = (form.text("query", high=100) or "").lower(), form.integer("limit", default=0) or 0
-        wanted, nonce = data.get("user_ids"), form.text("nonce", high=32)
-        if form.errors or (wanted is None and not (start or limit) and not session.wants(GUILD_MEMBERS)):
-            log.info("gateway: a request for members was malformed, or asked for all without GUILD_MEMBERS")
-            return
-        if wanted is not None:
-            ids = {str(u) for u in (wanted if isinstance(wanted, list) else [wanted])}
-            found = [m for m in guild.members.values() if str(m.user_id) in ids]
-        else:
-            found = [m for m in guild.members.values() if world.users[m.user_id].username.lower().startswith(start)]
-        body: dict[str, Json] = {
-            "guild_id": str(guild.id),
-            "members": [member_json(world, m) for m in found[: limit or 1000]],
-            "chunk_index": 0,
-            "chunk_count": 1,
-            "not_found": [],
-        }
-        if nonce:
-            body["nonce"] = nonce
-        session.push("GUILD_MEMBERS_CHUNK", body)
-
     def _attach(self, session: Session, sent: int) -> None:
         self._session = session
         session.socket, session.transport = self._socket, self._transport
         self._writer = asyncio.create_task(self._write(session, sent), name=f"gateway-writer-{session.id}")
 
     async def _write(self, session: Session, sent: int) -> None:
-        """Sends what the session has and this socket has not; ends the connection when events are already gone."""
+        """Sends the events that this socket has not sent; closes it when some are no longer kept."""
         try:
             while True:
                 session.wake.clear()
@@ -237,15 +201,15 @@ class _Connection:
             return
         session.socket = session.transport = None
         if self._socket.close_code in (1000, 1001):
-            self._realm.hub.forget(session)
+            self._server.sessions.remove(session)
 
     async def _send(self, op: int, data: Json = None) -> None:
         await self._socket.send_json({"op": op, "d": data})
 
 
-def _on_shard(guild_id: int, shard: Json) -> bool:
+def _read_shard(shard: Json) -> tuple[int, int] | None:
     if shard is None:
-        return True
+        return None
     if not isinstance(shard, list) or len(shard) != 2 or not all(isinstance(n, int) for n in shard) or shard[1] < 1:
-        raise _Refused(BAD_SHARD)
-    return (guild_id >> 22) % int(shard[1]) == int(shard[0])
+        raise _Close(BAD_SHARD)
+    return shard[0], shard[1]

@@ -1,169 +1,163 @@
-"""The one web application: API, gateway, CDN, page; and the checks that every request passes."""
+"""The web application: REST API, gateway, CDN and page on one port, and the checks that every request passes."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from sandbox import cdn, control, gateway, page_files
-from sandbox.errors import ApiError, method_not_allowed, not_found, refusal, unauthorized
+from sandbox import control, files, gateway
 from sandbox.faults import Fault
-from sandbox.origin import host_allowed, origin_allowed
-from sandbox.previews import Samples, external
-from sandbox.realm import REALM, Realm
-from sandbox.rest import (
-    applications,
-    attachments,
-    channels,
-    commands,
-    guilds,
-    interactions,
-    members,
-    messages,
-    reactions,
-    threads,
-    users,
-    webhooks,
-)
-from sandbox.rest.call import Api, Call, Endpoint, answer, caller_of, error_answer
+from sandbox.previews import Samples
+from sandbox.responses import ApiError, api_error, error_response, json_response
+from sandbox.rest import applications, channels, guilds, interactions, messages, threads
+from sandbox.rest.request import Endpoint, Request, Services, authenticate
+from sandbox.server_state import SERVER
 
 log = logging.getLogger(__name__)
 
-VERSIONS = ("/api/v10", "/api/v9")
+# Bots use v10; people's apps still use v9.
+API_PREFIX = re.compile(r"/api/v(?:9|10)(?=/|$)")
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *users.ENDPOINTS,
     *applications.ENDPOINTS,
     *guilds.ENDPOINTS,
-    *members.ENDPOINTS,
     *channels.ENDPOINTS,
     *threads.ENDPOINTS,
     *messages.ENDPOINTS,
-    *reactions.ENDPOINTS,
-    *attachments.ENDPOINTS,
-    *commands.ENDPOINTS,
     *interactions.ENDPOINTS,
-    *webhooks.ENDPOINTS,
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def build_application(api: Api, *, beyond_loopback: bool, samples: Samples) -> web.Application:
-    """Everything on one port. `beyond_loopback`: other addresses than loopback's are accepted in `Host`."""
-    realm = api.realm
+def build_application(services: Services, samples: Samples, *, beyond_loopback: bool) -> web.Application:
+    """`beyond_loopback`: also accept `Host` headers with other addresses than loopback's."""
+    server = services.server
     application = web.Application(
-        middlewares=[_guard(beyond_loopback), _answer_errors, _misbehave(realm)],
-        client_max_size=realm.limits.request_bytes + 64 * 1024,
+        middlewares=[_check_host(beyond_loopback), _answer_errors, _inject_faults],
+        client_max_size=server.limits.request_bytes + 64 * 1024,
     )
-    application[REALM] = realm
-    application.add_routes(_api_routes(ENDPOINTS, api))
-    application.add_routes([web.get("/gateway", gateway.gateway), web.get("/gateway/", gateway.gateway)])
-    application.add_routes([web.get("/", _page_or_gateway), web.put("/uploads/{key}/{name}", attachments.put_upload)])
-    application.add_routes(cdn.routes())
-    application.add_routes([*control.routes(samples), external(samples)])
-    application.add_routes(page_files.routes())
+    application[SERVER] = server
+    for endpoint in ENDPOINTS:
+        application.router.add_route(
+            endpoint.method, "/api/{version:v9|v10}" + endpoint.path, _handler(endpoint, services)
+        )
+    application.add_routes([web.get("/", _page_or_gateway), web.get(r"/gateway{slash:/?}", gateway.connect)])
+    application.add_routes([*files.routes(samples), *control.routes(samples)])
     return application
 
 
-def _api_routes(endpoints: Iterable[Endpoint], api: Api) -> list[web.RouteDef]:
-    return [
-        web.route(endpoint.method, version + endpoint.path, _handler(endpoint, api))
-        for endpoint in endpoints
-        for version in VERSIONS
-    ]
-
-
-def _handler(endpoint: Endpoint, api: Api) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        caller = caller_of(api.realm, request.headers.get("Authorization"))
+def _handler(endpoint: Endpoint, services: Services) -> Handler:
+    async def handle(http: web.Request) -> web.StreamResponse:
+        caller = authenticate(services.server.state, http.headers.get("Authorization"))
         if caller is None and not endpoint.open:
-            raise unauthorized()
-        return answer(await endpoint.handler(Call(api, request, caller)))
+            raise ApiError(401, 0, "401: Unauthorized")
+        return json_response(await endpoint.handler(Request(services, http, caller)))
 
     return handle
 
 
 async def _page_or_gateway(request: web.Request) -> web.StreamResponse:
     if request.headers.get("Upgrade", "").lower() == "websocket":
-        return await gateway.gateway(request)
-    return await page_files.index(request)
+        return await gateway.connect(request)
+    return files.page_response(request, "index.html")
 
 
-def _guard(beyond_loopback: bool) -> Middleware:
+def _check_host(beyond_loopback: bool) -> Middleware:
+    """Refuses requests that pages of other sites cause: the server has no passwords.
+
+    A site can point its own name at 127.0.0.1 (DNS rebinding): then `Host` is a name and not an address. Or its pages
+    can send requests to 127.0.0.1: then `Origin` is not this server.
+    """
+
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
         if not host_allowed(host, beyond_loopback=beyond_loopback):
-            return web.Response(status=403, text="The sandbox answers to its own address alone, e.g. 127.0.0.1.")
-        if not origin_allowed(request.headers.get("Origin"), host):
+            return web.Response(status=403, text="The sandbox only answers to its own address, such as 127.0.0.1.")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.lower() != f"http://{(host or '').lower()}":
             return web.Response(status=403, text="The sandbox does not answer to pages of other sites.")
         return await handler(request)
 
-    return guard
+    return check
+
+
+def host_allowed(host: str | None, *, beyond_loopback: bool) -> bool:
+    """`localhost` or an IP address; without `beyond_loopback` only loopback addresses."""
+    try:
+        name = urlsplit(f"//{host or ''}").hostname or ""
+        return is_loopback(name) or (beyond_loopback and bool(ipaddress.ip_address(name)))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refusals in Discord's JSON, also those of the router and of the body reader."""
+    """Answers errors as Discord's JSON, those of the router and of the body reader included."""
     try:
         return await handler(request)
     except ApiError as error:
-        return error_answer(error)
+        return error_response(error)
     except web.HTTPRequestEntityTooLarge:
-        return error_answer(refusal(40005))
+        return error_response(api_error(40005))
     except (web.RequestPayloadError, HttpProcessingError):
-        return error_answer(refusal(50109))
+        return error_response(api_error(50109))
     except web.HTTPNotFound:
-        if request.path.startswith(VERSIONS):
-            return error_answer(not_found())
+        if API_PREFIX.match(request.path):
+            return error_response(ApiError(404, 0, "404: Not Found"))
         raise
     except web.HTTPMethodNotAllowed:
-        return error_answer(method_not_allowed())
+        return error_response(ApiError(405, 0, "405: Method Not Allowed"))
     except web.HTTPException:
         raise
     except Exception:
-        # A mistake of the sandbox's own: it must stay up, and the client gets what Discord would answer.
+        # A bug of the sandbox must not end it; the client gets what Discord would answer.
         log.exception("the sandbox failed on %s %s", request.method, request.match_info.route.resource)
-        return error_answer(ApiError(500, 0, "500: Internal Server Error"))
+        return error_response(ApiError(500, 0, "500: Internal Server Error"))
 
 
-def _misbehave(realm: Realm) -> Middleware:
-    @web.middleware
-    async def misbehave(request: web.Request, handler: Handler) -> web.StreamResponse:
-        path = request.path
-        if path.startswith("/sandbox"):
-            return await handler(request)
-        for version in VERSIONS:
-            path = path.removeprefix(version)
-        is_bot = request.headers.get("Authorization", "Bot ").startswith("Bot ")
-        fault = realm.faults.for_request(request.method, path, is_bot)
-        if fault is None:
-            return await handler(request)
-        if fault.kind == "delay":
-            await asyncio.sleep(fault.seconds)
-            return await handler(request)
-        return await _strike(fault, request)
-
-    return misbehave
+@web.middleware
+async def _inject_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+    server = request.app[SERVER]
+    is_bot = request.headers.get("Authorization", "Bot ").startswith("Bot ")
+    fault = None
+    if not request.path.startswith("/sandbox"):
+        fault = server.faults.for_request(request.method, API_PREFIX.sub("", request.path), is_bot)
+    if fault is None:
+        return await handler(request)
+    if fault.kind == "delay":
+        await asyncio.sleep(fault.seconds)
+        return await handler(request)
+    return await _fault_response(fault, request)
 
 
-async def _strike(fault: Fault, request: web.Request) -> web.StreamResponse:
+async def _fault_response(fault: Fault, request: web.Request) -> web.StreamResponse:
     if fault.kind == "drop":
         if request.transport is not None:
             request.transport.close()
         return web.Response(status=500)
     await request.read()
     if fault.kind == "server_error":
-        return answer({"message": f"{fault.status}: Server Error", "code": 0}, fault.status)
+        return json_response({"message": f"{fault.status}: Server Error", "code": 0}, fault.status)
     body = {"message": "You are being rate limited.", "retry_after": fault.seconds, "global": fault.is_global}
-    response = answer(body, 429)
+    response = json_response(body, 429)
     response.headers.update(
         {
-            # Without Via, libraries take a 429 for a ban by the proxy in front of Discord.
+            # Without Via, discord.py takes a 429 for a Cloudflare ban.
             "Via": "1.1 sandbox",
             "Retry-After": str(max(1, round(fault.seconds))),
             "X-RateLimit-Scope": "global" if fault.is_global else fault.scope,

@@ -1,4 +1,4 @@
-"""The life of an interaction: begun by a person, answered within three seconds, alive for fifteen minutes."""
+"""Interactions: payloads for the bot, its responses, and the deadlines (3 s to respond, 15 min for the token)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 
-from sandbox.drafts import IncomingFile, read_draft
-from sandbox.errors import form_error, refusal
-from sandbox.interaction_payloads import interaction_json, metadata_json
+from sandbox.drafts import UploadedFile, read_draft
 from sandbox.message_payloads import Viewer
-from sandbox.posting import Poster
-from sandbox.realm import Realm
-from sandbox.validation.components import check_modal
-from sandbox.validation.forms import Form
-from sandbox.world import Application, Channel, Interaction, Json, Message, MessageFlag, User
+from sandbox.message_service import MessageService
+from sandbox.payloads import bare_member_json, channel_json, member_json, role_json, user_json
+from sandbox.permissions import permissions_in
+from sandbox.responses import api_error
+from sandbox.server_state import ServerState
+from sandbox.state import Application, Attachment, Channel, Guild, Interaction, Json, Message, MessageFlag, User
+from sandbox.validation.commands import ATTACHMENT, CHANNEL, MENTIONABLE, ROLE, USER, option_values
+from sandbox.validation.forms import Form, as_snowflake
 
-COMMAND, COMPONENT, AUTOCOMPLETE, MODAL = 2, 3, 4, 5
-MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, CHOICES, OPEN_MODAL = 4, 5, 6, 7, 8, 9
-CHAT_INPUT_ANSWER, CONTEXT_MENU_ANSWER = 20, 23
+COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
+MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, CHOICES = 4, 5, 6, 7, 8
+SLASH_COMMAND_RESPONSE, CONTEXT_MENU_RESPONSE = 20, 23
+GUILD_CONTEXT = 0
 CALLBACK_TYPES = {
-    COMMAND: frozenset({MESSAGE, DEFERRED_MESSAGE, OPEN_MODAL}),
-    COMPONENT: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, OPEN_MODAL}),
+    COMMAND: frozenset({MESSAGE, DEFERRED_MESSAGE}),
+    COMPONENT: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE}),
     AUTOCOMPLETE: frozenset({CHOICES}),
-    MODAL: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE}),
 }
 NO_RESPONSE = 2
-"""The reason code of INTERACTION_FAILURE when the application stayed silent."""
+"""The reason code of INTERACTION_FAILURE when the application did not respond."""
 
 
 class Interactions:
-    """Owns every interaction and its deadline."""
+    """Creates the interactions and owns their deadlines."""
 
-    def __init__(self, realm: Realm, poster: Poster) -> None:
-        self._realm = realm
-        self._world = realm.world
-        self._poster = poster
+    def __init__(self, server: ServerState, messages: MessageService) -> None:
+        self._server = server
+        self._state = server.state
+        self._messages = messages
 
     def begin(
         self,
@@ -50,9 +51,9 @@ class Interactions:
         locale: str,
         source: Message | None = None,
     ) -> Interaction:
-        """Registers the interaction, tells the person's client and the bot, and sets the deadline."""
+        """Stores the interaction, notifies the user's client and the bot, and starts the deadline."""
         interaction = Interaction(
-            id=self._world.ids.next(),
+            id=self._state.ids.next(),
             token=secrets.token_urlsafe(48),
             type=kind,
             application_id=application.id,
@@ -62,70 +63,71 @@ class Interactions:
             nonce=nonce,
             session_id=session_id,
             data=data,
-            created_at=self._realm.clock.now(),
+            created_at=self._server.clock.now(),
             locale=locale,
             source=source,
         )
-        self._world.interactions[interaction.token] = interaction
-        self._forget_oldest()
-        self._tell(interaction, "INTERACTION_CREATE")
-        self._realm.hub.to_user(application.bot_id, "INTERACTION_CREATE", interaction_json(self._realm, interaction))
+        self._state.interactions[interaction.token] = interaction
+        self._remove_oldest()
+        self._notify_user(interaction, "INTERACTION_CREATE")
+        payload = _interaction_json(self._server, interaction)
+        self._server.sessions.send_to_user(application.bot_id, "INTERACTION_CREATE", payload, channel.guild_id)
         loop = asyncio.get_running_loop()
-        interaction.deadline = loop.call_later(self._realm.limits.interaction_deadline_s, self._expire, interaction)
+        interaction.deadline = loop.call_later(self._server.limits.interaction_deadline_s, self._expire, interaction)
         return interaction
 
     def respond(
-        self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, IncomingFile]
+        self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]
     ) -> dict[str, Json]:
-        """The initial response. Raises 10062 when too late, 40060 when there was one, 50035 when it is malformed."""
+        """The initial response. Raises 10062 after the deadline, 40060 for a second one, 50035 for a malformed one."""
         if interaction.failed:
-            raise refusal(10062)
+            raise api_error(10062)
         if interaction.response_type is not None:
-            raise refusal(40060)
+            raise api_error(40060)
         form = Form(body)
         kind = form.choice("type", range(1, 13), required=True)
         allowed = CALLBACK_TYPES[interaction.type]
         updates = kind in (DEFERRED_UPDATE, UPDATE_MESSAGE)
         if kind is not None and (kind not in allowed or (updates and interaction.source is None)):
             listed = ", ".join(str(a) for a in sorted(allowed))
-            form.complain("type", "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
+            form.add_error("type", "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
         data = form.mapping("data") or {}
-        form.settle()
-        assert kind is not None  # noqa: S101 - a missing type has been complained of
-        self._carry_out(interaction, kind, data, files)
+        form.raise_if_invalid()
+        assert kind is not None  # noqa: S101 - required above
+        self._apply_response(interaction, kind, data, files)
         interaction.response_type = kind
         if interaction.deadline is not None:
             interaction.deadline.cancel()
         if kind != CHOICES:
-            self._tell(interaction, "INTERACTION_SUCCESS")
+            self._notify_user(interaction, "INTERACTION_SUCCESS")
         return self._callback_json(interaction, kind)
 
     def find(self, application_id: int, token: str) -> Interaction:
-        """By the webhook path that follow-ups use. Raises 10015 for an unknown token, 50027 for one grown old."""
-        interaction = self._world.interactions.get(token)
+        """By application and token. Raises 10015 for an unknown token, 50027 for an expired one."""
+        interaction = self._state.interactions.get(token)
         if interaction is None or interaction.application_id != application_id:
-            raise refusal(10015)
-        if self._realm.clock.now() - interaction.created_at > self._realm.limits.interaction_token_s:
-            raise refusal(50027)
+            raise api_error(10015)
+        if self._server.clock.now() - interaction.created_at > self._server.limits.interaction_token_s:
+            raise api_error(50027)
         return interaction
 
-    def follow_up(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, IncomingFile]) -> Message:
-        """A further message; the first one after a deferral takes the place of the waiting one."""
+    def follow_up(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Message:
+        """A further message. The first one after a deferral replaces the loading message."""
         if interaction.response_type is None:
-            raise refusal(10015)
+            raise api_error(10015)
         original = interaction.original
-        if original is not None and original.flags & MessageFlag.LOADING and self._world.still_holds(original):
-            self._poster.edit(original, self._bot(interaction), body, files, quiet=True)
+        if original is not None and original.flags & MessageFlag.LOADING and self._state.exists(original):
+            self._messages.edit(original, self._bot(interaction), body, files, quiet=True)
             return original
         return self._post(interaction, body, files)
 
     def close(self) -> None:
-        for interaction in self._world.interactions.values():
+        for interaction in self._state.interactions.values():
             if interaction.deadline is not None:
                 interaction.deadline.cancel()
 
-    def _carry_out(
-        self, interaction: Interaction, kind: int, data: dict[str, Json], files: Mapping[int, IncomingFile]
+    def _apply_response(
+        self, interaction: Interaction, kind: int, data: dict[str, Json], files: Mapping[int, UploadedFile]
     ) -> None:
         match kind:
             case 4:
@@ -135,46 +137,44 @@ class Interactions:
             case 6:
                 interaction.original = interaction.source
             case 7 if interaction.source is not None:
-                if not self._world.still_holds(interaction.source):
-                    raise refusal(10008)
-                self._poster.edit(interaction.source, self._bot(interaction), data, files)
+                if not self._state.exists(interaction.source):
+                    raise api_error(10008)
+                self._messages.edit(interaction.source, self._bot(interaction), data, files)
                 interaction.original = interaction.source
             case 8:
                 self._offer_choices(interaction, data)
-            case 9:
-                self._open_modal(interaction, data)
 
-    def _post(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, IncomingFile]) -> Message:
+    def _post(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Message:
         bot = self._bot(interaction)
         channel = self._channel(interaction)
-        draft = read_draft(self._realm, bot, channel.id, body, files, ephemeral_allowed=True)
+        draft = read_draft(self._server, bot, channel.id, body, files, ephemeral_allowed=True)
         if draft.is_empty:
-            raise refusal(50006)
-        message = self._answer(interaction, ephemeral=bool(draft.flags & MessageFlag.EPHEMERAL))
-        return self._keep(interaction, self._poster.post(channel, bot, draft, like=message))
+            raise api_error(50006)
+        message = self._response_message(interaction, ephemeral=bool(draft.flags & MessageFlag.EPHEMERAL))
+        return self._keep(interaction, self._messages.post(channel, bot, draft, like=message))
 
     def _post_loading(self, interaction: Interaction, data: dict[str, Json]) -> Message:
         flags = Form(data).integer("flags") or 0
         bot, channel = self._bot(interaction), self._channel(interaction)
-        draft = read_draft(self._realm, bot, channel.id, {}, {})
-        message = self._answer(interaction, ephemeral=bool(flags & MessageFlag.EPHEMERAL))
+        draft = read_draft(self._server, bot, channel.id, {}, {})
+        message = self._response_message(interaction, ephemeral=bool(flags & MessageFlag.EPHEMERAL))
         message.flags |= MessageFlag.LOADING
-        return self._keep(interaction, self._poster.post(channel, bot, draft, like=message))
+        return self._keep(interaction, self._messages.post(channel, bot, draft, like=message))
 
     def _keep(self, interaction: Interaction, message: Message) -> Message:
         interaction.message_ids.add(message.id)
         return message
 
-    def _answer(self, interaction: Interaction, *, ephemeral: bool) -> Message:
+    def _response_message(self, interaction: Interaction, *, ephemeral: bool) -> Message:
         kind = 0
         if interaction.type == COMMAND:
-            kind = CHAT_INPUT_ANSWER if interaction.data.get("type", 1) == 1 else CONTEXT_MENU_ANSWER
+            kind = SLASH_COMMAND_RESPONSE if interaction.data.get("type", 1) == 1 else CONTEXT_MENU_RESPONSE
         return Message(
             id=0,
             channel_id=interaction.channel_id,
             author_id=self._bot(interaction).id,
             type=kind,
-            interaction=metadata_json(self._realm, interaction),
+            interaction=_metadata_json(self._server, interaction),
             application_id=interaction.application_id,
             webhook_id=interaction.application_id,
             visible_to=interaction.user_id if ephemeral else None,
@@ -186,31 +186,10 @@ class Interactions:
         for choice in choices:
             choice.text("name", low=1, high=100, required=True)
             if choice.body.get("value") is None:
-                choice.complain("value", "BASE_TYPE_REQUIRED", "This field is required")
-        form.settle()
+                choice.add_error("value", "BASE_TYPE_REQUIRED", "This field is required")
+        form.raise_if_invalid()
         body = {"choices": [c.body for c in choices], "nonce": interaction.nonce}
-        self._realm.hub.to_user(interaction.user_id, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", body)
-
-    def _open_modal(self, interaction: Interaction, data: dict[str, Json]) -> None:
-        form = Form(data, path=("data",))
-        check_modal(form)
-        form.settle()
-        interaction.modal = data
-        application = self._world.applications[interaction.application_id]
-        body = {
-            "id": str(interaction.id),
-            "nonce": interaction.nonce,
-            "channel_id": str(interaction.channel_id),
-            "custom_id": data["custom_id"],
-            "title": data["title"],
-            "components": data["components"],
-            "application": {
-                "id": str(application.id),
-                "name": application.name,
-                "description": application.description,
-            },
-        }
-        self._realm.hub.to_user(interaction.user_id, "INTERACTION_MODAL_CREATE", body)
+        self._server.sessions.send_to_user(interaction.user_id, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", body)
 
     def _callback_json(self, interaction: Interaction, kind: int) -> dict[str, Json]:
         about: dict[str, Json] = {"id": str(interaction.id), "type": interaction.type}
@@ -223,35 +202,119 @@ class Interactions:
             }
         if message is None or kind not in (MESSAGE, UPDATE_MESSAGE, DEFERRED_MESSAGE):
             return {"interaction": about}
-        shown = self._realm.payloads.message(message, Viewer(message.author_id))
+        shown = self._server.payloads.message(message, Viewer(message.author_id))
         resource = {"type": UPDATE_MESSAGE if kind == UPDATE_MESSAGE else MESSAGE, "message": shown}
         return {"interaction": about, "resource": resource}
 
     def _expire(self, interaction: Interaction) -> None:
         interaction.failed = True
-        self._tell(interaction, "INTERACTION_FAILURE", reason_code=NO_RESPONSE)
+        self._notify_user(interaction, "INTERACTION_FAILURE", reason_code=NO_RESPONSE)
 
-    def _tell(self, interaction: Interaction, event: str, **more: Json) -> None:
+    def _notify_user(self, interaction: Interaction, event: str, **more: Json) -> None:
         body = {"id": str(interaction.id), "nonce": interaction.nonce, **more}
-        self._realm.hub.to_user(interaction.user_id, event, body)
+        self._server.sessions.send_to_user(interaction.user_id, event, body)
 
     def _channel(self, interaction: Interaction) -> Channel:
-        """It may have been deleted since."""
-        found = self._world.channels.get(interaction.channel_id)
+        """Raises 10003 if it has been deleted."""
+        found = self._state.channels.get(interaction.channel_id)
         if found is None:
-            raise refusal(10003)
+            raise api_error(10003)
         return found
 
     def _bot(self, interaction: Interaction) -> User:
-        return self._world.users[self._world.applications[interaction.application_id].bot_id]
+        return self._state.users[self._state.applications[interaction.application_id].bot_id]
 
-    def _forget_oldest(self) -> None:
-        while len(self._world.interactions) > self._realm.limits.interactions_kept:
-            oldest = self._world.interactions.pop(next(iter(self._world.interactions)))
+    def _remove_oldest(self) -> None:
+        while len(self._state.interactions) > self._server.limits.interactions_kept:
+            oldest = self._state.interactions.pop(next(iter(self._state.interactions)))
             if oldest.deadline is not None:
                 oldest.deadline.cancel()
 
 
-def bad_component(name: str) -> Exception:
-    """A press on something that the message does not have, or not any more."""
-    return form_error(("data", name), "COMPONENT_VALIDATION_FAILED", "Component validation failed")
+def _interaction_json(server: ServerState, interaction: Interaction) -> dict[str, Json]:
+    """INTERACTION_CREATE for the bot."""
+    state = server.state
+    channel = state.channels[interaction.channel_id]
+    application = state.applications[interaction.application_id]
+    guild = state.guild_of(channel)
+    user = state.users[interaction.user_id]
+    body: dict[str, Json] = {
+        "id": str(interaction.id),
+        "application_id": str(interaction.application_id),
+        "type": interaction.type,
+        "token": interaction.token,
+        "version": 1,
+        "channel_id": str(channel.id),
+        "channel": channel_json(state, channel, user),
+        "data": interaction.data,
+        "app_permissions": str(permissions_in(state, channel, application.bot_id)),
+        "locale": interaction.locale,
+        "context": GUILD_CONTEXT,
+        "entitlements": [],
+        "entitlement_sku_ids": [],
+        "authorizing_integration_owners": {"0": str(guild.id)},
+        "attachment_size_limit": server.limits.file_bytes,
+        "guild_id": str(guild.id),
+        "guild_locale": "en-US",
+        "guild": {"id": str(guild.id), "locale": "en-US", "features": []},
+        "member": {
+            **member_json(state, guild.members[user.id]),
+            "permissions": str(permissions_in(state, channel, user.id)),
+        },
+    }
+    if interaction.source is not None:
+        body["message"] = server.payloads.message(interaction.source, Viewer(application.bot_id))
+    return body
+
+
+def _metadata_json(server: ServerState, interaction: Interaction) -> dict[str, Json]:
+    """The `interaction_metadata` of the messages that respond to it."""
+    body: dict[str, Json] = {
+        "id": str(interaction.id),
+        "type": interaction.type,
+        "user": user_json(server.state.users[interaction.user_id]),
+        "authorizing_integration_owners": {"0": str(interaction.guild_id)},
+    }
+    if interaction.type == 2:
+        body["name"] = interaction.data["name"]
+    elif interaction.source is not None:
+        body["interacted_message_id"] = str(interaction.source.id)
+    return body
+
+
+def resolve_options(
+    server: ServerState, guild: Guild, user: User, options: list[Json], attachments: Mapping[str, Attachment]
+) -> dict[str, Json]:
+    """The `resolved` users, members, channels, roles and attachments that the options contain by id."""
+    resolved: dict[str, dict[str, Json]] = {}
+    for option in option_values(options):
+        kind, value = option.get("type"), str(option.get("value"))
+        named = as_snowflake(value)
+        if kind == ATTACHMENT and value in attachments:
+            resolved.setdefault("attachments", {})[value] = server.payloads.attachment(attachments[value])
+        if named is None:
+            continue
+        if kind in (USER, MENTIONABLE):
+            _resolve_user(server, guild, named, resolved)
+        if kind in (ROLE, MENTIONABLE) and named in guild.roles:
+            resolved.setdefault("roles", {})[value] = role_json(guild, guild.roles[named])
+        if kind == CHANNEL and named in guild.channel_ids:
+            channel = server.state.channels[named]
+            resolved.setdefault("channels", {})[value] = channel_json(server.state, channel, user)
+    return dict(resolved)
+
+
+def resolve_user(server: ServerState, guild: Guild, user_id: int) -> dict[str, Json]:
+    resolved: dict[str, dict[str, Json]] = {}
+    _resolve_user(server, guild, user_id, resolved)
+    return dict(resolved)
+
+
+def _resolve_user(server: ServerState, guild: Guild, user_id: int, resolved: dict[str, dict[str, Json]]) -> None:
+    user = server.state.users.get(user_id)
+    if user is None:
+        return
+    resolved.setdefault("users", {})[str(user_id)] = user_json(user)
+    if user_id in guild.members:
+        member = bare_member_json(guild.members[user_id])
+        resolved.setdefault("members", {})[str(user_id)] = {**member, "permissions": "0"}

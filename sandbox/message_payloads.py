@@ -1,15 +1,14 @@
-"""Messages, attachments and their media in the shapes of Discord's API, for one viewer at a time."""
+"""Messages and attachments in the shapes of Discord's API, for one viewer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sandbox.clock import iso, snowflake_time
 from sandbox.payloads import bare_member_json, channel_json, user_json
-from sandbox.signing import Signer
-from sandbox.validation.components import FILE
-from sandbox.world import Attachment, ChannelType, Json, Message, MessageFlag, Snapshot, World
+from sandbox.signed_urls import Signer
+from sandbox.state import Attachment, Json, Message, MessageFlag, Snapshot, State, iso, snowflake_time
+from sandbox.validation.layout import FILE
 
 Body = dict[str, Json]
 ATTACHMENT_SCHEME = "attachment://"
@@ -18,25 +17,25 @@ MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail"})
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who a payload is for. `reads_content` is False for a bot without the MESSAGE CONTENT intent."""
+    """The recipient of a payload. `reads_content` is False for a bot without the MESSAGE_CONTENT intent."""
 
     user_id: int
     reads_content: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What embeds and components may refer to: the files of their message, or of the snapshot in it."""
+class _Files:
+    """The files that embeds and components may refer to: those of their message, or of its snapshot."""
 
     message_id: int
-    files: Sequence[Attachment]
+    attachments: Sequence[Attachment]
 
 
 class MessagePayloads:
-    """Builds message objects; holds what they need: the world for names, the signer for addresses."""
+    """Builds message objects: takes names from the state and URLs from the signer."""
 
-    def __init__(self, world: World, signer: Signer) -> None:
-        self._world = world
+    def __init__(self, state: State, signer: Signer) -> None:
+        self._state = state
         self._signer = signer
 
     def attachment(self, attachment: Attachment) -> Body:
@@ -59,30 +58,30 @@ class MessagePayloads:
         return body
 
     def message(self, message: Message, viewer: Viewer, *, nested: bool = True) -> Body:
-        """As REST answers it. `nested`: with the message that it replies to."""
+        """As in REST responses. `nested`: with the message that it replies to."""
         body = self._identity(message, viewer)
-        body |= self._content(message) if self._may_read(message, viewer) else _WITHOUT_CONTENT
+        body |= self._content(message) if self._may_read(message, viewer) else _NO_CONTENT
         body |= self._links(message, viewer, nested)
         return body
 
     def event(self, message: Message, viewer: Viewer) -> Body:
-        """As the gateway dispatches it: with server and member, which ephemeral messages lack for bots."""
+        """As in gateway events: with the guild id and the members."""
         body = self.message(message, viewer)
-        channel = self._world.channels.get(message.channel_id)
-        if channel is None or channel.guild_id is None:
+        channel = self._state.channels.get(message.channel_id)
+        if channel is None:
             return body
         body["guild_id"] = str(channel.guild_id)
-        member = self._world.member(channel, message.author_id)
-        if member is not None:
-            body["member"] = bare_member_json(member)
+        members = self._state.guild_of(channel).members
+        if message.author_id in members:
+            body["member"] = bare_member_json(members[message.author_id])
         for mention in body["mentions"]:
-            mentioned = self._world.member(channel, int(mention["id"]))
+            mentioned = members.get(int(mention["id"]))
             if mentioned is not None:
                 mention["member"] = bare_member_json(mentioned)
         return body
 
     def _identity(self, message: Message, viewer: Viewer) -> Body:
-        users = self._world.users
+        users = self._state.users
         body: Body = {
             "id": str(message.id),
             "channel_id": str(message.channel_id),
@@ -107,18 +106,18 @@ class MessagePayloads:
         embeds = [] if message.flags & MessageFlag.SUPPRESS_EMBEDS else [*message.embeds, *message.previews]
         body: Body = {
             "content": message.content,
-            **self._media_of(_Held(message.id, message.attachments), embeds, message.components),
+            **self._media_of(_Files(message.id, message.attachments), embeds, message.components),
         }
         if message.snapshot is not None:
             body["message_snapshots"] = [{"message": self._snapshot(message.id, message.snapshot)}]
         return body
 
-    def _media_of(self, held: _Held, embeds: list[Json], components: list[Json]) -> Body:
+    def _media_of(self, files: _Files, embeds: list[Json], components: list[Json]) -> Body:
         shown = _names_shown(components) | _names_shown(embeds)
         return {
-            "attachments": [self.attachment(a) for a in held.files if a.filename not in shown],
-            "embeds": self._resolved(embeds, held),
-            "components": self._resolved(components, held),
+            "attachments": [self.attachment(a) for a in files.attachments if a.filename not in shown],
+            "embeds": self._resolved(embeds, files),
+            "components": self._resolved(components, files),
         }
 
     def _links(self, message: Message, viewer: Viewer, nested: bool) -> Body:
@@ -132,27 +131,25 @@ class MessagePayloads:
             if "name" in message.interaction:
                 keys = ("id", "type", "name", "user")
                 body["interaction"] = {k: message.interaction[k] for k in keys}
-        if message.thread_id in self._world.channels:
-            body["thread"] = channel_json(self._world, self._world.channels[message.thread_id or 0])
+        if message.thread_id in self._state.channels:
+            body["thread"] = channel_json(self._state, self._state.channels[message.thread_id or 0])
         if message.reference is not None:
             body["message_reference"] = message.reference
             if message.type == 19 and nested:
-                original = self._world.message(message.channel_id, int(message.reference["message_id"]))
+                original = self._state.message(message.channel_id, int(message.reference["message_id"]))
                 body["referenced_message"] = original and self.message(original, viewer, nested=False)
         return body
 
     def _may_read(self, message: Message, viewer: Viewer) -> bool:
-        """The exceptions to the intent: what the app wrote, what mentions it, what is between it and one person."""
-        if viewer.reads_content or viewer.user_id in (message.author_id, message.visible_to):
-            return True
-        channel = self._world.channels.get(message.channel_id)
-        return viewer.user_id in message.mentions or (channel is not None and channel.type == ChannelType.DM)
+        """Without the intent, bots still read their own messages and those that mention them."""
+        own = viewer.user_id in (message.author_id, message.visible_to)
+        return viewer.reads_content or own or viewer.user_id in message.mentions
 
     def _snapshot(self, message_id: int, snapshot: Snapshot) -> Body:
         return {
             "type": snapshot.type,
             "content": snapshot.content,
-            **self._media_of(_Held(message_id, snapshot.attachments), snapshot.embeds, snapshot.components),
+            **self._media_of(_Files(message_id, snapshot.attachments), snapshot.embeds, snapshot.components),
             "flags": snapshot.flags,
             "timestamp": snapshot.timestamp,
             "edited_timestamp": snapshot.edited_timestamp,
@@ -160,34 +157,34 @@ class MessagePayloads:
             "mention_roles": [],
         }
 
-    def _resolved(self, node: Json, held: _Held, key: str = "") -> Json:
-        """Fills in what is known about each picture that a component or embed shows, with fresh addresses."""
+    def _resolved(self, node: Json, files: _Files, key: str = "") -> Json:
+        """Fills in size, type and fresh URLs of each image that a component or embed shows."""
         if isinstance(node, list):
-            return [self._resolved(n, held, key) for n in node]
+            return [self._resolved(n, files, key) for n in node]
         if not isinstance(node, dict):
             return node
         url = node.get("url")
         if key in MEDIA_FIELDS and isinstance(url, str):
-            return {"width": None, "height": None, **node, **self._shown(url, held)}
-        filled = {name: self._resolved(value, held, name) for name, value in node.items()}
-        return filled | self._file_facts(node, held) if node.get("type") == FILE else filled
+            return {"width": None, "height": None, **node, **self._shown(url, files)}
+        filled = {name: self._resolved(value, files, name) for name, value in node.items()}
+        return filled | self._file_facts(node, files) if node.get("type") == FILE else filled
 
-    def _file_facts(self, node: Body, held: _Held) -> Body:
+    def _file_facts(self, node: Body, files: _Files) -> Body:
         file = node.get("file")
         name = str(file.get("url") if isinstance(file, dict) else "").removeprefix(ATTACHMENT_SCHEME)
-        found = next((a for a in held.files if a.filename == name), None)
+        found = next((a for a in files.attachments if a.filename == name), None)
         return {"name": name, "size": None if found is None else len(found.data)}
 
-    def _shown(self, url: str, held: _Held) -> Body:
-        """A file of the message, a file posted elsewhere, or a foreign address behind the proxy's."""
+    def _shown(self, url: str, files: _Files) -> Body:
+        """A file of the message, a file of another message, or an external URL behind the media proxy."""
         if url.startswith(ATTACHMENT_SCHEME):
             name = url[len(ATTACHMENT_SCHEME) :]
-            found = next((a for a in held.files if a.filename == name), None)
+            found = next((a for a in files.attachments if a.filename == name), None)
             return {} if found is None else {**self._media(found), "attachment_id": str(found.id)}
-        posted = self._world.attachments.get(self._signer.attachment_in(url) or 0)
+        posted = self._state.attachments.get(self._signer.attachment_in(url) or 0)
         if posted is not None:
             return self._media(posted)
-        return {"id": str(held.message_id), "proxy_url": self._signer.external_url(url)}
+        return {"id": str(files.message_id), "proxy_url": self._signer.external_url(url)}
 
     def _media(self, attachment: Attachment) -> Body:
         return {
@@ -200,7 +197,7 @@ class MessagePayloads:
         }
 
 
-_WITHOUT_CONTENT: Body = {"content": "", "attachments": [], "embeds": [], "components": []}
+_NO_CONTENT: Body = {"content": "", "attachments": [], "embeds": [], "components": []}
 
 
 def _reaction(emoji: str, who: list[int], viewer: int) -> Body:
@@ -215,7 +212,7 @@ def _reaction(emoji: str, who: list[int], viewer: int) -> Body:
 
 
 def _names_shown(node: Json) -> set[str]:
-    """Files that a component or embed shows; Discord leaves those out of `attachments`."""
+    """Names of the files that components or embeds show: Discord leaves those out of `attachments`."""
     if isinstance(node, list):
         return set().union(*(_names_shown(n) for n in node)) if node else set()
     if not isinstance(node, dict):

@@ -1,10 +1,9 @@
-"""People, servers, channels, threads and commands in the shapes of Discord's API."""
+"""Users, guilds, channels, threads and commands in the shapes of Discord's API."""
 
 from __future__ import annotations
 
-from sandbox.clock import iso, snowflake_time
-from sandbox.permissions import guild_permissions, may_read, permissions_in
-from sandbox.world import (
+from sandbox.permissions import may_read, permissions_in
+from sandbox.state import (
     VOICE_TYPES,
     Application,
     Channel,
@@ -14,14 +13,17 @@ from sandbox.world import (
     Json,
     Member,
     Role,
+    State,
+    ThreadMetadata,
     User,
-    World,
+    iso,
+    snowflake_time,
 )
 
 Body = dict[str, Json]
 
 PRESENCES_SWITCH, MEMBERS_SWITCH, CONTENT_SWITCH = 1 << 13, 1 << 15, 1 << 19
-"""The application flags of apps in fewer servers than need a review: GATEWAY_…_LIMITED."""
+"""The GATEWAY_…_LIMITED application flags, which apps have in fewer guilds than need a review."""
 
 
 def user_json(user: User) -> Body:
@@ -96,7 +98,7 @@ def role_json(guild: Guild, role: Role) -> Body:
 
 
 def bare_member_json(member: Member) -> Body:
-    """A member as messages carry it: without the user."""
+    """A member as in messages: without the user."""
     return {
         "nick": member.nick,
         "avatar": None,
@@ -112,23 +114,25 @@ def bare_member_json(member: Member) -> Body:
     }
 
 
-def member_json(world: World, member: Member) -> Body:
-    return {**bare_member_json(member), "user": user_json(world.users[member.user_id])}
+def member_json(state: State, member: Member) -> Body:
+    return {**bare_member_json(member), "user": user_json(state.users[member.user_id])}
 
 
-def channel_json(world: World, channel: Channel, viewer: int | None = None) -> Body:
-    """`viewer`: adds the `permissions` this person has there, which pages want and Discord's clients compute."""
-    if channel.type == ChannelType.DM:
-        return _dm_json(world, channel, viewer)
-    in_thread = channel.thread is not None
-    body = _thread_json(world, channel, viewer) if in_thread else _guild_channel_json(channel)
-    if viewer is not None:
-        body["permissions"] = str(permissions_in(world, channel, viewer))
+def channel_json(state: State, channel: Channel, viewer: User | None = None) -> Body:
+    """`viewer`: adds their thread membership and, for people, the `permissions` that Discord's clients compute."""
+    if channel.thread is None:
+        body = _guild_channel_json(channel)
+    else:
+        body = _thread_json(channel, channel.thread)
+        if viewer is not None and viewer.id in channel.thread.members:
+            body["member"] = thread_member_json(channel, viewer.id)
+    if viewer is not None and not viewer.bot:
+        body["permissions"] = str(permissions_in(state, channel, viewer.id))
     return body
 
 
-def guild_json(world: World, guild: Guild) -> Body:
-    """A server as REST gives it: without channels and members."""
+def guild_json(state: State, guild: Guild) -> Body:
+    """A guild as in REST responses: without channels and members."""
     return {
         "id": str(guild.id),
         "name": guild.name,
@@ -173,26 +177,25 @@ def guild_json(world: World, guild: Guild) -> Body:
     }
 
 
-def full_guild_json(world: World, guild: Guild, viewer: User) -> Body:
-    """A server as the gateway gives it. Bots see every channel's name, people the ones that they may open."""
+def full_guild_json(state: State, guild: Guild, viewer: User) -> Body:
+    """A guild as in GUILD_CREATE. Bots receive all channels, people those that they may open."""
     if guild.unavailable:
         return {"id": str(guild.id), "unavailable": True}
-    channels = world.channels_of(guild)
+    channels = state.channels_of(guild)
     members = list(guild.members.values())
     if viewer.bot:
         members = [m for m in members if m.user_id == viewer.id]
     else:
-        channels = [c for c in channels if c.type == ChannelType.CATEGORY or may_read(world, c, viewer.id)]
-    annotated = None if viewer.bot else viewer.id
+        channels = [c for c in channels if c.type == ChannelType.CATEGORY or may_read(state, c, viewer.id)]
     return {
-        **guild_json(world, guild),
+        **guild_json(state, guild),
         "joined_at": iso(guild.members[viewer.id].joined_at),
         "large": False,
         "unavailable": False,
         "member_count": len(guild.members),
-        "members": [member_json(world, m) for m in members],
-        "channels": [channel_json(world, c, annotated) for c in channels],
-        "threads": [channel_json(world, t, annotated) for t in active_threads(world, guild, viewer.id)],
+        "members": [member_json(state, m) for m in members],
+        "channels": [channel_json(state, c, viewer) for c in channels],
+        "threads": [channel_json(state, t, viewer) for t in active_threads(state, guild, viewer.id)],
         "voice_states": [],
         "presences": [],
         "stage_instances": [],
@@ -201,9 +204,9 @@ def full_guild_json(world: World, guild: Guild, viewer: User) -> Body:
     }
 
 
-def active_threads(world: World, guild: Guild, viewer: int) -> list[Channel]:
-    threads = (t for t in world.threads_of(guild) if t.thread is not None and not t.thread.archived)
-    return [t for t in threads if may_read(world, t, viewer)]
+def active_threads(state: State, guild: Guild, viewer: int) -> list[Channel]:
+    threads = (t for t in state.threads_of(guild) if t.thread is not None and not t.thread.archived)
+    return [t for t in threads if may_read(state, t, viewer)]
 
 
 def thread_member_json(thread: Channel, user_id: int) -> Body:
@@ -217,29 +220,13 @@ def thread_member_json(thread: Channel, user_id: int) -> Body:
 
 
 def command_json(command: Command) -> Body:
-    body = {
+    return {
         "id": str(command.id),
         "application_id": str(command.application_id),
         "version": str(command.version),
         "type": command.type,
         "name": command.name,
         **command.body,
-    }
-    if command.guild_id is not None:
-        body["guild_id"] = str(command.guild_id)
-    return body
-
-
-def guild_summary_json(guild: Guild, member: Member, now: float) -> Body:
-    """A line of GET /users/@me/guilds."""
-    return {
-        "id": str(guild.id),
-        "name": guild.name,
-        "icon": None,
-        "banner": None,
-        "owner": guild.owner_id == member.user_id,
-        "permissions": str(guild_permissions(guild, member, now)),
-        "features": [],
     }
 
 
@@ -270,43 +257,28 @@ def _guild_channel_json(channel: Channel) -> Body:
     return body
 
 
-def _thread_json(world: World, channel: Channel, viewer: int | None) -> Body:
-    state = channel.thread
-    assert state is not None  # noqa: S101 - the caller asked
-    body: Body = {
+def _thread_json(channel: Channel, thread: ThreadMetadata) -> Body:
+    metadata: Body = {
+        "archived": thread.archived,
+        "archive_timestamp": iso(thread.archived_at or thread.created_at),
+        "auto_archive_duration": thread.auto_archive_minutes,
+        "locked": thread.locked,
+        "create_timestamp": iso(snowflake_time(channel.id)),
+    }
+    if channel.type == ChannelType.PRIVATE_THREAD:
+        metadata["invitable"] = thread.invitable
+    return {
         "id": str(channel.id),
         "type": channel.type,
         "guild_id": str(channel.guild_id),
         "parent_id": str(channel.parent_id),
-        "owner_id": str(state.owner_id),
+        "owner_id": str(thread.owner_id),
         "name": channel.name,
         "last_message_id": None if channel.last_message_id is None else str(channel.last_message_id),
         "rate_limit_per_user": channel.slowmode,
         "flags": 0,
         "message_count": len(channel.messages),
         "total_message_sent": len(channel.messages),
-        "member_count": min(50, len(state.members)),
-        "thread_metadata": {
-            "archived": state.archived,
-            "archive_timestamp": iso(state.archived_at or state.created_at),
-            "auto_archive_duration": state.auto_archive_minutes,
-            "locked": state.locked,
-            "create_timestamp": iso(snowflake_time(channel.id)),
-        },
-    }
-    if channel.type == ChannelType.PRIVATE_THREAD:
-        body["thread_metadata"]["invitable"] = state.invitable
-    if viewer is not None and viewer in state.members:
-        body["member"] = thread_member_json(channel, viewer)
-    return body
-
-
-def _dm_json(world: World, channel: Channel, viewer: int | None) -> Body:
-    others = [u for u in channel.recipients if u != viewer]
-    return {
-        "id": str(channel.id),
-        "type": channel.type,
-        "last_message_id": None if channel.last_message_id is None else str(channel.last_message_id),
-        "flags": 0,
-        "recipients": [user_json(world.users[u]) for u in others],
+        "member_count": min(50, len(thread.members)),
+        "thread_metadata": metadata,
     }

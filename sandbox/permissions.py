@@ -1,8 +1,8 @@
-"""Who may do what: Discord's permission bits and the order in which they are computed."""
+"""Discord's permission bits, and how they are computed."""
 
 from __future__ import annotations
 
-from sandbox.world import THREAD_TYPES, VOICE_TYPES, Channel, ChannelType, Guild, Member, World
+from sandbox.state import THREAD_TYPES, VOICE_TYPES, Channel, ChannelType, Guild, Member, State
 
 KICK_MEMBERS = 1 << 1
 ADMINISTRATOR = 1 << 3
@@ -44,20 +44,11 @@ EVERYONE_DEFAULT = (
     | CREATE_PRIVATE_THREADS
     | SEND_MESSAGES_IN_THREADS
 )
-DIRECT_MESSAGE = (
-    VIEW_CHANNEL
-    | SEND_MESSAGES
-    | EMBED_LINKS
-    | ATTACH_FILES
-    | READ_MESSAGE_HISTORY
-    | ADD_REACTIONS
-    | USE_APPLICATION_COMMANDS
-)
 TIMED_OUT = VIEW_CHANNEL | READ_MESSAGE_HISTORY
 
 
 def guild_permissions(guild: Guild, member: Member, now: float) -> int:
-    """What the member may do before any channel's overwrites."""
+    """The member's permissions before any channel's overwrites."""
     if member.user_id == guild.owner_id:
         return ALL
     permissions = guild.roles[guild.id].permissions
@@ -69,7 +60,7 @@ def guild_permissions(guild: Guild, member: Member, now: float) -> int:
 
 
 def channel_permissions(guild: Guild, channel: Channel, member: Member, now: float) -> int:
-    """In a channel that is no thread. Without VIEW_CHANNEL nothing is left of the rest."""
+    """Not for threads. Without VIEW_CHANNEL, no other permission remains."""
     permissions = guild_permissions(guild, member, now)
     if permissions == ALL:
         return ALL
@@ -81,37 +72,35 @@ def channel_permissions(guild: Guild, channel: Channel, member: Member, now: flo
     return permissions & TIMED_OUT if _timed_out(member, now) else permissions
 
 
-def permissions_in(world: World, channel: Channel, user_id: int) -> int:
-    """Anyone's rights anywhere: 0 to strangers, the parent's to a thread, none in a private thread of others."""
-    if channel.type == ChannelType.DM:
-        return DIRECT_MESSAGE if user_id in channel.recipients else 0
-    guild = world.guild_of(channel)
-    member = None if guild is None else guild.members.get(user_id)
-    if guild is None or member is None:
+def permissions_in(state: State, channel: Channel, user_id: int) -> int:
+    """0 for users outside the guild. Threads have their parent's permissions, private ones only for members."""
+    guild = state.guild_of(channel)
+    member = guild.members.get(user_id)
+    if member is None:
         return 0
     if channel.thread is None:
-        return channel_permissions(guild, channel, member, world.clock.now())
-    parent = world.channels.get(channel.parent_id or 0)
+        return channel_permissions(guild, channel, member, state.clock.now())
+    parent = state.channels.get(channel.parent_id or 0)
     if parent is None:
         return 0
-    permissions = channel_permissions(guild, parent, member, world.clock.now())
+    permissions = channel_permissions(guild, parent, member, state.clock.now())
     outsider = user_id not in channel.thread.members and not permissions & MANAGE_THREADS
     if channel.type == ChannelType.PRIVATE_THREAD and outsider:
         return 0
     return permissions
 
 
-def may(world: World, channel: Channel, user_id: int, wanted: int) -> bool:
-    return permissions_in(world, channel, user_id) & wanted == wanted
+def may(state: State, channel: Channel, user_id: int, wanted: int) -> bool:
+    return permissions_in(state, channel, user_id) & wanted == wanted
 
 
 def send_permission(channel: Channel) -> int:
     return SEND_MESSAGES_IN_THREADS if channel.type in THREAD_TYPES else SEND_MESSAGES
 
 
-def may_read(world: World, channel: Channel, user_id: int) -> bool:
-    """Whether new messages there reach this person. A voice channel's chat also asks for CONNECT."""
-    permissions = permissions_in(world, channel, user_id)
+def may_read(state: State, channel: Channel, user_id: int) -> bool:
+    """Whether the user receives new messages there. A voice channel's chat also needs CONNECT."""
+    permissions = permissions_in(state, channel, user_id)
     wanted = VIEW_CHANNEL | CONNECT if channel.type in VOICE_TYPES else VIEW_CHANNEL
     return permissions & wanted == wanted
 

@@ -1,4 +1,4 @@
-"""`Sandbox`: a running small Discord, and the hand on it for tests."""
+"""`Sandbox`: a running server, and what tests control it with."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ from pathlib import Path
 
 from aiohttp import web
 
-from sandbox.announce import Announcer
-from sandbox.building import add_member
 from sandbox.demo import build_demo
+from sandbox.events import Events
 from sandbox.faults import Faults
-from sandbox.http import build_application
+from sandbox.guild_ops import add_member, remove_member
+from sandbox.http import build_application, is_loopback
 from sandbox.interactions import Interactions
-from sandbox.leaving import leave
-from sandbox.origin import is_loopback
-from sandbox.posting import Poster
+from sandbox.message_service import MessageService
 from sandbox.previews import Previews, Samples
-from sandbox.realm import Limits, Realm
-from sandbox.rest.call import Api
-from sandbox.world import Channel, Guild, User, World
+from sandbox.rest.request import Services
+from sandbox.server_state import Limits, ServerState
+from sandbox.state import Channel, Clock, Guild, State, User
 
 BUNDLED_SAMPLES = Path(__file__).parent.parent / "clipcore" / "bundled" / "samples"
 RECONNECT, INVALID_SESSION = 7, 9
 
 
 class RefusedAddress(Exception):
-    """The address is reachable from other machines, and nobody said that this is wanted."""
+    """Other machines could reach the address, and `beyond_loopback` was not given."""
 
 
 class Sandbox:
-    """Made by `Sandbox.serve`. `world` may be changed directly while nobody is connected; then by methods and REST."""
+    """Made by `Sandbox.serve`. Change `state` directly only while no client is connected: that sends no events."""
 
-    def __init__(self, limits: Limits | None = None, samples: Samples | None = None) -> None:
-        self.realm = Realm(limits=limits or Limits())
-        self.announcer = Announcer(self.realm)
-        self.samples = samples or Samples(BUNDLED_SAMPLES)
-        self.poster = Poster(self.realm, self.announcer, Previews(self.realm, self.samples))
-        self.interactions = Interactions(self.realm, self.poster)
-        self.application = build_demo(self.realm.world)
+    def __init__(self, server: ServerState, samples: Samples) -> None:
+        self.server = server
+        self.samples = samples
+        self.events = Events(server)
+        self.messages = MessageService(server, self.events, Previews(server, samples))
+        self.interactions = Interactions(server, self.messages)
+        self.application = build_demo(server.state)
 
     @classmethod
     @asynccontextmanager
@@ -50,47 +48,57 @@ class Sandbox:
         *,
         host: str = "127.0.0.1",
         beyond_loopback: bool = False,
-        samples_dir: Path | None = None,
+        samples_dir: Path = BUNDLED_SAMPLES,
         limits: Limits | None = None,
+        bot_model: str | None = None,
     ) -> AsyncIterator[Sandbox]:
-        """Listens until the block ends. Raises RefusedAddress for other machines' ears, OSError for a port in use."""
+        """Listens until the block ends. Raises RefusedAddress for other addresses than loopback's, OSError for a
+        port in use."""
         if not is_loopback(host) and not beyond_loopback:
             raise RefusedAddress(
                 f"The sandbox has no passwords and will not listen on {host}, where other machines could reach it; "
-                "use 127.0.0.1, or say --bind-beyond-loopback if you mean it."
+                "use 127.0.0.1, or add --bind-beyond-loopback if you mean it."
             )
-        sandbox = cls(limits, None if samples_dir is None else Samples(samples_dir))
-        api = Api(sandbox.realm, sandbox.announcer, sandbox.poster, sandbox.interactions)
-        application = build_application(api, beyond_loopback=beyond_loopback, samples=sandbox.samples)
+        sandbox = cls(ServerState(limits or Limits(), bot_model=bot_model), Samples(samples_dir))
+        server = sandbox.server
+        services = Services(server, sandbox.events, sandbox.messages, sandbox.interactions)
+        application = build_application(services, sandbox.samples, beyond_loopback=beyond_loopback)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
+            await web.TCPSite(runner, host, port).start()
             address, bound = runner.addresses[0][:2]
-            sandbox._listen_at(f"http://{_shown(address)}:{bound}")
+            server.base_url = server.signer.base_url = f"http://{_url_host(address)}:{bound}"
             yield sandbox
         finally:
             sandbox.interactions.close()
-            await sandbox.realm.hub.close()
+            await server.sessions.close()
             await runner.cleanup()
 
     @property
     def url(self) -> str:
-        return self.realm.base_url
+        return self.server.base_url
 
     @property
     def gateway_url(self) -> str:
-        """For clients that are told the address: a bot's DEFAULT_GATEWAY."""
-        return f"{self.realm.gateway_url}/gateway"
+        """The bot's DISCORD_GATEWAY."""
+        return f"{self.server.gateway_url}/gateway"
 
     @property
-    def world(self) -> World:
-        return self.realm.world
+    def state(self) -> State:
+        return self.server.state
+
+    @property
+    def clock(self) -> Clock:
+        return self.server.clock
+
+    @property
+    def limits(self) -> Limits:
+        return self.server.limits
 
     @property
     def faults(self) -> Faults:
-        return self.realm.faults
+        return self.server.faults
 
     @property
     def application_id(self) -> int:
@@ -98,58 +106,55 @@ class Sandbox:
 
     @property
     def bot_token(self) -> str:
-        return self.world.users[self.application.bot_id].token
+        return self.state.users[self.application.bot_id].token
 
     def user(self, username: str) -> User:
-        return next(u for u in self.world.users.values() if u.username == username)
+        return next(u for u in self.state.users.values() if u.username == username)
 
     def guild(self, name: str) -> Guild:
-        return next(g for g in self.world.guilds.values() if g.name == name)
+        return next(g for g in self.state.guilds.values() if g.name == name)
 
     def channel(self, name: str, guild: str | None = None) -> Channel:
-        """By name; in the named server where two share it."""
+        """By its name; `guild` decides where two guilds have one of that name."""
         wanted = None if guild is None else self.guild(guild).id
         return next(
-            c for c in self.world.channels.values() if c.name == name and (wanted is None or c.guild_id == wanted)
+            c for c in self.state.channels.values() if c.name == name and (wanted is None or c.guild_id == wanted)
         )
 
     async def bot_connected(self, timeout_s: float = 60) -> None:
-        """Returns once the bot has identified. Raises TimeoutError."""
+        """Returns when the bot has identified. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            await self.realm.hub.wait_connected(self.application.bot_id)
+            await self.server.sessions.wait_connected(self.application.bot_id)
 
     def remove_bot(self, guild: Guild) -> None:
-        """Kicked: GUILD_DELETE without `unavailable`."""
-        leave(self.world, self.announcer, guild, guild.members[self.application.bot_id])
+        """Kicks the bot: GUILD_DELETE without `unavailable`."""
+        remove_member(self.state, self.events, guild, guild.members[self.application.bot_id])
 
     def invite_bot(self, guild: Guild) -> None:
-        bot = self.world.users[self.application.bot_id]
+        bot = self.state.users[self.application.bot_id]
         roles = [r for r in guild.roles.values() if r.name == self.application.name]
-        member = add_member(self.world, guild, bot, *roles)
-        self.announcer.guild_created(guild, bot.id)
-        self.announcer.member("GUILD_MEMBER_ADD", guild, member)
+        member = add_member(self.state, guild, bot, *roles)
+        self.events.guild_created(guild, bot.id)
+        self.events.member("GUILD_MEMBER_ADD", guild, member)
 
     def outage(self, guild: Guild, *, over: bool = False) -> None:
-        """The server becomes unavailable, or is back: nothing in it is lost."""
+        """Makes the guild unavailable, or available again."""
         guild.unavailable = not over
-        self.announcer.guild_outage(guild)
+        self.events.guild_outage(guild)
 
     async def drop_gateway(self, user_id: int | None = None) -> None:
-        """The bot's (or someone's) connection breaks without a goodbye; the session may be resumed."""
-        self.realm.hub.cut_sockets(user_id or self.application.bot_id)
+        """Breaks the connection of the bot (or of a user) without a close frame; the session can be resumed."""
+        self.server.sessions.abort_connections(user_id or self.application.bot_id)
 
     async def ask_reconnect(self, user_id: int | None = None) -> None:
-        await self.realm.hub.send_operation(user_id or self.application.bot_id, RECONNECT)
+        await self.server.sessions.send_operation(user_id or self.application.bot_id, RECONNECT)
 
     async def invalidate_session(self, user_id: int | None = None) -> None:
-        await self.realm.hub.send_operation(user_id or self.application.bot_id, INVALID_SESSION, False)
-
-    def _listen_at(self, url: str) -> None:
-        self.realm.base_url = self.realm.signer.base_url = url
+        await self.server.sessions.send_operation(user_id or self.application.bot_id, INVALID_SESSION, False)
 
 
-def _shown(address: str) -> str:
-    """What a browser of this machine is to be given: loopback for "every address", brackets around IPv6."""
-    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-    address = every.get(address, address)
+def _url_host(address: str) -> str:
+    """For a browser on this machine: loopback for the any-address, brackets around IPv6."""
+    any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+    address = any_address.get(address, address)
     return f"[{address}]" if ":" in address else address

@@ -1,9 +1,9 @@
-// The REST side of a member's client: the same calls, in the same shapes, as Discord's own apps make.
+// A member's REST client: the same requests as Discord's own apps.
 import { discordLocale, t } from "./texts.js";
 
-const BASE = "/api/v9";
+const BASE = "/api/v10";
 const SECOND = 1000;
-const MOST_RETRIES = 5;
+const MAX_ATTEMPTS = 5;
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-// Discord nests a form's errors by field: {"content": {"_errors": [{"message": …}]}}.
+// Discord nests form errors by field: {"content": {"_errors": [{"message": …}]}}.
 function fieldErrors(errors) {
   if (!errors || typeof errors !== "object") return [];
   const own = (errors._errors ?? []).map((error) => error.message);
@@ -52,7 +52,7 @@ export class Api {
       const response = await this.#send(method, path, body);
       const answer = await bodyOf(response);
       if (response.ok) return answer;
-      if (response.status !== 429 || attempt === MOST_RETRIES) throw new ApiError(response.status, answer);
+      if (response.status !== 429 || attempt === MAX_ATTEMPTS) throw new ApiError(response.status, answer);
       await new Promise((resolve) => setTimeout(resolve, (answer?.retry_after ?? 1) * SECOND));
     }
   }
@@ -91,7 +91,7 @@ export class Api {
 
   interact = (body) => this.request("POST", "/interactions", body);
 
-  // files: [{file: File, description?}] -> attachment references. Asks for slots, then puts the bytes there.
+  // files: [{file: File, description?}] -> attachment references. Requests upload slots, then uploads the bytes.
   async upload(channelId, files) {
     const wanted = files.map(({ file }, index) => ({ id: String(index), filename: file.name, file_size: file.size }));
     const { attachments: slots } = await this.request("POST", `/channels/${channelId}/attachments`, { files: wanted });

@@ -1,12 +1,11 @@
-// Puts the page together: the members' sessions, where one is, and who redraws when what changes.
+// The application: the members' sessions, the open channel, and what is redrawn on each change.
 import { readJson } from "./api.js";
 import { Composer, pastedFiles } from "./composer.js";
-import { Desk } from "./desk.js";
-import { openModal } from "./dialogs.js";
+import { MessageActions } from "./actions.js";
 import { byId, el, fill, icon } from "./dom.js";
 import { personChoice } from "./fields.js";
 import { closeMenu } from "./menu.js";
-import { errorNotice, Hint, notice } from "./notices.js";
+import { errorNotice, Hint, ModelNote, notice } from "./notices.js";
 import { channelKind, mayRead, maySend } from "./rights.js";
 import { Session } from "./session.js";
 import {
@@ -21,7 +20,7 @@ import {
 import { CHANNEL } from "./state.js";
 import { language, setLanguage, t } from "./texts.js";
 import { Timeline } from "./timeline.js";
-import { Tray } from "./tray.js";
+import { isScene, Tray } from "./tray.js";
 
 const LANGUAGE = "magpie-language";
 const BOT_CHECK_MS = 1500;
@@ -38,10 +37,11 @@ class App {
   #last = new Map();
 
   constructor() {
-    this.desk = new Desk(this);
-    this.timeline = new Timeline(this, this.desk);
+    this.actions = new MessageActions(this);
+    this.timeline = new Timeline(this, this.actions);
     this.composer = new Composer(this);
     this.hint = new Hint(() => this.#tryFind());
+    this.modelNote = new ModelNote();
     this.tray = new Tray((file, description) => this.composer.postNow(file, description));
   }
 
@@ -50,7 +50,7 @@ class App {
     this.#bindPage();
     this.#redrawAll();
     this.world = await readJson("/sandbox/world");
-    for (const member of this.world.members) this.sessions.set(member.id, new Session(member, this.#ears()));
+    for (const member of this.world.members) this.sessions.set(member.id, new Session(member, this.#listeners()));
     const [memberId, guildId, channelId] = location.hash.replace(/^#\/?/, "").split("/");
     const first = this.sessions.get(memberId) ?? this.sessions.values().next().value;
     this.session = first;
@@ -61,19 +61,17 @@ class App {
     this.tray.load().then(() => this.tray.render(), errorNotice);
   }
 
-  #ears() {
+  #listeners() {
     return {
       onChange: (session, change) => this.#changed(session, change),
       onStatus: (session) => {
         if (session === this.session) this.#redrawStatus();
       },
-      onModal: (session, modal, place) =>
-        openModal(modal, this.desk.names, (components) => session.interactions.submit(modal, components, place)),
       onError: errorNotice,
     };
   }
 
-  // ---- where one is
+  // ---- the open guild and channel
   guild = () => this.session?.state.guilds.get(this.guildId) ?? null;
 
   channel = () => this.guild()?.channels.get(this.channelId) ?? null;
@@ -110,7 +108,7 @@ class App {
     this.go(...wanted);
   }
 
-  // Opens a channel; what is missing or out of sight gives way to the first channel there is.
+  // Opens a channel; one that is missing or not visible is replaced by the guild's first channel.
   go(guildId, channelId = null) {
     const { state } = this.session;
     const guild = state.guilds.get(guildId) ?? state.guilds.values().next().value ?? null;
@@ -130,6 +128,13 @@ class App {
     if (channelId !== this.channelId) await this.go(guildId ?? channel.guild_id, channelId);
     if (messageId) await this.timeline.jump(messageId);
     return undefined;
+  }
+
+  // files: [{file: File, description?}] -> attachment references.
+  upload(channelId, files) {
+    const isOwnImage = ({ file }) => /^image\/|\.hei[cf]$/i.test(file.type || file.name) && !isScene(file);
+    if (this.world.bot_model === "bundled" && files.some(isOwnImage)) this.modelNote.show();
+    return this.session.api.upload(channelId, files);
   }
 
   commandSent(entry) {
@@ -174,6 +179,7 @@ class App {
     renderFixedTexts();
     this.#redrawAround();
     this.hint.render();
+    this.modelNote.render();
     this.tray.render();
   }
 
@@ -181,7 +187,7 @@ class App {
     if (this.world) renderStatus(this);
   }
 
-  // The bot is there while it is connected and has registered its commands. It may come and go.
+  // The bot is ready while it is connected and has registered its commands.
   async #watchBot() {
     if (this.guild() && this.session.status === "online") {
       try {
@@ -199,7 +205,7 @@ class App {
     setTimeout(() => this.#watchBot(), this.guild() ? pause : FIRST_CHECK_MS);
   }
 
-  // ---- the page's own switches
+  // ---- the page's own controls
   #bindPage() {
     for (const node of document.querySelectorAll("[data-language]"))
       node.addEventListener("click", () => this.#speak(node.dataset.language));

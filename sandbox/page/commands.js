@@ -1,4 +1,4 @@
-// The command index as entries one can type, and typed values as Discord nests them. Pure.
+// The command index as a list of entries, and option values nested as in Discord's API. Pure functions.
 import { localised } from "./texts.js";
 
 export const OPTION = {
@@ -18,7 +18,7 @@ export const COMMAND = { SLASH: 1, USER: 2, MESSAGE: 3 };
 
 const kind = (command) => command.type ?? COMMAND.SLASH;
 
-// One entry for each thing that can be invoked: subcommands and groups unfolded to "labels add".
+// One entry for each command or subcommand: groups become names such as "labels add".
 export function slashEntries(commands) {
   return commands
     .filter((command) => kind(command) === COMMAND.SLASH)
@@ -44,7 +44,7 @@ function unfold(command, node, path, label, name) {
 
 export const messageCommands = (commands) => commands.filter((command) => kind(command) === COMMAND.MESSAGE);
 
-// What the list above the composer shows for "/fi": names that start with it first, then those that contain it.
+// The suggestions for "/fi": names that start with it first, then names that contain it.
 export function matching(entries, typed) {
   const wanted = typed.replace(/^\//, "").trimStart().toLowerCase();
   const rank = (entry) => Math.min(...[entry.label, entry.name].map((name) => place(name.toLowerCase(), wanted)));
@@ -60,7 +60,7 @@ function place(name, wanted) {
   return wanted && name.includes(wanted) ? 1 : 2;
 }
 
-// "/find a cat" -> the entry and what follows its name; null while no whole name has been typed.
+// "/find a cat" -> the entry and the text after its name; null until a whole name has been typed.
 export function completeCommand(entries, text) {
   const longestFirst = [...entries].sort((a, b) => b.name.length - a.name.length);
   for (const entry of longestFirst) {

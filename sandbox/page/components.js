@@ -1,4 +1,4 @@
-// Components V2 (developer docs, components, reference) and the older rows of buttons, as DOM.
+// Renders Components V2 (developer docs, "Component Reference") and legacy rows of buttons.
 import { el, fill, icon } from "./dom.js";
 import { isWebAddress, jumpTarget } from "./format.js";
 import { markdown } from "./markdown.js";
@@ -9,25 +9,25 @@ const BUTTON_STYLES = { 1: "primary", 2: "secondary", 3: "success", 4: "danger",
 const LINK_BUTTON = 5;
 
 const MAKERS = {
-  1: (row, desk) =>
+  1: (row, actions) =>
     el(
       "div",
       { class: "c-row" },
-      row.components.map((one) => component(one, desk)),
+      row.components.map((one) => component(one, actions)),
     ),
   2: button,
-  3: (menu, desk) =>
+  3: (menu, actions) =>
     select(
       menu,
-      desk,
+      actions,
       menu.options.map(({ label, value, default: chosen }) => ({ label, value, chosen })),
     ),
-  5: (menu, desk) => select(menu, desk, desk.userChoices()),
-  6: (menu, desk) => select(menu, desk, desk.roleChoices()),
-  7: (menu, desk) => select(menu, desk, [...desk.userChoices(), ...desk.roleChoices()]),
-  8: (menu, desk) => select(menu, desk, desk.channelChoices(menu.channel_types)),
+  5: (menu, actions) => select(menu, actions, actions.userChoices()),
+  6: (menu, actions) => select(menu, actions, actions.roleChoices()),
+  7: (menu, actions) => select(menu, actions, [...actions.userChoices(), ...actions.roleChoices()]),
+  8: (menu, actions) => select(menu, actions, actions.channelChoices(menu.channel_types)),
   9: section,
-  10: (text, desk) => el("div", { class: "c-text" }, markdown(text.content, desk.names)),
+  10: (text, actions) => el("div", { class: "c-text" }, markdown(text.content, actions.names)),
   11: (one) => thumbnail(one),
   12: (one) => gallery(one.items.map(galleryItem)),
   13: (one) => fileComponent(one),
@@ -35,32 +35,32 @@ const MAKERS = {
   17: container,
 };
 
-// desk: what a message's components need of the page, for one message:
+// actions: what the components of one message need of the page:
 // { names, press(component, values) -> Promise<string|null>, userChoices(), roleChoices(), channelChoices(types) }
-export function components(list, desk) {
-  return list.map((one) => component(one, desk));
+export function components(list, actions) {
+  return list.map((one) => component(one, actions));
 }
 
-function component(one, desk) {
-  return MAKERS[one.type]?.(one, desk) ?? null;
+function component(one, actions) {
+  return MAKERS[one.type]?.(one, actions) ?? null;
 }
 
-function section(one, desk) {
-  const accessory = one.accessory ? component(one.accessory, desk) : null;
+function section(one, actions) {
+  const accessory = one.accessory ? component(one.accessory, actions) : null;
   return el(
     "div",
     { class: "c-section" },
-    el("div", { class: "c-section-texts" }, components(one.components, desk)),
+    el("div", { class: "c-section-texts" }, components(one.components, actions)),
     accessory,
   );
 }
 
-function container(one, desk) {
+function container(one, actions) {
   const accent =
     one.accent_color === null || one.accent_color === undefined
       ? {}
       : { "--accent-line": `#${one.accent_color.toString(16).padStart(6, "0")}` };
-  const box = el("div", { class: "c-container", style: accent }, components(one.components, desk));
+  const box = el("div", { class: "c-container", style: accent }, components(one.components, actions));
   return one.spoiler ? covered(box) : box;
 }
 
@@ -76,28 +76,28 @@ function covered(box) {
   return frame;
 }
 
-function button(one, desk) {
+function button(one, actions) {
   const label = [
     one.emoji?.name ? el("span", { class: "emoji", "aria-hidden": one.label ? "true" : null }, one.emoji.name) : null,
     one.label ?? null,
   ];
   const name = `c-button ${BUTTON_STYLES[one.style] ?? "secondary"}`;
-  if (one.style === LINK_BUTTON) return linkButton(one, label, name, desk);
+  if (one.style === LINK_BUTTON) return linkButton(one, label, name, actions);
   const node = el(
     "button",
     { type: "button", class: name, disabled: Boolean(one.disabled), data: { customId: one.custom_id ?? "" } },
     label,
   );
-  node.addEventListener("click", () => busyWhile(node, desk.press(one)));
+  node.addEventListener("click", () => busyWhile(node, actions.press(one)));
   return node;
 }
 
-function linkButton(one, label, name, desk) {
+function linkButton(one, label, name, actions) {
   const target = jumpTarget(one.url ?? "");
   if (target)
     return el(
       "button",
-      { type: "button", class: name, disabled: Boolean(one.disabled), on: { click: () => desk.names.jump(target) } },
+      { type: "button", class: name, disabled: Boolean(one.disabled), on: { click: () => actions.names.jump(target) } },
       label,
       icon("forward", 16),
     );
@@ -115,7 +115,7 @@ async function busyWhile(node, work) {
   node.removeAttribute("aria-busy");
 }
 
-function select(menu, desk, choices) {
+function select(menu, actions, choices) {
   const many = (menu.max_values ?? 1) > 1;
   const node = el("select", {
     class: "c-select",
@@ -139,7 +139,7 @@ function select(menu, desk, choices) {
   node.addEventListener("change", () =>
     busyWhile(
       node,
-      desk.press(
+      actions.press(
         menu,
         [...node.selectedOptions].map((one) => one.value),
       ),

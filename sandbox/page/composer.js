@@ -1,4 +1,4 @@
-// Where one writes: text, pictures by button, drop or paste, replies, "/" for commands, "@" for names.
+// The composer: text, images by button, drop or paste, replies, "/" for commands, "@" for names.
 import { completeCommand, matching, slashEntries } from "./commands.js";
 import { byId, el, fill, icon, iconButton } from "./dom.js";
 import { snowflakeNow } from "./format.js";
@@ -11,7 +11,7 @@ import { mayUse } from "./rights.js";
 import { Suggest } from "./suggest.js";
 import { t } from "./texts.js";
 
-const MOST_FILES = 10;
+const MAX_FILES = 10;
 
 export class Composer {
   #app;
@@ -42,8 +42,8 @@ export class Composer {
     byId("attach").addEventListener("click", () => byId("file").click());
   }
 
-  // In another channel or as another member, what was being written for the old one goes. In the same place it stays:
-  // a new language or a new connection is no reason to lose a text, a picture or a command in the making.
+  // Switching the channel or the member clears the draft. Otherwise the draft stays: a new language or a reconnect must
+  // not lose a text, an image or a half-filled command.
   settle(place, channelName, writable) {
     if (place !== this.#place) this.#clear();
     this.#place = place;
@@ -82,17 +82,17 @@ export class Composer {
     this.focus();
   }
 
-  // A picture for the command in the making, if it wants one; else for the next message.
+  // Adds images to the open command if it takes one, otherwise to the next message.
   addFiles(files) {
     const list = [...files];
     if (this.#prompt.isOpen && list.length && this.#prompt.takeFile(list[0])) return;
     if (this.#text.disabled) return;
-    this.#files = [...this.#files, ...list].slice(0, MOST_FILES);
+    this.#files = [...this.#files, ...list].slice(0, MAX_FILES);
     this.#renderExtras();
     this.focus();
   }
 
-  // A scene of the tray: into the command that waits for a picture, else posted at once.
+  // A scene of the tray: goes into the open command if it takes an image, otherwise it is posted at once.
   async postNow(file, description) {
     if (this.#prompt.isOpen && this.#prompt.takeFile(file)) return;
     await this.#post("", [{ file, description }], null);
@@ -203,7 +203,7 @@ export class Composer {
     this.#renderExtras();
   }
 
-  // Enter came before the command's fields did: "/find a cat" is still a command, never a message.
+  // Enter was pressed before the command's fields were shown: "/find a cat" is a command, never a message.
   async #runCommand(text) {
     await this.#refreshEntries();
     if (this.#prompt.isOpen) return true;
@@ -218,7 +218,7 @@ export class Composer {
     const { session, channelId } = this.#app;
     try {
       const body = { content, nonce: nextNonce() };
-      if (files.length) body.attachments = await session.api.upload(channelId, files);
+      if (files.length) body.attachments = await this.#app.upload(channelId, files);
       if (reply) body.message_reference = { channel_id: reply.channel_id, message_id: reply.id };
       await session.api.send(channelId, body);
       if (files.length) this.#app.hint.tick("post");

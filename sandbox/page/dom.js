@@ -1,4 +1,4 @@
-// Small builders around the DOM. Data only ever becomes text or an attribute, never markup.
+// DOM builders. Data only becomes text or attributes, never markup.
 
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -87,7 +87,7 @@ export function icon(name, size = 20) {
   return svg;
 }
 
-// A button that shows only an icon; its name is read out and shown on hover.
+// A button with an icon only; its label is for screen readers and the tooltip.
 export function iconButton(name, label, onClick, more = {}) {
   return el(
     "button",

@@ -1,4 +1,4 @@
-// Classic embeds, as bots and link previews carry them.
+// Renders embeds of bots and of link previews.
 import { el } from "./dom.js";
 import { dateOf, fullTime, localUrl } from "./format.js";
 import { link, markdown } from "./markdown.js";

@@ -1,4 +1,4 @@
-// One field for each kind of command option. All have the same face:
+// One field type for each type of command option. All have the same interface:
 // { id, node, takesText, takesFile, focus(), read(), setText?, setFile?, attach(form), dispose() }
 import { OPTION } from "./commands.js";
 import { el, fill, icon } from "./dom.js";
@@ -9,14 +9,14 @@ import { localised, t } from "./texts.js";
 const TYPING_PAUSE_MS = 200;
 let count = 0;
 
-// world: { app, choices(optionName) -> Promise<[{name, value}]>, onKey(event, field), onFocus() }
-export function field(option, world) {
+// context: { app, choices(optionName) -> Promise<[{name, value}]>, onKey(event, field), onFocus() }
+export function field(option, context) {
   count += 1;
   const id = `option-${option.name}-${count}`;
-  const made = maker(option)(option, id, world);
-  made.focusable.addEventListener("focus", world.onFocus);
+  const made = maker(option)(option, id, context);
+  made.focusable.addEventListener("focus", context.onFocus);
   made.focusable.addEventListener("keydown", (event) => {
-    if (!made.key?.(event)) world.onKey(event, made);
+    if (!made.key?.(event)) context.onKey(event, made);
   });
   return Object.assign(made, { id, focus: () => made.focusable.focus() });
 }
@@ -65,7 +65,7 @@ function select(option, id, choices) {
   };
 }
 
-function text(option, id, world) {
+function text(option, id, context) {
   const isNumber = option.type === OPTION.INTEGER || option.type === OPTION.NUMBER;
   const input = el("input", {
     id,
@@ -91,11 +91,11 @@ function text(option, id, world) {
     attach: nothing,
     dispose: nothing,
   };
-  return option.autocomplete ? completing(made, input, option, world) : made;
+  return option.autocomplete ? completing(made, input, option, context) : made;
 }
 
-// The latest typing wins; an answer to an earlier one is thrown away.
-function completing(made, input, option, world) {
+// Responses to earlier input are discarded.
+function completing(made, input, option, context) {
   let [suggest, timer, asked, chosen] = [null, null, 0, null];
   const pick = ({ label, value }) => {
     chosen = { label, value };
@@ -104,7 +104,7 @@ function completing(made, input, option, world) {
   const ask = async () => {
     asked += 1;
     const mine = asked;
-    const choices = await world.choices(option.name);
+    const choices = await context.choices(option.name);
     if (mine !== asked || document.activeElement !== input) return;
     suggest?.show(
       choices.map(({ name, value, ...more }) => ({ label: localised({ name, ...more }, "name"), value })),

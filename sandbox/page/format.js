@@ -1,4 +1,4 @@
-// Times, sizes, ids and addresses as people read them. Pure, apart from asking the clock what day it is.
+// Formats times, sizes, ids and URLs. Pure functions apart from the current time.
 import { language, t } from "./texts.js";
 
 const DISCORD_EPOCH_MS = 1420070400000n;
@@ -7,7 +7,7 @@ export const snowflakeTime = (id) => new Date(Number((BigInt(id) >> 22n) + DISCO
 
 export const snowflakeNow = () => String((BigInt(Date.now()) - DISCORD_EPOCH_MS) << 22n);
 
-// Ids are decimal strings that outgrow a double; by length, then by digits.
+// Ids are decimal strings that do not fit into a double: compare the length, then the digits.
 export const compareIds = (a, b) => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
 
 const intl = (options) => new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en-GB", options);
@@ -16,7 +16,7 @@ export const clockTime = (date) => intl({ hour: "2-digit", minute: "2-digit" }).
 
 export const fullTime = (date) => intl({ dateStyle: "full", timeStyle: "short" }).format(date);
 
-// The date, or null where the text or number is none: anybody may write <t:99999999999999>.
+// A date, or null for an invalid one: anyone can write <t:99999999999999>.
 export function dateOf(value) {
   const date = new Date(value);
   return Number.isNaN(date.getTime()) ? null : date;
@@ -69,8 +69,8 @@ export function fileSize(bytes) {
   return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 }
 
-// The sandbox's own files, asked for at the address under which this page was opened (localhost and 127.0.0.1
-// are different origins to a browser). Anything foreign gives null: the page contacts nobody else.
+// URLs of the sandbox's files, on the origin of this page (localhost and 127.0.0.1 are different origins).
+// Any other URL gives null: the page contacts no other server.
 export function localUrl(address) {
   if (!address) return null;
   const url = new URL(address, location.href);
@@ -79,10 +79,10 @@ export function localUrl(address) {
   return location.origin + url.pathname + url.search;
 }
 
-// Only such an address becomes a link: an application may name any, and javascript: would run here.
+// Only web URLs become links: applications can send any URL, and javascript: would run here.
 export const isWebAddress = (address) => /^https?:\/\//i.test(address ?? "");
 
-// What a link to a message or channel points at; null for every other link.
+// The target of a link to a message or channel; null for other links.
 export function jumpTarget(address) {
   const match = /^https?:\/\/[^/]+\/channels\/(\d+)\/(\d+)(?:\/(\d+))?\/?$/.exec(address);
   return match && { guildId: match[1], channelId: match[2], messageId: match[3] ?? null };
@@ -91,5 +91,5 @@ export function jumpTarget(address) {
 export const jumpUrl = (guildId, channelId, messageId) =>
   `https://discord.com/channels/${guildId}/${channelId}/${messageId}`;
 
-// A steady hue for a name's disc. Ids made one after another land far apart on the wheel (the golden angle).
+// A fixed hue for each id; consecutive ids get distant hues (the golden angle).
 export const hue = (id) => Math.round((Number(BigInt(id) % 3600n) * 137.508) % 360);

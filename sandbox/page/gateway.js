@@ -1,4 +1,4 @@
-// The gateway: hello, heartbeat, identify, resume, and a growing pause between attempts. One owner: the session.
+// The gateway client: HELLO, heartbeat, IDENTIFY, RESUME, and reconnects with backoff.
 
 const OP = { DISPATCH: 0, HEARTBEAT: 1, IDENTIFY: 2, RESUME: 6, RECONNECT: 7, INVALID: 9, HELLO: 10, ACK: 11 };
 const FIRST_PAUSE_MS = 500;
@@ -77,7 +77,7 @@ export class Gateway {
     });
   }
 
-  // No answer to the last beat means a dead connection: close it so that it is resumed (gateway docs, "Heartbeat").
+  // A missing ACK means a dead connection: close it so that it is resumed (gateway docs, "Heartbeat").
   #keepBeating(interval) {
     clearTimeout(this.#beat);
     this.#beat = setTimeout(() => {
@@ -116,7 +116,7 @@ export class Gateway {
   }
 }
 
-// The page talks to the address it came from, whatever name the server gives itself.
+// The page's own origin, whatever URL the server states.
 export function sameHost(address) {
   const url = new URL(address, location.href);
   return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${url.pathname}`;

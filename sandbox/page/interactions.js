@@ -1,14 +1,14 @@
-// Commands, buttons, menus and forms on their way to an application, and what comes back by the gateway.
+// Sends commands, autocomplete requests and component uses to an application, and handles its gateway events.
 import { snowflakeNow } from "./format.js";
 import { FLAG } from "./state.js";
 import { t } from "./texts.js";
 
-const TYPE = { COMMAND: 2, COMPONENT: 3, AUTOCOMPLETE: 4, MODAL: 5 };
-// Discord gives an application three seconds; a little more for the way.
-const PATIENCE_MS = 5000;
+const TYPE = { COMMAND: 2, COMPONENT: 3, AUTOCOMPLETE: 4 };
+// Discord gives an application three seconds to respond; this adds some time for the network.
+const TIMEOUT_MS = 5000;
 let lastNonce = 0n;
 
-// Distinct and growing, as the apps make them.
+// Unique and increasing, like those of Discord's apps.
 export function nextNonce() {
   const now = BigInt(snowflakeNow());
   lastNonce = now > lastNonce ? now : lastNonce + 1n;
@@ -20,18 +20,16 @@ export class Interactions {
   #state;
   #session;
   #pending = new Map();
-  #onModal;
   #onRefused;
 
-  constructor({ api, state, session, onModal, onRefused }) {
+  constructor({ api, state, session, onRefused }) {
     this.#api = api;
     this.#state = state;
     this.#session = session;
-    this.#onModal = onModal;
     this.#onRefused = onRefused;
   }
 
-  // command: an entry of the command index; options: as Discord nests them.
+  // command: an entry of the command index; options: nested as in Discord's API.
   async slash(command, place, options, attachments = []) {
     await this.#command(command, place, { options, attachments });
   }
@@ -60,7 +58,7 @@ export class Interactions {
     return { version, id, name, type: type ?? 1, ...(guildId ? { guild_id: guildId } : {}) };
   }
 
-  // What the member sees between pressing Enter and the application's first sign of life.
+  // The message that is shown until the application responds.
   #placeholder(command, channelId, nonce) {
     const message = {
       id: nonce,
@@ -84,7 +82,7 @@ export class Interactions {
     if (this.#state.message(waiting.channel_id, waiting.id)) this.#state.put({ ...waiting, local: "failed" }, false);
   }
 
-  // Resolves to null when the application acknowledged, to a sentence when it did not.
+  // Resolves to null if the application responded, to an error text if it did not.
   component(message, component, values, guildId) {
     const data = { component_type: component.type, custom_id: component.custom_id, ...(values ? { values } : {}) };
     const application = message.application_id ?? message.author.id;
@@ -102,7 +100,7 @@ export class Interactions {
     });
   }
 
-  // The choices an application offers while an option is being typed; empty when it does not answer.
+  // Resolves to the application's choices for a partly typed option; empty if it does not respond.
   autocomplete(command, place, options) {
     return new Promise((resolve) => {
       const ends = { done: () => resolve([]), failed: () => resolve([]), refused: () => resolve([]), choices: resolve };
@@ -117,28 +115,9 @@ export class Interactions {
     });
   }
 
-  submit(modal, components, place) {
-    const application = modal.application?.id ?? modal.application_id;
-    return new Promise((resolve) => {
-      const ends = {
-        done: () => resolve(null),
-        failed: () => resolve(t("interactionFailed")),
-        refused: () => resolve(t("interactionFailed")),
-      };
-      this.#start(
-        TYPE.MODAL,
-        application,
-        place,
-        { id: modal.id, custom_id: modal.custom_id, components },
-        nextNonce(),
-        ends,
-      );
-    });
-  }
-
   async #start(type, application, { guildId, channelId }, data, nonce, ends, more = {}) {
-    const timer = setTimeout(() => this.#end(nonce, "failed"), PATIENCE_MS);
-    this.#pending.set(nonce, { ...ends, timer, place: { guildId, channelId } });
+    const timer = setTimeout(() => this.#end(nonce, "failed"), TIMEOUT_MS);
+    this.#pending.set(nonce, { ...ends, timer });
     const body = {
       type,
       application_id: application,
@@ -168,15 +147,5 @@ export class Interactions {
     if (name === "INTERACTION_SUCCESS" || name === "MESSAGE_CREATE") this.#end(data.nonce, "done");
     else if (name === "INTERACTION_FAILURE") this.#end(data.nonce, "failed");
     else if (name === "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE") this.#end(data.nonce, "choices", data.choices ?? []);
-    else if (name === "INTERACTION_MODAL_CREATE") this.#modal(data);
-  }
-
-  #modal(data) {
-    const place = this.#pending.get(data.nonce)?.place ?? {
-      channelId: data.channel_id ?? data.channel?.id,
-      guildId: data.guild_id,
-    };
-    this.#end(data.nonce, "done");
-    this.#onModal(data, place);
   }
 }

@@ -1,4 +1,4 @@
-// Discord's markdown, the part that bots and people use, made into DOM nodes. Text stays text.
+// Renders the common part of Discord's markdown as DOM nodes. Text stays text.
 import { el } from "./dom.js";
 import { dateOf, fullTime, isWebAddress, jumpTarget, timestamp } from "./format.js";
 import { t } from "./texts.js";
@@ -79,7 +79,7 @@ function spoiler(children) {
   );
 }
 
-// Links to messages stay in the page; all others open beside it. What is no web address leaves its words as text.
+// Links to messages jump within the page, others open a new tab. Other URL schemes are shown as text.
 export function link(address, children, names) {
   if (!isWebAddress(address)) return children;
   const target = jumpTarget(address);
@@ -108,7 +108,7 @@ function channelMention(id, names) {
   return el("button", { type: "button", class: "mention", on: { click: jump } }, `#${name}`);
 }
 
-// A moment outside of what a calendar holds stays as it was typed.
+// A timestamp that is not a valid date is shown as typed.
 function stamp(seconds, style, raw) {
   const date = dateOf(seconds * 1000);
   if (!date) return raw;
@@ -120,7 +120,7 @@ function stamp(seconds, style, raw) {
   );
 }
 
-// "5 seconds ago" stays true only for so long.
+// Relative times are updated regularly.
 export function freshenTimes(root) {
   for (const node of root.querySelectorAll("time[data-since]"))
     node.textContent = timestamp(Number(node.dataset.since), "R");
@@ -159,7 +159,7 @@ function blocks(text, names) {
 function block(line, names) {
   for (const [pattern, tag, name] of BLOCKS) {
     const match = pattern.exec(line);
-    // A message's headings are not the page's: their rank is told by looks, not by the outline.
+    // A message's headings must not become part of the page's outline.
     if (match) return ["block", el("div", { class: `md-${tag} ${name}`.trim() }, inline(match[1], names))];
   }
   const item = /^\s*[-*] (.+)$/.exec(line);
@@ -180,7 +180,7 @@ function mentionText(kind, id, names) {
   return `@${kind === "@&" ? (names.role(id) ?? id) : (names.user(id) ?? t("unknownUser"))}`;
 }
 
-// The words alone, for previews of a reply.
+// Plain text, for the preview of a reply.
 export const plainText = (text, names) =>
   text
     .replace(/<(@!?|@&|#)(\d+)>/g, (whole, kind, id) => mentionText(kind, id, names) ?? whole)

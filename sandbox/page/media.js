@@ -1,14 +1,14 @@
-// Pictures: attachments, galleries, thumbnails, spoilers, and the large view.
+// Images: attachments, galleries, thumbnails, spoilers, and the lightbox.
 import { el, fill, icon, iconButton } from "./dom.js";
 import { fileSize, localUrl } from "./format.js";
-import { FLAG, isPicture } from "./state.js";
+import { FLAG, isImage } from "./state.js";
 import { t } from "./texts.js";
 
 const WIDEST = 420;
 const HIGHEST = 320;
 const SMALLEST = 180;
 
-// Fits into the box; small pictures (sample scenes are tiny) are enlarged until one can see them.
+// Fits the image into the box; small images, such as the sample scenes, are enlarged.
 export function shownSize(width, height) {
   if (!width || !height) return { width: SMALLEST, height: SMALLEST };
   const fit = Math.min(WIDEST / width, HIGHEST / height);
@@ -20,8 +20,8 @@ const isSpoiler = (attachment) =>
   Boolean((attachment.flags ?? 0) & FLAG.SPOILER_ATTACHMENT) || attachment.filename.startsWith("SPOILER_");
 
 export function attachments(list) {
-  const pictures = list.filter(isPicture);
-  const files = list.filter((one) => !isPicture(one));
+  const pictures = list.filter(isImage);
+  const files = list.filter((one) => !isImage(one));
   return [pictures.length === 1 ? single(pictures[0]) : gallery(pictures.map(attachmentItem)), ...files.map(fileCard)];
 }
 
@@ -104,7 +104,7 @@ function missing(alt) {
   );
 }
 
-// Covered until asked for; the cover takes the click, so that the first one reveals and the second enlarges.
+// Covers a spoiler: the first click reveals it, the second enlarges it.
 function veiled(button) {
   button.inert = true;
   const cover = el("button", { type: "button", class: "veil", "aria-label": t("reveal") }, t("spoiler"));

@@ -1,4 +1,4 @@
-// "@Magpie" as people write and read it, "<@id>" as Discord sends it. people: [{user}] of the server.
+// Converts between "@Magpie", as people write it, and "<@id>", as Discord sends it. people: [{user}] of the guild.
 import { nameOf } from "./people.js";
 
 export function mentionsToIds(text, people) {

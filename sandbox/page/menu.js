@@ -1,4 +1,4 @@
-// A menu that opens at the pointer or at a button: arrow keys, Escape, and the focus back where it came from.
+// A menu at the pointer or at a button: arrow keys, Escape, and focus restored on close.
 import { el, icon } from "./dom.js";
 
 let open = null;

@@ -1,4 +1,4 @@
-// One message as a list item: who, when, what it answers, its pictures, components, reactions and footnotes.
+// Renders a message as a list item: author, time, reply, images, components, reactions and footnotes.
 import { components } from "./components.js";
 import { el, icon, iconButton } from "./dom.js";
 import { embed } from "./embeds.js";
@@ -13,8 +13,8 @@ const REPLY = 19;
 const FORWARD = 1;
 const MESSAGE_MENU = 3;
 
-// desk: see desk.js. look: { compact: no name and avatar, since the one above is by the same person just now }.
-export function messageRow(message, look, desk) {
+// actions: see actions.js. look: { compact: without name and avatar, as a follow-up of the message above }.
+export function messageRow(message, look, actions) {
   const has = (flag) => Boolean((message.flags ?? 0) & flag);
   const pinned = message.referenced_message !== undefined || message.interaction || message.interaction_metadata;
   const compact = look.compact && !pinned;
@@ -27,7 +27,7 @@ export function messageRow(message, look, desk) {
   const row = el(
     "li",
     { class: names.filter(Boolean).join(" "), id: `message-${message.id}`, data: { messageId: message.id } },
-    context(message, desk),
+    context(message, actions),
     compact
       ? el(
           "time",
@@ -38,23 +38,23 @@ export function messageRow(message, look, desk) {
     el(
       "div",
       { class: "message-body" },
-      compact ? null : heading(message, desk),
-      body(message, desk),
-      reactions(message, desk),
-      footnote(message, desk),
+      compact ? null : heading(message, actions),
+      body(message, actions),
+      reactions(message, actions),
+      footnote(message, actions),
     ),
-    message.local ? null : toolbar(message, desk),
+    message.local ? null : toolbar(message, actions),
   );
-  if (!message.local) row.addEventListener("contextmenu", (event) => openMenu(event, message, desk));
+  if (!message.local) row.addEventListener("contextmenu", (event) => openMenu(event, message, actions));
   return row;
 }
 
 const sent = (message) => (message.timestamp ? new Date(message.timestamp) : snowflakeTime(message.id));
 
-function context(message, desk) {
+function context(message, actions) {
   const used = message.interaction ?? usedCommand(message);
-  if (used) return commandLine(used, desk);
-  if (message.type === REPLY) return replyLine(message, desk);
+  if (used) return commandLine(used, actions);
+  if (message.type === REPLY) return replyLine(message, actions);
   return null;
 }
 
@@ -62,11 +62,11 @@ function usedCommand({ interaction_metadata: about }) {
   return about?.name ? { name: about.name, type: about.command_type ?? about.type, user: about.user } : null;
 }
 
-function commandLine({ name, user, type, menu }, desk) {
+function commandLine({ name, user, type, menu }, actions) {
   const shown =
     menu || type === MESSAGE_MENU || (/ /.test(name) && /[A-Z\u4e00-\u9fff]/.test(name)) ? name : `/${name}`;
   const [before, after] = t("usedCommand", { name: "\u0000", command: "\u0001" }).split("\u0001");
-  const who = el("b", {}, desk.displayName(user));
+  const who = el("b", {}, actions.displayName(user));
   return el(
     "div",
     { class: "context" },
@@ -80,18 +80,18 @@ function commandLine({ name, user, type, menu }, desk) {
   );
 }
 
-function replyLine(message, desk) {
+function replyLine(message, actions) {
   const original = message.referenced_message;
   const bend = el("span", { class: "context-bend" });
   if (!original) return el("div", { class: "context" }, bend, el("i", {}, t("originalDeleted")));
-  const jump = () => desk.names.jump({ channelId: original.channel_id, messageId: original.id });
-  const preview = plainText(original.content ?? "", desk.names) || t("clickForAttachment");
+  const jump = () => actions.names.jump({ channelId: original.channel_id, messageId: original.id });
+  const preview = plainText(original.content ?? "", actions.names) || t("clickForAttachment");
   return el(
     "div",
     { class: "context" },
     bend,
     avatar(original.author, 18),
-    el("b", {}, desk.displayName(original.author)),
+    el("b", {}, actions.displayName(original.author)),
     el(
       "button",
       { type: "button", class: "context-text", on: { click: jump } },
@@ -101,23 +101,23 @@ function replyLine(message, desk) {
   );
 }
 
-function heading(message, desk) {
+function heading(message, actions) {
   const when = sent(message);
   return el(
     "div",
     { class: "message-head" },
-    el("b", { class: "author", style: { "--hue": desk.hue(message.author) } }, desk.displayName(message.author)),
+    el("b", { class: "author", style: { "--hue": actions.hue(message.author) } }, actions.displayName(message.author)),
     message.author.bot ? el("span", { class: "badge" }, t("app")) : null,
     el("time", { datetime: when.toISOString(), title: fullTime(when) }, messageTime(when)),
   );
 }
 
-function body(message, desk) {
+function body(message, actions) {
   if (message.local === "waiting") return waiting(t("sendingCommand"));
   if (message.local === "failed") return el("div", { class: "failure", role: "alert" }, t("didNotRespond"));
-  if ((message.flags ?? 0) & FLAG.LOADING) return waiting(t("thinking", { name: desk.displayName(message.author) }));
-  if (desk.editing === message.id) return desk.editor(message);
-  return [forwarded(message, desk), ...content(message, desk), message.edited_timestamp ? edited(message) : null];
+  if ((message.flags ?? 0) & FLAG.LOADING) return waiting(t("thinking", { name: actions.displayName(message.author) }));
+  if (actions.editing === message.id) return actions.editor(message);
+  return [forwarded(message, actions), ...content(message, actions), message.edited_timestamp ? edited(message) : null];
 }
 
 const waiting = (text) =>
@@ -132,26 +132,26 @@ function edited({ edited_timestamp: when }) {
   return el("span", { class: "edited", title: fullTime(new Date(when)) }, ` (${t("edited")})`);
 }
 
-// A message and a forward's snapshot carry the same things.
-function content(one, desk) {
+// Shared by messages and the snapshots of forwards.
+function content(one, actions) {
   const isV2 = Boolean((one.flags ?? 0) & FLAG.COMPONENTS_V2);
   return [
-    one.content ? el("div", { class: "content" }, markdown(one.content, desk.names)) : null,
+    one.content ? el("div", { class: "content" }, markdown(one.content, actions.names)) : null,
     isV2 ? null : attachments(one.attachments ?? []),
-    ...(one.embeds ?? []).map((item) => embed(item, desk.names)),
+    ...(one.embeds ?? []).map((item) => embed(item, actions.names)),
     one.components?.length
       ? el(
           "div",
           { class: isV2 ? "components" : "components classic" },
-          components(one.components, desk.forMessage(one)),
+          components(one.components, actions.forMessage(one)),
         )
       : null,
   ];
 }
 
-function forwarded(message, desk) {
+function forwarded(message, actions) {
   if (message.message_reference?.type !== FORWARD) return null;
-  const snapshots = (message.message_snapshots ?? []).map(({ message: inner }) => content(inner, desk));
+  const snapshots = (message.message_snapshots ?? []).map(({ message: inner }) => content(inner, actions));
   return el(
     "blockquote",
     { class: "forwarded" },
@@ -160,7 +160,7 @@ function forwarded(message, desk) {
   );
 }
 
-function reactions(message, desk) {
+function reactions(message, actions) {
   if (!message.reactions?.length) return null;
   return el(
     "div",
@@ -173,7 +173,7 @@ function reactions(message, desk) {
           class: "reaction",
           "aria-pressed": String(Boolean(me)),
           "aria-label": t("reactionCount", { emoji: emoji.name, count }),
-          on: { click: () => desk.react(message, emoji.name, !me) },
+          on: { click: () => actions.react(message, emoji.name, !me) },
         },
         el("span", { class: "emoji" }, emoji.name),
         String(count),
@@ -182,13 +182,13 @@ function reactions(message, desk) {
   );
 }
 
-function footnote(message, desk) {
-  const failure = desk.failures.get(message.id);
+function footnote(message, actions) {
+  const failure = actions.failures.get(message.id);
   const parts = [failure ? el("div", { class: "failure", role: "alert" }, failure) : null];
   if ((message.flags ?? 0) & FLAG.EPHEMERAL && message.local !== "waiting") {
     const dismiss = el(
       "button",
-      { type: "button", class: "as-link", on: { click: () => desk.dismiss(message) } },
+      { type: "button", class: "as-link", on: { click: () => actions.dismiss(message) } },
       t("dismiss"),
     );
     parts.push(el("div", { class: "only-you" }, icon("eye", 15), t("onlyYou"), " · ", dismiss));
@@ -196,23 +196,23 @@ function footnote(message, desk) {
   return parts;
 }
 
-function toolbar(message, desk) {
+function toolbar(message, actions) {
   const isEphemeral = Boolean((message.flags ?? 0) & FLAG.EPHEMERAL);
-  const more = iconButton("dots", t("more"), (event) => openMenu(event, message, desk), {
+  const more = iconButton("dots", t("more"), (event) => openMenu(event, message, actions), {
     class: "icon-button more",
     "aria-haspopup": "menu",
   });
   return el(
     "div",
     { class: "toolbar", role: "group", "aria-label": t("messageMenu") },
-    isEphemeral ? null : iconButton("reply", t("reply"), () => desk.reply(message)),
-    isEphemeral ? null : iconButton("smile", t("react", { emoji: "👍" }), () => desk.react(message, "👍", true)),
+    isEphemeral ? null : iconButton("reply", t("reply"), () => actions.reply(message)),
+    isEphemeral ? null : iconButton("smile", t("react", { emoji: "👍" }), () => actions.react(message, "👍", true)),
     more,
   );
 }
 
-function openMenu(event, message, desk) {
+function openMenu(event, message, actions) {
   if (event.target.closest("a, input, textarea") && event.type === "contextmenu") return;
   event.preventDefault();
-  desk.openMessageMenu(event, message);
+  actions.openMessageMenu(event, message);
 }

@@ -1,4 +1,4 @@
-// Short notices in the corner, and the card that greets whoever is here for the first time.
+// Short notices in the corner, the note about the bundled model, and the introduction for new users.
 import { byId, el, fill, icon, iconButton } from "./dom.js";
 import { t } from "./texts.js";
 
@@ -8,6 +8,8 @@ const STEPS = [
   ["find", "hintFind"],
   ["switch", "hintSwitch"],
 ];
+// The default model of a real bot, see the README.
+const MODEL_COMMAND = "make run CLIP_MODEL=openai/clip-vit-base-patch32";
 const SEEN = "magpie-hint-closed";
 
 export function notice(text, kind = "info") {
@@ -21,10 +23,30 @@ export function notice(text, kind = "info") {
   setTimeout(() => node.remove(), SHOWN_MS);
 }
 
-// Discord's own sentence, with the fields it complains about.
+// Discord's error message and the errors of the fields.
 export function errorNotice(error) {
   const details = error.details?.length ? `: ${error.details.join(" ")}` : "";
   notice(`${error.message}${details}`, "error");
+}
+
+// Says that the bundled model does not know photographs. Stays until it is dismissed.
+export class ModelNote {
+  #shown = false;
+
+  show(shown = true) {
+    this.#shown = shown;
+    this.render();
+  }
+
+  render() {
+    byId("model-note").hidden = !this.#shown;
+    fill(
+      byId("model-note"),
+      icon("image", 20),
+      el("p", {}, t("modelNote"), " ", el("code", {}, MODEL_COMMAND)),
+      iconButton("close", t("dismiss"), () => this.show(false)),
+    );
+  }
 }
 
 export class Hint {
@@ -41,7 +63,7 @@ export class Hint {
   // step: "post" | "find" | "switch"
   tick(step) {
     this.#done.add(step);
-    // Whoever has done it all needs no introduction any more; the question mark brings it back.
+    // The introduction closes when every step is done; the question mark opens it again.
     if (this.#done.size === STEPS.length && !this.#closed) this.toggle();
     this.render();
   }

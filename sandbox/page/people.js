@@ -1,4 +1,4 @@
-// Faces and names. No picture is fetched: a disc in the person's own hue with an initial, the bird for the bot.
+// Avatars and names. Avatars are drawn: a coloured disc with an initial, a bird for the bot.
 import { el } from "./dom.js";
 import { hue } from "./format.js";
 import { t } from "./texts.js";

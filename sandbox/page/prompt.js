@@ -1,4 +1,4 @@
-// A slash command being filled in: one field for each option, autocomplete above, Enter runs it.
+// The form of a slash command: one field for each option, autocomplete above, Enter runs it.
 import { nestOptions, OPTION } from "./commands.js";
 import { el, fill, iconButton } from "./dom.js";
 import { field } from "./fields.js";
@@ -12,7 +12,7 @@ export class Prompt {
   #entry = null;
   #fields = new Map();
 
-  // onDone(entry | null): the command was sent, or left.
+  // onDone(entry | null): the command was sent, or cancelled.
   constructor(host, app, onDone) {
     this.#host = host;
     this.#app = app;
@@ -23,7 +23,7 @@ export class Prompt {
     return this.#entry !== null;
   }
 
-  // rest: what was typed after the command's name; it belongs to the first field that takes text.
+  // rest: the text after the command's name, for the first text field.
   open(entry, rest = "") {
     this.close();
     this.#entry = entry;
@@ -55,7 +55,7 @@ export class Prompt {
     this.#onDone(null);
   }
 
-  // Takes a dropped, pasted or chosen picture when an option waits for one.
+  // Puts a dropped, pasted or chosen image into an attachment option, if there is one.
   takeFile(file) {
     const waiting = [...this.#fields.values()].find((one) => one.takesFile) ?? this.#addFileOption();
     if (!waiting) return false;
@@ -206,7 +206,7 @@ export class Prompt {
     return this.#entry.options.find((option) => option.required && !values.has(option.name));
   }
 
-  // Sends the command, or says which option is still missing.
+  // Sends the command, or names the option that is missing.
   async run() {
     const missing = this.#missing();
     if (missing) {
@@ -229,7 +229,7 @@ export class Prompt {
   async #upload(values, { channelId }) {
     const named = [...values].filter(([, value]) => value instanceof File);
     if (!named.length) return [];
-    const references = await this.#app.session.api.upload(
+    const references = await this.#app.upload(
       channelId,
       named.map(([, file]) => ({ file })),
     );

@@ -1,4 +1,4 @@
-// What the chosen member may do in a channel. The server decides; this only hides what would be refused.
+// The selected member's permissions in a channel. The server decides; this only hides what it would refuse.
 import { CHANNEL, isThread } from "./state.js";
 
 const BIT = { SEND: 11n, MANAGE_MESSAGES: 13n, VIEW: 10n, SEND_IN_THREADS: 38n, CONNECT: 20n };
@@ -24,7 +24,7 @@ export const mayModerate = (channel) => has(channel, BIT.MANAGE_MESSAGES);
 
 export const mayRead = (channel) => Boolean(channel) && (!VOICE.includes(channel.type) || has(channel, BIT.CONNECT));
 
-// Discord hides a command from whoever lacks one of its default permissions; "0" leaves it to administrators.
+// Discord hides a command from members without its default permissions; "0" means administrators only.
 export function mayUse(command, channel) {
   const wanted = command.default_member_permissions;
   if (wanted === null || wanted === undefined) return true;
@@ -37,7 +37,7 @@ function hiddenFromEveryone(channel) {
   return Boolean(everyone && (BigInt(everyone.deny) >> BIT.VIEW) & 1n);
 }
 
-// The icon and the text key that tell what kind of channel this is.
+// The icon and the text key for the type of a channel.
 export function channelKind(channel) {
   if (channel.type === CHANNEL.PRIVATE_THREAD) return { icon: "threadLock", text: "kindPrivateThread" };
   if (isThread(channel)) return { icon: "thread", text: "kindThread" };

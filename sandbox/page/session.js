@@ -1,4 +1,4 @@
-// One member's client: REST, gateway, what is known, interactions. Each member keeps theirs, so that switching loses nothing.
+// A member's client: REST, gateway, state, interactions. Each member has their own, so that switching loses nothing.
 import { Api } from "./api.js";
 import { Gateway, sameHost } from "./gateway.js";
 import { Interactions } from "./interactions.js";
@@ -13,23 +13,22 @@ export class Session {
   loaded = new Set();
   #commands = new Map();
 
-  // ears: { onChange(session, change), onStatus(session), onModal(session, modal, place), onError(error) }
-  constructor(member, ears) {
+  // listeners: { onChange(session, change), onStatus(session), onError(error) }
+  constructor(member, listeners) {
     this.member = member;
     this.api = new Api(member.token);
     this.state = new State();
-    this.state.listen((change) => ears.onChange(this, change));
+    this.state.listen((change) => listeners.onChange(this, change));
     this.interactions = new Interactions({
       api: this.api,
       state: this.state,
       session: () => this.#gateway?.sessionId ?? "",
-      onModal: (modal, place) => ears.onModal(this, modal, place),
-      onRefused: ears.onError,
+      onRefused: listeners.onError,
     });
-    this.#ears = ears;
+    this.#listeners = listeners;
   }
 
-  #ears;
+  #listeners;
   #gateway = null;
 
   open() {
@@ -39,23 +38,23 @@ export class Session {
         if (name === "READY") this.loaded.clear();
         this.state.apply(name, data);
         this.interactions.handle(name, data);
-        if (RIGHTS_CHANGED.includes(name)) this.#refreshRights(data).catch(this.#ears.onError);
+        if (RIGHTS_CHANGED.includes(name)) this.#refreshRights(data).catch(this.#listeners.onError);
       },
       onStatus: (status) => {
         this.status = status;
-        this.#ears.onStatus(this);
+        this.#listeners.onStatus(this);
       },
     });
     this.#gateway.open();
   }
 
-  // A role says what it grants, but not what this member may now do in each channel: the server is asked.
+  // Role events do not contain this member's permissions in each channel: fetch the channels again.
   async #refreshRights({ guild_id: guildId, user }) {
     if (user && user.id !== this.member.id) return;
     const known = [...(this.state.guilds.get(guildId)?.channels.values() ?? [])];
     const threads = known.filter(isThread).map(({ id }) => this.api.channel(id).catch(() => null));
     const now = [...(await this.api.channels(guildId)), ...(await Promise.all(threads))];
-    // What went out of sight has its own event, which may have been faster than this answer.
+    // Channels that are no longer visible have their own event, which may have arrived first.
     for (const channel of now)
       if (channel && this.state.channel(channel.id)) this.state.apply("CHANNEL_UPDATE", channel);
   }
@@ -79,7 +78,7 @@ export class Session {
     this.state.remember(channelId, page);
   }
 
-  // Everything from that message to the newest, so that nothing is missing in between. False when it is gone.
+  // Loads all messages from this one to the newest. False if the message does not exist any more.
   async loadFrom(channelId, messageId) {
     if (this.state.message(channelId, messageId)) return true;
     const around = await this.api.messages(channelId, { limit: PAGE, around: messageId });
@@ -94,7 +93,7 @@ export class Session {
     return true;
   }
 
-  // A bot may register its commands at any moment: asked again after a few seconds.
+  // The bot may register commands at any time: fetch the list again after a few seconds.
   async commands(guildId) {
     const known = this.#commands.get(guildId);
     if (known && Date.now() - known.at < COMMANDS_FRESH_MS) return known.list;

@@ -1,4 +1,4 @@
-// Around the conversation: who one is, the servers, the channels, the header.
+// Renders the page around the messages: members, guilds, channels, header.
 import { byId, el, fill, icon } from "./dom.js";
 import { compareIds, hue } from "./format.js";
 import { avatar, nameOf } from "./people.js";
@@ -29,10 +29,10 @@ export function renderMembers(app) {
   fill(byId("members"), el("span", { class: "members-label", id: "members-label" }, t("youAre")), buttons);
 }
 
-// There is room for the whole note only where one is; the title has it for the others.
+// Only the selected member shows the whole note; the others have it in the title.
 const firstWords = (note) => (note ?? "").split(/[;:]/)[0];
 
-// How much of this server that member sees; what is hidden is only counted here, never named.
+// How many of the guild's channels the member sees. Hidden channels are counted, never named.
 function seen(app, session) {
   const all = app.world.guilds
     .find((guild) => guild.id === app.guildId)
@@ -84,7 +84,7 @@ export function renderChannels(app) {
   );
 }
 
-// Channels in the sidebar's order: loose ones first, then by category; threads under their channel.
+// Channels in sidebar order: those without a category first; threads below their channel.
 export function channelTree(channels) {
   const order = (a, b) => (a.position ?? 0) - (b.position ?? 0) || compareIds(a.id, b.id);
   const under = (id) => channels.filter((one) => (one.parent_id ?? null) === id).sort(order);
@@ -143,7 +143,7 @@ export function renderStatus(app) {
   node.dataset.state = online ? (app.botReady ? "online" : "waiting") : "lost";
 }
 
-// The texts that stand in index.html itself.
+// The texts in index.html.
 export function renderFixedTexts() {
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
   for (const node of document.querySelectorAll("[data-label]")) {

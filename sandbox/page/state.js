@@ -1,4 +1,4 @@
-// What one member's client knows. Gateway events are folded in here; whoever listens hears what changed.
+// A member's state, updated by gateway events. Listeners are called with each change.
 import { compareIds } from "./format.js";
 
 export const FLAG = {
@@ -21,7 +21,7 @@ export const CHANNEL = {
 const THREADS = [CHANNEL.NEWS_THREAD, CHANNEL.THREAD, CHANNEL.PRIVATE_THREAD];
 
 export const isThread = (channel) => THREADS.includes(channel.type);
-export const isPicture = (attachment) =>
+export const isImage = (attachment) =>
   attachment.content_type
     ? attachment.content_type.startsWith("image/")
     : /\.(png|jpe?g|webp|gif|avif|bmp)$/i.test(attachment.filename);
@@ -39,7 +39,7 @@ export class State {
     this.#listeners.add(listener);
   }
 
-  tell(change) {
+  emit(change) {
     for (const listener of this.#listeners) listener(change);
   }
 
@@ -68,14 +68,14 @@ export class State {
     return this.messages.get(channelId)?.get(id) ?? null;
   }
 
-  // A page of history, in any order.
+  // Adds a page of history, in any order.
   remember(channelId, messages) {
     const known = this.#of(channelId);
     for (const message of messages) known.set(message.id, message);
-    this.tell({ what: "reset", channelId });
+    this.emit({ what: "reset", channelId });
   }
 
-  // Leaves what history does not hold (answers only this member sees), drops the rest: it may have gaps.
+  // Drops the channel's history, which may have gaps; keeps ephemeral and local messages, which history does not contain.
   forgetHistory(channelId) {
     const known = this.#of(channelId);
     for (const [id, message] of known) if (!message.local && !(message.flags & FLAG.EPHEMERAL)) known.delete(id);
@@ -84,11 +84,11 @@ export class State {
 
   put(message, isNew) {
     this.#of(message.channel_id).set(message.id, message);
-    this.tell({ what: "message", channelId: message.channel_id, id: message.id, isNew });
+    this.emit({ what: "message", channelId: message.channel_id, id: message.id, isNew });
   }
 
   drop(channelId, id) {
-    if (this.messages.get(channelId)?.delete(id)) this.tell({ what: "message", channelId, id, isNew: false });
+    if (this.messages.get(channelId)?.delete(id)) this.emit({ what: "message", channelId, id, isNew: false });
   }
 
   #of(channelId) {
@@ -120,28 +120,28 @@ function ready(state, data) {
   state.guilds.clear();
   for (const guild of data.guilds ?? []) storeGuild(state, guild);
   for (const channelId of state.messages.keys()) state.forgetHistory(channelId);
-  state.tell({ what: "guilds" });
-  state.tell({ what: "restart" });
+  state.emit({ what: "guilds" });
+  state.emit({ what: "restart" });
 }
 
 function storeChannel(state, channel) {
   const guild = state.guilds.get(channel.guild_id);
   if (!guild) return;
   guild.channels.set(channel.id, { ...guild.channels.get(channel.id), ...channel });
-  state.tell({ what: "channels" });
+  state.emit({ what: "channels" });
 }
 
 function dropChannel(state, channel) {
   const guild = state.guilds.get(channel.guild_id);
   if (!guild?.channels.has(channel.id)) return;
-  // Its threads go with it: nothing says so of each one. What lies in a category does not.
+  // Its threads are deleted without an event for each; the channels of a category stay.
   const threads = [...guild.channels.values()].filter((one) => isThread(one) && one.parent_id === channel.id);
   for (const { id } of [channel, ...threads]) {
     guild.channels.delete(id);
     state.messages.delete(id);
     state.unread.delete(id);
   }
-  state.tell({ what: "channels" });
+  state.emit({ what: "channels" });
 }
 
 function arrived(state, message) {
@@ -155,7 +155,7 @@ function arrived(state, message) {
   state.put(message, true);
 }
 
-// An update carries what changed, or the whole message; either way it is laid over what is known.
+// An update contains the changed fields or the whole message: merge it.
 function updated(state, message) {
   const known = state.message(message.channel_id, message.id);
   if (known || message.author) state.put({ ...known, ...message }, false);
@@ -189,10 +189,10 @@ const EVENTS = {
   READY: ready,
   GUILD_CREATE: (state, guild) => {
     storeGuild(state, guild);
-    state.tell({ what: "guilds" });
+    state.emit({ what: "guilds" });
   },
   GUILD_DELETE: (state, { id, unavailable }) => {
-    if (!unavailable && state.guilds.delete(id)) state.tell({ what: "guilds" });
+    if (!unavailable && state.guilds.delete(id)) state.emit({ what: "guilds" });
   },
   CHANNEL_CREATE: storeChannel,
   CHANNEL_UPDATE: storeChannel,

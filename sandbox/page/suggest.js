@@ -1,4 +1,4 @@
-// A list of suggestions above an input, worked with the arrow keys while the input keeps the focus (ARIA combobox).
+// A list of suggestions above an input, used with the arrow keys while the input keeps the focus (ARIA combobox).
 import { el, fill, icon } from "./dom.js";
 
 let count = 0;
@@ -10,7 +10,7 @@ export class Suggest {
   #active = -1;
   #onPick;
 
-  // host: where the list is put. onPick(item). An item: {label, detail?, icon?, lead?, value}.
+  // host: the parent element. onPick(item). An item: {label, detail?, icon?, lead?, value}.
   constructor(input, host, label, onPick) {
     this.#input = input;
     this.#onPick = onPick;
@@ -37,7 +37,7 @@ export class Suggest {
     return !this.#box.hidden;
   }
 
-  // chosen: which one Enter takes at once; -1 leaves Enter to the input until an arrow key was pressed.
+  // chosen: the item that Enter takes; with -1, Enter belongs to the input until an arrow key is pressed.
   show(items, heading, { emptyText = "", chosen = 0 } = {}) {
     this.#items = items;
     this.#active = items.length ? chosen : -1;
@@ -95,7 +95,7 @@ export class Suggest {
     if (item) this.#onPick(item);
   }
 
-  // True when the key was used up here.
+  // Returns true if the key was handled.
   key(event) {
     if (!this.isOpen) return false;
     if (event.key === "Escape") this.hide();

@@ -1,10 +1,10 @@
-// Every text of the page, English and Simplified Chinese side by side, so that neither can be forgotten.
+// All texts of the page, in English and Simplified Chinese.
 
 const TEXTS = {
   pageTitle: ["Magpie sandbox", "Magpie 沙盒"],
   brandHint: ["A small Discord on your own machine", "您电脑上的小型 Discord"],
   youAre: ["You are", "当前身份"],
-  switchMember: ["Be {name}", "切换为 {name}"],
+  switchMember: ["Switch to {name}", "切换为 {name}"],
   seesChannels: ["Sees {seen} of {all} channels", "可见 {all} 个频道中的 {seen} 个"],
   languageSwitch: ["Language", "语言"],
   servers: ["Servers", "服务器"],
@@ -53,7 +53,7 @@ const TEXTS = {
   cancel: ["Cancel", "取消"],
   remove: ["Delete", "删除"],
   removeQuestion: ["Delete this message?", "删除这条消息？"],
-  removeExplained: ["Magpie forgets its pictures at the same moment.", "Magpie 会同时忘记其中的图片。"],
+  removeExplained: ["Magpie forgets its pictures at once.", "Magpie 会同时忘记其中的图片。"],
   removePicture: ["Remove {name}", "移除 {name}"],
   copyLink: ["Copy message link", "复制消息链接"],
   copied: ["Link copied", "链接已复制"],
@@ -69,7 +69,7 @@ const TEXTS = {
   closePicture: ["Close picture", "关闭图片"],
   openOriginal: ["Open original", "打开原图"],
   messageIn: ["Message {name}", "发送消息到 {name}"],
-  mayNotSend: ["This member may read here, but not write.", "该成员可以阅读，但不能发言。"],
+  mayNotSend: ["This member can read this channel but not post in it.", "该成员可以阅读，但不能发言。"],
   attach: ["Add a picture", "添加图片"],
   dropHere: ["Drop pictures to post them in {name}", "松开即可将图片发送到 {name}"],
   removeFile: ["Remove {name}", "移除 {name}"],
@@ -78,7 +78,7 @@ const TEXTS = {
   trayHint: ["one click posts it", "点击即可发送"],
   trayPost: ["Post: {caption}", "发送：{caption}"],
   trayShow: ["Show", "展开"],
-  noTray: ["The sample scenes are not here yet; drop a picture of your own.", "示例场景尚未就绪，可拖入您自己的图片。"],
+  noTray: ["No sample scenes are installed; drop a picture of your own.", "没有安装示例场景，可拖入您自己的图片。"],
   commands: ["Commands", "命令"],
   noCommand: ["No command of that name. Magpie may still be starting.", "没有这个命令。Magpie 可能仍在启动。"],
   commandPrompt: ["Command {name}", "命令 {name}"],
@@ -87,24 +87,27 @@ const TEXTS = {
   removeOption: ["Remove {name}", "移除 {name}"],
   chooseFile: ["Choose or drop a picture", "选择或拖入图片"],
   runCommand: ["Run command", "运行命令"],
-  closeCommand: ["Leave the command", "退出命令"],
+  closeCommand: ["Cancel the command", "退出命令"],
   yes: ["True", "是"],
   no: ["False", "否"],
   choose: ["Choose …", "请选择……"],
   suggestions: ["Suggestions", "建议"],
-  submit: ["Submit", "提交"],
+  modelNote: [
+    "This trial uses the small bundled model, which only knows emoji scenes like the samples below: it will not recognize your photo. To try a model for photos, restart with",
+    "本次试用的是内置小模型，只认识下方示例那样的表情符号场景，认不出您的照片。要试用能识别照片的模型，请用以下命令重新启动：",
+  ],
   hintTitle: ["First time here?", "第一次来？"],
   hintIntro: [
-    "A whole little Discord, with the real bot in it. Nothing leaves this machine.",
+    "A small Discord with the real bot in it. Nothing leaves this machine.",
     "一个完整的小型 Discord，里面是真正的机器人。一切都留在本机。",
   ],
   hintPost: ["Post a few scenes from the tray at the bottom.", "从底部的示例场景中发几张图。"],
   hintFind: [
-    "Type /find and say what you look for: a cat on a sofa.",
+    "Type /find and describe what you look for: a cat on a sofa.",
     "输入 /find 并描述要找的内容，例如：沙发上的猫。",
   ],
   hintSwitch: [
-    "Be someone else: what they may not see, they do not find.",
+    "Switch to another member: they only find pictures in channels they can see.",
     "换一个成员：看不到的频道，也搜不到其中的图片。",
   ],
   hintTry: ["Try it: /find a cat on a sofa", "试一试：/find 沙发上的猫"],
@@ -125,7 +128,7 @@ let current = "en";
 
 export const language = () => current;
 
-// Discord's name for it, sent with each request so that the bot answers in it.
+// Discord's locale, sent with each request: the bot responds in that language.
 export const discordLocale = () => (current === "zh" ? "zh-CN" : "en-US");
 
 export function setLanguage(name) {
@@ -138,7 +141,7 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-// A command's or option's own translation, where the bot gave one.
+// A command's or option's translation, if the bot registered one.
 export function localised(thing, field) {
   return thing[`${field}_localizations`]?.[discordLocale()] ?? thing[`${field}_localized`] ?? thing[field];
 }

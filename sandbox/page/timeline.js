@@ -1,4 +1,4 @@
-// The messages of the open channel: kept in step with the state row by row, older ones on demand, jumps, the bottom held.
+// The messages of the open channel: updates rows with the state, loads older pages, jumps, follows new messages.
 import { byId, el, fill, icon } from "./dom.js";
 import { dayName, sameDay, snowflakeTime } from "./format.js";
 import { freshenTimes } from "./markdown.js";
@@ -15,7 +15,7 @@ const FRESHEN_MS = 10_000;
 
 export class Timeline {
   #app;
-  #desk;
+  #actions;
   #rows = new Map();
   #list = byId("messages");
   #scroller = byId("scroller");
@@ -24,13 +24,13 @@ export class Timeline {
   #placedAt = 0;
   #loading = false;
 
-  constructor(app, desk) {
+  constructor(app, actions) {
     this.#app = app;
-    this.#desk = desk;
+    this.#actions = actions;
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     byId("to-present").addEventListener("click", () => this.toBottom());
     setInterval(() => freshenTimes(this.#list), FRESHEN_MS);
-    // Pictures that arrive late, or a composer that grows, must not push the newest message out of sight.
+    // Images that load late, or a growing composer, must not push the newest message out of view.
     new ResizeObserver(() => {
       if (this.#held) this.toBottom();
     }).observe(this.#list);
@@ -39,7 +39,7 @@ export class Timeline {
     }).observe(this.#scroller);
   }
 
-  // Draws the open channel anew, its newest page fetched unless it is already known.
+  // Redraws the open channel; fetches its newest page if it is not loaded.
   async open() {
     const { session, channelId } = this.#app;
     const channel = this.#app.channel();
@@ -63,11 +63,11 @@ export class Timeline {
     this.sync();
     const { state, member } = this.#app.session;
     const message = isNew ? state.message(channelId, id) : null;
-    // What one posted, and what answers one's own command, is brought into view wherever one was reading.
+    // Own posts and responses to own commands are scrolled into view.
     if (message && (message.author.id === member.id || (message.flags ?? 0) & FLAG.EPHEMERAL)) this.toBottom();
   }
 
-  // The newest message; an answer taller than the window is shown from its beginning.
+  // Scrolls to the newest message; a message taller than the window is shown from its start.
   toBottom() {
     const last = this.#list.lastElementChild;
     const tall = last?.classList.contains("ephemeral") && last.offsetHeight > this.#scroller.clientHeight;
@@ -106,7 +106,7 @@ export class Timeline {
     this.sync();
   }
 
-  // Held until the person scrolls away; the page's own scrolling does not count.
+  // Follows new messages until the user scrolls away; scrolling by script does not count.
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const nearBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM;
@@ -123,7 +123,7 @@ export class Timeline {
     this.#scroller.scrollTop = this.#scroller.scrollHeight - before;
   }
 
-  // Brings the rows in step with the state: unchanged ones stay the same nodes, so nothing flickers or loses focus.
+  // Updates the rows; unchanged ones keep their nodes, so that nothing flickers or loses focus.
   sync() {
     const { session, channelId } = this.#app;
     const wasHeld = this.#held;
@@ -179,8 +179,8 @@ export class Timeline {
       !((above.flags ^ message.flags) & 64) &&
       snowflakeTime(message.id) - snowflakeTime(above.id) < GROUP_MS &&
       sameDay(snowflakeTime(above.id), snowflakeTime(message.id));
-    const look = `${compact} ${this.#desk.editing === message.id} ${this.#desk.failures.get(message.id) ?? ""}`;
-    return { key: message.id, source: message, look, make: () => messageRow(message, { compact }, this.#desk) };
+    const look = `${compact} ${this.#actions.editing === message.id} ${this.#actions.failures.get(message.id) ?? ""}`;
+    return { key: message.id, source: message, look, make: () => messageRow(message, { compact }, this.#actions) };
   }
 
   #startEntry(empty) {
@@ -216,7 +216,7 @@ export class Timeline {
   }
 }
 
-// One message that cannot be drawn must not take the others with it.
+// An error in one message must not hide the others.
 function drawn(entry) {
   try {
     return entry.make();
@@ -236,7 +236,7 @@ function dayEntry(date) {
   };
 }
 
-// A row that is drawn anew while one of its buttons has the focus gives it to the same button's successor.
+// Restores the focus to the same button after its row was redrawn.
 function replaceKeepingFocus(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const place = focused ? [...old.querySelectorAll("button")].indexOf(focused) : -1;

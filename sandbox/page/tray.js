@@ -1,17 +1,20 @@
-// Sample scenes to post with one click, for whoever has no picture at hand.
+// Sample scenes that are posted with one click.
 import { readJson } from "./api.js";
 import { byId, el, fill, icon } from "./dom.js";
 import { errorNotice } from "./notices.js";
 import { language, t } from "./texts.js";
 
 const FOLDED = "magpie-tray-folded";
+const scenes = new WeakSet();
+
+export const isScene = (file) => scenes.has(file);
 
 export class Tray {
   #scenes = [];
   #onPost;
   #folded = localStorage.getItem(FOLDED) === "yes";
 
-  // onPost(file, description): awaited before the next click on the same scene counts.
+  // onPost(file, description): while it is pending, the scene's button is disabled.
   constructor(onPost) {
     this.#onPost = onPost;
   }
@@ -58,13 +61,15 @@ export class Tray {
     return node;
   }
 
-  // The posted file's name says nothing of what is in it: the bot has to look. The caption is its alt text.
+  // The file name says nothing about the image, so that the bot cannot use it. The caption becomes the alt text.
   async #post(node, scene, index) {
     node.disabled = true;
     try {
       const bytes = await (await fetch(scene.url)).blob();
       const name = `IMG_${String(4001 + index * 37)}.${scene.file.split(".").pop()}`;
-      await this.#onPost(new File([bytes], name, { type: bytes.type }), scene[language()] ?? scene.en);
+      const file = new File([bytes], name, { type: bytes.type });
+      scenes.add(file);
+      await this.#onPost(file, scene[language()] ?? scene.en);
     } catch (error) {
       errorNotice(error);
     }

@@ -1,101 +1,103 @@
-"""The developer portal in brief: applications made, their bots given tokens and switches, and invited to servers."""
+"""The caller, the bot's application, its commands, and the gateway's URL."""
 
 from __future__ import annotations
 
-from sandbox.building import add_application, add_member, add_role, give_token
-from sandbox.errors import form_error, refusal
-from sandbox.payloads import CONTENT_SWITCH, MEMBERS_SWITCH, PRESENCES_SWITCH, application_json
-from sandbox.permissions import ALL, MANAGE_GUILD, guild_permissions
-from sandbox.rest.call import Call, Endpoint
-from sandbox.validation.forms import Form, as_snowflake
-from sandbox.world import Application, Json
-
-MAX_APPLICATIONS = 50
+from sandbox.payloads import application_json, command_json, own_user_json, user_json
+from sandbox.responses import FormErrors, api_error, form_error
+from sandbox.rest.request import Endpoint, Request
+from sandbox.state import Application, Command, Json
+from sandbox.validation.commands import check_command, check_counts
+from sandbox.validation.forms import Form
 
 
-async def create_application(call: Call) -> Json:
-    """The privileged intents are off, as they are for new applications."""
-    if call.user.bot or len(call.world.applications) >= MAX_APPLICATIONS:
-        raise refusal(20001)
-    form = Form(await call.body())
-    name = form.text("name", low=1, high=32, required=True)
-    form.settle()
-    return _json(call, add_application(call.world, name or "", call.user, message_content=False))
+async def get_me(request: Request) -> Json:
+    return own_user_json(request.user)
 
 
-async def get_application(call: Call) -> Json:
-    return _json(call, _owned(call))
+async def get_my_application(request: Request) -> Json:
+    application = request.application
+    return application_json(application, request.state.users[application.owner_id], request.user)
 
 
-async def edit_application(call: Call) -> Json:
-    application = _owned(call)
-    form = Form(await call.body())
-    name, description = form.text("name", low=1, high=32), form.text("description", high=400)
-    flags = form.integer("flags")
-    form.settle()
-    application.name = name or application.name
-    application.description = description if description is not None else application.description
-    if flags is not None:
-        # Each switch has two flags: that of reviewed applications is the one below.
-        application.message_content = bool(flags & (CONTENT_SWITCH | CONTENT_SWITCH >> 1))
-        application.guild_members = bool(flags & (MEMBERS_SWITCH | MEMBERS_SWITCH >> 1))
-        application.guild_presences = bool(flags & (PRESENCES_SWITCH | PRESENCES_SWITCH >> 1))
-    return _json(call, application)
+async def get_gateway(request: Request) -> Json:
+    return {"url": request.server.gateway_url}
 
 
-async def reset_token(call: Call) -> Json:
-    """A fresh token for the bot; it is shown this once, and the old one is void."""
-    application = _owned(call)
-    bot = call.world.users[application.bot_id]
-    give_token(call.world, bot)
-    return {"token": bot.token}
+async def get_gateway_for_bots(request: Request) -> Json:
+    limit = {"total": 1000, "remaining": 1000, "reset_after": 86_400_000, "max_concurrency": 1}
+    return {"url": request.server.gateway_url, "shards": request.server.limits.shards, "session_start_limit": limit}
 
 
-async def authorize(call: Call) -> Json:
-    """POST /oauth2/authorize?client_id=…: invites a bot to a server that one manages."""
-    form = Form(await call.body())
-    guild_id = form.snowflake("guild_id", required=True)
-    permissions = form.integer("permissions", high=ALL, default=0) or 0
-    form.settle()
-    application = call.world.applications.get(as_snowflake(call.request.query.get("client_id")) or 0)
-    guild = call.world.guilds.get(guild_id or 0)
-    member = None if guild is None else guild.members.get(call.user.id)
-    if application is None:
-        raise refusal(10002)
-    if guild is None or member is None:
-        raise refusal(10004)
-    if not guild_permissions(guild, member, call.realm.clock.now()) & MANAGE_GUILD:
-        raise refusal(50013)
-    if not form.boolean("authorize", default=True):
-        raise form_error(("authorize",), "AUTHORIZE_DENIED", "Not authorized")
-    if application.bot_id not in guild.members:
-        role = add_role(call.world, guild, application.name, permissions)
-        joined = add_member(call.world, guild, call.world.users[application.bot_id], role)
-        call.api.announcer.role("GUILD_ROLE_CREATE", guild, role)
-        call.api.announcer.guild_created(guild, application.bot_id)
-        call.api.announcer.member("GUILD_MEMBER_ADD", guild, joined)
-    return {"location": f"{call.realm.base_url}/"}
+async def list_commands(request: Request) -> Json:
+    return [command_json(c) for c in _own_application(request).commands.values()]
 
 
-def _owned(call: Call) -> Application:
-    application = call.world.applications.get(call.id("application_id"))
-    if application is None:
-        raise refusal(10002)
-    if application.owner_id != call.user.id:
-        raise refusal(20012)
-    return application
+async def overwrite_commands(request: Request) -> Json:
+    """Replaces all commands of all types. A command that keeps its type and name keeps its id."""
+    application = _own_application(request)
+    content = await request.json()
+    if not isinstance(content, list):
+        raise form_error((), "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
+    errors = FormErrors()
+    bodies = [check_command(Form(c if isinstance(c, dict) else {}, errors, (n,))) for n, c in enumerate(content)]
+    check_counts(Form({}, errors), bodies)
+    errors.raise_if_any()
+    known = {(c.type, c.name): c.id for c in application.commands.values()}
+    ids = request.state.ids
+    commands = []
+    for body in bodies:
+        kind, name = body.pop("type"), body.pop("name")
+        command_id = known.get((kind, name)) or ids.next()
+        commands.append(Command(command_id, ids.next(), application.id, kind, name, body))
+    application.commands = {c.id: c for c in commands}
+    _dispatch_index_update(request, application)
+    return [command_json(c) for c in commands]
 
 
-def _json(call: Call, application: Application) -> dict[str, Json]:
-    world = call.world
-    return application_json(application, world.users[application.owner_id], world.users[application.bot_id])
+async def get_command_index(request: Request) -> Json:
+    """The commands of every application whose bot is in the guild."""
+    guild, _ = request.guild()
+    present = [a for a in request.state.applications.values() if a.bot_id in guild.members]
+    commands = [command_json(c) for a in present for c in a.commands.values() if 0 in (c.body["contexts"] or [0])]
+    return {
+        "applications": [
+            {
+                "id": str(a.id),
+                "name": a.name,
+                "description": a.description,
+                "icon": None,
+                "bot": user_json(request.state.users[a.bot_id]),
+            }
+            for a in present
+        ],
+        "application_commands": commands,
+        "version": str(max((c.version for a in present for c in a.commands.values()), default=0)),
+    }
 
+
+def _own_application(request: Request) -> Application:
+    if request.id("application_id") != request.application.id:
+        raise api_error(20012)
+    return request.application
+
+
+def _dispatch_index_update(request: Request, application: Application) -> None:
+    """Tells users' clients to fetch the index again."""
+    for guild in request.state.guilds_of(application.bot_id):
+        body = {"guild_id": str(guild.id), "version": str(request.state.ids.next())}
+        for user_id in guild.members:
+            if not request.state.users[user_id].bot:
+                request.server.sessions.send_to_user(user_id, "GUILD_APPLICATION_COMMAND_INDEX_UPDATE", body)
+
+
+_COMMANDS = "/applications/{application_id}/commands"
 
 ENDPOINTS = (
-    Endpoint("POST", "/applications", create_application),
-    Endpoint("GET", "/applications/{application_id}", get_application),
-    Endpoint("PATCH", "/applications/{application_id}", edit_application),
-    Endpoint("POST", "/applications/{application_id}/bot", reset_token),
-    Endpoint("POST", "/applications/{application_id}/bot/reset", reset_token),
-    Endpoint("POST", "/oauth2/authorize", authorize),
+    Endpoint("GET", "/users/@me", get_me),
+    Endpoint("GET", "/oauth2/applications/@me", get_my_application),
+    Endpoint("GET", "/gateway", get_gateway, open=True),
+    Endpoint("GET", "/gateway/bot", get_gateway_for_bots),
+    Endpoint("GET", _COMMANDS, list_commands),
+    Endpoint("PUT", _COMMANDS, overwrite_commands),
+    Endpoint("GET", "/guilds/{guild_id}/application-command-index", get_command_index),
 )

@@ -1,151 +1,223 @@
-"""Messages: history, posting, replies and forwards, edits, deletions, typing."""
+"""Messages: history, posting with replies and forwards, upload slots, edits, deletions, reactions, typing."""
 
 from __future__ import annotations
 
-from sandbox.clock import snowflake_time
+import secrets
+from urllib.parse import unquote
+
 from sandbox.drafts import read_draft
-from sandbox.errors import form_error, refusal
+from sandbox.message_service import REPLY_TYPE
 from sandbox.permissions import (
+    ADD_REACTIONS,
     ATTACH_FILES,
     EMBED_LINKS,
     MANAGE_MESSAGES,
     READ_MESSAGE_HISTORY,
     send_permission,
 )
-from sandbox.posting import REPLY_TYPE
-from sandbox.rest.call import Call, Endpoint
+from sandbox.responses import api_error, form_error
+from sandbox.rest.request import Endpoint, Request
+from sandbox.signed_urls import safe_filename
+from sandbox.state import WRITABLE_TYPES, Channel, Json, Message, MessageFlag, Upload, snowflake_time
 from sandbox.validation.forms import Form
-from sandbox.world import WRITABLE_TYPES, Channel, Json, Message, MessageFlag
 
 FORWARD = 1
-BULK_AGE_S = 14 * 24 * 3600
-ORDINARY_TYPES = frozenset({0, REPLY_TYPE, 20, 23})
+BULK_DELETE_MAX_AGE_S = 14 * 24 * 3600
+EDITABLE_TYPES = frozenset({0, REPLY_TYPE, 20, 23})
+MAX_REACTION_EMOJI = 20
 
 
-async def history(call: Call) -> Json:
-    """Newest first, whichever way the page is cut."""
-    channel = call.channel()
-    page = read_page(call)
-    if not call.can(channel, READ_MESSAGE_HISTORY):
+async def get_history(request: Request) -> Json:
+    """Newest first, with any of the parameters `before`, `after`, `around`."""
+    channel = request.channel()
+    form = Form(dict(request.http.query))
+    limit = form.integer("limit", low=1, high=100, default=50) or 50
+    before, after, around = (form.snowflake(name) for name in ("before", "after", "around"))
+    form.raise_if_invalid()
+    if not request.can(channel, READ_MESSAGE_HISTORY):
         return []
-    return [call.message_json(m) for m in page.cut(channel)]
+    ids = list(channel.messages)
+    if around is not None:
+        newer = [i for i in ids if i > around][: limit // 2]
+        ids = [i for i in ids if i <= around][-(limit - len(newer)) :] + newer
+    elif after is not None:
+        ids = [i for i in ids if i > after][:limit]
+    else:
+        ids = [i for i in ids if before is None or i < before][-limit:]
+    return [request.message_json(channel.messages[i]) for i in reversed(ids)]
 
 
-async def get_message(call: Call) -> Json:
-    return call.message_json(call.message(call.channel()))
+async def get_message(request: Request) -> Json:
+    return request.message_json(request.message(request.channel()))
 
 
-async def post_message(call: Call) -> Json:
-    channel = call.channel()
-    body = await call.body()
+async def create_upload_slots(request: Request) -> Json:
+    """URLs to upload files to before they are attached to a message."""
+    channel = request.channel(ATTACH_FILES)
+    form = Form(await request.body())
+    slots: list[Json] = []
+    opened: dict[str, Upload] = {}
+    for position, item in enumerate(form.forms("files", low=1, high=10, required=True) or []):
+        name = item.text("filename", low=1, high=1024, required=True)
+        size = item.integer("file_size", low=1, required=True)
+        if size is not None and size > request.server.limits.file_bytes:
+            raise api_error(40005)
+        if name is None or size is None:
+            continue
+        key = f"{secrets.token_urlsafe(24)}/{safe_filename(name)}"
+        opened[key] = Upload(key, request.user.id, channel.id, name, size)
+        slots.append(
+            {
+                "id": item.body.get("id", str(position)),
+                "upload_url": f"{request.server.base_url}/uploads/{key}",
+                "upload_filename": key,
+            }
+        )
+    form.raise_if_invalid()
+    request.state.uploads |= opened
+    while len(request.state.uploads) > request.server.limits.open_uploads:
+        del request.state.uploads[next(iter(request.state.uploads))]
+    return {"attachments": slots}
+
+
+async def post_message(request: Request) -> Json:
+    channel = request.channel()
+    body = await request.body()
     if channel.type not in WRITABLE_TYPES:
-        raise refusal(50008)
-    call.require(channel, send_permission(channel))
+        raise api_error(50008)
+    request.require(channel, send_permission(channel))
     if channel.thread is not None and channel.thread.archived and channel.thread.locked:
-        raise refusal(50083)
-    repeated = _repeated(channel, call.user.id, body)
+        raise api_error(50083)
+    repeated = _repeated(channel, request.user.id, body)
     if repeated is not None:
-        return call.message_json(repeated)
-    message = _refer(call, channel, body)
-    if body.get("attachments") or call.files:
-        call.require(channel, ATTACH_FILES)
-    if not call.can(channel, EMBED_LINKS):
+        return request.message_json(repeated)
+    message = _new_message(request, channel, body)
+    if body.get("attachments") or request.files:
+        request.require(channel, ATTACH_FILES)
+    if not request.can(channel, EMBED_LINKS):
         body.pop("embeds", None)
-    draft = read_draft(call.realm, call.user, channel.id, body, call.files)
+    draft = read_draft(request.server, request.user, channel.id, body, request.files)
     if draft.is_empty and message.snapshot is None:
-        raise refusal(50006)
-    _enter_thread(call, channel)
-    return call.message_json(call.api.poster.post(channel, call.user, draft, like=message))
+        raise api_error(50006)
+    _join_thread(request, channel)
+    return request.message_json(request.messages.post(channel, request.user, draft, like=message))
 
 
-async def edit_message(call: Call) -> Json:
-    channel = call.channel()
-    message = call.message(channel, history=False)
-    body = await call.body()
-    if message.author_id != call.user.id:
-        if set(body) != {"flags"} or not call.can(channel, MANAGE_MESSAGES):
-            raise refusal(50005)
+async def edit_message(request: Request) -> Json:
+    channel = request.channel()
+    message = request.message(channel, history=False)
+    body = await request.body()
+    if message.author_id != request.user.id:
+        if set(body) != {"flags"} or not request.can(channel, MANAGE_MESSAGES):
+            raise api_error(50005)
         flags = Form(body).integer("flags") or 0
-        call.api.poster.suppress_embeds(message, bool(flags & MessageFlag.SUPPRESS_EMBEDS))
-        return call.message_json(message)
-    if message.snapshot is not None or message.type not in ORDINARY_TYPES:
-        raise refusal(50021)
-    if not call.user.bot:
+        request.messages.suppress_embeds(message, bool(flags & MessageFlag.SUPPRESS_EMBEDS))
+        return request.message_json(message)
+    if message.snapshot is not None or message.type not in EDITABLE_TYPES:
+        raise api_error(50021)
+    if not request.user.bot:
         body = {k: v for k, v in body.items() if k in ("content", "attachments", "flags", "allowed_mentions")}
-    if call.files:
-        call.require(channel, ATTACH_FILES)
-    call.api.poster.edit(message, call.user, body, call.files)
-    return call.message_json(message)
+    if request.files:
+        request.require(channel, ATTACH_FILES)
+    request.messages.edit(message, request.user, body, request.files)
+    return request.message_json(message)
 
 
-async def delete_message(call: Call) -> Json:
-    channel = call.channel()
-    message = channel.messages.get(call.id("message_id")) or call.world.ephemerals.get(call.id("message_id"))
-    own = message is not None and call.user.id in (message.author_id, message.visible_to)
+async def delete_message(request: Request) -> Json:
+    channel = request.channel()
+    message = channel.messages.get(request.id("message_id")) or request.state.ephemerals.get(request.id("message_id"))
+    own = message is not None and request.user.id in (message.author_id, message.visible_to)
     if message is None or (message.visible_to is not None and not own):
-        raise refusal(10008)
+        raise api_error(10008)
     if not own:
-        call.require(channel, MANAGE_MESSAGES)
-    call.api.poster.delete(message)
+        request.require(channel, MANAGE_MESSAGES)
+    request.messages.delete(message)
     return None
 
 
-async def bulk_delete(call: Call) -> Json:
-    channel = call.channel(MANAGE_MESSAGES)
-    if channel.guild_id is None:
-        raise refusal(50003)
-    form = Form(await call.body())
+async def bulk_delete(request: Request) -> Json:
+    channel = request.channel(MANAGE_MESSAGES)
+    form = Form(await request.body())
     ids = form.snowflakes("messages", high=1000)
-    form.settle()
+    form.raise_if_invalid()
     if ids is None:
         raise form_error(("messages",), "BASE_TYPE_REQUIRED", "This field is required")
     if not 2 <= len(set(ids)) <= 100:
-        raise refusal(50016)
-    oldest = call.realm.clock.now() - BULK_AGE_S
+        raise api_error(50016)
+    oldest = request.server.clock.now() - BULK_DELETE_MAX_AGE_S
     if any(snowflake_time(i).timestamp() < oldest for i in ids):
-        raise refusal(50034)
+        raise api_error(50034)
     found = [channel.messages[i] for i in dict.fromkeys(ids) if i in channel.messages]
     if found:
-        call.api.poster.delete_many(channel, found)
+        request.messages.bulk_delete(channel, found)
     return None
 
 
-async def typing(call: Call) -> Json:
-    channel = call.channel()
-    call.require(channel, send_permission(channel))
-    call.api.announcer.typing(channel, call.user.id)
+async def start_typing(request: Request) -> Json:
+    channel = request.channel()
+    request.require(channel, send_permission(channel))
+    request.events.typing(channel, request.user.id)
     return None
 
 
-class _Page:
-    """A window on a channel's history."""
-
-    def __init__(self, limit: int, before: int | None, after: int | None, around: int | None) -> None:
-        self.limit, self.before, self.after, self.around = limit, before, after, around
-
-    def cut(self, channel: Channel) -> list[Message]:
-        ids = list(channel.messages)
-        if self.around is not None:
-            newer = [i for i in ids if i > self.around][: self.limit // 2]
-            rest = self.limit - len(newer)
-            ids = [i for i in ids if i <= self.around][-rest:] + newer
-        elif self.after is not None:
-            ids = [i for i in ids if i > self.after][: self.limit]
-        else:
-            ids = [i for i in ids if self.before is None or i < self.before][-self.limit :]
-        return [channel.messages[i] for i in reversed(ids)]
+async def add_reaction(request: Request) -> Json:
+    channel, message, emoji = _reaction_target(request)
+    request.require(channel, READ_MESSAGE_HISTORY)
+    who = message.reactions.get(emoji)
+    if not who:
+        request.require(channel, ADD_REACTIONS)
+        if len(message.reactions) >= MAX_REACTION_EMOJI:
+            raise api_error(30010)
+        who = message.reactions[emoji] = []
+    if request.user.id not in who:
+        who.append(request.user.id)
+        request.events.reaction("MESSAGE_REACTION_ADD", message, request.user.id, emoji)
+    return None
 
 
-def read_page(call: Call) -> _Page:
-    form = Form(dict(call.request.query))
-    limit = form.integer("limit", low=1, high=100, default=50)
-    cursors = {name: form.snowflake(name) for name in ("before", "after", "around")}
-    form.settle()
-    return _Page(limit or 50, **cursors)
+async def remove_reaction(request: Request) -> Json:
+    """The caller's (`@me`) or, with MANAGE_MESSAGES, any user's."""
+    channel, message, emoji = _reaction_target(request)
+    user_id = request.id("user_id")
+    if user_id != request.user.id:
+        request.require(channel, MANAGE_MESSAGES)
+    who = message.reactions.get(emoji, [])
+    if user_id in who:
+        who.remove(user_id)
+        if not who:
+            del message.reactions[emoji]
+        request.events.reaction("MESSAGE_REACTION_REMOVE", message, user_id, emoji)
+    return None
+
+
+async def clear_reactions(request: Request) -> Json:
+    channel = request.channel(MANAGE_MESSAGES)
+    message = request.message(channel)
+    message.reactions.clear()
+    request.events.reactions_cleared(message)
+    return None
+
+
+def _reaction_target(request: Request) -> tuple[Channel, Message, str]:
+    channel = request.channel()
+    message = request.message(channel, history=False)
+    emoji = unquote(request.http.match_info["emoji"])
+    if not _is_emoji(emoji):
+        raise api_error(10014)
+    return channel, message, emoji
+
+
+def _is_emoji(text: str) -> bool:
+    """Roughly: has a character of an emoji block, and no ASCII letters."""
+    return (
+        0 < len(text) <= 16
+        and any(ord(c) > 0x2000 or c in "\u00a9\u00ae" for c in text)
+        and not any(c.isalpha() and c.isascii() for c in text)
+    )
 
 
 def _repeated(channel: Channel, author_id: int, body: dict[str, Json]) -> Message | None:
-    """`enforce_nonce`: the same nonce again, soon after, gives back the message that it made."""
+    """With `enforce_nonce`: the recent message of the same author and nonce."""
     nonce = body.get("nonce")
     if nonce is None or not body.get("enforce_nonce"):
         return None
@@ -153,22 +225,22 @@ def _repeated(channel: Channel, author_id: int, body: dict[str, Json]) -> Messag
     return next((m for m in recent if m.author_id == author_id and m.nonce == nonce), None)
 
 
-def _enter_thread(call: Call, channel: Channel) -> None:
-    """Writing in an archived thread opens it again; writing joins."""
+def _join_thread(request: Request, channel: Channel) -> None:
+    """Posting in a thread joins it, and unarchives it."""
     thread = channel.thread
     if thread is None:
         return
     if thread.archived:
         thread.archived = False
-        call.api.announcer.thread("THREAD_UPDATE", channel)
-    if call.user.id not in thread.members:
-        thread.members[call.user.id] = call.realm.clock.now()
-        call.api.announcer.thread_members(channel, added=[call.user.id])
+        request.events.thread("THREAD_UPDATE", channel)
+    if request.user.id not in thread.members:
+        thread.members[request.user.id] = request.server.clock.now()
+        request.events.thread_members(channel, added=[request.user.id])
 
 
-def _refer(call: Call, channel: Channel, body: dict[str, Json]) -> Message:
-    """A message with its reference filled in: a reply's original, or a forward's snapshot."""
-    message = Message(0, channel.id, call.user.id)
+def _new_message(request: Request, channel: Channel, body: dict[str, Json]) -> Message:
+    """With its reference: to the original of a reply, or with the snapshot of a forward."""
+    message = Message(0, channel.id, request.user.id)
     form = Form(body)
     reference = form.form("message_reference")
     if reference is None:
@@ -176,35 +248,45 @@ def _refer(call: Call, channel: Channel, body: dict[str, Json]) -> Message:
     target_id = reference.snowflake("message_id", required=True)
     source_id = reference.snowflake("channel_id") or channel.id
     kind = reference.choice("type", (0, FORWARD)) or 0
-    form.settle()
+    form.raise_if_invalid()
     if kind == FORWARD:
-        source = call.check_channel(source_id, READ_MESSAGE_HISTORY)
+        source = request.check_channel(source_id, READ_MESSAGE_HISTORY)
         original = source.messages.get(target_id or 0)
         if original is None:
-            raise refusal(10008)
-        message.snapshot = call.api.poster.snapshot_of(original)
+            raise api_error(10008)
+        message.snapshot = request.messages.snapshot_of(original)
         message.flags |= MessageFlag.HAS_SNAPSHOT
     else:
         source = channel
-        if not call.can(channel, READ_MESSAGE_HISTORY):
-            raise refusal(160002)
+        if not request.can(channel, READ_MESSAGE_HISTORY):
+            raise api_error(160002)
         if target_id not in channel.messages:
             if not reference.boolean("fail_if_not_exists", default=True):
                 return message
             raise form_error(("message_reference",), "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")
         message.type = REPLY_TYPE
-    message.reference = {"type": kind, "channel_id": str(source.id), "message_id": str(target_id)}
-    if source.guild_id is not None:
-        message.reference["guild_id"] = str(source.guild_id)
+    message.reference = {
+        "type": kind,
+        "guild_id": str(source.guild_id),
+        "channel_id": str(source.id),
+        "message_id": str(target_id),
+    }
     return message
 
 
+_CHANNEL = "/channels/{channel_id}"
+_MESSAGE = "/channels/{channel_id}/messages/{message_id}"
+
 ENDPOINTS = (
-    Endpoint("GET", "/channels/{channel_id}/messages", history),
-    Endpoint("POST", "/channels/{channel_id}/messages", post_message),
-    Endpoint("POST", "/channels/{channel_id}/messages/bulk-delete", bulk_delete),
-    Endpoint("GET", "/channels/{channel_id}/messages/{message_id}", get_message),
-    Endpoint("PATCH", "/channels/{channel_id}/messages/{message_id}", edit_message),
-    Endpoint("DELETE", "/channels/{channel_id}/messages/{message_id}", delete_message),
-    Endpoint("POST", "/channels/{channel_id}/typing", typing),
+    Endpoint("GET", _CHANNEL + "/messages", get_history),
+    Endpoint("POST", _CHANNEL + "/messages", post_message),
+    Endpoint("POST", _CHANNEL + "/messages/bulk-delete", bulk_delete),
+    Endpoint("POST", _CHANNEL + "/attachments", create_upload_slots),
+    Endpoint("POST", _CHANNEL + "/typing", start_typing),
+    Endpoint("GET", _MESSAGE, get_message),
+    Endpoint("PATCH", _MESSAGE, edit_message),
+    Endpoint("DELETE", _MESSAGE, delete_message),
+    Endpoint("PUT", _MESSAGE + "/reactions/{emoji}/@me", add_reaction),
+    Endpoint("DELETE", _MESSAGE + "/reactions/{emoji}/{user_id}", remove_reaction),
+    Endpoint("DELETE", _MESSAGE + "/reactions", clear_reactions),
 )

@@ -1,21 +1,46 @@
-"""Reads a body's fields with Discord's own complaints: what is missing, too long, of the wrong kind."""
+"""Parses request bodies: JSON within bounds, and the fields of objects with Discord's error codes and messages."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from sandbox.clock import iso
-from sandbox.errors import FormErrors
-from sandbox.world import Json
+from sandbox.responses import FormErrors
+from sandbox.state import Json, iso
 
+MAX_DEPTH = 64
+"""Far below Python's recursion limit, so that recursive functions are safe; Discord's bodies need about 12."""
 Path = tuple[str | int, ...]
 
 
-class Form:
-    """Reads fields of one object; every complaint lands in `errors`, so that one answer names them all.
+def parse_json(raw: bytes | str) -> Json:
+    """Raises ValueError for broken JSON, NaN and infinity, lone surrogates (not valid UTF-8) and deep nesting."""
+    try:
+        content = json.loads(raw)
+        # Fails for NaN, infinity and lone surrogates.
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in _children(node)]
+    if level:
+        raise ValueError("nested too deep")
+    return content
 
-    A reader gives None for a field that is absent, null or wrong; `settle` then tells wrong from absent.
+
+def _children(node: Json) -> list[Json]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return node if isinstance(node, list) else []
+
+
+class Form:
+    """Reads the fields of one object and collects all errors, so that one response names all of them.
+
+    The methods return None (or the default) for a field that is absent, null or invalid; `raise_if_invalid` raises for
+    invalid ones.
     """
 
     def __init__(self, body: dict[str, Json], errors: FormErrors | None = None, path: Path = ()) -> None:
@@ -23,13 +48,13 @@ class Form:
         self.errors = errors if errors is not None else FormErrors()
         self.path = path
 
-    def settle(self) -> None:
-        self.errors.settle()
+    def raise_if_invalid(self) -> None:
+        self.errors.raise_if_any()
 
     def has(self, name: str) -> bool:
         return name in self.body
 
-    def complain(self, name: str, code: str, message: str) -> None:
+    def add_error(self, name: str, code: str, message: str) -> None:
         self.errors.add((*self.path, name), code, message)
 
     def text(self, name: str, *, low: int = 0, high: int, required: bool = False) -> str | None:
@@ -37,14 +62,14 @@ class Form:
         if value is None:
             return None
         if not isinstance(value, str):
-            self.complain(name, "STRING_TYPE_CONVERT", f'Could not interpret "{value}" as string.')
+            self.add_error(name, "STRING_TYPE_CONVERT", f'Could not interpret "{value}" as string.')
             return None
         if low <= len(value) <= high:
             return value
         if low:
-            self.complain(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
+            self.add_error(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
         else:
-            self.complain(name, "BASE_TYPE_MAX_LENGTH", f"Must be {high} or fewer in length.")
+            self.add_error(name, "BASE_TYPE_MAX_LENGTH", f"Must be {high} or fewer in length.")
         return None
 
     def snowflake(self, name: str, *, required: bool = False) -> int | None:
@@ -53,11 +78,11 @@ class Form:
             return None
         found = as_snowflake(value)
         if found is None:
-            self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
+            self.add_error(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
         return found
 
-    def normalize(self, name: str, value: Json) -> None:
-        """Puts what was read in the place of what came, which may be a number in quotation marks."""
+    def replace_value(self, name: str, value: Json) -> None:
+        """Replaces what the client sent, which may be a number in quotation marks, by what was read."""
         if name in self.body:
             self.body[name] = value
 
@@ -84,13 +109,13 @@ class Form:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not int.')
+            self.add_error(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not int.')
             return default
         if value < low:
-            self.complain(name, "NUMBER_TYPE_MIN", f"int value should be greater than or equal to {low}.")
+            self.add_error(name, "NUMBER_TYPE_MIN", f"int value should be greater than or equal to {low}.")
             return default
         if value > high:
-            self.complain(name, "NUMBER_TYPE_MAX", f"int value should be less than or equal to {high}.")
+            self.add_error(name, "NUMBER_TYPE_MAX", f"int value should be less than or equal to {high}.")
             return default
         return value
 
@@ -99,11 +124,11 @@ class Form:
         value = self._value(name, required=False)
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
-        self.complain(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not a number.')
+        self.add_error(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not a number.')
         return None
 
     def timestamp(self, name: str) -> float | None:
-        """Unix seconds of an ISO 8601 moment."""
+        """An ISO 8601 time as Unix seconds."""
         text = self.text(name, high=64)
         if not text:
             return None
@@ -112,7 +137,7 @@ class Form:
             seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
             iso(seconds)
         except (ValueError, OverflowError):
-            self.complain(name, "DATETIME_TYPE_CONVERT", f"{text} is not a valid ISO8601 datetime")
+            self.add_error(name, "DATETIME_TYPE_CONVERT", f"{text} is not a valid ISO8601 datetime")
             return None
         return seconds
 
@@ -121,7 +146,7 @@ class Form:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.complain(name, "BOOLEAN_TYPE_CONVERT", "Must be either true or false.")
+            self.add_error(name, "BOOLEAN_TYPE_CONVERT", "Must be either true or false.")
             return default
         return value
 
@@ -131,7 +156,7 @@ class Form:
             return None
         if type(value) is not int or value not in choices:
             listed = ", ".join(str(c) for c in sorted(choices))
-            self.complain(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
+            self.add_error(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
             return None
         return value
 
@@ -141,7 +166,7 @@ class Form:
             return None
         if any(type(v) is not int or v not in choices for v in values):
             listed = ", ".join(str(c) for c in sorted(choices))
-            self.complain(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
+            self.add_error(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
             return None
         return values
 
@@ -150,10 +175,10 @@ class Form:
         if value is None:
             return None
         if not isinstance(value, list):
-            self.complain(name, "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
+            self.add_error(name, "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
             return None
         if not low <= len(value) <= high:
-            self.complain(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
+            self.add_error(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
             return None
         return value
 
@@ -162,12 +187,12 @@ class Form:
         if value is None:
             return None
         if not isinstance(value, dict):
-            self.complain(name, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
+            self.add_error(name, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
             return None
         return value
 
     def forms(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[Form] | None:
-        """A list of objects, each as a Form that complains at its own place."""
+        """A list of objects, each as a Form with its own path in the errors."""
         values = self.array(name, low=low, high=high, required=required)
         if values is None:
             return None
@@ -187,12 +212,12 @@ class Form:
     def _value(self, name: str, required: bool) -> Json:
         value = self.body.get(name)
         if value is None and required:
-            self.complain(name, "BASE_TYPE_REQUIRED", "This field is required")
+            self.add_error(name, "BASE_TYPE_REQUIRED", "This field is required")
         return value
 
 
 def as_snowflake(value: Json) -> int | None:
-    """The id in a string of digits or an integer of 64 bits; None for anything else."""
+    """The id in a string of digits or a 63-bit integer; None for any other value."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:

@@ -192,4 +192,4 @@ async def kill(process: asyncio.subprocess.Process) -> None:
 
 
 def _message_ids(sandbox: Sandbox) -> list[int]:
-    return [message_id for channel in sandbox.world.channels.values() for message_id in channel.messages]
+    return [message_id for channel in sandbox.state.channels.values() for message_id in channel.messages]

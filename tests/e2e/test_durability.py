@@ -102,7 +102,7 @@ async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back
         posted = await ann.post(pictures, sample("panda"))
 
         async def accepted() -> bool:
-            return bool(await app.store.by_message(int(posted["id"]))) and stuck.struck > 0
+            return bool(await app.store.by_message(int(posted["id"]))) and stuck.triggered > 0
 
         await until(accepted, "the picture is pending, its download under way")
     home.sandbox.faults.clear()
@@ -168,7 +168,7 @@ async def test_a_message_deleted_while_its_picture_is_read_never_comes_back(home
         posted = await ann.post(pictures, sample("panda"))
 
         async def under_way() -> bool:
-            return slow.struck > 0
+            return slow.triggered > 0
 
         await until(under_way, "the download is under way")
         await ann.remove(posted)
@@ -227,7 +227,7 @@ async def test_a_discord_that_stumbles_is_asked_again(home: House, fault: Fault)
         posted = await ann.post(pictures, sample("panda"))
         await home.indexed(posted)
         assert (await ann.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
-        assert armed.struck == 1
+        assert armed.triggered == 1
 
 
 _FIELDS = ("kind", "method", "path", "times", "status", "bots_only")
@@ -239,4 +239,4 @@ async def test_a_start_that_discord_slows_down_succeeds(home: House) -> None:
     async with home.bot():
         posted = await ann.post(pictures, sample("panda"))
         await home.indexed(posted)
-    assert slowed.struck == 1
+    assert slowed.triggered == 1

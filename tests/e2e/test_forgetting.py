@@ -79,7 +79,7 @@ async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_pic
     cem, pictures = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(pictures, sample("panda"))
     await home.indexed(posted)
-    del home.sandbox.world.channels[pictures].messages[int(posted["id"])]  # no event
+    del home.sandbox.state.channels[pictures].messages[int(posted["id"])]  # no event
     assert (await cem.find(home.nest, pictures, "a panda")).ids == []
     await home.forgotten(posted)
 
@@ -105,7 +105,7 @@ async def test_a_message_content_switch_turned_off_makes_nothing_look_removed(ho
     cem, pictures = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(pictures, sample("panda"))
     await home.indexed(posted)
-    [magpie] = home.sandbox.world.applications.values()
+    [magpie] = home.sandbox.state.applications.values()
     magpie.message_content = False
     assert (await cem.find(home.nest, pictures, "a panda")).ids == []
     edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))

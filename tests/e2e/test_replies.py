@@ -39,7 +39,7 @@ async def remembered(home: House, reply: Reply) -> None:
 
 
 def there(home: House, reply: Reply) -> bool:
-    return int(reply.message["id"]) in home.sandbox.world.channels[int(reply.message["channel_id"])].messages
+    return int(reply.message["id"]) in home.sandbox.state.channels[int(reply.message["channel_id"])].messages
 
 
 async def gone(who: Member, reply: Reply) -> None:
@@ -104,12 +104,12 @@ async def test_an_answer_that_was_not_deleted_before_the_end_is_deleted_after_th
         posted, told = await post_with_tags_below(home, "panda")
         home.sandbox.faults.add(stuck)
         await bob.remove(posted)
-        await until(lambda: _struck(stuck), "the bot has begun to delete its reply")
+        await until(lambda: _triggered(stuck), "the bot has begun to delete its reply")
     home.sandbox.faults.clear()
     assert there(home, told)
     async with home.bot():
         await gone(bob, told)
 
 
-async def _struck(fault: Fault) -> bool:
-    return fault.struck > 0
+async def _triggered(fault: Fault) -> bool:
+    return fault.triggered > 0

@@ -89,7 +89,7 @@ async def test_a_lost_gateway_is_told_until_it_is_back(home: House) -> None:
     url = f"http://127.0.0.1:{port}"
     async with home.bot(STATUS_PORT=port):
         await well(url)
-        entrance = home.sandbox.realm.limits
+        entrance = home.sandbox.limits
         entrance.heartbeat_interval_s, usual = 0.001, entrance.heartbeat_interval_s  # turned away before it can speak
         await home.sandbox.drop_gateway()
         told = await failing(url, "gateway")
@@ -106,7 +106,7 @@ async def test_a_network_that_swallows_heartbeats_is_told(home: House) -> None:
     """The connection looks open to everybody; only the acknowledgements are missing."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    home.sandbox.realm.limits.heartbeat_interval_s = 0.3
+    home.sandbox.limits.heartbeat_interval_s = 0.3
     async with swallowing(home) as (gateway, swallow), home.bot(STATUS_PORT=port, DISCORD_GATEWAY=gateway) as bot:
         cog: Any = bot.bot.get_cog("status")
         cog._grace = 0.5

@@ -1,4 +1,4 @@
-"""One running sandbox a test, and people in it."""
+"""A sandbox for each test, and users connected to it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from sandbox.realm import Limits
 from sandbox.server import Sandbox
+from sandbox.server_state import Limits
 from tests.sandbox.person import Person
 
 
@@ -19,7 +19,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def person(sandbox: Sandbox) -> AsyncIterator[Callable[[str], Awaitable[Person]]]:
-    """`await person("cem")` gives that member, connected."""
+    """`await person("cem")` returns that member's client, connected."""
     people: list[Person] = []
 
     async def connect(username: str) -> Person:

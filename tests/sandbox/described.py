@@ -1,4 +1,4 @@
-"""Holds requests and answers against Discord's OpenAPI description; a proxy that watches a client's real traffic."""
+"""Checks requests and responses against Discord's OpenAPI description; a proxy that records a client's traffic."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Watched:
 
 @asynccontextmanager
 async def watching(target: str) -> AsyncIterator[Watched]:
-    """A reverse proxy before `target` that writes down each API exchange."""
+    """A reverse proxy in front of `target` that records each API exchange."""
     watched = Watched()
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
@@ -125,7 +125,7 @@ async def watching(target: str) -> AsyncIterator[Watched]:
 
 
 def _payload(raw: bytes, content_type: str) -> Any:
-    """The JSON of a body, also where it is one part of several."""
+    """The JSON of a body, or of the payload_json part of a multipart body."""
     if content_type.startswith("multipart/"):
         found = re.search(rb'name="payload_json".*?\r\n\r\n(.*?)\r\n--', raw, re.DOTALL)
         return json.loads(found[1]) if found else None
@@ -133,7 +133,7 @@ def _payload(raw: bytes, content_type: str) -> Any:
 
 
 def _deepest(error: Any) -> str:
-    """Of a choice of schemas, what is wrong with the nearest one."""
+    """The error of the best matching schema of an anyOf or oneOf."""
     while error.context:
         error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator != "type"))
     return f"{error.json_path}: {error.message[:300]}"

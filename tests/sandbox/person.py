@@ -1,4 +1,4 @@
-"""A member at a keyboard: REST with a person's token, and what the gateway tells them. Also a bot without a library."""
+"""A client of the sandbox with a user's or a bot's token: REST calls, and the gateway events it received."""
 
 from __future__ import annotations
 

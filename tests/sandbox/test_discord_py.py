@@ -1,4 +1,4 @@
-"""The real discord.py against the sandbox: what the bot will do, without the bot."""
+"""discord.py against the sandbox, without Magpie."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from discord import app_commands
 from discord.ext import commands
 
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 
 
 class Probe(commands.Bot):
-    """A small bot with one of everything."""
+    """A small bot with a slash command, autocomplete, a layout and a context menu."""
 
     def __init__(self) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, message_content=True, guild_reactions=True)
@@ -45,10 +45,6 @@ class Probe(commands.Bot):
         async def gallery(interaction: discord.Interaction) -> None:
             await interaction.response.send_message(view=Gallery(), file=discord.File(png_file(), "shown.png"))
 
-        @self.tree.command(name="ask", description="Opens a form")
-        async def ask(interaction: discord.Interaction) -> None:
-            await interaction.response.send_modal(Question())
-
         @self.tree.context_menu(name="Measure it")
         async def measure(interaction: discord.Interaction, message: discord.Message) -> None:
             names = [a.filename for a in message.attachments]
@@ -60,14 +56,6 @@ class Probe(commands.Bot):
     async def on_message(self, message: discord.Message) -> None:
         if message.author != self.user:
             await self.heard.put(message)
-
-
-class Question(discord.ui.Modal, title="A question"):
-    colour: discord.ui.Label[Question] = discord.ui.Label(text="Colour", component=discord.ui.TextInput())
-
-    async def on_submit(self, interaction: discord.Interaction) -> None:
-        assert isinstance(self.colour.component, discord.ui.TextInput)
-        await interaction.response.send_message(f"so {self.colour.component.value}", ephemeral=True)
 
 
 class Gallery(discord.ui.LayoutView):
@@ -107,14 +95,14 @@ async def bot(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await running
 
 
-async def test_a_bot_logs_in_and_knows_its_servers(sandbox: Sandbox, bot: Probe) -> None:
+async def test_a_bot_logs_in_and_receives_its_guilds(sandbox: Sandbox, bot: Probe) -> None:
     assert {g.name for g in bot.guilds} == {"The Nest", "Second Branch"}
     nest = discord.utils.get(bot.guilds, name="The Nest")
     assert {c.name for c in nest.text_channels} >= {"pictures", "moderators"}
     assert {t.name for t in nest.threads} == {"cats only", "party planning"}
 
 
-async def test_a_bot_hears_of_a_picture_and_downloads_it(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+async def test_a_bot_receives_an_image_and_downloads_it(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("pictures")
     await cem.share(channel.id, png(12, 8), "ball.png", content="look")
@@ -127,7 +115,9 @@ async def test_a_bot_hears_of_a_picture_and_downloads_it(sandbox: Sandbox, bot: 
     assert fetched.attachments[0].id == picture.id
 
 
-async def test_a_slash_command_goes_there_and_back(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+async def test_a_slash_command_reaches_the_bot_and_its_response_reaches_the_user(
+    sandbox: Sandbox, bot: Probe, person: Connect
+) -> None:
     dora = await person("dora")
     channel = sandbox.channel("pictures")
     upload = await dora.upload(channel.id, png(3, 3), "a.png")
@@ -143,7 +133,7 @@ async def test_a_slash_command_goes_there_and_back(sandbox: Sandbox, bot: Probe,
     assert answer["interaction_metadata"]["user"]["username"] == "dora"
 
 
-async def test_autocomplete_reaches_the_person_who_types(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+async def test_autocomplete_choices_reach_the_user(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("pictures")
     command = await cem.command(channel.guild_id, "echo")
@@ -154,7 +144,7 @@ async def test_autocomplete_reaches_the_person_who_types(sandbox: Sandbox, bot: 
     assert offered["choices"] == [{"name": "ca!", "value": "ca!"}]
 
 
-async def test_a_message_menu_carries_the_message_and_its_answers_are_private(
+async def test_a_message_command_contains_the_message_and_its_responses_are_ephemeral(
     sandbox: Sandbox, bot: Probe, person: Connect
 ) -> None:
     cem, bob = await person("cem"), await person("bob")
@@ -170,7 +160,7 @@ async def test_a_message_menu_carries_the_message_and_its_answers_are_private(
     assert bob.count("MESSAGE_CREATE", lambda d: d["author"]["username"] == "Magpie") == 0
 
 
-async def test_a_layout_shows_its_file_and_a_press_changes_it(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+async def test_a_layout_shows_its_file_and_a_button_changes_it(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("pictures")
     await cem.slash(channel.guild_id, channel.id, "gallery")
@@ -187,19 +177,6 @@ async def test_a_layout_shows_its_file_and_a_press_changes_it(sandbox: Sandbox, 
     assert [c["content"] for c in changed["components"]] == ["that was all"]
     async with cem.http.get(item["media"]["url"]) as response:
         assert response.status == 404
-
-
-async def test_a_form_is_shown_filled_in_and_answered(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
-    cem = await person("cem")
-    channel = sandbox.channel("pictures")
-    await cem.slash(channel.guild_id, channel.id, "ask")
-    modal = await cem.event("INTERACTION_MODAL_CREATE")
-    assert modal["title"] == "A question"
-    [label] = modal["components"]
-    label["component"]["value"] = "blue"
-    data = {"id": modal["id"], "custom_id": modal["custom_id"], "components": [label]}
-    await cem.interact(5, modal["application"]["id"], channel.id, data)
-    await cem.event("MESSAGE_CREATE", lambda d: d["content"] == "so blue")
 
 
 async def test_a_bot_reads_history_in_pages_and_in_both_directions(
@@ -232,7 +209,7 @@ async def test_a_bot_posts_reacts_edits_and_deletes(sandbox: Sandbox, bot: Probe
     assert refused.value.code == 10008
 
 
-async def test_a_bot_looks_up_threads_and_their_members(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+async def test_a_bot_fetches_threads_and_their_members(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
     cem = await person("cem")
     nest = bot.get_guild(sandbox.guild("The Nest").id)
     thread = nest.get_thread(sandbox.channel("cats only").id)
@@ -245,7 +222,7 @@ async def test_a_bot_looks_up_threads_and_their_members(sandbox: Sandbox, bot: P
     assert (await nest.fetch_member(int(cem.ready["user"]["id"]))).name == "cem"
 
 
-async def test_a_bot_comes_back_after_a_broken_connection_and_misses_nothing(
+async def test_a_bot_resumes_after_a_broken_connection_without_losing_events(
     sandbox: Sandbox, bot: Probe, person: Connect
 ) -> None:
     cem = await person("cem")

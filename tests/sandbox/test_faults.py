@@ -1,4 +1,4 @@
-"""HTTP misbehaviour on demand, set by a test or by POST /sandbox/faults."""
+"""HTTP faults, set by a test or by POST /sandbox/faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sandbox.person import Person
 Connect = Callable[[str], Awaitable[Person]]
 
 
-async def test_a_rate_limit_strikes_as_often_as_told_and_then_wears_off(sandbox: Sandbox) -> None:
+async def test_a_rate_limit_fault_is_applied_the_given_number_of_times(sandbox: Sandbox) -> None:
     async with Person(sandbox.url, sandbox.bot_token, bot=True) as bot:
         fault = sandbox.faults.add(Fault("rate_limit", method="GET", path="/users/*", times=2, seconds=0.25))
         for _ in range(2):
@@ -23,10 +23,10 @@ async def test_a_rate_limit_strikes_as_often_as_told_and_then_wears_off(sandbox:
             assert limited.body == {"message": "You are being rate limited.", "retry_after": 0.25, "global": False}
             assert limited.headers["Via"] and limited.headers["X-RateLimit-Scope"] == "user"
         assert (await bot.call("GET", "/users/@me")).status == 200
-        assert fault.struck == 2
+        assert fault.triggered == 2
 
 
-async def test_faults_are_for_bots_unless_told_otherwise(sandbox: Sandbox, person: Connect) -> None:
+async def test_faults_only_apply_to_bots_by_default(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     sandbox.faults.add(Fault("server_error", status=502, times=None))
     assert (await cem.call("GET", "/users/@me")).status == 200
@@ -36,7 +36,7 @@ async def test_faults_are_for_bots_unless_told_otherwise(sandbox: Sandbox, perso
     assert (await cem.call("GET", "/users/@me")).status == 200
 
 
-async def test_a_dropped_connection_gives_no_answer(sandbox: Sandbox) -> None:
+async def test_a_drop_fault_closes_the_connection_without_a_response(sandbox: Sandbox) -> None:
     async with Person(sandbox.url, sandbox.bot_token, bot=True) as bot:
         sandbox.faults.add(Fault("drop", method="POST", times=1))
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -52,7 +52,7 @@ async def test_faults_are_set_listed_and_cleared_over_http(sandbox: Sandbox) -> 
         assert (await bot.call("GET", "/users/@me")).status == 503
         async with bot.http.get(url) as response:
             [listed] = await response.json()
-            assert (listed["kind"], listed["struck"]) == ("server_error", 1)
+            assert (listed["kind"], listed["triggered"]) == ("server_error", 1)
         async with bot.http.post(url, json={"kind": "earthquake"}) as response:
             assert response.status == 400
         async with bot.http.delete(url) as response:

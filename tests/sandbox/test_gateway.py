@@ -1,4 +1,4 @@
-"""The gateway: hello, identify, close codes, resume, and its misbehaviour on demand."""
+"""The gateway: HELLO, IDENTIFY, close codes, RESUME, and event faults."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 GUILDS, MESSAGES, CONTENT = 1, 1 << 9, 1 << 15
@@ -20,14 +20,14 @@ def bot(sandbox: Sandbox, intents: int = GUILDS | MESSAGES | CONTENT) -> Person:
     return Person(sandbox.url, sandbox.bot_token, bot=True, intents=intents)
 
 
-async def test_a_wrong_token_is_closed_with_4004(sandbox: Sandbox) -> None:
+async def test_a_wrong_token_closes_the_connection_with_4004(sandbox: Sandbox) -> None:
     async with Person(sandbox.url, "nonsense") as nobody:
         await nobody.open_socket()
         await nobody.ws.send_json({"op": 2, "d": {"token": "nonsense"}})
         assert await nobody.lost_connection() == 4004
 
 
-async def test_an_intent_that_is_switched_off_is_closed_with_4014(sandbox: Sandbox) -> None:
+async def test_a_disabled_intent_closes_the_connection_with_4014(sandbox: Sandbox) -> None:
     sandbox.application.message_content = False
     for intents in (CONTENT, MEMBERS, PRESENCES, GUILDS | MEMBERS):
         async with bot(sandbox) as refused:
@@ -41,27 +41,6 @@ async def test_an_intent_that_is_switched_off_is_closed_with_4014(sandbox: Sandb
         assert ready["application"]["flags"] == 1 << 13 | 1 << 15 | 1 << 19
 
 
-async def test_without_the_members_intent_nobody_is_listed_but_one_may_be_looked_up(sandbox: Sandbox) -> None:
-    nest, cem, thread = sandbox.guild("The Nest").id, sandbox.user("cem").id, sandbox.channel("cats only").id
-    lists = (f"/guilds/{nest}/members?limit=10", f"/channels/{thread}/thread-members")
-    async with bot(sandbox) as client:
-        await client.connect()
-        for path in lists:
-            assert (await client.call("GET", path)).code == 50001
-        assert (await client.ok("GET", f"/guilds/{nest}/members/{cem}"))["user"]["username"] == "cem"
-        assert (await client.ok("GET", f"/channels/{thread}/thread-members/{cem}"))["user_id"] == str(cem)
-        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "", "limit": 0, "nonce": "all"}})
-        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "c", "limit": 1, "nonce": "c"}})
-        assert (await client.event("GUILD_MEMBERS_CHUNK"))["nonce"] == "c"
-    sandbox.application.guild_members = True
-    async with bot(sandbox, GUILDS | MEMBERS) as client:
-        await client.connect()
-        for path in lists:
-            assert await client.ok("GET", path)
-        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest), "query": "", "limit": 0}})
-        assert len((await client.event("GUILD_MEMBERS_CHUNK"))["members"]) == len(sandbox.guild("The Nest").members)
-
-
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
@@ -70,7 +49,7 @@ async def test_without_the_members_intent_nobody_is_listed_but_one_may_be_looked
         ('{"op": 2, "d": 5}', 4002),
     ],
 )
-async def test_frames_that_make_no_sense_close_the_connection(sandbox: Sandbox, frame: str, code: int) -> None:
+async def test_invalid_frames_close_the_connection(sandbox: Sandbox, frame: str, code: int) -> None:
     async with bot(sandbox) as client:
         await client.open_socket()
         await client.ws.send_str(frame)
@@ -85,7 +64,7 @@ async def test_identifying_twice_and_unknown_opcodes_are_errors(sandbox: Sandbox
     assert await bob.lost_connection() == 4001
 
 
-async def test_a_bots_servers_follow_its_ready(sandbox: Sandbox) -> None:
+async def test_a_bots_guilds_follow_its_ready_event(sandbox: Sandbox) -> None:
     async with bot(sandbox) as client:
         ready = await client.connect()
         assert all(g == {"id": g["id"], "unavailable": True} for g in ready["guilds"])
@@ -95,7 +74,7 @@ async def test_a_bots_servers_follow_its_ready(sandbox: Sandbox) -> None:
         assert nest["roles"][0]["id"] == nest["id"]
 
 
-async def test_without_the_content_intent_messages_arrive_empty_unless_they_mention_the_bot(
+async def test_without_the_content_intent_only_messages_that_mention_the_bot_have_content(
     sandbox: Sandbox, person: Connect
 ) -> None:
     cem = await person("cem")
@@ -110,7 +89,7 @@ async def test_without_the_content_intent_messages_arrive_empty_unless_they_ment
     assert len(mentioned["attachments"]) == 1
 
 
-async def test_the_portals_switch_hides_content_over_http_too(sandbox: Sandbox, person: Connect) -> None:
+async def test_without_the_content_intent_http_responses_are_empty_too(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat").id
     posted = await cem.share(channel, png(2, 2), content="quiet")
@@ -120,7 +99,7 @@ async def test_the_portals_switch_hides_content_over_http_too(sandbox: Sandbox, 
     assert (seen["content"], seen["attachments"], seen["embeds"]) == ("", [], [])
 
 
-async def test_a_resumed_session_replays_what_was_missed_in_order(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_resumed_session_replays_missed_events_in_order(sandbox: Sandbox, person: Connect) -> None:
     bob, cem = await person("bob"), await person("cem")
     channel = sandbox.channel("chat").id
     await cem.say(channel, "before")
@@ -135,7 +114,7 @@ async def test_a_resumed_session_replays_what_was_missed_in_order(sandbox: Sandb
     assert heard == ["before", "missed 0", "missed 1", "missed 2"]
 
 
-async def test_a_session_that_is_not_known_must_identify_afresh(sandbox: Sandbox, person: Connect) -> None:
+async def test_an_unknown_session_must_identify_again(sandbox: Sandbox, person: Connect) -> None:
     bob = await person("bob")
     await sandbox.invalidate_session(int(bob.ready["user"]["id"]))
     assert await bob.event("op 9") is False
@@ -147,20 +126,7 @@ async def test_a_session_that_is_not_known_must_identify_afresh(sandbox: Sandbox
     await bob.event("READY", lambda d: d["session_id"] != bob.ready["session_id"])
 
 
-async def test_members_are_sent_on_request(sandbox: Sandbox) -> None:
-    nest = sandbox.guild("The Nest")
-    async with bot(sandbox) as client:
-        await client.connect()
-        wanted = str(sandbox.user("dora").id)
-        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest.id), "user_ids": [wanted], "nonce": "n"}})
-        chunk = await client.event("GUILD_MEMBERS_CHUNK")
-        assert ([m["user"]["id"] for m in chunk["members"]], chunk["nonce"]) == ([wanted], "n")
-        await client.ws.send_json({"op": 8, "d": {"guild_id": str(nest.id), "query": "c", "limit": 5}})
-        found = await client.event("GUILD_MEMBERS_CHUNK", lambda d: "nonce" not in d)
-        assert [m["user"]["username"] for m in found["members"]] == ["cem"]
-
-
-async def test_events_can_come_twice_late_or_not_at_all(sandbox: Sandbox, person: Connect) -> None:
+async def test_events_can_be_doubled_delayed_or_lost(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat").id
     async with bot(sandbox) as client:
@@ -177,7 +143,7 @@ async def test_events_can_come_twice_late_or_not_at_all(sandbox: Sandbox, person
     assert heard == ["twice", "twice", "in time", "late"]
 
 
-async def test_an_outage_and_a_removal_are_told_apart(sandbox: Sandbox) -> None:
+async def test_an_outage_and_a_removal_send_different_events(sandbox: Sandbox) -> None:
     nest, branch = sandbox.guild("The Nest"), sandbox.guild("Second Branch")
     async with bot(sandbox) as client:
         await client.connect()
@@ -196,7 +162,7 @@ async def test_an_outage_and_a_removal_are_told_apart(sandbox: Sandbox) -> None:
         assert back["name"] == "Second Branch"
 
 
-async def test_deleting_threads_and_channels_is_told_once(sandbox: Sandbox, person: Connect) -> None:
+async def test_deleting_threads_and_channels_sends_one_event_each(sandbox: Sandbox, person: Connect) -> None:
     ann = await person("ann")
     pictures = sandbox.channel("pictures")
     thread = sandbox.channel("cats only")
@@ -216,4 +182,4 @@ async def test_deleting_threads_and_channels_is_told_once(sandbox: Sandbox, pers
         assert client.count("MESSAGE_DELETE") == 0
     async with ann.http.get(posted["attachments"][0]["url"]) as response:
         assert response.status == 404
-    assert sandbox.world.attachments == {}
+    assert sandbox.state.attachments == {}

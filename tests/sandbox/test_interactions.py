@@ -1,4 +1,4 @@
-"""Interactions: deadlines, tokens, buttons, and who hears of the answers."""
+"""Interactions: deadlines, tokens, buttons, and who receives the responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def webhook(interaction: dict[str, Any], rest: str = "") -> str:
     return f"/webhooks/{interaction['application_id']}/{interaction['token']}{rest}"
 
 
-async def test_who_answers_too_late_finds_nobody_waiting(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_a_response_after_the_deadline_is_rejected(sandbox: Sandbox, bot: Person, person: Connect) -> None:
     cem = await person("cem")
     interaction = await asked(sandbox, bot, cem)
     failed = await cem.event("INTERACTION_FAILURE")
@@ -55,7 +55,9 @@ async def test_an_interaction_is_answered_once(sandbox: Sandbox, bot: Person, pe
     assert (again.status, again.code) == (400, 40060)
 
 
-async def test_a_refused_answer_leaves_room_for_a_better_one(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_an_interaction_can_be_answered_after_a_rejected_response(
+    sandbox: Sandbox, bot: Person, person: Connect
+) -> None:
     interaction = await asked(sandbox, bot, await person("cem"))
     for wrong in ({"type": 99}, {"type": 8}, {"type": 7}, {"type": 4, "data": {"content": "x" * 2001}}):
         assert (await bot.call("POST", callback(interaction), wrong)).code == 50035
@@ -63,19 +65,19 @@ async def test_a_refused_answer_leaves_room_for_a_better_one(sandbox: Sandbox, b
     await bot.ok("POST", callback(interaction), {"type": 4, "data": {"content": "better"}})
 
 
-async def test_a_token_lives_fifteen_minutes(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_an_interaction_token_expires_after_fifteen_minutes(
+    sandbox: Sandbox, bot: Person, person: Connect
+) -> None:
     interaction = await asked(sandbox, bot, await person("cem"))
     await bot.ok("POST", callback(interaction), {"type": 5, "data": {}})
-    sandbox.realm.clock.advance(14 * 60)
+    sandbox.clock.advance(14 * 60)
     await bot.ok("PATCH", webhook(interaction, "/messages/@original"), {"content": "still"})
-    sandbox.realm.clock.advance(2 * 60)
+    sandbox.clock.advance(2 * 60)
     old = await bot.call("PATCH", webhook(interaction, "/messages/@original"), {"content": "no more"})
     assert (old.status, old.code) == (401, 50027)
 
 
-async def test_private_answers_are_edited_and_deleted_in_private(
-    sandbox: Sandbox, bot: Person, person: Connect
-) -> None:
+async def test_ephemeral_responses_are_only_seen_by_their_user(sandbox: Sandbox, bot: Person, person: Connect) -> None:
     cem, bob = await person("cem"), await person("bob")
     interaction = await asked(sandbox, bot, cem)
     await bot.ok("POST", callback(interaction), {"type": 4, "data": {"content": "psst", "flags": 64}})
@@ -89,7 +91,7 @@ async def test_private_answers_are_edited_and_deleted_in_private(
     assert bob.count("MESSAGE_CREATE", lambda d: d["content"] == "psst") == bob.count("MESSAGE_DELETE") == 0
 
 
-async def test_public_answers_reach_everyone_there(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_public_responses_reach_everyone_in_the_channel(sandbox: Sandbox, bot: Person, person: Connect) -> None:
     cem, bob, dora = await person("cem"), await person("bob"), await person("dora")
     interaction = await asked(sandbox, bot, cem, "regulars")
     await bot.ok("POST", callback(interaction), {"type": 4, "data": {"content": "hear"}})
@@ -100,7 +102,7 @@ async def test_public_answers_reach_everyone_there(sandbox: Sandbox, bot: Person
     assert dora.count("MESSAGE_CREATE") == 1
 
 
-async def test_the_first_follow_up_fills_a_waiting_answer(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_the_first_follow_up_replaces_the_loading_message(sandbox: Sandbox, bot: Person, person: Connect) -> None:
     cem = await person("cem")
     interaction = await asked(sandbox, bot, cem)
     made = await bot.ok("POST", callback(interaction), {"type": 5, "data": {"flags": 64}})
@@ -111,7 +113,7 @@ async def test_the_first_follow_up_fills_a_waiting_answer(sandbox: Sandbox, bot:
     assert further["id"] != filled["id"]
 
 
-async def test_a_token_reaches_the_messages_of_its_own_interaction_alone(
+async def test_a_token_only_reaches_the_messages_of_its_own_interaction(
     sandbox: Sandbox, bot: Person, person: Connect
 ) -> None:
     cem = await person("cem")
@@ -135,7 +137,7 @@ async def test_a_token_reaches_the_messages_of_its_own_interaction_alone(
     assert kept == {"mine, but no answer", "second", "changed"}
 
 
-async def test_version_2_takes_no_content_and_turns_a_waiting_answer_into_a_layout(
+async def test_components_v2_excludes_content_and_replaces_a_loading_message(
     sandbox: Sandbox, bot: Person, person: Connect
 ) -> None:
     interaction = await asked(sandbox, bot, await person("cem"))
@@ -151,7 +153,7 @@ async def test_version_2_takes_no_content_and_turns_a_waiting_answer_into_a_layo
     assert (await bot.call("PATCH", original, {"content": "back"})).code == 50035
 
 
-async def test_only_real_buttons_of_visible_messages_can_be_pressed(
+async def test_only_enabled_buttons_of_visible_messages_can_be_pressed(
     sandbox: Sandbox, bot: Person, person: Connect
 ) -> None:
     cem, bob = await person("cem"), await person("bob")
@@ -186,7 +188,7 @@ async def test_only_real_buttons_of_visible_messages_can_be_pressed(
     await cem.event("MESSAGE_UPDATE", lambda d: d["content"] == "pressed" and d["components"] == [])
 
 
-async def test_the_language_of_the_app_reaches_the_bot(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+async def test_the_users_locale_reaches_the_bot(sandbox: Sandbox, bot: Person, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
     command = await cem.command(channel.guild_id, "say")

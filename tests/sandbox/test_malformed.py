@@ -1,4 +1,4 @@
-"""Nothing that a client may send is answered by a failure of the server's own."""
+"""No client input causes a server error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from sandbox.http import ENDPOINTS
-from sandbox.rest.call import Endpoint
+from sandbox.rest.request import Endpoint
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 JUNK: tuple[Any, ...] = (
@@ -35,7 +35,7 @@ QUERIES = ("", "?limit=x&before=x&after=x", "?before=abc&limit=5", "?around=%C2%
 
 
 def path_of(endpoint: Endpoint, sandbox: Sandbox, message: str) -> list[str]:
-    """With ids that are there, and with ones that are none."""
+    """With ids that exist, and with invalid ones."""
     channel = sandbox.channel("chat")
     there = {
         "guild_id": str(channel.guild_id),
@@ -61,8 +61,8 @@ def bodies(chance: random.Random, count: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
-async def test_no_request_makes_the_server_fail(sandbox: Sandbox, endpoint: Endpoint) -> None:
-    chance = random.Random(endpoint.method + endpoint.path)  # noqa: S311 - the same ones every time
+async def test_no_request_causes_a_server_error(sandbox: Sandbox, endpoint: Endpoint) -> None:
+    chance = random.Random(endpoint.method + endpoint.path)  # noqa: S311 - reproducible
     async with (
         Person(sandbox.url, sandbox.user("ann").token) as ann,
         Person(sandbox.url, sandbox.bot_token, bot=True) as bot,
@@ -77,9 +77,9 @@ async def test_no_request_makes_the_server_fail(sandbox: Sandbox, endpoint: Endp
             for someone in (bot, ann):
                 answer = await someone.call(endpoint.method, path + query, body)
                 assert answer.status < 500, (path + query, body, answer)
-        for channel in list(sandbox.world.channels):
+        for channel in list(sandbox.state.channels):
             assert (await ann.call("GET", f"/channels/{channel}/messages")).status < 500
-        assert (await ann.call("GET", "/users/@me/guilds")).status == 200
+        assert (await ann.call("GET", "/users/@me")).status == 200
         await ann.connect()
 
 
@@ -98,7 +98,7 @@ async def test_no_request_makes_the_server_fail(sandbox: Sandbox, endpoint: Endp
         (b'--a\r\nContent-Disposition: form-data; name="payload_json"\r\n\r\n{}', "multipart/form-data; boundary=a"),
     ],
 )
-async def test_what_is_no_json_and_no_form_is_refused_and_leaves_nothing(
+async def test_invalid_json_and_forms_are_rejected_and_store_nothing(
     sandbox: Sandbox, person: Connect, raw: bytes, kind: str
 ) -> None:
     cem = await person("cem")
@@ -110,7 +110,7 @@ async def test_what_is_no_json_and_no_form_is_refused_and_leaves_nothing(
     assert await cem.ok("GET", f"/channels/{channel.id}/messages") == []
 
 
-async def test_a_picture_of_a_strange_type_is_kept_without_it(sandbox: Sandbox, person: Connect) -> None:
+async def test_an_attachment_with_an_invalid_content_type_has_none(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat").id
     part = b'Content-Disposition: form-data; name="files[0]"; filename="a"\r\nContent-Type: \xff/x\r\n\r\nx'
@@ -123,7 +123,7 @@ async def test_a_picture_of_a_strange_type_is_kept_without_it(sandbox: Sandbox, 
 
 
 @pytest.mark.parametrize("query", ["?hm=%C3%A9", "?ex=1&is=1&hm=%F0%9F%91%8D", "?ex=%C3%A9&is=x&hm=x"])
-async def test_a_signature_in_other_letters_is_a_wrong_one(sandbox: Sandbox, person: Connect, query: str) -> None:
+async def test_a_non_ascii_signature_is_rejected(sandbox: Sandbox, person: Connect, query: str) -> None:
     cem = await person("cem")
     shared = await cem.share(sandbox.channel("chat").id, png(2, 2))
     async with cem.http.get(shared["attachments"][0]["url"].split("?")[0] + query) as response:
@@ -143,7 +143,7 @@ async def test_a_signature_in_other_letters_is_a_wrong_one(sandbox: Sandbox, per
         {"kind": []},
     ],
 )
-async def test_a_fault_that_could_not_strike_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+async def test_an_invalid_fault_is_rejected(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     async with Person(sandbox.url, sandbox.bot_token, bot=True) as bot:
         body = {"kind": "rate_limit", **wrong}
         async with bot.http.post(f"{sandbox.url}/sandbox/faults", json=body) as response:
@@ -155,23 +155,13 @@ async def test_a_fault_that_could_not_strike_is_refused(sandbox: Sandbox, wrong:
     "frame",
     ['{"op": []}', '{"op": 1.5}', "5", '{"op": 2, "d": {"token": "\\ud83d"}}', "[" * 10_000],
 )
-async def test_a_frame_that_makes_no_sense_is_closed_with_4002(sandbox: Sandbox, person: Connect, frame: str) -> None:
+async def test_an_invalid_frame_closes_the_connection_with_4002(sandbox: Sandbox, person: Connect, frame: str) -> None:
     cem = await person("cem")
     await cem.ws.send_str(frame)
     assert await cem.lost_connection() == 4002
 
 
-@pytest.mark.parametrize("more", [{"limit": "x"}, {"limit": []}, {"user_ids": [[]]}, {"query": []}, {"nonce": {}}])
-async def test_a_strange_question_for_members_does_not_break_the_connection(
-    sandbox: Sandbox, person: Connect, more: dict[str, Any]
-) -> None:
-    cem = await person("cem")
-    await cem.ws.send_json({"op": 8, "d": {"guild_id": str(sandbox.guild("The Nest").id), "query": "c", **more}})
-    await cem.say(sandbox.channel("chat").id, "still here")
-    await cem.event("MESSAGE_CREATE", lambda d: d["content"] == "still here")
-
-
-async def test_an_answer_to_where_nothing_is_left_is_refused(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_response_in_a_deleted_channel_is_rejected(sandbox: Sandbox, person: Connect) -> None:
     ann, cem = await person("ann"), await person("cem")
     channel = sandbox.channel("chat")
     async with Person(sandbox.url, sandbox.bot_token, bot=True, intents=1) as bot:
@@ -191,7 +181,7 @@ async def test_an_answer_to_where_nothing_is_left_is_refused(sandbox: Sandbox, p
     "entered", [{"values": [{}]}, {"values": 5}, {"values": [[]]}, {"values": ["b"]}, {"custom_id": []}, {}]
 )
 @pytest.mark.parametrize("kind", [3, 5])
-async def test_a_select_is_answered_with_what_it_offers_or_refused(
+async def test_invalid_values_of_a_select_menu_are_rejected(
     sandbox: Sandbox, person: Connect, kind: int, entered: dict[str, Any]
 ) -> None:
     cem = await person("cem")
@@ -213,38 +203,3 @@ async def test_a_select_is_answered_with_what_it_offers_or_refused(
     assert (await cem.call("POST", "/interactions", body)).code == 50035
     body["data"] = {"component_type": kind, "custom_id": "s", "values": ["a" if kind == 3 else "1"]}
     await cem.ok("POST", "/interactions", body)
-
-
-@pytest.mark.parametrize(
-    "component",
-    [
-        {"type": 4, "custom_id": []},
-        {"type": 4, "custom_id": "a", "value": []},
-        {"type": 4, "custom_id": "a", "value": 5},
-        {"type": 4, "custom_id": {"a": 1}, "value": "x"},
-        5,
-    ],
-)
-async def test_a_form_filled_in_wrongly_is_refused_and_may_be_sent_again(
-    sandbox: Sandbox, person: Connect, component: Any
-) -> None:
-    cem = await person("cem")
-    channel = sandbox.channel("chat")
-    async with Person(sandbox.url, sandbox.bot_token, bot=True, intents=1) as bot:
-        await bot.connect()
-        command = [{"name": "ask", "description": "Asks"}]
-        await bot.ok("PUT", f"/applications/{sandbox.application_id}/commands", command)
-        await cem.slash(channel.guild_id, channel.id, "ask")
-        asked = await bot.event("INTERACTION_CREATE")
-        field = {"type": 4, "custom_id": "a", "style": 1, "label": "A", "min_length": "1", "max_length": None}
-        modal = {"title": "t", "custom_id": "m", "components": [{"type": 1, "components": [field]}]}
-        await bot.ok("POST", f"/interactions/{asked['id']}/{asked['token']}/callback", {"type": 9, "data": modal})
-        data = {"id": asked["id"], "custom_id": "m", "components": [{"type": 1, "components": [component]}]}
-        with pytest.raises(AssertionError, match="50035"):
-            await cem.interact(5, sandbox.application_id, channel.id, data)
-        good = {"type": 4, "custom_id": "a", "value": "x"}
-        data["components"] = [{"type": 1, "components": [good]}]
-        mark = len(bot.events)
-        await cem.interact(5, sandbox.application_id, channel.id, data)
-        sent = await bot.event("INTERACTION_CREATE", since=mark)
-        assert sent["data"]["components"][0]["components"][0]["value"] == "x"

@@ -1,4 +1,4 @@
-"""Messages: replies, forwards, edits, mentions, deletions, and how much is kept."""
+"""Messages: replies, forwards, edits, mentions, deletions, limits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sandbox.realm import Limits
 from sandbox.server import Sandbox
-from sandbox.world import Attachment
+from sandbox.server_state import Limits
+from sandbox.state import Attachment
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 
 
-async def test_a_reply_carries_its_original_and_pings_its_author_unless_told_not_to(
+async def test_a_reply_contains_its_original_and_pings_the_author_unless_disallowed(
     sandbox: Sandbox, person: Connect
 ) -> None:
     bob, cem = await person("bob"), await person("cem")
@@ -35,7 +35,9 @@ async def test_a_reply_carries_its_original_and_pings_its_author_unless_told_not
     assert refused.code == 50035
 
 
-async def test_a_forward_outlives_its_original_and_hides_its_author(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_forward_keeps_its_files_after_the_original_is_deleted_and_names_no_author(
+    sandbox: Sandbox, person: Connect
+) -> None:
     bob, cem = await person("bob"), await person("cem")
     pictures, chat = sandbox.channel("pictures").id, sandbox.channel("chat").id
     original = await bob.share(pictures, png(2, 2), content="look")
@@ -53,7 +55,7 @@ async def test_a_forward_outlives_its_original_and_hides_its_author(sandbox: San
         assert response.status == 404
 
 
-async def test_nothing_is_forwarded_from_where_one_may_not_look(sandbox: Sandbox, person: Connect) -> None:
+async def test_forwarding_needs_read_access_to_the_source(sandbox: Sandbox, person: Connect) -> None:
     bob, dora = await person("bob"), await person("dora")
     regulars = sandbox.channel("regulars").id
     original = await bob.share(regulars, png(2, 2))
@@ -63,7 +65,7 @@ async def test_nothing_is_forwarded_from_where_one_may_not_look(sandbox: Sandbox
     assert refused.code == 50001
 
 
-async def test_an_edit_drops_the_pictures_that_it_does_not_list(sandbox: Sandbox, person: Connect) -> None:
+async def test_an_edit_removes_the_attachments_that_it_does_not_list(sandbox: Sandbox, person: Connect) -> None:
     cem, bob = await person("cem"), await person("bob")
     channel = sandbox.channel("chat").id
     uploads = [{**await cem.upload(channel, png(n, n), f"{n}.png"), "id": str(n)} for n in (1, 2)]
@@ -80,7 +82,7 @@ async def test_an_edit_drops_the_pictures_that_it_does_not_list(sandbox: Sandbox
     assert (await cem.call("PATCH", path, {"content": "", "attachments": []})).code == 50006
 
 
-async def test_mentions_ping_only_whom_they_may(sandbox: Sandbox, person: Connect) -> None:
+async def test_mentions_follow_allowed_mentions_and_permissions(sandbox: Sandbox, person: Connect) -> None:
     ann, cem = await person("ann"), await person("cem")
     channel, nest = sandbox.channel("chat").id, sandbox.guild("The Nest")
     role = next(r for r in nest.roles.values() if r.name == "Regular")
@@ -96,7 +98,7 @@ async def test_mentions_ping_only_whom_they_may(sandbox: Sandbox, person: Connec
     assert chosen["mentions"] == []
 
 
-async def test_people_cannot_send_what_only_bots_can(sandbox: Sandbox, person: Connect) -> None:
+async def test_users_cannot_send_embeds_or_components(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     sent = await cem.say(
         sandbox.channel("chat").id,
@@ -108,7 +110,7 @@ async def test_people_cannot_send_what_only_bots_can(sandbox: Sandbox, person: C
     assert (sent["embeds"], sent["components"], sent["flags"]) == ([], [], 0)
 
 
-async def test_the_same_nonce_again_makes_no_second_message(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_repeated_nonce_creates_no_second_message(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
     first = await cem.say(channel.id, "once", nonce="n1", enforce_nonce=True)
@@ -116,7 +118,7 @@ async def test_the_same_nonce_again_makes_no_second_message(sandbox: Sandbox, pe
     assert again["id"] == first["id"] and len(channel.messages) == 1
 
 
-async def test_writing_in_an_archived_thread_opens_it_and_joins_it(sandbox: Sandbox, person: Connect) -> None:
+async def test_posting_in_an_archived_thread_unarchives_and_joins_it(sandbox: Sandbox, person: Connect) -> None:
     ann, dora = await person("ann"), await person("dora")
     thread = sandbox.channel("cats only")
     await ann.ok("PATCH", f"/channels/{thread.id}", {"archived": True})
@@ -126,7 +128,7 @@ async def test_writing_in_an_archived_thread_opens_it_and_joins_it(sandbox: Sand
     assert (await dora.call("POST", f"/channels/{thread.id}/messages", {"content": "x"})).code == 50083
 
 
-async def test_only_so_many_messages_and_bytes_are_kept(person: Connect) -> None:
+async def test_the_number_of_messages_and_bytes_is_limited(person: Connect) -> None:
     limits = Limits(messages_per_channel=5, attachment_bytes=3 * len(png(2, 2)))
     async with Sandbox.serve(limits=limits) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
         await cem.connect()
@@ -136,27 +138,27 @@ async def test_only_so_many_messages_and_bytes_are_kept(person: Connect) -> None
         await cem.event("MESSAGE_DELETE", lambda d: d["id"] == sent[1]["id"])
         shared = [await cem.share(channel.id, png(2, 2)) for _ in range(4)]
         await cem.event("MESSAGE_DELETE", lambda d: d["id"] == shared[0]["id"])
-        assert len(sandbox.world.attachments) == 3
+        assert len(sandbox.state.attachments) == 3
 
 
-async def test_files_of_options_count_and_go_like_those_of_messages() -> None:
+async def test_option_files_count_towards_the_limit_and_are_evicted() -> None:
     limits = Limits(attachment_bytes=3 * len(png(2, 2)))
     async with Sandbox.serve(limits=limits) as sandbox, Person(sandbox.url, sandbox.user("cem").token) as cem:
         channel = sandbox.channel("chat").id
         for number in range(5):
-            sandbox.poster.keep_option_file(option_file(sandbox, channel))
+            sandbox.messages.keep_option_file(option_file(sandbox, channel))
             await cem.share(channel, png(2, 2), f"{number}.png")
-            assert len(sandbox.world.attachments) <= 3
+            assert len(sandbox.state.attachments) <= 3
         for _ in range(5):
-            sandbox.poster.keep_option_file(option_file(sandbox, channel))
-        assert len(sandbox.world.attachments) == 3 and not sandbox.channel("chat").messages
+            sandbox.messages.keep_option_file(option_file(sandbox, channel))
+        assert len(sandbox.state.attachments) == 3 and not sandbox.channel("chat").messages
 
 
 def option_file(sandbox: Sandbox, channel: int) -> Attachment:
-    return Attachment(sandbox.world.ids.next(), channel, "a.png", "image/png", png(2, 2), ephemeral=True)
+    return Attachment(sandbox.state.ids.next(), channel, "a.png", "image/png", png(2, 2), ephemeral=True)
 
 
-async def test_a_refused_request_has_changed_nothing(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_rejected_request_changes_nothing(sandbox: Sandbox, person: Connect) -> None:
     ann, cem = await person("ann"), await person("cem")
     chat, thread = sandbox.channel("chat").id, sandbox.channel("cats only")
     shared = await cem.share(chat, png(2, 2))
@@ -173,10 +175,10 @@ async def test_a_refused_request_has_changed_nothing(sandbox: Sandbox, person: C
     twice = {"attachments": [upload, {**upload, "id": "1"}]}
     assert (await cem.call("POST", f"/channels/{chat}/messages", twice)).code == 50035
     assert len((await cem.say(chat, "short", attachments=[upload]))["attachments"]) == 1
-    assert sandbox.world.uploads == {}
+    assert sandbox.state.uploads == {}
     slots = {"files": [{"id": "0", "filename": "a", "file_size": 3}, {"id": "1"}]}
     assert (await cem.call("POST", f"/channels/{chat}/attachments", slots)).code == 50035
-    assert sandbox.world.uploads == {}
+    assert sandbox.state.uploads == {}
     await ann.ok("PATCH", f"/channels/{thread.id}", {"archived": True})
     assert (await cem.call("POST", f"/channels/{thread.id}/messages", {"content": " "})).code == 50006
     assert thread.thread.archived
@@ -185,7 +187,7 @@ async def test_a_refused_request_has_changed_nothing(sandbox: Sandbox, person: C
 @pytest.mark.parametrize(
     ("given", "kept"), [("a cat.png", "a_cat.png"), ("../../etc/x.png", "x.png"), ("猫.png", "png"), ("", "unknown")]
 )
-def test_file_names_are_made_safe(given: str, kept: str) -> None:
-    from sandbox.signing import safe_filename
+def test_file_names_are_sanitized(given: str, kept: str) -> None:
+    from sandbox.signed_urls import safe_filename
 
     assert safe_filename(given) == kept

@@ -1,4 +1,4 @@
-"""Link previews and forwards: what they show, by which address, and when they go."""
+"""Link previews and forwards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 Connect = Callable[[str], Awaitable[Person]]
 
@@ -27,9 +27,7 @@ def link(sandbox: Sandbox, name: str) -> str:
     return f"{sandbox.url}/sandbox/samples/{name}.png"
 
 
-async def test_a_link_to_a_sample_is_previewed_through_the_proxy_a_moment_later(
-    sandbox: Sandbox, person: Connect
-) -> None:
+async def test_a_link_to_a_sample_gets_a_preview_through_the_media_proxy(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     there = link(sandbox, "cat")
     sent = await cem.say(sandbox.channel("chat").id, f"see {there} and http://192.0.2.1/x.png")
@@ -46,9 +44,7 @@ async def test_a_link_to_a_sample_is_previewed_through_the_proxy_a_moment_later(
         assert response.status == 404
 
 
-async def test_an_edit_drops_the_preview_of_a_link_that_went_and_makes_one_of_a_link_that_came(
-    sandbox: Sandbox, person: Connect
-) -> None:
+async def test_an_edit_updates_the_previews_of_links(sandbox: Sandbox, person: Connect) -> None:
     cem, bob = await person("cem"), await person("bob")
     channel = sandbox.channel("chat").id
     sent = await cem.say(channel, link(sandbox, "cat"))
@@ -72,7 +68,7 @@ async def test_an_edit_drops_the_preview_of_a_link_that_went_and_makes_one_of_a_
     await edited(f"again {link(sandbox, 'cat')}", link(sandbox, "cat"))
 
 
-async def test_an_update_about_a_new_link_comes_after_the_one_about_the_edit(sandbox: Sandbox, person: Connect) -> None:
+async def test_the_update_with_a_preview_follows_the_update_of_the_edit(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat").id
     sent = await cem.say(channel, "no link")
@@ -81,7 +77,7 @@ async def test_an_update_about_a_new_link_comes_after_the_one_about_the_edit(san
     assert [len(d["embeds"]) for n, d in cem.events if n == "MESSAGE_UPDATE"] == [0, 1]
 
 
-async def test_a_bots_own_embed_stays_as_it_is_when_its_words_change(sandbox: Sandbox) -> None:
+async def test_editing_the_content_keeps_a_bots_embeds(sandbox: Sandbox) -> None:
     async with Person(sandbox.url, sandbox.bot_token, bot=True) as bot:
         channel = sandbox.channel("chat").id
         sent = await bot.say(
@@ -93,7 +89,7 @@ async def test_a_bots_own_embed_stays_as_it_is_when_its_words_change(sandbox: Sa
         assert edited["embeds"] == [{"type": "rich", "title": "t", "color": 5, "fields": [field]}]
 
 
-async def test_a_forward_shows_previews_and_layouts_as_the_original_does(sandbox: Sandbox, person: Connect) -> None:
+async def test_a_forward_contains_the_originals_previews_and_components(sandbox: Sandbox, person: Connect) -> None:
     cem = await person("cem")
     pictures, chat = sandbox.channel("pictures").id, sandbox.channel("chat").id
     sent = await cem.say(pictures, link(sandbox, "cat"))

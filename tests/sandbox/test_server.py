@@ -1,4 +1,4 @@
-"""The server's doors: addresses, hosts, origins, the page's policy, who is here, the samples."""
+"""Addresses, `Host` and `Origin` checks, the page's policy, /sandbox/world and the samples."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sandbox.origin import host_allowed
+from sandbox.http import host_allowed
 from sandbox.server import RefusedAddress, Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
-from tests.sandbox.pictures import png
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-async def test_an_address_that_others_reach_is_refused(host: str) -> None:
+async def test_listening_on_an_address_that_others_can_reach_is_refused(host: str) -> None:
     with pytest.raises(RefusedAddress, match="bind-beyond-loopback"):
         async with Sandbox.serve(host=host):
             pass
 
 
-async def test_beyond_loopback_works_when_said_in_as_many_words() -> None:
+async def test_beyond_loopback_allows_other_addresses() -> None:
     async with (
         Sandbox.serve(host="0.0.0.0", beyond_loopback=True) as sandbox,
         aiohttp.ClientSession() as http,
@@ -41,7 +41,7 @@ def has_ipv6_loopback() -> bool:
 
 @pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
 @pytest.mark.parametrize(("host", "beyond"), [("::1", False), ("::", True)])
-async def test_the_loopback_of_ipv6_is_shown_as_it_is_and_answers_there(host: str, beyond: bool) -> None:
+async def test_the_sandbox_works_on_ipv6_loopback(host: str, beyond: bool) -> None:
     async with (
         Sandbox.serve(host=host, beyond_loopback=beyond) as sandbox,
         Person(sandbox.url, sandbox.user("cem").token) as cem,
@@ -67,7 +67,7 @@ async def test_the_loopback_of_ipv6_is_shown_as_it_is_and_answers_there(host: st
         ("[", False, False),
     ],
 )
-def test_names_that_could_be_rebound_are_no_hosts(host: str, loopback: bool, beyond: bool) -> None:
+def test_host_names_are_refused_because_of_dns_rebinding(host: str, loopback: bool, beyond: bool) -> None:
     assert host_allowed(host, beyond_loopback=False) == loopback
     assert host_allowed(host, beyond_loopback=True) == beyond
 
@@ -82,7 +82,7 @@ def test_names_that_could_be_rebound_are_no_hosts(host: str, loopback: bool, bey
         ({"Origin": "{url}"}, 200),
     ],
 )
-async def test_pages_of_strangers_are_turned_away(sandbox: Sandbox, headers: dict[str, str], status: int) -> None:
+async def test_requests_from_other_sites_are_refused(sandbox: Sandbox, headers: dict[str, str], status: int) -> None:
     headers = {k: v.format(url=sandbox.url) for k, v in headers.items()}
     async with aiohttp.ClientSession() as http:
         async with http.get(sandbox.url + "/sandbox/world", headers=headers) as response:
@@ -92,7 +92,7 @@ async def test_pages_of_strangers_are_turned_away(sandbox: Sandbox, headers: dic
                 await http.ws_connect(sandbox.url + "/gateway", headers=headers)
 
 
-async def test_the_page_may_run_its_own_scripts_and_nothing_else(sandbox: Sandbox) -> None:
+async def test_the_page_is_served_with_a_policy_that_allows_only_its_own_scripts(sandbox: Sandbox) -> None:
     async with aiohttp.ClientSession() as http, http.get(sandbox.url) as response:
         policy = response.headers["Content-Security-Policy"]
         assert response.status == 200 and response.content_type == "text/html"
@@ -103,7 +103,7 @@ async def test_the_page_may_run_its_own_scripts_and_nothing_else(sandbox: Sandbo
                 assert response.status == 404
 
 
-async def test_the_world_lists_servers_channels_and_members_with_their_tokens(sandbox: Sandbox) -> None:
+async def test_the_world_lists_guilds_channels_and_members_with_their_tokens(sandbox: Sandbox) -> None:
     async with aiohttp.ClientSession() as http, http.get(sandbox.url + "/sandbox/world") as response:
         world = await response.json()
         token = next(m["token"] for m in world["members"] if m["username"] == "cem")

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, the one that the system has. Where there is none, the test says so and is skipped."""
+"""A headless Chromium, the system's own. Tests are skipped, with the reason, where there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def why_not() -> str | None:
-    """Why no browser can be driven here; None where one can."""
+    """Why no browser can be started; None if one can."""
     if importlib.util.find_spec("playwright") is None:
         return "the playwright package is not installed"
     if chromium() is None:

@@ -1,4 +1,4 @@
-"""Someone else in the sandbox, who speaks by its API while the visitor looks at the page."""
+"""Another member, who uses the API while the visitor uses the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page's files as they lie there: nothing from outside, no markup made of data, every text in both languages."""
+"""The page's source files: nothing external, no data as markup, every text in both languages."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.page_files import PAGE
+from sandbox.files import PAGE
 
 FILES = sorted(path for path in PAGE.iterdir() if path.is_file())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 NAMES_NOT_ADDRESSES = ("http://www.w3.org/2000/svg", "https://discord.com/channels/")
-"""An XML namespace, and the shape of a link to a message, which the page follows by itself."""
+"""An XML namespace, and links to messages, which the page handles itself."""
 
 TEXT = re.compile(r'^  (\w+): \[\s*"((?:[^"\\]|\\.)+)",\s*"((?:[^"\\]|\\.)+)",?\s*\],$', re.MULTILINE)
 
@@ -22,7 +22,7 @@ def texts() -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_no_file_names_an_outside_address(path: Path) -> None:
+def test_no_file_contains_an_external_url(path: Path) -> None:
     text = path.read_text("utf-8")
     for name in NAMES_NOT_ADDRESSES:
         text = text.replace(name, "")
@@ -30,12 +30,12 @@ def test_no_file_names_an_outside_address(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_no_script_makes_markup_or_code_out_of_data(path: Path) -> None:
+def test_no_script_turns_data_into_markup_or_code(path: Path) -> None:
     risky = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\(\"(?:style|on)"
     assert re.findall(risky, path.read_text("utf-8")) == []
 
 
-def test_the_page_itself_forbids_what_is_not_its_own() -> None:
+def test_the_pages_policy_allows_only_its_own_files() -> None:
     html = (PAGE / "index.html").read_text("utf-8")
     policy = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', html)
     assert policy is not None
@@ -44,7 +44,7 @@ def test_the_page_itself_forbids_what_is_not_its_own() -> None:
     assert re.findall(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", html) == []
 
 
-def test_what_is_referred_to_is_there() -> None:
+def test_every_file_that_is_referred_to_exists() -> None:
     html = (PAGE / "index.html").read_text("utf-8")
     wanted = set(re.findall(r'(?:src|href)="([^"]+)"', html))
     for script in SCRIPTS:
@@ -58,7 +58,7 @@ def test_no_file_outgrows_one_subject() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > 350} == {}
 
 
-def test_every_text_stands_in_both_languages() -> None:
+def test_every_text_exists_in_both_languages() -> None:
     entries = re.findall(r"^  \w+: ", (PAGE / "texts.js").read_text("utf-8"), re.MULTILINE)
     known = texts()
     assert len(known) == len(entries) > 80
@@ -67,7 +67,7 @@ def test_every_text_stands_in_both_languages() -> None:
         assert re.search(r"[\u4e00-\u9fff\uff0c]", chinese), key
 
 
-def test_every_text_that_is_asked_for_exists_and_none_lies_idle() -> None:
+def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     known = set(texts())
     everything = "".join(path.read_text("utf-8") for path in FILES if path.name != "texts.js")
     asked = set(re.findall(r'\bt\("(\w+)"', everything)) | set(re.findall(r'data-(?:text|label)="(\w+)"', everything))

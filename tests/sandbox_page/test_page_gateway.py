@@ -1,4 +1,4 @@
-"""The page's connection to the sandbox: what is posted while it is lost is there once it is found again."""
+"""The page's gateway connection: messages that are posted while it is lost appear after it resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAYS: dict[str, Callable[[Sandbox], Awaitable[None]]] = {
 }
 
 
-async def test_a_lost_connection_is_taken_up_again_without_a_gap() -> None:
+async def test_the_page_resumes_a_lost_connection_without_losing_messages() -> None:
     async with Sandbox.serve() as sandbox, open_browser() as browser:
         visitor = await Visitor.arrive(browser, sandbox.url + "/")
         await visitor.open_channel("pictures")

@@ -1,4 +1,4 @@
-"""What people write, as the page shows it: always as text, and never at the cost of the messages around it."""
+"""How the page shows messages: always as text, and an error in one never hides others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("words", ["<img src=x onerror=document.title='taken'>", "**bold** and <b>not</b>"])
-async def test_what_people_write_is_shown_as_text(words: str) -> None:
+async def test_messages_are_shown_as_text(words: str) -> None:
     async with Sandbox.serve() as sandbox, open_browser() as browser:
         visitor = await Visitor.arrive(browser, sandbox.url + "/")
         await say(sandbox, "bob", words)
@@ -27,7 +27,7 @@ async def test_what_people_write_is_shown_as_text(words: str) -> None:
         assert await visitor.page.title() != "taken"
 
 
-async def test_a_moment_that_no_calendar_holds_hides_neither_its_message_nor_the_next() -> None:
+async def test_an_invalid_timestamp_is_shown_as_text() -> None:
     async with Sandbox.serve() as sandbox, open_browser() as browser:
         visitor = await Visitor.arrive(browser, sandbox.url + "/")
         shown = visitor.page.locator(".message .content")
@@ -38,7 +38,7 @@ async def test_a_moment_that_no_calendar_holds_hides_neither_its_message_nor_the
         assert visitor.complaints == []
 
 
-async def test_a_message_that_cannot_be_drawn_leaves_the_others_on_the_page() -> None:
+async def test_a_message_that_cannot_be_rendered_does_not_hide_the_others() -> None:
     async with Sandbox.serve() as sandbox, open_browser() as browser:
         for words in ("first", "broken", "last"):
             await say(sandbox, "bob", words)

@@ -1,4 +1,4 @@
-"""The page's modules, each asked by itself in a real browser, served as the sandbox serves them."""
+"""Unit tests of the page's modules in a real browser."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sandbox.page_files import routes
+from sandbox.files import routes
+from sandbox.previews import Samples
+from sandbox.server import BUNDLED_SAMPLES
 from tests.sandbox_page.browser import open_browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Modules:
-    """Runs a snippet in a page of the sandbox's origin; `m` is the module asked for."""
+    """Runs a snippet on the sandbox's origin; `m` is the requested module."""
 
     def __init__(self, page: Any) -> None:
         self._page = page
@@ -33,7 +35,7 @@ async def modules() -> AsyncIterator[Modules]:
         return web.Response(text="<!doctype html><title>modules</title>", content_type="text/html")
 
     app = web.Application()
-    app.add_routes([web.get("/", blank), *routes()])
+    app.add_routes([web.get("/", blank), *routes(Samples(BUNDLED_SAMPLES))])
     async with TestServer(app) as server, open_browser() as browser:
         page = await browser.new_page(locale="en-GB")
         await page.goto(str(server.make_url("/")))
@@ -57,7 +59,7 @@ RENDER = f"""(() => {{
         "[x](javascript:alert(1))",
     ],
 )
-async def test_markup_in_a_message_stays_text(modules: Modules, text: str) -> None:
+async def test_html_in_a_message_stays_text(modules: Modules, text: str) -> None:
     html = await modules.ask("markdown", RENDER, text)
     for tag in ("<img", "<script", "<b ", "<a "):
         assert tag not in html
@@ -80,7 +82,7 @@ async def test_markup_in_a_message_stays_text(modules: Modules, text: str) -> No
         ("when <t:0:D>", '<time datetime="1970-01-01T00:00:00.000Z"'),
     ],
 )
-async def test_markdown_reads_as_on_discord(modules: Modules, text: str, expected: str) -> None:
+async def test_markdown_is_rendered_as_on_discord(modules: Modules, text: str, expected: str) -> None:
     assert expected in await modules.ask("markdown", RENDER, text)
 
 
@@ -97,7 +99,7 @@ MASKED = f"""(() => {{
 @pytest.mark.parametrize(
     ("module", "drawn"), [("components", LINK_BUTTON), ("embeds", EMBED_TITLE), ("markdown", MASKED)]
 )
-async def test_only_web_addresses_become_links(modules: Modules, module: str, drawn: str) -> None:
+async def test_only_web_urls_become_links(modules: Modules, module: str, drawn: str) -> None:
     for address in (
         "javascript:alert(1)",
         " javascript:alert(1)",
@@ -116,13 +118,13 @@ EMBED = f"m.embed(given, {NAMES}).innerText"
 
 
 @pytest.mark.parametrize(("moment", "foot"), [("never", "Source"), ("1970-01-01T12:00:00Z", "1 January 1970")])
-async def test_an_embed_shows_its_moment_only_where_there_is_one(modules: Modules, moment: str, foot: str) -> None:
+async def test_an_embed_shows_a_timestamp_only_if_it_has_one(modules: Modules, moment: str, foot: str) -> None:
     shown = await modules.ask("embeds", EMBED, {"footer": {"text": "Source"}, "timestamp": moment})
     assert foot in shown
     assert "Invalid" not in shown
 
 
-async def test_how_long_ago_something_was_is_told_anew_and_a_fixed_moment_is_not(modules: Modules) -> None:
+async def test_relative_times_are_updated_and_fixed_times_are_not(modules: Modules) -> None:
     aged = RENDER.replace(
         "return",
         "for (const one of box.querySelectorAll('time')) one.textContent = 'old';"
@@ -133,16 +135,16 @@ async def test_how_long_ago_something_was_is_told_anew_and_a_fixed_moment_is_not
     assert fixed == "old"
 
 
-async def test_the_preview_of_a_reply_names_whom_it_mentions(modules: Modules) -> None:
+async def test_the_preview_of_a_reply_shows_the_names_of_mentioned_users(modules: Modules) -> None:
     shown = await modules.ask("markdown", f"m.plainText(given, {NAMES})", "**hello** <@1> and <@2>,\nsee <#3>")
     assert shown == "hello @Ann and @someone, see #a channel you cannot see"
 
 
-async def test_ids_are_ordered_by_value_not_as_words(modules: Modules) -> None:
+async def test_ids_are_ordered_numerically(modules: Modules) -> None:
     assert await modules.ask("format", "['100', '99', '1000'].sort(m.compareIds)") == ["99", "100", "1000"]
 
 
-async def test_only_the_sandbox_itself_is_asked_for_pictures(modules: Modules) -> None:
+async def test_images_are_only_loaded_from_the_sandbox(modules: Modules) -> None:
     origin = await modules.ask("format", "location.origin")
     ask = "given.map((one) => m.localUrl(one))"
     shown = await modules.ask(
@@ -163,7 +165,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-async def test_subcommands_are_listed_as_one_types_them(modules: Modules) -> None:
+async def test_subcommands_are_listed_with_their_full_names(modules: Modules) -> None:
     names = await modules.ask("commands", "m.slashEntries(given).map((one) => one.name)", COMMANDS)
     assert names == ["find", "labels list", "labels add"]
     assert await modules.ask("commands", "m.messageCommands(given).map((one) => one.name)", COMMANDS) == [
@@ -171,7 +173,7 @@ async def test_subcommands_are_listed_as_one_types_them(modules: Modules) -> Non
     ]
 
 
-async def test_a_typed_command_is_split_from_what_follows(modules: Modules) -> None:
+async def test_a_typed_command_is_split_from_its_text(modules: Modules) -> None:
     split = """(() => {
       const done = m.completeCommand(m.slashEntries(given[0]), given[1]);
       return done && [done.entry.name, done.rest];
@@ -181,7 +183,7 @@ async def test_a_typed_command_is_split_from_what_follows(modules: Modules) -> N
     assert await modules.ask("commands", split, [COMMANDS, "/finder "]) is None
 
 
-async def test_options_are_nested_and_typed_as_discord_wants_them(modules: Modules) -> None:
+async def test_options_are_nested_and_typed_as_in_discords_api(modules: Modules) -> None:
     nest = (
         "m.nestOptions(m.slashEntries(given)[2], new Map([['place', '3'], ['label', 'x'], ['loud', 'true']]), 'label')"
     )
@@ -202,7 +204,7 @@ async def test_options_are_nested_and_typed_as_discord_wants_them(modules: Modul
     ("wanted", "granted", "may"),
     [(None, "0", True), ("32", "2048", False), ("32", "2080", True), ("0", "32", False), ("0", "8", True)],
 )
-async def test_commands_hide_from_whom_they_are_not_for(
+async def test_commands_are_hidden_from_members_without_their_permissions(
     modules: Modules, wanted: str | None, granted: str, may: bool
 ) -> None:
     ask = "m.mayUse({ default_member_permissions: given[0] }, { permissions: given[1] })"
@@ -234,13 +236,13 @@ THREADS = """(() => {
 
 
 @pytest.mark.parametrize(("deleted", "left", "messages"), [("5", ["4", "6", "8"], 0), ("4", ["5", "6", "7", "8"], 1)])
-async def test_a_deleted_channel_takes_its_threads_along_but_a_category_nothing(
+async def test_deleting_a_channel_deletes_its_threads_but_deleting_a_category_keeps_its_channels(
     modules: Modules, deleted: str, left: list[str], messages: int
 ) -> None:
     assert await modules.ask("state", THREADS, deleted) == [left, messages, bool(messages)]
 
 
-async def test_events_fold_into_messages_in_order(modules: Modules) -> None:
+async def test_events_update_the_messages_in_order(modules: Modules) -> None:
     events = [
         ["MESSAGE_CREATE", _message("1000")],
         ["MESSAGE_CREATE", _message("999")],
@@ -268,7 +270,7 @@ async def test_reactions_count_up_and_down(modules: Modules) -> None:
     assert message["reactions"] == []
 
 
-async def test_an_answer_takes_the_place_of_the_command_in_waiting(modules: Modules) -> None:
+async def test_a_response_replaces_the_loading_message(modules: Modules) -> None:
     put = STATE.replace(
         "for (const",
         "state.put({ id: '50', nonce: 'n', local: 'waiting', channel_id: '5', author: {} }, true); for (const",

@@ -1,4 +1,4 @@
-"""What a visitor is writing: pictures by button, paste and drop; and it outlives a lost connection."""
+"""The composer: images by button, paste and drop; drafts; the note about the bundled model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
 
 from sandbox.server import Sandbox
 from tests.sandbox_page.browser import open_browser
@@ -26,8 +29,8 @@ TRANSFER = """([name, bytes]) => {
 
 
 @asynccontextmanager
-async def at_the_page() -> AsyncIterator[tuple[Sandbox, Visitor]]:
-    async with Sandbox.serve() as sandbox, open_browser() as browser:
+async def at_the_page(bot_model: str | None = None) -> AsyncIterator[tuple[Sandbox, Visitor]]:
+    async with Sandbox.serve(bot_model=bot_model) as sandbox, open_browser() as browser:
         visitor = await Visitor.arrive(browser, sandbox.url + "/")
         await visitor.open_channel("pictures")
         yield sandbox, visitor
@@ -38,7 +41,7 @@ async def transfer(visitor: Visitor, name: str) -> JSHandle:
     return await visitor.page.evaluate_handle(TRANSFER, [name, base64.b64encode(SCENE.read_bytes()).decode()])
 
 
-async def test_a_pasted_screenshot_waits_under_a_name_of_its_own_and_is_posted() -> None:
+async def test_a_pasted_screenshot_gets_a_file_name_and_is_posted() -> None:
     async with at_the_page() as (_, visitor):
         clipboard = await transfer(visitor, "image.png")
         await visitor.page.evaluate(
@@ -56,7 +59,7 @@ async def test_a_pasted_screenshot_waits_under_a_name_of_its_own_and_is_posted()
         assert await waiting.count() == 0
 
 
-async def test_a_dropped_picture_is_announced_while_it_hovers_and_posted() -> None:
+async def test_a_dragged_image_shows_the_drop_zone_and_is_posted() -> None:
     async with at_the_page() as (_, visitor):
         dragged, chat, zone = await transfer(visitor, "holiday.png"), "#chat", visitor.page.locator("#drop-zone")
         await visitor.page.dispatch_event(chat, "dragover", {"dataTransfer": dragged})
@@ -68,7 +71,7 @@ async def test_a_dropped_picture_is_announced_while_it_hovers_and_posted() -> No
         await visitor.page.locator('.message .picture img[alt="holiday.png"]').wait_for()
 
 
-async def test_of_the_pictures_chosen_by_button_those_taken_away_again_are_not_posted() -> None:
+async def test_images_removed_from_the_draft_are_not_posted() -> None:
     async with at_the_page() as (_, visitor):
         await visitor.page.locator("#file").set_input_files([SCENE, SCENE])
         await visitor.page.locator(".pending li").nth(1).wait_for()
@@ -78,7 +81,7 @@ async def test_of_the_pictures_chosen_by_button_those_taken_away_again_are_not_p
         await visitor.page.locator(f'.message .picture img[alt="{SCENE.name}"]').wait_for()
 
 
-async def test_a_text_and_a_picture_being_written_outlive_a_session_that_is_over() -> None:
+async def test_a_draft_survives_a_new_session_but_not_a_switch_of_the_member() -> None:
     async with at_the_page() as (sandbox, visitor):
         await visitor.page.locator("#text").fill("half a sentence")
         await visitor.page.locator("#file").set_input_files(SCENE)
@@ -94,7 +97,7 @@ async def test_a_text_and_a_picture_being_written_outlive_a_session_that_is_over
         assert await visitor.page.locator(".pending li").count() == 0
 
 
-async def test_a_role_that_may_write_no_more_closes_the_field_at_once() -> None:
+async def test_losing_the_permission_to_send_disables_the_composer_at_once() -> None:
     async with at_the_page() as (sandbox, visitor):
         await visitor.be("dora")
         guild = sandbox.guild("The Nest")
@@ -106,3 +109,35 @@ async def test_a_role_that_may_write_no_more_closes_the_field_at_once() -> None:
         await visitor.page.locator("#text:disabled").wait_for()
         await call(sandbox, "ann", "PATCH", everyone, {"permissions": str(before)})
         await writable.wait_for()
+
+
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "holiday.jpg"
+    Image.effect_noise((320, 240), 80).convert("RGB").save(path)
+    return path
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "only knows emoji scenes"), ("zh", "只认识")])
+async def test_with_the_bundled_model_posting_a_photo_shows_how_to_use_a_real_model(
+    tmp_path: Path, language: str, words: str
+) -> None:
+    async with at_the_page("bundled") as (_, visitor):
+        await visitor.page.locator(f"[data-language={language}]").click()
+        note = visitor.page.locator("#model-note")
+        await visitor.post_scene("a cat on a sofa")
+        assert await note.is_hidden(), "the bundled model knows the sample scenes"
+        await visitor.page.locator("#file").set_input_files(photo(tmp_path))
+        await visitor.page.locator("#send").click()
+        await visitor.page.locator('.message .picture img[alt="holiday.jpg"]').wait_for()
+        assert words in await note.inner_text()
+        assert "make run CLIP_MODEL=" in await note.inner_text()
+        await note.get_by_role("button").click()
+        assert await note.is_hidden()
+
+
+async def test_with_a_real_model_a_photo_is_posted_without_a_note(tmp_path: Path) -> None:
+    async with at_the_page("openai/clip-vit-base-patch32") as (_, visitor):
+        await visitor.page.locator("#file").set_input_files(photo(tmp_path))
+        await visitor.page.locator("#send").click()
+        await visitor.page.locator('.message .picture img[alt="holiday.jpg"]').wait_for()
+        assert await visitor.page.locator("#model-note").is_hidden()

@@ -1,4 +1,4 @@
-"""Someone at the page: clicks, types, reads. Everything goes through what the page shows."""
+"""A user of the page: clicks, types and reads what it shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the bot said to this visitor alone. pictures: the alt texts of the thumbnails, best first."""
+    """The bot's ephemeral response. pictures: the alt texts of the thumbnails, best first."""
 
     message_id: str
     words: str
@@ -25,7 +25,7 @@ class Answer:
 class Visitor:
     page: Page
     complaints: list[str] = field(default_factory=list)
-    """What a look at the browser's console or network would bring to light."""
+    """Errors in the browser's console or network log."""
 
     @classmethod
     async def arrive(cls, browser: Browser, url: str) -> Visitor:

@@ -1,4 +1,4 @@
-"""The rules of components: a tree that Discord refuses is refused here, and the place is named."""
+"""Components and embeds: what Discord rejects is rejected with its error code, at the right field."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from sandbox.errors import ApiError
-from sandbox.validation.components import check_message_components, check_modal
+from sandbox.responses import ApiError
 from sandbox.validation.forms import Form
+from sandbox.validation.layout import check_embeds, check_message_components
 
 TEXT = {"type": 10, "content": "x"}
-UPLOAD = {"type": 18, "label": "l", "component": {"type": 19, "custom_id": "f"}}
-PICTURE = {"media": {"url": "attachment://a.png"}}
+IMAGE = {"media": {"url": "attachment://a.png"}}
 
 
 def button(**more: Any) -> dict[str, Any]:
@@ -25,17 +24,17 @@ def row(*children: Any) -> dict[str, Any]:
 
 
 def section(**more: Any) -> dict[str, Any]:
-    return {"type": 9, "components": [TEXT], "accessory": {"type": 11, **PICTURE}, **more}
+    return {"type": 9, "components": [TEXT], "accessory": {"type": 11, **IMAGE}, **more}
 
 
-def refused(tree: list[Any], *, version_2: bool = True) -> set[str]:
-    """The codes of the complaints."""
+def error_codes(tree: list[Any], *, version_2: bool = True) -> set[str]:
+    """The error codes."""
     form = Form({"components": deepcopy(tree)})
     check_message_components(form, version_2=version_2, files={"a.png"})
     try:
-        form.settle()
+        form.raise_if_invalid()
     except ApiError as error:
-        return set(_codes(error.more["errors"]))
+        return set(_codes(error.errors))
     return set()
 
 
@@ -50,15 +49,15 @@ def _codes(node: Any) -> list[str]:
         [TEXT],
         [section()],
         [{"type": 17, "accent_color": 5, "components": [section(), {"type": 14}, row(button())]}],
-        [{"type": 12, "items": [PICTURE] * 10}],
+        [{"type": 12, "items": [IMAGE] * 10}],
         [{"type": 13, "file": {"url": "attachment://a.png"}}],
         [row(button(style=5, url="https://example.org", custom_id=None))],
         [row({"type": 3, "custom_id": "s", "options": [{"label": "a", "value": "a"}]})],
         [section() for _ in range(13)],
     ],
 )
-def test_good_layouts_pass(tree: list[Any]) -> None:
-    assert refused(tree) == set()
+def test_valid_layouts_pass(tree: list[Any]) -> None:
+    assert error_codes(tree) == set()
 
 
 @pytest.mark.parametrize(
@@ -71,14 +70,14 @@ def test_good_layouts_pass(tree: list[Any]) -> None:
         ([{"type": 10, "content": "x" * 2500}] * 2, "COMPONENT_DISPLAYABLE_TEXT_SIZE_EXCEEDED"),
         ([TEXT] * 41, "BASE_TYPE_BAD_LENGTH"),
         ([section() for _ in range(14)], "COMPONENT_MAX_TOTAL_COMPONENTS_EXCEEDED"),
-        ([{"type": 12, "items": [PICTURE] * 11}], "BASE_TYPE_BAD_LENGTH"),
+        ([{"type": 12, "items": [IMAGE] * 11}], "BASE_TYPE_BAD_LENGTH"),
         ([{"type": 12, "items": []}], "BASE_TYPE_BAD_LENGTH"),
         (
             [{"type": 12, "items": [{"media": {"url": "attachment://b.png"}}]}],
             "UNFURLED_MEDIA_ITEM_REFERENCED_ATTACHMENT_NOT_FOUND",
         ),
         ([{"type": 12, "items": [{"media": {"url": "javascript:alert(1)"}}]}], "URL_TYPE_INVALID_SCHEME"),
-        ([{"type": 12, "items": [{**PICTURE, "description": "x" * 1025}]}], "BASE_TYPE_MAX_LENGTH"),
+        ([{"type": 12, "items": [{**IMAGE, "description": "x" * 1025}]}], "BASE_TYPE_MAX_LENGTH"),
         ([{"type": 13, "file": {"url": "https://example.org/a.png"}}], "UNFURLED_MEDIA_ITEM_ATTACHMENT_REQUIRED"),
         ([row(button(custom_id="x" * 101))], "BASE_TYPE_BAD_LENGTH"),
         ([row(button(custom_id=None))], "BUTTON_COMPONENT_CUSTOM_ID_REQUIRED"),
@@ -98,16 +97,16 @@ def test_good_layouts_pass(tree: list[Any]) -> None:
         ([row(button(), {"type": 5, "custom_id": "u"})], "COMPONENT_LAYOUT_WIDTH_EXCEEDED"),
     ],
 )
-def test_bad_layouts_are_refused(tree: list[Any], code: str) -> None:
-    assert code in refused(tree)
+def test_invalid_layouts_are_rejected(tree: list[Any], code: str) -> None:
+    assert code in error_codes(tree)
 
 
-def test_without_version_2_only_rows_may_stand() -> None:
-    assert refused([TEXT], version_2=False) == {"UNION_TYPE_CHOICES"}
-    assert refused([row(button())], version_2=False) == set()
+def test_without_components_v2_only_rows_are_allowed() -> None:
+    assert error_codes([TEXT], version_2=False) == {"UNION_TYPE_CHOICES"}
+    assert error_codes([row(button())], version_2=False) == set()
 
 
-def test_components_are_numbered_and_completed() -> None:
+def test_components_get_ids_and_defaults() -> None:
     form = Form(
         {
             "components": [
@@ -120,23 +119,66 @@ def test_components_are_numbered_and_completed() -> None:
     assert (container["accent_color"], container["spoiler"]) == (None, False)
 
 
-def test_children_where_none_belong_are_left_out() -> None:
-    form = Form({"components": [{**TEXT, "components": [{}], "accessory": {"type": 13}, "component": {}}]})
+def test_children_of_components_without_children_are_dropped() -> None:
+    form = Form({"components": [{**TEXT, "components": [{}], "accessory": {"type": 13}}]})
     [text] = check_message_components(form, version_2=True, files=())
     assert text == {"type": 10, "content": "x", "id": 1}
 
 
 @pytest.mark.parametrize(
-    ("modal", "good"),
+    ("embed", "place"),
     [
-        ({"title": "t", "custom_id": "m", "components": [row({"type": 4, "custom_id": "a", "style": 1})]}, True),
-        ({"title": "t", "custom_id": "m", "components": [UPLOAD]}, True),
-        ({"title": "t" * 46, "custom_id": "m", "components": [row({"type": 4, "custom_id": "a"})]}, False),
-        ({"title": "t", "custom_id": "m", "components": []}, False),
-        ({"title": "t", "custom_id": "m", "components": [row(button())]}, False),
+        ({}, "description"),
+        ({"color": 5}, "description"),
+        ({"title": ""}, "description"),
+        ({"title": "x" * 257}, "title"),
+        ({"title": "t", "url": "javascript:alert(1)"}, "url"),
+        ({"title": "t", "url": "attachment://a.png"}, "url"),
+        ({"title": "t", "timestamp": "yesterday"}, "timestamp"),
+        ({"title": "t", "timestamp": 5}, "timestamp"),
+        ({"title": "t", "color": "red"}, "color"),
+        ({"title": "t", "color": 0x1000000}, "color"),
+        ({"title": "t", "color": -1}, "color"),
+        ({"title": "t", "image": "http://192.0.2.1/x.png"}, "image"),
+        ({"title": "t", "thumbnail": []}, "thumbnail"),
+        ({"image": {"url": "data:image/png;base64,"}}, "image"),
+        ({"image": {}}, "image"),
+        ({"footer": {"text": "f", "icon_url": "file:///x"}}, "footer"),
+        ({"author": {"name": "a", "url": "JavaScript:alert(1)"}}, "author"),
+        ({"fields": [{"name": "n"}]}, "fields"),
+        ({"fields": [{"name": "n", "value": "v", "inline": "yes"}]}, "fields"),
     ],
 )
-def test_forms_have_their_rules_too(modal: dict[str, Any], good: bool) -> None:
-    form = Form(modal)
-    check_modal(form)
-    assert bool(form.errors) != good
+def test_a_bad_embed_is_rejected_with_an_error_at_its_field(embed: dict[str, Any], place: str) -> None:
+    form = Form({"embeds": [embed]})
+    check_embeds(form)
+    with pytest.raises(ApiError) as refused:
+        form.raise_if_invalid()
+    assert refused.value.code == 50035
+    assert list(refused.value.errors["embeds"]["0"]) == [place]
+
+
+def test_a_valid_embed_is_returned_as_rich_and_without_unknown_fields() -> None:
+    whole = {
+        "title": "t",
+        "description": "d",
+        "url": "https://example.org",
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "color": 0xFFFFFF,
+        "footer": {"text": "f", "icon_url": "attachment://a.png"},
+        "author": {"name": "a", "url": "http://example.org"},
+        "image": {"url": "attachment://a.png"},
+        "thumbnail": {"url": "https://example.org/x.png"},
+        "fields": [{"name": "n", "value": "v", "inline": True}],
+    }
+    form = Form({"embeds": [{**whole, "type": "image", "video": {"url": "x"}, "anything": {"type": 13}}]})
+    assert check_embeds(form) == [{**whole, "type": "rich"}]
+    form.raise_if_invalid()
+
+
+def test_the_total_size_of_embeds_is_limited() -> None:
+    form = Form({"embeds": [{"description": "x" * 3001}, {"description": "x" * 3000}]})
+    check_embeds(form)
+    with pytest.raises(ApiError) as refused:
+        form.raise_if_invalid()
+    assert refused.value.errors["embeds"]["_errors"][0]["code"] == "MAX_EMBED_SIZE_EXCEEDED"

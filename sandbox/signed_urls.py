@@ -1,4 +1,4 @@
-"""Signed addresses that expire, as the CDN's: `ex` expiry and `is` issue time (hex seconds), `hm` signature."""
+"""Signed URLs that expire, like the CDN's: `ex` expiry and `is` issue time (hex seconds), `hm` signature."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from sandbox.clock import Clock
-from sandbox.world import Attachment
+from sandbox.state import Attachment, Clock
 
 _ATTACHMENT_PATH = re.compile(r"(?:/proxy)?/(?:ephemeral-)?attachments/\d+/(\d{1,20})/")
 URL_LIFETIME_S = 24 * 3600
-"""Discord documents no figure; since 2024 a day has been observed."""
+"""Discord documents no lifetime; one day has been observed since 2024."""
 
 
 class Signer:
-    """Makes and checks the CDN's addresses. `base_url` is known once the server listens."""
+    """Makes and checks the CDN's URLs. `base_url` is set when the server listens."""
 
     def __init__(self, clock: Clock, lifetime_s: float = URL_LIFETIME_S) -> None:
         self.base_url = ""
@@ -34,19 +33,19 @@ class Signer:
         return self._signed("/proxy" + attachment_path(attachment))
 
     def external_url(self, url: str) -> str:
-        """The media proxy's address for a previewed link: the way that keeps others from learning who looks."""
+        """The media proxy's URL for a previewed link."""
         return self._signed("/external/" + urlsafe_b64encode(url.encode()).decode())
 
     @staticmethod
     def external_target(name: str) -> str:
-        """The link behind a proxy address; empty for what is none."""
+        """The link behind a proxy URL; empty where the name is not valid."""
         try:
             return urlsafe_b64decode(name).decode()
         except ValueError:
             return ""
 
     def attachment_in(self, url: str) -> int | None:
-        """The attachment that one of our own addresses names, whatever its signature: a posted one is signed anew."""
+        """The id of the attachment that a URL of this server names, even if its signature has expired."""
         if not url.startswith(self.base_url):
             return None
         found = _ATTACHMENT_PATH.match(url, len(self.base_url))
@@ -75,6 +74,6 @@ def attachment_path(attachment: Attachment) -> str:
 
 
 def safe_filename(name: str) -> str:
-    """Discord keeps letters, digits, dots, dashes and underscores of a name; the rest becomes `_` or goes."""
+    """Keeps letters, digits, dots, dashes and underscores, as Discord does; spaces become `_`."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]", "", name.replace("\\", "/").rsplit("/", 1)[-1].replace(" ", "_"))
     return cleaned.lstrip(".")[:100] or "unknown"

@@ -1,4 +1,4 @@
-"""What happens to messages: posted, edited, deleted; stored and announced in one step, bounded in number and bytes."""
+"""Creates, edits and deletes messages: stores them, dispatches the events and keeps within the limits."""
 
 from __future__ import annotations
 
@@ -6,36 +6,43 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sandbox.announce import Announcer
-from sandbox.clock import iso, snowflake_time
-from sandbox.drafts import LEGACY_CODE, Draft, IncomingFile, read_files, read_layout
-from sandbox.errors import refusal
-from sandbox.mentions import AllowedMentions, find_mentions, read_allowed_mentions
+from sandbox.drafts import (
+    LEGACY_CODE,
+    AllowedMentions,
+    Draft,
+    UploadedFile,
+    find_mentions,
+    read_allowed_mentions,
+    read_files,
+    read_layout,
+)
+from sandbox.events import Events
 from sandbox.permissions import EMBED_LINKS, MENTION_EVERYONE, may
 from sandbox.previews import Previews
-from sandbox.realm import Realm
+from sandbox.responses import api_error
+from sandbox.server_state import ServerState
+from sandbox.state import Attachment, Channel, Json, Message, MessageFlag, Snapshot, User, iso, snowflake_time
 from sandbox.validation.forms import Form
-from sandbox.world import Attachment, Channel, Json, Message, MessageFlag, Snapshot, User
 
 REPLY_TYPE = 19
 OPTION_FILES_KEPT = 100
 
 
-class Poster:
-    """Owns every change to messages."""
+class MessageService:
+    """All changes to messages go through here."""
 
-    def __init__(self, realm: Realm, announcer: Announcer, previews: Previews) -> None:
-        self._realm = realm
-        self._world = realm.world
-        self._announcer = announcer
+    def __init__(self, server: ServerState, events: Events, previews: Previews) -> None:
+        self._server = server
+        self._state = server.state
+        self._events = events
         self._previews = previews
         self._stored_bytes = 0
         self._option_files: deque[int] = deque()
 
     def post(self, channel: Channel, author: User, draft: Draft, *, like: Message | None = None) -> Message:
-        """`like`: a message with what does not come from the draft (type, reference, interaction …) already set."""
+        """`like`: a message with the fields that are not in the draft (type, reference, interaction …) already set."""
         message = like or Message(0, channel.id, author.id)
-        message.id = self._world.ids.next()
+        message.id = self._state.ids.next()
         message.content, message.tts, message.nonce = draft.content, draft.tts, draft.nonce
         message.flags |= draft.flags
         message.embeds, message.components = draft.embeds, draft.components
@@ -45,9 +52,9 @@ class Poster:
             message.flags |= MessageFlag.EPHEMERAL
         self._set_mentions(message, channel, draft.allowed)
         self._store(message, channel)
-        self._announcer.message("MESSAGE_CREATE", message)
+        self._events.message("MESSAGE_CREATE", message)
         self._preview(message)
-        self._make_room(channel)
+        self._enforce_limits(channel)
         return message
 
     def edit(
@@ -55,13 +62,13 @@ class Poster:
         message: Message,
         author: User,
         body: dict[str, Json],
-        files: Mapping[int, IncomingFile],
+        files: Mapping[int, UploadedFile],
         *,
         quiet: bool = False,
     ) -> None:
-        """Applies a PATCH body. What it does not name stays. Raises ApiError before anything has changed.
+        """Applies a PATCH body; absent fields stay as they are. Raises ApiError before anything has changed.
 
-        `quiet`: the first real answer after a deferral is no edit in the reader's eyes.
+        `quiet`: do not mark it as edited, as for the first response after a deferral.
         """
         form = Form(body)
         flags = message.flags
@@ -74,42 +81,42 @@ class Poster:
         ephemeral = message.visible_to is not None
         draft = Draft(content=message.content, embeds=message.embeds, components=message.components)
         draft.attachments = read_files(
-            self._realm, author, message.channel_id, form, files, kept=kept, ephemeral=ephemeral
+            self._server, author, message.channel_id, form, files, kept=kept, ephemeral=ephemeral
         )
         if form.has("content") or version_2:
             draft.content = (form.text("content", high=2000) or "").strip()
         self._edit_layout(form, draft, message, version_2)
         allowed = read_allowed_mentions(form)
-        form.settle()
+        form.raise_if_invalid()
         if draft.is_empty and message.snapshot is None:
-            raise refusal(50006)
+            raise api_error(50006)
         self._apply(message, draft, flags, allowed, edited=not quiet)
 
     def suppress_embeds(self, message: Message, suppressed: bool) -> None:
         flag = MessageFlag.SUPPRESS_EMBEDS
         message.flags = message.flags | flag if suppressed else message.flags & ~flag
-        self._announcer.message("MESSAGE_UPDATE", message)
+        self._events.message("MESSAGE_UPDATE", message)
         self._preview(message)
 
     def delete(self, message: Message) -> None:
-        self._announcer.message_deleted(message)
+        self._events.message_deleted(message)
         self._drop(message)
 
-    def delete_many(self, channel: Channel, messages: Iterable[Message]) -> None:
-        doomed = list(messages)
-        self._announcer.messages_deleted(channel, [m.id for m in doomed])
-        for message in doomed:
+    def bulk_delete(self, channel: Channel, messages: Iterable[Message]) -> None:
+        removed = list(messages)
+        self._events.messages_deleted(channel, [m.id for m in removed])
+        for message in removed:
             self._drop(message)
 
     def drop_channel(self, channel: Channel) -> None:
-        """Forgets the messages of a channel that is going, without an event for each, as Discord does."""
+        """Deletes the messages of a channel that is being deleted; like Discord, without an event for each."""
         for message in list(channel.messages.values()):
             self._drop(message)
-        for message in [m for m in self._world.ephemerals.values() if m.channel_id == channel.id]:
+        for message in [m for m in self._state.ephemerals.values() if m.channel_id == channel.id]:
             self._drop(message)
 
     def keep_option_file(self, attachment: Attachment) -> None:
-        """The file of a command's option belongs to no message; it lives until its room is needed."""
+        """Stores the file of a command's option, which belongs to no message, until its space is needed."""
         self._hold(attachment, attachment.id)
         self._option_files.append(attachment.id)
         while len(self._option_files) > OPTION_FILES_KEPT:
@@ -117,7 +124,7 @@ class Poster:
         self._free_bytes()
 
     def snapshot_of(self, message: Message) -> Snapshot:
-        """What a forward carries. A forward of a forward carries the first one's snapshot."""
+        """For a forward of the message. A forward of a forward has the first one's snapshot."""
         if message.snapshot is not None:
             return replace(message.snapshot)
         return Snapshot(
@@ -147,39 +154,39 @@ class Poster:
         message.attachments = draft.attachments
         message.flags = flags & ~MessageFlag.LOADING
         if edited:
-            message.edited_at = self._realm.clock.now()
-        self._set_mentions(message, self._world.channels[message.channel_id], allowed)
+            message.edited_at = self._server.clock.now()
+        self._set_mentions(message, self._state.channels[message.channel_id], allowed)
         self._hold_files(message)
-        for gone in before.keys() - {a.id for a in message.attachments}:
-            self._release(gone, message.id)
+        for removed in before.keys() - {a.id for a in message.attachments}:
+            self._release(removed, message.id)
         wanted = self._previews.embeds_for(message)
         message.previews = [p for p in message.previews if p in wanted]
-        self._announcer.message("MESSAGE_UPDATE", message)
+        self._events.message("MESSAGE_UPDATE", message)
         self._preview(message)
         self._free_bytes()
 
     def _preview(self, message: Message) -> None:
-        """Previews of new links come with an update of their own, which is no edit."""
-        channel = self._world.channels[message.channel_id]
+        """Like Discord, sends previews of new links in a further update that is not an edit."""
+        channel = self._state.channels[message.channel_id]
         found = self._previews.embeds_for(message)
-        if found != message.previews and may(self._world, channel, message.author_id, EMBED_LINKS):
+        if found != message.previews and may(self._state, channel, message.author_id, EMBED_LINKS):
             message.previews = found
-            self._announcer.message("MESSAGE_UPDATE", message)
+            self._events.message("MESSAGE_UPDATE", message)
 
     def _set_mentions(self, message: Message, channel: Channel, allowed: AllowedMentions) -> None:
-        guild = self._world.guild_of(channel)
-        may_everyone = may(self._world, channel, message.author_id, MENTION_EVERYONE)
+        guild = self._state.guild_of(channel)
+        may_everyone = may(self._state, channel, message.author_id, MENTION_EVERYONE)
         found = find_mentions(message.content, message.components, allowed, guild, may_everyone=may_everyone)
-        users = [u for u in found.users if u in self._world.users]
+        users = [u for u in found.users if u in self._state.users]
         if message.type == REPLY_TYPE and allowed.replied_user and message.reference is not None:
-            original = self._world.message(channel.id, int(message.reference["message_id"]))
+            original = self._state.message(channel.id, int(message.reference["message_id"]))
             if original is not None and original.author_id not in users:
                 users.append(original.author_id)
         message.mentions, message.mention_roles, message.mention_everyone = users, list(found.roles), found.everyone
 
     def _store(self, message: Message, channel: Channel) -> None:
         if message.visible_to is not None:
-            self._world.ephemerals[message.id] = message
+            self._state.ephemerals[message.id] = message
         else:
             channel.messages[message.id] = message
             channel.last_message_id = message.id
@@ -191,16 +198,16 @@ class Poster:
             self._hold(attachment, message.id)
 
     def _hold(self, attachment: Attachment, holder: int) -> None:
-        if attachment.id not in self._world.attachments:
+        if attachment.id not in self._state.attachments:
             self._stored_bytes += len(attachment.data)
-        self._world.attachments[attachment.id] = attachment
-        self._world.uploads.pop(attachment.upload_key or "", None)
+        self._state.attachments[attachment.id] = attachment
+        self._state.uploads.pop(attachment.upload_key or "", None)
         attachment.holders.add(holder)
 
     def _drop(self, message: Message) -> None:
-        channel = self._world.channels.get(message.channel_id)
+        channel = self._state.channels.get(message.channel_id)
         if message.visible_to is not None:
-            self._world.ephemerals.pop(message.id, None)
+            self._state.ephemerals.pop(message.id, None)
         elif channel is not None:
             channel.messages.pop(message.id, None)
         snapshot = [] if message.snapshot is None else message.snapshot.attachments
@@ -208,37 +215,37 @@ class Poster:
             self._release(attachment.id, message.id)
 
     def _release(self, attachment_id: int, message_id: int) -> None:
-        attachment = self._world.attachments.get(attachment_id)
+        attachment = self._state.attachments.get(attachment_id)
         if attachment is None:
             return
         attachment.holders.discard(message_id)
         if not attachment.holders:
-            del self._world.attachments[attachment_id]
+            del self._state.attachments[attachment_id]
             self._stored_bytes -= len(attachment.data)
 
-    def _make_room(self, channel: Channel) -> None:
-        limits = self._realm.limits
+    def _enforce_limits(self, channel: Channel) -> None:
+        limits = self._server.limits
         while len(channel.messages) > limits.messages_per_channel:
             self.delete(next(iter(channel.messages.values())))
-        while len(self._world.ephemerals) > limits.messages_per_channel:
-            self._drop(next(iter(self._world.ephemerals.values())))
+        while len(self._state.ephemerals) > limits.messages_per_channel:
+            self._drop(next(iter(self._state.ephemerals.values())))
         self._free_bytes()
 
     def _free_bytes(self) -> None:
-        """The oldest go first, whether messages with files or files of options."""
-        while self._stored_bytes > self._realm.limits.attachment_bytes:
-            oldest = min((h for a in self._world.attachments.values() for h in a.holders), default=None)
+        """Deletes the oldest messages with files, and the oldest option files, until the rest fits."""
+        while self._stored_bytes > self._server.limits.attachment_bytes:
+            oldest = min((h for a in self._state.attachments.values() for h in a.holders), default=None)
             if oldest is None:
                 return
-            message = self._message_anywhere(oldest)
+            message = self._find_message(oldest)
             if message is not None:
                 self.delete(message)
             else:
                 self._drop_option_file(oldest)
 
-    def _message_anywhere(self, message_id: int) -> Message | None:
-        found = self._world.ephemerals.get(message_id)
-        everywhere = (c.messages.get(message_id) for c in self._world.channels.values())
+    def _find_message(self, message_id: int) -> Message | None:
+        found = self._state.ephemerals.get(message_id)
+        everywhere = (c.messages.get(message_id) for c in self._state.channels.values())
         return found or next((m for m in everywhere if m is not None), None)
 
     def _drop_option_file(self, attachment_id: int) -> None:
@@ -247,9 +254,9 @@ class Poster:
 
 
 def _check_switch(form: Form, message: Message) -> None:
-    """A message that turns to version 2 must be told to drop what only the older layout can hold."""
+    """An edit that switches to components V2 must clear the fields that V2 messages cannot have."""
     for name, held in (("content", message.content), ("embeds", message.embeds)):
         if held and not form.has(name):
-            form.complain(
+            form.add_error(
                 name, LEGACY_CODE, f"The '{name}' field cannot be used when using MessageFlags.IS_COMPONENTS_V2"
             )

@@ -1,4 +1,4 @@
-"""Small real pictures, without an imaging library."""
+"""Small PNG images, without an imaging library."""
 
 from __future__ import annotations
 

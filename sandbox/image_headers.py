@@ -1,4 +1,4 @@
-"""Width and height from a picture's header, as Discord states them on attachments. Nothing is decoded."""
+"""An image's width and height, read from its header, and its content type, as Discord's attachments have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def content_type_of(filename: str, declared: str | None) -> str | None:
-    """Discord goes by the name first: libraries upload everything as application/octet-stream."""
+    """By the name first, like Discord: libraries upload everything as application/octet-stream."""
     guessed, _ = mimetypes.guess_type(filename)
     if guessed is None and filename.lower().endswith((".webp", ".avif")):
         guessed = f"image/{filename[-4:].lower()}"
@@ -20,7 +20,7 @@ def content_type_of(filename: str, declared: str | None) -> str | None:
     return guessed
 
 
-def dimensions(data: bytes) -> tuple[int, int] | None:
+def image_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) of a PNG, GIF, BMP, JPEG or WebP; None for anything else."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):

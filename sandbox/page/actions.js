@@ -1,4 +1,4 @@
-// What a message on screen can ask of the page: names, reactions, replies, menus, edits, buttons.
+// The actions of a message: names, reactions, replies, menus, edits, buttons.
 import { messageCommands } from "./commands.js";
 import { confirm } from "./dialogs.js";
 import { el, iconButton } from "./dom.js";
@@ -14,7 +14,7 @@ import { localised, t } from "./texts.js";
 const QUICK_REACTIONS = ["👍", "❤️", "😂", "🎉", "👀", "🐦"];
 const FORWARD = 1;
 
-export class Desk {
+export class MessageActions {
   #app;
   editing = null;
   #editor = null;
@@ -45,7 +45,7 @@ export class Desk {
 
   channelChoices = (types) => this.#app.channelChoices(types);
 
-  // The same desk, with a button's press bound to its message.
+  // The same actions, with `press` bound to the message.
   forMessage(message) {
     return {
       names: this.names,
@@ -182,13 +182,13 @@ export class Desk {
     this.#app.timeline.sync();
   }
 
-  // Made once for each edit: a row that is drawn anew meanwhile must not lose what was typed.
+  // Created once for each edit, so that redrawing the row does not lose what was typed.
   editor(message) {
     this.#editor ??= this.#makeEditor(message);
     return this.#editor;
   }
 
-  // The message's text and pictures while they are being edited; a picture can be taken away.
+  // The editor of a message's text and images; images can be removed.
   #makeEditor(message) {
     let kept = message.attachments ?? [];
     const text = el("textarea", { rows: "2", "aria-label": t("edit") });

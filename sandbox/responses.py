@@ -1,23 +1,37 @@
-"""Discord's refusals: HTTP status, numeric code and words, as its clients know them."""
+"""JSON responses, and Discord's errors: HTTP status, numeric code and message."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from aiohttp import web
+
+from sandbox.state import Json
 
 
 class ApiError(Exception):
-    """Answered as JSON `{"message", "code"}` (and `errors` for a malformed body)."""
+    """Sent as JSON `{"message", "code"}` (and `errors` for a malformed body)."""
 
-    def __init__(self, status: int, code: int, message: str, *, more: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, status: int, code: int, message: str, *, errors: Mapping[str, Json] | None = None) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
-        self.more = dict(more or {})
+        self.errors = errors
 
-    def body(self) -> dict[str, Any]:
-        return {"message": self.message, "code": self.code, **self.more}
+
+def json_response(content: Json, status: int = 200) -> web.Response:
+    """None: 204. The content type has no charset: discord.py compares it literally and would read text otherwise."""
+    if content is None:
+        return web.Response(status=204)
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    return web.Response(status=status, body=body, headers={"Content-Type": "application/json"})
+
+
+def error_response(error: ApiError) -> web.Response:
+    details = {} if error.errors is None else {"errors": dict(error.errors)}
+    return json_response({"message": error.message, "code": error.code, **details}, error.status)
 
 
 _KNOWN: dict[int, tuple[int, str]] = {
@@ -64,29 +78,17 @@ _KNOWN: dict[int, tuple[int, str]] = {
 }
 
 
-def refusal(code: int) -> ApiError:
-    """The error of that number. KeyError for one that the sandbox does not use."""
+def api_error(code: int) -> ApiError:
+    """The error with this code. KeyError for one that is not in the table."""
     status, message = _KNOWN[code]
     return ApiError(status, code, message)
 
 
-def unauthorized() -> ApiError:
-    return ApiError(401, 0, "401: Unauthorized")
-
-
-def not_found() -> ApiError:
-    return ApiError(404, 0, "404: Not Found")
-
-
-def method_not_allowed() -> ApiError:
-    return ApiError(405, 0, "405: Method Not Allowed")
-
-
 class FormErrors:
-    """Collects what is wrong with a body, field by field; `settle` raises 50035 with all of it."""
+    """Collects the errors of a body, field by field."""
 
     def __init__(self) -> None:
-        self._tree: dict[str, Any] = {}
+        self._tree: dict[str, Json] = {}
 
     def add(self, path: Sequence[str | int], code: str, message: str) -> None:
         node = self._tree
@@ -97,12 +99,16 @@ class FormErrors:
     def __bool__(self) -> bool:
         return bool(self._tree)
 
-    def settle(self) -> None:
-        if self._tree:
-            raise ApiError(400, 50035, "Invalid Form Body", more={"errors": self._tree})
+    def as_api_error(self) -> ApiError:
+        return ApiError(400, 50035, "Invalid Form Body", errors=self._tree)
+
+    def raise_if_any(self) -> None:
+        """Raises 50035 with all errors."""
+        if self:
+            raise self.as_api_error()
 
 
 def form_error(path: Sequence[str | int], code: str, message: str) -> ApiError:
     errors = FormErrors()
     errors.add(path, code, message)
-    return ApiError(400, 50035, "Invalid Form Body", more={"errors": errors._tree})
+    return errors.as_api_error()

@@ -1,21 +1,59 @@
-"""The sandbox's state as plain data: people, servers, channels, messages, commands. No behaviour beyond look-ups."""
+"""The sandbox's data: users, guilds, channels, messages, commands; the clock and the ids. Only look-ups, no rules."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-from sandbox.clock import Clock, SnowflakeSource
-
 Json = Any
-"""A JSON value. Bodies and payloads come in Discord's own shapes, which only their validation knows."""
+"""A JSON value in Discord's shape."""
+
+DISCORD_EPOCH_MS = 1_420_070_400_000
+
+
+class Clock:
+    """Unix time in seconds. Tests call `advance` to make URLs and tokens expire without waiting."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+
+    def now(self) -> float:
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        self._offset += seconds
+
+
+class SnowflakeSource:
+    """Strictly increasing ids that hold their creation time (milliseconds << 22), like Discord's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def next(self) -> int:
+        fresh = (int(self._clock.now() * 1000) - DISCORD_EPOCH_MS) << 22
+        self._last = max(fresh, self._last + 1)
+        return self._last
+
+
+def snowflake_time(snowflake: int) -> datetime:
+    return datetime.fromtimestamp(((snowflake >> 22) + DISCORD_EPOCH_MS) / 1000, tz=UTC)
+
+
+def iso(moment: datetime | float) -> str:
+    """Discord's timestamp format: ISO 8601 with microseconds and an explicit offset."""
+    if isinstance(moment, float):
+        moment = datetime.fromtimestamp(moment, tz=UTC)
+    return moment.isoformat(timespec="microseconds")
 
 
 class ChannelType(IntEnum):
     TEXT = 0
-    DM = 1
     VOICE = 2
     CATEGORY = 4
     ANNOUNCEMENT = 5
@@ -28,7 +66,7 @@ class ChannelType(IntEnum):
 
 THREAD_TYPES = frozenset({ChannelType.ANNOUNCEMENT_THREAD, ChannelType.PUBLIC_THREAD, ChannelType.PRIVATE_THREAD})
 VOICE_TYPES = frozenset({ChannelType.VOICE, ChannelType.STAGE})
-WRITABLE_TYPES = THREAD_TYPES | VOICE_TYPES | {ChannelType.TEXT, ChannelType.ANNOUNCEMENT, ChannelType.DM}
+WRITABLE_TYPES = THREAD_TYPES | VOICE_TYPES | {ChannelType.TEXT, ChannelType.ANNOUNCEMENT}
 
 
 class MessageFlag(IntEnum):
@@ -56,11 +94,10 @@ class Command:
     id: int
     version: int
     application_id: int
-    guild_id: int | None
     type: int
     name: str
     body: dict[str, Json]
-    """The other fields in Discord's shape, defaults filled in: description, options, default_member_permissions …"""
+    """The remaining fields in Discord's shape with defaults: description, options, default_member_permissions …"""
 
 
 @dataclass(slots=True)
@@ -71,7 +108,7 @@ class Application:
     owner_id: int
     bot_id: int
     message_content: bool = True
-    """The portal's switches for privileged intents: without them identifying with the intent is closed with 4014."""
+    """Privileged intents enabled in the developer portal. Identifying with a disabled one closes with 4014."""
     guild_members: bool = False
     guild_presences: bool = False
     commands: dict[int, Command] = field(default_factory=dict)
@@ -118,14 +155,14 @@ class Attachment:
     spoiler: bool = False
     ephemeral: bool = False
     upload_key: str | None = None
-    """The slot that it came by, which is used up once a message holds it."""
+    """The upload slot it came from; the slot is consumed when a message stores the attachment."""
     holders: set[int] = field(default_factory=set)
-    """Messages that still show it; a forward keeps a picture alive whose original is gone."""
+    """Ids of the messages that contain it. A forward keeps the file after the original was deleted."""
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a forward carries of its original: everything but the author."""
+    """The copy of a message inside a forward: everything but the author."""
 
     type: int
     content: str
@@ -149,7 +186,7 @@ class Message:
     attachments: list[Attachment] = field(default_factory=list)
     embeds: list[Json] = field(default_factory=list)
     previews: list[Json] = field(default_factory=list)
-    """Embeds that the server made of links in the content; shown after the author's own."""
+    """Embeds generated from links in the content; listed after the author's embeds."""
     components: list[Json] = field(default_factory=list)
     mentions: list[int] = field(default_factory=list)
     mention_roles: list[int] = field(default_factory=list)
@@ -165,11 +202,11 @@ class Message:
     pinned: bool = False
     thread_id: int | None = None
     visible_to: int | None = None
-    """Set on ephemeral messages: the one person who sees it."""
+    """Set on ephemeral messages: the only user who sees it."""
 
 
 @dataclass(slots=True)
-class ThreadState:
+class ThreadMetadata:
     owner_id: int
     created_at: float
     archived: bool = False
@@ -185,15 +222,14 @@ class Channel:
     id: int
     type: int
     name: str
-    guild_id: int | None = None
+    guild_id: int
     position: int = 0
     topic: str | None = None
     nsfw: bool = False
     parent_id: int | None = None
     slowmode: int = 0
     overwrites: dict[int, Overwrite] = field(default_factory=dict)
-    recipients: list[int] = field(default_factory=list)
-    thread: ThreadState | None = None
+    thread: ThreadMetadata | None = None
     messages: dict[int, Message] = field(default_factory=dict)
     """Oldest first."""
     last_message_id: int | None = None
@@ -214,7 +250,7 @@ class Guild:
 
 @dataclass(slots=True)
 class Upload:
-    """A slot that a client asked for and has filled, or has yet to fill."""
+    """An upload slot: requested by a client, then filled with data."""
 
     key: str
     user_id: int
@@ -233,25 +269,24 @@ class Interaction:
     application_id: int
     user_id: int
     channel_id: int
-    guild_id: int | None
+    guild_id: int
     nonce: str | None
     session_id: str
     data: dict[str, Json]
     created_at: float
     locale: str
     source: Message | None = None
-    """The message whose component or modal button was pressed."""
+    """The message whose component was used."""
     response_type: int | None = None
     failed: bool = False
     message_ids: set[int] = field(default_factory=set)
-    """Its own messages, which its token may read and change: the original answer and the follow-ups."""
+    """The original response and the follow-ups: the messages that its token may read and edit."""
     original: Message | None = None
-    modal: dict[str, Json] | None = None
     deadline: asyncio.TimerHandle | None = None
 
 
-class World:
-    """Everything there is. Whoever changes it also announces it (see announce.py)."""
+class State:
+    """All objects by id. Code that changes them dispatches the event too (see events.py)."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -263,21 +298,20 @@ class World:
         self.channels: dict[int, Channel] = {}
         self.attachments: dict[int, Attachment] = {}
         self.uploads: dict[str, Upload] = {}
-        self.invites: dict[str, int] = {}
         self.interactions: dict[str, Interaction] = {}
         self.ephemerals: dict[int, Message] = {}
         self.notes: dict[int, str] = {}
-        """A line about a person, for whoever picks one on the page."""
+        """One line about a user, shown in the page's member list."""
 
     def user_of_token(self, token: str) -> User | None:
-        found = self.tokens.get(token)
-        return None if found is None else self.users.get(found)
+        user_id = self.tokens.get(token)
+        return None if user_id is None else self.users.get(user_id)
 
     def application_of_bot(self, bot_id: int) -> Application | None:
         return next((a for a in self.applications.values() if a.bot_id == bot_id), None)
 
     def channels_of(self, guild: Guild) -> list[Channel]:
-        """Channels without threads, in the order of the sidebar."""
+        """Channels without threads, in sidebar order."""
         own = (self.channels[c] for c in guild.channel_ids)
         return sorted((c for c in own if c.thread is None), key=lambda c: (c.position, c.id))
 
@@ -285,20 +319,16 @@ class World:
         own = (self.channels[c] for c in guild.channel_ids)
         return [c for c in own if c.thread is not None]
 
-    def guild_of(self, channel: Channel) -> Guild | None:
-        return None if channel.guild_id is None else self.guilds.get(channel.guild_id)
+    def guild_of(self, channel: Channel) -> Guild:
+        return self.guilds[channel.guild_id]
 
     def guilds_of(self, user_id: int) -> list[Guild]:
         return [g for g in self.guilds.values() if user_id in g.members]
 
-    def member(self, channel: Channel, user_id: int) -> Member | None:
-        guild = self.guild_of(channel)
-        return None if guild is None else guild.members.get(user_id)
-
-    def still_holds(self, message: Message) -> bool:
-        """Whether it has not been deleted since, alone or with its channel."""
-        return message.id in self.ephemerals or self.message(message.channel_id, message.id) is message
-
     def message(self, channel_id: int, message_id: int) -> Message | None:
         channel = self.channels.get(channel_id)
         return None if channel is None else channel.messages.get(message_id)
+
+    def exists(self, message: Message) -> bool:
+        """False once the message or its channel has been deleted."""
+        return message.id in self.ephemerals or self.message(message.channel_id, message.id) is message

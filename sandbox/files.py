@@ -1,0 +1,114 @@
+"""Files over HTTP: the CDN's attachments, the upload slots, the media proxy, the sample scenes and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import web
+
+from sandbox.previews import SAMPLES_PATH, Samples
+from sandbox.responses import api_error, error_response
+from sandbox.server_state import SERVER
+
+PAGE = Path(__file__).parent / "page"
+INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"})
+PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+}
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+ATTACHMENT_HEADERS = {
+    **NO_SNIFFING,
+    # Members' files are served from the page's origin: they must never run there.
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, max-age=3600",
+}
+
+
+def routes(samples: Samples) -> list[web.AbstractRouteDef]:
+    attachment = r"attachments/{channel_id:\d+}/{attachment_id:\d+}/{name}"
+    page_file = r"/{name:[A-Za-z0-9_-]+\.(?:html|js|css|svg|png|ico|json)}"
+
+    async def sample(request: web.Request) -> web.StreamResponse:
+        return _sample_response(samples.path(request.match_info["name"]))
+
+    async def proxied_sample(request: web.Request) -> web.StreamResponse:
+        """The media proxy for previewed links: signed URLs, and only of samples."""
+        server = request.app[SERVER]
+        if not server.signer.accepts(request.rel_url.raw_path, request.query):
+            raise web.HTTPNotFound
+        url = server.signer.external_target(request.match_info["name"])
+        return _sample_response(samples.path(url.removeprefix(server.base_url + SAMPLES_PATH)))
+
+    return [
+        *(web.get(root + attachment, get_attachment) for root in ("/", "/ephemeral-", "/proxy/", "/proxy/ephemeral-")),
+        web.put("/uploads/{key}/{name}", put_upload),
+        web.get("/external/{name}", proxied_sample),
+        web.get(SAMPLES_PATH + "{name}", sample),
+        web.get(page_file, get_page_file),
+    ]
+
+
+async def get_attachment(request: web.Request) -> web.Response:
+    """404 for a deleted file and for a wrong or expired signature. The proxy's size parameters are ignored."""
+    server = request.app[SERVER]
+    found = server.state.attachments.get(int(request.match_info["attachment_id"]))
+    signed = server.signer.accepts(request.rel_url.raw_path, request.query)
+    if not signed or found is None or found.filename != request.match_info["name"]:
+        return web.Response(status=404, text="This content is no longer available.", headers=ATTACHMENT_HEADERS)
+    inline = found.content_type in INLINE_TYPES
+    headers = {
+        **ATTACHMENT_HEADERS,
+        "Content-Type": found.content_type if inline and found.content_type else "application/octet-stream",
+        "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{found.filename}"',
+    }
+    return web.Response(body=found.data, headers=headers)
+
+
+async def put_upload(request: web.Request) -> web.Response:
+    """`PUT upload_url` with the file's bytes. The unguessable URL is the only permission needed."""
+    server = request.app[SERVER]
+    upload = server.state.uploads.get(f"{request.match_info['key']}/{request.match_info['name']}")
+    if upload is None:
+        return web.Response(status=403, text="no such upload slot")
+    data = await request.read()
+    if len(data) > server.limits.file_bytes:
+        return error_response(api_error(40005))
+    if len(data) != upload.size:
+        return web.Response(status=400, text="the size differs from the one announced")
+    upload.data, upload.content_type = data, request.headers.get("Content-Type")
+    return web.Response()
+
+
+async def get_page_file(request: web.Request) -> web.StreamResponse:
+    return page_response(request, request.match_info["name"])
+
+
+def page_response(request: web.Request, name: str) -> web.StreamResponse:
+    """A file of the page, under a policy that allows only the page's own scripts and styles."""
+    path = PAGE / name
+    if not path.is_file():
+        raise web.HTTPNotFound
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        f"connect-src 'self' ws://{request.host}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        **NO_SNIFFING,
+        "Content-Type": PAGE_TYPES[path.suffix],
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+    return web.FileResponse(path, headers=headers)
+
+
+def _sample_response(path: Path | None) -> web.StreamResponse:
+    if path is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(path, headers=NO_SNIFFING)
