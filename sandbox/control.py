@@ -10,7 +10,7 @@ from sandbox.faults import Fault
 from sandbox.previews import Samples
 from sandbox.responses import json_response
 from sandbox.server_state import SERVER
-from sandbox.state import Guild, Json, State
+from sandbox.state import Guild, Payload, State
 from sandbox.validation.forms import parse_json
 
 SETTABLE = {f.name for f in fields(Fault) if f.init}
@@ -71,7 +71,7 @@ async def clear_faults(request: web.Request) -> web.Response:
     return json_response(None)
 
 
-def _guild_json(state: State, guild: Guild) -> Json:
+def _guild_json(state: State, guild: Guild) -> Payload:
     return {
         "id": str(guild.id),
         "name": guild.name,
@@ -93,9 +93,9 @@ def _guild_json(state: State, guild: Guild) -> Json:
     }
 
 
-def _person_json(state: State, user_id: int) -> dict[str, Json]:
+def _person_json(state: State, user_id: int) -> Payload:
     user = state.users[user_id]
-    person: dict[str, Json] = {
+    person: Payload = {
         "id": str(user.id),
         "username": user.username,
         "display_name": user.display_name,
@@ -106,11 +106,11 @@ def _person_json(state: State, user_id: int) -> dict[str, Json]:
     return person if user.bot else {**person, "token": user.token}
 
 
-def _read_fault(content: Json) -> Fault:
+def _read_fault(content: object) -> Fault:
     if not isinstance(content, dict) or not set(content) <= SETTABLE or "kind" not in content:
         raise ValueError(f"a fault is an object with kind and some of {', '.join(sorted(SETTABLE))}")
     return Fault(**content)
 
 
-def _fault_json(fault: Fault) -> Json:
+def _fault_json(fault: Fault) -> Payload:
     return {name: getattr(fault, name) for name in (*sorted(SETTABLE), "triggered")}

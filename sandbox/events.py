@@ -17,7 +17,7 @@ from sandbox.payloads import (
 from sandbox.permissions import may_read
 from sandbox.server_state import ServerState
 from sandbox.sessions import Session
-from sandbox.state import Channel, ChannelType, Guild, Json, Member, Message, Role
+from sandbox.state import Channel, ChannelType, Guild, Member, Message, Payload, Role
 
 GUILDS, GUILD_MEMBERS, GUILD_PRESENCES, GUILD_MESSAGES = 1 << 0, 1 << 1, 1 << 8, 1 << 9
 GUILD_REACTIONS, GUILD_TYPING, MESSAGE_CONTENT = 1 << 10, 1 << 11, 1 << 15
@@ -60,7 +60,7 @@ class Events:
 
     def reaction(self, event: str, message: Message, user_id: int, emoji: str) -> None:
         channel = self._state.channels[message.channel_id]
-        body: dict[str, Json] = {
+        body: Payload = {
             "user_id": str(user_id),
             "message_id": str(message.id),
             "emoji": {"id": None, "name": emoji, "animated": False},
@@ -92,7 +92,7 @@ class Events:
             if user.bot or channel.type == ChannelType.CATEGORY or may_read(self._state, channel, user.id):
                 self._sessions.dispatch(session, event, channel_json(self._state, channel, user))
 
-    def thread(self, event: str, thread: Channel, **more: Json) -> None:
+    def thread(self, event: str, thread: Channel, **more: object) -> None:
         """THREAD_CREATE or THREAD_UPDATE."""
         for session in self._readers(thread, GUILDS):
             self._sessions.dispatch(session, event, {**channel_json(self._state, thread, session.user), **more})
@@ -111,7 +111,7 @@ class Events:
         """Also reaches the members who were removed from a private thread, as with Discord."""
         assert thread.thread is not None  # noqa: S101 - callers hold threads
         removed = list(removed)
-        body: dict[str, Json] = {
+        body: Payload = {
             "id": str(thread.id),
             "guild_id": str(thread.guild_id),
             "member_count": len(thread.thread.members),
@@ -148,7 +148,7 @@ class Events:
     def member(self, event: str, guild: Guild, member: Member) -> None:
         """GUILD_MEMBER_ADD, _UPDATE or _REMOVE. Without the members intent a bot only receives updates of itself."""
         user = user_json(self._state.users[member.user_id])
-        body: dict[str, Json] = {"guild_id": str(guild.id), "user": user}
+        body: Payload = {"guild_id": str(guild.id), "user": user}
         if event != "GUILD_MEMBER_REMOVE":
             body |= bare_member_json(member)
         for session in self._sessions_in(guild):
@@ -157,11 +157,11 @@ class Events:
                 self._sessions.dispatch(session, event, body)
 
     def role(self, event: str, guild: Guild, role: Role) -> None:
-        body: dict[str, Json] = {"guild_id": str(guild.id)}
+        body: Payload = {"guild_id": str(guild.id)}
         body |= {"role_id": str(role.id)} if event == "GUILD_ROLE_DELETE" else {"role": role_json(guild, role)}
         self._to_guild(guild, event, body)
 
-    def _to_guild(self, guild: Guild, event: str, body: Json) -> None:
+    def _to_guild(self, guild: Guild, event: str, body: Payload) -> None:
         for session in self._sessions_in(guild):
             if session.wants(GUILDS):
                 self._sessions.dispatch(session, event, body)
@@ -196,7 +196,7 @@ class Events:
             if allowed[user] and session.wants(intent):
                 yield session
 
-    def _to_readers(self, channel: Channel, event: str, body: Json, intent: int) -> None:
+    def _to_readers(self, channel: Channel, event: str, body: Payload, intent: int) -> None:
         for session in self._readers(channel, intent):
             self._sessions.dispatch(session, event, body)
 
@@ -204,7 +204,7 @@ class Events:
         return [s for s in self._sessions if s.user.id in guild.members and s.has_guild(guild.id)]
 
 
-def _in_channel(channel: Channel, body: dict[str, Json]) -> dict[str, Json]:
+def _in_channel(channel: Channel, body: Payload) -> Payload:
     return {**body, "channel_id": str(channel.id), "guild_id": str(channel.guild_id)}
 
 

@@ -11,7 +11,7 @@ from sandbox.events import GUILD_MEMBERS, GUILD_PRESENCES, GUILDS, MESSAGE_CONTE
 from sandbox.payloads import application_flags, full_guild_json, own_user_json
 from sandbox.server_state import SERVER, ServerState
 from sandbox.sessions import Session
-from sandbox.state import Json, User
+from sandbox.state import Payload, User
 from sandbox.validation.forms import parse_json
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class _Connection:
         elif op not in IGNORED:
             raise _Close(UNKNOWN_OPCODE)
 
-    async def _identify(self, data: Json) -> None:
+    async def _identify(self, data: object) -> None:
         if self._session is not None:
             raise _Close(ALREADY_AUTHENTICATED)
         if not isinstance(data, dict):
@@ -109,7 +109,7 @@ class _Connection:
         await self._server.sessions.open(session)
         log.info("gateway: user %s identified", user.id)
 
-    def _new_session(self, user: User, data: dict[str, Json]) -> Session:
+    def _new_session(self, user: User, data: dict[str, object]) -> Session:
         application = self._server.state.application_of_bot(user.id)
         intents = data.get("intents", 0)
         if application is None:
@@ -129,7 +129,7 @@ class _Connection:
         """READY. A bot's guilds follow one by one; a user's are in it."""
         server, user = self._server, session.user
         guilds = [g for g in server.state.guilds_of(user.id) if session.has_guild(g.id)]
-        body: dict[str, Json] = {
+        body: Payload = {
             "v": 10,
             "user": own_user_json(user),
             "session_id": session.id,
@@ -153,7 +153,7 @@ class _Connection:
                 if not guild.unavailable:
                     session.push("GUILD_CREATE", full_guild_json(server.state, guild, user))
 
-    async def _resume(self, data: Json) -> None:
+    async def _resume(self, data: object) -> None:
         if self._session is not None:
             raise _Close(ALREADY_AUTHENTICATED)
         if not isinstance(data, dict):
@@ -203,11 +203,11 @@ class _Connection:
         if self._socket.close_code in (1000, 1001):
             self._server.sessions.remove(session)
 
-    async def _send(self, op: int, data: Json = None) -> None:
+    async def _send(self, op: int, data: object = None) -> None:
         await self._socket.send_json({"op": op, "d": data})
 
 
-def _read_shard(shard: Json) -> tuple[int, int] | None:
+def _read_shard(shard: object) -> tuple[int, int] | None:
     if shard is None:
         return None
     if not isinstance(shard, list) or len(shard) != 2 or not all(isinstance(n, int) for n in shard) or shard[1] < 1:

@@ -13,7 +13,18 @@ from sandbox.payloads import bare_member_json, channel_json, member_json, role_j
 from sandbox.permissions import permissions_in
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
-from sandbox.state import Application, Attachment, Channel, Guild, Interaction, Json, Message, MessageFlag, User
+from sandbox.state import (
+    Application,
+    Attachment,
+    Channel,
+    Guild,
+    Interaction,
+    Json,
+    Message,
+    MessageFlag,
+    Payload,
+    User,
+)
 from sandbox.validation.commands import ATTACHMENT, CHANNEL, MENTIONABLE, ROLE, USER, option_values
 from sandbox.validation.forms import Form, as_snowflake
 
@@ -76,9 +87,7 @@ class Interactions:
         interaction.deadline = loop.call_later(self._server.limits.interaction_deadline_s, self._expire, interaction)
         return interaction
 
-    def respond(
-        self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]
-    ) -> dict[str, Json]:
+    def respond(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Payload:
         """The initial response. Raises 10062 after the deadline, 40060 for a second one, 50035 for a malformed one."""
         if interaction.failed:
             raise api_error(10062)
@@ -191,8 +200,8 @@ class Interactions:
         body = {"choices": [c.body for c in choices], "nonce": interaction.nonce}
         self._server.sessions.send_to_user(interaction.user_id, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", body)
 
-    def _callback_json(self, interaction: Interaction, kind: int) -> dict[str, Json]:
-        about: dict[str, Json] = {"id": str(interaction.id), "type": interaction.type}
+    def _callback_json(self, interaction: Interaction, kind: int) -> Payload:
+        about: Payload = {"id": str(interaction.id), "type": interaction.type}
         message = interaction.original
         if message is not None and kind != DEFERRED_UPDATE:
             about |= {
@@ -210,7 +219,7 @@ class Interactions:
         interaction.failed = True
         self._notify_user(interaction, "INTERACTION_FAILURE", reason_code=NO_RESPONSE)
 
-    def _notify_user(self, interaction: Interaction, event: str, **more: Json) -> None:
+    def _notify_user(self, interaction: Interaction, event: str, **more: object) -> None:
         body = {"id": str(interaction.id), "nonce": interaction.nonce, **more}
         self._server.sessions.send_to_user(interaction.user_id, event, body)
 
@@ -231,14 +240,14 @@ class Interactions:
                 oldest.deadline.cancel()
 
 
-def _interaction_json(server: ServerState, interaction: Interaction) -> dict[str, Json]:
+def _interaction_json(server: ServerState, interaction: Interaction) -> Payload:
     """INTERACTION_CREATE for the bot."""
     state = server.state
     channel = state.channels[interaction.channel_id]
     application = state.applications[interaction.application_id]
     guild = state.guild_of(channel)
     user = state.users[interaction.user_id]
-    body: dict[str, Json] = {
+    body: Payload = {
         "id": str(interaction.id),
         "application_id": str(interaction.application_id),
         "type": interaction.type,
@@ -267,9 +276,9 @@ def _interaction_json(server: ServerState, interaction: Interaction) -> dict[str
     return body
 
 
-def _metadata_json(server: ServerState, interaction: Interaction) -> dict[str, Json]:
+def _metadata_json(server: ServerState, interaction: Interaction) -> Payload:
     """The `interaction_metadata` of the messages that respond to it."""
-    body: dict[str, Json] = {
+    body: Payload = {
         "id": str(interaction.id),
         "type": interaction.type,
         "user": user_json(server.state.users[interaction.user_id]),
@@ -284,9 +293,9 @@ def _metadata_json(server: ServerState, interaction: Interaction) -> dict[str, J
 
 def resolve_options(
     server: ServerState, guild: Guild, user: User, options: list[Json], attachments: Mapping[str, Attachment]
-) -> dict[str, Json]:
+) -> Payload:
     """The `resolved` users, members, channels, roles and attachments that the options contain by id."""
-    resolved: dict[str, dict[str, Json]] = {}
+    resolved: dict[str, Payload] = {}
     for option in option_values(options):
         kind, value = option.get("type"), str(option.get("value"))
         named = as_snowflake(value)
@@ -304,13 +313,13 @@ def resolve_options(
     return dict(resolved)
 
 
-def resolve_user(server: ServerState, guild: Guild, user_id: int) -> dict[str, Json]:
-    resolved: dict[str, dict[str, Json]] = {}
+def resolve_user(server: ServerState, guild: Guild, user_id: int) -> Payload:
+    resolved: dict[str, Payload] = {}
     _resolve_user(server, guild, user_id, resolved)
     return dict(resolved)
 
 
-def _resolve_user(server: ServerState, guild: Guild, user_id: int, resolved: dict[str, dict[str, Json]]) -> None:
+def _resolve_user(server: ServerState, guild: Guild, user_id: int, resolved: dict[str, Payload]) -> None:
     user = server.state.users.get(user_id)
     if user is None:
         return

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from sandbox.payloads import bare_member_json, channel_json, user_json
 from sandbox.signed_urls import Signer
-from sandbox.state import Attachment, Json, Message, MessageFlag, Snapshot, State, iso, snowflake_time
+from sandbox.state import Attachment, Json, Message, MessageFlag, Payload, Snapshot, State, iso, snowflake_time
 from sandbox.validation.layout import FILE
 
-Body = dict[str, Json]
 ATTACHMENT_SCHEME = "attachment://"
 MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail"})
 
@@ -38,8 +37,8 @@ class MessagePayloads:
         self._state = state
         self._signer = signer
 
-    def attachment(self, attachment: Attachment) -> Body:
-        body: Body = {
+    def attachment(self, attachment: Attachment) -> Payload:
+        body: Payload = {
             "id": str(attachment.id),
             "filename": attachment.filename,
             "size": len(attachment.data),
@@ -57,14 +56,14 @@ class MessagePayloads:
             body["ephemeral"] = True
         return body
 
-    def message(self, message: Message, viewer: Viewer, *, nested: bool = True) -> Body:
+    def message(self, message: Message, viewer: Viewer, *, nested: bool = True) -> Payload:
         """As in REST responses. `nested`: with the message that it replies to."""
         body = self._identity(message, viewer)
         body |= self._content(message) if self._may_read(message, viewer) else _NO_CONTENT
         body |= self._links(message, viewer, nested)
         return body
 
-    def event(self, message: Message, viewer: Viewer) -> Body:
+    def event(self, message: Message, viewer: Viewer) -> Payload:
         """As in gateway events: with the guild id and the members."""
         body = self.message(message, viewer)
         channel = self._state.channels.get(message.channel_id)
@@ -74,15 +73,15 @@ class MessagePayloads:
         members = self._state.guild_of(channel).members
         if message.author_id in members:
             body["member"] = bare_member_json(members[message.author_id])
-        for mention in body["mentions"]:
-            mentioned = members.get(int(mention["id"]))
-            if mentioned is not None:
-                mention["member"] = bare_member_json(mentioned)
+        body["mentions"] = [
+            {**user_json(self._state.users[u]), **({"member": bare_member_json(members[u])} if u in members else {})}
+            for u in message.mentions
+        ]
         return body
 
-    def _identity(self, message: Message, viewer: Viewer) -> Body:
+    def _identity(self, message: Message, viewer: Viewer) -> Payload:
         users = self._state.users
-        body: Body = {
+        body: Payload = {
             "id": str(message.id),
             "channel_id": str(message.channel_id),
             "type": message.type,
@@ -102,9 +101,9 @@ class MessagePayloads:
             body["nonce"] = message.nonce
         return body
 
-    def _content(self, message: Message) -> Body:
+    def _content(self, message: Message) -> Payload:
         embeds = [] if message.flags & MessageFlag.SUPPRESS_EMBEDS else [*message.embeds, *message.previews]
-        body: Body = {
+        body: Payload = {
             "content": message.content,
             **self._media_of(_Files(message.id, message.attachments), embeds, message.components),
         }
@@ -112,7 +111,7 @@ class MessagePayloads:
             body["message_snapshots"] = [{"message": self._snapshot(message.id, message.snapshot)}]
         return body
 
-    def _media_of(self, files: _Files, embeds: list[Json], components: list[Json]) -> Body:
+    def _media_of(self, files: _Files, embeds: list[Json], components: list[Json]) -> Payload:
         shown = _names_shown(components) | _names_shown(embeds)
         return {
             "attachments": [self.attachment(a) for a in files.attachments if a.filename not in shown],
@@ -120,8 +119,8 @@ class MessagePayloads:
             "components": self._resolved(components, files),
         }
 
-    def _links(self, message: Message, viewer: Viewer, nested: bool) -> Body:
-        body: Body = {}
+    def _links(self, message: Message, viewer: Viewer, nested: bool) -> Payload:
+        body: Payload = {}
         if message.application_id is not None:
             body["application_id"] = str(message.application_id)
         if message.webhook_id is not None:
@@ -145,7 +144,7 @@ class MessagePayloads:
         own = viewer.user_id in (message.author_id, message.visible_to)
         return viewer.reads_content or own or viewer.user_id in message.mentions
 
-    def _snapshot(self, message_id: int, snapshot: Snapshot) -> Body:
+    def _snapshot(self, message_id: int, snapshot: Snapshot) -> Payload:
         return {
             "type": snapshot.type,
             "content": snapshot.content,
@@ -169,13 +168,13 @@ class MessagePayloads:
         filled = {name: self._resolved(value, files, name) for name, value in node.items()}
         return filled | self._file_facts(node, files) if node.get("type") == FILE else filled
 
-    def _file_facts(self, node: Body, files: _Files) -> Body:
+    def _file_facts(self, node: Payload, files: _Files) -> Payload:
         file = node.get("file")
         name = str(file.get("url") if isinstance(file, dict) else "").removeprefix(ATTACHMENT_SCHEME)
         found = next((a for a in files.attachments if a.filename == name), None)
         return {"name": name, "size": None if found is None else len(found.data)}
 
-    def _shown(self, url: str, files: _Files) -> Body:
+    def _shown(self, url: str, files: _Files) -> Payload:
         """A file of the message, a file of another message, or an external URL behind the media proxy."""
         if url.startswith(ATTACHMENT_SCHEME):
             name = url[len(ATTACHMENT_SCHEME) :]
@@ -186,7 +185,7 @@ class MessagePayloads:
             return self._media(posted)
         return {"id": str(files.message_id), "proxy_url": self._signer.external_url(url)}
 
-    def _media(self, attachment: Attachment) -> Body:
+    def _media(self, attachment: Attachment) -> Payload:
         return {
             "id": str(attachment.id),
             "url": self._signer.attachment_url(attachment),
@@ -197,10 +196,10 @@ class MessagePayloads:
         }
 
 
-_NO_CONTENT: Body = {"content": "", "attachments": [], "embeds": [], "components": []}
+_NO_CONTENT: Payload = {"content": "", "attachments": [], "embeds": [], "components": []}
 
 
-def _reaction(emoji: str, who: list[int], viewer: int) -> Body:
+def _reaction(emoji: str, who: list[int], viewer: int) -> Payload:
     return {
         "emoji": {"id": None, "name": emoji},
         "count": len(who),

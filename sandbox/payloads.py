@@ -10,8 +10,8 @@ from sandbox.state import (
     ChannelType,
     Command,
     Guild,
-    Json,
     Member,
+    Payload,
     Role,
     State,
     ThreadMetadata,
@@ -20,13 +20,11 @@ from sandbox.state import (
     snowflake_time,
 )
 
-Body = dict[str, Json]
-
 PRESENCES_SWITCH, MEMBERS_SWITCH, CONTENT_SWITCH = 1 << 13, 1 << 15, 1 << 19
 """The GATEWAY_…_LIMITED application flags, which apps have in fewer guilds than need a review."""
 
 
-def user_json(user: User) -> Body:
+def user_json(user: User) -> Payload:
     return {
         "id": str(user.id),
         "username": user.username,
@@ -40,11 +38,11 @@ def user_json(user: User) -> Body:
     }
 
 
-def own_user_json(user: User) -> Body:
+def own_user_json(user: User) -> Payload:
     return {**user_json(user), "mfa_enabled": False, "locale": user.locale, "verified": True, "email": None}
 
 
-def application_json(application: Application, owner: User, bot: User) -> Body:
+def application_json(application: Application, owner: User, bot: User) -> Payload:
     flags = application_flags(application)
     return {
         "id": str(application.id),
@@ -79,7 +77,7 @@ def application_flags(application: Application) -> int:
     return content | members | presences
 
 
-def role_json(guild: Guild, role: Role) -> Body:
+def role_json(guild: Guild, role: Role) -> Payload:
     return {
         "id": str(role.id),
         "name": role.name,
@@ -97,7 +95,7 @@ def role_json(guild: Guild, role: Role) -> Body:
     }
 
 
-def bare_member_json(member: Member) -> Body:
+def bare_member_json(member: Member) -> Payload:
     """A member as in messages: without the user."""
     return {
         "nick": member.nick,
@@ -114,11 +112,11 @@ def bare_member_json(member: Member) -> Body:
     }
 
 
-def member_json(state: State, member: Member) -> Body:
+def member_json(state: State, member: Member) -> Payload:
     return {**bare_member_json(member), "user": user_json(state.users[member.user_id])}
 
 
-def channel_json(state: State, channel: Channel, viewer: User | None = None) -> Body:
+def channel_json(state: State, channel: Channel, viewer: User | None = None) -> Payload:
     """`viewer`: adds their thread membership and, for people, the `permissions` that Discord's clients compute."""
     if channel.thread is None:
         body = _guild_channel_json(channel)
@@ -131,7 +129,7 @@ def channel_json(state: State, channel: Channel, viewer: User | None = None) -> 
     return body
 
 
-def guild_json(state: State, guild: Guild) -> Body:
+def guild_json(state: State, guild: Guild) -> Payload:
     """A guild as in REST responses: without channels and members."""
     return {
         "id": str(guild.id),
@@ -177,7 +175,7 @@ def guild_json(state: State, guild: Guild) -> Body:
     }
 
 
-def full_guild_json(state: State, guild: Guild, viewer: User) -> Body:
+def full_guild_json(state: State, guild: Guild, viewer: User) -> Payload:
     """A guild as in GUILD_CREATE. Bots receive all channels, people those that they may open."""
     if guild.unavailable:
         return {"id": str(guild.id), "unavailable": True}
@@ -209,7 +207,7 @@ def active_threads(state: State, guild: Guild, viewer: int) -> list[Channel]:
     return [t for t in threads if may_read(state, t, viewer)]
 
 
-def thread_member_json(thread: Channel, user_id: int) -> Body:
+def thread_member_json(thread: Channel, user_id: int) -> Payload:
     assert thread.thread is not None  # noqa: S101 - callers hold threads
     return {
         "id": str(thread.id),
@@ -219,7 +217,7 @@ def thread_member_json(thread: Channel, user_id: int) -> Body:
     }
 
 
-def command_json(command: Command) -> Body:
+def command_json(command: Command) -> Payload:
     return {
         "id": str(command.id),
         "application_id": str(command.application_id),
@@ -230,8 +228,8 @@ def command_json(command: Command) -> Body:
     }
 
 
-def _guild_channel_json(channel: Channel) -> Body:
-    body: Body = {
+def _guild_channel_json(channel: Channel) -> Payload:
+    body: Payload = {
         "id": str(channel.id),
         "type": channel.type,
         "guild_id": str(channel.guild_id),
@@ -257,8 +255,8 @@ def _guild_channel_json(channel: Channel) -> Body:
     return body
 
 
-def _thread_json(channel: Channel, thread: ThreadMetadata) -> Body:
-    metadata: Body = {
+def _thread_json(channel: Channel, thread: ThreadMetadata) -> Payload:
+    metadata: Payload = {
         "archived": thread.archived,
         "archive_timestamp": iso(thread.archived_at or thread.created_at),
         "auto_archive_duration": thread.auto_archive_minutes,

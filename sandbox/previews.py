@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sandbox.image_headers import content_type_of, image_size
 from sandbox.server_state import ServerState
-from sandbox.state import Json, Message, MessageFlag
+from sandbox.state import Json, Message, MessageFlag, Payload
 
 SAMPLES_PATH = "/sandbox/samples/"
 SAMPLE_NAME = r"[A-Za-z0-9_-]+\.(?:png|jpg|jpeg|webp|gif)"
@@ -29,7 +29,7 @@ class Samples:
         path = self._folder / name
         return path if re.fullmatch(SAMPLE_NAME, name) and path.is_file() else None
 
-    def entries(self) -> list[dict[str, Json]]:
+    def entries(self) -> list[Payload]:
         """`{"file", "url", "en", "zh"}` for each, in the order of the page's tray."""
         listing = self._folder / "samples.json"
         entries = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
@@ -52,7 +52,7 @@ class Previews:
         found = [(name, self._samples.path(name)) for name in names]
         return [self._embed(name, path) for name, path in found if path is not None][:MAX_PREVIEWS]
 
-    def _embed(self, name: str, path: Path) -> Json:
+    def _embed(self, name: str, path: Path) -> Payload:
         url = f"{self._server.base_url}{SAMPLES_PATH}{name}"
         width, height = image_size(path.read_bytes()) or (None, None)
         image = {"url": url, "width": width, "height": height, "content_type": content_type_of(name, None)}

@@ -13,7 +13,7 @@ from sandbox.state import Json
 class ApiError(Exception):
     """Sent as JSON `{"message", "code"}` (and `errors` for a malformed body)."""
 
-    def __init__(self, status: int, code: int, message: str, *, errors: Mapping[str, Json] | None = None) -> None:
+    def __init__(self, status: int, code: int, message: str, *, errors: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
@@ -21,7 +21,7 @@ class ApiError(Exception):
         self.errors = errors
 
 
-def json_response(content: Json, status: int = 200) -> web.Response:
+def json_response(content: object, status: int = 200) -> web.Response:
     """None: 204. The content type has no charset: discord.py compares it literally and would read text otherwise."""
     if content is None:
         return web.Response(status=204)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.state import Application, Json, User
+from sandbox.state import Application, User
 
 REPLAY_LIMIT = 2000
 """Events kept for a resume; a client further behind must identify again."""
@@ -49,7 +49,7 @@ class Session:
         """By Discord's sharding formula."""
         return self.shard is None or (guild_id >> 22) % self.shard[1] == self.shard[0]
 
-    def push(self, event: str, data: Json) -> None:
+    def push(self, event: str, data: object) -> None:
         self.sequence += 1
         frame = json.dumps({"op": 0, "t": event, "s": self.sequence, "d": data}, separators=(",", ":"))
         self.replay.append((self.sequence, frame))
@@ -99,7 +99,7 @@ class Sessions:
         async with self._connected:
             await self._connected.wait_for(lambda: self.is_connected(user_id))
 
-    def dispatch(self, session: Session, event: str, data: Json) -> None:
+    def dispatch(self, session: Session, event: str, data: object) -> None:
         fault = self._faults.for_event(event, session.user.bot)
         if fault is None:
             session.push(event, data)
@@ -109,11 +109,11 @@ class Sessions:
         elif fault.kind == "late_event":
             self._push_later(fault.seconds, session, event, data)
 
-    def send_to_user(self, user_id: int, event: str, data: Json, guild_id: int | None = None) -> None:
+    def send_to_user(self, user_id: int, event: str, data: object, guild_id: int | None = None) -> None:
         for session in self.of_user(user_id, guild_id):
             self.dispatch(session, event, data)
 
-    def _push_later(self, seconds: float, session: Session, event: str, data: Json) -> None:
+    def _push_later(self, seconds: float, session: Session, event: str, data: object) -> None:
         def push() -> None:
             self._delayed.discard(handle)
             session.push(event, data)
@@ -121,7 +121,7 @@ class Sessions:
         handle = asyncio.get_running_loop().call_later(seconds, push)
         self._delayed.add(handle)
 
-    async def send_operation(self, user_id: int, op: int, data: Json = None) -> None:
+    async def send_operation(self, user_id: int, op: int, data: object = None) -> None:
         """Sends op 7 (reconnect) or 9 (invalid session; `data` False also removes it) to the user's clients."""
         for session in self.of_user(user_id):
             if op == 9 and data is False:

@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeAlias
 
-Json = Any
-"""A JSON value in Discord's shape."""
+Payload: TypeAlias = dict[str, object]
+"""A JSON object that is sent."""
+Json: TypeAlias = Any
+"""Validated JSON that was received: components, embeds, command options and definitions, whose fields are known."""
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 

@@ -5,34 +5,34 @@ from __future__ import annotations
 from sandbox.payloads import application_json, command_json, own_user_json, user_json
 from sandbox.responses import FormErrors, api_error, form_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Application, Command, Json
+from sandbox.state import Application, Command, Payload
 from sandbox.validation.commands import check_command, check_counts
 from sandbox.validation.forms import Form
 
 
-async def get_me(request: Request) -> Json:
+async def get_me(request: Request) -> Payload:
     return own_user_json(request.user)
 
 
-async def get_my_application(request: Request) -> Json:
+async def get_my_application(request: Request) -> Payload:
     application = request.application
     return application_json(application, request.state.users[application.owner_id], request.user)
 
 
-async def get_gateway(request: Request) -> Json:
+async def get_gateway(request: Request) -> Payload:
     return {"url": request.server.gateway_url}
 
 
-async def get_gateway_for_bots(request: Request) -> Json:
+async def get_gateway_for_bots(request: Request) -> Payload:
     limit = {"total": 1000, "remaining": 1000, "reset_after": 86_400_000, "max_concurrency": 1}
     return {"url": request.server.gateway_url, "shards": request.server.limits.shards, "session_start_limit": limit}
 
 
-async def list_commands(request: Request) -> Json:
+async def list_commands(request: Request) -> list[Payload]:
     return [command_json(c) for c in _own_application(request).commands.values()]
 
 
-async def overwrite_commands(request: Request) -> Json:
+async def overwrite_commands(request: Request) -> list[Payload]:
     """Replaces all commands of all types. A command that keeps its type and name keeps its id."""
     application = _own_application(request)
     content = await request.json()
@@ -54,7 +54,7 @@ async def overwrite_commands(request: Request) -> Json:
     return [command_json(c) for c in commands]
 
 
-async def get_command_index(request: Request) -> Json:
+async def get_command_index(request: Request) -> Payload:
     """The commands of every application whose bot is in the guild."""
     guild, _ = request.guild()
     present = [a for a in request.state.applications.values() if a.bot_id in guild.members]

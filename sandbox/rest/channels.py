@@ -9,18 +9,18 @@ from sandbox.permissions import ALL, MANAGE_CHANNELS, MANAGE_ROLES, MANAGE_THREA
 from sandbox.responses import api_error
 from sandbox.rest.request import Endpoint, Request
 from sandbox.rest.threads import edit_thread
-from sandbox.state import Channel, ChannelType, Guild, Json, Overwrite
+from sandbox.state import Channel, ChannelType, Guild, Overwrite, Payload
 from sandbox.validation.forms import Form
 
 CREATABLE_TYPES = frozenset({0, 2, 4, 5, 13, 15})
 
 
-async def get_channel(request: Request) -> Json:
+async def get_channel(request: Request) -> Payload:
     channel = request.channel()
     return channel_json(request.state, channel, request.user)
 
 
-async def list_channels(request: Request) -> Json:
+async def list_channels(request: Request) -> list[Payload]:
     """All channels for bots, those that they may open for people."""
     guild, member = request.guild()
     channels = request.state.channels_of(guild)
@@ -29,7 +29,7 @@ async def list_channels(request: Request) -> Json:
     return [channel_json(request.state, c, request.user) for c in channels]
 
 
-async def create_channel(request: Request) -> Json:
+async def create_channel(request: Request) -> Payload:
     guild = request.managed_guild(MANAGE_CHANNELS)
     form = Form(await request.body())
     name = form.text("name", low=1, high=100, required=True)
@@ -47,7 +47,7 @@ async def create_channel(request: Request) -> Json:
     return channel_json(request.state, channel, request.user)
 
 
-async def edit_channel(request: Request) -> Json:
+async def edit_channel(request: Request) -> Payload:
     channel = request.channel()
     form = Form(await request.body())
     if channel.thread is not None:
@@ -69,7 +69,7 @@ async def edit_channel(request: Request) -> Json:
     return channel_json(request.state, channel, request.user)
 
 
-async def delete_channel(request: Request) -> Json:
+async def delete_channel(request: Request) -> Payload:
     channel = request.channel()
     body = channel_json(request.state, channel, request.user)
     if channel.thread is not None:
@@ -81,7 +81,7 @@ async def delete_channel(request: Request) -> Json:
     return body
 
 
-async def set_overwrite(request: Request) -> Json:
+async def set_overwrite(request: Request) -> None:
     channel = request.channel()
     guild = request.state.guild_of(channel)
     _require_manage_roles(request, channel)
@@ -94,10 +94,10 @@ async def set_overwrite(request: Request) -> Json:
     before = request.events.visible_channels(guild)
     channel.overwrites[target] = overwrite
     _dispatch_update(request, guild, channel, before)
-    return None
+    return
 
 
-async def delete_overwrite(request: Request) -> Json:
+async def delete_overwrite(request: Request) -> None:
     channel = request.channel()
     guild = request.state.guild_of(channel)
     _require_manage_roles(request, channel)
@@ -106,7 +106,7 @@ async def delete_overwrite(request: Request) -> Json:
     before = request.events.visible_channels(guild)
     del channel.overwrites[request.id("target_id")]
     _dispatch_update(request, guild, channel, before)
-    return None
+    return
 
 
 def _dispatch_update(request: Request, guild: Guild, channel: Channel, before: VisibleChannels) -> None:

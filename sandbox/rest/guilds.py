@@ -15,13 +15,13 @@ from sandbox.permissions import (
 )
 from sandbox.responses import api_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Guild, Json, Member, Role
+from sandbox.state import Guild, Member, Payload, Role
 from sandbox.validation.forms import Form
 
 MAX_TIMEOUT_S = 28 * 24 * 3600
 
 
-async def get_guild(request: Request) -> Json:
+async def get_guild(request: Request) -> Payload:
     guild, _ = request.guild()
     body = guild_json(request.state, guild)
     if request.http.query.get("with_counts") in ("1", "true", "True"):
@@ -29,12 +29,12 @@ async def get_guild(request: Request) -> Json:
     return body
 
 
-async def list_roles(request: Request) -> Json:
+async def list_roles(request: Request) -> list[Payload]:
     guild, _ = request.guild()
     return [role_json(guild, r) for r in guild.roles.values()]
 
 
-async def create_role(request: Request) -> Json:
+async def create_role(request: Request) -> Payload:
     guild = request.managed_guild(MANAGE_ROLES)
     form = Form(await request.body())
     role = Role(0, "new role", guild.roles[guild.id].permissions)
@@ -45,7 +45,7 @@ async def create_role(request: Request) -> Json:
     return role_json(guild, made)
 
 
-async def edit_role(request: Request) -> Json:
+async def edit_role(request: Request) -> Payload:
     guild = request.managed_guild(MANAGE_ROLES)
     role = _role(request, guild)
     before = request.events.visible_channels(guild)
@@ -55,7 +55,7 @@ async def edit_role(request: Request) -> Json:
     return role_json(guild, role)
 
 
-async def delete_role(request: Request) -> Json:
+async def delete_role(request: Request) -> None:
     guild = request.managed_guild(MANAGE_ROLES)
     role = _role(request, guild)
     if role.id == guild.id:
@@ -70,15 +70,15 @@ async def delete_role(request: Request) -> Json:
             request.events.channel("CHANNEL_UPDATE", channel)
     request.events.role("GUILD_ROLE_DELETE", guild, role)
     request.events.visibility_changed(guild, before)
-    return None
+    return
 
 
-async def get_member(request: Request) -> Json:
+async def get_member(request: Request) -> Payload:
     guild, _ = request.guild()
     return member_json(request.state, request.member_of(guild))
 
 
-async def edit_member(request: Request) -> Json:
+async def edit_member(request: Request) -> Payload:
     guild, _ = request.guild()
     member = request.member_of(guild)
     form = Form(await request.body())
@@ -107,31 +107,31 @@ async def edit_member(request: Request) -> Json:
     return member_json(request.state, member)
 
 
-async def add_member_role(request: Request) -> Json:
+async def add_member_role(request: Request) -> None:
     guild, member, role_id = _role_of_member(request)
     before = request.events.visible_channels(guild)
     if role_id not in member.roles:
         member.roles.append(role_id)
         _dispatch_update(request, guild, member, before)
-    return None
+    return
 
 
-async def remove_member_role(request: Request) -> Json:
+async def remove_member_role(request: Request) -> None:
     guild, member, role_id = _role_of_member(request)
     before = request.events.visible_channels(guild)
     if role_id in member.roles:
         member.roles.remove(role_id)
         _dispatch_update(request, guild, member, before)
-    return None
+    return
 
 
-async def kick_member(request: Request) -> Json:
+async def kick_member(request: Request) -> None:
     guild = request.managed_guild(KICK_MEMBERS)
     member = request.member_of(guild)
     if member.user_id == guild.owner_id:
         raise api_error(50013)
     remove_member(request.state, request.events, guild, member)
-    return None
+    return
 
 
 def _role(request: Request, guild: Guild) -> Role:

@@ -8,7 +8,7 @@ from sandbox.message_payloads import Viewer
 from sandbox.permissions import ADMINISTRATOR, READ_MESSAGE_HISTORY, USE_APPLICATION_COMMANDS, permissions_in
 from sandbox.responses import ApiError, api_error, form_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Application, Attachment, Channel, Command, Interaction, Json, Message, MessageFlag
+from sandbox.state import Application, Attachment, Channel, Command, Interaction, Json, Message, MessageFlag, Payload
 from sandbox.validation.commands import ATTACHMENT, MESSAGE_MENU, SLASH, USER_MENU, check_options, option_values
 from sandbox.validation.forms import Form, as_snowflake
 from sandbox.validation.layout import SELECT, SELECTS, walk
@@ -19,7 +19,7 @@ LOCALES = frozenset(
 )  # fmt: skip
 
 
-async def interact(request: Request) -> Json:
+async def interact(request: Request) -> None:
     """Starts an interaction: 204; everything else arrives over the gateway."""
     form = Form(await request.body())
     kind = form.choice("type", (COMMAND, COMPONENT, AUTOCOMPLETE), required=True)
@@ -58,7 +58,7 @@ async def interact(request: Request) -> Json:
         locale=_locale(request),
         source=source,
     )
-    return None
+    return
 
 
 def _locale(request: Request) -> str:
@@ -68,7 +68,7 @@ def _locale(request: Request) -> str:
 
 def _command_data(
     request: Request, application: Application, channel: Channel, data: Form, *, partial: bool
-) -> dict[str, Json]:
+) -> Payload:
     command = application.commands.get(data.snowflake("id", required=True) or 0)
     data.raise_if_invalid()
     if command is None:
@@ -105,7 +105,7 @@ def _check_permission(request: Request, command: Command, channel: Channel) -> N
         raise api_error(50013)
 
 
-def _slash_data(request: Request, command: Command, channel: Channel, data: Form, partial: bool) -> dict[str, Json]:
+def _slash_data(request: Request, command: Command, channel: Channel, data: Form, partial: bool) -> Payload:
     guild = request.state.guild_of(channel)
     channels = {c: request.state.channels[c].type for c in guild.channel_ids}
     check_options(data, command.body.get("options") or [], channels, partial=partial)
@@ -147,7 +147,7 @@ def _source(request: Request, form: Form, channel: Channel, application: Applica
     return message
 
 
-def _component_data(source: Message, data: Form) -> dict[str, Json]:
+def _component_data(source: Message, data: Form) -> Payload:
     custom_id = data.text("custom_id", low=1, high=100, required=True)
     kind = data.integer("component_type", required=True)
     data.raise_if_invalid()
@@ -171,7 +171,7 @@ def _component_error(name: str) -> ApiError:
     return form_error(("data", name), "COMPONENT_VALIDATION_FAILED", "Component validation failed")
 
 
-async def respond(request: Request) -> Json:
+async def respond(request: Request) -> Payload | None:
     """The bot's initial response. JSON with `with_response`, else 204."""
     interaction = request.state.interactions.get(request.http.match_info["token"])
     if interaction is None or interaction.id != request.id("interaction_id"):
@@ -181,7 +181,7 @@ async def respond(request: Request) -> Json:
     return result if request.http.query.get("with_response") in ("1", "true", "True") else None
 
 
-async def follow_up(request: Request) -> Json:
+async def follow_up(request: Request) -> Payload:
     interaction = _interaction(request)
     body = await request.body()
     return _response_json(
@@ -189,12 +189,12 @@ async def follow_up(request: Request) -> Json:
     )
 
 
-async def get_response(request: Request) -> Json:
+async def get_response(request: Request) -> Payload:
     interaction = _interaction(request)
     return _response_json(request, interaction, _response(request, interaction))
 
 
-async def edit_response(request: Request) -> Json:
+async def edit_response(request: Request) -> Payload:
     interaction = _interaction(request)
     message = _response(request, interaction)
     body = await request.body()
@@ -203,9 +203,9 @@ async def edit_response(request: Request) -> Json:
     return _response_json(request, interaction, message)
 
 
-async def delete_response(request: Request) -> Json:
+async def delete_response(request: Request) -> None:
     request.messages.delete(_response(request, _interaction(request)))
-    return None
+    return
 
 
 def _interaction(request: Request) -> Interaction:
@@ -229,7 +229,7 @@ def _response(request: Request, interaction: Interaction) -> Message:
     return found
 
 
-def _response_json(request: Request, interaction: Interaction, message: Message) -> Json:
+def _response_json(request: Request, interaction: Interaction, message: Message) -> Payload:
     bot_id = request.state.applications[interaction.application_id].bot_id
     return request.server.payloads.message(message, Viewer(bot_id))
 

@@ -18,7 +18,7 @@ from sandbox.permissions import (
 from sandbox.responses import api_error, form_error
 from sandbox.rest.request import Endpoint, Request
 from sandbox.signed_urls import safe_filename
-from sandbox.state import WRITABLE_TYPES, Channel, Json, Message, MessageFlag, Upload, snowflake_time
+from sandbox.state import WRITABLE_TYPES, Channel, Json, Message, MessageFlag, Payload, Upload, snowflake_time
 from sandbox.validation.forms import Form
 
 FORWARD = 1
@@ -27,7 +27,7 @@ EDITABLE_TYPES = frozenset({0, REPLY_TYPE, 20, 23})
 MAX_REACTION_EMOJI = 20
 
 
-async def get_history(request: Request) -> Json:
+async def get_history(request: Request) -> list[Payload]:
     """Newest first, with any of the parameters `before`, `after`, `around`."""
     channel = request.channel()
     form = Form(dict(request.http.query))
@@ -47,11 +47,11 @@ async def get_history(request: Request) -> Json:
     return [request.message_json(channel.messages[i]) for i in reversed(ids)]
 
 
-async def get_message(request: Request) -> Json:
+async def get_message(request: Request) -> Payload:
     return request.message_json(request.message(request.channel()))
 
 
-async def create_upload_slots(request: Request) -> Json:
+async def create_upload_slots(request: Request) -> Payload:
     """URLs to upload files to before they are attached to a message."""
     channel = request.channel(ATTACH_FILES)
     form = Form(await request.body())
@@ -80,7 +80,7 @@ async def create_upload_slots(request: Request) -> Json:
     return {"attachments": slots}
 
 
-async def post_message(request: Request) -> Json:
+async def post_message(request: Request) -> Payload:
     channel = request.channel()
     body = await request.body()
     if channel.type not in WRITABLE_TYPES:
@@ -103,7 +103,7 @@ async def post_message(request: Request) -> Json:
     return request.message_json(request.messages.post(channel, request.user, draft, like=message))
 
 
-async def edit_message(request: Request) -> Json:
+async def edit_message(request: Request) -> Payload:
     channel = request.channel()
     message = request.message(channel, history=False)
     body = await request.body()
@@ -123,7 +123,7 @@ async def edit_message(request: Request) -> Json:
     return request.message_json(message)
 
 
-async def delete_message(request: Request) -> Json:
+async def delete_message(request: Request) -> None:
     channel = request.channel()
     message = channel.messages.get(request.id("message_id")) or request.state.ephemerals.get(request.id("message_id"))
     own = message is not None and request.user.id in (message.author_id, message.visible_to)
@@ -132,10 +132,10 @@ async def delete_message(request: Request) -> Json:
     if not own:
         request.require(channel, MANAGE_MESSAGES)
     request.messages.delete(message)
-    return None
+    return
 
 
-async def bulk_delete(request: Request) -> Json:
+async def bulk_delete(request: Request) -> None:
     channel = request.channel(MANAGE_MESSAGES)
     form = Form(await request.body())
     ids = form.snowflakes("messages", high=1000)
@@ -150,17 +150,17 @@ async def bulk_delete(request: Request) -> Json:
     found = [channel.messages[i] for i in dict.fromkeys(ids) if i in channel.messages]
     if found:
         request.messages.bulk_delete(channel, found)
-    return None
+    return
 
 
-async def start_typing(request: Request) -> Json:
+async def start_typing(request: Request) -> None:
     channel = request.channel()
     request.require(channel, send_permission(channel))
     request.events.typing(channel, request.user.id)
-    return None
+    return
 
 
-async def add_reaction(request: Request) -> Json:
+async def add_reaction(request: Request) -> None:
     channel, message, emoji = _reaction_target(request)
     request.require(channel, READ_MESSAGE_HISTORY)
     who = message.reactions.get(emoji)
@@ -172,10 +172,10 @@ async def add_reaction(request: Request) -> Json:
     if request.user.id not in who:
         who.append(request.user.id)
         request.events.reaction("MESSAGE_REACTION_ADD", message, request.user.id, emoji)
-    return None
+    return
 
 
-async def remove_reaction(request: Request) -> Json:
+async def remove_reaction(request: Request) -> None:
     """The caller's (`@me`) or, with MANAGE_MESSAGES, any user's."""
     channel, message, emoji = _reaction_target(request)
     user_id = request.id("user_id")
@@ -187,15 +187,15 @@ async def remove_reaction(request: Request) -> Json:
         if not who:
             del message.reactions[emoji]
         request.events.reaction("MESSAGE_REACTION_REMOVE", message, user_id, emoji)
-    return None
+    return
 
 
-async def clear_reactions(request: Request) -> Json:
+async def clear_reactions(request: Request) -> None:
     channel = request.channel(MANAGE_MESSAGES)
     message = request.message(channel)
     message.reactions.clear()
     request.events.reactions_cleared(message)
-    return None
+    return
 
 
 def _reaction_target(request: Request) -> tuple[Channel, Message, str]:

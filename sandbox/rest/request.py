@@ -17,7 +17,7 @@ from sandbox.message_service import MessageService
 from sandbox.permissions import READ_MESSAGE_HISTORY, guild_permissions, may, may_read
 from sandbox.responses import ApiError, api_error, form_error
 from sandbox.server_state import ServerState
-from sandbox.state import Application, Channel, Guild, Json, Member, Message, State, User
+from sandbox.state import Application, Channel, Guild, Json, Member, Message, Payload, State, User
 from sandbox.validation.forms import as_snowflake, parse_json
 
 _FILE_PART = re.compile(r"files\[(\d{1,2})\]")
@@ -89,7 +89,7 @@ class Request:
             raise form_error((name,), "NUMBER_TYPE_COERCE", f'Value "{raw}" is not snowflake.')
         return found
 
-    async def body(self) -> dict[str, Json]:
+    async def body(self) -> Payload:
         """The JSON object of the body, empty if there is no body. Puts the files of a multipart body into `files`."""
         content = await self.json()
         if not isinstance(content, dict):
@@ -177,7 +177,7 @@ class Request:
             raise api_error(10008)
         return message
 
-    def message_json(self, message: Message) -> dict[str, Json]:
+    def message_json(self, message: Message) -> Payload:
         return self.server.payloads.message(message, self.viewer)
 
 

@@ -14,14 +14,14 @@ from sandbox.permissions import (
 )
 from sandbox.responses import api_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Channel, ChannelType, Json, MessageFlag, ThreadMetadata
+from sandbox.state import Channel, ChannelType, MessageFlag, Payload, ThreadMetadata
 from sandbox.validation.forms import Form
 
 ARCHIVE_AFTER = (60, 1440, 4320, 10080)
 PARENTS = frozenset({ChannelType.TEXT, ChannelType.ANNOUNCEMENT})
 
 
-async def start_on_message(request: Request) -> Json:
+async def start_on_message(request: Request) -> Payload:
     channel = request.channel(CREATE_PUBLIC_THREADS)
     message = request.message(channel)
     if message.thread_id is not None:
@@ -34,7 +34,7 @@ async def start_on_message(request: Request) -> Json:
     return channel_json(request.state, thread, request.user)
 
 
-async def start(request: Request) -> Json:
+async def start(request: Request) -> Payload:
     channel = request.channel()
     form = Form(await request.body())
     kind = form.choice("type", (10, 11, 12)) or ChannelType.PRIVATE_THREAD
@@ -44,7 +44,7 @@ async def start(request: Request) -> Json:
     return channel_json(request.state, await _start(request, channel, kind), request.user)
 
 
-async def edit_thread(request: Request, thread: Channel, form: Form) -> Json:
+async def edit_thread(request: Request, thread: Channel, form: Form) -> Payload:
     """PATCH /channels/{thread}: the owner may rename and archive; locking needs MANAGE_THREADS."""
     metadata = _metadata(thread)
     manages = request.can(thread, MANAGE_THREADS)
@@ -65,29 +65,29 @@ async def edit_thread(request: Request, thread: Channel, form: Form) -> Json:
     return channel_json(request.state, thread, request.user)
 
 
-async def list_active(request: Request) -> Json:
+async def list_active(request: Request) -> Payload:
     guild, _ = request.guild()
     if not request.user.bot:
         raise api_error(20002)
     return {**_listing(request, active_threads(request.state, guild, request.user.id)), "has_more": False}
 
 
-async def list_archived_public(request: Request) -> Json:
+async def list_archived_public(request: Request) -> Payload:
     channel = request.channel(READ_MESSAGE_HISTORY)
     return _archived_json(request, channel, private=False)
 
 
-async def list_archived_private(request: Request) -> Json:
+async def list_archived_private(request: Request) -> Payload:
     channel = request.channel(READ_MESSAGE_HISTORY | MANAGE_THREADS)
     return _archived_json(request, channel, private=True)
 
 
-async def list_archived_joined(request: Request) -> Json:
+async def list_archived_joined(request: Request) -> Payload:
     channel = request.channel(READ_MESSAGE_HISTORY)
     return _archived_json(request, channel, private=True, joined_by=request.user.id)
 
 
-async def get_member(request: Request) -> Json:
+async def get_member(request: Request) -> Payload:
     thread = request.channel()
     user = request.id("user_id")
     if user not in _metadata(thread).members:
@@ -95,7 +95,7 @@ async def get_member(request: Request) -> Json:
     return _member_json(request, thread, user)
 
 
-async def add_member(request: Request) -> Json:
+async def add_member(request: Request) -> None:
     """`@me` joins; adding others needs SEND_MESSAGES_IN_THREADS."""
     thread = request.channel()
     metadata, user = _metadata(thread), request.id("user_id")
@@ -111,10 +111,10 @@ async def add_member(request: Request) -> Json:
         if user != request.user.id:
             _send_thread_create(request, thread, user)
         request.events.thread_members(thread, added=[user])
-    return None
+    return
 
 
-async def remove_member(request: Request) -> Json:
+async def remove_member(request: Request) -> None:
     thread = request.channel()
     metadata, user = _metadata(thread), request.id("user_id")
     own_private = thread.type == ChannelType.PRIVATE_THREAD and metadata.owner_id == request.user.id
@@ -124,7 +124,7 @@ async def remove_member(request: Request) -> Json:
         raise api_error(10007)
     del metadata.members[user]
     request.events.thread_members(thread, removed=[user])
-    return None
+    return
 
 
 async def _start(request: Request, channel: Channel, kind: int, thread_id: int | None = None) -> Channel:
@@ -146,7 +146,7 @@ def _send_thread_create(request: Request, thread: Channel, user: int) -> None:
     request.server.sessions.send_to_user(user, "THREAD_CREATE", body, thread.guild_id)
 
 
-def _archived_json(request: Request, channel: Channel, *, private: bool, joined_by: int | None = None) -> Json:
+def _archived_json(request: Request, channel: Channel, *, private: bool, joined_by: int | None = None) -> Payload:
     """Latest archived first. `before` is a timestamp; for joined threads, a thread's id."""
     form = Form(dict(request.http.query))
     limit = form.integer("limit", low=2, high=100, default=50) or 50
@@ -171,7 +171,7 @@ def _archived_json(request: Request, channel: Channel, *, private: bool, joined_
     return {**_listing(request, found[:limit]), "has_more": len(found) > limit}
 
 
-def _listing(request: Request, threads: list[Channel]) -> dict[str, Json]:
+def _listing(request: Request, threads: list[Channel]) -> Payload:
     mine = [t for t in threads if request.user.id in _metadata(t).members]
     return {
         "threads": [
@@ -181,7 +181,7 @@ def _listing(request: Request, threads: list[Channel]) -> dict[str, Json]:
     }
 
 
-def _member_json(request: Request, thread: Channel, user: int) -> dict[str, Json]:
+def _member_json(request: Request, thread: Channel, user: int) -> Payload:
     body = thread_member_json(thread, user)
     member = request.state.guild_of(thread).members.get(user)
     if member is not None and request.http.query.get("with_member") in ("1", "true", "True"):
