@@ -63,7 +63,7 @@ def read_draft(
     server: ServerState,
     author: User,
     channel_id: int,
-    body: dict[str, Json],
+    body: dict[str, object],
     files: Mapping[int, UploadedFile],
     *,
     ephemeral_allowed: bool = False,
@@ -166,7 +166,7 @@ def _from_upload(
 
 
 def _attachment(
-    server: ServerState, channel_id: int, file: UploadedFile, described: Mapping[str, Json], ephemeral: bool
+    server: ServerState, channel_id: int, file: UploadedFile, described: Mapping[str, object], ephemeral: bool
 ) -> Attachment:
     if len(file.data) > server.limits.file_bytes:
         raise api_error(40005)
@@ -205,7 +205,7 @@ def _nonce(form: Form) -> str | int | None:
     return None
 
 
-def _key(value: Json) -> int:
+def _key(value: object) -> int:
     """The id of a kept attachment or the number of a file; -1 for any other value."""
     found = as_snowflake(value)
     return -1 if found is None else found

@@ -79,10 +79,9 @@ class _Connection:
             frame = parse_json(raw)
         except ValueError:
             raise _Close(DECODE_ERROR) from None
-        op = frame.get("op") if isinstance(frame, dict) else None
-        if not isinstance(op, int):
+        if not isinstance(frame, dict) or not isinstance(frame.get("op"), int):
             raise _Close(DECODE_ERROR)
-        data = frame.get("d")
+        op, data = frame["op"], frame.get("d")
         if op == HEARTBEAT:
             await asyncio.sleep(ACK_AFTER_S)
             await self._send(ACK)

@@ -87,7 +87,7 @@ class Interactions:
         interaction.deadline = loop.call_later(self._server.limits.interaction_deadline_s, self._expire, interaction)
         return interaction
 
-    def respond(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Payload:
+    def respond(self, interaction: Interaction, body: dict[str, object], files: Mapping[int, UploadedFile]) -> Payload:
         """The initial response. Raises 10062 after the deadline, 40060 for a second one, 50035 for a malformed one."""
         if interaction.failed:
             raise api_error(10062)
@@ -120,7 +120,9 @@ class Interactions:
             raise api_error(50027)
         return interaction
 
-    def follow_up(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Message:
+    def follow_up(
+        self, interaction: Interaction, body: dict[str, object], files: Mapping[int, UploadedFile]
+    ) -> Message:
         """A further message. The first one after a deferral replaces the loading message."""
         if interaction.response_type is None:
             raise api_error(10015)
@@ -136,7 +138,7 @@ class Interactions:
                 interaction.deadline.cancel()
 
     def _apply_response(
-        self, interaction: Interaction, kind: int, data: dict[str, Json], files: Mapping[int, UploadedFile]
+        self, interaction: Interaction, kind: int, data: dict[str, object], files: Mapping[int, UploadedFile]
     ) -> None:
         match kind:
             case 4:
@@ -153,7 +155,7 @@ class Interactions:
             case 8:
                 self._offer_choices(interaction, data)
 
-    def _post(self, interaction: Interaction, body: dict[str, Json], files: Mapping[int, UploadedFile]) -> Message:
+    def _post(self, interaction: Interaction, body: dict[str, object], files: Mapping[int, UploadedFile]) -> Message:
         bot = self._bot(interaction)
         channel = self._channel(interaction)
         draft = read_draft(self._server, bot, channel.id, body, files, ephemeral_allowed=True)
@@ -162,7 +164,7 @@ class Interactions:
         message = self._response_message(interaction, ephemeral=bool(draft.flags & MessageFlag.EPHEMERAL))
         return self._keep(interaction, self._messages.post(channel, bot, draft, like=message))
 
-    def _post_loading(self, interaction: Interaction, data: dict[str, Json]) -> Message:
+    def _post_loading(self, interaction: Interaction, data: dict[str, object]) -> Message:
         flags = Form(data).integer("flags") or 0
         bot, channel = self._bot(interaction), self._channel(interaction)
         draft = read_draft(self._server, bot, channel.id, {}, {})
@@ -189,7 +191,7 @@ class Interactions:
             visible_to=interaction.user_id if ephemeral else None,
         )
 
-    def _offer_choices(self, interaction: Interaction, data: dict[str, Json]) -> None:
+    def _offer_choices(self, interaction: Interaction, data: dict[str, object]) -> None:
         form = Form(data, path=("data",))
         choices = form.forms("choices", high=25, required=True) or []
         for choice in choices:

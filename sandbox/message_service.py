@@ -21,7 +21,7 @@ from sandbox.permissions import EMBED_LINKS, MENTION_EVERYONE, may
 from sandbox.previews import Previews
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
-from sandbox.state import Attachment, Channel, Json, Message, MessageFlag, Snapshot, User, iso, snowflake_time
+from sandbox.state import Attachment, Channel, Message, MessageFlag, Snapshot, User, iso, snowflake_time
 from sandbox.validation.forms import Form
 
 REPLY_TYPE = 19
@@ -61,7 +61,7 @@ class MessageService:
         self,
         message: Message,
         author: User,
-        body: dict[str, Json],
+        body: dict[str, object],
         files: Mapping[int, UploadedFile],
         *,
         quiet: bool = False,

@@ -110,7 +110,7 @@ def _slash_data(request: Request, command: Command, channel: Channel, data: Form
     channels = {c: request.state.channels[c].type for c in guild.channel_ids}
     check_options(data, command.body.get("options") or [], channels, partial=partial)
     data.raise_if_invalid()
-    options = data.body.get("options") or []
+    options: Json = data.body.get("options") or []
     attachments = {} if partial else _take_uploads(request, channel, data, options)
     resolved = resolve_options(request.server, guild, request.user, options, attachments)
     return {"options": options, **({"resolved": resolved} if resolved else {})}

@@ -216,7 +216,7 @@ def _is_emoji(text: str) -> bool:
     )
 
 
-def _repeated(channel: Channel, author_id: int, body: dict[str, Json]) -> Message | None:
+def _repeated(channel: Channel, author_id: int, body: dict[str, object]) -> Message | None:
     """With `enforce_nonce`: the recent message of the same author and nonce."""
     nonce = body.get("nonce")
     if nonce is None or not body.get("enforce_nonce"):
@@ -238,7 +238,7 @@ def _join_thread(request: Request, channel: Channel) -> None:
         request.events.thread_members(channel, added=[request.user.id])
 
 
-def _new_message(request: Request, channel: Channel, body: dict[str, Json]) -> Message:
+def _new_message(request: Request, channel: Channel, body: dict[str, object]) -> Message:
     """With its reference: to the original of a reply, or with the snapshot of a forward."""
     message = Message(0, channel.id, request.user.id)
     form = Form(body)

@@ -17,7 +17,7 @@ from sandbox.message_service import MessageService
 from sandbox.permissions import READ_MESSAGE_HISTORY, guild_permissions, may, may_read
 from sandbox.responses import ApiError, api_error, form_error
 from sandbox.server_state import ServerState
-from sandbox.state import Application, Channel, Guild, Json, Member, Message, Payload, State, User
+from sandbox.state import Application, Channel, Guild, Member, Message, Payload, State, User
 from sandbox.validation.forms import as_snowflake, parse_json
 
 _FILE_PART = re.compile(r"files\[(\d{1,2})\]")
@@ -96,7 +96,7 @@ class Request:
             raise form_error((), "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
         return content
 
-    async def json(self) -> Json:
+    async def json(self) -> object:
         if self.http.content_type == "multipart/form-data":
             try:
                 return await self._read_multipart()
@@ -108,8 +108,8 @@ class Request:
             return {}
         return _parse(raw)
 
-    async def _read_multipart(self) -> Json:
-        payload: Json = {}
+    async def _read_multipart(self) -> object:
+        payload: object = {}
         limit = self.server.limits.request_bytes
         async for part in await self.http.multipart():
             if not isinstance(part, BodyPartReader):
@@ -181,7 +181,7 @@ class Request:
         return self.server.payloads.message(message, self.viewer)
 
 
-Handler = Callable[[Request], Awaitable[Json]]
+Handler = Callable[[Request], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ async def _read_part(part: BodyPartReader, limit: int) -> bytes:
     return bytes(data)
 
 
-def _parse(raw: bytes) -> Json:
+def _parse(raw: bytes) -> object:
     try:
         return parse_json(raw)
     except ValueError:

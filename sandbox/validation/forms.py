@@ -7,14 +7,14 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sandbox.responses import FormErrors
-from sandbox.state import Json, iso
+from sandbox.state import iso
 
 MAX_DEPTH = 64
 """Far below Python's recursion limit, so that recursive functions are safe; Discord's bodies need about 12."""
 Path = tuple[str | int, ...]
 
 
-def parse_json(raw: bytes | str) -> Json:
+def parse_json(raw: bytes | str) -> object:
     """Raises ValueError for broken JSON, NaN and infinity, lone surrogates (not valid UTF-8) and deep nesting."""
     try:
         content = json.loads(raw)
@@ -30,7 +30,7 @@ def parse_json(raw: bytes | str) -> Json:
     return content
 
 
-def _children(node: Json) -> list[Json]:
+def _children(node: object) -> list[object]:
     if isinstance(node, dict):
         return list(node.values())
     return node if isinstance(node, list) else []
@@ -43,7 +43,7 @@ class Form:
     invalid ones.
     """
 
-    def __init__(self, body: dict[str, Json], errors: FormErrors | None = None, path: Path = ()) -> None:
+    def __init__(self, body: dict[str, object], errors: FormErrors | None = None, path: Path = ()) -> None:
         self.body = body
         self.errors = errors if errors is not None else FormErrors()
         self.path = path
@@ -81,7 +81,7 @@ class Form:
             self.add_error(name, "NUMBER_TYPE_COERCE", f'Value "{value}" is not snowflake.')
         return found
 
-    def replace_value(self, name: str, value: Json) -> None:
+    def replace_value(self, name: str, value: object) -> None:
         """Replaces what the client sent, which may be a number in quotation marks, by what was read."""
         if name in self.body:
             self.body[name] = value
@@ -164,13 +164,14 @@ class Form:
         values = self.array(name, low=low, high=len(choices))
         if values is None:
             return None
-        if any(type(v) is not int or v not in choices for v in values):
+        chosen = [v for v in values if type(v) is int and v in choices]
+        if chosen != values:
             listed = ", ".join(str(c) for c in sorted(choices))
             self.add_error(name, "BASE_TYPE_CHOICES", f"Value must be one of {{{listed}}}.")
             return None
-        return values
+        return chosen
 
-    def array(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[Json] | None:
+    def array(self, name: str, *, low: int = 0, high: int, required: bool = False) -> list[object] | None:
         value = self._value(name, required)
         if value is None:
             return None
@@ -182,7 +183,7 @@ class Form:
             return None
         return value
 
-    def mapping(self, name: str, *, required: bool = False) -> dict[str, Json] | None:
+    def mapping(self, name: str, *, required: bool = False) -> dict[str, object] | None:
         value = self._value(name, required)
         if value is None:
             return None
@@ -209,14 +210,14 @@ class Form:
         value = self.mapping(name, required=required)
         return None if value is None else Form(value, self.errors, (*self.path, name))
 
-    def _value(self, name: str, required: bool) -> Json:
+    def _value(self, name: str, required: bool) -> object:
         value = self.body.get(name)
         if value is None and required:
             self.add_error(name, "BASE_TYPE_REQUIRED", "This field is required")
         return value
 
 
-def as_snowflake(value: Json) -> int | None:
+def as_snowflake(value: object) -> int | None:
     """The id in a string of digits or a 63-bit integer; None for any other value."""
     if isinstance(value, bool):
         return None
