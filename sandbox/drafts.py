@@ -240,7 +240,7 @@ def read_allowed_mentions(form: Form) -> AllowedMentions:
 def find_mentions(
     content: str, components: list[Json], allowed: AllowedMentions, guild: Guild, *, may_everyone: bool
 ) -> Mentions:
-    """`may_everyone`: the author holds MENTIONEVERYONE_MENTION, which also covers roles that are not mentionable."""
+    """`may_everyone`: the author has MENTION_EVERYONE, which also allows roles that are not mentionable."""
     texts = [content, *(str(c.get("content", "")) for c in walk(components) if c.get("type") == TEXT)]
     text = "\n".join(texts)
     users = dict.fromkeys(int(u) for u in USER_MENTION.findall(text))
