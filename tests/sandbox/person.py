@@ -27,11 +27,14 @@ class Answer:
 
 
 class Person:
-    def __init__(self, url: str, token: str, *, bot: bool = False, intents: int = 0) -> None:
+    def __init__(
+        self, url: str, token: str, *, bot: bool = False, intents: int = 0, shard: tuple[int, int] | None = None
+    ) -> None:
         self.url = url
         self.token = token
         self.bot = bot
         self.intents = intents
+        self.shard = shard
         self.events: list[tuple[str, Any]] = []
         self.http = aiohttp.ClientSession()
         self.ws: aiohttp.ClientWebSocketResponse | None = None
@@ -50,7 +53,7 @@ class Person:
         await self.open_socket()
         data: dict[str, Any] = {"token": self.token, "properties": {}}
         if self.bot:
-            data["intents"] = self.intents
+            data |= {"intents": self.intents, "shard": self.shard}
         await self.ws.send_json({"op": 2, "d": data})
         self.ready = await self.event("READY")
         return self.ready

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from sandbox.faults import Fault
+from sandbox.guild_ops import add_channel, add_guild, add_member
 from sandbox.server import Sandbox
 from tests.sandbox.images import png
 from tests.sandbox.person import Person
@@ -160,6 +161,34 @@ async def test_an_outage_and_a_removal_send_different_events(sandbox: Sandbox) -
         sandbox.invite_bot(branch)
         back = await client.event("GUILD_CREATE", since=mark)
         assert back["name"] == "Second Branch"
+
+
+async def test_each_shard_receives_the_events_of_its_guilds_only(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    bot_user = sandbox.state.users[sandbox.application.bot_id]
+    channels = {}
+    for shard in (0, 1):
+        guild = add_guild(sandbox.state, f"guild of shard {shard}", sandbox.user("cem"), guild_id=(1000 + shard) << 22)
+        add_member(sandbox.state, guild, bot_user)
+        channels[shard] = add_channel(sandbox.state, guild, "general").id
+    clients = [
+        Person(sandbox.url, sandbox.bot_token, bot=True, intents=GUILDS | MESSAGES, shard=(shard, 2))
+        for shard in (0, 1)
+    ]
+    command = [{"name": "say", "description": "Says"}]
+    await clients[0].ok("PUT", f"/applications/{sandbox.application_id}/commands", command)
+    for shard, client in enumerate(clients):
+        ready = await client.connect()
+        assert ready["shard"] == [shard, 2]
+        assert {(int(g["id"]) >> 22) % 2 for g in ready["guilds"]} == {shard}
+    for shard in (0, 1):
+        await cem.say(channels[shard], f"to shard {shard}")
+        await cem.slash((1000 + shard) << 22, channels[shard], "say")
+    for shard, client in enumerate(clients):
+        await client.event("MESSAGE_CREATE", lambda d, shard=shard: d["channel_id"] == str(channels[shard]))
+        await client.event("INTERACTION_CREATE", lambda d, shard=shard: d["channel_id"] == str(channels[shard]))
+        assert client.count("MESSAGE_CREATE") == client.count("INTERACTION_CREATE") == 1
+        await client.close()
 
 
 async def test_deleting_threads_and_channels_sends_one_event_each(sandbox: Sandbox, person: Connect) -> None:
