@@ -16,7 +16,6 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sandbox.server import RefusedAddress, Sandbox
 
@@ -92,7 +91,10 @@ async def _serve(options: argparse.Namespace) -> int:
         ) as sandbox:
             # ignore_cleanup_errors: a bot that was started by hand may still write there.
             with tempfile.TemporaryDirectory(prefix="magpie-sandbox-", ignore_cleanup_errors=True) as folder:
-                settings = _bot_settings(sandbox, model, Path(folder))
+                settings = sandbox.bot_settings | {
+                    "DATABASE_PATH": str(Path(folder) / "magpie.sqlite3"),
+                    "CLIP_MODEL": model,
+                }
                 if not options.no_bot:
                     return await _run_with_bot(sandbox, settings, Path(folder), stop)
                 print("Start the bot with:", flush=True)
@@ -109,18 +111,6 @@ def _model(option: str | None, environment: Mapping[str, str]) -> str:
     model = (option or next(set_in_environment, "")).strip() or "bundled"
     directory = Path(model).expanduser()
     return str(directory.resolve()) if model != "bundled" and directory.exists() else model
-
-
-def _bot_settings(sandbox: Sandbox, model: str, folder: Path) -> dict[str, str]:
-    """Connects the bot to this sandbox, with a database of its own."""
-    return {
-        "DISCORD_TOKEN": sandbox.bot_token,
-        "DISCORD_API_BASE": f"{sandbox.url}/api/v10",
-        "DISCORD_GATEWAY": sandbox.gateway_url,
-        "CDN_HOSTS": urlsplit(sandbox.url).hostname or "127.0.0.1",
-        "DATABASE_PATH": str(folder / "magpie.sqlite3"),
-        "CLIP_MODEL": model,
-    }
 
 
 async def _run_with_bot(sandbox: Sandbox, settings: dict[str, str], folder: Path, stop: asyncio.Event) -> int:
@@ -154,7 +144,7 @@ async def _start_bot(settings: dict[str, str], folder: Path) -> asyncio.subproce
 def trial_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without the bot's settings, in any case (the bot ignores it), apart from those allowed for a trial.
 
-    CLIP_MODEL is left out too: `_bot_settings` sets it.
+    CLIP_MODEL is left out too: `_serve` sets it.
     """
     passed = TRIAL_SETTINGS - {"CLIP_MODEL"}
     return {

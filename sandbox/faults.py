@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-Kind = Literal["rate_limit", "server_error", "drop", "delay", "double_event", "late_event", "lost_event"]
+Kind = Literal["rate_limit", "server_error", "drop", "delay", "double_event", "late_event", "lost_event", "identify"]
 SCOPES = ("user", "shared", "global")
 HTTP_KINDS = frozenset({"rate_limit", "server_error", "drop", "delay"})
+EVENT_KINDS = frozenset({"double_event", "late_event", "lost_event"})
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
@@ -19,6 +20,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "times": (int, type(None)),
     "seconds": (int, float),
     "status": (int,),
+    "close_code": (int,),
     "is_global": (bool,),
     "scope": (str,),
     "bots_only": (bool,),
@@ -29,7 +31,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class Fault:
     """HTTP kinds match `method` and `path`, a shell pattern of API paths without /api/v10 and of other paths in full.
 
-    Event kinds match `event`. `times`: how often it is triggered, None: always. `seconds`: retry_after, or the delay.
+    Event kinds match `event`; `identify` answers IDENTIFY by closing the connection with `close_code`.
+    `times`: how often it is triggered, None: always. `seconds`: retry_after, or the delay.
     """
 
     kind: Kind
@@ -39,6 +42,7 @@ class Fault:
     times: int | None = 1
     seconds: float = 0.2
     status: int = 500
+    close_code: int = 4000
     is_global: bool = False
     scope: str = "user"
     bots_only: bool = True
@@ -51,8 +55,10 @@ class Fault:
                 raise ValueError(f"{name} has the wrong type")
         if self.kind not in get_args(Kind):
             raise ValueError(f"unknown kind {self.kind}; use one of {', '.join(get_args(Kind))}")
-        if self.scope not in SCOPES or not 400 <= self.status <= 599 or self.seconds < 0:
-            raise ValueError(f"use a scope of {', '.join(SCOPES)}, a status of 400 to 599 and seconds of 0 or more")
+        if self.scope not in SCOPES or self.seconds < 0:
+            raise ValueError(f"use a scope of {', '.join(SCOPES)}, and seconds of 0 or more")
+        if not 400 <= self.status <= 599 or not 4000 <= self.close_code <= 4999:
+            raise ValueError("use a status of 400 to 599, and a close_code of 4000 to 4999")
 
     @property
     def spent(self) -> bool:
@@ -77,19 +83,18 @@ class Faults:
         self._active.clear()
 
     def for_request(self, method: str, path: str, is_bot: bool) -> Fault | None:
-        for fault in self:
-            if fault.kind not in HTTP_KINDS or (fault.bots_only and not is_bot):
-                continue
-            if fault.method in ("*", method) and fnmatchcase(path, fault.path):
-                fault.triggered += 1
-                return fault
-        return None
+        return self._trigger(is_bot, HTTP_KINDS, lambda f: f.method in ("*", method) and fnmatchcase(path, f.path))
 
     def for_event(self, event: str, is_bot: bool) -> Fault | None:
+        return self._trigger(is_bot, EVENT_KINDS, lambda f: fnmatchcase(event, f.event))
+
+    def for_identify(self, is_bot: bool) -> Fault | None:
+        return self._trigger(is_bot, {"identify"}, lambda f: True)
+
+    def _trigger(self, is_bot: bool, kinds: Collection[str], matches: Callable[[Fault], bool]) -> Fault | None:
+        """The first active fault of these kinds that matches; counts it."""
         for fault in self:
-            if fault.kind in HTTP_KINDS or (fault.bots_only and not is_bot):
-                continue
-            if fnmatchcase(event, fault.event):
+            if fault.kind in kinds and (is_bot or not fault.bots_only) and matches(fault):
                 fault.triggered += 1
                 return fault
         return None

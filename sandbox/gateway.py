@@ -102,6 +102,9 @@ class _Connection:
         user = self._server.state.user_of_token(str(data.get("token", "")).removeprefix("Bot "))
         if user is None:
             raise _Close(BAD_TOKEN)
+        fault = self._server.faults.for_identify(user.bot)
+        if fault is not None:
+            raise _Close(fault.close_code)
         session = self._new_session(user, data)
         self._send_ready(session)
         self._attach(session, sent=0)

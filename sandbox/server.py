@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -81,7 +82,6 @@ class Sandbox:
 
     @property
     def gateway_url(self) -> str:
-        """The bot's DISCORD_GATEWAY."""
         return f"{self.server.gateway_url}/gateway"
 
     @property
@@ -107,6 +107,16 @@ class Sandbox:
     @property
     def bot_token(self) -> str:
         return self.state.users[self.application.bot_id].token
+
+    @property
+    def bot_settings(self) -> dict[str, str]:
+        """The environment variables that connect the bot to this sandbox."""
+        return {
+            "DISCORD_TOKEN": self.bot_token,
+            "DISCORD_API_BASE": f"{self.url}/api/v10",
+            "DISCORD_GATEWAY": self.gateway_url,
+            "CDN_HOSTS": urlsplit(self.url).hostname or "127.0.0.1",
+        }
 
     def user(self, username: str) -> User:
         return next(u for u in self.state.users.values() if u.username == username)

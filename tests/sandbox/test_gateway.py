@@ -144,6 +144,16 @@ async def test_events_can_be_doubled_delayed_or_lost(sandbox: Sandbox, person: C
     assert heard == ["twice", "twice", "in time", "late"]
 
 
+async def test_an_identify_fault_closes_the_connection_with_its_code(sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault("identify", close_code=4012))
+    async with bot(sandbox) as client:
+        await client.open_socket()
+        await client.ws.send_json({"op": 2, "d": {"token": sandbox.bot_token, "intents": GUILDS}})
+        assert await client.lost_connection() == 4012
+    async with bot(sandbox) as client:
+        await client.connect()
+
+
 async def test_an_outage_and_a_removal_send_different_events(sandbox: Sandbox) -> None:
     nest, branch = sandbox.guild("The Nest"), sandbox.guild("Second Branch")
     async with bot(sandbox) as client:

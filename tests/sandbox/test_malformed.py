@@ -138,6 +138,7 @@ async def test_a_non_ascii_signature_is_rejected(sandbox: Sandbox, person: Conne
         {"seconds": "x"},
         {"seconds": -1},
         {"status": 99},
+        {"close_code": 1},
         {"scope": "a\nb"},
         {"is_global": 1},
         {"kind": []},
