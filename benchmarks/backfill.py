@@ -1,4 +1,4 @@
-"""The real indexer over a long history, with nothing to download and nothing to see: what it keeps of each picture."""
+"""The real indexer over a long history, with nothing to download and nothing to see: what it keeps of each image."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from benchmarks.million import CARD, NEWEST, TAGS
 from benchmarks.random_vectors import DIMENSION, random_halves
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.labels import photograph_labels
-from bot.index.seams import MakeRoom
-from bot.index.tagger import Tagger
-from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
+from bot.indexing.indexer import Indexer
+from bot.indexing.labels import photograph_labels
+from bot.indexing.protocols import MakeRoom
+from bot.indexing.tagger import Tagger
+from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source
+from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from bot.store.rows import chunks
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
 
@@ -34,23 +34,23 @@ _CHANNELS = 20
 class Backfilled:
     """resident, kept: bytes after each of STEPS equal parts, of the process and of its vectors in memory."""
 
-    pictures: int
+    images: int
     seconds: float
     resident: list[int]
     kept: list[int]
 
 
-async def run_backfill(path: Path, pictures: int, resident: Callable[[], int]) -> Backfilled:
+async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> Backfilled:
     """All of it in a server whose vectors are in memory, so that they grow with it."""
     async with await Database.open(path) as database:
-        store, engine = PictureStore(database), _Blind()
+        store, engine = ImageStore(database), _Blind()
         index = GuildIndex(store, CARD.key, DIMENSION)
         tagger = Tagger(engine, LabelStore(database), photograph_labels())
         indexer = Indexer(store, engine, tagger, index, _own_bytes, ChannelStore(database))
         await indexer.start()
         await index.search(_GUILD, await engine.encode_query(""), [_GUILD + 1], 1)
-        began, seen = perf_counter(), Backfilled(pictures, 0.0, [], [])
-        for page in chunks(_refs(pictures), pictures // STEPS):
+        began, seen = perf_counter(), Backfilled(images, 0.0, [], [])
+        for page in chunks(_refs(images), images // STEPS):
             await indexer.accept(page)
             await indexer.settled()
             seen.resident.append(resident())
@@ -58,23 +58,23 @@ async def run_backfill(path: Path, pictures: int, resident: Callable[[], int]) -
         seconds = perf_counter() - began
         await indexer.close()
         await index.close()
-    return Backfilled(pictures, seconds, seen.resident, seen.kept)
+    return Backfilled(images, seconds, seen.resident, seen.kept)
 
 
-async def _own_bytes(ref: PictureRef, make_room: MakeRoom) -> bytes:
+async def _own_bytes(ref: ImageRef, make_room: MakeRoom) -> bytes:
     await make_room(8)
     return ref.attachment_id.to_bytes(8)
 
 
-def _refs(pictures: int) -> Iterator[PictureRef]:
+def _refs(images: int) -> Iterator[ImageRef]:
     first = (NEWEST - DISCORD_EPOCH_MS) << 22
     places = [Place(_GUILD, _GUILD + at) for at in range(1, _CHANNELS + 1)]
-    for n in range(pictures):
-        yield PictureRef(places[n % _CHANNELS], first + (n << 12), n + 1, Source.ATTACHMENT, n % 100)
+    for n in range(images):
+        yield ImageRef(places[n % _CHANNELS], first + (n << 12), n + 1, Source.ATTACHMENT, n % 100)
 
 
 class _Blind:
-    """Gives each picture another vector without looking at it."""
+    """Gives each image another vector without looking at it."""
 
     card: ModelCard = CARD
     calibration = Calibration(text_match=0.2, image_match=0.7, tag_match=0.3)

@@ -19,15 +19,15 @@ from benchmarks.stages import Stages, watched
 from benchmarks.town import Town
 from benchmarks.town_server import Post
 from bot.app import App, build, engine_for, leave_out_of_collections
-from bot.client import use_endpoint
+from bot.discord_io.client import use_endpoint
 from bot.settings import Settings
 from bot.store.rows import to_blob
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from clipcore.types import Vectors
 
 PATIENCE_S = 120.0
 _NEAR = 0.2
-"""How far a planted picture's vector is from the question's: a cosine of about 0.98, where random ones reach 0.3."""
+"""How far a planted image's vector is from the question's: a cosine of about 0.98, where random ones reach 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class BotInTown:
     async def ask(self, number: int) -> float:
         """One question, other than those before. Gives the asker's seconds."""
         seen = await self.town.ask(question(number))
-        if not seen.pictures:
-            raise RuntimeError("an answer without pictures measures nothing")
+        if not seen.images:
+            raise RuntimeError("an answer without images measures nothing")
         return seen.seconds
 
 
@@ -55,13 +55,13 @@ async def bot_in(
     directory: Path,
     model: Path,
     *,
-    pictures: int,
+    images: int,
     channels: int,
     planted: Sequence[Post],
     device: str,
     downloads: int = 4,
 ) -> AsyncIterator[BotInTown]:
-    """pictures: random ones in the database beside those planted near the question. downloads: as many at once."""
+    """images: random ones in the database beside those planted near the question. downloads: as many at once."""
     settings = Settings(
         discord_token=SecretStr(town.facts.token),
         discord_api_base=town.facts.api,
@@ -74,7 +74,7 @@ async def bot_in(
     )
     engine = engine_for(settings)
     await engine.start()
-    await asyncio.to_thread(shutil.copyfile, database_of(pictures, channels=channels), settings.database_path)
+    await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), settings.database_path)
     plant(settings.database_path, engine.card.key, planted, await engine.encode_query(question(0)))
     use_endpoint(settings.discord_api_base, settings.discord_gateway)
     stages = Stages()
@@ -99,10 +99,10 @@ def plant(database: Path, model_key: str, posts: Sequence[Post], near: Vectors) 
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE models SET key = ? WHERE key = ?", (model_key, CARD.key))
-        [[last]] = connection.execute("SELECT coalesce(max(id), 0) FROM pictures")
+        [[last]] = connection.execute("SELECT coalesce(max(id), 0) FROM images")
         for id_, (post, vector) in enumerate(zip(posts, vectors, strict=True), last + 1):
             connection.execute(
-                "INSERT INTO pictures (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state,"
+                "INSERT INTO images (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state,"
                 " content_hash, width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
                 (id_, GUILD, post.channel_id, post.message_id, post.attachment_id, post.author_id, hash_of(id_)),
             )

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from clipcore.runtime.device import Work
+from clipcore.runtime.cuda import Work
 
 
 class DeferredCpu:

@@ -1,6 +1,6 @@
-"""Ways to look at pictures: bare forward passes of each backend, and what people write with other libraries.
+"""Ways to look at images: bare forward passes of each backend, and what people write with other libraries.
 
-Each takes the same pictures and weights. One that is not installed, or cannot do it here, is None.
+Each takes the same images and weights. One that is not installed, or cannot do it here, is None.
 """
 
 from __future__ import annotations
@@ -83,22 +83,22 @@ class _Vision(torch.nn.Module):
         return self.features(pixels)
 
 
-def transformers_loop(directory: str, pictures: Sequence[Pixels], size: int) -> Step:
+def transformers_loop(directory: str, images: Sequence[Pixels], size: int) -> Step:
     """Its processor and its model in fp32, batches of this size, from RGB arrays to vectors of unit length."""
     model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
     processor = CLIPImageProcessorPil.from_pretrained(directory)
 
     def step() -> None:
         with torch.inference_mode():
-            for start in range(0, len(pictures), size):
-                inputs = processor(images=list(pictures[start : start + size]), return_tensors="pt")
+            for start in range(0, len(images), size):
+                inputs = processor(images=list(images[start : start + size]), return_tensors="pt")
                 features = model.get_image_features(**inputs).pooler_output
                 torch.nn.functional.normalize(features, dim=-1).numpy()
 
     return step
 
 
-def sentence_transformers_loop(directory: str, pictures: Sequence[Pixels]) -> Step | None:
+def sentence_transformers_loop(directory: str, images: Sequence[Pixels]) -> Step | None:
     """Its `encode`, which takes Pillow images, as it comes: fp32, batches of 32."""
     if find_spec("sentence_transformers") is None:
         return None
@@ -106,18 +106,18 @@ def sentence_transformers_loop(directory: str, pictures: Sequence[Pixels]) -> St
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(directory, device="cpu", local_files_only=True)
-    images = [Image.fromarray(pixels) for pixels in pictures]
+    pil_images = [Image.fromarray(pixels) for pixels in images]
 
     def step() -> None:
         with _others_warnings():
-            model.encode(images, normalize_embeddings=True, show_progress_bar=False)
+            model.encode(pil_images, normalize_embeddings=True, show_progress_bar=False)
 
     return step
 
 
-def squares(model: ClipModel, pictures: Sequence[Pixels]) -> Pixels:
+def squares(model: ClipModel, images: Sequence[Pixels]) -> Pixels:
     """uint8 [n, s, s, 3]"""
-    return np.stack([model.prepare(pixels) for pixels in pictures])
+    return np.stack([model.prepare(pixels) for pixels in images])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How fast pictures, and a query's words, become vectors on a CPU."""
+"""How fast images, and a query's words, become vectors on a CPU."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from benchmarks.machine import matrix_rate
 from benchmarks.material import NO_PHOTOS, photographs, write_vit_b32
 from benchmarks.measure import spread, taking_turns
 from benchmarks.scale import Scale
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Pixels
 
 _ENGINE = "the engine, from RGB arrays"
 _ENGINE_READY = "the engine, from RGB arrays of the model's size"
 _QUERY = "a cat asleep on the sofa"
 _SIZES = (1, 2, 4, 8, 11, 16, 32)
-# Batches grow from one at each start, so an engine gets several times the pictures of the others.
+# Batches grow from one at each start, so an engine gets several times the images of the others.
 _ENGINES_SHARE = 4
 
 
 def run(scale: Scale) -> Outcome:
     """Real photographs of 640 x 480 pixels, and ViT-B/32's geometry with random weights; quick: the bundled model."""
-    pictures = photographs(scale.of(BATCH, 4))
-    if not pictures:
+    images = photographs(scale.of(BATCH, 4))
+    if not images:
         return Outcome(skipped=NO_PHOTOS)
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         directory = BUNDLED_DIRECTORY if scale.quick else write_vit_b32(Path(folder) / "vit_b32")
@@ -44,7 +44,7 @@ def run(scale: Scale) -> Outcome:
         engine = ClipEngine(lambda: models.ours)
         runner.run(engine.start())
         try:
-            return _measured(models, engine, runner, pictures, Path(folder), scale)
+            return _measured(models, engine, runner, images, Path(folder), scale)
         finally:
             runner.run(engine.close())
 
@@ -79,33 +79,31 @@ def _measured(
     models: _Models,
     engine: ClipEngine,
     runner: asyncio.Runner,
-    pictures: Sequence[Pixels],
+    images: Sequence[Pixels],
     folder: Path,
     scale: Scale,
 ) -> Outcome:
-    squares = encoders.squares(models.ours, pictures)
+    squares = encoders.squares(models.ours, images)
     forwards = _forwards(models, squares, folder, quick=scale.quick)
-    loops = _loops(models, pictures)
+    loops = _loops(models, images)
 
     async def through_the_engine(some: Sequence[Pixels]) -> None:
         await asyncio.gather(*(engine.encode_pixels(pixels) for pixels in [*some] * _ENGINES_SHARE))
 
     engines: dict[str, Step | None] = {
-        _ENGINE: lambda: runner.run(through_the_engine(pictures)),
+        _ENGINE: lambda: runner.run(through_the_engine(images)),
         _ENGINE_READY: lambda: runner.run(through_the_engine(list(squares))),
     }
     steps = {**engines, **forwards, **loops}
     times = taking_turns({name: step for name, step in steps.items() if step}, runs=scale.runs)
-    rates = {
-        name: time.rate(len(pictures) * (_ENGINES_SHARE if name in engines else 1)) for name, time in times.items()
-    }
+    rates = {name: time.rate(len(images) * (_ENGINES_SHARE if name in engines else 1)) for name, time in times.items()}
     bare, usual = ({name: rates[name] for name in group if name in rates} for group in (forwards, loops))
     limit = matrix_rate(getattr(torch, models.rounded.dtype)).median / _operations(models.rounded)
     return Outcome(
         figures=[
             *_engine_figures(rates, bare, usual, limit, models.precision),
             *(_bare_figure(name, rate, limit, models.precision) for name, rate in bare.items()),
-            *_accuracy(models, pictures),
+            *_accuracy(models, images),
             _query_figure(engine, runner, scale),
         ],
         curves=[_by_batch_size(models, squares, scale)],
@@ -127,12 +125,12 @@ def _forwards(models: _Models, squares: Pixels, folder: Path, *, quick: bool) ->
     }
 
 
-def _loops(models: _Models, pictures: Sequence[Pixels]) -> dict[str, Step | None]:
+def _loops(models: _Models, images: Sequence[Pixels]) -> dict[str, Step | None]:
     """What people write with other libraries, from the same RGB arrays."""
     return {
-        f"transformers fp32, batches of {BATCH}": encoders.transformers_loop(models.directory, pictures, BATCH),
-        "transformers fp32, one by one": encoders.transformers_loop(models.directory, pictures, 1),
-        "sentence-transformers' encode": encoders.sentence_transformers_loop(models.directory, pictures),
+        f"transformers fp32, batches of {BATCH}": encoders.transformers_loop(models.directory, images, BATCH),
+        "transformers fp32, one by one": encoders.transformers_loop(models.directory, images, 1),
+        "sentence-transformers' encode": encoders.sentence_transformers_loop(models.directory, images),
     }
 
 
@@ -147,14 +145,14 @@ def _engine_figures(
     note = f"resizing included; the arithmetic limit is {best:.2f} times the quickest of the usual loops"
     arithmetic = Against(f"arithmetic limit, {precision}", limit)
     return [
-        Figure(_ENGINE, rates[_ENGINE], "pictures/s", (forward, *loops, arithmetic), note),
-        Figure(_ENGINE_READY, rates[_ENGINE_READY], "pictures/s", (forward,), "what resizing leaves of the machine"),
+        Figure(_ENGINE, rates[_ENGINE], "images/s", (forward, *loops, arithmetic), note),
+        Figure(_ENGINE_READY, rates[_ENGINE_READY], "images/s", (forward,), "what resizing leaves of the machine"),
     ]
 
 
 def _bare_figure(name: str, rate: Spread, limit: float, precision: str) -> Figure:
     against = (Against(f"arithmetic limit, {precision}", limit),) if precision in name else ()
-    return Figure(f"bare: {name}", rate, "pictures/s", against, note=f"what is ready goes in, {BATCH} at a time")
+    return Figure(f"bare: {name}", rate, "images/s", against, note=f"what is ready goes in, {BATCH} at a time")
 
 
 def _query_figure(engine: ClipEngine, runner: asyncio.Runner, scale: Scale) -> Figure:
@@ -163,17 +161,17 @@ def _query_figure(engine: ClipEngine, runner: asyncio.Runner, scale: Scale) -> F
     return Figure(f"a query in words, {count} texts", times.times(1000), "ms")
 
 
-def _accuracy(models: _Models, pictures: Sequence[Pixels]) -> list[Figure]:
+def _accuracy(models: _Models, images: Sequence[Pixels]) -> list[Figure]:
     trained = _Models.load(BUNDLED_DIRECTORY)
     return [
-        _cosine("cosine to fp32, random weights", models, pictures),
-        _cosine("cosine to fp32, the bundled model", trained, pictures),
+        _cosine("cosine to fp32, random weights", models, images),
+        _cosine("cosine to fp32, the bundled model", trained, images),
     ]
 
 
-def _cosine(name: str, models: _Models, pictures: Sequence[Pixels]) -> Figure:
+def _cosine(name: str, models: _Models, images: Sequence[Pixels]) -> Figure:
     """The least over real photographs, against the whole tower of torch in fp32."""
-    squares = encoders.squares(models.exact, pictures)
+    squares = encoders.squares(models.exact, images)
     with torch.inference_mode():
         features = models.exact.towers.image_features(models.exact.as_input(squares))
         expected = torch.nn.functional.normalize(features, dim=-1).numpy()
@@ -194,16 +192,16 @@ def _by_batch_size(models: _Models, squares: Pixels, scale: Scale) -> Curve:
         for name, time in taking_turns(steps, runs=scale.runs).items():
             rates.setdefault(name, []).append(time.rate(size).median)
     return Curve(
-        "Pictures a second by batch size",
-        "pictures in a batch",
+        "Images a second by batch size",
+        "images in a batch",
         tuple(map(float, sizes)),
-        "pictures a second",
+        "images a second",
         {name: tuple(values) for name, values in rates.items()},
     )
 
 
 def _operations(model: ClipModel) -> float:
-    """Floating point operations that one picture's matrix products and convolutions take."""
+    """Floating point operations that one image's matrix products and convolutions take."""
     edge = model.card.input_size
     with FlopCounterMode(display=False) as counter:
         model.encode_prepared(np.zeros((1, edge, edge, 3), np.uint8))

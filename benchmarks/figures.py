@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several runs of one thing. In the unit of the figure: seconds, pictures a second, bytes."""
+    """Several runs of one thing. In the unit of the figure: seconds, images a second, bytes."""
 
     runs: tuple[float, ...]
 

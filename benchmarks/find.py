@@ -37,7 +37,7 @@ async def _measure(scale: Scale, directory: Path) -> tuple[Stages, list[float]]:
             town,
             directory,
             model,
-            pictures=scale.of(1_000_000, 1_000),
+            images=scale.of(1_000_000, 1_000),
             channels=channels,
             planted=town.facts.posts,
             device=scale.device,
@@ -56,7 +56,7 @@ async def _measure(scale: Scale, directory: Path) -> tuple[Stages, list[float]]:
 def outcome(stages: Stages, asked: list[float], scale: Scale) -> Outcome:
     """asked: seconds at the asker's end, one for each question."""
     allowed = stages.middle(SEARCH) + stages.middle(TEXT) + OVERHEAD_S
-    pictures = f"{scale.of(1_000_000, 1_000):,} pictures, half of {scale.of(500, 20)} channels readable"
+    images = f"{scale.of(1_000_000, 1_000):,} images, half of {scale.of(500, 20)} channels readable"
     whole = stages.seconds[WHOLE]
     figures = [
         Figure(
@@ -64,7 +64,7 @@ def outcome(stages: Stages, asked: list[float], scale: Scale) -> Outcome:
             _milliseconds([stages.middle(WHOLE)]),
             "ms",
             (Against("search step + text encoding + 25 ms", 1000 * allowed, at_most=1.0),),
-            note=f"{pictures}, {len(whole)} questions; sent: acknowledged by a local Discord in another process",
+            note=f"{images}, {len(whole)} questions; sent: acknowledged by a local Discord in another process",
         ),
         Figure("/find, event received to answer sent, p99", _milliseconds([percentile(whole, 0.99)]), "ms"),
         Figure("/find, at the asker's end, p50", _milliseconds([percentile(asked, 0.5)]), "ms"),
@@ -78,7 +78,7 @@ def outcome(stages: Stages, asked: list[float], scale: Scale) -> Outcome:
 
 
 _NOTES = {
-    "visibility": "asked twice for each question: for all channels, then for those of the pictures to be shown",
+    "visibility": "asked twice for each question: for all channels, then for those of the images to be shown",
     "look-up of a message": "five for each question, all at once",
     "deferral": "beside everything up to the search step",
 }

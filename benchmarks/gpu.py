@@ -21,13 +21,13 @@ from benchmarks.machine import matrix_rate, memory_bandwidth
 from benchmarks.material import ordinary_jpegs, write_vit_b32
 from benchmarks.measure import spread, taking_turns
 from benchmarks.scale import Scale
-from clipcore.cores import decode_workers, usable_cores
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
-from clipcore.images import ImageLimits, read_image
+from clipcore.images.decode import ImageLimits, read_image
 from clipcore.model import ClipModel
-from clipcore.runtime.pipelined import PipelinedForward
-from clipcore.runtime.seam import Pending
+from clipcore.runtime.cores import decode_workers, usable_cores
+from clipcore.runtime.cuda import PipelinedForward
+from clipcore.runtime.torch import Pending
 from clipcore.types import Pixels
 from clipcore.vector_index import VectorIndex
 
@@ -87,7 +87,7 @@ def _tower(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
 def _encoding(
     model: ClipModel, begins: dict[str, Begin], scale: Scale, device: str, note: str
 ) -> tuple[Spread, list[Figure], Curve]:
-    """The best rate of ours in pictures/s, what it stands against, and how all of them depend on the batch."""
+    """The best rate of ours in images/s, what it stands against, and how all of them depend on the batch."""
     sizes = (1, 8, 32, 64, 128, 256) if not scale.quick else (1, 4)
     batches = scale.of(40, 4)
     steps: dict[tuple[str, int], Callable[[], object]] = {}
@@ -104,11 +104,11 @@ def _encoding(
 
     flops = _flops(begins["ours"], model)
     limit = matrix_rate(torch.bfloat16, device, square=scale.of(8192, 256), runs=scale.runs).median / 1e12
-    said = f"batches of {best['ours']}, {flops / 1e9:.2f} GFLOP a picture. {note}".strip()
+    said = f"batches of {best['ours']}, {flops / 1e9:.2f} GFLOP an image. {note}".strip()
     ours = rates["ours", best["ours"]]
     others = [Against(f"{name}, batches of {best[name]}", rates[name, best[name]].median) for name in best]
     figures = [
-        Figure("pictures", ours, "pictures/s", tuple(others[1:]), said),
+        Figure("images", ours, "images/s", tuple(others[1:]), said),
         Figure(
             "arithmetic",
             ours.times(flops / 1e12),
@@ -123,7 +123,7 @@ def _encoding(
             Figure("compiled", rates["compiled", best["compiled"]].times(flops / 1e12), "TFLOP/s", against, note)
         )
     series = {name: tuple(rates[name, size].median for size in sizes) for name in best}
-    return ours, figures, Curve("GPU encoding, by batch", "pictures in a batch", tuple(sizes), "pictures/s", series)
+    return ours, figures, Curve("GPU encoding, by batch", "images in a batch", tuple(sizes), "images/s", series)
 
 
 def _through(begin: Begin, batch: Pixels, count: int) -> None:
@@ -156,7 +156,7 @@ def _bare(model: ClipModel, batch: Pixels, count: int) -> Callable[[], None]:
 
 
 def _flops(begin: Begin, model: ClipModel) -> float:
-    """Of one picture, as torch counts them: matrix products, convolutions and attention, two for each multiply-add.
+    """Of one image, as torch counts them: matrix products, convolutions and attention, two for each multiply-add.
 
     The size is one that nothing else begins, so that it is launched step by step here, where it can be counted.
     """
@@ -188,13 +188,11 @@ def _files(model: ClipModel, device_rate: Spread, scale: Scale, note: str) -> li
         Figure(
             f"decoding, {workers} threads",
             pool,
-            "pictures/s",
+            "images/s",
             (Against("what the device takes", device_rate.median, at_most=1.0),),
             f"JPEG files of 640 x 480; {limit} is the bottleneck. {note}".strip(),
         ),
-        Figure(
-            "files to vectors", engine, "pictures/s", (Against("decoding alone", pool.median, at_least=0.75),), note
-        ),
+        Figure("files to vectors", engine, "images/s", (Against("decoding alone", pool.median, at_least=0.75),), note),
     ]
 
 

@@ -1,4 +1,4 @@
-"""How fast files become remembered pictures: JPEG bytes in, vector, tags and rows committed."""
+"""How fast files become remembered images: JPEG bytes in, vector, tags and rows committed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from benchmarks.material import (
 )
 from benchmarks.measure import taking_turns
 from benchmarks.scale import Scale
-from clipcore.engine import ClipEngine
-from clipcore.images import read_image
+from clipcore.engine.engine import ClipEngine
+from clipcore.images.decode import read_image
 from clipcore.model import ClipModel
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Pixels
 
 _ENGINE = "the engine, from RGB arrays"
 _ORDINARY = "640 x 480"
 _REPOSTS = "reposts"
-_PLAIN = "one after the other: transformers fp32, one commit a picture"
+_PLAIN = "one after the other: transformers fp32, one commit an image"
 _ENLARGED = "12 megapixels, enlarged from small ones"
 _DETAILED = "12 megapixels, a mosaic of small ones"
 _LARGE = (_ENLARGED, _DETAILED)
@@ -69,7 +69,7 @@ async def _rates(
     large: dict[str, list[bytes]],
     scale: Scale,
 ) -> dict[str, Spread]:
-    """Pictures a second of each way, in turns."""
+    """Images a second of each way, in turns."""
     await engine.start()
     arrays = photographs(len(ordinary))
     few = ordinary[: scale.of(16, 2)]
@@ -109,7 +109,7 @@ class _PlainPath:
         self._processor = CLIPImageProcessorPil.from_pretrained(directory)
         self._database = sqlite3.connect(folder / "plain.sqlite3", check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("CREATE TABLE pictures (id INTEGER PRIMARY KEY, vector BLOB)")
+        self._database.execute("CREATE TABLE images (id INTEGER PRIMARY KEY, vector BLOB)")
 
     def index(self, file: bytes) -> None:
         image = Image.open(BytesIO(file)).convert("RGB")
@@ -118,7 +118,7 @@ class _PlainPath:
             features = self._model.get_image_features(pixel_values=pixels)
         vector = getattr(features, "pooler_output", features)
         with self._database:
-            self._database.execute("INSERT INTO pictures (vector) VALUES (?)", [vector.numpy().tobytes()])
+            self._database.execute("INSERT INTO images (vector) VALUES (?)", [vector.numpy().tobytes()])
 
 
 def _one_after_the_other(path: _PlainPath, files: Sequence[bytes]) -> None:
@@ -131,18 +131,18 @@ def _speeds(rates: dict[str, Spread]) -> list[Figure]:
     against = (Against(_ENGINE, engine.median, at_least=0.75), Against(_PLAIN, plain.median))
     each = _milliseconds(ordinary)
     return [
-        Figure("whole path, 640 x 480", ordinary, "pictures/s", against, "JPEG bytes to committed vector and tags"),
+        Figure("whole path, 640 x 480", ordinary, "images/s", against, "JPEG bytes to committed vector and tags"),
         *(
             Figure(
                 f"whole path, {name}",
                 _milliseconds(rates[name]),
-                "ms/picture",
+                "ms/image",
                 (Against("640 x 480", each.median, at_most=2.0),),
             )
             for name in _LARGE
         ),
         Figure(
-            "reposts", rates[_REPOSTS], "pictures/s", (Against("new pictures", ordinary.median),), "read, not looked at"
+            "reposts", rates[_REPOSTS], "images/s", (Against("new images", ordinary.median),), "read, not looked at"
         ),
     ]
 
@@ -162,7 +162,7 @@ def _decoding(large: dict[str, list[bytes]], detail: int, scale: Scale) -> list[
         times = taking_turns(steps, runs=scale.runs)
         each = {way: time.times(1000 / len(files)) for way, time in times.items()}
         figures.append(
-            Figure(f"decoding, {name}", each["shrunk"], "ms/picture", (Against("decoded whole", each["whole"].median),))
+            Figure(f"decoding, {name}", each["shrunk"], "ms/image", (Against("decoded whole", each["whole"].median),))
         )
     return figures
 

@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.labels import default_labels
-from bot.index.seams import MakeRoom
-from bot.index.tagger import Tagger
-from bot.records import PictureRef, Place, Source
+from bot.indexing.indexer import Indexer
+from bot.indexing.labels import default_labels
+from bot.indexing.protocols import MakeRoom
+from bot.indexing.tagger import Tagger
+from bot.models import ImageRef, Place, Source
+from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 
 _GUILD = 1 << 40
 _CHANNELS = 5
@@ -29,7 +29,7 @@ class IndexingPath:
     """Real store, real engine, the shipped labels, the settings' defaults."""
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
-        self._store = PictureStore(database)
+        self._store = ImageStore(database)
         self.guild_index = GuildIndex(self._store, engine.card.key, engine.card.dimension)
         self.indexer = Indexer(
             self._store,
@@ -51,15 +51,15 @@ class IndexingPath:
         self._files.clear()
 
     def anew(self, files: Sequence[bytes]) -> list[bytes]:
-        """The same pictures in files that were never seen: what follows a JPEG's end is in its hash alone."""
+        """The same images in files that were never seen: what follows a JPEG's end is in its hash alone."""
         return [file + next(self._numbers).to_bytes(8, "big") for file in files]
 
-    def _posted(self, file: bytes) -> PictureRef:
+    def _posted(self, file: bytes) -> ImageRef:
         number = next(self._numbers)
         self._files[number] = file
-        return PictureRef(Place(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
+        return ImageRef(Place(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
 
-    async def _fetch(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
+    async def _fetch(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
         file = self._files[ref.attachment_id]
         await make_room(len(file))
         return file

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import floor
 
-from bot.client import MagpieBot
+from bot.discord_io.client import MagpieBot
 
 _EVERY_S = 0.005
 _GATEWAY_LOGS = ("discord.gateway", "discord.client")

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.figures import Spread
 from benchmarks.measure import Step, spread
-from clipcore.cores import usable_cores
+from clipcore.runtime.cores import usable_cores
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "sqlalchemy", "openvino", "onnxruntime", "faiss-cpu")
 _SQUARE = 2048

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-from clipcore.towers.clip_tokenizer import clip_tokenizer
+from clipcore.models.tokenizers import clip_tokenizer
 from clipcore.types import Pixels
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared" / "photos"

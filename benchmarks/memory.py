@@ -1,4 +1,4 @@
-"""What pictures cost in memory, how long their vectors take to come from the database, and what a backfill leaves."""
+"""What images cost in memory, how long their vectors take to come from the database, and what a backfill leaves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.million import database_of
 from benchmarks.random_vectors import DIMENSION
 from benchmarks.scale import Scale
 
-A_PICTURE = 1.15 * 1024  # bytes
+A_IMAGE = 1.15 * 1024  # bytes
 LOADING_S = 6.0
 STEADY = 8 * 2**20
 """Bytes by which the process may grow in the second half of a backfill, beyond its vectors: no allocator is exact."""
@@ -34,14 +34,14 @@ def _loading(scale: Scale) -> list[Figure]:
     growth = Spread(tuple(ours["growth"] / rows for ours, _ in rounds))
     return [
         Figure(
-            f"memory, {rows:,} pictures",
+            f"memory, {rows:,} images",
             growth,
-            "bytes/picture",
-            (Against("wanted", A_PICTURE, at_most=1.0), Against("the vector itself", 2 * DIMENSION)),
+            "bytes/image",
+            (Against("wanted", A_IMAGE, at_most=1.0), Against("the vector itself", 2 * DIMENSION)),
             "resident memory after loading a server and searching it once, less that before",
         ),
         Figure(
-            f"loading, {rows:,} pictures",
+            f"loading, {rows:,} images",
             seconds,
             "s",
             (Against("wanted", LOADING_S, at_most=1.0), Against("sqlite3 into one matrix", raw_seconds.median)),
@@ -51,34 +51,34 @@ def _loading(scale: Scale) -> list[Figure]:
 
 
 def _ceiling(scale: Scale) -> Figure:
-    pictures, servers, ceiling = scale.of(200_000, 8_000), 10, scale.of(64, 4) * _MIB
-    found = _measured("rotate", database_of(pictures, channels=20, servers=servers), ceiling)
+    images, servers, ceiling = scale.of(200_000, 8_000), 10, scale.of(64, 4) * _MIB
+    found = _measured("rotate", database_of(images, channels=20, servers=servers), ceiling)
     return Figure(
         f"memory, {servers} servers in turn under a ceiling",
         Spread((found["growth"] / _MIB,)),
         "MiB",
-        (Against("all of them", pictures * 2 * DIMENSION / _MIB), Against("the ceiling", ceiling / _MIB)),
+        (Against("all of them", images * 2 * DIMENSION / _MIB), Against("the ceiling", ceiling / _MIB)),
         f"resident memory at most; the index counted {found['kept'] / _MIB:.1f} MiB at most after a search",
     )
 
 
-def _backfill(pictures: int) -> tuple[Figure, Curve]:
-    found = _measured("backfill", database_of(0), pictures)
+def _backfill(images: int) -> tuple[Figure, Curve]:
+    found = _measured("backfill", database_of(0), images)
     beyond = [all_of_it - kept for all_of_it, kept in zip(found["resident"], found["kept"], strict=True)]
     growth = beyond[-1] - beyond[len(beyond) // 2 - 1]
     figure = Figure(
-        f"growth over the second half of a backfill of {pictures:,}",
+        f"growth over the second half of a backfill of {images:,}",
         Spread((growth / _MIB,)),
         "MiB",
         (Against("constant but for the allocator", STEADY / _MIB, at_most=1.0),),
-        f"resident memory beyond the vectors; {pictures / found['seconds']:,.0f} pictures/s with nothing to see",
+        f"resident memory beyond the vectors; {images / found['seconds']:,.0f} images/s with nothing to see",
     )
-    done = tuple(pictures * (at + 1) / len(beyond) for at in range(len(beyond)))
+    done = tuple(images * (at + 1) / len(beyond) for at in range(len(beyond)))
     series = {
         "the process": tuple(value / _MIB for value in found["resident"]),
         "beyond its vectors": tuple(value / _MIB for value in beyond),
     }
-    return figure, Curve("Memory during a backfill", "pictures", done, "MiB", series, logarithmic=False)
+    return figure, Curve("Memory during a backfill", "images", done, "MiB", series, logarithmic=False)
 
 
 def _measured(what: str, path: Path, number: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A database as a large bot has it: up to a million pictures with vectors and tags, built once for all who ask."""
+"""A database as a large bot has it: up to a million images with vectors and tags, built once for all who ask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.random_vectors import DIMENSION, random_halves
-from bot.records import DISCORD_EPOCH_MS
+from bot.models import DISCORD_EPOCH_MS
 from bot.store.migrate import prepare
 from bot.store.rows import to_blob
 from clipcore.types import ModelCard
@@ -21,24 +21,24 @@ CHANNELS = 500
 TAGS = 5
 CARD = ModelCard("benchmark", "1", DIMENSION, 224, 77, 100.0)
 NEWEST = 2_000_000_000_000
-"""Milliseconds since 1970. Every picture was posted before."""
+"""Milliseconds since 1970. Every image was posted before."""
 
 _A_STEP = 10_000
 _PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -262144", "foreign_keys = OFF")
 _FILL = (
-    "INSERT INTO pictures (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
+    "INSERT INTO images (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
     " width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
-    "INSERT INTO vectors (picture_id, model_id, guild_id, channel_id, vector) VALUES (?, 1, ?, ?, ?)",
-    "INSERT INTO tags (picture_id, rank, label, probability) VALUES (?, ?, ?, ?)",
+    "INSERT INTO vectors (image_id, model_id, guild_id, channel_id, vector) VALUES (?, 1, ?, ?, ?)",
+    "INSERT INTO tags (image_id, rank, label, probability) VALUES (?, ?, ?, ?)",
 )
 
 
 @cache
-def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0, servers: int = 1) -> Path:
-    """The path of a migrated database with this many ready pictures, evenly over the channels and threads of each of
+def database_of(images: int, *, channels: int = CHANNELS, threads: int = 0, servers: int = 1) -> Path:
+    """The path of a migrated database with this many ready images, evenly over the channels and threads of each of
     its servers. Shared: whoever writes to it takes away what was added. Gone when the process ends.
 
-    About 2 KiB a picture, of random vectors: nothing here depends on their values.
+    About 2 KiB an image, of random vectors: nothing here depends on their values.
     """
     directory = Path(tempfile.mkdtemp(prefix="magpie-benchmark-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -57,7 +57,7 @@ def database_of(pictures: int, *, channels: int = CHANNELS, threads: int = 0, se
                 for id_, parent in places_of(channels, threads, guild)
             ],
         )
-    _fill(connection, pictures, connection.execute("SELECT id, guild_id FROM channels ORDER BY id").fetchall())
+    _fill(connection, images, connection.execute("SELECT id, guild_id FROM channels ORDER BY id").fetchall())
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
@@ -74,24 +74,24 @@ def places_of(channels: int = CHANNELS, threads: int = 0, guild: int = GUILD) ->
     return [*own, *((guild + 1 + channels + at, guild + 1 + at % channels) for at in range(threads))]
 
 
-def _fill(connection: sqlite3.Connection, pictures: int, places: Sequence[tuple[int, int]]) -> None:
+def _fill(connection: sqlite3.Connection, images: int, places: Sequence[tuple[int, int]]) -> None:
     """places: channel and server."""
     model = (CARD.key, CARD.id, CARD.revision, CARD.preprocessing, CARD.dimension)
     connection.execute("INSERT INTO models VALUES (1, ?, ?, ?, ?, ?)", model)
     # Rows come in the order of every index but this one, which is quicker made at the end.
-    [[index]] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_pictures_content_hash'")
-    connection.execute("DROP INDEX ix_pictures_content_hash")
-    for first in range(1, pictures + 1, _A_STEP):
-        ids = range(first, min(first + _A_STEP, pictures + 1))
-        for statement, rows in zip(_FILL, _rows(ids, pictures, places), strict=True):
+    [[index]] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_images_content_hash'")
+    connection.execute("DROP INDEX ix_images_content_hash")
+    for first in range(1, images + 1, _A_STEP):
+        ids = range(first, min(first + _A_STEP, images + 1))
+        for statement, rows in zip(_FILL, _rows(ids, images, places), strict=True):
             connection.executemany(statement, rows)
     connection.execute(index)
 
 
-def _rows(ids: range, pictures: int, places: Sequence[tuple[int, int]]) -> Iterator[Iterator[tuple[object, ...]]]:
+def _rows(ids: range, images: int, places: Sequence[tuple[int, int]]) -> Iterator[Iterator[tuple[object, ...]]]:
     where = {id_: places[id_ * 7919 % len(places)] for id_ in ids}
     yield (
-        (id_, guild, channel, message_of(id_, pictures), message_of(id_, pictures) + 1, id_ % 5_000, hash_of(id_))
+        (id_, guild, channel, message_of(id_, images), message_of(id_, images) + 1, id_ % 5_000, hash_of(id_))
         for id_, (channel, guild) in where.items()
     )
     vectors = random_halves(len(ids), seed=ids.start)
@@ -102,11 +102,11 @@ def _rows(ids: range, pictures: int, places: Sequence[tuple[int, int]]) -> Itera
     yield ((id_, rank, f"label {(id_ + rank) % 300}", 0.5 / (rank + 1)) for id_ in ids for rank in range(TAGS))
 
 
-def message_of(picture: int, pictures: int) -> int:
+def message_of(image: int, images: int) -> int:
     """Snowflakes a second apart, the last one at NEWEST."""
-    return (NEWEST - (pictures - picture) * 1000 - DISCORD_EPOCH_MS) << 22
+    return (NEWEST - (images - image) * 1000 - DISCORD_EPOCH_MS) << 22
 
 
-def hash_of(picture: int) -> str:
+def hash_of(image: int) -> str:
     """As long and as scattered as a SHA-256."""
-    return f"{picture * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4
+    return f"{image * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bot.store.database import PRAGMAS
-from bot.store.pictures import Finished
+from bot.store.images import Finished
 from bot.store.rows import chunks, to_blob
 
-_READ = "SELECT picture_id, channel_id, vector FROM vectors WHERE model_id = 1 AND guild_id = ? ORDER BY picture_id"
-_PENDING = "SELECT id, guild_id, channel_id, reread FROM pictures WHERE state = 'pending' AND id IN ({})"
+_READ = "SELECT image_id, channel_id, vector FROM vectors WHERE model_id = 1 AND guild_id = ? ORDER BY image_id"
+_PENDING = "SELECT id, guild_id, channel_id, reread FROM images WHERE state = 'pending' AND id IN ({})"
 _READY = (
-    "UPDATE pictures SET state = 'ready', attempts = 0, next_attempt = NULL, reason = NULL, content_hash = ?,"
+    "UPDATE images SET state = 'ready', attempts = 0, next_attempt = NULL, reason = NULL, content_hash = ?,"
     " width = ?, height = ? WHERE id = ?"
 )
 
@@ -28,20 +28,20 @@ def open_raw(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def finish_raw(connection: sqlite3.Connection, pictures: Sequence[Finished], batch: int) -> None:
-    for some in chunks(pictures, batch):
+def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch: int) -> None:
+    for some in chunks(images, batch):
         connection.execute("BEGIN IMMEDIATE")
         marks = ", ".join("?" * len(some))
-        waiting = connection.execute(_PENDING.format(marks), [one.picture_id for one in some]).fetchall()
-        connection.executemany(_READY, [(one.content_hash, one.width, one.height, one.picture_id) for one in some])
-        blobs = {one.picture_id: to_blob(one.vector) for one in some}
+        waiting = connection.execute(_PENDING.format(marks), [one.image_id for one in some]).fetchall()
+        connection.executemany(_READY, [(one.content_hash, one.width, one.height, one.image_id) for one in some])
+        blobs = {one.image_id: to_blob(one.vector) for one in some}
         connection.executemany(
             "INSERT INTO vectors VALUES (?, 1, ?, ?, ?)",
             [(id_, guild_id, channel_id, blobs[id_]) for id_, guild_id, channel_id, _ in waiting],
         )
         connection.executemany(
             "INSERT INTO tags VALUES (?, ?, ?, ?)",
-            [(one.picture_id, rank, tag.label, tag.probability) for one in some for rank, tag in enumerate(one.tags)],
+            [(one.image_id, rank, tag.label, tag.probability) for one in some for rank, tag in enumerate(one.tags)],
         )
         connection.execute("COMMIT")
 

@@ -22,9 +22,9 @@ from benchmarks.backfill import Backfilled, run_backfill
 from benchmarks.million import CARD, GUILD, places_of
 from benchmarks.random_vectors import DIMENSION, random_halves
 from benchmarks.raw_store import read_raw
-from bot.index.guild_index import GuildIndex
+from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ def resident() -> int:
 async def load(path: Path, rows: int) -> Loaded:
     """A server's vectors as the bot loads them, and one search."""
     async with await Database.open(path) as database:
-        index = GuildIndex(PictureStore(database), CARD.key, DIMENSION)
+        index = GuildIndex(ImageStore(database), CARD.key, DIMENSION)
         query = random_halves(1)[0].astype(np.float32)
-        await index.search(GUILD - 1, query, [1], 1)  # what the first search of all costs is not a picture's
+        await index.search(GUILD - 1, query, [1], 1)  # what the first search of all costs is not an image's
         before, began = resident(), perf_counter()
         hits = await index.search(GUILD, query, [id_ for id_, _ in places_of()], 10)
         seconds = perf_counter() - began
@@ -75,7 +75,7 @@ async def load_raw(path: Path, rows: int) -> Loaded:
 async def rotate(path: Path, ceiling: int) -> Rotated:
     """Every server searched, three times over, each found to answer."""
     async with await Database.open(path) as database:
-        store = PictureStore(database)
+        store = ImageStore(database)
         index = GuildIndex(store, CARD.key, DIMENSION, ceiling=ceiling)
         query = random_halves(1)[0].astype(np.float32)
         servers = await store.guild_ids()
@@ -89,8 +89,8 @@ async def rotate(path: Path, ceiling: int) -> Rotated:
     return Rotated(len(servers), kept, growth)
 
 
-async def backfill(path: Path, pictures: int) -> Backfilled:
-    return await run_backfill(path, pictures, resident)
+async def backfill(path: Path, images: int) -> Backfilled:
+    return await run_backfill(path, images, resident)
 
 
 Result = Loaded | Rotated | Backfilled

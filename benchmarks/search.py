@@ -1,4 +1,4 @@
-"""Exact filtered search over a server's pictures, beside the time in which memory yields the same bytes."""
+"""Exact filtered search over a server's images, beside the time in which memory yields the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(scale: Scale) -> Outcome:
     servers = {
         f"{channels} channels of one size": equal(rows, channels),
         f"{channels} channels as on a real server": skewed(rows, channels),
-        f"{rows // 10:,} threads of ten pictures": tiny(rows),
+        f"{rows // 10:,} threads of ten images": tiny(rows),
     }
     figures = [figure for name, server in servers.items() for figure in _against_rivals(name, server, scale)]
     curve, stopped = _curve(scale)
@@ -68,7 +68,7 @@ def _rivals(title: str, server: Server, readable: frozenset[int], query: Vectors
 
 
 def _curve(scale: Scale) -> tuple[Curve, list[str]]:
-    """Ten channels, all readable, so that the readable pictures are the pictures."""
+    """Ten channels, all readable, so that the readable images are the images."""
     sizes = _CURVE if not scale.quick else (1_000, 10_000)
     free = min(_MOST_BYTES, psutil.virtual_memory().available - _KEEP_FREE)
     fitting = [size for size in sizes if size * (_ROW_BYTES + 64) < free]
@@ -85,13 +85,13 @@ def _curve(scale: Scale) -> tuple[Curve, list[str]]:
         limits.append(timings["memory"].median * max(1, size * _ROW_BYTES / 2**29))
         del index, steps
     curve = Curve(
-        "search by readable pictures",
-        "readable pictures",
+        "search by readable images",
+        "readable images",
         tuple(float(size) for size in fitting),
         "seconds",
         {"search": tuple(ours), "reading as many bytes": tuple(limits)},
     )
-    return curve, [f"a curve to {size:,} pictures (too little memory free)" for size in sizes if size not in fitting]
+    return curve, [f"a curve to {size:,} images (too little memory free)" for size in sizes if size not in fitting]
 
 
 def _resident(scale: Scale) -> Figure:
@@ -100,7 +100,7 @@ def _resident(scale: Scale) -> Figure:
     command = [sys.executable, "-m", "benchmarks.search_rows", str(rows), str(channels)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own module
     return Figure(
-        f"resident bytes a picture, {rows:,} in {channels} channels",
+        f"resident bytes an image, {rows:,} in {channels} channels",
         Spread((float(done.stdout),)),
         "bytes",
         (Against("fp16 rows alone", _ROW_BYTES, at_most=1.15),),

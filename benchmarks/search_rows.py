@@ -1,4 +1,4 @@
-"""Servers full of made-up pictures. Run as a module: how many bytes a picture an index takes in memory."""
+"""Servers full of made-up images. Run as a module: how many bytes an image an index takes in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 16384
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """channels: [rows], the channel of each picture in order of arrival."""
+    """channels: [rows], the channel of each image in order of arrival."""
 
     channels: npt.NDArray[np.int64]
     tiny: bool = False
@@ -37,7 +37,7 @@ class Server:
         return int(np.isin(self.channels, list(readable)).sum())
 
     def query(self) -> Vectors:
-        """Near the first picture."""
+        """Near the first image."""
         noise = np.random.default_rng(7).standard_normal(DIMENSION, np.float32)
         near = next(self.chunks())[1][0].astype(np.float32) + noise / np.float32(30)
         query: Vectors = near / np.linalg.norm(near)
@@ -64,13 +64,13 @@ def equal(rows: int, channels: int) -> Server:
 
 
 def skewed(rows: int, channels: int) -> Server:
-    """By Zipf's law: the largest channel has a seventh of all pictures, the smallest some hundreds."""
+    """By Zipf's law: the largest channel has a seventh of all images, the smallest some hundreds."""
     weights = 1 / np.arange(1, channels + 1)
     return Server(np.random.default_rng(1).choice(channels, rows, p=weights / weights.sum()))
 
 
 def tiny(rows: int) -> Server:
-    note = "threads too small for a tile are scanned together, readable or not: at most the time for all pictures"
+    note = "threads too small for a tile are scanned together, readable or not: at most the time for all images"
     return Server(np.random.default_rng(1).permutation(np.arange(rows) // 10), tiny=True, note=note)
 
 

@@ -13,8 +13,8 @@ import discord
 
 from benchmarks.measure import percentile
 from bot.app import App
-from bot.cogs import search as search_cog
-from clipcore.engine import ClipEngine
+from bot.features import search as search_cog
+from clipcore.engine.engine import ClipEngine
 
 P = ParamSpec("P")
 T = TypeVar("T")

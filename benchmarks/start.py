@@ -41,11 +41,11 @@ def run(scale: Scale) -> Outcome:
 
 
 async def _starts(scale: Scale) -> list[Figure]:
-    pictures, runs = scale.of(1_000_000, 5_000), scale.of(3, 1)
+    images, runs = scale.of(1_000_000, 5_000), scale.of(3, 1)
     full, empty, loads = [], [], []
     key = _python(_LOAD).strip()  # also what else would be read from the disk only the first time
     async with open_town(channels=CHANNELS, posts=CHANNELS) as town:
-        with _of_model(database_of(pictures), key) as path, _of_model(database_of(0), key) as nothing:
+        with _of_model(database_of(images), key) as path, _of_model(database_of(0), key) as nothing:
             for _ in range(runs):
                 loads.append(seconds(lambda: _python(_LOAD)))
                 empty.append(await _until_ready(town, nothing))
@@ -54,14 +54,14 @@ async def _starts(scale: Scale) -> list[Figure]:
     note = f"process start to the gateway's readiness, a server with {CHANNELS} channels, the bundled model"
     return [
         Figure(
-            f"ready on {pictures:,} pictures, less the model's load",
+            f"ready on {images:,} images, less the model's load",
             beyond,
             "s",
             (Against("wanted", READY_S, at_most=1.0),),
             note,
         ),
         Figure(
-            f"ready on {pictures:,} pictures",
+            f"ready on {images:,} images",
             Spread(tuple(full)),
             "s",
             (Against("on none", Spread(tuple(empty)).median), Against("model's load", Spread(tuple(loads)).median)),

@@ -1,4 +1,4 @@
-"""How many pictures a second the store takes in, beside SQLite by itself; on an empty database and on a large one."""
+"""How many images a second the store takes in, beside SQLite by itself; on an empty database and on a large one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.million import CARD, NEWEST, TAGS, database_of, hash_of
 from benchmarks.random_vectors import random_halves
 from benchmarks.raw_store import finish_raw, open_raw
 from benchmarks.scale import Scale
-from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source, Tag
+from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source, Tag
 from bot.store.database import Database
-from bot.store.pictures import Finished, PictureStore
+from bot.store.images import Finished, ImageStore
 from bot.store.rows import chunks
 
 BATCH = 64  # the indexer's largest
@@ -29,46 +29,46 @@ _numbers = count(1)
 
 
 def run(scale: Scale) -> Outcome:
-    pictures = scale.of(12_800, 640)
+    images = scale.of(12_800, 640)
     figures: list[Figure] = []
     for there in (0, scale.of(1_000_000, 5_000)):
-        figures += asyncio.run(_on(database_of(there), there, pictures, scale.runs))
+        figures += asyncio.run(_on(database_of(there), there, images, scale.runs))
     return Outcome(figures)
 
 
-async def _on(path: Path, there: int, pictures: int, runs: int) -> list[Figure]:
+async def _on(path: Path, there: int, images: int, runs: int) -> list[Figure]:
     async with await Database.open(path) as database:
-        store = PictureStore(database)
+        store = ImageStore(database)
         raw = open_raw(path)
-        rounds = [await _round(store, raw, pictures) for _ in range(runs + 1)][1:]
+        rounds = [await _round(store, raw, images) for _ in range(runs + 1)][1:]
         raw.close()
-    rates = {name: Spread(tuple(one[name] for one in rounds)).rate(pictures) for name in rounds[0]}
-    on = f"on {there:,} pictures"
+    rates = {name: Spread(tuple(one[name] for one in rounds)).rate(images) for name in rounds[0]}
+    on = f"on {there:,} images"
     limit = Against("sqlite3 by itself", rates["raw"].median)
     bar = Against("wanted", WANTED, at_least=1.0)
     note = f"{BATCH} in a transaction, {TAGS} tags and a vector each, checkpoints included"
     return [
-        Figure(f"finish, {on}", rates["finish"], "pictures/s", (bar, limit), note),
-        Figure(f"accept, {on}", rates["accept"], "pictures/s", note=f"{PAGE} in a transaction"),
-        Figure(f"due, {on}", rates["due"], "pictures/s", note=f"{BATCH} in a transaction"),
-        Figure(f"begin, {on}", rates["begin"], "pictures/s", note=f"{BATCH} in a transaction"),
+        Figure(f"finish, {on}", rates["finish"], "images/s", (bar, limit), note),
+        Figure(f"accept, {on}", rates["accept"], "images/s", note=f"{PAGE} in a transaction"),
+        Figure(f"due, {on}", rates["due"], "images/s", note=f"{BATCH} in a transaction"),
+        Figure(f"begin, {on}", rates["begin"], "images/s", note=f"{BATCH} in a transaction"),
     ]
 
 
 class _Round:
-    """One round of each step, on new pictures of a new server."""
+    """One round of each step, on new images of a new server."""
 
-    def __init__(self, store: PictureStore, pictures: int) -> None:
+    def __init__(self, store: ImageStore, images: int) -> None:
         self._store = store
         self._guild = _VISITORS + (next(_numbers) << 30)
-        self._refs = _refs(self._guild, pictures)
+        self._refs = _refs(self._guild, images)
         self._later = datetime.now(UTC) + timedelta(days=1)
         self._ids: list[int] = []
         self._finished: list[Finished] = []
 
     async def accept(self) -> None:
         for some in chunks(self._refs, PAGE):
-            self._ids += [picture.id for picture in await self._store.accept(some)]
+            self._ids += [image.id for image in await self._store.accept(some)]
 
     async def due(self) -> None:
         for _ in range(0, len(self._ids), BATCH):
@@ -93,9 +93,9 @@ class _Round:
         self._finished = _finished(self._ids)
 
 
-async def _round(store: PictureStore, connection: sqlite3.Connection, pictures: int) -> dict[str, float]:
+async def _round(store: ImageStore, connection: sqlite3.Connection, images: int) -> dict[str, float]:
     """Seconds of each step."""
-    ours, raw = _Round(store, pictures), _Round(store, pictures)
+    ours, raw = _Round(store, images), _Round(store, images)
     found = {step.__name__: await _seconds(step) for step in (ours.accept, ours.due, ours.begin)}
     ours.prepare()
     found["finish"] = await _seconds(ours.finish)
@@ -108,11 +108,11 @@ async def _round(store: PictureStore, connection: sqlite3.Connection, pictures: 
     return found
 
 
-def _refs(guild: int, pictures: int) -> list[PictureRef]:
+def _refs(guild: int, images: int) -> list[ImageRef]:
     first = (NEWEST - DISCORD_EPOCH_MS) << 22
     places = [Place(guild, guild + (at << 20)) for at in range(1, _CHANNELS + 1)]
-    numbers = (next(_numbers) for _ in range(pictures))
-    return [PictureRef(places[n % _CHANNELS], first + (n << 12), n, Source.ATTACHMENT, n % 100) for n in numbers]
+    numbers = (next(_numbers) for _ in range(images))
+    return [ImageRef(places[n % _CHANNELS], first + (n << 12), n, Source.ATTACHMENT, n % 100) for n in numbers]
 
 
 def _finished(ids: Sequence[int]) -> list[Finished]:

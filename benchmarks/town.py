@@ -49,7 +49,7 @@ class Town:
 
 @asynccontextmanager
 async def open_town(*, channels: int, posts: int, heartbeat_s: float = 41.25) -> AsyncIterator[Town]:
-    """posts: messages with a picture that stand there from the beginning, over all channels in turn."""
+    """posts: messages with an image that stand there from the beginning, over all channels in turn."""
     options = ["--channels", str(channels), "--posts", str(posts), "--heartbeat", str(heartbeat_s)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -35,7 +35,7 @@ _STRING = 3
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A message with one picture. readable: whether the asker may see its channel."""
+    """A message with one image. readable: whether the asker may see its channel."""
 
     channel_id: int
     message_id: int
@@ -58,7 +58,7 @@ class Seen:
     """What became of a question. seconds: from asking to the whole answer, at the asker's end."""
 
     seconds: float
-    pictures: int
+    images: int
 
 
 class Photo(Attachment):

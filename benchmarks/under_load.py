@@ -24,9 +24,9 @@ from benchmarks.scale import Scale
 from benchmarks.stages import WHOLE
 from benchmarks.town import open_town
 from benchmarks.town_server import Post
-from bot.records import PictureRef, Place, Source
+from bot.models import ImageRef, Place, Source
+from clipcore.engine.watching import BatchReport
 from clipcore.types import Lane
-from clipcore.watching import BatchReport
 
 LAG_S = 0.030
 SLOWER = 3.0
@@ -36,14 +36,14 @@ _EVERY_S = 0.5
 _HEARTBEAT_S = 5.0
 """Discord asks for one every 41 seconds; more of them are a finer net."""
 _DOWNLOADS = 64
-"""As many at once as the bot's settings allow: the device should never wait for a picture."""
-_PICTURES_A_SECOND = 150
+"""As many at once as the bot's settings allow: the device should never wait for an image."""
+_IMAGES_A_SECOND = 150
 """More than any machine without a GPU reads: the backfill must not run dry."""
 
 
 @dataclass(slots=True)
 class Found:
-    """Seconds, and pictures a second."""
+    """Seconds, and images a second."""
 
     unloaded: list[float] = field(default_factory=list)
     loaded: list[float] = field(default_factory=list)
@@ -66,14 +66,14 @@ def run(scale: Scale) -> Outcome:
 async def _measure(scale: Scale, seconds: float, directory: Path) -> Found:
     channels, settling = scale.of(500, 20), float(scale.of(10, 1))
     model = await asyncio.to_thread(write_vit_b32, directory / "model")
-    waiting = int((seconds + 2 * settling + 5) * _PICTURES_A_SECOND)
+    waiting = int((seconds + 2 * settling + 5) * _IMAGES_A_SECOND)
     async with (
         open_town(channels=channels, posts=_PLANTED + waiting, heartbeat_s=_HEARTBEAT_S) as town,
         bot_in(
             town,
             directory,
             model,
-            pictures=scale.of(1_000_000, 1_000),
+            images=scale.of(1_000_000, 1_000),
             channels=channels,
             planted=town.facts.posts[:_PLANTED],
             device=scale.device,
@@ -124,7 +124,7 @@ def _note(found: Found, report: BatchReport) -> None:
 
 
 def _count_finished(bot: BotInTown) -> list[int]:
-    """Pictures committed, one number for each transaction."""
+    """Images committed, one number for each transaction."""
     store, counts = bot.app.store, list[int]()
     finish = store.finish
 
@@ -139,16 +139,16 @@ def _count_finished(bot: BotInTown) -> list[int]:
 
 @asynccontextmanager
 async def _rate(finished: list[int]) -> AsyncIterator[list[float]]:
-    """Pictures a second while the block runs."""
+    """Images a second while the block runs."""
     rate = [0.0]
     began, before = perf_counter(), sum(finished)
     yield rate
     rate[0] = (sum(finished) - before) / (perf_counter() - began)
 
 
-def _ref(post: Post) -> PictureRef:
+def _ref(post: Post) -> ImageRef:
     place = Place(GUILD, post.channel_id)
-    return PictureRef(place, post.message_id, post.attachment_id, Source.ATTACHMENT, post.author_id)
+    return ImageRef(place, post.message_id, post.attachment_id, Source.ATTACHMENT, post.author_id)
 
 
 def outcome(found: Found, seconds: float) -> Outcome:
@@ -188,7 +188,7 @@ def outcome(found: Found, seconds: float) -> Outcome:
             Figure(
                 "backfill while questions are asked",
                 Spread((found.rate_with_questions,)),
-                "pictures/s",
+                "images/s",
                 (Against("backfill alone", found.rate_alone),),
                 note="downloads from the local Discord included, which takes its share of the same machine",
             ),

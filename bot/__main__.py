@@ -18,7 +18,7 @@ def main() -> int:
         settings = load_settings()
         # Imported only now: the model's libraries take seconds to load, and a missing token should be told at once.
         from bot.app import run
-        from bot.logs import configure_logging
+        from bot.logging import configure_logging
 
         configure_logging(settings.log_level, settings.log_format)
         asyncio.run(run(settings))

@@ -16,48 +16,45 @@ import aiohttp
 import discord
 
 import clipcore
-from bot.announcements import Announcements
-from bot.answers import Answers
-from bot.client import MagpieBot, use_endpoint
-from bot.cogs.indexing import IndexingCog
-from bot.cogs.privacy import PrivacyCog
-from bot.cogs.questions import Questions
-from bot.cogs.search import SearchCog
-from bot.cogs.tags import TagsCog
+from bot.discord_io.attachments import DownloadLimits, Fetcher
+from bot.discord_io.client import MagpieBot, use_endpoint
+from bot.discord_io.messages import History, Messages
+from bot.discord_io.permissions import Visibility, thread_membership
 from bot.errors import StartupError
-from bot.events import unheard
-from bot.fetcher import DownloadLimits, Fetcher
-from bot.history import History
-from bot.index.backfill import CatchUp
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.labels import LabelBook, default_labels
-from bot.index.seams import Fetch, MakeRoom
-from bot.index.searcher import Searcher
-from bot.index.tagger import Tagger
-from bot.messages import Messages
-from bot.records import PictureRef
-from bot.replies import ReplyCleaner
-from bot.roll_call import RollCall
+from bot.features.answers import Answers
+from bot.features.indexing import IndexingCog
+from bot.features.privacy import PrivacyCog
+from bot.features.query_image import Questions
+from bot.features.search import SearchCog
+from bot.features.search_views import TagWords
+from bot.features.tagging import Announcements, ReplyCleaner, TagsCog
+from bot.indexing.catch_up import CatchUp
+from bot.indexing.indexer import Indexer
+from bot.indexing.labels import LabelBook, default_labels
+from bot.indexing.protocols import Fetch, MakeRoom
+from bot.indexing.reconcile import RollCall
+from bot.indexing.tagger import Tagger
+from bot.models import ImageRef
+from bot.monitoring.events import unheard
+from bot.monitoring.live import Watched
+from bot.monitoring.status import Status
+from bot.search.service import Searcher
+from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
-from bot.status.live import Watched
-from bot.status.status import Status
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreError
+from bot.store.images import ImageStore
 from bot.store.inspection import prove_writable
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from bot.store.sole import sole_bot
-from bot.views.words import TagWords
-from bot.visibility import Visibility, thread_membership
-from clipcore.cores import usable_cores
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import Encoder
 from clipcore.errors import ModelUnavailable
-from clipcore.executor import Encoder
-from clipcore.images import ImageLimits
-from clipcore.registry import DEFAULT_MODEL
+from clipcore.images.decode import ImageLimits
+from clipcore.models.catalogue import DEFAULT_MODEL
+from clipcore.runtime.cores import usable_cores
 from clipcore.vector_scores import quickest_scorer
 
 log = logging.getLogger(__name__)
@@ -78,7 +75,7 @@ class App:
     """A bot that is logged in, complete, and not yet connected to the gateway."""
 
     bot: MagpieBot
-    store: PictureStore
+    store: ImageStore
     indexer: Indexer
     catch_up: CatchUp
     engine: ClipEngine
@@ -158,7 +155,7 @@ class _Ending:
 def engine_for(settings: Settings) -> ClipEngine:
     def load() -> Encoder:
         # torch is imported only now and on the model's thread: other failures are told at once.
-        from clipcore.runtime.threads import use_at_most
+        from clipcore.runtime.torch import use_at_most
 
         use_at_most(usable_cores())
         return clipcore.ClipModel.load(
@@ -169,9 +166,9 @@ def engine_for(settings: Settings) -> ClipEngine:
         )
 
     limits = ImageLimits(
-        max_bytes=settings.max_picture_bytes,
-        max_pixels=settings.max_picture_pixels,
-        max_frames=settings.max_picture_frames,
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_frames=settings.max_image_frames,
     )
     return ClipEngine(load, limits=limits, decode_workers=settings.decode_workers, max_queue=settings.max_queue)
 
@@ -224,7 +221,7 @@ async def _load_model(engine: ClipEngine) -> None:
         raise StartupError(str(error)) from error
     if not card.reads_text:
         raise StartupError(
-            f"The model {card.id!r} sees pictures alone, and nothing could be found by words; set CLIP_MODEL to one "
+            f"The model {card.id!r} sees images alone, and nothing could be found by words; set CLIP_MODEL to one "
             f"that reads text, such as {DEFAULT_MODEL}, or to bundled for a trial."
         )
     log.info("model %s is ready", card.key)
@@ -241,11 +238,11 @@ async def _assemble(
 ) -> App:
     tell = status.metrics.tell if status else unheard
     hosts = frozenset(settings.cdn_hosts)
-    store, channels, labels_store = PictureStore(database), ChannelStore(database), LabelStore(database)
+    store, channels, labels_store = ImageStore(database), ChannelStore(database), LabelStore(database)
     defaults = default_labels(engine.card.id)
     tag_words = TagWords(LabelBook(defaults))
     messages = Messages(bot, hosts)
-    limits = DownloadLimits(hosts, settings.max_picture_bytes, settings.download_timeout_seconds)
+    limits = DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds)
     fetcher = Fetcher(session, messages.look, limits)
 
     replies = ReplyCleaner(bot, ReplyStore(database))
@@ -309,7 +306,7 @@ def behind_questions(fetch: Fetch, stand_back: Callable[[], Awaitable[None]]) ->
     whether the store knows it, and the next download take the cores as decoding does.
     """
 
-    async def fetched(ref: PictureRef, make_room: MakeRoom) -> bytes:
+    async def fetched(ref: ImageRef, make_room: MakeRoom) -> bytes:
         data = await fetch(ref, make_room)
         await stand_back()
         return data

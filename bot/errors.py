@@ -11,17 +11,17 @@ class StartupError(MagpieError):
     """The bot cannot start as configured. `python -m bot` prints the message and exits with code 2."""
 
 
-class PictureGone(MagpieError):
-    """The message or its picture no longer exists: forget it."""
+class ImageGone(MagpieError):
+    """The message or its image no longer exists: forget it."""
 
 
-class PictureForbidden(MagpieError):
+class ImageForbidden(MagpieError):
     """The bot may not read the message any more: park it, do not ask again."""
 
 
-class PictureUnreachable(MagpieError):
-    """Discord or its CDN did not give the picture this time: try again later."""
+class ImageUnreachable(MagpieError):
+    """Discord or its CDN did not give the image this time: try again later."""
 
 
-class PictureTooLarge(MagpieError):
-    """More bytes than MAX_PICTURE_BYTES allows: park it."""
+class ImageTooLarge(MagpieError):
+    """More bytes than MAX_IMAGE_BYTES allows: park it."""

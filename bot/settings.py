@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     cdn_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=DISCORD_CDN_HOSTS,
         min_length=1,
-        description="The only hosts that pictures are downloaded from, separated by commas.",
+        description="The only hosts that images are downloaded from, separated by commas.",
     )
     database_path: Path = Field(
         default=Path("magpie.sqlite3"),
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     clip_model: str = Field(
         default="openai/clip-vit-base-patch32",
         min_length=1,
-        description="The model that looks at pictures: a name on the hub, a directory, or `bundled` (trial only).",
+        description="The model that looks at images: a name on the hub, a directory, or `bundled` (trial only).",
     )
     clip_device: str = Field(
         default="auto",
@@ -81,19 +81,19 @@ class Settings(BaseSettings):
     )
     clip_backend: Literal["auto", "torch", "openvino"] = Field(
         default="auto",
-        description="What looks at pictures on a CPU: `torch` or `openvino`. `auto` takes openvino where installed.",
+        description="What looks at images on a CPU: `torch` or `openvino`. `auto` takes openvino where installed.",
     )
-    max_picture_bytes: int = Field(
+    max_image_bytes: int = Field(
         default=32 * 1024 * 1024,
         ge=1024,
         description="Larger files are left alone.",
     )
-    max_picture_pixels: int = Field(
+    max_image_pixels: int = Field(
         default=64_000_000,
         ge=1024,
-        description="Pictures with more pixels (width × height) are left alone.",
+        description="Images with more pixels (width × height) are left alone.",
     )
-    max_picture_frames: int = Field(
+    max_image_frames: int = Field(
         default=2000,
         ge=1,
         description="Animations with more frames are left alone; of the others the first frame counts.",
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         default=8,
         ge=1,
         le=64,
-        description="How many pictures are downloaded at the same time. Up to three times as many are in memory, "
+        description="How many images are downloaded at the same time. Up to three times as many are in memory, "
         "with at most 16 MiB for each download or one larger file alone.",
     )
     decode_workers: int | None = Field(
@@ -122,13 +122,13 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=1024,
         ge=1,
-        description="How many pictures may wait for the model before the bot says that it is busy.",
+        description="How many images may wait for the model before the bot says that it is busy.",
     )
     index_memory_mib: int = Field(
         default=2048,
         ge=16,
         le=16 * 1024 * 1024,  # 16 TiB: more was not meant
-        description="How much memory pictures' vectors may take: about 1 KiB each. Servers that nobody searches make "
+        description="How much memory images' vectors may take: about 1 KiB each. Servers that nobody searches make "
         "room, and are read again when somebody does.",
     )
     index_device: str = Field(
@@ -137,13 +137,13 @@ class Settings(BaseSettings):
     )
     index_other_bots: bool = Field(
         default=False,
-        description="Whether pictures posted by other bots and by webhooks are remembered too.",
+        description="Whether images posted by other bots and by webhooks are remembered too.",
     )
     results_per_answer: int = Field(
         default=5,
         ge=1,
         le=6,
-        description="How many pictures an answer shows at most.",
+        description="How many images an answer shows at most.",
     )
     log_level: LogLevel = Field(
         default=LogLevel.INFO,

@@ -13,15 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipcore.catalogue import KnownModel as KnownModel
-    from clipcore.catalogue import available_models as available_models
-    from clipcore.engine import ClipEngine as ClipEngine
-    from clipcore.images import ImageLimits as ImageLimits
-    from clipcore.images import decode_image as decode_image
+    from clipcore.engine.engine import ClipEngine as ClipEngine
+    from clipcore.images.decode import ImageLimits as ImageLimits
+    from clipcore.images.decode import decode_image as decode_image
+    from clipcore.linear_probe import LinearProbe as LinearProbe
     from clipcore.model import ClipModel as ClipModel
-    from clipcore.original import load as load
-    from clipcore.original import tokenize as tokenize
-    from clipcore.probe import LinearProbe as LinearProbe
+    from clipcore.models.catalogue import KnownModel as KnownModel
+    from clipcore.models.catalogue import available_models as available_models
+    from clipcore.openai_api import load as load
+    from clipcore.openai_api import tokenize as tokenize
     from clipcore.types import Label as Label
     from clipcore.types import Lane as Lane
     from clipcore.vector_index import VectorIndex as VectorIndex
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 # Each public name and the module that it is fetched from on first use.
 _HOMES = {
-    "ClipEngine": "engine",
+    "ClipEngine": "engine.engine",
     "ClipModel": "model",
-    "ImageLimits": "images",
-    "KnownModel": "catalogue",
+    "ImageLimits": "images.decode",
+    "KnownModel": "models.catalogue",
     "Label": "types",
     "Lane": "types",
-    "LinearProbe": "probe",
+    "LinearProbe": "linear_probe",
     "VectorIndex": "vector_index",
     "ZeroShotClassifier": "zero_shot",
-    "available_models": "catalogue",
-    "decode_image": "images",
-    "load": "original",
-    "tokenize": "original",
+    "available_models": "models.catalogue",
+    "decode_image": "images.decode",
+    "load": "openai_api",
+    "tokenize": "openai_api",
 }
 __all__ = sorted(_HOMES)
 

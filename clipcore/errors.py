@@ -10,7 +10,7 @@ class ClipError(Exception):
 
 
 class RejectReason(StrEnum):
-    """Why bytes cannot be used as a picture. Stored and shown, so the list stays short and stable."""
+    """Why bytes cannot be used as an image. Stored and shown, so the list stays short and stable."""
 
     EMPTY = "empty"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -22,7 +22,7 @@ class RejectReason(StrEnum):
 
 
 class ImageRejected(ClipError):
-    """These bytes are not a picture that can be encoded. Trying again will not help.
+    """These bytes are not an image that can be encoded. Trying again will not help.
 
     most: the limit that it exceeds, where it exceeds one.
     """
@@ -38,10 +38,10 @@ class ModelUnavailable(ClipError):
 
 
 class WordsNotUnderstood(ClipError):
-    """The model sees pictures alone, and was asked about words."""
+    """The model sees images alone, and was asked about words."""
 
     def __init__(self, model_id: str) -> None:
-        super().__init__(f"The model {model_id!r} sees pictures alone; for words choose a CLIP or SigLIP model.")
+        super().__init__(f"The model {model_id!r} sees images alone; for words choose a CLIP or SigLIP model.")
 
 
 class BadInput(ClipError):
@@ -69,3 +69,9 @@ class EngineClosed(ClipError):
 
 class EncodingFailed(ClipError):
     """This one input failed, even alone in its batch. It or the machine may be the cause: trying again may help."""
+
+
+class NotWeights(ValueError):
+    """These are not the weights that they should be. The message is half a sentence; `open_checkpoint`, which knows the
+    model's name, says the other half.
+    """

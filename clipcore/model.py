@@ -13,19 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipcore.checkpoint import Checkpoint, find_checkpoint
 from clipcore.errors import BadInput, ModelUnavailable, WordsNotUnderstood
-from clipcore.images import as_pixels
-from clipcore.preprocess import Preprocessing
-from clipcore.runtime.cuda import CudaDevice
-from clipcore.runtime.eager import EagerForward, unit
+from clipcore.images.decode import as_pixels
+from clipcore.images.preprocess import Preprocessing
+from clipcore.models.checkpoint import Checkpoint, find_checkpoint
+from clipcore.models.families import open_checkpoint
+from clipcore.models.towers import Opened, Tokens, Towers, quiet
+from clipcore.runtime.cuda import CudaDevice, PipelinedForward
 from clipcore.runtime.openvino import NotRunning, OpenVinoForward, openvino_forward, openvino_is_installed
-from clipcore.runtime.pipelined import PipelinedForward
-from clipcore.runtime.seam import Pending, PictureForward
-from clipcore.runtime.tensors import as_tensor
-from clipcore.towers.opening import open_checkpoint
-from clipcore.towers.quiet import quiet
-from clipcore.towers.seam import Opened, Tokens, Towers
+from clipcore.runtime.torch import EagerForward, ImageForward, Pending, as_tensor, unit
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
@@ -67,7 +63,7 @@ class ClipModel:
 
         device: `auto` (a GPU where there is one), or torch's name for one. precision: `auto` is bf16 where the
         hardware has it. local_only: never ask the network. compile: have torch compile the towers, which takes from
-        seconds to minutes and then pays where the same model encodes very much. backend: what looks at pictures on a
+        seconds to minutes and then pays where the same model encodes very much. backend: what looks at images on a
         CPU. `openvino`, an optional extra, takes seconds to load and is then quicker; it does not see when weights are
         changed, as by training. `auto` is openvino where it is installed and gives the same vectors, but for compiled
         towers.
@@ -107,20 +103,20 @@ class ClipModel:
             loaded._take_openvino(dtype, insisted=backend == "openvino")
             opened.towers.module.to(dtype=dtype)
         runner = "openvino" if isinstance(loaded._forward, OpenVinoForward) else "torch"
-        log.info("model %s loaded on %s as %s, pictures by %s", card.key, device.type, loaded.dtype, runner)
+        log.info("model %s loaded on %s as %s, images by %s", card.key, device.type, loaded.dtype, runner)
         return loaded
 
     def _take_openvino(self, dtype: torch.dtype, *, insisted: bool) -> None:
         """Before the weights are rounded to dtype: OpenVINO does that itself, and takes exact ones twice as quickly."""
         try:
-            self._forward = openvino_forward(self._picture_features, self.preprocessing.crop, dtype)
+            self._forward = openvino_forward(self._image_features, self.preprocessing.crop, dtype)
         except NotRunning as error:
             if insisted:
                 raise ModelUnavailable(
                     f"OpenVINO cannot run the model {self.card.id!r}, for {error}; choose torch: "
                     'CLIP_BACKEND=torch for the bot, backend="torch" in code.'
                 ) from error
-            log.warning("torch looks at pictures for model %s; OpenVINO does not, for %s", self.card.key, error)
+            log.warning("torch looks at images for model %s; OpenVINO does not, for %s", self.card.key, error)
 
     def _compiled(self) -> ClipModel:
         size = self.preprocessing.crop
@@ -168,19 +164,19 @@ class ClipModel:
         return next(self.towers.module.parameters())
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. box: where in them the picture lies; see
+        """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. box: where in them the image lies; see
         `DecodedImage`. Needs no torch; any thread may call it.
         """
         return self.preprocessing.prepare(pixels, box)
 
-    def encode_images(self, pictures: Sequence[Pixels | Image.Image]) -> Vectors:
-        """pictures: uint8 [h, w, 3] or Pillow images, of any sizes. Returns float32 [n, dim], unit length.
+    def encode_images(self, images: Sequence[Pixels | Image.Image]) -> Vectors:
+        """images: uint8 [h, w, 3] or Pillow images, of any sizes. Returns float32 [n, dim], unit length.
 
         Raises BadInput for anything else, such as paths.
         """
-        if len(pictures) == 0:
+        if len(images) == 0:
             return np.empty((0, self.card.dimension), np.float32)
-        return self.encode_prepared(np.stack([self.prepare(as_pixels(picture)) for picture in pictures]))
+        return self.encode_prepared(np.stack([self.prepare(as_pixels(image)) for image in images]))
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         """batch: uint8 [n, s, s, 3] as `prepare` makes them. Raises MemoryError where the batch does not fit the
@@ -203,10 +199,10 @@ class ClipModel:
 
     @property
     def overlaps(self) -> bool:
-        """Whether a picture batch may be begun ahead of the one that is waited for. Any thread may ask."""
+        """Whether an image batch may be begun ahead of the one that is waited for. Any thread may ask."""
         return self._forward.overlaps
 
-    def _suited(self) -> PictureForward:
+    def _suited(self) -> ImageForward:
         """Made anew where the weights were moved since, as `TorchClip.float` does: a recording reads them where they
         were.
         """
@@ -220,18 +216,18 @@ class ClipModel:
             return device, ()
         return device, tuple(weight.data_ptr() for part in self.towers.vision for weight in part.parameters())
 
-    def _new_forward(self) -> PictureForward:
+    def _new_forward(self) -> ImageForward:
         device = self.device
         if device.type == "cuda":
             # A recording may hold no copy from the host.
             self._scale, self._shift = self._scale.to(device), self._shift.to(device)
-            return PipelinedForward(self._picture_features, self.card.dimension, CudaDevice(device))
-        return EagerForward(self._image_features)
+            return PipelinedForward(self._image_features, self.card.dimension, CudaDevice(device))
+        return EagerForward(self._features_of_batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
 
-        Raises WordsNotUnderstood where the model sees pictures alone, and BadInput for a text that is in no list: each
+        Raises WordsNotUnderstood where the model sees images alone, and BadInput for a text that is in no list: each
         of its letters would be one.
         """
         if self.opened.tokenize is None:
@@ -252,16 +248,16 @@ class ClipModel:
         scale, shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
         return torch.addcmul(shift, pixels.permute(0, 3, 1, 2), scale)
 
-    def _image_features(self, batch: Pixels) -> Tensor:
-        return self._picture_features(as_tensor(batch).to(self.device))
+    def _features_of_batch(self, batch: Pixels) -> Tensor:
+        return self._image_features(as_tensor(batch).to(self.device))
 
-    def _picture_features(self, pixels: Tensor) -> Tensor:
+    def _image_features(self, pixels: Tensor) -> Tensor:
         """uint8 [n, s, s, 3] on the device."""
         features = self.towers.quick_image_features or self.towers.image_features
         return features(self._normalised(pixels).to(self._weight.dtype))
 
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
-        """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees pictures alone."""
+        """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees images alone."""
         if self.opened.tokenize is None:
             raise WordsNotUnderstood(self.card.id)
         # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.

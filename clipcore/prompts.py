@@ -1,4 +1,4 @@
-"""How words are put to a model: templates around a name, and what a picture of nothing in particular is called.
+"""How words are put to a model: templates around a name, and what an image of nothing in particular is called.
 
 CLIP learnt from captions, so a bare word does worse than a caption about it, and several captions averaged do better
 than one (Radford et al. 2021, §3.1.4).
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clipcore.errors import ModelUnavailable
-from clipcore.json_file import read_object
+from clipcore.files import read_object
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _ENOUGH_DETAIL = 2.4
 
 
 def detail_for(size: int) -> int:
-    """The shorter edge, in pixels, that a large picture may be shrunk to by whole numbers before it is resized to
+    """The shorter edge, in pixels, that a large image may be shrunk to by whole numbers before it is resized to
     `size`.
 
     Measured on photographs of 12 megapixels full of detail, against reading them whole: at least 47 dB, where twice the
@@ -42,7 +42,7 @@ class ModelCard:
     """What a stored vector must name, and what a caller must know of a loaded model.
 
     `key` tells vectors of different models apart: id, revision and preprocessing version. context_length: tokens a text
-    may have; 0 where the model sees pictures alone. A pair's logit is logit_scale x cosine + logit_bias; the bias is
+    may have; 0 where the model sees images alone. A pair's logit is logit_scale x cosine + logit_bias; the bias is
     SigLIP's, 0 elsewhere. prompts: how words are best put to it.
     """
 
@@ -58,7 +58,7 @@ class ModelCard:
 
     @property
     def detail(self) -> int:
-        """The least shorter edge, in pixels, that a large picture is shrunk to before resizing averages the rest."""
+        """The least shorter edge, in pixels, that a large image is shrunk to before resizing averages the rest."""
         return detail_for(self.input_size)
 
     @property
@@ -74,8 +74,8 @@ class ModelCard:
 class Calibration:
     """Where a model's cosines begin to mean something. Measured per model; see each source beside the figures.
 
-    text_match: least cosine of query words and a picture that counts as found.
-    image_match: least cosine of two pictures that counts as alike.
+    text_match: least cosine of query words and an image that counts as found.
+    image_match: least cosine of two images that counts as alike.
     tag_match: least probability of a label, background prompts included, that counts as a tag.
     """
 
@@ -86,7 +86,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class ImageVector:
-    """One encoded picture. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
+    """One encoded image. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
 
     vector: Vectors
     width: int

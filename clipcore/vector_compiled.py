@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from clipcore._scan import INTERFACE, MOST_THREADS, score
-from clipcore.cores import usable_cores
+from clipcore.runtime.cores import usable_cores
 from clipcore.types import Vectors
 from clipcore.vector_scores import Part, Scores, fp32_precision
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.errors import BadInput
-from clipcore.tensor_file import Array, read_tensors, write_tensors
+from clipcore.files import Array, read_tensors, write_tensors
 
 _KIND = "vector index 1"
 _MODEL = "model"

@@ -18,7 +18,7 @@ Scores = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
 # fp16 rows of unit vectors are longer than 1 by rounding alone, at most by half a unit in the last place.
 LONGEST = 1 + 2.0**-11
-# Scores are compared rounded to this many decimals, so that equal pictures tie whatever their rows' neighbours are.
+# Scores are compared rounded to this many decimals, so that equal images tie whatever their rows' neighbours are.
 DECIMALS = 6
 _TILES_AT_ONCE = 64
 _ROWS_AT_ONCE = 8192

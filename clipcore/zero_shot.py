@@ -1,4 +1,4 @@
-"""Tagging with words alone: the probability of each label, given everything else the picture might be."""
+"""Tagging with words alone: the probability of each label, given everything else the image might be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipcore.features import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
+from clipcore.encoding.batch import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
 from clipcore.prompts import Prompts
 from clipcore.types import Label, LabelScore, Vectors
 
@@ -61,8 +61,8 @@ def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
 class ZeroShotClassifier:
     """Softmax over logit_scale x cosine of labels and background prompts together (Radford et al. 2021, §3.1.2).
 
-    The background takes the probability of pictures that are none of the labels, so the classifier can abstain. A
-    picture of two things shares its probability between them; `least` must therefore lie well below a half.
+    The background takes the probability of images that are none of the labels, so the classifier can abstain. A
+    image of two things shares its probability between them; `least` must therefore lie well below a half.
 
     logit_bias: with one, each label is judged by itself, by the sigmoid that SigLIP is trained with (Zhai et al. 2023,
     §3.2): probabilities need not add up to 1, none may be likely, and a background is not needed.
@@ -124,7 +124,7 @@ def _cosines(vectors: Vectors, rows: Vectors) -> Vectors:
     """float32 [n, rows]: of each of `vectors` with each of `rows`.
 
     OpenBLAS, which numpy brings, takes a second thread for as little as eight vectors, and that thread then spins for
-    100 ms in case more comes: for whoever judges a few pictures again and again, most of a core.
+    100 ms in case more comes: for whoever judges a few images again and again, most of a core.
     """
     if len(vectors) > _FEW:
         return np.asarray(vectors @ rows.T)

@@ -19,21 +19,21 @@ def training_loss(model: CLIPModel, batch: Batch, bank: Tensor, anchors: Tensor,
     """The contrastive loss and, `guidance` times, the guiding ones.
 
     bank: float32 [concepts, dim], the last vector of a caption of each concept, renewed here in place.
-    anchors: float32 [concepts, dim], one fixed direction per concept. Pictures, captions and the patches that show a
+    anchors: float32 [concepts, dim], one fixed direction per concept. Images, captions and the patches that show a
     concept all learn to lie near it, so that neither side waits for the other to make sense, and each patch says
     what it belongs to (token labelling: Jiang et al. 2021).
     """
-    pictures, patches = image_and_patch_vectors(model, batch.pixels)
+    images, patches = image_and_patch_vectors(model, batch.pixels)
     texts = text_vectors(model, batch.tokens)
-    loss = contrastive_loss(pictures, texts, batch.scenes, bank, model.logit_scale.exp())
+    loss = contrastive_loss(images, texts, batch.scenes, bank, model.logit_scale.exp())
     if guidance > 0:
-        guides = _anchored(pictures, batch.scenes, anchors) + _anchored(texts, batch.scenes, anchors)
+        guides = _anchored(images, batch.scenes, anchors) + _anchored(texts, batch.scenes, anchors)
         loss = loss + guidance * (guides + _labelled(patches, batch.scenes, anchors))
     return loss
 
 
-def contrastive_loss(pictures: Tensor, texts: Tensor, scenes: list[Scene], bank: Tensor, scale: Tensor) -> Tensor:
-    """Pictures against the caption of every concept and of every scene, and those captions against the pictures.
+def contrastive_loss(images: Tensor, texts: Tensor, scenes: list[Scene], bank: Tensor, scale: Tensor) -> Tensor:
+    """Images against the caption of every concept and of every scene, and those captions against the images.
 
     The batch's own captions take their places in the bank, with gradients; the others are wrong answers as they
     stand, so that each step tells all concepts apart.
@@ -42,15 +42,15 @@ def contrastive_loss(pictures: Tensor, texts: Tensor, scenes: list[Scene], bank:
     columns = torch.cat([bank.index_copy(0, alone, texts[: len(alone)]), texts[len(alone) :]])
     bank[alone] = texts[: len(alone)].detach()
     target, undecided = answers(scenes, len(bank))
-    logits = (scale * pictures @ columns.T).masked_fill(undecided, float("-inf"))
+    logits = (scale * images @ columns.T).masked_fill(undecided, float("-inf"))
     to_text = functional.cross_entropy(logits, target)
-    to_picture = functional.cross_entropy(logits.T[target], torch.arange(len(target)))
-    return (to_text + to_picture) / 2 + members_loss(scale * pictures @ columns[: len(bank)].T, scenes)
+    to_image = functional.cross_entropy(logits.T[target], torch.arange(len(target)))
+    return (to_text + to_image) / 2 + members_loss(scale * images @ columns[: len(bank)].T, scenes)
 
 
 def members_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:
-    """A picture of two things lies as near to the one's name as to the other's, and nearer than to any third: tags
-    are read off that. logits: float32 [pictures, concepts]; zero where no scene has two."""
+    """An image of two things lies as near to the one's name as to the other's, and nearer than to any third: tags
+    are read off that. logits: float32 [images, concepts]; zero where no scene has two."""
     rows = [row for row, scene in enumerate(scenes) if len(scene.concepts) == 2]
     if not rows:
         return logits.new_zeros(())
@@ -59,10 +59,10 @@ def members_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:
 
 
 def answers(scenes: list[Scene], bank: int) -> tuple[Tensor, Tensor]:
-    """target: int64 [pictures], the column of each picture's caption; undecided: bool [pictures, columns].
+    """target: int64 [images], the column of each image's caption; undecided: bool [images, columns].
 
     A caption of one concept is neither right nor wrong for a scene of two with it, nor the other way round; the same
-    goes for two pictures of nothing.
+    goes for two images of nothing.
     """
     singles = sum(len(scene.concepts) == 1 for scene in scenes)
     others = scenes[singles:]
@@ -79,7 +79,7 @@ def answers(scenes: list[Scene], bank: int) -> tuple[Tensor, Tensor]:
 
 
 def _anchored(vectors: Tensor, scenes: list[Scene], anchors: Tensor) -> Tensor:
-    """Cross-entropy with the concepts that a picture or caption tells of, in equal shares."""
+    """Cross-entropy with the concepts that an image or caption tells of, in equal shares."""
     told = [row for row, scene in enumerate(scenes) if scene.concepts]
     shares = torch.zeros(len(told), len(anchors))
     for row, index in enumerate(told):

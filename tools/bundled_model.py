@@ -27,7 +27,7 @@ around a Chinese name is something that the model never saw."""
 
 
 def new_model(tokenizer: Tokenizer, sample: Tensor) -> CLIPModel:
-    """sample: float32 [n, 3, SIDE, SIDE], pictures whose patches set the first weights."""
+    """sample: float32 [n, 3, SIDE, SIDE], images whose patches set the first weights."""
     shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "hidden_act": "gelu"}
     end = mark(tokenizer, END)
     marks = {"bos_token_id": mark(tokenizer, START), "eos_token_id": end, "pad_token_id": end}
@@ -70,7 +70,7 @@ def image_vectors(model: CLIPModel, pixels: Tensor) -> Tensor:
 
 
 def image_and_patch_vectors(model: CLIPModel, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """float32 [n, DIMENSION] and [n, patches, DIMENSION], unit length: the picture's, and each patch's read alike."""
+    """float32 [n, DIMENSION] and [n, patches, DIMENSION], unit length: the image's, and each patch's read alike."""
     hidden = model.vision_model(pixel_values=pixels).last_hidden_state
     projected = model.visual_projection(model.vision_model.post_layernorm(hidden))
     vectors = functional.normalize(projected, dim=-1)

@@ -1,4 +1,4 @@
-"""The bundled model's plan and objective, in the shape in which `clipcore.train` trains anything."""
+"""The bundled model's plan and objective, in the shape in which `clipcore.training` trains anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endless, seeded stream of pictures and captions that the bundled model learns from."""
+"""The endless, seeded stream of images and captions that the bundled model learns from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, pair, ren
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How many pictures of each kind a batch has. spread: how freely single emoji are sized and placed, 0 to 1."""
+    """How many images of each kind a batch has. spread: how freely single emoji are sized and placed, 0 to 1."""
 
     singles: int
     scenes: int
@@ -29,7 +29,7 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """scenes: what each picture shows, singles first; pixels: float32 [n, 3, side, side]; tokens: int64 [n, l]."""
+    """scenes: what each image shows, singles first; pixels: float32 [n, 3, side, side]; tokens: int64 [n, l]."""
 
     scenes: list[Scene]
     pixels: Tensor

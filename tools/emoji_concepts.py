@@ -59,7 +59,7 @@ def load_concepts(art: Path) -> list[Concept]:
 
 
 def sprite_path(art: Path, artist: str, concept_id: str) -> Path:
-    """Where an artist's 64 x 64 picture of an emoji lies; some file names carry a variation selector."""
+    """Where an artist's 64 x 64 image of an emoji lies; some file names carry a variation selector."""
     folder = art / f"emoji-datasource-{artist}" / "img" / artist / "64"
     plain = folder / f"{concept_id}.png"
     return plain if plain.exists() else folder / f"{concept_id}-fe0f.png"

@@ -38,7 +38,7 @@ CELL = 4
 
 
 NOISE = np.random.default_rng(7).standard_normal((32, SIDE, SIDE, 1), np.float32)
-"""Grain for backgrounds. Drawn once: drawing it anew costs as much as the rest of a picture."""
+"""Grain for backgrounds. Drawn once: drawing it anew costs as much as the rest of an image."""
 
 
 class Relation(Enum):
@@ -60,7 +60,7 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one picture shows. The last sprite is drawn on top; background: index into BACKGROUNDS, None if nameless."""
+    """What one image shows. The last sprite is drawn on top; background: index into BACKGROUNDS, None if nameless."""
 
     concepts: tuple[int, ...]
     relation: Relation | None
@@ -86,21 +86,21 @@ def load_sprites(art: Path, concepts: list[Concept]) -> dict[int, Pixels]:
 
 
 def scale_sprites(files: list[list[Path]]) -> dict[int, Pixels]:
-    """files: for each concept, each artist's picture. Returns what `load_sprites` does."""
+    """files: for each concept, each artist's image. Returns what `load_sprites` does."""
     sprites = {size: np.zeros((len(files), len(ARTISTS), size, size, 4), np.uint8) for size in SIZES}
     for index, drawn in enumerate(files):
         for artist, path in enumerate(drawn):
             with Image.open(path) as file:
-                picture = file.convert("RGBA")
+                image = file.convert("RGBA")
             for size in SIZES:
-                sprites[size][index, artist] = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+                sprites[size][index, artist] = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
     return sprites
 
 
 def single(
     concept: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False, spread: float = 1.0
 ) -> Scene:
-    """One emoji somewhere in the picture.
+    """One emoji somewhere in the image.
 
     held_out: only positions that training never uses; spread: 1 allows every size and place, less keeps it large and
     near the middle.
@@ -131,12 +131,12 @@ def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
     """uint8 [SIDE, SIDE, 3]."""
     canvas = _paint_background(scene)
     for sprite in scene.sprites:
-        picture = sprites[sprite.size][sprite.concept, sprite.artist]
+        image = sprites[sprite.size][sprite.concept, sprite.artist]
         if sprite.flipped:
-            picture = picture[:, ::-1]
+            image = image[:, ::-1]
         window = canvas[sprite.top : sprite.top + sprite.size, sprite.left : sprite.left + sprite.size]
-        alpha = picture[..., 3:].astype(np.float32) / 255
-        window += alpha * (picture[..., :3] - window)
+        alpha = image[..., 3:].astype(np.float32) / 255
+        window += alpha * (image[..., :3] - window)
     return canvas.clip(0, 255).astype(np.uint8)
 
 
@@ -170,7 +170,7 @@ def _place_beside(first: int, second: int, rng: np.random.Generator, held_out: b
 
 
 def cells(scene: Scene, grid: int) -> npt.NDArray[np.int64]:
-    """int64 [grid * grid]: which concept covers the middle of each cell of the picture, -1 for none.
+    """int64 [grid * grid]: which concept covers the middle of each cell of the image, -1 for none.
 
     The outer eighth of a sprite does not count: artwork seldom reaches its corners.
     """

@@ -22,9 +22,9 @@ from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, load_spri
 
 DISTRACTORS = 500
 GALLERY = 40
-"""Pictures among which an absent concept is looked for: a small server's worth."""
+"""Images among which an absent concept is looked for: a small server's worth."""
 TAGGED = 400
-FOOLED_WORDS, FOOLED_PICTURES, FOOLED_TAGS = 0.1, 0.05, 0.1
+FOOLED_WORDS, FOOLED_IMAGES, FOOLED_TAGS = 0.1, 0.05, 0.1
 """How often a threshold may let a hopeless match pass."""
 
 Scores = npt.NDArray[np.float32]
@@ -61,7 +61,7 @@ class Bench:
         return self.model.encode_texts([plain_caption(scene, self.concepts, chinese) for scene in scenes])
 
     def single_recall(self, *, chinese: bool) -> Recall:
-        """Text to picture over all concepts, plain ground, unseen places; the mean over both artists' galleries."""
+        """Text to image over all concepts, plain ground, unseen places; the mean over both artists' galleries."""
         found = []
         for artist in range(len(ARTISTS)):
             scenes = [_drawn_by(scene, artist) for scene in self.singles(seed=100 + artist)]
@@ -69,7 +69,7 @@ class Bench:
         return Recall(*(float(np.mean(values)) for values in zip(*((r.at_1, r.at_5) for r in found), strict=True)))
 
     def pair_recall(self, *, chinese: bool) -> Recall:
-        """Text to picture for pairs never trained on, each among DISTRACTORS other such scenes."""
+        """Text to image for pairs never trained on, each among DISTRACTORS other such scenes."""
         scenes = self.pairs(seed=200, count=DISTRACTORS + 1)
         return recall(self.read(scenes, chinese=chinese), self.see(scenes))
 
@@ -88,16 +88,16 @@ class Bench:
         return list(chosen.values())
 
     def text_threshold(self) -> Threshold:
-        """True: a caption and its own picture, singles and pairs, and the name of one of two things in a picture; both
-        languages. Hopeless: the best of GALLERY pictures that show nothing that was asked for."""
+        """True: a caption and its own image, singles and pairs, and the name of one of two things in an image; both
+        languages. Hopeless: the best of GALLERY images that show nothing that was asked for."""
         true, hopeless = [], []
         rng = np.random.default_rng(300)
         singles, pairs = self.singles(seed=301), self.pairs(seed=302, count=len(self.concepts))
         halves = [replace(scene, concepts=scene.concepts[:1], relation=None) for scene in pairs]
         for asked, scenes in ((singles, singles), (pairs, pairs), (halves, pairs)):
-            pictures = self.see(scenes)
+            images = self.see(scenes)
             for chinese in (False, True):
-                scores = self.read(asked, chinese=chinese) @ pictures.T
+                scores = self.read(asked, chinese=chinese) @ images.T
                 true.append(scores.diagonal())
                 hopeless.append(_best_without(scores, scenes, rng))
         return threshold_at(FOOLED_WORDS, np.concatenate(true), np.concatenate(hopeless))
@@ -107,11 +107,11 @@ class Bench:
         rng = np.random.default_rng(400)
         first, second = self.singles(seed=401), self.singles(seed=402)
         scores = self.see(first) @ self.see(second).T
-        return threshold_at(FOOLED_PICTURES, scores.diagonal(), _best_without(scores, first, rng))
+        return threshold_at(FOOLED_IMAGES, scores.diagonal(), _best_without(scores, first, rng))
 
     def tag_threshold(self) -> Threshold:
         """True: the probability of what is shown, one thing or two. Hopeless: the greatest probability of a label
-        that is not shown; pictures of nothing are among them."""
+        that is not shown; images of nothing are among them."""
         rng = np.random.default_rng(500)
         scenes = [*self.singles(seed=501)[:TAGGED], *self.pairs(seed=502, count=TAGGED)]
         scenes += [empty(rng) for _ in range(TAGGED // 4)]
@@ -133,15 +133,15 @@ class Bench:
         return ZeroShotClassifier(bank, logit_scale=self.model.card.logit_scale, least=least)
 
 
-def recall(texts: Vectors, pictures: Vectors) -> Recall:
-    """Rows belong together. How often a text's own picture is the nearest, and among the five nearest."""
-    scores = texts @ pictures.T
+def recall(texts: Vectors, images: Vectors) -> Recall:
+    """Rows belong together. How often a text's own image is the nearest, and among the five nearest."""
+    scores = texts @ images.T
     rank = (scores > scores.diagonal()[:, None]).sum(axis=1)
     return Recall(float((rank < 1).mean()), float((rank < 5).mean()))
 
 
 def threshold_at(fooled: float, true: Scores, hopeless: Scores) -> Threshold:
-    """The lowest cut that lets no more than this share of the hopeless pass: people's pictures are less tidy than
+    """The lowest cut that lets no more than this share of the hopeless pass: people's images are less tidy than
     these, so what can be kept is kept."""
     cut = round(float(np.quantile(hopeless, 1 - fooled)), 3)
     return Threshold(cut, float((true >= cut).mean()), float((hopeless >= cut).mean()))
@@ -152,7 +152,7 @@ def _drawn_by(scene: Scene, artist: int) -> Scene:
 
 
 def _best_without(scores: Vectors, scenes: list[Scene], rng: np.random.Generator) -> Scores:
-    """For each query the best score among GALLERY pictures that show none of its concepts."""
+    """For each query the best score among GALLERY images that show none of its concepts."""
     best = []
     for row, scene in enumerate(scenes):
         gallery = [k for k in rng.permutation(len(scenes)) if not set(scenes[k].concepts) & set(scene.concepts)]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tools.emoji_captions import caption, plain_caption
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
 from tools.emoji_scenes import Pixels, Scene, load_sprites, render, scale_sprites, single
@@ -46,7 +46,7 @@ class Style:
                     yield caption(scene, self._concepts, chinese, rng), self._draw(scene)
 
     def measuring(self, chosen: Iterable[int], seed: int, *languages: bool) -> Iterator[Row]:
-        """One picture of each, on a plain ground, at a place that no training uses; languages: whether Chinese."""
+        """One image of each, on a plain ground, at a place that no training uses; languages: whether Chinese."""
         rng = np.random.default_rng(seed)
         for index in chosen:
             scene = single(index, rng, held_out=True, plain=True)
@@ -65,7 +65,7 @@ def split(count: int, seed: int) -> tuple[list[int], list[int], list[int]]:
 
 
 def write_tsv(path: Path, rows: Iterable[Row]) -> None:
-    """A text, a tab and a picture in url-safe base64, as `clipcore train` and EasyNLP read it."""
+    """A text, a tab and an image in url-safe base64, as `clipcore train` and EasyNLP read it."""
     with path.open("w", encoding="utf-8") as file:
         for text, pixels in rows:
             buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def write_tsv(path: Path, rows: Iterable[Row]) -> None:
 
 
 def drawn_by_fluent(art: Path, concepts: list[Concept]) -> tuple[list[Concept], list[list[Path]]]:
-    """The concepts that this style has, and their pictures; some file names carry a variation selector."""
+    """The concepts that this style has, and their images; some file names carry a variation selector."""
     folder = art / PACKAGE / "assets"
     found = []
     for concept in concepts:

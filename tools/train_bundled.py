@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from clipcore.train.keeping import Keeper, Kept
-from clipcore.train.trainer import Trainer
+from clipcore.training.run_folder import Keeper, Kept
+from clipcore.training.trainer import Trainer
 from tools.bundled_model import as_tokens, image_vectors, new_model, save_model, text_vectors
 from tools.bundled_objective import FINISH, Lessons, Plan, optimisers_for
 from tools.bundled_stream import Mix, Stream, draw
@@ -63,14 +63,14 @@ def sample_captions(concepts: list[Concept], seed: int) -> Iterator[str]:
 
 @torch.no_grad()
 def progress(model: CLIPModel, stream: Stream, tokenizer: Tokenizer) -> str:
-    """Text to picture over all concepts at trained places: a line to watch, not the evaluation."""
+    """Text to image over all concepts at trained places: a line to watch, not the evaluation."""
     rng = np.random.default_rng(1)
     scenes = [single(index, rng, plain=True) for index in range(len(stream.concepts))]
-    pictures = image_vectors(model, draw(scenes, stream.sprites))
+    images = image_vectors(model, draw(scenes, stream.sprites))
     found = []
     for chinese in (False, True):
         texts = [plain_caption(scene, stream.concepts, chinese) for scene in scenes]
-        scores = text_vectors(model, as_tokens(tokenizer, texts)) @ pictures.T
+        scores = text_vectors(model, as_tokens(tokenizer, texts)) @ images.T
         found.append((scores.argmax(1) == torch.arange(len(scenes))).float().mean().item())
     return "R@1 {:.3f} in English, {:.3f} in Chinese".format(*found)
 

@@ -1,4 +1,4 @@
-"""ChannelStore: what a channel shows of new pictures' tags, and the newest message seen in it."""
+"""ChannelStore: what a channel shows of new images' tags, and the newest message seen in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, and_, func, select, update
 
-from bot.records import Announcement, Place
+from bot.models import Announcement, Place
 from bot.store.database import Database
 from bot.store.places import make_place
 from bot.store.rows import chunks

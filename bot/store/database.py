@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from bot.events import Tell, Written, carefully, unheard
+from bot.monitoring.events import Tell, Written, carefully, unheard
 from bot.store.errors import StoreError, as_store_error
 from bot.store.migrate import prepare
 
@@ -31,7 +31,7 @@ TRUNCATE_WAIT_MS = 100
 TRUNCATE_PAUSE = 1.0  # seconds
 # NORMAL: in WAL mode a killed process loses nothing; a power cut may undo the last commits, which catching up repeats.
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
-# Which channels of a large server have pictures is asked at every question: 2 MiB of the index, and as much as
+# Which channels of a large server have images is asked at every question: 2 MiB of the index, and as much as
 # SQLite caches by itself.
 READER_PRAGMAS = (*PRAGMAS, "query_only = ON", "cache_size = -8192")
 

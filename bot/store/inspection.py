@@ -6,9 +6,9 @@ from sqlalchemy import Connection, func, select
 
 from bot.store.database import Database
 from bot.store.errors import StoreUnusable
-from bot.store.tables import pictures
+from bot.store.tables import images
 
-_PENDING = select(func.count()).select_from(pictures).where(pictures.c.next_attempt.is_not(None))
+_PENDING = select(func.count()).select_from(images).where(images.c.next_attempt.is_not(None))
 
 _GONE = (
     "The database file was deleted or replaced while the bot runs, and what is written now is lost: "
@@ -30,7 +30,7 @@ async def prove_writable(database: Database) -> None:
 
 
 async def count_pending(database: Database) -> int:
-    """Pictures that wait to be read. Counted in the index of what is due, which holds no others."""
+    """Images that wait to be read. Counted in the index of what is due, which holds no others."""
     return await database.read(lambda connection: connection.execute(_PENDING).scalar_one())
 
 

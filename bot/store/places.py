@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.records import Place
+from bot.models import Place
 from bot.store import tombstones
 from bot.store.tables import channels, guilds
 

@@ -1,4 +1,4 @@
-"""ReplyStore: which messages of the bot itself describe which pictures, so that they go with them."""
+"""ReplyStore: which messages of the bot itself describe which images, so that they go with them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.records import Place
+from bot.models import Place
 from bot.store.database import Database
 from bot.store.places import make_place
-from bot.store.tables import pictures, replies
+from bot.store.tables import images, replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +28,29 @@ class ReplyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remember(self, place: Place, message_id: int, picture_ids: Sequence[int]) -> None:
-        """This message, just sent, describes these pictures. One forgotten since makes it an orphan at once."""
+    async def remember(self, place: Place, message_id: int, image_ids: Sequence[int]) -> None:
+        """This message, just sent, describes these images. One forgotten since makes it an orphan at once."""
 
         def work(connection: Connection) -> None:
-            if not picture_ids or not make_place(connection, place):
+            if not image_ids or not make_place(connection, place):
                 return
-            query = select(pictures.c.id).where(pictures.c.id.in_(picture_ids))
+            query = select(images.c.id).where(images.c.id.in_(image_ids))
             there = set(connection.execute(query).scalars())
-            rows = [{"position": at, "picture_id": id_ if id_ in there else None} for at, id_ in enumerate(picture_ids)]
+            rows = [{"position": at, "image_id": id_ if id_ in there else None} for at, id_ in enumerate(image_ids)]
             message = {"message_id": message_id, "channel_id": place.channel_id}
             connection.execute(insert(replies).on_conflict_do_nothing(), [{**message, **row} for row in rows])
 
         await self._database.write(work)
 
     async def orphans(self, limit: int, after: int = 0) -> list[Reply]:
-        """Messages that describe a picture no longer remembered, by rising id. after: the last id of the page before.
+        """Messages that describe an image no longer remembered, by rising id. after: the last id of the page before.
 
-        The database itself takes the picture out of the row, by its foreign key: no way of forgetting can miss one.
+        The database itself takes the image out of the row, by its foreign key: no way of forgetting can miss one.
         """
         query = (
             select(*replies.c["channel_id", "message_id"])
             .distinct()
-            .where(replies.c.picture_id.is_(None), replies.c.message_id > after)
+            .where(replies.c.image_id.is_(None), replies.c.message_id > after)
             .order_by(replies.c.message_id)
             .limit(limit)
         )

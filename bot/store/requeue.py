@@ -1,7 +1,7 @@
 """After a change of model: what is to be read again is queued a portion at a time, each in a transaction of its own.
 
 So the writer is never kept from others for long, and a process that ends in between goes on at its next start: what is
-done is not found again, since each change takes a picture out of the rows that it was found by, or fails its condition.
+done is not found again, since each change takes an image out of the rows that it was found by, or fails its condition.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from sqlalchemy import (
 from bot.store.lifecycle import ENCODING_FAILED
 from bot.store.many import ForMany
 from bot.store.rows import milliseconds
-from bot.store.tables import models, pictures, vectors
+from bot.store.tables import images, models, vectors
 
 PORTION = 5_000
-"""Pictures that are looked at in one transaction. Other writers wait for one: about a tenth of a second."""
+"""Images that are looked at in one transaction. Other writers wait for one: about a tenth of a second."""
 
 Key = tuple[Any, ...]
-"""Where a walk is: what rises along its index, the picture's id last."""
+"""Where a walk is: what rises along its index, the image's id last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Rows to look at in the order of an index, and what becomes of each picture there.
+    """Rows to look at in the order of an index, and what becomes of each image there.
 
-    row: what `change` is given for a picture, now; queues: whether it counts as queued.
+    row: what `change` is given for an image, now; queues: whether it counts as queued.
     """
 
     rows: Select[Any]
@@ -65,32 +65,30 @@ def _onwards(*rising: Column[Any]) -> Select[Any]:
 
 
 # Word for word what the partial index says, without which it is not used.
-_PARKED = pictures.c.state == text("'parked'")
-_WAITING = _onwards(*pictures.c["next_attempt", "id"]).where(
-    pictures.c.next_attempt.is_not(None), pictures.c.reread == literal_column("1")
+_PARKED = images.c.state == text("'parked'")
+_WAITING = _onwards(*images.c["next_attempt", "id"]).where(
+    images.c.next_attempt.is_not(None), images.c.reread == literal_column("1")
 )
-_GIVEN_UP = _onwards(pictures.c.id).where(
-    _PARKED, pictures.c.reread == bindparam("reread"), pictures.c.reason == bindparam("reason")
+_GIVEN_UP = _onwards(images.c.id).where(
+    _PARKED, images.c.reread == bindparam("reread"), images.c.reason == bindparam("reason")
 )
-_READ = _onwards(*vectors.c["guild_id", "picture_id"]).where(vectors.c.model_id == bindparam("model"))
+_READ = _onwards(*vectors.c["guild_id", "image_id"]).where(vectors.c.model_id == bindparam("model"))
 
-_THIS = pictures.c.id == bindparam("picture")
-_KNOWN = exists().where(vectors.c.picture_id == pictures.c.id, vectors.c.model_id == bindparam("model"))
+_THIS = images.c.id == bindparam("image")
+_KNOWN = exists().where(vectors.c.image_id == images.c.id, vectors.c.model_id == bindparam("model"))
 _NOTHING_FAILED = {"attempts": literal_column("0"), "reason": null()}
 _READY_AGAIN = ForMany(
-    update(pictures)
-    .where(_THIS, _KNOWN)
-    .values(state=literal_column("'ready'"), next_attempt=null(), **_NOTHING_FAILED),
-    "picture",
+    update(images).where(_THIS, _KNOWN).values(state=literal_column("'ready'"), next_attempt=null(), **_NOTHING_FAILED),
+    "image",
     "model",
 )
-_PENDING = update(pictures).values(state=literal_column("'pending'"), **_NOTHING_FAILED)
+_PENDING = update(images).values(state=literal_column("'pending'"), **_NOTHING_FAILED)
 _REREAD = ForMany(
-    _PENDING.where(_THIS, pictures.c.state == literal_column("'ready'")).values(reread=literal_column("1")),
+    _PENDING.where(_THIS, images.c.state == literal_column("'ready'")).values(reread=literal_column("1")),
     "next_attempt",
-    "picture",
+    "image",
 )
-_TRIED_AGAIN = ForMany(_PENDING.where(_THIS), "next_attempt", "picture")
+_TRIED_AGAIN = ForMany(_PENDING.where(_THIS), "next_attempt", "image")
 
 
 def plan(connection: Connection, model_key: str) -> list[Walk]:
@@ -114,7 +112,7 @@ def take(connection: Connection, walk: Walk, after: Key, size: int, now: datetim
 
 
 def _back(connection: Connection, model: int) -> list[Walk]:
-    query = select(pictures.c.reason).where(_PARKED, pictures.c.reread == literal_column("1")).distinct()
+    query = select(images.c.reason).where(_PARKED, images.c.reread == literal_column("1")).distinct()
     reasons = connection.execute(query).scalars()
 
     def row(id_: int, _now: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Row, Select, select
 
-from bot.records import Picture, PictureRef, PictureState, Place, Source, Tag, ThreadKind
-from bot.store.tables import channels, pictures, tags
+from bot.models import Image, ImageRef, ImageState, Place, Source, Tag, ThreadKind
+from bot.store.tables import channels, images, tags
 
 T = TypeVar("T")
 Half = npt.NDArray[np.float16]
@@ -45,22 +45,22 @@ def from_blobs(blobs: Sequence[bytes], dimension: int) -> Half:
     return flat.reshape(len(blobs), dimension).astype(np.float16, copy=False)
 
 
-def picture_columns() -> Select[Any]:
-    """Everything that `picture_of` reads."""
+def image_columns() -> Select[Any]:
+    """Everything that `image_of` reads."""
     place = channels.c["parent_id", "thread"]
-    return select(pictures, *place).join_from(pictures, channels, channels.c.id == pictures.c.channel_id)
+    return select(images, *place).join_from(images, channels, channels.c.id == images.c.channel_id)
 
 
-def ref_of(row: Row[Any]) -> PictureRef:
+def ref_of(row: Row[Any]) -> ImageRef:
     place = Place(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread))
-    return PictureRef(place, row.message_id, row.attachment_id, Source(row.source), row.author_id)
+    return ImageRef(place, row.message_id, row.attachment_id, Source(row.source), row.author_id)
 
 
-def picture_of(row: Row[Any], tags: tuple[Tag, ...] = ()) -> Picture:
-    return Picture(
+def image_of(row: Row[Any], tags: tuple[Tag, ...] = ()) -> Image:
+    return Image(
         id=row.id,
         ref=ref_of(row),
-        state=PictureState(row.state),
+        state=ImageState(row.state),
         content_hash=row.content_hash,
         width=row.width,
         height=row.height,
@@ -71,17 +71,17 @@ def picture_of(row: Row[Any], tags: tuple[Tag, ...] = ()) -> Picture:
     )
 
 
-def load_pictures(connection: Connection, query: Select[Any]) -> list[Picture]:
-    """The pictures of a query made with `picture_columns`, in its order, with their tags."""
+def load_images(connection: Connection, query: Select[Any]) -> list[Image]:
+    """The images of a query made with `image_columns`, in its order, with their tags."""
     rows = connection.execute(query).all()
     found = _tags_of(connection, [row.id for row in rows])
-    return [picture_of(row, tuple(found.get(row.id, ()))) for row in rows]
+    return [image_of(row, tuple(found.get(row.id, ()))) for row in rows]
 
 
 def _tags_of(connection: Connection, ids: Collection[int]) -> Mapping[int, list[Tag]]:
     found: dict[int, list[Tag]] = {}
     for some in chunks(ids):
-        query = select(tags).where(tags.c.picture_id.in_(some)).order_by(tags.c.picture_id, tags.c.rank)
+        query = select(tags).where(tags.c.image_id.in_(some)).order_by(tags.c.image_id, tags.c.rank)
         for row in connection.execute(query):
-            found.setdefault(row.picture_id, []).append(Tag(row.label, row.probability))
+            found.setdefault(row.image_id, []).append(Tag(row.label, row.probability))
     return found

@@ -1,6 +1,6 @@
 """The tables. A change here needs a revision under `migrations/versions/`; a test compares the two.
 
-Ids are Discord's snowflakes, but for `pictures.id` and `models.id`. Times are whole milliseconds since 1970, UTC.
+Ids are Discord's snowflakes, but for `images.id` and `models.id`. Times are whole milliseconds since 1970, UTC.
 Everything of a server hangs under `guilds`, everything of a channel under `channels`, by cascading keys: a table that
 is added later is forgotten with its server as long as it does the same.
 """
@@ -64,8 +64,8 @@ channels = Table(
     sqlite_strict=True,
 )
 
-pictures = Table(
-    "pictures",
+images = Table(
+    "images",
     metadata,
     Column("id", WholeNumber, primary_key=True),
     Column("guild_id", WholeNumber, nullable=False),
@@ -93,24 +93,24 @@ pictures = Table(
     Index(None, "guild_id", "author_id"),
     Index(None, "content_hash"),
     sqlite_strict=True,
-    # Ids are never used twice: a job in flight must not finish another picture that took over a forgotten one's id.
+    # Ids are never used twice: a job in flight must not finish another image that took over a forgotten one's id.
     sqlite_autoincrement=True,
 )
 Index(
-    "ix_pictures_due",
-    pictures.c.reread,
-    pictures.c.next_attempt,
-    pictures.c.id,
-    sqlite_where=pictures.c.next_attempt.is_not(None),
-    postgresql_where=pictures.c.next_attempt.is_not(None),
+    "ix_images_due",
+    images.c.reread,
+    images.c.next_attempt,
+    images.c.id,
+    sqlite_where=images.c.next_attempt.is_not(None),
+    postgresql_where=images.c.next_attempt.is_not(None),
 )
 # Few are given up, so that whoever looks for them should not have to look at all the others.
 Index(
-    "ix_pictures_parked",
-    pictures.c.reread,
-    pictures.c.reason,
-    sqlite_where=pictures.c.state == text("'parked'"),
-    postgresql_where=pictures.c.state == text("'parked'"),
+    "ix_images_parked",
+    images.c.reread,
+    images.c.reason,
+    sqlite_where=images.c.state == text("'parked'"),
+    postgresql_where=images.c.state == text("'parked'"),
 )
 
 models = Table(
@@ -125,23 +125,23 @@ models = Table(
     sqlite_strict=True,
 )
 
-# guild_id and channel_id repeat the picture's so that a server's index loads without a join.
+# guild_id and channel_id repeat the image's so that a server's index loads without a join.
 vectors = Table(
     "vectors",
     metadata,
-    Column("picture_id", WholeNumber, ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("model_id", Integer, ForeignKey("models.id"), nullable=False),
     Column("guild_id", WholeNumber, nullable=False),
     Column("channel_id", WholeNumber, nullable=False),
     Column("vector", LargeBinary, nullable=False),
-    Index(None, "model_id", "guild_id", "picture_id"),
+    Index(None, "model_id", "guild_id", "image_id"),
     sqlite_strict=True,
 )
 
 tags = Table(
     "tags",
     metadata,
-    Column("picture_id", WholeNumber, ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("rank", Integer, primary_key=True),
     Column("label", Text, nullable=False),
     Column("probability", Number, nullable=False),
@@ -159,7 +159,7 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
-# A message of the bot's own that describes pictures, one row for each. picture_id: null once that picture is forgotten;
+# A message of the bot's own that describes images, one row for each. image_id: null once that image is forgotten;
 # the row stays until the message is deleted in Discord, too.
 replies = Table(
     "replies",
@@ -167,9 +167,9 @@ replies = Table(
     Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True),
     Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
-    Column("picture_id", WholeNumber, ForeignKey("pictures.id", ondelete="SET NULL")),
+    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="SET NULL")),
     Index(None, "channel_id"),
-    Index(None, "picture_id"),
+    Index(None, "image_id"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, Delete, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.records import PictureRef, Place
+from bot.models import ImageRef, Place
 from bot.store.rows import chunks, milliseconds
 from bot.store.tables import author_cutoffs, tombstones
 
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """The tombstones of some pictures. stones: (kind, id, scope); cutoffs: (guild, author) -> last message."""
+    """The tombstones of some images. stones: (kind, id, scope); cutoffs: (guild, author) -> last message."""
 
     stones: frozenset[tuple[str, int, int]]
     cutoffs: dict[tuple[int, int], int]
@@ -39,7 +39,7 @@ class Forgotten:
     def covers_place(self, place: Place) -> bool:
         return any(key in self.stones for key in _place_keys(place))
 
-    def covers(self, ref: PictureRef) -> bool:
+    def covers(self, ref: ImageRef) -> bool:
         cutoff = self.cutoffs.get((ref.place.guild_id, ref.author_id))
         return (
             self.covers_place(ref.place)
@@ -49,8 +49,8 @@ class Forgotten:
         )
 
 
-def concerning(connection: Connection, refs: Sequence[PictureRef]) -> Forgotten:
-    """What was forgotten of these pictures, their places and their authors."""
+def concerning(connection: Connection, refs: Sequence[ImageRef]) -> Forgotten:
+    """What was forgotten of these images, their places and their authors."""
     wanted: dict[Kind, set[int]] = {
         Kind.GUILD: {ref.place.guild_id for ref in refs},
         Kind.CHANNEL: {key[1] for ref in refs for key in _place_keys(ref.place) if key[0] == Kind.CHANNEL},
@@ -106,7 +106,7 @@ def _stones(connection: Connection, wanted: dict[Kind, set[int]]) -> frozenset[t
     return frozenset(found)
 
 
-def _cutoffs(connection: Connection, refs: Sequence[PictureRef]) -> dict[tuple[int, int], int]:
+def _cutoffs(connection: Connection, refs: Sequence[ImageRef]) -> dict[tuple[int, int], int]:
     authors: dict[int, set[int]] = {}
     for ref in refs:
         authors.setdefault(ref.place.guild_id, set()).add(ref.author_id)

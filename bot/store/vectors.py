@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from bot.store.rows import Half, from_blobs
-from bot.store.tables import models, pictures, vectors
+from bot.store.tables import images, models, vectors
 
 CHUNK = 16_384
 # Rows that are fetched before their bytes are copied into the chunk: about a megabyte, which the CPU's caches hold.
@@ -21,13 +21,13 @@ _FETCHED = 1_024
 
 _MODEL = select(*models.c["id", "dimension"]).where(models.c.key == bindparam("model_key"))
 _NEXT = (
-    select(*vectors.c["picture_id", "channel_id", "vector"])
+    select(*vectors.c["image_id", "channel_id", "vector"])
     .where(
         vectors.c.model_id == bindparam("model"),
         vectors.c.guild_id == bindparam("guild"),
-        vectors.c.picture_id > bindparam("after"),
+        vectors.c.image_id > bindparam("after"),
     )
-    .order_by(vectors.c.picture_id)
+    .order_by(vectors.c.image_id)
     .limit(bindparam("size"))
 )
 
@@ -76,21 +76,21 @@ def model_row(connection: Connection, model: Model) -> int:
     return int(row.id)
 
 
-def vector_of(connection: Connection, picture_id: int, model_key: str) -> Half | None:
+def vector_of(connection: Connection, image_id: int, model_key: str) -> Half | None:
     query = select(vectors.c.vector, models.c.dimension).select_from(vectors)
-    row = connection.execute(_of_model(query, model_key, vectors.c.picture_id == picture_id)).first()
+    row = connection.execute(_of_model(query, model_key, vectors.c.image_id == image_id)).first()
     return None if row is None else from_blobs([row.vector], row.dimension)[0]
 
 
 def vector_of_hash(connection: Connection, content_hash: str, model_key: str) -> KnownVector | None:
-    query = select(vectors.c.vector, models.c.dimension, pictures.c.width, pictures.c.height).select_from(vectors)
-    query = query.join(pictures, pictures.c.id == vectors.c.picture_id)
-    row = connection.execute(_of_model(query, model_key, pictures.c.content_hash == content_hash)).first()
+    query = select(vectors.c.vector, models.c.dimension, images.c.width, images.c.height).select_from(vectors)
+    query = query.join(images, images.c.id == vectors.c.image_id)
+    row = connection.execute(_of_model(query, model_key, images.c.content_hash == content_hash)).first()
     return None if row is None else KnownVector(from_blobs([row.vector], row.dimension)[0], row.width, row.height)
 
 
 def chunk_after(connection: Connection, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
-    """The next rows of this server by rising picture id; None when there are no more."""
+    """The next rows of this server by rising image id; None when there are no more."""
     model = connection.execute(_MODEL, {"model_key": model_key}).first()
     if model is None:
         return None

@@ -11,26 +11,14 @@ from typing import Annotated
 
 import typer
 
-from clipcore.cli import (
-    classify,
-    dataset,
-    duplicates,
-    encode,
-    evaluate,
-    extract,
-    index,
-    models,
-    search,
-    tokenize,
-    train,
-)
-from clipcore.cli.outcome import DONE, FAILED, INTERRUPTED, MISUSED, say
+from clipcore.cli import classify, dataset, encode, evaluate, models, search, train
+from clipcore.cli.output import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
 app = typer.Typer(
     name="clipcore",
     help="Encode, search, classify, measure and train with CLIP models.",
-    epilog="Exit codes: 0 done; 1 failed, the reason on stderr; 2 wrong use; 3 done, but some pictures or rows were "
+    epilog="Exit codes: 0 done; 1 failed, the reason on stderr; 2 wrong use; 3 done, but some images or rows were "
     "skipped, each named on stderr; 130 stopped by Ctrl-C; what writes or indexes goes on from there when given again.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,14 +38,14 @@ def root(
 
 classify.register(app)
 dataset.register(app)
-duplicates.register(app)
+search.register_duplicates(app)
 encode.register(app)
 evaluate.register(app)
-extract.register(app)
-index.register(app)
-models.register(app)
+encode.register_extract(app)
 search.register(app)
-tokenize.register(app)
+models.register(app)
+search.register_search(app)
+encode.register_tokenize(app)
 train.register(app)
 
 

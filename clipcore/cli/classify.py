@@ -1,4 +1,4 @@
-"""`clipcore classify`: the probability of each label, for each picture."""
+"""`clipcore classify`: the probability of each label, for each image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
-from clipcore.cli.outcome import Skips, print_json
-from clipcore.cli.progress import tracked
-from clipcore.dataset.files import has_picture_suffix, picture_files
+from clipcore.cli.output import Skips, print_json, tracked
+from clipcore.datasets.files import has_image_suffix, image_files
+from clipcore.encoding.batch import ImageSource, Outcomes, SkippedImage, encode_images
 from clipcore.errors import BadInput
-from clipcore.evaluate.pictures import Outcomes
-from clipcore.features import PictureSource, SkippedPicture, encode_pictures
-from clipcore.folder.paths import shown, visible
+from clipcore.folder_search.walk import shown, visible
 from clipcore.label_files import read_labels, read_templates, split_labels
-from clipcore.probe import LinearProbe
+from clipcore.linear_probe import LinearProbe
 from clipcore.prompts import Prompts
 from clipcore.types import LabelScore, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
@@ -51,14 +49,14 @@ def register(app: typer.Typer) -> None:
 
 
 def classify(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, and folders of them.")],
     labels: Annotated[str | None, typer.Option("--labels", help="Labels with commas between them.")] = None,
     labels_file: LabelsFile = None,
     probe: Annotated[
         Path | None, typer.Option("--probe", help="In place of labels: a probe that `clipcore evaluate probe` saved.")
     ] = None,
     templates: TemplatesFile = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown for a picture.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown for an image.")] = 5,
     least: Annotated[
         float | None, typer.Option("--least", min=0, max=1, help="Probability that a label must have to be shown.")
     ] = None,
@@ -66,7 +64,7 @@ def classify(
         str | None,
         typer.Option(
             "--background",
-            help="What else a picture may be: words with commas, that stand for no label and may win. Labels below the "
+            help="What else an image may be: words with commas, that stand for no label and may win. Labels below the "
             "model's own least probability are then left out.",
         ),
     ] = None,
@@ -74,7 +72,7 @@ def classify(
         bool,
         typer.Option(
             "--abstain",
-            help="Show no label rather than a doubtful one: --background with the model's own words. It turns pictures "
+            help="Show no label rather than a doubtful one: --background with the model's own words. It turns images "
             "of other things away, not every wrong guess among labels that are alike.",
         ),
     ] = False,
@@ -83,7 +81,7 @@ def classify(
     batch_size: BatchSize = BATCH_SIZE,
     as_json: Json = False,
 ) -> int:
-    """Which of these labels each picture shows, with probabilities."""
+    """Which of these labels each image shows, with probabilities."""
     for image in images:
         _refuse_words(image)
     if sum(given is not None for given in (labels, labels_file, probe)) != 1:
@@ -96,7 +94,7 @@ def classify(
     own_templates = read_templates(templates) if templates is not None else None
     sources = [source for path in images for source in _sources(path)]
     if not sources:
-        raise BadInput("There are no pictures in what was named.")
+        raise BadInput("There are no images in what was named.")
     loaded = load_model(model, device)
     prompts = _prompts(loaded, own_templates, background, abstain)
     if least is None:
@@ -108,13 +106,13 @@ def classify(
         classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
         judge = partial(classifier.classify, top=top)
     skips = Skips()
-    # For people the pictures' own lines are the progress.
+    # For people the images' own lines are the progress.
     watched = tracked(sources, "classifying", len(sources)) if as_json else sources
-    outcomes = encode_pictures(loaded, watched, batch_size=batch_size)
+    outcomes = encode_images(loaded, watched, batch_size=batch_size)
     answers = _answers(judge, outcomes, skips)
     if as_json:
-        pictures = [_as_json(name, scores) for name, scores in answers]
-        print_json({"model": loaded.card.key, "pictures": pictures, "skipped": skips.as_json()})
+        shown = [_as_json(name, scores) for name, scores in answers]
+        print_json({"model": loaded.card.key, "images": shown, "skipped": skips.as_json()})
     else:
         for name, scores in answers:
             print(_as_text(name, scores), flush=True)
@@ -122,15 +120,15 @@ def classify(
 
 
 def _refuse_words(image: Path) -> None:
-    """A missing picture is skipped; words in its place were meant for an option."""
+    """A missing image is skipped; words in its place were meant for an option."""
     called = str(image)
-    if not has_picture_suffix(called) and not os.path.exists(called):  # noqa: PTH110 - words may be too long for a path
+    if not has_image_suffix(called) and not os.path.exists(called):  # noqa: PTH110 - words may be too long for a path
         raise BadInput(f"There is no file {called!r}; labels are given as --labels {shlex.quote(called)}.")
 
 
-def _sources(path: Path) -> list[PictureSource]:
-    files = picture_files(path) if path.is_dir() else [path]
-    return [PictureSource.file(file) for file in files]
+def _sources(path: Path) -> list[ImageSource]:
+    files = image_files(path) if path.is_dir() else [path]
+    return [ImageSource.file(file) for file in files]
 
 
 def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: str | None, abstain: bool) -> Prompts:
@@ -145,8 +143,8 @@ def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: st
 
 def _answers(judge: Judge, outcomes: Outcomes, skips: Skips) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
     for outcome in outcomes:
-        if isinstance(outcome, SkippedPicture):
-            skips.picture(outcome)
+        if isinstance(outcome, SkippedImage):
+            skips.image(outcome)
             continue
         [scores] = judge(outcome.vector[None])
         yield outcome.source.name, scores

@@ -11,19 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipcore.cli.columns import Header, PictureColumn, TextColumn
-from clipcore.cli.options import Json
-from clipcore.cli.outcome import Skips, print_json, say
-from clipcore.cli.progress import tracked
-from clipcore.dataset.from_tsv import write_folder
-from clipcore.dataset.inventory import Inventory, take_inventory
-from clipcore.dataset.layout import Columns
-from clipcore.dataset.pairs import Problem
-from clipcore.dataset.partial import Watch
-from clipcore.dataset.split import How, SplitResult, split_folder
-from clipcore.dataset.split_plan import DEFAULT_RATIOS, PARTS, parse_ratios
-from clipcore.dataset.stats import PictureStats, measure_pictures
-from clipcore.dataset.to_tsv import open_texts, write_tsv
+from clipcore.cli.options import Header, ImageColumn, Json, TextColumn
+from clipcore.cli.output import Skips, print_json, say, tracked
+from clipcore.datasets.labelled import Inventory, take_inventory
+from clipcore.datasets.pairs import Problem
+from clipcore.datasets.split import DEFAULT_RATIOS, PARTS, How, SplitResult, parse_ratios, split_folder
+from clipcore.datasets.stats import ImageStats, measure_images
+from clipcore.datasets.tables import Columns
+from clipcore.datasets.tsv import open_texts, write_folder, write_tsv
+from clipcore.encoding.resumable import Watch
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
@@ -64,22 +60,22 @@ def split(
 
 
 def stats(
-    source: Annotated[Path, typer.Argument(help="A folder of pictures, a table, a captions file or a tar.")],
+    source: Annotated[Path, typer.Argument(help="A folder of images, a table, a captions file or a tar.")],
     size: Annotated[
-        int | None, typer.Option(min=1, help="Measure squares of this edge as models see them, not whole pictures.")
+        int | None, typer.Option(min=1, help="Measure squares of this edge as models see them, not whole images.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Pictures decoded at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Images decoded at a time.")] = 2,
     text_column: TextColumn = None,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     header: Header = None,
     as_json: Json = False,
 ) -> int:
     """Each channel's mean and standard deviation over all pixels, from 0 to 1; counts, sizes and formats."""
-    inventory = take_inventory(source, Columns(text_column, picture_column, header))
+    inventory = take_inventory(source, Columns(text_column, image_column, header))
     skips = _skips(inventory.problems)
-    measured = PictureStats()
-    outcomes = measure_pictures(inventory.pictures, size=size, workers=workers)
-    for outcome in tracked(outcomes, "measuring", len(inventory.pictures)):
+    measured = ImageStats()
+    outcomes = measure_images(inventory.images, size=size, workers=workers)
+    for outcome in tracked(outcomes, "measuring", len(inventory.images)):
         if isinstance(outcome, Problem):
             skips.add(outcome.name, outcome.reason)
         else:
@@ -99,16 +95,16 @@ def to_tsv(
     captions: Annotated[Path | None, typer.Option(help="The captions file, where its name is not a usual one.")] = None,
     part: Annotated[str | None, typer.Option("--split", help="Of Karpathy's captions: train, val, test.")] = None,
     text_column: TextColumn = None,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     header: Header = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
-    """Write `text, tab, url-safe base64 picture`, one row a caption; the pictures' own bytes.
+    """Write `text, tab, url-safe base64 image`, one row a caption; the images' own bytes.
 
     Tabs and line breaks in captions become spaces. The same command goes on with a table that was stopped.
     """
-    pairs = open_texts(source, captions=captions, split=part, columns=Columns(text_column, picture_column, header))
+    pairs = open_texts(source, captions=captions, split=part, columns=Columns(text_column, image_column, header))
     written = write_tsv(pairs, output, force=force, watch=_watch("writing"))
     skips = _skips(written.problems)
     if as_json:
@@ -119,29 +115,29 @@ def to_tsv(
 
 
 def from_tsv(
-    source: Annotated[Path, typer.Argument(metavar="TSV", help="A table of texts and base64 pictures.")],
+    source: Annotated[Path, typer.Argument(metavar="TSV", help="A table of texts and base64 images.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
     by_class: Annotated[
         bool, typer.Option("--by-class", help="A folder for each text, instead of captions.json.")
     ] = False,
     text_column: TextColumn = None,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     header: Header = None,
     force: Force = False,
     as_json: Json = False,
 ) -> int:
-    """Write each picture's own bytes as a file named by its row, and captions.json beside them, as COCO has it.
+    """Write each image's own bytes as a file named by its row, and captions.json beside them, as COCO has it.
 
-    Rows with the same picture share one file. The same command goes on with a folder that was stopped.
+    Rows with the same image share one file. The same command goes on with a folder that was stopped.
     """
-    columns = Columns(text_column, picture_column, header)
+    columns = Columns(text_column, image_column, header)
     written = write_folder(source, output, by_class=by_class, columns=columns, force=force, watch=_watch("writing"))
     skips = _skips(written.problems)
     if as_json:
         told = {"files": written.files, "captions": written.captions, "resumed_at": written.resumed_at}
         print_json({"output": str(output)} | told | _end(skips))
     else:
-        print(f"{written.files} pictures and {written.captions} captions in {output}")
+        print(f"{written.files} images and {written.captions} captions in {output}")
     return skips.exit_code
 
 
@@ -171,11 +167,11 @@ def _show_split(result: SplitResult) -> None:
         say(f"{result.done_before} of them were there before.")
 
 
-def _stats_json(inventory: Inventory, measured: PictureStats) -> dict[str, Any]:
+def _stats_json(inventory: Inventory, measured: ImageStats) -> dict[str, Any]:
     # JSON has no nan: what was not measured is null.
-    channels = {"mean": measured.mean, "std": measured.std} if measured.pictures else {"mean": None, "std": None}
+    channels = {"mean": measured.mean, "std": measured.std} if measured.images else {"mean": None, "std": None}
     return {
-        "pictures": measured.pictures,
+        "images": measured.images,
         **channels,
         "widths": _range(measured.widths),
         "heights": _range(measured.heights),
@@ -187,9 +183,9 @@ def _stats_json(inventory: Inventory, measured: PictureStats) -> dict[str, Any]:
     }
 
 
-def _show_stats(inventory: Inventory, measured: PictureStats) -> None:
-    print(f"pictures  {measured.pictures}")
-    if measured.pictures:
+def _show_stats(inventory: Inventory, measured: ImageStats) -> None:
+    print(f"images  {measured.images}")
+    if measured.images:
         print(f"mean      {_channels(measured.mean)}")
         print(f"std       {_channels(measured.std)}")
         print(f"widths    {_span(measured.widths)}")

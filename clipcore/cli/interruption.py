@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from clipcore.cli.outcome import say
+from clipcore.cli.output import say
 
 
 class Interruption:

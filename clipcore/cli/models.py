@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipcore.catalogue import KnownModel, available_models
-from clipcore.checkpoint import is_on_this_machine
 from clipcore.cli.options import Json
-from clipcore.cli.outcome import print_json
+from clipcore.cli.output import print_json
+from clipcore.models.catalogue import KnownModel, available_models
+from clipcore.models.checkpoint import is_on_this_machine
 
 _LEGEND = """
-here: on this machine already. text: it reads words as well as pictures.
+here: on this machine already. text: it reads words as well as images.
 dim: numbers in a vector. input: pixels along the edge of what it sees.
 context: tokens a text may have. size: millions of parameters."""
 

@@ -9,48 +9,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcore.cli.columns import Header, PictureColumn, TextColumn
 from clipcore.cli.interruption import Interruption
-from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Json, Model
-from clipcore.cli.outcome import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped
-from clipcore.cli.progress import tracked
-from clipcore.dataset import Columns, Pairs, open_pairs
+from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Header, ImageColumn, Json, Model, TextColumn
+from clipcore.cli.output import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped, tracked
+from clipcore.datasets import Columns, Pairs, open_pairs
 from clipcore.errors import BadInput
-from clipcore.train.plan import Autocast, Schedule, TrainingPlan
+from clipcore.training.plan import Autocast, Schedule, TrainingPlan
 
 if TYPE_CHECKING:
-    from clipcore.train.fine_tuning import Trained
-    from clipcore.train.trainer import Step
+    from clipcore.training.fine_tuning import Trained
+    from clipcore.training.trainer import Step
 
 LEARNING, BATCHES, RUN = "How it learns", "Batches and memory", "The run"
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="train", short_help="Fine-tune a model on pictures with captions.")(train)
+    app.command(name="train", short_help="Fine-tune a model on images with captions.")(train)
 
 
 def train(
     pairs: Annotated[
-        Path, typer.Argument(help="Rows of text, tab, base64 picture (or its path); or a folder with captions.")
+        Path, typer.Argument(help="Rows of text, tab, base64 image (or its path); or a folder with captions.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and the model.")],
     validation: Annotated[
         Path | None, typer.Option(help="Held-out pairs: best/ is what finds most of them, by mean recall.")
     ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="The captions file, where PAIRS is a folder of pictures.")
-    ] = None,
+    captions: Annotated[Path | None, typer.Option(help="The captions file, where PAIRS is a folder of images.")] = None,
     split: Annotated[str | None, typer.Option(help="Which of a Karpathy file's splits to learn from: train …")] = None,
     validation_captions: Annotated[
-        Path | None, typer.Option(help="The captions file, where VALIDATION is a folder of pictures.")
+        Path | None, typer.Option(help="The captions file, where VALIDATION is a folder of images.")
     ] = None,
     validation_split: Annotated[str | None, typer.Option(help="Which to validate with, likewise: val …")] = None,
     text_column: TextColumn = None,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
-    epochs: Annotated[int, typer.Option(help="How often each picture is shown.", rich_help_panel=LEARNING)] = 5,
+    epochs: Annotated[int, typer.Option(help="How often each image is shown.", rich_help_panel=LEARNING)] = 5,
     learning_rate: Annotated[float, typer.Option(help="At its highest.", rich_help_panel=LEARNING)] = 1e-5,
     schedule: Annotated[
         Schedule, typer.Option(help="How the learning rate falls after warm-up.", rich_help_panel=LEARNING)
@@ -61,7 +57,7 @@ def train(
     weight_decay: Annotated[float, typer.Option(help="Of matrices alone.", rich_help_panel=LEARNING)] = 0.2,
     clip: Annotated[float, typer.Option(help="Longest gradient; 0 for any.", rich_help_panel=LEARNING)] = 1.0,
     fix_vision: Annotated[
-        bool, typer.Option("--fix-vision", help="Leave the picture tower as it is.", rich_help_panel=LEARNING)
+        bool, typer.Option("--fix-vision", help="Leave the image tower as it is.", rich_help_panel=LEARNING)
     ] = False,
     fix_text: Annotated[
         bool, typer.Option("--fix-text", help="Leave the text tower as it is.", rich_help_panel=LEARNING)
@@ -83,7 +79,7 @@ def train(
     sequence_length: Annotated[
         int | None, typer.Option(help="Tokens that captions are cut to while training.", rich_help_panel=BATCHES)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Threads that decode pictures.", rich_help_panel=BATCHES)] = 2,
+    workers: Annotated[int, typer.Option(help="Threads that decode images.", rich_help_panel=BATCHES)] = 2,
     log_every: Annotated[int, typer.Option(help="Steps.", rich_help_panel=RUN)] = 10,
     checkpoint_every: Annotated[int, typer.Option(help="Steps.", rich_help_panel=RUN)] = 200,
     validate_every: Annotated[
@@ -94,7 +90,7 @@ def train(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Fine-tune a model on pictures with captions, so that each finds the other.
+    """Fine-tune a model on images with captions, so that each finds the other.
 
     OUTPUT gets last/ and, with --validation, best/: models like any other, for --model.
 
@@ -126,7 +122,7 @@ def train(
     if output.exists() and not output.is_dir():
         raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
     watcher = _Shown(leads=os.environ.get("RANK", "0") == "0")
-    columns = Columns(text_column, picture_column, header)
+    columns = Columns(text_column, image_column, header)
     learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)
     held_out = None
     if validation is not None:
@@ -173,8 +169,8 @@ def _train(
     interruption: Interruption,
 ) -> Trained:
     from clipcore.model import ClipModel
-    from clipcore.train import train
-    from clipcore.train.distributed import device_here
+    from clipcore.training import train
+    from clipcore.training.distributed import device_here
 
     loaded = ClipModel.load(model, device=device_here(device), precision="fp32")
     return train(
@@ -205,8 +201,8 @@ class _Shown:
     def validated(self, row: dict[str, Any], *, best: bool) -> None:
         say(
             f"step {row['step']}  mean recall {row['mean_recall']:.1%}  "
-            f"text to picture R@1 {row['text_to_image']['R@1']:.1%}  "
-            f"picture to text R@1 {row['image_to_text']['R@1']:.1%}{'  (best so far)' if best else ''}"
+            f"text to image R@1 {row['text_to_image']['R@1']:.1%}  "
+            f"image to text R@1 {row['image_to_text']['R@1']:.1%}{'  (best so far)' if best else ''}"
         )
 
     def problem(self, name: str, reason: str) -> None:

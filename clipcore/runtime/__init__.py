@@ -1,1 +1,1 @@
-"""How a picture tower runs on what this machine has. Only model.py looks in."""
+"""How an image tower runs on what this machine has. Only model.py looks in."""

@@ -1,4 +1,4 @@
-"""OpenVINO: on a CPU what looks at pictures quickest of all that was measured (see benchmarks/). An optional extra.
+"""OpenVINO: on a CPU what looks at images quickest of all that was measured (see benchmarks/). An optional extra.
 
 A tower is traced once, with the normalisation of pixels before it and that of vectors behind it, and compiled for the
 processor at hand. Nothing is written to the disk. The memory of the weights is shared and must not be
@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipcore.runtime.seam import Pending
-from clipcore.runtime.tensors import unit_length
+from clipcore.runtime.torch import Pending, unit_length
 from clipcore.types import Pixels, Vectors
 
 if TYPE_CHECKING:
@@ -32,12 +31,12 @@ _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 # Rounding to bf16 turns vectors by far less: measured, 0.9999.
 _SAME_DIRECTION = 0.999
-# Another number of pictures than what is traced, since a trace may have taken its number for a constant.
+# Another number of images than what is traced, since a trace may have taken its number for a constant.
 _TRACED, _CHECKED = 1, 2
 
 
 class NotRunning(Exception):
-    """Why OpenVINO does not look at pictures here, as the end of a sentence."""
+    """Why OpenVINO does not look at images here, as the end of a sentence."""
 
 
 def openvino_is_installed() -> bool:

@@ -74,12 +74,12 @@ async def test_the_town_has_posts_in_every_channel_and_half_of_them_are_readable
 
 
 def test_no_two_photos_of_the_town_are_the_same_file() -> None:
-    first, second = (Photo(id_, 1, "photo.jpg", "image/jpeg", b"picture") for id_ in (1, 2))
-    assert first.data.startswith(b"picture")
+    first, second = (Photo(id_, 1, "photo.jpg", "image/jpeg", b"image") for id_ in (1, 2))
+    assert first.data.startswith(b"image")
     assert first.data != second.data
 
 
-def test_planted_pictures_lie_near_the_question_and_belong_to_the_model(tmp_path: Path) -> None:
+def test_planted_images_lie_near_the_question_and_belong_to_the_model(tmp_path: Path) -> None:
     near = np.zeros(DIMENSION, np.float32)
     near[0] = 1.0
     database = Path(shutil.copy(database_of(20, channels=2), tmp_path))
@@ -87,6 +87,6 @@ def test_planted_pictures_lie_near_the_question_and_belong_to_the_model(tmp_path
     plant(database, "another model", [Post(channel, 1, 2, 3, readable=True)], near)
     with sqlite3.connect(database) as connection:
         [[key]] = connection.execute("SELECT key FROM models").fetchall()
-        [[blob]] = connection.execute("SELECT vector FROM vectors ORDER BY picture_id DESC LIMIT 1").fetchall()
+        [[blob]] = connection.execute("SELECT vector FROM vectors ORDER BY image_id DESC LIMIT 1").fetchall()
     assert key == "another model"
     assert np.frombuffer(blob, np.float16)[0] > 0.9

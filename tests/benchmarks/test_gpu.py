@@ -22,7 +22,7 @@ def test_without_a_gpu_nothing_is_measured_in_earnest() -> None:
 def test_all_of_it_runs_with_the_cpu_standing_in(scale: Scale) -> None:
     outcome = gpu.run(scale)
     names = [figure.name for figure in outcome.figures]
-    assert names[:2] == ["pictures", "arithmetic"]
+    assert names[:2] == ["images", "arithmetic"]
     assert names[-1].startswith("search of")
     assert len(names) == (5 if PHOTOS.is_dir() else 3)
     assert all("means nothing" in figure.note for figure in outcome.figures)

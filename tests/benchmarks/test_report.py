@@ -15,11 +15,11 @@ from benchmarks.show import draw_curves, print_table, write_json
 FOUND = Figure(
     "engine",
     Spread((40.0, 44.0, 42.0)),
-    "pictures/s",
+    "images/s",
     (Against("bare forward", 45.0, at_least=0.9), Against("transformers", 20.0, at_least=3.0), Against("other", 21.0)),
     note="batches of 16",
 )
-CURVE = Curve("Search, by pictures", "pictures", (1.0, 10.0), "seconds", {"ours": (0.1, 1.0)})
+CURVE = Curve("Search, by images", "images", (1.0, 10.0), "seconds", {"ours": (0.1, 1.0)})
 REPORT = {"encoding": Outcome([FOUND], [CURVE], missing=["faiss"]), "gpu": Outcome(skipped="There is no GPU.")}
 
 
@@ -60,7 +60,7 @@ def test_its_file_keeps_every_run_and_every_ratio(tmp_path) -> None:
 
 def test_a_curve_becomes_a_plot(tmp_path) -> None:
     [path] = draw_curves(REPORT, tmp_path)
-    assert path.name == "search-by-pictures.png"
+    assert path.name == "search-by-images.png"
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

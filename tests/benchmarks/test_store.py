@@ -13,27 +13,27 @@ from benchmarks.million import CARD, GUILD, TAGS, database_of, guilds_of, places
 from benchmarks.random_vectors import DIMENSION
 from benchmarks.raw_store import read_raw
 from benchmarks.scale import Scale
-from bot.records import PictureState
+from bot.models import ImageState
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 
 
 def counts(path) -> list[int]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("pictures", "tags")]
+        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("images", "tags")]
 
 
 async def test_the_large_database_is_one_that_the_store_itself_might_have_written():
     path = database_of(200, channels=4, threads=6, servers=2)
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
-        assert await pictures.guild_ids() == guilds_of(2)
-        places = await pictures.places(GUILD)
+        images = ImageStore(database)
+        assert await images.guild_ids() == guilds_of(2)
+        places = await images.places(GUILD)
         assert sorted((place.channel_id, place.parent_id) for place in places) == places_of(4, 6)
-        picture = (await pictures.get([1]))[1]
-        assert picture.state is PictureState.READY
-        assert len(picture.tags) == TAGS
-        rows = np.concatenate([chunk.vectors async for chunk in pictures.vectors(GUILD, CARD.key, chunk=7)])
+        image = (await images.get([1]))[1]
+        assert image.state is ImageState.READY
+        assert len(image.tags) == TAGS
+        rows = np.concatenate([chunk.vectors async for chunk in images.vectors(GUILD, CARD.key, chunk=7)])
     np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float32), axis=1), 1, atol=1e-3)
     assert np.array_equal(read_raw(path, GUILD, DIMENSION, len(rows)), rows)
 
@@ -49,7 +49,7 @@ def test_the_stores_benchmark_runs_and_takes_away_what_it_added():
 def test_sqlite_by_itself_leaves_the_same_rows_as_the_store():
     async def rows_of(by_store: bool) -> list[list[tuple]]:
         async with await Database.open(path) as database:
-            one = store._Round(PictureStore(database), 70)
+            one = store._Round(ImageStore(database), 70)
             await one.accept()
             await one.begin()
             one.prepare()
@@ -58,7 +58,7 @@ def test_sqlite_by_itself_leaves_the_same_rows_as_the_store():
                 found = [
                     connection.execute(statement).fetchall()
                     for statement in (
-                        "SELECT state, attempts, next_attempt, reason, content_hash IS NULL, width FROM pictures",
+                        "SELECT state, attempts, next_attempt, reason, content_hash IS NULL, width FROM images",
                         "SELECT model_id, length(vector) FROM vectors",
                         "SELECT rank, label, probability FROM tags",
                     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from bot.client import CommandTranslator, MagpieBot
-from bot.cogs.privacy import PrivacyCog
-from bot.cogs.search import SearchCog
-from bot.cogs.tags import TagsCog
+from bot.discord_io.client import CommandTranslator, MagpieBot
+from bot.features.privacy import PrivacyCog
+from bot.features.search import SearchCog
+from bot.features.tagging import TagsCog
 
 
 async def bot_with_commands() -> MagpieBot:

@@ -6,7 +6,7 @@ from typing import Any
 
 import discord
 
-from bot.client import intents
+from bot.discord_io.client import intents
 
 GUILD = 1_000
 EVERYONE = GUILD  # Discord gives @everyone the id of its server

@@ -5,8 +5,8 @@ from typing import Any
 import discord
 import pytest
 
-from bot.adapters import carried, pictures_in, place_of, preview_id, sightings, withheld
-from bot.records import PictureRef, Place, Source, ThreadKind
+from bot.discord_io.attachments import carried, images_in, place_of, preview_id, sightings, withheld
+from bot.models import ImageRef, Place, Source, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import GUILD, PRIVATE_THREAD, attachment, message
 
@@ -31,13 +31,13 @@ def media(url: str = "https://example.org/cat.png", proxy_url: str | None = PROX
     return {"url": url, "width": 1, "height": 1, **({"proxy_url": proxy_url} if proxy_url else {})}
 
 
-def pictures(message: discord.Message, **options: Any) -> list[PictureRef]:
-    return pictures_in(message, HOSTS, own_id=BOT, **options)
+def images(message: discord.Message, **options: Any) -> list[ImageRef]:
+    return images_in(message, HOSTS, own_id=BOT, **options)
 
 
-def test_an_attached_picture_is_known_by_its_ids(server: discord.Guild) -> None:
-    found = pictures(message(server, 1, 10, attachments=[attachment(20)]))
-    assert found == [PictureRef(Place(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
+def test_an_attached_image_is_known_by_its_ids(server: discord.Guild) -> None:
+    found = images(message(server, 1, 10, attachments=[attachment(20)]))
+    assert found == [ImageRef(Place(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_either_hint_makes_a_file_worth_a_look(
     server: discord.Guild, filename: str, content_type: str | None, seen: bool
 ) -> None:
     more = {} if content_type is None else {"content_type": content_type}
-    found = pictures(message(server, 1, 10, attachments=[attachment(20, filename, **more)]))
+    found = images(message(server, 1, 10, attachments=[attachment(20, filename, **more)]))
     assert bool(found) is seen
 
 
@@ -72,12 +72,12 @@ def test_what_is_no_channel_of_a_server_has_no_place(server: discord.Guild) -> N
     assert place_of(None) is None
 
 
-def test_a_forwarded_picture_belongs_to_the_forwarding_message(server: discord.Guild) -> None:
+def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Guild) -> None:
     snapshot = {"message": {"type": 0, "content": "", "attachments": [attachment(20)], "embeds": [], "flags": 0,
                             "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
                             "components": []}}  # fmt: skip
-    found = pictures(message(server, 1, 10, message_snapshots=[snapshot]))
-    assert found == [PictureRef(Place(GUILD, 1), 10, 20, Source.FORWARD, 50)]
+    found = images(message(server, 1, 10, message_snapshots=[snapshot]))
+    assert found == [ImageRef(Place(GUILD, 1), 10, 20, Source.FORWARD, 50)]
 
 
 def test_a_link_preview_is_taken_through_discords_proxy_only(server: discord.Guild) -> None:
@@ -90,8 +90,8 @@ def test_a_link_preview_is_taken_through_discords_proxy_only(server: discord.Gui
 
 def test_a_preview_keeps_its_id_when_another_preview_goes(server: discord.Guild) -> None:
     first, second = embed(image=media("https://example.org/1.png")), embed(image=media("https://example.org/2.png"))
-    both = pictures(message(server, 1, 10, embeds=[first, second]))
-    assert pictures(message(server, 1, 10, embeds=[second])) == both[1:]
+    both = images(message(server, 1, 10, embeds=[first, second]))
+    assert images(message(server, 1, 10, embeds=[second])) == both[1:]
     assert all(0 < ref.attachment_id < 2**63 for ref in both)
 
 
@@ -104,13 +104,13 @@ def test_a_preview_of_a_signed_address_keeps_its_id_when_it_is_signed_anew() -> 
 def test_other_bots_and_webhooks_are_left_out_unless_wanted(server: discord.Guild) -> None:
     by_bot = message(server, 1, 10, bot=True, attachments=[attachment(20)])
     by_webhook = message(server, 1, 10, webhook_id="7", attachments=[attachment(20)])
-    assert pictures(by_bot) == pictures(by_webhook) == []
-    assert len(pictures(by_bot, other_bots=True)) == len(pictures(by_webhook, other_bots=True)) == 1
+    assert images(by_bot) == images(by_webhook) == []
+    assert len(images(by_bot, other_bots=True)) == len(images(by_webhook, other_bots=True)) == 1
 
 
 def test_magpies_own_messages_never_count(server: discord.Guild) -> None:
     own = message(server, 1, 10, author=BOT, bot=True, attachments=[attachment(20)])
-    assert pictures(own, other_bots=True) == []
+    assert images(own, other_bots=True) == []
 
 
 def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
@@ -123,7 +123,7 @@ def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
     assert [one.spoiler for one in seen] == [True, True, False]
 
 
-def test_a_picture_on_a_host_that_is_not_listed_is_still_carried(server: discord.Guild) -> None:
+def test_an_image_on_a_host_that_is_not_listed_is_still_carried(server: discord.Guild) -> None:
     posted = message(server, 1, 10, attachments=[attachment(20)])
     assert sightings(posted, frozenset({"elsewhere.example"})) == []
     assert [one.attachment_id for one in carried(posted)] == [20]

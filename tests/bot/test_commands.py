@@ -7,7 +7,7 @@ import discord
 import pytest
 from discord import app_commands
 
-from bot.cogs.tags import may_manage
+from bot.features.tagging import may_manage
 from tests.bot.commands import all_commands, bot_with_commands
 
 MANAGE_GUILD = discord.Permissions(manage_guild=True).value

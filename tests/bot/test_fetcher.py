@@ -9,17 +9,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bot.adapters import Sighting
-from bot.errors import PictureGone, PictureTooLarge, PictureUnreachable
-from bot.fetcher import DownloadLimits, Fetcher
-from bot.records import PictureRef, Place, Source
+from bot.discord_io.attachments import DownloadLimits, Fetcher, Sighting
+from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
+from bot.models import ImageRef, Place, Source
 
-REF = PictureRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
-PICTURE = b"x" * 1000
+REF = ImageRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
+IMAGE = b"x" * 1000
 
 
 class Cdn:
-    """Serves one picture in several ways, and remembers what it was asked for."""
+    """Serves one image in several ways, and remembers what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -29,7 +28,7 @@ class Cdn:
         self.asked.append(request.path)
         match request.path:
             case "/good":
-                return web.Response(body=PICTURE)
+                return web.Response(body=IMAGE)
             case "/endless":
                 return await self._endless(request)
             case "/away":
@@ -85,38 +84,38 @@ def seen(url: str, size: int | None = None) -> Sighting:
 
 
 def fetcher(session: aiohttp.ClientSession, now: list[Sighting], *, seconds: float = 5.0) -> Fetcher:
-    async def look(ref: PictureRef) -> list[Sighting]:
+    async def look(ref: ImageRef) -> list[Sighting]:
         return now
 
     return Fetcher(session, look, DownloadLimits(frozenset({"127.0.0.1"}), 5000, seconds))
 
 
-async def test_a_picture_is_downloaded_from_the_address_its_message_shows_now(
+async def test_an_image_is_downloaded_from_the_address_its_message_shows_now(
     cdn: Cdn, session: aiohttp.ClientSession
 ) -> None:
-    assert await fetcher(session, [seen(cdn.url + "/good")])(REF, Room()) == PICTURE
+    assert await fetcher(session, [seen(cdn.url + "/good")])(REF, Room()) == IMAGE
 
 
 async def test_an_address_just_seen_spares_the_look_at_the_message(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     fetch = fetcher(session, [])
     fetch.remember([seen(cdn.url + "/good")])
-    assert await fetch(REF, Room()) == PICTURE
+    assert await fetch(REF, Room()) == IMAGE
 
 
 async def test_an_address_that_expired_is_asked_for_again(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     fetch = fetcher(session, [seen(cdn.url + "/good")])
     fetch.remember([seen(cdn.url + "/expired")])
-    assert await fetch(REF, Room()) == PICTURE
+    assert await fetch(REF, Room()) == IMAGE
     assert cdn.asked == ["/expired", "/good"]
 
 
-async def test_a_picture_that_its_message_no_longer_carries_is_gone(session: aiohttp.ClientSession) -> None:
-    with pytest.raises(PictureGone):
+async def test_an_image_that_its_message_no_longer_carries_is_gone(session: aiohttp.ClientSession) -> None:
+    with pytest.raises(ImageGone):
         await fetcher(session, [])(REF, Room())
 
 
 async def test_a_body_without_end_is_cut_at_the_cap(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    with pytest.raises(PictureTooLarge):
+    with pytest.raises(ImageTooLarge):
         await fetcher(session, [seen(cdn.url + "/endless")])(REF, Room())
 
 
@@ -124,25 +123,25 @@ async def test_a_file_announced_as_too_large_is_not_asked_for_and_takes_no_room(
     cdn: Cdn, session: aiohttp.ClientSession
 ) -> None:
     room = Room()
-    with pytest.raises(PictureTooLarge):
+    with pytest.raises(ImageTooLarge):
         await fetcher(session, [seen(cdn.url + "/good", size=5001)])(REF, room)
     assert (room.asked, cdn.asked) == ([], [])
 
 
 async def test_a_redirect_within_the_allowed_hosts_is_followed(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    assert await fetcher(session, [seen(cdn.url + "/moved")])(REF, Room()) == PICTURE
+    assert await fetcher(session, [seen(cdn.url + "/moved")])(REF, Room()) == IMAGE
 
 
 @pytest.mark.parametrize("path", ["/away", "/circle", "/missing"])
 async def test_a_redirect_elsewhere_a_circle_and_an_error_are_unreachable(
     cdn: Cdn, session: aiohttp.ClientSession, path: str
 ) -> None:
-    with pytest.raises(PictureUnreachable):
+    with pytest.raises(ImageUnreachable):
         await fetcher(session, [seen(cdn.url + path)])(REF, Room())
 
 
 async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    with pytest.raises(PictureUnreachable):
+    with pytest.raises(ImageUnreachable):
         await fetcher(session, [seen(cdn.url + "/slow")], seconds=0.2)(REF, Room())
 
 
@@ -158,16 +157,16 @@ async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, sess
     ],
 )
 async def test_no_other_host_is_ever_contacted(session: aiohttp.ClientSession, url: str) -> None:
-    with pytest.raises(PictureUnreachable, match="CDN_HOSTS"):
+    with pytest.raises(ImageUnreachable, match="CDN_HOSTS"):
         await fetcher(session, [seen(url)])(REF, Room())
 
 
 async def test_a_host_elsewhere_must_be_encrypted(session: aiohttp.ClientSession) -> None:
-    async def look(ref: PictureRef) -> list[Sighting]:
+    async def look(ref: ImageRef) -> list[Sighting]:
         return [seen("http://cdn.discordapp.com/x.png")]
 
     fetch = Fetcher(session, look, DownloadLimits(frozenset({"cdn.discordapp.com"}), 5000, 5.0))
-    with pytest.raises(PictureUnreachable, match="https"):
+    with pytest.raises(ImageUnreachable, match="https"):
         await fetch(REF, Room())
 
 

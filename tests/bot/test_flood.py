@@ -1,4 +1,4 @@
-"""A crowd that asks all at once: few pictures are read at a time, and one person gets few answers in public."""
+"""A crowd that asks all at once: few images are read at a time, and one person gets few answers in public."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, cast
 import discord
 import pytest
 
-from bot.adapters import Sighting, sightings
-from bot.cogs.questions import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
-from bot.cogs.search import SearchCog
-from bot.texts import texts_for
+from bot.discord_io.attachments import Sighting, sightings
+from bot.features.query_image import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
+from bot.features.search import SearchCog
+from bot.i18n import texts_for
 from tests.bot import servers
 from tests.bot.commands import bot_with_commands
 
@@ -21,7 +21,7 @@ HOSTS = frozenset({"cdn.discordapp.com"})
 BOT, NOTHING = 900_000_000_000_000_009, cast(Any, None)
 
 
-class SlowPictures:
+class SlowImages:
     """Store, messages and fetcher in one: nothing is remembered, and every download goes on until released."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class SlowPictures:
     async def by_message(self, message_id: int) -> list[Any]:
         return []
 
-    def pictures(self, message: discord.Message) -> list[Sighting]:
+    def images(self, message: discord.Message) -> list[Sighting]:
         return sightings(message, HOSTS)
 
     async def download(self, sighting: Sighting) -> bytes:
@@ -70,7 +70,7 @@ async def asked(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterato
 
 
 def mention(server: discord.Guild, message_id: int, author: int) -> discord.Message:
-    """A reply to a picture that names the bot and asks for look-alikes."""
+    """A reply to an image that names the bot and asks for look-alikes."""
     replied_to = {"id": "7", "type": 0, "content": "", "channel_id": "1", "author": servers.user(50), "embeds": [],
                   "attachments": [servers.attachment(20)], "mentions": [], "mention_roles": [], "pinned": False,
                   "mention_everyone": False, "tts": False, "timestamp": "2026-01-01T00:00:00+00:00",
@@ -88,25 +88,25 @@ def server() -> discord.Guild:
 
 
 @pytest.fixture
-async def pictures() -> SlowPictures:
-    return SlowPictures()
+async def images() -> SlowImages:
+    return SlowImages()
 
 
 @pytest.fixture
-def cog(pictures: SlowPictures) -> SearchCog:
-    return SearchCog(cast(Any, Named()), NOTHING, pictures.questions, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+def cog(images: SlowImages) -> SearchCog:
+    return SearchCog(cast(Any, Named()), NOTHING, images.questions, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
 
 
-async def test_a_flood_of_mentions_by_many_downloads_few_pictures_at_a_time(
-    server: discord.Guild, pictures: SlowPictures, cog: SearchCog
+async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(
+    server: discord.Guild, images: SlowImages, cog: SearchCog
 ) -> None:
     async with asked(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
-        assert pictures.most == pictures.begun == LOOKS_AT_ONCE
+        assert images.most == images.begun == LOOKS_AT_ONCE
         assert not any(task.done() for task in tasks)  # the others wait their turn
 
 
 async def test_a_flood_of_mentions_by_one_person_is_answered_a_few_times_only(
-    server: discord.Guild, pictures: SlowPictures, cog: SearchCog
+    server: discord.Guild, images: SlowImages, cog: SearchCog
 ) -> None:
     async with asked(cog, [mention(server, 100 + at, author=1000) for at in range(25)]) as tasks:
         assert sum(not task.done() for task in tasks) == 4
@@ -114,19 +114,19 @@ async def test_a_flood_of_mentions_by_one_person_is_answered_a_few_times_only(
 
 
 async def test_a_crowd_beyond_the_line_is_told_that_the_bot_is_busy_and_the_line_empties(
-    server: discord.Guild, pictures: SlowPictures
+    server: discord.Guild, images: SlowImages
 ) -> None:
-    questions, texts = pictures.questions, texts_for(None)
+    questions, texts = images.questions, texts_for(None)
     posted = servers.message(server, 1, 10, attachments=[servers.attachment(20)])
     crowd = [asyncio.create_task(questions.of_message(posted, texts)) for _ in range(LOOKS_AT_ONCE + MOST_WAITING + 5)]
     for _ in range(20):
         await asyncio.sleep(0)
     away = [task.exception() for task in crowd if task.done()]
     assert [type(one) for one in away] == [NoQuestion] * 5
-    pictures.released.set()
+    images.released.set()
     answers = await asyncio.gather(*crowd, return_exceptions=True)
     assert sum(not isinstance(one, BaseException) for one in answers) == LOOKS_AT_ONCE + MOST_WAITING
-    assert pictures.most == LOOKS_AT_ONCE
+    assert images.most == LOOKS_AT_ONCE
 
 
 async def test_every_way_to_ask_has_a_limit_for_each_person() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.logs import JsonFormatter, TextFormatter, configure_logging, outline
+from bot.logging import JsonFormatter, TextFormatter, configure_logging, outline
 from bot.settings import LogFormat, LogLevel
 
 SECRET = "what a person wrote"
@@ -52,7 +52,7 @@ def test_a_json_line_is_one_line_that_parses_with_its_ids() -> None:
 
 
 def test_a_text_line_ends_with_its_ids() -> None:
-    line = TextFormatter().format(record(picture_id=7, guild_id=8))
+    line = TextFormatter().format(record(image_id=7, guild_id=8))
     assert line.endswith("INFO    bot.x: picture 7 is ready picture_id=7 guild_id=8")
 
 

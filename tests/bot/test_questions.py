@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from bot.cogs.indexing import Turns
-from bot.cogs.questions import MessageLink, NoQuestion, Questions, is_similar_request, message_link
-from bot.texts import CHINESE, ENGLISH, Texts
-from clipcore.images import ImageLimits, decode_image
+from bot.features.indexing import Turns
+from bot.features.query_image import MessageLink, NoQuestion, Questions, is_similar_request, message_link
+from bot.i18n import CHINESE, ENGLISH, Texts
+from clipcore.images.decode import ImageLimits, decode_image
 from tests.bot import servers
 
 BOT = 900_000_000_000_000_009
@@ -92,7 +92,7 @@ class Upload:
 
 
 @pytest.mark.parametrize(("texts", "words"), [(ENGLISH, "too many pixels"), (CHINESE, "像素太多")])
-async def test_a_picture_of_too_many_pixels_is_told_the_limit(texts: Texts, words: str) -> None:
+async def test_an_image_of_too_many_pixels_is_told_the_limit(texts: Texts, words: str) -> None:
     file = io.BytesIO()
     Image.new("L", (50, 41)).save(file, "WEBP")
     here = cast(Any, Upload(file.getvalue(), ImageLimits(max_pixels=2_000)))

@@ -1,4 +1,4 @@
-"""Indexing stands back from a question's first moment until its pictures are ranked, whatever becomes of it."""
+"""Indexing stands back from a question's first moment until its images are ranked, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bot.answers import Answers
 from bot.app import behind_questions
-from bot.errors import PictureUnreachable
-from bot.records import Hit, Picture, PictureRef, PictureState, Place, SearchAnswer, SearchQuery, Source
+from bot.errors import ImageUnreachable
+from bot.features.answers import Answers
+from bot.models import Hit, Image, ImageRef, ImageState, Place, SearchAnswer, SearchQuery, Source
 from clipcore.errors import QueueFull
 
 PLACE = Place(guild_id=1, channel_id=2)
-PICTURE = Picture(3, PictureRef(PLACE, 4, 5, Source.ATTACHMENT, 6), PictureState.READY)
+IMAGE = Image(3, ImageRef(PLACE, 4, 5, Source.ATTACHMENT, 6), ImageState.READY)
 VECTOR = np.ones(4, np.float32)
 BOTH = pytest.mark.parametrize("ask", [
     lambda house: house.answers.to_words(house, "a cat"),
@@ -59,14 +59,14 @@ class House:
         await self._step("search")
         if self._refuses:
             raise QueueFull
-        return SearchAnswer((Hit(PICTURE, 0.9),), nothing_alike=False)
+        return SearchAnswer((Hit(IMAGE, 0.9),), nothing_alike=False)
 
     async def similar(self, vector: object, query: SearchQuery, exclude: object) -> SearchAnswer:
         return await self.find("", query)
 
-    async def look(self, ref: PictureRef) -> list[object]:
+    async def look(self, ref: ImageRef) -> list[object]:
         await self._step("look-up")
-        raise PictureUnreachable("not now")
+        raise ImageUnreachable("not now")
 
     async def _step(self, name: str) -> None:
         self.steps.append((name, self.in_front > 0))
@@ -88,7 +88,7 @@ async def asked(house: House, ask: Ask) -> AsyncIterator[asyncio.Task[object]]:
 
 
 @BOTH
-async def test_indexing_stands_back_until_the_pictures_are_ranked_and_not_while_they_are_looked_up(ask: Ask) -> None:
+async def test_indexing_stands_back_until_the_images_are_ranked_and_not_while_they_are_looked_up(ask: Ask) -> None:
     house = House()
     await ask(house)
     assert house.steps == [
@@ -129,13 +129,13 @@ async def test_it_goes_on_where_the_question_is_given_up(ask: Ask, step: str) ->
 async def test_a_file_that_has_come_is_read_once_the_question_is_done() -> None:
     done = asyncio.Event()
 
-    async def fetch(ref: PictureRef, make_room: object) -> bytes:
+    async def fetch(ref: ImageRef, make_room: object) -> bytes:
         return b"a file"
 
     async def stand_back() -> None:
         await done.wait()
 
-    fetching = asyncio.ensure_future(behind_questions(fetch, stand_back)(PICTURE.ref, cast(Any, None)))
+    fetching = asyncio.ensure_future(behind_questions(fetch, stand_back)(IMAGE.ref, cast(Any, None)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not fetching.done()

@@ -14,10 +14,10 @@ import aiohttp
 import discord
 import pytest
 
-from bot.records import PictureRef, Place, Source
-from bot.replies import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAGE, ReplyCleaner
+from bot.features.tagging import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAGE, ReplyCleaner
+from bot.models import ImageRef, Place, Source
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
 
 CHANNEL, MESSAGE = 2, 10
@@ -63,7 +63,7 @@ class FakeSleep:
 class Desk:
     client: FakeClient
     store: ReplyStore
-    pictures: PictureStore
+    images: ImageStore
     sleep: FakeSleep
     cleaner: ReplyCleaner
 
@@ -85,8 +85,8 @@ async def _until(condition: Any) -> None:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with await Database.open(tmp_path / "magpie.db") as database:
-        client, store, pictures, sleep = FakeClient(), ReplyStore(database), PictureStore(database), FakeSleep()
-        desk = Desk(client, store, pictures, sleep, ReplyCleaner(client, store, sleep=sleep))  # type: ignore[arg-type]
+        client, store, images, sleep = FakeClient(), ReplyStore(database), ImageStore(database), FakeSleep()
+        desk = Desk(client, store, images, sleep, ReplyCleaner(client, store, sleep=sleep))  # type: ignore[arg-type]
         yield desk
         await desk.cleaner.close()
 
@@ -121,7 +121,7 @@ async def test_what_is_out_of_reach_leaves_a_line_with_ids_in_the_log(
 ) -> None:
     await desk.orphan(50)
     desk.client.answers = {50: [OUT_OF_REACH]}
-    with caplog.at_level(logging.WARNING, "bot.replies"):
+    with caplog.at_level(logging.WARNING, "bot.features.tagging"):
         desk.cleaner.start()
         await desk.done(50)
     [line] = caplog.records
@@ -164,18 +164,18 @@ async def test_more_than_a_page_is_deleted_in_one_go(desk: Desk) -> None:
     assert await desk.store.orphans(5) == []
 
 
-async def test_a_message_about_a_picture_is_deleted_once_it_wakes_after_the_forgetting(desk: Desk) -> None:
-    [picture] = await desk.pictures.accept([PictureRef(HERE, MESSAGE, 100, Source.ATTACHMENT, 7)])
+async def test_a_message_about_an_image_is_deleted_once_it_wakes_after_the_forgetting(desk: Desk) -> None:
+    [image] = await desk.images.accept([ImageRef(HERE, MESSAGE, 100, Source.ATTACHMENT, 7)])
     desk.cleaner.start()
-    await desk.cleaner.remember(HERE, 50, [picture.id])
+    await desk.cleaner.remember(HERE, 50, [image.id])
     await _until(lambda: len(desk.sleep.asked_for) == 2)
     assert desk.client.asked == []
-    await desk.pictures.forget_messages([MESSAGE])
+    await desk.images.forget_messages([MESSAGE])
     desk.cleaner.wake()
     await desk.done(50)
 
 
-async def test_a_message_about_a_picture_that_went_before_it_was_sent_is_deleted_at_once(desk: Desk) -> None:
+async def test_a_message_about_an_image_that_went_before_it_was_sent_is_deleted_at_once(desk: Desk) -> None:
     desk.cleaner.start()
     await _until(lambda: desk.sleep.asked_for)
     await desk.cleaner.remember(HERE, 50, [999])

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bot.records import Place, ThreadKind
-from bot.roll_call import RollCall, missing
+from bot.indexing.reconcile import RollCall, missing
+from bot.models import Place, ThreadKind
 
 GUILD = 1
 CHANNEL, THREAD = Place(GUILD, 10), Place(GUILD, 20, 10, ThreadKind.PUBLIC)

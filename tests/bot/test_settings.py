@@ -78,7 +78,7 @@ def test_a_missing_token_is_told_with_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("MAX_PICTURE_BYTES", "many"),
+        ("MAX_IMAGE_BYTES", "many"),
         ("RESULTS_PER_ANSWER", "7"),
         ("CLIP_PRECISION", "fp8"),
         ("CLIP_BACKEND", "onnx"),

@@ -24,11 +24,11 @@ from pydantic import SecretStr
 
 import clipcore
 from bot.app import App, build, engine_for, index_device, leave_out_of_collections
-from bot.client import MagpieBot, use_endpoint
+from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
 from bot.settings import Settings
-from clipcore.engine import ClipEngine
-from clipcore.executor import Encoder
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import Encoder
 from tests.bot.commands import bot_with_commands
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
@@ -155,7 +155,7 @@ async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fe
     assert "trial" in ended.sentence
 
 
-async def test_a_model_that_sees_pictures_alone_is_told_with_what_to_choose_instead(
+async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instead(
     start: Start, discord: FakeDiscord, tmp_path: Path
 ) -> None:
     backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))

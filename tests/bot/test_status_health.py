@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.status.health import Health
-from bot.status.loop_lag import LoopLag
-from bot.status.status import device_problem, loop_problem
-from bot.status.store_probe import StoreProbe
+from bot.monitoring.health import Health, LoopLag, StoreProbe
+from bot.monitoring.status import device_problem, loop_problem
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
-from clipcore.engine import ClipEngine
+from bot.store.images import ImageStore
+from clipcore.engine.engine import ClipEngine
 from tests.clipcore.fakes import FakeEncoder
 from tests.store.samples import ref
 from tests.train.full_disk import disk_full_at
@@ -86,7 +84,7 @@ async def test_one_part_that_fails_is_named_beside_those_that_do_not() -> None:
 async def test_a_verdict_that_turns_is_logged_once_with_the_names_of_the_parts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "bot.status.health")
+    caplog.set_level(logging.INFO, "bot.monitoring.health")
     wrong: str | None = None
 
     async def part() -> str | None:
@@ -189,7 +187,7 @@ async def test_a_storm_of_questions_writes_once(database: Database) -> None:
 
 
 async def test_a_probe_leaves_the_database_as_it_was(database: Database) -> None:
-    await PictureStore(database).accept([ref(1)])
+    await ImageStore(database).accept([ref(1)])
     before = dump(database.path)
     assert await StoreProbe(database).problem() is None
     assert dump(database.path) == before

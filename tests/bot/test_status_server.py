@@ -17,17 +17,27 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 
 from bot.app import build
-from bot.client import use_endpoint
+from bot.discord_io.client import use_endpoint
 from bot.errors import StartupError
-from bot.events import Accepted, Answered, Asked, Attempted, ContentRead, ContentSource, Forgotten, Outcome, Result
+from bot.monitoring.events import (
+    Accepted,
+    Answered,
+    Asked,
+    Attempted,
+    ContentRead,
+    ContentSource,
+    Forgotten,
+    Outcome,
+    Result,
+)
+from bot.monitoring.http import serving
+from bot.monitoring.metrics import Metrics
+from bot.monitoring.status import Status
 from bot.settings import Settings
-from bot.status.metrics import Metrics
-from bot.status.server import serving
-from bot.status.status import Status
-from clipcore.engine import ClipEngine
-from clipcore.executor import Encoder
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import Encoder
+from clipcore.engine.watching import BatchReport
 from clipcore.types import Lane
-from clipcore.watching import BatchReport
 from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
 from tests.clipcore.fakes import FakeEncoder
@@ -63,17 +73,17 @@ async def test_what_happened_is_on_the_page_in_either_format(status: Status) -> 
     async with served(status) as url:
         found = await scrape(url)
         modern = await page(url, Accept="application/openmetrics-text; version=1.0.0")
-    assert found["magpie_pictures_accepted_total"] == 3
-    assert found["magpie_pictures_forgotten_total"] == 2
-    assert found['magpie_picture_attempts_total{outcome="parked"}'] == 1
-    assert found['magpie_picture_attempts_total{outcome="finished"}'] == 0
-    assert found['magpie_picture_contents_total{source="store"}'] == 1
+    assert found["magpie_images_accepted_total"] == 3
+    assert found["magpie_images_forgotten_total"] == 2
+    assert found['magpie_image_attempts_total{outcome="parked"}'] == 1
+    assert found['magpie_image_attempts_total{outcome="finished"}'] == 0
+    assert found['magpie_image_contents_total{source="store"}'] == 1
     assert found['magpie_answers_total{asked="words",result="answered"}'] == 1
     assert found['magpie_answer_seconds_bucket{asked="words",le="0.15"}'] == 0
     assert found['magpie_answer_seconds_bucket{asked="words",le="0.25"}'] == 1
     assert found['magpie_inference_batch_size_sum{kind="image",lane="background"}'] == 16
     assert found["process_resident_memory_bytes"] > 1e6
-    assert "magpie_pictures_accepted" in {family.name for family in open_metrics(modern)}
+    assert "magpie_images_accepted" in {family.name for family in open_metrics(modern)}
 
 
 async def test_every_event_can_be_counted() -> None:
@@ -94,7 +104,7 @@ async def test_every_event_can_be_counted() -> None:
 async def test_two_bots_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.tell(Accepted(1))
-    assert other.registry.get_sample_value("magpie_pictures_accepted_total") == 0
+    assert other.registry.get_sample_value("magpie_images_accepted_total") == 0
 
 
 async def test_other_pages_and_methods_are_refused(status: Status) -> None:
@@ -167,7 +177,7 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
     alive = asyncio.create_task(life())
     await asyncio.to_thread(loading.reached.wait, 30)
     assert await health(url) == Answer(503, "starting", {})
-    assert "magpie_pictures_accepted_total" in await scrape(url)
+    assert "magpie_images_accepted_total" in await scrape(url)
     loading.go_on.set()
     found = await until(url, lambda told: bool(told.checks))
     assert found.status == "starting"  # it has not been connected yet
@@ -177,7 +187,7 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
     leave.set()
     await asyncio.to_thread(closing.reached.wait, 30)
     assert await health(url) == Answer(503, "closing", {})
-    assert samples(await page(url))["magpie_pictures_pending"] != 0  # not a number: the database is closed by now
+    assert samples(await page(url))["magpie_images_pending"] != 0  # not a number: the database is closed by now
     closing.go_on.set()
     await alive
     with pytest.raises(aiohttp.ClientConnectorError):
@@ -190,15 +200,15 @@ async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with build(settings_for(discord, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
-        assert (await scrape(url))["magpie_pictures_pending"] == 0
-        rename_pictures(tmp_path / "magpie.sqlite3", "pictures", "away")
+        assert (await scrape(url))["magpie_images_pending"] == 0
+        rename_images(tmp_path / "magpie.sqlite3", "images", "away")
         for _ in range(2):
             found = await scrape(url)
-            assert math.isnan(found["magpie_pictures_pending"])
-            assert found["magpie_pictures_in_hand"] == 0
+            assert math.isnan(found["magpie_images_pending"])
+            assert found["magpie_images_in_hand"] == 0
         assert caplog.messages.count("pending pictures cannot be counted: OperationalError") == 1
-        rename_pictures(tmp_path / "magpie.sqlite3", "away", "pictures")
-        assert (await scrape(url))["magpie_pictures_pending"] == 0
+        rename_images(tmp_path / "magpie.sqlite3", "away", "images")
+        assert (await scrape(url))["magpie_images_pending"] == 0
 
 
 async def test_without_a_port_nothing_is_served_and_nothing_counted(discord: FakeDiscord, tmp_path: Path) -> None:
@@ -208,7 +218,7 @@ async def test_without_a_port_nothing_is_served_and_nothing_counted(discord: Fak
         assert app.bot.get_cog("status") is None
 
 
-def rename_pictures(path: Path, name: str, to: str) -> None:
+def rename_images(path: Path, name: str, to: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute(f"ALTER TABLE {name} RENAME TO {to}")
 

@@ -6,8 +6,8 @@ from string import Formatter
 import discord
 import pytest
 
-from bot.texts import CHINESE, ENGLISH, Texts, command_text, texts_for
-from bot.texts.zh import COMMANDS
+from bot.i18n import CHINESE, ENGLISH, Texts, command_text, texts_for
+from bot.i18n.zh import COMMANDS
 from tests.bot.commands import all_commands, strings_of
 
 

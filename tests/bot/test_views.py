@@ -7,27 +7,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.adapters import Sighting
-from bot.answers import Answer, ShownPicture
-from bot.index.labels import LabelBook, NamedLabel
-from bot.records import Hit, Picture, PictureRef, PictureState, Place, Source, Tag
-from bot.texts import CHINESE, ENGLISH
-from bot.views.buttons import ConfirmForget, MoreLikeThis
-from bot.views.confirm import forget_me_view
-from bot.views.results import Look, answer_view
-from bot.views.words import TagWords, likeness_percent, percent, plain, short_query
+from bot.discord_io.attachments import Sighting
+from bot.features.answers import Answer, ShownImage
+from bot.features.privacy import forget_me_view
+from bot.features.search_views import (
+    ConfirmForget,
+    Look,
+    MoreLikeThis,
+    TagWords,
+    answer_view,
+    likeness_percent,
+    percent,
+    plain,
+    short_query,
+)
+from bot.i18n import CHINESE, ENGLISH
+from bot.indexing.labels import LabelBook, NamedLabel
+from bot.models import Hit, Image, ImageRef, ImageState, Place, Source, Tag
 
 MOST_RESULTS = 6
 CAT = NamedLabel("cat", "🐈", "cat", "猫")
 WORDS = TagWords(LabelBook([CAT]))
-REF = PictureRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
+REF = ImageRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
 
 
-def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> ShownPicture:
-    picture = Picture(number, REF, PictureState.READY, tags=tuple(Tag(tag, 0.9) for tag in tags))
+def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> ShownImage:
+    image = Image(number, REF, ImageState.READY, tags=tuple(Tag(tag, 0.9) for tag in tags))
     sighting = Sighting(Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=True)
-    return ShownPicture(
-        Hit(picture, 0.5), sighting, 5, datetime(2026, 1, 1, tzinfo=UTC), "https://discord.com/channels/1/2/3"
+    return ShownImage(
+        Hit(image, 0.5), sighting, 5, datetime(2026, 1, 1, tzinfo=UTC), "https://discord.com/channels/1/2/3"
     )
 
 
@@ -42,8 +50,8 @@ def items(view: discord.ui.LayoutView, kind: type) -> list:
 
 def test_the_largest_answer_keeps_to_discords_limits() -> None:
     worst = tuple("*" * 60 + str(number) for number in range(5))
-    pictures = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
-    view = answer_view(Answer(pictures, searched=True), look(short_query("*" * 300), note="n" * 200))
+    images = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
+    view = answer_view(Answer(images, searched=True), look(short_query("*" * 300), note="n" * 200))
     components = view.to_components()
     assert counted(components) <= 40
     assert view.content_length() <= 4000
@@ -103,7 +111,7 @@ def test_percentages_grow_with_the_score_and_stay_percentages(
     assert 1 <= likeness_percent(low, threshold) <= likeness_percent(high, threshold) <= 100
 
 
-def test_the_threshold_is_half_way_and_the_same_picture_is_a_hundred() -> None:
+def test_the_threshold_is_half_way_and_the_same_image_is_a_hundred() -> None:
     assert percent(0.25, 0.25, 100) == 50
     assert likeness_percent(0.8, 0.8) == 50
     assert likeness_percent(1.0, 0.8) == 100

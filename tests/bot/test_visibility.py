@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.records import Place, ThreadKind
-from bot.visibility import MEMBERSHIP_LOOKUPS, Visibility, thread_membership
+from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, Visibility, thread_membership
+from bot.models import Place, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
 

@@ -1,4 +1,4 @@
-"""/find looks for pictures while Discord hears that it takes a moment: whatever comes of either, the order is kept."""
+"""/find looks for images while Discord hears that it takes a moment: whatever comes of either, the order is kept."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from bot.answers import Answer
-from bot.cogs.search import _while_deferring
+from bot.features.answers import Answer
+from bot.features.search import _while_deferring
 from clipcore.errors import QueueFull
 
 NOTHING = Answer((), searched=False)

@@ -27,8 +27,8 @@ def write_classes(folder: Path, how_many: int = 24, *, called: str = "en") -> Pa
     return folder
 
 
-def row(text: str, picture: bytes) -> str:
-    return f"{text}\t{base64.urlsafe_b64encode(picture).decode()}"
+def row(text: str, image: bytes) -> str:
+    return f"{text}\t{base64.urlsafe_b64encode(image).decode()}"
 
 
 def write_table(path: Path, rows: Iterable[str]) -> Path:

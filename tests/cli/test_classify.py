@@ -13,15 +13,15 @@ PANDA, CAT = SAMPLES / "panda.png", SAMPLES / "cat-on-sofa.png"
 
 
 def best(ended) -> list[str]:
-    return [picture["labels"][0]["label"] if picture["labels"] else "" for picture in ended.json()["pictures"]]
+    return [image["labels"][0]["label"] if image["labels"] else "" for image in ended.json()["images"]]
 
 
-def test_each_picture_gets_probabilities_that_add_up_to_one():
+def test_each_image_gets_probabilities_that_add_up_to_one():
     ended = clipcore("classify", PANDA, CAT, "--labels", "panda, cat on a sofa, rocket", "--json", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
     assert best(ended) == ["panda", "cat on a sofa"]
-    for picture in ended.json()["pictures"]:
-        assert sum(label["probability"] for label in picture["labels"]) == pytest.approx(1, abs=1e-5)
+    for image in ended.json()["images"]:
+        assert sum(label["probability"] for label in image["labels"]) == pytest.approx(1, abs=1e-5)
     assert ended.json()["model"].startswith("bundled@")
 
 
@@ -34,10 +34,10 @@ def test_people_see_the_name_and_a_line_a_label(monkeypatch):
     assert ended.err == ""
 
 
-def test_a_folder_stands_for_its_pictures_and_broken_ones_are_skipped(tmp_path):
+def test_a_folder_stands_for_its_images_and_broken_ones_are_skipped(tmp_path):
     (tmp_path / "a.png").write_bytes(PANDA.read_bytes())
     (tmp_path / "b.png").write_bytes(PANDA.read_bytes()[:200])
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     ended = clipcore("classify", tmp_path, tmp_path / "none.png", "--labels", "panda,rocket", "--json", *BUNDLED)
     assert ended.code == 3
     assert best(ended) == ["panda"]
@@ -59,14 +59,14 @@ def test_labels_with_phrases_and_templates_come_from_files(tmp_path):
     assert best(ended) == ["bear", "space"]
 
 
-def test_a_picture_of_none_of_the_labels_gets_none_with_abstain():
+def test_an_image_of_none_of_the_labels_gets_none_with_abstain():
     asked = ("classify", PANDA, "--labels", "sailboat,guitar", *BUNDLED)
     assert best(clipcore(*asked, "--json")) != [""]
     assert best(clipcore(*asked, "--json", "--abstain")) == [""]
     assert "none of the labels" in clipcore(*asked, "--abstain").out
 
 
-def test_labels_in_a_pictures_place_are_told_where_to_go():
+def test_labels_in_a_images_place_are_told_where_to_go():
     ended = clipcore("classify", PANDA, "rocket,cat", *BUNDLED)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "--labels rocket,cat" in ended.err
@@ -74,22 +74,22 @@ def test_labels_in_a_pictures_place_are_told_where_to_go():
 
 def test_with_a_background_labels_that_are_hardly_likely_are_left_out():
     asked = ("classify", PANDA, "--labels", "panda,sailboat,guitar", "--background", "kitchen", "--json", *BUNDLED)
-    [picture] = clipcore(*asked).json()["pictures"]
-    assert [label["label"] for label in picture["labels"]] == ["panda"]
-    [picture] = clipcore(*asked, "--least", "0").json()["pictures"]
-    assert len(picture["labels"]) == 3
+    [image] = clipcore(*asked).json()["images"]
+    assert [label["label"] for label in image["labels"]] == ["panda"]
+    [image] = clipcore(*asked, "--least", "0").json()["images"]
+    assert len(image["labels"]) == 3
 
 
 def test_a_background_of_ones_own_takes_its_share():
     asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--least", "0", "--json", *BUNDLED)
-    [picture] = clipcore(*asked, "--background", "panda, bear").json()["pictures"]
-    assert sum(label["probability"] for label in picture["labels"]) < 0.5
+    [image] = clipcore(*asked, "--background", "panda, bear").json()["images"]
+    assert sum(label["probability"] for label in image["labels"]) < 0.5
 
 
 def test_labels_below_the_least_probability_are_left_out():
     ended = clipcore("classify", PANDA, "--labels", "panda,rocket,sofa", "--least", "0.5", "--json", *BUNDLED)
-    [picture] = ended.json()["pictures"]
-    assert [label["label"] for label in picture["labels"]] == ["panda"]
+    [image] = ended.json()["images"]
+    assert [label["label"] for label in image["labels"]] == ["panda"]
 
 
 @pytest.mark.parametrize("words", [("--templates", "t.txt"), ("--background", "sky"), ("--abstain",)])
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said_in_one_line_before_a_model_is_loaded(arguments, s
     assert said in ended.err
 
 
-def test_a_folder_without_pictures_is_said(tmp_path):
+def test_a_folder_without_images_is_said(tmp_path):
     ended = clipcore("classify", tmp_path, "--labels", "a,b", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
 
@@ -142,8 +142,8 @@ def test_a_pipe_is_named_and_skipped_alone_and_in_a_folder(tmp_path):
 
 
 def test_a_name_is_shown_as_search_shows_it(tmp_path):
-    picture = paint(tmp_path / os.fsdecode(b"caf\xe9\n.png"))
-    arguments = ("classify", picture, "--labels", "a,b", "--model", "bundled", "--device", "cpu")
+    image = paint(tmp_path / os.fsdecode(b"caf\xe9\n.png"))
+    arguments = ("classify", image, "--labels", "a,b", "--model", "bundled", "--device", "cpu")
     shown = "caf\N{REPLACEMENT CHARACTER}"
     assert clipcore(*arguments).out.splitlines()[0] == f"{tmp_path}/{shown}\N{SYMBOL FOR LINE FEED}.png"
     assert f"{shown}\\n.png" in clipcore(*arguments, "--json").out

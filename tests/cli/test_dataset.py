@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.dataset import open_pairs
+from clipcore.datasets import open_pairs
 from tests.cli.run import clipcore, clipcore_until_ctrl_c
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 
@@ -38,7 +38,7 @@ def test_split_refuses_in_a_line(classes: Path, tmp_path: Path):
     assert clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--how", "burn").code == 2
 
 
-def test_letterboxed_pictures_skip_the_broken(classes: Path, tmp_path: Path):
+def test_letterboxed_images_skip_the_broken(classes: Path, tmp_path: Path):
     write_files(classes, {"cat/broken.png": b"no"})
     ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--letterbox", "8", "--json")
     assert ended.code == 3
@@ -48,13 +48,13 @@ def test_letterboxed_pictures_skip_the_broken(classes: Path, tmp_path: Path):
 
 def test_stats_of_a_folder_and_of_a_table_agree(classes: Path, tmp_path: Path):
     folder = clipcore("dataset", "stats", classes, "--json").json()
-    assert (folder["mean"], folder["std"], folder["pictures"]) == ([1.0, 0.0, 0.0], [0.0, 0.0, 0.0], 10)
+    assert (folder["mean"], folder["std"], folder["images"]) == ([1.0, 0.0, 0.0], [0.0, 0.0, 0.0], 10)
     assert folder["widths"] == {"least": 1, "mean": 3.0, "most": 5}
     assert folder["classes"] == {"cat": 5, "狗": 5}
     clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")
     table = clipcore("dataset", "stats", tmp_path / "a.tsv", "--json").json()
-    # The same pictures in both classes are counted once.
-    assert (table["mean"], table["pictures"], table["captions"]) == (folder["mean"], 5, 10)
+    # The same images in both classes are counted once.
+    assert (table["mean"], table["images"], table["captions"]) == (folder["mean"], 5, 10)
 
 
 def test_stats_for_people(tmp_path: Path):
@@ -66,7 +66,7 @@ def test_stats_for_people(tmp_path: Path):
     assert max(map(len, ended.out.splitlines())) <= 80
 
 
-def test_stats_of_nothing_but_broken_pictures_is_no_number(tmp_path: Path):
+def test_stats_of_nothing_but_broken_images_is_no_number(tmp_path: Path):
     ended = clipcore("dataset", "stats", write_files(tmp_path / "in", {"a.png": b"no"}), "--json")
     assert (ended.code, ended.json()["mean"], ended.json()["widths"]) == (3, None, None)
 
@@ -79,9 +79,9 @@ def test_there_and_back_again(tmp_path: Path):
     assert [skipped["name"] for skipped in there.json()["skipped"]] == ["row 5"]
     back = clipcore("dataset", "from-tsv", tmp_path / "a.tsv", "-o", tmp_path / "out")
     assert (back.code, back.err) == (0, "")
-    assert back.out == f"2 pictures and 3 captions in {tmp_path / 'out'}\n"
+    assert back.out == f"2 images and 3 captions in {tmp_path / 'out'}\n"
     pairs = open_pairs(tmp_path / "out")
-    read = [(caption, pairs.pictures[at].read()) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+    read = [(caption, pairs.images[at].read()) for at, caption in zip(pairs.image_of, pairs.captions, strict=True)]
     assert sorted(read) == sorted([("一只猫", RED), ("red", RED), ("blue", BLUE)])
     assert clipcore("dataset", "from-tsv", tmp_path / "a.tsv", "-o", tmp_path / "out").code == 1
     assert clipcore("dataset", "to-tsv", folder, "-o", tmp_path / "a.tsv").code == 1
@@ -113,9 +113,9 @@ def test_a_full_disk_is_a_line_and_a_bug_is_none(classes: Path, tmp_path: Path, 
 def test_columns_are_named(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", "id\tsaid\tshown", "7\tred\t" + row("", RED).strip())
     ended = clipcore(
-        "dataset", "from-tsv", table, "-o", tmp_path / "out", "--text-column", "said", "--picture-column", "shown"
+        "dataset", "from-tsv", table, "-o", tmp_path / "out", "--text-column", "said", "--image-column", "shown"
     )
-    assert (ended.code, ended.out.split(" in ")[0]) == (0, "1 pictures and 1 captions")
+    assert (ended.code, ended.out.split(" in ")[0]) == (0, "1 images and 1 captions")
 
 
 def test_columns_are_named_for_every_command_that_reads_a_table(tmp_path: Path):
@@ -142,11 +142,11 @@ def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path
     assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
 
 
-def test_pictures_beside_the_classes_are_told(classes: Path, tmp_path: Path):
+def test_images_beside_the_classes_are_told(classes: Path, tmp_path: Path):
     write_files(classes, {"loose.png": RED, "another.PNG": BLUE, ".hidden.png": RED, "notes.txt": b""})
     for command in ("to-tsv", "split"):
         ended = clipcore("dataset", command, classes, "-o", tmp_path / command)
-        told = f"skipped {classes}: Pictures that lie in no class's folder are left out: 2.\n"
+        told = f"skipped {classes}: Images that lie in no class's folder are left out: 2.\n"
         assert (ended.code, ended.err) == (3, told)
     assert clipcore("dataset", "stats", classes, "--json").json()["in_no_class"] == 2
     assert clipcore("dataset", "stats", classes).out.splitlines()[-1] == "in none   2"

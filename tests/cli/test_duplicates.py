@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
 from tests.folder.support import write
 
@@ -53,7 +53,7 @@ def test_each_file_of_a_mixed_group_says_what_it_is_beside_the_first(album):
 def test_no_duplicates_are_said_to_be_none(tmp_path, album):
     alone = shutil.copytree(album, tmp_path / "alone", ignore=lambda *_: ["rocket copy.png", "small.png"])
     ended = clipcore("duplicates", alone)
-    assert (ended.code, ended.out, ended.err) == (0, "", "No duplicates among 24 pictures.\n")
+    assert (ended.code, ended.out, ended.err) == (0, "", "No duplicates among 24 images.\n")
     assert clipcore("duplicates", alone, "--exact").err == "No identical files.\n"
 
 
@@ -76,10 +76,10 @@ def test_exact_needs_no_index_and_no_model(album, tmp_path):
     assert not (tmp_path / "index.sqlite3").exists()
 
 
-def test_a_broken_picture_is_named_and_the_rest_is_compared(album):
+def test_a_broken_image_is_named_and_the_rest_is_compared(album):
     write(album / "broken.png", b"x")
     ended = clipcore("duplicates", album)
-    assert (ended.code, "broken.png: These bytes are not a picture" in ended.err) == (3, True)
+    assert (ended.code, "broken.png: These bytes are not an image" in ended.err) == (3, True)
     assert ended.out.count("\n") == 4
 
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from clipcore.encode_inputs import inputs_of
-from clipcore.encoded_file import write_encoded
+from clipcore.encoding.inputs import inputs_of
+from clipcore.encoding.writers import write_encoded
 from clipcore.errors import BadInput
 from clipcore.model import ClipModel
 from tests.cli.run import clipcore, start_clipcore
-from tests.clipcore.pictures import noise, png
+from tests.clipcore.images import noise, png
 
 MODEL = ("--model", "bundled", "--device", "cpu")
 
@@ -29,7 +29,7 @@ def model() -> ClipModel:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "deep").mkdir(parents=True)
     (folder / "a red one.png").write_bytes(png("red"))
     (folder / "b.png").write_bytes(png("green"))
@@ -49,13 +49,13 @@ def test_words_become_lines_with_their_name_first(model):
     assert np.array_equal(np.array(columns, np.float32).T, model.encode_texts(["a cat", "两只狗"]))
 
 
-def test_words_pictures_and_folders_keep_their_order(model, folder):
+def test_words_images_and_folders_keep_their_order(model, folder):
     ended = clipcore("encode", "a cat", folder, "a dog", folder / "b.png", "--json", *MODEL)
     assert ended.code == 0
     told = ended.json()
     assert (told["model"], told["dimension"], told["skipped"]) == (model.card.key, 256, [])
-    pictures = [str(folder / name) for name in ("a red one.png", "b.png", "deep/blue.png")]
-    assert [each["name"] for each in told["vectors"]] == ["a cat", *pictures, "a dog", str(folder / "b.png")]
+    images = [str(folder / name) for name in ("a red one.png", "b.png", "deep/blue.png")]
+    assert [each["name"] for each in told["vectors"]] == ["a cat", *images, "a dog", str(folder / "b.png")]
     vectors = np.array([each["vector"] for each in told["vectors"]], np.float32)
     assert np.allclose(vectors[[1, 2, 3, 5]], vectors_of(model, "red", "green", "blue", "green"), atol=0.02)
     assert np.array_equal(vectors[0], model.encode_texts(["a cat"])[0])
@@ -70,7 +70,7 @@ def test_npy_has_the_vectors_and_a_list_of_names_beside_it(model, folder, tmp_pa
     assert np.allclose(vectors, vectors_of(model, "red", "green", "blue"), atol=0.02)
     names = json.loads((tmp_path / "out.names.json").read_text())
     assert [Path(name).name for name in names] == ["a red one.png", "b.png", "blue.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.names.json", "out.npy", "pictures"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.names.json", "out.npy", "images"]
 
 
 def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path):
@@ -84,7 +84,7 @@ def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path
 
 
 def test_json_on_stdout_has_a_line_a_vector_and_is_one_document_even_when_empty(folder):
-    (folder / "b.png").write_bytes(b"no picture")
+    (folder / "b.png").write_bytes(b"no image")
     ended = clipcore("encode", "a cat", folder, "--json", *MODEL)
     assert ended.code == 3
     assert len(ended.json()["vectors"]) == 3
@@ -101,16 +101,16 @@ def test_tsv_says_the_same_in_a_file_as_on_stdout(folder, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".tsv"])
-def test_a_broken_picture_is_named_and_has_no_row(folder, tmp_path, suffix):
+def test_a_broken_image_is_named_and_has_no_row(folder, tmp_path, suffix):
     (folder / "b.png").write_bytes(png()[:60])
     ended = clipcore("encode", folder, "-o", tmp_path / f"out{suffix}", *MODEL)
     assert ended.code == 3
-    assert ended.err == f"skipped {folder / 'b.png'}: The PNG picture is truncated or broken.\n"
+    assert ended.err == f"skipped {folder / 'b.png'}: The PNG image is truncated or broken.\n"
     assert ended.out.startswith("2 vectors of 256 dimensions")
 
 
-def test_words_that_read_like_a_skipped_pictures_name_keep_their_row(model, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+def test_words_that_read_like_a_skipped_images_name_keep_their_row(model, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "texts.txt").write_text(f"a cat\n{tmp_path / 'broken.png'}\na dog\n")
     command = ["encode", tmp_path / "broken.png", "--texts", tmp_path / "texts.txt", "-o", tmp_path / "out.npy"]
     assert clipcore(*command, *MODEL).code == 3
@@ -120,7 +120,7 @@ def test_words_that_read_like_a_skipped_pictures_name_keep_their_row(model, tmp_
 
 
 def test_nothing_that_could_be_encoded_is_an_empty_file(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     assert clipcore("encode", tmp_path / "broken.png", "-o", tmp_path / "out.npy", *MODEL).code == 3
     assert np.load(tmp_path / "out.npy").shape == (0, 256)
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_encoded_is_one_sentence(arguments, said):
 
 def test_words_that_are_too_long_for_a_file_name_are_words():
     (found,) = inputs_of(["a cat and " * 1000])
-    assert found.picture is None
+    assert found.image is None
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("change", ["a picture", "the model"])
+@pytest.mark.parametrize("change", ["an image", "the model"])
 def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, change):
     for number in range(6):
         Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
@@ -223,7 +223,7 @@ def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, c
     with pytest.raises(KeyboardInterrupt):
         write_encoded(Tired(model, 1), inputs, output, batch_size=2)
     other = Tired(model, 10)
-    if change == "a picture":
+    if change == "an image":
         Image.fromarray(noise(50, 50)).save(tmp_path / "0.png")
     else:
         other.card = replace(model.card, revision="other")
@@ -233,20 +233,20 @@ def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, c
 
 
 def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(200):
-        Image.fromarray(noise(80, 80, seed=number)).save(pictures / f"{number:03}.png")
-    (pictures / "009.png").write_bytes(b"broken")
+        Image.fromarray(noise(80, 80, seed=number)).save(images / f"{number:03}.png")
+    (images / "009.png").write_bytes(b"broken")
     output = tmp_path / "out.npy"
-    process = start_clipcore("encode", pictures, "-o", output, "--batch-size", "1", *MODEL)
+    process = start_clipcore("encode", images, "-o", output, "--batch-size", "1", *MODEL)
     assert process.stderr is not None
     assert "009.png" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert (process.returncode, complaint) == (130, "Stopped. The same command goes on from here.\n")
     assert not output.exists()
-    ended = clipcore("encode", pictures, "-o", output, "--json", *MODEL)
+    ended = clipcore("encode", images, "-o", output, "--json", *MODEL)
     assert (ended.code, ended.json()["encoded"]) == (3, 199)
     assert ended.json()["resumed_at"] >= 10
     assert np.load(output).shape == (199, 256)

@@ -10,11 +10,11 @@ from tests.cli.run import clipcore
 
 
 def test_the_bundled_model_knows_its_samples_by_words(tmp_path):
-    """24 classes, one picture each; words are the folders' names."""
+    """24 classes, one image each; words are the folders' names."""
     ended = clipcore("evaluate", "zero-shot", write_classes(tmp_path / "scenes"), "--json", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
     told = ended.json()
-    assert (told["pictures"], told["top_1"], told["top_5"], told["mean_per_class_recall"]) == (24, 1, 1, 1)
+    assert (told["images"], told["top_1"], told["top_5"], told["mean_per_class_recall"]) == (24, 1, 1, 1)
     assert len(told["per_class"]) == 24
     assert told["confusions"] == []
     assert told["published"] == []
@@ -31,18 +31,18 @@ def test_a_table_of_classes_is_measured_like_folders(tmp_path):
 def test_mistakes_are_counted_shown_and_drawn(tmp_path):
     classes = write_classes(tmp_path / "scenes", 6)
     shutil.copy(SAMPLES / "rocket.png", classes / samples()[0]["en"])
-    picture = tmp_path / "confusion.png"
-    ended = clipcore("evaluate", "zero-shot", classes, "--confusion", picture, *BUNDLED)
+    image = tmp_path / "confusion.png"
+    ended = clipcore("evaluate", "zero-shot", classes, "--confusion", image, *BUNDLED)
     assert ended.code == 0
     assert "85.7 %" in ended.out
     assert "Most frequent mistakes" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
-    with Image.open(picture) as image:
+    with Image.open(image) as image:
         assert min(image.size) > 300
     told = clipcore("evaluate", "zero-shot", classes, "--json", *BUNDLED).json()
     assert told["top_1"] == pytest.approx(6 / 7)
     assert told["mean_per_class_recall"] == pytest.approx(5.5 / 6)
-    assert told["confusions"] == [{"class": "a cat on a sofa", "taken_for": "a rocket", "pictures": 1}]
+    assert told["confusions"] == [{"class": "a cat on a sofa", "taken_for": "a rocket", "images": 1}]
 
 
 def test_classes_are_called_by_the_words_of_a_file(tmp_path):
@@ -71,16 +71,16 @@ def test_templates_are_told_with_the_result(tmp_path):
     assert told["templates"] == ["{}", "a photo of {}"]
 
 
-def test_broken_pictures_and_rows_take_no_part_and_are_named(tmp_path):
+def test_broken_images_and_rows_take_no_part_and_are_named(tmp_path):
     rows = sample_rows("en")[:3]
     broken = row("a panda", (SAMPLES / "panda.png").read_bytes()[:300])
-    table = write_table(tmp_path / "classes.tsv", [rows[0], "no picture here", rows[1], broken, rows[2]])
+    table = write_table(tmp_path / "classes.tsv", [rows[0], "no image here", rows[1], broken, rows[2]])
     ended = clipcore("evaluate", "zero-shot", table, "--json", *BUNDLED)
     assert ended.code == 3
-    assert ended.json()["pictures"] == 3
+    assert ended.json()["images"] == 3
     assert [one["name"].split()[-1] for one in ended.json()["skipped"]] == ["2", "4"]
     panda = next(one for one in ended.json()["per_class"] if one["class"] == "a panda")
-    assert (panda["pictures"], panda["recall"]) == (0, None)
+    assert (panda["images"], panda["recall"]) == (0, None)
 
 
 def test_an_empty_folder_is_a_class_that_competes_but_is_not_measured(tmp_path):
@@ -99,10 +99,10 @@ def test_one_class_alone_is_measured_too(tmp_path):
 def test_nothing_readable_is_said_in_a_line(tmp_path):
     folder = tmp_path / "scenes" / "cat"
     folder.mkdir(parents=True)
-    (folder / "a.png").write_bytes(b"no picture")
+    (folder / "a.png").write_bytes(b"no image")
     ended = clipcore("evaluate", "zero-shot", folder.parent, *BUNDLED)
     assert ended.code == 1
-    assert ended.err.splitlines()[-1].startswith("None of the pictures could be read")
+    assert ended.err.splitlines()[-1].startswith("None of the images could be read")
 
 
 @pytest.mark.parametrize("command", [("zero-shot",), ("retrieval",)])
@@ -113,7 +113,7 @@ def test_a_data_set_that_nobody_published_on_is_said(tmp_path, command):
     assert "coco-cn, flickr30k, flickr30k-cn" in ended.err
 
 
-def test_a_confusion_picture_that_cannot_be_drawn_is_said_before_anything_is_encoded(tmp_path):
+def test_a_confusion_image_that_cannot_be_drawn_is_said_before_anything_is_encoded(tmp_path):
     classes = write_classes(tmp_path / "s", 1)
     ended = clipcore("evaluate", "zero-shot", classes, "--confusion", tmp_path / "c.xyz", "--model", "no/such-model")
     assert ended.code == 1

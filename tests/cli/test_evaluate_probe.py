@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from clipcore.errors import BadInput
-from clipcore.probe import LinearProbe
+from clipcore.linear_probe import LinearProbe
 from tests.cli.measured import BUNDLED, SAMPLES
 from tests.cli.run import clipcore
 
@@ -29,11 +29,11 @@ def folders(tmp_path):
     return tmp_path / "train", tmp_path / "test"
 
 
-def test_it_learns_from_some_pictures_and_is_measured_on_others(folders, tmp_path):
+def test_it_learns_from_some_images_and_is_measured_on_others(folders, tmp_path):
     ended = clipcore("evaluate", "probe", *folders, "--json", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
     told = ended.json()
-    assert (told["train_pictures"], told["pictures"], told["top_1"]) == (9, 3, 1)
+    assert (told["train_images"], told["images"], told["top_1"]) == (9, 3, 1)
     tried = {one["strength"]: one["accuracy"] for one in told["search"]}
     assert tried[told["strength"]] == max(tried.values())
 
@@ -43,7 +43,7 @@ def test_what_it_learnt_can_be_kept_and_classified_with(folders, tmp_path):
     ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--save", kept, *BUNDLED)
     assert "C = 100" in ended.out
     told = clipcore("classify", SAMPLES / "rocket.png", "--probe", kept, "--json", *BUNDLED).json()
-    assert told["pictures"][0]["labels"][0]["label"] == "rocket"
+    assert told["images"][0]["labels"][0]["label"] == "rocket"
     with pytest.raises(BadInput, match="learnt on the model 'bundled@"):
         LinearProbe.load(kept, "another")
 
@@ -58,14 +58,14 @@ def test_a_class_that_only_the_test_has_is_always_missed(folders):
     assert told["top_1"] == 0.75
 
 
-def test_broken_pictures_of_either_part_are_named(folders):
+def test_broken_images_of_either_part_are_named(folders):
     train, test = folders
     for folder in folders:
         for name in ("0.png", "1.png", "2.png"):
-            (folder / "panda" / name).write_bytes(b"no picture")
+            (folder / "panda" / name).write_bytes(b"no image")
     ended = clipcore("evaluate", "probe", train, test, "-C", "100", "--json", *BUNDLED)
     assert ended.code == 3
-    assert (ended.json()["train_pictures"], ended.json()["pictures"]) == (9, 3)
+    assert (ended.json()["train_images"], ended.json()["images"]) == (9, 3)
     assert len(ended.json()["skipped"]) == 6
     assert ended.json()["top_1"] == 1
 
@@ -97,7 +97,7 @@ def test_a_class_that_train_lacks_is_told_and_counts_as_wrong(folders):
     shutil.rmtree(train / "panda")
     ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--json", *BUNDLED)
     assert ended.code == 0
-    assert ended.err == "TRAIN has no pictures of 1 of TEST's classes, whose pictures all count as wrong: 'panda'\n"
+    assert ended.err == "TRAIN has no images of 1 of TEST's classes, whose images all count as wrong: 'panda'\n"
     told = ended.json()
     assert (told["not_in_train"], told["top_1"]) == (["panda"], pytest.approx(2 / 3))
 

@@ -10,20 +10,20 @@ from tests.cli.run import clipcore
 
 
 def test_easynlps_table_is_measured_both_ways(tmp_path):
-    """One caption and one picture a row."""
+    """One caption and one image a row."""
     ended = clipcore(
         "evaluate", "retrieval", write_table(tmp_path / "pairs.tsv", sample_rows("en")), "--json", *BUNDLED
     )
     assert (ended.code, ended.err) == (0, "")
     told = ended.json()
-    assert told["pictures"] == 24
+    assert told["images"] == 24
     for direction in ("image_to_text", "text_to_image"):
         assert told[direction]["queries"] == 24
         assert told[direction]["recall_at_1"] == 1
     assert told["mean_recall"] == 1
 
 
-def test_several_captions_of_one_picture_are_told_from_captions_json(tmp_path):
+def test_several_captions_of_one_image_are_told_from_captions_json(tmp_path):
     for sample in samples():
         shutil.copy(SAMPLES / sample["file"], tmp_path)
     images = [{"id": number, "file_name": sample["file"]} for number, sample in enumerate(samples())]
@@ -40,7 +40,7 @@ def test_several_captions_of_one_picture_are_told_from_captions_json(tmp_path):
 
 
 def test_a_wrong_caption_costs_what_it_should(tmp_path):
-    """Two pictures have each other's caption: neither is found, at first, in either direction."""
+    """Two images have each other's caption: neither is found, at first, in either direction."""
     rows = sample_rows("en")
     first, second = (one.split("\t") for one in rows[:2])
     rows[:2] = [f"{second[0]}\t{first[1]}", f"{first[0]}\t{second[1]}"]
@@ -52,7 +52,7 @@ def test_a_wrong_caption_costs_what_it_should(tmp_path):
 def test_people_see_both_directions_and_the_published_figures(tmp_path):
     table = write_table(tmp_path / "flickr30k_test.tsv", sample_rows("en", "zh"))
     ended = clipcore("evaluate", "retrieval", table, *BUNDLED)
-    assert "24 pictures, 48 captions" in ended.out
+    assert "24 images, 48 captions" in ended.out
     assert "image → text" in ended.out
     assert "88.0" in ended.out
     assert "table 13" in ended.out
@@ -68,14 +68,14 @@ def test_easynlps_own_example_stands_beside_its_table(tmp_path):
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_rows_and_pictures_that_cannot_be_read_take_no_part(tmp_path):
+def test_rows_and_images_that_cannot_be_read_take_no_part(tmp_path):
     rows = sample_rows("en")[:4]
     broken = row("a broken panda", (SAMPLES / "panda.png").read_bytes()[:300])
     table = write_table(tmp_path / "pairs.tsv", [*rows[:2], "only text", broken, *rows[2:]])
     ended = clipcore("evaluate", "retrieval", table, "--json", *BUNDLED)
     assert ended.code == 3
     told = ended.json()
-    assert (told["pictures"], told["text_to_image"]["queries"]) == (4, 4)
+    assert (told["images"], told["text_to_image"]["queries"]) == (4, 4)
     assert [one["name"].split()[-1] for one in told["skipped"]] == ["3", "4"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcore.features import PictureSource, encode_pictures
+from clipcore.encoding.batch import ImageSource, encode_images
 from clipcore.model import ClipModel
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.clipcore.fakes import vector
@@ -29,7 +29,7 @@ def features(text: str) -> np.ndarray:
 
 
 def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
-    outcomes = encode_pictures(model, [PictureSource.file(path) for path in files], whole=True)
+    outcomes = encode_images(model, [ImageSource.file(path) for path in files], whole=True)
     return np.stack([outcome.vector for outcome in outcomes])
 
 
@@ -41,7 +41,7 @@ def test_texts_become_a_line_of_features_each(model: ClipModel, tmp_path: Path):
     np.testing.assert_allclose(found, model.encode_texts(texts), atol=1e-6)
 
 
-def test_pictures_become_what_the_model_makes_of_their_files(model: ClipModel, tmp_path: Path):
+def test_images_become_what_the_model_makes_of_their_files(model: ClipModel, tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", *(f"{path.name}\t{url_safe(path.read_bytes())}" for path in SAMPLES))
     schema = ["--input-schema", "name:str:1,image:str:1", "--column", "image", "--append", "name"]
     ended = clipcore("extract", table, "-o", tmp_path / "out.tsv", *schema, *BUNDLED)
@@ -65,7 +65,7 @@ def test_the_outputs_name_decides_its_format(tmp_path: Path, name: str):
 
 
 WITH_A_FAKE_MODEL = """
-import clipcore.cli.extract
+import clipcore.cli.encode
 from clipcore.cli import main
 from tests.clipcore.fakes import FakeEncoder
 

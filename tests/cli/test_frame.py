@@ -39,7 +39,7 @@ def test_help_tells_the_exit_codes():
 def test_help_is_laid_out_by_the_terminals_width_alone(monkeypatch):
     """Not by where a docstring's lines happen to end."""
     monkeypatch.setenv("COLUMNS", "300")
-    assert "Pictures that cannot be read are named on stderr and have no row. The" in clipcore("encode", "--help").out
+    assert "Images that cannot be read are named on stderr and have no row. The" in clipcore("encode", "--help").out
 
 
 def test_the_command_starts_without_torch():
@@ -68,7 +68,7 @@ def test_another_pipe_that_breaks_is_a_failure(monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("clipcore.cli.tokenize.token_ids", fail)
+    monkeypatch.setattr("clipcore.cli.encode.token_ids", fail)
     with pytest.raises(SystemExit) as ended:
         clipcore("tokenize", "a cat")
     assert ended.value.code != 0
@@ -79,7 +79,7 @@ import sys
 
 class Stopping:
     def find_spec(self, name, *_):
-        if name == "clipcore.features":
+        if name == "clipcore.encoding.batch":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Stopping())

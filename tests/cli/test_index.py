@@ -11,13 +11,13 @@ from contextlib import closing, suppress
 import pytest
 from PIL import Image
 
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
-from tests.clipcore.pictures import encode, noise
+from tests.clipcore.images import encode, noise
 from tests.folder.support import everything, paint, write
 
 MODEL = ("--model", "bundled", "--device", "cpu")
-PICTURES = 150
+IMAGES = 150
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def test_index_says_what_it_did(album, index):
     write(album / "phone.heic", b"x")
     ended = clipcore("index", album, *MODEL)
     assert ended.code == 3
-    assert ended.out == f"26 pictures below {album.resolve()} can be searched.\n25 new, 1 copied or moved, 1 broken\n"
+    assert ended.out == f"26 images below {album.resolve()} can be searched.\n25 new, 1 copied or moved, 1 broken\n"
     assert ended.err.splitlines() == [
-        f"skipped {album.resolve() / 'broken.jpg'}: The JPEG picture is truncated or broken.",
+        f"skipped {album.resolve() / 'broken.jpg'}: The JPEG image is truncated or broken.",
         f"Left alone below {album.resolve()}, in formats that are not read: 1 .heic.",
     ]
 
@@ -51,7 +51,7 @@ def test_index_again_only_looks(album, index):
     clipcore("index", album, *MODEL)
     (album / "panda.png").unlink()
     answer = clipcore("index", album, *MODEL, "--json").json()
-    assert answer["folders"] == [{"folder": str(album.resolve()), "pictures": 23}]
+    assert answer["folders"] == [{"folder": str(album.resolve()), "images": 23}]
     assert {name: number for name, number in answer["files"].items() if number} == {"unchanged": 23, "forgotten": 1}
     assert answer["index"] == str(index)
     assert answer["skipped"] == []
@@ -60,7 +60,7 @@ def test_index_again_only_looks(album, index):
 def test_several_folders_and_the_current_one(album, index, tmp_path, monkeypatch):
     paint(tmp_path / "other" / "a.png")
     answer = clipcore("index", album, tmp_path / "other", *MODEL, "--json").json()
-    assert [folder["pictures"] for folder in answer["folders"]] == [24, 1]
+    assert [folder["images"] for folder in answer["folders"]] == [24, 1]
     monkeypatch.chdir(tmp_path / "other")
     assert clipcore("index", *MODEL, "--json").json()["folders"][0]["folder"] == str((tmp_path / "other").resolve())
 
@@ -69,7 +69,7 @@ def test_a_folder_given_twice_or_within_another_is_counted_once(album, index):
     paint(album / "deep" / "a.png")
     paint(album / ".hidden" / "b.png")
     answer = clipcore("index", album, album / "deep", f"{album}/", album / ".hidden", *MODEL, "--json").json()
-    assert [folder["pictures"] for folder in answer["folders"]] == [26, 1]
+    assert [folder["images"] for folder in answer["folders"]] == [26, 1]
     assert answer["files"]["encoded"] + answer["files"]["reused"] == 26
 
 
@@ -114,16 +114,16 @@ def test_hidden_and_excluded(album, index):
     paint(album / ".hidden" / "a.png")
     answer = clipcore("index", album, *MODEL, "--hidden", "--exclude", "p*", "--exclude", "rocket.png", "--json").json()
     left_out = [path for path in album.iterdir() if path.name.startswith("p") or path.name == "rocket.png"]
-    assert answer["folders"][0]["pictures"] == 24 + 1 - len(left_out)
+    assert answer["folders"][0]["images"] == 24 + 1 - len(left_out)
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
-    """Enough pictures that a run can be ended in the middle, some of them twice and some broken."""
+    """Enough images that a run can be ended in the middle, some of them twice and some broken."""
     folder = tmp_path_factory.mktemp("crowd") / "album"
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         seed = number if number % 7 else 0
-        data = b"no picture" if number % 50 == 1 else encode(Image.fromarray(noise(64, 64, seed)))
+        data = b"no image" if number % 50 == 1 else encode(Image.fromarray(noise(64, 64, seed)))
         write(folder / f"{number % 5}" / f"{number:03}.png", data)
     return folder
 
@@ -149,7 +149,7 @@ def test_whatever_ends_a_run_the_same_command_goes_on_to_the_same_result(crowd, 
         assert err.endswith("Stopped. The same command goes on from here.\n")
         assert "Traceback" not in err
     done = _rows(file)
-    assert 5 <= done < PICTURES, "it was not ended in the middle"
+    assert 5 <= done < IMAGES, "it was not ended in the middle"
     answer = clipcore(*command, "--json").json()
     assert answer["files"]["unchanged"] + answer["files"]["broken"] >= done, "what was committed was done again"
     assert everything(file) == uninterrupted

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from clipcore.catalogue import available_models
+from clipcore.models.catalogue import available_models
 from tests.cli.run import clipcore
 
 

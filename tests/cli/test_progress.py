@@ -11,7 +11,7 @@ from tests.cli.run import ROOT
 pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
 
 COUNTS = """
-from clipcore.cli.progress import tracked
+from clipcore.cli.output import tracked
 for number in tracked(range(3), "counting", 3):
     print("result", number)
 """

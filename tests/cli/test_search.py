@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from clipcore.cli.matches import table
-from clipcore.cli.query_arguments import Miswritten, unsigned
-from clipcore.folder.contents import StoredFile
-from clipcore.folder.query import parse_query
-from clipcore.folder.searching import Answer, Match
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.cli.output import table
+from clipcore.cli.search import Miswritten, unsigned
+from clipcore.folder_search.search import Answer, Match, parse_query
+from clipcore.folder_search.store import StoredFile
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.folder.support import paint
 
@@ -32,7 +31,7 @@ def album(tmp_path_factory):
     shutil.copytree(BUNDLED_DIRECTORY / "samples", folder)
     index = folder.parent / "index.sqlite3"
     ended = clipcore("index", folder, "--index-file", index, "--model", "bundled", "--device", "cpu", "--json")
-    assert (ended.code, ended.json()["folders"][0]["pictures"]) == (0, 24)
+    assert (ended.code, ended.json()["folders"][0]["images"]) == (0, 24)
     return folder
 
 
@@ -82,7 +81,7 @@ def test_signed_parts_are_told_from_options(written, parsed):
         assert unsigned(written, OPTIONS) == parsed
 
 
-def test_words_find_their_picture_and_a_pipe_gets_score_and_path(album):
+def test_words_find_their_image_and_a_pipe_gets_score_and_path(album):
     ended = clipcore("search", "cat on sofa", "--top", "3")
     assert (ended.code, ended.err) == (0, "")
     lines = [line.split("\t") for line in ended.out.splitlines()]
@@ -102,7 +101,7 @@ def test_parts_are_added_and_taken_away():
     assert names(clipcore("search", "-f", "-t1", "./panda.png", "-", "./panda.png", "+octopus")) == ["octopus"]
 
 
-def test_a_picture_is_found_by_itself_and_by_its_name_alone():
+def test_an_image_is_found_by_itself_and_by_its_name_alone():
     assert names(clipcore("search", "-f", "-t1", "panda.png")) == ["panda"]
 
 
@@ -136,7 +135,7 @@ def test_when_nothing_is_like_that_it_is_said():
     assert "scores high enough" in ended.err
 
 
-def test_similar_leaves_out_the_picture_itself(album):
+def test_similar_leaves_out_the_image_itself(album):
     ended = clipcore("similar", "panda.png", "--top", "24", "--paths")
     assert len(names(ended)) == 23
     assert "panda" not in names(ended)
@@ -153,7 +152,7 @@ def test_similar_searches_everywhere_and_search_below_the_current_folder(album, 
 
 def test_an_empty_folder_that_was_just_indexed_is_not_to_be_indexed(tmp_path):
     ended = clipcore("search", "cat", "--in", tmp_path, "--index")
-    assert (ended.code, ended.err) == (1, f"There are no pictures below {tmp_path.resolve()}; check the path.\n")
+    assert (ended.code, ended.err) == (1, f"There are no images below {tmp_path.resolve()}; check the path.\n")
 
 
 def test_search_indexes_first_when_told_and_names_what_it_skipped(tmp_path, monkeypatch):
@@ -162,7 +161,7 @@ def test_search_indexes_first_when_told_and_names_what_it_skipped(tmp_path, monk
     (tmp_path / "broken.png").write_bytes(b"x")
     ended = clipcore("search", "panda", "--in", tmp_path, "--index", "-f")
     assert (ended.code, names(ended)) == (3, ["x"])
-    assert f"skipped {tmp_path.resolve() / 'broken.png'}: These bytes are not a picture" in ended.err
+    assert f"skipped {tmp_path.resolve() / 'broken.png'}: These bytes are not an image" in ended.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems open files in their own ways")
@@ -195,7 +194,7 @@ def _env():
         ([], 2, "Say what to look for"),
         (["-dog"], 1, "Say what to look for"),
         (["https://example.org/cat.png"], 1, "not fetched"),
-        (["./nothing.png"], 1, "There is no picture"),
+        (["./nothing.png"], 1, "There is no image"),
         (["cat", "--in", "/nowhere"], 1, "There is no folder '/nowhere'"),
         (["cat", "--sheet", "x.gif"], 1, "must end in .png or .jpg"),
         (["cat", "--json", "--paths"], 1, "either --json or --paths"),
@@ -211,7 +210,7 @@ def test_every_mistake_is_one_line_that_says_what_to_do(arguments, code, words):
 
 def test_similar_to_nothing_is_one_line():
     ended = clipcore("similar", "nothing.png")
-    assert (ended.code, ended.err) == (1, "There is no picture 'nothing.png'; check the path.\n")
+    assert (ended.code, ended.err) == (1, "There is no image 'nothing.png'; check the path.\n")
     assert "for words use `clipcore search`" in clipcore("similar", "a cat").err
     ended = clipcore("similar", "https://example.org/a.png")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
@@ -248,7 +247,7 @@ def test_a_pipe_gets_the_very_bytes_of_a_name(tmp_path):
     assert clipcore(*arguments, "--json").json()["matches"][0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}\n.png")
 
 
-def test_a_picture_that_is_remembered_is_searched_for_without_torch(album):
+def test_an_image_that_is_remembered_is_searched_for_without_torch(album):
     """The difference between a fraction of a second and several."""
     code = (
         "import sys; from clipcore.cli.app import run; run(sys.argv[1:]); "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore
 from tests.clipcore.tiny import write_tiny_clip
 from tests.train.world import load, patch, patches, write_tsv
@@ -50,7 +50,7 @@ def test_without_json_a_person_reads_what_came_of_it_in_eighty_columns(table, ti
 
 
 def test_a_folder_with_captions_trains_as_well(tiny, tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for index in range(9):
         (folder / f"{index}.png").write_bytes(patch(index))
@@ -59,7 +59,7 @@ def test_a_folder_with_captions_trains_as_well(tiny, tmp_path):
     captions.write_text("image,caption\n0.png,a b\n1.png,c d\n", "utf-8")
     ended = train(folder, tiny, tmp_path / "run", "--validation", folder, "--validation-captions", captions)
     assert ended.code == 0, ended.err
-    # Of two pictures each is among the five best; of nine it would not be sure.
+    # Of two images each is among the five best; of nine it would not be sure.
     [first, *_] = (tmp_path / "run" / "training.jsonl").read_text("utf-8").splitlines()
     assert json.loads(first)["text_to_image"]["R@5"] == 1
     assert load(tmp_path / "run" / "last").encode_texts(["a"]).shape == (1, 24)
@@ -78,15 +78,15 @@ def test_the_splits_of_one_captions_file_train_and_validate(tiny, tmp_path):
     ended = train(captions, tiny, tmp_path / "run", *splits, "--json")
     assert ended.code == 0, ended.err
     assert ended.json()["steps"] == 2
-    # Of four pictures each is among the ten best.
+    # Of four images each is among the ten best.
     [first, *_] = (tmp_path / "run" / "training.jsonl").read_text("utf-8").splitlines()
     assert json.loads(first)["text_to_image"]["R@10"] == 1
 
 
-def test_broken_rows_and_broken_pictures_are_named_and_make_the_code_3(tiny, tmp_path):
+def test_broken_rows_and_broken_images_are_named_and_make_the_code_3(tiny, tmp_path):
     table = write_tsv(tmp_path / "train.tsv", patches(17, broken=[4]))
     with table.open("a", encoding="utf-8") as file:
-        file.write("a row without a picture\n")
+        file.write("a row without an image\n")
     ended = train(table, tiny, tmp_path / "run", "--json")
     assert ended.code == 3, ended.err
     names = [skip["name"] for skip in ended.json()["skipped"]]
@@ -136,8 +136,8 @@ def test_the_bundled_model_learns_in_bf16_with_short_captions_and_a_fixed_text_t
     table = tmp_path / "samples.tsv"
     lines = []
     for sample in json.loads((BUNDLED_DIRECTORY / "samples" / "samples.json").read_text("utf-8"))[:6]:
-        picture = (BUNDLED_DIRECTORY / "samples" / sample["file"]).read_bytes()
-        lines.append(f"{sample['zh']}\t{urlsafe_b64encode(picture).decode()}\n")
+        image = (BUNDLED_DIRECTORY / "samples" / sample["file"]).read_bytes()
+        lines.append(f"{sample['zh']}\t{urlsafe_b64encode(image).decode()}\n")
     table.write_text("".join(lines), "utf-8")
     options = ["--amp", "bf16", "--sequence-length", "6", "--fix-text", "--validation", table, "--json"]
     ended = train(table, "bundled", tmp_path / "run", *options)
@@ -145,5 +145,5 @@ def test_the_bundled_model_learns_in_bf16_with_short_captions_and_a_fixed_text_t
     assert ended.json()["best"]["mean_recall"] == 1
     before, after = load(BUNDLED_DIRECTORY), load(tmp_path / "run" / "last")
     assert np.allclose(before.encode_texts(["猫"]), after.encode_texts(["猫"]), atol=1e-6)
-    picture = [np.zeros((60, 60, 3), np.uint8)]
-    assert not np.allclose(before.encode_images(picture), after.encode_images(picture), atol=1e-6)
+    image = [np.zeros((60, 60, 3), np.uint8)]
+    assert not np.allclose(before.encode_images(image), after.encode_images(image), atol=1e-6)

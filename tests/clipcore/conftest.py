@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clipcore.executor import InferenceExecutor
+from clipcore.engine.executor import InferenceExecutor
 from tests.clipcore.fakes import FakeEncoder
 from tests.clipcore.tiny import write_tiny_clip
 

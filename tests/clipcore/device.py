@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
-from clipcore.executor import InferenceExecutor
+from clipcore.engine.executor import InferenceExecutor
 from tests.clipcore.fakes import FakeEncoder, square
 
 
@@ -23,7 +23,7 @@ async def warm(executor: InferenceExecutor, encoder: FakeEncoder) -> None:
 
 
 async def held(executor: InferenceExecutor, encoder: FakeEncoder) -> Future:
-    """Keeps the device busy with one picture, so that what comes next has to queue."""
+    """Keeps the device busy with one image, so that what comes next has to queue."""
     encoder.hold()
     future = executor.submit_image(square(0))
     assert await asyncio.to_thread(encoder.busy.wait, 10)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcore.bpe import merges
+from clipcore.models.bpe import merges
 from tests.clipcore import originals
 from tests.clipcore.originals import DIMENSION, drawn
 
@@ -63,10 +63,10 @@ def write_open_clip(directory: Path, weights: Weights, *, fine_tuned: bool = Fal
 
 
 def chinese_clip_weights(kind: str = "vit", seed: int = 0) -> Weights:
-    """The original's names for pictures, a BERT's for words, whose pooling EasyNLP does not use."""
-    pictures = originals.vit_weights(seed) if kind == "vit" else originals.resnet_weights(seed)
+    """The original's names for images, a BERT's for words, whose pooling EasyNLP does not use."""
+    images = originals.vit_weights(seed) if kind == "vit" else originals.resnet_weights(seed)
     return {
-        **{name: value for name, value in pictures.items() if name.startswith("visual.")},
+        **{name: value for name, value in images.items() if name.startswith("visual.")},
         **drawn({**_bert("bert."), "text_projection": (WIDTH, DIMENSION), "logit_scale": ()}, seed),
     }
 

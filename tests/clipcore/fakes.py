@@ -16,7 +16,7 @@ NOT_A_NUMBER = 214
 
 
 def square(value: int) -> Pixels:
-    """A prepared picture that the fake encodes as `value`."""
+    """A prepared image that the fake encodes as `value`."""
     return np.full((2, 2, 3), value, np.uint8)
 
 

@@ -38,14 +38,14 @@ class Family:
 
     name: str
     write: Callable[[Path], Path]
-    pictures: Any
+    images: Any
     words: Callable[[Path, list[str]], Tokens] | None
     context_length: int = 0
 
     def pixels(self, directory: Path, files: list[bytes]) -> dict[str, torch.Tensor]:
         """From the files' bytes by Pillow and transformers alone."""
         opened = [Image.open(io.BytesIO(data)) for data in files]
-        return dict(self.pictures.from_pretrained(directory)(images=opened, return_tensors="pt"))
+        return dict(self.images.from_pretrained(directory)(images=opened, return_tensors="pt"))
 
     def image_vectors(self, directory: Path, files: list[bytes]) -> np.ndarray:
         model, inputs = AutoModel.from_pretrained(directory).eval(), self.pixels(directory, files)
@@ -60,7 +60,7 @@ class Family:
         return torch.nn.functional.normalize(out.pooler_output, dim=-1).numpy()
 
     def logits(self, directory: Path, files: list[bytes], texts: list[str]) -> np.ndarray:
-        """float [pictures, texts]"""
+        """float [images, texts]"""
         assert self.words is not None
         model = AutoModel.from_pretrained(directory).eval()
         with torch.inference_mode():

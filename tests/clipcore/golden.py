@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 
 import clipcore
-from clipcore.catalogue import KnownModel, available_models
-from clipcore.images import decode_image
-from clipcore.original import TorchClip
-from clipcore.registry import DEFAULT_MODEL
+from clipcore.images.decode import decode_image
+from clipcore.models.catalogue import DEFAULT_MODEL, KnownModel, available_models
+from clipcore.openai_api import TorchClip
 
 DIAGRAM_SHA256 = "308a3ca4503f1c7a07803916c369d78c4ef501e5ab7fc727da9b5e1d2f9ec85b"
 # README of https://github.com/openai/CLIP: ViT-B/32 on the diagram with "a diagram", "a dog", "a cat".
@@ -40,8 +39,8 @@ def check_published_figures(model: TorchClip) -> None:
 
 
 def check_unit_vectors(model: TorchClip) -> None:
-    pictures = [np.full((50, 70, 3), grey, np.uint8) for grey in (0, 128, 255)]
-    vectors = [model.clip.encode_images(pictures)]
+    images = [np.full((50, 70, 3), grey, np.uint8) for grey in (0, 128, 255)]
+    vectors = [model.clip.encode_images(images)]
     if model.card.reads_text:
         vectors.append(model.clip.encode_texts(["a cat", "猫", ""]))
     for some in vectors:
@@ -64,8 +63,8 @@ def check_diagram(
 ) -> None:
     """OpenAI's own example, in its own words."""
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, f"{path} is not OpenAI's CLIP.png"
-    with Image.open(path) as picture:
-        image = model.preprocess(picture).unsqueeze(0)
+    with Image.open(path) as image:
+        image = model.preprocess(image).unsqueeze(0)
     logits_per_image, _ = model(image, model.tokenize(["a diagram", "a dog", "a cat"]))
     probabilities = logits_per_image.softmax(dim=-1)[0].tolist()
     if model.card.id in published:
@@ -77,9 +76,9 @@ def check_diagram(
 def check_photographs(model: TorchClip, folder: Path) -> None:
     paths = sorted(folder.glob("*.jpg"))
     names = [path.stem.replace("_", " ") for path in paths]
-    pictures = model.clip.encode_images([decode_image(path.read_bytes()) for path in paths])
+    images = model.clip.encode_images([decode_image(path.read_bytes()) for path in paths])
     texts = model.clip.encode_texts([f"a photo of a {name}." for name in names])
-    found = (pictures @ texts.T).argmax(axis=1)
+    found = (images @ texts.T).argmax(axis=1)
     wrong = [f"{name}: {names[best]}" for name, best, number in zip(names, found, range(len(names)), strict=True)
              if best != number]  # fmt: skip
     assert len(wrong) <= (1 - LEAST_CLASSIFIED) * len(names), wrong
@@ -87,12 +86,12 @@ def check_photographs(model: TorchClip, folder: Path) -> None:
 
 def check_likeness(model: TorchClip, folder: Path) -> None:
     """The middle of a photograph is more like the photograph than like any other."""
-    pictures = [decode_image(path.read_bytes()) for path in sorted(folder.glob("*.jpg"))]
-    whole, middle = model.clip.encode_images(pictures), model.clip.encode_images([_middle(each) for each in pictures])
-    right = (middle @ whole.T).argmax(axis=1) == np.arange(len(pictures))
+    images = [decode_image(path.read_bytes()) for path in sorted(folder.glob("*.jpg"))]
+    whole, middle = model.clip.encode_images(images), model.clip.encode_images([_middle(each) for each in images])
+    right = (middle @ whole.T).argmax(axis=1) == np.arange(len(images))
     assert right.mean() >= LEAST_ALIKE, right.mean()
 
 
-def _middle(picture: np.ndarray) -> np.ndarray:
-    height, width = (edge // 10 for edge in picture.shape[:2])
-    return picture[height:-height, width:-width]
+def _middle(image: np.ndarray) -> np.ndarray:
+    height, width = (edge // 10 for edge in image.shape[:2])
+    return image[height:-height, width:-width]

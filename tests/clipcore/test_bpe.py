@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.bpe import END, START, merges, text_of, token_ids, vocabulary
 from clipcore.errors import BadInput, TextTooLong
-from clipcore.text_repair import clean
+from clipcore.models.bpe import END, START, clean, merges, text_of, token_ids, vocabulary
 
 # Made once by OpenAI's own simple_tokenizer.py, with ftfy; the file names the versions. Sentences in 65 languages,
 # emoji, entities, contractions, control characters, halves of surrogate pairs, and mixtures of them all.

@@ -10,12 +10,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from clipcore.model import ClipModel
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import ImageVector, Label
 from clipcore.vector_index import VectorIndex
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 
 SAMPLES = json.loads((BUNDLED_DIRECTORY / "samples" / "samples.json").read_text(encoding="utf-8"))
 LABELS = json.loads((BUNDLED_DIRECTORY / "labels.json").read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ async def test_a_scene_is_tagged_with_what_it_shows(engine, samples):
     assert right >= 18, f"{right} of {len(SAMPLES)} scenes got a tag that their caption names"
 
 
-async def test_a_plain_picture_gets_no_tags(engine):
+async def test_a_plain_image_gets_no_tags(engine):
     classifier = await engine.classifier([Label(label["en"], (label["en"], label["zh"])) for label in LABELS])
     plain = [(await engine.encode_image(png(color))).vector for color in ("white", "black", "gray")]
     assert classifier.classify(np.stack(plain)) == [(), (), ()]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.checkpoint import find_checkpoint
 from clipcore.errors import ModelUnavailable
-from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
+from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
+from clipcore.models.checkpoint import find_checkpoint
 from clipcore.types import Calibration
 from tests.clipcore.hub import COMMIT, serve_hub
 
@@ -165,7 +165,7 @@ def find_elsewhere(name: str, cache: Path, endpoint: str, *, local_only: bool = 
     seconds.
     """
     program = (
-        "from clipcore.checkpoint import find_checkpoint; from clipcore.errors import ModelUnavailable\n"
+        "from clipcore.models.checkpoint import find_checkpoint; from clipcore.errors import ModelUnavailable\n"
         "import time; began = time.monotonic()\n"
         f"try: found = find_checkpoint({name!r}, local_only={local_only}); print(found.id, found.revision)\n"
         "except ModelUnavailable as error: print('unavailable:', error)\n"
@@ -221,7 +221,7 @@ def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_director
     assert find_elsewhere("someone/tiny", tmp_path / "cache", nobody)[0] == expected
 
 
-def test_a_model_that_sees_pictures_alone_needs_no_tokenizer(tiny_directory, tmp_path):
+def test_a_model_that_sees_images_alone_needs_no_tokenizer(tiny_directory, tmp_path):
     directory = copy_of(tiny_directory, tmp_path / "backbone")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (directory / file).unlink()

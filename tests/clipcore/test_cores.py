@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipcore.cores import decode_workers, usable_cores
-from clipcore.runtime.threads import use_at_most
+from clipcore.runtime.cores import decode_workers, usable_cores
+from clipcore.runtime.torch import use_at_most
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (16, 15)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clipcore.model import ClipModel
-from clipcore.runtime.pipelined import PipelinedForward
+from clipcore.runtime.cuda import PipelinedForward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU.")
 
@@ -44,7 +44,7 @@ def test_a_gpu_gives_the_vectors_of_the_cpu_and_records_every_size(model, tiny, 
     assert not caplog.records
 
 
-def test_words_are_encoded_beside_pictures_under_way(model, tiny):
+def test_words_are_encoded_beside_images_under_way(model, tiny):
     batch = batches(model)[2]
     pending = model.begin_prepared(batch)
     np.testing.assert_allclose(model.encode_texts(["a cat"]), tiny.encode_texts(["a cat"]), atol=1e-3)

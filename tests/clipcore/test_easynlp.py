@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipcore.easynlp import EasyNlpLayout, easynlp_layout
 from clipcore.errors import ModelUnavailable
+from clipcore.models.easynlp_files import EasyNlpLayout, easynlp_layout
 from tests.clipcore import originals
 from tests.clipcore.easynlp_layouts import (
     WORDS,
@@ -20,7 +20,7 @@ from tests.clipcore.easynlp_layouts import (
     write_huggingface_clip,
     write_open_clip,
 )
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 from tests.clipcore.tiny import write_tiny_chinese_clip
 
 # How it was recorded stands in it.
@@ -65,7 +65,7 @@ def test_each_layout_answers_as_easynlp_did(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", WRITE)
-def test_pictures_are_cropped_and_coloured_as_easynlp_does(tmp_path, name):
+def test_images_are_cropped_and_coloured_as_easynlp_does(tmp_path, name):
     preprocessing = load(WRITE[name](tmp_path)).preprocessing
     assert not preprocessing.squash
     assert preprocessing.size == preprocessing.crop == RECORDED[name]["edge"]
@@ -79,8 +79,8 @@ def test_what_is_saved_loads_again_and_answers_the_same(tmp_path, name):
     again = load(tmp_path / "saved")
     assert_as_recorded(again, name)
     assert (again.preprocessing, again.card.context_length) == (model.preprocessing, model.card.context_length)
-    pictures = [noise(70, 50, seed=1)]
-    np.testing.assert_allclose(again.encode_images(pictures), model.encode_images(pictures), atol=1e-6)
+    images = [noise(70, 50, seed=1)]
+    np.testing.assert_allclose(again.encode_images(images), model.encode_images(images), atol=1e-6)
     long = "一只猫在沙发上 cats abc " * 20
     np.testing.assert_allclose(again.encode_texts([long]), model.encode_texts([long]), atol=1e-6)
 

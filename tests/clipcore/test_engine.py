@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipcore.cores import decode_workers, usable_cores
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from clipcore.errors import (
     BadInput,
     EncodingFailed,
@@ -19,15 +18,16 @@ from clipcore.errors import (
     QueueFull,
     RejectReason,
 )
-from clipcore.images import ImageLimits
+from clipcore.images.decode import ImageLimits
 from clipcore.model import ClipModel
+from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Box, Calibration, Label, Lane, Pixels
 from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
-from tests.clipcore.pictures import encode, noise, png, quarters
+from tests.clipcore.images import encode, noise, png, quarters
 
 
 def gray(value: int) -> bytes:
-    """A picture that the fake encodes as `value`."""
+    """An image that the fake encodes as `value`."""
     return png(f"rgb({value}, {value}, {value})", 8, 6)
 
 
@@ -46,7 +46,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_a_pictures_bytes_become_a_vector_and_its_size(engine):
+async def test_a_images_bytes_become_a_vector_and_its_size(engine):
     answer = await engine.encode_image(gray(7))
     assert answer.vector.tolist() == vector(7)
     assert (answer.width, answer.height) == (8, 6)
@@ -87,7 +87,7 @@ async def test_work_may_come_before_the_start(encoder):
     await engine.close()
 
 
-async def test_what_is_no_picture_is_rejected_and_never_reaches_the_device(engine, encoder):
+async def test_what_is_no_image_is_rejected_and_never_reaches_the_device(engine, encoder):
     with pytest.raises(ImageRejected) as caught:
         await engine.encode_image(b"<html>")
     assert caught.value.reason is RejectReason.UNKNOWN_FORMAT
@@ -101,14 +101,14 @@ async def test_the_limits_are_the_engines(encoder):
     await engine.close()
 
 
-async def test_a_picture_that_the_model_fails_on_fails_alone(engine):
+async def test_an_image_that_the_model_fails_on_fails_alone(engine):
     work = [engine.encode_image(gray(value)) for value in (1, POISON, 2)]
     answers = await asyncio.gather(*work, return_exceptions=True)
     assert isinstance(answers.pop(1), EncodingFailed)
     assert [answer.vector.tolist() for answer in answers] == [vector(1), vector(2)]
 
 
-async def test_a_picture_of_a_query_overtakes_a_thousand_uploads(engine, encoder):
+async def test_an_image_of_a_query_overtakes_a_thousand_uploads(engine, encoder):
     encoder.hold()
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(1000)]
     assert await asyncio.to_thread(encoder.busy.wait, 10)
@@ -123,7 +123,7 @@ async def test_a_picture_of_a_query_overtakes_a_thousand_uploads(engine, encoder
 
 
 class SlowDecoder(FakeEncoder):
-    """Counts how many pictures exist as full pixels at once, and holds them there."""
+    """Counts how many images exist as full pixels at once, and holds them there."""
 
     def __init__(self, *, overlaps: bool = False) -> None:
         super().__init__(overlaps=overlaps)
@@ -141,7 +141,7 @@ class SlowDecoder(FakeEncoder):
         return super().prepare(pixels, box)
 
 
-async def test_few_pictures_exist_as_pixels_at_once_and_a_query_has_a_place_to_spare():
+async def test_few_images_exist_as_pixels_at_once_and_a_query_has_a_place_to_spare():
     encoder = SlowDecoder()
     engine = ClipEngine(lambda: encoder, decode_workers=2)
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(20)]
@@ -224,9 +224,9 @@ async def test_a_classifier_uses_the_models_own_scale_and_threshold(least, expec
     encoder = FakeEncoder(card=replace(CARD, logit_scale=0.0), calibration=Calibration(0.0, 0.0, least))
     engine = ClipEngine(lambda: encoder)
     classifier = await engine.classifier([Label("cat"), Label("a sofa")])
-    picture = np.array([[1.0, 0, 0, 0]], np.float32)
-    assert np.allclose(classifier.probabilities(picture), 1 / (2 + len(CARD.prompts.background)))
-    assert len(classifier.classify(picture)[0]) == expected
+    image = np.array([[1.0, 0, 0, 0]], np.float32)
+    assert np.allclose(classifier.probabilities(image), 1 / (2 + len(CARD.prompts.background)))
+    assert len(classifier.classify(image)[0]) == expected
     await engine.close()
 
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EngineClosed, QueueFull
-from clipcore.executor import InferenceExecutor
 from clipcore.types import Lane
 from tests.clipcore.device import held, results, warm
 from tests.clipcore.fakes import FakeEncoder, square, vector
@@ -14,7 +14,7 @@ from tests.clipcore.fakes import FakeEncoder, square, vector
 Q, B = Lane.INTERACTIVE, Lane.BACKGROUND
 
 
-async def test_pictures_and_texts_come_back_as_vectors(executor):
+async def test_images_and_texts_come_back_as_vectors(executor):
     assert await results([executor.submit_image(square(7)), executor.submit_text("four")]) == [vector(7), vector(4)]
 
 
@@ -40,28 +40,28 @@ async def test_what_queued_while_the_device_was_busy_is_one_batch(executor, enco
     assert encoder.batches() == [[0], list(range(20, 60))]
 
 
-async def test_a_query_overtakes_a_thousand_queued_pictures(executor, encoder):
+async def test_a_query_overtakes_a_thousand_queued_images(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
-    pictures = [executor.submit_image(square(value % 10)) for value in range(1000)]
+    images = [executor.submit_image(square(value % 10)) for value in range(1000)]
     query = executor.submit_text("a cat", Q)
     encoder.gate.set()
     assert await results([query]) == [vector(5)]
-    await results(pictures)
+    await results(images)
     assert [kind for kind, _ in encoder.calls[:3]] == ["image", "text", "image"]
 
 
-async def test_a_picture_of_a_query_overtakes_queued_pictures_too(executor, encoder):
+async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
-    pictures = [executor.submit_image(square(1)) for _ in range(1000)]
+    images = [executor.submit_image(square(1)) for _ in range(1000)]
     query = executor.submit_image(square(99), Q)
     encoder.gate.set()
-    await results([*pictures, query])
+    await results([*images, query])
     assert encoder.batches()[1] == [99]
 
 
-async def test_pictures_and_texts_of_one_lane_are_served_in_the_order_they_came(executor, encoder):
+async def test_images_and_texts_of_one_lane_are_served_in_the_order_they_came(executor, encoder):
     await held(executor, encoder)
     futures = [executor.submit_text("a", B), executor.submit_image(square(2)), executor.submit_text("ccc", B)]
     encoder.gate.set()

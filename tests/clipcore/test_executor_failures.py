@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
-from clipcore.executor import InferenceExecutor
 from clipcore.types import Lane
 from tests.clipcore.device import held, results, warm
 from tests.clipcore.fakes import NOT_A_NUMBER, POISON, FakeEncoder, square, vector
@@ -42,7 +42,7 @@ async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, enco
     assert [kind for kind, _ in encoder.calls] == ["image", "image", "image", "text", "image", "image"]
 
 
-async def test_a_vector_that_is_no_number_fails_its_own_picture_alone(executor, encoder):
+async def test_a_vector_that_is_no_number_fails_its_own_image_alone(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, NOT_A_NUMBER)]
@@ -53,7 +53,7 @@ async def test_a_vector_that_is_no_number_fails_its_own_picture_alone(executor, 
 
 
 @pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), MemoryError(), RuntimeError("device lost")])
-async def test_no_failure_of_a_picture_ends_the_thread(executor, encoder, failure):
+async def test_no_failure_of_an_image_ends_the_thread(executor, encoder, failure):
     encoder.failure = failure
     bad, good = await results([executor.submit_image(square(POISON)), executor.submit_image(square(1))])
     assert isinstance(bad, EncodingFailed)
@@ -209,7 +209,7 @@ VALUES = st.sampled_from([*range(8), POISON, NOT_A_NUMBER])
 @given(st.lists(st.tuples(st.sampled_from(Lane), st.booleans(), VALUES, st.booleans()), max_size=60))
 @settings(max_examples=40, deadline=None)
 def test_everyone_gets_their_own_answer_whatever_the_mixture(work):
-    """lane, text or picture, value, caller gone. Some values are poison, some no numbers, and memory is short."""
+    """lane, text or image, value, caller gone. Some values are poison, some no numbers, and memory is short."""
 
     async def run() -> None:
         encoder = FakeEncoder(fits=7)

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.deferred_cpu import DeferredCpu
+from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EncodingFailed, EngineClosed
-from clipcore.executor import InferenceExecutor
-from clipcore.runtime.pipelined import PipelinedForward
+from clipcore.runtime.cuda import PipelinedForward
 from clipcore.types import Lane, Pixels, Vectors
 from tests.clipcore.device import results
 from tests.clipcore.fakes import NOT_A_NUMBER, POISON, FakeEncoder, square, vector
@@ -27,7 +27,7 @@ Q, B = Lane.INTERACTIVE, Lane.BACKGROUND
 
 @dataclass
 class Overlapping(FakeEncoder):
-    """story: pictures as they are begun and waited for, and texts. during: what happens while a batch with that value
+    """story: images as they are begun and waited for, and texts. during: what happens while a batch with that value
     is waited for. crowded: takes no batch beside another.
     """
 
@@ -82,36 +82,36 @@ async def played(executor: InferenceExecutor, encoder: Overlapping, work: list[F
 
 async def test_the_next_batch_is_begun_before_the_last_is_waited_for(encoder):
     executor = one_by_one(encoder)
-    pictures = [executor.submit_image(square(value)) for value in range(3)]
-    assert await played(executor, encoder, pictures) == [vector(value) for value in range(3)]
+    images = [executor.submit_image(square(value)) for value in range(3)]
+    assert await played(executor, encoder, images) == [vector(value) for value in range(3)]
     assert encoder.story == ["begin [0]", "begin [1]", "wait [0]", "begin [2]", "wait [1]", "wait [2]"]
 
 
 async def test_words_that_arrive_meanwhile_are_answered_before_the_batch_begun_ahead(encoder):
     executor = one_by_one(encoder)
-    pictures = [executor.submit_image(square(value)) for value in range(4)]
+    images = [executor.submit_image(square(value)) for value in range(4)]
     asked: list[Future] = []
     encoder.during[0] = lambda: asked.append(executor.submit_text("a cat", Q))
-    await played(executor, encoder, pictures)
+    await played(executor, encoder, images)
     assert asked[0].result().tolist() == vector(5)
     assert encoder.story[:6] == ["begin [0]", "begin [1]", "wait [0]", "texts [5]", "wait [1]", "begin [2]"]
 
 
-async def test_a_querys_picture_waits_for_two_batches_at_most_and_nothing_is_begun_before_its_answer(encoder):
+async def test_a_querys_image_waits_for_two_batches_at_most_and_nothing_is_begun_before_its_answer(encoder):
     executor = one_by_one(encoder)
-    pictures = [executor.submit_image(square(value)) for value in range(4)]
+    images = [executor.submit_image(square(value)) for value in range(4)]
     asked: list[Future] = []
     encoder.during[0] = lambda: asked.append(executor.submit_image(square(99), Q))
-    await played(executor, encoder, pictures)
+    await played(executor, encoder, images)
     assert asked[0].result().tolist() == vector(99)
     assert encoder.story[:6] == ["begin [0]", "begin [1]", "wait [0]", "begin [99]", "wait [1]", "wait [99]"]
 
 
-async def test_pictures_are_answered_however_many_words_keep_coming(encoder):
+async def test_images_are_answered_however_many_words_keep_coming(encoder):
     executor = one_by_one(encoder)
-    pictures = [executor.submit_image(square(value)) for value in range(2)]
+    images = [executor.submit_image(square(value)) for value in range(2)]
     encoder.during[0] = lambda: [executor.submit_text("word", Q) for _ in range(3)]
-    await played(executor, encoder, pictures)
+    await played(executor, encoder, images)
     assert encoder.story[3:6] == ["texts [4]", "wait [1]", "texts [4]"]
 
 
@@ -150,11 +150,11 @@ async def test_only_the_poison_fails_whatever_was_begun_beside_it(encoder):
 async def test_a_device_that_hangs_leaves_neither_batch_waiting(encoder):
     executor = InferenceExecutor(encoder.load, max_batch=1, close_seconds=0.05)
     encoder.hold()
-    pictures = [executor.submit_image(square(value)) for value in range(3)]
+    images = [executor.submit_image(square(value)) for value in range(3)]
     encoder.loadable.set()
     assert await asyncio.to_thread(encoder.busy.wait, 10)
     await asyncio.wait_for(executor.close(), 10)
-    assert all(isinstance(answer, EngineClosed) for answer in await asyncio.wait_for(results(pictures), 10))
+    assert all(isinstance(answer, EngineClosed) for answer in await asyncio.wait_for(results(images), 10))
     encoder.gate.set()
     assert executor._thread is not None
     await asyncio.to_thread(executor._thread.join, 10)
@@ -197,7 +197,7 @@ VALUES = st.sampled_from([*range(8), POISON, NOT_A_NUMBER])
 @given(st.lists(st.tuples(st.sampled_from(Lane), st.booleans(), VALUES, st.booleans()), max_size=60))
 @settings(max_examples=40, deadline=None)
 def test_everyone_gets_their_own_answer_whatever_the_mixture(work):
-    """lane, text or picture, value, caller gone. Some values are poison, some no numbers, and memory is short."""
+    """lane, text or image, value, caller gone. Some values are poison, some no numbers, and memory is short."""
 
     async def run() -> None:
         encoder = Pipelined(fits=7)

@@ -14,17 +14,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, SiglipProcessor
 
-from clipcore.checkpoint import find_checkpoint
 from clipcore.errors import ModelUnavailable, WordsNotUnderstood
 from clipcore.model import ClipModel
-from clipcore.towers.opening import open_checkpoint
-from clipcore.towers.seam import Opened
+from clipcore.models.checkpoint import find_checkpoint
+from clipcore.models.families import open_checkpoint
+from clipcore.models.towers import Opened
 from tests.clipcore.families import FAMILIES, READING, SEEING, Family
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 from tests.clipcore.tiny import write_tiny_chinese_clip
 from tests.clipcore.tiny_families import write_tiny_dinov2, write_tiny_naflex, write_tiny_siglip, write_tiny_siglip2
 
-PICTURES = [noise(64, 48), noise(90, 120, 1), np.full((50, 50, 3), 90, np.uint8)]
+IMAGES = [noise(64, 48), noise(90, 120, 1), np.full((50, 50, 3), 90, np.uint8)]
 TEXTS = ["a cat", "a photo of a dog", "一只猫"]
 
 
@@ -65,8 +65,8 @@ def test_the_card_says_what_the_family_can(family, directory):
     card = model.card
     assert card.reads_text == (family.words is not None)
     assert card.context_length == family.context_length
-    assert model.encode_images(PICTURES).shape == (3, card.dimension)
-    assert model.prepare(PICTURES[0]).shape == (card.input_size, card.input_size, 3)
+    assert model.encode_images(IMAGES).shape == (3, card.dimension)
+    assert model.prepare(IMAGES[0]).shape == (card.input_size, card.input_size, 3)
     assert card.logit_bias == (-10 if family.name in ("siglip", "siglip2", "naflex") else 0)
     assert card.logit_scale == pytest.approx(np.exp(2.3) if card.reads_text else 1, rel=1e-5)
 
@@ -80,7 +80,7 @@ def test_every_weight_belongs_to_one_part(opened):
     assert vision | text | of_both == set(towers.module.parameters())
 
 
-def test_pictures_pass_through_the_vision_parts_alone(opened):
+def test_images_pass_through_the_vision_parts_alone(opened):
     edge = opened.preprocessing.crop
     opened.towers.image_features(torch.randn(2, 3, edge, edge)).square().sum().backward()
     moved = {each for each in opened.towers.module.parameters() if each.grad is not None}
@@ -108,8 +108,8 @@ def test_what_is_saved_after_a_step_of_training_loads_again(family, directory, t
     assert capfd.readouterr() == ("", "")
     again = load(tmp_path / "trained")
     assert again.preprocessing == trained.preprocessing
-    assert np.allclose(again.encode_images(PICTURES), trained.encode_images(PICTURES), atol=1e-6)
-    assert not np.allclose(again.encode_images(PICTURES), load(directory).encode_images(PICTURES), atol=1e-3)
+    assert np.allclose(again.encode_images(IMAGES), trained.encode_images(IMAGES), atol=1e-6)
+    assert not np.allclose(again.encode_images(IMAGES), load(directory).encode_images(IMAGES), atol=1e-3)
     if family.words:
         assert np.allclose(again.encode_texts(TEXTS), trained.encode_texts(TEXTS), atol=1e-6)
         assert again.card.logit_scale == pytest.approx(np.exp(2.53), rel=1e-5)
@@ -120,19 +120,19 @@ def test_rounded_weights_point_the_same_way(family, directory, precision):
     exact, rounded = load(directory), load(directory, precision=precision)
     assert rounded.dtype == {"bf16": "bfloat16", "fp16": "float16"}[precision]
     assert rounded.card == exact.card
-    pictures, rounded_pictures = exact.encode_images(PICTURES), rounded.encode_images(PICTURES)
-    assert (pictures * rounded_pictures).sum(axis=1).min() > 0.999
+    images, rounded_images = exact.encode_images(IMAGES), rounded.encode_images(IMAGES)
+    assert (images * rounded_images).sum(axis=1).min() > 0.999
     if family.words:
         texts, rounded_texts = exact.encode_texts(TEXTS), rounded.encode_texts(TEXTS)
         assert (texts * rounded_texts).sum(axis=1).min() > 0.999
-        assert cosine(pictures @ texts.T, rounded_pictures @ rounded_texts.T) > 0.999
+        assert cosine(images @ texts.T, rounded_images @ rounded_texts.T) > 0.999
 
 
 @pytest.mark.parametrize("family", SEEING, ids=lambda family: family.name, scope="module", indirect=True)
-def test_a_model_that_sees_pictures_alone_refuses_words(family, directory):
+def test_a_model_that_sees_images_alone_refuses_words(family, directory):
     model = load(directory)
     for texts in (["a cat"], []):
-        with pytest.raises(WordsNotUnderstood, match="pictures alone; for words choose a CLIP or SigLIP model"):
+        with pytest.raises(WordsNotUnderstood, match="images alone; for words choose a CLIP or SigLIP model"):
             model.encode_texts(texts)
     with pytest.raises(WordsNotUnderstood):
         model.towers.text_features({})
@@ -159,12 +159,12 @@ def test_compiled_towers_give_the_same_vectors(tmp_path):
     # Compiling in earnest takes a minute on a busy machine; what it would have compiled is run as it is.
     with torch.compiler.set_stance("force_eager"):
         compiled = load(directory, compile=True)
-        pictures, texts = compiled.encode_images(PICTURES), compiled.encode_texts(TEXTS)
+        images, texts = compiled.encode_images(IMAGES), compiled.encode_texts(TEXTS)
     plain = load(directory)
     assert compiled.card == plain.card
     for features in (compiled.towers.image_features, compiled.towers.text_features):
         assert inspect.unwrap(features) is not features
-    assert np.allclose(pictures, plain.encode_images(PICTURES), atol=1e-6)
+    assert np.allclose(images, plain.encode_images(IMAGES), atol=1e-6)
     assert np.allclose(texts, plain.encode_texts(TEXTS), atol=1e-6)
 
 
@@ -213,8 +213,8 @@ def test_the_newer_file_in_which_transformers_nests_the_preprocessing_is_read(tm
     (directory / "preprocessor_config.json").unlink()
     with pytest.raises(ModelUnavailable, match=r"no preprocessor_config\.json"):
         find_checkpoint(str(directory))
-    pictures = SiglipImageProcessorPil(size={"height": 40, "width": 40}, image_mean=[0.1, 0.2, 0.3])
-    SiglipProcessor(pictures, PreTrainedTokenizerFast.from_pretrained(directory)).save_pretrained(directory)
+    images = SiglipImageProcessorPil(size={"height": 40, "width": 40}, image_mean=[0.1, 0.2, 0.3])
+    SiglipProcessor(images, PreTrainedTokenizerFast.from_pretrained(directory)).save_pretrained(directory)
     assert not (directory / "preprocessor_config.json").exists()
     read = open_checkpoint(find_checkpoint(str(directory))).preprocessing
     assert (read.crop, read.squash, read.mean) == (40, True, (0.1, 0.2, 0.3))

@@ -8,55 +8,55 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images, encode_words
 from clipcore.errors import EncodingFailed
-from clipcore.features import EncodedPicture, NotNeeded, PictureSource, SkippedPicture, encode_pictures, encode_words
-from clipcore.images import ImageLimits
+from clipcore.images.decode import ImageLimits
 from clipcore.types import Box, Pixels
 from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
-from tests.clipcore.pictures import encode, noise, png
+from tests.clipcore.images import encode, noise, png
 
 BROKEN = png()[:60]
 
 
-def gray(value: int) -> PictureSource:
-    return PictureSource(f"gray {value}", lambda: encode(Image.new("RGB", (8, 6), (value,) * 3)))
+def gray(value: int) -> ImageSource:
+    return ImageSource(f"gray {value}", lambda: encode(Image.new("RGB", (8, 6), (value,) * 3)))
 
 
 def test_outcomes_come_in_the_order_of_their_sources():
     encoder = FakeEncoder()
-    outcomes = list(encode_pictures(encoder, map(gray, range(50)), batch_size=8, workers=4))
+    outcomes = list(encode_images(encoder, map(gray, range(50)), batch_size=8, workers=4))
     assert [outcome.source.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
-    assert all(isinstance(one, EncodedPicture) and one.vector[0] == value for value, one in enumerate(outcomes))
+    assert all(isinstance(one, EncodedImage) and one.vector[0] == value for value, one in enumerate(outcomes))
     assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
 
 
 def test_batches_are_as_large_as_asked():
     encoder = FakeEncoder()
-    list(encode_pictures(encoder, map(gray, range(20)), batch_size=8))
+    list(encode_images(encoder, map(gray, range(20)), batch_size=8))
     assert [len(batch) for batch in encoder.batches()] == [8, 8, 4]
 
 
-def test_a_broken_and_a_missing_picture_are_skipped_with_a_reason(tmp_path: Path):
+def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
     sources = [
         gray(1),
-        PictureSource("broken", lambda: BROKEN),
-        PictureSource.file(tmp_path / "gone.png"),
-        PictureSource("text", lambda: b"no picture at all"),
+        ImageSource("broken", lambda: BROKEN),
+        ImageSource.file(tmp_path / "gone.png"),
+        ImageSource("text", lambda: b"no image at all"),
         gray(2),
     ]
-    outcomes = list(encode_pictures(FakeEncoder(), sources))
-    assert [isinstance(outcome, SkippedPicture) for outcome in outcomes] == [False, True, True, True, False]
-    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, SkippedPicture)]
-    assert reasons[0] == "The PNG picture is truncated or broken."
+    outcomes = list(encode_images(FakeEncoder(), sources))
+    assert [isinstance(outcome, SkippedImage) for outcome in outcomes] == [False, True, True, True, False]
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, SkippedImage)]
+    assert reasons[0] == "The PNG image is truncated or broken."
     assert reasons[1] == "It cannot be read: No such file or directory."
-    assert [outcome.vector[0] for outcome in outcomes if isinstance(outcome, EncodedPicture)] == [1, 2]
+    assert [outcome.vector[0] for outcome in outcomes if isinstance(outcome, EncodedImage)] == [1, 2]
 
 
-def test_a_picture_without_a_direction_is_skipped():
+def test_an_image_without_a_direction_is_skipped():
     """One NaN among stored vectors would outrank everything in each later search."""
-    outcomes = list(encode_pictures(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
-    assert [isinstance(outcome, SkippedPicture) for outcome in outcomes] == [False, True, False]
-    assert isinstance(outcomes[1], SkippedPicture) and isinstance(outcomes[1].cause, EncodingFailed)
+    outcomes = list(encode_images(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
+    assert [isinstance(outcome, SkippedImage) for outcome in outcomes] == [False, True, False]
+    assert isinstance(outcomes[1], SkippedImage) and isinstance(outcomes[1].cause, EncodingFailed)
 
 
 def test_a_vector_that_nobody_needs_is_not_encoded():
@@ -64,20 +64,20 @@ def test_a_vector_that_nobody_needs_is_not_encoded():
         raise NotNeeded("It is known.")
 
     encoder = FakeEncoder()
-    [outcome] = encode_pictures(encoder, [PictureSource("copy", read)])
-    assert isinstance(outcome, SkippedPicture) and isinstance(outcome.cause, NotNeeded)
+    [outcome] = encode_images(encoder, [ImageSource("copy", read)])
+    assert isinstance(outcome, SkippedImage) and isinstance(outcome.cause, NotNeeded)
     assert encoder.calls == []
 
 
-def test_nothing_but_broken_pictures_needs_no_model():
+def test_nothing_but_broken_images_needs_no_model():
     encoder = FakeEncoder()
-    assert len(list(encode_pictures(encoder, [PictureSource("x", lambda: BROKEN)] * 3))) == 3
+    assert len(list(encode_images(encoder, [ImageSource("x", lambda: BROKEN)] * 3))) == 3
     assert encoder.calls == []
 
 
 def test_a_batch_beyond_memory_is_halved_until_it_fits():
     encoder = FakeEncoder(fits=2)
-    outcomes = list(encode_pictures(encoder, map(gray, range(8)), batch_size=8))
+    outcomes = list(encode_images(encoder, map(gray, range(8)), batch_size=8))
     assert np.array_equal([one.vector for one in outcomes], [vector(value) for value in range(8)])
 
 
@@ -89,18 +89,18 @@ def test_words_beyond_memory_are_halved_as_well():
         list(encode_words(FakeEncoder(fits=0), words))
 
 
-def test_a_device_without_memory_for_one_picture_says_so():
+def test_a_device_without_memory_for_one_image_says_so():
     with pytest.raises(EncodingFailed, match="too little memory"):
-        list(encode_pictures(FakeEncoder(fits=0), [gray(1)]))
+        list(encode_images(FakeEncoder(fits=0), [gray(1)]))
 
 
 def test_sources_are_read_only_a_little_ahead_and_stopping_ends_the_threads():
     read: list[int] = []
 
-    def source(value: int) -> PictureSource:
-        return PictureSource(str(value), lambda: read.append(value) or png())
+    def source(value: int) -> ImageSource:
+        return ImageSource(str(value), lambda: read.append(value) or png())
 
-    outcomes = encode_pictures(FakeEncoder(), (source(value) for value in range(1000)), batch_size=4, workers=2)
+    outcomes = encode_images(FakeEncoder(), (source(value) for value in range(1000)), batch_size=4, workers=2)
     next(outcomes)
     outcomes.close()
     assert len(read) <= 4 + 2 * 4 + 2
@@ -108,7 +108,7 @@ def test_sources_are_read_only_a_little_ahead_and_stopping_ends_the_threads():
 
 
 class Measuring(FakeEncoder):
-    """Notes how large the pictures are that reach the model."""
+    """Notes how large the images are that reach the model."""
 
     seen: tuple[int, ...] = ()
 
@@ -119,21 +119,21 @@ class Measuring(FakeEncoder):
 
 def test_ones_own_panoramas_may_be_larger_than_what_a_server_takes():
     panorama = encode(Image.new("1", (13_000, 5_000)), "PNG")
-    (outcome,) = encode_pictures(FakeEncoder(), [PictureSource("panorama", lambda: panorama)])
-    assert isinstance(outcome, EncodedPicture)
+    (outcome,) = encode_images(FakeEncoder(), [ImageSource("panorama", lambda: panorama)])
+    assert isinstance(outcome, EncodedImage)
     assert outcome.width * outcome.height > ImageLimits().max_pixels
 
 
 def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
     encoder = Measuring(card=replace(CARD, input_size=100))
-    large = PictureSource("large", lambda: encode(Image.fromarray(noise(1600, 1200)), "JPEG"))
-    [outcome] = encode_pictures(encoder, [large])
-    assert isinstance(outcome, EncodedPicture)
+    large = ImageSource("large", lambda: encode(Image.fromarray(noise(1600, 1200)), "JPEG"))
+    [outcome] = encode_images(encoder, [large])
+    assert isinstance(outcome, EncodedImage)
     assert (outcome.width, outcome.height) == (1600, 1200)
     assert encoder.seen == (300, 400, 3)
 
 
 def test_a_large_photograph_is_decoded_whole_where_figures_shall_compare():
     encoder = Measuring(card=replace(CARD, input_size=100))
-    list(encode_pictures(encoder, [PictureSource("large", lambda: png(width=1600, height=1200))], whole=True))
+    list(encode_images(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], whole=True))
     assert encoder.seen == (1200, 1600, 3)

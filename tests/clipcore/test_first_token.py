@@ -9,9 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from clipcore.checkpoint import find_checkpoint
-from clipcore.towers.first_token import first_token, is_read_off_first
-from clipcore.towers.opening import open_checkpoint
+from clipcore.models.checkpoint import find_checkpoint
+from clipcore.models.families import open_checkpoint
+from clipcore.models.first_token import first_token, is_read_off_first
 from tests.clipcore.easynlp_layouts import write_huggingface_clip
 from tests.clipcore.families import FAMILIES, Family
 

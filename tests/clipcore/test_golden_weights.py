@@ -17,10 +17,10 @@ from PIL import Image
 
 import clipcore
 from clipcore.errors import BadInput
-from clipcore.original import TorchClip
+from clipcore.openai_api import TorchClip
 from tests.clipcore import golden
 from tests.clipcore.hub import COMMIT
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -122,7 +122,7 @@ def test_option_checks_find_other_weights_out(pretender, tmp_path):
 
 
 def test_option_check_of_the_diagram_is_about_the_published_probabilities(pretender, tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     Image.fromarray(noise(60, 60)).save(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     image = pretender.preprocess(Image.open(path)).unsqueeze(0)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.engine import ClipEngine
-from clipcore.executor import InferenceExecutor
-from clipcore.holding import LONGEST_HOLD_S, Hold
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import InferenceExecutor
+from clipcore.engine.scheduling import LONGEST_HOLD_S, Hold
 from clipcore.types import Lane
 from tests.clipcore.device import held, results
 from tests.clipcore.fakes import FakeEncoder, square, vector
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 
 Q, B = Lane.INTERACTIVE, Lane.BACKGROUND
 LONGEST = 10
@@ -143,8 +143,8 @@ async def nothing_happens(engine: ClipEngine) -> None:
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
-async def test_no_upload_is_decoded_while_a_block_is_open_and_a_questions_picture_is(overlaps, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
+async def test_no_upload_is_decoded_while_a_block_is_open_and_a_questions_image_is(overlaps, monkeypatch):
+    monkeypatch.setattr("clipcore.engine.engine._LONGEST_STAND_BACK_S", 30)
     encoder = Decoding(overlaps=overlaps)
     engine = ClipEngine(lambda: encoder)
     await engine.start()
@@ -172,8 +172,8 @@ async def test_no_batch_is_begun_while_a_block_is_open(encoder):
     await engine.close()
 
 
-async def test_a_questions_picture_stands_in_front_by_itself(encoder, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
+async def test_a_questions_image_stands_in_front_by_itself(encoder, monkeypatch):
+    monkeypatch.setattr("clipcore.engine.engine._LONGEST_STAND_BACK_S", 30)
     engine = ClipEngine(lambda: encoder)
     encoder.hold()
     upload = asyncio.create_task(engine.encode_image(GRAY))
@@ -190,7 +190,7 @@ async def test_a_questions_picture_stands_in_front_by_itself(encoder, monkeypatc
 
 
 async def test_a_question_that_is_given_up_holds_nothing_back(encoder, monkeypatch):
-    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
+    monkeypatch.setattr("clipcore.engine.engine._LONGEST_STAND_BACK_S", 30)
     engine = ClipEngine(lambda: encoder)
 
     async def ask() -> None:
@@ -235,7 +235,7 @@ async def test_other_work_stands_back_too_and_not_for_ever(encoder, monkeypatch)
     await engine.stand_back()
     with engine.foreground():
         await asyncio.wait_for(engine.stand_back(), 10)
-    monkeypatch.setattr("clipcore.engine._LONGEST_STAND_BACK_S", 30)
+    monkeypatch.setattr("clipcore.engine.engine._LONGEST_STAND_BACK_S", 30)
     with engine.foreground():
         work = asyncio.create_task(engine.stand_back())
         await nothing_happens(engine)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from clipcore.errors import ImageRejected, RejectReason
-from clipcore.images import ImageLimits, decode_image, read_image
-from clipcore.preprocess import Preprocessing
-from tests.clipcore.pictures import FORMATS, encode, noise, png, quarters
+from clipcore.images.decode import ImageLimits, decode_image, read_image
+from clipcore.images.preprocess import Preprocessing
+from tests.clipcore.images import FORMATS, encode, noise, png, quarters
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -50,7 +50,7 @@ def test_an_animation_is_its_first_frame(image_format):
     assert corners(data) == [RED, GREEN, BLUE, WHITE]
 
 
-# Orientation n is how the picture must be turned before it is stored, so that a viewer that honours n sees it upright.
+# Orientation n is how the image must be turned before it is stored, so that a viewer that honours n sees it upright.
 STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -69,13 +69,13 @@ def test_the_exif_turn_is_undone(orientation, image_format):
     exif[0x0112] = orientation
     data = encode(quarters().transpose(STORED_AS[orientation]), image_format, exif=exif)
     assert corners(data) == [RED, GREEN, BLUE, WHITE]
-    picture = read_image(data)
-    assert (picture.width, picture.height) == (64, 48)
+    image = read_image(data)
+    assert (image.width, image.height) == (64, 48)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow says so and goes on
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00II*\x00\xff\xff\xff\xff", b"Exif\x00\x00"])
-def test_broken_exif_leaves_the_picture_as_stored(exif):
+def test_broken_exif_leaves_the_image_as_stored(exif):
     assert corners(encode(quarters(), "JPEG", exif=exif)) == [RED, GREEN, BLUE, WHITE]
 
 
@@ -116,7 +116,7 @@ def test_half_transparency_is_half_white():
     assert decode_image(encode(image))[4, 4].tolist() == [127, 127, 127]
 
 
-def test_one_transparent_colour_of_a_true_colour_picture_is_white():
+def test_one_transparent_colour_of_a_true_colour_image_is_white():
     assert corners(encode(quarters(), "PNG", transparency=RED)) == [WHITE, GREEN, BLUE, WHITE]
 
 
@@ -223,7 +223,7 @@ def test_formats_that_are_known_but_not_read_are_named(data):
 
 
 @pytest.mark.parametrize("data", [HTML, b"\x00", b"\x00" * 4096, b"hello", b"RIFF\x00\x00\x00\x00WAVE", b"PK\x03\x04"])
-def test_what_is_no_picture_is_unknown(data):
+def test_what_is_no_image_is_unknown(data):
     assert rejected(data) is RejectReason.UNKNOWN_FORMAT
 
 
@@ -234,45 +234,45 @@ def test_a_signature_alone_is_broken(signature):
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_keeps_its_size():
     data = encode(quarters(2000, 1600), "JPEG")
-    picture = read_image(data, enough=200)
-    assert (picture.width, picture.height) == (2000, 1600)
-    assert picture.pixels.shape == (200, 250, 3)
-    assert corners(encode(Image.fromarray(picture.pixels))) == [RED, GREEN, BLUE, WHITE]
+    image = read_image(data, enough=200)
+    assert (image.width, image.height) == (2000, 1600)
+    assert image.pixels.shape == (200, 250, 3)
+    assert corners(encode(Image.fromarray(image.pixels))) == [RED, GREEN, BLUE, WHITE]
 
 
 def test_a_reduced_scale_never_goes_below_what_is_wanted():
-    picture = read_image(encode(quarters(2000, 1600), "JPEG"), enough=201)
-    assert min(picture.pixels.shape[:2]) == 400
+    image = read_image(encode(quarters(2000, 1600), "JPEG"), enough=201)
+    assert min(image.pixels.shape[:2]) == 400
 
 
 @pytest.mark.parametrize(("width", "height"), [(1500, 1403), (1403, 1500), (70_000, 40)])
-def test_a_large_picture_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, height):
+def test_a_large_image_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, height):
     image = Image.fromarray(noise(width, height))
     enough = min(width, height) // 7
-    picture = read_image(encode(image), enough=enough)
-    assert (picture.width, picture.height) == (width, height)
-    assert min(picture.pixels.shape[:2]) >= enough
-    assert np.array_equal(picture.pixels, np.asarray(image.reduce(min(width, height) // enough)))
+    image = read_image(encode(image), enough=enough)
+    assert (image.width, image.height) == (width, height)
+    assert min(image.pixels.shape[:2]) >= enough
+    assert np.array_equal(image.pixels, np.asarray(image.reduce(min(width, height) // enough)))
 
 
-def test_a_large_transparent_picture_is_shrunk_as_it_looks_on_white():
+def test_a_large_transparent_image_is_shrunk_as_it_looks_on_white():
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     image.paste((0, 0, 255, 0), (0, 0, 32, 64))
-    picture = read_image(encode(image), enough=1)
-    assert picture.pixels[0, 0].tolist() == [128, 128, 128]
+    image = read_image(encode(image), enough=1)
+    assert image.pixels[0, 0].tolist() == [128, 128, 128]
 
 
 def test_a_turned_jpeg_at_a_reduced_scale_keeps_its_upright_size():
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = read_image(encode(quarters(1600, 800), "JPEG", exif=exif), enough=100)
-    assert (picture.width, picture.height) == (800, 1600)
-    assert picture.pixels.shape == (200, 100, 3)
+    image = read_image(encode(quarters(1600, 800), "JPEG", exif=exif), enough=100)
+    assert (image.width, image.height) == (800, 1600)
+    assert image.pixels.shape == (200, 100, 3)
 
 
 @given(st.integers(241, 400), st.integers(241, 400), st.sampled_from(["JPEG", "PNG"]), st.integers(1, 8), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_shrunk_picture_is_resized_to_what_the_whole_one_is(width, height, image_format, orientation, squash):
+def test_a_shrunk_image_is_resized_to_what_the_whole_one_is(width, height, image_format, orientation, squash):
     """Overlooking that its last pixels stand for less than the others costs more than 10 dB in most sizes."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -308,11 +308,11 @@ SEEDS.append(encode(quarters(), "TIFF", compression="tiff_lzw"))
 def decodes_or_is_rejected(data: bytes) -> None:
     """Anything but pixels or ImageRejected fails the test that calls this."""
     try:
-        picture = read_image(data, ImageLimits(max_pixels=1_000_000), enough=16)
+        image = read_image(data, ImageLimits(max_pixels=1_000_000), enough=16)
     except ImageRejected:
         return
-    assert picture.pixels.dtype == np.uint8
-    assert picture.pixels.ndim == 3
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.ndim == 3
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", *(seed[:12] for seed in SEEDS)]))
@@ -323,7 +323,7 @@ def test_random_bytes_are_only_ever_rejected(tail, head):
 
 @given(st.sampled_from(SEEDS), st.lists(st.tuples(st.floats(0, 0.999), st.binary(max_size=6)), min_size=1, max_size=6))
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damaged_pictures_decode_or_are_rejected(seed, damages):
+def test_damaged_images_decode_or_are_rejected(seed, damages):
     data = bytearray(seed)
     for place, bytes_there in damages:
         at = int(place * len(data))
@@ -342,6 +342,6 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def with_png_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
-    """The same picture with one more chunk before its pixels."""
+    """The same image with one more chunk before its pixels."""
     at = data.index(b"IDAT") - 4
     return io.BytesIO(data[:at] + png_chunk(kind, content) + data[at:]).getvalue()

@@ -66,9 +66,9 @@ def test_what_is_wrong_with_a_labels_file_is_said_with_its_row(tmp_path, text, n
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
     with pytest.raises(BadInput, match="none.txt' cannot be read"):
         read_labels(tmp_path / "none.txt")
-    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
     with pytest.raises(BadInput, match="not in UTF-8"):
-        read_templates(tmp_path / "picture.png")
+        read_templates(tmp_path / "image.png")
 
 
 def test_a_line_is_a_template(tmp_path):

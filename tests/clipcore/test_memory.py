@@ -1,4 +1,4 @@
-"""What a picture may take of memory at most: a small file can announce tens of millions of pixels."""
+"""What an image may take of memory at most: a small file can announce tens of millions of pixels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024
-# Pillow itself holds the decoded picture: 4 bytes a pixel in RGBA, 244 MiB here.
+# Pillow itself holds the decoded image: 4 bytes a pixel in RGBA, 244 MiB here.
 MOST_MIB = 450
 
-# A process of its own, since the highest mark never falls. It reports how far reading the picture raised it.
+# A process of its own, since the highest mark never falls. It reports how far reading the image raised it.
 MEASURE = """
 import io, sys
 from PIL import Image
-from clipcore.images import read_image
+from clipcore.images.decode import read_image
 def highest():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 data = open(sys.argv[1], "rb").read()
 read_image(open(sys.argv[2], "rb").read(), enough=448)
 before = highest()
-picture = read_image(data, enough=448)
-assert (picture.width, picture.height) == (8000, 8000)
-assert picture.pixels.shape == (471, 471, 3)
+image = read_image(data, enough=448)
+assert (image.width, image.height) == (8000, 8000)
+assert image.pixels.shape == (471, 471, 3)
 print(highest() - before)
 """
 
@@ -40,7 +40,7 @@ Image.new(mode, (edge, edge), {"RGBA": (9, 99, 199, 99), "LA": (99, 99)}.get(mod
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its highest mark")
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "P"])
-def test_a_picture_as_large_as_allowed_is_read_within_bounds(mode, tmp_path):
+def test_an_image_as_large_as_allowed_is_read_within_bounds(mode, tmp_path):
     large, small = tmp_path / "large.png", tmp_path / "small.png"
     for path, edge in ((large, 8000), (small, 1000)):
         run(DRAW, mode, str(path), str(edge))
@@ -51,7 +51,7 @@ def test_a_picture_as_large_as_allowed_is_read_within_bounds(mode, tmp_path):
 NO_ROOM = """
 import resource, sys
 from clipcore.errors import EncodingFailed
-from clipcore.images import read_image
+from clipcore.images.decode import read_image
 data = open(sys.argv[1], "rb").read()
 with open("/proc/self/statm") as sizes:
     now = int(sizes.read().split()[0]) * resource.getpagesize()
@@ -64,7 +64,7 @@ except EncodingFailed:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads its own size as Linux tells it")
-def test_too_little_memory_is_not_blamed_on_the_picture(tmp_path):
+def test_too_little_memory_is_not_blamed_on_the_image(tmp_path):
     large = tmp_path / "large.png"
     run(DRAW, "RGBA", str(large), "8000")
     assert run(NO_ROOM, str(large)) == "told\n"

@@ -15,11 +15,11 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from clipcore.errors import BadInput, ModelUnavailable
-from clipcore.images import decode_image
+from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
+from clipcore.models.catalogue import FALLBACK
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
-from clipcore.registry import FALLBACK
-from tests.clipcore.pictures import noise, quarters
+from tests.clipcore.images import noise, quarters
 from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
 
 TEXTS = ["a cat", "a dog on a sofa, asleep", "x"]
@@ -33,14 +33,14 @@ def by_transformers(features) -> np.ndarray:
     return torch.nn.functional.normalize(features.pooler_output, dim=-1).numpy()
 
 
-def test_pictures_become_the_vectors_that_transformers_makes(tiny, tiny_directory):
+def test_images_become_the_vectors_that_transformers_makes(tiny, tiny_directory):
     reference = CLIPModel.from_pretrained(tiny_directory).eval()
     processor = CLIPImageProcessorPil.from_pretrained(tiny_directory)
-    pictures = [noise(64, 48), noise(33, 90), noise(32, 32)]
-    pixels = processor(pictures, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+    images = [noise(64, 48), noise(33, 90), noise(32, 32)]
+    pixels = processor(images, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
     with torch.inference_mode():
         expected = by_transformers(reference.get_image_features(pixel_values=pixels))
-    assert np.allclose(tiny.encode_images(pictures), expected, atol=1e-5)
+    assert np.allclose(tiny.encode_images(images), expected, atol=1e-5)
 
 
 def test_texts_become_the_vectors_that_transformers_makes(tiny, tiny_directory):
@@ -220,7 +220,7 @@ def test_a_model_knows_how_words_are_put_to_it(tiny, tmp_path):
     assert bundled.card.prompts.for_query("a cat") == ("a cat",)
 
 
-def test_pillow_pictures_do_as_well_as_pixels(tiny):
+def test_pillow_images_do_as_well_as_pixels(tiny):
     upright = quarters()
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6
@@ -229,12 +229,12 @@ def test_pillow_pictures_do_as_well_as_pixels(tiny):
 
 
 @pytest.mark.parametrize("wrong", ["photo.jpg", Path("photo.jpg"), b"bytes", noise(8, 8).astype(np.float32)])
-def test_what_is_no_picture_yet_is_refused_with_what_to_do(tiny, wrong):
+def test_what_is_no_image_yet_is_refused_with_what_to_do(tiny, wrong):
     with pytest.raises(BadInput, match="decode_image"):
         tiny.encode_images([wrong])
 
 
-def test_a_path_is_no_bytes_of_a_picture():
+def test_a_path_is_no_bytes_of_an_image():
     with pytest.raises(BadInput, match="read_bytes"):
         decode_image("photo.jpg")
 

@@ -13,7 +13,7 @@ import pytest
 
 from clipcore.errors import ModelUnavailable
 from tests.clipcore import originals
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 
 # How it was recorded stands in it.
 RECORDED = json.loads((Path(__file__).parent / "data" / "original_clip.json").read_text(encoding="utf-8"))
@@ -104,8 +104,8 @@ def test_what_is_saved_from_a_file_loads_again_and_sees_the_same(files, tmp_path
     assert_as_recorded(again, kind)
     assert again.preprocessing == model.preprocessing
     assert (again.card.context_length, again.card.dimension) == (20, 24)
-    pictures = [noise(70, 50, seed=1), noise(40, 90, seed=2)]
-    np.testing.assert_allclose(again.encode_images(pictures), model.encode_images(pictures), atol=1e-6)
+    images = [noise(70, 50, seed=1), noise(40, 90, seed=2)]
+    np.testing.assert_allclose(again.encode_images(images), model.encode_images(images), atol=1e-6)
     long = "word " * 40
     np.testing.assert_allclose(again.encode_texts([long]), model.encode_texts([long]), atol=1e-6)
 
@@ -119,8 +119,8 @@ def test_a_model_that_was_rounded_before_it_was_saved_is_read_in_full_precision_
     rounded.opened.save(tmp_path)
     again = load(tmp_path)
     assert again.dtype == "float32"
-    picture = [noise(70, 50, seed=1)]
-    np.testing.assert_allclose(again.encode_images(picture), load(Path(path)).encode_images(picture), atol=0.02)
+    image = [noise(70, 50, seed=1)]
+    np.testing.assert_allclose(again.encode_images(image), load(Path(path)).encode_images(image), atol=0.02)
 
 
 def test_a_saved_vision_transformer_is_a_checkpoint_for_transformers(files, tmp_path):
@@ -131,14 +131,14 @@ def test_a_saved_vision_transformer_is_a_checkpoint_for_transformers(files, tmp_
     model = load(files.path("vit", "torchscript"))
     model.opened.save(tmp_path)
     theirs, tokenizer = AutoModel.from_pretrained(tmp_path).eval(), AutoTokenizer.from_pretrained(tmp_path)
-    picture = noise(70, 50, seed=1)
-    pixels = CLIPImageProcessorPil.from_pretrained(tmp_path)(Image.fromarray(picture), return_tensors="pt")
+    image = noise(70, 50, seed=1)
+    pixels = CLIPImageProcessorPil.from_pretrained(tmp_path)(Image.fromarray(image), return_tensors="pt")
     tokens = tokenizer(["a diagram", "two dogs"], padding=True, return_tensors="pt")
     with torch.inference_mode():
         image = theirs.get_image_features(**pixels).pooler_output
         texts = theirs.get_text_features(**tokens).pooler_output
     unit = torch.nn.functional.normalize
-    np.testing.assert_allclose(model.encode_images([picture]), unit(image).numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.encode_images([image]), unit(image).numpy(), atol=1e-5)
     np.testing.assert_allclose(model.encode_texts(["a diagram", "two dogs"]), unit(texts).numpy(), atol=1e-5)
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import clipcore
-from clipcore.bpe import END, merges, vocabulary
 from clipcore.errors import BadInput, WordsNotUnderstood
-from clipcore.original import TorchClip
-from tests.clipcore.pictures import noise, quarters
+from clipcore.models.bpe import END, merges, vocabulary
+from clipcore.openai_api import TorchClip
+from tests.clipcore.images import noise, quarters
 from tests.clipcore.tiny import DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_dinov2, write_tiny_siglip
 
@@ -150,13 +150,13 @@ def test_features_are_those_of_the_vectors_before_they_are_scaled(model):
     lengths = features.norm(dim=-1, keepdim=True)
     assert not torch.allclose(lengths, torch.ones(()), atol=0.01)
     assert np.allclose((features / lengths).detach().numpy(), model.clip.encode_texts(TEXTS), atol=1e-5)
-    picture = Image.fromarray(noise(40, 50))
-    feature = model.encode_image(model.preprocess(picture)[None])[0]
-    vector = model.clip.encode_images([np.asarray(picture)])[0]
+    image = Image.fromarray(noise(40, 50))
+    feature = model.encode_image(model.preprocess(image)[None])[0]
+    vector = model.clip.encode_images([np.asarray(image)])[0]
     assert np.allclose((feature / feature.norm()).detach().numpy(), vector, atol=1e-5)
 
 
-def test_pictures_can_be_changed_along_the_gradient_of_a_likeness(model):
+def test_images_can_be_changed_along_the_gradient_of_a_likeness(model):
     image = model.preprocess(quarters()).unsqueeze(0).requires_grad_()
     model(image, clipcore.tokenize("a cat"))[0].sum().backward()
     assert image.grad is not None
@@ -186,7 +186,7 @@ def with_transparency() -> Image.Image:
     [quarters(), Image.fromarray(noise(96, 64)), Image.fromarray(noise(33, 40)[..., 0]), with_transparency()],
     ids=["colours", "noise", "grey", "transparent"],
 )
-def test_pictures_are_prepared_as_the_original_does(model, image):
+def test_images_are_prepared_as_the_original_does(model, image):
     prepared = model.preprocess(image)
     assert prepared.shape == (3, INPUT_SIZE, INPUT_SIZE)
     assert prepared.dtype == torch.float32
@@ -231,7 +231,7 @@ def test_siglips_bias_is_part_of_its_logits(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(3, INPUT_SIZE, INPUT_SIZE), (1, 3, 8, 8), (1, INPUT_SIZE, INPUT_SIZE, 3)])
-def test_pictures_of_the_wrong_shape_are_refused(model, shape):
+def test_images_of_the_wrong_shape_are_refused(model, shape):
     with pytest.raises(BadInput, match=r"\[n, 3, 32, 32\].*preprocess.*unsqueeze"):
         model.encode_image(torch.zeros(shape))
 
@@ -264,7 +264,7 @@ def test_the_tokenizers_result_is_a_tensor_of_the_originals_type():
     assert (tokens.dtype, tuple(tokens.shape)) == (torch.int32, (1, 77))
 
 
-def test_words_are_refused_where_only_pictures_are_seen(tmp_path):
+def test_words_are_refused_where_only_images_are_seen(tmp_path):
     model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True)
     assert model.encode_image(model.preprocess(quarters())[None]).shape[0] == 1
     assert (model.vocab_size, model.context_length, model.logit_scale.item()) == (0, 0, 0)

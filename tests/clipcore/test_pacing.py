@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.pacing import Pacer
+from clipcore.engine.scheduling import Pacer
 
 
 def settle(pacer: Pacer, seconds_each: float, overhead: float = 0.0, rounds: int = 40) -> int:

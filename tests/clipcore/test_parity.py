@@ -1,4 +1,4 @@
-"""Every family against transformers' own processors and models, on shared random weights, from the pictures' bytes."""
+"""Every family against transformers' own processors and models, on shared random weights, from the images' bytes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from clipcore.images import decode_image
+from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
 from tests.clipcore.families import FAMILIES, READING, Family, strings_in_many_scripts
-from tests.clipcore.pictures import encode
+from tests.clipcore.images import encode
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
 SIZES = [(640, 480), (333, 500), (48, 48), (61, 47), (1000, 260)]
@@ -84,7 +84,7 @@ def assert_same_directions(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert np.allclose(ours, theirs, atol=1e-4)
 
 
-def test_pictures_get_the_vectors_of_transformers_from_the_same_bytes(family, directory, model, files):
+def test_images_get_the_vectors_of_transformers_from_the_same_bytes(family, directory, model, files):
     ours = model.encode_images([decode_image(data) for data in files])
     assert_same_directions(ours, family.image_vectors(directory, files))
 

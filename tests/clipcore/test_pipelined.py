@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.deferred_cpu import DeferredCpu
-from clipcore.runtime.device import Event, Work
-from clipcore.runtime.pipelined import PipelinedForward
+from clipcore.runtime.cuda import Event, PipelinedForward, Work
 from tests.clipcore.fakes import POISON
 
 SIDE, DIMENSION, LARGEST = 2, 4, 8
@@ -201,7 +200,7 @@ def test_batches_that_nobody_waits_for_hold_up_nothing():
 @given(st.lists(st.tuples(st.integers(1, 20), st.booleans(), st.booleans()), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_begun_and_waited_for_in_order_everyone_gets_their_own(work):
-    """pictures in a batch, one of them poison, wait at once. Nothing leaks from batch to batch, or out of padding."""
+    """images in a batch, one of them poison, wait at once. Nothing leaks from batch to batch, or out of padding."""
     forward = pipeline(Tower())
     waiting = []
     next_value = 0
@@ -225,7 +224,7 @@ def check(pending, values: list[int], bad: bool) -> None:
 
 
 def test_a_real_tower_gives_the_vectors_that_it_gives_without_the_pipeline(tiny):
-    forward = PipelinedForward(tiny._picture_features, tiny.card.dimension, DeferredCpu(), largest=LARGEST)
+    forward = PipelinedForward(tiny._image_features, tiny.card.dimension, DeferredCpu(), largest=LARGEST)
     edge = tiny.card.input_size
     batches = [np.random.default_rng(n).integers(0, 256, (n, edge, edge, 3), np.uint8) for n in (1, 3, 3, 3, 11)]
     waiting = [forward.begin(batch) for batch in batches]

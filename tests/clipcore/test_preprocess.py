@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from clipcore.errors import ModelUnavailable
-from clipcore.preprocess import Preprocessing, preprocessing_file
-from tests.clipcore.pictures import noise
+from clipcore.images.preprocess import Preprocessing, preprocessing_file
+from tests.clipcore.images import noise
 
 SIZES = [(224, 224), (640, 480), (480, 640), (1000, 333), (37, 53), (1, 1), (224, 225), (301, 2007)]
 
@@ -151,7 +151,7 @@ def test_a_checkpoint_that_squashes_instead_of_cropping_is_followed():
     )
 
 
-def test_a_crop_larger_than_the_resized_picture_is_padded_like_transformers_does():
+def test_a_crop_larger_than_the_resized_image_is_padded_like_transformers_does():
     processor = CLIPImageProcessorPil(size={"shortest_edge": 21}, crop_size={"height": 32, "width": 32})
     pixels = noise(27, 21)
     assert np.array_equal(
@@ -160,7 +160,7 @@ def test_a_crop_larger_than_the_resized_picture_is_padded_like_transformers_does
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 100_000), (100_000, 1), (5000, 3)])
-def test_an_extreme_strip_costs_no_more_than_a_picture(width, height):
+def test_an_extreme_strip_costs_no_more_than_an_image(width, height):
     """Resizing it whole would make 22 million pixels and more of it."""
     pixels = np.zeros((height, width, 3), np.uint8)
     middle = (slice(None), slice(width // 2, None)) if width > height else (slice(height // 2, None),)
@@ -185,5 +185,5 @@ def test_the_older_spelling_with_plain_numbers_is_read(tmp_path):
     assert (read.size, read.crop, read.squash, read.mean) == (224, 200, False, (0.1, 0.2, 0.3))
 
 
-def test_prepared_pixels_do_not_keep_the_whole_picture_alive():
+def test_prepared_pixels_do_not_keep_the_whole_image_alive():
     assert Preprocessing(size=32, crop=32).prepare(noise(64, 32)).base is None

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from clipcore.errors import BadInput
-from clipcore.probe import LinearProbe, choose_strength, held_back
+from clipcore.linear_probe import LinearProbe, choose_strength, held_back
 
 MODEL = "bundled@1df3b15bbcfb#1"
 
@@ -43,7 +43,7 @@ def test_it_is_scikit_learns_logistic_regression(classes):
     assert probe.scores(unseen).argmax(axis=1).tolist() == reference.predict(unseen).tolist()
 
 
-def test_a_class_without_pictures_is_never_likely():
+def test_a_class_without_images_is_never_likely():
     vectors, class_of = blobs(0, 3)
     probe = LinearProbe.fit(
         vectors, class_of * 2, ["a", "none", "b", "none either", "c"], strength=1.0, model_key=MODEL
@@ -153,7 +153,7 @@ def test_a_fifth_of_each_class_is_held_back_and_never_all_of_one():
     assert (held != held_back(class_of, seed=1)).any()
 
 
-def test_single_pictures_cannot_be_searched_on_but_can_be_learnt_from():
+def test_single_images_cannot_be_searched_on_but_can_be_learnt_from():
     vectors = np.eye(8, dtype=np.float32)[:3]
     with pytest.raises(BadInput, match="give C yourself"):
         choose_strength(vectors, np.arange(3))
@@ -167,9 +167,9 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
         fitted()
 
 
-def test_neither_stopping_early_nor_one_picture_a_class_is_worth_a_warning(monkeypatch):
+def test_neither_stopping_early_nor_one_image_a_class_is_worth_a_warning(monkeypatch):
     """Warnings are errors here."""
-    monkeypatch.setattr("clipcore.probe._ITERATIONS", 1)
+    monkeypatch.setattr("clipcore.linear_probe._ITERATIONS", 1)
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     names = [str(row) for row in range(30)]
     LinearProbe.fit(vectors, np.arange(30), names, strength=1e6, model_key=MODEL)

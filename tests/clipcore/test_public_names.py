@@ -11,12 +11,12 @@ import clipcore
 
 LIGHT = [
     "clipcore",
-    "clipcore.engine",
-    "clipcore.images",
+    "clipcore.engine.engine",
+    "clipcore.images.decode",
     "clipcore.vector_index",
     "clipcore.zero_shot",
-    "clipcore.registry",
-    "clipcore.checkpoint",
+    "clipcore.models.catalogue",
+    "clipcore.models.checkpoint",
 ]
 
 

@@ -10,11 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clipcore.catalogue import PublishedFile
-from clipcore.checkpoint import find_checkpoint
 from clipcore.errors import ModelUnavailable
-from clipcore.published_files import find_or_download
-from clipcore.registry import resolve
+from clipcore.models.catalogue import PublishedFile, resolve
+from clipcore.models.checkpoint import find_checkpoint, find_or_download
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
 

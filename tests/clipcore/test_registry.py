@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from clipcore.catalogue import KnownModel, available_models
-from clipcore.registry import BUNDLED_DIRECTORY, DEFAULT_MODEL, resolve
+from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, available_models, resolve
 
 OPENAI = ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
 
@@ -55,7 +54,7 @@ def test_the_bundled_models_figures_are_those_of_its_files():
     assert bundled.context_length == config["text_config"]["max_position_embeddings"]
 
 
-def test_models_that_see_pictures_alone_say_so():
+def test_models_that_see_images_alone_say_so():
     blind_to_words = {model.name for model in available_models() if not model.reads_text}
     assert blind_to_words == {"dinov2-base", "resnet-50"}
     assert all(bool(model.languages) == model.reads_text for model in available_models())

@@ -1,4 +1,4 @@
-"""Pictures through OpenVINO: the vectors of torch, or torch itself."""
+"""Images through OpenVINO: the vectors of torch, or torch itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipcore.errors import ModelUnavailable
 from clipcore.model import Backend, ClipModel
 from clipcore.runtime.openvino import NotRunning, openvino_forward
 from tests.clipcore.families import FAMILIES
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 
@@ -43,7 +43,7 @@ def test_every_family_gets_the_vectors_of_torch(family, tmp_path):
     directory = family.write(tmp_path / family.name)
     theirs, ours = load(directory, "torch"), load(directory, "openvino")
     assert ours.card == theirs.card
-    # Were it torch that looked at the pictures, the vectors would be rounded from now on.
+    # Were it torch that looked at the images, the vectors would be rounded from now on.
     ours.towers.module.to(torch.bfloat16)
     for count in (1, 5, 3):
         batch = squares(count, theirs.card.input_size)
@@ -100,7 +100,7 @@ def test_a_tower_that_cannot_be_converted_is_left_to_torch():
 def test_a_precision_that_openvino_is_not_used_for_is_left_to_torch(tiny_directory, caplog):
     with caplog.at_level(logging.WARNING):
         model = load(tiny_directory, "auto", precision="fp16")
-    assert "torch looks at pictures for model" in caplog.text
+    assert "torch looks at images for model" in caplog.text
     assert model.encode_prepared(squares(1)).shape == (1, model.card.dimension)
     with pytest.raises(ModelUnavailable, match="it is not asked for in float16; choose torch: CLIP_BACKEND=torch"):
         load(tiny_directory, "openvino", precision="fp16")
@@ -120,10 +120,10 @@ def test_where_it_is_missing_torch_looks_unless_openvino_was_asked_for(tiny_dire
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("openvino", marks=needs_openvino)])
-def test_the_log_says_what_looks_at_pictures(tiny_directory, backend, caplog):
+def test_the_log_says_what_looks_at_images(tiny_directory, backend, caplog):
     with caplog.at_level(logging.INFO, "clipcore"):
         load(tiny_directory, backend)
-    assert f"loaded on cpu as float32, pictures by {backend}" in caplog.text
+    assert f"loaded on cpu as float32, images by {backend}" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{"compile": True}, {"device": "meta"}])

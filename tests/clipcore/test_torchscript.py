@@ -15,10 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from clipcore.errors import ModelUnavailable
-from clipcore.towers.not_weights import NotWeights
-from clipcore.towers.torchscript import is_torchscript, read_torchscript
-from clipcore.towers.weights_pickle import read_tree
+from clipcore.errors import ModelUnavailable, NotWeights
+from clipcore.models.weights import is_torchscript, read_torchscript, read_tree
 from tests.clipcore import originals
 
 # Instructions of a pickle, by their letters in CPython's Lib/pickletools.py.

@@ -165,7 +165,7 @@ def test_a_search_large_enough_is_shared_among_threads():
     ("said", "threads"), [("3", 3), (" 4,2", 4), ("", None), ("0", None), ("many", None), ("9" * 30, 64)]
 )
 def test_omp_num_threads_is_somebodys_word(said, threads):
-    code = "import clipcore.cores as c, clipcore.vector_compiled as v; print(v._threads(), c.usable_cores())"
+    code = "import clipcore.runtime.cores as c, clipcore.vector_compiled as v; print(v._threads(), c.usable_cores())"
     environment = {**os.environ, "OMP_NUM_THREADS": said}
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment)
     ours, cores = map(int, done.stdout.split())

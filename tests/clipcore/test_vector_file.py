@@ -28,7 +28,7 @@ def filled(keys: range = range(5)) -> VectorIndex:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "pictures.safetensors"
+    return tmp_path / "images.safetensors"
 
 
 @given(
@@ -72,7 +72,7 @@ def test_an_index_of_another_model_is_refused(path):
 
 
 def test_a_missing_file_is_named(path):
-    with pytest.raises(BadInput, match="There is no file .*pictures.safetensors"):
+    with pytest.raises(BadInput, match="There is no file .*images.safetensors"):
         VectorIndex.load(path, MODEL)
 
 

@@ -40,7 +40,7 @@ def test_ties_are_broken_by_key():
 
 
 def test_a_filter_never_shortens_the_answer():
-    """A thousand better pictures in a channel that may not be seen leave the worse ones that may be."""
+    """A thousand better images in a channel that may not be seen leave the worse ones that may be."""
     index = VectorIndex(DIMENSION)
     index.add(range(1000), [7] * 1000, np.stack([axis(0)] * 1000))
     index.add([2000, 2001], [8, 9], np.stack([axis(0, 0.5), axis(0, 0.25)]))

@@ -92,7 +92,7 @@ def test_what_is_added_replaced_and_discarded_is_found_as_it_is_now(index):
     assert not any(key in index for key in gone.tolist())
 
 
-def test_pictures_that_all_point_away_are_found_all_the_same(index):
+def test_images_that_all_point_away_are_found_all_the_same(index):
     """What a discarded row leaves scores nothing, which is more than they do."""
     query = unit(np.ones(DIMENSION))
     rows = unit(-query + np.random.default_rng(0).normal(scale=0.01, size=(100, DIMENSION))).astype(np.float16)

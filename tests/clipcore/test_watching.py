@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from clipcore.engine import ClipEngine
-from clipcore.executor import InferenceExecutor
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import InferenceExecutor
+from clipcore.engine.watching import BatchReport, CacheCounts, DeviceState
 from clipcore.types import Label, Lane
-from clipcore.watching import BatchReport, CacheCounts, DeviceState
 from tests.clipcore.device import held, results, warm
 from tests.clipcore.fakes import POISON, FakeEncoder, square, vector
 
@@ -19,10 +19,10 @@ async def test_each_answered_batch_is_told_with_its_size_lane_and_time(executor,
     told: list[BatchReport] = []
     executor.watch.on_batch = told.append
     encoder.seconds_each = 0.001
-    pictures = [await held(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
+    images = [await held(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
     query = executor.submit_text("a cat", Lane.INTERACTIVE)
     encoder.gate.set()
-    await results([*pictures, query])
+    await results([*images, query])
     assert [(one.kind, one.lane, one.size) for one in told] == [
         ("image", Lane.BACKGROUND, 1),
         ("text", Lane.INTERACTIVE, 1),
@@ -51,11 +51,11 @@ async def test_a_watcher_that_fails_costs_nobody_an_answer_and_is_logged(executo
 
 async def test_the_device_is_idle_busy_and_idle_again(executor, encoder):
     assert executor.device() == DeviceState(alive=True, busy_seconds=0.0)
-    picture = await held(executor, encoder)
+    image = await held(executor, encoder)
     encoder.clock.now += 12.0
     assert executor.device() == DeviceState(alive=True, busy_seconds=12.0)
     encoder.gate.set()
-    await results([picture])
+    await results([image])
     async with asyncio.timeout(10):
         while executor.device().busy_seconds:  # noqa: ASYNC110 - the thread rests just after it has answered
             await asyncio.sleep(0.001)

@@ -28,15 +28,15 @@ def tags(vector: np.ndarray, *, scale: float = 20.0, least: float = 0.2, top: in
     return [score.label for score in found]
 
 
-def test_a_picture_gets_the_label_that_it_looks_like():
+def test_an_image_gets_the_label_that_it_looks_like():
     assert tags(CAT) == ["cat"]
 
 
-def test_a_picture_of_two_things_gets_both():
+def test_an_image_of_two_things_gets_both():
     assert tags(between(SOFA, CAT)) == ["cat", "sofa"]
 
 
-def test_a_picture_of_none_of_the_labels_gets_none():
+def test_an_image_of_none_of_the_labels_gets_none():
     assert tags(NOTHING) == []
 
 
@@ -50,12 +50,12 @@ def test_the_likeliest_come_first_and_no_more_than_asked_for():
     assert tags(between(DOG, DOG, SOFA), scale=5.0, least=0.0, top=2) == ["dog", "sofa"]
 
 
-def test_several_pictures_are_answered_one_by_one():
+def test_several_images_are_answered_one_by_one():
     answers = ZeroShotClassifier(BANK, logit_scale=20.0, least=0.2).classify(np.stack([DOG, NOTHING, CAT]))
     assert [[score.label for score in answer] for answer in answers] == [["dog"], [], ["cat"]]
 
 
-def test_no_pictures_and_no_labels_are_no_error():
+def test_no_images_and_no_labels_are_no_error():
     nothing = LabelBank.build([], PROMPTS, {"nothing": NOTHING}, 4)
     classifier = ZeroShotClassifier(nothing, logit_scale=20.0, least=0.2)
     assert classifier.classify(np.stack([CAT, DOG])) == [(), ()]
@@ -129,11 +129,11 @@ def test_broken_prompts_are_named(tmp_path):
         read_prompts(tmp_path / "prompts.json", PHOTOGRAPHS)
 
 
-def test_many_pictures_are_judged_as_few_are():
-    pictures = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
+def test_many_images_are_judged_as_few_are():
+    images = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
     classifier = ZeroShotClassifier(BANK, logit_scale=2.0, least=0.0)
-    few = [classifier.probabilities(pictures[start : start + 10]) for start in range(0, 200, 10)]
-    assert np.allclose(classifier.probabilities(pictures), np.concatenate(few), atol=1e-6)
+    few = [classifier.probabilities(images[start : start + 10]) for start in range(0, 200, 10)]
+    assert np.allclose(classifier.probabilities(images), np.concatenate(few), atol=1e-6)
 
 
 ASIDE = """
@@ -152,7 +152,7 @@ print((process_time() - everybody) / (thread_time() - here))
 """
 
 
-def test_judging_a_few_pictures_leaves_no_other_thread_spinning():
+def test_judging_a_few_images_leaves_no_other_thread_spinning():
     threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", ASIDE], env=os.environ | threads, capture_output=True, check=True)
     assert float(done.stdout) < 1.2

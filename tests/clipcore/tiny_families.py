@@ -1,6 +1,6 @@
 """Tiny checkpoints with random weights of every family beside CLIP, written as downloaded ones lie on the hub.
 
-The weights are spread wide enough that different pictures and texts get different vectors: with transformers' own
+The weights are spread wide enough that different images and texts get different vectors: with transformers' own
 initial values everything would point the same way, and no comparison could fail.
 """
 

@@ -1,4 +1,4 @@
-"""Tables and folders of pictures for the tests, made by hand."""
+"""Tables and folders of images for the tests, made by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 
 RED, GREEN, BLUE = png("red"), png("green"), png("blue")
 
@@ -20,8 +20,8 @@ def write_lines(path: Path, *lines: str, end: str = "\n") -> Path:
     return path
 
 
-def row(text: str, picture: bytes) -> str:
-    return f"{text}\t{url_safe(picture)}"
+def row(text: str, image: bytes) -> str:
+    return f"{text}\t{url_safe(image)}"
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.dataset import Pairs, open_pairs
+from clipcore.datasets import Pairs, open_pairs
 from clipcore.errors import BadInput
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_lines
 
@@ -25,11 +25,11 @@ def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
 
 
 def told(pairs: Pairs) -> list[tuple[str, bytes]]:
-    read = [picture.read() for picture in pairs.pictures]
-    return [(caption, read[at]) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+    read = [image.read() for image in pairs.images]
+    return [(caption, read[at]) for at, caption in zip(pairs.image_of, pairs.captions, strict=True)]
 
 
-def test_a_tar_of_pictures_and_captions(tmp_path: Path):
+def test_a_tar_of_images_and_captions(tmp_path: Path):
     files = {
         "a/001.png": RED,
         "a/001.json": json.dumps({"caption": "一只\n红猫", "width": 3}).encode(),
@@ -55,11 +55,11 @@ def test_what_is_no_tar_of_pairs_is_refused_in_a_sentence(tmp_path: Path):
         open_pairs(tmp_path / "a.tar")
     with pytest.raises(BadInput, match="as an uncompressed tar"):
         open_pairs(write_tar(tmp_path / "b.tar", {"a.png": RED, "a.txt": b"red"}, "w:gz"))
-    with pytest.raises(BadInput, match="no pictures with captions"):
+    with pytest.raises(BadInput, match="no images with captions"):
         open_pairs(write_tar(tmp_path / "c.tar", {"a.png": RED, "b.txt": b"red"}))
 
 
-def test_chinese_clips_texts_tell_of_pictures_by_id(tmp_path: Path):
+def test_chinese_clips_texts_tell_of_images_by_id(tmp_path: Path):
     table = write_lines(tmp_path / "valid_imgs.tsv", row("7", RED), row("8", BLUE), row("9", RED), "10\t!")
     lines = [
         {"text_id": 1, "text": "红色", "image_ids": [7, 9]},
@@ -72,10 +72,10 @@ def test_chinese_clips_texts_tell_of_pictures_by_id(tmp_path: Path):
         tmp_path / "valid_texts.jsonl", *(json.dumps(line, ensure_ascii=False) for line in lines), ""
     )
     pairs = open_pairs(table, captions=captions)
-    assert list(zip(pairs.captions, pairs.picture_of.tolist(), strict=True)) == [("红色", 0), ("红色", 2), ("蓝色", 1)]
+    assert list(zip(pairs.captions, pairs.image_of.tolist(), strict=True)) == [("红色", 0), ("红色", 2), ("蓝色", 1)]
     assert pairs.text_of is not None
     assert pairs.text_of.tolist() == [1, 1, 2]
-    assert [picture.read() for picture in pairs.pictures] == [RED, BLUE, RED]
+    assert [image.read() for image in pairs.images] == [RED, BLUE, RED]
     assert [problem.name for problem in pairs.problems] == [
         "row 4",
         "valid_texts.jsonl, row 3",
@@ -84,10 +84,10 @@ def test_chinese_clips_texts_tell_of_pictures_by_id(tmp_path: Path):
     ]
 
 
-def test_texts_of_other_pictures_are_refused(tmp_path: Path):
+def test_texts_of_other_images_are_refused(tmp_path: Path):
     table = write_lines(tmp_path / "imgs.tsv", row("7", RED))
     captions = write_lines(tmp_path / "texts.jsonl", '{"text": "a", "image_ids": [1]}')
-    with pytest.raises(BadInput, match="tells of a picture"):
+    with pytest.raises(BadInput, match="tells of an image"):
         open_pairs(table, captions=captions)
     with pytest.raises(BadInput, match="captions apart belong to a folder"):
         open_pairs(table, captions=table)

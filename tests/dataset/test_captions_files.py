@@ -1,4 +1,4 @@
-"""Folders of pictures with captions in the shapes that COCO, Karpathy and Flickr gave them."""
+"""Folders of images with captions in the shapes that COCO, Karpathy and Flickr gave them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
-from clipcore.dataset import Pairs, open_pairs
+from clipcore.datasets import Pairs, open_pairs
 from clipcore.errors import BadInput
 from tests.dataset.tables import BLUE, GREEN, RED, write_files, write_lines
 
-PICTURES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
+IMAGES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_files(tmp_path / "pictures", PICTURES)
+    return write_files(tmp_path / "images", IMAGES)
 
 
 def told(pairs: Pairs) -> list[tuple[str, str]]:
-    names = [Path(picture.name).name for picture in pairs.pictures]
-    return [(names[at], caption) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+    names = [Path(image.name).name for image in pairs.images]
+    return [(names[at], caption) for at, caption in zip(pairs.image_of, pairs.captions, strict=True)]
 
 
 def write_json(path: Path, document: Any) -> Path:
@@ -50,11 +50,11 @@ KARPATHY = {
 }
 
 
-def test_coco_captions_lie_beside_their_pictures(folder: Path):
+def test_coco_captions_lie_beside_their_images(folder: Path):
     write_json(folder / "captions.json", COCO)
     pairs = open_pairs(folder)
     assert told(pairs) == [("red.png", "红色"), ("blue.png", "a blue one"), ("blue.png", "blue again")]
-    assert pairs.pictures[1].read() == BLUE
+    assert pairs.images[1].read() == BLUE
     assert [problem.name for problem in pairs.problems] == ["no.png"]
 
 
@@ -105,7 +105,7 @@ def test_flickrs_tables(folder: Path, name: str, lines: list[str]):
 
 
 def test_a_row_that_names_no_file_is_left_out(folder: Path):
-    """As one row of Flickr30k's results.csv lacks a bar, and as pictures get lost."""
+    """As one row of Flickr30k's results.csv lacks a bar, and as images get lost."""
     header = "image_name| comment_number| comment"
     write_lines(folder / "results.csv", header, "red.png| 0| red", "blue.png| 1  blue", "gone.png| 0| gone")
     pairs = open_pairs(folder)
@@ -116,15 +116,15 @@ def test_a_row_that_names_no_file_is_left_out(folder: Path):
     ]
 
 
-def test_pictures_are_found_in_a_folder_beside_the_captions(tmp_path: Path):
+def test_images_are_found_in_a_folder_beside_the_captions(tmp_path: Path):
     """As Flickr8k is unpacked: captions.txt, Images/."""
-    write_files(tmp_path / "Images", PICTURES)
+    write_files(tmp_path / "Images", IMAGES)
     write_lines(tmp_path / "captions.txt", "image,caption", "red.png,red")
     assert told(open_pairs(tmp_path)) == [("red.png", "red")]
     assert told(open_pairs(tmp_path / "captions.txt")) == [("red.png", "red")]
 
 
-def test_a_text_file_beside_each_picture(folder: Path):
+def test_a_text_file_beside_each_image(folder: Path):
     write_lines(folder / "red.txt", "\ufeffone", "", "two")
     write_lines(folder / "green.txt", "")
     pairs = open_pairs(folder)
@@ -139,7 +139,7 @@ def test_a_text_file_beside_each_picture(folder: Path):
         ({"images": [{"id": 1}]}, "neither annotations nor sentences"),
         ({"images": [{"id": 1}], "annotations": []}, "lacks 'file_name'"),
         ({"images": [{"sentences": []}]}, "lacks 'filename'"),
-        ({"images": [], "annotations": []}, "No picture"),
+        ({"images": [], "annotations": []}, "No image"),
         ({"images": [1, 2]}, "an entry is of another shape"),
     ],
 )
@@ -149,7 +149,7 @@ def test_other_json_is_refused_in_a_sentence(folder: Path, document: Any, words:
 
 
 def test_what_cannot_be_pairs_is_refused_in_a_sentence(folder: Path, tmp_path: Path):
-    with pytest.raises(BadInput, match="no pictures with captions"):
+    with pytest.raises(BadInput, match="no images with captions"):
         open_pairs(folder)
     with pytest.raises(BadInput, match="no file or folder"):
         open_pairs(tmp_path / "nowhere")

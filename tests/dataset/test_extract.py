@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from clipcore.dataset.rows import read_rows
+from clipcore.datasets.rows import read_rows
+from clipcore.encoding.tables import Choice, Kind, RowFeatures, choose, parse_schema
+from clipcore.encoding.writers import NpyRows, Output, extract
 from clipcore.errors import BadInput
-from clipcore.extract import Choice, Kind, Output, RowFeatures, extract, parse_schema
-from clipcore.extract.columns import choose
-from clipcore.extract.formats import NpyRows
 from tests.clipcore.fakes import FakeEncoder, vector
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import BLUE, RED, row, url_safe, write_files, write_lines
 
@@ -68,8 +67,8 @@ def test_what_is_blank_at_the_very_end_is_no_row(tmp_path: Path, encoder: FakeEn
     assert (done.rows, [problem.name for problem in done.problems]) == (3, ["row 2"])
 
 
-def test_pictures_are_told_from_texts(tmp_path: Path, encoder: FakeEncoder):
-    lines = [url_safe(RED), "!", url_safe(b"no picture, but base64"), url_safe(BLUE).rstrip("=")]
+def test_images_are_told_from_texts(tmp_path: Path, encoder: FakeEncoder):
+    lines = [url_safe(RED), "!", url_safe(b"no image, but base64"), url_safe(BLUE).rstrip("=")]
     done = extract(encoder, write_lines(tmp_path / "in.tsv", *lines), tmp_path / "out.tsv", Choice())
     assert [kind for kind, _ in encoder.calls] == ["image"]
     assert [line[0] for line in tsv(tmp_path / "out.tsv")] == ["255.0", "", "", "0.0"]
@@ -121,7 +120,7 @@ def test_from_a_pipe_into_a_file(tmp_path: Path, encoder: FakeEncoder, monkeypat
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_appended_columns_go_with_their_own_pictures(tmp_path: Path, encoder: FakeEncoder):
+def test_appended_columns_go_with_their_own_images(tmp_path: Path, encoder: FakeEncoder):
     """Decoding runs ahead of the model by several rows."""
     lines = [row(f"label {red}", png((red, 0, 0))) if red % 7 else f"label {red}\tbroken" for red in range(50)]
     table = write_lines(tmp_path / "in.tsv", *lines)
@@ -156,7 +155,7 @@ def test_a_schema_names_each_column_once():
 
 def test_the_header_has_no_vote_on_what_the_column_holds():
     rows = list(read_rows(io.BytesIO(f"image\n{url_safe(RED)}\nbroken\n".encode())))
-    assert choose(Choice("image", header=True), rows).kind is Kind.PICTURE
+    assert choose(Choice("image", header=True), rows).kind is Kind.IMAGE
 
 
 def test_words_that_begin_like_a_bitmap_are_words():
@@ -234,7 +233,7 @@ def test_only_the_same_command_goes_on(tmp_path: Path, encoder: FakeEncoder, cha
 def test_parquet_has_the_appended_columns_and_row_groups(
     tmp_path: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("clipcore.extract.formats._ROW_GROUP", 4)
+    monkeypatch.setattr("clipcore.encoding.writers._ROW_GROUP", 4)
     table = write_lines(tmp_path / "in.tsv", *(f"{'x' * (n + 1)}\t类 {n}" for n in range(10)))
     output = tmp_path / "out.parquet"
     extract(encoder, table, output, Choice("1", append=("2",)), Output.PARQUET, batch_size=3)
@@ -271,7 +270,7 @@ def test_an_empty_table_has_no_rows(tmp_path: Path, encoder: FakeEncoder, form: 
 
 
 def test_float32_numbers_come_back_exactly(tmp_path: Path):
-    from clipcore.extract.formats import TsvRows
+    from clipcore.encoding.writers import TsvRows
 
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     line = TsvRows(1000).rows([RowFeatures("row 1", values, ())])

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.run import ROOT
-from tests.clipcore.pictures import noise
+from tests.clipcore.images import noise
 from tests.dataset.tables import RED, url_safe
 
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clipcore.extract import Choice, Output, extract
+from clipcore.encoding import Choice, Output, extract
 from tests.clipcore.fakes import FakeEncoder
 
 class Forgetful(FakeEncoder):
@@ -44,7 +44,7 @@ def peak(table: Path, form: str) -> float:
 
 @pytest.mark.parametrize("form", ["tsv", "parquet"])
 def test_a_table_of_forty_megabytes_takes_no_more_memory_than_one_of_four(tmp_path: Path, form: str):
-    # A valid picture, followed by noise that its decoder does not look at.
+    # A valid image, followed by noise that its decoder does not look at.
     line = url_safe(RED + noise(90, 150).tobytes()) + "\n"
     short, long = tmp_path / "short.tsv", tmp_path / "long.tsv"
     short.write_text(line * (4_000_000 // len(line)), encoding="utf-8")

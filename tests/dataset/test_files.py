@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.dataset.files import picture_files, sub_folders
+from clipcore.datasets.files import image_files, sub_folders
 from clipcore.errors import BadInput
 
 
@@ -17,16 +17,16 @@ def make(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_pictures_come_at_any_depth_in_the_order_of_their_names(tmp_path: Path):
+def test_images_come_at_any_depth_in_the_order_of_their_names(tmp_path: Path):
     make(tmp_path, "b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden/1.jpg", "b/.thumb.jpg", "é/[x].gif")
-    found = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
     assert found == ["a.webp", "b/1.jpg", "b/2.PNG", "é/[x].gif"]
 
 
 def test_a_folder_that_is_linked_into_itself_is_met_once(tmp_path: Path):
     make(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "up").symlink_to("..")
-    assert picture_files(tmp_path) == [tmp_path / "a" / "1.jpg"]
+    assert image_files(tmp_path) == [tmp_path / "a" / "1.jpg"]
 
 
 def test_a_class_may_be_a_link_and_a_link_that_leads_nowhere_is_kept_to_be_named(tmp_path: Path):
@@ -35,8 +35,8 @@ def test_a_class_may_be_a_link_and_a_link_that_leads_nowhere_is_kept_to_be_named
     (data / "a").symlink_to(tmp_path / "elsewhere")
     (data / "b" / "gone.jpg").symlink_to("nowhere")
     assert sub_folders(data) == [data / "a", data / "b"]
-    assert picture_files(data / "a") == [data / "a" / "1.jpg"]
-    assert picture_files(data / "b") == [data / "b" / "2.jpg", data / "b" / "gone.jpg"]
+    assert image_files(data / "a") == [data / "a" / "1.jpg"]
+    assert image_files(data / "b") == [data / "b" / "2.jpg", data / "b" / "gone.jpg"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
@@ -44,5 +44,5 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path):
     make(tmp_path, "a/b/1.jpg")
     (tmp_path / "a" / "b").chmod(0)
     with pytest.raises(BadInput, match="a/b/"):
-        picture_files(tmp_path)
+        image_files(tmp_path)
     (tmp_path / "a" / "b").chmod(0o700)

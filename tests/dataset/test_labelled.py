@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.dataset import open_labelled
+from clipcore.datasets import open_labelled
 from clipcore.errors import BadInput
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
@@ -16,16 +16,16 @@ def test_a_folder_for_each_class(tmp_path: Path):
     found = open_labelled(tmp_path)
     assert found.classes == ("bird", "cat", "empty")
     assert found.class_of.tolist() == [0, 1, 1]
-    assert [picture.read() for picture in found.pictures] == [GREEN, RED, BLUE]
+    assert [image.read() for image in found.images] == [GREEN, RED, BLUE]
 
 
-def test_a_table_of_labels_and_pictures(tmp_path: Path):
+def test_a_table_of_labels_and_images(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("猫", RED), row("dog", BLUE), "dog", row("dog", RED))
     found = open_labelled(table)
     assert found.classes == ("dog", "猫")
     assert found.class_of.tolist() == [1, 0, 0]
-    # The same picture under two labels stays two pictures.
-    assert [picture.read() for picture in found.pictures] == [RED, BLUE, RED]
+    # The same image under two labels stays two images.
+    assert [image.read() for image in found.images] == [RED, BLUE, RED]
     assert [problem.name for problem in found.problems] == ["row 3"]
 
 
@@ -33,13 +33,13 @@ def test_a_table_of_labels_and_pictures(tmp_path: Path):
 def test_a_table_of_labels_and_paths(tmp_path: Path, lines: list[str]):
     write_files(tmp_path, {"cat/b.png": RED, "x.png": GREEN})
     found = open_labelled(write_lines(tmp_path / "labels.tsv", *lines))
-    assert [(found.classes[at], found.pictures[n].read()) for n, at in enumerate(found.class_of)] == [
+    assert [(found.classes[at], found.images[n].read()) for n, at in enumerate(found.class_of)] == [
         ("cat", RED),
         ("bird", GREEN),
     ]
 
 
-def test_a_picture_that_is_named_twice_stays_two(tmp_path: Path):
+def test_an_image_that_is_named_twice_stays_two(tmp_path: Path):
     write_files(tmp_path, {"x.png": GREEN})
     found = open_labelled(write_lines(tmp_path / "labels.tsv", "x.png\tcat", "x.png\tbird"))
     assert (len(found), found.class_of.tolist()) == (2, [1, 0])
@@ -47,7 +47,7 @@ def test_a_picture_that_is_named_twice_stays_two(tmp_path: Path):
 
 def test_what_has_no_classes_is_refused_in_a_sentence(tmp_path: Path):
     write_files(tmp_path, {"a.png": RED})
-    with pytest.raises(BadInput, match="no folders with pictures"):
+    with pytest.raises(BadInput, match="no folders with images"):
         open_labelled(tmp_path)
     with pytest.raises(BadInput, match="cannot be read"):
         open_labelled(tmp_path / "nowhere")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from clipcore.dataset import open_labelled
-from clipcore.dataset.split import How, split_folder
-from clipcore.dataset.split_plan import parse_ratios
+from clipcore.datasets import open_labelled
+from clipcore.datasets.split import How, parse_ratios, split_folder
+from clipcore.encoding.tables import Choice
+from clipcore.encoding.writers import check
 from clipcore.errors import BadInput
-from clipcore.extract import Choice, check
 from tests.clipcore.pipes import pipe
 from tests.dataset.tables import RED, write_files
 

@@ -13,36 +13,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.dataset import Pairs, open_labelled, open_pairs
-from clipcore.dataset.from_tsv import write_folder
-from clipcore.dataset.partial import Partial
-from clipcore.dataset.picture_field import canonical, decode_field, encode_field
-from clipcore.dataset.to_tsv import one_line, open_texts, write_tsv
+from clipcore.datasets import Pairs, open_labelled, open_pairs
+from clipcore.datasets.rows import canonical, decode_field, encode_field
+from clipcore.datasets.tsv import one_line, open_texts, write_folder, write_tsv
+from clipcore.encoding.batch import ImageSource
+from clipcore.encoding.resumable import Partial
 from clipcore.errors import BadInput, ImageRejected
-from clipcore.features import PictureSource
-from tests.clipcore.pictures import FORMATS, encode, quarters
+from tests.clipcore.images import FORMATS, encode, quarters
 from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP"]
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(one_line)
-PICTURES = st.tuples(st.sampled_from(SIGNATURES), st.binary(min_size=30, max_size=60)).map(b"".join)
+IMAGES = st.tuples(st.sampled_from(SIGNATURES), st.binary(min_size=30, max_size=60)).map(b"".join)
 
 
 def told(pairs: Pairs) -> list[tuple[str, bytes]]:
-    read = [picture.read() for picture in pairs.pictures]
-    return [(caption, read[at]) for at, caption in zip(pairs.picture_of, pairs.captions, strict=True)]
+    read = [image.read() for image in pairs.images]
+    return [(caption, read[at]) for at, caption in zip(pairs.image_of, pairs.captions, strict=True)]
 
 
 def pairs_of(captioned: Sequence[tuple[bytes, Sequence[str]]]) -> Pairs:
     captions = [caption for _, captions in captioned for caption in captions]
-    picture_of = np.repeat(np.arange(len(captioned)), [len(captions) for _, captions in captioned])
-    sources = [PictureSource(f"picture {n}", lambda data=data: data) for n, (data, _) in enumerate(captioned)]
-    return Pairs(captions, picture_of, sources)
+    image_of = np.repeat(np.arange(len(captioned)), [len(captions) for _, captions in captioned])
+    sources = [ImageSource(f"image {n}", lambda data=data: data) for n, (data, _) in enumerate(captioned)]
+    return Pairs(captions, image_of, sources)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(PICTURES, st.lists(CAPTIONS, min_size=1, max_size=3)), min_size=1, max_size=6))
+@given(st.lists(st.tuples(IMAGES, st.lists(CAPTIONS, min_size=1, max_size=3)), min_size=1, max_size=6))
 def test_bytes_and_captions_survive_the_table_and_the_folder(captioned: list[tuple[bytes, list[str]]]):
     with TemporaryDirectory() as name:
         table, folder = Path(name, "a.tsv"), Path(name, "folder")
@@ -51,7 +50,7 @@ def test_bytes_and_captions_survive_the_table_and_the_folder(captioned: list[tup
         assert told(open_pairs(table)) == expected
         assert (written.rows, written.problems) == (len(expected), [])
         write_folder(table, folder)
-        # The folder's captions stand together by picture, and JSON's readers see single spaces.
+        # The folder's captions stand together by image, and JSON's readers see single spaces.
         found = [(caption, data) for caption, data in told(open_pairs(folder))]
         spaced = [(" ".join(caption.split()), data) for caption, data in expected]
         assert sorted(found) == sorted((caption, data) for caption, data in spaced if caption)
@@ -93,7 +92,7 @@ def test_a_folder_of_classes_comes_back_as_one(tmp_path: Path):
     write_tsv(open_texts(tmp_path / "in"), tmp_path / "a.tsv")
     write_folder(tmp_path / "a.tsv", tmp_path / "out", by_class=True)
     found = open_labelled(tmp_path / "out")
-    told = [(found.classes[at], found.pictures[n].read()) for n, at in enumerate(found.class_of)]
+    told = [(found.classes[at], found.images[n].read()) for n, at in enumerate(found.class_of)]
     assert told == [("dog", BLUE), ("dog", GREEN), ("dog", RED), ("猫", RED)]
 
 
@@ -110,15 +109,15 @@ def test_tabs_and_line_breaks_in_captions_become_spaces(tmp_path: Path):
     assert open_pairs(tmp_path / "a.tsv").captions == ["a b c  d"]
 
 
-def test_what_is_no_picture_is_named_and_left_out(tmp_path: Path):
-    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"not a picture", "a/3.png": b""})
+def test_what_is_no_image_is_named_and_left_out(tmp_path: Path):
+    folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"not an image", "a/3.png": b""})
     written = write_tsv(open_texts(folder), tmp_path / "a.tsv")
     assert written.rows == 1
     assert [(Path(problem.name).name, problem.reason[:5]) for problem in written.problems] == [
         ("2.png", "These"),
         ("3.png", "These"),
     ]
-    text = write_lines(tmp_path / "b.tsv", row("fine", RED), row("broken", b"not a picture, but base64 it is"))
+    text = write_lines(tmp_path / "b.tsv", row("fine", RED), row("broken", b"not an image, but base64 it is"))
     assert [problem.name for problem in write_folder(text, tmp_path / "out").problems] == ["row 2"]
 
 
@@ -173,9 +172,9 @@ def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
     assert (tmp_path / "out" / "00000001.png").read_bytes() == alike
 
 
-def test_a_picture_that_would_not_be_read_back_is_left_out(tmp_path: Path):
+def test_an_image_that_would_not_be_read_back_is_left_out(tmp_path: Path):
     large = RED + bytes(33 * 1024 * 1024)
-    pairs = Pairs(["large", "red"], np.arange(2), [PictureSource("a", lambda: large), PictureSource("b", lambda: RED)])
+    pairs = Pairs(["large", "red"], np.arange(2), [ImageSource("a", lambda: large), ImageSource("b", lambda: RED)])
     written = write_tsv(pairs, tmp_path / "a.tsv")
     assert (written.rows, [problem.name for problem in written.problems]) == (1, ["a"])
     assert "at most" in written.problems[0].reason

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcore.dataset.split import How, letterboxed, split_folder
-from clipcore.dataset.split_plan import PARTS, parse_ratios, plan_split, share_out
+from clipcore.datasets.split import PARTS, How, letterboxed, parse_ratios, plan_split, share_out, split_folder
 from clipcore.errors import BadInput
-from tests.clipcore.pictures import encode, png
+from tests.clipcore.images import encode, png
 from tests.dataset.stopping import Stop, stopping_after
 from tests.dataset.tables import GREEN, RED, write_files
 
@@ -49,7 +48,7 @@ def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fract
     assert sum(sizes) == count
     assert min(sizes) >= 0
     off = [abs(size - count * share) for size, share in zip(sizes, ratios, strict=True)]
-    # A class too small for its quota of train still gets one picture there.
+    # A class too small for its quota of train still gets one image there.
     assert max(off) < 1 or (sizes[0] == 1 and count * ratios[0] < 1)
 
 
@@ -77,7 +76,7 @@ def test_ties_may_go_to_the_later_part():
 
 
 def test_many_small_classes_fill_val_and_test_alike():
-    names = {f"class {n}": [f"class {n}/{picture}.png" for picture in range(5)] for n in range(100)}
+    names = {f"class {n}": [f"class {n}/{image}.png" for image in range(5)] for n in range(100)}
     plan = plan_split(names, parse_ratios("8:1:1"), seed=0)
     sizes = [list(plan.values()).count(part) for part in PARTS]
     assert sizes[0] == 400
@@ -96,7 +95,7 @@ RATIOS_6_2_2 = parse_ratios("6:2:2")
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
     files = {f"{name}/{n}.png": png(width=n + 1) for name in ("cat", "dog") for n in range(10)}
-    return write_files(tmp_path / "in", files | {"cat/notes.txt": b"no picture"})
+    return write_files(tmp_path / "in", files | {"cat/notes.txt": b"no image"})
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -108,7 +107,7 @@ def without_part(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("how", list(How))
-def test_pictures_are_copied_linked_or_moved(classes: Path, tmp_path: Path, how: How):
+def test_images_are_copied_linked_or_moved(classes: Path, tmp_path: Path, how: How):
     before = files_in(classes)
     result = split_folder(classes, tmp_path / "out", RATIOS_6_2_2, how=how)
     assert result.counts == {name: {"train": 6, "val": 2, "test": 2} for name in ("cat", "dog")}
@@ -153,13 +152,13 @@ def test_a_target_that_holds_anything_else_is_left_alone(classes: Path, tmp_path
         split_folder(classes, classes / "out", RATIOS_6_2_2)
     with pytest.raises(BadInput, match="neither linked nor moved"):
         split_folder(classes, tmp_path / "new", RATIOS_6_2_2, how=How.MOVE, letterbox=8)
-    with pytest.raises(BadInput, match="no pictures in folders"):
+    with pytest.raises(BadInput, match="no images in folders"):
         split_folder(write_files(tmp_path / "flat", {"a.png": RED}), tmp_path / "new", RATIOS_6_2_2)
     with pytest.raises(BadInput, match="no folder"):
         split_folder(tmp_path / "nowhere", tmp_path / "new", RATIOS_6_2_2)
 
 
-def test_a_picture_that_came_or_went_after_the_plan_is_named(classes: Path, tmp_path: Path):
+def test_an_image_that_came_or_went_after_the_plan_is_named(classes: Path, tmp_path: Path):
     with pytest.raises(Stop):
         split_folder(classes, tmp_path / "out", RATIOS_6_2_2, watch=lambda names: stopping_after(0, names))
     write_files(classes, {"cat/late.png": RED})
@@ -169,7 +168,7 @@ def test_a_picture_that_came_or_went_after_the_plan_is_named(classes: Path, tmp_
     assert sum(result.counts["cat"].values()) == 9
 
 
-def test_letterboxed_pictures_are_squares_and_broken_ones_are_named(tmp_path: Path):
+def test_letterboxed_images_are_squares_and_broken_ones_are_named(tmp_path: Path):
     files = {"a/wide.jpg": encode(Image.new("RGB", (80, 40), "white"), "JPEG"), "a/wide.png": GREEN, "a/no.png": b"no"}
     source = write_files(tmp_path / "in", files)
     result = split_folder(source, tmp_path / "out", parse_ratios("1:0"), letterbox=16)

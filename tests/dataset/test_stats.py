@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcore.dataset import Problem
-from clipcore.dataset.inventory import take_inventory
-from clipcore.dataset.stats import Measured, PictureStats, measure_pictures
+from clipcore.datasets import Problem
+from clipcore.datasets.labelled import take_inventory
+from clipcore.datasets.stats import ImageStats, Measured, measure_images
+from clipcore.encoding.batch import ImageSource
 from clipcore.errors import BadInput
-from clipcore.features import PictureSource
-from clipcore.preprocess import Preprocessing
-from tests.clipcore.pictures import encode, noise, png
+from clipcore.images.preprocess import Preprocessing
+from tests.clipcore.images import encode, noise, png
 from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_files, write_lines
 
 
-def measured(pictures: Sequence[bytes], size: int | None = None) -> PictureStats:
-    stats = PictureStats()
-    sources = [PictureSource(str(number), lambda data=data: data) for number, data in enumerate(pictures)]
-    for outcome in measure_pictures(sources, size=size):
+def measured(images: Sequence[bytes], size: int | None = None) -> ImageStats:
+    stats = ImageStats()
+    sources = [ImageSource(str(number), lambda data=data: data) for number, data in enumerate(images)]
+    for outcome in measure_images(sources, size=size):
         assert isinstance(outcome, Measured)
         stats.add(outcome)
     return stats
@@ -42,7 +42,7 @@ def test_mean_and_deviation_are_numpys_of_everything_at_once(sizes: list[tuple[i
     mean, std = as_numpy(pixels)
     np.testing.assert_allclose(stats.mean, mean, rtol=1e-12)
     np.testing.assert_allclose(stats.std, std, rtol=1e-9, atol=1e-12)
-    assert stats.pictures == len(sizes)
+    assert stats.images == len(sizes)
     assert sorted(stats.widths.elements()) == sorted(width for width, _, _ in sizes)
 
 
@@ -65,30 +65,30 @@ def test_with_a_size_the_model_s_squares_are_measured():
     assert (stats.widths, stats.heights) == ({40: 1}, {20: 1})
 
 
-def test_broken_pictures_are_named_in_their_place():
-    sources = [PictureSource("good", lambda: RED), PictureSource("bad", lambda: RED[:60])]
-    sources.append(PictureSource("gone", Path("nowhere.png").read_bytes))
-    good, bad, gone = measure_pictures(sources)
+def test_broken_images_are_named_in_their_place():
+    sources = [ImageSource("good", lambda: RED), ImageSource("bad", lambda: RED[:60])]
+    sources.append(ImageSource("gone", Path("nowhere.png").read_bytes))
+    good, bad, gone = measure_images(sources)
     assert isinstance(good, Measured)
-    assert bad == Problem("bad", "The PNG picture is truncated or broken.")
+    assert bad == Problem("bad", "The PNG image is truncated or broken.")
     assert gone == Problem("gone", "It cannot be read: No such file or directory.")
 
 
 def test_nothing_has_no_mean():
-    assert np.isnan(PictureStats().mean).all()
+    assert np.isnan(ImageStats().mean).all()
 
 
 def test_what_a_data_set_holds(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/deep/2.png": BLUE, "b/1.png": GREEN, "c.png": RED})
-    assert (take_inventory(folder).classes, len(take_inventory(folder).pictures)) == ({"a": 2, "b": 1}, 4)
+    assert (take_inventory(folder).classes, len(take_inventory(folder).images)) == ({"a": 2, "b": 1}, 4)
     labels = write_lines(tmp_path / "l.tsv", row("x", RED), row("x", BLUE), row("y", GREEN), row("y", png("pink")))
     assert (take_inventory(labels).classes, take_inventory(labels).captions) == ({"x": 2, "y": 2}, 4)
     captions = write_lines(tmp_path / "c.tsv", row("one", RED), row("two", BLUE), row("three", BLUE))
-    assert (take_inventory(captions).classes, len(take_inventory(captions).pictures)) == ({}, 2)
+    assert (take_inventory(captions).classes, len(take_inventory(captions).images)) == ({}, 2)
     alone = write_lines(tmp_path / "one.tsv", url_safe(RED), url_safe(BLUE))
     with pytest.raises(BadInput, match="no texts"):
         take_inventory(alone)
-    with pytest.raises(BadInput, match="no pictures"):
+    with pytest.raises(BadInput, match="no images"):
         take_inventory(write_files(tmp_path / "none", {"a.txt": b""}))
 
 

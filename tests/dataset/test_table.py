@@ -1,4 +1,4 @@
-"""Tables of texts and base64 pictures, as they come from others' hands."""
+"""Tables of texts and base64 images, as they come from others' hands."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.dataset import Columns, Pairs, Problem, open_pairs
-from clipcore.dataset.rows import read_rows
+from clipcore.datasets import Columns, Pairs, Problem, open_pairs
+from clipcore.datasets.rows import read_rows
 from clipcore.errors import BadInput, ImageRejected
-from tests.clipcore.pictures import encode, noise, quarters
+from tests.clipcore.images import encode, noise, quarters
 from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_lines
 
 
 def told(pairs: Pairs) -> list[tuple[str, bytes]]:
     return [
-        (caption, pairs.pictures[picture].read())
-        for caption, picture in zip(pairs.captions, pairs.picture_of, strict=True)
+        (caption, pairs.images[image].read()) for caption, image in zip(pairs.captions, pairs.image_of, strict=True)
     ]
 
 
-def test_each_row_is_a_text_and_its_picture(tmp_path: Path):
+def test_each_row_is_a_text_and_its_image(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("一只猫", RED), row("a blue dog", BLUE))
     pairs = open_pairs(table)
     assert told(pairs) == [("一只猫", RED), ("a blue dog", BLUE)]
-    assert [picture.name for picture in pairs.pictures] == ["row 1", "row 2"]
+    assert [image.name for image in pairs.images] == ["row 1", "row 2"]
     assert (len(pairs), list(pairs.problems)) == (2, [])
 
 
-def test_the_same_picture_in_several_rows_is_one_picture_however_it_is_spelt(tmp_path: Path):
+def test_the_same_image_in_several_rows_is_one_image_however_it_is_spelt(tmp_path: Path):
     spelt = [url_safe(RED), base64.b64encode(RED).decode(), url_safe(RED).rstrip("=")]
     assert url_safe(RED).endswith("=")
     assert len(set(spelt)) > 1
     table = write_lines(tmp_path / "a.tsv", *(f"red {n}\t{field}" for n, field in enumerate(spelt)), row("blue", BLUE))
     pairs = open_pairs(table)
-    assert pairs.picture_of.tolist() == [0, 0, 0, 1]
-    assert [picture.read() for picture in pairs.pictures] == [RED, BLUE]
+    assert pairs.image_of.tolist() == [0, 0, 0, 1]
+    assert [image.read() for image in pairs.images] == [RED, BLUE]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -49,7 +48,7 @@ def test_line_ends_and_a_utf8_mark_are_no_part_of_the_rows(tmp_path: Path, end: 
     assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
 
 
-def test_the_picture_may_stand_first(tmp_path: Path):
+def test_the_image_may_stand_first(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", f"{url_safe(RED)}\tred", f"{url_safe(BLUE)}\tblue")
     assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
 
@@ -73,7 +72,7 @@ def test_broken_rows_are_named_and_left_out(tmp_path: Path):
     table = write_lines(
         tmp_path / "a.tsv",
         row("red", RED),
-        "no picture here",
+        "no image here",
         "not base64\t!!!",
         "",
         row("a\ttab", BLUE),
@@ -86,12 +85,12 @@ def test_broken_rows_are_named_and_left_out(tmp_path: Path):
     assert told(pairs) == [("red", RED), ("blue", BLUE)]
     assert pairs.problems == [
         Problem("row 2", "It has 1 columns instead of 2."),
-        Problem("row 3", "Its picture is not base64."),
+        Problem("row 3", "Its image is not base64."),
         Problem("row 5", "It has 3 columns instead of 2."),
         Problem("row 6", "Its text is empty."),
         Problem("row 8", "Its text is not UTF-8."),
     ]
-    assert [picture.name for picture in pairs.pictures] == ["row 1", "row 7"]
+    assert [image.name for image in pairs.images] == ["row 1", "row 7"]
 
 
 def test_a_header_row_says_how_many_columns_there_are(tmp_path: Path):
@@ -107,8 +106,8 @@ def test_a_header_row_says_how_many_columns_there_are(tmp_path: Path):
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b"\xff\xfea\x00", "UTF-16"),
-        (b"a\tb\nc\td\n", "No column holds pictures"),
-        (b"text\timage\n", "No column holds pictures"),
+        (b"a\tb\nc\td\n", "No column holds images"),
+        (b"text\timage\n", "No column holds images"),
     ],
 )
 def test_a_table_of_no_use_is_refused_in_a_sentence(tmp_path: Path, content: bytes, words: str):
@@ -124,12 +123,12 @@ def test_a_table_with_broken_rows_alone_says_why(tmp_path: Path):
         open_pairs(table)
 
 
-def test_a_picture_that_was_changed_since_is_rejected_when_it_is_read(tmp_path: Path):
+def test_an_image_that_was_changed_since_is_rejected_when_it_is_read(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED))
     pairs = open_pairs(table)
     table.write_bytes(table.read_bytes().replace(b"iVBOR", b"\t\n!\t\t"))
     with pytest.raises(ImageRejected):
-        pairs.pictures[0].read()
+        pairs.images[0].read()
 
 
 def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_passed_over(tmp_path: Path):
@@ -143,24 +142,24 @@ def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_passed_over(tmp_
     assert table.read_bytes()[rows[1].start :] == rows[1].line + b"\n"
 
 
-def test_pictures_can_be_taken_in_slices_and_from_behind(tmp_path: Path):
+def test_images_can_be_taken_in_slices_and_from_behind(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
-    pictures = open_pairs(table).pictures
-    assert [picture.read() for picture in pictures[::-1][:2]] == [BLUE, GREEN]
-    assert pictures[-1].read() == BLUE
+    images = open_pairs(table).images
+    assert [image.read() for image in images[::-1][:2]] == [BLUE, GREEN]
+    assert images[-1].read() == BLUE
     with pytest.raises(IndexError):
-        pictures[3]
+        images[3]
 
 
-def test_reading_a_table_keeps_no_pictures(tmp_path: Path):
-    """Ten megabytes of pictures are worth a few hundred bytes."""
+def test_reading_a_table_keeps_no_images(tmp_path: Path):
+    """Ten megabytes of images are worth a few hundred bytes."""
     import tracemalloc
 
     table = tmp_path / "a.tsv"
     with table.open("wb") as file:
         for number in range(200):
-            picture = RED + noise(130, 130, seed=number).tobytes()
-            file.write(row(f"noise {number}", picture).encode() + b"\n")
+            image = RED + noise(130, 130, seed=number).tobytes()
+            file.write(row(f"noise {number}", image).encode() + b"\n")
     assert table.stat().st_size > 10_000_000
     tracemalloc.start()
     try:
@@ -168,5 +167,5 @@ def test_reading_a_table_keeps_no_pictures(tmp_path: Path):
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(pairs.pictures) == 200
+    assert len(pairs.images) == 200
     assert kept < 200_000

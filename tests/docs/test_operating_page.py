@@ -9,10 +9,10 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from bot.index.guild_index import Held
-from bot.status.live import Live
-from bot.status.metrics import Metrics
-from clipcore.watching import CacheCounts, DeviceState
+from bot.monitoring.live import Live
+from bot.monitoring.metrics import Metrics
+from bot.search.vector_cache import Held
+from clipcore.engine.watching import CacheCounts, DeviceState
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bot.app import App, build
-from bot.client import use_endpoint
-from bot.records import Picture, PictureState
+from bot.discord_io.client import use_endpoint
+from bot.models import Image, ImageState
 from bot.settings import Settings
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
-from clipcore.engine import ClipEngine
-from clipcore.executor import Encoder
+from bot.store.images import ImageStore
+from clipcore.engine.engine import ClipEngine
+from clipcore.engine.executor import Encoder
 from sandbox.server import Sandbox
 from tests.e2e.member import PATIENCE_S, Member
 
@@ -129,19 +129,19 @@ class House:
         finally:
             await kill(process)
 
-    async def indexed(self, *messages: dict[str, Any]) -> list[Picture]:
-        """Waits until every picture of these messages is searchable."""
+    async def indexed(self, *messages: dict[str, Any]) -> list[Image]:
+        """Waits until every image of these messages is searchable."""
         store = self.running.store
-        found: list[Picture] = []
+        found: list[Image] = []
 
         async def all_ready() -> bool:
             found.clear()
             for message in messages:
-                pictures = await store.by_message(int(message["id"]))
-                if len(pictures) < len(message["attachments"]):
+                images = await store.by_message(int(message["id"]))
+                if len(images) < len(message["attachments"]):
                     return False
-                found.extend(pictures)
-            return all(picture.state is PictureState.READY for picture in found)
+                found.extend(images)
+            return all(image.state is ImageState.READY for image in found)
 
         await until(all_ready, "the pictures are indexed")
         return list(found)
@@ -154,20 +154,20 @@ class House:
 
         await until(none_left, "the pictures are forgotten")
 
-    async def kept(self) -> list[Picture]:
-        """Every picture in the database, the bot being up or not."""
+    async def kept(self) -> list[Image]:
+        """Every image in the database, the bot being up or not."""
         async with reading(self.directory) as store:
-            found: list[Picture] = []
+            found: list[Image] = []
             for message_id in _message_ids(self.sandbox):
                 found += await store.by_message(message_id)
             return found
 
 
 @asynccontextmanager
-async def reading(directory: Path) -> AsyncIterator[PictureStore]:
+async def reading(directory: Path) -> AsyncIterator[ImageStore]:
     database = await Database.open(directory / "magpie.sqlite3")
     try:
-        yield PictureStore(database)
+        yield ImageStore(database)
     finally:
         await database.close()
 

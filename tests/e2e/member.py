@@ -66,8 +66,8 @@ class Member(Person):
 
     # -- posting
 
-    async def post(self, channel_id: int | str, *pictures: bytes, text: str = "", **more: Any) -> dict[str, Any]:
-        uploads = [await self.upload(channel_id, data, f"picture{at}.png") for at, data in enumerate(pictures)]
+    async def post(self, channel_id: int | str, *images: bytes, text: str = "", **more: Any) -> dict[str, Any]:
+        uploads = [await self.upload(channel_id, data, f"picture{at}.png") for at, data in enumerate(images)]
         attachments = [{**upload, "id": str(at)} for at, upload in enumerate(uploads)]
         return await self.say(channel_id, text, attachments=attachments, **more)
 
@@ -87,8 +87,8 @@ class Member(Person):
             options.append({"type": CHANNEL, "name": "channel", "value": str(only)})
         return await self.use(guild_id, channel_id, "find", options)
 
-    async def similar_to_file(self, guild_id: int, channel_id: int | str, picture: bytes) -> Reply:
-        upload = await self.upload(channel_id, picture, "question.png")
+    async def similar_to_file(self, guild_id: int, channel_id: int | str, image: bytes) -> Reply:
+        upload = await self.upload(channel_id, image, "question.png")
         options = [{"type": ATTACHMENT, "name": "image", "value": "0"}]
         return await self.use(guild_id, channel_id, "similar", options, attachments=[upload])
 
@@ -139,10 +139,10 @@ class Member(Person):
         told = await self.event("APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", lambda seen: seen["nonce"] == nonce)
         return [choice["value"] for choice in told["choices"]]
 
-    async def ask_in_public(self, bot_id: int, picture: dict[str, Any], words: str) -> Reply:
-        """Replies to a picture, names the bot, and reads what it replies."""
+    async def ask_in_public(self, bot_id: int, image: dict[str, Any], words: str) -> Reply:
+        """Replies to an image, names the bot, and reads what it replies."""
         since = len(self.events)
-        asked = await self.reply(picture, f"<@{bot_id}> {words}")
+        asked = await self.reply(image, f"<@{bot_id}> {words}")
 
         def answer(seen: dict[str, Any]) -> bool:
             return (seen.get("message_reference") or {}).get("message_id") == asked["id"]
@@ -179,12 +179,12 @@ def button(message: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _hit(section: dict[str, Any], link: str, more: dict[str, Any]) -> ShownHit:
-    picture = section["accessory"]
+    image = section["accessory"]
     return ShownHit(
         message_id=link.rsplit("/", 1)[1],
-        thumbnail=picture["media"]["url"],
-        alt=picture["description"],
-        spoiler=picture.get("spoiler", False),
+        thumbnail=image["media"]["url"],
+        alt=image["description"],
+        spoiler=image.get("spoiler", False),
         words=section["components"][0]["content"],
         more=more,
     )

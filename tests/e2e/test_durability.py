@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.records import PictureState
+from bot.models import ImageState
 from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, kill, reading, sample, until
 from tests.e2e.member import PATIENCE_S
@@ -18,35 +18,35 @@ pytestmark = pytest.mark.timeout(10 * PATIENCE_S)
 
 
 def different(number: int) -> bytes:
-    """A picture with bytes of its own: what follows a PNG's end is no part of what it shows."""
+    """An image with bytes of its own: what follows a PNG's end is no part of what it shows."""
     return sample(SCENES[number % len(SCENES)]) + number.to_bytes(4)
 
 
-async def states(home: House, posted: list[dict[str, Any]]) -> list[list[PictureState]]:
-    """The state of every picture kept of each message."""
+async def states(home: House, posted: list[dict[str, Any]]) -> list[list[ImageState]]:
+    """The state of every image kept of each message."""
     async with reading(home.directory) as store:
-        return [[picture.state for picture in await store.by_message(int(one["id"]))] for one in posted]
+        return [[image.state for image in await store.by_message(int(one["id"]))] for one in posted]
 
 
 async def test_a_kill_in_the_middle_of_fifty_uploads_loses_nothing_and_doubles_nothing(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     posted: list[dict[str, Any]] = []
 
     async def some_but_not_all_ready() -> bool:
-        ready = [one for one in await states(home, posted) if one == [PictureState.READY]]
+        ready = [one for one in await states(home, posted) if one == [ImageState.READY]]
         return 0 < len(ready) < UPLOADS
 
     async with home.bot_process() as process:
         await until_connected_and_marked(home)
         home.sandbox.faults.add(slow_downloads())
-        sending = asyncio.create_task(send(ann, pictures, posted))
+        sending = asyncio.create_task(send(ann, images, posted))
         await until(some_but_not_all_ready, "the first uploads are remembered")
         await kill(process)
         await sending  # people go on posting while nobody listens
     home.sandbox.faults.clear()
 
     async def each_ready_once() -> bool:
-        return await states(home, posted) == [[PictureState.READY]] * UPLOADS
+        return await states(home, posted) == [[ImageState.READY]] * UPLOADS
 
     async with home.bot_process():
         await until(each_ready_once, "all fifty are remembered, each once")
@@ -79,49 +79,49 @@ async def until_connected_and_marked(home: House) -> None:
 
 
 async def test_what_was_posted_while_the_bot_was_away_is_found_when_it_is_back(home: House) -> None:
-    ann, pictures, cats = await home.member("ann"), home.channel("pictures"), home.channel("cats only")
+    ann, images, cats = await home.member("ann"), home.channel("pictures"), home.channel("cats only")
     async with home.bot():
-        await home.indexed(await ann.post(pictures, sample("rocket")))
-    meanwhile = [await ann.post(pictures, sample("panda")), await ann.post(cats, sample("octopus"))]
+        await home.indexed(await ann.post(images, sample("rocket")))
+    meanwhile = [await ann.post(images, sample("panda")), await ann.post(cats, sample("octopus"))]
     made = await ann.ok("POST", f"/guilds/{home.nest}/channels", {"name": "new", "type": 0})
     meanwhile.append(await ann.post(made["id"], sample("umbrella")))
-    gone = await ann.post(pictures, sample("bicycle"))
+    gone = await ann.post(images, sample("bicycle"))
     await ann.remove(gone)
     async with home.bot():
         await home.indexed(*meanwhile)
         for name, message in zip(("panda", "octopus", "umbrella"), meanwhile, strict=True):
-            assert (await ann.find(home.nest, pictures, captions(name)[0])).ids[0] == message["id"]
-        assert gone["id"] not in (await ann.find(home.nest, pictures, captions("bicycle")[0])).ids
+            assert (await ann.find(home.nest, images, captions(name)[0])).ids[0] == message["id"]
+        assert gone["id"] not in (await ann.find(home.nest, images, captions("bicycle")[0])).ids
     assert await states(home, [gone]) == [[]]
 
 
 async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot() as app:
         stuck = home.sandbox.faults.add(Fault("delay", path="/attachments/*", times=None, seconds=30, bots_only=False))
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
 
         async def accepted() -> bool:
             return bool(await app.store.by_message(int(posted["id"]))) and stuck.triggered > 0
 
         await until(accepted, "the picture is pending, its download under way")
     home.sandbox.faults.clear()
-    assert await states(home, [posted]) == [[PictureState.PENDING]]
+    assert await states(home, [posted]) == [[ImageState.PENDING]]
     async with home.bot():
         await home.indexed(posted)
 
 
 async def test_an_outage_of_a_server_loses_nothing(home: House) -> None:
-    ann, pictures, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
+    ann, images, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
     async with home.bot() as app:
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
         home.sandbox.outage(guild)
         await until(lambda: _unavailable(app, guild.id, True), "the bot hears of the outage")
-        assert await states(home, [posted]) == [[PictureState.READY]]
+        assert await states(home, [posted]) == [[ImageState.READY]]
         home.sandbox.outage(guild, over=True)
         await until(lambda: _unavailable(app, guild.id, False), "the bot hears of its end")
-        assert (await ann.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+        assert (await ann.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
 async def _unavailable(app: Any, guild_id: int, wanted: bool) -> bool:
@@ -130,9 +130,9 @@ async def _unavailable(app: Any, guild_id: int, wanted: bool) -> bool:
 
 
 async def test_a_server_that_removed_the_bot_while_it_was_down_is_forgotten_at_the_next_start(home: House) -> None:
-    ann, pictures, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
+    ann, images, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
     async with home.bot():
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
     home.sandbox.remove_bot(guild)
     async with home.bot():
@@ -143,9 +143,9 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
     home: House,
 ) -> None:
     ann, bob = await home.member("ann"), await home.member("bob")
-    pictures, chat, cats = map(home.channel, ("pictures", "chat", "cats only"))
+    images, chat, cats = map(home.channel, ("pictures", "chat", "cats only"))
     async with home.bot() as app:
-        new = await bob.ok("POST", f"/channels/{pictures}/threads", {"name": "old cats", "type": 11})
+        new = await bob.ok("POST", f"/channels/{images}/threads", {"name": "old cats", "type": 11})
         in_channel, in_thread, in_archived = (
             await ann.post(chat, sample("rocket")),
             await ann.post(cats, sample("panda")),
@@ -158,14 +158,14 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
     await bob.ok("PATCH", f"/channels/{new['id']}", {"archived": True})
     async with home.bot():
         await home.forgotten(in_channel, in_thread)
-        assert (await ann.find(home.nest, pictures, "an octopus")).ids == [in_archived["id"]]
+        assert (await ann.find(home.nest, images, "an octopus")).ids == [in_archived["id"]]
 
 
-async def test_a_message_deleted_while_its_picture_is_read_never_comes_back(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+async def test_a_message_deleted_while_its_image_is_read_never_comes_back(home: House) -> None:
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot() as app:
         slow = home.sandbox.faults.add(Fault("delay", path="/attachments/*", seconds=1.0, bots_only=False))
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
 
         async def under_way() -> bool:
             return slow.triggered > 0
@@ -175,36 +175,36 @@ async def test_a_message_deleted_while_its_picture_is_read_never_comes_back(home
         await home.forgotten(posted)
         await app.indexer.settled()
         assert await states(home, [posted]) == [[]]
-        assert (await ann.find(home.nest, pictures, "a panda")).ids == []
+        assert (await ann.find(home.nest, images, "a panda")).ids == []
 
 
 async def test_events_that_come_twice_count_once(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot() as app:
         home.sandbox.faults.add(Fault("double_event", event="MESSAGE_*", times=None))
-        posted = [await ann.post(pictures, different(number)) for number in range(3)]
+        posted = [await ann.post(images, different(number)) for number in range(3)]
         await home.indexed(*posted)
         await app.indexer.settled()
-        assert await states(home, posted) == [[PictureState.READY]] * 3
+        assert await states(home, posted) == [[ImageState.READY]] * 3
         await ann.remove(posted[0])
         await home.forgotten(posted[0])
-        assert await states(home, posted) == [[], [PictureState.READY], [PictureState.READY]]
+        assert await states(home, posted) == [[], [ImageState.READY], [ImageState.READY]]
 
 
 async def test_a_broken_connection_is_mended_and_misses_nothing(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
         await home.sandbox.drop_gateway()
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
 
 
 async def test_a_session_that_cannot_be_resumed_is_made_up_for_by_reading_back(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
-        await home.indexed(await ann.post(pictures, sample("rocket")))
+        await home.indexed(await ann.post(images, sample("rocket")))
         home.sandbox.faults.add(Fault("lost_event", event="MESSAGE_CREATE"))
-        unheard = await ann.post(pictures, sample("panda"))
+        unheard = await ann.post(images, sample("panda"))
         await home.sandbox.invalidate_session()
         await home.indexed(unheard)
 
@@ -221,12 +221,12 @@ async def test_a_session_that_cannot_be_resumed_is_made_up_for_by_reading_back(h
     ids=lambda fault: f"{fault.kind} {fault.path}",
 )
 async def test_a_discord_that_stumbles_is_asked_again(home: House, fault: Fault) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
         armed = home.sandbox.faults.add(Fault(**{name: getattr(fault, name) for name in _FIELDS}))
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
-        assert (await ann.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+        assert (await ann.find(home.nest, images, "a panda")).ids == [posted["id"]]
         assert armed.triggered == 1
 
 
@@ -234,9 +234,9 @@ _FIELDS = ("kind", "method", "path", "times", "status", "bots_only")
 
 
 async def test_a_start_that_discord_slows_down_succeeds(home: House) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
+    ann, images = await home.member("ann"), home.channel("pictures")
     slowed = home.sandbox.faults.add(Fault("rate_limit", method="PUT", path="/applications/*"))
     async with home.bot():
-        posted = await ann.post(pictures, sample("panda"))
+        posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
     assert slowed.triggered == 1

@@ -1,4 +1,4 @@
-"""Whatever way a picture goes in Discord, it is never found again."""
+"""Whatever way an image goes in Discord, it is never found again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.e2e.member import PATIENCE_S, button
 pytestmark = pytest.mark.timeout(180)
 
 
-async def test_an_edit_that_drops_a_picture_forgets_that_one_alone(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.post(pictures, sample("panda"), sample("rocket"))
+async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, bot: App) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(images, sample("panda"), sample("rocket"))
     await home.indexed(posted)
     kept = posted["attachments"][0]["id"]
-    path = f"/channels/{pictures}/messages/{posted['id']}"
+    path = f"/channels/{images}/messages/{posted['id']}"
     await cem.ok("PATCH", path, {"attachments": [{"id": kept}]})
 
     async def only_one_left() -> bool:
@@ -29,22 +29,22 @@ async def test_an_edit_that_drops_a_picture_forgets_that_one_alone(home: House, 
     await until(only_one_left, "the dropped picture is forgotten")
     dropped = posted["attachments"][1]["id"]
     for words in ("a panda", "a rocket"):
-        shown = (await cem.find(home.nest, pictures, words)).hits
+        shown = (await cem.find(home.nest, images, words)).hits
         assert not any(f"/{dropped}/" in hit.thumbnail for hit in shown)
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+    assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
 async def test_many_messages_deleted_at_once_are_all_forgotten(home: House, bot: App) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
-    posted = [await bob.post(pictures, sample(name)) for name in ("panda", "rocket", "octopus")]
+    bob, images = await home.member("bob"), home.channel("pictures")
+    posted = [await bob.post(images, sample(name)) for name in ("panda", "rocket", "octopus")]
     await home.indexed(*posted)
-    await bob.ok("POST", f"/channels/{pictures}/messages/bulk-delete", {"messages": [one["id"] for one in posted]})
+    await bob.ok("POST", f"/channels/{images}/messages/bulk-delete", {"messages": [one["id"] for one in posted]})
     await home.forgotten(*posted)
-    assert (await bob.find(home.nest, pictures, "a panda")).ids == []
+    assert (await bob.find(home.nest, images, "a panda")).ids == []
 
 
 @pytest.mark.parametrize("name", ["cats only", "pictures"])
-async def test_a_deleted_thread_or_channel_takes_its_pictures_along(home: House, bot: App, name: str) -> None:
+async def test_a_deleted_thread_or_channel_takes_its_images_along(home: House, bot: App, name: str) -> None:
     bob, chat = await home.member("bob"), home.channel("chat")
     in_thread = await bob.post(home.channel("cats only"), sample("panda"))
     stays = await bob.post(chat, sample("rocket"))
@@ -56,81 +56,81 @@ async def test_a_deleted_thread_or_channel_takes_its_pictures_along(home: House,
 
 
 async def test_a_server_that_removes_the_bot_is_forgotten_and_its_return_begins_anew(home: House, bot: App) -> None:
-    cem, pictures, guild = await home.member("cem"), home.channel("pictures"), home.sandbox.guild("The Nest")
-    before = await cem.post(pictures, sample("panda"))
+    cem, images, guild = await home.member("cem"), home.channel("pictures"), home.sandbox.guild("The Nest")
+    before = await cem.post(images, sample("panda"))
     await home.indexed(before)
     home.sandbox.remove_bot(guild)
     await home.forgotten(before)
     home.sandbox.invite_bot(guild)
     await until(lambda: _knows(bot, guild.id), "the bot is back in the server")
-    after = await cem.post(pictures, sample("rocket"))
+    after = await cem.post(images, sample("rocket"))
     await home.indexed(after)
-    assert (await cem.find(home.nest, pictures, "a rocket")).ids == [after["id"]]
-    assert before["id"] not in (await cem.find(home.nest, pictures, "a panda")).ids
+    assert (await cem.find(home.nest, images, "a rocket")).ids == [after["id"]]
+    assert before["id"] not in (await cem.find(home.nest, images, "a panda")).ids
 
 
 async def _knows(bot: App, guild_id: int) -> bool:
     return bot.bot.get_guild(guild_id) is not None
 
 
-async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_picture_is_shown(
+async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_image_is_shown(
     home: House, bot: App
 ) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.post(pictures, sample("panda"))
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(images, sample("panda"))
     await home.indexed(posted)
-    del home.sandbox.state.channels[pictures].messages[int(posted["id"])]  # no event
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == []
+    del home.sandbox.state.channels[images].messages[int(posted["id"])]  # no event
+    assert (await cem.find(home.nest, images, "a panda")).ids == []
     await home.forgotten(posted)
 
 
-async def test_forget_me_deletes_ones_own_pictures_and_nobody_elses(home: House, bot: App) -> None:
-    cem, ann, pictures = await home.member("cem"), await home.member("ann"), home.channel("pictures")
-    mine = await cem.post(pictures, sample("panda"))
-    hers = await ann.post(pictures, sample("rocket"))
+async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, bot: App) -> None:
+    cem, ann, images = await home.member("cem"), await home.member("ann"), home.channel("pictures")
+    mine = await cem.post(images, sample("panda"))
+    hers = await ann.post(images, sample("rocket"))
     await home.indexed(mine, hers)
-    asked = await cem.use(home.nest, pictures, "forget-me", [])
+    asked = await cem.use(home.nest, images, "forget-me", [])
     assert asked.private
     await home.indexed(mine)  # asking deletes nothing
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
     assert "Pictures forgotten: 1." in done.words
     await home.forgotten(mine)
-    assert mine["id"] not in (await cem.find(home.nest, pictures, "a panda")).ids
-    assert (await cem.find(home.nest, pictures, "a rocket")).ids == [hers["id"]]
-    later = await cem.post(pictures, sample("panda"))
+    assert mine["id"] not in (await cem.find(home.nest, images, "a panda")).ids
+    assert (await cem.find(home.nest, images, "a rocket")).ids == [hers["id"]]
+    later = await cem.post(images, sample("panda"))
     await home.indexed(later)
 
 
 async def test_a_message_content_switch_turned_off_makes_nothing_look_removed(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.post(pictures, sample("panda"))
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(images, sample("panda"))
     await home.indexed(posted)
     [magpie] = home.sandbox.state.applications.values()
     magpie.message_content = False
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == []
+    assert (await cem.find(home.nest, images, "a panda")).ids == []
     edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
-    await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "my panda"})
+    await cem.ok("PATCH", f"/channels/{images}/messages/{posted['id']}", {"content": "my panda"})
     await edited
     magpie.message_content = True
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+    assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
 async def test_a_shorter_list_of_hosts_makes_nothing_look_removed(home: House) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
+    cem, images = await home.member("cem"), home.channel("pictures")
     async with home.bot():
-        posted = await cem.post(pictures, sample("panda"))
+        posted = await cem.post(images, sample("panda"))
         await home.indexed(posted)
     async with home.bot(CDN_HOSTS="cdn.discordapp.com") as bot:
         edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
-        await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"content": "my panda"})
+        await cem.ok("PATCH", f"/channels/{images}/messages/{posted['id']}", {"content": "my panda"})
         await edited
-        assert (await cem.find(home.nest, pictures, "a panda")).ids == [posted["id"]]
+        assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
 async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    await home.indexed(await cem.post(pictures, sample("panda")))
-    asked = await cem.use(home.nest, pictures, "forget-me", [])
+    cem, images = await home.member("cem"), home.channel("pictures")
+    await home.indexed(await cem.post(images, sample("panda")))
+    asked = await cem.use(home.nest, images, "forget-me", [])
     await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
     pressed = max(int(one["id"]) for name, one in cem.events if name == "INTERACTION_CREATE")
     with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as database:

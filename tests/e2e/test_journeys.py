@@ -14,17 +14,17 @@ pytestmark = pytest.mark.timeout(180)
 NOTHING = "Nothing like that here"
 
 
-async def test_a_posted_picture_is_tagged_found_in_two_languages_matched_in_four_ways_and_forgotten_when_deleted(
+async def test_a_posted_image_is_tagged_found_in_two_languages_matched_in_four_ways_and_forgotten_when_deleted(
     home: House, bot: App
 ) -> None:
-    ann, pictures = await home.member("ann"), home.channel("pictures")
-    apple = await ann.post(pictures, sample("red-apple"))
-    others = [await ann.post(pictures, sample(name)) for name in ("rocket", "bicycle", "sailboat")]
+    ann, images = await home.member("ann"), home.channel("pictures")
+    apple = await ann.post(images, sample("red-apple"))
+    others = [await ann.post(images, sample(name)) for name in ("rocket", "bicycle", "sailboat")]
     [remembered, *_] = await home.indexed(apple, *others)
     assert remembered.tags
 
     for words in captions("red-apple"):
-        found = await ann.find(home.nest, pictures, words)
+        found = await ann.find(home.nest, images, words)
         assert found.private
         assert found.ids[0] == apple["id"]
     top = found.hits[0]
@@ -33,11 +33,11 @@ async def test_a_posted_picture_is_tagged_found_in_two_languages_matched_in_four
     assert "apple" in top.alt
     assert (await ann.http.get(top.thumbnail)).status == 200
 
-    twin = await ann.post(pictures, sample("red-apple"))
+    twin = await ann.post(images, sample("red-apple"))
     await home.indexed(twin)
-    link = f"https://discord.com/channels/{home.nest}/{pictures}/{apple['id']}"
-    by_file = await ann.similar_to_file(home.nest, pictures, sample("red-apple"))
-    by_link = await ann.similar_to_link(home.nest, pictures, link)
+    link = f"https://discord.com/channels/{home.nest}/{images}/{apple['id']}"
+    by_file = await ann.similar_to_file(home.nest, images, sample("red-apple"))
+    by_link = await ann.similar_to_link(home.nest, images, link)
     by_menu = await ann.similar_by_menu(home.nest, apple)
     by_button = await ann.press(home.nest, found.message, top.more)
     assert {apple["id"], twin["id"]} <= set(by_file.ids)
@@ -52,62 +52,62 @@ async def test_a_posted_picture_is_tagged_found_in_two_languages_matched_in_four
     await ann.remove(apple)
     await ann.remove(twin)
     await home.forgotten(apple, twin)
-    gone = await ann.find(home.nest, pictures, captions("red-apple")[0])
+    gone = await ann.find(home.nest, images, captions("red-apple")[0])
     assert not {apple["id"], twin["id"]} & set(gone.ids)
 
 
 async def test_a_search_can_keep_to_one_channel_and_its_threads(home: House, bot: App) -> None:
-    cem, pictures, chat, cats = await home.member("cem"), *map(home.channel, ("pictures", "chat", "cats only"))
+    cem, images, chat, cats = await home.member("cem"), *map(home.channel, ("pictures", "chat", "cats only"))
     there = await cem.post(chat, sample("panda"))
     in_thread = await cem.post(cats, sample("panda"), text="again")
     await home.indexed(there, in_thread)
     assert (await cem.find(home.nest, chat, "a panda", only=chat)).ids == [there["id"]]
-    assert (await cem.find(home.nest, chat, "a panda", only=pictures)).ids == [in_thread["id"]]
+    assert (await cem.find(home.nest, chat, "a panda", only=images)).ids == [in_thread["id"]]
 
 
 async def test_an_answer_that_is_ready_before_discord_heard_of_the_wait_is_still_seen(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.post(pictures, sample("rocket"))
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(images, sample("rocket"))
     await home.indexed(posted)
     home.sandbox.faults.add(Fault("delay", path="/interactions/*/callback", seconds=1.0, bots_only=False))
-    assert (await cem.find(home.nest, pictures, "a rocket")).ids == [posted["id"]]
+    assert (await cem.find(home.nest, images, "a rocket")).ids == [posted["id"]]
 
 
 async def test_what_is_not_there_is_answered_honestly(home: House, bot: App) -> None:
-    cem, dora, pictures = await home.member("cem"), await home.member("dora"), home.channel("pictures")
-    empty = await cem.find(home.nest, pictures, "a rocket")
+    cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
+    empty = await cem.find(home.nest, images, "a rocket")
     assert "no pictures yet" in empty.words
-    posted = await cem.post(pictures, sample("sunflower"))
+    posted = await cem.post(images, sample("sunflower"))
     await home.indexed(posted)
-    answer = await cem.find(home.nest, pictures, "a guitar next to a drum")
+    answer = await cem.find(home.nest, images, "a guitar next to a drum")
     assert answer.ids == []
     assert NOTHING in answer.words
-    assert "没有类似的图片" in (await dora.find(home.nest, pictures, "吉他在鼓旁边")).words
+    assert "没有类似的图片" in (await dora.find(home.nest, images, "吉他在鼓旁边")).words
 
 
 async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
+    bob, images = await home.member("bob"), home.channel("pictures")
 
     async def choose(mode: str) -> None:
-        await bob.use(home.nest, pictures, "tagging", [{"type": 3, "name": "mode", "value": mode}])
+        await bob.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": mode}])
 
-    await home.indexed(await bob.post(pictures, sample("panda")))
+    await home.indexed(await bob.post(images, sample("panda")))
     await bot.indexer.settled()
     await choose("reaction")
-    reacted = await bob.post(pictures, sample("panda"))
+    reacted = await bob.post(images, sample("panda"))
     await bob.event(
         "MESSAGE_REACTION_ADD", lambda one: one["message_id"] == reacted["id"] and one["emoji"]["name"] == "🐼"
     )
 
     await choose("reply")
-    replied = await bob.post(pictures, sample("panda"), sample("rocket"))
+    replied = await bob.post(images, sample("panda"), sample("rocket"))
     told = await bob.message(lambda one: (one.get("message_reference") or {}).get("message_id") == replied["id"])
     assert "panda" in told.words
     assert "rocket" in told.words
     assert told.message["mentions"] == []
 
     await choose("off")
-    [untagged] = await home.indexed(await bob.post(pictures, sample("panda")))
+    [untagged] = await home.indexed(await bob.post(images, sample("panda")))
     await bot.indexer.settled()
     assert untagged.tags == ()
     assert bob.count("MESSAGE_REACTION_ADD", lambda one: one["message_id"] != reacted["id"]) == 0
@@ -120,42 +120,42 @@ async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App)
 
 
 async def test_a_server_tags_with_labels_of_its_own(home: House, bot: App) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
-    assert "panda" in (await bob.subcommand(home.nest, pictures, "labels", "list")).words
-    offered = await bob.offered(home.nest, pictures, "labels", "remove", label="pan")
+    bob, images = await home.member("bob"), home.channel("pictures")
+    assert "panda" in (await bob.subcommand(home.nest, images, "labels", "list")).words
+    offered = await bob.offered(home.nest, images, "labels", "remove", label="pan")
     assert "panda" in offered
     assert all("pan" in name.casefold() for name in offered)
-    assert "already" in (await bob.subcommand(home.nest, pictures, "labels", "add", label="Panda")).words
-    await bob.subcommand(home.nest, pictures, "labels", "remove", label="panda")
-    [without] = await home.indexed(await bob.post(pictures, sample("panda")))
+    assert "already" in (await bob.subcommand(home.nest, images, "labels", "add", label="Panda")).words
+    await bob.subcommand(home.nest, images, "labels", "remove", label="panda")
+    [without] = await home.indexed(await bob.post(images, sample("panda")))
     assert "panda" not in [tag.label for tag in without.tags]
-    await bob.subcommand(home.nest, pictures, "labels", "reset")
-    [again] = await home.indexed(await bob.post(pictures, sample("panda"), text="again"))
+    await bob.subcommand(home.nest, images, "labels", "reset")
+    [again] = await home.indexed(await bob.post(images, sample("panda"), text="again"))
     assert "panda" in [tag.label for tag in again.tags]
 
 
 async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
+    cem, images = await home.member("cem"), home.channel("pictures")
     offered = await cem.ok("GET", f"/guilds/{home.nest}/application-command-index")
     manage_guild = str(1 << 5)
     for command in offered["application_commands"]:
         settings = command["name"] in ("tagging", "labels")
         assert command["default_member_permissions"] == (manage_guild if settings else None)
     with pytest.raises(AssertionError):  # Discord itself refuses
-        await cem.use(home.nest, pictures, "tagging", [{"type": 3, "name": "mode", "value": "off"}])
+        await cem.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "off"}])
 
 
 async def test_privacy_is_told_in_the_readers_language(home: House, bot: App) -> None:
-    cem, dora, pictures = await home.member("cem"), await home.member("dora"), home.channel("pictures")
-    assert "What I keep" in (await cem.use(home.nest, pictures, "privacy", [])).words
-    assert "我不保存什么" in (await dora.use(home.nest, pictures, "privacy", [])).words
+    cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
+    assert "What I keep" in (await cem.use(home.nest, images, "privacy", [])).words
+    assert "我不保存什么" in (await dora.use(home.nest, images, "privacy", [])).words
 
 
 async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.post(pictures, sample("panda"))
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.post(images, sample("panda"))
     await home.indexed(posted)
-    answer = await cem.find(home.nest, pictures, "a panda @everyone **bold** <@1> `code`")
+    answer = await cem.find(home.nest, images, "a panda @everyone **bold** <@1> `code`")
     assert answer.message["mentions"] == []
     assert not answer.message["mention_everyone"]
     assert "@everyone" not in answer.words
@@ -163,27 +163,27 @@ async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: A
 
 
 async def test_a_spoiler_stays_one_in_results(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    upload = await cem.upload(pictures, sample("panda"), "SPOILER_panda.png")
-    posted = await cem.say(pictures, attachments=[{**upload, "description": "my panda"}])
+    cem, images = await home.member("cem"), home.channel("pictures")
+    upload = await cem.upload(images, sample("panda"), "SPOILER_panda.png")
+    posted = await cem.say(images, attachments=[{**upload, "description": "my panda"}])
     await home.indexed(posted)
-    [hit] = (await cem.find(home.nest, pictures, "a panda")).hits
+    [hit] = (await cem.find(home.nest, images, "a panda")).hits
     assert hit.spoiler
     assert hit.alt == "my panda"
 
 
-async def test_a_forwarded_picture_is_found_under_the_forwarding_message(home: House, bot: App) -> None:
-    cem, pictures, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
-    original = await cem.post(pictures, sample("panda"))
+async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: House, bot: App) -> None:
+    cem, images, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
+    original = await cem.post(images, sample("panda"))
     await home.indexed(original)
     forwarded = await cem.say(
-        chat, message_reference={"type": 1, "channel_id": str(pictures), "message_id": original["id"]}
+        chat, message_reference={"type": 1, "channel_id": str(images), "message_id": original["id"]}
     )
     await until(lambda: _remembers(bot, forwarded), "the forward is remembered")
     await bot.indexer.settled()
     await cem.remove(original)
     await home.forgotten(original)
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == [forwarded["id"]]
+    assert (await cem.find(home.nest, images, "a panda")).ids == [forwarded["id"]]
 
 
 async def _remembers(bot: App, message: dict[str, Any]) -> bool:
@@ -191,23 +191,23 @@ async def _remembers(bot: App, message: dict[str, Any]) -> bool:
 
 
 async def test_a_link_preview_is_found_until_its_poster_hides_it(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    posted = await cem.say(pictures, f"look {home.sandbox.url}/sandbox/samples/panda.png")
+    cem, images = await home.member("cem"), home.channel("pictures")
+    posted = await cem.say(images, f"look {home.sandbox.url}/sandbox/samples/panda.png")
     await until(lambda: _remembers(bot, posted), "the preview is remembered")
     await bot.indexer.settled()
-    found = await cem.find(home.nest, pictures, "a panda")
+    found = await cem.find(home.nest, images, "a panda")
     assert found.ids == [posted["id"]]
     assert (await cem.http.get(found.hits[0].thumbnail)).status == 200
     suppress_embeds = 1 << 2
-    await cem.ok("PATCH", f"/channels/{pictures}/messages/{posted['id']}", {"flags": suppress_embeds})
+    await cem.ok("PATCH", f"/channels/{images}/messages/{posted['id']}", {"flags": suppress_embeds})
     await home.forgotten(posted)
 
 
-async def test_a_question_without_a_picture_says_what_to_do(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
-    words = await cem.say(pictures, "no picture here")
+async def test_a_question_without_an_image_says_what_to_do(home: House, bot: App) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    words = await cem.say(images, "no picture here")
     assert "carries no picture" in (await cem.similar_by_menu(home.nest, words)).words
-    assert "either `image` or `message`" in (await cem.use(home.nest, pictures, "similar", [])).words
-    assert "cannot read that file" in (await cem.similar_to_file(home.nest, pictures, b"<html>not a picture")).words
+    assert "either `image` or `message`" in (await cem.use(home.nest, images, "similar", [])).words
+    assert "cannot read that file" in (await cem.similar_to_file(home.nest, images, b"<html>not a picture")).words
     told = await cem.ask_in_public(home.sandbox.application_id, words, "similar")
     assert "carries no picture" in told.words

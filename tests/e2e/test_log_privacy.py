@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.logs import JsonFormatter, TextFormatter
+from bot.logging import JsonFormatter, TextFormatter
 from tests.e2e.harness import House, sample
 
 pytestmark = pytest.mark.timeout(180)
@@ -22,28 +22,28 @@ WORDS = (WRITTEN, SOUGHT, LABELLED, FILE, THREAD)
 async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_is_explained(
     home: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
+    bob, images = await home.member("bob"), home.channel("pictures")
     for ours in ("bot", "clipcore"):
         caplog.set_level(logging.DEBUG, ours)
     async with home.bot() as bot:
-        upload = await bob.upload(pictures, sample("panda"), f"{FILE}.png")
-        posted = await bob.say(pictures, WRITTEN, attachments=[upload])
+        upload = await bob.upload(images, sample("panda"), f"{FILE}.png")
+        posted = await bob.say(images, WRITTEN, attachments=[upload])
         await home.indexed(posted)
-        await bob.find(home.nest, pictures, SOUGHT)
-        await bob.similar_to_link(home.nest, pictures, SOUGHT)
-        await bob.subcommand(home.nest, pictures, "labels", "add", label=LABELLED)
-        await bob.offered(home.nest, pictures, "labels", "remove", label=LABELLED)
-        await bob.subcommand(home.nest, pictures, "labels", "remove", label=f"{LABELLED} pie")
+        await bob.find(home.nest, images, SOUGHT)
+        await bob.similar_to_link(home.nest, images, SOUGHT)
+        await bob.subcommand(home.nest, images, "labels", "add", label=LABELLED)
+        await bob.offered(home.nest, images, "labels", "remove", label=LABELLED)
+        await bob.subcommand(home.nest, images, "labels", "remove", label=f"{LABELLED} pie")
 
-        thread = await bob.ok("POST", f"/channels/{pictures}/threads", {"name": THREAD, "type": 11})
+        thread = await bob.ok("POST", f"/channels/{images}/threads", {"name": THREAD, "type": 11})
         await bob.ok("PATCH", f"/channels/{thread['id']}", {"archived": True})
-        told = await bob.find(home.nest, pictures, SOUGHT, only=thread["id"])
+        told = await bob.find(home.nest, images, SOUGHT, only=thread["id"])
         assert "archived thread" in told.words
         assert "in the log" not in told.words
 
         search: Any = bot.bot.get_cog("search")
         search._answers = None  # a failure that nobody foresaw
-        failed = await bob.find(home.nest, pictures, SOUGHT)
+        failed = await bob.find(home.nest, images, SOUGHT)
         assert "in the log" in failed.words
     lines = [form.format(one) for one in caplog.records for form in (TextFormatter(), JsonFormatter())]
     assert any("a command failed: TransformerError" in line for line in lines)

@@ -75,20 +75,20 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
 
         # Found by words, in two languages; the page itself in Chinese.
         async with asyncio.timeout(PATIENCE_S):
-            while (found := await visitor.find(CAT)).pictures[:1] != [CAT]:
+            while (found := await visitor.find(CAT)).images[:1] != [CAT]:
                 pass
         # All three steps of the introduction are done: it goes by itself.
         assert not await visitor.page.locator("#hint").is_visible()
         SCREENSHOT.parent.mkdir(exist_ok=True)
-        await visitor.picture(str(SCREENSHOT))
+        await visitor.image(str(SCREENSHOT))
         await visitor.page.locator("[data-language=zh]").click()
         in_chinese = await visitor.find("红苹果")
-        assert in_chinese.pictures[0] == APPLE
+        assert in_chinese.images[0] == APPLE
         await visitor.page.locator("[data-language=en]").click()
 
         # Found by likeness: from a result, and from the message's menu.
-        assert (await visitor.press(found, "More like this")).pictures[0] == CAT
-        assert (await visitor.similar_to(cat)).pictures[0] == CAT
+        assert (await visitor.press(found, "More like this")).images[0] == CAT
+        assert (await visitor.similar_to(cat)).images[0] == CAT
 
         # A result leads to its message.
         await visitor.message(found.message_id).get_by_role("button", name="Open message").first.click()
@@ -97,24 +97,24 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
         # What is deleted is not found again, and what was never there neither.
         await visitor.delete(apple)
         async with asyncio.timeout(PATIENCE_S):
-            while APPLE in (await visitor.find(APPLE)).pictures:
+            while APPLE in (await visitor.find(APPLE)).images:
                 pass
         nothing = await visitor.find("a guitar next to a drum")
-        assert nothing.pictures == []
+        assert nothing.images == []
         assert "Nothing like that here" in nothing.words
 
-        # The regulars' room: Cem finds what is in it, Dora neither sees the room nor its pictures.
+        # The regulars' room: Cem finds what is in it, Dora neither sees the room nor its images.
         await visitor.be("cem")
         await visitor.open_channel("regulars")
         panda = await visitor.post_scene(PANDA)
         await visitor.open_channel("pictures")
         async with asyncio.timeout(PATIENCE_S):
-            while PANDA not in (await visitor.find(PANDA)).pictures:
+            while PANDA not in (await visitor.find(PANDA)).images:
                 pass
         await visitor.be("dora")
         await visitor.channels().first.wait_for()
         assert await visitor.page.locator(".channel[data-channel=regulars]").count() == 0
-        assert PANDA not in (await visitor.find(PANDA)).pictures
+        assert PANDA not in (await visitor.find(PANDA)).images
         assert await visitor.message(panda).count() == 0
 
         assert visitor.complaints == []

@@ -1,4 +1,4 @@
-"""What the bot said about a picture goes with the picture."""
+"""What the bot said about an image goes with the image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.timeout(180)
 
 
 async def post_with_tags_below(home: House, *scenes: str) -> tuple[dict[str, Any], Reply]:
-    """A message in #pictures, and the bot's reply with its tags."""
-    bob, pictures = await home.member("bob"), home.channel("pictures")
-    await bob.use(home.nest, pictures, "tagging", [{"type": 3, "name": "mode", "value": "reply"}])
+    """A message in #images, and the bot's reply with its tags."""
+    bob, images = await home.member("bob"), home.channel("pictures")
+    await bob.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "reply"}])
     since = len(bob.events)
-    posted = await bob.post(pictures, *(sample(scene) for scene in scenes))
+    posted = await bob.post(images, *(sample(scene) for scene in scenes))
     told = await bob.message(lambda one: (one.get("message_reference") or {}).get("message_id") == posted["id"], since)
     await remembered(home, told)
     return posted, told
@@ -46,7 +46,7 @@ async def gone(who: Member, reply: Reply) -> None:
     await who.event("MESSAGE_DELETE", lambda one: one["id"] == reply.message["id"])
 
 
-async def test_the_tags_below_a_picture_go_with_its_message(home: House, bot: App) -> None:
+async def test_the_tags_below_an_image_go_with_its_message(home: House, bot: App) -> None:
     bob = await home.member("bob")
     posted, told = await post_with_tags_below(home, "panda")
     other, stays = await post_with_tags_below(home, "rocket")
@@ -56,7 +56,7 @@ async def test_the_tags_below_a_picture_go_with_its_message(home: House, bot: Ap
     assert (await bob.find(home.nest, home.channel("pictures"), "a rocket")).ids == [other["id"]]
 
 
-async def test_the_tags_of_two_pictures_go_when_one_of_them_is_edited_out(home: House, bot: App) -> None:
+async def test_the_tags_of_two_images_go_when_one_of_them_is_edited_out(home: House, bot: App) -> None:
     bob = await home.member("bob")
     posted, told = await post_with_tags_below(home, "panda", "rocket")
     path = f"/channels/{posted['channel_id']}/messages/{posted['id']}"
@@ -64,10 +64,10 @@ async def test_the_tags_of_two_pictures_go_when_one_of_them_is_edited_out(home: 
     await gone(bob, told)
 
 
-async def test_a_public_answer_goes_with_any_of_the_pictures_that_it_shows(home: House, bot: App) -> None:
-    cem, pictures, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
-    asked_about, other = await cem.post(pictures, sample("panda")), await cem.post(pictures, sample("rocket"))
-    shown = [await cem.post(place, sample("panda")) for place in (pictures, chat)]
+async def test_a_public_answer_goes_with_any_of_the_images_that_it_shows(home: House, bot: App) -> None:
+    cem, images, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
+    asked_about, other = await cem.post(images, sample("panda")), await cem.post(images, sample("rocket"))
+    shown = [await cem.post(place, sample("panda")) for place in (images, chat)]
     await home.indexed(asked_about, other, *shown)
     answer = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     assert set(answer.ids) == {one["id"] for one in shown}
@@ -81,15 +81,15 @@ async def test_a_public_answer_goes_with_any_of_the_pictures_that_it_shows(home:
 
 async def test_forget_me_and_a_deleted_channel_take_answers_elsewhere_along(home: House, bot: App) -> None:
     bob, cem = await home.member("bob"), await home.member("cem")
-    pictures, chat = home.channel("pictures"), home.channel("chat")
-    asked_about, shown = await cem.post(pictures, sample("panda")), await cem.post(chat, sample("panda"))
+    images, chat = home.channel("pictures"), home.channel("chat")
+    asked_about, shown = await cem.post(images, sample("panda")), await cem.post(chat, sample("panda"))
     await home.indexed(asked_about, shown)
     first = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     await remembered(home, first)
     await bot.indexer.forget_author(home.nest, int(cem.id))
     await gone(cem, first)
 
-    asked_about, shown = await bob.post(pictures, sample("panda")), await bob.post(chat, sample("panda"))
+    asked_about, shown = await bob.post(images, sample("panda")), await bob.post(chat, sample("panda"))
     await home.indexed(asked_about, shown)
     second = await bob.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     await remembered(home, second)

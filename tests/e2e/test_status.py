@@ -16,8 +16,8 @@ pytestmark = pytest.mark.timeout(180)
 WRITTEN, SOUGHT, LABELLED, FILE = "marzipan", "tangerine", "gooseberry", "persimmon"
 
 
-async def test_an_operator_sees_a_picture_come_in_and_a_question_answered(home: House) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
+async def test_an_operator_sees_an_image_come_in_and_a_question_answered(home: House) -> None:
+    bob, images = await home.member("bob"), home.channel("pictures")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with home.bot(STATUS_PORT=port) as bot:
@@ -26,12 +26,12 @@ async def test_an_operator_sees_a_picture_come_in_and_a_question_answered(home: 
         assert before["magpie_gateway_connected"] == 1
         assert before['magpie_gateway_connections_total{kind="new"}'] == 1
 
-        posted = await bob.post(pictures, sample("panda"))
-        again = await bob.post(pictures, sample("panda"))
+        posted = await bob.post(images, sample("panda"))
+        again = await bob.post(images, sample("panda"))
         await home.indexed(posted, again)
-        found = await bob.find(home.nest, pictures, captions("panda")[0])
+        found = await bob.find(home.nest, images, captions("panda")[0])
         assert found.hits
-        await bob.similar_to_link(home.nest, pictures, "no link")
+        await bob.similar_to_link(home.nest, images, "no link")
         await command_counted(url, "similar")
         after = await scrape(url)
         await bot.indexer.forget_messages([int(again["id"])])
@@ -42,9 +42,9 @@ async def test_an_operator_sees_a_picture_come_in_and_a_question_answered(home: 
         key = f"{name}{{{inside}}}" if labels else name
         return after[key] - before.get(key, 0.0)
 
-    assert moved("magpie_pictures_accepted_total") == 2
-    assert moved("magpie_picture_attempts_total", outcome="finished") == 2
-    assert moved("magpie_picture_contents_total", source="model") == 1  # the second was the same file
+    assert moved("magpie_images_accepted_total") == 2
+    assert moved("magpie_image_attempts_total", outcome="finished") == 2
+    assert moved("magpie_image_contents_total", source="model") == 1  # the second was the same file
     assert moved("magpie_inference_batch_size_sum", kind="image", lane="background") == 1
     assert moved("magpie_inference_batch_seconds_count", kind="text", lane="interactive") >= 1
     assert moved("magpie_prompt_vectors_total", source="model") > 0
@@ -56,31 +56,31 @@ async def test_an_operator_sees_a_picture_come_in_and_a_question_answered(home: 
     assert moved("magpie_command_seconds_count", command="find") == 1
     assert 0 < after['magpie_command_seconds_sum{command="find"}'] < 60
     assert moved("magpie_event_loop_lag_seconds_count") > 0
-    assert after["magpie_pictures_pending"] == after["magpie_pictures_in_hand"] == 0
+    assert after["magpie_images_pending"] == after["magpie_images_in_hand"] == 0
     assert (after["magpie_index_servers"], after["magpie_index_rows"]) == (1, 2)
     assert after["magpie_index_bytes"] > 0
     assert after['magpie_inference_queue_length{lane="background"}'] == 0
-    assert (forgotten["magpie_pictures_forgotten_total"], forgotten["magpie_index_rows"]) == (1, 1)
+    assert (forgotten["magpie_images_forgotten_total"], forgotten["magpie_index_rows"]) == (1, 1)
 
 
 async def test_nothing_that_people_write_and_nobodys_id_is_on_the_pages(home: House) -> None:
-    bob, pictures = await home.member("bob"), home.channel("pictures")
+    bob, images = await home.member("bob"), home.channel("pictures")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with home.bot(STATUS_PORT=port) as bot:
-        upload = await bob.upload(pictures, sample("panda"), f"{FILE}.png")
-        posted = await bob.say(pictures, WRITTEN, attachments=[upload])
+        upload = await bob.upload(images, sample("panda"), f"{FILE}.png")
+        posted = await bob.say(images, WRITTEN, attachments=[upload])
         await home.indexed(posted)
-        await bob.find(home.nest, pictures, SOUGHT)
-        await bob.subcommand(home.nest, pictures, "labels", "add", label=LABELLED)
+        await bob.find(home.nest, images, SOUGHT)
+        await bob.subcommand(home.nest, images, "labels", "add", label=LABELLED)
         search: Any = bot.bot.get_cog("search")
         search._answers = None  # a failure that nobody foresaw
-        assert "in the log" in (await bob.find(home.nest, pictures, SOUGHT)).words
+        assert "in the log" in (await bob.find(home.nest, images, SOUGHT)).words
         await until(lambda: counted(url, 'magpie_commands_failed_total{command="find"}'), "the failure is counted")
         shown = await page(url) + await page(url, "/healthz")
-    words = (WRITTEN, SOUGHT, LABELLED, FILE, "bob", "panda", "Nest", 'pictures"', home.sandbox.bot_token)
+    words = (WRITTEN, SOUGHT, LABELLED, FILE, "bob", "panda", "Nest", 'images"', home.sandbox.bot_token)
     assert [word for word in words if word in shown] == []
-    ids = (home.nest, pictures, bob.id, posted["id"], home.sandbox.application_id, bot.bot.own_id)
+    ids = (home.nest, images, bob.id, posted["id"], home.sandbox.application_id, bot.bot.own_id)
     assert [one for one in ids if str(one) in shown] == []
 
 

@@ -12,26 +12,26 @@ pytestmark = pytest.mark.timeout(180)
 
 async def test_nobody_finds_what_they_could_not_see(home: House, bot: App) -> None:
     cem, dora = await home.member("cem"), await home.member("dora")
-    regulars, pictures = home.channel("regulars"), home.channel("pictures")
+    regulars, images = home.channel("regulars"), home.channel("pictures")
     hidden = await cem.post(regulars, sample("panda"))
     await home.indexed(hidden)
-    assert (await cem.find(home.nest, pictures, "a panda")).ids == [hidden["id"]]
+    assert (await cem.find(home.nest, images, "a panda")).ids == [hidden["id"]]
 
-    for_dora = await dora.find(home.nest, pictures, "a panda")
+    for_dora = await dora.find(home.nest, images, "a panda")
     assert for_dora.ids == []
     link = f"https://discord.com/channels/{home.nest}/{regulars}/{hidden['id']}"
-    by_link = await dora.similar_to_link(home.nest, pictures, link)
-    missing = await dora.similar_to_link(home.nest, pictures, link[:-4] + "0000")
+    by_link = await dora.similar_to_link(home.nest, images, link)
+    missing = await dora.similar_to_link(home.nest, images, link[:-4] + "0000")
     assert by_link.ids == []
     assert by_link.words == missing.words  # whether it exists is not told either
-    assert (await dora.similar_to_file(home.nest, pictures, sample("panda"))).ids == []
+    assert (await dora.similar_to_file(home.nest, images, sample("panda"))).ids == []
 
 
 async def test_a_button_that_was_shown_to_all_gives_no_right_later(home: House, bot: App) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
-    pictures, chat = home.channel("pictures"), home.channel("chat")
-    asked_about = await cem.post(pictures, sample("panda"))
-    other, third = await cem.post(chat, sample("panda")), await cem.post(pictures, sample("panda"))
+    images, chat = home.channel("pictures"), home.channel("chat")
+    asked_about = await cem.post(images, sample("panda"))
+    other, third = await cem.post(chat, sample("panda")), await cem.post(images, sample("panda"))
     await home.indexed(asked_about, other, third)
     shown = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     pressed = next(hit.more for hit in shown.hits if hit.message_id == other["id"])
@@ -44,10 +44,10 @@ async def test_a_button_that_was_shown_to_all_gives_no_right_later(home: House, 
 
 
 async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House, bot: App) -> None:
-    cem, pictures = await home.member("cem"), home.channel("pictures")
+    cem, images = await home.member("cem"), home.channel("pictures")
     hidden = await cem.post(home.channel("regulars"), sample("panda"))
     adult = await cem.post(home.channel("after-dark"), sample("panda"))
-    open_one = await cem.post(pictures, sample("panda"))
+    open_one = await cem.post(images, sample("panda"))
     other = await cem.post(home.channel("chat"), sample("panda"))
     await home.indexed(hidden, adult, open_one, other)
     answer = await cem.ask_in_public(home.sandbox.application_id, open_one, "像")
@@ -55,7 +55,7 @@ async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House,
     assert set((await cem.similar_by_menu(home.nest, open_one)).ids) == {hidden["id"], other["id"]}
 
 
-async def test_age_restricted_pictures_show_in_age_restricted_channels_alone(home: House, bot: App) -> None:
+async def test_age_restricted_images_show_in_age_restricted_channels_alone(home: House, bot: App) -> None:
     cem, dark = await home.member("cem"), home.channel("after-dark")
     adult = await cem.post(dark, sample("rocket"))
     await home.indexed(adult)
@@ -63,26 +63,26 @@ async def test_age_restricted_pictures_show_in_age_restricted_channels_alone(hom
     assert (await cem.find(home.nest, dark, "a rocket")).ids == [adult["id"]]
 
 
-async def test_a_voice_channels_pictures_need_the_right_to_connect(home: House, bot: App) -> None:
+async def test_a_voice_channels_images_need_the_right_to_connect(home: House, bot: App) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
-    voice, pictures = home.channel("Regulars' voice"), home.channel("pictures")
+    voice, images = home.channel("Regulars' voice"), home.channel("pictures")
     connect = {"type": 1, "allow": str(1 << 20), "deny": "0"}
     await ann.ok("PUT", f"/channels/{voice}/permissions/{home.sandbox.application_id}", connect)
     posted = await cem.post(voice, sample("rocket"))
     await home.indexed(posted)
-    assert (await cem.find(home.nest, pictures, "a rocket")).ids == [posted["id"]]
-    assert (await dora.find(home.nest, pictures, "a rocket")).ids == []
+    assert (await cem.find(home.nest, images, "a rocket")).ids == [posted["id"]]
+    assert (await dora.find(home.nest, images, "a rocket")).ids == []
 
 
-async def test_a_private_threads_pictures_are_for_those_who_are_in_it(home: House, bot: App) -> None:
+async def test_a_private_threads_images_are_for_those_who_are_in_it(home: House, bot: App) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
-    planning, pictures = home.channel("party planning"), home.channel("pictures")
+    planning, images = home.channel("party planning"), home.channel("pictures")
     await ann.ok("PUT", f"/channels/{planning}/thread-members/{home.sandbox.application_id}")
     posted = await cem.post(planning, sample("birthday-cake"))
     await home.indexed(posted)
     words = captions("birthday-cake")[0]
-    assert (await cem.find(home.nest, pictures, words)).ids == [posted["id"]]
-    assert (await dora.find(home.nest, pictures, words)).ids == []
+    assert (await cem.find(home.nest, images, words)).ids == [posted["id"]]
+    assert (await dora.find(home.nest, images, words)).ids == []
 
 
 async def test_another_server_is_another_world(home: House, bot: App) -> None:
@@ -91,17 +91,17 @@ async def test_another_server_is_another_world(home: House, bot: App) -> None:
     await home.indexed(here)
     branch = home.sandbox.guild("Second Branch").id
     assert (await cem.find(branch, home.channel("general"), "an umbrella")).ids == []
-    link = f"https://discord.com/channels/{home.nest}/{home.channel('pictures')}/{here['id']}"
+    link = f"https://discord.com/channels/{home.nest}/{home.channel('images')}/{here['id']}"
     elsewhere = await cem.similar_to_link(branch, home.channel("general"), link)
     assert "not a link to a message of this server" in elsewhere.words
 
 
 async def test_a_channel_whose_history_is_closed_to_the_bot_is_not_remembered(home: House, bot: App) -> None:
     ann, cem = await home.member("ann"), await home.member("cem")
-    chat, pictures = home.channel("chat"), home.channel("pictures")
+    chat, images = home.channel("chat"), home.channel("pictures")
     no_history = {"type": 1, "allow": "0", "deny": str(1 << 16)}
     await ann.ok("PUT", f"/channels/{chat}/permissions/{home.sandbox.application_id}", no_history)
     unread = await cem.post(chat, sample("rocket"))
-    await home.indexed(await cem.post(pictures, sample("rocket")))
+    await home.indexed(await cem.post(images, sample("rocket")))
     assert await bot.store.by_message(int(unread["id"])) == []
-    assert unread["id"] not in (await cem.find(home.nest, pictures, "a rocket")).ids
+    assert unread["id"] not in (await cem.find(home.nest, images, "a rocket")).ids

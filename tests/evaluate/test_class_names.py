@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from clipcore.errors import BadInput
-from clipcore.evaluate.class_names import name_classes
+from clipcore.evaluation.classification import name_classes
 from clipcore.types import Label
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, top_k_accuracy_score
 
 from clipcore.errors import BadInput
-from clipcore.evaluate.classification import Classification, Tally, check_classes
+from clipcore.evaluation.classification import Classification, Tally, check_classes
 
 
 def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classification:
@@ -16,14 +16,14 @@ def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classificati
     return tally.result()
 
 
-@given(seed=st.integers(0, 2**32 - 1), pictures=st.integers(1, 60), classes=st.integers(6, 10), parts=st.integers(1, 4))
+@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 60), classes=st.integers(6, 10), parts=st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_without_ties_the_figures_are_scikit_learns(seed, pictures, classes, parts):
+def test_without_ties_the_figures_are_scikit_learns(seed, images, classes, parts):
     random = np.random.default_rng(seed)
-    scores = random.permuted(np.arange(classes, dtype=np.float32)[None].repeat(pictures, 0), axis=1)
-    class_of = random.integers(0, classes, pictures)
+    scores = random.permuted(np.arange(classes, dtype=np.float32)[None].repeat(images, 0), axis=1)
+    class_of = random.integers(0, classes, images)
     tally = Tally([str(row) for row in range(classes)])
-    for part in np.array_split(np.arange(pictures), parts):
+    for part in np.array_split(np.arange(images), parts):
         tally.add(scores[part], class_of[part])
     result, guessed, every = tally.result(), scores.argmax(axis=1), np.arange(classes)
 
@@ -74,7 +74,7 @@ def test_top_5_of_five_classes_says_nothing():
     assert tallied(np.eye(6), [0, 1, 2, 3, 4, 5], "abcdef").top_5 == 1
 
 
-def test_a_class_without_pictures_has_no_recall_and_no_share_in_the_mean():
+def test_a_class_without_images_has_no_recall_and_no_share_in_the_mean():
     result = tallied([[1, 0, 0], [0, 0, 1]], [0, 0], "abc")
     assert [one.recall for one in result.per_class] == [0.5, None, None]
     assert result.mean_recall == 0.5
@@ -93,13 +93,13 @@ def test_one_class_alone_is_always_right():
 
 def test_nothing_at_all_has_no_shares():
     result = Tally(["a", "b"]).result()
-    assert (result.pictures, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
+    assert (result.images, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
 
 
 def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
     scores = np.eye(3)[[0, 0, 1, 2, 2, 0]]
     result = tallied(scores, [0, 0, 0, 1, 1, 2], "abc")
-    mistakes = [(one.true, one.taken, one.pictures) for one in result.confusions(10)]
+    mistakes = [(one.true, one.taken, one.images) for one in result.confusions(10)]
     assert mistakes == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
     assert len(result.confusions(1)) == 1
 

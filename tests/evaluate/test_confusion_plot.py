@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from clipcore.errors import BadInput
-from clipcore.evaluate.classification import Classification
-from clipcore.evaluate.confusion_plot import check_drawable, draw_confusions
+from clipcore.evaluation.classification import Classification
+from clipcore.evaluation.plots import check_drawable, draw_confusions
 
 
 def result(classes: int, *, right: int = 1, names: list[str] | None = None) -> Classification:
@@ -25,7 +25,7 @@ def blue_and_red(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("classes", [1, 2, 24, 40, 201])
-def test_a_picture_is_drawn_for_any_number_of_classes(tmp_path, classes):
+def test_an_image_is_drawn_for_any_number_of_classes(tmp_path, classes):
     path = tmp_path / "confusion.png"
     draw_confusions(result(classes), path, "a title")
     with Image.open(path) as image:
@@ -57,7 +57,7 @@ def test_any_words_can_be_a_class(tmp_path, name):
     assert path.stat().st_size > 1000
 
 
-def test_classes_without_pictures_are_drawn_empty(tmp_path):
+def test_classes_without_images_are_drawn_empty(tmp_path):
     path = tmp_path / "confusion.png"
     draw_confusions(result(3, right=0), path, "")
     assert path.is_file()

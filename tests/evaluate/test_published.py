@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.evaluate.published import TO_IMAGE, TO_TEXT, TOP_1, dataset_of, known_as, known_datasets, published_on
+from clipcore.evaluation.published import TO_IMAGE, TO_TEXT, TOP_1, dataset_of, known_as, known_datasets, published_on
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,6 @@ from tests.folder.support import Indexed
 
 @pytest.fixture
 def indexed(tmp_path: Path) -> Indexed:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     return Indexed(folder, tmp_path / "index.sqlite3")

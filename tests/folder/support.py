@@ -1,4 +1,4 @@
-"""Folders of small real pictures, and a model that counts what it is asked to encode."""
+"""Folders of small real images, and a model that counts what it is asked to encode."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from clipcore.folder.indexing import Became, Step, index_folder
-from clipcore.folder.lazy_model import LazyModel
-from clipcore.folder.paths import root_of
-from clipcore.folder.store import FolderStore
-from clipcore.folder.walk import Reach
+from clipcore.folder_search.search import LazyModel
+from clipcore.folder_search.store import FolderStore
+from clipcore.folder_search.sync import Became, Step, index_folder
+from clipcore.folder_search.walk import Reach, root_of
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 
 CALIBRATION = Calibration(text_match=0.3, image_match=0.8, tag_match=0.2)
 
 
 @dataclass
 class CountingModel:
-    """A picture's vector is the colour of its corner; a text's is a colour by name. encoded: pictures so far."""
+    """An image's vector is the colour of its corner; a text's is a colour by name. encoded: images so far."""
 
     name: str = "counting"
     encoded: int = 0

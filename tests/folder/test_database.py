@@ -7,10 +7,17 @@ from contextlib import closing
 
 import pytest
 
-from clipcore.folder import database
-from clipcore.folder.contents import Content, FileRow, State
-from clipcore.folder.database import APPLICATION, IndexUnusable, connect, default_location
-from clipcore.folder.store import FolderStore
+from clipcore.folder_search import store as database
+from clipcore.folder_search.store import (
+    APPLICATION,
+    Content,
+    FileRow,
+    FolderStore,
+    IndexUnusable,
+    State,
+    connect,
+    default_location,
+)
 from tests.folder.support import unit
 
 VECTOR = unit([[1, 2, 3, 4]])[0]
@@ -24,7 +31,7 @@ def test_a_broken_file_is_one_sentence(tmp_path):
 
 def test_a_file_that_breaks_later_is_one_sentence(tmp_path):
     with FolderStore(tmp_path / "i.sqlite3") as store:
-        store.write("m@1#1", [Content(bytes([n]) * 32, State.PICTURE, vector=VECTOR) for n in range(200)], [], [])
+        store.write("m@1#1", [Content(bytes([n]) * 32, State.IMAGE, vector=VECTOR) for n in range(200)], [], [])
     data = bytearray((tmp_path / "i.sqlite3").read_bytes())
     data[4096:] = b"\xee" * (len(data) - 4096)
     (tmp_path / "i.sqlite3").write_bytes(data)
@@ -70,8 +77,8 @@ def test_a_mistake_of_ours_is_no_sentence_about_the_file(tmp_path):
 
 
 def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
-    content = Content(b"1" * 32, State.PICTURE, vector=VECTOR)
-    wrong = Content(b"too short", State.PICTURE, vector=VECTOR)
+    content = Content(b"1" * 32, State.IMAGE, vector=VECTOR)
+    wrong = Content(b"too short", State.IMAGE, vector=VECTOR)
     with FolderStore(tmp_path / "i.sqlite3") as store:
         with pytest.raises(sqlite3.IntegrityError):
             store.write("m@1#1", [content, wrong], [FileRow(b"/a", 1, 1, b"1" * 32)], [])
@@ -81,7 +88,7 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_disk_that_fills_up_in_the_middle_is_one_sentence_and_loses_nothing(tmp_path):
-    many = [Content(number.to_bytes(32), State.PICTURE, vector=VECTOR) for number in range(2000)]
+    many = [Content(number.to_bytes(32), State.IMAGE, vector=VECTOR) for number in range(2000)]
     with FolderStore(tmp_path / "i.sqlite3") as store:
         store.write("m@1#1", many[:1], [], [])
         store._connection.execute("PRAGMA max_page_count = 30")
@@ -101,7 +108,7 @@ def test_whoever_comes_second_finds_the_tables_made(tmp_path):
 OPENS = """
 import sys
 from pathlib import Path
-from clipcore.folder.store import FolderStore
+from clipcore.folder_search.store import FolderStore
 FolderStore(Path(sys.argv[1])).close()
 """
 
@@ -119,7 +126,7 @@ def test_the_index_lies_in_the_users_cache():
 
 
 def test_more_files_than_a_page_are_all_known(tmp_path):
-    content = Content(b"1" * 32, State.PICTURE, vector=VECTOR)
+    content = Content(b"1" * 32, State.IMAGE, vector=VECTOR)
     paths = [f"/root/{number:05}".encode() for number in range(9000)]
     with FolderStore(tmp_path / "i.sqlite3") as store:
         store.write("m@1#1", [content], [FileRow(path, 1, 1, b"1" * 32) for path in paths], [])

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.folder.deciding import Forget, KnownFile, Read, Unchanged, decide
-from clipcore.folder.walk import Foreign, SeenFile, Unreachable
+from clipcore.folder_search.deciding import Forget, KnownFile, Read, Unchanged, decide
+from clipcore.folder_search.walk import Foreign, SeenFile, Unreachable
 
 
 def seen(path: bytes, mtime: int = 1) -> SeenFile:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcore.folder.duplicates import clusters, find_duplicates, find_identical, near_threshold
-from clipcore.folder.indexing import index_folder
-from clipcore.folder.lazy_model import LazyModel
-from clipcore.folder.paths import root_of
-from clipcore.folder.store import FolderStore
+from clipcore.folder_search.duplicates import clusters, find_duplicates, find_identical, near_threshold
+from clipcore.folder_search.search import LazyModel
+from clipcore.folder_search.store import FolderStore
+from clipcore.folder_search.sync import index_folder
+from clipcore.folder_search.walk import root_of
 from clipcore.model import ClipModel
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Calibration
 from tests.folder.support import paint, unit, write
 
@@ -49,7 +49,7 @@ def test_the_group_with_most_to_gain_comes_first(indexed):
 
 
 def test_names_of_one_file_are_no_copies_of_it(indexed):
-    """Whoever deletes "the copy" would delete the picture."""
+    """Whoever deletes "the copy" would delete the image."""
     real = paint(indexed.folder / "m.png")
     os.link(real, indexed.folder / "hard.png")
     (indexed.folder / "a-link.png").symlink_to(real)
@@ -107,7 +107,7 @@ def test_all_of_a_group_resemble_its_first_and_firsts_do_not_resemble_each_other
 def test_blocks_do_not_change_the_groups(monkeypatch):
     vectors = unit(np.random.default_rng(1).normal(size=(500, 3)))
     at_once = clusters(vectors, 0.9)
-    monkeypatch.setattr("clipcore.folder.duplicates._MOST_COSINES", 500 * 7)
+    monkeypatch.setattr("clipcore.folder_search.duplicates._MOST_COSINES", 500 * 7)
     assert clusters(vectors, 0.9) == at_once
 
 
@@ -123,14 +123,14 @@ def bundled() -> ClipModel:
 
 def test_with_the_bundled_model_resized_and_recompressed_samples_are_found_and_nothing_else(bundled, tmp_path):
     """What the default threshold was measured on."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     names = sorted(path.stem for path in SAMPLES.glob("*.png"))
     for name in names:
-        with Image.open(SAMPLES / f"{name}.png") as picture:
-            picture.save(folder / f"{name}.png")
-            picture.convert("RGB").resize((160, 160)).save(folder / f"{name}-small.png")
-            picture.convert("RGB").save(folder / f"{name}.jpg", quality=60)
+        with Image.open(SAMPLES / f"{name}.png") as image:
+            image.save(folder / f"{name}.png")
+            image.convert("RGB").resize((160, 160)).save(folder / f"{name}-small.png")
+            image.convert("RGB").save(folder / f"{name}.jpg", quality=60)
     lazy = LazyModel.named("bundled", lambda: bundled)
     with FolderStore(tmp_path / "i.sqlite3") as store:
         index_folder(store, root_of(folder), lazy, lambda step: None)

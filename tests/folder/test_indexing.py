@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from clipcore.errors import ModelUnavailable
-from clipcore.folder.indexing import index_folder
-from clipcore.folder.lazy_model import LazyModel
-from clipcore.folder.paths import root_of
-from clipcore.folder.sheet import Asked, draw_sheet
-from clipcore.folder.store import FolderStore
-from clipcore.folder.walk import Reach
-from clipcore.images import OWN_FILES
+from clipcore.folder_search.contact_sheet import Asked, draw_sheet
+from clipcore.folder_search.search import LazyModel
+from clipcore.folder_search.store import FolderStore
+from clipcore.folder_search.sync import index_folder
+from clipcore.folder_search.walk import Reach, root_of
+from clipcore.images.decode import OWN_FILES
 from clipcore.types import Pixels, Vectors
 from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
 
@@ -71,11 +70,11 @@ def test_a_broken_file_is_named_each_time_and_read_once(indexed, monkeypatch):
     paint(indexed.folder / "b.png")
     assert indexed.run() == {"a.png": "broken", "b.png": "encoded"}
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}"))
-    assert indexed.reasons() == {"a.png": "The PNG picture is truncated or broken."}
+    assert indexed.reasons() == {"a.png": "The PNG image is truncated or broken."}
 
 
 def test_a_broken_file_that_was_mended_is_indexed(indexed):
-    write(indexed.folder / "a.png", b"no picture", mtime=1)
+    write(indexed.folder / "a.png", b"no image", mtime=1)
     indexed.run()
     paint(indexed.folder / "a.png", mtime=2)
     assert indexed.run() == {"a.png": "encoded"}
@@ -83,8 +82,8 @@ def test_a_broken_file_that_was_mended_is_indexed(indexed):
 
 
 def test_a_copy_of_a_broken_file_is_broken(indexed):
-    write(indexed.folder / "a.png", b"no picture")
-    write(indexed.folder / "b.png", b"no picture")
+    write(indexed.folder / "a.png", b"no image")
+    write(indexed.folder / "b.png", b"no image")
     assert indexed.run() == {"a.png": "broken", "b.png": "broken"}
 
 
@@ -121,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(indexed, monkeypatch):
     assert indexed.run() == {"a.png": "encoded"}
 
 
-def test_a_picture_for_which_the_model_finds_no_vector_is_tried_again(indexed):
+def test_an_image_for_which_the_model_finds_no_vector_is_tried_again(indexed):
     class Lost(CountingModel):
         def encode_prepared(self, batch: Pixels) -> Vectors:
             return super().encode_prepared(batch) * np.float32(np.nan)
@@ -163,7 +162,7 @@ def test_models_lie_side_by_side_and_never_mix(indexed):
     assert indexed.run() == {"a.png": "unchanged"}
     with FolderStore(indexed.file) as store:
         census = store.census(indexed.root, "counting@1#1")
-    assert (census.pictures, census.others) == (1, ("other@1#1",))
+    assert (census.images, census.others) == (1, ("other@1#1",))
     assert [key for _, key, _ in everything(indexed.file)[2]] == ["counting@1#1", "other@1#1"]
 
 
@@ -205,7 +204,7 @@ def test_a_folder_that_cannot_be_listed_loses_nothing(indexed):
 
 
 def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
-    picture = paint(indexed.folder / "a.png")
+    image = paint(indexed.folder / "a.png")
     for name in ("sheet.png", "sheet.jpg"):
         draw_sheet(Asked(("red",)), [], indexed.folder / name)
     shutil.copy(indexed.folder / "sheet.png", indexed.folder / "holiday.png")
@@ -213,7 +212,7 @@ def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
     assert indexed.run() == expected
     assert indexed.run() == dict.fromkeys(expected, "unchanged")
     assert indexed.model.encoded == 1
-    assert picture.exists()
+    assert image.exists()
 
 
 def test_names_that_are_no_utf_8_are_kept_byte_for_byte(indexed):

@@ -10,12 +10,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.clipcore.pictures import png
+from tests.clipcore.images import png
 from tests.folder.support import CountingModel, Indexed, everything, write
 
 # In an order of bytes that differs from the order of folders: "d.png" and "d-1/" lie between "d" and "d/a.png".
 NAMES = ("a.png", "b.png", "d.png", "d/a.png", "d/e/c.png", "d-1/a.png", "D.png", "d/\N{SNOWMAN}.png")
-CONTENTS = (*(png(colour, 4, 4) for colour in ("red", "green", "blue")), png("red", 8, 8), b"no picture")
+CONTENTS = (*(png(colour, 4, 4) for colour in ("red", "green", "blue")), png("red", 8, 8), b"no image")
 
 names = st.sampled_from(NAMES)
 changes = st.one_of(
@@ -31,7 +31,7 @@ changes = st.one_of(
 @given(st.lists(changes, max_size=14), st.integers(1, 4))
 def test_an_index_that_followed_every_change_equals_a_fresh_one(sequence, batch_size):
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "pictures"
+        folder = Path(name) / "images"
         write(folder / "always.png", CONTENTS[0], mtime=0)
         followed = Indexed(folder, Path(name) / "followed.sqlite3", batch_size=batch_size)
         clock = count(1)

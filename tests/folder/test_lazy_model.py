@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipcore.folder.lazy_model import LazyModel
+from clipcore.folder_search.search import LazyModel
 from clipcore.model import ClipModel
 from tests.clipcore.tiny import write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_siglip

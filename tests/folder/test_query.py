@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.errors import BadInput
-from clipcore.folder.query import Term, combine, least_match, parse_picture, parse_query, parse_term, written
+from clipcore.folder_search.search import Term, combine, least_match, parse_image, parse_query, parse_term, written
 from tests.folder.support import CALIBRATION, paint, unit, write
 
 
@@ -19,7 +19,7 @@ from tests.folder.support import CALIBRATION, paint, unit, write
         (".5:snow", Term(0.5, "snow")),
         ("1:12:30 on a clock", Term(1, "12:30 on a clock")),
         ("note: a cat", Term(1, "note: a cat")),
-        ("C:\\pictures", Term(1, "C:\\pictures")),
+        ("C:\\images", Term(1, "C:\\images")),
         ("一只猫", Term(1, "一只猫")),
         ("mp3 vs. png", Term(1, "mp3 vs. png")),
     ],
@@ -29,17 +29,17 @@ def test_words_are_words_and_a_number_before_a_colon_is_their_weight(text, term)
     assert parse_term(text, -1) == Term(-term.weight, term.words)
 
 
-def test_the_file_of_a_picture_is_a_picture_whatever_it_is_called(tmp_path, monkeypatch):
+def test_the_file_of_an_image_is_an_image_whatever_it_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    picture = paint(tmp_path / "2:beach")
-    assert parse_term(str(picture)) == Term(1, picture=picture)
-    assert parse_term("2:beach").picture is not None
-    assert parse_term(f"3:{picture}", -1) == Term(-3, picture=picture)
+    image = paint(tmp_path / "2:beach")
+    assert parse_term(str(image)) == Term(1, image=image)
+    assert parse_term("2:beach").image is not None
+    assert parse_term(f"3:{image}", -1) == Term(-3, image=image)
 
 
-def test_a_file_or_folder_that_is_no_picture_is_words(tmp_path, monkeypatch):
+def test_a_file_or_folder_that_is_no_image_is_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "cat", b"not a picture")
+    write(tmp_path / "cat", b"not an image")
     (tmp_path / "dog").mkdir()
     assert parse_term("cat") == Term(1, "cat")
     assert parse_term("dog") == Term(1, "dog")
@@ -53,7 +53,7 @@ def test_addresses_are_not_fetched_and_it_is_said(text):
 
 @pytest.mark.parametrize("text", ["./cat.jpg", "../cat", "/nowhere/cat", "holiday.JPG", "3:cat.png", "~/cat"])
 def test_what_is_plainly_meant_as_a_file_and_is_none_is_no_search_for_words(text):
-    with pytest.raises(BadInput, match="There is no picture"):
+    with pytest.raises(BadInput, match="There is no image"):
         parse_term(text)
 
 
@@ -76,37 +76,37 @@ def test_unquoted_words_are_one_phrase():
     ]
 
 
-def test_words_beside_a_picture_need_a_sign(tmp_path):
+def test_words_beside_an_image_need_a_sign(tmp_path):
     with pytest.raises(BadInput, match=r"Write \+ or -"):
         parse_query([str(paint(tmp_path / "a.png")), "at", "night"], [], [])
 
 
 def test_a_file_that_is_missing_among_words_is_no_word(tmp_path, monkeypatch):
     for words in (["cat", "./sofa.jpg"], ["sofa.jpg", "at", "night"]):
-        with pytest.raises(BadInput, match=r"There is no picture '(\./)?sofa\.jpg'"):
+        with pytest.raises(BadInput, match=r"There is no image '(\./)?sofa\.jpg'"):
             parse_query(words, [], [])
     monkeypatch.chdir(tmp_path)
     paint(tmp_path / "my sofa.jpg")
-    assert parse_query(["my", "sofa.jpg"], [], [])[0].picture is not None, "a shell without quotes parts a name"
+    assert parse_query(["my", "sofa.jpg"], [], [])[0].image is not None, "a shell without quotes parts a name"
 
 
 def test_a_tilde_is_the_home_or_else_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    picture = paint(tmp_path / "a.png")
-    assert parse_term("~/a.png") == parse_picture("~/a.png") == Term(1, picture=picture)
+    image = paint(tmp_path / "a.png")
+    assert parse_term("~/a.png") == parse_image("~/a.png") == Term(1, image=image)
     assert parse_term("~nobody knows") == Term(1, "~nobody knows")
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("https://x.org/a.png", "not fetched"), ("a.png", "no picture 'a.png'"), ("cat", "no picture")]
+    ("text", "why"), [("https://x.org/a.png", "not fetched"), ("a.png", "no image 'a.png'"), ("cat", "no image")]
 )
-def test_where_a_picture_is_wanted_words_are_refused(text, why):
+def test_where_an_image_is_wanted_words_are_refused(text, why):
     with pytest.raises(BadInput, match=why):
-        parse_picture(text)
+        parse_image(text)
 
 
 def test_a_query_can_be_read_back(tmp_path):
-    terms = [Term(2, "sofa"), Term(0.5, picture=tmp_path / "cat.png"), Term(-1, "night")]
+    terms = [Term(2, "sofa"), Term(0.5, image=tmp_path / "cat.png"), Term(-1, "night")]
     assert written(terms) == ("2 × sofa", "+ 0.5 × cat.png", "− night")
 
 
@@ -133,7 +133,7 @@ def test_parts_that_cancel_out_are_refused():
 
 
 def test_what_counts_as_a_match_depends_on_what_is_asked_with(tmp_path):
-    words, picture, less = Term(3, "x"), Term(1, picture=tmp_path), Term(-9, picture=tmp_path)
+    words, image, less = Term(3, "x"), Term(1, image=tmp_path), Term(-9, image=tmp_path)
     assert least_match([words, less], CALIBRATION) == pytest.approx(0.3)
-    assert least_match([picture], CALIBRATION) == pytest.approx(0.8)
-    assert least_match([words, picture], CALIBRATION) == pytest.approx((3 * 0.3 + 0.8) / 4)
+    assert least_match([image], CALIBRATION) == pytest.approx(0.8)
+    assert least_match([words, image], CALIBRATION) == pytest.approx((3 * 0.3 + 0.8) / 4)

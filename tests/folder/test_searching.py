@@ -6,11 +6,9 @@ import shutil
 import pytest
 
 from clipcore.errors import BadInput
-from clipcore.folder.paths import EVERYWHERE
-from clipcore.folder.query import Term, parse_query
-from clipcore.folder.searching import search_folder
-from clipcore.folder.store import FolderStore
-from clipcore.folder.walk import Reach
+from clipcore.folder_search.search import Term, parse_query, search_folder
+from clipcore.folder_search.store import FolderStore
+from clipcore.folder_search.walk import EVERYWHERE, Reach
 from tests.folder.support import CountingModel, paint, write
 
 
@@ -45,7 +43,7 @@ def test_the_best_come_first_and_what_means_little_is_weak(colours):
 
 def test_words_are_put_to_the_model_as_it_likes_them(colours):
     ask(colours, "red")
-    assert colours.model.texts == ["red", "a photo of red.", "a picture of red."]
+    assert colours.model.texts == ["red", "a photo of red.", "an image of red."]
 
 
 def test_queries_are_added_and_subtracted(colours):
@@ -53,7 +51,7 @@ def test_queries_are_added_and_subtracted(colours):
     assert ask(colours, str(colours.folder / "yellow.png"), minus=["green"])[1][0] == ["red.png"]
 
 
-def test_a_remembered_picture_needs_no_inference_even_under_another_name(colours, tmp_path):
+def test_a_remembered_image_needs_no_inference_even_under_another_name(colours, tmp_path):
     elsewhere = shutil.copy(colours.folder / "red.png", tmp_path / "query.png")
     model = CountingModel()
     answer, names = ask(colours, str(elsewhere), model=model)
@@ -63,15 +61,15 @@ def test_a_remembered_picture_needs_no_inference_even_under_another_name(colours
     assert model.loads == 0
 
 
-def test_an_unknown_picture_is_encoded(colours, tmp_path):
+def test_an_unknown_image_is_encoded(colours, tmp_path):
     model = CountingModel()
     assert ask(colours, str(paint(tmp_path / "q.png", "blue", width=9)), model=model)[1][0] == ["blue.png"]
     assert model.encoded == 1
 
 
-def test_a_picture_that_cannot_be_used_is_one_sentence(colours, tmp_path):
+def test_an_image_that_cannot_be_used_is_one_sentence(colours, tmp_path):
     broken = write(tmp_path / "q.png", b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(BadInput, match=r"q\.png cannot be used: The PNG picture is truncated or broken\.$"):
+    with pytest.raises(BadInput, match=r"q\.png cannot be used: The PNG image is truncated or broken\.$"):
         ask(colours, str(broken))
 
 
@@ -89,7 +87,7 @@ def test_the_real_file_stands_before_its_links(colours):
 
 def test_the_file_asked_about_is_no_answer_and_its_copies_are(colours):
     red = colours.folder / "red.png"
-    terms = [Term(1, picture=red)]
+    terms = [Term(1, image=red)]
     with FolderStore(colours.file) as store:
         answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, besides=red)
     assert len(answer.matches) == 5, "something else should have taken its place"

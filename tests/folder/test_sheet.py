@@ -7,11 +7,20 @@ import pytest
 from PIL import Image
 
 from clipcore.errors import BadInput
-from clipcore.folder import lettering
-from clipcore.folder.contents import is_own_sheet
-from clipcore.folder.lettering import Lettering
-from clipcore.folder.sheet import CAPTION, GAP, MARGIN, THUMBNAIL, Asked, Cell, check_sheet, draw_sheet
-from tests.clipcore.pictures import encode, quarters
+from clipcore.folder_search import contact_sheet as lettering
+from clipcore.folder_search.contact_sheet import (
+    CAPTION,
+    GAP,
+    MARGIN,
+    THUMBNAIL,
+    Asked,
+    Cell,
+    Lettering,
+    check_sheet,
+    draw_sheet,
+)
+from clipcore.folder_search.store import is_own_sheet
+from tests.clipcore.images import encode, quarters
 from tests.folder.support import paint, write
 
 STEP_X, STEP_Y = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
@@ -29,7 +38,7 @@ def corner(number, columns):
     return MARGIN + column * STEP_X, MARGIN + row * STEP_Y
 
 
-def test_each_cell_shows_its_picture_whole_and_in_the_middle(tmp_path):
+def test_each_cell_shows_its_image_whole_and_in_the_middle(tmp_path):
     colours = [
         ("red", (255, 0, 0)),
         ("lime", (0, 255, 0)),
@@ -43,11 +52,11 @@ def test_each_cell_shows_its_picture_whole_and_in_the_middle(tmp_path):
     for number, (_, rgb) in enumerate(colours, start=1):
         x, y = corner(number, 4)
         assert tuple(pixels[y + THUMBNAIL // 2, x + 20]) == rgb
-        assert tuple(pixels[y + 20, x + 20]) == (255, 255, 255), "a wide picture leaves room above"
+        assert tuple(pixels[y + 20, x + 20]) == (255, 255, 255), "a wide image leaves room above"
     assert tuple(pixels[5, 5]) == PAPER
 
 
-def test_the_picture_asked_about_comes_first_and_stands_upright(tmp_path):
+def test_the_image_asked_about_comes_first_and_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = write(tmp_path / "q.jpg", encode(quarters(400, 400), "JPEG", quality=95, exif=exif))
@@ -68,28 +77,28 @@ def test_words_asked_for_are_drawn_in_the_first_cell(tmp_path):
 
 
 def test_captions_stay_below_their_cell_however_long_a_name_is(tmp_path):
-    pictures = [paint(tmp_path / f"{'long name ' * 15}{number}.png") for number in range(2)]
-    pixels = drawn(tmp_path, Asked(("x",)), [Cell(path, "0.123 · 4 more · weak") for path in pictures])
+    images = [paint(tmp_path / f"{'long name ' * 15}{number}.png") for number in range(2)]
+    pixels = drawn(tmp_path, Asked(("x",)), [Cell(path, "0.123 · 4 more · weak") for path in images])
     x, y = corner(1, 3)
     assert (pixels[y + THUMBNAIL + 4 : y + STEP_Y - 4, x : x + THUMBNAIL].sum(axis=2) < 400).any()
     assert (pixels[y : y + STEP_Y, x + THUMBNAIL + 2 : x + STEP_X - 1] == PAPER).all()
 
 
 def test_what_hardly_fits_is_named_more_faintly(tmp_path):
-    picture = paint(tmp_path / "a.png", "white")
+    image = paint(tmp_path / "a.png", "white")
     x, y = corner(1, 2)
     caption = np.s_[y + THUMBNAIL : y + STEP_Y - GAP, x : x + THUMBNAIL]
-    strong = drawn(tmp_path, Asked(("x",)), [Cell(picture, "0.9")])[caption].min()
-    weak = drawn(tmp_path, Asked(("x",)), [Cell(picture, "0.9", faint=True)])[caption].min()
+    strong = drawn(tmp_path, Asked(("x",)), [Cell(image, "0.9")])[caption].min()
+    weak = drawn(tmp_path, Asked(("x",)), [Cell(image, "0.9", faint=True)])[caption].min()
     assert weak > strong + 60
 
 
-def test_a_picture_that_is_gone_leaves_its_card_and_the_sheet_stands(tmp_path):
+def test_an_image_that_is_gone_leaves_its_card_and_the_sheet_stands(tmp_path):
     drawn(tmp_path, Asked(("x",)), [Cell(tmp_path / "gone.png", "0.5"), Cell(write(tmp_path / "b.png", b"x"), "0.4")])
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.JPG", "sheet.jpeg"])
-def test_a_sheet_says_what_it_is_and_a_picture_does_not(tmp_path, name):
+def test_a_sheet_says_what_it_is_and_an_image_does_not(tmp_path, name):
     drawn(tmp_path, Asked(("x",)), [], name)
     assert is_own_sheet((tmp_path / name).read_bytes())
     assert not is_own_sheet(paint(tmp_path / "a.png").read_bytes())
@@ -105,7 +114,7 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(tmp_path, nam
 
 def test_a_sheet_larger_than_viewers_bear_is_refused(tmp_path):
     check_sheet(tmp_path / "sheet.png", 400)
-    with pytest.raises(BadInput, match="holds 400 pictures"):
+    with pytest.raises(BadInput, match="holds 400 images"):
         check_sheet(tmp_path / "sheet.png", 401)
 
 

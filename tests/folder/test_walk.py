@@ -5,7 +5,7 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.folder.walk import SeenFile, Unreachable, walk
+from clipcore.folder_search.walk import SeenFile, Unreachable, walk
 from tests.folder.support import write
 
 folders = st.lists(st.sampled_from(["a", "a-", "b", "é"]), max_size=2).map(tuple)
@@ -27,7 +27,7 @@ def test_size_and_time_are_those_of_the_file(tmp_path):
     assert list(walk(os.fsencode(tmp_path))) == [SeenFile(os.fsencode(path), 5, 7_000_000_000)]
 
 
-def test_of_what_is_called_like_a_picture_and_is_no_file_folders_are_passed_over_and_the_rest_is_told(tmp_path):
+def test_of_what_is_called_like_an_image_and_is_no_file_folders_are_passed_over_and_the_rest_is_told(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "folder.png")
     os.mkfifo(tmp_path / "pipe.png")

@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from bot.index.backfill import CatchUp
-from bot.index.marking import Standing
-from bot.records import PictureRef, Place
+from bot.indexing.catch_up import CatchUp, Standing
+from bot.models import ImageRef, Place
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
-from tests.index.support import GUILD, FakeTime, picture_ref
+from bot.store.images import ImageStore
+from tests.index.support import GUILD, FakeTime, image_ref
 
 
 class Discord:
-    """Channels with messages, each with one picture. A history may be refused, fail, or be held at a message."""
+    """Channels with messages, each with one image. A history may be refused, fail, or be held at a message."""
 
     def __init__(self) -> None:
-        self.messages: dict[int, list[PictureRef]] = {}
+        self.messages: dict[int, list[ImageRef]] = {}
         self.made: dict[int, int] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.asked: list[tuple[int, int]] = []
@@ -27,8 +26,8 @@ class Discord:
         self.reached = asyncio.Event()
         self.readers = 0
 
-    def post(self, number: int, where: Place) -> PictureRef:
-        ref = picture_ref(number, where)
+    def post(self, number: int, where: Place) -> ImageRef:
+        ref = image_ref(number, where)
         self.messages.setdefault(where.channel_id, []).append(ref)
         return ref
 
@@ -36,7 +35,7 @@ class Discord:
         posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
         return Standing(where, max(posted, default=None), self.made.get(where.channel_id))
 
-    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[PictureRef]]]:
+    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
         self.asked.append((channel_id, after))
         self.readers += 1
         assert self.readers == 1, "one channel at a time"
@@ -59,13 +58,13 @@ class Bot:
     def __init__(self, database: Database, discord: Discord, *places: Place) -> None:
         self.discord = discord
         self.places = places
-        self.store = PictureStore(database)
+        self.store = ImageStore(database)
         self.channels = ChannelStore(database)
         self.time = FakeTime()
         self.accepting = self.store.accept
         self.catch_up = CatchUp(self._accept, self.channels, discord.history, sleep=self.time.sleep)
 
-    async def _accept(self, refs: list[PictureRef]) -> list:
+    async def _accept(self, refs: list[ImageRef]) -> list:
         return await self.accepting(refs)
 
     def connect(self) -> None:
@@ -78,12 +77,12 @@ class Bot:
         self.connect()
         await self.catch_up.finished()
 
-    async def see(self, ref: PictureRef) -> None:
+    async def see(self, ref: ImageRef) -> None:
         await self.catch_up.live(ref.place, ref.message_id, [ref])
 
     async def known(self) -> list[int]:
         due = await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
-        return sorted(picture.ref.message_id for picture in due)
+        return sorted(image.ref.message_id for image in due)
 
     async def mark(self, where: Place) -> int | None:
         return await self.channels.last_seen(where.channel_id)

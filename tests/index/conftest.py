@@ -7,8 +7,8 @@ import pytest
 
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from tests.index.house import House
 
 
@@ -19,8 +19,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def store(database: Database) -> PictureStore:
-    return PictureStore(database)
+def store(database: Database) -> ImageStore:
+    return ImageStore(database)
 
 
 @pytest.fixture

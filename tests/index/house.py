@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.labels import NamedLabel
-from bot.index.retry import RetryPolicy
-from bot.index.searcher import Searcher
-from bot.index.tagger import Tagger
-from bot.records import Picture, PictureRef, SearchQuery
+from bot.indexing.indexer import Indexer
+from bot.indexing.labels import NamedLabel
+from bot.indexing.retry import RetryPolicy
+from bot.indexing.tagger import Tagger
+from bot.models import Image, ImageRef, SearchQuery
+from bot.search.service import Searcher
+from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from tests.index.support import DIMENSION, GUILD, FakeCdn, FakeEngine, FakeTime
 
 DEFAULTS = (NamedLabel("cat", "🐱", "cat", "猫", ("kitty",), ("a cat",)), NamedLabel("dog", "🐶", "dog", "狗"))
@@ -23,15 +23,15 @@ QUICK = RetryPolicy(first_pause_s=10, factor=3, longest_pause_s=300, attempts=4,
 
 class House:
     def __init__(
-        self, database: Database, *, store: PictureStore | None = None, engine: FakeEngine | None = None
+        self, database: Database, *, store: ImageStore | None = None, engine: FakeEngine | None = None
     ) -> None:
-        self.store = store or PictureStore(database)
+        self.store = store or ImageStore(database)
         self.channels = ChannelStore(database)
         self.labels = LabelStore(database)
         self.engine = engine or FakeEngine()
         self.cdn = FakeCdn()
         self.time = FakeTime()
-        self.announced: list[Picture] = []
+        self.announced: list[Image] = []
         self.index = GuildIndex(self.store, self.engine.card.key, DIMENSION)
         self.indexer = self._indexer()
         self.searcher = Searcher(self.engine, self.store, self.index)
@@ -55,17 +55,17 @@ class House:
         self.indexer = self._indexer(**changes)
         await self.indexer.start()
 
-    async def announce(self, picture: Picture) -> None:
-        self.announced.append(picture)
+    async def announce(self, image: Image) -> None:
+        self.announced.append(image)
 
-    async def remember(self, *refs: PictureRef) -> list[Picture]:
-        """Accepts, waits until everything is done, and gives the pictures as the store has them now."""
+    async def remember(self, *refs: ImageRef) -> list[Image]:
+        """Accepts, waits until everything is done, and gives the images as the store has them now."""
         accepted = await self.indexer.accept(refs)
         await self.indexer.settled()
-        rows = await self.store.get([picture.id for picture in accepted])
-        return [rows[picture.id] for picture in accepted if picture.id in rows]
+        rows = await self.store.get([image.id for image in accepted])
+        return [rows[image.id] for image in accepted if image.id in rows]
 
-    def everywhere(self, *refs: PictureRef, limit: int = 10) -> SearchQuery:
+    def everywhere(self, *refs: ImageRef, limit: int = 10) -> SearchQuery:
         return SearchQuery(GUILD, frozenset(ref.place.channel_id for ref in refs), limit)
 
     async def close(self) -> None:

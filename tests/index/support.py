@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bot.index.seams import MakeRoom
-from bot.records import DISCORD_EPOCH_MS, PictureRef, Place, Source
+from bot.indexing.protocols import MakeRoom
+from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
 
@@ -31,9 +31,9 @@ def snowflake(seconds: float = 0) -> int:
     return (int(moment.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22
 
 
-def picture_ref(number: int, where: Place | None = None, *, message: int | None = None, author: int = 7) -> PictureRef:
+def image_ref(number: int, where: Place | None = None, *, message: int | None = None, author: int = 7) -> ImageRef:
     message_id = snowflake(number) if message is None else message
-    return PictureRef(where or place(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
+    return ImageRef(where or place(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
 
 
 def direction(name: str) -> np.ndarray:
@@ -108,14 +108,14 @@ class FakeCdn:
         self.under_way = 0
         self.most_under_way = 0
 
-    def put(self, ref: PictureRef, data: bytes) -> PictureRef:
+    def put(self, ref: ImageRef, data: bytes) -> ImageRef:
         self.files[ref.attachment_id] = data
         return ref
 
-    def hold(self, ref: PictureRef) -> asyncio.Event:
+    def hold(self, ref: ImageRef) -> asyncio.Event:
         return self.held.setdefault(ref.attachment_id, asyncio.Event())
 
-    async def __call__(self, ref: PictureRef, make_room: MakeRoom) -> bytes:
+    async def __call__(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
         data = self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
         await make_room(self.sizes.get(ref.attachment_id, len(data)))
         self.fetched[ref.attachment_id] += 1

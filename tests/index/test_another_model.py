@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from bot.records import PictureState
+from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.index.house import House
-from tests.index.support import CARD, FakeEngine, picture_ref, until
+from tests.index.support import CARD, FakeEngine, image_ref, until
 
 
-class Reluctant(PictureStore):
+class Reluctant(ImageStore):
     """The real store, with a door before its queueing, which fails a few times."""
 
     def __init__(self, database: Database, failures: int = 0) -> None:
@@ -33,20 +33,20 @@ class Reluctant(PictureStore):
 async def read_by_another_model(database: Database) -> int:
     before = House(database)
     await before.restart()
-    [old] = await before.remember(picture_ref(1))
+    [old] = await before.remember(image_ref(1))
     await before.close()
     return old.id
 
 
-async def test_new_pictures_are_read_while_old_ones_are_still_being_queued(database: Database) -> None:
+async def test_new_images_are_read_while_old_ones_are_still_being_queued(database: Database) -> None:
     old = await read_by_another_model(database)
     store, engine = Reluctant(database), FakeEngine(replace(CARD, revision="2"))
     house = House(database, store=store, engine=engine)
     await house.restart()
-    [new] = await house.indexer.accept([picture_ref(2)])
+    [new] = await house.indexer.accept([image_ref(2)])
 
     async def is_ready() -> bool:
-        return (await store.get([new.id]))[new.id].state is PictureState.READY
+        return (await store.get([new.id]))[new.id].state is ImageState.READY
 
     await until(is_ready)
     settled = asyncio.create_task(house.indexer.settled())

@@ -1,4 +1,4 @@
-"""A picture's whole life with the model that ships: posted, tagged, found in two languages, matched, forgotten."""
+"""An image's whole life with the model that ships: posted, tagged, found in two languages, matched, forgotten."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 import pytest_asyncio
 
 import clipcore
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.labels import default_labels
-from bot.index.searcher import Searcher
-from bot.index.tagger import Tagger
-from bot.records import Picture, PictureRef, SearchQuery
+from bot.indexing.indexer import Indexer
+from bot.indexing.labels import default_labels
+from bot.indexing.tagger import Tagger
+from bot.models import Image, ImageRef, SearchQuery
+from bot.search.service import Searcher
+from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
-from clipcore.engine import ClipEngine
-from clipcore.registry import BUNDLED, BUNDLED_DIRECTORY
-from tests.index.support import GUILD, FakeCdn, picture_ref, place
+from clipcore.engine.engine import ClipEngine
+from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
+from tests.index.support import GUILD, FakeCdn, image_ref, place
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 
@@ -41,7 +41,7 @@ class Server:
 
     def __init__(self, engine: ClipEngine, database: Database) -> None:
         self.cdn = FakeCdn()
-        self.store = PictureStore(database)
+        self.store = ImageStore(database)
         index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
         self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
@@ -49,16 +49,16 @@ class Server:
         self.scenes = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
         self.refs = {scene["file"]: self._post(number, scene["file"]) for number, scene in enumerate(self.scenes)}
 
-    def _post(self, number: int, file: str) -> PictureRef:
-        return self.cdn.put(picture_ref(number), (SAMPLES / file).read_bytes())
+    def _post(self, number: int, file: str) -> ImageRef:
+        return self.cdn.put(image_ref(number), (SAMPLES / file).read_bytes())
 
-    async def find(self, words: str) -> list[PictureRef]:
+    async def find(self, words: str) -> list[ImageRef]:
         answer = await self.searcher.find(words, self.query)
-        return [hit.picture.ref for hit in answer.hits]
+        return [hit.image.ref for hit in answer.hits]
 
-    async def picture(self, file: str) -> Picture:
-        [picture] = await self.store.by_message(self.refs[file].message_id)
-        return picture
+    async def image(self, file: str) -> Image:
+        [image] = await self.store.by_message(self.refs[file].message_id)
+        return image
 
     @property
     def query(self) -> SearchQuery:
@@ -99,8 +99,8 @@ async def test_the_cat_on_the_sofa_comes_first(server: Server, words: str) -> No
     ("file", "label"), [("panda.png", "panda"), ("rocket.png", "rocket"), ("bicycle.png", "bicycle")]
 )
 async def test_a_single_thing_is_tagged_with_its_name(server: Server, file: str, label: str) -> None:
-    picture = await server.picture(file)
-    assert label in [tag.label for tag in picture.tags]
+    image = await server.image(file)
+    assert label in [tag.label for tag in image.tags]
 
 
 async def test_what_is_not_there_is_answered_with_nothing_alike(server: Server) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.index.byte_budget import ByteBudget
+from bot.indexing.worker import ByteBudget
 from tests.index.house import House
-from tests.index.support import picture_ref, until
+from tests.index.support import image_ref, until
 
 MOST = 10
 
@@ -141,7 +141,7 @@ async def test_more_room_is_waited_for_without_what_was_held() -> None:
 
 async def test_room_is_made_before_anything_is_downloaded(house: House) -> None:
     """Four downloads at once have room for 64 MiB: two files of 30 MiB, and small ones wait behind the third."""
-    refs = [picture_ref(number) for number in range(6)]
+    refs = [image_ref(number) for number in range(6)]
     for ref in refs[:3]:
         house.cdn.sizes[ref.attachment_id] = 30 * 2**20
         house.cdn.hold(ref)
@@ -158,7 +158,7 @@ async def test_room_is_made_before_anything_is_downloaded(house: House) -> None:
 
 async def test_a_file_counts_until_it_was_read(house: House) -> None:
     """One download at once has room for 16 MiB."""
-    refs = [house.cdn.put(picture_ref(number), bytes([number]) * (9 * 2**20)) for number in range(3)]
+    refs = [house.cdn.put(image_ref(number), bytes([number]) * (9 * 2**20)) for number in range(3)]
     house.engine.gate = asyncio.Event()
     await house.restart(concurrency=1)
     await house.indexer.accept(refs)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
-from bot.index.backfill import MESSAGES_A_PAGE
-from bot.records import PictureRef, Place
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.catch_up import MESSAGES_A_PAGE
+from bot.models import ImageRef, Place
 from bot.store.database import Database
 from tests.index.away import Bot, Discord
 from tests.index.support import GUILD, place, snowflake, until
@@ -119,7 +119,7 @@ async def test_a_message_still_being_accepted_holds_the_mark_below_itself(
     slow, quick = discord.post(1, ONE), discord.post(2, ONE)
     door = asyncio.Event()
 
-    async def accept(refs: list[PictureRef]) -> list:
+    async def accept(refs: list[ImageRef]) -> list:
         if refs == [slow]:
             await door.wait()
         return await bot.store.accept(refs)
@@ -139,7 +139,7 @@ async def test_a_message_that_could_not_be_accepted_is_read_again_from_the_histo
 ) -> None:
     bot = await joined(database, discord, bots, ONE)
 
-    async def fail(refs: list[PictureRef]) -> list:
+    async def fail(refs: list[ImageRef]) -> list:
         bot.accepting = bot.store.accept
         raise OSError("disk")
 
@@ -180,7 +180,7 @@ async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over
     assert await bot.mark(ONE) == live.message_id
 
 
-@pytest.mark.parametrize("refusal", [PictureForbidden(), PictureGone()])
+@pytest.mark.parametrize("refusal", [ImageForbidden(), ImageGone()])
 async def test_a_channel_that_cannot_be_read_is_skipped_and_not_asked_at_every_message(
     database: Database, discord: Discord, bots: list[Bot], refusal: Exception
 ) -> None:
@@ -208,7 +208,7 @@ async def test_trouble_with_one_channel_is_tried_again_after_pauses_and_the_othe
     first = await joined(database, discord, bots, ONE, TWO)
     await first.catch_up.close()
     refs = [discord.post(1, ONE), discord.post(2, TWO)]
-    discord.errors[ONE.channel_id] = [PictureUnreachable(), RuntimeError()]
+    discord.errors[ONE.channel_id] = [ImageUnreachable(), RuntimeError()]
     bot = await joined(database, discord, bots, ONE, TWO)
     assert await bot.known() == [ref.message_id for ref in refs]
     assert [channel for channel, _ in discord.asked] == [ONE.channel_id, TWO.channel_id, ONE.channel_id, ONE.channel_id]
@@ -223,7 +223,7 @@ async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
     first = await joined(database, discord, bots, ONE)
     await first.catch_up.close()
     missed = discord.post(1, ONE)
-    discord.errors[ONE.channel_id] = [PictureUnreachable()] * 4
+    discord.errors[ONE.channel_id] = [ImageUnreachable()] * 4
     bot = await joined(database, discord, bots, ONE)
     assert await bot.known() == []
     live = discord.post(2, ONE)

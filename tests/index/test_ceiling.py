@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.index.ceiling import Resident, to_drop
-from bot.index.guild_index import GuildIndex, IndexedVector
-from bot.store.pictures import VectorChunk
+from bot.search.vector_cache import GuildIndex, IndexedVector, Resident, to_drop
+from bot.store.images import VectorChunk
 from tests.index.support import DIMENSION, axis, direction, until
 
 residents = st.lists(

@@ -1,4 +1,4 @@
-"""What the index tells whoever counts, and that counting can harm nobody's pictures."""
+"""What the index tells whoever counts, and that counting can harm nobody's images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
-from bot.errors import PictureForbidden, PictureGone, PictureUnreachable
-from bot.events import (
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.retry import RetryPolicy
+from bot.models import ImageState
+from bot.monitoring.events import (
     Accepted,
     Attempted,
     ContentRead,
@@ -19,22 +21,20 @@ from bot.events import (
     Outcome,
     Written,
 )
-from bot.index.guild_index import GuildIndex
-from bot.index.retry import RetryPolicy
-from bot.records import PictureState
+from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
 from clipcore.errors import EngineClosed
 from tests.index.house import House
-from tests.index.support import DIMENSION, axis, picture_ref, until
+from tests.index.support import DIMENSION, axis, image_ref, until
 
 
-async def test_a_picture_is_told_from_its_acceptance_to_its_end(house: House) -> None:
+async def test_an_image_is_told_from_its_acceptance_to_its_end(house: House) -> None:
     told: list[Event] = []
     await house.restart(tell=told.append)
-    fine, gone, locked, slow = (picture_ref(number) for number in range(4))
-    house.cdn.errors[gone.attachment_id] = [PictureGone("gone")]
-    house.cdn.errors[locked.attachment_id] = [PictureForbidden("forbidden")]
-    house.cdn.errors[slow.attachment_id] = [PictureUnreachable("away")]
+    fine, gone, locked, slow = (image_ref(number) for number in range(4))
+    house.cdn.errors[gone.attachment_id] = [ImageGone("gone")]
+    house.cdn.errors[locked.attachment_id] = [ImageForbidden("forbidden")]
+    house.cdn.errors[slow.attachment_id] = [ImageUnreachable("away")]
     await house.indexer.accept([fine, gone, locked, slow])
     await house.indexer.accept([fine])
     await house.indexer.settled()
@@ -47,10 +47,10 @@ async def test_a_picture_is_told_from_its_acceptance_to_its_end(house: House) ->
     assert told.count(Forgotten(1)) == 2
 
 
-async def test_a_picture_that_a_closed_engine_gave_back_is_told_as_returned(house: House) -> None:
+async def test_an_image_that_a_closed_engine_gave_back_is_told_as_returned(house: House) -> None:
     told: list[Event] = []
     await house.restart(tell=told.append)
-    ref = house.cdn.put(picture_ref(1), b"a file")
+    ref = house.cdn.put(image_ref(1), b"a file")
     house.engine.errors[b"a file"] = [EngineClosed("closed")]
     await house.remember(ref)
     assert [event.outcome for event in told if isinstance(event, Attempted)] == [Outcome.RETURNED, Outcome.FINISHED]
@@ -59,7 +59,7 @@ async def test_a_picture_that_a_closed_engine_gave_back_is_told_as_returned(hous
 async def test_where_a_files_vector_came_from_is_told(house: House) -> None:
     told: list[Event] = []
     await house.restart(tell=told.append)
-    refs = [house.cdn.put(picture_ref(number), b"the same file") for number in range(3)]
+    refs = [house.cdn.put(image_ref(number), b"the same file") for number in range(3)]
     await house.remember(refs[0])
     await house.remember(refs[1])
     await house.restart(tell=told.append)
@@ -72,7 +72,7 @@ async def test_a_searched_server_is_told_as_loaded_once(house: House) -> None:
     told: list[Event] = []
     index = GuildIndex(house.store, house.engine.card.key, DIMENSION, told.append)
     await house.indexer.start()
-    ref = picture_ref(1)
+    ref = image_ref(1)
     await house.remember(ref)
     for _ in range(2):
         assert await index.search(ref.place.guild_id, axis(0), [ref.place.channel_id], 1)
@@ -91,13 +91,13 @@ async def test_each_committed_transaction_is_told(tmp_path) -> None:
     assert written.seconds > 0
 
 
-async def test_whoever_counts_may_fail_and_every_picture_is_remembered(
+async def test_whoever_counts_may_fail_and_every_image_is_remembered(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(event: Event) -> None:
         raise RuntimeError("no room for another counter")
 
     await house.restart(tell=fails, retry=RetryPolicy(attempts=1))
-    [picture] = await house.remember(picture_ref(1))
-    assert picture.state is PictureState.READY
+    [image] = await house.remember(image_ref(1))
+    assert image.state is ImageState.READY
     assert "whoever counts what happens failed" in caplog.text

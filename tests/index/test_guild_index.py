@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.index.guild_index import GuildIndex, IndexedVector
-from bot.store.pictures import Finished, PictureStore, VectorChunk
-from tests.index.support import CARD, DIMENSION, GUILD, axis, direction, picture_ref
+from bot.search.vector_cache import GuildIndex, IndexedVector
+from bot.store.images import Finished, ImageStore, VectorChunk
+from tests.index.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
 
 
 class Shelf:
@@ -61,7 +61,7 @@ async def test_a_search_reads_the_server_once_for_all_who_wait() -> None:
     await index.close()
 
 
-async def test_a_picture_forgotten_while_its_chunk_is_on_the_way_is_not_found() -> None:
+async def test_an_image_forgotten_while_its_chunk_is_on_the_way_is_not_found() -> None:
     shelf = Shelf([1, 2])
     index = GuildIndex(shelf, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -72,7 +72,7 @@ async def test_a_picture_forgotten_while_its_chunk_is_on_the_way_is_not_found() 
     await index.close()
 
 
-async def test_a_picture_finished_during_the_read_is_found_whether_or_not_the_read_saw_it() -> None:
+async def test_an_image_finished_during_the_read_is_found_whether_or_not_the_read_saw_it() -> None:
     shelf = Shelf([1], [2])
     index = GuildIndex(shelf, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -200,17 +200,17 @@ async def test_closing_ends_the_read_of_a_server_that_was_dropped() -> None:
 
 @pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf])
 async def test_damaged_vectors_in_the_database_are_left_out_and_hide_no_others(
-    store: PictureStore, caplog: pytest.LogCaptureFixture, broken: float
+    store: ImageStore, caplog: pytest.LogCaptureFixture, broken: float
 ) -> None:
     """By itself one such row makes a search lose the sound ones that it is scored beside."""
-    pictures = await store.accept([picture_ref(number) for number in range(400)])
-    rows = {picture.id: direction(str(picture.id)).astype(np.float16) for picture in pictures}
-    damaged = [picture.id for picture in pictures[50:400:100]]
+    images = await store.accept([image_ref(number) for number in range(400)])
+    rows = {image.id: direction(str(image.id)).astype(np.float16) for image in images}
+    damaged = [image.id for image in images[50:400:100]]
     for id_ in damaged:
         rows[id_][id_ % DIMENSION] = broken
     await store.finish([Finished(id_, str(id_), 640, 480, vector) for id_, vector in rows.items()], CARD)
     index = GuildIndex(store, CARD.key, DIMENSION)
-    hits = await index.search(GUILD, axis(0), [pictures[0].ref.place.channel_id], 20)
+    hits = await index.search(GUILD, axis(0), [images[0].ref.place.channel_id], 20)
     sound = {id_: float(vector[0]) for id_, vector in rows.items() if id_ not in damaged}
     assert [hit.key for hit in hits] == sorted(sound, key=lambda id_: -sound[id_])[:20]
     assert [record.getMessage() for record in caplog.records if "4 vectors of server" in record.getMessage()]

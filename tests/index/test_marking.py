@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.index.marking import Standing, first_marks
-from bot.index.watermark import Watermark
-from bot.records import Place
+from bot.indexing.catch_up import Standing, Watermark, first_marks
+from bot.models import Place
 
 
 @settings(deadline=None)

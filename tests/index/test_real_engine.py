@@ -1,4 +1,4 @@
-"""The index room on the real engine: a random CLIP sees no meaning, but it knows the same picture when it sees it."""
+"""The index room on the real engine: a random CLIP sees no meaning, but it knows the same image when it sees it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from PIL import Image
 
 import clipcore
-from bot.index.guild_index import GuildIndex
-from bot.index.indexer import Indexer
-from bot.index.searcher import Searcher
-from bot.index.tagger import Tagger
-from bot.records import PictureState
+from bot.indexing.indexer import Indexer
+from bot.indexing.tagger import Tagger
+from bot.models import ImageState
+from bot.search.service import Searcher
+from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
-from clipcore.engine import ClipEngine
+from clipcore.engine.engine import ClipEngine
 from tests.clipcore.tiny import write_tiny_clip
 from tests.index.house import DEFAULTS, House
-from tests.index.support import FakeCdn, picture_ref, place
+from tests.index.support import FakeCdn, image_ref, place
 
 
 def png(seed: int) -> bytes:
@@ -38,7 +38,7 @@ class RealHouse(House):
     """The same rooms, with the real engine in place of the fake one."""
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
-        self.store, self.cdn = PictureStore(database), FakeCdn()
+        self.store, self.cdn = ImageStore(database), FakeCdn()
         self.index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), DEFAULTS)
         self.indexer = Indexer(self.store, engine, tagger, self.index, self.cdn, ChannelStore(database))
@@ -56,20 +56,20 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[RealHouse]:
     await engine.close()
 
 
-async def test_a_picture_is_read_matched_with_its_repost_and_forgotten(house: RealHouse) -> None:
-    first, repost = (house.cdn.put(picture_ref(number, place(number)), png(1)) for number in (1, 2))
-    broken = house.cdn.put(picture_ref(3), png(3)[:-40])
-    pictures = await house.remember(first, repost, broken)
-    assert [picture.state for picture in pictures] == [PictureState.READY, PictureState.READY, PictureState.PARKED]
-    assert (pictures[0].width, pictures[0].height) == (32, 24)
-    assert pictures[2].reason == "broken"
+async def test_an_image_is_read_matched_with_its_repost_and_forgotten(house: RealHouse) -> None:
+    first, repost = (house.cdn.put(image_ref(number, place(number)), png(1)) for number in (1, 2))
+    broken = house.cdn.put(image_ref(3), png(3)[:-40])
+    images = await house.remember(first, repost, broken)
+    assert [image.state for image in images] == [ImageState.READY, ImageState.READY, ImageState.PARKED]
+    assert (images[0].width, images[0].height) == (32, 24)
+    assert images[2].reason == "broken"
 
     query = house.everywhere(first, repost)
     vector = await house.searcher.vector_for_bytes(png(1))
-    answer = await house.searcher.similar(vector, query, [pictures[0].id])
-    assert [hit.picture.ref for hit in answer.hits] == [repost]
+    answer = await house.searcher.similar(vector, query, [images[0].id])
+    assert [hit.image.ref for hit in answer.hits] == [repost]
     assert answer.hits[0].score == pytest.approx(1, abs=2e-3)
 
     await house.indexer.forget_messages([repost.message_id])
-    answer = await house.searcher.similar(vector, query, [pictures[0].id])
+    answer = await house.searcher.similar(vector, query, [images[0].id])
     assert (answer.hits, answer.nothing_alike) == ((), True)

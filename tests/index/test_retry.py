@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.errors import PictureUnreachable
-from bot.index.retry import Leave, Park, Postpone, RetryPolicy
+from bot.errors import ImageUnreachable
+from bot.indexing.retry import Leave, Park, Postpone, RetryPolicy
 from clipcore.errors import EngineClosed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ def test_pauses_grow_by_their_factor() -> None:
 
 def test_the_last_attempt_parks() -> None:
     policy = RetryPolicy(attempts=3)
-    verdicts = [policy.verdict(PictureUnreachable(), attempts, NOW, 0.0) for attempts in range(3)]
+    verdicts = [policy.verdict(ImageUnreachable(), attempts, NOW, 0.0) for attempts in range(3)]
     assert [type(verdict) for verdict in verdicts] == [Postpone, Postpone, Park]
     assert isinstance(verdicts[0], Postpone)
     assert verdicts[0].until > NOW
@@ -48,6 +48,6 @@ def test_an_unforeseen_reason_names_the_kind_of_error_and_not_its_message() -> N
     assert verdict == Park("unexpected_ValueError")
 
 
-def test_by_default_a_picture_is_tried_for_more_than_a_day() -> None:
+def test_by_default_an_image_is_tried_for_more_than_a_day() -> None:
     policy = RetryPolicy()
     assert sum(policy.pause(attempts, 0.0) for attempts in range(policy.attempts - 1)) > 24 * 3600

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.index.ranking import Choice
-from bot.records import Picture, PictureRef, PictureState
+from bot.models import Image, ImageRef, ImageState
+from bot.search.service import Choice
 from clipcore.types import Lane, SearchHit
 from tests.index.house import House
-from tests.index.support import axis, picture_ref, place
+from tests.index.support import axis, image_ref, place
 
 
 def between(first: int, second: int, cosine: float) -> np.ndarray:
@@ -19,10 +19,8 @@ def between(first: int, second: int, cosine: float) -> np.ndarray:
     return (cosine * axis(first) + np.sqrt(1 - cosine**2) * axis(second)).astype(np.float32)
 
 
-async def see(
-    house: House, number: int, sight: np.ndarray, *, channel: int = 1, data: bytes | None = None
-) -> PictureRef:
-    ref = picture_ref(number, place(channel))
+async def see(house: House, number: int, sight: np.ndarray, *, channel: int = 1, data: bytes | None = None) -> ImageRef:
+    ref = image_ref(number, place(channel))
     data = data or f"file {number}".encode()
     house.engine.sights[data] = sight
     await house.remember(house.cdn.put(ref, data))
@@ -41,7 +39,7 @@ async def test_the_best_fit_comes_first_and_what_is_too_weak_does_not_come(home:
     best = await see(home, 2, between(0, 2, 0.9))
     weak = await see(home, 3, between(0, 3, 0.4))
     answer = await home.searcher.find("a cat", home.everywhere(good, best, weak))
-    assert [hit.picture.ref for hit in answer.hits] == [best, good]
+    assert [hit.image.ref for hit in answer.hits] == [best, good]
     assert answer.hits[0].score == pytest.approx(0.9, abs=1e-3)
     assert not answer.nothing_alike
 
@@ -54,7 +52,7 @@ async def test_a_weak_best_match_is_said_to_be_nothing_like_that(home: House) ->
 
 async def test_an_empty_channel_is_not_said_to_hold_nothing_alike(home: House) -> None:
     ref = await see(home, 1, axis(0), channel=1)
-    elsewhere = picture_ref(9, place(2))
+    elsewhere = image_ref(9, place(2))
     answer = await home.searcher.find("a cat", home.everywhere(elsewhere))
     assert (answer.hits, answer.nothing_alike) == ((), False)
     assert (await home.searcher.find("a cat", home.everywhere(ref))).hits
@@ -65,7 +63,7 @@ async def test_a_channel_that_is_not_asked_for_is_not_answered_from_and_shortens
         await see(home, number, axis(0), channel=2)
     allowed = [await see(home, 20 + number, between(0, 1, 0.7), channel=1) for number in range(3)]
     answer = await home.searcher.find("a cat", home.everywhere(*allowed, limit=3))
-    assert {hit.picture.ref for hit in answer.hits} == set(allowed)
+    assert {hit.image.ref for hit in answer.hits} == set(allowed)
 
 
 async def test_reposts_of_one_file_take_one_place_among_the_words_found(home: House) -> None:
@@ -74,7 +72,7 @@ async def test_reposts_of_one_file_take_one_place_among_the_words_found(home: Ho
     other = await see(home, 50, between(0, 1, 0.6))
     answer = await home.searcher.find("a cat", home.everywhere(other, limit=5))
     assert len(answer.hits) == 2
-    assert answer.hits[1].picture.ref == other
+    assert answer.hits[1].image.ref == other
 
 
 async def test_hits_whose_row_is_gone_are_left_out_and_others_take_their_place(home: House) -> None:
@@ -83,30 +81,30 @@ async def test_hits_whose_row_is_gone_are_left_out_and_others_take_their_place(h
     assert len((await home.searcher.find("a cat", query)).hits) == 3
     await home.store.forget_messages([ref.message_id for ref in refs[:4]])
     answer = await home.searcher.find("a cat", query)
-    assert [hit.picture.ref for hit in answer.hits] == refs[4:7]
+    assert [hit.image.ref for hit in answer.hits] == refs[4:7]
 
 
-async def test_the_picture_asked_about_is_not_its_own_look_alike_but_its_repost_is(home: House) -> None:
+async def test_the_image_asked_about_is_not_its_own_look_alike_but_its_repost_is(home: House) -> None:
     asked = await see(home, 1, axis(0), data=b"one file")
     repost = await see(home, 2, axis(0), data=b"one file")
     near = await see(home, 3, between(0, 1, 0.8))
     far = await see(home, 4, between(0, 2, 0.5))
-    [picture] = await home.store.by_message(asked.message_id)
-    vector = await home.searcher.vector_of(picture)
+    [image] = await home.store.by_message(asked.message_id)
+    vector = await home.searcher.vector_of(image)
     assert vector is not None
-    answer = await home.searcher.similar(vector, home.everywhere(asked, limit=2), [picture.id])
-    assert [hit.picture.ref for hit in answer.hits] == [repost, near]
-    assert far not in [hit.picture.ref for hit in answer.hits]
+    answer = await home.searcher.similar(vector, home.everywhere(asked, limit=2), [image.id])
+    assert [hit.image.ref for hit in answer.hits] == [repost, near]
+    assert far not in [hit.image.ref for hit in answer.hits]
 
 
-async def test_alone_among_strangers_a_picture_has_nothing_alike(home: House) -> None:
+async def test_alone_among_strangers_an_image_has_nothing_alike(home: House) -> None:
     asked = await see(home, 1, axis(0))
-    [picture] = await home.store.by_message(asked.message_id)
-    answer = await home.searcher.similar(axis(0), home.everywhere(asked), [picture.id])
+    [image] = await home.store.by_message(asked.message_id)
+    answer = await home.searcher.similar(axis(0), home.everywhere(asked), [image.id])
     assert (answer.hits, answer.nothing_alike) == ((), True)
 
 
-async def test_an_uploaded_picture_is_looked_at_in_the_quick_lane_unless_it_is_known(home: House) -> None:
+async def test_an_uploaded_image_is_looked_at_in_the_quick_lane_unless_it_is_known(home: House) -> None:
     await see(home, 1, axis(3), data=b"known file")
     home.engine.sights[b"new file"] = axis(4)
     home.engine.lanes.clear()
@@ -116,10 +114,10 @@ async def test_an_uploaded_picture_is_looked_at_in_the_quick_lane_unless_it_is_k
     assert home.engine.lanes == [Lane.INTERACTIVE]
 
 
-async def test_a_picture_that_is_still_pending_has_no_vector(home: House) -> None:
+async def test_an_image_that_is_still_pending_has_no_vector(home: House) -> None:
     await home.indexer.close()
-    [picture] = await home.indexer.accept([picture_ref(1)])
-    assert await home.searcher.vector_of(picture) is None
+    [image] = await home.indexer.accept([image_ref(1)])
+    assert await home.searcher.vector_of(image) is None
 
 
 scores = st.floats(0, 1, width=16)
@@ -134,14 +132,14 @@ def test_growing_helpings_give_what_one_look_at_everything_would(
     ranked = [SearchHit(key, row[0]) for key, row in enumerate(sorted(rows, reverse=True))]
     kinds = {key: row[1:] for key, row in enumerate(sorted(rows, reverse=True))}
     excluded = frozenset(key for key, (kind, _) in kinds.items() if kind == "excluded")
-    pictures = {
-        key: Picture(key, picture_ref(key), PictureState.READY, content_hash=content)
+    images = {
+        key: Image(key, image_ref(key), ImageState.READY, content_hash=content)
         for key, (kind, content) in kinds.items()
         if kind != "gone"
     }
     choice, wanted = Choice(limit, 0.5, excluded=excluded, one_per_content=one_per_content), 1
     while not choice.complete and wanted <= 2 * len(ranked) + 1:
-        choice.take(ranked[:wanted], pictures)
+        choice.take(ranked[:wanted], images)
         wanted *= 2
 
     expected: list[int] = []
@@ -153,5 +151,5 @@ def test_growing_helpings_give_what_one_look_at_everything_would(
         contents.add(content)
         expected.append(hit.key)
     answer = choice.answer()
-    assert [hit.picture.id for hit in answer.hits] == expected[:limit]
-    assert answer.nothing_alike == (not expected and bool(pictures))
+    assert [hit.image.id for hit in answer.hits] == expected[:limit]
+    assert answer.nothing_alike == (not expected and bool(images))

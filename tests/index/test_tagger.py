@@ -1,4 +1,4 @@
-"""Tags in the words of the server, from the next picture on."""
+"""Tags in the words of the server, from the next image on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from bot.index.labels import LabelBook, NamedLabel, default_labels
-from bot.index.tagger import CLASSIFIERS_KEPT, Tagger
+from bot.indexing.labels import LabelBook, NamedLabel, default_labels
+from bot.indexing.tagger import CLASSIFIERS_KEPT, Tagger
 from bot.store.labels import LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
@@ -26,7 +26,7 @@ async def test_a_server_without_labels_of_its_own_gets_the_defaults(labels: Labe
     assert engine.classifiers == [(Label("cat", ("a cat",)), Label("dog"))]
 
 
-async def test_a_changed_label_holds_from_the_next_picture_on(labels: LabelStore) -> None:
+async def test_a_changed_label_holds_from_the_next_image_on(labels: LabelStore) -> None:
     room = tagger(FakeEngine(), labels)
     await room.tags(GUILD, [axis(0)])
     await labels.add(GUILD, "sofa")
@@ -69,7 +69,7 @@ async def test_classifiers_do_not_pile_up(labels: LabelStore) -> None:
     assert len(engine.classifiers) == CLASSIFIERS_KEPT + 3, "the newest was kept, the oldest built again"
 
 
-async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_picture(labels: LabelStore) -> None:
+async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(labels: LabelStore) -> None:
     engine = FakeEngine()
     engine.classifier_error = EncodingFailed()
     assert await tagger(engine, labels).tags(GUILD, [axis(0)]) == [()]

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from bot.records import Announcement, PictureState
+from bot.models import Announcement, ImageState
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
-from bot.store.pictures import Finished, PictureStore
+from bot.store.images import Finished, ImageStore
 from tests.index.house import House
-from tests.index.support import GUILD, picture_ref, place, until
+from tests.index.support import GUILD, image_ref, place, until
 
 
-class Temperamental(PictureStore):
+class Temperamental(ImageStore):
     """The real store, with a door before each `finish` and errors on demand."""
 
     def __init__(self, database: Database) -> None:
@@ -33,7 +33,7 @@ class Temperamental(PictureStore):
         self.batches.append(len(batch))
         await self.door.wait()
         self._fail("finish")
-        if self.poison & {item.picture_id for item in batch}:
+        if self.poison & {item.image_id for item in batch}:
             raise ValueError("a row that no table takes")
         return await super().finish(batch, model)
 
@@ -45,9 +45,9 @@ class Temperamental(PictureStore):
         self.begun.append(len(next_attempts))
         await super().begin(next_attempts)
 
-    async def postpone(self, picture_id: int, next_attempt: Any, reason: str) -> bool:
+    async def postpone(self, image_id: int, next_attempt: Any, reason: str) -> bool:
         self._fail("postpone")
-        return await super().postpone(picture_id, next_attempt, reason)
+        return await super().postpone(image_id, next_attempt, reason)
 
     def _fail(self, what: str) -> None:
         if self.errors.get(what):
@@ -67,7 +67,7 @@ async def test_what_collects_during_one_transaction_goes_into_the_next(home: tup
     house, store = home
     store.door.clear()
     await house.restart(concurrency=8)
-    await house.indexer.accept([picture_ref(number) for number in range(8)])
+    await house.indexer.accept([image_ref(number) for number in range(8)])
     await until(lambda: sum(house.engine.encoded.values()) == 8 and len(store.batches) == 1)
     store.door.set()
     await house.indexer.settled()
@@ -76,7 +76,7 @@ async def test_what_collects_during_one_transaction_goes_into_the_next(home: tup
     assert len(house.announced) == 8
 
 
-async def test_in_a_batch_each_picture_gets_the_tags_of_its_own_server_and_channel(
+async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel(
     home: tuple[House, Temperamental],
 ) -> None:
     house, store = home
@@ -86,13 +86,13 @@ async def test_in_a_batch_each_picture_gets_the_tags_of_its_own_server_and_chann
     wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()
     await house.restart(concurrency=8)
-    await house.indexer.accept([picture_ref(99)])  # holds the door
+    await house.indexer.accept([image_ref(99)])  # holds the door
     await until(lambda: len(store.batches) == 1)
-    accepted = await house.indexer.accept([picture_ref(at, where) for at, (_, where) in enumerate(wanted)])
+    accepted = await house.indexer.accept([image_ref(at, where) for at, (_, where) in enumerate(wanted)])
     await until(lambda: sum(house.engine.encoded.values()) == 7)
     store.door.set()
     await house.indexer.settled()
-    rows = await store.get([picture.id for picture in accepted])
+    rows = await store.get([image.id for image in accepted])
     assert [[tag.label for tag in rows[one.id].tags] for one in accepted] == [
         [name] if name else [] for name, _ in wanted
     ]
@@ -101,7 +101,7 @@ async def test_in_a_batch_each_picture_gets_the_tags_of_its_own_server_and_chann
 
 async def test_what_is_due_is_begun_many_at_a_time(home: tuple[House, Temperamental]) -> None:
     house, store = home
-    await store.accept([picture_ref(number) for number in range(40)])
+    await store.accept([image_ref(number) for number in range(40)])
     await house.restart(concurrency=4)
     await house.indexer.settled()
     assert len(house.announced) == 40
@@ -112,7 +112,7 @@ async def test_what_is_due_is_begun_many_at_a_time(home: tuple[House, Temperamen
 
 async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House, Temperamental]) -> None:
     house, store = home
-    accepted = await store.accept([picture_ref(number) for number in range(10)])
+    accepted = await store.accept([image_ref(number) for number in range(10)])
     store.poison = {accepted[4].id}
     store.door.clear()
     await house.restart(concurrency=8)
@@ -120,12 +120,12 @@ async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House,
     store.door.set()
 
     async def given_up() -> bool:
-        return (await store.get([accepted[4].id]))[accepted[4].id].state is PictureState.PARKED
+        return (await store.get([accepted[4].id]))[accepted[4].id].state is ImageState.PARKED
 
     await until(given_up)
     await house.indexer.settled()
-    assert {picture.id for picture in house.announced} == {picture.id for picture in accepted} - store.poison
-    assert {picture.attempts for picture in house.announced} == {0}
+    assert {image.id for image in house.announced} == {image.id for image in accepted} - store.poison
+    assert {image.attempts for image in house.announced} == {0}
 
 
 @pytest.mark.parametrize("what", ["due", "finish"])
@@ -133,7 +133,7 @@ async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(home: tuple[Hou
     house, store = home
     store.errors[what] = [StoreBusy("locked")] * 6
     await house.restart()
-    await house.indexer.accept([picture_ref(1)])
+    await house.indexer.accept([image_ref(1)])
     await until(lambda: len(house.announced) == 1)
     assert house.announced[0].attempts == 0
     assert 5.0 in house.time.slept
@@ -141,7 +141,7 @@ async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(home: tuple[Hou
 
 async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[House, Temperamental]) -> None:
     house, store = home
-    ref = picture_ref(1)
+    ref = image_ref(1)
     house.cdn.errors[ref.attachment_id] = [ZeroDivisionError()]
     store.errors["postpone"] = [StoreBusy("locked")]
     await house.restart()

@@ -10,22 +10,22 @@ import sys
 from pathlib import Path
 
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.store.samples import CARD, finished, ref
 
 BATCH = 8
 
 
 async def work(path: Path, round_: int) -> None:
-    pictures = PictureStore(await Database.open(path))
+    images = ImageStore(await Database.open(path))
     say("open")
     first = round_ * 1_000_000 + 1
     for start in range(first, first + 1_000_000, BATCH):
-        added = await pictures.accept([ref(message) for message in range(start, start + BATCH)])
-        say("accepted", *(picture.ref.message_id for picture in added))
-        done = await pictures.finish([finished(picture.id) for picture in added[1:]], CARD)
-        say("finished", *(picture.ref.message_id for picture in added if picture.id in done))
-        await pictures.forget_messages([start + 1])
+        added = await images.accept([ref(message) for message in range(start, start + BATCH)])
+        say("accepted", *(image.ref.message_id for image in added))
+        done = await images.finish([finished(image.id) for image in added[1:]], CARD)
+        say("finished", *(image.ref.message_id for image in added if image.id in done))
+        await images.forget_messages([start + 1])
         say("forgot", start + 1)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from tests.store.samples import NOON
 
@@ -25,8 +25,8 @@ async def database(path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def pictures(database: Database) -> PictureStore:
-    return PictureStore(database, clock=lambda: NOON)
+def images(database: Database) -> ImageStore:
+    return ImageStore(database, clock=lambda: NOON)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Sample pictures for the store's tests."""
+"""Sample images for the store's tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bot.records import PictureRef, Place, Source, Tag
-from bot.store.pictures import Finished
+from bot.models import ImageRef, Place, Source, Tag
+from bot.store.images import Finished
 from bot.store.rows import Half
 from clipcore.types import ModelCard
 
@@ -17,11 +17,11 @@ OTHER = ModelCard("second", "r1", 24, 224, 77, 100.0)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def ref(message: int = 10, attachment: int = 100, **changes: object) -> PictureRef:
-    """A picture by member 7 in channel 2 of server 1."""
+def ref(message: int = 10, attachment: int = 100, **changes: object) -> ImageRef:
+    """An image by member 7 in channel 2 of server 1."""
     place = changes.pop("place", Place(1, 2))
     values = {"source": Source.ATTACHMENT, "author_id": 7, **changes}
-    return PictureRef(place, message, attachment, **values)
+    return ImageRef(place, message, attachment, **values)
 
 
 def unit_vector(seed: int, dimension: int = DIMENSION) -> Half:
@@ -29,13 +29,13 @@ def unit_vector(seed: int, dimension: int = DIMENSION) -> Half:
     return (vector / np.linalg.norm(vector)).astype(np.float16)
 
 
-def finished(picture_id: int, *, dimension: int = DIMENSION, **changes: object) -> Finished:
+def finished(image_id: int, *, dimension: int = DIMENSION, **changes: object) -> Finished:
     values = {
-        "content_hash": f"hash-{picture_id}",
+        "content_hash": f"hash-{image_id}",
         "width": 640,
         "height": 480,
-        "vector": unit_vector(picture_id, dimension),
+        "vector": unit_vector(image_id, dimension),
         "tags": (Tag("cat", 0.75), Tag("sofa", 0.25)),
         **changes,
     }
-    return Finished(picture_id, **values)
+    return Finished(image_id, **values)

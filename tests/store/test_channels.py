@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.records import Announcement, Place, ThreadKind
+from bot.models import Announcement, Place, ThreadKind
 from tests.store.samples import ref
 
 THREAD = Place(1, 3, parent_id=2, thread=ThreadKind.PUBLIC)
@@ -47,14 +47,14 @@ async def test_marks_are_listed_for_their_server_alone(channels):
     assert await channels.seen_channels(1) == {2: 10, 3: 11}
 
 
-async def test_accepting_pictures_keeps_settings_and_marks(channels, pictures):
+async def test_accepting_images_keeps_settings_and_marks(channels, images):
     await channels.set_announcement(THREAD, Announcement.OFF)
     await channels.mark_seen(THREAD, 10)
-    [picture] = await pictures.accept([ref(11, place=THREAD)])
+    [image] = await images.accept([ref(11, place=THREAD)])
     assert await channels.announcement(THREAD) is Announcement.OFF
     assert await channels.last_seen(3) == 10
     await channels.mark_seen(THREAD, 11)
-    assert (await pictures.get([picture.id]))[picture.id].ref.place == THREAD
+    assert (await images.get([image.id]))[image.id].ref.place == THREAD
 
 
 async def test_a_batch_of_places_is_answered_as_each_by_itself(channels):

@@ -7,62 +7,62 @@ import threading
 import pytest
 
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.store.samples import CARD, NOON, finished, ref
 
 
-async def found(pictures) -> set[int]:
-    return {int(id_) async for chunk in pictures.vectors(1, CARD.key) for id_ in chunk.ids}
+async def found(images) -> set[int]:
+    return {int(id_) async for chunk in images.vectors(1, CARD.key) for id_ in chunk.ids}
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whichever_of_finish_and_forget_comes_first_nothing_forgotten_stays(pictures, seed):
+async def test_whichever_of_finish_and_forget_comes_first_nothing_forgotten_stays(images, seed):
     order = random.Random(seed)
-    added = await pictures.accept([ref(message) for message in range(1, 61)])
-    doomed = [picture.ref.message_id for picture in added[::2]]
-    steps = [pictures.finish([finished(p.id) for p in added[at : at + 10]], CARD) for at in range(0, 60, 10)]
-    steps += [pictures.forget_messages([message]) for message in doomed]
-    steps += [pictures.accept([ref(message)]) for message in doomed]
+    added = await images.accept([ref(message) for message in range(1, 61)])
+    doomed = [image.ref.message_id for image in added[::2]]
+    steps = [images.finish([finished(p.id) for p in added[at : at + 10]], CARD) for at in range(0, 60, 10)]
+    steps += [images.forget_messages([message]) for message in doomed]
+    steps += [images.accept([ref(message)]) for message in doomed]
     order.shuffle(steps)
     await asyncio.gather(*steps)
-    kept = {picture.id for picture in added[1::2]}
-    assert await found(pictures) == kept
-    assert set(await pictures.get([picture.id for picture in added])) == kept
-    assert await pictures.due(100, NOON) == []
+    kept = {image.id for image in added[1::2]}
+    assert await found(images) == kept
+    assert set(await images.get([image.id for image in added])) == kept
+    assert await images.due(100, NOON) == []
 
 
-async def test_the_same_picture_accepted_many_times_at_once_is_new_once(pictures):
-    answers = await asyncio.gather(*(pictures.accept([ref(10), ref(11)]) for _ in range(20)))
+async def test_the_same_image_accepted_many_times_at_once_is_new_once(images):
+    answers = await asyncio.gather(*(images.accept([ref(10), ref(11)]) for _ in range(20)))
     assert sum(len(answer) for answer in answers) == 2
-    assert len(await pictures.due(100, NOON)) == 2
+    assert len(await images.due(100, NOON)) == 2
 
 
-async def test_the_same_picture_finished_many_times_at_once_is_finished_once(pictures):
-    [picture] = await pictures.accept([ref(10)])
-    answers = await asyncio.gather(*(pictures.finish([finished(picture.id)], CARD) for _ in range(20)))
-    assert [answer for answer in answers if answer] == [{picture.id}]
+async def test_the_same_image_finished_many_times_at_once_is_finished_once(images):
+    [image] = await images.accept([ref(10)])
+    answers = await asyncio.gather(*(images.finish([finished(image.id)], CARD) for _ in range(20)))
+    assert [answer for answer in answers if answer] == [{image.id}]
 
 
-async def test_reads_run_beside_writes_and_see_whole_transactions(pictures):
+async def test_reads_run_beside_writes_and_see_whole_transactions(images):
     async def write():
         for message in range(0, 60, 4):
-            await pictures.accept([ref(message + part + 1) for part in range(4)])
+            await images.accept([ref(message + part + 1) for part in range(4)])
 
     async def read():
         while not writing.done():
-            assert len(await pictures.due(1000, NOON)) % 4 == 0
+            assert len(await images.due(1000, NOON)) % 4 == 0
 
     writing = asyncio.create_task(write())
     await asyncio.gather(writing, *(read() for _ in range(3)))
-    assert len(await pictures.due(1000, NOON)) == 60
+    assert len(await images.due(1000, NOON)) == 60
 
 
-async def test_a_server_can_be_read_while_it_is_forgotten(pictures):
-    added = await pictures.accept([ref(message) for message in range(1, 101)])
-    await pictures.finish([finished(picture.id) for picture in added], CARD)
-    chunks = pictures.vectors(1, CARD.key, chunk=10)
+async def test_a_server_can_be_read_while_it_is_forgotten(images):
+    added = await images.accept([ref(message) for message in range(1, 101)])
+    await images.finish([finished(image.id) for image in added], CARD)
+    chunks = images.vectors(1, CARD.key, chunk=10)
     first = await anext(chunks)
-    await pictures.forget_guild(1)
+    await images.forget_guild(1)
     assert len(first.ids) == 10
     assert [chunk async for chunk in chunks] == []
 
@@ -70,41 +70,41 @@ async def test_a_server_can_be_read_while_it_is_forgotten(pictures):
 async def test_a_cancelled_caller_leaves_whole_transactions_and_a_working_database(path):
     """Cancelled at any step of the way: all of a batch is there, or nothing, and no connection is lost."""
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
+        images = ImageStore(database)
         for round_ in range(0, 60, 3):
             batch = [ref(round_ * 100 + part + 1) for part in range(5)]
-            task = asyncio.create_task(pictures.accept(batch))
+            task = asyncio.create_task(images.accept(batch))
             for _ in range(round_):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait({task})
-            there = [picture for one in batch for picture in await pictures.by_message(one.message_id)]
+            there = [image for one in batch for image in await images.by_message(one.message_id)]
             assert len(there) in (0, 5)
             if not task.cancelled():
                 assert len(there) == 5
-        assert len(await pictures.accept([ref(1_000_000)])) == 1
+        assert len(await images.accept([ref(1_000_000)])) == 1
 
 
-async def test_a_cancelled_reader_gives_its_connection_back(pictures):
-    await pictures.accept([ref(10)])
+async def test_a_cancelled_reader_gives_its_connection_back(images):
+    await images.accept([ref(10)])
     for rounds in range(0, 40, 3):
-        task = asyncio.create_task(pictures.due(10, NOON))
+        task = asyncio.create_task(images.due(10, NOON))
         for _ in range(rounds):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-    assert len(await asyncio.gather(*(pictures.due(10, NOON) for _ in range(20)))) == 20
+    assert len(await asyncio.gather(*(images.due(10, NOON) for _ in range(20)))) == 20
 
 
 async def test_closing_waits_for_what_is_under_way(path):
     database = await Database.open(path)
-    pictures = PictureStore(database)
-    accepting = [asyncio.create_task(pictures.accept([ref(message)])) for message in range(1, 21)]
+    images = ImageStore(database)
+    accepting = [asyncio.create_task(images.accept([ref(message)])) for message in range(1, 21)]
     await asyncio.sleep(0)
     await database.close()
     assert sum(len(answer) for answer in await asyncio.gather(*accepting)) == 20
     async with await Database.open(path) as again:
-        assert len(await PictureStore(again).due(100, NOON.replace(year=2100))) == 20
+        assert len(await ImageStore(again).due(100, NOON.replace(year=2100))) == 20
 
 
 async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_of_it(database):
@@ -123,4 +123,4 @@ async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert await PictureStore(database).guild_ids() == [5]
+    assert await ImageStore(database).guild_ids() == [5]

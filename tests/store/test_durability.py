@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.records import PictureState
+from bot.models import ImageState
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.store.busy_writer import BATCH
 from tests.store.samples import CARD, NOON, finished
 
@@ -41,10 +41,10 @@ def check_file(path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-    doubled = "SELECT 1 FROM pictures GROUP BY message_id, attachment_id, source HAVING count(*) > 1"
+    doubled = "SELECT 1 FROM images GROUP BY message_id, attachment_id, source HAVING count(*) > 1"
     assert connection.execute(doubled).fetchall() == []
     torn = """
-        SELECT 1 FROM pictures p LEFT JOIN vectors v ON v.picture_id = p.id
+        SELECT 1 FROM images p LEFT JOIN vectors v ON v.image_id = p.id
         WHERE (p.state = 'ready') <> (v.vector IS NOT NULL)
     """
     assert connection.execute(torn).fetchall() == []
@@ -62,22 +62,22 @@ async def test_a_killed_process_loses_nothing_and_doubles_nothing(path, seed):
         check_file(path)
 
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
+        images = ImageStore(database)
         states = {}
         for message in told["accepted"]:
-            for picture in await pictures.by_message(message):
-                states[message] = picture.state
+            for image in await images.by_message(message):
+                states[message] = image.state
         kept = told["accepted"] - told["forgot"]
         # In each of the two rounds one deletion may have been committed without a word of it.
         assert len(kept - states.keys()) <= 2
         assert not told["forgot"] & states.keys()
-        assert all(states[message] is PictureState.READY for message in told["finished"] & states.keys())
+        assert all(states[message] is ImageState.READY for message in told["finished"] & states.keys())
 
-        left = await pictures.due(10_000, NOON.replace(year=2100))
-        done = await pictures.finish([finished(picture.id) for picture in left], CARD)
-        assert done == {picture.id for picture in left}
+        left = await images.due(10_000, NOON.replace(year=2100))
+        done = await images.finish([finished(image.id) for image in left], CARD)
+        assert done == {image.id for image in left}
         assert len(left) >= len(told["accepted"]) // BATCH
-        assert await pictures.due(10, NOON.replace(year=2100)) == []
+        assert await images.due(10, NOON.replace(year=2100)) == []
 
 
 async def test_a_process_killed_while_it_makes_the_tables_leaves_a_file_that_can_be_opened(path):
@@ -89,4 +89,4 @@ async def test_a_process_killed_while_it_makes_the_tables_leaves_a_file_that_can
     process.kill()
     await process.communicate()
     async with await Database.open(path) as database:
-        assert await PictureStore(database).guild_ids() in ([], [1])
+        assert await ImageStore(database).guild_ids() in ([], [1])

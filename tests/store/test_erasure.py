@@ -8,10 +8,10 @@ import sqlite3
 import numpy as np
 import pytest
 
-from bot.records import Tag
+from bot.models import Tag
 from bot.store.database import Database
 from bot.store.errors import StoreUnusable
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.store.samples import CARD, finished, ref
 
 SECRET_HASH = "c0ffee" * 10
@@ -20,11 +20,11 @@ SECRET_VECTOR = (np.arange(16) / 7 + 0.123).astype(np.float16)
 SECRETS = (SECRET_HASH.encode(), SECRET_LABEL.encode(), SECRET_VECTOR.astype("<f2").tobytes())
 
 FORGET = {
-    "messages": lambda pictures: pictures.forget_messages([10]),
-    "attachments": lambda pictures: pictures.forget_attachments(10, [100]),
-    "channel": lambda pictures: pictures.forget_channel(2),
-    "guild": lambda pictures: pictures.forget_guild(1),
-    "author": lambda pictures: pictures.forget_author(1, 7),
+    "messages": lambda images: images.forget_messages([10]),
+    "attachments": lambda images: images.forget_attachments(10, [100]),
+    "channel": lambda images: images.forget_channel(2),
+    "guild": lambda images: images.forget_guild(1),
+    "author": lambda images: images.forget_author(1, 7),
 }
 
 
@@ -33,50 +33,50 @@ def on_disk(path) -> list[bytes]:
     return [secret for secret in SECRETS if secret in content]
 
 
-async def remember_secret(pictures: PictureStore, neighbours: int = 200) -> int:
-    """The secret picture among others, so that its pages are shared and stay in use."""
-    added = await pictures.accept([ref(10), *(ref(message, author_id=8) for message in range(11, 11 + neighbours))])
+async def remember_secret(images: ImageStore, neighbours: int = 200) -> int:
+    """The secret image among others, so that its pages are shared and stay in use."""
+    added = await images.accept([ref(10), *(ref(message, author_id=8) for message in range(11, 11 + neighbours))])
     secret = finished(added[0].id, content_hash=SECRET_HASH, vector=SECRET_VECTOR, tags=(Tag(SECRET_LABEL, 0.5),))
-    await pictures.finish([secret, *(finished(picture.id) for picture in added[1:])], CARD)
+    await images.finish([secret, *(finished(image.id) for image in added[1:])], CARD)
     return added[0].id
 
 
 @pytest.mark.parametrize("forget", FORGET.values(), ids=FORGET)
-async def test_what_was_forgotten_is_in_no_file_at_once(path, pictures, forget):
-    await remember_secret(pictures)
+async def test_what_was_forgotten_is_in_no_file_at_once(path, images, forget):
+    await remember_secret(images)
     assert on_disk(path) == list(SECRETS)
-    await forget(pictures)
+    await forget(images)
     assert on_disk(path) == []
 
 
-async def test_a_replaced_vector_is_in_no_file_after_the_next_forgetting(path, pictures):
-    id_ = await remember_secret(pictures)
-    await pictures.requeue_for_model("new")
+async def test_a_replaced_vector_is_in_no_file_after_the_next_forgetting(path, images):
+    id_ = await remember_secret(images)
+    await images.requeue_for_model("new")
     other = type(CARD)("new", "r1", 16, 224, 77, 100.0)
-    await pictures.finish([finished(id_, content_hash=SECRET_HASH, tags=(Tag(SECRET_LABEL, 0.5),))], other)
-    await pictures.forget_messages([999])
+    await images.finish([finished(id_, content_hash=SECRET_HASH, tags=(Tag(SECRET_LABEL, 0.5),))], other)
+    await images.forget_messages([999])
     assert on_disk(path) == [SECRETS[0], SECRETS[1]]
 
 
 async def test_the_log_is_empty_after_a_forgetting_and_gone_after_closing(path):
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
-        await remember_secret(pictures)
+        images = ImageStore(database)
+        await remember_secret(images)
         log = path.with_name("magpie.db-wal")
         assert log.stat().st_size > 0
-        await pictures.forget_messages([10])
+        await images.forget_messages([10])
         assert log.stat().st_size == 0
     assert not log.exists()
 
 
-async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path, pictures):
-    await remember_secret(pictures)
+async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path, images):
+    await remember_secret(images)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM pictures").fetchall()
-    await pictures.forget_messages([10])
+    reader.execute("SELECT count(*) FROM images").fetchall()
+    await images.forget_messages([10])
     assert on_disk(path) == list(SECRETS)
-    assert len(await pictures.accept([ref(999)])) == 1
+    assert len(await images.accept([ref(999)])) == 1
     reader.close()
     async with asyncio.timeout(30):
         while on_disk(path):  # noqa: ASYNC110  # a file on disk rings no bell
@@ -86,20 +86,20 @@ async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path
 async def test_closing_erases_what_a_reader_kept_in_the_log(path):
     reader = None
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
-        await remember_secret(pictures)
+        images = ImageStore(database)
+        await remember_secret(images)
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM pictures").fetchall()
-        await pictures.forget_messages([10])
+        reader.execute("SELECT count(*) FROM images").fetchall()
+        await images.forget_messages([10])
         reader.execute("COMMIT")
     assert on_disk(path) == []
     reader.close()
 
 
-async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path, pictures):
-    await remember_secret(pictures)
-    await asyncio.gather(*(pictures.forget_messages([message]) for message in range(10, 110)))
+async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path, images):
+    await remember_secret(images)
+    await asyncio.gather(*(images.forget_messages([message]) for message in range(10, 110)))
     assert on_disk(path) == []
     assert path.with_name("magpie.db-wal").stat().st_size == 0
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from bot.records import Announcement, Place, Source, ThreadKind
+from bot.models import Announcement, Place, Source, ThreadKind
 from bot.store.forgetting import last_message_of
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from bot.store.tombstones import KEPT
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
@@ -15,14 +15,14 @@ ELSEWHERE = Place(1, 4)
 OTHER_GUILD = Place(9, 90)
 
 
-async def ready(pictures, *refs) -> list[int]:
-    ids = [picture.id for picture in await pictures.accept(refs)]
-    await pictures.finish([finished(id_) for id_ in ids], CARD)
+async def ready(images, *refs) -> list[int]:
+    ids = [image.id for image in await images.accept(refs)]
+    await images.finish([finished(id_) for id_ in ids], CARD)
     return ids
 
 
-async def found(pictures, guild=1) -> list[int]:
-    return [int(id_) async for chunk in pictures.vectors(guild, CARD.key) for id_ in chunk.ids]
+async def found(images, guild=1) -> list[int]:
+    return [int(id_) async for chunk in images.vectors(guild, CARD.key) for id_ in chunk.ids]
 
 
 async def count(database, table) -> int:
@@ -32,196 +32,196 @@ async def count(database, table) -> int:
     return await database.read(work)
 
 
-async def test_a_forgotten_message_loses_every_picture_and_never_comes_back(pictures):
-    first, second, other = await ready(pictures, ref(10, 100), ref(10, 101), ref(11, 102))
-    assert await pictures.forget_messages([10]) == [first, second]
-    assert await pictures.get([first, second, other]) == {other: (await pictures.get([other]))[other]}
-    assert await found(pictures) == [other]
-    assert await pictures.accept([ref(10, 100), ref(10, 555)]) == []
+async def test_a_forgotten_message_loses_every_image_and_never_comes_back(images):
+    first, second, other = await ready(images, ref(10, 100), ref(10, 101), ref(11, 102))
+    assert await images.forget_messages([10]) == [first, second]
+    assert await images.get([first, second, other]) == {other: (await images.get([other]))[other]}
+    assert await found(images) == [other]
+    assert await images.accept([ref(10, 100), ref(10, 555)]) == []
 
 
-async def test_a_message_never_seen_is_remembered_as_forgotten(pictures):
-    assert await pictures.forget_messages([10, 11]) == []
-    assert [picture.ref.message_id for picture in await pictures.accept([ref(10), ref(11), ref(12)])] == [12]
+async def test_a_message_never_seen_is_remembered_as_forgotten(images):
+    assert await images.forget_messages([10, 11]) == []
+    assert [image.ref.message_id for image in await images.accept([ref(10), ref(11), ref(12)])] == [12]
 
 
-async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(pictures):
+async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(images):
     forward = ref(20, 100, source=Source.FORWARD)
-    gone, sibling, forwarded = await ready(pictures, ref(10, 100), ref(10, 101), forward)
-    assert await pictures.forget_attachments(10, [100]) == [gone]
-    assert await found(pictures) == [sibling, forwarded]
-    assert await pictures.accept([ref(10, 100)]) == []
-    await pictures.forget_messages([20])
-    assert [picture.ref for picture in await pictures.accept([ref(30, 100)])] == [ref(30, 100)]
+    gone, sibling, forwarded = await ready(images, ref(10, 100), ref(10, 101), forward)
+    assert await images.forget_attachments(10, [100]) == [gone]
+    assert await found(images) == [sibling, forwarded]
+    assert await images.accept([ref(10, 100)]) == []
+    await images.forget_messages([20])
+    assert [image.ref for image in await images.accept([ref(30, 100)])] == [ref(30, 100)]
 
 
-async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(pictures, channels):
-    mine, thread, elsewhere = await ready(pictures, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
+async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(images, channels):
+    mine, thread, elsewhere = await ready(images, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
     await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     await channels.mark_seen(THREAD, 11)
-    assert set(await pictures.forget_channel(2)) == {mine, thread}
-    assert await found(pictures) == [elsewhere]
-    assert await pictures.places(1) == [ELSEWHERE]
+    assert set(await images.forget_channel(2)) == {mine, thread}
+    assert await found(images) == [elsewhere]
+    assert await images.places(1) == [ELSEWHERE]
     assert await channels.announcement(Place(1, 2)) is Announcement.SILENT
     assert await channels.last_seen(3) is None
     unseen_thread = Place(1, 33, parent_id=2, thread=ThreadKind.PRIVATE)
-    assert await pictures.accept([ref(20), ref(21, place=THREAD), ref(22, place=unseen_thread)]) == []
+    assert await images.accept([ref(20), ref(21, place=THREAD), ref(22, place=unseen_thread)]) == []
 
 
-async def test_a_forgotten_thread_leaves_its_channel(pictures):
-    mine, thread = await ready(pictures, ref(10), ref(11, place=THREAD))
-    assert await pictures.forget_channel(3) == [thread]
-    assert await found(pictures) == [mine]
-    assert len(await pictures.accept([ref(12)])) == 1
+async def test_a_forgotten_thread_leaves_its_channel(images):
+    mine, thread = await ready(images, ref(10), ref(11, place=THREAD))
+    assert await images.forget_channel(3) == [thread]
+    assert await found(images) == [mine]
+    assert len(await images.accept([ref(12)])) == 1
 
 
-async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(pictures, channels):
-    await ready(pictures, ref(10))
-    await pictures.forget_channel(2)
+async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(images, channels):
+    await ready(images, ref(10))
+    await images.forget_channel(2)
     await channels.mark_seen(Place(1, 2), 11)
     await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     assert await channels.seen_channels(1) == {}
     assert await channels.announcement(Place(1, 2)) is Announcement.SILENT
 
 
-async def test_of_a_forgotten_server_nothing_is_left_in_any_table(pictures, channels, labels, database):
-    gone = await ready(pictures, ref(10), ref(11, place=THREAD))
-    [kept] = await ready(pictures, ref(12, place=OTHER_GUILD))
+async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channels, labels, database):
+    gone = await ready(images, ref(10), ref(11, place=THREAD))
+    [kept] = await ready(images, ref(12, place=OTHER_GUILD))
     await channels.mark_seen(Place(1, 2), 11)
     await labels.add(1, "cat")
-    await pictures.forget_author(1, 70)
-    assert sorted(await pictures.forget_guild(1)) == gone
-    assert await pictures.guild_ids() == [9]
-    assert await found(pictures, 9) == [kept]
-    for table in ("guilds", "channels", "pictures", "vectors"):
+    await images.forget_author(1, 70)
+    assert sorted(await images.forget_guild(1)) == gone
+    assert await images.guild_ids() == [9]
+    assert await found(images, 9) == [kept]
+    for table in ("guilds", "channels", "images", "vectors"):
         assert await count(database, table) == 1, table
     assert [await count(database, table) for table in ("labels", "author_cutoffs", "tags")] == [0, 0, 2]
 
 
-async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(pictures, channels, labels):
-    await ready(pictures, ref(10))
-    await pictures.forget_guild(1)
-    assert await pictures.accept([ref(11), ref(12, place=THREAD)]) == []
+async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(images, channels, labels):
+    await ready(images, ref(10))
+    await images.forget_guild(1)
+    assert await images.accept([ref(11), ref(12, place=THREAD)]) == []
     await channels.mark_seen(Place(1, 2), 11)
-    await pictures.forget_author(1, 70)
+    await images.forget_author(1, 70)
     assert not await labels.add(1, "cat")
-    assert await pictures.guild_ids() == []
-    await pictures.welcome_guild(1)
-    assert len(await pictures.accept([ref(11)])) == 1
+    assert await images.guild_ids() == []
+    await images.welcome_guild(1)
+    assert len(await images.accept([ref(11)])) == 1
 
 
 class TestAMemberWhoAsksToBeForgotten:
     BEFORE = last_message_of(NOON - timedelta(hours=1))
     AFTER = last_message_of(NOON + timedelta(hours=1))
 
-    async def test_loses_the_pictures_of_this_server_alone(self, pictures):
-        mine, others = await ready(pictures, ref(self.BEFORE), ref(self.BEFORE, 101, author_id=8))
-        [elsewhere] = await ready(pictures, ref(self.BEFORE, 102, place=OTHER_GUILD))
-        assert await pictures.forget_author(1, 7) == [mine]
-        assert await found(pictures) == [others]
-        assert await found(pictures, 9) == [elsewhere]
+    async def test_loses_the_images_of_this_server_alone(self, images):
+        mine, others = await ready(images, ref(self.BEFORE), ref(self.BEFORE, 101, author_id=8))
+        [elsewhere] = await ready(images, ref(self.BEFORE, 102, place=OTHER_GUILD))
+        assert await images.forget_author(1, 7) == [mine]
+        assert await found(images) == [others]
+        assert await found(images, 9) == [elsewhere]
 
-    async def test_sees_no_earlier_picture_come_back_known_or_not(self, pictures):
-        await ready(pictures, ref(self.BEFORE))
-        await pictures.forget_author(1, 7)
+    async def test_sees_no_earlier_image_come_back_known_or_not(self, images):
+        await ready(images, ref(self.BEFORE))
+        await images.forget_author(1, 7)
         never_seen = ref(self.BEFORE - 1)
-        assert await pictures.accept([ref(self.BEFORE), never_seen]) == []
+        assert await images.accept([ref(self.BEFORE), never_seen]) == []
 
-    async def test_is_remembered_with_what_is_posted_later(self, pictures):
-        await ready(pictures, ref(self.BEFORE))
-        await pictures.forget_author(1, 7)
-        assert len(await pictures.accept([ref(self.AFTER)])) == 1
+    async def test_is_remembered_with_what_is_posted_later(self, images):
+        await ready(images, ref(self.BEFORE))
+        await images.forget_author(1, 7)
+        assert len(await images.accept([ref(self.AFTER)])) == 1
 
-    async def test_may_name_the_last_message_and_a_smaller_one_does_not_undo_it(self, pictures):
-        await pictures.forget_author(1, 7, up_to_message=500)
-        await pictures.forget_author(1, 7, up_to_message=400)
-        added = await pictures.accept([ref(450), ref(500), ref(501), ref(450, 101, author_id=8)])
-        assert [(picture.ref.message_id, picture.ref.author_id) for picture in added] == [(501, 7), (450, 8)]
+    async def test_may_name_the_last_message_and_a_smaller_one_does_not_undo_it(self, images):
+        await images.forget_author(1, 7, up_to_message=500)
+        await images.forget_author(1, 7, up_to_message=400)
+        added = await images.accept([ref(450), ref(500), ref(501), ref(450, 101, author_id=8)])
+        assert [(image.ref.message_id, image.ref.author_id) for image in added] == [(501, 7), (450, 8)]
 
     async def test_stays_forgotten_when_tombstones_expire(self, database):
         now = [NOON]
-        pictures = PictureStore(database, clock=lambda: now[0])
-        await pictures.forget_author(1, 7)
+        images = ImageStore(database, clock=lambda: now[0])
+        await images.forget_author(1, 7)
         now[0] += KEPT * 2
-        await pictures.forget_messages([1])
-        assert await pictures.accept([ref(self.BEFORE)]) == []
+        await images.forget_messages([1])
+        assert await images.accept([ref(self.BEFORE)]) == []
 
 
-async def test_what_was_forgotten_in_flight_is_not_finished_postponed_or_parked(pictures):
-    kept, gone = await pictures.accept([ref(10), ref(11)])
-    await pictures.forget_messages([11])
-    assert await pictures.finish([finished(kept.id), finished(gone.id)], CARD) == {kept.id}
-    assert not await pictures.postpone(gone.id, NOON, "late")
-    assert not await pictures.park(gone.id, "late")
-    assert await found(pictures) == [kept.id]
+async def test_what_was_forgotten_in_flight_is_not_finished_postponed_or_parked(images):
+    kept, gone = await images.accept([ref(10), ref(11)])
+    await images.forget_messages([11])
+    assert await images.finish([finished(kept.id), finished(gone.id)], CARD) == {kept.id}
+    assert not await images.postpone(gone.id, NOON, "late")
+    assert not await images.park(gone.id, "late")
+    assert await found(images) == [kept.id]
 
 
-async def test_a_picture_being_read_again_can_be_forgotten(pictures):
-    [id_] = await ready(pictures, ref(10))
-    await pictures.requeue_for_model(OTHER.key)
-    assert await pictures.forget_messages([10]) == [id_]
-    assert await pictures.finish([finished(id_, dimension=24)], OTHER) == set()
+async def test_an_image_being_read_again_can_be_forgotten(images):
+    [id_] = await ready(images, ref(10))
+    await images.requeue_for_model(OTHER.key)
+    assert await images.forget_messages([10]) == [id_]
+    assert await images.finish([finished(id_, dimension=24)], OTHER) == set()
 
 
-async def test_the_id_of_a_forgotten_picture_is_never_given_again(pictures):
-    [last] = await ready(pictures, ref(10))
-    await pictures.forget_messages([10])
-    [next_] = await pictures.accept([ref(11)])
+async def test_the_id_of_a_forgotten_image_is_never_given_again(images):
+    [last] = await ready(images, ref(10))
+    await images.forget_messages([10])
+    [next_] = await images.accept([ref(11)])
     assert next_.id > last
 
 
 async def test_tombstones_expire_and_do_not_pile_up(database):
     now = [NOON]
-    pictures = PictureStore(database, clock=lambda: now[0])
-    await pictures.forget_messages(range(1, 101))
+    images = ImageStore(database, clock=lambda: now[0])
+    await images.forget_messages(range(1, 101))
     assert await count(database, "tombstones") == 100
     now[0] += KEPT + timedelta(seconds=1)
-    await pictures.forget_channel(2)
+    await images.forget_channel(2)
     assert await count(database, "tombstones") == 1
 
 
 @pytest.mark.parametrize(
     "forget",
     [
-        lambda pictures: pictures.forget_messages([]),
-        lambda pictures: pictures.forget_attachments(10, []),
-        lambda pictures: pictures.forget_channel(77),
-        lambda pictures: pictures.forget_guild(77),
-        lambda pictures: pictures.forget_author(77, 7),
+        lambda images: images.forget_messages([]),
+        lambda images: images.forget_attachments(10, []),
+        lambda images: images.forget_channel(77),
+        lambda images: images.forget_guild(77),
+        lambda images: images.forget_author(77, 7),
     ],
 )
-async def test_forgetting_what_is_not_there_deletes_nothing(pictures, forget):
-    [id_] = await ready(pictures, ref(10))
-    assert await forget(pictures) == []
-    assert await found(pictures) == [id_]
+async def test_forgetting_what_is_not_there_deletes_nothing(images, forget):
+    [id_] = await ready(images, ref(10))
+    assert await forget(images) == []
+    assert await found(images) == [id_]
 
 
-async def test_a_link_preview_that_discord_took_off_and_put_back_is_remembered_again(pictures):
+async def test_a_link_preview_that_discord_took_off_and_put_back_is_remembered_again(images):
     preview = ref(10, 555, source=Source.PREVIEW)
-    gone, attached = await ready(pictures, preview, ref(10, 100))
-    assert await pictures.forget_attachments(10, [555, 100]) == [gone, attached]
-    assert await pictures.finish([finished(gone)], CARD) == set()
-    assert [picture.ref for picture in await pictures.accept([preview, ref(10, 100)])] == [preview]
+    gone, attached = await ready(images, preview, ref(10, 100))
+    assert await images.forget_attachments(10, [555, 100]) == [gone, attached]
+    assert await images.finish([finished(gone)], CARD) == set()
+    assert [image.ref for image in await images.accept([preview, ref(10, 100)])] == [preview]
 
 
-async def test_a_preview_of_a_deleted_message_does_not_come_back(pictures):
+async def test_a_preview_of_a_deleted_message_does_not_come_back(images):
     preview = ref(10, 555, source=Source.PREVIEW)
-    await ready(pictures, preview)
-    await pictures.forget_messages([10])
-    assert await pictures.accept([preview]) == []
+    await ready(images, preview)
+    await images.forget_messages([10])
+    assert await images.accept([preview]) == []
 
 
-async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_pictures_along(pictures, channels):
+async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_images_along(images, channels):
     marked, set_up = THREAD, Place(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
     await channels.mark_seen(marked, 11)
     await channels.set_announcement(set_up, Announcement.REPLY)
-    assert await pictures.forget_channel(2) == []
+    assert await images.forget_channel(2) == []
     assert await channels.seen_channels(1) == {}
     assert await channels.announcement(set_up) is Announcement.SILENT
 
 
-async def test_a_thread_of_a_forgotten_channel_gets_no_mark(pictures, channels):
-    await pictures.forget_channel(2)
+async def test_a_thread_of_a_forgotten_channel_gets_no_mark(images, channels):
+    await images.forget_channel(2)
     await channels.mark_seen(THREAD, 11)
     await channels.set_announcement(THREAD, Announcement.REPLY)
     assert await channels.last_seen(3) is None

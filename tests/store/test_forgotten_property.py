@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bot.records import PictureRef, PictureState, Place, Source, ThreadKind
+from bot.models import ImageRef, ImageState, Place, Source, ThreadKind
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
 from tests.store.samples import CARD, NOON, OTHER, finished
 
@@ -27,11 +27,11 @@ MODELS = (CARD, OTHER)
 
 
 @st.composite
-def refs(draw) -> PictureRef:
-    """A small world, so that pictures meet: a message number fixes its place and author, as in Discord."""
+def refs(draw) -> ImageRef:
+    """A small world, so that images meet: a message number fixes its place and author, as in Discord."""
     message = draw(st.integers(1, 12))
     place = PLACES[message % len(PLACES)]
-    return PictureRef(place, message, draw(st.integers(101, 103)), draw(st.sampled_from(Source)), 7 + message % 2)
+    return ImageRef(place, message, draw(st.integers(101, 103)), draw(st.sampled_from(Source)), 7 + message % 2)
 
 
 class Remembering(RuleBasedStateMachine):
@@ -42,11 +42,11 @@ class Remembering(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.database = self.run(Database.open(Path(self.folder.name) / "magpie.db"))
-        self.pictures = PictureStore(self.database, clock=lambda: NOON)
+        self.images = ImageStore(self.database, clock=lambda: NOON)
         self.replies = ReplyStore(self.database)
         self.said: dict[int, tuple[Place, list[int]]] = {}
         self.channels_gone: set[int] = set()
-        self.known: dict[PictureRef, int] = {}
+        self.known: dict[ImageRef, int] = {}
         self.gone: set[int] = set()
         self.messages_sent = 0
         self.dead: list = []
@@ -70,35 +70,35 @@ class Remembering(RuleBasedStateMachine):
     def unsay(self, gone) -> None:
         self.said = {message: (place, ids) for message, (place, ids) in self.said.items() if not gone(place)}
 
-    def is_dead(self, ref: PictureRef) -> bool:
+    def is_dead(self, ref: ImageRef) -> bool:
         return ref.place.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
 
     @rule(batch=st.lists(refs(), max_size=6))
     def accept(self, batch):
         expected = [ref for ref in dict.fromkeys(batch) if ref not in self.known and not self.is_dead(ref)]
-        added = self.run(self.pictures.accept(batch))
-        assert [picture.ref for picture in added] == expected
-        self.known.update({picture.ref: picture.id for picture in added})
+        added = self.run(self.images.accept(batch))
+        assert [image.ref for image in added] == expected
+        self.known.update({image.ref: image.id for image in added})
 
     @rule(data=st.data())
     def finish(self, data):
-        """Late answers for forgotten pictures among them."""
+        """Late answers for forgotten images among them."""
         ids = sorted({*self.known.values(), *self.gone})
         some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
         batch = [finished(id_, dimension=self.model.dimension) for id_ in some]
-        assert self.run(self.pictures.finish(batch, self.model)).isdisjoint(self.gone)
+        assert self.run(self.images.finish(batch, self.model)).isdisjoint(self.gone)
 
     @rule(data=st.data(), give_up=st.booleans())
     def fail(self, data, give_up):
         ids = sorted({*self.known.values(), *self.gone})
         if ids:
             id_ = data.draw(st.sampled_from(ids))
-            step = self.pictures.park(id_, "broken") if give_up else self.pictures.postpone(id_, NOON, "late")
+            step = self.images.park(id_, "broken") if give_up else self.images.postpone(id_, NOON, "late")
             assert not (self.run(step) and id_ in self.gone)
 
     @rule(data=st.data(), place=st.sampled_from(PLACES))
     def say(self, data, place):
-        """The bot describes pictures, forgotten ones among them."""
+        """The bot describes images, forgotten ones among them."""
         ids = sorted({*self.known.values(), *self.gone})
         described = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3)) if ids else []
         message = 1000 + self.messages_sent
@@ -111,26 +111,26 @@ class Remembering(RuleBasedStateMachine):
     @rule(model=st.sampled_from(MODELS))
     def change_model(self, model):
         self.model = model
-        self.run(self.pictures.requeue_for_model(model.key))
+        self.run(self.images.requeue_for_model(model.key))
 
     @rule(message=st.integers(1, 12))
     def forget_message(self, message):
         doomed = lambda ref: ref.message_id == message  # noqa: E731  # kept, to be asked again later
         self.dead.append(doomed)
-        self.lose(doomed, self.run(self.pictures.forget_messages([message])))
+        self.lose(doomed, self.run(self.images.forget_messages([message])))
 
     @rule(message=st.integers(1, 12), attachment=st.integers(101, 103))
     def forget_attachment(self, message, attachment):
         doomed = lambda ref: (ref.message_id, ref.attachment_id) == (message, attachment)  # noqa: E731  # as above
         if {ref.source for ref in self.known if doomed(ref)} != {Source.PREVIEW}:  # a preview may come back
             self.dead.append(doomed)
-        self.lose(doomed, self.run(self.pictures.forget_attachments(message, [attachment])))
+        self.lose(doomed, self.run(self.images.forget_attachments(message, [attachment])))
 
     @rule(channel=st.sampled_from([11, 12, 13, 21]))
     def forget_channel(self, channel):
         doomed = lambda ref: channel in (ref.place.channel_id, ref.place.parent_id)  # noqa: E731  # as above
         self.dead.append(doomed)
-        self.lose(doomed, self.run(self.pictures.forget_channel(channel)))
+        self.lose(doomed, self.run(self.images.forget_channel(channel)))
         self.channels_gone.add(channel)
         self.unsay(lambda place: channel in (place.channel_id, place.parent_id))
 
@@ -139,30 +139,30 @@ class Remembering(RuleBasedStateMachine):
         mine = lambda ref: ref.place.guild_id == 1 and ref.author_id == author  # noqa: E731  # as above
         if 1 not in self.guilds_gone:
             self.dead.append(lambda ref: mine(ref) and ref.message_id <= up_to)
-        self.lose(mine, self.run(self.pictures.forget_author(1, author, up_to_message=up_to)))
+        self.lose(mine, self.run(self.images.forget_author(1, author, up_to_message=up_to)))
 
     @rule(welcome=st.booleans())
     def forget_or_welcome_a_guild(self, welcome):
         if welcome:
             self.guilds_gone.discard(2)
-            self.run(self.pictures.welcome_guild(2))
+            self.run(self.images.welcome_guild(2))
         else:
             self.guilds_gone.add(2)
-            self.lose(lambda ref: ref.place.guild_id == 2, self.run(self.pictures.forget_guild(2)))
+            self.lose(lambda ref: ref.place.guild_id == 2, self.run(self.images.forget_guild(2)))
             self.unsay(lambda place: place.guild_id == 2)
 
     @invariant()
     def everything_remembered_is_there_and_nothing_else(self):
         alive = set(self.known.values())
-        there = self.run(self.pictures.get(alive | self.gone))
-        assert {picture.ref: id_ for id_, picture in there.items()} == self.known
-        due = {picture.id for picture in self.run(self.pictures.due(100, NOON))}
-        assert due == {id_ for id_, picture in there.items() if picture.state is PictureState.PENDING}
-        ready = {id_ for id_, picture in there.items() if picture.state is PictureState.READY}
+        there = self.run(self.images.get(alive | self.gone))
+        assert {image.ref: id_ for id_, image in there.items()} == self.known
+        due = {image.id for image in self.run(self.images.due(100, NOON))}
+        assert due == {id_ for id_, image in there.items() if image.state is ImageState.PENDING}
+        ready = {id_ for id_, image in there.items() if image.state is ImageState.READY}
         assert self.run(self.searchable()) == ready
 
     @invariant()
-    def what_was_said_is_to_be_deleted_exactly_when_a_picture_in_it_is_forgotten(self):
+    def what_was_said_is_to_be_deleted_exactly_when_an_image_in_it_is_forgotten(self):
         alive = set(self.known.values())
         expected = [message for message, (_, ids) in sorted(self.said.items()) if not alive.issuperset(ids)]
         assert [reply.message_id for reply in self.run(self.replies.orphans(1000))] == expected
@@ -171,7 +171,7 @@ class Remembering(RuleBasedStateMachine):
         return {
             int(id_)
             for guild in (1, 2)
-            async for chunk in self.pictures.vectors(guild, self.model.key, chunk=3)
+            async for chunk in self.images.vectors(guild, self.model.key, chunk=3)
             for id_ in chunk.ids
         }
 

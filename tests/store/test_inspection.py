@@ -7,28 +7,28 @@ import shutil
 import pytest
 from sqlalchemy import Connection
 
-from bot.records import PictureState
+from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.errors import StoreError, StoreUnusable
+from bot.store.images import ImageStore
 from bot.store.inspection import _PENDING, count_pending, log_bytes, prove_writable
-from bot.store.pictures import PictureStore
 from tests.store.samples import CARD, finished, ref
 
 
 async def test_only_what_waits_is_counted(database: Database) -> None:
-    pictures = PictureStore(database)
-    one, other, third = await pictures.accept([ref(message) for message in (10, 11, 12)])
+    images = ImageStore(database)
+    one, other, third = await images.accept([ref(message) for message in (10, 11, 12)])
     assert await count_pending(database) == 3
-    await pictures.finish([finished(one.id)], CARD)
-    await pictures.park(other.id, "broken")
+    await images.finish([finished(one.id)], CARD)
+    await images.park(other.id, "broken")
     assert await count_pending(database) == 1
-    assert (await pictures.get([third.id]))[third.id].state is PictureState.PENDING
+    assert (await images.get([third.id]))[third.id].state is ImageState.PENDING
 
 
 async def test_counting_reads_the_index_of_what_is_due_alone(database: Database) -> None:
     statement = str(_PENDING.compile(compile_kwargs={"literal_binds": True}))
     plan = await database.read(lambda at: at.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").fetchall())
-    assert [step for *_, step in plan] == ["SCAN pictures USING COVERING INDEX ix_pictures_due"]
+    assert [step for *_, step in plan] == ["SCAN images USING COVERING INDEX ix_images_due"]
 
 
 async def test_a_proof_is_a_page_in_the_log_and_no_log_is_none(database: Database) -> None:

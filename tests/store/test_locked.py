@@ -10,31 +10,31 @@ from contextlib import contextmanager
 
 import pytest
 
-from bot.records import Announcement, Place
+from bot.models import Announcement, Place
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from tests.store.samples import CARD, NOON, finished, ref
 
 
-async def first_chunk(pictures: PictureStore) -> object:
-    async for chunk in pictures.vectors(1, CARD.key):
+async def first_chunk(images: ImageStore) -> object:
+    async for chunk in images.vectors(1, CARD.key):
         return chunk
     return None
 
 
 READS = {
-    "PictureStore.due": lambda house: house[PictureStore].due(5, NOON),
-    "PictureStore.get": lambda house: house[PictureStore].get([1]),
-    "PictureStore.by_message": lambda house: house[PictureStore].by_message(10),
-    "PictureStore.vector": lambda house: house[PictureStore].vector(1, CARD.key),
-    "PictureStore.vector_of_hash": lambda house: house[PictureStore].vector_of_hash("hash-1", CARD.key),
-    "PictureStore.vectors": lambda house: first_chunk(house[PictureStore]),
-    "PictureStore.places": lambda house: house[PictureStore].places(1),
-    "PictureStore.guild_ids": lambda house: house[PictureStore].guild_ids(),
+    "ImageStore.due": lambda house: house[ImageStore].due(5, NOON),
+    "ImageStore.get": lambda house: house[ImageStore].get([1]),
+    "ImageStore.by_message": lambda house: house[ImageStore].by_message(10),
+    "ImageStore.vector": lambda house: house[ImageStore].vector(1, CARD.key),
+    "ImageStore.vector_of_hash": lambda house: house[ImageStore].vector_of_hash("hash-1", CARD.key),
+    "ImageStore.vectors": lambda house: first_chunk(house[ImageStore]),
+    "ImageStore.places": lambda house: house[ImageStore].places(1),
+    "ImageStore.guild_ids": lambda house: house[ImageStore].guild_ids(),
     "ChannelStore.announcement": lambda house: house[ChannelStore].announcement(Place(1, 2)),
     "ChannelStore.announcements": lambda house: house[ChannelStore].announcements([Place(1, 2)]),
     "ChannelStore.last_seen": lambda house: house[ChannelStore].last_seen(2),
@@ -43,19 +43,19 @@ READS = {
     "ReplyStore.orphans": lambda house: house[ReplyStore].orphans(5),
 }
 WRITES = {
-    "PictureStore.accept": lambda house: house[PictureStore].accept([ref(20)]),
-    "PictureStore.finish": lambda house: house[PictureStore].finish([finished(1)], CARD),
-    "PictureStore.begin": lambda house: house[PictureStore].begin({1: NOON}),
-    "PictureStore.release": lambda house: house[PictureStore].release([1]),
-    "PictureStore.postpone": lambda house: house[PictureStore].postpone(1, NOON, "late"),
-    "PictureStore.park": lambda house: house[PictureStore].park(1, "broken"),
-    "PictureStore.requeue_for_model": lambda house: house[PictureStore].requeue_for_model("new"),
-    "PictureStore.forget_messages": lambda house: house[PictureStore].forget_messages([10]),
-    "PictureStore.forget_attachments": lambda house: house[PictureStore].forget_attachments(10, [100]),
-    "PictureStore.forget_channel": lambda house: house[PictureStore].forget_channel(2),
-    "PictureStore.forget_guild": lambda house: house[PictureStore].forget_guild(1),
-    "PictureStore.forget_author": lambda house: house[PictureStore].forget_author(1, 7),
-    "PictureStore.welcome_guild": lambda house: house[PictureStore].welcome_guild(1),
+    "ImageStore.accept": lambda house: house[ImageStore].accept([ref(20)]),
+    "ImageStore.finish": lambda house: house[ImageStore].finish([finished(1)], CARD),
+    "ImageStore.begin": lambda house: house[ImageStore].begin({1: NOON}),
+    "ImageStore.release": lambda house: house[ImageStore].release([1]),
+    "ImageStore.postpone": lambda house: house[ImageStore].postpone(1, NOON, "late"),
+    "ImageStore.park": lambda house: house[ImageStore].park(1, "broken"),
+    "ImageStore.requeue_for_model": lambda house: house[ImageStore].requeue_for_model("new"),
+    "ImageStore.forget_messages": lambda house: house[ImageStore].forget_messages([10]),
+    "ImageStore.forget_attachments": lambda house: house[ImageStore].forget_attachments(10, [100]),
+    "ImageStore.forget_channel": lambda house: house[ImageStore].forget_channel(2),
+    "ImageStore.forget_guild": lambda house: house[ImageStore].forget_guild(1),
+    "ImageStore.forget_author": lambda house: house[ImageStore].forget_author(1, 7),
+    "ImageStore.welcome_guild": lambda house: house[ImageStore].welcome_guild(1),
     "ChannelStore.set_announcement": lambda house: house[ChannelStore].set_announcement(Place(1, 2), Announcement.OFF),
     "ChannelStore.mark_seen": lambda house: house[ChannelStore].mark_seen(Place(1, 2), 10),
     "LabelStore.add": lambda house: house[LabelStore].add(1, "cat"),
@@ -64,7 +64,7 @@ WRITES = {
     "ReplyStore.remember": lambda house: house[ReplyStore].remember(Place(1, 2), 50, [1]),
     "ReplyStore.drop": lambda house: house[ReplyStore].drop(50),
 }
-STORES = (PictureStore, ChannelStore, LabelStore, ReplyStore)
+STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore)
 
 
 def house(database: Database) -> dict:
@@ -94,7 +94,7 @@ def test_no_public_method_is_missing_here():
 
 @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
 async def test_a_write_raises_one_clear_error_and_works_again_afterwards(path, database, call):
-    await PictureStore(database).accept([ref(10)])
+    await ImageStore(database).accept([ref(10)])
     with held(path, "BEGIN IMMEDIATE"), pytest.raises(StoreBusy, match="locked by another process: end it, or try"):
         await call(house(database))
     await call(house(database))
@@ -102,9 +102,9 @@ async def test_a_write_raises_one_clear_error_and_works_again_afterwards(path, d
 
 @pytest.mark.parametrize("call", READS.values(), ids=READS)
 async def test_a_read_does_not_mind_another_writer(path, database, call):
-    await PictureStore(database).accept([ref(10)])
+    await ImageStore(database).accept([ref(10)])
     before = await call(house(database))
-    with held(path, "BEGIN IMMEDIATE", "DELETE FROM pictures"):
+    with held(path, "BEGIN IMMEDIATE", "DELETE FROM images"):
         assert await call(house(database)) == before
 
 
@@ -120,7 +120,7 @@ async def test_everything_raises_one_clear_error_when_another_process_has_the_fi
 async def test_a_write_waits_for_a_lock_that_is_let_go_in_time(path):
     async with await Database.open(path, busy_timeout=30) as database:
         with held(path, "BEGIN IMMEDIATE") as other:
-            accepting = asyncio.create_task(PictureStore(database).accept([ref(10)]))
+            accepting = asyncio.create_task(ImageStore(database).accept([ref(10)]))
             done, _ = await asyncio.wait({accepting}, timeout=0.1)
             assert not done
             other.execute("ROLLBACK")
@@ -128,8 +128,8 @@ async def test_a_write_waits_for_a_lock_that_is_let_go_in_time(path):
 
 
 async def test_a_busy_write_has_done_nothing(path, database):
-    pictures = PictureStore(database)
-    await pictures.accept([ref(10)])
+    images = ImageStore(database)
+    await images.accept([ref(10)])
     with held(path, "BEGIN IMMEDIATE"), pytest.raises(StoreBusy):
-        await pictures.forget_messages([10])
-    assert len(await pictures.by_message(10)) == 1
+        await images.forget_messages([10])
+    assert len(await images.by_message(10)) == 1

@@ -9,12 +9,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.records import Announcement, Place
+from bot.models import Announcement, Place
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.migrate import SCRIPTS, migrate
-from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from bot.store.tables import metadata
 from tests.store.samples import CARD, finished, ref
@@ -26,15 +26,15 @@ HEAD = STEPS[0].revision
 async def fill(path) -> None:
     """A row in every table."""
     async with await Database.open(path) as database:
-        pictures = PictureStore(database)
-        await pictures.accept([ref(10), ref(11)])
-        [picture] = await pictures.by_message(10)
-        await pictures.finish([finished(picture.id)], CARD)
+        images = ImageStore(database)
+        await images.accept([ref(10), ref(11)])
+        [image] = await images.by_message(10)
+        await images.finish([finished(image.id)], CARD)
         await ChannelStore(database).set_announcement(Place(1, 2), Announcement.REPLY)
         await LabelStore(database).add(1, "cat")
-        await ReplyStore(database).remember(Place(1, 2), 50, [picture.id])
-        await pictures.forget_messages([12])
-        await pictures.forget_author(1, 70)
+        await ReplyStore(database).remember(Place(1, 2), 50, [image.id])
+        await images.forget_messages([12])
+        await images.forget_author(1, 70)
 
 
 def query(path, statement: str) -> list[tuple]:

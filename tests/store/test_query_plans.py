@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.records import Announcement, Place, ThreadKind
+from bot.models import Announcement, Place, ThreadKind
 from bot.store.channels import ChannelStore
+from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from bot.store.pictures import PictureStore
 from bot.store.replies import ReplyStore
 from bot.store.tables import metadata
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
@@ -20,25 +20,25 @@ LARGE_TABLES = metadata.tables.keys() - {"guilds", "models"}
 
 
 async def use_everything(database) -> None:
-    pictures, channels, labels = PictureStore(database), ChannelStore(database), LabelStore(database)
+    images, channels, labels = ImageStore(database), ChannelStore(database), LabelStore(database)
     replies = ReplyStore(database)
-    first, second, third, *_ = await pictures.accept([ref(message) for message in range(10, 20)])
-    await pictures.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
-    await pictures.due(5, NOON, exclude=[first.id])
-    await pictures.finish([finished(first.id), finished(second.id)], CARD)
-    await pictures.begin({third.id: NOON})
-    await pictures.release([third.id])
-    await pictures.postpone(third.id, NOON, "late")
-    await pictures.park(third.id, "broken")
-    await pictures.requeue_for_model(OTHER.key)
-    await pictures.finish([finished(first.id, dimension=24)], OTHER)
-    await pictures.get([first.id])
-    await pictures.by_message(10)
-    await pictures.vector(first.id, OTHER.key)
-    await pictures.vector_of_hash("hash-1", OTHER.key)
-    assert [chunk async for chunk in pictures.vectors(1, OTHER.key)]
-    await pictures.places(1)
-    await pictures.guild_ids()
+    first, second, third, *_ = await images.accept([ref(message) for message in range(10, 20)])
+    await images.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
+    await images.due(5, NOON, exclude=[first.id])
+    await images.finish([finished(first.id), finished(second.id)], CARD)
+    await images.begin({third.id: NOON})
+    await images.release([third.id])
+    await images.postpone(third.id, NOON, "late")
+    await images.park(third.id, "broken")
+    await images.requeue_for_model(OTHER.key)
+    await images.finish([finished(first.id, dimension=24)], OTHER)
+    await images.get([first.id])
+    await images.by_message(10)
+    await images.vector(first.id, OTHER.key)
+    await images.vector_of_hash("hash-1", OTHER.key)
+    assert [chunk async for chunk in images.vectors(1, OTHER.key)]
+    await images.places(1)
+    await images.guild_ids()
     await channels.set_announcement(Place(1, 2), Announcement.REPLY)
     await channels.announcement(Place(1, 3, 2, ThreadKind.PUBLIC))
     await channels.mark_seen(Place(1, 2), 10)
@@ -51,12 +51,12 @@ async def use_everything(database) -> None:
     await replies.remember(Place(1, 2), 50, [first.id, second.id])
     await replies.orphans(5)
     await replies.drop(50)
-    await pictures.forget_messages([10])
-    await pictures.forget_attachments(11, [100])
-    await pictures.forget_author(1, 8)
-    await pictures.forget_channel(2)
-    await pictures.forget_guild(1)
-    await pictures.welcome_guild(1)
+    await images.forget_messages([10])
+    await images.forget_attachments(11, [100])
+    await images.forget_author(1, 8)
+    await images.forget_channel(2)
+    await images.forget_guild(1)
+    await images.welcome_guild(1)
 
 
 @pytest.fixture
@@ -96,21 +96,21 @@ async def test_what_is_due_is_read_in_order_without_sorting(statements, path):
     assert due
     for statement in due:
         lines = plan(connection, statement, statements[statement])
-        assert "SEARCH pictures USING INDEX ix_pictures_due (reread=? AND next_attempt<?)" in lines
+        assert "SEARCH images USING INDEX ix_images_due (reread=? AND next_attempt<?)" in lines
         assert not any("TEMP B-TREE" in line for line in lines)
     connection.close()
 
 
 async def test_a_servers_vectors_are_read_in_order_without_sorting(statements, path):
     connection = sqlite3.connect(path)
-    [statement] = [statement for statement in statements if "vectors.picture_id > ?" in statement]
+    [statement] = [statement for statement in statements if "vectors.image_id > ?" in statement]
     lines = plan(connection, statement, statements[statement])
     connection.close()
-    index = "ix_vectors_model_id_guild_id_picture_id"
-    assert lines == [f"SEARCH vectors USING INDEX {index} (model_id=? AND guild_id=? AND picture_id>?)"]
+    index = "ix_vectors_model_id_guild_id_image_id"
+    assert lines == [f"SEARCH vectors USING INDEX {index} (model_id=? AND guild_id=? AND image_id>?)"]
 
 
 async def test_a_statement_without_an_index_would_be_noticed(path, database):
     connection = sqlite3.connect(path)
-    assert plan(connection, "SELECT * FROM pictures WHERE width = ?", (1,)) == ["SCAN pictures"]
+    assert plan(connection, "SELECT * FROM images WHERE width = ?", (1,)) == ["SCAN images"]
     connection.close()

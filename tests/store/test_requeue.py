@@ -1,4 +1,4 @@
-"""After a change of model: queued in portions, each picture once, whatever comes between two of them."""
+"""After a change of model: queued in portions, each image once, whatever comes between two of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bot.records import PictureState, Place
+from bot.models import ImageState, Place
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
 THIRD = type(CARD)("third", "r1", 24, 224, 77, 100.0)
@@ -37,79 +37,79 @@ class CutShort:
         return result
 
 
-async def remembered(pictures: PictureStore, count: int) -> list[int]:
-    """Ready pictures over three servers, read by the first model."""
+async def remembered(images: ImageStore, count: int) -> list[int]:
+    """Ready images over three servers, read by the first model."""
     refs = [ref(10 + n, place=Place(n % 3 + 1, n % 3 + 101)) for n in range(count)]
-    ids = [picture.id for picture in await pictures.accept(refs)]
-    await pictures.finish([finished(id_) for id_ in ids], CARD)
+    ids = [image.id for image in await images.accept(refs)]
+    await images.finish([finished(id_) for id_ in ids], CARD)
     return ids
 
 
-async def pending(pictures: PictureStore) -> list[int]:
-    return [picture.id for picture in await pictures.due(1000, NOON)]
+async def pending(images: ImageStore) -> list[int]:
+    return [image.id for image in await images.due(1000, NOON)]
 
 
-async def states(pictures: PictureStore, ids: Sequence[int]) -> set[PictureState]:
-    return {picture.state for picture in (await pictures.get(ids)).values()}
+async def states(images: ImageStore, ids: Sequence[int]) -> set[ImageState]:
+    return {image.state for image in (await images.get(ids)).values()}
 
 
 @pytest.mark.parametrize("portion", [1, 4, 12, 13, 1000])
-async def test_every_picture_is_queued_once_however_small_the_portions(pictures, portion):
-    ids = await remembered(pictures, 12)
-    assert await pictures.requeue_for_model(OTHER.key, portion=portion) == 12
-    assert sorted(await pending(pictures)) == ids
-    assert await pictures.requeue_for_model(OTHER.key, portion=portion) == 0
+async def test_every_image_is_queued_once_however_small_the_portions(images, portion):
+    ids = await remembered(images, 12)
+    assert await images.requeue_for_model(OTHER.key, portion=portion) == 12
+    assert sorted(await pending(images)) == ids
+    assert await images.requeue_for_model(OTHER.key, portion=portion) == 0
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
-async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(pictures, database, writes):
-    ids = await remembered(pictures, 12)
+async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(images, database, writes):
+    ids = await remembered(images, 12)
     with pytest.raises(StoreBusy):
-        await PictureStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, portion=3)
-    begun = await pending(pictures)
+        await ImageStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, portion=3)
+    begun = await pending(images)
     assert len(begun) == 3 * writes
-    await pictures.begin({begun[0]: NOON})
-    await pictures.finish([finished(begun[0], dimension=24)], OTHER)
-    await pictures.begin({begun[1]: NOON})
-    assert await pictures.requeue_for_model(OTHER.key, portion=3) == 12 - len(begun)
-    assert sorted(await pending(pictures)) == sorted(set(ids) - {begun[0]})
-    assert (await pictures.get([begun[1]]))[begun[1]].attempts == 1
+    await images.begin({begun[0]: NOON})
+    await images.finish([finished(begun[0], dimension=24)], OTHER)
+    await images.begin({begun[1]: NOON})
+    assert await images.requeue_for_model(OTHER.key, portion=3) == 12 - len(begun)
+    assert sorted(await pending(images)) == sorted(set(ids) - {begun[0]})
+    assert (await images.get([begun[1]]))[begun[1]].attempts == 1
 
 
-async def test_another_writer_has_its_turn_between_two_portions(pictures, database):
-    await remembered(pictures, 60)
+async def test_another_writer_has_its_turn_between_two_portions(images, database):
+    await remembered(images, 60)
     watched = CutShort(database, 1000)
-    requeueing = asyncio.create_task(PictureStore(watched).requeue_for_model(OTHER.key, portion=1))
+    requeueing = asyncio.create_task(ImageStore(watched).requeue_for_model(OTHER.key, portion=1))
     await watched.written.wait()
-    assert len(await pictures.accept([ref(500)])) == 1
+    assert len(await images.accept([ref(500)])) == 1
     assert not requeueing.done()
     assert await requeueing == 60
 
 
 @pytest.mark.parametrize("portion", [1, 3, 100])
-async def test_going_back_makes_ready_what_waits_and_what_was_given_up(pictures, portion):
-    ids = await remembered(pictures, 9)
-    await pictures.requeue_for_model(OTHER.key)
+async def test_going_back_makes_ready_what_waits_and_what_was_given_up(images, portion):
+    ids = await remembered(images, 9)
+    await images.requeue_for_model(OTHER.key)
     for id_, reason in zip(ids, ("forbidden", "forbidden", "encoding_failed", "broken"), strict=False):
-        await pictures.park(id_, reason)
+        await images.park(id_, reason)
     read = ids[-1]
-    await pictures.finish([finished(read, dimension=24)], OTHER)
-    assert await pictures.requeue_for_model(CARD.key, portion=portion) == 1
-    assert await pending(pictures) == [read]
-    assert await states(pictures, ids[:-1]) == {PictureState.READY}
+    await images.finish([finished(read, dimension=24)], OTHER)
+    assert await images.requeue_for_model(CARD.key, portion=portion) == 1
+    assert await pending(images) == [read]
+    assert await states(images, ids[:-1]) == {ImageState.READY}
 
 
-async def test_the_vectors_of_several_earlier_models_are_all_outdated(pictures):
-    first, second, third = await remembered(pictures, 3)
-    await pictures.requeue_for_model(OTHER.key)
-    await pictures.finish([finished(second, dimension=24)], OTHER)
-    assert await pictures.requeue_for_model(THIRD.key, portion=1) == 1
-    assert sorted(await pending(pictures)) == [first, second, third]
+async def test_the_vectors_of_several_earlier_models_are_all_outdated(images):
+    first, second, third = await remembered(images, 3)
+    await images.requeue_for_model(OTHER.key)
+    await images.finish([finished(second, dimension=24)], OTHER)
+    assert await images.requeue_for_model(THIRD.key, portion=1) == 1
+    assert sorted(await pending(images)) == [first, second, third]
 
 
-async def test_many_that_a_model_failed_on_are_tried_again_and_what_else_was_given_up_is_not(pictures):
-    ids = [picture.id for picture in await pictures.accept([ref(10 + n) for n in range(7)])]
+async def test_many_that_a_model_failed_on_are_tried_again_and_what_else_was_given_up_is_not(images):
+    ids = [image.id for image in await images.accept([ref(10 + n) for n in range(7)])]
     for id_ in ids:
-        await pictures.park(id_, "broken" if id_ == ids[3] else "encoding_failed")
-    assert await pictures.requeue_for_model(CARD.key, portion=2) == 6
-    assert sorted(await pending(pictures)) == [*ids[:3], *ids[4:]]
+        await images.park(id_, "broken" if id_ == ids[3] else "encoding_failed")
+    assert await images.requeue_for_model(CARD.key, portion=2) == 6
+    assert sorted(await pending(images)) == [*ids[:3], *ids[4:]]

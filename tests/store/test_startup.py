@@ -12,7 +12,7 @@ import pytest
 
 from bot.errors import StartupError
 from bot.store.database import Database
-from bot.store.pictures import PictureStore
+from bot.store.images import ImageStore
 from bot.store.tombstones import KEPT
 from tests.store.samples import NOON, ref
 
@@ -24,7 +24,7 @@ def mode(path: Path) -> int:
 async def test_the_file_and_its_directory_are_made_for_the_owner_alone(tmp_path):
     path = tmp_path / "new" / "nested" / "magpie.db"
     async with await Database.open(path) as database:
-        await PictureStore(database).accept([ref()])
+        await ImageStore(database).accept([ref()])
         assert mode(path) == 0o600
         assert mode(path.parent) == 0o700
         assert mode(path.with_name("magpie.db-wal")) == 0o600
@@ -33,7 +33,7 @@ async def test_the_file_and_its_directory_are_made_for_the_owner_alone(tmp_path)
 async def test_odd_characters_in_the_path_are_fine(tmp_path):
     path = tmp_path / "100% magpie? #1 &c" / "mag:pie.db"
     async with await Database.open(path) as database:
-        await PictureStore(database).accept([ref()])
+        await ImageStore(database).accept([ref()])
     assert path.is_file()
 
 
@@ -107,7 +107,7 @@ async def test_a_database_that_another_process_holds_is_refused_after_the_time_o
 async def test_an_empty_file_becomes_a_database(path):
     path.touch()
     async with await Database.open(path) as database:
-        assert len(await PictureStore(database).accept([ref()])) == 1
+        assert len(await ImageStore(database).accept([ref()])) == 1
 
 
 async def test_closing_twice_is_fine_and_using_it_afterwards_says_so(path):
@@ -115,16 +115,16 @@ async def test_closing_twice_is_fine_and_using_it_afterwards_says_so(path):
     await database.close()
     await database.close()
     with pytest.raises(Exception, match="The database is closed"):
-        await PictureStore(database).accept([ref()])
+        await ImageStore(database).accept([ref()])
     assert [file.name for file in path.parent.iterdir()] == ["magpie.db"]
 
 
 async def test_old_tombstones_are_gone_after_a_start(path):
     async with await Database.open(path) as database:
-        long_ago = PictureStore(database, clock=lambda: NOON - KEPT - timedelta(days=3650))
+        long_ago = ImageStore(database, clock=lambda: NOON - KEPT - timedelta(days=3650))
         await long_ago.forget_messages([10])
     async with await Database.open(path) as database:
-        assert len(await PictureStore(database).accept([ref(10)])) == 1
+        assert len(await ImageStore(database).accept([ref(10)])) == 1
 
 
 def test_starting_from_another_directory_prints_nothing(tmp_path):

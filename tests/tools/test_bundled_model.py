@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clipcore.model import ClipModel
-from clipcore.registry import BUNDLED_DIRECTORY
+from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Label, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
 from tests.tools.worlds import LABELS, shipped_concepts
@@ -38,7 +38,7 @@ def samples() -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def pictures(model: ClipModel, samples: list[dict[str, str]]) -> Vectors:
+def images(model: ClipModel, samples: list[dict[str, str]]) -> Vectors:
     return model.encode_images([np.asarray(Image.open(SAMPLES / sample["file"]).convert("RGB")) for sample in samples])
 
 
@@ -79,14 +79,14 @@ def test_every_sample_is_listed_and_every_listed_sample_is_there(samples: list[d
     assert len(samples) == 24
     assert {sample["file"] for sample in samples} == {path.name for path in SAMPLES.glob("*.png")}
     for sample in samples:
-        with Image.open(SAMPLES / sample["file"]) as picture:
-            assert picture.size == (256, 256)
+        with Image.open(SAMPLES / sample["file"]) as image:
+            assert image.size == (256, 256)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_samples_are_found_by_their_captions(model, samples, pictures, language):
+def test_samples_are_found_by_their_captions(model, samples, images, language):
     texts = model.encode_texts([sample[language] for sample in samples])
-    scores = texts @ pictures.T
+    scores = texts @ images.T
     right = scores.argmax(axis=1) == np.arange(len(samples))
     assert right.mean() >= SAMPLES_FOUND, [s[language] for s, r in zip(samples, right, strict=True) if not r]
     assert (scores.diagonal() >= model.calibration.text_match).mean() >= SAMPLES_FOUND
@@ -102,9 +102,9 @@ def shown_in(caption: str) -> set[str]:
     return found
 
 
-def test_samples_are_tagged_with_what_they_show_and_little_else(samples, pictures, classifier):
+def test_samples_are_tagged_with_what_they_show_and_little_else(samples, images, classifier):
     shown = [shown_in(sample["en"]) for sample in samples]
-    tagged = [{tag.label for tag in tags} for tags in classifier.classify(pictures)]
+    tagged = [{tag.label for tag in tags} for tags in classifier.classify(images)]
     something = [bool(names & tags) for names, tags in zip(shown, tagged, strict=True)]
     assert np.mean(something) >= SAMPLES_FOUND, [s["en"] for s, r in zip(samples, something, strict=True) if not r]
     named = sum(len(names & tags) for names, tags in zip(shown, tagged, strict=True))

@@ -1,4 +1,4 @@
-"""The bundled model's training goes by `clipcore.train`'s trainer and keeper."""
+"""The bundled model's training goes by `clipcore.training`'s trainer and keeper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from clipcore.train.trainer import Trainer
+from clipcore.training.trainer import Trainer
 from tests.tools.worlds import made_up_sprites, shipped_concepts
 from tools import train_bundled
 from tools.bundled_model import new_model

@@ -41,7 +41,7 @@ def test_the_same_seed_draws_the_same_scenes_and_the_same_pixels():
 
 
 @given(SEEDS)
-def test_every_sprite_lies_inside_the_picture(seed):
+def test_every_sprite_lies_inside_the_image(seed):
     for scene in draw_any(seed, 5):
         for sprite in scene.sprites:
             assert 0 <= sprite.left <= SIDE - sprite.size

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.dataset import open_pairs
-from clipcore.images import decode_image
+from clipcore.datasets import open_pairs
+from clipcore.images.decode import decode_image
 from tests.tools.worlds import made_up_sprites, shipped_concepts
 from tools.emoji_scenes import SIDE
 from tools.held_out_style import Style, drawn_by_fluent, split, write_tsv
@@ -19,16 +19,16 @@ def test_no_concept_is_both_learnt_and_measured(count, seed):
     assert [len(part) / count for part in parts] == pytest.approx([0.5, 0.1, 0.4], abs=0.1)
 
 
-def test_the_tables_are_read_as_pictures_with_two_captions_each(tmp_path):
+def test_the_tables_are_read_as_images_with_two_captions_each(tmp_path):
     style = Style(shipped_concepts()[:3], made_up_sprites(3))
     write_tsv(tmp_path / "train.tsv", style.training([0, 2], 2, np.random.default_rng(0)))
     pairs = open_pairs(tmp_path / "train.tsv")
-    assert (len(pairs), len(pairs.pictures), list(pairs.problems)) == (8, 4, [])
-    assert decode_image(pairs.pictures[0].read()).shape == (SIDE, SIDE, 3)
-    assert pairs.picture_of.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert (len(pairs), len(pairs.images), list(pairs.problems)) == (8, 4, [])
+    assert decode_image(pairs.images[0].read()).shape == (SIDE, SIDE, 3)
+    assert pairs.image_of.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_measuring_shows_the_same_pictures_whatever_the_language():
+def test_measuring_shows_the_same_images_whatever_the_language():
     style = Style(shipped_concepts()[:3], made_up_sprites(3))
     english, chinese = list(style.measuring([1, 2], 5, False)), list(style.measuring([1, 2], 5, True))
     assert len(english) == len(chinese) == 2

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from clipcore.train.batches import Order
-from clipcore.train.contrastive import Contrastive
-from clipcore.train.distributed import Group
-from clipcore.train.plan import TrainingPlan
-from clipcore.train.weights import begin_learning, choose_weights
+from clipcore.training.data import Order
+from clipcore.training.distributed import Group
+from clipcore.training.plan import TrainingPlan
+from clipcore.training.trainer import Contrastive
+from clipcore.training.weights import begin_learning, choose_weights
 from tests.train.world import load, patches
 
 
@@ -22,14 +22,14 @@ def gradients(
     group: Group | None = None,
     broken: Collection[int] = (),
     captions: Sequence[str] | None = None,
-    one_picture: bool = False,
+    one_image: bool = False,
     **plan,
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    """The loss, and the gradient of each weight that got one, of the first batch of twelve pictures."""
+    """The loss, and the gradient of each weight that got one, of the first batch of twelve images."""
     model, pairs = load(directory), patches(12, captions_each=2, broken=broken)
     pairs = replace(pairs, captions=captions or pairs.captions)
-    if one_picture:
-        pairs = replace(pairs, pictures=[pairs.pictures[0]] * len(pairs.pictures))
+    if one_image:
+        pairs = replace(pairs, images=[pairs.images[0]] * len(pairs.images))
     planned = TrainingPlan(batch=12, **plan)
     choose_weights(model.towers, planned)
     begin_learning(model.towers, planned)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.dataset.pairs import Pairs
+from clipcore.datasets.pairs import Pairs
+from clipcore.encoding.batch import SkippedImage
 from clipcore.errors import BadInput
-from clipcore.features import SkippedPicture
-from clipcore.train.batches import Order, PictureReader, Read
+from clipcore.training.data import ImageReader, Order, Read
 from tests.train.world import patches
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -20,12 +20,12 @@ def epoch(order: Order, number: int) -> list[int]:
 
 
 @given(SEEDS, st.integers(2, 40), st.integers(2, 50), st.integers(1, 5))
-def test_an_epoch_shows_no_picture_twice_and_leaves_out_less_than_a_batch(seed, pictures, batch, captions):
-    pairs = patches(pictures, captions_each=captions)
+def test_an_epoch_shows_no_image_twice_and_leaves_out_less_than_a_batch(seed, images, batch, captions):
+    pairs = patches(images, captions_each=captions)
     order = Order(pairs, batch, seed)
     for number in (0, 3):
-        shown = pairs.picture_of[epoch(order, number)]
-        assert len(set(shown)) == len(shown) > pictures - min(batch, pictures)
+        shown = pairs.image_of[epoch(order, number)]
+        assert len(set(shown)) == len(shown) > images - min(batch, images)
 
 
 def test_epochs_differ_in_order_and_captions_and_seeds_do_too():
@@ -44,29 +44,29 @@ def test_a_batch_follows_from_its_number_alone():
         assert np.array_equal(at_once.batch(step), rows[step])
 
 
-def test_a_picture_without_captions_is_passed_over():
+def test_an_image_without_captions_is_passed_over():
     pairs = patches(3)
-    lonely = Pairs(pairs.captions[:2], np.array([2, 0]), pairs.pictures)
-    assert sorted(lonely.picture_of[Order(lonely, 9, 0).batch(0)]) == [0, 2]
+    lonely = Pairs(pairs.captions[:2], np.array([2, 0]), pairs.images)
+    assert sorted(lonely.image_of[Order(lonely, 9, 0).batch(0)]) == [0, 2]
 
 
-def test_a_single_picture_is_too_little_to_tell_apart():
+def test_a_single_image_is_too_little_to_tell_apart():
     with pytest.raises(BadInput, match="at least two"):
         Order(patches(1, captions_each=4), 2, 0)
 
 
-def test_pictures_come_prepared_in_the_order_asked_for_and_equal_files_have_equal_keys(tiny):
+def test_images_come_prepared_in_the_order_asked_for_and_equal_files_have_equal_keys(tiny):
     pairs = patches(4, broken=[1])
-    doubled = [*pairs.pictures, pairs.pictures[2]]
-    reader = PictureReader(tiny, doubled, workers=2)
+    doubled = [*pairs.images, pairs.images[2]]
+    reader = ImageReader(tiny, doubled, workers=2)
     reader.ask(np.array([0, 4]))
     first, broken, third, same = reader.take(np.array([0, 1, 2, 4]))
     reader.close()
     assert isinstance(first, Read)
     assert isinstance(third, Read)
     assert isinstance(same, Read)
-    assert isinstance(broken, SkippedPicture)
+    assert isinstance(broken, SkippedImage)
     assert first.pixels.shape == (32, 32, 3)
     assert first.key != third.key == same.key != 0
-    assert broken.source.name == "picture 1"
+    assert broken.source.name == "image 1"
     assert broken.reason.endswith(".")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clipcore.errors import BadInput
-from clipcore.train.cached import CachedTower
+from clipcore.training.loss import CachedTower
 from tests.train.gradients import gradients
 from tests.train.world import load
 
@@ -63,7 +63,7 @@ def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_ever(tiny_dir
 
 
 def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_directory):
-    from clipcore.train.shortening import check_length, shortened
+    from clipcore.training.data import check_length, shortened
 
     model = load(tiny_directory)
     tokens = model.as_tokens(["a b c d e", "a"])
@@ -75,9 +75,9 @@ def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_direct
         check_length(model, 17)
 
 
-@pytest.mark.parametrize("alike", [{"captions": ["a b"] * 24}, {"one_picture": True}])
+@pytest.mark.parametrize("alike", [{"captions": ["a b"] * 24}, {"one_image": True}])
 def test_equal_captions_and_equal_files_are_no_wrong_answers_to_each_other(tiny_directory, alike):
-    """Pictures that all go by one name, or captions of one picture, leave nothing to tell apart."""
+    """Images that all go by one name, or captions of one image, leave nothing to tell apart."""
     loss, found = gradients(tiny_directory, **alike)
     assert loss == pytest.approx(0, abs=1e-6)
     assert max(float(gradient.abs().max()) for gradient in found.values()) < 1e-6

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.train.distributed import Group
+from clipcore.training.distributed import Group
 from tests.cli.run import ROOT, clipcore
 from tests.train.gradients import gradients
 from tests.train.together import together
@@ -21,7 +21,7 @@ from tests.train.world import load, patches, weights, write_tsv
 
 # What `torchrun --nproc-per-node 2 --no-python clipcore …` does, but that both processes import the library at once.
 TWO = """
-import clipcore.train.fine_tuning
+import clipcore.training.fine_tuning
 from clipcore.cli import main
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "here", "max_restarts": 0}

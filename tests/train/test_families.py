@@ -11,8 +11,8 @@ import torch
 
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.model import ClipModel
-from clipcore.train import TrainingPlan, train
-from clipcore.train.weights import begin_learning, choose_weights, hold_scale
+from clipcore.training import TrainingPlan, train
+from clipcore.training.weights import begin_learning, choose_weights, hold_scale
 from tests.clipcore import easynlp_layouts, originals
 from tests.clipcore.tiny import write_tiny_chinese_clip
 from tests.clipcore.tiny_families import (
@@ -68,7 +68,7 @@ def test_a_sigmoid_model_reads_its_whole_context(tmp_path):
         train(load(tmp_path / "model"), patches(12), plan, tmp_path / "run")
 
 
-def test_a_model_of_pictures_alone_cannot_learn_words(tmp_path):
+def test_a_model_of_images_alone_cannot_learn_words(tmp_path):
     write_tiny_dinov2(tmp_path / "model")
     with pytest.raises(WordsNotUnderstood):
         train(load(tmp_path / "model"), patches(12), PLAN, tmp_path / "run")

@@ -8,13 +8,11 @@ import torch
 from PIL import Image
 
 from clipcore.errors import BadInput
-from clipcore.evaluate.retrieval import Recall, Retrieval
-from clipcore.train import TrainingPlan, train
-from clipcore.train.curves import draw_curves
-from clipcore.train.record import Best, Record
-from clipcore.train.validation import Validated
-from clipcore.train.watching import Unwatched
-from clipcore.train.weights import optimiser_for
+from clipcore.evaluation.plots import draw_curves
+from clipcore.evaluation.retrieval import Recall, Retrieval
+from clipcore.training import TrainingPlan, train
+from clipcore.training.record import Best, Record, Unwatched, Validated
+from clipcore.training.weights import optimiser_for
 from tests.train.world import load, patches, weights
 
 QUICK = TrainingPlan(epochs=2, batch=8, micro_batch=8, learning_rate=1e-3, log_every=2)
@@ -116,11 +114,11 @@ def test_gains_biases_and_the_temperature_do_not_decay(tiny):
         assert decay[id(weight)] == (0 if plain else 0.2), name
 
 
-def test_a_broken_picture_is_named_once_and_left_out(tiny, tmp_path):
+def test_a_broken_image_is_named_once_and_left_out(tiny, tmp_path):
     heard = Heard()
     validation = patches(8, seed=1, broken=[5])
     trained = train(tiny, patches(8, broken=[3]), QUICK, tmp_path / "run", validation=validation, watcher=heard)
-    assert sorted(heard.skips) == sorted(trained.skipped) == ["picture 3", "picture 5 of the validation set"]
+    assert sorted(heard.skips) == sorted(trained.skipped) == ["image 3", "image 5 of the validation set"]
     assert trained.finished
 
 
@@ -163,7 +161,7 @@ def test_too_little_memory_is_an_error_that_says_what_to_do(tiny, tmp_path):
         train(tiny, patches(8), QUICK, tmp_path / "run", stopped=no_room)
 
 
-def test_nothing_but_broken_pictures_is_an_error(tiny, tmp_path):
+def test_nothing_but_broken_images_is_an_error(tiny, tmp_path):
     with pytest.raises(BadInput, match="None of a whole batch"):
         train(tiny, patches(4, broken=range(4)), QUICK, tmp_path / "run")
 

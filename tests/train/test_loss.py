@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import CLIPModel, SiglipConfig, SiglipModel
 
-from clipcore.train.loss import sigmoid_loss, softmax_loss, undecided_pairs
+from clipcore.training.loss import sigmoid_loss, softmax_loss, undecided_pairs
 
 NONE = torch.zeros(5, 5, dtype=torch.bool)
 
@@ -46,21 +46,21 @@ def test_the_sigmoid_loss_is_that_of_transformers():
     assert torch.allclose(ours, out.loss, atol=1e-5)
 
 
-def test_the_same_words_or_the_same_picture_in_another_row_are_undecided():
+def test_the_same_words_or_the_same_image_in_another_row_are_undecided():
     found = undecided_pairs(torch.tensor([1, 2, 3, 1]), torch.tensor([7, 8, 8, 9]))
     assert found.nonzero().tolist() == [[0, 3], [1, 2], [2, 1], [3, 0]]
 
 
 def test_an_undecided_pair_leaves_no_gradient():
-    pictures, texts = (normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(k))) for k in (1, 2))
+    images, texts = (normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(k))) for k in (1, 2))
     undecided = torch.zeros(3, 3, dtype=torch.bool)
     undecided[0, 1] = undecided[1, 0] = True
     for loss in (softmax_loss, lambda a, b, scale, mask: sigmoid_loss(a, b, scale, torch.tensor(-1.0), mask)):
         # Without its true caption, what is left of row 0 and caption 1 is the pair that must not count.
         again = texts.clone().requires_grad_()
-        loss(pictures[:2], again[:2], torch.tensor(1.0), undecided[:2, :2]).backward()
+        loss(images[:2], again[:2], torch.tensor(1.0), undecided[:2, :2]).backward()
         alone = texts.clone().requires_grad_()
         for row in (0, 1):
             part = slice(row, row + 1)
-            (loss(pictures[part], alone[part], torch.tensor(1.0), undecided[:1, :1]) / 2).backward()
+            (loss(images[part], alone[part], torch.tensor(1.0), undecided[:1, :1]) / 2).backward()
         assert torch.allclose(again.grad, alone.grad, atol=1e-7)

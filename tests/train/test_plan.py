@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.errors import BadInput
-from clipcore.train.plan import TrainingPlan, first_difference
-from clipcore.train.schedule import rate_factor
+from clipcore.training.plan import TrainingPlan, first_difference, rate_factor
 
 STEPS = st.integers(1, 500)
 SHARES = st.floats(0, 1)
@@ -65,6 +64,6 @@ def test_a_cosine_is_at_half_its_height_half_way():
 
 
 def test_a_plan_needs_no_torch():
-    code = "import sys; from clipcore.train import TrainingPlan; TrainingPlan(); print('torch' in sys.modules)"
+    code = "import sys; from clipcore.training import TrainingPlan; TrainingPlan(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from clipcore.cli.app import run as run_command
 from clipcore.errors import BadInput
-from clipcore.train import TrainingPlan, train
-from clipcore.train.fine_tuning import Trained
-from clipcore.train.watching import Unwatched
+from clipcore.training import TrainingPlan, train
+from clipcore.training.fine_tuning import Trained
+from clipcore.training.record import Unwatched
 from tests.cli.run import clipcore, start_clipcore
 from tests.train.full_disk import disk_full_at
 from tests.train.world import load, patches, write_tsv
@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_directory, tmp_path, who
     stopped = run(tiny_directory, tmp_path, after(steps))
     assert (stopped.done, stopped.finished) == (steps, False)
     trained = run(tiny_directory, tmp_path)
-    assert (trained.done, list(trained.skipped)) == (STEPS, ["picture 7"])
+    assert (trained.done, list(trained.skipped)) == (STEPS, ["image 7"])
     assert_same_ends(tmp_path, whole)
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from clipcore.errors import BadInput
-from clipcore.train.keeping import Keeper
-from clipcore.train.trainer import Step, Trainer
+from clipcore.training.run_folder import Keeper
+from clipcore.training.trainer import Step, Trainer
 from tests.train.full_disk import disk_full_at
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from clipcore.train.distributed import Group
+from clipcore.training.distributed import Group
 
 T = TypeVar("T")
 

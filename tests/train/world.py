@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from clipcore.dataset.pairs import Pairs
-from clipcore.features import PictureSource
+from clipcore.datasets.pairs import Pairs
+from clipcore.encoding.batch import ImageSource
 from clipcore.model import ClipModel
 
-BROKEN = b"this is no picture"
+BROKEN = b"this is no image"
 
 
 def load(directory: Path) -> ClipModel:
@@ -27,18 +27,18 @@ def weights(model: ClipModel) -> dict[str, Tensor]:
 
 
 def patches(count: int, *, seed: int = 0, captions_each: int = 1, broken: Collection[int] = ()) -> Pairs:
-    """Each picture four colours of its own; each caption letters of its own."""
+    """Each image four colours of its own; each caption letters of its own."""
     letters = [f"{chr(97 + index % 26)} {chr(97 + index // 26)}" for index in range(count)]
     words = [f"{name} {chr(97 + number)}" for name in letters for number in range(captions_each)]
     sources = [
-        PictureSource(f"picture {index}", _reader(BROKEN if index in broken else patch(index, seed)))
+        ImageSource(f"image {index}", _reader(BROKEN if index in broken else patch(index, seed)))
         for index in range(count)
     ]
     return Pairs(words, np.repeat(np.arange(count), captions_each), sources)
 
 
 def patch(index: int, seed: int = 0) -> bytes:
-    """A PNG. seed: another one gives another picture of much the same colours."""
+    """A PNG. seed: another one gives another image of much the same colours."""
     colours = np.random.default_rng(index).integers(0, 256, (2, 2, 3))
     noise = np.random.default_rng([index, seed]).integers(-8, 9, (32, 32, 3))
     pixels = (colours.repeat(16, axis=0).repeat(16, axis=1) + noise).clip(0, 255).astype(np.uint8)
@@ -48,8 +48,8 @@ def patch(index: int, seed: int = 0) -> bytes:
 
 
 def write_tsv(path: Path, pairs: Pairs) -> Path:
-    rows = zip(pairs.captions, pairs.picture_of, strict=True)
-    lines = (f"{words}\t{urlsafe_b64encode(pairs.pictures[picture].read()).decode()}\n" for words, picture in rows)
+    rows = zip(pairs.captions, pairs.image_of, strict=True)
+    lines = (f"{words}\t{urlsafe_b64encode(pairs.images[image].read()).decode()}\n" for words, image in rows)
     path.write_text("".join(lines), "utf-8")
     return path
 

@@ -1,0 +1,71 @@
+"""What the index asks of its neighbours where a test or another part of the bot may stand in for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from bot.models import Announcement, Image, ImageRef, Place
+from bot.store.images import VectorChunk
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
+
+Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
+"""Commits these images as pending; those not known before come back."""
+
+MakeRoom = Callable[[int], Awaitable[None]]
+"""Waits until so many bytes may come into memory, in place of those that were asked for before."""
+
+Fetch = Callable[[ImageRef, MakeRoom], Awaitable[bytes]]
+"""Downloads one image, once there is room for as many bytes as it is told to have.
+
+Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
+"""
+
+History = Callable[[int, int], AsyncIterator[tuple[int, list[ImageRef]]]]
+"""history(channel_id, after): every message newer than `after`, oldest first, as (message id, its images).
+
+Raises ImageForbidden or ImageGone where the channel cannot be read, ImageUnreachable where it cannot just now.
+"""
+
+OnFinished = Callable[[Image], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
+Clock = Callable[[], datetime]
+
+
+class VectorSource(Protocol):
+    """Where a server's vectors are read from when its index is built."""
+
+    def vectors(self, guild_id: int, model_key: str, /) -> AsyncIterator[VectorChunk]: ...
+
+
+class ChannelSettings(Protocol):
+    async def announcements(self, places: Collection[Place], /) -> dict[Place, Announcement]: ...
+
+
+class ChannelMarks(Protocol):
+    """The newest message id seen in each channel. Marks only ever grow."""
+
+    async def last_seen(self, channel_id: int, /) -> int | None: ...
+    async def mark_seen(self, place: Place, message_id: int, /) -> None: ...
+    async def seen_channels(self, guild_id: int, /) -> dict[int, int]: ...
+
+
+class GuildLabels(Protocol):
+    async def labels(self, guild_id: int, /) -> list[str] | None: ...
+
+
+class Classifier(Protocol):
+    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]: ...
+
+
+class Engine(Protocol):
+    """The part of ClipEngine that the index needs. `card` and `calibration` stand once it has started."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector: ...
+    async def encode_query(self, text: str) -> Vectors: ...
+    async def classifier(self, labels: Sequence[Label]) -> Classifier: ...

@@ -1,0 +1,1 @@
+"""Many images, texts and table rows -> embeddings -> files, in constant memory."""

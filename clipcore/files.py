@@ -1,0 +1,94 @@
+"""Files that end: a pipe or a device may keep whoever opens it waiting for good."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from clipcore.errors import BadInput, ModelUnavailable
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """For reading. Raises OSError, for what is no regular file too."""
+    check_regular(path)
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Raises OSError as `open_regular` does."""
+    check_regular(path)
+    return path.read_bytes()
+
+
+def check_regular(path: Path) -> None:
+    """Raises OSError for a pipe or a device, and where there is nothing. Folders fail when they are opened."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise FileNotFoundError(errno.ENOENT, "the link leads nowhere", str(path)) from error
+        raise
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Raises ModelUnavailable where the file cannot be read or is no object in JSON."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelUnavailable(f"The model's file {str(path)!r} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise ModelUnavailable(f"The model's file {str(path)!r} is broken; delete it and download the model again.")
+    return said
+
+
+Array = npt.NDArray[np.generic]
+
+_KIND = "magpie"
+
+
+def write_tensors(path: Path, kind: str, arrays: Mapping[str, Array], about: Mapping[str, str]) -> None:
+    """kind: what `read_tensors` will ask for. A file of that name stays as it was until the new one is complete.
+
+    Raises BadInput where the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, {**about, _KIND: kind})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path, kind: str, what: str) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays, and the words about them. what: how a person calls such a file, "an index".
+
+    Raises BadInput where there is none, where it is broken, and where it is a file of another kind.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = dict(file.metadata() or {})
+            if about.pop(_KIND, None) != kind:
+                raise BadInput(f"{str(path)!r} is not {what} of Magpie's; give one that it has saved.")
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - no mapping, has keys()
+    except FileNotFoundError as error:
+        raise BadInput(f"There is no file {str(path)!r}.") from error
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+    except SafetensorError as error:
+        raise BadInput(f"{str(path)!r} is broken or not {what}; save it again.") from error

@@ -1,0 +1,76 @@
+"""Which image format some bytes are, judged by the bytes alone: names and content types lie."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """The formats that are read."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    GIF = "gif"
+    AVIF = "avif"
+    BMP = "bmp"
+    TIFF = "tiff"
+
+
+# What such files are called, for whoever walks through folders; what they are, their bytes say.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
+)
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format whose signature the bytes carry, or None."""
+    for signature, found in _SIGNATURES:
+        if data.startswith(signature):
+            return found
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Format.WEBP
+    if _brands(data) & {b"avif", b"avis"}:
+        return Format.AVIF
+    return None
+
+
+def unsupported_name(data: bytes) -> str | None:
+    """The name of an image format that we recognise but do not read, or None."""
+    for signature, name in _UNSUPPORTED:
+        if data.startswith(signature):
+            return name
+    if _brands(data) & {b"heic", b"heix", b"hevc", b"mif1", b"msf1"}:
+        return "HEIC"
+    # An XML declaration, comments and a doctype may stand before the root element.
+    return "SVG" if b"<svg" in data[:4096].lower() and data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """The brands in the leading `ftyp` box (ISO/IEC 14496-12, §4.3); empty where there is none."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", Format.JPEG),
+    (b"\x89PNG\r\n\x1a\n", Format.PNG),
+    (b"GIF87a", Format.GIF),
+    (b"GIF89a", Format.GIF),
+    (b"BM", Format.BMP),
+    (b"II*\x00", Format.TIFF),
+    (b"MM\x00*", Format.TIFF),
+    (b"II+\x00", Format.TIFF),  # BigTIFF
+    (b"MM\x00+", Format.TIFF),
+)
+_UNSUPPORTED = (
+    (b"8BPS", "Photoshop"),
+    (b"\x00\x00\x01\x00", "icon"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"%PDF", "PDF"),
+)

@@ -1,0 +1,203 @@
+"""Each family's geometry without torch: resize and crop exactly as transformers' Pillow image processors do.
+
+Its torchvision processors, the default where torchvision is installed, resize with other rounding; what the models were
+trained on, and what their authors' code does, is nearer to Pillow.
+
+Only the geometry happens here, in the decode pool, and its result is a small uint8 square; scaling to floats and
+normalising belong to the device (see model.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clipcore.errors import ModelUnavailable
+from clipcore.files import read_object
+from clipcore.types import Box, Pixels
+
+_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_OPENAI = {
+    "size": {"shortest_edge": 224},
+    "crop_size": 224,
+    "do_center_crop": True,
+    "resample": Image.Resampling.BICUBIC,
+    "image_mean": _OPENAI_MEAN,
+    "image_std": _OPENAI_STD,
+}
+_SQUASHED = {
+    "size": {"height": 224, "width": 224},
+    "do_center_crop": False,
+    "resample": Image.Resampling.BICUBIC,
+    "image_mean": (0.5, 0.5, 0.5),
+    "image_std": (0.5, 0.5, 0.5),
+}
+# What transformers' classes assume where a checkpoint's file is silent, by the class's name without its ending.
+_ASSUMED: dict[str, dict[str, Any]] = {
+    "CLIP": _OPENAI,
+    "ChineseCLIP": _OPENAI,
+    "Bit": _OPENAI,  # DINOv2's
+    "Siglip": _SQUASHED,
+    "Siglip2": {**_SQUASHED, "resample": Image.Resampling.BILINEAR, "patch_size": 16, "max_num_patches": 256},
+    "ViT": {**_SQUASHED, "resample": Image.Resampling.BILINEAR},
+    "ConvNext": {**_SQUASHED, "size": {"shortest_edge": 384}, "crop_pct": 224 / 256},  # ResNet's
+}
+_CROPPED_BELOW = 384  # ConvNext: from this edge on images are squashed, not cropped
+
+# A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. What is longer than this
+# many times its short edge is cut before it is resized; no checkpoint crops more than that.
+_LONGEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What a checkpoint says of its images, in `preprocessor_config.json` or `processor_config.json`.
+
+    size: the short edge after resizing, in pixels; squash: resize to size x size instead, losing the proportions.
+    crop: the edge of the square that the model sees.
+    """
+
+    size: int = 224
+    crop: int = 224
+    squash: bool = False
+    resample: int = Image.Resampling.BICUBIC
+    mean: tuple[float, ...] = _OPENAI_MEAN
+    std: tuple[float, ...] = _OPENAI_STD
+    rescale: float = 1 / 255
+
+    @classmethod
+    def read(cls, path: Path) -> Preprocessing:
+        """From a file that `preprocessing_file` finds. Raises as `parse` does."""
+        said = read_object(path)
+        return cls.parse(said.get("image_processor", said))
+
+    @classmethod
+    def parse(cls, config: dict[str, Any]) -> Preprocessing:
+        """Older files have plain numbers for size and crop_size. Raises ModelUnavailable for what cannot be followed:
+        an unknown kind of processor, or images that are not square.
+        """
+        kind = _kind(config)
+        said = {**_ASSUMED[kind], **{name: value for name, value in config.items() if value is not None}}
+        size, crop, squash = _geometry(kind, said)
+        normalised, rescaled = said.get("do_normalize", True), said.get("do_rescale", True)
+        return cls(
+            size=size,
+            crop=crop,
+            squash=squash,
+            resample=int(said["resample"]),
+            mean=tuple(said["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+            std=tuple(said["image_std"]) if normalised else (1.0, 1.0, 1.0),
+            rescale=float(said.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+        )
+
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]. box: where in them the image lies, where it was
+        shrunk (see `DecodedImage`); all of them by default.
+        """
+        box = box or (0, 0, pixels.shape[1], pixels.shape[0])
+        if self.squash:
+            resized = self._resize(pixels, box, self.size, self.size)
+        else:
+            left, top, right, bottom = box = _without_far_ends(box)
+            width, height = right - left, bottom - top
+            short = min(height, width)
+            # Truncation, not rounding: what transformers (and torchvision before it) does. A millionth is far less than
+            # one pixel's part in the proportions of any image, and more than what floats lose of them.
+            size = (int(self.size * length / short + 1e-6) for length in (width, height))
+            resized = self._resize(pixels, box, *size)
+        return _centre_crop(resized, self.crop)
+
+    def _resize(self, pixels: Pixels, box: Box, width: int, height: int) -> Pixels:
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(image.resize((width, height), Image.Resampling(self.resample), box))
+
+
+def preprocessing_file(directory: Path) -> Path | None:
+    """Where a checkpoint's directory says how to prepare images; transformers 5 may nest it in the newer file."""
+    if (older := directory / "preprocessor_config.json").is_file():
+        return older
+    newer = directory / "processor_config.json"
+    return newer if newer.is_file() and "image_processor" in read_object(newer) else None
+
+
+def _kind(config: dict[str, Any]) -> str:
+    name = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
+    kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", name)
+    if kind not in _ASSUMED:
+        raise ModelUnavailable(f"Images prepared by {name} are not supported; choose another checkpoint.")
+    return kind
+
+
+def _geometry(kind: str, said: dict[str, Any]) -> tuple[int, int, bool]:
+    """size, crop and squash, as in `Preprocessing`."""
+    if kind == "Siglip2":
+        # NaFlex: as many patches as fit, here always in one square (see towers/siglip.py).
+        edge = math.isqrt(int(said["max_num_patches"])) * int(said["patch_size"])
+        return edge, edge, True
+    edge = _edge(said["size"])
+    if kind == "ConvNext":
+        squash = edge >= _CROPPED_BELOW
+        return edge if squash else int(edge / said["crop_pct"]), edge, squash
+    squash = "height" in said["size"] if isinstance(said["size"], dict) else kind == "ViT"
+    return edge, _edge(said.get("crop_size", edge)) if said["do_center_crop"] else edge, squash
+
+
+def _edge(size: int | dict[str, int]) -> int:
+    """One edge in pixels, from `224`, `{"shortest_edge": 224}` or `{"height": 224, "width": 224}`."""
+    edges = {size} if isinstance(size, int) else {int(length) for length in size.values() if length is not None}
+    if len(edges) != 1 or (isinstance(size, dict) and not {"shortest_edge", "height"} & set(size)):
+        raise ModelUnavailable(f"Images of the size {size} are not supported; choose a checkpoint for square ones.")
+    return edges.pop()
+
+
+def _without_far_ends(box: Box) -> Box:
+    left, top, right, bottom = box
+    longest = _LONGEST * min(right - left, bottom - top)
+    left += max(0, (right - left - longest) // 2)
+    top += max(0, (bottom - top - longest) // 2)
+    return left, top, min(right, left + longest), min(bottom, top + longest)
+
+
+def _centre_crop(pixels: Pixels, edge: int) -> Pixels:
+    """The middle edge x edge pixels; where the image is smaller, black around it."""
+    height, width = pixels.shape[:2]
+    if height < edge or width < edge:
+        pad_y, pad_x = max(0, edge - height), max(0, edge - width)
+        above, before = (pad_y + 1) // 2, (pad_x + 1) // 2
+        pixels = np.pad(pixels, ((above, pad_y - above), (before, pad_x - before), (0, 0)))
+        height, width = pixels.shape[:2]
+    top, left = (height - edge) // 2, (width - edge) // 2
+    return np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
+
+
+def write_preprocessing(preprocessing: Preprocessing, directory: Path) -> None:
+    """`preprocessor_config.json` as transformers writes and `Preprocessing.read` reads it."""
+    size = (
+        {"height": preprocessing.size, "width": preprocessing.size}
+        if preprocessing.squash
+        else {"shortest_edge": preprocessing.size}
+    )
+    config = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": size,
+        "resample": preprocessing.resample,
+        "do_center_crop": True,
+        "crop_size": {"height": preprocessing.crop, "width": preprocessing.crop},
+        "do_rescale": True,
+        "rescale_factor": preprocessing.rescale,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    (directory / "preprocessor_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

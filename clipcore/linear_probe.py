@@ -1,0 +1,191 @@
+"""A linear probe: logistic regression on a frozen model's features (Radford et al. 2021, §3.2 and appendix A.3)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.errors import BadInput
+from clipcore.files import read_tensors, write_tensors
+from clipcore.types import LabelScore, Vectors
+from clipcore.zero_shot import likeliest
+
+_KIND = "linear probe 1"
+_ITERATIONS = 1000
+# The search of appendix A.3: seven strengths, two decades apart, then half as far around the best until there are
+# eight a decade.
+_DECADES = range(-6, 7, 2)
+_FINEST = 0.125
+# How far logarithms of likelihoods lie apart before the data prefer one (see `choose_strength`).
+_SUPPORT = 2.0
+
+Classes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LinearProbe:
+    """classes: names. weights: float32 [classes, dim]; biases: float32 [classes], minus infinity for a class that the
+    training never saw. strength: scikit-learn's C, the inverse of the regularisation. model_key: whose features.
+    """
+
+    classes: tuple[str, ...]
+    weights: Vectors
+    biases: Vectors
+    strength: float
+    model_key: str
+
+    @classmethod
+    def fit(
+        cls, vectors: Vectors, class_of: Classes, classes: Sequence[str], *, strength: float, model_key: str
+    ) -> LinearProbe:
+        """vectors: float32 [n, dim]; class_of: int64 [n], rows of `classes`. L-BFGS, at most 1000 iterations.
+
+        Raises BadInput where fewer than two classes have images, and where scikit-learn is missing.
+        """
+        regression = _regression(strength)
+        require_two(class_of)
+        _quietly(lambda: regression.fit(vectors, class_of))
+        # Of two classes scikit-learn keeps one row, whose sigmoid is the softmax of that row and zero.
+        binary = len(regression.coef_) == 1
+        rows = np.concatenate([0 * regression.coef_, regression.coef_]) if binary else regression.coef_
+        offsets = (
+            np.concatenate([0 * regression.intercept_, regression.intercept_]) if binary else regression.intercept_
+        )
+        weights = np.zeros((len(classes), vectors.shape[1]), np.float32)
+        biases = np.full(len(classes), -np.inf, np.float32)
+        weights[regression.classes_], biases[regression.classes_] = rows, offsets
+        return cls(tuple(classes), weights, biases, strength, model_key)
+
+    def scores(self, vectors: Vectors) -> Vectors:
+        """vectors: float32 [n, dim]. Returns logits, float32 [n, classes]."""
+        logits: Vectors = np.asarray(vectors, np.float32) @ self.weights.T + self.biases
+        return logits
+
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        """float32 [n, classes]; each row adds up to 1."""
+        logits = self.scores(vectors)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: Vectors = weights / weights.sum(axis=1, keepdims=True)
+        return shares
+
+    def predict(self, vectors: Vectors) -> list[str]:
+        """The likeliest class of each."""
+        return [self.classes[row] for row in self.scores(vectors).argmax(axis=1)]
+
+    def classify(self, vectors: Vectors, top: int = 5, least: float = 0.0) -> list[tuple[LabelScore, ...]]:
+        """For each vector its likeliest classes, best first; none whose probability is below `least`."""
+        return [likeliest(self.classes, row, top, least) for row in self.probabilities(vectors)]
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, atomically. Raises BadInput where it cannot be written."""
+        about = {"model": self.model_key, "classes": json.dumps(self.classes), "strength": repr(self.strength)}
+        write_tensors(path, _KIND, {"weights": self.weights, "biases": self.biases}, about)
+
+    @classmethod
+    def load(cls, path: Path, model_key: str) -> LinearProbe:
+        """Raises BadInput where the file is missing, broken, foreign, or learnt on another model's features."""
+        arrays, about = read_tensors(path, _KIND, "a linear probe")
+        if about.get("model") != model_key:
+            raise BadInput(f"The probe {str(path)!r} learnt on the model {about.get('model')!r}, not {model_key!r}.")
+        try:
+            classes, strength = tuple(json.loads(about["classes"])), float(about["strength"])
+            weights, biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.") from error
+        if weights.ndim != 2 or biases.shape != weights.shape[:1] or len(classes) != len(weights):
+            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.")
+        return cls(classes, weights, biases, strength, model_key)
+
+
+def choose_strength(
+    vectors: Vectors, class_of: Classes, *, seed: int = 0, tried: Callable[[float, float], None] | None = None
+) -> float:
+    """The C that does best on a fifth of each class, held back. Of several with the best accuracy, as happens with few
+    images, the smallest whose likelihood is within two of the best's, by its logarithm.
+
+    Where classes are told apart perfectly the likelihood grows with C without end, and the surest would always be the
+    largest C there is, fitted to what is special about these images. What the data do not tell apart (Edwards'
+    interval of support, 1972: two units of logarithmic likelihood) is settled for the strongest regularisation.
+
+    tried: told each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
+    """
+    held = held_back(class_of, seed=seed)
+    require_two(class_of)
+    if not held.any():
+        raise BadInput("No class has two images, so nothing can be held back to choose C by; give C yourself.")
+    merit_of: dict[float, tuple[float, float]] = {}
+
+    def merit(exponent: float) -> tuple[float, float]:
+        if exponent not in merit_of:
+            merit_of[exponent] = _merit(10.0**exponent, vectors, class_of, held)
+            if tried is not None:
+                tried(10.0**exponent, merit_of[exponent][0])
+        return merit_of[exponent]
+
+    best = _preferred([float(decade) for decade in _DECADES], merit)
+    step = 1.0
+    while step >= _FINEST:
+        near = (best - step, best, best + step)
+        best = _preferred([exponent for exponent in near if _DECADES[0] <= exponent <= _DECADES[-1]], merit)
+        step /= 2
+    return float(10.0**best)
+
+
+def _preferred(exponents: Sequence[float], merit: Callable[[float], tuple[float, float]]) -> float:
+    """The least of those that are as accurate as any, and of these about as likely."""
+    accuracy = max(merit(exponent)[0] for exponent in exponents)
+    likelihood_of = {each: merit(each)[1] for each in exponents if merit(each)[0] == accuracy}
+    most = max(likelihood_of.values())
+    return min(each for each, likelihood in likelihood_of.items() if likelihood >= most - _SUPPORT)
+
+
+def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
+    """Which images to choose by: of each class a share, at least one where it has two, and never all."""
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(class_of), np.bool_)
+    for row in np.unique(class_of):
+        members = random.permutation(np.flatnonzero(class_of == row))
+        held[members[: min(len(members) - 1, max(1, round(share * len(members))))]] = True
+    return held
+
+
+def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """On what is held back: the accuracy, and the logarithm of the likelihood."""
+    regression = _regression(strength)
+    _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
+    probabilities = regression.predict_proba(vectors[held])
+    places = np.searchsorted(regression.classes_, class_of[held])
+    own = probabilities[np.arange(len(places)), places]
+    # A probability may come out as 0; its logarithm has to stay a number.
+    likelihood = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).sum())
+    return float(np.mean(probabilities.argmax(axis=1) == places)), likelihood
+
+
+def require_two(class_of: Classes) -> None:
+    """To be asked before any work. Raises BadInput where fewer than two classes have images."""
+    if len(np.unique(class_of)) < 2:
+        raise BadInput("A linear probe needs images of two classes at least.")
+
+
+def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise BadInput("A linear probe needs scikit-learn: pip install 'magpie[lab]'.") from error
+    return LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS)
+
+
+def _quietly(fit: Callable[[], object]) -> None:
+    """Stopping at the last iteration is part of the recipe, and so is learning from one or two images a class."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        fit()

@@ -1,0 +1,215 @@
+"""The models worth knowing by name, with what one wants to know before downloading any of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clipcore.errors import ModelUnavailable
+from clipcore.files import read_object
+from clipcore.types import Calibration
+
+ENGLISH = ("en",)
+CHINESE = ("zh",)
+MANY = ("mul",)  # ISO 639-2: more than are listed
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """A file that its makers publish under its SHA-256, so that what arrives can be checked before it is read."""
+
+    url: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """name: short, for people. id: what the hub, or the model's own file, calls it, and what its vectors name.
+
+    dimension: of its vectors. input_size: edge in pixels of the square that it sees. context_length: tokens a text may
+    have, 0 where it sees images alone. languages: ISO 639 codes of the texts that it learnt from; `mul` are many.
+    parameters: their number; a download is two or four bytes for each. file: where the weights lie if not on the hub.
+    """
+
+    name: str
+    id: str
+    dimension: int
+    input_size: int
+    context_length: int
+    languages: tuple[str, ...]
+    licence: str
+    parameters: int
+    file: PublishedFile | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        return self.context_length > 0
+
+
+def available_models() -> tuple[KnownModel, ...]:
+    """The models worth offering: the bundled one, OpenAI's nine, and the others that we recommend. Any other checkpoint
+    of a known family works as well.
+    """
+    return _BUNDLED, *_OPENAI, *_RECOMMENDED
+
+
+def _openai_resnet(name: str, sha256: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
+    """No checkpoint on the hub: OpenAI's own file, from the address in openai/CLIP, clip/clip.py."""
+    file = PublishedFile(f"https://openaipublic.azureedge.net/clip/models/{sha256}/{name}.pt", sha256)
+    return KnownModel(name, name, dimension, input_size, 77, ENGLISH, "MIT", parameters, file)
+
+
+def _openai_vit(name: str, hub_id: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
+    return KnownModel(name, hub_id, dimension, input_size, 77, ENGLISH, "MIT", parameters)
+
+
+_BUNDLED = KnownModel("bundled", "bundled", 256, 60, 32, (*ENGLISH, *CHINESE), "MIT", 4_918_657)
+
+# Dimensions and input sizes: Radford et al. 2021, tables 19 and 20, and open_clip's docs/model_profile.csv, with which
+# the parameters agree; these were counted on models built from the published configurations. Licence: openai/CLIP.
+_OPENAI = (
+    _openai_resnet("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", 1024, 224, 102_007_137),
+    _openai_resnet("RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", 512, 224, 119_688_033),
+    _openai_resnet("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", 640, 288, 178_300_601),
+    _openai_resnet(
+        "RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", 768, 384, 290_979_217
+    ),
+    _openai_resnet(
+        "RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", 1024, 448, 623_258_305
+    ),
+    _openai_vit("ViT-B/32", "openai/clip-vit-base-patch32", 512, 224, 151_277_313),
+    _openai_vit("ViT-B/16", "openai/clip-vit-base-patch16", 512, 224, 149_620_737),
+    _openai_vit("ViT-L/14", "openai/clip-vit-large-patch14", 768, 224, 427_616_513),
+    _openai_vit("ViT-L/14@336px", "openai/clip-vit-large-patch14-336", 768, 336, 427_944_193),
+)
+
+# Licences as each model's page on the hub states them. SigLIP 2: Tschannen et al. 2025, §2, texts of 64 tokens in 109
+# languages. LAION: open_clip, trained on the English part of LAION-5B. Chinese-CLIP: the table of models in its README,
+# and its context length of 52. DINOv2 and ResNet-50 give the class token, or the pooled map, of their configurations.
+_RECOMMENDED = (
+    KnownModel("siglip2-base", "google/siglip2-base-patch16-224", 768, 224, 64, MANY, "Apache-2.0", 375_187_970),
+    KnownModel("siglip2-so400m", "google/siglip2-so400m-patch14-384", 1152, 384, 64, MANY, "Apache-2.0", 1_136_008_498),
+    KnownModel("laion-B/32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 224, 77, ENGLISH, "MIT", 151_277_313),
+    KnownModel("laion-L/14", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 768, 224, 77, ENGLISH, "MIT", 427_616_513),
+    KnownModel(
+        "chinese-B/16", "OFA-Sys/chinese-clip-vit-base-patch16", 512, 224, 52, CHINESE, "Apache-2.0", 188_262_913
+    ),
+    KnownModel(
+        "chinese-L/14", "OFA-Sys/chinese-clip-vit-large-patch14", 768, 224, 52, CHINESE, "Apache-2.0", 406_233_089
+    ),
+    KnownModel(
+        "chinese-H/14", "OFA-Sys/chinese-clip-vit-huge-patch14", 1024, 224, 52, CHINESE, "Apache-2.0", 957_598_209
+    ),
+    KnownModel("dinov2-base", "facebook/dinov2-base", 768, 224, 0, (), "Apache-2.0", 86_580_480),
+    KnownModel("resnet-50", "microsoft/resnet-50", 2048, 224, 0, (), "Apache-2.0", 23_508_032),
+)
+
+
+BUNDLED = "bundled"
+BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+
+# Words that were names here before the catalogue, and the names of `hf download`'s directories.
+_OTHER_NAMES = {
+    "base": DEFAULT_MODEL,
+    "clip-vit-base-patch32": DEFAULT_MODEL,
+    "large": "openai/clip-vit-large-patch14",
+    "clip-vit-large-patch14": "openai/clip-vit-large-patch14",
+}
+_BY_NAME = {model.name: model for model in available_models()}
+_ALIASES = _OTHER_NAMES | {model.name: model.id for model in available_models()}
+
+# What a model that nobody measured gets: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
+# of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
+FALLBACK = Calibration(text_match=0.22, image_match=0.75, tag_match=0.2)
+
+# Starting points, not measurements of ours; `calibration.json` in a model's directory overrides them.
+# text_match: Schuhmann et al. 2021 (LAION-400M, §2) kept caption pairs from a ViT-B/32 cosine of 0.3 as good matches,
+# and unrelated pairs lie around 0.15 to 0.2. Short queries score lower than full captions, so the line lies between.
+# The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
+# 0.15. image_match: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
+_KNOWN = {
+    "openai/clip-vit-base-patch32": FALLBACK,
+    "openai/clip-vit-base-patch16": FALLBACK,
+    "openai/clip-vit-large-patch14": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
+    "openai/clip-vit-large-patch14-336": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
+}
+
+# Models with a bias give each pair a probability by itself, far below a softmax's: with SigLIP so400m CLIP's diagram is
+# "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
+# between, at a thousandth.
+_LEAST_LOGIT = math.log(0.001 / 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a person asked for.
+
+    id: what vectors will name. directory, file: where it lies, unless it has to be looked for. published: the file to
+    download where the hub has none. revision: the hub's commit, where the directory tells.
+    """
+
+    id: str
+    directory: Path | None = None
+    revision: str | None = None
+    file: Path | None = None
+    published: PublishedFile | None = None
+
+
+def resolve(name: str) -> ModelName:
+    """A name from `available_models`, a directory, a file or a hub id -> which model that is.
+
+    Touches the disk, never the network.
+    """
+    name = name.strip()
+    if name == BUNDLED:
+        return ModelName(BUNDLED, BUNDLED_DIRECTORY)
+    if known := _BY_NAME.get(name):
+        return ModelName(known.id, published=known.file)
+    name = _OTHER_NAMES.get(name, name)
+    try:
+        path = Path(name).expanduser()
+        if path.is_file():
+            return ModelName(path.stem, file=path)
+        if path.is_dir():
+            return _named_by_cache(path) or ModelName(path.resolve().name, path)
+    except (OSError, RuntimeError):
+        pass  # too long for a path, or in the home of nobody: whoever asks the hub for it will say that it is no name
+    return ModelName(name)
+
+
+def _named_by_cache(directory: Path) -> ModelName | None:
+    """`hf download` prints .../models--openai--clip-vit-base-patch32/snapshots/<commit>: the same model, the same
+    name.
+    """
+    *_, repository, snapshots, commit = ("", "", *directory.absolute().parts)
+    if snapshots != "snapshots" or not repository.startswith("models--"):
+        return None
+    return ModelName(repository.removeprefix("models--").replace("--", "/"), directory, commit)
+
+
+def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
+    """path: a file that may be there, `calibration.json` ({"text_match", "image_match", "tag_match"}); else the table,
+    else the fallback. logit_scale, logit_bias: as on the model's card, where it is loaded.
+
+    Raises ModelUnavailable where the file is broken.
+    """
+    if path.is_file():
+        measured = read_object(path)
+        try:
+            return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                f"{str(path)!r} lacks one of the numbers text_match, image_match and tag_match; add it, or delete the "
+                "file."
+            ) from error
+    if known := _KNOWN.get(_ALIASES.get(model_id, model_id)):
+        return known
+    if logit_bias:
+        return replace(FALLBACK, text_match=(_LEAST_LOGIT - logit_bias) / logit_scale)
+    return FALLBACK
