@@ -19,7 +19,7 @@ from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.fakes import FakeEncoder
 from tests.store.samples import ref
-from tests.train.full_disk import disk_full_at
+from tests.training.full_disk import disk_full_at
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 from clipcore.datasets import open_pairs
 from tests.cli.run import clipcore, clipcore_until_ctrl_c
 from tests.clipcore.images import png
-from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from clipcore.encoding.batch import ImageSource, encode_images
 from clipcore.model import ClipModel
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.clipcore.fakes import vector
-from tests.dataset.tables import url_safe, write_lines
+from tests.datasets.tables import url_safe, write_lines
 
 SAMPLES = sorted((ROOT / "clipcore" / "bundled" / "samples").glob("*.png"))[:3]
 BUNDLED = ["--model", "bundled", "--device", "cpu"]

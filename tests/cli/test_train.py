@@ -10,7 +10,7 @@ import pytest
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore
 from tests.clipcore.tiny import write_tiny_clip
-from tests.train.world import load, patch, patches, write_tsv
+from tests.training.world import load, patch, patches, write_tsv
 
 
 @pytest.fixture(scope="module")

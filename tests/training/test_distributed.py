@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from clipcore.training.distributed import Group
 from tests.cli.run import ROOT, clipcore
-from tests.train.gradients import gradients
-from tests.train.together import together
-from tests.train.world import load, patches, weights, write_tsv
+from tests.training.gradients import gradients
+from tests.training.together import together
+from tests.training.world import load, patches, weights, write_tsv
 
 # What `torchrun --nproc-per-node 2 --no-python clipcore …` does, but that both processes import the library at once.
 TWO = """

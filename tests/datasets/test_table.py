@@ -11,7 +11,7 @@ from clipcore.datasets import Columns, Pairs, Problem, open_pairs
 from clipcore.datasets.rows import read_rows
 from clipcore.errors import BadInput, ImageRejected
 from tests.clipcore.images import encode, noise, quarters
-from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, row, url_safe, write_lines
 
 
 def told(pairs: Pairs) -> list[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import pytest
 from clipcore.errors import BadInput
 from clipcore.images.decode import decode_image
 from clipcore.training.record import GALLERY, validate
-from tests.train.world import patches
+from tests.training.world import patches
 
 
 def test_a_threshold_lets_the_best_of_forty_others_pass_a_tenth_of_the_time(tiny):

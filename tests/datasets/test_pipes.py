@@ -10,7 +10,7 @@ from clipcore.encoding.tables import Choice
 from clipcore.encoding.writers import check
 from clipcore.errors import BadInput
 from tests.clipcore.pipes import pipe
-from tests.dataset.tables import RED, write_files
+from tests.datasets.tables import RED, write_files
 
 
 @pytest.mark.parametrize("ask", [open_labelled, lambda table: check(table, None, Choice())], ids=["labelled", "check"])

@@ -22,7 +22,7 @@ from tests.clipcore.tiny_families import (
     write_tiny_siglip,
     write_tiny_siglip2,
 )
-from tests.train.world import load, patches, weights
+from tests.training.world import load, patches, weights
 
 PLAN = TrainingPlan(epochs=2, batch=6, micro_batch=4, learning_rate=1e-3, checkpoint_every=1)
 WRITERS: dict[str, Callable[[Path], Path]] = {

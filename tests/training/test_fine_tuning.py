@@ -13,7 +13,7 @@ from clipcore.evaluation.retrieval import Recall, Retrieval
 from clipcore.training import TrainingPlan, train
 from clipcore.training.record import Best, Record, Unwatched, Validated
 from clipcore.training.weights import optimiser_for
-from tests.train.world import load, patches, weights
+from tests.training.world import load, patches, weights
 
 QUICK = TrainingPlan(epochs=2, batch=8, micro_batch=8, learning_rate=1e-3, log_every=2)
 

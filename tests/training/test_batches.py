@@ -9,7 +9,7 @@ from clipcore.datasets.pairs import Pairs
 from clipcore.encoding.batch import SkippedImage
 from clipcore.errors import BadInput
 from clipcore.training.data import ImageReader, Order, Read
-from tests.train.world import patches
+from tests.training.world import patches
 
 SEEDS = st.integers(0, 2**32 - 1)
 

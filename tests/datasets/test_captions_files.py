@@ -11,7 +11,7 @@ import pytest
 
 from clipcore.datasets import Pairs, open_pairs
 from clipcore.errors import BadInput
-from tests.dataset.tables import BLUE, GREEN, RED, write_files, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, write_files, write_lines
 
 IMAGES = {"red.png": RED, "green.png": GREEN, "blue.png": BLUE}
 

@@ -19,8 +19,8 @@ from clipcore.training import TrainingPlan, train
 from clipcore.training.fine_tuning import Trained
 from clipcore.training.record import Unwatched
 from tests.cli.run import clipcore, start_clipcore
-from tests.train.full_disk import disk_full_at
-from tests.train.world import load, patches, write_tsv
+from tests.training.full_disk import disk_full_at
+from tests.training.world import load, patches, write_tsv
 
 PLAN = TrainingPlan(epochs=4, batch=8, micro_batch=3, learning_rate=1e-3, log_every=3, checkpoint_every=2)
 STEPS = 12

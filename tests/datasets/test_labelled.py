@@ -7,7 +7,7 @@ import pytest
 
 from clipcore.datasets import open_labelled
 from clipcore.errors import BadInput
-from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 
 def test_a_folder_for_each_class(tmp_path: Path):

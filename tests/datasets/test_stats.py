@@ -17,7 +17,7 @@ from clipcore.encoding.batch import ImageSource
 from clipcore.errors import BadInput
 from clipcore.images.preprocess import Preprocessing
 from tests.clipcore.images import encode, noise, png
-from tests.dataset.tables import BLUE, GREEN, RED, row, url_safe, write_files, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, row, url_safe, write_files, write_lines
 
 
 def measured(images: Sequence[bytes], size: int | None = None) -> ImageStats:

@@ -13,7 +13,7 @@ from clipcore.training.distributed import Group
 from clipcore.training.plan import TrainingPlan
 from clipcore.training.trainer import Contrastive
 from clipcore.training.weights import begin_learning, choose_weights
-from tests.train.world import load, patches
+from tests.training.world import load, patches
 
 
 def gradients(

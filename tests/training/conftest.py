@@ -6,7 +6,7 @@ import pytest
 
 from clipcore.model import ClipModel
 from tests.clipcore.tiny import write_tiny_clip
-from tests.train.world import load
+from tests.training.world import load
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from clipcore.encoding.writers import NpyRows, Output, extract
 from clipcore.errors import BadInput
 from tests.clipcore.fakes import FakeEncoder, vector
 from tests.clipcore.images import png
-from tests.dataset.stopping import Stop, stopping_after
-from tests.dataset.tables import BLUE, RED, row, url_safe, write_files, write_lines
+from tests.datasets.stopping import Stop, stopping_after
+from tests.datasets.tables import BLUE, RED, row, url_safe, write_files, write_lines
 
 UNIT = {length: np.asarray(vector(length), np.float32) for length in range(20)}
 

@@ -20,8 +20,8 @@ from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.resumable import Partial
 from clipcore.errors import BadInput, ImageRejected
 from tests.clipcore.images import FORMATS, encode, quarters
-from tests.dataset.stopping import Stop, stopping_after
-from tests.dataset.tables import BLUE, GREEN, RED, row, write_files, write_lines
+from tests.datasets.stopping import Stop, stopping_after
+from tests.datasets.tables import BLUE, GREEN, RED, row, write_files, write_lines
 
 SIGNATURES = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP"]
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(one_line)

@@ -12,7 +12,7 @@ import pytest
 
 from clipcore.datasets import Pairs, open_pairs
 from clipcore.errors import BadInput
-from tests.dataset.tables import BLUE, GREEN, RED, row, write_lines
+from tests.datasets.tables import BLUE, GREEN, RED, row, write_lines
 
 
 def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:

@@ -9,7 +9,7 @@ from torch import nn
 from clipcore.errors import BadInput
 from clipcore.training.run_folder import Keeper
 from clipcore.training.trainer import Step, Trainer
-from tests.train.full_disk import disk_full_at
+from tests.training.full_disk import disk_full_at
 
 
 class Falling:

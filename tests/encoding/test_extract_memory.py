@@ -10,12 +10,13 @@ import pytest
 
 from tests.cli.run import ROOT
 from tests.clipcore.images import noise
-from tests.dataset.tables import RED, url_safe
+from tests.datasets.tables import RED, url_safe
 
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clipcore.encoding import Choice, Output, extract
+from clipcore.encoding.tables import Choice
+from clipcore.encoding.writers import Output, extract
 from tests.clipcore.fakes import FakeEncoder
 
 class Forgetful(FakeEncoder):

@@ -14,8 +14,8 @@ from PIL import Image
 from clipcore.datasets.split import PARTS, How, letterboxed, parse_ratios, plan_split, share_out, split_folder
 from clipcore.errors import BadInput
 from tests.clipcore.images import encode, png
-from tests.dataset.stopping import Stop, stopping_after
-from tests.dataset.tables import GREEN, RED, write_files
+from tests.datasets.stopping import Stop, stopping_after
+from tests.datasets.tables import GREEN, RED, write_files
 
 SHARES = st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(lambda shares: shares[0] > 0)
 RATIOS = SHARES.map(lambda shares: [Fraction(share, sum(shares)) for share in shares])

@@ -8,8 +8,8 @@ from torch import nn
 
 from clipcore.errors import BadInput
 from clipcore.training.loss import CachedTower
-from tests.train.gradients import gradients
-from tests.train.world import load
+from tests.training.gradients import gradients
+from tests.training.world import load
 
 CPU = torch.device("cpu")
 
