@@ -16,7 +16,7 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.labels import photograph_labels
 from bot.indexing.protocols import MakeRoom
 from bot.indexing.tagger import Tagger
-from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
@@ -68,7 +68,7 @@ async def _own_bytes(ref: ImageRef, make_room: MakeRoom) -> bytes:
 
 def _refs(images: int) -> Iterator[ImageRef]:
     first = (NEWEST - DISCORD_EPOCH_MS) << 22
-    places = [Place(_GUILD, _GUILD + at) for at in range(1, _CHANNELS + 1)]
+    places = [ChannelRef(_GUILD, _GUILD + at) for at in range(1, _CHANNELS + 1)]
     for n in range(images):
         yield ImageRef(places[n % _CHANNELS], first + (n << 12), n + 1, Source.ATTACHMENT, n % 100)
 

@@ -11,7 +11,7 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
 from bot.indexing.protocols import MakeRoom
 from bot.indexing.tagger import Tagger
-from bot.models import ImageRef, Place, Source
+from bot.models import ChannelRef, ImageRef, Source
 from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
@@ -57,7 +57,7 @@ class IndexingPath:
     def _posted(self, file: bytes) -> ImageRef:
         number = next(self._numbers)
         self._files[number] = file
-        return ImageRef(Place(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
+        return ImageRef(ChannelRef(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
 
     async def _fetch(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
         file = self._files[ref.attachment_id]

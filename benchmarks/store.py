@@ -15,7 +15,7 @@ from benchmarks.million import CARD, NEWEST, TAGS, database_of, hash_of
 from benchmarks.random_vectors import random_halves
 from benchmarks.raw_store import finish_raw, open_raw
 from benchmarks.scale import Scale
-from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source, Tag
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source, Tag
 from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from bot.store.rows import chunks
@@ -110,7 +110,7 @@ async def _round(store: ImageStore, connection: sqlite3.Connection, images: int)
 
 def _refs(guild: int, images: int) -> list[ImageRef]:
     first = (NEWEST - DISCORD_EPOCH_MS) << 22
-    places = [Place(guild, guild + (at << 20)) for at in range(1, _CHANNELS + 1)]
+    places = [ChannelRef(guild, guild + (at << 20)) for at in range(1, _CHANNELS + 1)]
     numbers = (next(_numbers) for _ in range(images))
     return [ImageRef(places[n % _CHANNELS], first + (n << 12), n, Source.ATTACHMENT, n % 100) for n in numbers]
 

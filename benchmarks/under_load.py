@@ -24,7 +24,7 @@ from benchmarks.scale import Scale
 from benchmarks.stages import WHOLE
 from benchmarks.town import open_town
 from benchmarks.town_server import Post
-from bot.models import ImageRef, Place, Source
+from bot.models import ChannelRef, ImageRef, Source
 from clipcore.engine.watching import BatchReport
 from clipcore.types import Lane
 
@@ -147,7 +147,7 @@ async def _rate(finished: list[int]) -> AsyncIterator[list[float]]:
 
 
 def _ref(post: Post) -> ImageRef:
-    place = Place(GUILD, post.channel_id)
+    place = ChannelRef(GUILD, post.channel_id)
     return ImageRef(place, post.message_id, post.attachment_id, Source.ATTACHMENT, post.author_id)
 
 

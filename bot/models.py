@@ -30,7 +30,7 @@ class ImageState(StrEnum):
     PARKED = "parked"
 
 
-class Announcement(StrEnum):
+class TaggingMode(StrEnum):
     """What a channel sees of the tags of a new image. `off` does not tag at all."""
 
     OFF = "off"
@@ -48,7 +48,7 @@ class ThreadKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ChannelRef:
     """Where a message stands. parent_id: the channel a thread hangs under; None outside threads."""
 
     guild_id: int
@@ -65,7 +65,7 @@ class ImageRef:
     message id and the address of what is previewed (see adapters).
     """
 
-    place: Place
+    channel: ChannelRef
     message_id: int
     attachment_id: int
     source: Source

@@ -14,7 +14,7 @@ import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.indexing.protocols import MakeRoom
-from bot.models import ImageRef, Place, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, Source, ThreadKind
 from bot.settings import LOOPBACK_HOSTS
 
 IMAGE_SUFFIXES = frozenset(
@@ -87,17 +87,17 @@ def images_in(
     return [ref_of(sighting, place, message) for sighting in sightings(message, hosts)]
 
 
-def ref_of(sighting: Sighting, place: Place, message: discord.Message) -> ImageRef:
+def ref_of(sighting: Sighting, place: ChannelRef, message: discord.Message) -> ImageRef:
     return ImageRef(place, message.id, sighting.attachment_id, sighting.source, message.author.id)
 
 
-def place_of(channel: object) -> Place | None:
+def place_of(channel: object) -> ChannelRef | None:
     """Where a channel stands; None for what is no channel of a server, or not known well enough to judge later."""
     if isinstance(channel, discord.Thread):
         kind = ThreadKind.PRIVATE if channel.is_private() else ThreadKind.PUBLIC
-        return Place(channel.guild.id, channel.id, channel.parent_id, kind)
+        return ChannelRef(channel.guild.id, channel.id, channel.parent_id, kind)
     if isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
-        return Place(channel.guild.id, channel.id)
+        return ChannelRef(channel.guild.id, channel.id)
     return None
 
 

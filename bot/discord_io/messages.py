@@ -10,7 +10,7 @@ import discord
 
 from bot.discord_io.attachments import Fetcher, Sighting, carried, images_in, place_of, sightings, withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.models import ImageRef, Place
+from bot.models import ChannelRef, ImageRef
 
 # Discord's own words for "deleted" (developer docs, opcodes and status codes). Any other 404 may be a proxy's.
 _UNKNOWN_CHANNEL = 10003
@@ -36,7 +36,7 @@ class Messages:
 
         Raises like `fetch`; also ImageUnreachable where Discord keeps back what is in the message.
         """
-        message = await self.fetch(ref.place.guild_id, ref.place.channel_id, ref.message_id)
+        message = await self.fetch(ref.channel.guild_id, ref.channel.channel_id, ref.message_id)
         if withheld(message):
             raise ImageUnreachable("Discord does not tell what is in the message; is MESSAGE CONTENT INTENT on?")
         return carried(message)
@@ -50,7 +50,7 @@ class Messages:
             async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
                 yield message
 
-    async def place(self, guild_id: int, channel_id: int) -> Place | None:
+    async def place(self, guild_id: int, channel_id: int) -> ChannelRef | None:
         """Where a channel of this server stands, an archived thread included; None where Discord does not say."""
         guild = self._client.get_guild(guild_id)
         if guild is None:

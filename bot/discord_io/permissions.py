@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.models import Place, ThreadKind
+from bot.models import ChannelRef, ThreadKind
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class Openness:
     age_restricted: bool
 
 
-def everyone_here_may_see(place: Place, openness: Openness | None, here: Place, *, age_restricted_ok: bool) -> bool:
+def everyone_here_may_see(
+    place: ChannelRef, openness: Openness | None, here: ChannelRef, *, age_restricted_ok: bool
+) -> bool:
     """The rule for an answer that a whole channel reads: may each reader of `here` see the images of `place`?
 
     Within one channel and its public threads whoever reads the answer sees the channel, so only the right to read back
@@ -113,7 +115,7 @@ class Visibility:
         self._membership = membership
 
     async def readable(
-        self, guild: discord.Guild, member: discord.Member, places: Iterable[Place], *, shown_in: int
+        self, guild: discord.Guild, member: discord.Member, places: Iterable[ChannelRef], *, shown_in: int
     ) -> frozenset[int]:
         """Ids of those places whose images this member may be shown, in an answer given in the channel `shown_in`."""
         age_restricted_ok = _shows_age_restricted(guild, shown_in)
@@ -132,7 +134,9 @@ class Visibility:
                 to_ask.append(place.channel_id)
         return frozenset(allowed | await self._joined(to_ask, member.id))
 
-    def readable_by_everyone(self, guild: discord.Guild, places: Iterable[Place], here: Place) -> frozenset[int]:
+    def readable_by_everyone(
+        self, guild: discord.Guild, places: Iterable[ChannelRef], here: ChannelRef
+    ) -> frozenset[int]:
         """Ids of those places whose images every reader of the channel `here` may be shown."""
         age_restricted_ok = _shows_age_restricted(guild, here.channel_id)
         return frozenset(
@@ -142,7 +146,7 @@ class Visibility:
         )
 
     @staticmethod
-    def _openness(guild: discord.Guild, place: Place) -> Openness | None:
+    def _openness(guild: discord.Guild, place: ChannelRef) -> Openness | None:
         channel = _governing_channel(guild, place)
         return openness_of(channel) if channel is not None else None
 
@@ -179,23 +183,23 @@ def thread_membership(client: discord.Client) -> ThreadMembership:
     return in_thread
 
 
-def _governing_channel(guild: discord.Guild, place: Place) -> discord.abc.GuildChannel | None:
+def _governing_channel(guild: discord.Guild, place: ChannelRef) -> discord.abc.GuildChannel | None:
     """The channel whose permissions rule this place. A thread without a known parent has none."""
     root = _governing_id(place)
     return guild.get_channel(root) if root is not None else None
 
 
-def _governing_id(place: Place) -> int | None:
+def _governing_id(place: ChannelRef) -> int | None:
     return place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
 
 
-def _fresh(guild: discord.Guild, place: Place) -> Place:
+def _fresh(guild: discord.Guild, place: ChannelRef) -> ChannelRef:
     """What is remembered of a thread, corrected by what Discord says of it now, while it is active."""
     thread = guild.get_thread(place.channel_id)
     if thread is None:
         return place
     kind = ThreadKind.PRIVATE if thread.is_private() else ThreadKind.PUBLIC
-    return Place(guild.id, thread.id, thread.parent_id, kind)
+    return ChannelRef(guild.id, thread.id, thread.parent_id, kind)
 
 
 def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
@@ -226,5 +230,5 @@ def _open_to_all(channel: discord.abc.GuildChannel, right: discord.Permissions) 
     return granted
 
 
-def _root(place: Place) -> int:
+def _root(place: ChannelRef) -> int:
     return place.channel_id if place.parent_id is None else place.parent_id

@@ -18,7 +18,7 @@ from bot.discord_io.messages import Messages
 from bot.discord_io.permissions import Visibility
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.indexer import Indexer
-from bot.models import Hit, Image, Place, SearchAnswer, SearchQuery
+from bot.models import ChannelRef, Hit, Image, SearchAnswer, SearchQuery
 from bot.monitoring.events import Answered, Asked, Result, Tell, carefully, unheard
 from bot.search.service import Searcher
 from bot.store.images import ImageStore
@@ -37,7 +37,7 @@ class Audience(Protocol):
     @property
     def guild_id(self) -> int: ...
 
-    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
         """Ids of the places whose images may be shown to all of this audience, asked of Discord now."""
 
 
@@ -54,7 +54,7 @@ class OneMember:
     def guild_id(self) -> int:
         return self.guild.id
 
-    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
         return await self.visibility.readable(self.guild, self.member, places, shown_in=self.shown_in)
 
 
@@ -64,13 +64,13 @@ class EveryoneIn:
 
     visibility: Visibility
     guild: discord.Guild
-    here: Place
+    here: ChannelRef
 
     @property
     def guild_id(self) -> int:
         return self.guild.id
 
-    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
         return self.visibility.readable_by_everyone(self.guild, places, self.here)
 
 
@@ -162,9 +162,9 @@ class Answers:
         shown: list[ShownImage] = []
         for start in range(0, len(hits), self._limit):
             chunk = hits[start : start + self._limit]
-            allowed = await audience.readable({hit.image.ref.place for hit in chunk})
+            allowed = await audience.readable({hit.image.ref.channel for hit in chunk})
             looked_up = await asyncio.gather(
-                *(self._look_up(hit) for hit in chunk if hit.image.ref.place.channel_id in allowed)
+                *(self._look_up(hit) for hit in chunk if hit.image.ref.channel.channel_id in allowed)
             )
             shown += [image for image in looked_up if image is not None]
             if len(shown) >= self._limit:
@@ -184,17 +184,17 @@ class Answers:
             return None
         for sighting in carried:
             if sighting.key == (ref.source, ref.attachment_id):
-                return ShownImage(hit, sighting, ref.author_id, ref.created_at, _jump_url(ref.place, ref.message_id))
+                return ShownImage(hit, sighting, ref.author_id, ref.created_at, _jump_url(ref.channel, ref.message_id))
         await self._indexer.forget_attachments(ref.message_id, [ref.attachment_id])
         return None
 
     async def visible_image(self, audience: Audience, image_id: int) -> Image | None:
         """The image of this id, if this audience may see it now."""
         image = (await self._store.get([image_id])).get(image_id)
-        if image is None or image.ref.place.guild_id != audience.guild_id:
+        if image is None or image.ref.channel.guild_id != audience.guild_id:
             return None
-        allowed = await audience.readable([image.ref.place])
-        return image if image.ref.place.channel_id in allowed else None
+        allowed = await audience.readable([image.ref.channel])
+        return image if image.ref.channel.channel_id in allowed else None
 
 
 def _result(answer: Answer) -> Result:
@@ -203,5 +203,5 @@ def _result(answer: Answer) -> Result:
     return Result.NOTHING_ALIKE if answer.searched else Result.NOTHING_READABLE
 
 
-def _jump_url(place: Place, message_id: int) -> str:
+def _jump_url(place: ChannelRef, message_id: int) -> str:
     return f"https://discord.com/channels/{place.guild_id}/{place.channel_id}/{message_id}"

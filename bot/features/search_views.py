@@ -13,7 +13,7 @@ import discord
 from bot.features.answers import Answer, ShownImage
 from bot.i18n import CHINESE, Texts
 from bot.indexing.labels import LabelBook
-from bot.models import Place, Tag
+from bot.models import ChannelRef, Tag
 
 ANY_TAG = "🏷️"
 _SHOWN_QUERY = 100
@@ -86,7 +86,7 @@ class TagWords:
 
 
 class MoreLikeThis(
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.LayoutView]], template=r"magpie:like:(?P<picture_id>\d{1,19})"
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.LayoutView]], template=r"magpie:like:(?P<image_id>\d{1,19})"
 ):
     """Asks for the look-alikes of one remembered image. Reported as the event `more_like_this`."""
 
@@ -167,7 +167,9 @@ def _section(image: ShownImage, look: Look) -> discord.ui.Section[View]:
     tag_line = look.tag_words.line(tags, chinese=texts is CHINESE) or texts.no_tags
     score = texts.match.format(percent=look.score(image.hit.score))
     when = f"<t:{int(image.created_at.timestamp())}:R>"
-    posted = texts.posted.format(author=f"<@{image.author_id}>", channel=_channel(image.hit.image.ref.place), when=when)
+    posted = texts.posted.format(
+        author=f"<@{image.author_id}>", channel=_channel(image.hit.image.ref.channel), when=when
+    )
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
         image.sighting.url, description=_alt_text(image, look), spoiler=image.sighting.spoiler
     )
@@ -188,5 +190,5 @@ def _alt_text(image: ShownImage, look: Look) -> str:
     return (image.sighting.description or made)[:_ALT_TEXT_LIMIT]
 
 
-def _channel(place: Place) -> str:
+def _channel(place: ChannelRef) -> str:
     return f"<#{place.channel_id}>"

@@ -11,7 +11,7 @@ from discord.ext import commands
 from bot.discord_io.attachments import ImageChannel, place_of
 from bot.features.search_views import plain, sentence_view
 from bot.i18n import CHINESE, Texts, texts_for
-from bot.models import Announcement, Place
+from bot.models import ChannelRef, TaggingMode
 
 if TYPE_CHECKING:
     from bot.discord_io.client import Interaction
@@ -87,9 +87,9 @@ class TagsCog(commands.Cog, name="tags"):
         if interaction.guild_id is None or interaction.channel_id is None:
             raise app_commands.NoPrivateMessage
         channel_id = channel.id if channel is not None else interaction.channel_id
-        chosen = Announcement(mode.value)
+        chosen = TaggingMode(mode.value)
         # A forum is no place of messages itself, but its threads follow its setting.
-        place = place_of(channel or interaction.channel) or Place(interaction.guild_id, channel_id)
+        place = place_of(channel or interaction.channel) or ChannelRef(interaction.guild_id, channel_id)
         await self._channels.set_announcement(place, chosen)
         await _answer(
             interaction, texts.tagging_set.format(channel=f"<#{channel_id}>", mode=_mode_words(chosen, texts))
@@ -165,12 +165,12 @@ def _guild_id(interaction: Interaction) -> int:
     return interaction.guild_id
 
 
-def _mode_words(mode: Announcement, texts: Texts) -> str:
+def _mode_words(mode: TaggingMode, texts: Texts) -> str:
     return {
-        Announcement.OFF: texts.mode_off,
-        Announcement.SILENT: texts.mode_silent,
-        Announcement.REACTION: texts.mode_reaction,
-        Announcement.REPLY: texts.mode_reply,
+        TaggingMode.OFF: texts.mode_off,
+        TaggingMode.SILENT: texts.mode_silent,
+        TaggingMode.REACTION: texts.mode_reaction,
+        TaggingMode.REPLY: texts.mode_reply,
     }[mode]
 
 
@@ -207,7 +207,7 @@ class ReplyCleaner:
         """Begins with what an earlier run left over. The client has logged in."""
         self._task = asyncio.create_task(self._run(), name="reply cleaner")
 
-    async def remember(self, place: Place, message_id: int, image_ids: Sequence[int]) -> None:
+    async def remember(self, place: ChannelRef, message_id: int, image_ids: Sequence[int]) -> None:
         """This message, just sent by the bot, describes these images. One may have been forgotten meanwhile."""
         await self._store.remember(place, message_id, image_ids)
         self.wake()
@@ -298,8 +298,8 @@ class Announcements:
 
     async def __call__(self, image: Image) -> None:
         ref = image.ref
-        mode = await self._channels.announcement(ref.place)
-        if mode in (Announcement.OFF, Announcement.SILENT) or datetime.now(UTC) - ref.created_at > STALE_AFTER:
+        mode = await self._channels.announcement(ref.channel)
+        if mode in (TaggingMode.OFF, TaggingMode.SILENT) or datetime.now(UTC) - ref.created_at > STALE_AFTER:
             return
         if not self._first_of_message(ref.message_id):
             return
@@ -330,13 +330,13 @@ class Announcements:
                 return [one for one in siblings if one.state is ImageState.READY]
             await asyncio.sleep(_GLANCE_S)
 
-    async def _announce(self, described: Sequence[Image], tags: Sequence[Tag], mode: Announcement) -> None:
+    async def _announce(self, described: Sequence[Image], tags: Sequence[Tag], mode: TaggingMode) -> None:
         """described: the images of one message; a reply goes as soon as one of them does."""
         ref = described[0].ref
-        place = ref.place
+        place = ref.channel
         channel = self._client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
         message = channel.get_partial_message(ref.message_id)
-        if mode is Announcement.REACTION:
+        if mode is TaggingMode.REACTION:
             for emoji in self._tag_words.emoji(tags)[:MOST_REACTIONS]:
                 await message.add_reaction(emoji)
             return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bot.errors import ImageForbidden, ImageGone
 from bot.indexing.protocols import Accept, ChannelMarks, History, Sleep
 from bot.indexing.retry import RetryPolicy
-from bot.models import Image, ImageRef, Place
+from bot.models import ChannelRef, Image, ImageRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Standing:
     on a message has that message's id, however old the message was.
     """
 
-    place: Place
+    place: ChannelRef
     newest: int | None
     made: int | None = None
 
@@ -34,7 +34,7 @@ class Standing:
         return self.place.channel_id if self.made is None else self.made
 
 
-def first_marks(standings: Iterable[Standing], marks: Mapping[int, int]) -> list[tuple[Place, int]]:
+def first_marks(standings: Iterable[Standing], marks: Mapping[int, int]) -> list[tuple[ChannelRef, int]]:
     """The first mark of each channel that has none, in the order in which they must be written.
 
     marks: the server's marks, by channel id, before anything of this session moved one.
@@ -101,7 +101,7 @@ class _Channel:
     newest: the newest message known to exist; written: the mark in the store; unreadable: Discord refused the history.
     """
 
-    place: Place
+    place: ChannelRef
     newest: int = 0
     seen: Watermark = field(default_factory=Watermark)
     written: int = 0
@@ -189,7 +189,7 @@ class CatchUp:
         if standing.place.guild_id in self._known_guilds:
             self._take_up(standing.place.guild_id, [standing])
 
-    async def live(self, place: Place, message_id: int, refs: Sequence[ImageRef]) -> list[Image]:
+    async def live(self, place: ChannelRef, message_id: int, refs: Sequence[ImageRef]) -> list[Image]:
         """Accepts the images of a message that came in just now, and moves the channel's mark if there is no gap.
 
         Call it for messages without images too, and before anything else is awaited: the order of these calls is
@@ -229,7 +229,7 @@ class CatchUp:
         if not waits and channel.place.guild_id in self._known_guilds:
             self._take_up(channel.place.guild_id, [Standing(channel.place, message_id)])
 
-    def _channel(self, place: Place) -> _Channel:
+    def _channel(self, place: ChannelRef) -> _Channel:
         return self._channels.setdefault(place.channel_id, _Channel(place))
 
     def _wake(self) -> None:

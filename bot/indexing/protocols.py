@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from datetime import datetime
 from typing import Protocol
 
-from bot.models import Announcement, Image, ImageRef, Place
+from bot.models import ChannelRef, Image, ImageRef, TaggingMode
 from bot.store.images import VectorChunk
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
 
@@ -40,14 +40,14 @@ class VectorSource(Protocol):
 
 
 class ChannelSettings(Protocol):
-    async def announcements(self, places: Collection[Place], /) -> dict[Place, Announcement]: ...
+    async def announcements(self, places: Collection[ChannelRef], /) -> dict[ChannelRef, TaggingMode]: ...
 
 
 class ChannelMarks(Protocol):
     """The newest message id seen in each channel. Marks only ever grow."""
 
     async def last_seen(self, channel_id: int, /) -> int | None: ...
-    async def mark_seen(self, place: Place, message_id: int, /) -> None: ...
+    async def mark_seen(self, place: ChannelRef, message_id: int, /) -> None: ...
     async def seen_channels(self, guild_id: int, /) -> dict[int, int]: ...
 
 

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from bot.models import Place
+from bot.models import ChannelRef
 
 log = logging.getLogger(__name__)
 
 # Between two questions, whatever the number of servers: an archived thread is asked after at every new session.
 PAUSE_S = 1.0
 
-Places = Callable[[int], Awaitable[list[Place]]]
+Places = Callable[[int], Awaitable[list[ChannelRef]]]
 IsDeleted = Callable[[int], Awaitable[bool]]
 Forget = Callable[[int], Awaitable[object]]
 
@@ -60,7 +60,7 @@ class RollCall:
             log.exception("the channels of server %d could not all be asked after", guild_id)
 
 
-def missing(stored: Iterable[Place], present: Collection[int]) -> list[int]:
+def missing(stored: Iterable[ChannelRef], present: Collection[int]) -> list[int]:
     """What to ask after, channels before threads and then newest first.
 
     A thread under a channel that is missing itself is not asked after: it goes with its channel.

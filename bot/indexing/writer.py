@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bot.indexing.protocols import ChannelSettings, Engine, OnFinished
 from bot.indexing.tagger import Tagger
-from bot.models import Announcement, Image, ImageState, Place, Tag
+from bot.models import ChannelRef, Image, ImageState, Tag, TaggingMode
 from bot.search.vector_cache import GuildIndex, IndexedVector
 from bot.store.errors import StoreError
 from bot.store.images import Finished, ImageStore
@@ -29,8 +29,8 @@ class Read:
     """As the store took it; None when it was forgotten meanwhile. Fails where the row cannot be written."""
 
     @property
-    def place(self) -> Place:
-        return self.image.ref.place
+    def place(self) -> ChannelRef:
+        return self.image.ref.channel
 
 
 class Writer:
@@ -95,7 +95,7 @@ class Writer:
             wanted = [
                 read.finished
                 for read in batch
-                if read.place.guild_id == guild_id and channels[read.place] is not Announcement.OFF
+                if read.place.guild_id == guild_id and channels[read.place] is not TaggingMode.OFF
             ]
             if wanted:
                 found = await self._tagger.tags(guild_id, [finished.vector for finished in wanted])

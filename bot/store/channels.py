@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, and_, func, select, update
 
-from bot.models import Announcement, Place
+from bot.models import ChannelRef, TaggingMode
 from bot.store.database import Database
 from bot.store.places import make_place
 from bot.store.rows import chunks
@@ -19,27 +19,27 @@ class ChannelStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def announcement(self, place: Place) -> Announcement:
+    async def announcement(self, place: ChannelRef) -> TaggingMode:
         """The channel's own setting, else that of the channel it hangs under, else silent."""
         return (await self.announcements([place]))[place]
 
-    async def announcements(self, places: Collection[Place]) -> dict[Place, Announcement]:
+    async def announcements(self, places: Collection[ChannelRef]) -> dict[ChannelRef, TaggingMode]:
         """As `announcement`, for a batch of places in one read."""
         asked = {id_ for place in places for id_ in (place.channel_id, place.parent_id) if id_ is not None}
         columns = select(*channels.c["id", "announcement"]).where(channels.c.announcement.is_not(None))
 
-        def work(connection: Connection) -> dict[Place, Announcement]:
+        def work(connection: Connection) -> dict[ChannelRef, TaggingMode]:
             chosen = {
-                row.id: Announcement(row.announcement)
+                row.id: TaggingMode(row.announcement)
                 for some in chunks(asked)
                 for row in connection.execute(columns.where(channels.c.id.in_(some)))
             }
-            inherited = {place: chosen.get(place.parent_id or 0, Announcement.SILENT) for place in places}
+            inherited = {place: chosen.get(place.parent_id or 0, TaggingMode.SILENT) for place in places}
             return {place: chosen.get(place.channel_id, inherited[place]) for place in places}
 
         return await self._database.read(work)
 
-    async def set_announcement(self, place: Place, announcement: Announcement) -> None:
+    async def set_announcement(self, place: ChannelRef, announcement: TaggingMode) -> None:
         this = channels.c.id == place.channel_id
 
         def work(connection: Connection) -> None:
@@ -57,7 +57,7 @@ class ChannelStore:
 
         return await self._database.read(work)
 
-    async def mark_seen(self, place: Place, message_id: int) -> None:
+    async def mark_seen(self, place: ChannelRef, message_id: int) -> None:
         """Never moves back. A place that was forgotten, by its parent or server too, is not brought back."""
         older = and_(channels.c.id == place.channel_id, func.coalesce(channels.c.last_seen, 0) < message_id)
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from sqlalchemy import Connection, exists, select
 
-from bot.models import Image, ImageRef, ImageState, Place, ThreadKind, utc_now
+from bot.models import ChannelRef, Image, ImageRef, ImageState, ThreadKind, utc_now
 from bot.store import forgetting, lifecycle, requeue, tombstones
 from bot.store import vectors as vector_rows
 from bot.store.database import Database
@@ -131,15 +131,15 @@ class ImageStore:
     async def _chunk(self, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
         return await self._database.read(lambda at: vector_rows.chunk_after(at, guild_id, model_key, after, size))
 
-    async def places(self, guild_id: int) -> list[Place]:
+    async def places(self, guild_id: int) -> list[ChannelRef]:
         """The channels and threads of this server that have a searchable image."""
         ready = exists().where(images.c.channel_id == channels.c.id, images.c.state == ImageState.READY)
         query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
 
-        def work(connection: Connection) -> list[Place]:
+        def work(connection: Connection) -> list[ChannelRef]:
             # A large server has tens of thousands of threads: looked up in a dict, a kind costs a tenth of a call.
             rows = connection.execute(query)
-            return [Place(guild_id, id_, parent_id, _KINDS[thread]) for id_, parent_id, thread in rows]
+            return [ChannelRef(guild_id, id_, parent_id, _KINDS[thread]) for id_, parent_id, thread in rows]
 
         return await self._database.read(work)
 

@@ -74,7 +74,7 @@ def accept(connection: Connection, refs: Sequence[ImageRef], now: datetime) -> l
     welcome = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not forgotten.covers(ref)}
     if not welcome:
         return []
-    make_places(connection, {ref.place.channel_id: ref.place for ref in welcome.values()}.values())
+    make_places(connection, {ref.channel.channel_id: ref.channel for ref in welcome.values()}.values())
     statement = insert(images).on_conflict_do_nothing(index_elements=_KEY)
     rows = [_new_row(ref, milliseconds(now)) for ref in welcome.values()]
     added = connection.execute(statement.returning(*images.c["id", *_KEY]), rows)
@@ -151,8 +151,8 @@ def park(connection: Connection, image_id: int, reason: str) -> bool:
 
 def _new_row(ref: ImageRef, now: int) -> dict[str, Any]:
     return {
-        "guild_id": ref.place.guild_id,
-        "channel_id": ref.place.channel_id,
+        "guild_id": ref.channel.guild_id,
+        "channel_id": ref.channel.channel_id,
         "message_id": ref.message_id,
         "attachment_id": ref.attachment_id,
         "source": ref.source,

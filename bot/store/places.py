@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.models import Place
+from bot.models import ChannelRef
 from bot.store import tombstones
 from bot.store.tables import channels, guilds
 
@@ -20,7 +20,7 @@ def make_guild(connection: Connection, guild_id: int) -> bool:
     return True
 
 
-def make_place(connection: Connection, place: Place) -> bool:
+def make_place(connection: Connection, place: ChannelRef) -> bool:
     """Makes the channel's row, parent and kind included. False, and no row, when the place was forgotten."""
     if tombstones.place_is_forgotten(connection, place):
         return False
@@ -28,7 +28,7 @@ def make_place(connection: Connection, place: Place) -> bool:
     return True
 
 
-def make_places(connection: Connection, places: Collection[Place]) -> None:
+def make_places(connection: Connection, places: Collection[ChannelRef]) -> None:
     """Rows for places that the caller knows are not forgotten; a channel's parent and kind are brought up to date."""
     ids = {place.guild_id for place in places}
     connection.execute(insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in ids])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.models import Place
+from bot.models import ChannelRef
 from bot.store.database import Database
 from bot.store.places import make_place
 from bot.store.tables import images, replies
@@ -28,7 +28,7 @@ class ReplyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remember(self, place: Place, message_id: int, image_ids: Sequence[int]) -> None:
+    async def remember(self, place: ChannelRef, message_id: int, image_ids: Sequence[int]) -> None:
         """This message, just sent, describes these images. One forgotten since makes it an orphan at once."""
 
         def work(connection: Connection) -> None:

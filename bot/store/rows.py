@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Row, Select, select
 
-from bot.models import Image, ImageRef, ImageState, Place, Source, Tag, ThreadKind
+from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
 from bot.store.tables import channels, images, tags
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def image_columns() -> Select[Any]:
 
 
 def ref_of(row: Row[Any]) -> ImageRef:
-    place = Place(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread))
+    place = ChannelRef(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread))
     return ImageRef(place, row.message_id, row.attachment_id, Source(row.source), row.author_id)
 
 

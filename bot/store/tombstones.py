@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, Delete, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from bot.models import ImageRef, Place
+from bot.models import ChannelRef, ImageRef
 from bot.store.rows import chunks, milliseconds
 from bot.store.tables import author_cutoffs, tombstones
 
@@ -36,13 +36,13 @@ class Forgotten:
     stones: frozenset[tuple[str, int, int]]
     cutoffs: dict[tuple[int, int], int]
 
-    def covers_place(self, place: Place) -> bool:
+    def covers_place(self, place: ChannelRef) -> bool:
         return any(key in self.stones for key in _place_keys(place))
 
     def covers(self, ref: ImageRef) -> bool:
-        cutoff = self.cutoffs.get((ref.place.guild_id, ref.author_id))
+        cutoff = self.cutoffs.get((ref.channel.guild_id, ref.author_id))
         return (
-            self.covers_place(ref.place)
+            self.covers_place(ref.channel)
             or (Kind.MESSAGE, ref.message_id, 0) in self.stones
             or (Kind.ATTACHMENT, ref.attachment_id, ref.message_id) in self.stones
             or (cutoff is not None and ref.message_id <= cutoff)
@@ -52,8 +52,8 @@ class Forgotten:
 def concerning(connection: Connection, refs: Sequence[ImageRef]) -> Forgotten:
     """What was forgotten of these images, their places and their authors."""
     wanted: dict[Kind, set[int]] = {
-        Kind.GUILD: {ref.place.guild_id for ref in refs},
-        Kind.CHANNEL: {key[1] for ref in refs for key in _place_keys(ref.place) if key[0] == Kind.CHANNEL},
+        Kind.GUILD: {ref.channel.guild_id for ref in refs},
+        Kind.CHANNEL: {key[1] for ref in refs for key in _place_keys(ref.channel) if key[0] == Kind.CHANNEL},
         Kind.MESSAGE: {ref.message_id for ref in refs},
         Kind.ATTACHMENT: {ref.attachment_id for ref in refs},
     }
@@ -64,7 +64,7 @@ def guild_is_forgotten(connection: Connection, guild_id: int) -> bool:
     return bool(_stones(connection, {Kind.GUILD: {guild_id}}))
 
 
-def place_is_forgotten(connection: Connection, place: Place) -> bool:
+def place_is_forgotten(connection: Connection, place: ChannelRef) -> bool:
     wanted = {Kind.GUILD: {place.guild_id}, Kind.CHANNEL: {key[1] for key in _place_keys(place)}}
     return Forgotten(_stones(connection, wanted), {}).covers_place(place)
 
@@ -91,7 +91,7 @@ def lift_guild(connection: Connection, guild_id: int) -> None:
     )
 
 
-def _place_keys(place: Place) -> list[tuple[str, int, int]]:
+def _place_keys(place: ChannelRef) -> list[tuple[str, int, int]]:
     keys = [(Kind.GUILD.value, place.guild_id, 0), (Kind.CHANNEL.value, place.channel_id, 0)]
     return keys if place.parent_id is None else [*keys, (Kind.CHANNEL.value, place.parent_id, 0)]
 
@@ -109,7 +109,7 @@ def _stones(connection: Connection, wanted: dict[Kind, set[int]]) -> frozenset[t
 def _cutoffs(connection: Connection, refs: Sequence[ImageRef]) -> dict[tuple[int, int], int]:
     authors: dict[int, set[int]] = {}
     for ref in refs:
-        authors.setdefault(ref.place.guild_id, set()).add(ref.author_id)
+        authors.setdefault(ref.channel.guild_id, set()).add(ref.author_id)
     found: dict[tuple[int, int], int] = {}
     for guild_id, ids in authors.items():
         for some in chunks(ids):

@@ -6,7 +6,7 @@ import discord
 import pytest
 
 from bot.discord_io.attachments import carried, images_in, place_of, preview_id, sightings, withheld
-from bot.models import ImageRef, Place, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, Source, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import GUILD, PRIVATE_THREAD, attachment, message
 
@@ -37,7 +37,7 @@ def images(message: discord.Message, **options: Any) -> list[ImageRef]:
 
 def test_an_attached_image_is_known_by_its_ids(server: discord.Guild) -> None:
     found = images(message(server, 1, 10, attachments=[attachment(20)]))
-    assert found == [ImageRef(Place(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
+    assert found == [ImageRef(ChannelRef(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_either_hint_makes_a_file_worth_a_look(
 
 
 def test_a_thread_is_placed_under_its_parent_with_its_kind(server: discord.Guild) -> None:
-    assert place_of(server.get_thread(500)) == Place(GUILD, 500, 1, ThreadKind.PUBLIC)
-    assert place_of(server.get_thread(501)) == Place(GUILD, 501, 2, ThreadKind.PRIVATE)
+    assert place_of(server.get_thread(500)) == ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
+    assert place_of(server.get_thread(501)) == ChannelRef(GUILD, 501, 2, ThreadKind.PRIVATE)
 
 
 def test_what_is_no_channel_of_a_server_has_no_place(server: discord.Guild) -> None:
@@ -77,7 +77,7 @@ def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Gui
                             "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
                             "components": []}}  # fmt: skip
     found = images(message(server, 1, 10, message_snapshots=[snapshot]))
-    assert found == [ImageRef(Place(GUILD, 1), 10, 20, Source.FORWARD, 50)]
+    assert found == [ImageRef(ChannelRef(GUILD, 1), 10, 20, Source.FORWARD, 50)]
 
 
 def test_a_link_preview_is_taken_through_discords_proxy_only(server: discord.Guild) -> None:

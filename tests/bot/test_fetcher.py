@@ -11,9 +11,9 @@ from aiohttp import web
 
 from bot.discord_io.attachments import DownloadLimits, Fetcher, Sighting
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import ImageRef, Place, Source
+from bot.models import ChannelRef, ImageRef, Source
 
-REF = ImageRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
+REF = ImageRef(ChannelRef(1, 2), 3, 4, Source.ATTACHMENT, 5)
 IMAGE = b"x" * 1000
 
 

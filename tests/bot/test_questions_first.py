@@ -13,10 +13,10 @@ import pytest
 from bot.app import behind_questions
 from bot.errors import ImageUnreachable
 from bot.features.answers import Answers
-from bot.models import Hit, Image, ImageRef, ImageState, Place, SearchAnswer, SearchQuery, Source
+from bot.models import ChannelRef, Hit, Image, ImageRef, ImageState, SearchAnswer, SearchQuery, Source
 from clipcore.errors import QueueFull
 
-PLACE = Place(guild_id=1, channel_id=2)
+PLACE = ChannelRef(guild_id=1, channel_id=2)
 IMAGE = Image(3, ImageRef(PLACE, 4, 5, Source.ATTACHMENT, 6), ImageState.READY)
 VECTOR = np.ones(4, np.float32)
 BOTH = pytest.mark.parametrize("ask", [
@@ -47,11 +47,11 @@ class House:
         finally:
             self.in_front -= 1
 
-    async def places(self, guild_id: int) -> list[Place]:
+    async def places(self, guild_id: int) -> list[ChannelRef]:
         await self._step("places")
         return [PLACE]
 
-    async def readable(self, places: Iterable[Place]) -> frozenset[int]:
+    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
         await self._step("rights")
         return frozenset({PLACE.channel_id} if self._readable else ())
 

@@ -15,13 +15,13 @@ import discord
 import pytest
 
 from bot.features.tagging import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAGE, ReplyCleaner
-from bot.models import ImageRef, Place, Source
+from bot.models import ChannelRef, ImageRef, Source
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
 
 CHANNEL, MESSAGE = 2, 10
-HERE = Place(1, CHANNEL)
+HERE = ChannelRef(1, CHANNEL)
 
 
 @dataclass

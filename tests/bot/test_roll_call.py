@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from bot.indexing.reconcile import RollCall, missing
-from bot.models import Place, ThreadKind
+from bot.models import ChannelRef, ThreadKind
 
 GUILD = 1
-CHANNEL, THREAD = Place(GUILD, 10), Place(GUILD, 20, 10, ThreadKind.PUBLIC)
-PRIVATE, ELSEWHERE = Place(GUILD, 30, 10, ThreadKind.PRIVATE), Place(GUILD, 40, 11, ThreadKind.PUBLIC)
+CHANNEL, THREAD = ChannelRef(GUILD, 10), ChannelRef(GUILD, 20, 10, ThreadKind.PUBLIC)
+PRIVATE, ELSEWHERE = ChannelRef(GUILD, 30, 10, ThreadKind.PRIVATE), ChannelRef(GUILD, 40, 11, ThreadKind.PUBLIC)
 
 
 def test_what_is_stored_and_not_present_is_asked_after_channels_first_then_the_newest() -> None:
@@ -28,10 +28,10 @@ class Discord:
         self.deleted, self.asked, self.forgotten = deleted, list[int](), list[int]()
         self.may_answer, self.asking, self.most = asyncio.Event(), 0, 0
 
-    async def places(self, guild_id: int) -> list[Place]:
+    async def places(self, guild_id: int) -> list[ChannelRef]:
         if guild_id == 13:
             raise RuntimeError("the store is locked")
-        return [Place(guild_id, guild_id * 100 + at) for at in range(3)]
+        return [ChannelRef(guild_id, guild_id * 100 + at) for at in range(3)]
 
     async def is_deleted(self, channel_id: int) -> bool:
         self.asked.append(channel_id)

@@ -23,12 +23,12 @@ from bot.features.search_views import (
 )
 from bot.i18n import CHINESE, ENGLISH
 from bot.indexing.labels import LabelBook, NamedLabel
-from bot.models import Hit, Image, ImageRef, ImageState, Place, Source, Tag
+from bot.models import ChannelRef, Hit, Image, ImageRef, ImageState, Source, Tag
 
 MOST_RESULTS = 6
 CAT = NamedLabel("cat", "🐈", "cat", "猫")
 WORDS = TagWords(LabelBook([CAT]))
-REF = ImageRef(Place(1, 2), 3, 4, Source.ATTACHMENT, 5)
+REF = ImageRef(ChannelRef(1, 2), 3, 4, Source.ATTACHMENT, 5)
 
 
 def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> ShownImage:

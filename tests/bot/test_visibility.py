@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, Visibility, thread_membership
-from bot.models import Place, ThreadKind
+from bot.models import ChannelRef, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
 
@@ -40,7 +40,7 @@ class Model:
     timed_out: bool
     asker: int
     shown_in: int
-    unknown: list[Place] = field(default_factory=list)
+    unknown: list[ChannelRef] = field(default_factory=list)
 
 
 bits = st.lists(st.sampled_from(BITS), unique=True).map(sum)
@@ -75,9 +75,9 @@ def models(draw: st.DrawFn) -> Model:
         asker=draw(st.sampled_from([ASKER, ASKER, ASKER, ASKER, OWNER])),
         shown_in=draw(st.sampled_from([one[0] for one in (*channels, *threads)] + [777])),
         unknown=[
-            Place(GUILD, 990),
-            Place(GUILD, 991, None, ThreadKind.PUBLIC),
-            Place(GUILD, 992, 990, ThreadKind.PRIVATE),
+            ChannelRef(GUILD, 990),
+            ChannelRef(GUILD, 991, None, ThreadKind.PUBLIC),
+            ChannelRef(GUILD, 992, 990, ThreadKind.PRIVATE),
         ],
     )
 
@@ -108,7 +108,7 @@ def rights(model: Model, overwrites: Overwrites, who: int, roles: list[int], tim
     return have if have & VIEW else 0
 
 
-def sees(model: Model, place: Place, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
+def sees(model: Model, place: ChannelRef, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
     """discord-facts, in one breath: view and history; connect in voice; in a private thread, or may manage threads."""
     root = place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
     for channel_id, kind, overwrites, nsfw in model.channels:
@@ -130,9 +130,9 @@ def age_restricted(model: Model, channel_id: int) -> bool:
     return any(nsfw for known, _, _, nsfw in model.channels if known == root)
 
 
-def places_of(model: Model) -> list[Place]:
-    rooms = [Place(GUILD, one[0]) for one in model.channels]
-    threads = [Place(GUILD, thread, parent, KINDS[kind]) for thread, parent, kind, _ in model.threads]
+def places_of(model: Model) -> list[ChannelRef]:
+    rooms = [ChannelRef(GUILD, one[0]) for one in model.channels]
+    threads = [ChannelRef(GUILD, thread, parent, KINDS[kind]) for thread, parent, kind, _ in model.threads]
     return rooms + threads + model.unknown
 
 
@@ -196,7 +196,7 @@ def every_kind_of_member(model: Model) -> list[tuple[int, list[int], bool]]:
     return [(who, roles, timed_out) for who in (ASKER, 88, 99) for roles in combinations for timed_out in (False, True)]
 
 
-def reads_along(model: Model, here: Place, who: int, roles: list[int], timed_out: bool) -> bool:
+def reads_along(model: Model, here: ChannelRef, who: int, roles: list[int], timed_out: bool) -> bool:
     """New messages reach whoever may view the channel (and connect, in voice), the right to read back or not."""
     root = here.channel_id if here.thread is ThreadKind.NONE else here.parent_id
     for channel_id, kind, overwrites, _ in model.channels:
@@ -219,11 +219,11 @@ def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> N
         everyone=VIEW | HISTORY | CONNECT,
         roles=[servers.role(ROLES[0])],
     )
-    places = [Place(GUILD, number) for number in range(1, 7)]
+    places = [ChannelRef(GUILD, number) for number in range(1, 7)]
     everyone = Visibility(_nobody)
-    assert everyone.readable_by_everyone(server, places, Place(GUILD, 1)) == {1, 2}
-    assert everyone.readable_by_everyone(server, places, Place(GUILD, 3)) == {1, 2, 3}
-    assert everyone.readable_by_everyone(server, places, Place(GUILD, 5)) == {1, 2, 5}
+    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 1)) == {1, 2}
+    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 3)) == {1, 2, 3}
+    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 5)) == {1, 2, 5}
 
 
 def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
@@ -234,7 +234,7 @@ def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
         return True
 
     server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
-    places = [Place(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
+    places = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
     shown = asyncio.run(Visibility(in_thread).readable(server, servers.member(server, ASKER), places, shown_in=1))
     newest = {place.channel_id for place in places[-MEMBERSHIP_LOOKUPS:]}
     assert shown == newest
@@ -247,7 +247,7 @@ def test_a_membership_that_cannot_be_established_counts_as_none(trouble: Excepti
         raise trouble
 
     server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
-    place = Place(GUILD, 500, 1, ThreadKind.PRIVATE)
+    place = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
     asker = servers.member(server, ASKER)
     assert asyncio.run(Visibility(in_thread).readable(server, asker, [place], shown_in=1)) == frozenset()
 
@@ -256,7 +256,7 @@ def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> No
     server = servers.guild(
         [servers.channel(1)], everyone=VIEW | HISTORY, threads=[servers.thread(500, 1, PRIVATE_THREAD)]
     )
-    remembered = Place(GUILD, 500, 1, ThreadKind.PUBLIC)
+    remembered = ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
     asker = servers.member(server, ASKER)
     assert asyncio.run(Visibility(_nobody).readable(server, asker, [remembered], shown_in=1)) == frozenset()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from bot.indexing.catch_up import CatchUp, Standing
-from bot.models import ImageRef, Place
+from bot.models import ChannelRef, ImageRef
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
@@ -26,12 +26,12 @@ class Discord:
         self.reached = asyncio.Event()
         self.readers = 0
 
-    def post(self, number: int, where: Place) -> ImageRef:
+    def post(self, number: int, where: ChannelRef) -> ImageRef:
         ref = image_ref(number, where)
         self.messages.setdefault(where.channel_id, []).append(ref)
         return ref
 
-    def standing(self, where: Place) -> Standing:
+    def standing(self, where: ChannelRef) -> Standing:
         posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
         return Standing(where, max(posted, default=None), self.made.get(where.channel_id))
 
@@ -55,7 +55,7 @@ class Discord:
 class Bot:
     """What the Discord side does with a CatchUp, on a real store."""
 
-    def __init__(self, database: Database, discord: Discord, *places: Place) -> None:
+    def __init__(self, database: Database, discord: Discord, *places: ChannelRef) -> None:
         self.discord = discord
         self.places = places
         self.store = ImageStore(database)
@@ -78,11 +78,11 @@ class Bot:
         await self.catch_up.finished()
 
     async def see(self, ref: ImageRef) -> None:
-        await self.catch_up.live(ref.place, ref.message_id, [ref])
+        await self.catch_up.live(ref.channel, ref.message_id, [ref])
 
     async def known(self) -> list[int]:
         due = await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
         return sorted(image.ref.message_id for image in due)
 
-    async def mark(self, where: Place) -> int | None:
+    async def mark(self, where: ChannelRef) -> int | None:
         return await self.channels.last_seen(where.channel_id)

@@ -66,7 +66,7 @@ class House:
         return [rows[image.id] for image in accepted if image.id in rows]
 
     def everywhere(self, *refs: ImageRef, limit: int = 10) -> SearchQuery:
-        return SearchQuery(GUILD, frozenset(ref.place.channel_id for ref in refs), limit)
+        return SearchQuery(GUILD, frozenset(ref.channel.channel_id for ref in refs), limit)
 
     async def close(self) -> None:
         await self.indexer.close()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bot.indexing.protocols import MakeRoom
-from bot.models import DISCORD_EPOCH_MS, ImageRef, Place, Source
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
 
@@ -21,8 +21,8 @@ CARD = ModelCard("fake", "1", DIMENSION, 8, 8, 20.0)
 CALIBRATION = Calibration(text_match=0.5, image_match=0.7, tag_match=0.3)
 
 
-def place(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> Place:
-    return Place(guild, guild + channel, None if parent is None else guild + parent)
+def place(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> ChannelRef:
+    return ChannelRef(guild, guild + channel, None if parent is None else guild + parent)
 
 
 def snowflake(seconds: float = 0) -> int:
@@ -31,7 +31,7 @@ def snowflake(seconds: float = 0) -> int:
     return (int(moment.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22
 
 
-def image_ref(number: int, where: Place | None = None, *, message: int | None = None, author: int = 7) -> ImageRef:
+def image_ref(number: int, where: ChannelRef | None = None, *, message: int | None = None, author: int = 7) -> ImageRef:
     message_id = snowflake(number) if message is None else message
     return ImageRef(where or place(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
 

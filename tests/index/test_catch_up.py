@@ -9,7 +9,7 @@ import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.catch_up import MESSAGES_A_PAGE
-from bot.models import ImageRef, Place
+from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from tests.index.away import Bot, Discord
 from tests.index.support import GUILD, place, snowflake, until
@@ -31,7 +31,7 @@ async def bots() -> AsyncIterator[list[Bot]]:
 ONE, TWO, THREE = place(1), place(2), place(3)
 
 
-async def joined(database: Database, discord: Discord, bots: list[Bot], *places: Place) -> Bot:
+async def joined(database: Database, discord: Discord, bots: list[Bot], *places: ChannelRef) -> Bot:
     bot = Bot(database, discord, *places)
     bots.append(bot)
     await bot.online()
@@ -249,7 +249,7 @@ async def test_a_channel_made_while_away_is_read_from_its_beginning(
     first = await joined(database, discord, bots, ONE)
     await first.see(discord.post(1, ONE))
     await first.catch_up.close()
-    made = Place(GUILD, snowflake(5), ONE.channel_id)
+    made = ChannelRef(GUILD, snowflake(5), ONE.channel_id)
     inside = [discord.post(number, made) for number in (6, 7)]
     old_but_hidden = TWO
     discord.post(2, old_but_hidden)
@@ -263,7 +263,7 @@ async def test_the_first_message_of_a_forum_post_made_while_away_is_read_too(
 ) -> None:
     first = await joined(database, discord, bots, ONE)
     await first.catch_up.close()
-    post = Place(GUILD, snowflake(5), ONE.channel_id)
+    post = ChannelRef(GUILD, snowflake(5), ONE.channel_id)
     starter = discord.post(5, post)
     assert starter.message_id == post.channel_id
     bot = await joined(database, discord, bots, ONE, post)
@@ -278,7 +278,7 @@ async def test_a_thread_made_while_away_on_a_message_seen_before_is_read(
     for ref in seen:
         await first.see(ref)
     await first.catch_up.close()
-    thread = Place(GUILD, seen[0].message_id, ONE.channel_id)
+    thread = ChannelRef(GUILD, seen[0].message_id, ONE.channel_id)
     discord.made[thread.channel_id] = snowflake(10)
     inside = discord.post(11, thread)
     bot = await joined(database, discord, bots, ONE, thread)
@@ -289,7 +289,7 @@ async def test_a_thread_that_appears_is_marked_at_once_and_moves_with_its_messag
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     bot = await joined(database, discord, bots, ONE)
-    thread = Place(GUILD, snowflake(5), ONE.channel_id)
+    thread = ChannelRef(GUILD, snowflake(5), ONE.channel_id)
     bot.catch_up.appeared(discord.standing(thread))
     await bot.catch_up.finished()
     assert await bot.mark(thread) == thread.channel_id

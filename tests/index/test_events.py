@@ -75,7 +75,7 @@ async def test_a_searched_server_is_told_as_loaded_once(house: House) -> None:
     ref = image_ref(1)
     await house.remember(ref)
     for _ in range(2):
-        assert await index.search(ref.place.guild_id, axis(0), [ref.place.channel_id], 1)
+        assert await index.search(ref.channel.guild_id, axis(0), [ref.channel.channel_id], 1)
     await index.close()
     assert [type(event) for event in told] == [IndexLoaded, IndexSearched, IndexSearched]
 

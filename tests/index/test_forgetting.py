@@ -103,7 +103,7 @@ async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tup
     store.after.set()
     assert await forgetting == [image.id]
     await house.indexer.settled()
-    vectors = await house.index.search(GUILD, direction(b"wanted".hex()), [ref.place.channel_id], 10)
+    vectors = await house.index.search(GUILD, direction(b"wanted".hex()), [ref.channel.channel_id], 10)
     assert vectors == [], "not even in memory"
 
 
@@ -166,7 +166,7 @@ async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(hous
     [
         lambda indexer, ref: indexer.forget_messages([ref.message_id]),
         lambda indexer, ref: indexer.forget_attachments(ref.message_id, [ref.attachment_id]),
-        lambda indexer, ref: indexer.forget_channel(ref.place.channel_id),
+        lambda indexer, ref: indexer.forget_channel(ref.channel.channel_id),
         lambda indexer, ref: indexer.forget_author(GUILD, ref.author_id),
         lambda indexer, ref: indexer.forget_guild(GUILD),
     ],

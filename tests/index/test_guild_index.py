@@ -210,7 +210,7 @@ async def test_damaged_vectors_in_the_database_are_left_out_and_hide_no_others(
         rows[id_][id_ % DIMENSION] = broken
     await store.finish([Finished(id_, str(id_), 640, 480, vector) for id_, vector in rows.items()], CARD)
     index = GuildIndex(store, CARD.key, DIMENSION)
-    hits = await index.search(GUILD, axis(0), [images[0].ref.place.channel_id], 20)
+    hits = await index.search(GUILD, axis(0), [images[0].ref.channel.channel_id], 20)
     sound = {id_: float(vector[0]) for id_, vector in rows.items() if id_ not in damaged}
     assert [hit.key for hit in hits] == sorted(sound, key=lambda id_: -sound[id_])[:20]
     assert [record.getMessage() for record in caplog.records if "4 vectors of server" in record.getMessage()]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import Announcement, ImageState
+from bot.models import ImageState, TaggingMode
 from bot.store.database import Database
 from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
 from tests.index.house import House
@@ -199,7 +199,7 @@ async def test_an_image_that_keeps_failing_is_given_up(house: House) -> None:
 
 async def test_a_channel_that_is_off_is_searched_but_not_tagged(house: House) -> None:
     ref = image_ref(1)
-    await house.channels.set_announcement(ref.place, Announcement.OFF)
+    await house.channels.set_announcement(ref.channel, TaggingMode.OFF)
     await house.indexer.start()
     [image] = await house.remember(ref)
     assert image.state is ImageState.READY

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.indexing.catch_up import Standing, Watermark, first_marks
-from bot.models import Place
+from bot.models import ChannelRef
 
 
 @settings(deadline=None)
@@ -38,7 +38,9 @@ def test_a_crash_between_two_first_marks_changes_none_of_them(
 ) -> None:
     standings = [
         Standing(
-            Place(1, channel), None if newest is None else channel + newest, None if made is None else channel + made
+            ChannelRef(1, channel),
+            None if newest is None else channel + newest,
+            None if made is None else channel + made,
         )
         for channel, (newest, made, _) in channels.items()
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bot.models import Announcement, ImageState
+from bot.models import ImageState, TaggingMode
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.images import Finished, ImageStore
@@ -81,7 +81,7 @@ async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel
 ) -> None:
     house, store = home
     quiet, other = place(channel=2), place(guild=GUILD + (1 << 30))
-    await house.channels.set_announcement(quiet, Announcement.OFF)
+    await house.channels.set_announcement(quiet, TaggingMode.OFF)
     await house.labels.add(other.guild_id, "sofa")
     wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bot.models import ImageRef, Place, Source, Tag
+from bot.models import ChannelRef, ImageRef, Source, Tag
 from bot.store.images import Finished
 from bot.store.rows import Half
 from clipcore.types import ModelCard
@@ -19,7 +19,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def ref(message: int = 10, attachment: int = 100, **changes: object) -> ImageRef:
     """An image by member 7 in channel 2 of server 1."""
-    place = changes.pop("place", Place(1, 2))
+    place = changes.pop("place", ChannelRef(1, 2))
     values = {"source": Source.ATTACHMENT, "author_id": 7, **changes}
     return ImageRef(place, message, attachment, **values)
 

@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from bot.models import Announcement, Place, Source, ThreadKind
+from bot.models import ChannelRef, Source, TaggingMode, ThreadKind
 from bot.store.forgetting import last_message_of
 from bot.store.images import ImageStore
 from bot.store.tombstones import KEPT
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
-THREAD = Place(1, 3, parent_id=2, thread=ThreadKind.PUBLIC)
-ELSEWHERE = Place(1, 4)
-OTHER_GUILD = Place(9, 90)
+THREAD = ChannelRef(1, 3, parent_id=2, thread=ThreadKind.PUBLIC)
+ELSEWHERE = ChannelRef(1, 4)
+OTHER_GUILD = ChannelRef(9, 90)
 
 
 async def ready(images, *refs) -> list[int]:
@@ -57,14 +57,14 @@ async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(images
 
 async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(images, channels):
     mine, thread, elsewhere = await ready(images, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
-    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
+    await channels.set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.mark_seen(THREAD, 11)
     assert set(await images.forget_channel(2)) == {mine, thread}
     assert await found(images) == [elsewhere]
     assert await images.places(1) == [ELSEWHERE]
-    assert await channels.announcement(Place(1, 2)) is Announcement.SILENT
+    assert await channels.announcement(ChannelRef(1, 2)) is TaggingMode.SILENT
     assert await channels.last_seen(3) is None
-    unseen_thread = Place(1, 33, parent_id=2, thread=ThreadKind.PRIVATE)
+    unseen_thread = ChannelRef(1, 33, parent_id=2, thread=ThreadKind.PRIVATE)
     assert await images.accept([ref(20), ref(21, place=THREAD), ref(22, place=unseen_thread)]) == []
 
 
@@ -78,16 +78,16 @@ async def test_a_forgotten_thread_leaves_its_channel(images):
 async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(images, channels):
     await ready(images, ref(10))
     await images.forget_channel(2)
-    await channels.mark_seen(Place(1, 2), 11)
-    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
+    await channels.mark_seen(ChannelRef(1, 2), 11)
+    await channels.set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
     assert await channels.seen_channels(1) == {}
-    assert await channels.announcement(Place(1, 2)) is Announcement.SILENT
+    assert await channels.announcement(ChannelRef(1, 2)) is TaggingMode.SILENT
 
 
 async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channels, labels, database):
     gone = await ready(images, ref(10), ref(11, place=THREAD))
     [kept] = await ready(images, ref(12, place=OTHER_GUILD))
-    await channels.mark_seen(Place(1, 2), 11)
+    await channels.mark_seen(ChannelRef(1, 2), 11)
     await labels.add(1, "cat")
     await images.forget_author(1, 70)
     assert sorted(await images.forget_guild(1)) == gone
@@ -102,7 +102,7 @@ async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(images, c
     await ready(images, ref(10))
     await images.forget_guild(1)
     assert await images.accept([ref(11), ref(12, place=THREAD)]) == []
-    await channels.mark_seen(Place(1, 2), 11)
+    await channels.mark_seen(ChannelRef(1, 2), 11)
     await images.forget_author(1, 70)
     assert not await labels.add(1, "cat")
     assert await images.guild_ids() == []
@@ -212,17 +212,17 @@ async def test_a_preview_of_a_deleted_message_does_not_come_back(images):
 
 
 async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_images_along(images, channels):
-    marked, set_up = THREAD, Place(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
+    marked, set_up = THREAD, ChannelRef(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
     await channels.mark_seen(marked, 11)
-    await channels.set_announcement(set_up, Announcement.REPLY)
+    await channels.set_announcement(set_up, TaggingMode.REPLY)
     assert await images.forget_channel(2) == []
     assert await channels.seen_channels(1) == {}
-    assert await channels.announcement(set_up) is Announcement.SILENT
+    assert await channels.announcement(set_up) is TaggingMode.SILENT
 
 
 async def test_a_thread_of_a_forgotten_channel_gets_no_mark(images, channels):
     await images.forget_channel(2)
     await channels.mark_seen(THREAD, 11)
-    await channels.set_announcement(THREAD, Announcement.REPLY)
+    await channels.set_announcement(THREAD, TaggingMode.REPLY)
     assert await channels.last_seen(3) is None
-    assert await channels.announcement(THREAD) is Announcement.SILENT
+    assert await channels.announcement(THREAD) is TaggingMode.SILENT

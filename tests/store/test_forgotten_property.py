@@ -10,18 +10,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bot.models import ImageRef, ImageState, Place, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, ImageState, Source, ThreadKind
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
 from tests.store.samples import CARD, NOON, OTHER, finished
 
 PLACES = (
-    Place(1, 11),
-    Place(1, 12),
-    Place(1, 13, 11, ThreadKind.PUBLIC),
-    Place(1, 14, 11, ThreadKind.PRIVATE),
-    Place(2, 21),
+    ChannelRef(1, 11),
+    ChannelRef(1, 12),
+    ChannelRef(1, 13, 11, ThreadKind.PUBLIC),
+    ChannelRef(1, 14, 11, ThreadKind.PRIVATE),
+    ChannelRef(2, 21),
 )
 MODELS = (CARD, OTHER)
 
@@ -44,7 +44,7 @@ class Remembering(RuleBasedStateMachine):
         self.database = self.run(Database.open(Path(self.folder.name) / "magpie.db"))
         self.images = ImageStore(self.database, clock=lambda: NOON)
         self.replies = ReplyStore(self.database)
-        self.said: dict[int, tuple[Place, list[int]]] = {}
+        self.said: dict[int, tuple[ChannelRef, list[int]]] = {}
         self.channels_gone: set[int] = set()
         self.known: dict[ImageRef, int] = {}
         self.gone: set[int] = set()
@@ -71,7 +71,7 @@ class Remembering(RuleBasedStateMachine):
         self.said = {message: (place, ids) for message, (place, ids) in self.said.items() if not gone(place)}
 
     def is_dead(self, ref: ImageRef) -> bool:
-        return ref.place.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
+        return ref.channel.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
 
     @rule(batch=st.lists(refs(), max_size=6))
     def accept(self, batch):
@@ -128,7 +128,7 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(channel=st.sampled_from([11, 12, 13, 21]))
     def forget_channel(self, channel):
-        doomed = lambda ref: channel in (ref.place.channel_id, ref.place.parent_id)  # noqa: E731  # as above
+        doomed = lambda ref: channel in (ref.channel.channel_id, ref.channel.parent_id)  # noqa: E731  # as above
         self.dead.append(doomed)
         self.lose(doomed, self.run(self.images.forget_channel(channel)))
         self.channels_gone.add(channel)
@@ -136,7 +136,7 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(author=st.sampled_from([7, 8]), up_to=st.integers(1, 12))
     def forget_author(self, author, up_to):
-        mine = lambda ref: ref.place.guild_id == 1 and ref.author_id == author  # noqa: E731  # as above
+        mine = lambda ref: ref.channel.guild_id == 1 and ref.author_id == author  # noqa: E731  # as above
         if 1 not in self.guilds_gone:
             self.dead.append(lambda ref: mine(ref) and ref.message_id <= up_to)
         self.lose(mine, self.run(self.images.forget_author(1, author, up_to_message=up_to)))
@@ -148,7 +148,7 @@ class Remembering(RuleBasedStateMachine):
             self.run(self.images.welcome_guild(2))
         else:
             self.guilds_gone.add(2)
-            self.lose(lambda ref: ref.place.guild_id == 2, self.run(self.images.forget_guild(2)))
+            self.lose(lambda ref: ref.channel.guild_id == 2, self.run(self.images.forget_guild(2)))
             self.unsay(lambda place: place.guild_id == 2)
 
     @invariant()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.models import ImageState, Place, Source, Tag, ThreadKind
+from bot.models import ChannelRef, ImageState, Source, Tag, ThreadKind
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref, unit_vector
@@ -52,9 +52,9 @@ async def test_more_images_than_sqlite_takes_parameters_are_accepted_and_finishe
 
 
 async def test_a_thread_keeps_its_parent_and_kind(images):
-    place = Place(1, 3, parent_id=2, thread=ThreadKind.PRIVATE)
+    place = ChannelRef(1, 3, parent_id=2, thread=ThreadKind.PRIVATE)
     [id_] = await ready(images, ref(place=place))
-    assert (await images.get([id_]))[id_].ref.place == place
+    assert (await images.get([id_]))[id_].ref.channel == place
     assert await images.places(1) == [place]
 
 

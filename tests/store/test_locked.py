@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bot.models import Announcement, Place
+from bot.models import ChannelRef, TaggingMode
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
@@ -35,8 +35,8 @@ READS = {
     "ImageStore.vectors": lambda house: first_chunk(house[ImageStore]),
     "ImageStore.places": lambda house: house[ImageStore].places(1),
     "ImageStore.guild_ids": lambda house: house[ImageStore].guild_ids(),
-    "ChannelStore.announcement": lambda house: house[ChannelStore].announcement(Place(1, 2)),
-    "ChannelStore.announcements": lambda house: house[ChannelStore].announcements([Place(1, 2)]),
+    "ChannelStore.announcement": lambda house: house[ChannelStore].announcement(ChannelRef(1, 2)),
+    "ChannelStore.announcements": lambda house: house[ChannelStore].announcements([ChannelRef(1, 2)]),
     "ChannelStore.last_seen": lambda house: house[ChannelStore].last_seen(2),
     "ChannelStore.seen_channels": lambda house: house[ChannelStore].seen_channels(1),
     "LabelStore.labels": lambda house: house[LabelStore].labels(1),
@@ -56,12 +56,14 @@ WRITES = {
     "ImageStore.forget_guild": lambda house: house[ImageStore].forget_guild(1),
     "ImageStore.forget_author": lambda house: house[ImageStore].forget_author(1, 7),
     "ImageStore.welcome_guild": lambda house: house[ImageStore].welcome_guild(1),
-    "ChannelStore.set_announcement": lambda house: house[ChannelStore].set_announcement(Place(1, 2), Announcement.OFF),
-    "ChannelStore.mark_seen": lambda house: house[ChannelStore].mark_seen(Place(1, 2), 10),
+    "ChannelStore.set_announcement": lambda house: house[ChannelStore].set_announcement(
+        ChannelRef(1, 2), TaggingMode.OFF
+    ),
+    "ChannelStore.mark_seen": lambda house: house[ChannelStore].mark_seen(ChannelRef(1, 2), 10),
     "LabelStore.add": lambda house: house[LabelStore].add(1, "cat"),
     "LabelStore.remove": lambda house: house[LabelStore].remove(1, "cat"),
     "LabelStore.reset": lambda house: house[LabelStore].reset(1),
-    "ReplyStore.remember": lambda house: house[ReplyStore].remember(Place(1, 2), 50, [1]),
+    "ReplyStore.remember": lambda house: house[ReplyStore].remember(ChannelRef(1, 2), 50, [1]),
     "ReplyStore.drop": lambda house: house[ReplyStore].drop(50),
 }
 STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore)

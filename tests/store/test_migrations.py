@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.models import Announcement, Place
+from bot.models import ChannelRef, TaggingMode
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
@@ -30,9 +30,9 @@ async def fill(path) -> None:
         await images.accept([ref(10), ref(11)])
         [image] = await images.by_message(10)
         await images.finish([finished(image.id)], CARD)
-        await ChannelStore(database).set_announcement(Place(1, 2), Announcement.REPLY)
+        await ChannelStore(database).set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
         await LabelStore(database).add(1, "cat")
-        await ReplyStore(database).remember(Place(1, 2), 50, [image.id])
+        await ReplyStore(database).remember(ChannelRef(1, 2), 50, [image.id])
         await images.forget_messages([12])
         await images.forget_author(1, 70)
 

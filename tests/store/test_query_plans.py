@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import Announcement, Place, ThreadKind
+from bot.models import ChannelRef, TaggingMode, ThreadKind
 from bot.store.channels import ChannelStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
@@ -23,7 +23,7 @@ async def use_everything(database) -> None:
     images, channels, labels = ImageStore(database), ChannelStore(database), LabelStore(database)
     replies = ReplyStore(database)
     first, second, third, *_ = await images.accept([ref(message) for message in range(10, 20)])
-    await images.accept([ref(30, place=Place(1, 3, 2, ThreadKind.PUBLIC))])
+    await images.accept([ref(30, place=ChannelRef(1, 3, 2, ThreadKind.PUBLIC))])
     await images.due(5, NOON, exclude=[first.id])
     await images.finish([finished(first.id), finished(second.id)], CARD)
     await images.begin({third.id: NOON})
@@ -39,16 +39,16 @@ async def use_everything(database) -> None:
     assert [chunk async for chunk in images.vectors(1, OTHER.key)]
     await images.places(1)
     await images.guild_ids()
-    await channels.set_announcement(Place(1, 2), Announcement.REPLY)
-    await channels.announcement(Place(1, 3, 2, ThreadKind.PUBLIC))
-    await channels.mark_seen(Place(1, 2), 10)
+    await channels.set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
+    await channels.announcement(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))
+    await channels.mark_seen(ChannelRef(1, 2), 10)
     await channels.last_seen(2)
     await channels.seen_channels(1)
     await labels.add(1, "cat")
     await labels.remove(1, "cat")
     await labels.reset(1)
     await labels.labels(1)
-    await replies.remember(Place(1, 2), 50, [first.id, second.id])
+    await replies.remember(ChannelRef(1, 2), 50, [first.id, second.id])
     await replies.orphans(5)
     await replies.drop(50)
     await images.forget_messages([10])

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from bot.models import Place
+from bot.models import ChannelRef
 from bot.store.replies import Reply
 from tests.store.samples import ref
 
@@ -20,7 +20,7 @@ FORGET = {
 
 async def two_images(images) -> list[int]:
     """One by member 7 in channel 2, one by member 8 in channel 3."""
-    added = await images.accept([ref(10), ref(11, 101, place=Place(1, 3), author_id=8)])
+    added = await images.accept([ref(10), ref(11, 101, place=ChannelRef(1, 3), author_id=8)])
     return [image.id for image in added]
 
 
@@ -35,8 +35,8 @@ def rows(path) -> list[tuple]:
 @pytest.mark.parametrize("forget", FORGET.values(), ids=FORGET)
 async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_images_is_forgotten(images, replies, forget):
     first, second = await two_images(images)
-    await replies.remember(Place(1, 3), 50, [first, second])
-    await replies.remember(Place(1, 3), 51, [second])
+    await replies.remember(ChannelRef(1, 3), 50, [first, second])
+    await replies.remember(ChannelRef(1, 3), 51, [second])
     assert await replies.orphans(5) == []
     await forget(images)
     assert await replies.orphans(5) == [Reply(3, 50)]
@@ -45,14 +45,14 @@ async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_images_is_forgotten(im
 async def test_a_reply_about_an_image_forgotten_before_it_was_sent_is_an_orphan_at_once(images, replies):
     first, second = await two_images(images)
     await images.forget_messages([10])
-    await replies.remember(Place(1, 3), 50, [first, second])
+    await replies.remember(ChannelRef(1, 3), 50, [first, second])
     assert await replies.orphans(5) == [Reply(3, 50)]
 
 
 async def test_an_orphan_stays_one_until_it_is_dropped(path, images, replies):
     first, second = await two_images(images)
-    await replies.remember(Place(1, 3), 50, [first])
-    await replies.remember(Place(1, 3), 51, [second])
+    await replies.remember(ChannelRef(1, 3), 50, [first])
+    await replies.remember(ChannelRef(1, 3), 51, [second])
     await images.forget_messages([10])
     assert await replies.orphans(5) == await replies.orphans(5) == [Reply(3, 50)]
     await replies.drop(50)
@@ -64,7 +64,7 @@ async def test_an_orphan_stays_one_until_it_is_dropped(path, images, replies):
 async def test_orphans_come_once_each_and_page_by_page(images, replies):
     first, second = await two_images(images)
     for message_id in (54, 52, 53):
-        await replies.remember(Place(1, 3), message_id, [first, second])
+        await replies.remember(ChannelRef(1, 3), message_id, [first, second])
     await images.forget_messages([10, 11])
     assert [reply.message_id for reply in await replies.orphans(2)] == [52, 53]
     assert [reply.message_id for reply in await replies.orphans(2, after=53)] == [54]
@@ -72,7 +72,7 @@ async def test_orphans_come_once_each_and_page_by_page(images, replies):
 
 async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, images, replies):
     first, _ = await two_images(images)
-    await replies.remember(Place(1, 3), 50, [first])
+    await replies.remember(ChannelRef(1, 3), 50, [first])
     assert await images.forget_messages([50]) == []
     assert rows(path) == []
 
@@ -80,13 +80,13 @@ async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, images,
 @pytest.mark.parametrize("forget", [lambda images: images.forget_channel(3), lambda images: images.forget_guild(1)])
 async def test_a_reply_goes_with_its_channel_and_its_server_and_does_not_come_back(path, images, replies, forget):
     first, _ = await two_images(images)
-    await replies.remember(Place(1, 3), 50, [first])
+    await replies.remember(ChannelRef(1, 3), 50, [first])
     await forget(images)
-    await replies.remember(Place(1, 3), 51, [first])
+    await replies.remember(ChannelRef(1, 3), 51, [first])
     assert rows(path) == []
 
 
 async def test_a_reply_that_describes_nothing_is_not_kept(path, images, replies):
     await two_images(images)
-    await replies.remember(Place(1, 3), 50, [])
+    await replies.remember(ChannelRef(1, 3), 50, [])
     assert rows(path) == []

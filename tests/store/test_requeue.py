@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.models import ImageState, Place
+from bot.models import ChannelRef, ImageState
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.images import ImageStore
@@ -39,7 +39,7 @@ class CutShort:
 
 async def remembered(images: ImageStore, count: int) -> list[int]:
     """Ready images over three servers, read by the first model."""
-    refs = [ref(10 + n, place=Place(n % 3 + 1, n % 3 + 101)) for n in range(count)]
+    refs = [ref(10 + n, place=ChannelRef(n % 3 + 1, n % 3 + 101)) for n in range(count)]
     ids = [image.id for image in await images.accept(refs)]
     await images.finish([finished(id_) for id_ in ids], CARD)
     return ids

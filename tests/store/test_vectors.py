@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bot.models import Place
+from bot.models import ChannelRef
 from tests.store.samples import CARD, OTHER, finished, ref, unit_vector
 
 
@@ -14,8 +14,8 @@ async def read(images, *refs, model=CARD):
 
 
 async def test_a_servers_vectors_come_in_bounded_chunks_by_rising_id(images):
-    ids = await read(images, *(ref(message, place=Place(1, 2 + message % 2)) for message in range(10)))
-    await read(images, ref(99, place=Place(5, 50)))
+    ids = await read(images, *(ref(message, place=ChannelRef(1, 2 + message % 2)) for message in range(10)))
+    await read(images, ref(99, place=ChannelRef(5, 50)))
     chunks = [chunk async for chunk in images.vectors(1, CARD.key, chunk=4)]
     assert [len(chunk.ids) for chunk in chunks] == [4, 4, 2]
     assert np.concatenate([chunk.ids for chunk in chunks]).tolist() == ids
