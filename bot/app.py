@@ -35,7 +35,6 @@ from bot.indexing.protocols import Fetch, MakeRoom
 from bot.indexing.reconcile import RollCall
 from bot.indexing.tagger import Tagger
 from bot.models import ImageRef
-from bot.monitoring.events import unheard
 from bot.monitoring.live import Watched
 from bot.monitoring.status import Status
 from bot.search.service import Searcher
@@ -179,7 +178,7 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
     async with _status(settings) as status, AsyncExitStack() as closing:
         closing.push_async_callback(engine.close)
         closing.enter_context(sole_bot(settings.database_path))
-        database = await Database.open(settings.database_path, tell=status.metrics.tell if status else unheard)
+        database = await Database.open(settings.database_path)
         closing.push_async_callback(database.close)
         bot = MagpieBot()
         closing.push_async_callback(bot.close)
@@ -236,7 +235,6 @@ async def _assemble(
     closing: AsyncExitStack,
     status: Status | None,
 ) -> App:
-    tell = status.metrics.tell if status else unheard
     hosts = frozenset(settings.cdn_hosts)
     store, channels, labels_store = ImageStore(database), ChannelStore(database), LabelStore(database)
     defaults = default_labels(engine.card.id)
@@ -252,7 +250,6 @@ async def _assemble(
         store,
         engine.card.key,
         engine.card.dimension,
-        tell,
         ceiling=settings.index_memory_mib << 20,
         device=index_device(settings.index_device),
     )
@@ -267,7 +264,6 @@ async def _assemble(
         on_finished=Announcements(bot, store, channels, tag_words, replies),
         on_forgotten=replies.wake,
         concurrency=settings.download_concurrency,
-        tell=tell,
     )
     closing.push_async_callback(indexer.close)
     await indexer.start()
@@ -279,9 +275,7 @@ async def _assemble(
     closing.push_async_callback(roll_call.close)
 
     searcher = Searcher(engine, store, guild_index)
-    answers = Answers(
-        store, searcher, indexer, messages, engine.foreground, limit=settings.results_per_answer, tell=tell
-    )
+    answers = Answers(store, searcher, indexer, messages, engine.foreground, limit=settings.results_per_answer)
     questions = Questions(store, searcher, messages, fetcher)
     visibility = Visibility(thread_membership(bot))
     await bot.add_cog(

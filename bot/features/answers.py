@@ -19,7 +19,7 @@ from bot.discord_io.permissions import Visibility
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.indexer import Indexer
 from bot.models import ChannelRef, Hit, Image, SearchAnswer, SearchQuery
-from bot.monitoring.events import Answered, Asked, Result, Tell, carefully, unheard
+from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
 from bot.search.service import Searcher
 from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
@@ -108,7 +108,6 @@ class Answers:
         foreground: Foreground,
         *,
         limit: int,
-        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._searcher = searcher
@@ -116,29 +115,31 @@ class Answers:
         self._messages = messages
         self._foreground = foreground
         self._limit = limit
-        self._tell = carefully(tell)
 
     async def to_words(self, audience: Audience, words: str, channel_id: int | None = None) -> Answer:
         """channel_id: only that channel and its threads. Raises QueueFull where the model has too much to do."""
         answering = self._answer(audience, lambda query: self._searcher.find(words, query), channel_id)
-        return await self._told(Asked.WORDS, answering)
+        return await self._counted("words", answering)
 
     async def to_vector(self, audience: Audience, vector: Vectors, exclude: Iterable[int] = ()) -> Answer:
         """Look-alikes. exclude: ids of the images that the question was about."""
         left_out = frozenset(exclude)
         answering = self._answer(audience, lambda query: self._searcher.similar(vector, query, left_out), None)
-        return await self._told(Asked.LIKENESS, answering)
+        return await self._counted("likeness", answering)
 
-    async def _told(self, asked: Asked, answering: Awaitable[Answer]) -> Answer:
-        """The answer. Whoever counts hears how it went, and how long it took."""
-        began = perf_counter()
+    async def _counted(self, asked: str, answering: Awaitable[Answer]) -> Answer:
+        began, result = perf_counter(), None
         try:
             answer = await answering
+            result = _result(answer)
+            return answer
         except (QueueFull, EngineClosed):
-            self._tell(Answered(asked, Result.BUSY, perf_counter() - began))
+            result = "busy"
             raise
-        self._tell(Answered(asked, _result(answer), perf_counter() - began))
-        return answer
+        finally:
+            if result is not None:
+                ANSWERS.labels(asked, result).inc()
+                ANSWER_SECONDS.labels(asked).observe(perf_counter() - began)
 
     async def _answer(self, audience: Audience, search: Search, channel_id: int | None) -> Answer:
         with self._foreground():  # not while the hits are looked up: that is Discord's time
@@ -197,10 +198,10 @@ class Answers:
         return image if image.ref.channel.channel_id in allowed else None
 
 
-def _result(answer: Answer) -> Result:
+def _result(answer: Answer) -> str:
     if answer.shown:
-        return Result.ANSWERED
-    return Result.NOTHING_ALIKE if answer.searched else Result.NOTHING_READABLE
+        return "answered"
+    return "nothing_alike" if answer.searched else "nothing_readable"
 
 
 def _jump_url(place: ChannelRef, message_id: int) -> str:

@@ -16,7 +16,7 @@ from bot.indexing.tagger import Tagger
 from bot.indexing.worker import ByteBudget, ImageReader
 from bot.indexing.writer import Announcer, Writer
 from bot.models import Image, ImageRef, utc_now
-from bot.monitoring.events import Accepted, Attempted, Forgotten, Outcome, Tell, carefully, unheard
+from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED, IMAGES_FORGOTTEN
 from bot.search.vector_cache import GuildIndex
 from bot.store.errors import StoreError
 from bot.store.images import INTERRUPTED, ImageStore
@@ -69,10 +69,10 @@ _IN_HAND_A_DOWNLOAD = 3
 _BYTES_A_DOWNLOAD = 16 * 2**20
 
 _OUTCOMES = {
-    Forget: Outcome.GONE,
-    Leave: Outcome.RETURNED,
-    Park: Outcome.PARKED,
-    Postpone: Outcome.POSTPONED,
+    Forget: "gone",
+    Leave: "returned",
+    Park: "parked",
+    Postpone: "postponed",
 }
 
 
@@ -102,7 +102,6 @@ class Indexer:
         retry: RetryPolicy | None = None,
         clock: Clock = utc_now,
         sleep: Sleep = asyncio.sleep,
-        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -110,13 +109,10 @@ class Indexer:
         self._retry = retry or RetryPolicy()
         self._clock = clock
         self._on_forgotten = on_forgotten
-        self._tell = carefully(tell)
         self._memory = asyncio.Lock()
         self._fetch = fetch
         self._downloading = asyncio.Semaphore(concurrency)
-        self._reader = ImageReader(
-            store, engine, self._fetch_in_turn, ByteBudget(_BYTES_A_DOWNLOAD * concurrency), self._tell
-        )
+        self._reader = ImageReader(store, engine, self._fetch_in_turn, ByteBudget(_BYTES_A_DOWNLOAD * concurrency))
         room = _IN_HAND_A_DOWNLOAD * concurrency
         self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room)
         self._announcer = Announcer(on_finished)
@@ -143,7 +139,7 @@ class Indexer:
             return []
         images = await self._store.accept(refs)
         if images:
-            self._tell(Accepted(len(images)))
+            IMAGES_ACCEPTED.inc(len(images))
             self._idle.clear()
             self._waker.wake()
         return images
@@ -243,7 +239,7 @@ class Indexer:
         for image in spent:
             log.warning("image %d is given up: its attempts never ended", image.id)
             await self._store.park(image.id, INTERRUPTED)
-            self._tell(Attempted(Outcome.PARKED))
+            IMAGE_ATTEMPTS.labels("parked").inc()
         fresh = [image for image in due if image.attempts < self._retry.attempts]
         await self._store.begin({image.id: self._next_attempt(image) for image in fresh})
         # Nobody else begins images, so what was not in hand when the store was asked still is not.
@@ -281,10 +277,10 @@ class Indexer:
         ready = await self._writer.write(image, finished)
         if ready is None:
             log.info("image %d was forgotten, or is ready again, while it was read", image.id)
-            self._tell(Attempted(Outcome.GONE))
+            IMAGE_ATTEMPTS.labels("gone").inc()
             return
         log.info("image %d is ready", image.id)
-        self._tell(Attempted(Outcome.FINISHED))
+        IMAGE_ATTEMPTS.labels("finished").inc()
         if not image.reread:
             self._announcer.announce(ready)
 
@@ -296,7 +292,7 @@ class Indexer:
         verdict = self._retry.verdict(error, image.attempts, self._clock(), random.random())  # noqa: S311 - spreads load
         try:
             await self._carry_out(image, verdict, error)
-            self._tell(Attempted(_OUTCOMES[type(verdict)]))
+            IMAGE_ATTEMPTS.labels(_OUTCOMES[type(verdict)]).inc()
         except Exception:  # still pending in the store, so it comes back by itself
             log.exception("the failure of image %d could not be recorded", image.id)
             self._trouble = True
@@ -332,6 +328,6 @@ class Indexer:
     def _tell_forgotten(self, gone: Sequence[int]) -> None:
         if not gone:
             return
-        self._tell(Forgotten(len(gone)))
+        IMAGES_FORGOTTEN.inc(len(gone))
         if self._on_forgotten is not None:
             self._on_forgotten()

@@ -15,7 +15,7 @@ import numpy as np
 
 from bot.indexing.protocols import Engine, Fetch
 from bot.models import Image
-from bot.monitoring.events import ContentRead, ContentSource, Tell, unheard
+from bot.monitoring.metrics import IMAGE_CONTENTS
 from bot.store.images import Finished, ImageStore, KnownVector
 from clipcore.types import Lane
 
@@ -130,13 +130,11 @@ class ImageReader:
         engine: Engine,
         fetch: Fetch,
         memory: ByteBudget,
-        tell: Tell = unheard,
     ) -> None:
         self._store = store
         self._engine = engine
         self._fetch = fetch
         self._memory = memory
-        self._tell = tell
         self._recent: OrderedDict[str, KnownVector] = OrderedDict()
         self._gates: dict[str, _Gate] = {}
 
@@ -151,16 +149,16 @@ class ImageReader:
 
     async def _content(self, content_hash: str, data: bytes) -> KnownVector:
         async with self._only_one(content_hash):
-            known, source = self._recent.get(content_hash), ContentSource.MEMORY
+            known, source = self._recent.get(content_hash), "memory"
             if known is None:
-                source = ContentSource.STORE
+                source = "store"
                 known = await self._store.vector_of_hash(content_hash, self._engine.card.key)
             if known is None:
-                source = ContentSource.MODEL
+                source = "model"
                 image = await self._engine.encode_image(data, Lane.BACKGROUND)
                 known = KnownVector(image.vector.astype(np.float16), image.width, image.height)
             self._keep(content_hash, known)
-            self._tell(ContentRead(source))
+            IMAGE_CONTENTS.labels(source).inc()
             return known
 
     @asynccontextmanager

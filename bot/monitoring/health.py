@@ -17,7 +17,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.discord_io.client import Interaction, MagpieBot
-from bot.monitoring.metrics import Metrics
+from bot.monitoring import metrics
 from bot.store.database import Database
 from bot.store.errors import StoreError
 from bot.store.inspection import prove_writable
@@ -93,9 +93,8 @@ _BEGAN = "magpie_began"
 class GatewayCog(commands.Cog, name="status"):
     """heartbeat_grace: how many seconds late the acknowledgement of a heartbeat may be before that is a problem."""
 
-    def __init__(self, bot: MagpieBot, metrics: Metrics, heartbeat_grace: float = HEARTBEAT_GRACE_S) -> None:
+    def __init__(self, bot: MagpieBot, heartbeat_grace: float = HEARTBEAT_GRACE_S) -> None:
         self._bot = bot
-        self._metrics = metrics
         self._grace = heartbeat_grace
         self.connected = False
         self.begun = False
@@ -120,17 +119,17 @@ class GatewayCog(commands.Cog, name="status"):
     @commands.Cog.listener()
     async def on_ready(self) -> None:
         self.connected = self.begun = True
-        self._metrics.connections.labels("new").inc()
+        metrics.GATEWAY_CONNECTIONS.labels("new").inc()
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
         self.connected = self.begun = True
-        self._metrics.connections.labels("resumed").inc()
+        metrics.GATEWAY_CONNECTIONS.labels("resumed").inc()
 
     @commands.Cog.listener()
     async def on_disconnect(self) -> None:
         if self.connected:
-            self._metrics.disconnects.inc()
+            metrics.GATEWAY_DISCONNECTS.inc()
         self.connected = False
 
     @commands.Cog.listener()
@@ -142,12 +141,12 @@ class GatewayCog(commands.Cog, name="status"):
         self, interaction: Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
     ) -> None:
         if (began := interaction.extras.get(_BEGAN)) is not None:
-            self._metrics.commands.labels(command.qualified_name).observe(time.perf_counter() - began)
+            metrics.COMMAND_SECONDS.labels(command.qualified_name).observe(time.perf_counter() - began)
 
     @commands.Cog.listener()
     async def on_app_command_failed(self, interaction: Interaction) -> None:
         if interaction.command is not None:
-            self._metrics.commands_failed.labels(interaction.command.qualified_name).inc()
+            metrics.COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
 
 
 PATIENCE_S = 2.0

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from ipaddress import ip_address
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from bot.errors import StartupError
@@ -23,14 +22,12 @@ Refresh = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(
-    host: str, port: int, registry: CollectorRegistry, health: Health, refresh: Refresh
-) -> AsyncIterator[str]:
+async def serving(host: str, port: int, health: Health, refresh: Refresh) -> AsyncIterator[str]:
     """The address of the server, which answers until the block ends. refresh: called before each scrape.
 
     Raises StartupError where the address cannot be listened on.
     """
-    runner = web.AppRunner(_application(registry, health, refresh), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(_application(health, refresh), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await _listen(runner, host, port)
@@ -44,8 +41,8 @@ async def serving(
         await runner.cleanup()
 
 
-def _application(registry: CollectorRegistry, health: Health, refresh: Refresh) -> web.Application:
-    scrape = make_aiohttp_handler(registry)
+def _application(health: Health, refresh: Refresh) -> web.Application:
+    scrape = make_aiohttp_handler()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         await refresh()

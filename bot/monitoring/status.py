@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from prometheus_client import REGISTRY
+
 from bot.monitoring.health import GatewayCog, Health, LoopLag, StoreProbe
 from bot.monitoring.http import serving
 from bot.monitoring.live import Live, Watched
-from bot.monitoring.metrics import Metrics
+from bot.monitoring.metrics import EVENT_LOOP_LAG_SECONDS, observe_batch
 from clipcore.engine.engine import ClipEngine
 
 DEVICE_PATIENCE_S = 30.0
@@ -23,9 +25,8 @@ class Status:
     """Answers from the first moment on; until `watch`, that the bot is starting."""
 
     def __init__(self) -> None:
-        self.metrics = Metrics()
         self.health = Health()
-        self._lag = LoopLag(self.metrics.loop_lag.observe)
+        self._lag = LoopLag(EVENT_LOOP_LAG_SECONDS.observe)
         self._live: Live | None = None
         self._probe: StoreProbe | None = None
 
@@ -35,19 +36,19 @@ class Status:
         """Raises StartupError where the address cannot be listened on."""
         status = cls()
         try:
-            async with serving(host, port, status.metrics.registry, status.health, status._refresh):
+            async with serving(host, port, status.health, status._refresh):
                 yield status
         finally:
             await status._close()
 
     async def watch(self, watched: Watched) -> None:
         """The bot is complete: from here on its parts are asked."""
-        watched.engine.watch(self.metrics.batch)
-        gateway = GatewayCog(watched.bot, self.metrics)
+        watched.engine.watch(observe_batch)
+        gateway = GatewayCog(watched.bot)
         await watched.bot.add_cog(gateway)
         self._probe = StoreProbe(watched.database)
         self._live = Live(watched, gateway, self._lag)
-        self.metrics.registry.register(self._live)
+        REGISTRY.register(self._live)
 
         self.health.serve(
             {
@@ -65,6 +66,8 @@ class Status:
 
     async def _close(self) -> None:
         self._lag.close()
+        if self._live is not None:
+            REGISTRY.unregister(self._live)  # it is the process's; another bot may be started in it
         if self._probe is not None:
             await self._probe.close()
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bot.indexing.protocols import VectorSource
-from bot.monitoring.events import IndexLoaded, IndexSearched, Tell, carefully, unheard
+from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
 from bot.store.images import VectorChunk
 from clipcore.types import SearchHit
 from clipcore.vector_index import VectorIndex
@@ -112,7 +112,6 @@ class GuildIndex:
         store: VectorSource,
         model_key: str,
         dimension: int,
-        tell: Tell = unheard,
         *,
         ceiling: int | None = None,
         device: str = "cpu",
@@ -120,7 +119,6 @@ class GuildIndex:
         self._store = store
         self._model_key = model_key
         self._dimension = dimension
-        self._tell = carefully(tell)
         self._ceiling = ceiling
         self._device = device
         self._guilds: dict[int, _Guild] = {}
@@ -202,7 +200,7 @@ class GuildIndex:
         try:
             await self._read(guild, self._store.vectors(guild_id, self._model_key))
             _warn(guild_id, guild.damaged)
-            self._tell(IndexLoaded(perf_counter() - began))
+            INDEX_LOAD_SECONDS.observe(perf_counter() - began)
         except BaseException:
             # The next search starts afresh instead of trusting half a server.
             if self._guilds.get(guild_id) is guild:
@@ -270,7 +268,7 @@ class GuildIndex:
             began = perf_counter()
             hits = await self._on_owner(lambda: None if guild.dropped else guild.vectors.search(vector, k, groups))
             if hits is not None:
-                self._tell(IndexSearched(perf_counter() - began))
+                INDEX_SEARCH_SECONDS.observe(perf_counter() - began)
             return hits
         finally:
             guild.searches -= 1

@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
-from bot.monitoring.events import Tell, Written, carefully, unheard
+from bot.monitoring.metrics import STORE_WRITE_SECONDS
 from bot.store.errors import StoreError, as_store_error
 from bot.store.migrate import prepare
 
@@ -46,11 +46,10 @@ class Database:
     no connection is left half-way.
     """
 
-    def __init__(self, path: Path, busy_timeout: float, tell: Tell = unheard) -> None:
+    def __init__(self, path: Path, busy_timeout: float) -> None:
         self.path = path
         self._opened = _identity(path)
         self._busy_timeout = busy_timeout
-        self._tell = carefully(tell)
         self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
         self._readers = _engine(path, busy_timeout, connections=READERS, begin="BEGIN", read_only=True)
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
@@ -64,7 +63,7 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0, tell: Tell = unheard) -> Self:
+    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0) -> Self:
         """Creates the file where missing and applies migrations.
 
         busy_timeout: seconds to wait for another process's lock.
@@ -72,7 +71,7 @@ class Database:
         """
         path = Path(path)
         await asyncio.to_thread(prepare, path, busy_timeout)
-        return cls(path, busy_timeout, tell)
+        return cls(path, busy_timeout)
 
     def in_place(self) -> bool:
         """Whether the path still leads to the file that was opened: it may have been deleted or replaced. Blocking."""
@@ -132,7 +131,7 @@ class Database:
             try:
                 began = perf_counter()
                 result = await _on(self._write_thread, partial(_transaction, self._writer, work))
-                self._tell(Written(perf_counter() - began))
+                STORE_WRITE_SECONDS.observe(perf_counter() - began)
                 self._truncate_due |= erases
                 return result
             finally:

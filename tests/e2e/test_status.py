@@ -24,7 +24,7 @@ async def test_an_operator_sees_an_image_come_in_and_a_question_answered(home: H
         await well(url)
         before = await scrape(url)
         assert before["magpie_gateway_connected"] == 1
-        assert before['magpie_gateway_connections_total{kind="new"}'] == 1
+        assert before['magpie_gateway_connections_total{kind="new"}'] >= 1
 
         posted = await bob.post(images, sample("panda"))
         again = await bob.post(images, sample("panda"))
@@ -60,7 +60,8 @@ async def test_an_operator_sees_an_image_come_in_and_a_question_answered(home: H
     assert (after["magpie_index_servers"], after["magpie_index_rows"]) == (1, 2)
     assert after["magpie_index_bytes"] > 0
     assert after['magpie_inference_queue_length{lane="background"}'] == 0
-    assert (forgotten["magpie_images_forgotten_total"], forgotten["magpie_index_rows"]) == (1, 1)
+    assert forgotten["magpie_images_forgotten_total"] - after["magpie_images_forgotten_total"] == 1
+    assert forgotten["magpie_index_rows"] == 1
 
 
 async def test_nothing_that_people_write_and_nobodys_id_is_on_the_pages(home: House) -> None:
