@@ -11,8 +11,8 @@ from bot.indexing.tagger import CLASSIFIERS_KEPT, Tagger
 from bot.store.labels import LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
-from tests.index.house import DEFAULTS
-from tests.index.support import GUILD, FakeEngine, axis
+from tests.indexing.pipeline import DEFAULTS
+from tests.indexing.support import GUILD, FakeEngine, axis
 
 
 def tagger(engine: FakeEngine, labels: LabelStore) -> Tagger:

@@ -15,13 +15,13 @@ from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from tests.index.support import DIMENSION, GUILD, FakeCdn, FakeEngine, FakeTime
+from tests.indexing.support import DIMENSION, GUILD, FakeCdn, FakeEngine, FakeTime
 
 DEFAULTS = (NamedLabel("cat", "🐱", "cat", "猫", ("kitty",), ("a cat",)), NamedLabel("dog", "🐶", "dog", "狗"))
 QUICK = RetryPolicy(first_pause_s=10, factor=3, longest_pause_s=300, attempts=4, jitter=0.2)
 
 
-class House:
+class Pipeline:
     def __init__(
         self, database: Database, *, store: ImageStore | None = None, engine: FakeEngine | None = None
     ) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.indexing.worker import ByteBudget
-from tests.index.house import House
-from tests.index.support import image_ref, until
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import image_ref, until
 
 MOST = 10
 
@@ -139,32 +139,32 @@ async def test_more_room_is_waited_for_without_what_was_held() -> None:
     assert budget.held == 0
 
 
-async def test_room_is_made_before_anything_is_downloaded(house: House) -> None:
+async def test_room_is_made_before_anything_is_downloaded(pipeline: Pipeline) -> None:
     """Four downloads at once have room for 64 MiB: two files of 30 MiB, and small ones wait behind the third."""
     refs = [image_ref(number) for number in range(6)]
     for ref in refs[:3]:
-        house.cdn.sizes[ref.attachment_id] = 30 * 2**20
-        house.cdn.hold(ref)
-    await house.restart()
-    await house.indexer.accept(refs)
-    await until(lambda: house.cdn.under_way == 2)
+        pipeline.cdn.sizes[ref.attachment_id] = 30 * 2**20
+        pipeline.cdn.hold(ref)
+    await pipeline.restart()
+    await pipeline.indexer.accept(refs)
+    await until(lambda: pipeline.cdn.under_way == 2)
     await turns()
-    assert sorted(house.cdn.fetched) == sorted(ref.attachment_id for ref in refs[:2])
-    for held in house.cdn.held.values():
+    assert sorted(pipeline.cdn.fetched) == sorted(ref.attachment_id for ref in refs[:2])
+    for held in pipeline.cdn.held.values():
         held.set()
-    await asyncio.wait_for(house.indexer.settled(), 10)
-    assert len(house.announced) == 6
+    await asyncio.wait_for(pipeline.indexer.settled(), 10)
+    assert len(pipeline.announced) == 6
 
 
-async def test_a_file_counts_until_it_was_read(house: House) -> None:
+async def test_a_file_counts_until_it_was_read(pipeline: Pipeline) -> None:
     """One download at once has room for 16 MiB."""
-    refs = [house.cdn.put(image_ref(number), bytes([number]) * (9 * 2**20)) for number in range(3)]
-    house.engine.gate = asyncio.Event()
-    await house.restart(concurrency=1)
-    await house.indexer.accept(refs)
-    await until(lambda: house.engine.encoded.total() == 1)
+    refs = [pipeline.cdn.put(image_ref(number), bytes([number]) * (9 * 2**20)) for number in range(3)]
+    pipeline.engine.gate = asyncio.Event()
+    await pipeline.restart(concurrency=1)
+    await pipeline.indexer.accept(refs)
+    await until(lambda: pipeline.engine.encoded.total() == 1)
     await turns()
-    assert house.cdn.fetched.total() == 1
-    house.engine.gate.set()
-    await asyncio.wait_for(house.indexer.settled(), 10)
-    assert len(house.announced) == 3
+    assert pipeline.cdn.fetched.total() == 1
+    pipeline.engine.gate.set()
+    await asyncio.wait_for(pipeline.indexer.settled(), 10)
+    assert len(pipeline.announced) == 3

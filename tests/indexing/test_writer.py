@@ -13,8 +13,8 @@ from bot.models import ImageState, TaggingMode
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.images import Finished, ImageStore
-from tests.index.house import House
-from tests.index.support import GUILD, image_ref, place, until
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import GUILD, image_ref, place, until
 
 
 class Temperamental(ImageStore):
@@ -55,43 +55,43 @@ class Temperamental(ImageStore):
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[tuple[House, Temperamental]]:
+async def home(tmp_path: Path) -> AsyncIterator[tuple[Pipeline, Temperamental]]:
     async with await Database.open(tmp_path / "magpie.sqlite3") as database:
         store = Temperamental(database)
-        house = House(database, store=store)
-        yield house, store
-        await house.close()
+        pipeline = Pipeline(database, store=store)
+        yield pipeline, store
+        await pipeline.close()
 
 
-async def test_what_collects_during_one_transaction_goes_into_the_next(home: tuple[House, Temperamental]) -> None:
-    house, store = home
+async def test_what_collects_during_one_transaction_goes_into_the_next(home: tuple[Pipeline, Temperamental]) -> None:
+    pipeline, store = home
     store.door.clear()
-    await house.restart(concurrency=8)
-    await house.indexer.accept([image_ref(number) for number in range(8)])
-    await until(lambda: sum(house.engine.encoded.values()) == 8 and len(store.batches) == 1)
+    await pipeline.restart(concurrency=8)
+    await pipeline.indexer.accept([image_ref(number) for number in range(8)])
+    await until(lambda: sum(pipeline.engine.encoded.values()) == 8 and len(store.batches) == 1)
     store.door.set()
-    await house.indexer.settled()
+    await pipeline.indexer.settled()
     assert max(store.batches) > 1
     assert sum(store.batches) == 8
-    assert len(house.announced) == 8
+    assert len(pipeline.announced) == 8
 
 
 async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel(
-    home: tuple[House, Temperamental],
+    home: tuple[Pipeline, Temperamental],
 ) -> None:
-    house, store = home
+    pipeline, store = home
     quiet, other = place(channel=2), place(guild=GUILD + (1 << 30))
-    await house.channels.set_announcement(quiet, TaggingMode.OFF)
-    await house.labels.add(other.guild_id, "sofa")
+    await pipeline.channels.set_announcement(quiet, TaggingMode.OFF)
+    await pipeline.labels.add(other.guild_id, "sofa")
     wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()
-    await house.restart(concurrency=8)
-    await house.indexer.accept([image_ref(99)])  # holds the door
+    await pipeline.restart(concurrency=8)
+    await pipeline.indexer.accept([image_ref(99)])  # holds the door
     await until(lambda: len(store.batches) == 1)
-    accepted = await house.indexer.accept([image_ref(at, where) for at, (_, where) in enumerate(wanted)])
-    await until(lambda: sum(house.engine.encoded.values()) == 7)
+    accepted = await pipeline.indexer.accept([image_ref(at, where) for at, (_, where) in enumerate(wanted)])
+    await until(lambda: sum(pipeline.engine.encoded.values()) == 7)
     store.door.set()
-    await house.indexer.settled()
+    await pipeline.indexer.settled()
     rows = await store.get([image.id for image in accepted])
     assert [[tag.label for tag in rows[one.id].tags] for one in accepted] == [
         [name] if name else [] for name, _ in wanted
@@ -99,52 +99,54 @@ async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel
     assert max(store.batches) > 1
 
 
-async def test_what_is_due_is_begun_many_at_a_time(home: tuple[House, Temperamental]) -> None:
-    house, store = home
+async def test_what_is_due_is_begun_many_at_a_time(home: tuple[Pipeline, Temperamental]) -> None:
+    pipeline, store = home
     await store.accept([image_ref(number) for number in range(40)])
-    await house.restart(concurrency=4)
-    await house.indexer.settled()
-    assert len(house.announced) == 40
+    await pipeline.restart(concurrency=4)
+    await pipeline.indexer.settled()
+    assert len(pipeline.announced) == 40
     begun = [count for count in store.begun if count]
     assert begun[0] == 12, "as many as may be in hand"
     assert min(begun[:-1]) >= 4, "and then never one by one"
 
 
-async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[House, Temperamental]) -> None:
-    house, store = home
+async def test_a_row_that_cannot_be_written_costs_only_itself(home: tuple[Pipeline, Temperamental]) -> None:
+    pipeline, store = home
     accepted = await store.accept([image_ref(number) for number in range(10)])
     store.poison = {accepted[4].id}
     store.door.clear()
-    await house.restart(concurrency=8)
-    await until(lambda: sum(house.engine.encoded.values()) >= 8)
+    await pipeline.restart(concurrency=8)
+    await until(lambda: sum(pipeline.engine.encoded.values()) >= 8)
     store.door.set()
 
     async def given_up() -> bool:
         return (await store.get([accepted[4].id]))[accepted[4].id].state is ImageState.PARKED
 
     await until(given_up)
-    await house.indexer.settled()
-    assert {image.id for image in house.announced} == {image.id for image in accepted} - store.poison
-    assert {image.attempts for image in house.announced} == {0}
+    await pipeline.indexer.settled()
+    assert {image.id for image in pipeline.announced} == {image.id for image in accepted} - store.poison
+    assert {image.attempts for image in pipeline.announced} == {0}
 
 
 @pytest.mark.parametrize("what", ["due", "finish"])
-async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(home: tuple[House, Temperamental], what: str) -> None:
-    house, store = home
+async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(
+    home: tuple[Pipeline, Temperamental], what: str
+) -> None:
+    pipeline, store = home
     store.errors[what] = [StoreBusy("locked")] * 6
-    await house.restart()
-    await house.indexer.accept([image_ref(1)])
-    await until(lambda: len(house.announced) == 1)
-    assert house.announced[0].attempts == 0
-    assert 5.0 in house.time.slept
+    await pipeline.restart()
+    await pipeline.indexer.accept([image_ref(1)])
+    await until(lambda: len(pipeline.announced) == 1)
+    assert pipeline.announced[0].attempts == 0
+    assert 5.0 in pipeline.time.slept
 
 
-async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[House, Temperamental]) -> None:
-    house, store = home
+async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[Pipeline, Temperamental]) -> None:
+    pipeline, store = home
     ref = image_ref(1)
-    house.cdn.errors[ref.attachment_id] = [ZeroDivisionError()]
+    pipeline.cdn.errors[ref.attachment_id] = [ZeroDivisionError()]
     store.errors["postpone"] = [StoreBusy("locked")]
-    await house.restart()
-    await house.indexer.accept([ref])
-    await until(lambda: len(house.announced) == 1)
-    assert house.cdn.fetched[ref.attachment_id] == 2
+    await pipeline.restart()
+    await pipeline.indexer.accept([ref])
+    await until(lambda: len(pipeline.announced) == 1)
+    assert pipeline.cdn.fetched[ref.attachment_id] == 2

@@ -10,8 +10,8 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
 from clipcore.errors import EngineClosed
-from tests.index.house import House
-from tests.index.support import DIMENSION, axis, image_ref, until
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import DIMENSION, axis, image_ref, until
 from tests.metric_values import counting
 
 
@@ -23,54 +23,54 @@ def contents(source: str) -> str:
     return f'magpie_image_contents_total{{source="{source}"}}'
 
 
-async def test_an_image_is_counted_from_its_acceptance_to_its_end(house: House) -> None:
-    await house.indexer.start()
+async def test_an_image_is_counted_from_its_acceptance_to_its_end(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
     fine, gone, locked, slow = (image_ref(number) for number in range(4))
-    house.cdn.errors[gone.attachment_id] = [ImageGone("gone")]
-    house.cdn.errors[locked.attachment_id] = [ImageForbidden("forbidden")]
-    house.cdn.errors[slow.attachment_id] = [ImageUnreachable("away")]
+    pipeline.cdn.errors[gone.attachment_id] = [ImageGone("gone")]
+    pipeline.cdn.errors[locked.attachment_id] = [ImageForbidden("forbidden")]
+    pipeline.cdn.errors[slow.attachment_id] = [ImageUnreachable("away")]
     with counting() as counted:
-        await house.indexer.accept([fine, gone, locked, slow])
-        await house.indexer.accept([fine])
-        await house.indexer.settled()
+        await pipeline.indexer.accept([fine, gone, locked, slow])
+        await pipeline.indexer.accept([fine])
+        await pipeline.indexer.settled()
         await until(lambda: counted[attempts("finished")] == 2)
         assert [counted[attempts(outcome)] for outcome in ("gone", "parked", "postponed")] == [1, 1, 1]
         assert counted["magpie_images_accepted_total"] == 4
         assert counted["magpie_images_forgotten_total"] == 1
-        await house.indexer.forget_messages([fine.message_id])
+        await pipeline.indexer.forget_messages([fine.message_id])
         assert counted["magpie_images_forgotten_total"] == 2
 
 
-async def test_an_image_that_a_closed_engine_gave_back_is_counted_as_returned(house: House) -> None:
-    await house.indexer.start()
-    ref = house.cdn.put(image_ref(1), b"a file")
-    house.engine.errors[b"a file"] = [EngineClosed("closed")]
+async def test_an_image_that_a_closed_engine_gave_back_is_counted_as_returned(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    ref = pipeline.cdn.put(image_ref(1), b"a file")
+    pipeline.engine.errors[b"a file"] = [EngineClosed("closed")]
     with counting() as counted:
-        await house.remember(ref)
+        await pipeline.remember(ref)
     assert (counted[attempts("returned")], counted[attempts("finished")]) == (1, 1)
 
 
-async def test_where_the_embedding_of_a_file_came_from_is_counted(house: House) -> None:
-    await house.indexer.start()
-    refs = [house.cdn.put(image_ref(number), b"the same file") for number in range(3)]
+async def test_where_the_embedding_of_a_file_came_from_is_counted(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    refs = [pipeline.cdn.put(image_ref(number), b"the same file") for number in range(3)]
     with counting() as counted:
-        await house.remember(refs[0])
+        await pipeline.remember(refs[0])
         assert counted[contents("model")] == 1
-        await house.remember(refs[1])
+        await pipeline.remember(refs[1])
         assert counted[contents("memory")] == 1
-        await house.restart()
-        await house.remember(refs[2])
+        await pipeline.restart()
+        await pipeline.remember(refs[2])
         assert [counted[contents(source)] for source in ("model", "memory", "store")] == [1, 1, 1]
 
 
-async def test_a_searched_guild_is_counted_as_loaded_once(house: House) -> None:
-    index = GuildIndex(house.store, house.engine.card.key, DIMENSION)
-    await house.indexer.start()
+async def test_a_searched_guild_is_counted_as_loaded_once(pipeline: Pipeline) -> None:
+    index = GuildIndex(pipeline.store, pipeline.engine.card.key, DIMENSION)
+    await pipeline.indexer.start()
     ref = image_ref(1)
-    await house.remember(ref)
+    await pipeline.remember(ref)
     with counting() as counted:
         for _ in range(2):
-            assert await index.search(ref.place.guild_id, axis(0), [ref.place.channel_id], 1)
+            assert await index.search(ref.channel.guild_id, axis(0), [ref.channel.channel_id], 1)
     await index.close()
     assert counted["magpie_index_load_seconds_count"] == 1
     assert counted["magpie_index_search_seconds_count"] == 2

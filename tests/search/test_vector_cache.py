@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot.search.vector_cache import GuildIndex, IndexedVector
 from bot.store.images import Finished, ImageStore, VectorChunk
-from tests.index.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
+from tests.indexing.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
 
 
 class Shelf:

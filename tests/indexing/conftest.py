@@ -9,7 +9,7 @@ from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from tests.index.house import House
+from tests.indexing.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def labels(database: Database) -> LabelStore:
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    built = House(database)
+async def pipeline(database: Database) -> AsyncIterator[Pipeline]:
+    built = Pipeline(database)
     yield built
     await built.close()

@@ -11,8 +11,8 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.catch_up import MESSAGES_A_PAGE
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
-from tests.index.away import Bot, Discord
-from tests.index.support import GUILD, place, snowflake, until
+from tests.indexing.away import Bot, Discord
+from tests.indexing.support import GUILD, place, snowflake, until
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bot.models import ChannelRef, ImageRef
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
-from tests.index.support import GUILD, FakeTime, image_ref
+from tests.indexing.support import GUILD, FakeTime, image_ref
 
 
 class Discord:

@@ -10,8 +10,8 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.images import ImageStore
-from tests.index.house import House
-from tests.index.support import CARD, FakeEngine, image_ref, until
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import CARD, FakeEngine, image_ref, until
 
 
 class Reluctant(ImageStore):
@@ -31,7 +31,7 @@ class Reluctant(ImageStore):
 
 
 async def read_by_another_model(database: Database) -> int:
-    before = House(database)
+    before = Pipeline(database)
     await before.restart()
     [old] = await before.remember(image_ref(1))
     await before.close()
@@ -41,38 +41,38 @@ async def read_by_another_model(database: Database) -> int:
 async def test_new_images_are_read_while_old_ones_are_still_being_queued(database: Database) -> None:
     old = await read_by_another_model(database)
     store, engine = Reluctant(database), FakeEngine(replace(CARD, revision="2"))
-    house = House(database, store=store, engine=engine)
-    await house.restart()
-    [new] = await house.indexer.accept([image_ref(2)])
+    pipeline = Pipeline(database, store=store, engine=engine)
+    await pipeline.restart()
+    [new] = await pipeline.indexer.accept([image_ref(2)])
 
     async def is_ready() -> bool:
         return (await store.get([new.id]))[new.id].state is ImageState.READY
 
     await until(is_ready)
-    settled = asyncio.create_task(house.indexer.settled())
+    settled = asyncio.create_task(pipeline.indexer.settled())
     assert await store.vector(old, engine.card.key) is None
     assert not settled.done()
     store.door.set()
     await asyncio.wait_for(settled, 10)
     assert await store.vector(old, engine.card.key) is not None
-    await house.close()
+    await pipeline.close()
 
 
 async def test_queueing_that_fails_is_tried_again_after_growing_pauses(database: Database) -> None:
     old = await read_by_another_model(database)
     store, engine = Reluctant(database, failures=3), FakeEngine(replace(CARD, revision="2"))
     store.door.set()
-    house = House(database, store=store, engine=engine)
-    await house.restart()
-    await asyncio.wait_for(house.indexer.settled(), 10)
+    pipeline = Pipeline(database, store=store, engine=engine)
+    await pipeline.restart()
+    await asyncio.wait_for(pipeline.indexer.settled(), 10)
     assert await store.vector(old, engine.card.key) is not None
     assert store.failures < 0
-    assert [pause for pause in house.time.slept if pause >= 90]
-    await house.close()
+    assert [pause for pause in pipeline.time.slept if pause >= 90]
+    await pipeline.close()
 
 
 async def test_an_end_does_not_wait_until_all_is_queued(database: Database) -> None:
     store = Reluctant(database)
-    house = House(database, store=store)
-    await house.restart()
-    await asyncio.wait_for(house.close(), 10)
+    pipeline = Pipeline(database, store=store)
+    await pipeline.restart()
+    await asyncio.wait_for(pipeline.close(), 10)

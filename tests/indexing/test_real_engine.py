@@ -23,8 +23,8 @@ from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.tiny import write_tiny_clip
-from tests.index.house import DEFAULTS, House
-from tests.index.support import FakeCdn, image_ref, place
+from tests.indexing.pipeline import DEFAULTS, Pipeline
+from tests.indexing.support import FakeCdn, image_ref, place
 
 
 def png(seed: int) -> bytes:
@@ -34,7 +34,7 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-class RealHouse(House):
+class RealPipeline(Pipeline):
     """The same rooms, with the real engine in place of the fake one."""
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
@@ -46,30 +46,30 @@ class RealHouse(House):
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[RealHouse]:
+async def pipeline(database: Database, tmp_path: Path) -> AsyncIterator[RealPipeline]:
     engine = ClipEngine(partial(clipcore.ClipModel.load, str(write_tiny_clip(tmp_path)), device="cpu"))
     await engine.start()
-    built = RealHouse(database, engine)
+    built = RealPipeline(database, engine)
     await built.indexer.start()
     yield built
     await built.close()
     await engine.close()
 
 
-async def test_an_image_is_read_matched_with_its_repost_and_forgotten(house: RealHouse) -> None:
-    first, repost = (house.cdn.put(image_ref(number, place(number)), png(1)) for number in (1, 2))
-    broken = house.cdn.put(image_ref(3), png(3)[:-40])
-    images = await house.remember(first, repost, broken)
+async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: RealPipeline) -> None:
+    first, repost = (pipeline.cdn.put(image_ref(number, place(number)), png(1)) for number in (1, 2))
+    broken = pipeline.cdn.put(image_ref(3), png(3)[:-40])
+    images = await pipeline.remember(first, repost, broken)
     assert [image.state for image in images] == [ImageState.READY, ImageState.READY, ImageState.PARKED]
     assert (images[0].width, images[0].height) == (32, 24)
     assert images[2].reason == "broken"
 
-    query = house.everywhere(first, repost)
-    vector = await house.searcher.vector_for_bytes(png(1))
-    answer = await house.searcher.similar(vector, query, [images[0].id])
+    query = pipeline.everywhere(first, repost)
+    vector = await pipeline.searcher.vector_for_bytes(png(1))
+    answer = await pipeline.searcher.similar(vector, query, [images[0].id])
     assert [hit.image.ref for hit in answer.hits] == [repost]
     assert answer.hits[0].score == pytest.approx(1, abs=2e-3)
 
-    await house.indexer.forget_messages([repost.message_id])
-    answer = await house.searcher.similar(vector, query, [images[0].id])
+    await pipeline.indexer.forget_messages([repost.message_id])
+    answer = await pipeline.searcher.similar(vector, query, [images[0].id])
     assert (answer.hits, answer.nothing_alike) == ((), True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot.search.vector_cache import GuildIndex, IndexedVector, Resident, to_drop
 from bot.store.images import VectorChunk
-from tests.index.support import DIMENSION, axis, direction, until
+from tests.indexing.support import DIMENSION, axis, direction, until
 
 residents = st.lists(
     st.builds(Resident, st.integers(1, 99), st.integers(0, 100), st.integers(0, 1000), st.booleans()),

@@ -23,7 +23,7 @@ from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
-from tests.index.support import GUILD, FakeCdn, image_ref, place
+from tests.indexing.support import GUILD, FakeCdn, image_ref, place
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 

@@ -1,0 +1,183 @@
+"""A deletion wins, at whatever moment it comes, and what it deleted is never found again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.models import ImageState
+from bot.store.database import Database
+from bot.store.images import Finished, ImageStore
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import GUILD, direction, image_ref, place, until
+
+
+class SlowStore(ImageStore):
+    """The real store with a door before and a door after each `finish`."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.before, self.after = asyncio.Event(), asyncio.Event()
+        self.before.set()
+        self.after.set()
+        self.at_before, self.at_after = asyncio.Event(), asyncio.Event()
+
+    async def finish(self, batch: Sequence[Finished], model: Any) -> set[int]:
+        self.at_before.set()
+        await self.before.wait()
+        taken = await super().finish(batch, model)
+        self.at_after.set()
+        await self.after.wait()
+        return taken
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[tuple[Pipeline, SlowStore]]:
+    async with await Database.open(tmp_path / "slow.sqlite3") as database:
+        store = SlowStore(database)
+        pipeline = Pipeline(database, store=store)
+        await pipeline.restart()
+        yield pipeline, store
+        await pipeline.close()
+
+
+async def _hits(pipeline: Pipeline, *refs: Any) -> list[int]:
+    vector = direction(b"wanted".hex())
+    answer = await pipeline.searcher.similar(vector, pipeline.everywhere(*refs))
+    return [hit.image.ref.message_id for hit in answer.hits]
+
+
+async def test_a_forgotten_message_is_never_found_again(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    [image] = await pipeline.remember(ref)
+    assert await _hits(pipeline, ref) == [ref.message_id]
+    assert await pipeline.indexer.forget_messages([ref.message_id]) == [image.id]
+    assert await _hits(pipeline, ref) == []
+    assert await pipeline.indexer.accept([ref]) == []
+    assert await _hits(pipeline, ref) == []
+
+
+async def test_forgetting_while_the_image_is_downloaded_wins(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    held = pipeline.cdn.hold(ref)
+    [image] = await pipeline.indexer.accept([ref])
+    await until(lambda: pipeline.cdn.under_way == 1)
+    assert await pipeline.indexer.forget_messages([ref.message_id]) == [image.id]
+    held.set()
+    await pipeline.indexer.settled()
+    assert await pipeline.store.get([image.id]) == {}
+    assert await _hits(pipeline, ref) == []
+    assert pipeline.announced == []
+
+
+async def test_forgetting_that_begins_before_the_write_wins(slow: tuple[Pipeline, SlowStore]) -> None:
+    pipeline, store = slow
+    store.before.clear()
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    await _hits(pipeline, ref)
+    [image] = await pipeline.indexer.accept([ref])
+    await store.at_before.wait()
+    forgetting = asyncio.create_task(pipeline.indexer.forget_messages([ref.message_id]))
+    store.before.set()
+    assert await forgetting == [image.id]
+    await pipeline.indexer.settled()
+    assert await store.get([image.id]) == {}
+    assert await _hits(pipeline, ref) == []
+
+
+async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tuple[Pipeline, SlowStore]) -> None:
+    pipeline, store = slow
+    store.after.clear()
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    await _hits(pipeline, ref)  # the server's vectors are in memory from here on
+    [image] = await pipeline.indexer.accept([ref])
+    await store.at_after.wait()
+    forgetting = asyncio.create_task(pipeline.indexer.forget_messages([ref.message_id]))
+    await asyncio.wait({forgetting}, timeout=0.5)  # it waits for its turn; a wrong one would be over by now
+    store.after.set()
+    assert await forgetting == [image.id]
+    await pipeline.indexer.settled()
+    vectors = await pipeline.index.search(GUILD, direction(b"wanted".hex()), [ref.channel.channel_id], 10)
+    assert vectors == [], "not even in memory"
+
+
+async def test_a_deletion_that_the_store_did_alone_wins_over_a_job_in_flight(slow: tuple[Pipeline, SlowStore]) -> None:
+    pipeline, store = slow
+    store.before.clear()
+    ref = image_ref(1)
+    [image] = await pipeline.indexer.accept([ref])
+    await store.at_before.wait()
+    await store.forget_messages([ref.message_id])
+    store.before.set()
+    await pipeline.indexer.settled()
+    assert await store.get([image.id]) == {}
+    assert pipeline.announced == []
+
+
+async def test_one_attachment_goes_and_the_rest_of_its_message_stays(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    first, second = image_ref(1, message=5), image_ref(2, message=5)
+    await pipeline.remember(first, second)
+    await pipeline.indexer.forget_attachments(5, [first.attachment_id])
+    [left] = await pipeline.store.by_message(5)
+    assert left.ref == second
+
+
+async def test_a_channel_goes_with_its_threads_and_nothing_else(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    inside = [image_ref(1, place(1)), image_ref(2, place(2, parent=1))]
+    outside = image_ref(3, place(3))
+    gone = await pipeline.remember(*inside)
+    await pipeline.remember(outside)
+    assert sorted(await pipeline.indexer.forget_channel(place(1).channel_id)) == [image.id for image in gone]
+    assert len(await pipeline.store.by_message(outside.message_id)) == 1
+
+
+async def test_a_server_goes_from_the_store_and_from_memory_and_other_servers_stay(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    other = pipeline.cdn.put(image_ref(2, place(9, guild=77)), b"wanted")
+    await pipeline.remember(ref, other)
+    assert await _hits(pipeline, ref) == [ref.message_id]
+    assert len(await pipeline.indexer.forget_guild(GUILD)) == 1
+    assert await _hits(pipeline, ref) == []
+    [left] = await pipeline.store.by_message(other.message_id)
+    assert left.state is ImageState.READY
+
+
+async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    mine, theirs = image_ref(1, author=1), image_ref(2, author=2)
+    await pipeline.remember(mine, theirs)
+    assert len(await pipeline.indexer.forget_author(GUILD, 1, up_to_message=mine.message_id)) == 1
+    assert await pipeline.indexer.accept([mine]) == []
+    assert len(await pipeline.remember(image_ref(3, author=1))) == 1
+    assert len(await pipeline.store.by_message(theirs.message_id)) == 1
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda indexer, ref: indexer.forget_messages([ref.message_id]),
+        lambda indexer, ref: indexer.forget_attachments(ref.message_id, [ref.attachment_id]),
+        lambda indexer, ref: indexer.forget_channel(ref.channel.channel_id),
+        lambda indexer, ref: indexer.forget_author(GUILD, ref.author_id),
+        lambda indexer, ref: indexer.forget_guild(GUILD),
+    ],
+    ids=["messages", "attachments", "channel", "author", "guild"],
+)
+async def test_every_forgetting_is_told_if_it_deleted_something(pipeline: Pipeline, forget: Any) -> None:
+    told: list[str] = []
+    await pipeline.restart(on_forgotten=lambda: told.append("forgotten"))
+    ref = pipeline.cdn.put(image_ref(1), b"wanted")
+    await pipeline.remember(ref)
+    await forget(pipeline.indexer, ref)
+    assert told == ["forgotten"]
+    await forget(pipeline.indexer, ref)
+    assert told == ["forgotten"]

@@ -1,0 +1,250 @@
+"""An image's way in: durable, bounded, and never stopped by one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
+from bot.models import ImageState, TaggingMode
+from bot.store.database import Database
+from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import CARD, FakeEngine, image_ref, place, until
+
+
+async def test_an_accepted_image_becomes_ready_tagged_and_announced(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    [image] = await pipeline.remember(image_ref(1))
+    assert image.state is ImageState.READY
+    assert (image.width, image.height) == (640, 480)
+    assert [tag.label for tag in image.tags] == ["cat"]
+    assert pipeline.announced == [image]
+
+
+async def test_accepting_commits_before_anything_is_fetched(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    held = pipeline.cdn.hold(ref)
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+    assert (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.PENDING
+    held.set()
+    await pipeline.indexer.settled()
+    assert (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.READY
+
+
+async def test_what_was_pending_at_a_start_is_finished(pipeline: Pipeline) -> None:
+    refs = [image_ref(number) for number in range(30)]
+    await pipeline.store.accept(refs)
+    await pipeline.indexer.start()
+    await pipeline.indexer.settled()
+    assert len(pipeline.announced) == 30
+    assert await pipeline.store.due(100, pipeline.time.now) == []
+
+
+async def test_closing_in_the_middle_leaves_rows_that_the_next_start_finishes_once(pipeline: Pipeline) -> None:
+    refs = [image_ref(number) for number in range(40)]
+    for ref in refs[10:]:
+        pipeline.cdn.hold(ref)
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept(refs)
+    await until(lambda: len(pipeline.announced) == 10)
+    await pipeline.indexer.close()
+    for ref in refs[10:]:
+        pipeline.cdn.hold(ref).set()
+    await pipeline.restart()
+    await pipeline.indexer.settled()
+    assert sorted(image.ref.message_id for image in pipeline.announced) == [ref.message_id for ref in refs]
+
+
+async def test_no_more_images_are_downloaded_at_once_than_was_asked_for(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    await pipeline.remember(*(image_ref(number) for number in range(60)))
+    assert len(pipeline.announced) == 60
+    assert pipeline.cdn.most_under_way == 4
+
+
+async def test_a_repost_costs_no_inference(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    first, second = image_ref(1), image_ref(2, place(2))
+    for ref in (first, second):
+        pipeline.cdn.put(ref, b"the same file")
+    await pipeline.remember(first)
+    [repost] = await pipeline.remember(second)
+    assert repost.state is ImageState.READY
+    assert (repost.width, repost.height) == (640, 480)
+    assert pipeline.engine.encoded[b"the same file"] == 1
+
+
+async def test_identical_files_that_arrive_together_are_looked_at_once(pipeline: Pipeline) -> None:
+    refs = [pipeline.cdn.put(image_ref(number), b"the same file") for number in range(12)]
+    await pipeline.indexer.start()
+    assert len(await pipeline.remember(*refs)) == 12
+    assert pipeline.engine.encoded == {b"the same file": 1}
+
+
+async def test_an_image_that_is_gone_is_forgotten(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.errors[ref.attachment_id] = [ImageGone()]
+    await pipeline.indexer.start()
+    assert await pipeline.remember(ref) == []
+    assert await pipeline.indexer.accept([ref]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ImageForbidden(), "forbidden"),
+        (ImageTooLarge(), "too_large"),
+        (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
+    ],
+)
+async def test_what_cannot_get_better_is_parked_with_its_reason(
+    pipeline: Pipeline, error: Exception, reason: str
+) -> None:
+    ref = pipeline.cdn.put(image_ref(1), b"poison")
+    if isinstance(error, ImageRejected):
+        pipeline.engine.errors[b"poison"] = [error]
+    else:
+        pipeline.cdn.errors[ref.attachment_id] = [error]
+    await pipeline.indexer.start()
+    parked, fine = await pipeline.remember(ref, image_ref(2))
+    assert (parked.state, parked.reason) == (ImageState.PARKED, reason)
+    assert pipeline.cdn.fetched[ref.attachment_id] == 1
+    assert fine.state is ImageState.READY
+
+
+@pytest.mark.parametrize("error", [ImageUnreachable(), QueueFull(), ZeroDivisionError()])
+async def test_what_may_get_better_is_tried_again_after_growing_pauses(pipeline: Pipeline, error: Exception) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.errors[ref.attachment_id] = [error, error, error]
+    await pipeline.indexer.start()
+    begun = pipeline.time.now
+    await pipeline.indexer.accept([ref])
+    await until(lambda: len(pipeline.announced) == 1)
+    assert pipeline.cdn.fetched[ref.attachment_id] == 4
+    assert (pipeline.time.now - begun).total_seconds() >= 10 + 30 + 90
+
+
+async def test_a_fault_of_the_device_parks_nothing_before_all_attempts(pipeline: Pipeline) -> None:
+    ref = pipeline.cdn.put(image_ref(1), b"unlucky")
+    pipeline.engine.errors[b"unlucky"] = [EncodingFailed(), EncodingFailed(), EncodingFailed()]
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept([ref])
+    await until(lambda: len(pipeline.announced) == 1)
+    assert pipeline.engine.encoded[b"unlucky"] == 4
+
+
+async def test_what_the_device_failed_on_to_the_end_is_tried_again_at_the_next_start(pipeline: Pipeline) -> None:
+    ref = pipeline.cdn.put(image_ref(1), b"unlucky")
+    pipeline.engine.errors[b"unlucky"] = [EncodingFailed()] * 4
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+
+    async def given_up() -> bool:
+        return (await pipeline.store.get([accepted.id]))[
+            accepted.id
+        ].reason == "encoding_failed" and not pipeline.engine.errors[b"unlucky"]
+
+    await until(given_up)
+    await pipeline.restart()
+    await until(lambda: len(pipeline.announced) == 1)
+
+
+async def test_an_image_whose_attempts_end_with_the_process_is_given_up_after_all_of_them(pipeline: Pipeline) -> None:
+    deadly, fine = await pipeline.store.accept([image_ref(1), image_ref(2)])
+    for _ in range(4):  # a killed process says nothing more about what it had begun
+        await pipeline.store.begin({deadly.id: pipeline.time.now})
+    await pipeline.indexer.start()
+    await pipeline.indexer.settled()
+    rows = await pipeline.store.get([deadly.id, fine.id])
+    assert (rows[deadly.id].state, rows[deadly.id].reason) == (ImageState.PARKED, "interrupted")
+    assert rows[fine.id].state is ImageState.READY
+    assert pipeline.cdn.fetched == {fine.ref.attachment_id: 1}
+
+
+async def test_an_attempt_is_counted_before_anything_is_fetched(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.hold(ref)
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+    await until(lambda: pipeline.cdn.under_way == 1)
+    begun = (await pipeline.store.get([accepted.id]))[accepted.id]
+    assert (begun.attempts, begun.reason) == (1, "interrupted")
+
+
+async def test_an_orderly_end_costs_no_attempt(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.hold(ref)
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+    await until(lambda: pipeline.cdn.under_way == 1)
+    await pipeline.indexer.close()
+    assert await pipeline.store.due(1, pipeline.time.now) == [accepted]
+
+
+async def test_an_image_that_keeps_failing_is_given_up(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.errors[ref.attachment_id] = [ImageUnreachable()] * 100
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+
+    async def parked() -> bool:
+        return (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.PARKED
+
+    await until(parked)
+    assert pipeline.cdn.fetched[ref.attachment_id] == 4
+    assert (await pipeline.store.get([accepted.id]))[accepted.id].reason == "unreachable"
+
+
+async def test_a_channel_that_is_off_is_searched_but_not_tagged(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    await pipeline.channels.set_announcement(ref.channel, TaggingMode.OFF)
+    await pipeline.indexer.start()
+    [image] = await pipeline.remember(ref)
+    assert image.state is ImageState.READY
+    assert image.tags == ()
+    assert pipeline.engine.classifiers == []
+
+
+async def test_an_announcement_that_fails_or_hangs_holds_nothing_up(pipeline: Pipeline) -> None:
+    hangs = asyncio.Event()
+    heard: list[int] = []
+
+    async def on_finished(image: object) -> None:
+        heard.append(1)
+        if len(heard) == 1:
+            raise RuntimeError("Discord said no")
+        await hangs.wait()
+
+    await pipeline.restart(on_finished=on_finished)
+    accepted = await pipeline.indexer.accept([image_ref(number) for number in range(20)])
+
+    async def all_ready() -> bool:
+        rows = await pipeline.store.get([image.id for image in accepted])
+        return all(image.state is ImageState.READY for image in rows.values())
+
+    await until(all_ready)
+    hangs.set()
+    await pipeline.indexer.settled()
+    assert len(heard) == 20
+
+
+async def test_images_of_another_model_are_read_again_without_being_announced(database: Database) -> None:
+    before = Pipeline(database)
+    await before.restart()
+    [old] = await before.remember(image_ref(1))
+    await before.close()
+
+    engine = FakeEngine(replace(CARD, revision="2"))
+    after = Pipeline(database, engine=engine)
+    await after.restart()
+    await after.indexer.settled()
+    again = (await after.store.get([old.id]))[old.id]
+    assert again.state is ImageState.READY
+    assert await after.store.vector(old.id, CARD.key) is None
+    assert await after.store.vector(old.id, engine.card.key) is not None
+    assert after.announced == []
+    await after.close()
