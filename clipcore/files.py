@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,3 +93,25 @@ def read_tensors(path: Path, kind: str, what: str) -> tuple[dict[str, Array], di
         raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
     except SafetensorError as error:
         raise BadInput(f"{str(path)!r} is broken or not {what}; save it again.") from error
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """For writing and nothing else: torch and safetensors put errors of their own in place of the system's.
+
+    Raises BadInput.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise BadInput(
+            f"{str(folder)!r} cannot be written to ({_reason(error)}); see to the disk, and the same command goes on "
+            "from the last checkpoint."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The system's words, also where another error was raised over them."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _reason(error.__context__) if error.__context__ else str(error)

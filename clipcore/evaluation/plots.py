@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 from collections.abc import Sequence
 from typing import Any
 
-from clipcore.training.run_folder import writing_to
+from clipcore.files import writing_to
 
 # Up to so many classes each cell carries its number, and up to so many each row its name.
 _MOST_NUMBERED = 30

@@ -16,8 +16,8 @@ from clipcore.datasets.pairs import Pairs
 from clipcore.encoding.batch import encode_images, encode_words, gather
 from clipcore.errors import BadInput
 from clipcore.evaluation.retrieval import Retrieval, measure_retrieval, queries_for
+from clipcore.files import writing_to
 from clipcore.model import ClipModel
-from clipcore.training.run_folder import writing_to
 from clipcore.training.trainer import Step
 from clipcore.types import Vectors
 

@@ -5,42 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 
 from clipcore.errors import BadInput
+from clipcore.files import writing_to
 from clipcore.model import ClipModel
 from clipcore.training.plan import first_difference
 from clipcore.types import Calibration
-
-
-@contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """For writing and nothing else: torch and safetensors put errors of their own in place of the system's.
-
-    Raises BadInput.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise BadInput(
-            f"{str(folder)!r} cannot be written to ({_reason(error)}); see to the disk, and the same command goes on "
-            "from the last checkpoint."
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The system's words, also where another error was raised over them."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return _reason(error.__context__) if error.__context__ else str(error)
-
 
 _MODELS = ("last", "best")
 _FILES = ("checkpoint.pt", "training.jsonl", "curve.png")

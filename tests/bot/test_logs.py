@@ -53,7 +53,7 @@ def test_a_json_line_is_one_line_that_parses_with_its_ids() -> None:
 
 def test_a_text_line_ends_with_its_ids() -> None:
     line = TextFormatter().format(record(image_id=7, guild_id=8))
-    assert line.endswith("INFO    bot.x: picture 7 is ready picture_id=7 guild_id=8")
+    assert line.endswith("INFO    bot.x: picture 7 is ready image_id=7 guild_id=8")
 
 
 def test_an_outline_says_what_failed_and_where_and_quotes_nobody() -> None:

@@ -161,7 +161,7 @@ async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instea
     backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))
     ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=backbone, **discord.environment)
     assert ended.code == 2
-    assert "'dinov2-tiny' sees pictures alone" in ended.sentence
+    assert "'dinov2-tiny' sees images alone" in ended.sentence
     assert "CLIP_MODEL" in ended.sentence
     assert "reads text" in ended.sentence
 

@@ -70,7 +70,7 @@ def test_npy_has_the_vectors_and_a_list_of_names_beside_it(model, folder, tmp_pa
     assert np.allclose(vectors, vectors_of(model, "red", "green", "blue"), atol=0.02)
     names = json.loads((tmp_path / "out.names.json").read_text())
     assert [Path(name).name for name in names] == ["a red one.png", "b.png", "blue.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.names.json", "out.npy", "images"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.names.json", "out.npy"]
 
 
 def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path):

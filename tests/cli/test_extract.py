@@ -69,7 +69,7 @@ import clipcore.cli.encode
 from clipcore.cli import main
 from tests.clipcore.fakes import FakeEncoder
 
-clipcore.cli.extract.load_model = lambda name, device: FakeEncoder()
+clipcore.cli.encode.load_model = lambda name, device: FakeEncoder()
 main()
 """
 

@@ -247,12 +247,12 @@ def test_a_reduced_scale_never_goes_below_what_is_wanted():
 
 @pytest.mark.parametrize(("width", "height"), [(1500, 1403), (1403, 1500), (70_000, 40)])
 def test_a_large_image_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, height):
-    image = Image.fromarray(noise(width, height))
+    original = Image.fromarray(noise(width, height))
     enough = min(width, height) // 7
-    image = read_image(encode(image), enough=enough)
+    image = read_image(encode(original), enough=enough)
     assert (image.width, image.height) == (width, height)
     assert min(image.pixels.shape[:2]) >= enough
-    assert np.array_equal(image.pixels, np.asarray(image.reduce(min(width, height) // enough)))
+    assert np.array_equal(image.pixels, np.asarray(original.reduce(min(width, height) // enough)))
 
 
 def test_a_large_transparent_image_is_shrunk_as_it_looks_on_white():

@@ -135,10 +135,10 @@ def test_a_saved_vision_transformer_is_a_checkpoint_for_transformers(files, tmp_
     pixels = CLIPImageProcessorPil.from_pretrained(tmp_path)(Image.fromarray(image), return_tensors="pt")
     tokens = tokenizer(["a diagram", "two dogs"], padding=True, return_tensors="pt")
     with torch.inference_mode():
-        image = theirs.get_image_features(**pixels).pooler_output
+        features = theirs.get_image_features(**pixels).pooler_output
         texts = theirs.get_text_features(**tokens).pooler_output
     unit = torch.nn.functional.normalize
-    np.testing.assert_allclose(model.encode_images([image]), unit(image).numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.encode_images([image]), unit(features).numpy(), atol=1e-5)
     np.testing.assert_allclose(model.encode_texts(["a diagram", "two dogs"]), unit(texts).numpy(), atol=1e-5)
 
 

@@ -43,7 +43,7 @@ def test_the_best_come_first_and_what_means_little_is_weak(colours):
 
 def test_words_are_put_to_the_model_as_it_likes_them(colours):
     ask(colours, "red")
-    assert colours.model.texts == ["red", "a photo of red.", "an image of red."]
+    assert colours.model.texts == ["red", "a photo of red.", "a picture of red."]
 
 
 def test_queries_are_added_and_subtracted(colours):
