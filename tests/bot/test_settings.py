@@ -70,7 +70,7 @@ def test_settings_come_from_the_env_file_and_the_environment_wins(
     assert settings.cdn_hosts == ("a.example", "b.example")
 
 
-def test_a_missing_token_is_told_with_what_to_do() -> None:
+def test_a_missing_token_is_refused_with_what_to_do() -> None:
     with pytest.raises(StartupError, match=r"DISCORD_TOKEN is not set.*\.env\.example"):
         load_settings()
 
@@ -97,11 +97,11 @@ def test_a_bad_value_is_one_sentence_that_names_the_setting(
     monkeypatch.setenv(name, value)
     with pytest.raises(StartupError) as told:
         load_settings()
-    assert str(told.value).startswith(f"{name} cannot be used: ")
+    assert str(told.value).startswith(f"{name} is invalid: ")
     assert "\n" not in str(told.value)
 
 
-def test_a_wrong_device_for_vectors_is_told_in_words_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_index_device_is_refused_by_naming_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISCORD_TOKEN", "t")
     monkeypatch.setenv("INDEX_DEVICE", "gpu")
     with pytest.raises(StartupError, match="it must be cpu or cuda, or cuda:1 for") as told:
@@ -110,6 +110,74 @@ def test_a_wrong_device_for_vectors_is_told_in_words_which_there_are(monkeypatch
     for device in ("cpu", "cuda", "cuda:1"):
         monkeypatch.setenv("INDEX_DEVICE", device)
         assert load_settings().index_device == device
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CDN_HOSTS"])
+def test_blanks_around_a_value_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, source: str
+) -> None:
+    value = {"DISCORD_TOKEN": "t", "STATUS_PORT": "9464", "DECODE_WORKERS": "2"}.get(name) or shown_default(name)
+
+    def loaded(text: str) -> Settings:
+        if source == "file":
+            (tmp_path / ".env").write_text(
+                "".join(f"{key}='{given}'\n" for key, given in {**token, name: text}.items())
+            )
+        else:
+            monkeypatch.setenv(name, text)
+        return load_settings()
+
+    token = {"DISCORD_TOKEN": "t"}
+    monkeypatch.setenv("DISCORD_TOKEN", "t") if source == "environment" else None
+    assert loaded(f" \t{value} ") == loaded(value)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "DISCORD_TOKEN"])
+def test_a_value_of_blanks_alone_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    defaults = load_settings()
+    monkeypatch.setenv(name, "  ")
+    assert load_settings() == defaults
+
+
+def test_a_token_of_blanks_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "  ")
+    with pytest.raises(StartupError, match="DISCORD_TOKEN is not set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("CLIP_DEVICE", ["auto", "cpu", "cuda", "mps"]),
+        ("CLIP_PRECISION", ["auto", "fp32", "bf16"]),
+        ("CLIP_BACKEND", ["auto", "torch", "openvino"]),
+        ("INDEX_DEVICE", ["cpu", "cuda"]),
+        ("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+        ("LOG_FORMAT", ["text", "json"]),
+    ],
+)
+def test_an_unknown_choice_is_refused_by_naming_the_choices(
+    monkeypatch: pytest.MonkeyPatch, name: str, choices: list[str]
+) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    monkeypatch.setenv(name, "nonsense")
+    with pytest.raises(StartupError) as refused:
+        load_settings()
+    assert all(choice in str(refused.value) for choice in choices)
+    assert "nonsense" not in str(refused.value)
+
+
+@pytest.mark.parametrize("what", ["BYTES", "PIXELS", "FRAMES"])
+def test_the_former_names_of_the_image_limits_still_work_and_the_new_ones_win(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    monkeypatch.setenv(f"MAX_PICTURE_{what}", "2048")
+    assert getattr(load_settings(), f"max_image_{what.lower()}") == 2048
+    monkeypatch.setenv(f"MAX_IMAGE_{what}", "4096")
+    assert getattr(load_settings(), f"max_image_{what.lower()}") == 4096
 
 
 def test_the_token_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
