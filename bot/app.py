@@ -19,7 +19,6 @@ import clipcore
 from bot.discord_io.attachments import DownloadLimits, Fetcher
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.discord_io.messages import History, Messages
-from bot.discord_io.permissions import Visibility, thread_membership
 from bot.errors import StartupError
 from bot.features.answers import Answers
 from bot.features.indexing import IndexingCog
@@ -277,13 +276,10 @@ async def _assemble(
     searcher = Searcher(engine, store, guild_index)
     answers = Answers(store, searcher, indexer, messages, engine.foreground, limit=settings.results_per_answer)
     questions = Questions(store, searcher, messages, fetcher)
-    visibility = Visibility(thread_membership(bot))
     await bot.add_cog(
         IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
-    await bot.add_cog(
-        SearchCog(bot, answers, questions, visibility, tag_words, engine.card, engine.calibration, replies)
-    )
+    await bot.add_cog(SearchCog(bot, answers, questions, tag_words, engine.card, engine.calibration, replies))
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
     if status is not None:

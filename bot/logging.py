@@ -1,68 +1,99 @@
-"""How the log looks: one line an event, as text for people or as JSON for machines."""
+"""Structured logs: one event a line, with ids as fields, as text for people or as JSON for machines.
+
+Log lines carry no message content, no query text and no URLs. `bound_contextvars` of structlog adds ids to every line
+that is logged within it, those of libraries included.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
 import traceback
-from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
-from bot.settings import LogFormat, LogLevel
+import structlog
+from structlog.stdlib import BoundLogger, ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-# What every record has by itself; the rest was given as `extra=` and is an id worth showing.
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
 
 _FRAMES = 6
 
+# Our loggers hand their events to the standard library's, where libraries' lines and pytest's caplog are too.
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+    wrapper_class=BoundLogger,
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
 
-class TextFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        when = _when(record).strftime("%Y-%m-%d %H:%M:%S")
-        ids = "".join(f" {name}={value}" for name, value in _extras(record).items())
-        line = f"{when} {record.levelname:<7} {record.name}: {record.getMessage()}{ids}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+def get_logger(name: str) -> BoundLogger:
+    """log.info("image indexed", image_id=7): a fixed sentence, and what varies as fields."""
+    logger: BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
 
 
-class JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        event: dict[str, object] = {
-            "time": _when(record).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **_extras(record),
-        }
-        if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event, ensure_ascii=False, default=str)
+def configure_logging(level: LogLevel, form: LogFormat) -> None:
+    """Sends the whole log to stderr. Libraries log from WARNING on, whatever our own level is."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(form, colors=sys.stderr.isatty()))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for library in ("discord.http", "discord.webhook.async_"):
+        # Their warnings about rate limits contain URLs, some with an interaction's token in them.
+        logging.getLogger(library).setLevel(logging.ERROR)
+    for package in ("bot", "clipcore", "__main__"):
+        logging.getLogger(package).setLevel(level.value)
+
+
+def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
+    fields: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.ExtraAdder(),
+        structlog.stdlib.add_logger_name,
+    ]
+    if form is LogFormat.JSON:
+        rendering: list[Processor] = [
+            _level_in_capitals,
+            structlog.processors.TimeStamper(fmt="iso", key="time"),
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.format_exc_info,
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    else:
+        rendering = [
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S"),
+            ProcessorFormatter.remove_processors_meta,
+            # Its default traceback shows local variables, and with them what people wrote.
+            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    return ProcessorFormatter(foreign_pre_chain=fields, processors=rendering)
 
 
 def outline(error: BaseException) -> str:
-    """An error's types and where it arose, on one line. Its message is left out: it may quote what a person wrote."""
+    """An error's types and where it was raised, in one line. Its message is left out: it may quote a person."""
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    told = " < ".join([type(error).__name__, *reversed(frames[-_FRAMES:])])
-    return f"{told}; because of {outline(error.__cause__)}" if error.__cause__ is not None else told
+    outlined = " < ".join([type(error).__name__, *reversed(frames[-_FRAMES:])])
+    return f"{outlined}; caused by {outline(error.__cause__)}" if error.__cause__ is not None else outlined
 
 
-def configure_logging(level: LogLevel, form: LogFormat) -> None:
-    """Sends the whole log to stderr. Libraries speak from WARNING on, whatever our own level is."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for speaks_of_urls in ("discord.http", "discord.webhook.async_"):
-        # Their warnings about rate limits name addresses, some with an interaction's token in them.
-        logging.getLogger(speaks_of_urls).setLevel(logging.ERROR)
-    for ours in ("bot", "clipcore", "__main__"):
-        logging.getLogger(ours).setLevel(level.value)
-
-
-def _when(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)
-
-
-def _extras(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _PLAIN}
+def _level_in_capitals(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event["level"] = event["_record"].levelname
+    return event

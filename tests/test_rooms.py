@@ -25,6 +25,7 @@ DISCORD_SIDE = {
     "pydantic",
     "pydantic_core",
     "pydantic_settings",
+    "structlog",
 }
 TORCH_SIDE = {"clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"}
 ALLOWED: dict[str, set[str]] = {
@@ -45,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.cli": {"clipcore", "numpy", "PIL", "typer", "rich"},
     "bot.models": set(),
     "bot.errors": set(),
+    "bot.logging": {"structlog"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
     "bot.store.sole": PLAIN | {"bot.store", "filelock"},

@@ -1,35 +1,129 @@
-"""Who may see what: the one place that answers it. What is not known is not shown.
+"""Who may see which channel's images. Whatever cannot be established counts as no.
 
-`may_see` and `everyone_here_may_see` are the rule, over plain data. `Visibility` gathers that data from Discord at the
-moment of asking; nothing is remembered between two questions.
+`MemberAudience` and `ChannelAudience` ask Discord's cache at the moment of the call and remember nothing between two
+calls. `member_access` and `everyone_may_see` are the rules themselves, over plain data.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 
+import aiohttp
 import discord
 
+from bot.logging import get_logger
 from bot.models import ChannelRef, ThreadKind
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-ThreadMembership = Callable[[int, int], Awaitable[bool]]
-
-# Each private thread costs a request; the newest ones are looked up, the rest count as unknown.
+# Each private thread costs a request. The newest ones are looked up; the others count as not joined.
 MEMBERSHIP_LOOKUPS = 20
-_LOOKUPS_AT_ONCE = 5
+_CONCURRENT_LOOKUPS = 5
 
-# isinstance is dear with discord.py's abstract classes, and a question asks it of every channel.
-_VOICE_KINDS = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
+# Compared instead of isinstance(), which is slow against discord.py's abstract classes: this runs for every channel.
+_VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
+
+
+async def is_thread_member(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
+    """Asks Discord, which needs no privileged intent. An archived thread is fetched first: the cache has none."""
+    try:
+        thread = guild.get_thread(thread_id) or await guild.fetch_channel(thread_id)
+        if not isinstance(thread, discord.Thread):
+            return False
+        await thread.fetch_member(user_id)
+    except discord.NotFound:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """What one person may do in a channel (for a thread: in the channel it hangs under), and what channel it is."""
+class MemberAudience:
+    """One member, in an answer that only they see. shown_in: id of the channel where the answer is shown."""
+
+    member: discord.Member
+    shown_in: int
+    is_thread_member: Callable[[discord.Guild, int, int], Awaitable[bool]] = is_thread_member
+
+    @property
+    def guild_id(self) -> int:
+        return self.member.guild.id
+
+    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
+        """Ids of those channels and threads whose images the member may be shown."""
+        guild = self.member.guild
+        age_restricted_ok = _shows_age_restricted(guild, self.shown_in)
+        rights: dict[int | None, MemberRights | None] = {}  # thousands of threads may share their parent's
+        readable: set[int] = set()
+        to_look_up: list[int] = []
+        for channel in (_current(guild, channel) for channel in channels):
+            root_id = _root_id(channel)
+            if root_id not in rights:
+                root = _root(guild, channel)
+                rights[root_id] = None if root is None else member_rights(self.member, root)
+            access = member_access(rights[root_id], channel.thread, age_restricted_ok=age_restricted_ok)
+            if access is Access.YES:
+                readable.add(channel.channel_id)
+            elif access is Access.IF_THREAD_MEMBER:
+                to_look_up.append(channel.channel_id)
+        return frozenset(readable | await self._joined(to_look_up))
+
+    async def _joined(self, thread_ids: Iterable[int]) -> set[int]:
+        """Those of these private threads that the member has joined, among the newest MEMBERSHIP_LOOKUPS."""
+        newest = sorted(set(thread_ids), reverse=True)[:MEMBERSHIP_LOOKUPS]
+        slots = asyncio.Semaphore(_CONCURRENT_LOOKUPS)
+
+        async def joined(thread_id: int) -> bool:
+            try:
+                async with slots:
+                    return await self.is_thread_member(self.member.guild, thread_id, self.member.id)
+            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.warning("thread membership unknown", channel_id=thread_id, error=type(error).__name__)
+                return False
+
+        answers = await asyncio.gather(*map(joined, newest))
+        return {thread_id for thread_id, answer in zip(newest, answers, strict=True) if answer}
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAudience:
+    """Everyone who reads the channel `here`, in an answer posted there."""
+
+    guild: discord.Guild
+    here: ChannelRef
+
+    @property
+    def guild_id(self) -> int:
+        return self.guild.id
+
+    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
+        """Ids of those channels and threads whose images every reader of `here` may be shown."""
+        age_restricted_ok = _shows_age_restricted(self.guild, self.here.channel_id)
+        readable: set[int] = set()
+        for channel in (_current(self.guild, channel) for channel in channels):
+            root = _root(self.guild, channel)
+            openness = None if root is None else openness_of(root)
+            if everyone_may_see(channel, openness, self.here, age_restricted_ok=age_restricted_ok):
+                readable.add(channel.channel_id)
+        return frozenset(readable)
+
+
+# -- the rule for one member
+
+
+class Access(Enum):
+    """IF_THREAD_MEMBER: only a member of the private thread may see it."""
+
+    NO = "no"
+    YES = "yes"
+    IF_THREAD_MEMBER = "if thread member"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRights:
+    """What a member may do in a channel (for a thread: in its parent), and what kind of channel it is."""
 
     view: bool
     history: bool
@@ -39,26 +133,39 @@ class Access:
     age_restricted: bool
 
 
-def may_see(access: Access | None, thread: ThreadKind, *, in_thread: bool | None, age_restricted_ok: bool) -> bool:
-    """The rule for one person and one place.
+def member_access(rights: MemberRights | None, thread: ThreadKind, *, age_restricted_ok: bool) -> Access:
+    """rights: None where the channel is unknown. age_restricted_ok: whether the answer is shown in such a channel."""
+    if rights is None or not (rights.view and rights.history):
+        return Access.NO
+    if rights.voice and not rights.connect:
+        return Access.NO
+    if rights.age_restricted and not age_restricted_ok:
+        return Access.NO
+    if thread is ThreadKind.PRIVATE and not rights.manage_threads:
+        return Access.IF_THREAD_MEMBER
+    return Access.YES
 
-    access: None where the channel is unknown. in_thread: whether the person is in the private thread; None if unknown.
-    age_restricted_ok: whether the answer is shown in an age-restricted channel itself.
-    """
-    if access is None or not (access.view and access.history):
-        return False
-    if access.voice and not access.connect:
-        return False
-    if access.age_restricted and not age_restricted_ok:
-        return False
-    return thread is not ThreadKind.PRIVATE or access.manage_threads or in_thread is True
+
+def member_rights(member: discord.Member, channel: discord.abc.GuildChannel) -> MemberRights:
+    permissions = channel.permissions_for(member)
+    return MemberRights(
+        view=permissions.view_channel,
+        history=permissions.read_message_history,
+        connect=permissions.connect,
+        manage_threads=permissions.manage_threads,
+        voice=channel.type in _VOICE_TYPES,
+        age_restricted=_is_age_restricted(channel),
+    )
+
+
+# -- the rule for a public answer
 
 
 @dataclass(frozen=True, slots=True)
 class Openness:
-    """What a channel is to everybody in the server, whatever roles they hold.
+    """What a channel is to every member, whatever roles they have.
 
-    view, history: everyone has it, and no overwrite takes it from anybody.
+    view, history: @everyone has the permission, and no overwrite denies it to anybody.
     """
 
     view: bool
@@ -67,139 +174,69 @@ class Openness:
     age_restricted: bool
 
 
-def everyone_here_may_see(
-    place: ChannelRef, openness: Openness | None, here: ChannelRef, *, age_restricted_ok: bool
+def everyone_may_see(
+    channel: ChannelRef, openness: Openness | None, here: ChannelRef, *, age_restricted_ok: bool
 ) -> bool:
-    """The rule for an answer that a whole channel reads: may each reader of `here` see the images of `place`?
+    """Whether each reader of `here` may see the images of `channel`. openness: that of its root; None if unknown.
 
-    Within one channel and its public threads whoever reads the answer sees the channel, so only the right to read back
-    is in question. Elsewhere the other channel must be open to every member. A voice channel never is: members in a
-    time-out cannot connect, yet read the answer.
+    Readers of `here` see `here` itself and the public threads beside it, so only the permission to read history is in
+    question there. Any other channel must be open to every member. A voice channel never is: members in a time-out
+    cannot connect, yet read the answer.
     """
     if openness is None or not openness.history:
         return False
     if openness.age_restricted and not age_restricted_ok:
         return False
-    if place.channel_id == here.channel_id:
+    if channel.channel_id == here.channel_id:
         return True
-    if place.thread is ThreadKind.PRIVATE:
+    if channel.thread is ThreadKind.PRIVATE:
         return False
-    return _root(place) == _root(here) or (openness.view and not openness.voice)
-
-
-def access_for(member: discord.Member, channel: discord.abc.GuildChannel) -> Access:
-    rights = channel.permissions_for(member)
-    return Access(
-        view=rights.view_channel,
-        history=rights.read_message_history,
-        connect=rights.connect,
-        manage_threads=rights.manage_threads,
-        voice=_is_voice(channel),
-        age_restricted=_is_age_restricted(channel),
-    )
+    same_root = (channel.parent_id or channel.channel_id) == (here.parent_id or here.channel_id)
+    return same_root or (openness.view and not openness.voice)
 
 
 def openness_of(channel: discord.abc.GuildChannel) -> Openness:
     return Openness(
-        view=_open_to_all(channel, discord.Permissions(view_channel=True)),
-        history=_open_to_all(channel, discord.Permissions(read_message_history=True)),
-        voice=_is_voice(channel),
+        view=_is_open(channel, discord.Permissions(view_channel=True)),
+        history=_is_open(channel, discord.Permissions(read_message_history=True)),
+        voice=channel.type in _VOICE_TYPES,
         age_restricted=_is_age_restricted(channel),
     )
 
 
-class Visibility:
-    """Answers for a server as it stands now. membership(thread id, user id) asks Discord; it may fail."""
-
-    def __init__(self, membership: ThreadMembership) -> None:
-        self._membership = membership
-
-    async def readable(
-        self, guild: discord.Guild, member: discord.Member, places: Iterable[ChannelRef], *, shown_in: int
-    ) -> frozenset[int]:
-        """Ids of those places whose images this member may be shown, in an answer given in the channel `shown_in`."""
-        age_restricted_ok = _shows_age_restricted(guild, shown_in)
-        allowed: set[int] = set()
-        to_ask: list[int] = []
-        accesses: dict[int | None, Access | None] = {}  # threads, of which there may be thousands, share their parent's
-        for place in (_fresh(guild, place) for place in places):
-            root = _governing_id(place)
-            if root not in accesses:
-                channel = _governing_channel(guild, place)
-                accesses[root] = access_for(member, channel) if channel is not None else None
-            access = accesses[root]
-            if may_see(access, place.thread, in_thread=None, age_restricted_ok=age_restricted_ok):
-                allowed.add(place.channel_id)
-            elif may_see(access, place.thread, in_thread=True, age_restricted_ok=age_restricted_ok):
-                to_ask.append(place.channel_id)
-        return frozenset(allowed | await self._joined(to_ask, member.id))
-
-    def readable_by_everyone(
-        self, guild: discord.Guild, places: Iterable[ChannelRef], here: ChannelRef
-    ) -> frozenset[int]:
-        """Ids of those places whose images every reader of the channel `here` may be shown."""
-        age_restricted_ok = _shows_age_restricted(guild, here.channel_id)
-        return frozenset(
-            place.channel_id
-            for place in (_fresh(guild, place) for place in places)
-            if everyone_here_may_see(place, self._openness(guild, place), here, age_restricted_ok=age_restricted_ok)
-        )
-
-    @staticmethod
-    def _openness(guild: discord.Guild, place: ChannelRef) -> Openness | None:
-        channel = _governing_channel(guild, place)
-        return openness_of(channel) if channel is not None else None
-
-    async def _joined(self, threads: list[int], user_id: int) -> set[int]:
-        """Those of these private threads that the user is in; the newest are asked for, as far as the bound reaches."""
-        newest = sorted(set(threads), reverse=True)[:MEMBERSHIP_LOOKUPS]
-        turn = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
-
-        async def ask(thread_id: int) -> bool:
-            async with turn:
-                return await self._in_thread(thread_id, user_id)
-
-        answers = await asyncio.gather(*(ask(thread_id) for thread_id in newest))
-        return {thread_id for thread_id, joined in zip(newest, answers, strict=True) if joined}
-
-    async def _in_thread(self, thread_id: int, user_id: int) -> bool:
-        try:
-            return await self._membership(thread_id, user_id)
-        except (discord.HTTPException, OSError, TimeoutError) as error:
-            log.warning("thread membership unknown: %s", type(error).__name__, extra={"channel_id": thread_id})
+def _is_open(channel: discord.abc.GuildChannel, permission: discord.Permissions) -> bool:
+    """Whether @everyone has this permission here and no overwrite denies it to any role or member."""
+    everyone = channel.guild.default_role
+    granted = everyone.permissions.is_superset(permission)
+    for target, overwrite in channel.overwrites.items():
+        allow, deny = overwrite.pair()
+        if deny.value & permission.value:
             return False
+        if target.id == everyone.id and allow.value & permission.value:
+            granted = True
+    return granted
 
 
-def thread_membership(client: discord.Client) -> ThreadMembership:
-    """Asks Discord for one thread member, which needs no privileged intent. 404 is a plain no."""
-
-    async def in_thread(thread_id: int, user_id: int) -> bool:
-        try:
-            await client.http.get_thread_member(thread_id, user_id)
-        except discord.NotFound:
-            return False
-        return True
-
-    return in_thread
+# -- what Discord says now
 
 
-def _governing_channel(guild: discord.Guild, place: ChannelRef) -> discord.abc.GuildChannel | None:
-    """The channel whose permissions rule this place. A thread without a known parent has none."""
-    root = _governing_id(place)
-    return guild.get_channel(root) if root is not None else None
-
-
-def _governing_id(place: ChannelRef) -> int | None:
-    return place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
-
-
-def _fresh(guild: discord.Guild, place: ChannelRef) -> ChannelRef:
-    """What is remembered of a thread, corrected by what Discord says of it now, while it is active."""
-    thread = guild.get_thread(place.channel_id)
+def _current(guild: discord.Guild, channel: ChannelRef) -> ChannelRef:
+    """What the store remembers of a thread, corrected by the cache while the thread is active."""
+    thread = guild.get_thread(channel.channel_id)
     if thread is None:
-        return place
+        return channel
     kind = ThreadKind.PRIVATE if thread.is_private() else ThreadKind.PUBLIC
     return ChannelRef(guild.id, thread.id, thread.parent_id, kind)
+
+
+def _root_id(channel: ChannelRef) -> int | None:
+    return channel.channel_id if channel.thread is ThreadKind.NONE else channel.parent_id
+
+
+def _root(guild: discord.Guild, channel: ChannelRef) -> discord.abc.GuildChannel | None:
+    """The channel whose permissions apply: a thread's parent. None where it is unknown."""
+    root_id = _root_id(channel)
+    return None if root_id is None else guild.get_channel(root_id)
 
 
 def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
@@ -210,25 +247,4 @@ def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
 
 
 def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
-    return bool(getattr(channel, "nsfw", False))  # not every kind of channel has the switch
-
-
-def _is_voice(channel: discord.abc.GuildChannel) -> bool:
-    return channel.type in _VOICE_KINDS
-
-
-def _open_to_all(channel: discord.abc.GuildChannel, right: discord.Permissions) -> bool:
-    """Whether every member has this right here: @everyone has it, and no overwrite denies it to any role or member."""
-    everyone = channel.guild.default_role
-    granted = everyone.permissions.is_superset(right)
-    for target, overwrite in channel.overwrites.items():
-        allow, deny = overwrite.pair()
-        if deny.value & right.value:
-            return False
-        if target.id == everyone.id and allow.value & right.value:
-            granted = True
-    return granted
-
-
-def _root(place: ChannelRef) -> int:
-    return place.channel_id if place.parent_id is None else place.parent_id
+    return bool(getattr(channel, "nsfw", False))  # not every type of channel has the flag

@@ -11,11 +11,8 @@ from datetime import datetime
 from time import perf_counter
 from typing import Protocol
 
-import discord
-
 from bot.discord_io.attachments import Sighting
 from bot.discord_io.messages import Messages
-from bot.discord_io.permissions import Visibility
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.indexer import Indexer
 from bot.models import ChannelRef, Hit, Image, SearchAnswer, SearchQuery
@@ -39,39 +36,6 @@ class Audience(Protocol):
 
     async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
         """Ids of the places whose images may be shown to all of this audience, asked of Discord now."""
-
-
-@dataclass(frozen=True, slots=True)
-class OneMember:
-    """The person who asked, in an answer that nobody else sees."""
-
-    visibility: Visibility
-    guild: discord.Guild
-    member: discord.Member
-    shown_in: int
-
-    @property
-    def guild_id(self) -> int:
-        return self.guild.id
-
-    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
-        return await self.visibility.readable(self.guild, self.member, places, shown_in=self.shown_in)
-
-
-@dataclass(frozen=True, slots=True)
-class EveryoneIn:
-    """All who read a channel, in an answer posted there."""
-
-    visibility: Visibility
-    guild: discord.Guild
-    here: ChannelRef
-
-    @property
-    def guild_id(self) -> int:
-        return self.guild.id
-
-    async def readable(self, places: Iterable[ChannelRef]) -> frozenset[int]:
-        return self.visibility.readable_by_everyone(self.guild, places, self.here)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from discord.ext import commands
 
 from bot.discord_io.attachments import ImageChannel, place_of
 from bot.discord_io.client import apologise
-from bot.discord_io.permissions import Visibility
-from bot.features.answers import Answer, Audience, EveryoneIn, OneMember
+from bot.discord_io.permissions import ChannelAudience, MemberAudience
+from bot.features.answers import Answer, Audience
 from bot.features.query_image import NoQuestion, Question, Questions, is_similar_request, message_link
 from bot.features.search_views import (
     Look,
@@ -52,7 +52,6 @@ class SearchCog(commands.Cog, name="search"):
         bot: MagpieBot,
         answers: Answers,
         questions: Questions,
-        visibility: Visibility,
         tag_words: TagWords,
         card: ModelCard,
         calibration: Calibration,
@@ -61,7 +60,6 @@ class SearchCog(commands.Cog, name="search"):
         self._bot = bot
         self._answers = answers
         self._questions = questions
-        self._visibility = visibility
         self._tag_words = tag_words
         self._card = card
         self._calibration = calibration
@@ -175,7 +173,7 @@ class SearchCog(commands.Cog, name="search"):
             return  # a public answer to every mention of a flood would only add to it
         try:
             question = await self._questions.of_reply(message, texts)
-            answer = await self._likeness(EveryoneIn(self._visibility, message.guild, here), question, texts)
+            answer = await self._likeness(ChannelAudience(message.guild, here), question, texts)
         except NoQuestion as reason:
             await self._reply(message, sentence_view(reason.sentence))
             return
@@ -208,11 +206,11 @@ class SearchCog(commands.Cog, name="search"):
         except discord.Forbidden:
             return None
 
-    def _audience(self, interaction: Interaction) -> OneMember:
+    def _audience(self, interaction: Interaction) -> MemberAudience:
         """Who asks, with the roles that Discord sent along with this very interaction."""
         if interaction.guild is None or not isinstance(interaction.user, discord.Member):
             raise app_commands.NoPrivateMessage
-        return OneMember(self._visibility, interaction.guild, interaction.user, interaction.channel_id or 0)
+        return MemberAudience(interaction.user, interaction.channel_id or 0)
 
     def _words_look(self, texts: Texts, heading: str) -> Look:
         threshold, scale = self._calibration.text_match, self._card.logit_scale

@@ -15,7 +15,7 @@ async def bot_with_commands() -> MagpieBot:
     """The cogs declare their commands; what they would work with is never reached."""
     bot = MagpieBot()
     nothing = cast(Any, None)
-    await bot.add_cog(SearchCog(bot, nothing, nothing, nothing, nothing, nothing, nothing, nothing))
+    await bot.add_cog(SearchCog(bot, nothing, nothing, nothing, nothing, nothing, nothing))
     await bot.add_cog(TagsCog(nothing, nothing, nothing))
     await bot.add_cog(PrivacyCog(bot, nothing))
     await bot.tree.set_translator(CommandTranslator())

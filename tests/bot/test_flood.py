@@ -94,7 +94,7 @@ async def images() -> SlowImages:
 
 @pytest.fixture
 def cog(images: SlowImages) -> SearchCog:
-    return SearchCog(cast(Any, Named()), NOTHING, images.questions, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+    return SearchCog(cast(Any, Named()), NOTHING, images.questions, NOTHING, NOTHING, NOTHING, NOTHING)
 
 
 async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(

@@ -5,16 +5,17 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from structlog.contextvars import bound_contextvars
 
-from bot.logging import JsonFormatter, TextFormatter, configure_logging, outline
-from bot.settings import LogFormat, LogLevel
+from bot.logging import LogFormat, LogLevel, configure_logging, get_logger, outline
 
 SECRET = "what a person wrote"
+BOTH_FORMATS = pytest.mark.parametrize("form", list(LogFormat))
 
 
-@pytest.fixture
-def own_logging() -> Iterator[None]:
-    """The log set up anew, and put back as the other tests have it."""
+@pytest.fixture(autouse=True)
+def original_logging() -> Iterator[None]:
+    """Restores the loggers that `configure_logging` changes."""
     names = ("bot", "clipcore", "__main__", "discord.http", "discord.webhook.async_")
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -27,12 +28,6 @@ def own_logging() -> Iterator[None]:
         logging.getLogger(name).setLevel(before)
 
 
-def record(**extra: object) -> logging.LogRecord:
-    made = logging.makeLogRecord({"name": "bot.x", "levelname": "INFO", "msg": "picture %d is ready", "args": (7,)})
-    made.__dict__.update(extra)
-    return made
-
-
 def failure() -> ValueError:
     try:
         int(SECRET)
@@ -41,43 +36,77 @@ def failure() -> ValueError:
     raise AssertionError
 
 
-def test_a_json_line_is_one_line_that_parses_with_its_ids() -> None:
-    line = JsonFormatter().format(record(interaction_id=5, exc_info=(ValueError, failure(), None)))
-    assert "\n" not in line
+def test_a_json_line_is_one_object_with_the_ids_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogLevel.INFO, LogFormat.JSON)
+    get_logger("bot.x").info("image indexed", image_id=7, exc_info=failure())
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
     event = json.loads(line)
-    assert event["message"] == "picture 7 is ready"
+    assert set(event) == {"time", "level", "logger", "message", "image_id", "exception"}
+    assert event["message"] == "image indexed"
+    assert event["level"] == "INFO"
     assert event["logger"] == "bot.x"
-    assert event["interaction_id"] == 5
-    assert set(event) == {"time", "level", "logger", "message", "interaction_id", "exception"}
+    assert event["image_id"] == 7
 
 
-def test_a_text_line_ends_with_its_ids() -> None:
-    line = TextFormatter().format(record(image_id=7, guild_id=8))
-    assert line.endswith("INFO    bot.x: picture 7 is ready image_id=7 guild_id=8")
+def test_a_text_line_has_the_level_the_logger_and_the_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogLevel.INFO, LogFormat.TEXT)
+    get_logger("bot.x").info("image indexed", image_id=7, guild_id=8)
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert all(part in line for part in ("info", "image indexed", "bot.x", "image_id=7", "guild_id=8"))
 
 
-def test_an_outline_says_what_failed_and_where_and_quotes_nobody() -> None:
+@BOTH_FORMATS
+def test_a_bound_id_is_on_every_line_of_its_block_also_on_those_of_other_loggers(
+    capsys: pytest.CaptureFixture[str], form: LogFormat
+) -> None:
+    configure_logging(LogLevel.INFO, form)
+    with bound_contextvars(interaction_id=1234):
+        get_logger("bot.x").info("ours")
+        logging.getLogger("somebody.else").warning("theirs %d", 1)
+    get_logger("bot.x").info("after")
+    ours, theirs, after = capsys.readouterr().err.splitlines()
+    assert "1234" in ours
+    assert "1234" in theirs and "theirs 1" in theirs
+    assert "1234" not in after
+
+
+@BOTH_FORMATS
+def test_a_traceback_never_shows_the_values_of_variables(capsys: pytest.CaptureFixture[str], form: LogFormat) -> None:
+    configure_logging(LogLevel.INFO, form)
+    query = "a " + "secret"  # the source line that a traceback quotes has it in two parts
+    try:
+        raise RuntimeError(len(query))
+    except RuntimeError:
+        get_logger("bot.x").exception("the search failed")
+    logged = capsys.readouterr().err
+    assert "RuntimeError" in logged
+    assert "a secret" not in logged
+
+
+def test_an_outline_tells_what_failed_and_where_without_messages() -> None:
     try:
         raise RuntimeError(SECRET) from failure()
     except RuntimeError as error:
-        told = outline(error)
-    assert told.startswith("RuntimeError < test_logs.py:")
-    assert "because of ValueError < test_logs.py:" in told
-    assert "failure" in told
-    assert SECRET not in told
-    assert "\n" not in told
+        outlined = outline(error)
+    assert outlined.startswith("RuntimeError < test_logs.py:")
+    assert "caused by ValueError < test_logs.py:" in outlined
+    assert "failure" in outlined
+    assert SECRET not in outlined
+    assert "\n" not in outlined
 
 
-@pytest.mark.parametrize("form", list(LogFormat))
-def test_libraries_that_log_bodies_and_addresses_stay_silent_at_the_chattiest_level(
-    own_logging: None, form: LogFormat, capsys: pytest.CaptureFixture[str]
+@BOTH_FORMATS
+def test_libraries_that_log_bodies_and_urls_stay_silent_at_the_lowest_level(
+    form: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(LogLevel.DEBUG, form)
-    logging.getLogger("bot.cogs").debug("ours")
+    get_logger("bot.features").debug("ours")
     for library in ("discord.http", "discord.webhook.async_"):
         logging.getLogger(library).warning(SECRET)
     for library in ("discord.gateway", "discord.client", "discord.state", "aiohttp.client", "sqlalchemy.engine"):
         logging.getLogger(library).info(SECRET)
-    said = capsys.readouterr().err
-    assert "ours" in said
-    assert SECRET not in said
+    logged = capsys.readouterr().err
+    assert "ours" in logged
+    assert SECRET not in logged

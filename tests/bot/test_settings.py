@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.settings import DISCORD_CDN_HOSTS, LogLevel, Settings, load_settings
+from bot.logging import LogLevel
+from bot.settings import DISCORD_CDN_HOSTS, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name.upper() for name in Settings.model_fields]

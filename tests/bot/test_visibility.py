@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, Visibility, thread_membership
+from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, ChannelAudience, MemberAudience
 from bot.models import ChannelRef, ThreadKind
 from tests.bot import servers
 from tests.bot.servers import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
@@ -150,12 +150,12 @@ def server_of(model: Model) -> discord.Guild:
     )
 
 
-def membership_of(model: Model) -> Visibility:
-    async def in_thread(thread_id: int, user_id: int) -> bool:
-        assert user_id == model.asker
-        return thread_id in model.joined
+async def nobody(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
+    return False
 
-    return Visibility(in_thread)
+
+def readable(audience: MemberAudience | ChannelAudience, channels: list[ChannelRef]) -> frozenset[int]:
+    return asyncio.run(audience.readable(channels))
 
 
 @settings(max_examples=400, deadline=None)
@@ -164,7 +164,12 @@ def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
     server = server_of(model)
     asker = servers.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
     places = places_of(model)
-    shown = asyncio.run(membership_of(model).readable(server, asker, places, shown_in=model.shown_in))
+
+    async def joined(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
+        assert user_id == model.asker
+        return thread_id in model.joined
+
+    shown = readable(MemberAudience(asker, model.shown_in, joined), places)
     allowed = {
         place.channel_id
         for place in places
@@ -180,9 +185,7 @@ def test_a_public_answer_shows_nothing_that_any_of_its_readers_could_not_see(mod
     places = places_of(model)
     here = data.draw(st.sampled_from([place for place in places if place not in model.unknown]))
     model.shown_in = here.channel_id
-    shown = Visibility(thread_membership(discord.Client(intents=discord.Intents.none()))).readable_by_everyone(
-        server, places, here
-    )
+    shown = readable(ChannelAudience(server, here), places)
     for who, roles, timed_out in every_kind_of_member(model):
         if reads_along(model, here, who, roles, timed_out):
             for place in places:
@@ -220,22 +223,21 @@ def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> N
         roles=[servers.role(ROLES[0])],
     )
     places = [ChannelRef(GUILD, number) for number in range(1, 7)]
-    everyone = Visibility(_nobody)
-    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 1)) == {1, 2}
-    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 3)) == {1, 2, 3}
-    assert everyone.readable_by_everyone(server, places, ChannelRef(GUILD, 5)) == {1, 2, 5}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 1)), places) == {1, 2}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 3)), places) == {1, 2, 3}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 5)), places) == {1, 2, 5}
 
 
 def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
     asked: list[int] = []
 
-    async def in_thread(thread_id: int, user_id: int) -> bool:
+    async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
         asked.append(thread_id)
         return True
 
     server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
     places = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
-    shown = asyncio.run(Visibility(in_thread).readable(server, servers.member(server, ASKER), places, shown_in=1))
+    shown = readable(MemberAudience(servers.member(server, ASKER), 1, in_thread), places)
     newest = {place.channel_id for place in places[-MEMBERSHIP_LOOKUPS:]}
     assert shown == newest
     assert set(asked) == newest
@@ -243,13 +245,13 @@ def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
 
 @pytest.mark.parametrize("trouble", [OSError("no network"), TimeoutError()])
 def test_a_membership_that_cannot_be_established_counts_as_none(trouble: Exception) -> None:
-    async def in_thread(thread_id: int, user_id: int) -> bool:
+    async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
         raise trouble
 
     server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
     place = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
     asker = servers.member(server, ASKER)
-    assert asyncio.run(Visibility(in_thread).readable(server, asker, [place], shown_in=1)) == frozenset()
+    assert readable(MemberAudience(asker, 1, in_thread), [place]) == frozenset()
 
 
 def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> None:
@@ -258,8 +260,4 @@ def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> No
     )
     remembered = ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
     asker = servers.member(server, ASKER)
-    assert asyncio.run(Visibility(_nobody).readable(server, asker, [remembered], shown_in=1)) == frozenset()
-
-
-async def _nobody(thread_id: int, user_id: int) -> bool:
-    return False
+    assert readable(MemberAudience(asker, 1, nobody), [remembered]) == frozenset()

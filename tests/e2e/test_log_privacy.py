@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.logging import JsonFormatter, TextFormatter
+from bot.logging import LogFormat, formatter
 from tests.e2e.harness import House, sample
 
 pytestmark = pytest.mark.timeout(180)
@@ -45,7 +45,7 @@ async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_
         search._answers = None  # a failure that nobody foresaw
         failed = await bob.find(home.nest, images, SOUGHT)
         assert "in the log" in failed.words
-    lines = [form.format(one) for one in caplog.records for form in (TextFormatter(), JsonFormatter())]
+    lines = [form.format(one) for one in caplog.records for form in map(formatter, LogFormat)]
     assert any("a command failed: TransformerError" in line for line in lines)
     assert any("a command failed: AttributeError" in line for line in lines)
     assert [line for line in lines if any(word in line.casefold() for word in WORDS)] == []
