@@ -1,6 +1,7 @@
 # Magpie's two commands are `make run` and `make test`. Both set themselves up; run again, neither re-installs.
 PYTHON ?= python3
 PORT ?= 8765
+ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -16,8 +17,8 @@ run: $(VENV)/.installed ## Try Magpie in the browser: the sandbox and the real b
 bot: $(VENV)/.installed ## Start the bot for real; settings come from the environment or .env
 	@$(BIN)/python -m bot
 
-test: $(VENV)/.installed-test ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test ## Run the whole test suite, two files at a time (ARGS="-n 2 --dist loadfile"; or "tests/store -k erase")
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy, as strict as they come
 	$(BIN)/python -m ruff check .
