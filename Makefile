@@ -29,7 +29,7 @@ bench: $(VENV)/.installed-bench ## Measure how fast everything is (BENCH="encodi
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info build clipcore/*.so
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info build clipcore/index/*.so
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Magpie needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11")'
@@ -37,7 +37,7 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is incomplete here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt clipcore/_scan.c
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt clipcore/index/_scan.c
 	@echo "Installing what Magpie needs (PyTorch is the large part) ..."
 	@$(PIP) --editable .
 	@touch $@

@@ -4,8 +4,8 @@ from setuptools import Extension, setup
 
 # Where this cannot be built, for want of a compiler, say, all works without it, and a search takes longer.
 SCAN = Extension(
-    "clipcore._scan",
-    ["clipcore/_scan.c"],
+    "clipcore.index._scan",
+    ["clipcore/index/_scan.c"],
     extra_compile_args=["-O3", "-pthread"],
     extra_link_args=["-pthread"],
     optional=True,

@@ -1,4 +1,4 @@
-"""Encoding and search on a GPU. Without one, a quick run shows that all of this works with the CPU standing in."""
+"""Encoding on a GPU. Without one, a quick run shows that all of this works with the CPU standing in."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.deferred_cpu import DeferredCpu
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
-from benchmarks.machine import matrix_rate, memory_bandwidth
+from benchmarks.machine import matrix_rate
 from benchmarks.material import ordinary_jpegs, write_vit_b32
-from benchmarks.measure import spread, taking_turns
+from benchmarks.measure import taking_turns
 from benchmarks.scale import Scale
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
@@ -29,7 +29,6 @@ from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.runtime.cuda import PipelinedForward
 from clipcore.runtime.torch import Pending
 from clipcore.types import Pixels
-from clipcore.vector_index import VectorIndex
 
 NO_GPU = "There is no GPU here; with --quick or --device cpu the CPU stands in, which shows that the code works."
 _STANDING_IN = "The CPU stands in, so this means nothing."
@@ -66,7 +65,7 @@ def _measured(device: str, scale: Scale, note: str) -> Outcome:
             except ModelUnavailable:
                 missing.append("torch.compile")
         best, encoding, curve = _encoding(model, begins, scale, device, note)
-        figures = [*encoding, *_files(model, best, scale, note), _search(device, scale, note)]
+        figures = [*encoding, *_files(model, best, scale, note)]
     return Outcome(figures, [curve], missing=missing)
 
 
@@ -212,19 +211,3 @@ async def _engine(model: ClipModel, files: Sequence[bytes], workers: int) -> Non
     await engine.start()
     await asyncio.gather(*(engine.encode_image(data) for data in files))
     await engine.close()
-
-
-def _search(device: str, scale: Scale, note: str) -> Figure:
-    rows, dimension, chunk = scale.of(1_000_000, 2_000), 512, 20_000
-    index = VectorIndex(dimension, device=device)
-    noise = np.random.default_rng(0)
-    for start in range(0, rows, chunk):
-        keys = np.arange(start, min(rows, start + chunk))
-        vectors = noise.standard_normal((len(keys), dimension), np.float32)
-        index.add(keys, np.zeros_like(keys), vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    query = noise.standard_normal(dimension, np.float32)
-    found = spread(lambda: index.search(query, 10), runs=scale.of(50, 1), warm=scale.of(5, 1))
-    read = memory_bandwidth(device, megabytes=scale.of(2048, 16), runs=scale.runs).median
-    limit = rows * dimension * 2 / read
-    against = (Against("one millisecond", 1e-3, at_most=1.0), Against("reading each number once", limit))
-    return Figure(f"search of {rows:,} x {dimension}", found, "s", against, note)

@@ -30,16 +30,10 @@ def describe() -> dict[str, object]:
     }
 
 
-def memory_bandwidth(device: str = "cpu", *, megabytes: int = 512, runs: int = 5) -> Spread:
-    """Bytes a second that all cores together read from memory, of far more than the caches hold."""
-    read = megabytes * 2**20
-    return spread(reading(read, device), runs=runs, warm=2).rate(read)
-
-
-def reading(count: int, device: str = "cpu") -> Step:
+def reading(count: int) -> Step:
     """Reads this many bytes from memory with all cores: the sum of a vector."""
-    values = torch.ones(max(1, count // 4), dtype=torch.float32, device=device)
-    return lambda: _wait(values.sum())
+    values = torch.ones(max(1, count // 4), dtype=torch.float32)
+    return lambda: values.sum()
 
 
 def matrix_rate(dtype: torch.dtype, device: str = "cpu", *, square: int = _SQUARE, runs: int = 5) -> Spread:

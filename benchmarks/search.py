@@ -8,7 +8,6 @@ from functools import partial
 from importlib.util import find_spec
 
 import psutil
-import torch
 
 from benchmarks.figures import Against, Curve, Figure, Outcome, Spread
 from benchmarks.machine import reading
@@ -35,12 +34,12 @@ def run(scale: Scale) -> Outcome:
     }
     figures = [figure for name, server in servers.items() for figure in _against_rivals(name, server, scale)]
     curve, stopped = _curve(scale)
-    figures += [_resident(scale), *_on_the_device(servers, scale)]
+    figures.append(_resident(scale))
     return Outcome(figures, [curve], missing=[*([] if find_spec("faiss") else ["faiss"]), *stopped])
 
 
 def _against_rivals(name: str, server: Server, scale: Scale) -> list[Figure]:
-    """Half of the channels may be read. The threads too small for a tile are scanned whole, so no bar stands there."""
+    """Half of the channels are readable. There is no bar for threads of ten images, whose rows lie scattered."""
     index, readable, query = server.index(), server.half(), server.query()
     count = server.count(readable)
     steps: dict[str, Step] = {
@@ -106,13 +105,3 @@ def _resident(scale: Scale) -> Figure:
         (Against("fp16 rows alone", _ROW_BYTES, at_most=1.15),),
         note="grown in order of arrival, the channels mixed",
     )
-
-
-def _on_the_device(servers: dict[str, Server], scale: Scale) -> list[Figure]:
-    if not torch.cuda.is_available() or scale.device == "cpu":
-        return []
-    server = next(iter(servers.values()))
-    index, query, readable = server.index("cuda"), server.query(), server.half()
-    steps: dict[str, Step] = {"ours": lambda: index.search(query, _HITS, readable)}
-    ours = taking_turns(steps, runs=scale.of(15, 2), warm=3)["ours"]
-    return [Figure(f"search on the device: {server.rows:,}", ours, "s", (Against("a millisecond", 1e-3, at_most=1.0),))]

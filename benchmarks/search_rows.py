@@ -11,8 +11,8 @@ import numpy.typing as npt
 import psutil
 
 from benchmarks.random_vectors import DIMENSION, random_halves
+from clipcore.index.vector_index import VectorIndex
 from clipcore.types import Vectors
-from clipcore.vector_index import VectorIndex
 
 _CHUNK = 16384
 
@@ -52,10 +52,10 @@ class Server:
             some = slice(start, min(start + _CHUNK, self.rows))
             yield some, np.roll(pool[: some.stop - start], step, axis=1)
 
-    def index(self, device: str = "cpu") -> VectorIndex:
-        index = VectorIndex(DIMENSION, device=device)
+    def index(self) -> VectorIndex:
+        index = VectorIndex(DIMENSION)
         for some, vectors in self.chunks():
-            index.add(np.arange(some.start, some.stop), self.channels[some], vectors)
+            index.add(vectors, np.arange(some.start, some.stop), self.channels[some])
         return index
 
 
@@ -70,7 +70,7 @@ def skewed(rows: int, channels: int) -> Server:
 
 
 def tiny(rows: int) -> Server:
-    note = "threads too small for a tile are scanned together, readable or not: at most the time for all images"
+    note = "a thread's images lie in three chunks, wherever they arrived"
     return Server(np.random.default_rng(1).permutation(np.arange(rows) // 10), tiny=True, note=note)
 
 

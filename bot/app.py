@@ -51,9 +51,9 @@ from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import Encoder
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
+from clipcore.index.scan import KERNEL
 from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
-from clipcore.vector_scores import quickest_scorer
 
 log = logging.getLogger(__name__)
 
@@ -245,12 +245,12 @@ async def _assemble(
     replies = ReplyCleaner(bot, ReplyStore(database))
     closing.push_async_callback(replies.close)
     replies.start()
+    log.info("vector search uses %s", KERNEL)
     guild_index = GuildIndex(
         store,
         engine.card.key,
         engine.card.dimension,
         ceiling=settings.index_memory_mib << 20,
-        device=index_device(settings.index_device),
     )
     closing.push_async_callback(guild_index.close)
     indexer = Indexer(
@@ -302,19 +302,6 @@ def behind_questions(fetch: Fetch, stand_back: Callable[[], Awaitable[None]]) ->
         return data
 
     return fetched
-
-
-def index_device(wanted: str) -> str:
-    """Raises StartupError where it is not there: the first search would find out too late."""
-    if wanted == "cpu":
-        log.info("vectors are searched by %s", quickest_scorer().kernels)
-        return wanted
-    from clipcore.model import find_device  # imports torch
-
-    try:
-        return str(find_device(wanted))
-    except ModelUnavailable:
-        raise StartupError(f"INDEX_DEVICE cannot be used: there is no {wanted} here; set it to cpu.") from None
 
 
 def _commands_file(database: Path) -> Path:

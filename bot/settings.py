@@ -121,10 +121,6 @@ class Settings(BaseSettings):
         description="Memory limit of the vector index, in MiB; an image takes about 1 KiB. The least recently searched "
         "servers are evicted, and reloaded on demand.",
     )
-    index_device: str = Field(
-        default="cpu",
-        description="The device that holds the vector index: `cpu`, or `cuda` for very large servers.",
-    )
     index_other_bots: bool = Field(
         default=False,
         description="Whether to index images posted by other bots and by webhooks.",
@@ -181,13 +177,6 @@ class Settings(BaseSettings):
     def _model_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
             raise ValueError("it must be auto, cpu, mps or cuda, or cuda:1 for the second of several GPUs")
-        return value
-
-    @field_validator("index_device")
-    @classmethod
-    def _index_device(cls, value: str) -> str:
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-            raise ValueError("it must be cpu or cuda, or cuda:1 for the second of several GPUs")
         return value
 
     @field_validator("discord_api_base")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clipcore.engine.engine import ClipEngine as ClipEngine
     from clipcore.images.decode import ImageLimits as ImageLimits
     from clipcore.images.decode import decode_image as decode_image
+    from clipcore.index.vector_index import VectorIndex as VectorIndex
     from clipcore.linear_probe import LinearProbe as LinearProbe
     from clipcore.model import ClipModel as ClipModel
     from clipcore.models.catalogue import KnownModel as KnownModel
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from clipcore.openai_api import tokenize as tokenize
     from clipcore.types import Label as Label
     from clipcore.types import Lane as Lane
-    from clipcore.vector_index import VectorIndex as VectorIndex
     from clipcore.zero_shot import ZeroShotClassifier as ZeroShotClassifier
 
 # Each public name and the module that it is fetched from on first use.
@@ -36,7 +36,7 @@ _HOMES = {
     "Label": "types",
     "Lane": "types",
     "LinearProbe": "linear_probe",
-    "VectorIndex": "vector_index",
+    "VectorIndex": "index.vector_index",
     "ZeroShotClassifier": "zero_shot",
     "available_models": "models.catalogue",
     "decode_image": "images.decode",

@@ -44,7 +44,6 @@ TRIAL_SETTINGS = frozenset(
         "CLIP_PRECISION",
         "DECODE_WORKERS",
         "DOWNLOAD_CONCURRENCY",
-        "INDEX_DEVICE",
         "INDEX_MEMORY_MIB",
         "LOG_FORMAT",
         "LOG_LEVEL",

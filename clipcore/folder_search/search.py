@@ -17,9 +17,9 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
 from clipcore.folder_search.walk import Reach, from_home, is_file, shown, visible
 from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
+from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
-from clipcore.vector_index import VectorIndex
 from clipcore.zero_shot import mean_direction
 
 _MULTIPLIER = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.+)", re.DOTALL)
@@ -275,7 +275,7 @@ def _load_index(store: FolderStore, root: bytes, model_key: str, updated: bool) 
     for contents, vectors in store.vectors_below(root, model_key):
         if index is None:
             index = VectorIndex(vectors.shape[1])
-        index.add(contents, [0] * len(contents), vectors)
+        index.add(vectors, contents)
     if index is None:
         raise BadInput(_nothing_indexed(store, root, model_key, updated))
     return index

@@ -102,17 +102,6 @@ def test_a_bad_value_is_one_sentence_that_names_the_setting(
     assert "\n" not in str(told.value)
 
 
-def test_an_unknown_index_device_is_refused_by_naming_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISCORD_TOKEN", "t")
-    monkeypatch.setenv("INDEX_DEVICE", "gpu")
-    with pytest.raises(StartupError, match="it must be cpu or cuda, or cuda:1 for") as told:
-        load_settings()
-    assert "pattern" not in str(told.value)
-    for device in ("cpu", "cuda", "cuda:1"):
-        monkeypatch.setenv("INDEX_DEVICE", device)
-        assert load_settings().index_device == device
-
-
 @pytest.mark.parametrize("source", ["environment", "file"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CDN_HOSTS"])
 def test_blanks_around_a_value_do_not_matter(
@@ -154,7 +143,6 @@ def test_a_token_of_blanks_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         ("CLIP_DEVICE", ["auto", "cpu", "cuda", "mps"]),
         ("CLIP_PRECISION", ["auto", "fp32", "bf16"]),
         ("CLIP_BACKEND", ["auto", "torch", "openvino"]),
-        ("INDEX_DEVICE", ["cpu", "cuda"]),
         ("LOG_LEVEL", ["DEBUG", "INFO", "WARNING", "ERROR"]),
         ("LOG_FORMAT", ["text", "json"]),
     ],

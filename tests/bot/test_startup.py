@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import sqlite3
@@ -23,7 +22,7 @@ from discord.ext import commands
 from pydantic import SecretStr
 
 import clipcore
-from bot.app import App, build, engine_for, index_device, leave_out_of_collections
+from bot.app import App, build, engine_for, leave_out_of_collections
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -317,18 +316,6 @@ def test_what_stands_after_the_start_is_not_walked_through_by_later_collections(
         assert not any(one is standing for one in gc.get_objects())
     finally:
         gc.unfreeze()
-
-
-def test_what_vectors_are_searched_by_is_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "bot.app"):
-        assert index_device("cpu") == "cpu"
-    (said,) = caplog.messages
-    assert said in {"vectors are searched by compiled kernels", "vectors are searched by torch"}
-
-
-def test_a_device_for_vectors_that_is_not_there_is_told_at_the_start() -> None:
-    with pytest.raises(StartupError, match="INDEX_DEVICE cannot be used: there is no cuda:99 here; set it to cpu"):
-        index_device("cuda:99")
 
 
 async def test_the_model_computes_on_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:

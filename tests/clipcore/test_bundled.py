@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from clipcore.engine.engine import ClipEngine
+from clipcore.index.vector_index import VectorIndex
 from clipcore.model import ClipModel
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import ImageVector, Label
-from clipcore.vector_index import VectorIndex
 from tests.clipcore.images import png
 
 SAMPLES = json.loads((BUNDLED_DIRECTORY / "samples" / "samples.json").read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ async def samples(engine: ClipEngine) -> list[ImageVector]:
 
 def index_of(samples: list[ImageVector]) -> VectorIndex:
     index = VectorIndex(len(samples[0].vector))
-    index.add(range(len(samples)), [0] * len(samples), np.stack([sample.vector for sample in samples]))
+    index.add(np.stack([sample.vector for sample in samples]))
     return index
 
 

@@ -13,7 +13,7 @@ LIGHT = [
     "clipcore",
     "clipcore.engine.engine",
     "clipcore.images.decode",
-    "clipcore.vector_index",
+    "clipcore.index",
     "clipcore.zero_shot",
     "clipcore.models.catalogue",
     "clipcore.models.checkpoint",

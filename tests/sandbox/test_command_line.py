@@ -113,8 +113,8 @@ async def test_the_bot_gets_the_chosen_model(
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_run_passes_the_model_and_the_other_settings_of_a_trial(tmp_path: Path) -> None:
     """With the real Makefile, and a script that prints its arguments in place of Python."""
-    (tmp_path / "clipcore").mkdir()
-    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt", "clipcore/_scan.c"):
+    (tmp_path / "clipcore" / "index").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt", "clipcore/index/_scan.c"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -175,7 +175,7 @@ def test_a_production_bots_settings_do_not_reach_the_trial() -> None:
     kept = {name.upper() for name in trial_environment(environment)} - {"PATH", "HOME", "HTTPS_PROXY"}
     assert kept == {
         *("CLIP_BACKEND", "CLIP_DEVICE", "CLIP_PRECISION", "DECODE_WORKERS", "DOWNLOAD_CONCURRENCY"),
-        *("INDEX_DEVICE", "INDEX_MEMORY_MIB", "LOG_FORMAT", "LOG_LEVEL", "STATUS_HOST", "STATUS_PORT"),
+        *("INDEX_MEMORY_MIB", "LOG_FORMAT", "LOG_LEVEL", "STATUS_HOST", "STATUS_PORT"),
     }
     assert {"PATH", "HOME", "HTTPS_PROXY", "status_port"} <= set(trial_environment(environment))
 

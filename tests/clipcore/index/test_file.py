@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from clipcore.errors import BadInput
-from clipcore.vector_index import VectorIndex
+from clipcore.index.vector_index import VectorIndex
 
 DIMENSION = 6
 MODEL = "bundled@1df3b15bbcfb#1"
@@ -22,7 +22,7 @@ def unit(seed: int) -> np.ndarray:
 
 def filled(keys: range = range(5)) -> VectorIndex:
     index = VectorIndex(DIMENSION)
-    index.add(keys, [key % 2 for key in keys], np.stack([unit(key) for key in keys]))
+    index.add(np.stack([unit(key) for key in keys]), keys, [key % 2 for key in keys])
     return index
 
 
@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_saved_index_gives_the_same_answers(tmp_path_factory, added, discarded, query, k, groups):
     index = VectorIndex(DIMENSION)
     for key, group, seed in added:
-        index.add([key], [group], unit(seed)[None])
+        index.add(unit(seed)[None], [key], [group])
     index.discard([added[place][0] for place in discarded if place < len(added)])
     path = tmp_path_factory.mktemp("index") / "index.safetensors"
     index.save(path, MODEL)
@@ -54,7 +54,7 @@ def test_a_saved_index_gives_the_same_answers(tmp_path_factory, added, discarded
 def test_a_loaded_index_goes_on_growing_and_shrinking(path):
     filled().save(path, MODEL)
     index = VectorIndex.load(path, MODEL)
-    index.add([99], [7], unit(99)[None])
+    index.add(unit(99)[None], [99], [7])
     assert index.discard([0, 1]) == 2
     assert [hit.key for hit in index.search(unit(99), 1, groups={7})] == [99]
     assert len(index) == 4
@@ -67,7 +67,7 @@ def test_rows_take_two_bytes_a_number(path):
 
 def test_an_index_of_another_model_is_refused(path):
     filled().save(path, MODEL)
-    with pytest.raises(BadInput, match="of the model 'bundled@1df3b15bbcfb#1', not 'other@1#1'"):
+    with pytest.raises(BadInput, match="made with the model 'bundled@1df3b15bbcfb#1', not 'other@1#1'"):
         VectorIndex.load(path, "other@1#1")
 
 
@@ -110,14 +110,35 @@ def test_a_file_cut_short_is_refused(path, kept):
         {"groups": np.zeros(6, np.int64)},
         {"rows": np.zeros((5, DIMENSION), np.float32)},
         {"rows": np.zeros(5, np.float16)},
+        {"rows": np.zeros((5, 0), np.float16)},
+        {"rows": np.full((5, DIMENSION), np.nan, np.float16)},
+        {"rows": np.full((5, DIMENSION), -np.inf, np.float16)},
         {"keys": np.zeros(5, np.int64)},
+        {"keys": np.arange(5, dtype=np.int32)},
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused(path, wrong):
+def test_arrays_that_save_does_not_write_are_refused(path, wrong):
     good = {"keys": np.arange(5), "groups": np.zeros(5, np.int64), "rows": np.zeros((5, DIMENSION), np.float16)}
     save_file(good | wrong, path, {"magpie": "vector index 1", "model": MODEL})
+    with pytest.raises(BadInput, match="is broken .*; make it again"):
+        VectorIndex.load(path, MODEL)
+
+
+def test_a_file_without_one_of_the_arrays_is_refused(path):
+    save_file({"keys": np.arange(5), "groups": np.arange(5)}, path, {"magpie": "vector index 1", "model": MODEL})
     with pytest.raises(BadInput, match="is broken"):
         VectorIndex.load(path, MODEL)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_may_be_a_string(path, kind):
+    filled().save(kind(path), MODEL)
+    assert len(VectorIndex.load(kind(path), MODEL)) == 5
+
+
+def test_an_empty_index_can_be_saved(path):
+    VectorIndex(DIMENSION).save(path, MODEL)
+    assert len(VectorIndex.load(path, MODEL)) == 0
 
 
 def test_saving_again_replaces_the_whole_and_leaves_nothing_beside_it(path):
