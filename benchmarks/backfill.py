@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -78,6 +79,9 @@ class _Blind:
 
     card: ModelCard = CARD
     calibration = Calibration(text_match=0.2, image_match=0.7, tag_match=0.3)
+
+    def foreground(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def __init__(self) -> None:
         self._vectors = random_halves(1_000).astype(np.float32)

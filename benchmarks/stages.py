@@ -13,6 +13,7 @@ import discord
 
 from benchmarks.measure import percentile
 from bot.app import App
+from bot.discord_io.permissions import MemberAudience
 from bot.features import search as search_cog
 from clipcore.engine.engine import ClipEngine
 
@@ -61,14 +62,13 @@ def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
     The whole begins when the interaction's event is parsed, and ends when Discord has acknowledged the answer.
     """
     cog: Any = app.bot.get_cog("search")
-    answers = cog._answers
+    search = cog._search
     for owner, method, name in (
         (engine, "encode_query", TEXT),
-        (answers._searcher._guild_index, "search", SEARCH),
-        (answers._store, "places", "places"),
-        (answers._store, "get", "rows"),
-        (answers._messages, "look", "look-up of a message"),
-        (cog._visibility, "readable", "visibility"),
+        (search._index, "search", SEARCH),
+        (search._store, "places", "places"),
+        (search._store, "get", "rows"),
+        (search, "_look_up", "look-up of a message"),
     ):
         setattr(owner, method, stages.around(name, getattr(owner, method)))
     begun: dict[int, float] = {}
@@ -76,6 +76,7 @@ def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
     module: Any = search_cog
     edit = discord.Interaction.edit_original_response
     shared: tuple[tuple[Any, str, Callable[..., object]], ...] = (
+        (MemberAudience, "readable", stages.around("visibility", MemberAudience.readable)),
         (discord.InteractionResponse, "defer", stages.around("deferral", discord.InteractionResponse.defer)),
         (discord.Interaction, "edit_original_response", _ending(stages, edit, begun)),
         (module, "answer_view", stages.around_plain("view", module.answer_view)),

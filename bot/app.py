@@ -20,7 +20,6 @@ from bot.discord_io.attachments import DownloadLimits, Fetcher
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.discord_io.messages import History, Messages
 from bot.errors import StartupError
-from bot.features.answers import Answers
 from bot.features.indexing import IndexingCog
 from bot.features.privacy import PrivacyCog
 from bot.features.query_image import Questions
@@ -36,7 +35,7 @@ from bot.indexing.tagger import Tagger
 from bot.models import ImageRef
 from bot.monitoring.live import Watched
 from bot.monitoring.status import Status
-from bot.search.service import Searcher
+from bot.search.service import SearchService
 from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
 from bot.store.channels import ChannelStore
@@ -273,13 +272,12 @@ async def _assemble(
     roll_call = RollCall(store.places, messages.is_deleted, indexer.forget_channel)
     closing.push_async_callback(roll_call.close)
 
-    searcher = Searcher(engine, store, guild_index)
-    answers = Answers(store, searcher, indexer, messages, engine.foreground, limit=settings.results_per_answer)
-    questions = Questions(store, searcher, messages, fetcher)
+    search = SearchService(engine, store, guild_index, indexer, messages.look, limit=settings.results_per_answer)
+    questions = Questions(store, search, messages, fetcher)
     await bot.add_cog(
         IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
-    await bot.add_cog(SearchCog(bot, answers, questions, tag_words, engine.card, engine.calibration, replies))
+    await bot.add_cog(SearchCog(bot, search, questions, tag_words, engine.card, engine.calibration, replies))
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
     if status is not None:

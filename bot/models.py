@@ -72,8 +72,18 @@ class ImageRef:
     author_id: int
 
     @property
+    def key(self) -> tuple[Source, int]:
+        """What identifies the image within its message; see `RemoteImage.key`."""
+        return (self.source, self.attachment_id)
+
+    @property
     def created_at(self) -> datetime:
         return snowflake_time(self.message_id)
+
+    @property
+    def message_url(self) -> str:
+        """The link that opens the message in Discord."""
+        return f"https://discord.com/channels/{self.channel.guild_id}/{self.channel.channel_id}/{self.message_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +109,41 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """score: cosine of the query and this image."""
+class RemoteImage:
+    """An image as its message shows it now.
+
+    url: where to download it; signed and short-lived, so it is never stored. size: bytes; None for link previews, whose
+    size Discord does not tell.
+    """
+
+    source: Source
+    attachment_id: int
+    url: str
+    size: int | None = None
+    description: str | None = None
+    spoiler: bool = False
+
+    @property
+    def key(self) -> tuple[Source, int]:
+        """What identifies the image within its message; see `ImageRef.key`."""
+        return (self.source, self.attachment_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A search result. score: cosine of the query and the image. remote: looked up for this result."""
 
     image: Image
     score: float
+    remote: RemoteImage
 
 
 @dataclass(frozen=True, slots=True)
-class SearchQuery:
-    """channels: every channel and thread id whose images the asker may see right now. Nothing else is searched."""
+class SearchResult:
+    """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image."""
 
-    guild_id: int
-    channels: frozenset[int]
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class SearchAnswer:
-    """hits: best first, all at or above the model's threshold.
-
-    nothing_alike: images were searched, but the best was too weak.
-    """
-
-    hits: tuple[Hit, ...]
-    nothing_alike: bool
+    matches: tuple[Match, ...]
+    searched: bool
 
 
 def utc_now() -> datetime:

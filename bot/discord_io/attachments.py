@@ -14,7 +14,7 @@ import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.indexing.protocols import MakeRoom
-from bot.models import ChannelRef, ImageRef, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 from bot.settings import LOOPBACK_HOSTS
 
 IMAGE_SUFFIXES = frozenset(
@@ -29,28 +29,12 @@ _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 _63_BITS = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One image as a message shows it now. url: where its bytes are at this moment, never to be stored."""
-
-    source: Source
-    attachment_id: int
-    url: str
-    size: int | None = None
-    description: str | None = None
-    spoiler: bool = False
-
-    @property
-    def key(self) -> tuple[Source, int]:
-        return (self.source, self.attachment_id)
-
-
-def sightings(message: discord.Message, hosts: frozenset[str]) -> list[Sighting]:
+def sightings(message: discord.Message, hosts: frozenset[str]) -> list[RemoteImage]:
     """The images of this message that may be downloaded. hosts: where from."""
     return [sighting for sighting in carried(message) if urlsplit(sighting.url).hostname in hosts]
 
 
-def carried(message: discord.Message) -> list[Sighting]:
+def carried(message: discord.Message) -> list[RemoteImage]:
     """Every image that this message carries, wherever its bytes are: what is missing here has been removed."""
     found = [
         *_attached(Source.ATTACHMENT, message.attachments),
@@ -87,7 +71,7 @@ def images_in(
     return [ref_of(sighting, place, message) for sighting in sightings(message, hosts)]
 
 
-def ref_of(sighting: Sighting, place: ChannelRef, message: discord.Message) -> ImageRef:
+def ref_of(sighting: RemoteImage, place: ChannelRef, message: discord.Message) -> ImageRef:
     return ImageRef(place, message.id, sighting.attachment_id, sighting.source, message.author.id)
 
 
@@ -107,10 +91,10 @@ def _counts(message: discord.Message, own_id: int, other_bots: bool) -> bool:
     return other_bots or not (message.author.bot or message.webhook_id is not None)
 
 
-def _attached(source: Source, attachments: Sequence[discord.Attachment]) -> Iterator[Sighting]:
+def _attached(source: Source, attachments: Sequence[discord.Attachment]) -> Iterator[RemoteImage]:
     for attachment in attachments:
         if _looks_like_image(attachment.content_type, attachment.filename):
-            yield Sighting(
+            yield RemoteImage(
                 source,
                 attachment.id,
                 attachment.url,
@@ -127,17 +111,17 @@ def _looks_like_image(content_type: str | None, filename: str) -> bool:
     return PurePosixPath(filename.lower()).suffix in IMAGE_SUFFIXES
 
 
-def _forwarded(message_id: int, snapshot: discord.MessageSnapshot) -> Iterator[Sighting]:
+def _forwarded(message_id: int, snapshot: discord.MessageSnapshot) -> Iterator[RemoteImage]:
     yield from _attached(Source.FORWARD, snapshot.attachments)
     yield from _previews(message_id, snapshot.embeds)
 
 
-def _previews(message_id: int, embeds: Sequence[discord.Embed]) -> Iterator[Sighting]:
+def _previews(message_id: int, embeds: Sequence[discord.Embed]) -> Iterator[RemoteImage]:
     """The image of each link preview, by Discord's proxy: the linked host never hears of us."""
     for embed in embeds:
         media = embed.image if embed.image.proxy_url else embed.thumbnail
         if media.proxy_url and media.url:
-            yield Sighting(Source.PREVIEW, preview_id(message_id, media.url), media.proxy_url)
+            yield RemoteImage(Source.PREVIEW, preview_id(message_id, media.url), media.proxy_url)
 
 
 def preview_id(message_id: int, url: str) -> int:
@@ -150,7 +134,7 @@ def preview_id(message_id: int, url: str) -> int:
 
 
 # The images of a message as they are now; raises ImageGone, ImageForbidden or ImageUnreachable.
-Look = Callable[[ImageRef], Awaitable[list[Sighting]]]
+Look = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
@@ -171,13 +155,13 @@ class Fetcher:
         self._session = session
         self._look = look
         self._limits = limits
-        self._addresses: OrderedDict[tuple[Source, int], Sighting] = OrderedDict()
+        self._addresses: OrderedDict[tuple[Source, int], RemoteImage] = OrderedDict()
 
     @property
     def max_bytes(self) -> int:
         return self._limits.max_bytes
 
-    def remember(self, seen: list[Sighting]) -> None:
+    def remember(self, seen: list[RemoteImage]) -> None:
         """Keeps the addresses of a message just seen, so that its images need no second look at the message."""
         for sighting in seen:
             self._addresses[sighting.key] = sighting
@@ -187,7 +171,7 @@ class Fetcher:
 
     async def __call__(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
         """Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge."""
-        sighting = self._addresses.pop((ref.source, ref.attachment_id), None)
+        sighting = self._addresses.pop(ref.key, None)
         if sighting is not None:
             try:
                 return await self._download_with(sighting, make_room)
@@ -195,19 +179,19 @@ class Fetcher:
                 pass  # the address may have expired or its message be gone: ask for the message
         return await self._download_with(await self._seen_now(ref), make_room)
 
-    async def _download_with(self, sighting: Sighting, make_room: MakeRoom) -> bytes:
+    async def _download_with(self, sighting: RemoteImage, make_room: MakeRoom) -> bytes:
         """Discord tells an attachment's size, but not a preview's."""
         self._refuse_too_large(sighting)
         await make_room(self._limits.max_bytes if sighting.size is None else sighting.size)
         return await self.download(sighting)
 
-    async def _seen_now(self, ref: ImageRef) -> Sighting:
+    async def _seen_now(self, ref: ImageRef) -> RemoteImage:
         for sighting in await self._look(ref):
-            if sighting.key == (ref.source, ref.attachment_id):
+            if sighting.key == ref.key:
                 return sighting
         raise ImageGone("the message no longer carries this image")
 
-    async def download(self, sighting: Sighting) -> bytes:
+    async def download(self, sighting: RemoteImage) -> bytes:
         """The bytes of an image whose address is at hand. Raises ImageUnreachable or ImageTooLarge."""
         self._refuse_too_large(sighting)
         url = sighting.url
@@ -223,7 +207,7 @@ class Fetcher:
             raise ImageUnreachable(f"the download failed: {type(error).__name__}") from error
         raise ImageUnreachable("the download was sent from place to place")
 
-    def _refuse_too_large(self, sighting: Sighting) -> None:
+    def _refuse_too_large(self, sighting: RemoteImage) -> None:
         if sighting.size is not None and sighting.size > self._limits.max_bytes:
             raise ImageTooLarge(f"the file has {sighting.size} bytes, more than {self._limits.max_bytes}")
 

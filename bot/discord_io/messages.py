@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import aiohttp
 import discord
 
-from bot.discord_io.attachments import Fetcher, Sighting, carried, images_in, place_of, sightings, withheld
+from bot.discord_io.attachments import Fetcher, carried, images_in, place_of, sightings, withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.models import ChannelRef, ImageRef
+from bot.models import ChannelRef, ImageRef, RemoteImage
 
 # Discord's own words for "deleted" (developer docs, opcodes and status codes). Any other 404 may be a proxy's.
 _UNKNOWN_CHANNEL = 10003
@@ -31,7 +31,7 @@ class Messages:
         with _discord_trouble():
             return await channel.fetch_message(message_id)
 
-    async def look(self, ref: ImageRef) -> list[Sighting]:
+    async def look(self, ref: ImageRef) -> list[RemoteImage]:
         """All images that the message of this image carries now, so that one not among them has been removed.
 
         Raises like `fetch`; also ImageUnreachable where Discord keeps back what is in the message.
@@ -73,7 +73,7 @@ class Messages:
             return False
         return False
 
-    def images(self, message: discord.Message) -> list[Sighting]:
+    def images(self, message: discord.Message) -> list[RemoteImage]:
         """Those that may be downloaded."""
         return sightings(message, self._hosts)
 

@@ -89,7 +89,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         async with self._turns.of(payload.message_id):
             still = {seen.key for seen in carried(payload.message)}
             known = await self._store.by_message(payload.message_id)
-            dropped = [one.ref for one in known if (one.ref.source, one.ref.attachment_id) not in still]
+            dropped = [one.ref for one in known if one.ref.key not in still]
             if dropped:
                 await self._indexer.forget_attachments(payload.message_id, [ref.attachment_id for ref in dropped])
             await self._indexer.accept(self._images(payload.message))

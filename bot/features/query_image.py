@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.discord_io.attachments import Fetcher, Sighting
+from bot.discord_io.attachments import Fetcher
 from bot.discord_io.messages import Messages
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.features.answers import Audience
 from bot.i18n import Texts
-from bot.models import Image, Source
-from bot.search.service import Searcher
+from bot.models import Image, RemoteImage, Source
+from bot.search.service import Audience, SearchService
 from bot.store.images import ImageStore
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from clipcore.types import Vectors
@@ -64,9 +63,9 @@ def is_similar_request(message: discord.Message, own_id: int) -> bool:
 class Questions:
     """Every method raises NoQuestion where there is no image to ask about."""
 
-    def __init__(self, store: ImageStore, searcher: Searcher, messages: Messages, fetcher: Fetcher) -> None:
+    def __init__(self, store: ImageStore, search: SearchService, messages: Messages, fetcher: Fetcher) -> None:
         self._store = store
-        self._searcher = searcher
+        self._search = search
         self._messages = messages
         self._fetcher = fetcher
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -74,7 +73,7 @@ class Questions:
 
     async def of_attachment(self, image: discord.Attachment, texts: Texts) -> Question:
         """A file given with the command. It is looked at once and not kept."""
-        return Question(await self._look_at(Sighting(Source.ATTACHMENT, image.id, image.url, image.size), texts))
+        return Question(await self._look_at(RemoteImage(Source.ATTACHMENT, image.id, image.url, image.size), texts))
 
     async def of_link(self, audience: Audience, link: MessageLink | None, texts: Texts) -> Question:
         """A message of this server, if the asker may see it; whether it exists is not told to anybody else."""
@@ -107,16 +106,16 @@ class Questions:
         if not seen:
             raise NoQuestion(texts.message_without_image)
         remembered_here = await self._store.by_message(message.id)
-        known = {(image.ref.source, image.ref.attachment_id): image for image in remembered_here}
+        known = {image.ref.key: image for image in remembered_here}
         about = frozenset(image.id for image in known.values())
         remembered = known.get(seen[0].key)
-        vector = await self._searcher.vector_of(remembered) if remembered is not None else None
+        vector = await self._search.embedding_of(remembered) if remembered is not None else None
         if vector is None:
             vector = await self._look_at(seen[0], texts)
         return Question(vector, about)
 
     async def of_image(self, image: Image, texts: Texts) -> Question:
-        vector = await self._searcher.vector_of(image)
+        vector = await self._search.embedding_of(image)
         if vector is None:
             raise NoQuestion(texts.message_not_found)
         return Question(vector, frozenset({image.id}))
@@ -129,7 +128,7 @@ class Questions:
         except ImageUnreachable:
             raise NoQuestion(texts.image_unreachable) from None
 
-    async def _look_at(self, sighting: Sighting, texts: Texts) -> Vectors:
+    async def _look_at(self, sighting: RemoteImage, texts: Texts) -> Vectors:
         if self._waiting >= MOST_WAITING:
             raise NoQuestion(texts.busy)
         self._waiting += 1
@@ -142,9 +141,9 @@ class Questions:
         finally:
             self._looking.release()
 
-    async def _read(self, sighting: Sighting, texts: Texts) -> Vectors:
+    async def _read(self, sighting: RemoteImage, texts: Texts) -> Vectors:
         try:
-            return await self._searcher.vector_for_bytes(await self._fetcher.download(sighting))
+            return await self._search.embedding_of_file(await self._fetcher.download(sighting))
         except ImageTooLarge:
             megabytes = self._fetcher.max_bytes // (1024 * 1024)
             raise NoQuestion(texts.image_too_large.format(megabytes=max(1, megabytes))) from None

@@ -16,7 +16,6 @@ from discord.ext import commands
 from bot.discord_io.attachments import ImageChannel, place_of
 from bot.discord_io.client import apologise
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
-from bot.features.answers import Answer, Audience
 from bot.features.query_image import NoQuestion, Question, Questions, is_similar_request, message_link
 from bot.features.search_views import (
     Look,
@@ -33,8 +32,9 @@ from clipcore.errors import EngineClosed, QueueFull
 
 if TYPE_CHECKING:
     from bot.discord_io.client import Interaction, MagpieBot
-    from bot.features.answers import Answers
     from bot.features.tagging import ReplyCleaner
+    from bot.models import SearchResult
+    from bot.search.service import Audience, SearchService
     from clipcore.types import Calibration, ModelCard
 
 
@@ -50,7 +50,7 @@ class SearchCog(commands.Cog, name="search"):
     def __init__(
         self,
         bot: MagpieBot,
-        answers: Answers,
+        search: SearchService,
         questions: Questions,
         tag_words: TagWords,
         card: ModelCard,
@@ -58,7 +58,7 @@ class SearchCog(commands.Cog, name="search"):
         replies: ReplyCleaner,
     ) -> None:
         self._bot = bot
-        self._answers = answers
+        self._search = search
         self._questions = questions
         self._tag_words = tag_words
         self._card = card
@@ -94,7 +94,7 @@ class SearchCog(commands.Cog, name="search"):
     ) -> None:
         texts = texts_for(interaction.locale)
         audience = self._audience(interaction)
-        words = self._answers.to_words(audience, query, channel.id if channel else None)
+        words = self._search.find(audience, query, channel.id if channel else None)
         try:
             answer = await _while_deferring(interaction, words)
         except (QueueFull, EngineClosed):
@@ -103,7 +103,7 @@ class SearchCog(commands.Cog, name="search"):
         if channel is not None and not answer.searched:
             await _say(interaction, texts.channel_empty)
             return
-        heading = texts.found_for_query.format(count=len(answer.shown), query=short_query(query))
+        heading = texts.found_for_query.format(count=len(answer.matches), query=short_query(query))
         await interaction.edit_original_response(view=answer_view(answer, self._words_look(texts, heading)))
 
     @app_commands.command(name="similar", description="Find pictures that look like one you give")
@@ -152,7 +152,7 @@ class SearchCog(commands.Cog, name="search"):
             return
         await interaction.response.defer(ephemeral=True, thinking=True)
         audience = self._audience(interaction)
-        image = await self._answers.visible_image(audience, image_id)
+        image = await self._search.visible_image(audience, image_id)
         try:
             if image is None:
                 raise NoQuestion(texts.message_not_found)
@@ -180,7 +180,7 @@ class SearchCog(commands.Cog, name="search"):
         look = self._likeness_look(texts, answer, note=texts.only_public)
         sent = await self._reply(message, answer_view(answer, look))
         if sent is not None:
-            shown = [image.hit.image.id for image in answer.shown]
+            shown = [match.image.id for match in answer.matches]
             await self._replies.remember(here, sent.id, shown)
 
     async def _answer_likeness(
@@ -193,9 +193,9 @@ class SearchCog(commands.Cog, name="search"):
             return
         await interaction.edit_original_response(view=answer_view(answer, self._likeness_look(texts, answer)))
 
-    async def _likeness(self, audience: Audience, question: Question, texts: Texts) -> Answer:
+    async def _likeness(self, audience: Audience, question: Question, texts: Texts) -> SearchResult:
         try:
-            return await self._answers.to_vector(audience, question.vector, question.about)
+            return await self._search.similar(audience, question.vector, question.about)
         except (QueueFull, EngineClosed):
             raise NoQuestion(texts.busy) from None
 
@@ -218,14 +218,14 @@ class SearchCog(commands.Cog, name="search"):
             texts, self._tag_words, lambda score: percent(score, threshold, scale), heading, texts.nothing_alike
         )
 
-    def _likeness_look(self, texts: Texts, answer: Answer, note: str | None = None) -> Look:
-        heading = texts.found_alike.format(count=len(answer.shown))
+    def _likeness_look(self, texts: Texts, answer: SearchResult, note: str | None = None) -> Look:
+        heading = texts.found_alike.format(count=len(answer.matches))
         threshold = self._calibration.image_match
         nothing = texts.nothing_looks_alike
         return Look(texts, self._tag_words, lambda score: likeness_percent(score, threshold), heading, nothing, note)
 
 
-async def _while_deferring(interaction: Interaction, answering: Awaitable[Answer]) -> Answer:
+async def _while_deferring(interaction: Interaction, answering: Awaitable[SearchResult]) -> SearchResult:
     """The answer is made while Discord hears that it takes a moment. Nothing is said before Discord has heard that."""
     deferral = asyncio.create_task(interaction.response.defer(ephemeral=True, thinking=True))
     try:

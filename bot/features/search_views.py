@@ -10,10 +10,9 @@ from typing import Any, Self
 
 import discord
 
-from bot.features.answers import Answer, ShownImage
 from bot.i18n import CHINESE, Texts
 from bot.indexing.labels import LabelBook
-from bot.models import ChannelRef, Tag
+from bot.models import Match, SearchResult, Tag
 
 ANY_TAG = "🏷️"
 _SHOWN_QUERY = 100
@@ -141,15 +140,15 @@ class Look:
     note: str | None = None
 
 
-def answer_view(answer: Answer, look: Look) -> View:
+def answer_view(result: SearchResult, look: Look) -> View:
     """The layout of one answer, an empty-handed one included. At most six images fit the 40 components allowed."""
-    if not answer.shown:
-        return sentence_view(look.nothing if answer.searched else look.texts.nothing_to_search)
+    if not result.matches:
+        return sentence_view(look.nothing if result.searched else look.texts.nothing_to_search)
     view = View(timeout=None)
     view.add_item(discord.ui.TextDisplay(look.heading))
-    for image in answer.shown:
-        view.add_item(_section(image, look))
-        view.add_item(_buttons(image, look.texts))
+    for match in result.matches:
+        view.add_item(_section(match, look))
+        view.add_item(_buttons(match, look.texts))
     if look.note is not None:
         view.add_item(discord.ui.TextDisplay(f"-# {look.note}"))
     return view
@@ -162,33 +161,27 @@ def sentence_view(sentence: str) -> View:
     return view
 
 
-def _section(image: ShownImage, look: Look) -> discord.ui.Section[View]:
-    texts, tags = look.texts, image.hit.image.tags
+def _section(match: Match, look: Look) -> discord.ui.Section[View]:
+    texts, ref, tags = look.texts, match.image.ref, match.image.tags
     tag_line = look.tag_words.line(tags, chinese=texts is CHINESE) or texts.no_tags
-    score = texts.match.format(percent=look.score(image.hit.score))
-    when = f"<t:{int(image.created_at.timestamp())}:R>"
-    posted = texts.posted.format(
-        author=f"<@{image.author_id}>", channel=_channel(image.hit.image.ref.channel), when=when
-    )
+    score = texts.match.format(percent=look.score(match.score))
+    when = f"<t:{int(ref.created_at.timestamp())}:R>"
+    posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
-        image.sighting.url, description=_alt_text(image, look), spoiler=image.sighting.spoiler
+        match.remote.url, description=_alt_text(match, look), spoiler=match.remote.spoiler
     )
     return discord.ui.Section(f"{score} · {tag_line}\n{posted}", accessory=thumbnail)
 
 
-def _buttons(image: ShownImage, texts: Texts) -> discord.ui.ActionRow[View]:
+def _buttons(match: Match, texts: Texts) -> discord.ui.ActionRow[View]:
     row: discord.ui.ActionRow[View] = discord.ui.ActionRow()
-    row.add_item(MoreLikeThis(image.hit.image.id, texts.more_like_this))
-    row.add_item(discord.ui.Button(label=texts.open_message, url=image.jump_url))
+    row.add_item(MoreLikeThis(match.image.id, texts.more_like_this))
+    row.add_item(discord.ui.Button(label=texts.open_message, url=match.image.ref.message_url))
     return row
 
 
-def _alt_text(image: ShownImage, look: Look) -> str:
+def _alt_text(match: Match, look: Look) -> str:
     """The poster's own description where there is one; it says more than tags."""
-    names = look.tag_words.names(image.hit.image.tags, chinese=look.texts is CHINESE)
+    names = look.tag_words.names(match.image.tags, chinese=look.texts is CHINESE)
     made = look.texts.image_alt.format(tags=names) if names else look.texts.image_alt_without_tags
-    return (image.sighting.description or made)[:_ALT_TEXT_LIMIT]
-
-
-def _channel(place: ChannelRef) -> str:
-    return f"<#{place.channel_id}>"
+    return (match.remote.description or made)[:_ALT_TEXT_LIMIT]

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 
-from bot.indexing.protocols import ChannelSettings, Clock, Engine, Fetch, MakeRoom, OnFinished, Sleep
+from bot.indexing.protocols import ChannelSettings, Clock, Fetch, MakeRoom, OnFinished, Sleep
 from bot.indexing.retry import Forget, Leave, Park, Postpone, RetryPolicy, Verdict
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import ByteBudget, ImageReader
 from bot.indexing.writer import Announcer, Writer
 from bot.models import Image, ImageRef, utc_now
 from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED, IMAGES_FORGOTTEN
+from bot.search.protocols import Engine
 from bot.search.vector_cache import GuildIndex
 from bot.store.errors import StoreError
 from bot.store.images import INTERRUPTED, ImageStore

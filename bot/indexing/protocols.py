@@ -8,7 +8,6 @@ from typing import Protocol
 
 from bot.models import ChannelRef, Image, ImageRef, TaggingMode
 from bot.store.images import VectorChunk
-from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
 
 Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
 """Commits these images as pending; those not known before come back."""
@@ -53,19 +52,3 @@ class ChannelMarks(Protocol):
 
 class GuildLabels(Protocol):
     async def labels(self, guild_id: int, /) -> list[str] | None: ...
-
-
-class Classifier(Protocol):
-    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]: ...
-
-
-class Engine(Protocol):
-    """The part of ClipEngine that the index needs. `card` and `calibration` stand once it has started."""
-
-    @property
-    def card(self) -> ModelCard: ...
-    @property
-    def calibration(self) -> Calibration: ...
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector: ...
-    async def encode_query(self, text: str) -> Vectors: ...
-    async def classifier(self, labels: Sequence[Label]) -> Classifier: ...

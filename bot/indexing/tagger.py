@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bot.indexing.labels import LabelBook, NamedLabel
-from bot.indexing.protocols import Classifier, Engine, GuildLabels
+from bot.indexing.protocols import GuildLabels
 from bot.models import Tag
+from bot.search.protocols import Classifier, Engine
 from clipcore.errors import EncodingFailed
 from clipcore.types import Label
 

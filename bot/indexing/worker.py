@@ -13,9 +13,10 @@ from typing import Self
 
 import numpy as np
 
-from bot.indexing.protocols import Engine, Fetch
+from bot.indexing.protocols import Fetch
 from bot.models import Image
 from bot.monitoring.metrics import IMAGE_CONTENTS
+from bot.search.protocols import Engine
 from bot.store.images import Finished, ImageStore, KnownVector
 from clipcore.types import Lane
 

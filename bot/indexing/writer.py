@@ -7,10 +7,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bot.indexing.protocols import ChannelSettings, Engine, OnFinished
+from bot.indexing.protocols import ChannelSettings, OnFinished
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, Image, ImageState, Tag, TaggingMode
-from bot.search.vector_cache import GuildIndex, IndexedVector
+from bot.search.protocols import Engine, IndexedEmbedding
+from bot.search.vector_cache import GuildIndex
 from bot.store.errors import StoreError
 from bot.store.images import Finished, ImageStore
 
@@ -105,7 +106,7 @@ class Writer:
     async def _commit(self, batch: Sequence[Read], tagged: Sequence[Finished]) -> set[int]:
         async with self._memory:
             taken = await self._store.finish(tagged, self._engine.card)
-            rows: dict[int, list[IndexedVector]] = {}
+            rows: dict[int, list[IndexedEmbedding]] = {}
             for read in batch:
                 if read.image.id in taken:
                     rows.setdefault(read.place.guild_id, []).append(_row(read))
@@ -114,8 +115,8 @@ class Writer:
             return taken
 
 
-def _row(read: Read) -> IndexedVector:
-    return IndexedVector(read.image.id, read.place.channel_id, read.finished.vector)
+def _row(read: Read) -> IndexedEmbedding:
+    return IndexedEmbedding(read.image.id, read.place.channel_id, read.finished.vector)
 
 
 def _answer(batch: Sequence[Read], tagged: Sequence[Finished], taken: set[int]) -> None:

@@ -1,123 +1,212 @@
-"""Answers a question with images: by words or by likeness, among the channels that the asker may see."""
+"""Searches images by a text query or by an embedding, and checks that the audience may see each match."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 
-from bot.indexing.protocols import Engine
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.indexer import Indexer
 from bot.indexing.worker import content_hash_of
-from bot.models import Hit, Image, SearchAnswer, SearchQuery
-from bot.search.vector_cache import GuildIndex
+from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
+from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
+from bot.search.protocols import Engine, VectorSearch
 from bot.store.images import ImageStore
+from clipcore.errors import EngineClosed, QueueFull
 from clipcore.types import Lane, SearchHit, Vectors
 
+log = logging.getLogger(__name__)
 
-class Choice:
-    """Takes ranked rows in growing helpings and keeps the best that may be answered.
+# Candidates for each result shown: some turn out to be reposts, deleted, or no longer visible.
+_CANDIDATES = 4
+# Candidates that are looked up in Discord at most, for each result shown.
+_LOOKED_UP = 3
 
-    An image is answered when its score reaches `threshold`, its row still exists, it is not excluded, and, with
-    `one_per_content`, no better hit has the same file. `nothing_alike` needs at least one existing image to have been
-    searched, an excluded one included.
+LookUp = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
+"""All images that the message of this image carries now.
+
+Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachable where it cannot be read.
+"""
+
+
+class Audience(Protocol):
+    """The people who will read a result."""
+
+    @property
+    def guild_id(self) -> int: ...
+
+    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
+        """Ids of the channels and threads whose images may be shown to all of this audience now."""
+
+
+class SearchService:
+    """Searches one guild for an audience.
+
+    Visibility is checked twice: only channels that the audience can read are searched, and each match is checked again
+    when its message is fetched. Matches whose message is gone are forgotten. Indexing yields while a search runs, but
+    not while matches are fetched from Discord.
+
+    limit: matches in a result.
     """
 
     def __init__(
-        self, limit: int, threshold: float, *, excluded: frozenset[int] = frozenset(), one_per_content: bool = False
+        self,
+        engine: Engine,
+        store: ImageStore,
+        index: VectorSearch,
+        indexer: Indexer,
+        look_up: LookUp,
+        *,
+        limit: int,
     ) -> None:
-        self.excluded = excluded
-        self._limit = limit
-        self._threshold = threshold
-        self._one_per_content = one_per_content
-        self._seen: set[int] = set()
-        self._contents: set[str] = set()
-        self._hits: list[Hit] = []
-        self._searched = False
-        self._all_weaker = False
-
-    def unseen(self, ranked: Sequence[SearchHit]) -> Iterator[SearchHit]:
-        """What of a larger helping is new."""
-        return (hit for hit in ranked if hit.key not in self._seen)
-
-    def take(self, ranked: Sequence[SearchHit], rows: Mapping[int, Image]) -> list[int]:
-        """rows: the images of the unseen hits that still exist. Returns the ids that do not."""
-        gone = []
-        for hit in list(self.unseen(ranked)):
-            self._seen.add(hit.key)
-            image = rows.get(hit.key)
-            if image is None:
-                gone.append(hit.key)
-                continue
-            self._searched = True
-            if hit.score < self._threshold:
-                self._all_weaker = True
-            elif self._may_answer(image):
-                self._keep(Hit(image, hit.score))
-        return gone
-
-    @property
-    def complete(self) -> bool:
-        """Whether a larger helping could not change the answer."""
-        return len(self._hits) >= self._limit or self._all_weaker
-
-    def answer(self) -> SearchAnswer:
-        hits = tuple(self._hits[: self._limit])
-        return SearchAnswer(hits, nothing_alike=self._searched and not hits)
-
-    def _may_answer(self, image: Image) -> bool:
-        repeated = self._one_per_content and image.content_hash in self._contents
-        return image.id not in self.excluded and not repeated
-
-    def _keep(self, hit: Hit) -> None:
-        self._hits.append(hit)
-        if hit.image.content_hash is not None:
-            self._contents.add(hit.image.content_hash)
-
-
-class Searcher:
-    """Every way of asking ends here. Scores are cosines; what is below the model's threshold is not an answer."""
-
-    def __init__(self, engine: Engine, store: ImageStore, guild_index: GuildIndex) -> None:
         self._engine = engine
         self._store = store
-        self._guild_index = guild_index
+        self._index = index
+        self._indexer = indexer
+        self._look_up = look_up
+        self._limit = limit
 
-    async def find(self, text: str, query: SearchQuery) -> SearchAnswer:
-        """The images that fit the words. Of identical files only one is answered: reposts would fill the page."""
-        vector = await self._engine.encode_query(text)
-        choice = Choice(query.limit, self._engine.calibration.text_match, one_per_content=True)
-        return await self._answer(vector, query, choice)
+    async def find(self, audience: Audience, text: str, channel_id: int | None = None) -> SearchResult:
+        """Images that match a text query. Of identical files only the best match counts: reposts would fill the page.
 
-    async def similar(self, vector: Vectors, query: SearchQuery, exclude: Collection[int] = ()) -> SearchAnswer:
-        """The images that look like this one. Reposts are answered too: whoever asks wants to know of them.
-
-        vector: [dim], unit length; exclude: ids of images that are never answered, such as the one asked about.
+        channel_id: search this channel and its threads only. Raises QueueFull or EngineClosed.
         """
-        choice = Choice(query.limit, self._engine.calibration.image_match, excluded=frozenset(exclude))
-        return await self._answer(np.asarray(vector, np.float32), query, choice)
+        threshold = self._engine.calibration.text_match
+        return await self._counted(
+            "words", self._search(audience, text, threshold, channel_id=channel_id, one_per_content=True)
+        )
 
-    async def vector_of(self, image: Image) -> Vectors | None:
-        """The stored vector of a remembered image, float32 [dim]; None while the current model has not seen it."""
+    async def similar(self, audience: Audience, embedding: Vectors, exclude: Iterable[int] = ()) -> SearchResult:
+        """Images similar to this embedding, reposts included.
+
+        embedding: [dim], unit length. exclude: ids of images to leave out, such as the image of the query itself.
+        """
+        threshold = self._engine.calibration.image_match
+        return await self._counted("likeness", self._search(audience, embedding, threshold, exclude=frozenset(exclude)))
+
+    async def embedding_of(self, image: Image) -> Vectors | None:
+        """The stored embedding of an image, float32 [dim]; None where the current model has not indexed it."""
         stored = await self._store.vector(image.id, self._engine.card.key)
         return None if stored is None else np.asarray(stored, np.float32)
 
-    async def vector_for_bytes(self, data: bytes) -> Vectors:
-        """The vector of an image that is asked about and not kept, float32 [dim]. Raises ImageRejected, QueueFull."""
-        content_hash = await content_hash_of(data)
-        known = await self._store.vector_of_hash(content_hash, self._engine.card.key)
+    async def embedding_of_file(self, data: bytes) -> Vectors:
+        """The embedding of a query image, float32 [dim]; nothing is stored. Raises ImageRejected or QueueFull."""
+        known = await self._store.vector_of_hash(await content_hash_of(data), self._engine.card.key)
         if known is not None:
             return np.asarray(known.vector, np.float32)
         return (await self._engine.encode_image(data, Lane.INTERACTIVE)).vector
 
-    async def _answer(self, vector: Vectors, query: SearchQuery, choice: Choice) -> SearchAnswer:
-        """Asks for more as long as rows that are gone, excluded or repeated leave the answer short."""
-        wanted = query.limit + len(choice.excluded)
-        while True:
-            ranked = await self._guild_index.search(query.guild_id, vector, query.channels, wanted)
-            rows = await self._store.get([hit.key for hit in choice.unseen(ranked)])
-            gone = choice.take(ranked, rows)
-            if gone:
-                await self._guild_index.discard(gone)
-            if choice.complete or len(ranked) < wanted:
-                return choice.answer()
-            wanted *= 2
+    async def visible_image(self, audience: Audience, image_id: int) -> Image | None:
+        """The image with this id, if the audience may see it."""
+        image = (await self._store.get([image_id])).get(image_id)
+        if image is None or image.ref.channel.guild_id != audience.guild_id:
+            return None
+        allowed = await audience.readable([image.ref.channel])
+        return image if image.ref.channel.channel_id in allowed else None
+
+    async def _counted(self, kind: str, search: Awaitable[SearchResult]) -> SearchResult:
+        began, outcome = perf_counter(), None
+        try:
+            result = await search
+            outcome = "answered" if result.matches else "nothing_alike" if result.searched else "nothing_readable"
+            return result
+        except (QueueFull, EngineClosed):
+            outcome = "busy"
+            raise
+        finally:
+            if outcome is not None:
+                ANSWERS.labels(kind, outcome).inc()
+                ANSWER_SECONDS.labels(kind).observe(perf_counter() - began)
+
+    async def _search(
+        self,
+        audience: Audience,
+        query: str | Vectors,
+        threshold: float,
+        *,
+        channel_id: int | None = None,
+        exclude: frozenset[int] = frozenset(),
+        one_per_content: bool = False,
+    ) -> SearchResult:
+        with self._engine.foreground():
+            channels = await self._store.places(audience.guild_id)
+            if channel_id is not None:
+                channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
+            readable = await audience.readable(channels)
+            if not readable:
+                return SearchResult((), searched=False)
+            embedding = await self._engine.encode_query(query) if isinstance(query, str) else query
+            wanted, k = _LOOKED_UP * self._limit, _CANDIDATES * self._limit + len(exclude)
+            while True:
+                hits = await self._index.search(audience.guild_id, np.asarray(embedding, np.float32), readable, k)
+                images = await self._store.get([hit.key for hit in hits])
+                if gone := [hit.key for hit in hits if hit.key not in images]:
+                    await self._index.discard(gone)
+                found = select_matches(hits, images, threshold, exclude=exclude, one_per_content=one_per_content)
+                below = any(hit.score < threshold and hit.key in images for hit in hits)
+                if below or len(found) >= wanted or len(hits) < k:
+                    break
+                k *= 4  # reposts or deleted images took too many places
+        return SearchResult(await self._verified(audience, found[:wanted]), searched=bool(images))
+
+    async def _verified(self, audience: Audience, found: Sequence[tuple[Image, float]]) -> tuple[Match, ...]:
+        """The first matches that the audience may see and that exist, both as of now and not as of the search."""
+        verified: list[Match] = []
+        for start in range(0, len(found), self._limit):
+            page = found[start : start + self._limit]
+            readable = await audience.readable({image.ref.channel for image, _ in page})
+            matches = await asyncio.gather(
+                *(self._verify(image, score) for image, score in page if image.ref.channel.channel_id in readable)
+            )
+            verified += [match for match in matches if match is not None]
+            if len(verified) >= self._limit:
+                break
+        return tuple(verified[: self._limit])
+
+    async def _verify(self, image: Image, score: float) -> Match | None:
+        """Fetches the image's message. Forgets what is gone; leaves out what cannot be read now."""
+        ref = image.ref
+        try:
+            carried = await self._look_up(ref)
+        except ImageGone:
+            await self._indexer.forget_messages([ref.message_id])
+            return None
+        except (ImageForbidden, ImageUnreachable) as error:
+            log.info("match skipped: %s", error, extra={"image_id": image.id})
+            return None
+        remote = next((one for one in carried if one.key == ref.key), None)
+        if remote is None:
+            await self._indexer.forget_attachments(ref.message_id, [ref.attachment_id])
+            return None
+        return Match(image, score, remote)
+
+
+def select_matches(
+    hits: Sequence[SearchHit],
+    images: Mapping[int, Image],
+    threshold: float,
+    *,
+    exclude: Collection[int] = (),
+    one_per_content: bool = False,
+) -> list[tuple[Image, float]]:
+    """The hits that may be shown, with their scores: at or above the threshold, not excluded, and still stored.
+
+    hits: best first. images: the stored images of these hits, by id. one_per_content: of identical files keep the best.
+    """
+    found: list[tuple[Image, float]] = []
+    contents: set[str] = set()
+    for hit in hits:
+        image = images.get(hit.key)
+        if image is None or hit.score < threshold or image.id in exclude:
+            continue
+        if one_per_content and image.content_hash is not None:
+            if image.content_hash in contents:
+                continue
+            contents.add(image.content_hash)
+        found.append((image, hit.score))
+    return found

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bot.indexing.protocols import VectorSource
 from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
+from bot.search.protocols import IndexedEmbedding
 from bot.store.images import VectorChunk
 from clipcore.index.vector_index import VectorIndex
 from clipcore.types import SearchHit
@@ -53,17 +54,7 @@ def to_drop(residents: Iterable[Resident], ceiling: int) -> list[int]:
 
 log = logging.getLogger(__name__)
 
-AnyVector = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedVector:
-    """vector: [dim], unit length."""
-
-    image_id: int
-    channel_id: int
-    vector: AnyVector
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,7 @@ class _Guild:
     """
 
     vectors: VectorIndex
-    late: dict[int, IndexedVector | None] | None = field(default_factory=dict)
+    late: dict[int, IndexedEmbedding | None] | None = field(default_factory=dict)
     loading: asyncio.Task[None] | None = None
     dropped: bool = False
     damaged: int = 0
@@ -138,7 +129,7 @@ class GuildIndex:
             pass  # it was let go meanwhile, half read or half changed perhaps, and is read again
         return hits
 
-    async def add(self, guild_id: int, rows: Sequence[IndexedVector]) -> None:
+    async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:
         """Takes in rows that the store has committed. A server that nobody has searched yet reads them from there."""
         guild = self._guilds.get(guild_id)
         if guild is None or not rows:
@@ -319,12 +310,12 @@ def _warn(guild_id: int, damaged: int) -> None:
         )
 
 
-def _apply(vectors: VectorIndex, late: dict[int, IndexedVector | None]) -> int:
+def _apply(vectors: VectorIndex, late: dict[int, IndexedEmbedding | None]) -> int:
     vectors.discard([image_id for image_id, row in late.items() if row is None])
     return _put(vectors, [row for row in late.values() if row is not None])
 
 
-def _put(vectors: VectorIndex, rows: Sequence[IndexedVector]) -> int:
+def _put(vectors: VectorIndex, rows: Sequence[IndexedEmbedding]) -> int:
     """A row that is there already, read from the store by a load that began after it was committed, is replaced."""
     if not rows:
         return 0

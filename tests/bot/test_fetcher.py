@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bot.discord_io.attachments import DownloadLimits, Fetcher, Sighting
+from bot.discord_io.attachments import DownloadLimits, Fetcher
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import ChannelRef, ImageRef, Source
+from bot.models import ChannelRef, ImageRef, RemoteImage, Source
 
 REF = ImageRef(ChannelRef(1, 2), 3, 4, Source.ATTACHMENT, 5)
 IMAGE = b"x" * 1000
@@ -79,12 +79,12 @@ class Room:
         self.asked.append(count)
 
 
-def seen(url: str, size: int | None = None) -> Sighting:
-    return Sighting(Source.ATTACHMENT, REF.attachment_id, url, size)
+def seen(url: str, size: int | None = None) -> RemoteImage:
+    return RemoteImage(Source.ATTACHMENT, REF.attachment_id, url, size)
 
 
-def fetcher(session: aiohttp.ClientSession, now: list[Sighting], *, seconds: float = 5.0) -> Fetcher:
-    async def look(ref: ImageRef) -> list[Sighting]:
+def fetcher(session: aiohttp.ClientSession, now: list[RemoteImage], *, seconds: float = 5.0) -> Fetcher:
+    async def look(ref: ImageRef) -> list[RemoteImage]:
         return now
 
     return Fetcher(session, look, DownloadLimits(frozenset({"127.0.0.1"}), 5000, seconds))
@@ -162,7 +162,7 @@ async def test_no_other_host_is_ever_contacted(session: aiohttp.ClientSession, u
 
 
 async def test_a_host_elsewhere_must_be_encrypted(session: aiohttp.ClientSession) -> None:
-    async def look(ref: ImageRef) -> list[Sighting]:
+    async def look(ref: ImageRef) -> list[RemoteImage]:
         return [seen("http://cdn.discordapp.com/x.png")]
 
     fetch = Fetcher(session, look, DownloadLimits(frozenset({"cdn.discordapp.com"}), 5000, 5.0))

@@ -10,10 +10,11 @@ from typing import Any, cast
 import discord
 import pytest
 
-from bot.discord_io.attachments import Sighting, sightings
+from bot.discord_io.attachments import sightings
 from bot.features.query_image import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
 from bot.features.search import SearchCog
 from bot.i18n import texts_for
+from bot.models import RemoteImage
 from tests.bot import servers
 from tests.bot.commands import bot_with_commands
 
@@ -31,10 +32,10 @@ class SlowImages:
     async def by_message(self, message_id: int) -> list[Any]:
         return []
 
-    def images(self, message: discord.Message) -> list[Sighting]:
+    def images(self, message: discord.Message) -> list[RemoteImage]:
         return sightings(message, HOSTS)
 
-    async def download(self, sighting: Sighting) -> bytes:
+    async def download(self, sighting: RemoteImage) -> bytes:
         self.begun += 1
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -42,7 +43,7 @@ class SlowImages:
         self.under_way -= 1
         return b""
 
-    async def vector_for_bytes(self, data: bytes) -> str:
+    async def embedding_of_file(self, data: bytes) -> str:
         return "a vector"
 
     @property

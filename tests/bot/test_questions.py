@@ -87,7 +87,7 @@ class Upload:
     async def download(self, sighting: Any) -> bytes:
         return self._data
 
-    async def vector_for_bytes(self, data: bytes) -> Any:
+    async def embedding_of_file(self, data: bytes) -> Any:
         return decode_image(data, self._limits)
 
 

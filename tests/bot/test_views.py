@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import discord
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.discord_io.attachments import Sighting
-from bot.features.answers import Answer, ShownImage
 from bot.features.privacy import forget_me_view
 from bot.features.search_views import (
     ConfirmForget,
@@ -23,20 +19,20 @@ from bot.features.search_views import (
 )
 from bot.i18n import CHINESE, ENGLISH
 from bot.indexing.labels import LabelBook, NamedLabel
-from bot.models import ChannelRef, Hit, Image, ImageRef, ImageState, Source, Tag
+from bot.models import ChannelRef, Image, ImageRef, ImageState, Match, RemoteImage, SearchResult, Source, Tag
 
 MOST_RESULTS = 6
 CAT = NamedLabel("cat", "🐈", "cat", "猫")
 WORDS = TagWords(LabelBook([CAT]))
-REF = ImageRef(ChannelRef(1, 2), 3, 4, Source.ATTACHMENT, 5)
+REF = ImageRef(ChannelRef(1, 2), 1_457_000_000_000_000_000, 4, Source.ATTACHMENT, 5)
 
 
-def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> ShownImage:
+def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> Match:
     image = Image(number, REF, ImageState.READY, tags=tuple(Tag(tag, 0.9) for tag in tags))
-    sighting = Sighting(Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=True)
-    return ShownImage(
-        Hit(image, 0.5), sighting, 5, datetime(2026, 1, 1, tzinfo=UTC), "https://discord.com/channels/1/2/3"
+    remote = RemoteImage(
+        Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=True
     )
+    return Match(image, 0.5, remote)
 
 
 def look(heading: str = "heading", note: str | None = None, chinese: bool = False) -> Look:
@@ -51,7 +47,7 @@ def items(view: discord.ui.LayoutView, kind: type) -> list:
 def test_the_largest_answer_keeps_to_discords_limits() -> None:
     worst = tuple("*" * 60 + str(number) for number in range(5))
     images = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
-    view = answer_view(Answer(images, searched=True), look(short_query("*" * 300), note="n" * 200))
+    view = answer_view(SearchResult(images, searched=True), look(short_query("*" * 300), note="n" * 200))
     components = view.to_components()
     assert counted(components) <= 40
     assert view.content_length() <= 4000
@@ -64,9 +60,9 @@ def counted(components: list) -> int:
 
 
 def test_a_result_says_how_well_it_fits_what_it_shows_who_posted_it_where_and_when() -> None:
-    view = answer_view(Answer((shown(),), searched=True), look())
+    view = answer_view(SearchResult((shown(),), searched=True), look())
     words = "\n".join(item.content for item in items(view, discord.ui.TextDisplay))
-    for part in ("heading", "**50%**", "🐈 cat", "<@5>", "<#2>", "<t:1767225600:R>"):
+    for part in ("heading", "**50%**", "🐈 cat", "<@5>", "<#2>", f"<t:{int(REF.created_at.timestamp())}:R>"):
         assert part in words
     [thumbnail] = items(view, discord.ui.Thumbnail)
     assert thumbnail.description == "A picture tagged: cat"
@@ -75,25 +71,25 @@ def test_a_result_says_how_well_it_fits_what_it_shows_who_posted_it_where_and_wh
 
 def test_the_posters_own_description_is_the_alt_text() -> None:
     [thumbnail] = items(
-        answer_view(Answer((shown(description="d" * 2000),), searched=True), look()), discord.ui.Thumbnail
+        answer_view(SearchResult((shown(description="d" * 2000),), searched=True), look()), discord.ui.Thumbnail
     )
     assert thumbnail.description == "d" * 1024
 
 
 def test_known_tags_are_shown_in_the_readers_language() -> None:
-    view = answer_view(Answer((shown(tags=("cat", "our mascot")),), searched=True), look(chinese=True))
+    view = answer_view(SearchResult((shown(tags=("cat", "our mascot")),), searched=True), look(chinese=True))
     words = "\n".join(item.content for item in items(view, discord.ui.TextDisplay))
     assert "🐈 猫 · our mascot" in words
 
 
 @pytest.mark.parametrize(("searched", "sentence"), [(True, ENGLISH.nothing_alike), (False, ENGLISH.nothing_to_search)])
 def test_an_empty_handed_answer_says_why(searched: bool, sentence: str) -> None:
-    [text] = items(answer_view(Answer((), searched=searched), look()), discord.ui.TextDisplay)
+    [text] = items(answer_view(SearchResult((), searched=searched), look()), discord.ui.TextDisplay)
     assert text.content == sentence
 
 
 def test_every_button_that_acts_is_dynamic_so_that_it_outlives_a_restart() -> None:
-    views = [answer_view(Answer((shown(7),), searched=True), look()), forget_me_view(5, ENGLISH)]
+    views = [answer_view(SearchResult((shown(7),), searched=True), look()), forget_me_view(5, ENGLISH)]
     for view in views:
         assert view.is_persistent()
         acting = [one for one in view.walk_children() if one.is_dispatchable()]

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from bot.features.answers import Answer
 from bot.features.search import _while_deferring
+from bot.models import SearchResult
 from clipcore.errors import QueueFull
 
-NOTHING = Answer((), searched=False)
+NOTHING = SearchResult((), searched=False)
 
 
 class Interaction:
@@ -30,15 +30,15 @@ class Interaction:
             raise self._refusal
 
 
-async def nothing_found() -> Answer:
+async def nothing_found() -> SearchResult:
     return NOTHING
 
 
-async def refused() -> Answer:
+async def refused() -> SearchResult:
     raise QueueFull
 
 
-async def begun(interaction: Interaction, answering: Any) -> asyncio.Task[Answer]:
+async def begun(interaction: Interaction, answering: Any) -> asyncio.Task[SearchResult]:
     """The answer is there, and Discord has not heard yet."""
     asked = asyncio.create_task(_while_deferring(cast(Any, interaction), answering))
     for _ in range(5):

@@ -42,7 +42,7 @@ async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_
         assert "in the log" not in told.words
 
         search: Any = bot.bot.get_cog("search")
-        search._answers = None  # a failure that nobody foresaw
+        search._search = None  # a failure that nobody foresaw
         failed = await bob.find(home.nest, images, SOUGHT)
         assert "in the log" in failed.words
     lines = [form.format(one) for one in caplog.records for form in map(formatter, LogFormat)]

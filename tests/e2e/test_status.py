@@ -75,7 +75,7 @@ async def test_nothing_that_people_write_and_nobodys_id_is_on_the_pages(home: Ho
         await bob.find(home.nest, images, SOUGHT)
         await bob.subcommand(home.nest, images, "labels", "add", label=LABELLED)
         search: Any = bot.bot.get_cog("search")
-        search._answers = None  # a failure that nobody foresaw
+        search._search = None  # a failure that nobody foresaw
         assert "in the log" in (await bob.find(home.nest, images, SOUGHT)).words
         await until(lambda: counted(url, 'magpie_commands_failed_total{command="find"}'), "the failure is counted")
         shown = await page(url) + await page(url, "/healthz")

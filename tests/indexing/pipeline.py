@@ -8,14 +8,14 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.labels import NamedLabel
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
-from bot.models import Image, ImageRef, SearchQuery
-from bot.search.service import Searcher
+from bot.models import Image, ImageRef, RemoteImage
+from bot.search.service import SearchService
 from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
-from tests.indexing.support import DIMENSION, GUILD, FakeCdn, FakeEngine, FakeTime
+from tests.indexing.support import DIMENSION, FakeCdn, FakeEngine, FakeTime
 
 DEFAULTS = (NamedLabel("cat", "🐱", "cat", "猫", ("kitty",), ("a cat",)), NamedLabel("dog", "🐶", "dog", "狗"))
 QUICK = RetryPolicy(first_pause_s=10, factor=3, longest_pause_s=300, attempts=4, jitter=0.2)
@@ -32,9 +32,11 @@ class Pipeline:
         self.cdn = FakeCdn()
         self.time = FakeTime()
         self.announced: list[Image] = []
+        self.lookup_errors: dict[int, Exception] = {}
+        self.carried: dict[int, list[RemoteImage]] = {}
         self.index = GuildIndex(self.store, self.engine.card.key, DIMENSION)
         self.indexer = self._indexer()
-        self.searcher = Searcher(self.engine, self.store, self.index)
+        self.search = SearchService(self.engine, self.store, self.index, self.indexer, self.look_up, limit=10)
 
     def _indexer(self, **changes: Any) -> Indexer:
         return Indexer(
@@ -65,8 +67,14 @@ class Pipeline:
         rows = await self.store.get([image.id for image in accepted])
         return [rows[image.id] for image in accepted if image.id in rows]
 
-    def everywhere(self, *refs: ImageRef, limit: int = 10) -> SearchQuery:
-        return SearchQuery(GUILD, frozenset(ref.channel.channel_id for ref in refs), limit)
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        """Discord, as the search asks it: unless a test says otherwise, a message carries what the store knows."""
+        if ref.message_id in self.lookup_errors:
+            raise self.lookup_errors[ref.message_id]
+        if ref.message_id in self.carried:
+            return self.carried[ref.message_id]
+        images = await self.store.by_message(ref.message_id)
+        return [RemoteImage(*image.ref.key, url="https://cdn.discordapp.com/a.png") for image in images]
 
     async def close(self) -> None:
         await self.indexer.close()

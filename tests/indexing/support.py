@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -61,6 +62,8 @@ class FakeEngine:
         self.classifiers: list[tuple[Label, ...]] = []
         self.classifier_error: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.in_foreground = 0
+        self.query_error: Exception | None = None
 
     async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
         self.encoded[data] += 1
@@ -72,7 +75,17 @@ class FakeEngine:
         return ImageVector(self.sights.get(data, direction(data.hex())), 640, 480)
 
     async def encode_query(self, text: str) -> np.ndarray:
+        if self.query_error is not None:
+            raise self.query_error
         return self.words.get(text, direction(text))
+
+    @contextmanager
+    def foreground(self) -> Iterator[None]:
+        self.in_foreground += 1
+        try:
+            yield
+        finally:
+            self.in_foreground -= 1
 
     async def classifier(self, labels: tuple[Label, ...]) -> FakeClassifier:
         if self.classifier_error is not None:
@@ -131,6 +144,21 @@ class FakeCdn:
             return data
         finally:
             self.under_way -= 1
+
+
+class Readers:
+    """An audience that may read these channels; `hides` takes one away, from the next question on."""
+
+    guild_id = GUILD
+
+    def __init__(self, *refs: ImageRef) -> None:
+        self.channels = {ref.channel.channel_id for ref in refs}
+
+    def hides(self, ref: ImageRef) -> None:
+        self.channels.discard(ref.channel.channel_id)
+
+    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
+        return frozenset(self.channels & {channel.channel_id for channel in channels})
 
 
 class FakeTime:

@@ -14,8 +14,8 @@ import clipcore
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
 from bot.indexing.tagger import Tagger
-from bot.models import Image, ImageRef, SearchQuery
-from bot.search.service import Searcher
+from bot.models import Image, ImageRef, RemoteImage, SearchResult
+from bot.search.service import SearchService
 from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
@@ -23,7 +23,7 @@ from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
-from tests.indexing.support import GUILD, FakeCdn, image_ref, place
+from tests.indexing.support import FakeCdn, Readers, image_ref
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 
@@ -45,7 +45,7 @@ class Server:
         index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
         self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
-        self.searcher = Searcher(engine, self.store, index)
+        self.search = SearchService(engine, self.store, index, self.indexer, self.look_up, limit=5)
         self.scenes = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
         self.refs = {scene["file"]: self._post(number, scene["file"]) for number, scene in enumerate(self.scenes)}
 
@@ -53,16 +53,15 @@ class Server:
         return self.cdn.put(image_ref(number), (SAMPLES / file).read_bytes())
 
     async def find(self, words: str) -> list[ImageRef]:
-        answer = await self.searcher.find(words, self.query)
-        return [hit.image.ref for hit in answer.hits]
+        result = await self.search.find(Readers(image_ref(0)), words)
+        return [match.image.ref for match in result.matches]
+
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        return [RemoteImage(ref.source, ref.attachment_id, "https://cdn.discordapp.com/a.png")]
 
     async def image(self, file: str) -> Image:
         [image] = await self.store.by_message(self.refs[file].message_id)
         return image
-
-    @property
-    def query(self) -> SearchQuery:
-        return SearchQuery(GUILD, frozenset({place().channel_id}), 5)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +103,8 @@ async def test_a_single_thing_is_tagged_with_its_name(server: Server, file: str,
 
 
 async def test_what_is_not_there_is_answered_with_nothing_alike(server: Server) -> None:
-    answer = await server.searcher.find("a toothbrush", server.query)
-    assert (answer.hits, answer.nothing_alike) == ((), True)
+    result = await server.search.find(Readers(image_ref(0)), "a toothbrush")
+    assert result == SearchResult((), searched=True)
 
 
 async def test_what_is_forgotten_is_never_found_again(server: Server) -> None:

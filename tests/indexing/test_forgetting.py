@@ -13,7 +13,7 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, direction, image_ref, place, until
+from tests.indexing.support import GUILD, Readers, direction, image_ref, place, until
 
 
 class SlowStore(ImageStore):
@@ -47,8 +47,8 @@ async def slow(tmp_path: Path) -> AsyncIterator[tuple[Pipeline, SlowStore]]:
 
 async def _hits(pipeline: Pipeline, *refs: Any) -> list[int]:
     vector = direction(b"wanted".hex())
-    answer = await pipeline.searcher.similar(vector, pipeline.everywhere(*refs))
-    return [hit.image.ref.message_id for hit in answer.hits]
+    result = await pipeline.search.similar(Readers(*refs), vector)
+    return [match.image.ref.message_id for match in result.matches]
 
 
 async def test_a_forgotten_message_is_never_found_again(pipeline: Pipeline) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 import clipcore
 from bot.indexing.indexer import Indexer
 from bot.indexing.tagger import Tagger
-from bot.models import ImageState
-from bot.search.service import Searcher
+from bot.models import ImageState, SearchResult
+from bot.search.service import SearchService
 from bot.search.vector_cache import GuildIndex
 from bot.store.channels import ChannelStore
 from bot.store.database import Database
@@ -24,7 +24,7 @@ from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.tiny import write_tiny_clip
 from tests.indexing.pipeline import DEFAULTS, Pipeline
-from tests.indexing.support import FakeCdn, image_ref, place
+from tests.indexing.support import FakeCdn, Readers, image_ref, place
 
 
 def png(seed: int) -> bytes:
@@ -42,7 +42,8 @@ class RealPipeline(Pipeline):
         self.index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), DEFAULTS)
         self.indexer = Indexer(self.store, engine, tagger, self.index, self.cdn, ChannelStore(database))
-        self.searcher = Searcher(engine, self.store, self.index)
+        self.lookup_errors, self.carried = {}, {}
+        self.search = SearchService(engine, self.store, self.index, self.indexer, self.look_up, limit=10)
 
 
 @pytest.fixture
@@ -64,12 +65,11 @@ async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: 
     assert (images[0].width, images[0].height) == (32, 24)
     assert images[2].reason == "broken"
 
-    query = pipeline.everywhere(first, repost)
-    vector = await pipeline.searcher.vector_for_bytes(png(1))
-    answer = await pipeline.searcher.similar(vector, query, [images[0].id])
-    assert [hit.image.ref for hit in answer.hits] == [repost]
-    assert answer.hits[0].score == pytest.approx(1, abs=2e-3)
+    readers = Readers(first, repost)
+    embedding = await pipeline.search.embedding_of_file(png(1))
+    result = await pipeline.search.similar(readers, embedding, [images[0].id])
+    assert [match.image.ref for match in result.matches] == [repost]
+    assert result.matches[0].score == pytest.approx(1, abs=2e-3)
 
     await pipeline.indexer.forget_messages([repost.message_id])
-    answer = await pipeline.searcher.similar(vector, query, [images[0].id])
-    assert (answer.hits, answer.nothing_alike) == ((), True)
+    assert await pipeline.search.similar(readers, embedding, [images[0].id]) == SearchResult((), searched=True)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.search.vector_cache import GuildIndex, IndexedVector, Resident, to_drop
+from bot.search.protocols import IndexedEmbedding
+from bot.search.vector_cache import GuildIndex, Resident, to_drop
 from bot.store.images import VectorChunk
 from tests.indexing.support import DIMENSION, axis, direction, until
 
@@ -57,8 +58,8 @@ class Shelves:
                 await self.held[guild_id].wait()
 
 
-def row(key: int) -> IndexedVector:
-    return IndexedVector(key, 1, direction(str(key)))
+def row(key: int) -> IndexedEmbedding:
+    return IndexedEmbedding(key, 1, direction(str(key)))
 
 
 async def found(index: GuildIndex, guild: int) -> set[int]:

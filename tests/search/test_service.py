@@ -1,4 +1,4 @@
-"""What is answered, and what is honestly not."""
+"""What a search finds, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.models import Image, ImageRef, ImageState
-from bot.search.service import Choice
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.models import Image, ImageRef, ImageState, RemoteImage, SearchResult
+from bot.search.service import select_matches
+from clipcore.errors import QueueFull
 from clipcore.types import Lane, SearchHit
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import axis, image_ref, place
+from tests.indexing.support import Readers, axis, image_ref, place
+from tests.metric_values import counting
 
 
 def between(first: int, second: int, cosine: float) -> np.ndarray:
@@ -36,90 +39,163 @@ async def home(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-async def test_the_best_fit_comes_first_and_what_is_too_weak_does_not_come(home: Pipeline) -> None:
+def refs_of(result: SearchResult) -> list[ImageRef]:
+    return [match.image.ref for match in result.matches]
+
+
+async def test_the_best_match_comes_first_and_images_below_the_threshold_do_not_come(home: Pipeline) -> None:
     good = await see(home, 1, between(0, 1, 0.8))
     best = await see(home, 2, between(0, 2, 0.9))
     weak = await see(home, 3, between(0, 3, 0.4))
-    answer = await home.searcher.find("a cat", home.everywhere(good, best, weak))
-    assert [hit.image.ref for hit in answer.hits] == [best, good]
-    assert answer.hits[0].score == pytest.approx(0.9, abs=1e-3)
-    assert not answer.nothing_alike
+    result = await home.search.find(Readers(good, best, weak), "a cat")
+    assert refs_of(result) == [best, good]
+    assert result.matches[0].score == pytest.approx(0.9, abs=1e-3)
+    assert result.matches[0].remote.url
+    assert result.searched
 
 
-async def test_a_weak_best_match_is_said_to_be_nothing_like_that(home: Pipeline) -> None:
+async def test_a_best_image_below_the_threshold_is_no_match(home: Pipeline) -> None:
     ref = await see(home, 1, between(0, 1, 0.45))
-    answer = await home.searcher.find("a cat", home.everywhere(ref))
-    assert (answer.hits, answer.nothing_alike) == ((), True)
+    assert await home.search.find(Readers(ref), "a cat") == SearchResult((), searched=True)
 
 
-async def test_an_empty_channel_is_not_said_to_hold_nothing_alike(home: Pipeline) -> None:
+async def test_a_member_who_can_read_no_image_is_told_apart_from_one_whose_query_matches_nothing(
+    home: Pipeline,
+) -> None:
     ref = await see(home, 1, axis(0), channel=1)
-    elsewhere = image_ref(9, place(2))
-    answer = await home.searcher.find("a cat", home.everywhere(elsewhere))
-    assert (answer.hits, answer.nothing_alike) == ((), False)
-    assert (await home.searcher.find("a cat", home.everywhere(ref))).hits
+    assert await home.search.find(Readers(image_ref(9, place(2))), "a cat") == SearchResult((), searched=False)
+    assert (await home.search.find(Readers(ref), "a cat")).matches
 
 
-async def test_a_channel_that_is_not_asked_for_is_not_answered_from_and_shortens_nothing(home: Pipeline) -> None:
-    for number in range(10):
+async def test_channels_that_the_audience_cannot_read_are_not_searched_and_take_no_places(home: Pipeline) -> None:
+    for number in range(100):
         await see(home, number, axis(0), channel=2)
-    allowed = [await see(home, 20 + number, between(0, 1, 0.7), channel=1) for number in range(3)]
-    answer = await home.searcher.find("a cat", home.everywhere(*allowed, limit=3))
-    assert {hit.image.ref for hit in answer.hits} == set(allowed)
+    allowed = [await see(home, 200 + number, between(0, 1, 0.7), channel=1) for number in range(3)]
+    assert set(refs_of(await home.search.find(Readers(*allowed), "a cat"))) == set(allowed)
 
 
-async def test_reposts_of_one_file_take_one_place_among_the_words_found(home: Pipeline) -> None:
-    for number in range(40):
+async def test_a_search_may_be_limited_to_one_channel_and_its_threads(home: Pipeline) -> None:
+    elsewhere = await see(home, 1, axis(0), channel=1)
+    inside = await see(home, 2, axis(0), channel=2, data=b"other")
+    thread = home.cdn.put(image_ref(3, place(3, parent=2)), b"third")
+    home.engine.sights[b"third"] = axis(0)
+    await home.remember(thread)
+    everywhere = Readers(elsewhere, inside, thread)
+    result = await home.search.find(everywhere, "a cat", inside.channel.channel_id)
+    assert set(refs_of(result)) == {inside, thread}
+    assert not (await home.search.find(everywhere, "a cat", 5)).searched
+
+
+async def test_of_many_identical_files_a_text_query_finds_one(home: Pipeline) -> None:
+    for number in range(60):
         await see(home, number, axis(0), data=b"reposted")
-    other = await see(home, 50, between(0, 1, 0.6))
-    answer = await home.searcher.find("a cat", home.everywhere(other, limit=5))
-    assert len(answer.hits) == 2
-    assert answer.hits[1].image.ref == other
+    other = await see(home, 99, between(0, 1, 0.6))
+    result = await home.search.find(Readers(other), "a cat")
+    assert len(result.matches) == 2
+    assert result.matches[1].image.ref == other
 
 
-async def test_hits_whose_row_is_gone_are_left_out_and_others_take_their_place(home: Pipeline) -> None:
-    refs = [await see(home, number, between(0, 1 + number, 0.9 - 0.02 * number)) for number in range(8)]
-    query = home.everywhere(*refs, limit=3)
-    assert len((await home.searcher.find("a cat", query)).hits) == 3
-    await home.store.forget_messages([ref.message_id for ref in refs[:4]])
-    answer = await home.searcher.find("a cat", query)
-    assert [hit.image.ref for hit in answer.hits] == refs[4:7]
+async def test_matches_whose_row_is_gone_are_left_out_and_others_take_their_place(home: Pipeline) -> None:
+    refs = [await see(home, number, between(0, 1 + number % 10, 0.9 - 0.005 * number)) for number in range(60)]
+    readers = Readers(*refs)
+    assert len((await home.search.find(readers, "a cat")).matches) == 10
+    await home.store.forget_messages([ref.message_id for ref in refs[:45]])
+    assert refs_of(await home.search.find(readers, "a cat")) == refs[45:55]
 
 
-async def test_the_image_asked_about_is_not_its_own_look_alike_but_its_repost_is(home: Pipeline) -> None:
+@pytest.mark.parametrize("trouble", [ImageForbidden("no right"), ImageUnreachable("not now")])
+async def test_a_match_whose_message_cannot_be_read_is_left_out_but_kept(home: Pipeline, trouble: Exception) -> None:
+    hidden, shown = await see(home, 1, axis(0)), await see(home, 2, between(0, 1, 0.8))
+    home.lookup_errors[hidden.message_id] = trouble
+    assert refs_of(await home.search.find(Readers(shown), "a cat")) == [shown]
+    assert await home.store.by_message(hidden.message_id)
+
+
+async def test_a_match_whose_message_is_deleted_is_forgotten(home: Pipeline) -> None:
+    gone, shown = await see(home, 1, axis(0)), await see(home, 2, between(0, 1, 0.8))
+    home.lookup_errors[gone.message_id] = ImageGone("deleted")
+    assert refs_of(await home.search.find(Readers(shown), "a cat")) == [shown]
+    assert await home.store.by_message(gone.message_id) == []
+
+
+async def test_a_match_that_its_message_no_longer_carries_is_forgotten(home: Pipeline) -> None:
+    removed = await see(home, 1, axis(0))
+    home.carried[removed.message_id] = [RemoteImage(removed.source, 4711, "https://cdn.discordapp.com/other.png")]
+    assert refs_of(await home.search.find(Readers(removed), "a cat")) == []
+    assert await home.store.by_message(removed.message_id) == []
+
+
+async def test_a_channel_that_is_hidden_during_the_search_is_not_shown(home: Pipeline) -> None:
+    """Visibility is asked once more when the matches are known."""
+    hidden, shown = await see(home, 1, axis(0), channel=1), await see(home, 2, between(0, 1, 0.8), channel=2)
+    readers = Readers(hidden, shown)
+    encode = home.engine.encode_query
+
+    async def encode_query(text: str) -> np.ndarray:
+        readers.hides(hidden)
+        return await encode(text)
+
+    home.engine.encode_query = encode_query
+    assert refs_of(await home.search.find(readers, "a cat")) == [shown]
+
+
+async def test_an_image_is_not_its_own_match_but_its_repost_is(home: Pipeline) -> None:
     asked = await see(home, 1, axis(0), data=b"one file")
     repost = await see(home, 2, axis(0), data=b"one file")
     near = await see(home, 3, between(0, 1, 0.8))
-    far = await see(home, 4, between(0, 2, 0.5))
+    await see(home, 4, between(0, 2, 0.5))
     [image] = await home.store.by_message(asked.message_id)
-    vector = await home.searcher.vector_of(image)
-    assert vector is not None
-    answer = await home.searcher.similar(vector, home.everywhere(asked, limit=2), [image.id])
-    assert [hit.image.ref for hit in answer.hits] == [repost, near]
-    assert far not in [hit.image.ref for hit in answer.hits]
+    embedding = await home.search.embedding_of(image)
+    assert embedding is not None
+    assert refs_of(await home.search.similar(Readers(asked), embedding, [image.id])) == [repost, near]
 
 
-async def test_alone_among_strangers_an_image_has_nothing_alike(home: Pipeline) -> None:
+async def test_an_image_without_a_similar_one_matches_nothing(home: Pipeline) -> None:
     asked = await see(home, 1, axis(0))
     [image] = await home.store.by_message(asked.message_id)
-    answer = await home.searcher.similar(axis(0), home.everywhere(asked), [image.id])
-    assert (answer.hits, answer.nothing_alike) == ((), True)
+    assert await home.search.similar(Readers(asked), axis(0), [image.id]) == SearchResult((), searched=True)
 
 
-async def test_an_uploaded_image_is_looked_at_in_the_quick_lane_unless_it_is_known(home: Pipeline) -> None:
+async def test_a_query_image_is_encoded_in_the_interactive_lane_unless_its_file_is_known(home: Pipeline) -> None:
     await see(home, 1, axis(3), data=b"known file")
     home.engine.sights[b"new file"] = axis(4)
     home.engine.lanes.clear()
-    assert await home.searcher.vector_for_bytes(b"known file") == pytest.approx(axis(3), abs=1e-3)
+    assert await home.search.embedding_of_file(b"known file") == pytest.approx(axis(3), abs=1e-3)
     assert home.engine.lanes == []
-    assert await home.searcher.vector_for_bytes(b"new file") == pytest.approx(axis(4))
+    assert await home.search.embedding_of_file(b"new file") == pytest.approx(axis(4))
     assert home.engine.lanes == [Lane.INTERACTIVE]
 
 
-async def test_an_image_that_is_still_pending_has_no_vector(home: Pipeline) -> None:
+async def test_a_pending_image_has_no_embedding(home: Pipeline) -> None:
     await home.indexer.close()
     [image] = await home.indexer.accept([image_ref(1)])
-    assert await home.searcher.vector_of(image) is None
+    assert await home.search.embedding_of(image) is None
+
+
+async def test_an_image_is_visible_to_those_who_can_read_its_channel(home: Pipeline) -> None:
+    [image] = await home.remember(image_ref(1))
+    assert await home.search.visible_image(Readers(image.ref), image.id) == image
+    assert await home.search.visible_image(Readers(image_ref(2, place(2))), image.id) is None
+    assert await home.search.visible_image(Readers(image.ref), image.id + 1) is None
+    strangers = Readers(image.ref)
+    strangers.guild_id = 77
+    assert await home.search.visible_image(strangers, image.id) is None
+
+
+async def test_searches_are_counted_by_their_result(home: Pipeline) -> None:
+    ref = await see(home, 1, axis(0))
+    with counting() as counted:
+        await home.search.find(Readers(ref), "a cat")
+        await home.search.find(Readers(ref), "a dog")
+        await home.search.find(Readers(), "a cat")
+        await home.search.similar(Readers(ref), axis(0))
+        home.engine.query_error = QueueFull()
+        with pytest.raises(QueueFull):
+            await home.search.find(Readers(ref), "a cat")
+    for result in ("answered", "nothing_alike", "nothing_readable", "busy"):
+        assert counted[f'magpie_answers_total{{asked="words",result="{result}"}}'] == 1
+    assert counted['magpie_answers_total{asked="likeness",result="answered"}'] == 1
+    assert counted['magpie_answer_seconds_count{asked="words"}'] == 4
 
 
 scores = st.floats(0, 1, width=16)
@@ -127,31 +203,21 @@ rows = st.lists(st.tuples(scores, st.sampled_from(["gone", "excluded", "fine"]),
 
 
 @settings(deadline=None)
-@given(rows=rows, limit=st.integers(1, 5), one_per_content=st.booleans())
-def test_growing_helpings_give_what_one_look_at_everything_would(
-    rows: list[tuple[float, str, str]], limit: int, one_per_content: bool
+@given(rows=rows, one_per_content=st.booleans())
+def test_every_match_is_stored_strong_enough_not_excluded_and_the_best_of_its_content(
+    rows: list[tuple[float, str, str]], one_per_content: bool
 ) -> None:
-    ranked = [SearchHit(key, row[0]) for key, row in enumerate(sorted(rows, reverse=True))]
-    kinds = {key: row[1:] for key, row in enumerate(sorted(rows, reverse=True))}
-    excluded = frozenset(key for key, (kind, _) in kinds.items() if kind == "excluded")
+    rows = sorted(rows, reverse=True)
+    hits = [SearchHit(key, score) for key, (score, _, _) in enumerate(rows)]
     images = {
         key: Image(key, image_ref(key), ImageState.READY, content_hash=content)
-        for key, (kind, content) in kinds.items()
+        for key, (_, kind, content) in enumerate(rows)
         if kind != "gone"
     }
-    choice, wanted = Choice(limit, 0.5, excluded=excluded, one_per_content=one_per_content), 1
-    while not choice.complete and wanted <= 2 * len(ranked) + 1:
-        choice.take(ranked[:wanted], images)
-        wanted *= 2
-
-    expected: list[int] = []
-    contents: set[str] = set()
-    for hit in ranked:
-        kind, content = kinds[hit.key]
-        if kind != "fine" or hit.score < 0.5 or (one_per_content and content in contents):
-            continue
-        contents.add(content)
-        expected.append(hit.key)
-    answer = choice.answer()
-    assert [hit.image.id for hit in answer.hits] == expected[:limit]
-    assert answer.nothing_alike == (not expected and bool(images))
+    excluded = [key for key, (_, kind, _) in enumerate(rows) if kind == "excluded"]
+    found = select_matches(hits, images, 0.5, exclude=excluded, one_per_content=one_per_content)
+    fitting = [key for key, (score, kind, _) in enumerate(rows) if kind == "fine" and score >= 0.5]
+    if one_per_content:
+        first = {rows[key][2]: key for key in reversed(fitting)}
+        fitting = sorted(first.values())
+    assert [(image.id, score) for image, score in found] == [(key, rows[key][0]) for key in fitting]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.search.vector_cache import GuildIndex, IndexedVector
+from bot.search.protocols import IndexedEmbedding
+from bot.search.vector_cache import GuildIndex
 from bot.store.images import Finished, ImageStore, VectorChunk
 from tests.indexing.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
 
@@ -42,8 +43,8 @@ class Shelf:
             self.let_go.release()
 
 
-def row(key: int, channel: int = 1) -> IndexedVector:
-    return IndexedVector(key, channel, direction(str(key)))
+def row(key: int, channel: int = 1) -> IndexedEmbedding:
+    return IndexedEmbedding(key, channel, direction(str(key)))
 
 
 async def found(index: GuildIndex, guild: int = 1, channels: tuple[int, ...] = (1,)) -> set[int]:
@@ -113,7 +114,7 @@ async def test_a_change_that_fails_in_memory_fails_nobody_and_the_store_is_read_
     assert await found(index) == {1, 2}
     shelf.chunks = [[2, 3]]  # what the store has after the change
     if fails == "an addition":
-        change = index.add(1, [IndexedVector(3, 1, np.ones(DIMENSION + 1, np.float32))])
+        change = index.add(1, [IndexedEmbedding(3, 1, np.ones(DIMENSION + 1, np.float32))])
     else:
         change = index.discard([1, 2**70])
     _, queued_behind = await asyncio.gather(change, found(index))
@@ -140,7 +141,7 @@ async def test_only_the_channels_asked_for_are_searched_and_they_fill_the_answer
     shelf = Shelf()
     index = GuildIndex(shelf, "m", DIMENSION)
     await found(index)
-    best = [IndexedVector(key, 2, axis(0)) for key in range(100, 200)]
+    best = [IndexedEmbedding(key, 2, axis(0)) for key in range(100, 200)]
     await index.add(1, [*best, *(row(key) for key in range(10))])
     assert await found(index, channels=(1,)) == set(range(10))
     assert await found(index, channels=()) == set()
@@ -223,10 +224,10 @@ async def test_a_damaged_vector_that_comes_later_is_left_out_too(caplog: pytest.
     search = asyncio.create_task(found(index))
     await shelf.reached.acquire()
     nothing = np.full(DIMENSION, np.nan, np.float16)
-    await index.add(1, [IndexedVector(2, 1, nothing), row(3)])
+    await index.add(1, [IndexedEmbedding(2, 1, nothing), row(3)])
     shelf.open()
     assert await search == {1, 3}
-    await index.add(1, [IndexedVector(4, 1, nothing), row(5)])
+    await index.add(1, [IndexedEmbedding(4, 1, nothing), row(5)])
     assert await found(index) == {1, 3, 5}
     assert len([record for record in caplog.records if "1 vectors of server 1" in record.getMessage()]) == 2
     await index.close()

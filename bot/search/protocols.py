@@ -1,0 +1,61 @@
+"""What search and indexing need of the CLIP engine and of the vector index, as protocols.
+
+Tests replace the engine by a fake one; a database with a vector index of its own can replace the one in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, SearchHit, Vectors
+
+
+class Classifier(Protocol):
+    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]: ...
+
+
+class Engine(Protocol):
+    """The part of ClipEngine that the bot uses. `card` and `calibration` are available once it has started."""
+
+    @property
+    def card(self) -> ModelCard: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector: ...
+    async def encode_query(self, text: str) -> Vectors: ...
+    async def classifier(self, labels: Sequence[Label]) -> Classifier: ...
+    def foreground(self) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedEmbedding:
+    """vector: [dim], unit length."""
+
+    image_id: int
+    channel_id: int
+    vector: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+
+
+class VectorSearch(Protocol):
+    """Nearest-neighbour search over the embeddings of one model, guild by guild."""
+
+    async def search(self, guild_id: int, vector: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
+        """The k best images of these channels, best first; key: image id, score: cosine.
+
+        vector: float32 [dim], unit length.
+        """
+
+    async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:
+        """Call it once the store has committed these images."""
+
+    async def discard(self, image_ids: Iterable[int]) -> None:
+        """Call it once the store has deleted these images; they may belong to any guild."""
+
+    def drop(self, guild_id: int) -> None:
+        """Call it once the store has deleted everything of this guild."""

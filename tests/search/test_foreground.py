@@ -1,0 +1,150 @@
+"""Indexing yields from the beginning of a search until its matches are ranked, however the search ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from bot.app import behind_questions
+from bot.errors import ImageUnreachable
+from bot.models import ChannelRef, Image, ImageRef, ImageState, RemoteImage, Source
+from bot.search.service import SearchService
+from clipcore.errors import QueueFull
+from clipcore.types import SearchHit
+from tests.indexing.support import CALIBRATION
+
+CHANNEL = ChannelRef(guild_id=1, channel_id=2)
+IMAGE = Image(3, ImageRef(CHANNEL, 4, 5, Source.ATTACHMENT, 6), ImageState.READY)
+BOTH = pytest.mark.parametrize("ask", [
+    lambda bot: bot.service.find(bot, "a cat"),
+    lambda bot: bot.service.similar(bot, np.ones(4, np.float32)),
+])  # fmt: skip
+
+
+class Bot:
+    """Everything that a search uses, in one. It notes at each step whether indexing yields. held: a step that waits."""
+
+    guild_id = 1
+    calibration = CALIBRATION
+
+    def __init__(self, *, readable: bool = True, refuses: bool = False) -> None:
+        self.searching = 0
+        self.steps: list[tuple[str, bool]] = []
+        self.held: str | None = None
+        self.waiting = asyncio.Event()
+        self._readable, self._refuses = readable, refuses
+        this = cast(Any, self)
+        self.service = SearchService(this, this, this, this, this.look_up, limit=5)
+
+    @contextmanager
+    def foreground(self) -> Iterator[None]:
+        self.searching += 1
+        try:
+            yield
+        finally:
+            self.searching -= 1
+
+    async def places(self, guild_id: int) -> list[ChannelRef]:
+        await self._step("channels")
+        return [CHANNEL]
+
+    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
+        await self._step("visibility")
+        return frozenset({CHANNEL.channel_id} if self._readable else ())
+
+    async def encode_query(self, text: str) -> np.ndarray:
+        return np.ones(4, np.float32)
+
+    async def search(self, guild_id: int, vector: object, channels: object, k: int) -> list[SearchHit]:
+        await self._step("search")
+        if self._refuses:
+            raise QueueFull
+        return [SearchHit(IMAGE.id, 0.9)]
+
+    async def get(self, ids: Iterable[int]) -> dict[int, Image]:
+        await self._step("rows")
+        return {IMAGE.id: IMAGE}
+
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        await self._step("look-up")
+        raise ImageUnreachable("not now")
+
+    async def _step(self, name: str) -> None:
+        self.steps.append((name, self.searching > 0))
+        if name == self.held:
+            self.waiting.set()
+            await asyncio.Event().wait()
+
+
+Ask = Callable[[Bot], Awaitable[object]]
+
+
+@asynccontextmanager
+async def asked(bot: Bot, ask: Ask) -> AsyncIterator[asyncio.Task[object]]:
+    task = asyncio.ensure_future(ask(bot))
+    await asyncio.wait_for(bot.waiting.wait(), 10)
+    yield cast("asyncio.Task[object]", task)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@BOTH
+async def test_indexing_yields_until_the_matches_are_ranked_and_not_while_they_are_looked_up(ask: Ask) -> None:
+    bot = Bot()
+    await ask(bot)
+    assert bot.steps == [
+        ("channels", True),
+        ("visibility", True),
+        ("search", True),
+        ("rows", True),
+        ("visibility", False),
+        ("look-up", False),
+    ]
+    assert bot.searching == 0
+
+
+@BOTH
+async def test_indexing_goes_on_where_there_is_nothing_to_search(ask: Ask) -> None:
+    bot = Bot(readable=False)
+    await ask(bot)
+    assert bot.searching == 0
+
+
+@BOTH
+async def test_indexing_goes_on_where_the_search_is_refused(ask: Ask) -> None:
+    bot = Bot(refuses=True)
+    with pytest.raises(QueueFull):
+        await ask(bot)
+    assert bot.searching == 0
+
+
+@BOTH
+@pytest.mark.parametrize("step", ["channels", "visibility", "search", "rows"])
+async def test_indexing_goes_on_where_the_search_is_cancelled(ask: Ask, step: str) -> None:
+    bot = Bot()
+    bot.held = step
+    async with asked(bot, ask):
+        assert bot.searching == 1
+    assert bot.searching == 0
+
+
+async def test_a_downloaded_file_is_read_once_no_search_is_running() -> None:
+    done = asyncio.Event()
+
+    async def fetch(ref: ImageRef, make_room: object) -> bytes:
+        return b"a file"
+
+    async def stand_back() -> None:
+        await done.wait()
+
+    fetching = asyncio.ensure_future(behind_questions(fetch, stand_back)(IMAGE.ref, cast(Any, None)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not fetching.done()
+    done.set()
+    assert await fetching == b"a file"
