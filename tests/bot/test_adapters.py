@@ -7,8 +7,8 @@ import pytest
 
 from bot.discord_io.attachments import carried, images_in, place_of, preview_id, sightings, withheld
 from bot.models import ChannelRef, ImageRef, Source, ThreadKind
-from tests.bot import servers
-from tests.bot.servers import GUILD, PRIVATE_THREAD, attachment, message
+from tests.bot import discord_objects
+from tests.bot.discord_objects import GUILD, PRIVATE_THREAD, attachment, message, snapshot
 
 HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 BOT = 9
@@ -17,9 +17,9 @@ PROXIED = "https://media.discordapp.net/external/abc/https/example.org/cat.png"
 
 @pytest.fixture
 def server() -> discord.Guild:
-    return servers.guild(
-        [servers.channel(1), servers.channel(2, servers.FORUM)],
-        threads=[servers.thread(500, 1), servers.thread(501, 2, PRIVATE_THREAD)],
+    return discord_objects.guild(
+        [discord_objects.channel(1), discord_objects.channel(2, discord_objects.FORUM)],
+        threads=[discord_objects.thread(500, 1), discord_objects.thread(501, 2, PRIVATE_THREAD)],
     )
 
 
@@ -73,10 +73,8 @@ def test_what_is_no_channel_of_a_server_has_no_place(server: discord.Guild) -> N
 
 
 def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Guild) -> None:
-    snapshot = {"message": {"type": 0, "content": "", "attachments": [attachment(20)], "embeds": [], "flags": 0,
-                            "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
-                            "components": []}}  # fmt: skip
-    found = images(message(server, 1, 10, message_snapshots=[snapshot]))
+    forwarded = snapshot(attachments=[attachment(20)])
+    found = images(message(server, 1, 10, message_snapshots=[forwarded]))
     assert found == [ImageRef(ChannelRef(GUILD, 1), 10, 20, Source.FORWARD, 50)]
 
 
@@ -127,12 +125,6 @@ def test_an_image_on_a_host_that_is_not_listed_is_still_carried(server: discord.
     posted = message(server, 1, 10, attachments=[attachment(20)])
     assert sightings(posted, frozenset({"elsewhere.example"})) == []
     assert [one.attachment_id for one in carried(posted)] == [20]
-
-
-def snapshot(**more: Any) -> dict[str, Any]:
-    return {"message": {"type": 0, "content": "", "attachments": [], "embeds": [], "flags": 0, "components": [],
-                        "timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "mentions": [],
-                        **more}}  # fmt: skip
 
 
 STICKER = {"id": "5", "name": "s", "format_type": 1}

@@ -15,7 +15,7 @@ from bot.features.query_image import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Qu
 from bot.features.search import SearchCog
 from bot.i18n import texts_for
 from bot.models import RemoteImage
-from tests.bot import servers
+from tests.bot import discord_objects
 from tests.bot.commands import bot_with_commands
 
 HOSTS = frozenset({"cdn.discordapp.com"})
@@ -72,12 +72,9 @@ async def asked(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterato
 
 def mention(server: discord.Guild, message_id: int, author: int) -> discord.Message:
     """A reply to an image that names the bot and asks for look-alikes."""
-    replied_to = {"id": "7", "type": 0, "content": "", "channel_id": "1", "author": servers.user(50), "embeds": [],
-                  "attachments": [servers.attachment(20)], "mentions": [], "mention_roles": [], "pinned": False,
-                  "mention_everyone": False, "tts": False, "timestamp": "2026-01-01T00:00:00+00:00",
-                  "edited_timestamp": None, "flags": 0, "components": []}  # fmt: skip
-    reference = {"message_id": "7", "channel_id": "1", "guild_id": str(servers.GUILD), "type": 0}
-    return servers.message(
+    replied_to = discord_objects.message_data(1, 7, attachments=[discord_objects.attachment(20)])
+    reference = {"message_id": "7", "channel_id": "1", "guild_id": str(discord_objects.GUILD), "type": 0}
+    return discord_objects.message(
         server, 1, message_id, author, content=f"<@{BOT}> similar", message_reference=reference,
         referenced_message=replied_to,
     )  # fmt: skip
@@ -85,7 +82,7 @@ def mention(server: discord.Guild, message_id: int, author: int) -> discord.Mess
 
 @pytest.fixture
 def server() -> discord.Guild:
-    return servers.guild([servers.channel(1)])
+    return discord_objects.guild([discord_objects.channel(1)])
 
 
 @pytest.fixture
@@ -118,7 +115,7 @@ async def test_a_crowd_beyond_the_line_is_told_that_the_bot_is_busy_and_the_line
     server: discord.Guild, images: SlowImages
 ) -> None:
     questions, texts = images.questions, texts_for(None)
-    posted = servers.message(server, 1, 10, attachments=[servers.attachment(20)])
+    posted = discord_objects.message(server, 1, 10, attachments=[discord_objects.attachment(20)])
     crowd = [asyncio.create_task(questions.of_message(posted, texts)) for _ in range(LOOKS_AT_ONCE + MOST_WAITING + 5)]
     for _ in range(20):
         await asyncio.sleep(0)

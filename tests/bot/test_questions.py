@@ -11,7 +11,7 @@ from bot.features.indexing import Turns
 from bot.features.query_image import MessageLink, NoQuestion, Questions, is_similar_request, message_link
 from bot.i18n import CHINESE, ENGLISH, Texts
 from clipcore.images.decode import ImageLimits, decode_image
-from tests.bot import servers
+from tests.bot import discord_objects
 
 BOT = 900_000_000_000_000_009
 
@@ -49,8 +49,8 @@ def test_what_names_no_message_is_no_link(text: str) -> None:
     ],
 )
 def test_look_alikes_are_asked_for_by_naming_the_bot_and_saying_so(content: str, asked: bool) -> None:
-    server = servers.guild([servers.channel(1)])
-    assert is_similar_request(servers.message(server, 1, 10, content=content), BOT) is asked
+    server = discord_objects.guild([discord_objects.channel(1)])
+    assert is_similar_request(discord_objects.message(server, 1, 10, content=content), BOT) is asked
 
 
 async def test_what_happens_to_one_message_keeps_its_order_and_others_do_not_wait() -> None:

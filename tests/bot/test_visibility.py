@@ -1,4 +1,4 @@
-"""Who may see what, held against the rule stated a second time, on its own terms, over random servers."""
+"""Who may see what, held against the rule stated a second time, on its own terms, over random discord_objects."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, ChannelAudience, MemberAudience
 from bot.models import ChannelRef, ThreadKind
-from tests.bot import servers
-from tests.bot.servers import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
+from tests.bot import discord_objects
+from tests.bot.discord_objects import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
 
 # Discord's bits (developer docs, topics/permissions), written out again on purpose.
 ADMINISTRATOR, VIEW, HISTORY, CONNECT, MANAGE_THREADS = 1 << 3, 1 << 10, 1 << 16, 1 << 20, 1 << 34
 BITS = (ADMINISTRATOR, VIEW, HISTORY, CONNECT, MANAGE_THREADS)
-FAR_FUTURE = "2999-01-01T00:00:00+00:00"
+FAR_FUTURE = 32e9  # in the year 2984
 ASKER = 77
 ROLES = (2_001, 2_002)
 KINDS = {PUBLIC_THREAD: ThreadKind.PUBLIC, PRIVATE_THREAD: ThreadKind.PRIVATE}
@@ -137,16 +137,21 @@ def places_of(model: Model) -> list[ChannelRef]:
 
 
 def server_of(model: Model) -> discord.Guild:
-    return servers.guild(
+    return discord_objects.guild(
         [
-            servers.channel(
-                number, kind, [servers.overwrite(t, member=m, allow=a, deny=d) for t, m, a, d in overwrites], nsfw=nsfw
+            discord_objects.channel(
+                number,
+                kind,
+                [discord_objects.overwrite(t, member=m, allow=a, deny=d) for t, m, a, d in overwrites],
+                nsfw=nsfw,
             )
             for number, kind, overwrites, nsfw in model.channels
         ],
         everyone=model.everyone,
-        roles=[servers.role(role, value) for role, value in model.role_bits.items()],
-        threads=[servers.thread(thread, parent, kind) for thread, parent, kind, cached in model.threads if cached],
+        roles=[discord_objects.role(role, value) for role, value in model.role_bits.items()],
+        threads=[
+            discord_objects.thread(thread, parent, kind) for thread, parent, kind, cached in model.threads if cached
+        ],
     )
 
 
@@ -162,7 +167,7 @@ def readable(audience: MemberAudience | ChannelAudience, channels: list[ChannelR
 @given(models())
 def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
     server = server_of(model)
-    asker = servers.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
+    asker = discord_objects.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
     places = places_of(model)
 
     async def joined(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
@@ -210,17 +215,17 @@ def reads_along(model: Model, here: ChannelRef, who: int, roles: list[int], time
 
 
 def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> None:
-    server = servers.guild(
+    server = discord_objects.guild(
         [
-            servers.channel(1),
-            servers.channel(2),
-            servers.channel(3, overwrites=[servers.overwrite(EVERYONE, deny=VIEW)]),
-            servers.channel(4, overwrites=[servers.overwrite(ROLES[0], deny=VIEW)]),
-            servers.channel(5, nsfw=True),
-            servers.channel(6, VOICE),
+            discord_objects.channel(1),
+            discord_objects.channel(2),
+            discord_objects.channel(3, overwrites=[discord_objects.overwrite(EVERYONE, deny=VIEW)]),
+            discord_objects.channel(4, overwrites=[discord_objects.overwrite(ROLES[0], deny=VIEW)]),
+            discord_objects.channel(5, nsfw=True),
+            discord_objects.channel(6, VOICE),
         ],
         everyone=VIEW | HISTORY | CONNECT,
-        roles=[servers.role(ROLES[0])],
+        roles=[discord_objects.role(ROLES[0])],
     )
     places = [ChannelRef(GUILD, number) for number in range(1, 7)]
     assert readable(ChannelAudience(server, ChannelRef(GUILD, 1)), places) == {1, 2}
@@ -235,9 +240,9 @@ def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
         asked.append(thread_id)
         return True
 
-    server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
+    server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
     places = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
-    shown = readable(MemberAudience(servers.member(server, ASKER), 1, in_thread), places)
+    shown = readable(MemberAudience(discord_objects.member(server, ASKER), 1, in_thread), places)
     newest = {place.channel_id for place in places[-MEMBERSHIP_LOOKUPS:]}
     assert shown == newest
     assert set(asked) == newest
@@ -248,16 +253,16 @@ def test_a_membership_that_cannot_be_established_counts_as_none(trouble: Excepti
     async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
         raise trouble
 
-    server = servers.guild([servers.channel(1)], everyone=VIEW | HISTORY)
+    server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
     place = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
-    asker = servers.member(server, ASKER)
+    asker = discord_objects.member(server, ASKER)
     assert readable(MemberAudience(asker, 1, in_thread), [place]) == frozenset()
 
 
 def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> None:
-    server = servers.guild(
-        [servers.channel(1)], everyone=VIEW | HISTORY, threads=[servers.thread(500, 1, PRIVATE_THREAD)]
+    server = discord_objects.guild(
+        [discord_objects.channel(1)], everyone=VIEW | HISTORY, threads=[discord_objects.thread(500, 1, PRIVATE_THREAD)]
     )
     remembered = ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
-    asker = servers.member(server, ASKER)
+    asker = discord_objects.member(server, ASKER)
     assert readable(MemberAudience(asker, 1, nobody), [remembered]) == frozenset()
