@@ -23,19 +23,23 @@ from pydantic import SecretStr
 
 import clipcore
 from bot.app import App, build, engine_for, leave_out_of_collections
-from bot.discord_io.client import MagpieBot, use_endpoint
+from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import Encoder
+from sandbox.faults import Fault
+from sandbox.server import Sandbox
 from tests.bot.commands import bot_with_commands
-from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
 from tests.clipcore.tiny import write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_dinov2
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180  # importing torch takes long where many things run at once
 pytestmark = pytest.mark.timeout(PATIENCE_S + 20)
+
+
+REGISTRATION = {"method": "PUT", "path": "/applications/*/commands"}
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,6 @@ def start(tmp_path: Path) -> Start:
     return Start(tmp_path)
 
 
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    async with fake_discord() as fake:
-        yield fake
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tiny_clip(tmp_path_factory.mktemp("models") / "tiny"))
@@ -111,43 +109,43 @@ async def test_without_a_token_the_bot_says_where_to_put_one(start: Start) -> No
     assert ".env" in ended.sentence
 
 
-async def test_a_refused_token_is_told(start: Start, discord: FakeDiscord) -> None:
-    ended = await start(DISCORD_TOKEN="wrong", **discord.environment)
+async def test_a_refused_token_is_told(start: Start, sandbox: Sandbox) -> None:
+    ended = await start(**sandbox.bot_settings | {"DISCORD_TOKEN": "wrong"})
     assert ended.code == 2
     assert "Discord refused DISCORD_TOKEN" in ended.sentence
     assert "wrong" not in ended.sentence
 
 
 async def test_a_discord_that_is_not_there_is_told(start: Start) -> None:
-    ended = await start(DISCORD_TOKEN=TOKEN, DISCORD_API_BASE="http://127.0.0.1:9/api/v10")
+    ended = await start(DISCORD_TOKEN="token", DISCORD_API_BASE="http://127.0.0.1:9/api/v10")
     assert ended.code == 2
     assert "cannot be reached" in ended.sentence
 
 
 async def test_a_missing_message_content_intent_is_told_with_where_to_switch_it_on(
-    start: Start, tiny_model: str
+    start: Start, sandbox: Sandbox, tiny_model: str
 ) -> None:
-    async with fake_discord(close_code=4014) as discord:
-        ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=tiny_model, **discord.environment)
+    sandbox.application.message_content = False
+    ended = await start(CLIP_MODEL=tiny_model, **sandbox.bot_settings)
     assert ended.code == 2
     assert "MESSAGE CONTENT INTENT" in ended.sentence
     assert "developer portal" in ended.sentence
 
 
 @pytest.mark.parametrize(("code", "told"), [(4004, "Discord refused DISCORD_TOKEN"), (4012, "code 4012")])
-async def test_a_connection_closed_for_good_is_told(code: int, told: str) -> None:
+async def test_a_connection_that_discord_closes_for_good_ends_the_bot(sandbox: Sandbox, code: int, told: str) -> None:
     nothing = cast(Any, None)
-    async with fake_discord(close_code=code) as discord, MagpieBot() as bot:
-        use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
-        await bot.login(TOKEN)
+    sandbox.faults.add(Fault("identify", close_code=code))
+    async with MagpieBot() as bot:
+        await bot.login(sandbox.bot_token)
         with pytest.raises(StartupError, match=told):
             await App(bot, nothing, nothing, nothing, ClipEngine(lambda: nothing)).serve()
 
 
 async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fetch_it(
-    start: Start, discord: FakeDiscord
+    start: Start, sandbox: Sandbox
 ) -> None:
-    ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL="nobody/no-such-clip", **discord.environment)
+    ended = await start(CLIP_MODEL="nobody/no-such-clip", **sandbox.bot_settings)
     assert ended.code == 2
     assert "hf download nobody/no-such-clip" in ended.sentence
     assert "CLIP_MODEL" in ended.sentence and "`bundled`" in ended.sentence
@@ -155,10 +153,10 @@ async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fe
 
 
 async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instead(
-    start: Start, discord: FakeDiscord, tmp_path: Path
+    start: Start, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))
-    ended = await start(DISCORD_TOKEN=TOKEN, CLIP_MODEL=backbone, **discord.environment)
+    ended = await start(CLIP_MODEL=backbone, **sandbox.bot_settings)
     assert ended.code == 2
     assert "'dinov2-tiny' sees images alone" in ended.sentence
     assert "CLIP_MODEL" in ended.sentence
@@ -167,26 +165,26 @@ async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instea
 
 async def test_a_database_that_cannot_be_written_is_told(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    ended = await start(DISCORD_TOKEN=TOKEN, DATABASE_PATH=str(tmp_path / "file" / "magpie.sqlite3"))
+    ended = await start(DISCORD_TOKEN="token", DATABASE_PATH=str(tmp_path / "file" / "magpie.sqlite3"))
     assert ended.code == 2
     assert "DATABASE_PATH" in ended.sentence
 
 
-async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Path, discord: FakeDiscord) -> None:
+async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Path, sandbox: Sandbox) -> None:
     # A first start with a refused token makes the database; a later version then leaves its mark in it.
-    await start(DISCORD_TOKEN="wrong", **discord.environment)
+    await start(**sandbox.bot_settings | {"DISCORD_TOKEN": "wrong"})
     with sqlite3.connect(tmp_path / "magpie.sqlite3") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999_from_the_future'")
     database.close()
-    ended = await start(DISCORD_TOKEN=TOKEN, **discord.environment)
+    ended = await start(**sandbox.bot_settings)
     assert ended.code == 2
     assert "newer" in ended.sentence
 
 
 async def test_sigterm_ends_a_running_bot_in_order_and_no_second_one_starts_beside_it(
-    start: Start, discord: FakeDiscord, tiny_model: str, tmp_path: Path
+    start: Start, sandbox: Sandbox, tiny_model: str, tmp_path: Path
 ) -> None:
-    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+    settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
         assert process.stderr is not None
         while b"commands registered" not in await process.stderr.readline():
@@ -200,12 +198,23 @@ async def test_sigterm_ends_a_running_bot_in_order_and_no_second_one_starts_besi
 
 
 async def test_sigint_ends_a_bot_that_is_still_loading_its_model(
-    start: Start, discord: FakeDiscord, tiny_model: str
+    start: Start, sandbox: Sandbox, tiny_model: str
 ) -> None:
-    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+    logins = counted(sandbox, method="GET", path="/oauth2/applications/@me")
+    settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
-        await discord.logged_in.wait()
+        await until_triggered(logins)
         await ends_in_order(process, signal.SIGINT)
+
+
+def counted(sandbox: Sandbox, method: str, path: str) -> Fault:
+    """A fault that does nothing but count the bot's requests."""
+    return sandbox.faults.add(Fault("delay", method, path, times=None, seconds=0))
+
+
+async def until_triggered(fault: Fault) -> None:
+    while not fault.triggered:  # noqa: ASYNC110 - a fault has no event
+        await asyncio.sleep(0.01)
 
 
 async def ends_in_order(process: asyncio.subprocess.Process, ending: signal.Signals) -> None:
@@ -214,16 +223,14 @@ async def ends_in_order(process: asyncio.subprocess.Process, ending: signal.Sign
     said = await process.stderr.read()
     assert await process.wait() == 0
     assert b"Traceback" not in said
-    assert said.strip().endswith(b"ended")
+    assert b"] ended " in said.splitlines()[-1]
 
 
-async def test_commands_are_registered_once_and_again_only_when_they_change(
-    discord: FakeDiscord, tmp_path: Path
-) -> None:
-    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+async def test_commands_are_registered_once_and_again_only_when_they_change(sandbox: Sandbox, tmp_path: Path) -> None:
+    registrations = counted(sandbox, **REGISTRATION)
     bot = await bot_with_commands()
     async with bot:
-        await bot.login(TOKEN)
+        await bot.login(sandbox.bot_token)
         assert await bot.sync_commands(tmp_path / "commands") is True
         assert await bot.sync_commands(tmp_path / "commands") is False
         assert stat.S_IMODE((tmp_path / "commands").stat().st_mode) == 0o600
@@ -231,36 +238,32 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(
         bot.tree.remove_command("privacy")
         assert await bot.sync_commands(tmp_path / "commands") is True
         assert stat.S_IMODE((tmp_path / "commands").stat().st_mode) == 0o600
-    assert len(discord.registrations) == 2
+    assert registrations.triggered == 2
 
 
-async def test_a_refused_registration_is_tried_again_at_the_next_start(discord: FakeDiscord, tmp_path: Path) -> None:
-    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+async def test_a_refused_registration_is_tried_again_at_the_next_start(sandbox: Sandbox, tmp_path: Path) -> None:
     async with await bot_with_commands() as bot:
-        await bot.login(TOKEN)
-        discord.refuses_commands = True
+        await bot.login(sandbox.bot_token)
+        sandbox.faults.add(Fault("server_error", status=400, **REGISTRATION))
         assert await bot.sync_commands(tmp_path / "commands") is False
-        discord.refuses_commands = False
         assert await bot.sync_commands(tmp_path / "commands") is True
 
 
-async def test_a_connection_lost_while_registering_costs_no_start(discord: FakeDiscord, tmp_path: Path) -> None:
-    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+async def test_a_connection_lost_while_registering_costs_no_start(sandbox: Sandbox, tmp_path: Path) -> None:
     async with await bot_with_commands() as bot:
-        await bot.login(TOKEN)
-        discord.drops_commands = True
+        await bot.login(sandbox.bot_token)
+        sandbox.faults.add(Fault("drop", times=None, **REGISTRATION))
         assert await bot.sync_commands(tmp_path / "commands") is False
-        discord.drops_commands = False
+        sandbox.faults.clear()
         assert await bot.sync_commands(tmp_path / "commands") is True
 
 
 async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
-    discord: FakeDiscord, tiny_model: str, tmp_path: Path
+    sandbox: Sandbox, tiny_model: str, tmp_path: Path
 ) -> None:
-    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
     settings = Settings.model_validate(
-        {"discord_token": TOKEN, "database_path": tmp_path / "magpie.sqlite3", "clip_model": tiny_model,
-         **{name.lower(): value for name, value in discord.environment.items()}}
+        {"database_path": tmp_path / "magpie.sqlite3", "clip_model": tiny_model,
+         **{name.lower(): value for name, value in sandbox.bot_settings.items()}}
     )  # fmt: skip
     with closing(
         sqlite3.connect(tmp_path / "magpie.sqlite3", isolation_level=None, check_same_thread=False)
@@ -275,8 +278,7 @@ async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
                 pass
 
 
-async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_asked(discord: FakeDiscord) -> None:
-    use_endpoint(discord.environment["DISCORD_API_BASE"], discord.environment["DISCORD_GATEWAY"])
+async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_asked(sandbox: Sandbox) -> None:
     told: list[str] = []
 
     class Listener(commands.Cog):
@@ -285,7 +287,7 @@ async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_ask
             told.append(news)
 
     async with await bot_with_commands() as bot:
-        await bot.login(TOKEN)
+        await bot.login(sandbox.bot_token)
         await bot.add_cog(Listener())
         bot.dispatch("news", "before")
         await asyncio.sleep(0)
@@ -293,19 +295,20 @@ async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_ask
         bot.dispatch("news", "after")
         await asyncio.sleep(0)
         assert told == ["before"]
-        assert (await bot.application_info()).id == 8
+        assert (await bot.application_info()).id == sandbox.application_id
 
 
-async def test_a_second_signal_ends_the_bot_at_once(start: Start, discord: FakeDiscord, tiny_model: str) -> None:
-    settings = {"DISCORD_TOKEN": TOKEN, "CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **discord.environment}
+async def test_a_second_signal_ends_the_bot_at_once(start: Start, sandbox: Sandbox, tiny_model: str) -> None:
+    logins = counted(sandbox, method="GET", path="/oauth2/applications/@me")
+    settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
-        await discord.logged_in.wait()
+        await until_triggered(logins)
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         said = await process.stderr.read()
         assert await process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # whichever was handled last
-    assert said.strip().endswith(b"ended at once by a second signal")
+    assert b"ended at once by a second signal" in said.splitlines()[-1]
 
 
 def test_what_stands_after_the_start_is_not_walked_through_by_later_collections() -> None:
@@ -322,7 +325,7 @@ async def test_the_model_computes_on_no_more_threads_than_there_are_cores(monkey
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("bot.app.usable_cores", lambda: 2)
-    engine = engine_for(Settings(_env_file=None, discord_token=SecretStr(TOKEN), clip_model="bundled"))  # type: ignore[call-arg]
+    engine = engine_for(Settings(_env_file=None, discord_token=SecretStr("token"), clip_model="bundled"))  # type: ignore[call-arg]
     try:
         torch.set_num_threads(5)
         await engine.start()

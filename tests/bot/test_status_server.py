@@ -17,7 +17,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 
 from bot.app import build
-from bot.discord_io.client import use_endpoint
 from bot.errors import StartupError
 from bot.monitoring import metrics
 from bot.monitoring.http import serving
@@ -27,7 +26,7 @@ from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import Encoder
 from clipcore.engine.watching import BatchReport
 from clipcore.types import Lane
-from tests.bot.fake_discord import TOKEN, FakeDiscord, fake_discord
+from sandbox.server import Sandbox
 from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
 from tests.clipcore.fakes import FakeEncoder
 
@@ -43,13 +42,6 @@ async def status() -> AsyncIterator[Status]:
     made = Status()
     yield made
     await made._close()
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    async with fake_discord() as fake:
-        use_endpoint(fake.environment["DISCORD_API_BASE"], fake.environment["DISCORD_GATEWAY"])
-        yield fake
 
 
 async def test_metrics_are_served_in_either_format_from_zero_on(status: Status) -> None:
@@ -97,10 +89,10 @@ async def test_other_pages_and_methods_are_refused(status: Status) -> None:
                 assert response.status == code, (method, path)
 
 
-async def test_a_taken_port_ends_the_start_with_one_sentence(discord: FakeDiscord, tmp_path: Path) -> None:
+async def test_a_taken_port_ends_the_start_with_one_sentence(sandbox: Sandbox, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = settings_for(discord, tmp_path, status_port=port)
+        settings = settings_for(sandbox, tmp_path, status_port=port)
         with pytest.raises(StartupError, match=rf"^STATUS_PORT {port} is taken by another program: [^\n]*$"):
             async with build(settings, ClipEngine(FakeEncoder)):
                 pass
@@ -108,10 +100,8 @@ async def test_a_taken_port_ends_the_start_with_one_sentence(discord: FakeDiscor
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-async def test_a_foreign_address_ends_the_start_with_one_sentence(
-    discord: FakeDiscord, tmp_path: Path, host: str
-) -> None:
-    settings = settings_for(discord, tmp_path, status_port=free_port(), status_host=host)
+async def test_a_foreign_address_ends_the_start_with_one_sentence(sandbox: Sandbox, tmp_path: Path, host: str) -> None:
+    settings = settings_for(sandbox, tmp_path, status_port=free_port(), status_host=host)
     with pytest.raises(StartupError, match=r"^STATUS_HOST is no address of this machine: [^\n]*$"):
         async with build(settings, ClipEngine(FakeEncoder)):
             pass
@@ -128,7 +118,7 @@ async def test_an_address_that_others_can_reach_is_allowed_and_warned_of(
 
 
 async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_that_closes_that_it_is_closing(
-    discord: FakeDiscord, tmp_path: Path
+    sandbox: Sandbox, tmp_path: Path
 ) -> None:
     encoder = FakeEncoder()
     loading, closing = Held(), Held()
@@ -147,7 +137,7 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
     leave = asyncio.Event()
 
     async def life() -> None:
-        async with build(settings_for(discord, tmp_path, status_port=port), SlowToClose(load)):
+        async with build(settings_for(sandbox, tmp_path, status_port=port), SlowToClose(load)):
             await leave.wait()
 
     alive = asyncio.create_task(life())
@@ -171,11 +161,11 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
 
 
 async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page(
-    discord: FakeDiscord, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with build(settings_for(discord, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
+    async with build(settings_for(sandbox, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
         assert (await scrape(url))["magpie_images_pending"] == 0
         rename_images(tmp_path / "magpie.sqlite3", "images", "away")
         for _ in range(2):
@@ -187,9 +177,9 @@ async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page
         assert (await scrape(url))["magpie_images_pending"] == 0
 
 
-async def test_without_a_port_nothing_is_served_and_no_batch_observed(discord: FakeDiscord, tmp_path: Path) -> None:
+async def test_without_a_port_nothing_is_served_and_no_batch_observed(sandbox: Sandbox, tmp_path: Path) -> None:
     engine = ClipEngine(FakeEncoder)
-    async with build(settings_for(discord, tmp_path), engine) as app:
+    async with build(settings_for(sandbox, tmp_path), engine) as app:
         assert engine._executor.watch.on_batch is None
         assert app.bot.get_cog("status") is None
 
@@ -217,8 +207,6 @@ async def until(url: str, condition: Callable[[Answer], bool]) -> Answer:
     return found
 
 
-def settings_for(discord: FakeDiscord, directory: Path, **more: object) -> Settings:
-    mine = {name.lower(): value for name, value in discord.environment.items()}
-    return Settings.model_validate(
-        {"discord_token": TOKEN, "database_path": directory / "magpie.sqlite3", **mine, **more}
-    )
+def settings_for(sandbox: Sandbox, directory: Path, **more: object) -> Settings:
+    mine = {name.lower(): value for name, value in sandbox.bot_settings.items()}
+    return Settings.model_validate({"database_path": directory / "magpie.sqlite3", **mine, **more})
