@@ -25,7 +25,7 @@ from benchmarks.stages import WHOLE
 from benchmarks.town import open_town
 from benchmarks.town_server import Post
 from bot.models import ChannelRef, ImageRef, Source
-from clipcore.engine.watching import BatchReport
+from clipcore.engine.executor import BatchReport
 from clipcore.types import Lane
 
 LAG_S = 0.030

@@ -47,12 +47,12 @@ from bot.store.labels import LabelStore
 from bot.store.replies import ReplyStore
 from bot.store.sole import sole_bot
 from clipcore.engine.engine import ClipEngine
-from clipcore.engine.executor import Encoder
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
 from clipcore.index.scan import KERNEL
 from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
+from clipcore.types import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class App:
     async def serve(self) -> None:
         """Stays connected until cancelled. Raises StartupError for what the bot's owner must change or know."""
         connecting = asyncio.create_task(self._connect(), name="gateway")
-        ended = asyncio.create_task(self.engine.ended(), name="watch the model")
+        ended = asyncio.create_task(self.engine.crashed(), name="watch the model")
         try:
             await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -152,9 +152,9 @@ class _Ending:
 def engine_for(settings: Settings) -> ClipEngine:
     def load() -> Encoder:
         # torch is imported only now and on the model's thread: other failures are told at once.
-        from clipcore.runtime.torch import use_at_most
+        from clipcore.runtime.torch import limit_threads
 
-        use_at_most(usable_cores())
+        limit_threads(usable_cores())
         return clipcore.ClipModel.load(
             settings.clip_model,
             device=settings.clip_device,
@@ -257,7 +257,7 @@ async def _assemble(
         engine,
         Tagger(engine, labels_store, defaults),
         guild_index,
-        behind_questions(fetcher, engine.stand_back),
+        behind_questions(fetcher, engine.yield_to_queries),
         channels,
         on_finished=Announcements(bot, store, channels, tag_words, replies),
         on_forgotten=replies.wake,
@@ -289,14 +289,14 @@ async def _assemble(
     return App(bot, store, indexer, catch_up, engine)
 
 
-def behind_questions(fetch: Fetch, stand_back: Callable[[], Awaitable[None]]) -> Fetch:
+def behind_questions(fetch: Fetch, yield_to_queries: Callable[[], Awaitable[None]]) -> Fetch:
     """A file that has come keeps its place among the downloads while indexing stands back: its hash, the question
     whether the store knows it, and the next download take the cores as decoding does.
     """
 
     async def fetched(ref: ImageRef, make_room: MakeRoom) -> bytes:
         data = await fetch(ref, make_room)
-        await stand_back()
+        await yield_to_queries()
         return data
 
     return fetched

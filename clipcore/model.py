@@ -1,12 +1,12 @@
-"""A loaded model of any family. With towers/ and train/ the torch side; imported when a model is first wanted."""
+"""A loaded model of any family, run by torch or OpenVINO."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,33 +19,41 @@ from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint
 from clipcore.models.families import open_checkpoint
 from clipcore.models.towers import Opened, Tokens, Towers, quiet
-from clipcore.runtime.cuda import CudaDevice, PipelinedForward
-from clipcore.runtime.openvino import NotRunning, OpenVinoForward, openvino_forward, openvino_is_installed
-from clipcore.runtime.torch import EagerForward, ImageForward, Pending, as_tensor, unit
+from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, openvino_is_installed
+from clipcore.runtime.torch import (
+    ImageForward,
+    ImageTower,
+    Precision,
+    as_tensor,
+    find_device,
+    find_dtype,
+    memory_errors,
+    to_numpy,
+    torch_forward,
+)
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "openvino"]
 
 
 class ClipModel:
-    """A loaded checkpoint. Blocking and not thread-safe: one thread owns it (see executor.py); `prepare` and
-    `overlaps` alone may be used anywhere.
+    """A loaded checkpoint; an `Encoder`. Blocking and not thread-safe: one thread owns it, see engine/executor.py. Only
+    `prepare` and the properties may be used on any thread.
 
     All vectors are float32 [n, dim], unit length, so a dot product is a cosine (Radford et al. 2021, §2.3).
     """
 
-    def __init__(self, opened: Opened, card: ModelCard, calibration: Calibration) -> None:
+    def __init__(
+        self, opened: Opened, card: ModelCard, calibration: Calibration, forward: ImageForward | None = None
+    ) -> None:
+        """forward: encodes prepared images; by default torch does."""
         self.card = card
         self.calibration = calibration
         self.opened = opened
-        preprocessing = opened.preprocessing
-        mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (preprocessing.mean, preprocessing.std))
-        self._scale, self._shift = preprocessing.rescale / std, -mean / std
-        self._forward = self._new_forward()
-        self._suits = self._place()
+        self._image_tower = ImageTower(opened)
+        self._forward = forward or partial(torch_forward, self._image_tower)
 
     @classmethod
     def load(
@@ -58,22 +66,22 @@ class ClipModel:
         compile: bool = False,  # noqa: A002 - torch's own word for it
         backend: Backend = "torch",
     ) -> ClipModel:
-        """name: a hub id, a directory, a file of weights such as OpenAI's `RN50.pt`, or `bundled`. Raises
-        ModelUnavailable with one sentence that says what to do.
+        """name: a hub id, a directory, a weights file such as OpenAI's `RN50.pt`, or `bundled`. Raises ModelUnavailable
+        with one sentence that says what to do, and BadInput for an unknown precision or backend.
 
-        device: `auto` (a GPU where there is one), or torch's name for one. precision: `auto` is bf16 where the
-        hardware has it. local_only: never ask the network. compile: have torch compile the towers, which takes from
-        seconds to minutes and then pays where the same model encodes very much. backend: what looks at images on a
-        CPU. `openvino`, an optional extra, takes seconds to load and is then quicker; it does not see when weights are
-        changed, as by training. `auto` is openvino where it is installed and gives the same vectors, but for compiled
-        towers.
+        device: `auto` (a GPU if there is one) or torch's name. precision: `auto` is bf16 where the hardware has it.
+        local_only: never use the network. compile: compile the towers with `torch.compile`, which takes seconds to
+        minutes and pays off when one process encodes very much. backend: what encodes images on a CPU. `openvino`, an
+        optional extra, takes seconds to load and is then faster; it does not notice when weights change, as by
+        training. `auto` is openvino if it is installed, the towers are not compiled, and its vectors equal torch's.
         """
         checkpoint = find_checkpoint(name, local_only=local_only)
         chosen = find_device(device)
+        dtype = find_dtype(precision, chosen)
         runner = _find_backend(backend, chosen, compiled=compile)
         try:
-            with quiet(), _memory_errors():
-                loaded = cls._from_checkpoint(checkpoint, chosen, _dtype(precision, chosen), runner)
+            with quiet(), memory_errors():
+                loaded = cls._from_checkpoint(checkpoint, chosen, dtype, runner)
             return loaded._compiled() if compile else loaded
         except ModelUnavailable:
             raise
@@ -93,30 +101,21 @@ class ClipModel:
         cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, backend: Backend
     ) -> ClipModel:
         opened = open_checkpoint(checkpoint)
-        # The temperature is read before the weights are rounded: bf16 would make 98.8 of 100.
+        # The logit scale is read before the weights are rounded: bf16 would turn 100 into 98.8.
         card = _card(checkpoint, opened)
-        exactly = torch.float32 if backend != "torch" else dtype
-        opened.towers.module.to(device=device, dtype=exactly).eval().requires_grad_(False)
         calibration = checkpoint.calibration(logit_scale=card.logit_scale, logit_bias=card.logit_bias)
-        loaded = cls(opened, card, calibration)
-        if backend != "torch":
-            loaded._take_openvino(dtype, insisted=backend == "openvino")
-            opened.towers.module.to(dtype=dtype)
-        runner = "openvino" if isinstance(loaded._forward, OpenVinoForward) else "torch"
-        log.info("model %s loaded on %s as %s, images by %s", card.key, device.type, loaded.dtype, runner)
+        module = opened.towers.module.eval().requires_grad_(False)
+        if backend == "torch":
+            forward = None
+        else:
+            # Converted before rounding: OpenVINO rounds by itself, and converts exact weights twice as fast.
+            module.to(device=device, dtype=torch.float32)
+            forward = _openvino_or_none(opened, card, dtype, required=backend == "openvino")
+        module.to(device=device, dtype=dtype)
+        loaded = cls(opened, card, calibration, forward)
+        runner = "openvino" if forward else "torch"
+        log.info("model %s loaded on %s as %s, images encoded by %s", card.key, device.type, loaded.dtype, runner)
         return loaded
-
-    def _take_openvino(self, dtype: torch.dtype, *, insisted: bool) -> None:
-        """Before the weights are rounded to dtype: OpenVINO does that itself, and takes exact ones twice as quickly."""
-        try:
-            self._forward = openvino_forward(self._image_features, self.preprocessing.crop, dtype)
-        except NotRunning as error:
-            if insisted:
-                raise ModelUnavailable(
-                    f"OpenVINO cannot run the model {self.card.id!r}, for {error}; choose torch: "
-                    'CLIP_BACKEND=torch for the bot, backend="torch" in code.'
-                ) from error
-            log.warning("torch looks at images for model %s; OpenVINO does not, for %s", self.card.key, error)
 
     def _compiled(self) -> ClipModel:
         size = self.preprocessing.crop
@@ -128,27 +127,31 @@ class ClipModel:
                 text_features=torch.compile(self.towers.text_features),
                 quick_image_features=torch.compile(quick) if quick else None,
             )
-            faster = ClipModel(replace(self.opened, towers=towers), self.card, self.calibration)
-            # torch compiles at the first call, and only then finds out whether it can.
-            faster.encode_prepared(np.zeros((1, size, size, 3), np.uint8))
+            compiled = ClipModel(replace(self.opened, towers=towers), self.card, self.calibration)
+            # torch compiles at the first call, and fails only then.
+            compiled.encode_prepared(np.zeros((1, size, size, 3), np.uint8))
             if self.card.reads_text:
-                faster.encode_texts(["a"])
+                compiled.encode_texts(["a"])
         except Exception as error:
             raise ModelUnavailable(
                 f"The model {self.card.id!r} could not be compiled on this machine ({_summary(error)}); "
                 "load it without compiling."
             ) from error
-        return faster
+        return compiled
 
     @property
     def dtype(self) -> str:
         """The precision of the weights: float32, bfloat16 or float16."""
-        return str(self._weight.dtype).removeprefix("torch.")
+        return str(self._image_tower.weight.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._weight.device
+        return self._image_tower.weight.device
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        return self.device.type == "cpu"
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -158,14 +161,9 @@ class ClipModel:
     def towers(self) -> Towers:
         return self.opened.towers
 
-    @property
-    def _weight(self) -> Tensor:
-        """Any one of them."""
-        return next(self.towers.module.parameters())
-
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3], what this model looks at. box: where in them the image lies; see
-        `DecodedImage`. Needs no torch; any thread may call it.
+        """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. box: the part that holds the image, see
+        `DecodedImage`. Uses no torch; any thread may call it.
         """
         return self.preprocessing.prepare(pixels, box)
 
@@ -179,50 +177,13 @@ class ClipModel:
         return self.encode_prepared(np.stack([self.prepare(as_pixels(image)) for image in images]))
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
-        """batch: uint8 [n, s, s, 3] as `prepare` makes them. Raises MemoryError where the batch does not fit the
-        device.
+        """batch: uint8 [n, s, s, 3] from `prepare`. Returns float32 [n, dim], unit length. Raises MemoryError if the
+        batch does not fit the device.
         """
-        return self.begin_prepared(batch)()
-
-    def begin_prepared(self, batch: Pixels) -> Pending:
-        """As `encode_prepared`, in two steps: the device may work on this batch while the next one is made ready. Call
-        what comes back to wait for the vectors, in the order in which batches were begun.
-        """
-        with _memory_errors():
-            pending = self._suited().begin(batch)
-
-        def wait() -> Vectors:
-            with _memory_errors():
-                return pending()
-
-        return wait
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether an image batch may be begun ahead of the one that is waited for. Any thread may ask."""
-        return self._forward.overlaps
-
-    def _suited(self) -> ImageForward:
-        """Made anew where the weights were moved since, as `TorchClip.float` does: a recording reads them where they
-        were.
-        """
-        if (place := self._place()) != self._suits:
-            self._forward, self._suits = self._new_forward(), place
-        return self._forward
-
-    def _place(self) -> tuple[torch.device, tuple[int, ...]]:
-        device = self.device
-        if device.type != "cuda":
-            return device, ()
-        return device, tuple(weight.data_ptr() for part in self.towers.vision for weight in part.parameters())
-
-    def _new_forward(self) -> ImageForward:
-        device = self.device
-        if device.type == "cuda":
-            # A recording may hold no copy from the host.
-            self._scale, self._shift = self._scale.to(device), self._shift.to(device)
-            return PipelinedForward(self._image_features, self.card.dimension, CudaDevice(device))
-        return EagerForward(self._features_of_batch)
+        if len(batch) == 0:
+            return np.empty((0, self.card.dimension), np.float32)
+        with memory_errors():
+            return self._forward(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
@@ -236,25 +197,12 @@ class ClipModel:
             raise BadInput("encode_texts takes a list of texts; put a single one into a list.")
         if not texts:
             return np.empty((0, self.card.dimension), np.float32)
-        with torch.inference_mode(), _memory_errors():
-            return unit(self.towers.text_features(self.as_tokens(texts)))
+        with torch.inference_mode(), memory_errors():
+            return to_numpy(self.towers.text_features(self.as_tokens(texts)))
 
     def as_input(self, batch: Pixels) -> Tensor:
-        """uint8 [n, s, s, 3] as `prepare` makes them -> float32 [n, 3, s, s], normalised, on the device."""
-        return self._normalised(as_tensor(batch).to(self.device))
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        # In one pass: in steps, as (x * rescale - mean) / std, it takes twice as long.
-        scale, shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
-        return torch.addcmul(shift, pixels.permute(0, 3, 1, 2), scale)
-
-    def _features_of_batch(self, batch: Pixels) -> Tensor:
-        return self._image_features(as_tensor(batch).to(self.device))
-
-    def _image_features(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, s, s, 3] on the device."""
-        features = self.towers.quick_image_features or self.towers.image_features
-        return features(self._normalised(pixels).to(self._weight.dtype))
+        """uint8 [n, s, s, 3] from `prepare` -> float32 [n, 3, s, s], normalised, on the model's device."""
+        return self._image_tower.normalise(as_tensor(batch).to(self.device))
 
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
         """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees images alone."""
@@ -279,55 +227,29 @@ def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
     )
 
 
-def find_device(wanted: str) -> torch.device:
-    """`auto` or torch's name for one. Raises ModelUnavailable where there is none."""
-    if wanted != "auto":
-        try:
-            return torch.empty(0, device=wanted).device
-        except (RuntimeError, AssertionError) as error:
-            raise ModelUnavailable(f"The device {wanted!r} cannot be used here; set it to 'auto' or 'cpu'.") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _find_backend(wanted: Backend, device: torch.device, *, compiled: bool) -> Backend:
-    """`torch` where nothing else can be. Raises ModelUnavailable where it has to be something else."""
-    if wanted == "openvino" and (compiled or device.type != "cpu"):
+def _find_backend(backend: Backend, device: torch.device, *, compiled: bool) -> Backend:
+    """`torch` unless OpenVINO may be tried. Raises ModelUnavailable if OpenVINO is required and cannot run here."""
+    if backend not in get_args(Backend):
+        raise BadInput(f"There is no backend {backend!r}; choose auto, torch or openvino.")
+    if backend == "openvino" and (compiled or device.type != "cpu"):
         raise ModelUnavailable("OpenVINO runs models on the CPU, uncompiled; choose the backend 'auto' or 'torch'.")
-    if wanted == "auto" and (compiled or device.type != "cpu" or not openvino_is_installed()):
+    if backend == "auto" and (compiled or device.type != "cpu" or not openvino_is_installed()):
         return "torch"
-    return wanted
+    return backend
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.bfloat16 if _has_native_bf16(device) else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _has_native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        # Emulated bf16 is slower than fp32, so only CPUs with the instructions count. torch has no public name for
-        # this.
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Says `MemoryError`, which needs no torch to understand, whichever way torch says that memory ran out."""
+def _openvino_or_none(opened: Opened, card: ModelCard, dtype: torch.dtype, *, required: bool) -> ImageForward | None:
+    """None if OpenVINO cannot run this tower; raises ModelUnavailable instead if it is required."""
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise MemoryError(str(error)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
-            raise
-        raise MemoryError(str(error)) from error
+        return openvino_forward(ImageTower(opened), card.input_size, dtype)
+    except OpenVinoUnavailable as error:
+        if required:
+            raise ModelUnavailable(
+                f"OpenVINO cannot run the model {card.id!r} because {error}; choose torch: "
+                'CLIP_BACKEND=torch for the bot, backend="torch" in code.'
+            ) from error
+        log.warning("model %s: torch encodes images instead of OpenVINO, because %s", card.key, error)
+        return None
 
 
 def _summary(error: Exception) -> str:

@@ -20,9 +20,10 @@ from torch.nn.functional import normalize
 
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.images.preprocess import Preprocessing
-from clipcore.model import ClipModel, Precision, find_device
+from clipcore.model import ClipModel
 from clipcore.models.bpe import CONTEXT_LENGTH, END, token_ids
 from clipcore.models.towers import Tokens
+from clipcore.runtime.torch import Precision, find_device
 from clipcore.types import ModelCard
 
 

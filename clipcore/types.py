@@ -1,10 +1,12 @@
-"""Plain data that clipcore takes and gives. Nothing here imports torch."""
+"""clipcore's plain data types, and the interface of a model. Nothing here imports torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +84,36 @@ class Calibration:
     text_match: float
     image_match: float
     tag_match: float
+
+
+class Encoder(Protocol):
+    """A model that encodes images and texts. Implemented by `ClipModel` and, loading it on first use, `LazyModel`.
+
+    One thread at a time may encode; `prepare` and the properties are thread-safe.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def calibration(self) -> Calibration: ...
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether encoding uses the CPU cores that decoding images needs, too."""
+        ...
+
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. box: the part of the pixels that is the image."""
+        ...
+
+    def encode_prepared(self, batch: Pixels) -> Vectors:
+        """uint8 [n, s, s, 3] -> float32 [n, dim]. Raises MemoryError if the batch does not fit the device."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """n texts -> float32 [n, dim]. Raises MemoryError if the batch does not fit the device."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipcore.encoding.batch import DEFAULT_BATCH_SIZE, TextEncoder, encode_words
+from clipcore.encoding.batch import DEFAULT_BATCH_SIZE, encode_words
 from clipcore.prompts import Prompts
-from clipcore.types import Label, LabelScore, Vectors
+from clipcore.types import Encoder, Label, LabelScore, Vectors
 
 _FEW = 64
 
@@ -38,7 +38,7 @@ class LabelBank:
     @classmethod
     def encode(
         cls,
-        model: TextEncoder,
+        model: Encoder,
         labels: Sequence[str | Label],
         prompts: Prompts | None = None,
         *,
@@ -78,7 +78,7 @@ class ZeroShotClassifier:
     @classmethod
     def for_model(
         cls,
-        model: TextEncoder,
+        model: Encoder,
         labels: Sequence[str | Label],
         prompts: Prompts | None = None,
         *,

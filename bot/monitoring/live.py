@@ -81,7 +81,7 @@ class Live(Collector):
         prompts = CounterMetricFamily(
             "magpie_prompt_vectors", "Where the vector of a label's prompt came from", labels=["source"]
         )
-        prompts.add_metric(["memory"], cache.known)
+        prompts.add_metric(["memory"], cache.cached)
         prompts.add_metric(["model"], cache.encoded)
         yield prompts
         yield _gauge("prompt_vectors_kept", "Vectors of labels' prompts in memory", cache.kept)

@@ -10,7 +10,7 @@ from itertools import product
 
 from prometheus_client import Counter, Histogram
 
-from clipcore.engine.watching import BatchReport
+from clipcore.engine.executor import BatchReport
 from clipcore.types import Lane
 
 KINDS = ("image", "text")

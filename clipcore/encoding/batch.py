@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,39 +18,15 @@ from clipcore.errors import ClipError, EncodingFailed, ImageRejected
 from clipcore.evaluation.classification import Classification, Tally
 from clipcore.files import read_regular
 from clipcore.images.decode import OWN_FILES, ImageLimits, read_image
-from clipcore.types import Box, ModelCard, Pixels, Vectors
+from clipcore.types import Encoder, Pixels, Vectors
 
 DEFAULT_BATCH_SIZE = 32
 
 Batch = TypeVar("Batch", Pixels, list[str])
 
 
-class ImageEncoder(Protocol):
-    """What is needed of a model here; see `ClipModel`."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels: ...
-
-    def encode_prepared(self, batch: Pixels) -> Vectors: ...
-
-
 class NotNeeded(ClipError):
     """A source's `read` raises it once it sees that nobody wants this vector, such as that of a copy."""
-
-
-class TextEncoder(Protocol):
-    """What is needed of a model for words; see `ClipModel`."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
-
-
-class Encoder(ImageEncoder, TextEncoder, Protocol):
-    """What is needed of a model for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +70,7 @@ class _Prepared:
 
 
 def encode_images(
-    model: ImageEncoder,
+    model: Encoder,
     sources: Iterable[ImageSource],
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -129,9 +105,7 @@ def encode_images(
         pool.shutdown(cancel_futures=True)
 
 
-def encode_words(
-    model: TextEncoder, texts: Iterable[str], *, batch_size: int = DEFAULT_BATCH_SIZE
-) -> Iterator[Vectors]:
+def encode_words(model: Encoder, texts: Iterable[str], *, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Vectors]:
     """One float32 [dim], unit length, a text, in their order, a batch at a time.
 
     Raises EncodingFailed where the device has not even memory for one, and what else the model raises.
@@ -156,7 +130,7 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _encode(model: ImageEncoder, batch: list[_Prepared | SkippedImage]) -> Iterator[EncodedImage | SkippedImage]:
+def _encode(model: Encoder, batch: list[_Prepared | SkippedImage]) -> Iterator[EncodedImage | SkippedImage]:
     ready = [one.pixels for one in batch if isinstance(one, _Prepared)]
     vectors = iter(_halving(model.encode_prepared, np.stack(ready)) if ready else ())
     for one in batch:

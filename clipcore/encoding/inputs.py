@@ -9,10 +9,10 @@ from itertools import groupby, tee
 from pathlib import Path
 
 from clipcore.datasets.files import has_image_suffix, image_files
-from clipcore.encoding.batch import EncodedImage, Encoder, ImageSource, encode_images, encode_words
+from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images, encode_words
 from clipcore.errors import BadInput, WordsNotUnderstood
 from clipcore.files import read_regular
-from clipcore.types import Vectors
+from clipcore.types import Encoder, Vectors
 
 
 @dataclass(frozen=True, slots=True)

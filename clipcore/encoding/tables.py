@@ -12,10 +12,10 @@ from pathlib import Path
 
 from clipcore.datasets.rows import Row, begins_as_image, decode_field
 from clipcore.datasets.tables import find_column
-from clipcore.encoding.batch import EncodedImage, Encoder, ImageSource, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.files import read_regular
-from clipcore.types import Vectors
+from clipcore.types import Encoder, Vectors
 
 
 class Kind(StrEnum):

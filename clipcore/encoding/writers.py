@@ -20,13 +20,13 @@ import numpy as np
 
 from clipcore.datasets.pairs import Problem
 from clipcore.datasets.rows import Row, first_rows, open_table, read_rows, without_blank_end
-from clipcore.encoding.batch import DEFAULT_BATCH_SIZE, Encoder
+from clipcore.encoding.batch import DEFAULT_BATCH_SIZE
 from clipcore.encoding.inputs import Input, encode_inputs
 from clipcore.encoding.resumable import Partial, check_output, file_identity, whole, write_whole
 from clipcore.encoding.tables import Choice, Chosen, RowFeatures, choose, encode_rows
 from clipcore.errors import BadInput
 from clipcore.files import write_tensors
-from clipcore.types import Vectors
+from clipcore.types import Encoder, Vectors
 
 KIND = "vectors 1"
 _ROWS_AT_A_TIME = 4096

@@ -1,48 +1,56 @@
-"""ClipEngine: what asyncio code sees of CLIP. Decoding in a small pool, inference on one thread, nothing on the event
-loop.
-"""
+"""ClipEngine, the async API: a small pool decodes images, one thread runs the model, and nothing blocks the loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from clipcore.engine.executor import Encoder, InferenceExecutor
-from clipcore.engine.watching import CacheCounts, DeviceState, OnBatch
+from clipcore.engine.executor import DeviceState, InferenceExecutor, OnBatch
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.images.decode import ImageLimits, as_pixels, read_image
 from clipcore.runtime.cores import decode_workers, usable_cores
-from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
+from clipcore.types import Calibration, Encoder, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
 
 Result = TypeVar("Result")
 
-# Texts of one call that wait in the executor at a time: a long list of labels must not fill the queue.
+# Texts of one call that wait in the executor at a time, so that a long list of labels does not fill the queue.
 _TEXTS_AT_ONCE = 64
-# Under questions without a gap each worker then decodes ten images a second: as many as a processor looks at.
-_LONGEST_STAND_BACK_S = 0.1
-_REMEMBERED_PROMPTS = 20_000  # 40 MB at 512 dimensions
+# With queries back to back, each worker still decodes ten images a second: about what one core encodes.
+_MAX_YIELD_S = 0.1
+_CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCacheCounts:
+    """Of the prompts that `classifier` needed: how many were cached, how many were encoded, and how many are kept."""
+
+    cached: int
+    encoded: int
+    kept: int
 
 
 class ClipEngine:
-    """The async face of one model. Use it from one event loop.
+    """One model, for use from one event loop.
 
-    load: builds the encoder; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
-    decode_workers: images of the background lane decoded at once; one more thread is kept for the interactive lane.
-    None: as many as suit the cores and the device, see `cores.decode_workers`.
-    max_queue: images that may be under way or waiting in each lane; the next one raises QueueFull. Waiting images
-    hold their file's bytes (the caller's) or their prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
+    load: returns the model; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
+    decode_workers: background images decoded at once; one more thread is reserved for interactive images. None: chosen
+    by the number of cores and the model's device, see `cores.decode_workers`.
+    max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
+    holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
-    query_budget_ms: how long a query may have to wait for a batch under way.
+    query_budget_ms: how long a query may have to wait for the current batch.
+    close_seconds: how long `close` waits for unfinished calls, and again for the inference thread.
 
-    Every method raises ModelUnavailable when the model did not load, and EngineClosed after `close`.
+    Every method raises ModelUnavailable if the model could not be loaded, and EngineClosed after `close`.
     """
 
     def __init__(
@@ -61,20 +69,21 @@ class ClipEngine:
         )
         self._close_seconds = close_seconds
         self._decode_workers = decode_workers
-        self._pool: ThreadPoolExecutor | None = None  # its size is known when the model is there
-        self._background_decodes = asyncio.Semaphore(0)
+        self._pool: ThreadPoolExecutor | None = None  # its size depends on the loaded model's device
+        self._decode_slots = asyncio.Semaphore(0)
         self._max_queue = max_queue
         self._images = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
         self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
-        self._prompts_known = self._prompts_encoded = 0
-        self._in_front = 0
-        self._nobody_in_front = asyncio.Event()
-        self._nobody_in_front.set()
+        self._prompts_cached = self._prompts_encoded = 0
+        self._queries = 0
+        self._no_query = asyncio.Event()
+        self._no_query.set()
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._closing = False
+        self._closing = False  # no new calls
+        self._closed = False  # calls that are still unfinished fail
 
     @property
     def card(self) -> ModelCard:
@@ -85,7 +94,7 @@ class ClipEngine:
         return self._started().calibration
 
     async def start(self) -> ModelCard:
-        """Waits until the model is loaded. Calling it again answers the same, a failure included."""
+        """Waits until the model is loaded. Calling it again returns or raises the same."""
         return (await self._ready()).card
 
     async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
@@ -98,7 +107,7 @@ class ClipEngine:
             return ImageVector(vector, width, height)
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
-        """pixels: uint8 [h, w, 3] of any size, as `decode_image` gives them. Returns float32 [dim], unit length.
+        """pixels: uint8 [h, w, 3] of any size, as from `decode_image`. Returns float32 [dim], unit length.
 
         Raises BadInput, QueueFull, EncodingFailed.
         """
@@ -108,142 +117,161 @@ class ClipEngine:
             return await asyncio.wrap_future(self._executor.submit_image(square, lane))
 
     async def encode_texts(self, texts: Sequence[str], lane: Lane = Lane.INTERACTIVE) -> Vectors:
-        """Texts as they are, no templates. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
+        """Texts without a prompt template. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
         with self._call():
-            return await self._encode_all(await self._ready(), texts, lane)
+            return await self._encode_texts(await self._ready(), texts, lane)
 
     async def encode_query(self, text: str) -> Vectors:
-        """What a person typed -> float32 [dim], unit length: the mean over the query templates that suit the model."""
+        """A text query -> float32 [dim], unit length: the mean over the model's query templates."""
         with self._call():
             encoder = await self._ready()
-            words = encoder.card.prompts.for_query(text)
-            return mean_direction(await self._encode_all(encoder, words, Lane.INTERACTIVE))
+            texts = encoder.card.prompts.for_query(text)
+            return mean_direction(await self._encode_texts(encoder, texts, Lane.INTERACTIVE))
 
     async def classifier(self, labels: Sequence[Label]) -> ZeroShotClassifier:
-        """A classifier for these labels. A prompt that this engine has encoded before is not encoded again."""
+        """As `ZeroShotClassifier.for_model`, with the model's threshold for tags. Caches the vectors of prompts."""
         with self._call():
             encoder = await self._ready()
-            prompts = encoder.card.prompts
-            vectors = await self._vectors_of_prompts(encoder, texts_for(labels, prompts))
-            bank = LabelBank.build(labels, prompts, vectors, encoder.card.dimension)
-            return ZeroShotClassifier(bank, logit_scale=encoder.card.logit_scale, least=encoder.calibration.tag_match)
+            card = encoder.card
+            vectors = await self._vectors_of_prompts(encoder, texts_for(labels, card.prompts))
+            bank = LabelBank.build(labels, card.prompts, vectors, card.dimension)
+            return ZeroShotClassifier(
+                bank,
+                logit_scale=card.logit_scale,
+                logit_bias=card.logit_bias or None,
+                least=encoder.calibration.tag_match,
+            )
 
     @contextmanager
     def foreground(self) -> Iterator[None]:
-        """Somebody waits for what the block does, be it the engine's work or not: background work stands back for it.
+        """Wraps the answering of a query: background work yields while any such block is open.
 
-        While any such block is open, no batch of the background lane is begun and none of its images decoded; what
-        is under way ends. That is bounded, however long blocks stay open and however many follow without a gap: where
-        no query waits for the device, a batch begins after half a second of it, and each decode worker turns to its
-        next image after a tenth. A device that works by itself goes on with its batches: the block shares only the
-        processor with it. Images of the interactive lane open one by themselves.
+        No background batch starts (on a CPU) and no background image is decoded; what has started finishes. So that
+        background work never starves, a batch is delayed by MAX_BACKGROUND_WAIT_S at most, and a decode by 0.1 s.
+        Encoding an image of the interactive lane counts as such a block.
         """
-        self._in_front += 1
-        self._hold_background()
+        self._queries += 1
+        self._pause_background()
         try:
             yield
         finally:
-            self._in_front -= 1
-            self._hold_background()
+            self._queries -= 1
+            self._pause_background()
 
-    async def stand_back(self) -> None:
-        """For background work that is not the engine's, before a piece of it: waits while somebody is in front, for a
-        tenth of a second at most.
-        """
+    async def yield_to_queries(self) -> None:
+        """Waits while a `foreground` block is open, for 0.1 s at most. For other background work, such as downloads."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_STAND_BACK_S):
-                await self._nobody_in_front.wait()
+            async with asyncio.timeout(_MAX_YIELD_S):
+                await self._no_query.wait()
 
-    async def ended(self) -> EngineClosed:
-        """Waits until inference has ended by itself, which only a bug can do, and says how: nothing works any more."""
-        return await self._executor.ended()
+    async def crashed(self) -> EngineClosed:
+        """Waits until the inference thread crashes, which only a bug makes it do, and returns the error. The engine is
+        unusable from then on.
+        """
+        return await self._executor.crashed()
 
     def waiting(self, lane: Lane) -> int:
-        """How many decoded images and texts of this lane wait for the device: the depth of the queue, for whoever
-        watches.
-        """
+        """How many decoded images and texts of this lane wait for the device."""
         return self._executor.waiting(lane)
 
     def watch(self, on_batch: OnBatch) -> None:
-        """Tells of every batch from now on, on the inference thread."""
-        self._executor.watch.on_batch = on_batch
+        """Has `on_batch` called after every batch, on the inference thread."""
+        self._executor.on_batch = on_batch
 
     def device(self) -> DeviceState:
         return self._executor.device()
 
-    def prompt_cache(self) -> CacheCounts:
-        """Of the prompts that `classifier` needed so far."""
-        return CacheCounts(self._prompts_known, self._prompts_encoded, len(self._prompt_vectors))
+    def prompt_cache(self) -> PromptCacheCounts:
+        return PromptCacheCounts(self._prompts_cached, self._prompts_encoded, len(self._prompt_vectors))
 
     async def close(self) -> None:
-        """Takes no more calls, finishes those under way, ends the threads. Calling it again waits for the same.
+        """Refuses new calls, finishes the present ones, and ends the threads. Can be called again.
 
-        A device that hangs is given `close_seconds` twice: for the calls under way, and for its thread.
+        Calls that take longer than `close_seconds`, such as those that wait for a model to load, raise EngineClosed.
         """
         self._closing = True
-        self._hold_background()
+        self._pause_background()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
+        self._closed = True
         await self._executor.close()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
 
     async def _ready(self) -> Encoder:
-        if self._encoder is None:
-            encoder = await self._executor.start()
-            if self._encoder is None:  # of those who waited together this is the first
-                self._make_pool(self._decode_workers or decode_workers(usable_cores(), overlaps=encoder.overlaps))
-                self._encoder = encoder
-        return self._encoder
-
-    def _make_pool(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="clip-decode")
-        self._background_decodes = asyncio.Semaphore(workers)
+        encoder = await self._executor.start() if self._encoder is None else self._encoder
+        if self._closed:
+            raise EngineClosed("The engine is closed and takes no more work.")
+        if self._encoder is None:  # the first of the callers that waited together
+            workers = self._decode_workers or decode_workers(usable_cores(), model_on_cpu=encoder.runs_on_cpu)
+            self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="clip-decode")
+            self._decode_slots = asyncio.Semaphore(workers)
+            self._encoder = encoder
+        return encoder
 
     def _started(self) -> Encoder:
         if self._encoder is None:
-            raise RuntimeError("await ClipEngine.start() before asking for the model's card")
+            raise RuntimeError("await ClipEngine.start() before reading the model's card")
         return self._encoder
 
     async def _in_pool(self, work: Callable[[], Result], lane: Lane) -> Result:
-        """Queries have a thread to spare in the pool, so they never wait behind a backlog of uploads."""
-        loop = asyncio.get_running_loop()
+        """One thread is always free for an interactive image: background images occupy all but one.
+
+        A background image gives its slot back when its thread is done with it, not when its caller is: a cancelled
+        caller leaves the thread busy.
+        """
         if lane is Lane.INTERACTIVE:
-            return await loop.run_in_executor(self._pool, work)
-        async with self._background_decodes:
-            await self.stand_back()
-            return await loop.run_in_executor(self._pool, work)
+            return await asyncio.wrap_future(self._submit(work))
+        slots, loop = self._decode_slots, asyncio.get_running_loop()
+        await slots.acquire()
+        try:
+            await self.yield_to_queries()
+            future = self._submit(work)
+        except BaseException:
+            slots.release()
+            raise
+        future.add_done_callback(lambda _: _call_in_loop(loop, slots.release))
+        return await asyncio.wrap_future(future)
 
-    def _hold_background(self) -> None:
-        """As many as are in front now. A closing engine has its calls to finish and holds nothing back."""
-        held = self._in_front > 0 and not self._closing
-        if held == self._nobody_in_front.is_set():
-            (self._nobody_in_front.clear if held else self._nobody_in_front.set)()
-            self._executor.hold_background(held)
+    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+        if self._closed or self._pool is None:
+            raise EngineClosed("The engine was closed before this work was done.")
+        return self._pool.submit(work)
 
-    async def _encode_all(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
+    def _pause_background(self) -> None:
+        """While a query is being answered, unless the engine is closing and has calls to finish."""
+        paused = self._queries > 0 and not self._closing
+        if paused == self._no_query.is_set():
+            (self._no_query.clear if paused else self._no_query.set)()
+            self._executor.pause_background(paused)
+
+    async def _encode_texts(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
         vectors = [np.empty((0, encoder.card.dimension), np.float32)]
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            some = texts[start : start + _TEXTS_AT_ONCE]
-            vectors.append(np.stack(await asyncio.gather(*(self._encode_text(text, lane) for text in some))))
+        at_once = min(_TEXTS_AT_ONCE, self._max_queue)
+        for start in range(0, len(texts), at_once):
+            futures: list[Future[Vectors]] = []
+            try:
+                for text in texts[start : start + at_once]:
+                    futures.append(self._executor.submit_text(text, lane))
+                vectors.append(np.stack(await asyncio.gather(*map(asyncio.wrap_future, futures))))
+            finally:
+                for future in futures:  # after a failure, the rest of the call's texts are not worth encoding
+                    future.cancel()
         return np.concatenate(vectors)
 
-    async def _encode_text(self, text: str, lane: Lane) -> Vectors:
-        return await asyncio.wrap_future(self._executor.submit_text(text, lane))
-
     async def _vectors_of_prompts(self, encoder: Encoder, texts: Sequence[str]) -> dict[str, Vectors]:
-        known = self._prompt_vectors
-        new = [text for text in texts if text not in known]
-        found = {text: known[text] for text in texts if text in known}
-        found.update(zip(new, await self._encode_all(encoder, new, Lane.BACKGROUND), strict=True))
-        self._prompts_known += len(found) - len(new)
+        cache = self._prompt_vectors
+        new = [text for text in texts if text not in cache]
+        vectors = {text: cache[text] for text in texts if text in cache}
+        vectors.update(zip(new, await self._encode_texts(encoder, new, Lane.BACKGROUND), strict=True))
+        self._prompts_cached += len(vectors) - len(new)
         self._prompts_encoded += len(new)
-        for text, vector in found.items():
-            known[text] = vector
-            known.move_to_end(text)
-        while len(known) > _REMEMBERED_PROMPTS:
-            known.popitem(last=False)
-        return found
+        for text, vector in vectors.items():
+            cache[text] = vector
+            cache.move_to_end(text)
+        while len(cache) > _CACHED_PROMPTS:
+            cache.popitem(last=False)
+        return vectors
 
     @contextmanager
     def _call(self) -> Iterator[None]:
@@ -261,6 +289,7 @@ class ClipEngine:
 
     @contextmanager
     def _image(self, lane: Lane) -> Iterator[None]:
+        """Counts an image against `max_queue`. An interactive one is a query in the foreground."""
         if self._images[lane] >= self._max_queue:
             raise QueueFull(f"{self._max_queue} images are waiting already; try again later.")
         self._images[lane] += 1
@@ -272,6 +301,11 @@ class ClipEngine:
 
 
 def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
-    """The square that the model looks at, and the image's own width and height. Runs in the decode pool."""
+    """The model's input, and the image's own width and height. Runs in the decode pool."""
     image = read_image(data, limits, enough=encoder.card.detail)
     return encoder.prepare(image.pixels, image.box), image.width, image.height
+
+
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        loop.call_soon_threadsafe(callback)

@@ -1,9 +1,7 @@
-"""One thread owns the device: it loads the model, forms the batches, and answers.
+"""The inference thread: it alone uses the device. It loads the model, forms batches and answers futures.
 
-Nobody sleeps to fill a batch: whatever queued while the device was busy is the next batch. Queries (the interactive
-lane) go before uploads (the background lane). A device that works by itself is given its next batch before the last one
-is waited for. Callers hold `concurrent.futures.Future`s, which carry results across threads, take cancellation, and
-survive closed event loops.
+No batch waits to fill up: what was queued while the device was busy forms the next batch. Callers hold
+`concurrent.futures.Future`s, which carry results across threads, can be cancelled, and survive closed event loops.
 """
 
 from __future__ import annotations
@@ -12,78 +10,51 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 import numpy as np
 
-from clipcore.engine.scheduling import LONGEST_HOLD_S, Job, Kind, Lanes, Pacer
-from clipcore.engine.watching import BatchReport, DeviceState, DeviceWatch
+from clipcore.engine.scheduling import BatchSizer, Job, JobQueue, Kind
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
-from clipcore.types import Box, Calibration, Lane, ModelCard, Pixels, Vectors
+from clipcore.types import Encoder, Lane, Pixels, Vectors
 
 log = logging.getLogger(__name__)
 
-
-class Encoder(Protocol):
-    """What the executor needs of a model. What encodes runs on the executor's own thread, the rest on any."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    @property
-    def calibration(self) -> Calibration: ...
-
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3]. box: where in them the image lies; all of it by default."""
-        ...
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether `begin_prepared` returns while the device works; otherwise the work is done by then."""
-        ...
-
-    def begin_prepared(self, batch: Pixels) -> Callable[[], Vectors]:
-        """uint8 [n, s, s, 3] -> what waits for float32 [n, dim]; called in the order in which batches were begun.
-        Both raise MemoryError where the batch does not fit.
-        """
-        ...
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """n texts -> float32 [n, dim]. Raises MemoryError where the batch does not fit."""
-        ...
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A batch that the device has been given. began: seconds on the executor's clock."""
+class BatchReport:
+    """One encoded batch. kind: "image" or "text"."""
 
-    jobs: list[Job]
-    wait: Callable[[], Vectors]
-    began: float
+    kind: str
+    lane: Lane
+    size: int
+    seconds: float
 
-    @property
-    def kind(self) -> Kind:
-        return self.jobs[0].kind
 
-    @property
-    def lane(self) -> Lane:
-        return self.jobs[0].lane
+OnBatch = Callable[[BatchReport], None]
+"""Called on the inference thread after each batch; it should take microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """alive: the model is loaded and its thread runs. busy_seconds: since the current batch began; 0.0 if idle."""
+
+    alive: bool
+    busy_seconds: float
 
 
 class InferenceExecutor:
-    """Two lanes of work in front of one model on one thread.
+    """Runs one model on one thread.
 
     load: called once, on that thread. max_queue: images, and again texts, that may wait in each lane.
-    query_budget_ms: the longest that a query waits for what is under way. clock: seconds, monotonic.
-
-    Where the device works by itself, one batch of images is begun ahead of the one that is waited for, so that it
-    need not wait for the host between two. A query can then find two batches before it, so each may take half the
-    budget. It waits for no more than these: queries are looked for before each begin, nothing is begun ahead of waiting
-    for a query's images, and a text goes beside the images under way and is answered at once. What cannot be begun
-    beside another batch is tried again with the device to itself before anything is concluded from it.
+    query_budget_ms: how long a background batch may take, because a query may have to wait for it.
+    close_seconds: how long `close` waits for the thread. clock: seconds, monotonic.
     """
 
     def __init__(
@@ -97,91 +68,94 @@ class InferenceExecutor:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._load = load
-        self._budget = query_budget_ms / 1000
-        self._max_batch = max_batch
         self._close_seconds = close_seconds
         self._clock = clock
-        self.watch = DeviceWatch(clock)
-        self._pacers: dict[Kind, Pacer] = {}
-        self._device_free_since = 0.0
-        self._lanes = Lanes(max_queue)
-        self._changed = threading.Condition()
+        self._sizers = {kind: BatchSizer(query_budget_ms / 1000, max_batch) for kind in Kind}
+        self._queue = JobQueue(max_queue)
+        self._background_paused = False
+        self._changed = threading.Condition()  # guards the queue and what follows
         self._closing = False
         self._failure: ModelUnavailable | EngineClosed | None = None
-        self._under_way: list[Job] = []
-        self._loaded: Future[Encoder] = Future()
-        self._loaded.set_running_or_notify_cancel()  # a waiter's cancellation must not cancel the load
-        self._ended: Future[EngineClosed] = Future()
-        self._ended.set_running_or_notify_cancel()  # nor may it end the watch of the others
+        self._current_batch: list[Job] = []
         self._thread: threading.Thread | None = None
+        self._busy_since: float | None = None
+        self._loaded: Future[Encoder] = Future()
+        self._crashed: Future[EngineClosed] = Future()
+        for shared in (self._loaded, self._crashed):
+            shared.set_running_or_notify_cancel()  # so that one waiting caller cannot cancel it for the others
+        self.on_batch: OnBatch | None = None
 
     async def start(self) -> Encoder:
-        """Starts the thread, once, and waits for the model. Raises ModelUnavailable, now and each later time, if it
-        fails.
+        """Starts the thread, if need be, and waits until the model is loaded. Raises ModelUnavailable if it cannot be
+        loaded, now and each later time, and EngineClosed if `close` is called first.
         """
         with self._changed:
-            self._refuse_if_over()
+            self._check_open()
             self._ensure_thread()
         try:
             return await asyncio.wrap_future(self._loaded)
         except (ModelUnavailable, EngineClosed) as error:
-            raise _again(error) from error
+            raise _copy(error) from error
 
     def submit_image(self, prepared: Pixels, lane: Lane = Lane.BACKGROUND) -> Future[Vectors]:
-        """prepared: uint8 [s, s, 3]. The future gives float32 [dim]. Raises QueueFull, EngineClosed, ModelUnavailable.
+        """prepared: uint8 [s, s, 3]. Returns a future of float32 [dim], unit length.
 
-        The future itself raises EncodingFailed where the model fails on this very input. Cancel it, and the work is
-        skipped.
+        Raises QueueFull, EngineClosed, ModelUnavailable. The future raises EncodingFailed if the model fails on this
+        input. Cancelling it skips the work.
         """
         return self._submit(Kind.IMAGE, prepared, lane)
 
     def submit_text(self, text: str, lane: Lane = Lane.INTERACTIVE) -> Future[Vectors]:
-        """The future gives float32 [dim]; otherwise as `submit_image`."""
+        """As `submit_image`, for a text."""
         return self._submit(Kind.TEXT, text, lane)
 
-    def hold_background(self, held: bool) -> None:
-        """Whether the background lane's next batch is to wait. It waits LONGEST_HOLD_S at most, and not at all where
-        the device works by itself, or once this is closing.
+    def pause_background(self, paused: bool) -> None:
+        """While paused, background batches are delayed, by MAX_BACKGROUND_WAIT_S each at most. It has no effect on a
+        model that does not run on the CPU: its batches take nothing from queries.
         """
         with self._changed:
-            self._lanes.hold.is_set = held and not self._closing
+            self._background_paused = paused
             self._changed.notify_all()
 
     def waiting(self, lane: Lane) -> int:
-        """How many inputs of this lane wait for the device, those under way not counted."""
+        """How many inputs of this lane wait, without the batch being encoded."""
         with self._changed:
-            return self._lanes.waiting(lane)
+            return self._queue.waiting(lane)
 
     def device(self) -> DeviceState:
         alive = self._thread is not None and self._thread.is_alive() and self._loaded.done() and self._failure is None
-        return DeviceState(alive, self.watch.busy_seconds)
+        since = self._busy_since
+        return DeviceState(alive, 0.0 if since is None else max(0.0, self._clock() - since))
 
-    async def ended(self) -> EngineClosed:
-        """Waits until the thread has ended by itself, which it never should, and says how. A failed load is no end."""
-        return await asyncio.wrap_future(self._ended)
+    async def crashed(self) -> EngineClosed:
+        """Waits until the thread crashes, which only a bug makes it do, and returns the error that callers get from
+        then on. A model that cannot be loaded is not a crash.
+        """
+        return await asyncio.wrap_future(self._crashed)
 
     async def close(self) -> None:
-        """Takes no more work, finishes what was accepted, ends the thread. Calling it again only waits for the same.
+        """Refuses new work, finishes accepted work, and ends the thread. Can be called again.
 
-        A device that hangs is not waited for longer than `close_seconds`: whoever waits for it gets EngineClosed.
-
-        A load that nobody's work waits for is left to itself: it may be a download of many minutes.
+        After `close_seconds` unfinished work fails with EngineClosed, and a hanging thread is abandoned. If there is no
+        work, a model that is still loading, perhaps downloading for minutes, is abandoned at once.
         """
         with self._changed:
             self._closing = True
-            self._lanes.hold.is_set = False
             self._changed.notify_all()
-            only_loading = not self._loaded.done() and not any(self.waiting(lane) for lane in Lane)
-        if self._thread is not None and not only_loading:
+            idle_load = not self._loaded.done() and not any(map(self._queue.waiting, Lane))
+        if self._thread is None:
+            return
+        if not idle_load:
             await asyncio.to_thread(self._thread.join, self._close_seconds)
-            if self._thread.is_alive():
-                log.error("the inference thread did not end within %g seconds and is left behind", self._close_seconds)
-                self._give_up(EngineClosed("The device did not answer before the engine was closed."))
+        if self._thread.is_alive():
+            if not idle_load:
+                log.error("the inference thread did not end within %g seconds and is abandoned", self._close_seconds)
+            self._fail_all(EngineClosed("The engine was closed before this work was done."))
 
     def _submit(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:
         with self._changed:
-            self._refuse_if_over()
-            job = self._lanes.add(kind, payload, lane)
+            self._check_open()
+            job = self._queue.add(kind, payload, lane)
             self._ensure_thread()
             self._changed.notify_all()
         return job.answer
@@ -191,141 +165,117 @@ class InferenceExecutor:
             self._thread = threading.Thread(target=self._run, name="clip-inference", daemon=True)
             self._thread.start()
 
-    def _refuse_if_over(self) -> None:
+    def _check_open(self) -> None:
         if self._failure is not None:
-            raise _again(self._failure)
+            raise _copy(self._failure)
         if self._closing:
             raise EngineClosed("The engine is closed and takes no more work.")
 
-    # From here on, everything runs on the executor's own thread.
+    def _fail_all(self, failure: ModelUnavailable | EngineClosed) -> None:
+        """Fails all present and future callers. Called on any thread."""
+        with self._changed:
+            self._failure = failure
+            jobs = [*self._current_batch, *self._queue.clear()]
+        _settle(self._loaded, failure)
+        for job in jobs:
+            if job.start():
+                _settle(job.answer, _copy(failure))
+
+    # The rest runs on the inference thread.
 
     def _run(self) -> None:
         try:
             encoder = self._load()
         except BaseException as error:
-            self._give_up(_load_failure(error))
+            self._fail_all(_load_failure(error))
             return
-        self._loaded.set_result(encoder)
+        _settle(self._loaded, encoder)
         try:
-            self._serve(encoder)
+            while batch := self._next_batch(encoder):
+                self._encode(encoder, batch)
         except BaseException as error:
-            # A bug of ours. Nobody may be left waiting for a thread that is no more.
-            log.exception("the inference thread ended unexpectedly")
-            end = EngineClosed(f"The inference thread ended unexpectedly ({type(error).__name__}).")
-            self._give_up(end)
-            self._ended.set_result(end)
+            # A bug in this module. Nobody may be left waiting for a thread that is gone.
+            log.exception("the inference thread crashed")
+            crash = EngineClosed(f"The inference thread crashed ({type(error).__name__}).")
+            self._fail_all(crash)
+            self._crashed.set_result(crash)
 
-    def _give_up(self, failure: ModelUnavailable | EngineClosed) -> None:
-        """Answers everyone who waits, and everyone who will come, with the same failure."""
-        with self._changed:
-            self._failure = failure
-            waited = self._lanes.clear()
-        if not self._loaded.done():
-            self._loaded.set_exception(failure)
-        for job in [*self._under_way, *waited]:
-            if not job.answer.done() and job.begin():
-                job.answer.set_exception(_again(failure))
-
-    def _serve(self, encoder: Encoder) -> None:
-        """Until closed and drained."""
-        overlaps = encoder.overlaps
-        budget = self._budget / 2 if overlaps else self._budget
-        self._pacers = {kind: Pacer(budget, self._max_batch) for kind in Kind}
-        self._lanes.hold.longest = 0.0 if overlaps else LONGEST_HOLD_S
-        ahead: _Begun | None = None
-        while True:
-            batch = [] if ahead and ahead.lane is Lane.INTERACTIVE else self._next_batch(ahead)
-            if not batch and ahead is None:
-                return
-            begun = self._begin(encoder, batch, beside=ahead) if batch else None
-            if begun and not (overlaps and begun.kind is Kind.IMAGE):
-                self._answer(begun)
-                begun = None
-            if ahead:
-                self._answer(ahead)
-                self._device_free_since = self._clock()
-            ahead = begun
-
-    def _next_batch(self, ahead: _Begun | None) -> list[Job]:
-        """The most urgent jobs, as many as one batch may hold. Empty when closed and drained, and, with a batch ahead
-        that can be waited for instead, when there are none now.
-        """
+    def _next_batch(self, encoder: Encoder) -> list[Job]:
+        """Waits for the next batch; empty once closed and drained."""
         with self._changed:
             while True:
-                sizes = {kind: pacer.size for kind, pacer in self._pacers.items()}
-                batch, held_for = self._lanes.take(sizes, self._clock())
-                self._under_way = [*(ahead.jobs if ahead else ()), *batch]
-                if batch:
-                    self.watch.begins()
-                if batch or ahead or self._closing:
+                sizes = {kind: sizer.size for kind, sizer in self._sizers.items()}
+                paused = self._background_paused and encoder.runs_on_cpu and not self._closing
+                batch, delay = self._queue.take(sizes, self._clock(), background_paused=paused)
+                self._current_batch = batch
+                self._busy_since = self._clock() if batch else None
+                if batch or self._closing:
                     return batch
-                self.watch.rests()
-                self._changed.wait(held_for)
+                self._changed.wait(delay)
 
-    def _begin(self, encoder: Encoder, batch: list[Job], *, beside: _Begun | None) -> _Begun | None:
-        """None where the batch failed, which then has been seen to."""
-        began = self._clock()
+    def _encode(self, encoder: Encoder, batch: list[Job]) -> None:
+        kind, began = batch[0].kind, self._clock()
         try:
-            return _Begun(batch, _launch(encoder, batch), began)
+            vectors = _vectors(encoder, batch)
         except BaseException as error:
-            if beside is None:
-                self._retry(batch, error)
-            else:
-                self._put_back(batch)
-            return None
-
-    def _answer(self, begun: _Begun) -> None:
-        try:
-            vectors = _checked(begun)
-        except BaseException as error:
-            self._retry(begun.jobs, error)
+            self._retry(batch, error)
             return
-        # Until the batch before it was done, the device did not work on this one.
-        seconds = self._clock() - max(begun.began, self._device_free_since)
-        self._pacers[begun.kind].observe(len(begun.jobs), seconds)
-        self.watch.answered(BatchReport(begun.kind.value, begun.lane, len(begun.jobs), seconds))
-        for job, vector in zip(begun.jobs, vectors, strict=True):
-            if not job.answer.done():  # a close that waited no longer has answered already
-                job.answer.set_result(vector)
+        seconds = self._clock() - began
+        self._sizers[kind].observe(len(batch), seconds)
+        self._report(BatchReport(kind.value, batch[0].lane, len(batch), seconds))
+        for job, vector in zip(batch, vectors, strict=True):
+            _settle(job.answer, vector)
 
     def _retry(self, batch: list[Job], error: BaseException) -> None:
-        """Puts a failed batch back in front: halved where memory ran out, one by one otherwise. Queries may go
-        between.
+        """Queues a failed batch again, in smaller batches if memory ran out, otherwise each job alone. Queries may run
+        in between. A job that failed alone fails for good.
         """
-        job = batch[0]
+        kind = batch[0].kind
         if len(batch) == 1:
-            log.warning("one %s could not be encoded: %s", job.kind.value, type(error).__name__)
-            failure = EncodingFailed(f"The model failed on this {job.kind.value} ({type(error).__name__}).")
+            log.warning("one %s could not be encoded: %s", kind.value, type(error).__name__)
+            failure = EncodingFailed(f"The model failed on this {kind.value} ({type(error).__name__}).")
             failure.__cause__ = error
-            if not job.answer.done():
-                job.answer.set_exception(failure)
+            _settle(batch[0].answer, failure)
             return
         log.warning("a batch of %d failed and is split: %s", len(batch), type(error).__name__)
         if isinstance(error, MemoryError):
-            self._pacers[job.kind].out_of_memory(len(batch))
+            self._sizers[kind].out_of_memory(len(batch))
         else:
-            for each in batch:
-                each.alone = True
-        self._put_back(batch)
-
-    def _put_back(self, batch: list[Job]) -> None:
+            for job in batch:
+                job.alone = True
         with self._changed:
-            self._lanes.put_back(batch)
+            self._queue.put_back(batch)
+
+    def _report(self, report: BatchReport) -> None:
+        if self.on_batch is None:
+            return
+        try:
+            self.on_batch(report)
+        except Exception:  # a metrics bug must not fail images
+            log.exception("the batch callback failed")
 
 
-def _launch(encoder: Encoder, batch: list[Job]) -> Callable[[], Vectors]:
-    """All jobs are of one kind. What comes back waits for one row for each."""
+def _settle(future: Future[Answer], outcome: Answer | BaseException) -> None:
+    """Answers a future, unless it has been answered already.
+
+    `close` fails unfinished futures on the event loop's thread while the inference thread may answer the same ones.
+    Testing `done()` first would leave a gap between test and answer.
+    """
+    with suppress(InvalidStateError):
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+def _vectors(encoder: Encoder, batch: list[Job]) -> Vectors:
+    """float32 [n, dim], one row a job. Raises whatever the model raises, and ValueError if its vectors are unusable."""
     if batch[0].kind is Kind.IMAGE:
-        return encoder.begin_prepared(np.stack([np.asarray(job.payload) for job in batch]))
-    vectors = encoder.encode_texts([str(job.payload) for job in batch])
-    return lambda: vectors
-
-
-def _checked(begun: _Begun) -> Vectors:
-    """float32 [n, dim], one row for each job."""
-    vectors = begun.wait()
-    if len(vectors) != len(begun.jobs) or not np.isfinite(vectors).all():
-        raise ValueError("the model gave too few vectors, or vectors that are not numbers")
+        vectors = encoder.encode_prepared(np.stack([np.asarray(job.payload) for job in batch]))
+    else:
+        vectors = encoder.encode_texts([str(job.payload) for job in batch])
+    if len(vectors) != len(batch) or not np.isfinite(vectors).all():
+        raise ValueError("the model returned too few vectors, or NaN or infinite ones")
     return vectors
 
 
@@ -336,6 +286,6 @@ def _load_failure(error: BaseException) -> ModelUnavailable:
     return ModelUnavailable(f"The model could not be loaded ({type(error).__name__}); the log has the details.")
 
 
-def _again(failure: ModelUnavailable | EngineClosed) -> ModelUnavailable | EngineClosed:
-    """A fresh copy for each caller: one exception raised in many places would collect all their tracebacks."""
+def _copy(failure: ModelUnavailable | EngineClosed) -> ModelUnavailable | EngineClosed:
+    """One exception object raised in several callers would collect all their tracebacks."""
     return type(failure)(str(failure))

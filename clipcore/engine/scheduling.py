@@ -1,4 +1,4 @@
-"""What waits for the device: images and texts in two lanes. Knows nothing of threads; whoever shares it locks it."""
+"""Which work the device does next: a two-priority queue of jobs, and batch sizes that fit a time budget."""
 
 from __future__ import annotations
 
@@ -11,34 +11,8 @@ from enum import Enum
 from clipcore.errors import QueueFull
 from clipcore.types import Lane, Pixels, Vectors
 
-LONGEST_HOLD_S = 0.5
-"""Between two batches of 175 ms this leaves them a quarter of the time, whoever keeps asking."""
-
-
-class Hold:
-    """Holds work back while `is_set`, and none that is ready for longer than `longest` seconds.
-
-    They count from the first time that ready work is refused, so that an idle device owes nobody anything, and go on
-    counting however often the hold is lifted and set before that work gets to ask again. When they are over, one piece
-    of work may begin although the hold is set; then they count anew.
-    """
-
-    def __init__(self, longest: float = 0.0) -> None:
-        self.longest = longest
-        self._refused_since: float | None = None
-        self.is_set = False
-
-    def delay(self, now: float, *, ready: bool) -> float:
-        """Seconds until work may begin unless the hold is lifted before; at 0.0 it begins now. Times are of any one
-        clock. ready: whether there is such work.
-        """
-        if self.is_set and ready:
-            if self._refused_since is None:
-                self._refused_since = now
-            if (left := self._refused_since + self.longest - now) > 0:
-                return left
-        self._refused_since = None
-        return 0.0
+MAX_BACKGROUND_WAIT_S = 0.5
+"""Then a background batch runs although queries keep coming. With batches of 175 ms that is a quarter of the time."""
 
 
 class Kind(Enum):
@@ -48,7 +22,7 @@ class Kind(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """alone: its batch failed, and it is now tried by itself, so that one poison input fails nobody else."""
+    """One input for the device. alone: its batch failed, so it is retried in a batch of its own."""
 
     number: int
     lane: Lane
@@ -58,55 +32,68 @@ class Job:
     started: bool = False
     answer: Future[Vectors] = field(default_factory=Future)
 
-    def begin(self) -> bool:
-        """False when the caller has gone."""
+    def start(self) -> bool:
+        """Whether anyone still waits for the answer: false once it is cancelled or given."""
         if not self.started:
             self.started = self.answer.set_running_or_notify_cancel()
-        return self.started
+        return self.started and not self.answer.done()
 
 
-class Lanes:
-    """most: images, and again texts, that may wait in each lane. hold: of the background lane."""
+class JobQueue:
+    """Interactive jobs before background jobs, each lane in order of arrival. Not thread-safe: the caller locks.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Background jobs wait while there are interactive jobs or the background is paused, but no longer than
+    MAX_BACKGROUND_WAIT_S: then one background batch runs, and the time counts anew.
+
+    max_waiting: images, and again texts, that may wait in each lane.
+    """
+
+    def __init__(self, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
         self._queues: dict[Lane, dict[Kind, deque[Job]]] = {lane: {kind: deque() for kind in Kind} for lane in Lane}
         self._accepted = 0
-        self.hold = Hold()
+        self._yielding_since: float | None = None
 
     def add(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Job:
-        """Raises QueueFull. The places of callers that have gone are given away first."""
+        """Raises QueueFull, after dropping cancelled jobs did not make room."""
         queues = self._queues[lane]
-        if len(queues[kind]) >= self._most:
+        if len(queues[kind]) >= self._max_waiting:
             queues[kind] = deque(job for job in queues[kind] if not job.answer.cancelled())
-        if len(queues[kind]) >= self._most:
-            raise QueueFull(f"{self._most} inputs are waiting already; try again later.")
+        if len(queues[kind]) >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} inputs are waiting already; try again later.")
         self._accepted += 1
         job = Job(self._accepted, lane, kind, payload)
         queues[kind].append(job)
         return job
 
-    def take(self, sizes: Mapping[Kind, int], now: float) -> tuple[list[Job], float | None]:
-        """The most urgent batch, of one lane and kind, no larger than that kind's size. Empty when nobody waits, or for
-        the seconds that come with it while those who wait are held back. now: seconds on the caller's clock.
+    def take(
+        self, sizes: Mapping[Kind, int], now: float, *, background_paused: bool = False
+    ) -> tuple[list[Job], float | None]:
+        """The next batch, of one lane and one kind, no larger than that kind's size; empty if none may run now.
+
+        now: seconds on any one clock. Beside an empty batch come the seconds until a paused background batch runs
+        anyway, or None if nothing waits.
         """
-        if batch := self._next_of(Lane.INTERACTIVE, sizes):
-            return batch, None
-        if held_for := self.hold.delay(now, ready=self.waiting(Lane.BACKGROUND) > 0):
-            return [], held_for
-        return self._next_of(Lane.BACKGROUND, sizes), None
+        since = self._yielding_since
+        overdue = since is not None and now >= since + MAX_BACKGROUND_WAIT_S
+        batch = [] if overdue else self._next_of(Lane.INTERACTIVE, sizes)
+        if (batch or background_paused) and not overdue and self.waiting(Lane.BACKGROUND):
+            self._yielding_since = since = now if since is None else since
+            return batch, since + MAX_BACKGROUND_WAIT_S - now
+        self._yielding_since = None
+        return batch or self._next_of(Lane.BACKGROUND, sizes) or self._next_of(Lane.INTERACTIVE, sizes), None
 
     def put_back(self, batch: list[Job]) -> None:
-        """In front, in the same order."""
+        """To the front, in the same order."""
         self._queues[batch[0].lane][batch[0].kind].extendleft(reversed(batch))
 
     def clear(self) -> list[Job]:
-        """Empties all lanes. Returns what waited."""
+        """Removes and returns all waiting jobs."""
         queues = [queue for queues in self._queues.values() for queue in queues.values()]
-        waited = [job for queue in queues for job in queue]
+        jobs = [job for queue in queues for job in queue]
         for queue in queues:
             queue.clear()
-        return waited
+        return jobs
 
     def waiting(self, lane: Lane) -> int:
         return sum(map(len, self._queues[lane].values()))
@@ -114,38 +101,37 @@ class Lanes:
     def _next_of(self, lane: Lane, sizes: Mapping[Kind, int]) -> list[Job]:
         queues = self._queues[lane].values()
         while queue := min(filter(None, queues), key=lambda queue: queue[0].number, default=None):
-            if batch := _front(queue, sizes[queue[0].kind]):
+            if batch := _pop_batch(queue, sizes[queue[0].kind]):
                 return batch
         return []
 
 
-def _front(queue: deque[Job], size: int) -> list[Job]:
+def _pop_batch(queue: deque[Job], size: int) -> list[Job]:
     batch: list[Job] = []
     while queue and len(batch) < size:
         if batch and (batch[0].alone or queue[0].alone):
             break
         job = queue.popleft()
-        if job.begin():
+        if job.start():
             batch.append(job)
     return batch
 
 
-_WEIGHT_OF_THE_NEWEST = 0.5
+_NEWEST_WEIGHT = 0.5
 
 
-class Pacer:
-    """Learns what one input costs on this device, and sizes batches so that each ends within a budget of seconds.
+class BatchSizer:
+    """Learns what one input costs on this device, and sizes batches to end within a budget of seconds: a query that
+    arrives just after a batch began waits for that batch.
 
-    Whoever arrives just after a batch began waits for that batch, so the batch's time is the longest wait; who begins
-    several ahead divides the budget among them.
-    Batches start at one and grow by doubling, since the first figures are the least certain. One input is always
-    allowed, even where a single one exceeds the budget.
+    Batches start at one input and at most double each time, because the first timings are the least reliable. One
+    input is always allowed, even if it exceeds the budget.
     """
 
-    def __init__(self, budget: float, most: int) -> None:
+    def __init__(self, budget: float, max_size: int) -> None:
         self._budget = budget
-        self._most = most
-        self._cap = most
+        self._max_size = max_size
+        self._memory_limit = max_size
         self._largest = 0
         self._seconds_each: float | None = None
 
@@ -154,19 +140,19 @@ class Pacer:
         """Inputs that the next batch may hold, at least 1."""
         if self._seconds_each is None:
             return 1
-        affordable = int(self._budget / self._seconds_each) if self._seconds_each > 0 else self._most
-        return max(1, min(affordable, self._cap, 2 * self._largest))
+        affordable = int(self._budget / self._seconds_each) if self._seconds_each > 0 else self._max_size
+        return max(1, min(affordable, self._memory_limit, 2 * self._largest))
 
     def observe(self, count: int, seconds: float) -> None:
         """A batch of `count` took `seconds`."""
         each = seconds / count
         before = each if self._seconds_each is None else self._seconds_each
-        self._seconds_each = before + _WEIGHT_OF_THE_NEWEST * (each - before)
+        self._seconds_each = before + _NEWEST_WEIGHT * (each - before)
         self._largest = max(count, self._largest)
-        if count >= self._cap:
-            # Memory that ran out once may have been someone else's: feel the way back up.
-            self._cap = min(self._most, self._cap + 1)
+        if count >= self._memory_limit:
+            # Another process may have used the memory that was missing once, so the limit rises again step by step.
+            self._memory_limit = min(self._max_size, self._memory_limit + 1)
 
     def out_of_memory(self, count: int) -> None:
         """A batch of `count` did not fit the device: later ones hold at most half."""
-        self._cap = max(1, count // 2)
+        self._memory_limit = max(1, count // 2)

@@ -8,18 +8,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from clipcore.encoding.batch import EncodedImage, ImageEncoder, ImageSource, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images
 from clipcore.errors import BadInput
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
 from clipcore.folder_search.walk import Reach, from_home, is_file, shown, visible
 from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, Encoder, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import mean_direction
 
 _MULTIPLIER = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.+)", re.DOTALL)
@@ -143,27 +142,18 @@ def _check_is_no_address(text: str) -> None:
         raise BadInput("Images are not fetched from the web; save it and give the file's path.")
 
 
-class TextAndImageEncoder(ImageEncoder, Protocol):
-    """What is needed of a model here; see `ClipModel`."""
-
-    @property
-    def calibration(self) -> Calibration: ...
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
-
-
 class LazyModel:
     """key: as ModelCard's. Encodes as the model does, loading it the first time; any thread may be the first."""
 
-    def __init__(self, key: str, calibration: Calibration, load: Callable[[], TextAndImageEncoder]) -> None:
+    def __init__(self, key: str, calibration: Calibration, load: Callable[[], Encoder]) -> None:
         self.key = key
         self._calibration = calibration
         self._load = load
-        self._loaded: TextAndImageEncoder | None = None
+        self._loaded: Encoder | None = None
         self._lock = threading.Lock()
 
     @classmethod
-    def named(cls, name: str, load: Callable[[], TextAndImageEncoder]) -> LazyModel:
+    def named(cls, name: str, load: Callable[[], Encoder]) -> LazyModel:
         """Downloads the checkpoint if need be. Raises ModelUnavailable."""
         checkpoint = find_checkpoint(name)
         card = ModelCard(checkpoint.id, checkpoint.revision, 0, 0, 0, 1.0)
@@ -184,15 +174,22 @@ class LazyModel:
     def encode_prepared(self, batch: Pixels) -> Vectors:
         return self._model.encode_prepared(batch)
 
+    @property
+    def runs_on_cpu(self) -> bool:
+        return self._model.runs_on_cpu
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._model.encode_texts(texts)
+
     def encode_words(self, words: str) -> Vectors:
         """What a person typed -> float32 [dim], unit length: the mean over the templates that suit the model.
 
         Raises WordsNotUnderstood where the model sees images alone.
         """
-        return mean_direction(self._model.encode_texts(self.card.prompts.for_query(words)))
+        return mean_direction(self.encode_texts(self.card.prompts.for_query(words)))
 
     @property
-    def _model(self) -> TextAndImageEncoder:
+    def _model(self) -> Encoder:
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()

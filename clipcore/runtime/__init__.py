@@ -1,1 +1,1 @@
-"""How an image tower runs on what this machine has. Only model.py looks in."""
+"""How models run on the hardware at hand: torch, CUDA, OpenVINO, and the CPU cores they share."""

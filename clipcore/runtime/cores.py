@@ -1,4 +1,4 @@
-"""How the processor's cores are shared between decoding images and looking at them."""
+"""How the CPU's cores are shared between decoding images and encoding them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ from collections.abc import Iterator
 from math import ceil
 from pathlib import Path, PurePosixPath
 
-# On two cores it makes no difference whether one thread decodes or three (benchmarks/NOTES.md). Decoding a photograph
-# of 640 x 480 pixels takes about a tenth of what ViT-B/32 takes, so a quarter of the cores feeds it larger ones, too.
-_LEAST, _SHARE = 2, 4
+_ROOT = Path("/")
 
 
-_SYSTEM = Path("/")
+def decode_workers(cores: int, *, model_on_cpu: bool) -> int:
+    """Images to decode at once.
+
+    Beside a GPU, decoding is the bottleneck: it gets all cores but the one that feeds the GPU. A model on the CPU wants
+    most of the cores itself. Decoding a photograph of 640 x 480 pixels takes about a tenth of encoding it with
+    ViT-B/32, so a quarter of the cores keeps up with larger ones, too; on two cores one or three threads made no
+    difference (benchmarks/NOTES.md).
+    """
+    return max(2, cores // 4) if model_on_cpu else max(1, cores - 1)
 
 
-def usable_cores(root: Path = _SYSTEM) -> int:
-    """What this process may use, which in a container can be less than the machine has: the cores that it may run on,
-    and the share of their time that it is granted (`docker run --cpus 2`), rounded up. root: where proc/ and sys/ are.
+def usable_cores(root: Path = _ROOT) -> int:
+    """Cores that this process may use: those it may run on, or the CPU time that its container is granted
+    (`docker run --cpus 2`) if that is less, rounded up. root: the directory that holds proc/ and sys/.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *map(ceil, _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Cores that this process's control group and those above it are granted, as cgroups(7) says where to look.
+    """The CPU quotas, in cores, of this process's control group and its ancestors; cgroups(7).
 
-    A container often sees the path that its group has outside, and only its own group, at the top.
+    In a container, the membership file may name the group's path on the host, while the container's file system shows
+    only that group, at the top.
     """
     try:
         memberships = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in memberships:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            hierarchy, granted = root / "sys/fs/cgroup", _granted
+            hierarchy, read_quota = root / "sys/fs/cgroup", _quota_v2
         elif "cpu" in controllers.split(","):
-            hierarchy, granted = root / "sys/fs/cgroup/cpu", _granted_v1
+            hierarchy, read_quota = root / "sys/fs/cgroup/cpu", _quota_v1
         else:
             continue
         group = PurePosixPath(path.lstrip("/"))
-        for one in (group, *group.parents):
+        for ancestor in (group, *group.parents):
             try:
-                yield granted(hierarchy / one)
-            except (OSError, ValueError):  # not in sight from here, or without a limit
+                yield read_quota(hierarchy / ancestor)
+            except (OSError, ValueError):  # invisible from here, or unlimited
                 continue
 
 
-def _granted(group: Path) -> float:
-    """cpu.max: "$MAX $PERIOD" in microseconds; without a limit MAX is the word max, and a ValueError (kernel
-    documentation, admin-guide/cgroup-v2).
+def _quota_v2(group: Path) -> float:
+    """cpu.max holds "$MAX $PERIOD" in microseconds (kernel documentation, admin-guide/cgroup-v2). Raises ValueError if
+    there is no limit: MAX is then the word max.
     """
-    most, period = (group / "cpu.max").read_text().split()
-    return int(most) / int(period)
+    limit, period = (group / "cpu.max").read_text().split()
+    return int(limit) / int(period)
 
 
-def _granted_v1(group: Path) -> float:
+def _quota_v1(group: Path) -> float:
     """Without a limit the quota is -1 (kernel documentation, scheduler/sched-bwc)."""
     quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
     if quota < 0:
         raise ValueError("no limit")
     return quota / period
-
-
-def decode_workers(cores: int, *, overlaps: bool) -> int:
-    """Images to decode at once. overlaps: the model runs on a device of its own, where decoding is what limits: all
-    cores but the one that feeds it. Otherwise the model wants most of the cores itself.
-    """
-    return max(1, cores - 1) if overlaps else max(_LEAST, cores // _SHARE)

@@ -1,8 +1,7 @@
-"""OpenVINO: on a CPU what looks at images quickest of all that was measured (see benchmarks/). An optional extra.
+"""OpenVINO, an optional extra: the fastest way to run an image tower on a CPU that we measured (benchmarks/NOTES.md).
 
-A tower is traced once, with the normalisation of pixels before it and that of vectors behind it, and compiled for the
-processor at hand. Nothing is written to the disk. The memory of the weights is shared and must not be
-written to afterwards.
+The tower, with pixel normalisation before it and vector normalisation after it, is traced once and compiled for this
+CPU. Nothing is written to disk. The compiled model shares the weights' memory, so they must not be changed afterwards.
 """
 
 from __future__ import annotations
@@ -18,85 +17,78 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipcore.runtime.torch import Pending, unit_length
+from clipcore.runtime.torch import ImageForward, unit_length
 from clipcore.types import Pixels, Vectors
 
 if TYPE_CHECKING:
     from openvino import CompiledModel
 
-Look = Callable[[Tensor], Tensor]
-"""[n, s, s, 3], 0 to 255, on the CPU -> [n, dim] of any length; with float32 weights, whatever the precision."""
+ImageFeatures = Callable[[Tensor], Tensor]
+"""Pixels [n, s, s, 3], 0 to 255, on the CPU -> features [n, dim] of any length, with float32 weights."""
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
-# Rounding to bf16 turns vectors by far less: measured, 0.9999.
-_SAME_DIRECTION = 0.999
-# Another number of images than what is traced, since a trace may have taken its number for a constant.
-_TRACED, _CHECKED = 1, 2
+# bf16 rounding turns vectors by far less: measured, a cosine of 0.9999.
+_MIN_COSINE = 0.999
+# The check uses another batch size than the trace, because a trace may have taken its batch size for a constant.
+_TRACED_BATCH, _CHECKED_BATCH = 1, 2
 
 
-class NotRunning(Exception):
-    """Why OpenVINO does not look at images here, as the end of a sentence."""
+class OpenVinoUnavailable(Exception):
+    """OpenVINO cannot run this tower here. The message completes a sentence after "because"."""
 
 
 def openvino_is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-class OpenVinoForward:
-    overlaps = False
+def openvino_forward(features: ImageFeatures, edge: int, precision: torch.dtype) -> ImageForward:
+    """features: of squares of `edge` pixels. precision: what OpenVINO computes in.
 
-    def __init__(self, model: CompiledModel) -> None:
-        self._request = model.create_infer_request()
-
-    def begin(self, batch: Pixels) -> Pending:
-        vectors: Vectors = self._request.infer([batch])[0]
-        return lambda: vectors
-
-
-def openvino_forward(look: Look, edge: int, precision: torch.dtype) -> OpenVinoForward:
-    """look: what a batch of squares of `edge` pixels goes through, with weights on the CPU.
-
-    Raises NotRunning where OpenVINO is not installed, does not know one of the tower's steps, or gives other vectors
-    than torch.
+    Raises OpenVinoUnavailable if OpenVINO is not installed, cannot convert the tower, or disagrees with torch.
     """
     if not openvino_is_installed():
-        raise NotRunning("it is not installed (pip install openvino)")
+        raise OpenVinoUnavailable("it is not installed (pip install openvino)")
     if precision not in _PRECISIONS:
-        raise NotRunning(f"it is not asked for in {str(precision).removeprefix('torch.')}")
+        raise OpenVinoUnavailable(f"it does not compute in {str(precision).removeprefix('torch.')}")
     try:
-        forward = OpenVinoForward(_compiled(look, edge, precision))
-        least = _least_cosine(forward, look, edge)
+        request = _compile(features, edge, precision).create_infer_request()
+
+        def forward(batch: Pixels) -> Vectors:
+            vectors: Vectors = request.infer([batch])[0]
+            return vectors
+
+        cosine = _min_cosine(forward, features, edge)
     except Exception as error:
-        # What a converter meets in a tower that it does not know can be anything; torch knows every tower.
-        raise NotRunning(f"it could not take the tower over ({type(error).__name__})") from error
-    if not least >= _SAME_DIRECTION:
-        raise NotRunning(f"its vectors are not those of torch (cosine {least:.4f})")
+        # An unknown operation makes the converter raise anything; torch runs every tower.
+        raise OpenVinoUnavailable(f"it cannot convert the image tower ({type(error).__name__})") from error
+    if not cosine >= _MIN_COSINE:
+        raise OpenVinoUnavailable(f"its vectors differ from torch's (cosine {cosine:.4f})")
     return forward
 
 
-def _compiled(look: Look, edge: int, precision: torch.dtype) -> CompiledModel:
+def _compile(features: ImageFeatures, edge: int, precision: torch.dtype) -> CompiledModel:
     import openvino
 
-    pixels = torch.zeros(_TRACED, edge, edge, 3, dtype=torch.uint8)
-    # Tracing is what OpenVINO converts from quickest; torch and transformers warn that there are newer ways.
-    with warnings.catch_warnings(), torch.no_grad(), _logging_kept():
+    pixels = torch.zeros(_TRACED_BATCH, edge, edge, 3, dtype=torch.uint8)
+    # OpenVINO converts traces fastest; torch and transformers warn that there are newer ways.
+    with warnings.catch_warnings(), torch.no_grad(), _root_logger_restored():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            lambda batch: unit_length(look(batch.float())), pixels, check_trace=False
+            lambda batch: unit_length(features(batch.float())), pixels, check_trace=False
         )
         model = openvino.convert_model(traced, example_input=pixels)
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",  # all cores at one batch
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",  # all cores work on one batch
         "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # one rule for both, OMP_NUM_THREADS among it
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # follows OMP_NUM_THREADS and `limit_threads`, as torch does
     }
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return openvino.Core().compile_model(model, "CPU", config)
 
 
 @contextmanager
-def _logging_kept() -> Iterator[None]:
-    """A conversion sets the root logger up for itself and, where it fails, leaves it so."""
+def _root_logger_restored() -> Iterator[None]:
+    """A conversion configures the root logger and, if it fails, leaves it that way."""
     root = logging.getLogger()
     level, filters, handlers = root.level, [*root.filters], [*root.handlers]
     try:
@@ -106,8 +98,9 @@ def _logging_kept() -> Iterator[None]:
         root.filters, root.handlers = filters, handlers
 
 
-def _least_cosine(forward: OpenVinoForward, look: Look, edge: int) -> float:
-    batch = np.random.default_rng(0).integers(0, 256, (_CHECKED, edge, edge, 3), np.uint8)
+def _min_cosine(forward: ImageForward, features: ImageFeatures, edge: int) -> float:
+    """The lowest cosine between OpenVINO's and torch's vectors of the same random images."""
+    batch = np.random.default_rng(0).integers(0, 256, (_CHECKED_BATCH, edge, edge, 3), np.uint8)
     with torch.inference_mode():
-        expected = unit_length(look(torch.from_numpy(batch))).numpy()
-    return float((forward.begin(batch)() * expected).sum(axis=1).min())
+        expected = unit_length(features(torch.from_numpy(batch))).numpy()
+    return float((forward(batch) * expected).sum(axis=1).min())

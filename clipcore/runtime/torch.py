@@ -1,73 +1,132 @@
-"""torch as it is: what runs on every device, and what the others are measured against."""
+"""Running a model in torch: device, precision and threads, and the image tower itself."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clipcore.errors import BadInput, ModelUnavailable
+from clipcore.models.towers import Opened
+from clipcore.runtime.cuda import copy_to_gpu, copy_to_host
 from clipcore.types import Pixels, Vectors
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+ImageForward = Callable[[Pixels], Vectors]
+"""Prepared images, uint8 [n, s, s, 3], n > 0 -> float32 [n, dim], unit length. One thread at a time."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class ImageTower:
+    """Pixels -> image features. Reads the weights where and as they are at each call, so they may be moved, rounded
+    or trained in between.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        preprocessing = opened.preprocessing
+        mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (preprocessing.mean, preprocessing.std))
+        self._scale, self._shift = preprocessing.rescale / std, -mean / std
+        self._features = opened.towers.quick_image_features or opened.towers.image_features
+        self._module = opened.towers.module
+
+    @property
+    def weight(self) -> Tensor:
+        """Any one of the weights: all have the same device and precision."""
+        return next(self._module.parameters())
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, s, s, 3] -> float32 [n, 3, s, s] on the same device."""
+        # One pass over the pixels: (x * rescale - mean) / std in steps takes twice as long.
+        scale, shift = self._scale.to(pixels.device), self._shift.to(pixels.device)
+        return torch.addcmul(shift, pixels.permute(0, 3, 1, 2), scale)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, s, s, 3] on the weights' device -> [n, dim], not of unit length, in the weights' precision."""
+        return self._features(self.normalise(pixels).to(self.weight.dtype))
+
+
+def torch_forward(tower: ImageTower, batch: Pixels) -> Vectors:
+    """An `ImageForward` once the tower is bound. Raises torch's own errors, see `memory_errors`."""
+    device = tower.weight.device
+    with torch.inference_mode():
+        if device.type == "cuda":
+            return copy_to_host(unit_length(tower(copy_to_gpu(as_tensor(batch), device))))
+        return to_numpy(tower(as_tensor(batch).to(device)))
 
 
 def as_tensor(batch: Pixels) -> Tensor:
-    """The same memory where it can be: torch takes none that is read-only or has gaps."""
+    """Shares the memory where torch can: it takes no array that is read-only or not contiguous."""
     return torch.from_numpy(np.require(batch, requirements=["C", "W"]))
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """[n, dim] of any length and precision -> float32 [n, dim], unit length, where it was."""
+    """[n, dim] of any length and precision -> float32 [n, dim], unit length, on the same device."""
     return torch.nn.functional.normalize(features.float(), dim=-1)
 
 
-Pending = Callable[[], Vectors]
-"""Waits for a batch that was begun: float32 [n, dim], unit length. Raises MemoryError where it did not fit."""
-
-
-class ImageForward(Protocol):
-    """Prepared squares in, vectors of unit length out. One thread at a time."""
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether the device works by itself, so that a batch may be begun ahead of the one that is waited for."""
-        ...
-
-    def begin(self, batch: Pixels) -> Pending:
-        """batch: uint8 [n, s, s, 3]. Where the device works by itself, this returns while it does; elsewhere the work
-        is done by then. Raises MemoryError where the batch does not fit. What is begun first is waited for first.
-        """
-        ...
-
-
-class EagerForward:
-    """features: uint8 [n, s, s, 3] -> [n, dim] of any length, on the model's own device."""
-
-    overlaps = False
-
-    def __init__(self, features: Callable[[Pixels], Tensor]) -> None:
-        self._features = features
-
-    def begin(self, batch: Pixels) -> Pending:
-        with torch.inference_mode():
-            vectors = unit(self._features(batch))
-        return lambda: vectors
-
-
-def unit(features: Tensor) -> Vectors:
-    """[n, dim] of any length and precision -> float32 [n, dim], unit length, on the host."""
+def to_numpy(features: Tensor) -> Vectors:
+    """[n, dim] of any length and precision -> float32 [n, dim], unit length."""
     vectors: Vectors = unit_length(features).cpu().numpy()
     return vectors
 
 
-def use_at_most(cores: int) -> None:
-    """On this thread and every one that begins to compute afterwards; OpenVINO asks torch.
+def find_device(name: str) -> torch.device:
+    """name: `auto` (a GPU if there is one) or torch's name. Raises ModelUnavailable if there is no such device."""
+    if name != "auto":
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            raise ModelUnavailable(f"The device {name!r} cannot be used here; set it to 'auto' or 'cpu'.") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-    By itself torch counts the cores that it may run on, not the time that a container is granted on them: threads
-    beyond that stand still, all at once, until the next tenth of a second.
-    OMP_NUM_THREADS is somebody's word and stays.
+
+def find_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 where the hardware computes in it, else fp32. Raises BadInput for an unknown name."""
+    if precision == "auto":
+        return torch.bfloat16 if _has_native_bf16(device) else torch.float32
+    if precision not in _DTYPES:
+        raise BadInput(f"There is no precision {precision!r}; choose auto, fp32, bf16 or fp16.")
+    return _DTYPES[precision]
+
+
+def _has_native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        # Emulated bf16 is slower than fp32, so only CPUs with the instructions count. torch has no public name for
+        # this.
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns torch's out-of-memory errors into MemoryError, so that callers need not import torch."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise MemoryError(str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise MemoryError(str(error)) from error
+
+
+def limit_threads(cores: int) -> None:
+    """Caps torch's threads, here and on every thread that computes later. OpenVINO is given the same number.
+
+    torch counts the cores that it may run on, not the CPU time that a container is granted: more threads than that
+    are throttled, all at once, until the next scheduling period of 0.1 s. OMP_NUM_THREADS takes precedence.
     """
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
         torch.set_num_threads(cores)

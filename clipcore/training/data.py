@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +21,9 @@ from clipcore.errors import BadInput, ImageRejected
 from clipcore.images.decode import OWN_FILES, read_image
 from clipcore.model import ClipModel
 from clipcore.models.towers import Tokens
-from clipcore.types import Box, ModelCard, Pixels
+from clipcore.types import Encoder, Pixels
 
 Rows = npt.NDArray[np.int64]
-
-
-class Prepares(Protocol):
-    """What is needed of a model here; see `ClipModel`."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels: ...
 
 
 class Order:
@@ -94,7 +84,7 @@ class Read:
 class ImageReader:
     """Reads images in threads; what was asked for ahead is there sooner."""
 
-    def __init__(self, model: Prepares, images: Sequence[ImageSource], workers: int) -> None:
+    def __init__(self, model: Encoder, images: Sequence[ImageSource], workers: int) -> None:
         self._model = model
         self._images = images
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")

@@ -1,4 +1,4 @@
-"""The benchmark of the GPU, with the CPU standing in."""
+"""The GPU benchmark, run on the CPU."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from benchmarks import gpu
 from benchmarks.material import PHOTOS
 from benchmarks.scale import Scale
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU, so nothing stands in for it.")
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU.")
 
 
-def test_without_a_gpu_nothing_is_measured_in_earnest() -> None:
+def test_without_a_gpu_it_is_skipped() -> None:
     outcome = gpu.run(Scale())
     assert outcome.skipped == gpu.NO_GPU
     assert not outcome.figures
 
 
 @pytest.mark.parametrize("scale", [Scale(quick=True), Scale(device="cpu")])
-def test_all_of_it_runs_with_the_cpu_standing_in(scale: Scale) -> None:
+def test_all_of_it_runs_on_the_cpu(scale: Scale) -> None:
     outcome = gpu.run(scale)
     names = [figure.name for figure in outcome.figures]
     assert names[:2] == ["images", "arithmetic"]

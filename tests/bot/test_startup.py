@@ -27,7 +27,7 @@ from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
-from clipcore.engine.executor import Encoder
+from clipcore.types import Encoder
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
 from tests.bot.commands import bot_with_commands

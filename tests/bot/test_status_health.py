@@ -221,9 +221,9 @@ async def test_a_device_whose_thread_has_died_is_a_problem_for_good() -> None:
     """Only a bug can end the thread: a watch that fails in its midst is one."""
     engine = ClipEngine(FakeEncoder)
     await engine.start()
-    engine._executor.watch.begins = None  # type: ignore[method-assign,assignment]
+    engine._executor._sizers = None  # type: ignore[assignment]
     await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
-    await asyncio.wait_for(engine.ended(), 10)
+    await asyncio.wait_for(engine.crashed(), 10)
     assert "thread has ended" in str(await device_problem(engine))
     await engine.close()
 

@@ -23,9 +23,8 @@ from bot.monitoring.http import serving
 from bot.monitoring.status import Status
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
-from clipcore.engine.executor import Encoder
-from clipcore.engine.watching import BatchReport
-from clipcore.types import Lane
+from clipcore.engine.executor import BatchReport
+from clipcore.types import Encoder, Lane
 from sandbox.server import Sandbox
 from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
 from tests.clipcore.fakes import FakeEncoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,7 +52,7 @@ class FakeEncoder:
     busy: threading.Event = field(default_factory=threading.Event)
     threads: set[str] = field(default_factory=set)
     failure: BaseException | None = None
-    overlaps: bool = False
+    runs_on_cpu: bool = True
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -66,10 +66,6 @@ class FakeEncoder:
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         return self._encode("image", batch[:, 0, 0, 0].tolist())
-
-    def begin_prepared(self, batch: Pixels) -> Callable[[], Vectors]:
-        vectors = self.encode_prepared(batch)
-        return lambda: vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._encode("text", [len(text) for text in texts])

@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 import bot.monitoring.metrics  # noqa: F401 - registers the metrics
 from bot.monitoring.live import Live
 from bot.search.vector_cache import Held
-from clipcore.engine.watching import CacheCounts, DeviceState
+from clipcore.engine.engine import PromptCacheCounts
+from clipcore.engine.executor import DeviceState
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
 
@@ -31,8 +32,8 @@ class Idle:
     def device(self) -> DeviceState:
         return DeviceState(True, 0.0)
 
-    def prompt_cache(self) -> CacheCounts:
-        return CacheCounts(0, 0, 0)
+    def prompt_cache(self) -> PromptCacheCounts:
+        return PromptCacheCounts(0, 0, 0)
 
     def waiting(self, lane: object) -> int:
         return 0

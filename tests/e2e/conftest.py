@@ -9,8 +9,8 @@ import pytest
 
 import clipcore
 from bot.app import App
-from clipcore.engine.executor import Encoder
 from clipcore.errors import ModelUnavailable
+from clipcore.types import Encoder
 from tests.e2e.harness import House, house
 
 

@@ -21,7 +21,7 @@ from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
-from clipcore.engine.executor import Encoder
+from clipcore.types import Encoder
 from sandbox.server import Sandbox
 from tests.e2e.member import PATIENCE_S, Member
 

@@ -22,6 +22,7 @@ from clipcore.images.decode import ImageLimits
 from clipcore.model import ClipModel
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Box, Calibration, Label, Lane, Pixels
+from clipcore.zero_shot import ZeroShotClassifier
 from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
 from tests.clipcore.images import encode, noise, png, quarters
 
@@ -42,36 +43,36 @@ async def engine(encoder: FakeEncoder) -> AsyncIterator[ClipEngine]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens on threads, which set no asyncio events
+        while not condition():  # noqa: ASYNC110 - other threads set the condition, and no asyncio event with it
             await asyncio.sleep(0.002)
 
 
-async def test_a_images_bytes_become_a_vector_and_its_size(engine):
+async def test_an_image_file_becomes_a_vector_and_its_size(engine):
     answer = await engine.encode_image(gray(7))
     assert answer.vector.tolist() == vector(7)
     assert (answer.width, answer.height) == (8, 6)
 
 
-async def test_pixels_that_are_decoded_already_become_a_vector(engine):
+async def test_decoded_pixels_become_a_vector(engine):
     pixels = np.full((6, 8, 3), 7, np.uint8)
     assert (await engine.encode_pixels(pixels)).tolist() == vector(7)
     with pytest.raises(BadInput, match="uint8"):
         await engine.encode_pixels(pixels.astype(np.float32))
 
 
-async def test_texts_become_vectors_in_order(engine):
+async def test_texts_become_vectors_in_their_order(engine):
     texts = ["x" * length for length in range(200)]
     assert (await engine.encode_texts(texts)).tolist() == [vector(length) for length in range(200)]
     assert (await engine.encode_texts([])).shape == (0, 4)
 
 
-async def test_a_query_is_the_direction_between_its_captions(engine):
+async def test_a_query_vector_is_the_mean_over_its_captions(engine):
     captions = CARD.prompts.for_query("cat")
     mean = np.mean([vector(len(caption)) for caption in captions], axis=0)
     assert np.allclose(await engine.encode_query("cat"), mean / np.linalg.norm(mean))
 
 
-async def test_the_card_is_there_once_started(encoder):
+async def test_the_card_can_be_read_after_the_start(encoder):
     engine = ClipEngine(lambda: encoder)
     with pytest.raises(RuntimeError, match="start"):
         _ = engine.card
@@ -81,20 +82,20 @@ async def test_the_card_is_there_once_started(encoder):
     await engine.close()
 
 
-async def test_work_may_come_before_the_start(encoder):
+async def test_calls_before_the_start_wait_for_the_model(encoder):
     engine = ClipEngine(lambda: encoder)
     assert (await engine.encode_image(gray(3))).vector.tolist() == vector(3)
     await engine.close()
 
 
-async def test_what_is_no_image_is_rejected_and_never_reaches_the_device(engine, encoder):
+async def test_bytes_that_are_no_image_are_rejected_and_never_reach_the_device(engine, encoder):
     with pytest.raises(ImageRejected) as caught:
         await engine.encode_image(b"<html>")
     assert caught.value.reason is RejectReason.UNKNOWN_FORMAT
     assert encoder.calls == []
 
 
-async def test_the_limits_are_the_engines(encoder):
+async def test_the_engines_limits_apply(encoder):
     engine = ClipEngine(lambda: encoder, limits=ImageLimits(max_pixels=10))
     with pytest.raises(ImageRejected):
         await engine.encode_image(gray(1))
@@ -122,16 +123,21 @@ async def test_an_image_of_a_query_overtakes_a_thousand_uploads(engine, encoder)
     assert sorted(encoder.calls[1:3]) == [("image", [99]), ("text", [5])]
 
 
-class SlowDecoder(FakeEncoder):
-    """Counts how many images exist as full pixels at once, and holds them there."""
+QUICK = np.zeros((6, 8, 3), np.uint8)
 
-    def __init__(self, *, overlaps: bool = False) -> None:
-        super().__init__(overlaps=overlaps)
+
+class SlowDecoder(FakeEncoder):
+    """Counts how many images exist as full pixels at once, and blocks them until `decoded` is set; QUICK passes."""
+
+    def __init__(self, *, runs_on_cpu: bool = True) -> None:
+        super().__init__(runs_on_cpu=runs_on_cpu)
         self.decoded = threading.Event()
         self.now, self.most = 0, 0
         self.lock = threading.Lock()
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        if pixels is QUICK:
+            return super().prepare(pixels, box)
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -141,7 +147,7 @@ class SlowDecoder(FakeEncoder):
         return super().prepare(pixels, box)
 
 
-async def test_few_images_exist_as_pixels_at_once_and_a_query_has_a_place_to_spare():
+async def test_few_images_exist_as_full_pixels_at_once_and_a_query_has_a_thread_of_its_own():
     encoder = SlowDecoder()
     engine = ClipEngine(lambda: encoder, decode_workers=2)
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(20)]
@@ -154,10 +160,10 @@ async def test_few_images_exist_as_pixels_at_once_and_a_query_has_a_place_to_spa
     await engine.close()
 
 
-async def test_a_device_of_its_own_leaves_the_cores_to_decoding():
-    encoder = SlowDecoder(overlaps=True)
+async def test_beside_a_gpu_decoding_gets_all_cores_but_one():
+    encoder = SlowDecoder(runs_on_cpu=False)
     engine = ClipEngine(lambda: encoder)
-    workers = decode_workers(usable_cores(), overlaps=True)
+    workers = decode_workers(usable_cores(), model_on_cpu=False)
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(workers + 5)]
     await until(lambda: encoder.now == workers)
     encoder.decoded.set()
@@ -166,11 +172,11 @@ async def test_a_device_of_its_own_leaves_the_cores_to_decoding():
     await engine.close()
 
 
-async def test_decoding_does_not_hold_up_the_event_loop():
+async def test_decoding_does_not_block_the_event_loop():
     encoder = SlowDecoder()
     engine = ClipEngine(lambda: encoder)
     upload = asyncio.create_task(engine.encode_image(gray(1)))
-    await until(lambda: encoder.now == 1)  # the loop turns while the decoder stands still
+    await until(lambda: encoder.now == 1)  # the loop runs while the decoder blocks
     encoder.decoded.set()
     await upload
     await engine.close()
@@ -190,7 +196,7 @@ async def test_a_full_engine_refuses_uploads_and_still_takes_queries(encoder):
     await engine.close()
 
 
-async def test_an_upload_whose_caller_has_gone_gives_its_place_away(encoder):
+async def test_a_cancelled_upload_makes_room_in_the_queue(encoder):
     engine = ClipEngine(lambda: encoder, max_queue=1)
     encoder.hold()
     upload = asyncio.create_task(engine.encode_image(gray(1)))
@@ -203,13 +209,66 @@ async def test_an_upload_whose_caller_has_gone_gives_its_place_away(encoder):
     await engine.close()
 
 
-async def test_more_labels_than_the_queue_holds_are_no_problem(encoder):
+async def test_a_cancelled_upload_does_not_free_the_thread_it_still_uses():
+    encoder = SlowDecoder()
+    engine = ClipEngine(lambda: encoder, decode_workers=1)
+    uploads = [asyncio.create_task(engine.encode_image(gray(1)))]
+    await until(lambda: encoder.now == 1)
+    uploads[0].cancel()
+    uploads.append(asyncio.create_task(engine.encode_image(gray(2))))
+    await asyncio.sleep(0.01)  # for the second upload to take the other thread, if it may
+    assert await asyncio.wait_for(engine.encode_pixels(QUICK, Lane.INTERACTIVE), 5) is not None
+    encoder.decoded.set()
+    await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 10)
+    assert encoder.most == 1
+    await engine.close()
+
+
+@pytest.mark.parametrize("max_queue", [1, 20])
+async def test_there_may_be_more_texts_than_the_queue_holds(encoder, max_queue):
+    engine = ClipEngine(lambda: encoder, max_queue=max_queue)
+    assert (await engine.encode_texts(["x" * length for length in range(64)]))[:, 0].tolist() == list(range(64))
+    await engine.close()
+
+
+async def test_the_remaining_texts_of_a_cancelled_call_are_not_encoded(encoder):
+    engine = ClipEngine(lambda: encoder)
+    encoder.hold()
+    first = asyncio.create_task(engine.encode_texts(["first"]))
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    call = asyncio.create_task(engine.encode_texts(["a"] * 20))
+    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 20)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    encoder.gate.set()
+    await first
+    await engine.close()
+    assert encoder.calls == [("text", [5])]
+
+
+async def test_a_refused_call_does_not_go_on_encoding(encoder):
+    engine = ClipEngine(lambda: encoder, max_queue=20)
+    encoder.hold()
+    first = asyncio.create_task(engine.encode_texts(["first"]))
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    waiting = asyncio.create_task(engine.encode_texts(["second"]))
+    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 1)
+    with pytest.raises(QueueFull):
+        await engine.encode_texts(["third"] * 20)
+    encoder.gate.set()
+    await asyncio.gather(first, waiting)
+    await engine.close()
+    assert encoder.calls == [("text", [5]), ("text", [6])]
+
+
+async def test_there_may_be_more_labels_than_the_queue_holds(encoder):
     engine = ClipEngine(lambda: encoder, max_queue=64)
     await engine.classifier([Label("x" * length) for length in range(150)])
     await engine.close()
 
 
-async def test_a_label_that_was_encoded_once_is_not_encoded_again(engine, encoder):
+async def test_the_prompts_of_a_label_are_encoded_once(engine, encoder):
     await engine.classifier([Label("cat"), Label("sofa")])
     encoded = sum(len(batch) for batch in encoder.batches("text"))
     await engine.classifier([Label("sofa"), Label("cat")])
@@ -220,7 +279,7 @@ async def test_a_label_that_was_encoded_once_is_not_encoded_again(engine, encode
 
 @pytest.mark.parametrize(("least", "expected"), [(0.0, 2), (0.5, 0)])
 async def test_a_classifier_uses_the_models_own_scale_and_threshold(least, expected):
-    """At a scale of nothing every label and every background prompt is equally likely."""
+    """With logit scale 0 every label and every background prompt is equally likely."""
     encoder = FakeEncoder(card=replace(CARD, logit_scale=0.0), calibration=Calibration(0.0, 0.0, least))
     engine = ClipEngine(lambda: encoder)
     classifier = await engine.classifier([Label("cat"), Label("a sofa")])
@@ -230,7 +289,17 @@ async def test_a_classifier_uses_the_models_own_scale_and_threshold(least, expec
     await engine.close()
 
 
-async def test_close_finishes_what_is_under_way_decoding_included():
+async def test_with_a_logit_bias_labels_have_the_probabilities_that_the_library_gives_them():
+    encoder = FakeEncoder(card=replace(CARD, logit_bias=-3.0))
+    engine = ClipEngine(lambda: encoder)
+    labels = [Label("cat"), Label("a sofa")]
+    ours, theirs = await engine.classifier(labels), ZeroShotClassifier.for_model(encoder, labels)
+    image = np.array([[0.6, 0.8, 0, 0]], np.float32)
+    assert np.allclose(ours.probabilities(image), theirs.probabilities(image))
+    await engine.close()
+
+
+async def test_close_finishes_present_calls_including_their_decoding():
     encoder = SlowDecoder()
     engine = ClipEngine(lambda: encoder)
     uploads = [asyncio.create_task(engine.encode_image(gray(value))) for value in range(5)]
@@ -246,7 +315,59 @@ async def test_close_finishes_what_is_under_way_decoding_included():
     await engine.close()
 
 
-async def test_a_model_that_does_not_load_is_told_to_everyone():
+async def test_calls_that_wait_for_a_model_to_load_fail_at_close_and_no_thread_is_left():
+    gate = threading.Event()
+
+    def load() -> FakeEncoder:
+        assert gate.wait(30)
+        return FakeEncoder()
+
+    engine = ClipEngine(load, close_seconds=0.05)
+    calls = [
+        asyncio.create_task(call) for call in (engine.start(), engine.encode_image(gray(1)), engine.encode_query("a"))
+    ]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(engine.close(), 10)
+    answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+    assert [type(answer) for answer in answers] == [EngineClosed] * 3
+    gate.set()
+    await asyncio.to_thread(engine._executor._thread.join, 10)
+    assert engine._pool is None
+    with pytest.raises(EngineClosed):
+        await engine.start()
+
+
+async def test_a_model_that_loads_during_close_finishes_the_calls_that_wait_for_it():
+    gate = threading.Event()
+
+    def load() -> FakeEncoder:
+        assert gate.wait(30)
+        return FakeEncoder()
+
+    engine = ClipEngine(load)
+    upload = asyncio.create_task(engine.encode_image(gray(1)))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait_for(closing, 10)
+    assert upload.result().vector.tolist() == vector(1)
+
+
+async def test_uploads_that_wait_for_a_decode_thread_at_the_end_of_close_raise_engine_closed():
+    encoder = SlowDecoder()
+    engine = ClipEngine(lambda: encoder, decode_workers=1, close_seconds=0.05)
+    uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(3)]
+    await until(lambda: encoder.now == 1)
+    closing = asyncio.create_task(engine.close())
+    await until(lambda: engine._closed)
+    encoder.decoded.set()
+    await asyncio.wait_for(closing, 10)
+    answers = await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 10)
+    assert [type(answer) for answer in answers] == [EngineClosed] * 3
+
+
+async def test_every_call_reports_that_the_model_could_not_be_loaded():
     def load() -> FakeEncoder:
         raise ModelUnavailable("There is no such model.")
 

@@ -18,7 +18,7 @@ async def test_images_and_texts_come_back_as_vectors(executor):
     assert await results([executor.submit_image(square(7)), executor.submit_text("four")]) == [vector(7), vector(4)]
 
 
-async def test_all_work_happens_on_one_thread(encoder):
+async def test_loading_and_encoding_happen_on_one_thread(encoder):
     loaded_on = []
 
     def load() -> FakeEncoder:
@@ -31,7 +31,7 @@ async def test_all_work_happens_on_one_thread(encoder):
     assert encoder.threads == set(loaded_on) == {"clip-inference"}
 
 
-async def test_what_queued_while_the_device_was_busy_is_one_batch(executor, encoder):
+async def test_work_queued_while_the_device_was_busy_forms_one_batch(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
     waiting = [executor.submit_image(square(value)) for value in range(20, 60)]
@@ -61,7 +61,7 @@ async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder
     assert encoder.batches()[1] == [99]
 
 
-async def test_images_and_texts_of_one_lane_are_served_in_the_order_they_came(executor, encoder):
+async def test_images_and_texts_of_one_lane_are_encoded_in_order_of_arrival(executor, encoder):
     await held(executor, encoder)
     futures = [executor.submit_text("a", B), executor.submit_image(square(2)), executor.submit_text("ccc", B)]
     encoder.gate.set()
@@ -80,7 +80,7 @@ async def test_background_batches_end_within_the_query_budget():
     assert [len(batch) for batch in encoder.batches()][:6] == [1, 2, 4, 5, 5, 5]
 
 
-async def test_work_whose_caller_has_gone_is_skipped(executor, encoder):
+async def test_cancelled_work_is_skipped(executor, encoder):
     await held(executor, encoder)
     gone, stays = executor.submit_image(square(1)), executor.submit_image(square(2))
     caller = asyncio.create_task(results([gone]))
@@ -93,7 +93,7 @@ async def test_work_whose_caller_has_gone_is_skipped(executor, encoder):
     assert encoder.batches() == [[0], [2]]
 
 
-async def test_a_caller_that_goes_while_its_batch_runs_harms_nobody(executor, encoder):
+async def test_cancelling_work_that_is_being_encoded_affects_no_other(executor, encoder):
     running = asyncio.wrap_future(await held(executor, encoder))
     running.cancel()
     encoder.gate.set()
@@ -113,7 +113,7 @@ async def test_a_full_lane_refuses_and_the_other_does_not(encoder):
     await executor.close()
 
 
-async def test_places_of_callers_that_have_gone_are_given_away(encoder):
+async def test_cancelled_work_makes_room_in_a_full_lane(encoder):
     executor = InferenceExecutor(lambda: encoder, max_queue=2)
     await held(executor, encoder)
     gone = [executor.submit_image(square(1)), executor.submit_image(square(2))]
@@ -125,7 +125,7 @@ async def test_places_of_callers_that_have_gone_are_given_away(encoder):
     await executor.close()
 
 
-async def test_close_finishes_what_was_accepted_and_then_refuses(encoder):
+async def test_close_finishes_accepted_work_and_refuses_new_work(encoder):
     executor = InferenceExecutor(lambda: encoder)
     await held(executor, encoder)
     accepted = [executor.submit_image(square(value)) for value in range(10)]

@@ -1,9 +1,10 @@
-"""What goes wrong on the device, and who is told."""
+"""Failures of the model, of the thread and of loading, and what each caller gets."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.engine.executor import InferenceExecutor
+from clipcore.engine.scheduling import Kind
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
 from clipcore.types import Lane
 from tests.clipcore.device import held, results, warm
@@ -19,7 +21,7 @@ from tests.clipcore.fakes import NOT_A_NUMBER, POISON, FakeEncoder, square, vect
 Q = Lane.INTERACTIVE
 
 
-async def test_only_the_poison_of_a_batch_fails(executor, encoder):
+async def test_only_the_failing_input_of_a_batch_fails(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, 11, 12, POISON, 15)]
@@ -42,7 +44,7 @@ async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, enco
     assert [kind for kind, _ in encoder.calls] == ["image", "image", "image", "text", "image", "image"]
 
 
-async def test_a_vector_that_is_no_number_fails_its_own_image_alone(executor, encoder):
+async def test_a_nan_vector_fails_only_its_own_image(executor, encoder):
     await warm(executor, encoder)
     await held(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, NOT_A_NUMBER)]
@@ -70,7 +72,7 @@ async def test_out_of_memory_halves_the_batch_until_it_fits(executor, encoder):
     assert [len(batch) for batch in encoder.batches()][:4] == [1, 40, 20, 10]
 
 
-async def test_a_failed_load_is_remembered_and_answered_to_every_caller():
+async def test_every_caller_gets_the_failure_of_a_load_that_is_tried_once():
     loads = []
     gate = threading.Event()
 
@@ -96,7 +98,7 @@ async def test_a_failed_load_is_remembered_and_answered_to_every_caller():
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("secret detail"), SystemExit(1)])
-async def test_a_load_that_fails_unexpectedly_is_a_model_that_is_unavailable(failure):
+async def test_an_unexpected_failure_to_load_is_model_unavailable(failure):
     def load() -> FakeEncoder:
         raise failure
 
@@ -106,7 +108,7 @@ async def test_a_load_that_fails_unexpectedly_is_a_model_that_is_unavailable(fai
     await executor.close()
 
 
-async def test_a_start_that_is_given_up_does_not_stop_the_load(encoder):
+async def test_cancelling_a_start_does_not_stop_the_load(encoder):
     gate = threading.Event()
 
     def load() -> FakeEncoder:
@@ -121,23 +123,120 @@ async def test_a_start_that_is_given_up_does_not_stop_the_load(encoder):
     await executor.close()
 
 
-async def test_close_does_not_wait_for_a_load_that_no_work_waits_for(encoder):
-    gate = threading.Event()
+class SlowLoad:
+    """Loads the encoder once `gate` is set. unhandled: exceptions that ended a thread."""
 
-    def load() -> FakeEncoder:
-        gate.wait(30)
-        return encoder
+    def __init__(self, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.encoder = encoder
+        self.gate = threading.Event()
+        self.unhandled: list[object] = []
+        monkeypatch.setattr(threading, "excepthook", self.unhandled.append)
 
-    executor = InferenceExecutor(load)
+    def __call__(self) -> FakeEncoder:
+        assert self.gate.wait(30)
+        return self.encoder
+
+    async def finish(self, executor: InferenceExecutor) -> None:
+        """Lets the model load, and waits for the end of the thread."""
+        self.gate.set()
+        assert executor._thread is not None
+        await asyncio.to_thread(executor._thread.join, 10)
+        assert not executor._thread.is_alive()
+
+
+@pytest.fixture
+def slow_load(encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLoad]:
+    load = SlowLoad(encoder, monkeypatch)
+    yield load
+    load.gate.set()
+
+
+async def test_close_abandons_a_load_without_work_and_fails_its_callers(slow_load, caplog):
+    executor = InferenceExecutor(slow_load)
     starting = asyncio.create_task(executor.start())
     await asyncio.sleep(0)
     await asyncio.wait_for(executor.close(), 5)
-    gate.set()
-    assert await starting is encoder
+    with pytest.raises(EngineClosed):
+        await asyncio.wait_for(starting, 5)
+    await slow_load.finish(executor)
+    assert not slow_load.unhandled
+    assert not caplog.records
 
 
-async def test_a_bug_in_the_thread_leaves_nobody_waiting(encoder):
-    """The clock stands for any code of ours that runs between two batches."""
+async def test_a_load_that_outlives_close_ends_its_thread_quietly(slow_load):
+    executor = InferenceExecutor(slow_load, close_seconds=0.05)
+    image = executor.submit_image(square(1))
+    await asyncio.wait_for(executor.close(), 5)
+    [answer] = await asyncio.wait_for(results([image]), 5)
+    assert isinstance(answer, EngineClosed)
+    await slow_load.finish(executor)
+    assert not slow_load.unhandled
+    assert not executor.device().alive
+    with pytest.raises(EngineClosed):
+        await executor.start()
+
+
+class RacingFuture(Future):
+    """`close` and the inference thread answer it at once: the second one enters before the first one has answered."""
+
+    def __init__(self, encoder: FakeEncoder, *, failure_first: bool) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._encoder = encoder
+        self._failure_first = failure_first
+        self._answered = threading.Event()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        self._encoder.gate.set()
+        self._settle(lambda: super(RacingFuture, self).set_exception(exception), first=self._failure_first)
+
+    def set_result(self, result: object) -> None:
+        self._settle(lambda: super(RacingFuture, self).set_result(result), first=not self._failure_first)
+
+    def _settle(self, settle: Callable[[], None], *, first: bool) -> None:
+        if not first:
+            assert self._answered.wait(10)
+        try:
+            settle()
+        finally:
+            self._answered.set()
+
+
+@pytest.mark.parametrize("failure_first", [False, True])
+async def test_close_and_the_device_may_answer_the_same_work_at_once(encoder, failure_first, monkeypatch):
+    unhandled: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", unhandled.append)
+    executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
+    await held(executor, encoder)
+    queued = [executor.submit_image(square(value)) for value in range(3)]
+    [job] = executor._current_batch
+    job.answer = RacingFuture(encoder, failure_first=failure_first)
+    await asyncio.wait_for(executor.close(), 10)
+    assert executor._thread is not None
+    await asyncio.to_thread(executor._thread.join, 10)
+    assert job.answer.done()
+    assert all(isinstance(answer, EngineClosed) for answer in await asyncio.wait_for(results(queued), 5))
+    assert not executor._crashed.done()
+    assert not unhandled
+
+
+async def test_an_answer_given_by_close_is_not_encoded_again_after_a_failed_batch(encoder):
+    executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
+    encoder.hold()
+    futures = [executor.submit_image(square(value)) for value in (POISON, 1)]
+    executor._sizers[Kind.IMAGE].observe(8, 0.001)
+    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    await asyncio.wait_for(executor.close(), 10)
+    calls = len(encoder.calls)
+    encoder.gate.set()
+    assert executor._thread is not None
+    await asyncio.to_thread(executor._thread.join, 10)
+    assert len(encoder.calls) == calls
+    assert all(isinstance(answer, EngineClosed) for answer in await results(futures))
+
+
+async def test_a_crash_of_the_thread_fails_every_caller(encoder):
+    """The clock stands for any code of the executor that runs between two batches."""
     broken = threading.Event()
 
     def clock() -> float:
@@ -152,24 +251,23 @@ async def test_a_bug_in_the_thread_leaves_nobody_waiting(encoder):
     encoder.gate.set()
     for answer in await asyncio.wait_for(results([running, queued]), 10):
         assert isinstance(answer, EngineClosed)
-    with pytest.raises(EngineClosed, match="unexpectedly"):
+    with pytest.raises(EngineClosed, match="crashed"):
         executor.submit_image(square(1))
-    end = await asyncio.wait_for(executor.ended(), 10)
-    assert "unexpectedly" in str(end)
+    assert "crashed" in str(await asyncio.wait_for(executor.crashed(), 10))
     await executor.close()
 
 
-async def test_an_orderly_end_and_an_impatient_watcher_are_not_an_end_by_itself(executor, encoder):
+async def test_neither_close_nor_a_cancelled_wait_counts_as_a_crash(executor, encoder):
     await warm(executor, encoder)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(executor.ended(), 0.01)
-    watching = asyncio.create_task(executor.ended())
+        await asyncio.wait_for(executor.crashed(), 0.01)
+    watching = asyncio.create_task(executor.crashed())
     await executor.close()
     assert not watching.done()
     watching.cancel()
 
 
-async def test_a_device_that_hangs_does_not_hold_up_the_end(encoder, caplog):
+async def test_close_does_not_wait_for_a_hanging_device(encoder, caplog):
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
     hanging = await held(executor, encoder)
     await asyncio.wait_for(executor.close(), 10)
@@ -182,7 +280,7 @@ async def test_a_device_that_hangs_does_not_hold_up_the_end(encoder, caplog):
     assert not executor._thread.is_alive()
 
 
-def test_an_event_loop_that_closes_before_the_answer_harms_nobody():
+def test_an_event_loop_may_close_before_the_answer():
     encoder = FakeEncoder()
     executor = InferenceExecutor(lambda: encoder)
 
@@ -209,7 +307,7 @@ VALUES = st.sampled_from([*range(8), POISON, NOT_A_NUMBER])
 @given(st.lists(st.tuples(st.sampled_from(Lane), st.booleans(), VALUES, st.booleans()), max_size=60))
 @settings(max_examples=40, deadline=None)
 def test_everyone_gets_their_own_answer_whatever_the_mixture(work):
-    """lane, text or image, value, caller gone. Some values are poison, some no numbers, and memory is short."""
+    """work: lane, text or image, value, cancelled or not. Some values fail, some give NaN, and memory is short."""
 
     async def run() -> None:
         encoder = FakeEncoder(fits=7)

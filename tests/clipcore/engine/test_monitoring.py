@@ -1,4 +1,4 @@
-"""What an engine tells whoever watches it, and that watching can harm nobody's work."""
+"""What the engine reports to monitoring, and that monitoring cannot fail its work."""
 
 from __future__ import annotations
 
@@ -6,47 +6,46 @@ import asyncio
 
 import pytest
 
-from clipcore.engine.engine import ClipEngine
-from clipcore.engine.executor import InferenceExecutor
-from clipcore.engine.watching import BatchReport, CacheCounts, DeviceState
+from clipcore.engine.engine import ClipEngine, PromptCacheCounts
+from clipcore.engine.executor import BatchReport, DeviceState, InferenceExecutor
 from clipcore.types import Label, Lane
 from tests.clipcore.device import held, results, warm
 from tests.clipcore.fakes import POISON, FakeEncoder, square, vector
 
 
-async def test_each_answered_batch_is_told_with_its_size_lane_and_time(executor, encoder):
+async def test_each_encoded_batch_is_reported_with_its_size_lane_and_time(executor, encoder):
     await warm(executor, encoder)
-    told: list[BatchReport] = []
-    executor.watch.on_batch = told.append
+    reports: list[BatchReport] = []
+    executor.on_batch = reports.append
     encoder.seconds_each = 0.001
     images = [await held(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
     query = executor.submit_text("a cat", Lane.INTERACTIVE)
     encoder.gate.set()
     await results([*images, query])
-    assert [(one.kind, one.lane, one.size) for one in told] == [
+    assert [(report.kind, report.lane, report.size) for report in reports] == [
         ("image", Lane.BACKGROUND, 1),
         ("text", Lane.INTERACTIVE, 1),
         ("image", Lane.BACKGROUND, 5),
     ]
-    assert [one.seconds for one in told] == pytest.approx([0.001, 0.001, 0.005])
+    assert [report.seconds for report in reports] == pytest.approx([0.001, 0.001, 0.005])
 
 
-async def test_a_batch_that_failed_is_not_told_but_what_came_of_it_is(executor, encoder):
-    told: list[BatchReport] = []
-    executor.watch.on_batch = told.append
+async def test_a_failed_batch_is_not_reported(executor, encoder):
+    reports: list[BatchReport] = []
+    executor.on_batch = reports.append
     await results([executor.submit_image(square(POISON))])
     await results([executor.submit_image(square(1))])
-    assert [one.size for one in told] == [1]
+    assert [report.size for report in reports] == [1]
 
 
-async def test_a_watcher_that_fails_costs_nobody_an_answer_and_is_logged(executor, caplog):
+async def test_a_failing_batch_callback_is_logged_and_fails_no_work(executor, caplog):
     def fails(report: BatchReport) -> None:
         raise RuntimeError("no room for another counter")
 
-    executor.watch.on_batch = fails
+    executor.on_batch = fails
     assert await results([executor.submit_image(square(3))]) == [vector(3)]
     assert await results([executor.submit_image(square(4))]) == [vector(4)]
-    assert "whoever watches the batches failed" in caplog.text
+    assert "the batch callback failed" in caplog.text
 
 
 async def test_the_device_is_idle_busy_and_idle_again(executor, encoder):
@@ -57,21 +56,21 @@ async def test_the_device_is_idle_busy_and_idle_again(executor, encoder):
     encoder.gate.set()
     await results([image])
     async with asyncio.timeout(10):
-        while executor.device().busy_seconds:  # noqa: ASYNC110 - the thread rests just after it has answered
+        while executor.device().busy_seconds:  # noqa: ASYNC110 - the thread is idle just after it has answered
             await asyncio.sleep(0.001)
 
 
-async def test_a_backlog_that_moves_is_no_hang(executor, encoder):
-    """Busy since the last answer, not since the work began to queue."""
+async def test_a_backlog_that_makes_progress_is_not_reported_as_a_hang(executor, encoder):
+    """The device counts as busy since its batch began, not since work began to queue."""
     encoder.seconds_each = 5.0
     seen: list[float] = []
-    executor.watch.on_batch = lambda report: seen.append(executor.device().busy_seconds)
+    executor.on_batch = lambda report: seen.append(executor.device().busy_seconds)
     await results([executor.submit_image(square(1)) for _ in range(4)])
     assert max(seen) == pytest.approx(5.0 * max(map(len, encoder.batches())))
     assert len(seen) > 1
 
 
-async def test_a_device_without_its_thread_is_not_alive(encoder):
+async def test_without_its_thread_the_device_is_not_alive(encoder):
     executor = InferenceExecutor(lambda: encoder)
     assert not executor.device().alive
     await executor.start()
@@ -80,7 +79,7 @@ async def test_a_device_without_its_thread_is_not_alive(encoder):
     assert not executor.device().alive
 
 
-async def test_a_device_whose_model_did_not_load_is_not_alive():
+async def test_without_a_model_the_device_is_not_alive():
     def load() -> FakeEncoder:
         raise OSError("no such file")
 
@@ -91,11 +90,11 @@ async def test_a_device_whose_model_did_not_load_is_not_alive():
     await engine.close()
 
 
-async def test_prompts_are_counted_as_known_or_encoded(encoder):
+async def test_prompts_are_counted_as_cached_or_encoded(encoder):
     engine = ClipEngine(lambda: encoder)
     await engine.classifier([Label("cat")])
     first = engine.prompt_cache()
-    assert first == CacheCounts(known=0, encoded=first.kept, kept=first.kept)
+    assert first == PromptCacheCounts(cached=0, encoded=first.kept, kept=first.kept)
     await engine.classifier([Label("cat")])
-    assert engine.prompt_cache() == CacheCounts(known=first.kept, encoded=first.kept, kept=first.kept)
+    assert engine.prompt_cache() == PromptCacheCounts(cached=first.kept, encoded=first.kept, kept=first.kept)
     await engine.close()
