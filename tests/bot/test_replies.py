@@ -19,6 +19,7 @@ from bot.models import ChannelRef, ImageRef, Source
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
+from tests.empty_database import empty_database
 
 CHANNEL, MESSAGE = 2, 10
 HERE = ChannelRef(1, CHANNEL)
@@ -84,7 +85,7 @@ async def _until(condition: Any) -> None:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with await Database.open(tmp_path / "magpie.db") as database:
+    async with await Database.open(empty_database(tmp_path / "magpie.db")) as database:
         client, store, images, sleep = FakeClient(), ReplyStore(database), ImageStore(database), FakeSleep()
         desk = Desk(client, store, images, sleep, ReplyCleaner(client, store, sleep=sleep))  # type: ignore[arg-type]
         yield desk

@@ -18,6 +18,7 @@ from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.fakes import FakeEncoder
+from tests.empty_database import empty_database
 from tests.store.samples import ref
 from tests.training.full_disk import disk_full_at
 
@@ -34,7 +35,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with await Database.open(tmp_path / "magpie.sqlite3", busy_timeout=0.3) as opened:
+    async with await Database.open(empty_database(tmp_path / "magpie.sqlite3"), busy_timeout=0.3) as opened:
         yield opened
 
 

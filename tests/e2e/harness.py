@@ -24,6 +24,7 @@ from clipcore.engine.engine import ClipEngine
 from clipcore.types import Encoder
 from sandbox.server import Sandbox
 from tests.e2e.member import PATIENCE_S, Member
+from tests.empty_database import empty_database
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "clipcore" / "bundled" / "samples"
@@ -41,11 +42,7 @@ def captions(name: str) -> tuple[str, str]:
 
 
 def settings_for(sandbox: Sandbox, directory: Path) -> dict[str, str]:
-    return {
-        "DISCORD_TOKEN": sandbox.bot_token,
-        "DISCORD_API_BASE": sandbox.url + "/api/v10",
-        "DISCORD_GATEWAY": sandbox.gateway_url,
-        "CDN_HOSTS": "127.0.0.1",
+    return sandbox.bot_settings | {
         "DATABASE_PATH": str(directory / "magpie.sqlite3"),
         "CLIP_MODEL": "bundled",
     }
@@ -176,6 +173,7 @@ async def reading(directory: Path) -> AsyncIterator[ImageStore]:
 async def house(directory: Path, encoder: Encoder) -> AsyncIterator[House]:
     async with AsyncExitStack() as closing:
         sandbox = await closing.enter_async_context(Sandbox.serve())
+        empty_database(directory / "magpie.sqlite3")
         found = House(sandbox, directory, encoder)
         try:
             yield found

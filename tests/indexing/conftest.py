@@ -9,12 +9,13 @@ from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
+from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with await Database.open(tmp_path / "magpie.sqlite3") as opened:
+    async with await Database.open(empty_database(tmp_path / "magpie.sqlite3")) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.replies import ReplyStore
+from tests.empty_database import empty_database
 from tests.store.samples import NOON
 
 
@@ -20,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def database(path: Path) -> AsyncIterator[Database]:
-    async with await Database.open(path, busy_timeout=0.2) as database:
+    async with await Database.open(empty_database(path), busy_timeout=0.2) as database:
         yield database
 
 

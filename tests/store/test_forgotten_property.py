@@ -14,6 +14,7 @@ from bot.models import ChannelRef, ImageRef, ImageState, Source, ThreadKind
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from bot.store.replies import ReplyStore
+from tests.empty_database import empty_database
 from tests.store.samples import CARD, NOON, OTHER, finished
 
 PLACES = (
@@ -41,7 +42,7 @@ class Remembering(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = self.run(Database.open(Path(self.folder.name) / "magpie.db"))
+        self.database = self.run(Database.open(empty_database(Path(self.folder.name) / "magpie.db")))
         self.images = ImageStore(self.database, clock=lambda: NOON)
         self.replies = ReplyStore(self.database)
         self.said: dict[int, tuple[ChannelRef, list[int]]] = {}
