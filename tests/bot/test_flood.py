@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import discord
 import pytest
+from discord import app_commands
 
 from bot.discord_io.attachments import sightings
 from bot.features.query_image import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
@@ -127,11 +130,27 @@ async def test_a_crowd_beyond_the_line_is_told_that_the_bot_is_busy_and_the_line
     assert images.most == LOOKS_AT_ONCE
 
 
-async def test_every_way_to_ask_has_a_limit_for_each_person() -> None:
+@pytest.mark.parametrize(
+    ("name", "user", "other"), [("find", 1, 2), ("similar", 3, 4), ("Find similar pictures", 5, 6)]
+)
+async def test_a_person_may_search_15_times_in_10_seconds_whatever_others_do(name: str, user: int, other: int) -> None:
     bot = await bot_with_commands()
-    menu = bot.tree.get_command("Find similar pictures", type=discord.AppCommandType.message)
-    for command in (bot.tree.get_command("find"), bot.tree.get_command("similar"), menu):
-        assert any("cooldown" in check.__qualname__ for check in cast(Any, command).checks)
+    kind = discord.AppCommandType.message if " " in name else discord.AppCommandType.chat_input
+    command: Any = bot.tree.get_command(name, type=kind)
+    now = datetime.now(UTC)
+
+    async def use(user_id: int, after_s: float = 0.0) -> None:
+        moment = now + timedelta(seconds=after_s)
+        interaction = SimpleNamespace(user=discord.Object(user_id), guild_id=1, created_at=moment)
+        for check in command.checks:
+            assert await discord.utils.maybe_coroutine(check, interaction)
+
+    for _ in range(15):
+        await use(user)
+    with pytest.raises(app_commands.CommandOnCooldown):
+        await use(user)
+    await use(other)
+    await use(user, after_s=10.1)
 
 
 class Asked(Exception):
