@@ -1,13 +1,17 @@
-"""Reading the two pages as a scraper and a prober do."""
+"""Reads /metrics and /healthz of a bot, as a scraper and a prober do."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+
+from bot.settings import Settings
+from sandbox.server import Sandbox
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,8 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: Any = listener.getsockname()[1]
         return int(port)
+
+
+def settings_for(sandbox: Sandbox, directory: Path, **more: object) -> Settings:
+    mine = {name.lower(): value for name, value in sandbox.bot_settings.items()}
+    return Settings.model_validate({"database_path": directory / "magpie.sqlite3", **mine, **more})

@@ -21,12 +21,11 @@ from bot.errors import StartupError
 from bot.monitoring import metrics
 from bot.monitoring.http import serving
 from bot.monitoring.status import Status
-from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import BatchReport
 from clipcore.types import Encoder, Lane
 from sandbox.server import Sandbox
-from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
+from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape, settings_for
 from tests.clipcore.fakes import FakeEncoder
 
 
@@ -179,7 +178,7 @@ async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page
 async def test_without_a_port_nothing_is_served_and_no_batch_observed(sandbox: Sandbox, tmp_path: Path) -> None:
     engine = ClipEngine(FakeEncoder)
     async with build(settings_for(sandbox, tmp_path), engine) as app:
-        assert engine._executor.watch.on_batch is None
+        assert engine._executor.on_batch is None
         assert app.bot.get_cog("status") is None
 
 
@@ -204,8 +203,3 @@ async def until(url: str, condition: Callable[[Answer], bool]) -> Answer:
         while not condition(found := await health(url)):  # noqa: ASYNC110 - asked over a socket
             await asyncio.sleep(0.01)
     return found
-
-
-def settings_for(sandbox: Sandbox, directory: Path, **more: object) -> Settings:
-    mine = {name.lower(): value for name, value in sandbox.bot_settings.items()}
-    return Settings.model_validate({"database_path": directory / "magpie.sqlite3", **mine, **more})
