@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("clipcore", "bot", "sandbox", "migrations", "tools", "benchmarks")
 
 # For each place, what it may import beside the standard library. The longest prefix of a module's name decides.
-PLAIN = {"bot.models", "bot.errors", "bot.monitoring.metrics"}
+PLAIN = {"bot.models", "bot.errors", "bot.logging", "bot.monitoring.metrics"}
 DISCORD_SIDE = {
     "bot",
     "clipcore",
