@@ -30,7 +30,7 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.protocols import Fetch, MakeRoom
-from bot.indexing.reconcile import RollCall
+from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.tagger import Tagger
 from bot.models import ImageRef
 from bot.monitoring.live import Watched
@@ -269,13 +269,13 @@ async def _assemble(
     catch_up = CatchUp(indexer.accept, channels, history)
     closing.push_async_callback(catch_up.close)
     catch_up.start()
-    roll_call = RollCall(store.places, messages.is_deleted, indexer.forget_channel)
-    closing.push_async_callback(roll_call.close)
+    reconciler = ChannelReconciler(store.places, messages.is_deleted, indexer.forget_channel)
+    closing.push_async_callback(reconciler.close)
 
     search = SearchService(engine, store, vector_cache, indexer, messages.look, limit=settings.results_per_answer)
     questions = Questions(store, search, messages, fetcher)
     await bot.add_cog(
-        IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
+        IndexingCog(bot, indexer, catch_up, reconciler, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
     await bot.add_cog(SearchCog(bot, search, questions, tag_words, engine.card, engine.calibration, replies))
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
