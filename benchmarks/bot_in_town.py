@@ -21,7 +21,6 @@ from benchmarks.town_server import Post
 from bot.app import App, build, engine_for, leave_out_of_collections
 from bot.discord_io.client import use_endpoint
 from bot.settings import Settings
-from bot.store.rows import to_blob
 from clipcore.engine.engine import ClipEngine
 from clipcore.types import Vectors
 
@@ -67,15 +66,16 @@ async def bot_in(
         discord_api_base=town.facts.api,
         discord_gateway=town.facts.gateway,
         cdn_hosts=("127.0.0.1",),
-        database_path=directory / "magpie.sqlite3",
+        database_url=str(directory / "magpie.sqlite3"),
         clip_model=str(model),
         clip_device=device,
         download_concurrency=downloads,
     )
     engine = engine_for(settings)
     await engine.start()
-    await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), settings.database_path)
-    plant(settings.database_path, engine.card.key, planted, await engine.encode_query(question(0)))
+    database = Path(settings.database_url)
+    await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), database)
+    plant(database, engine.card.key, planted, await engine.encode_query(question(0)))
     use_endpoint(settings.discord_api_base, settings.discord_gateway)
     stages = Stages()
     async with build(settings, engine) as app:
@@ -107,7 +107,8 @@ def plant(database: Path, model_key: str, posts: Sequence[Post], near: Vectors) 
                 (id_, GUILD, post.channel_id, post.message_id, post.attachment_id, post.author_id, hash_of(id_)),
             )
             connection.execute(
-                "INSERT INTO vectors VALUES (?, 1, ?, ?, ?)", (id_, GUILD, post.channel_id, to_blob(vector))
+                "INSERT INTO embeddings VALUES (?, 1, ?, ?, ?)",
+                (id_, GUILD, post.channel_id, vector.astype("<f2").tobytes()),
             )
             connection.executemany(
                 "INSERT INTO tags VALUES (?, ?, ?, 0.5)", [(id_, rank, f"label {rank}") for rank in range(TAGS)]

@@ -12,12 +12,11 @@ from bot.indexing.labels import default_labels
 from bot.indexing.protocols import MakeRoom
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, ImageRef, Source
-from bot.search.vector_cache import VectorCache
+from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
-from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
-from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 
 _GUILD = 1 << 40
@@ -30,12 +29,12 @@ class IndexingPath:
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
         self._store = ImageStore(database)
-        self.vector_cache = VectorCache(self._store.vectors, engine.card.key, engine.card.dimension)
+        self.guild_index = GuildIndex(self._store, engine.card.key, engine.card.dimension)
         self.indexer = Indexer(
             self._store,
             engine,
             Tagger(engine, LabelStore(database), default_labels(engine.card.id)),
-            self.vector_cache,
+            self.guild_index,
             self._fetch,
             ChannelStore(database),
             concurrency=_SETTINGS["download_concurrency"].default,
@@ -74,4 +73,4 @@ async def indexing_path(engine: ClipEngine, folder: Path) -> AsyncIterator[Index
             yield path
         finally:
             await path.indexer.close()
-            await path.vector_cache.close()
+            await path.guild_index.close()

@@ -1,19 +1,20 @@
-"""A database as a large bot has it: up to a million images with vectors and tags, built once for all who ask."""
+"""A large bot's database: up to a million images with embeddings and tags, built once a process."""
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.models import DISCORD_EPOCH_MS
-from bot.store.migrate import prepare
-from bot.store.rows import to_blob
+from bot.store.database import Database
 from clipcore.types import ModelCard
 
 GUILD = 1 << 50
@@ -28,7 +29,7 @@ _PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -262144", "
 _FILL = (
     "INSERT INTO images (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
     " width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
-    "INSERT INTO vectors (image_id, model_id, guild_id, channel_id, vector) VALUES (?, 1, ?, ?, ?)",
+    "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
     "INSERT INTO tags (image_id, rank, label, probability) VALUES (?, ?, ?, ?)",
 )
 
@@ -36,14 +37,15 @@ _FILL = (
 @cache
 def database_of(images: int, *, channels: int = CHANNELS, threads: int = 0, servers: int = 1) -> Path:
     """The path of a migrated database with this many ready images, evenly over the channels and threads of each of
-    its servers. Shared: whoever writes to it takes away what was added. Gone when the process ends.
+    its guilds. Shared, so callers remove what they add. Deleted when the process ends.
 
-    About 2 KiB an image, of random vectors: nothing here depends on their values.
+    About 2 KiB an image. Embeddings are random: nothing here depends on their values.
     """
     directory = Path(tempfile.mkdtemp(prefix="magpie-benchmark-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     path = directory / "magpie.sqlite3"
-    prepare(path, busy_timeout=5.0)
+    with ThreadPoolExecutor(1) as thread:  # of its own, where no event loop runs
+        thread.submit(asyncio.run, _create(path)).result()
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
@@ -62,6 +64,11 @@ def database_of(images: int, *, channels: int = CHANNELS, threads: int = 0, serv
     connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     return path
+
+
+async def _create(path: Path) -> None:
+    async with await Database.open(path):
+        pass
 
 
 def guilds_of(servers: int) -> list[int]:
@@ -96,7 +103,7 @@ def _rows(ids: range, images: int, places: Sequence[tuple[int, int]]) -> Iterato
     )
     vectors = random_halves(len(ids), seed=ids.start)
     yield (
-        (id_, guild, channel, to_blob(vector))
+        (id_, guild, channel, vector.astype("<f2").tobytes())
         for (id_, (channel, guild)), vector in zip(where.items(), vectors, strict=True)
     )
     yield ((id_, rank, f"label {(id_ + rank) % 300}", 0.5 / (rank + 1)) for id_ in ids for rank in range(TAGS))

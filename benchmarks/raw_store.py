@@ -1,4 +1,4 @@
-"""SQLite by itself, doing what the store does with the same rows in transactions of the same size: the limit."""
+"""The upper bound: sqlite3 alone, with the same rows as the store and transactions of the same size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bot.store.database import PRAGMAS
+from bot.store.backends.sqlite import PRAGMAS
+from bot.store.database import chunks
 from bot.store.images import Finished
-from bot.store.rows import chunks, to_blob
 
-_READ = "SELECT image_id, channel_id, vector FROM vectors WHERE model_id = 1 AND guild_id = ? ORDER BY image_id"
+_READ = "SELECT image_id, channel_id, embedding FROM embeddings WHERE model_id = 1 AND guild_id = ? ORDER BY image_id"
 _PENDING = "SELECT id, guild_id, channel_id, reread FROM images WHERE state = 'pending' AND id IN ({})"
 _READY = (
     "UPDATE images SET state = 'ready', attempts = 0, next_attempt = NULL, reason = NULL, content_hash = ?,"
@@ -34,9 +34,9 @@ def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch
         marks = ", ".join("?" * len(some))
         waiting = connection.execute(_PENDING.format(marks), [one.image_id for one in some]).fetchall()
         connection.executemany(_READY, [(one.content_hash, one.width, one.height, one.image_id) for one in some])
-        blobs = {one.image_id: to_blob(one.vector) for one in some}
+        blobs = {one.image_id: one.embedding.astype("<f2").tobytes() for one in some}
         connection.executemany(
-            "INSERT INTO vectors VALUES (?, 1, ?, ?, ?)",
+            "INSERT INTO embeddings VALUES (?, 1, ?, ?, ?)",
             [(id_, guild_id, channel_id, blobs[id_]) for id_, guild_id, channel_id, _ in waiting],
         )
         connection.executemany(
@@ -47,7 +47,7 @@ def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch
 
 
 def read_raw(path: Path, guild_id: int, dimension: int, rows: int) -> npt.NDArray[np.float16]:
-    """float16 [rows, dimension]: a server's vectors in one matrix."""
+    """float16 [rows, dimension]: a guild's embeddings in one matrix."""
     matrix = np.empty((rows, dimension), np.float16)
     connection = open_raw(path)
     cursor = connection.execute(_READ, (guild_id,))

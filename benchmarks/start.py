@@ -127,7 +127,7 @@ def _environment(town: Town, database: Path) -> dict[str, str]:
         "DISCORD_API_BASE": town.facts.api,
         "DISCORD_GATEWAY": town.facts.gateway,
         "CDN_HOSTS": "127.0.0.1",
-        "DATABASE_PATH": str(database),
+        "DATABASE_URL": str(database),
         "CLIP_MODEL": "bundled",
         "LOG_FORMAT": "text",
         "LOG_LEVEL": "INFO",

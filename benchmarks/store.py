@@ -1,4 +1,4 @@
-"""How many images a second the store takes in, beside SQLite by itself; on an empty database and on a large one."""
+"""Images per second that the store accepts and finishes, beside sqlite3 alone; on an empty database and a large one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from benchmarks.random_vectors import random_halves
 from benchmarks.raw_store import finish_raw, open_raw
 from benchmarks.scale import Scale
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source, Tag
-from bot.store.database import Database
+from bot.store.database import Database, chunks
 from bot.store.images import Finished, ImageStore
-from bot.store.rows import chunks
 
 BATCH = 64  # the indexer's largest
 PAGE = 100  # messages that a history is read in
@@ -46,7 +45,7 @@ async def _on(path: Path, there: int, images: int, runs: int) -> list[Figure]:
     on = f"on {there:,} images"
     limit = Against("sqlite3 by itself", rates["raw"].median)
     bar = Against("wanted", WANTED, at_least=1.0)
-    note = f"{BATCH} in a transaction, {TAGS} tags and a vector each, checkpoints included"
+    note = f"{BATCH} in a transaction, {TAGS} tags and an embedding each, checkpoints included"
     return [
         Figure(f"finish, {on}", rates["finish"], "images/s", (bar, limit), note),
         Figure(f"accept, {on}", rates["accept"], "images/s", note=f"{PAGE} in a transaction"),
@@ -116,9 +115,11 @@ def _refs(guild: int, images: int) -> list[ImageRef]:
 
 
 def _finished(ids: Sequence[int]) -> list[Finished]:
-    vectors = random_halves(len(ids), seed=ids[0])
+    embeddings = random_halves(len(ids), seed=ids[0])
     tags = tuple(Tag(f"label {rank}", 0.5 / (rank + 1)) for rank in range(TAGS))
-    return [Finished(id_, hash_of(id_), 640, 480, vector, tags) for id_, vector in zip(ids, vectors, strict=True)]
+    return [
+        Finished(id_, hash_of(id_), 640, 480, embedding, tags) for id_, embedding in zip(ids, embeddings, strict=True)
+    ]
 
 
 async def _seconds(step: Callable[[], Awaitable[None]]) -> float:

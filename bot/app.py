@@ -30,22 +30,18 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.protocols import Fetch, MakeRoom
-from bot.indexing.reconcile import ChannelReconciler
+from bot.indexing.reconcile import RollCall
 from bot.indexing.tagger import Tagger
 from bot.models import ImageRef
 from bot.monitoring.live import Watched
 from bot.monitoring.status import Status
 from bot.search.service import SearchService
-from bot.search.vector_cache import VectorCache
+from bot.search.vector_cache import GuildIndex
 from bot.settings import Settings
-from bot.store.channels import ChannelStore
 from bot.store.database import Database
 from bot.store.errors import StoreError
+from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
-from bot.store.inspection import prove_writable
-from bot.store.labels import LabelStore
-from bot.store.replies import ReplyStore
-from bot.store.sole import sole_bot
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
@@ -175,8 +171,7 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
     """Everything, ready to connect. Takes the engine over and closes it. Raises StartupError."""
     async with _status(settings) as status, AsyncExitStack() as closing:
         closing.push_async_callback(engine.close)
-        closing.enter_context(sole_bot(settings.database_path))
-        database = await Database.open(settings.database_path)
+        database = await Database.open(settings.database_url, exclusive=True)
         closing.push_async_callback(database.close)
         bot = MagpieBot()
         closing.push_async_callback(bot.close)
@@ -184,7 +179,7 @@ async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
         await _load_model(engine)
         session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
         try:
-            await prove_writable(database)  # loading the model took its time, and others may hold the database by now
+            await database.prove_writable()  # loading the model took its time, and others may hold the database by now
             app = await _assemble(bot, database, engine, session, settings, closing, status)
         except StoreError as error:
             raise StartupError(str(error)) from error
@@ -245,18 +240,18 @@ async def _assemble(
     closing.push_async_callback(replies.close)
     replies.start()
     log.info("vector search uses %s", KERNEL)
-    vector_cache = VectorCache(
-        store.vectors,
+    guild_index = GuildIndex(
+        store,
         engine.card.key,
         engine.card.dimension,
-        max_bytes=settings.index_memory_mib << 20,
+        ceiling=settings.index_memory_mib << 20,
     )
-    closing.push_async_callback(vector_cache.close)
+    closing.push_async_callback(guild_index.close)
     indexer = Indexer(
         store,
         engine,
         Tagger(engine, labels_store, defaults),
-        vector_cache,
+        guild_index,
         behind_questions(fetcher, engine.yield_to_queries),
         channels,
         on_finished=Announcements(bot, store, channels, tag_words, replies),
@@ -269,23 +264,23 @@ async def _assemble(
     catch_up = CatchUp(indexer.accept, channels, history)
     closing.push_async_callback(catch_up.close)
     catch_up.start()
-    reconciler = ChannelReconciler(store.places, messages.is_deleted, indexer.forget_channel)
-    closing.push_async_callback(reconciler.close)
+    roll_call = RollCall(store.searchable_channels, messages.is_deleted, indexer.forget_channel)
+    closing.push_async_callback(roll_call.close)
 
-    search = SearchService(engine, store, vector_cache, indexer, messages.look, limit=settings.results_per_answer)
+    search = SearchService(engine, store, guild_index, indexer, messages.look, limit=settings.results_per_answer)
     questions = Questions(store, search, messages, fetcher)
     await bot.add_cog(
-        IndexingCog(bot, indexer, catch_up, reconciler, store, fetcher, hosts, other_bots=settings.index_other_bots)
+        IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
     await bot.add_cog(SearchCog(bot, search, questions, tag_words, engine.card, engine.calibration, replies))
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
     if status is not None:
-        await status.watch(Watched(bot, engine, database, indexer, vector_cache))
+        await status.watch(Watched(bot, engine, database, indexer, guild_index))
     closing.push_async_callback(bot.disconnect)  # before the rest goes: no event may come meanwhile
     if status is not None:
         closing.callback(status.health.close)
-    await bot.sync_commands(_commands_file(settings.database_path))
+    await bot.sync_commands(_commands_file(database.path))
     return App(bot, store, indexer, catch_up, engine)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -49,9 +48,11 @@ class Settings(BaseSettings):
         min_length=1,
         description="The only hosts that images are downloaded from, separated by commas.",
     )
-    database_path: Path = Field(
-        default=Path("magpie.sqlite3"),
-        description="The SQLite database file. Created at the first start.",
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///magpie.sqlite3",
+        min_length=1,
+        validation_alias=AliasChoices("database_url", "database_path"),
+        description="The SQLite database: a URL, or the path of the file. Created at the first start.",
     )
     clip_model: str = Field(
         default="openai/clip-vit-base-patch32",

@@ -91,7 +91,7 @@ async def _serve(options: argparse.Namespace) -> int:
             # ignore_cleanup_errors: a bot that was started by hand may still write there.
             with tempfile.TemporaryDirectory(prefix="magpie-sandbox-", ignore_cleanup_errors=True) as folder:
                 settings = sandbox.bot_settings | {
-                    "DATABASE_PATH": str(Path(folder) / "magpie.sqlite3"),
+                    "DATABASE_URL": str(Path(folder) / "magpie.sqlite3"),
                     "CLIP_MODEL": model,
                 }
                 if not options.no_bot:

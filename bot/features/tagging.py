@@ -16,8 +16,7 @@ from bot.models import ChannelRef, TaggingMode
 if TYPE_CHECKING:
     from bot.discord_io.client import Interaction
     from bot.indexing.labels import NamedLabel
-    from bot.store.channels import ChannelStore
-    from bot.store.labels import LabelStore
+    from bot.store.guilds import ChannelStore, LabelStore
 import asyncio
 import logging
 from collections import OrderedDict
@@ -31,10 +30,8 @@ from bot.features.search_views import TagWords
 from bot.indexing.indexer import Waker
 from bot.indexing.protocols import Sleep
 from bot.models import Image, ImageState, Tag
-from bot.store.channels import ChannelStore
-from bot.store.images import ImageStore
-from bot.store.lifecycle import INTERRUPTED
-from bot.store.replies import Reply, ReplyStore
+from bot.store.guilds import ChannelStore, Reply, ReplyStore
+from bot.store.images import INTERRUPTED, ImageStore
 
 LABEL_LIMIT = 60
 MOST_LABELS = 1000
@@ -90,7 +87,7 @@ class TagsCog(commands.Cog, name="tags"):
         chosen = TaggingMode(mode.value)
         # A forum is no place of messages itself, but its threads follow its setting.
         place = place_of(channel or interaction.channel) or ChannelRef(interaction.guild_id, channel_id)
-        await self._channels.set_announcement(place, chosen)
+        await self._channels.set_tagging_mode(place, chosen)
         await _answer(
             interaction, texts.tagging_set.format(channel=f"<#{channel_id}>", mode=_mode_words(chosen, texts))
         )
@@ -298,7 +295,7 @@ class Announcements:
 
     async def __call__(self, image: Image) -> None:
         ref = image.ref
-        mode = await self._channels.announcement(ref.channel)
+        mode = await self._channels.tagging_mode(ref.channel)
         if mode in (TaggingMode.OFF, TaggingMode.SILENT) or datetime.now(UTC) - ref.created_at > STALE_AFTER:
             return
         if not self._first_of_message(ref.message_id):

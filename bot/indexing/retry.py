@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
 from bot.store.errors import StoreError
-from bot.store.images import ENCODING_FAILED
+from bot.store.requeue import ENCODING_FAILED
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 
 

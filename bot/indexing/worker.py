@@ -17,7 +17,8 @@ from bot.indexing.protocols import Fetch
 from bot.models import Image
 from bot.monitoring.metrics import IMAGE_CONTENTS
 from bot.search.protocols import Engine
-from bot.store.images import Finished, ImageStore, KnownVector
+from bot.store.embeddings import KnownEmbedding
+from bot.store.images import Finished, ImageStore
 from clipcore.types import Lane
 
 
@@ -136,7 +137,7 @@ class ImageReader:
         self._engine = engine
         self._fetch = fetch
         self._memory = memory
-        self._recent: OrderedDict[str, KnownVector] = OrderedDict()
+        self._recent: OrderedDict[str, KnownEmbedding] = OrderedDict()
         self._gates: dict[str, _Gate] = {}
 
     async def read(self, image: Image) -> Finished:
@@ -146,18 +147,18 @@ class ImageReader:
             share.shrink(len(data))
             content_hash = await content_hash_of(data)
             content = await self._content(content_hash, data)
-        return Finished(image.id, content_hash, content.width, content.height, content.vector)
+        return Finished(image.id, content_hash, content.width, content.height, content.embedding)
 
-    async def _content(self, content_hash: str, data: bytes) -> KnownVector:
+    async def _content(self, content_hash: str, data: bytes) -> KnownEmbedding:
         async with self._only_one(content_hash):
             known, source = self._recent.get(content_hash), "memory"
             if known is None:
                 source = "store"
-                known = await self._store.vector_of_hash(content_hash, self._engine.card.key)
+                known = await self._store.embedding_of_hash(content_hash, self._engine.card.key)
             if known is None:
                 source = "model"
                 image = await self._engine.encode_image(data, Lane.BACKGROUND)
-                known = KnownVector(image.vector.astype(np.float16), image.width, image.height)
+                known = KnownEmbedding(image.vector.astype(np.float16), image.width, image.height)
             self._keep(content_hash, known)
             IMAGE_CONTENTS.labels(source).inc()
             return known
@@ -174,7 +175,7 @@ class ImageReader:
             if not gate.users:
                 del self._gates[content_hash]
 
-    def _keep(self, content_hash: str, content: KnownVector) -> None:
+    def _keep(self, content_hash: str, content: KnownEmbedding) -> None:
         self._recent[content_hash] = content
         self._recent.move_to_end(content_hash)
         if len(self._recent) > REMEMBERED_CONTENTS:

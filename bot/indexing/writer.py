@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from bot.indexing.protocols import ChannelSettings, OnFinished
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, Image, ImageState, Tag, TaggingMode
-from bot.search.protocols import Engine, IndexedEmbedding, VectorSearch
+from bot.search.protocols import Engine, IndexedEmbedding
+from bot.search.vector_cache import GuildIndex
 from bot.store.errors import StoreError
 from bot.store.images import Finished, ImageStore
 
@@ -46,7 +47,7 @@ class Writer:
         engine: Engine,
         tagger: Tagger,
         channels: ChannelSettings,
-        index: VectorSearch,
+        guild_index: GuildIndex,
         memory: asyncio.Lock,
         room: int,
     ) -> None:
@@ -54,7 +55,7 @@ class Writer:
         self._engine = engine
         self._tagger = tagger
         self._channels = channels
-        self._index = index
+        self._guild_index = guild_index
         self._memory = memory
         self._queue: asyncio.Queue[Read] = asyncio.Queue(maxsize=room)
 
@@ -89,7 +90,7 @@ class Writer:
 
     async def _tagged(self, batch: Sequence[Read]) -> list[Finished]:
         """With the tags that each image's server and channel want."""
-        channels = await self._channels.announcements({read.place for read in batch})
+        channels = await self._channels.tagging_modes({read.place for read in batch})
         tags: dict[int, tuple[Tag, ...]] = {}
         for guild_id in {place.guild_id for place in channels}:
             wanted = [
@@ -98,7 +99,7 @@ class Writer:
                 if read.place.guild_id == guild_id and channels[read.place] is not TaggingMode.OFF
             ]
             if wanted:
-                found = await self._tagger.tags(guild_id, [finished.vector for finished in wanted])
+                found = await self._tagger.tags(guild_id, [finished.embedding for finished in wanted])
                 tags.update(zip((finished.image_id for finished in wanted), found, strict=True))
         return [replace(read.finished, tags=tags.get(read.image.id, ())) for read in batch]
 
@@ -110,12 +111,12 @@ class Writer:
                 if read.image.id in taken:
                     rows.setdefault(read.place.guild_id, []).append(_row(read))
             for guild_id, added in rows.items():
-                await self._index.add(guild_id, added)
+                await self._guild_index.add(guild_id, added)
             return taken
 
 
 def _row(read: Read) -> IndexedEmbedding:
-    return IndexedEmbedding(read.image.id, read.place.channel_id, read.finished.vector)
+    return IndexedEmbedding(read.image.id, read.place.channel_id, read.finished.embedding)
 
 
 def _answer(batch: Sequence[Read], tagged: Sequence[Finished], taken: set[int]) -> None:

@@ -20,7 +20,6 @@ from bot.discord_io.client import Interaction, MagpieBot
 from bot.monitoring import metrics
 from bot.store.database import Database
 from bot.store.errors import StoreError
-from bot.store.inspection import prove_writable
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +188,7 @@ class StoreProbe:
 
     async def _write(self) -> str | None:
         try:
-            await prove_writable(self._database)
+            await self._database.prove_writable()
         except StoreError as error:
             return str(error)
         return None

@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 from bot.discord_io.client import MagpieBot
 from bot.indexing.indexer import Indexer
 from bot.monitoring.health import GatewayCog, LoopLag
-from bot.search.vector_cache import VectorCache
+from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
-from bot.store.inspection import count_pending, log_bytes
+from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.types import Lane
 
@@ -30,7 +30,7 @@ class Watched:
     engine: ClipEngine
     database: Database
     indexer: Indexer
-    vector_cache: VectorCache
+    guild_index: GuildIndex
 
 
 class Live(Collector):
@@ -44,7 +44,7 @@ class Live(Collector):
     async def refresh(self) -> None:
         """Asks what must be waited for. Not a number: the database did not say."""
         try:
-            self._pending = await count_pending(self._watched.database)
+            self._pending = await ImageStore(self._watched.database).count_pending()
             self._told = False
         except Exception as error:  # one number that is not known must not cost all others
             self._pending = math.nan
@@ -57,11 +57,11 @@ class Live(Collector):
         yield _gauge("images_pending", "Images that wait to be read, those in hand included", self._pending)
         yield _gauge("images_in_hand", "Images that are being worked on", watched.indexer.in_hand)
         yield from self._inference()
-        usage = watched.vector_cache.usage()
-        yield _gauge("index_servers", "Servers whose vectors are in memory", usage.servers)
-        yield _gauge("index_rows", "Vectors in memory", usage.rows)
-        yield _gauge("index_bytes", "Memory that is kept for vectors", usage.bytes)
-        yield _gauge("store_log_bytes", "Size of the database's write-ahead log", log_bytes(watched.database))
+        held = watched.guild_index.held()
+        yield _gauge("index_servers", "Servers whose vectors are in memory", held.servers)
+        yield _gauge("index_rows", "Vectors in memory", held.rows)
+        yield _gauge("index_bytes", "Memory that is kept for vectors", held.bytes)
+        yield _gauge("store_log_bytes", "Size of the database's write-ahead log", watched.database.log_bytes())
         yield _gauge("event_loop_recent_lag_seconds", "The greatest lag of the last ten seconds", self._lag.worst)
         yield _gauge("gateway_connected", "1 while Discord's gateway is connected", self._gateway.connected)
         yield _gauge("gateway_latency_seconds", "Discord's answer to the last heartbeat", watched.bot.latency)

@@ -91,14 +91,14 @@ class SearchService:
 
     async def embedding_of(self, image: Image) -> Vectors | None:
         """The stored embedding of an image, float32 [dim]; None where the current model has not indexed it."""
-        stored = await self._store.vector(image.id, self._engine.card.key)
+        stored = await self._store.embedding(image.id, self._engine.card.key)
         return None if stored is None else np.asarray(stored, np.float32)
 
     async def embedding_of_file(self, data: bytes) -> Vectors:
         """The embedding of a query image, float32 [dim]; nothing is stored. Raises ImageRejected or QueueFull."""
-        known = await self._store.vector_of_hash(await content_hash_of(data), self._engine.card.key)
+        known = await self._store.embedding_of_hash(await content_hash_of(data), self._engine.card.key)
         if known is not None:
-            return np.asarray(known.vector, np.float32)
+            return np.asarray(known.embedding, np.float32)
         return (await self._engine.encode_image(data, Lane.INTERACTIVE)).vector
 
     async def visible_image(self, audience: Audience, image_id: int) -> Image | None:
@@ -134,7 +134,7 @@ class SearchService:
         one_per_content: bool = False,
     ) -> SearchResult:
         with self._engine.foreground():
-            channels = await self._store.places(audience.guild_id)
+            channels = await self._store.searchable_channels(audience.guild_id)
             if channel_id is not None:
                 channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
             readable = await audience.readable(channels)

@@ -1,97 +1,77 @@
-"""Database: the SQLite file, its one writer and its few readers. All SQL goes through `read` and `write`."""
+"""Database: transactions on one backend. Store: the base of the classes whose methods each run in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from datetime import datetime
+from functools import wraps
+from itertools import islice
 from pathlib import Path
-from time import monotonic, perf_counter
-from typing import Any, Self, TypeVar
+from time import perf_counter
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bot.models import utc_now
 from bot.monitoring.metrics import STORE_WRITE_SECONDS
-from bot.store.errors import StoreError, as_store_error
+from bot.store.backends import Backend, open_backend
+from bot.store.errors import StoreError
 from bot.store.migrate import prepare
 
-log = logging.getLogger(__name__)
-
+P = ParamSpec("P")
 T = TypeVar("T")
-Work = Callable[[Connection], T]
-
-READERS = 4
-# How long a truncation of the write-ahead log waits for readers. They are short; what fails is tried again.
-TRUNCATE_WAIT_MS = 100
-TRUNCATE_PAUSE = 1.0  # seconds
-# NORMAL: in WAL mode a killed process loses nothing; a power cut may undo the last commits, which catching up repeats.
-PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
-# Which channels of a large server have images is asked at every question: 2 MiB of the index, and as much as
-# SQLite caches by itself.
-READER_PRAGMAS = (*PRAGMAS, "query_only = ON", "cache_size = -8192")
+S = TypeVar("S", bound="Store")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+Step = Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]]
+"""A method that runs inside a transaction, on the connection that is its first argument."""
+Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+"""The same method for callers: they leave the connection out."""
 
 
 class Database:
-    """One SQLite file in WAL mode. Writes queue for one connection; reads run beside them on a few others.
+    """One database: writes take turns, reads run beside them.
 
-    Each transaction runs from begin to commit on a thread of its connection: the event loop hands it over and hears of
-    its end, and neither builds statements nor touches rows in between.
-
-    A caller that is cancelled in a transaction waits for its commit or rollback before the cancellation is passed on:
-    no connection is left half-way.
+    A caller that is cancelled during a transaction first waits for its commit or rollback: SQLAlchemy closes a
+    connection whose task is cancelled in the middle of a statement.
     """
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
-        self.path = path
-        self._opened = _identity(path)
-        self._busy_timeout = busy_timeout
-        self._writer = _engine(path, busy_timeout, connections=1, begin="BEGIN IMMEDIATE", read_only=False)
-        self._readers = _engine(path, busy_timeout, connections=READERS, begin="BEGIN", read_only=True)
-        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
-        self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
-        self._writing = asyncio.Lock()
-        self._at_work: set[asyncio.Task[Any]] = set()
-        self._queued = 0
-        self._truncate_due = False
-        self._truncated = 0.0
-        self._retry: asyncio.TimerHandle | None = None
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._transactions: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str, *, busy_timeout: float = 5.0) -> Self:
-        """Creates the file where missing and applies migrations.
+    async def open(cls, url: str | Path, *, busy_timeout: float = 5.0, exclusive: bool = False) -> Self:
+        """Creates the database if necessary and applies migrations.
 
-        busy_timeout: seconds to wait for another process's lock.
+        url: `sqlite+aiosqlite:///FILE`, or the path of a SQLite file. busy_timeout: seconds to wait for another
+        process's lock. exclusive: refuse to start beside another process that opened it like this.
         Raises StartupError, with one sentence that says what to do.
         """
-        path = Path(path)
-        await asyncio.to_thread(prepare, path, busy_timeout)
-        return cls(path, busy_timeout)
+        backend = open_backend(url, busy_timeout)
+        try:
+            if exclusive:
+                backend.lock()
+            await prepare(backend)
+        except BaseException:
+            await backend.close()
+            raise
+        return cls(backend)
 
-    def in_place(self) -> bool:
-        """Whether the path still leads to the file that was opened: it may have been deleted or replaced. Blocking."""
-        return self._opened is not None and _identity(self.path) == self._opened
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._backend.path
 
     async def close(self) -> None:
-        """Waits for transactions under way, empties the write-ahead log and lets go of the file. Idempotent."""
+        """Waits for running transactions, then closes the database. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        while self._at_work:
-            await asyncio.wait(self._at_work)
-        if self._retry is not None:
-            self._retry.cancel()
-        # Before the truncation, which readers could be in the way of.
-        await _on(self._read_threads, self._readers.dispose)
-        await self._truncate()
-        await _on(self._write_thread, self._writer.dispose)
-        self._read_threads.shutdown()
-        self._write_thread.shutdown()
+        while self._transactions:
+            await asyncio.wait(self._transactions)
+        await self._backend.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,23 +80,31 @@ class Database:
         await self.close()
 
     async def read(self, work: Work[T]) -> T:
-        """Runs `work` on a thread, in one read transaction: what it sees does not change under it."""
-        return await self._owned(lambda: _on(self._read_threads, partial(_transaction, self._readers, work)))
+        """Awaits `work` in one read transaction, which sees one state of the database. Raises StoreError."""
+        return await self._to_its_end(self._transaction(self._backend.readers, work))
 
     async def write(self, work: Work[T], *, erases: bool = False) -> T:
-        """Runs `work` on a thread, in one write transaction.
+        """Awaits `work` in one write transaction. erases: deleted rows must not remain anywhere on the disk.
 
-        erases: rows go for good, so the write-ahead log is emptied of them, too.
-        Raises StoreBusy when another process holds the database for too long.
+        Raises StoreBusy when another process holds the database for too long; then nothing was written.
         """
-        return await self._owned(lambda: self._write(work, erases))
+        return await self._to_its_end(self._write(work, erases))
 
-    async def _owned(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def prove_writable(self) -> None:
+        """Writes to the disk, and changes nothing. Raises StoreBusy or StoreUnusable, also where the file is gone."""
+        await self.write(self._backend.prove_writable)
+
+    def log_bytes(self) -> int:
+        """The size of the write-ahead log on disk. Blocks for one look at the file system."""
+        return self._backend.log_bytes()
+
+    async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
         if self._closed:
+            transaction.close()
             raise StoreError("The database is closed.")
-        task = asyncio.create_task(start())
-        self._at_work.add(task)
-        task.add_done_callback(self._at_work.discard)
+        task = asyncio.create_task(transaction)
+        self._transactions.add(task)
+        task.add_done_callback(self._transactions.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -125,98 +113,67 @@ class Database:
             raise
 
     async def _write(self, work: Work[T], erases: bool) -> T:
-        self._queued += 1
-        async with self._writing:
-            self._queued -= 1
-            try:
-                began = perf_counter()
-                result = await _on(self._write_thread, partial(_transaction, self._writer, work))
-                STORE_WRITE_SECONDS.observe(perf_counter() - began)
-                self._truncate_due |= erases
-                return result
-            finally:
-                await self._truncate_if_due()
+        async with self._backend.write_lock:
+            started = perf_counter()
+            result = await self._transaction(self._backend.writer, work)
+            STORE_WRITE_SECONDS.observe(perf_counter() - started)
+        if erases:
+            await self._backend.after_erasing()
+        return result
 
-    async def _truncate_if_due(self) -> None:
-        """Of a row of writes the last one truncates; what a reader holds on to is left to the timer."""
-        overdue = monotonic() - self._truncated > TRUNCATE_PAUSE
-        if self._truncate_due and self._retry is None and (overdue or not self._queued):
-            await self._truncate()
-
-    async def _truncate(self) -> None:
-        """Moves the write-ahead log into the file and cuts it to nothing: erased rows must not linger in old pages."""
+    async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
-            self._truncate_due = await _on(self._write_thread, self._checkpoint_is_busy)
-        except (DBAPIError, sqlite3.Error) as error:
-            self._truncate_due = True
-            log.warning("the write-ahead log could not be emptied: %s", type(error).__name__)
-        self._truncated = monotonic()
-        if self._truncate_due and not self._closed:
-            self._retry = asyncio.get_running_loop().call_later(TRUNCATE_PAUSE, self._start_retry)
-
-    def _checkpoint_is_busy(self) -> bool:
-        with self._writer.connect() as connection:
-            raw = connection.connection.cursor()  # SQLAlchemy would begin a transaction, in which nothing is truncated
-            raw.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
-            try:
-                [[busy, *_]] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                raw.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
-            return bool(busy)
-
-    def _start_retry(self) -> None:
-        self._retry = None
-        task = asyncio.create_task(self._truncate_again())
-        self._at_work.add(task)
-        task.add_done_callback(self._at_work.discard)
-
-    async def _truncate_again(self) -> None:
-        async with self._writing:
-            await self._truncate_if_due()
+            async with engine.begin() as connection:
+                return await work(connection)
+        except Exception as error:
+            if (known := self._backend.store_error(error)) is not None:
+                raise known from error
+            raise
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells this file from every other; None where there is none to be seen."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+class Store:
+    """Every public method of a store may raise StoreBusy or StoreUnusable; then its transaction changed nothing.
+
+    Times carry a time zone.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._now = clock
 
 
-async def _on(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, work)
+def reads(step: Step[S, P, T]) -> Method[S, P, T]:
+    """Runs the method in one read transaction."""
+
+    @wraps(step)
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.read(lambda connection: step(self, connection, *args, **kwargs))
+
+    return method
 
 
-def _transaction(engine: Engine, work: Work[T]) -> T:
-    try:
-        with engine.begin() as connection:
-            return work(connection)
-    except (DBAPIError, sqlite3.Error) as error:
-        if (known := as_store_error(error)) is not None:
-            raise known from error
-        raise
+def writes(step: Step[S, P, T]) -> Method[S, P, T]:
+    """Runs the method in one write transaction."""
+
+    @wraps(step)
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.write(lambda connection: step(self, connection, *args, **kwargs))
+
+    return method
 
 
-def _engine(path: Path, busy_timeout: float, *, connections: int, begin: str, read_only: bool) -> Engine:
-    """An engine whose connections are all set up alike. It begins transactions itself; sqlite3 would do so late."""
-    # "rw" creates nothing: where the file has gone, a new connection fails instead of making an empty one.
-    engine = create_engine(
-        URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"}),
-        pool_size=connections,
-        max_overflow=0,
-        pool_use_lifo=True,  # the connection whose cache is warm
-        connect_args={"timeout": busy_timeout, "isolation_level": None},
-        hide_parameters=True,  # else a traceback in the log would show labels and ids
-    )
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    pragmas = READER_PRAGMAS if read_only else PRAGMAS
+def erases(step: Step[S, P, T]) -> Method[S, P, T]:
+    """Runs the method in one write transaction, and removes what it deleted from the write-ahead log, too."""
 
-    def set_pragmas(connection: DBAPIConnection, _: object) -> None:
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+    @wraps(step)
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.write(lambda connection: step(self, connection, *args, **kwargs), erases=True)
 
-    event.listen(engine, "connect", set_pragmas)
-    return engine
+    return method
+
+
+def chunks(items: Iterable[T], size: int = 8_000) -> Iterator[list[T]]:
+    """Lists of at most `size` items: SQLite takes 32,766 parameters in one statement, PostgreSQL 32,767."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,185 +1,300 @@
-"""ImageStore: everything that is remembered of images, and how it is forgotten.
-
-Each method is one transaction but `vectors` and `requeue_for_model`, which are many.
-"""
+"""ImageStore: images from accepted to ready or parked, and everything that is read of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import (
+    Result,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from bot.models import ChannelRef, Image, ImageRef, ImageState, ThreadKind, utc_now
-from bot.store import forgetting, lifecycle, requeue, tombstones
-from bot.store import vectors as vector_rows
-from bot.store.database import Database
-from bot.store.lifecycle import ENCODING_FAILED, INTERRUPTED, Finished
-from bot.store.rows import Half, chunks, image_columns, load_images
-from bot.store.tables import channels, guilds, images
-from bot.store.vectors import KnownVector, Model, VectorChunk
+from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
+from bot.store.backends import insert
+from bot.store.database import chunks, reads, writes
+from bot.store.deletion import Deletions, add_channels, tombstones_of
+from bot.store.embeddings import EmbeddingQueries, Model
+from bot.store.requeue import Requeue
+from bot.store.schema import Embeddings, channels, embeddings, guilds, images, tags
 
+INTERRUPTED = "interrupted"
+"""The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
+
+_KEY = ("message_id", "attachment_id", "source")
+_FILE = images.c["id", "content_hash", "width", "height"]
+# Images that one statement of `finish` makes ready. It joins as many SELECTs, of which SQLite takes 500.
+_FINISH_CHUNK = 256
 _KINDS = {kind.value: kind for kind in ThreadKind}
 
-__all__ = ["ENCODING_FAILED", "INTERRUPTED", "Finished", "KnownVector", "Model", "ImageStore", "VectorChunk"]
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An encoded image.
+
+    embedding: float16 [dim], unit length; tags: best first; width, height: pixels after EXIF rotation.
+    """
+
+    image_id: int
+    content_hash: str
+    width: int
+    height: int
+    embedding: Embeddings
+    tags: tuple[Tag, ...] = ()
 
 
-class ImageStore:
-    """Every method may raise StoreBusy or StoreUnusable; then nothing of it was done. Times carry a zone."""
+class ImageStore(EmbeddingQueries, Deletions, Requeue):
+    """Images, with their embeddings and tags. Each method is one transaction, except where it says otherwise."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
-        self._database = database
-        self._now = clock
-
-    # -- the life of an image
-
-    async def accept(self, refs: Sequence[ImageRef]) -> list[Image]:
-        """Commits these as pending and gives those that are new, in the order given; skips known and forgotten ones."""
-        if not refs:
+    @writes
+    async def accept(self, connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[Image]:
+        """Adds new images as pending, and returns them in the order given; skips known and deleted ones."""
+        found = await tombstones_of(connection, refs)
+        accepted = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not found.cover(ref)}
+        if not accepted:
             return []
-        return await self._database.write(lambda connection: lifecycle.accept(connection, refs, self._now()))
+        await add_channels(connection, {ref.channel.channel_id: ref.channel for ref in accepted.values()}.values())
+        statement = insert(connection, images).on_conflict_do_nothing(index_elements=_KEY)
+        added = await connection.execute(
+            statement.returning(*images.c["id", *_KEY]),
+            [
+                {
+                    "guild_id": ref.channel.guild_id,
+                    "channel_id": ref.channel.channel_id,
+                    "message_id": ref.message_id,
+                    "attachment_id": ref.attachment_id,
+                    "source": ref.source,
+                    "author_id": ref.author_id,
+                    "state": ImageState.PENDING,
+                    "next_attempt": self._now(),
+                }
+                for ref in accepted.values()
+            ],
+        )
+        ids = {(row.message_id, row.attachment_id, row.source): row.id for row in added}
+        return [Image(ids[key], ref, ImageState.PENDING) for key, ref in accepted.items() if key in ids]
 
     async def due(self, limit: int, now: datetime, *, exclude: Collection[int] = ()) -> list[Image]:
-        """At most `limit` pending images whose time has come. exclude: ids that are in hand as this is called."""
-        left_out = tuple(exclude)  # on its thread the transaction would see the caller's collection change
-        return await self._database.read(lambda connection: lifecycle.due(connection, limit, now, left_out))
-
-    async def begin(self, next_attempts: Mapping[int, datetime]) -> None:
-        """Counts an attempt for each of these and sets the time of the next, should this one never end.
-
-        So an image that kills the process costs one attempt each time, and others that were under way get out of its
-        way. Forgotten ones are passed over.
+        """At most `limit` pending images whose next attempt is due: new ones first, then those to be encoded again by
+        another model; in each group the longest due first. exclude: ids, copied before the transaction begins.
         """
-        if next_attempts:
-            await self._database.write(lambda connection: lifecycle.begin(connection, next_attempts))
+        return await self._due(limit, now, tuple(exclude))
 
-    async def release(self, ids: Collection[int]) -> None:
-        """Takes the attempt back that `begin` counted: these were let go for no fault of theirs, and are due now."""
-        await self._database.write(lambda connection: lifecycle.release(connection, ids, self._now()))
+    @reads
+    async def _due(
+        self, connection: AsyncConnection, limit: int, now: datetime, exclude: tuple[int, ...]
+    ) -> list[Image]:
+        rows: list[Row[Any]] = []
+        for reread in (False, True):
+            if len(rows) < limit:
+                query = (
+                    _select_images()
+                    .where(images.c.reread == reread, images.c.next_attempt <= now, images.c.id.not_in(exclude))
+                    .order_by(images.c.next_attempt, images.c.id)
+                    .limit(limit - len(rows))
+                )
+                rows += (await connection.execute(query)).all()
+        return await _with_tags(connection, rows)
+
+    @writes
+    async def begin(self, connection: AsyncConnection, next_attempts: Mapping[int, datetime]) -> None:
+        """Counts an attempt for each of these pending images, and sets the time of the next.
+
+        An image that crashes the process is charged for it, and the images that were in progress are not due again
+        before their time. Deleted images are ignored.
+        """
+        statement = (
+            update(images)
+            .where(images.c.id == bindparam("image"), images.c.state == ImageState.PENDING)
+            .values(attempts=images.c.attempts + 1, reason=INTERRUPTED)
+        )
+        rows = [{"image": id_, "next_attempt": moment} for id_, moment in next_attempts.items()]
+        if rows:
+            await connection.execute(statement, rows)
+
+    @writes
+    async def release(self, connection: AsyncConnection, ids: Collection[int]) -> None:
+        """Takes back the attempt that `begin` counted, and makes these due now: they did not cause the interruption."""
+        for some in chunks(ids):
+            await connection.execute(
+                update(images)
+                .where(images.c.id.in_(some), images.c.state == ImageState.PENDING, images.c.attempts > 0)
+                .values(attempts=images.c.attempts - 1, next_attempt=self._now(), reason=None)
+            )
 
     async def finish(self, batch: Sequence[Finished], model: Model) -> set[int]:
-        """Image, vector and tags of a whole batch. Gives the ids that became ready; the rest was forgotten."""
+        """Makes pending images ready, with embedding and tags, in one transaction.
+
+        Returns their ids. Images that were deleted, parked or finished before are ignored.
+        Raises ValueError where an embedding does not have the model's dimension.
+        """
         for item in batch:
-            if item.vector.shape != (model.dimension,):
-                raise ValueError(f"image {item.image_id}: a vector of {item.vector.shape}, not ({model.dimension},)")
-        if not batch:
-            return set()
-        return await self._database.write(lambda connection: lifecycle.finish(connection, batch, model))
+            if item.embedding.shape != (model.dimension,):
+                raise ValueError(
+                    f"image {item.image_id}: an embedding of {item.embedding.shape}, not ({model.dimension},)"
+                )
+        return await self._finish(batch, await self._model_id(model)) if batch else set()
 
-    async def postpone(self, image_id: int, next_attempt: datetime, reason: str) -> bool:
-        """The attempt that was begun failed; sets the time of the next. False when the image is no longer pending."""
-        return await self._database.write(lambda at: lifecycle.postpone(at, image_id, next_attempt, reason))
+    @writes
+    async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
+        done: set[int] = set()
+        for some in chunks({item.image_id: item for item in batch}.values(), _FINISH_CHUNK):
+            files: dict[str, object] = {}
+            for at, item in enumerate(some):
+                files |= {f"id_{at}": item.image_id, f"content_hash_{at}": item.content_hash}
+                files |= {f"width_{at}": item.width, f"height_{at}": item.height}
+            ready = {row.id: row for row in await connection.execute(_make_ready(len(some)), files)}
+            if ready:
+                await _save_results(connection, [item for item in some if item.image_id in ready], ready, model_id)
+            done |= ready.keys()
+        return done
 
-    async def park(self, image_id: int, reason: str) -> bool:
-        """Gives the image up, with a reason. False when it is no longer pending."""
-        return await self._database.write(lambda at: lifecycle.park(at, image_id, reason))
+    @writes
+    async def postpone(self, connection: AsyncConnection, image_id: int, next_attempt: datetime, reason: str) -> bool:
+        """The attempt failed: sets the time of the next. False when the image is no longer pending."""
+        statement = _update_pending(image_id).values(next_attempt=next_attempt, reason=reason)
+        return (await connection.execute(statement)).rowcount > 0
 
-    async def requeue_for_model(self, model_key: str, *, portion: int = requeue.PORTION) -> int:
-        """Makes pending again what another model read, with `reread` set, and what a model failed on.
+    @writes
+    async def park(self, connection: AsyncConnection, image_id: int, reason: str) -> bool:
+        """Gives the image up. False when it is no longer pending.
 
-        In many transactions; a call that ends early leaves the rest to the next one. Gives the number queued.
+        An embedding by an earlier model stays: it is searchable again when that model is.
         """
-        queued = 0
-        for walk in await self._database.read(lambda at: requeue.plan(at, model_key)):
-            after: requeue.Key | None = walk.start
-            while after is not None:
-                taking = partial(requeue.take, walk=walk, after=after, size=portion, now=self._now())
-                some, after = await self._database.write(taking)
-                queued += some
-        return queued
+        statement = _update_pending(image_id).values(state=ImageState.PARKED, next_attempt=None, reason=reason)
+        return (await connection.execute(statement)).rowcount > 0
 
-    # -- reading
+    @reads
+    async def get(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:
+        """The images with these ids that exist, in any state."""
+        rows: list[Row[Any]] = []
+        for some in chunks(ids):
+            rows += (await connection.execute(_select_images().where(images.c.id.in_(some)))).all()
+        return {image.id: image for image in await _with_tags(connection, rows)}
 
-    async def get(self, ids: Collection[int]) -> dict[int, Image]:
-        """The images of these ids that are still remembered, in any state."""
-
-        def work(connection: Connection) -> dict[int, Image]:
-            found: dict[int, Image] = {}
-            for some in chunks(ids):
-                query = image_columns().where(images.c.id.in_(some))
-                found.update({image.id: image for image in load_images(connection, query)})
-            return found
-
-        return await self._database.read(work)
-
-    async def by_message(self, message_id: int) -> list[Image]:
+    @reads
+    async def by_message(self, connection: AsyncConnection, message_id: int) -> list[Image]:
         """The images of one message, in the order in which they were accepted."""
-        query = image_columns().where(images.c.message_id == message_id).order_by(images.c.id)
-        return await self._database.read(lambda connection: load_images(connection, query))
+        query = _select_images().where(images.c.message_id == message_id).order_by(images.c.id)
+        return await _with_tags(connection, (await connection.execute(query)).all())
 
-    async def vector(self, image_id: int, model_key: str) -> Half | None:
-        """float16 [dim], unit length; None where this model has not read the image."""
-        return await self._database.read(lambda at: vector_rows.vector_of(at, image_id, model_key))
-
-    async def vector_of_hash(self, content_hash: str, model_key: str) -> KnownVector | None:
-        """What this model found in an identical file before, wherever that was posted."""
-        return await self._database.read(lambda at: vector_rows.vector_of_hash(at, content_hash, model_key))
-
-    async def vectors(
-        self, guild_id: int, model_key: str, *, chunk: int = vector_rows.CHUNK
-    ) -> AsyncIterator[VectorChunk]:
-        """A server's vectors of this model, by rising id, at most `chunk` rows at a time.
-
-        Each chunk is its own transaction: what is finished or forgotten meanwhile may or may not be among the rest.
-        """
-        after = 0
-        while (rows := await self._chunk(guild_id, model_key, after, chunk)) is not None:
-            yield rows
-            after = int(rows.ids[-1])
-
-    async def _chunk(self, guild_id: int, model_key: str, after: int, size: int) -> VectorChunk | None:
-        return await self._database.read(lambda at: vector_rows.chunk_after(at, guild_id, model_key, after, size))
-
-    async def places(self, guild_id: int) -> list[ChannelRef]:
-        """The channels and threads of this server that have a searchable image."""
+    @reads
+    async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
+        """The channels and threads of this guild that have a ready image."""
         ready = exists().where(images.c.channel_id == channels.c.id, images.c.state == ImageState.READY)
         query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
+        # A large guild has tens of thousands of threads: building their rows here would stop the event loop.
+        return await asyncio.to_thread(_channels_of, guild_id, await connection.execute(query))
 
-        def work(connection: Connection) -> list[ChannelRef]:
-            # A large server has tens of thousands of threads: looked up in a dict, a kind costs a tenth of a call.
-            rows = connection.execute(query)
-            return [ChannelRef(guild_id, id_, parent_id, _KINDS[thread]) for id_, parent_id, thread in rows]
+    @reads
+    async def guild_ids(self, connection: AsyncConnection) -> list[int]:
+        """Every guild with any stored data."""
+        return list((await connection.execute(select(guilds.c.id).order_by(guilds.c.id))).scalars())
 
-        return await self._database.read(work)
+    @reads
+    async def count_pending(self, connection: AsyncConnection) -> int:
+        """Counts them in the index of due images, which has no others."""
+        query = select(func.count()).select_from(images).where(images.c.next_attempt.is_not(None))
+        return int((await connection.execute(query)).scalar_one())
 
-    async def guild_ids(self) -> list[int]:
-        """Every server of which anything is kept."""
 
-        def work(connection: Connection) -> list[int]:
-            return list(connection.execute(select(guilds.c.id).order_by(guilds.c.id)).scalars())
+@lru_cache(_FINISH_CHUNK)
+def _make_ready(count: int) -> ReturningUpdate[Any]:
+    """Makes those of `count` images ready that are pending. Cached, since SQLAlchemy compiles each new one for 3 ms."""
+    rows = (
+        select(*(bindparam(f"{column.name}_{at}", type_=column.type).label(column.name) for column in _FILE))
+        for at in range(count)
+    )
+    file = union_all(*rows).cte("file")
+    return (
+        update(images)
+        .where(images.c.id == file.c.id, images.c.state == ImageState.PENDING)
+        .values(state=ImageState.READY, attempts=0, next_attempt=None, reason=None)
+        .values({column: file.c[column.name] for column in _FILE[1:]})
+        .returning(*images.c["id", "guild_id", "channel_id", "reread"])
+    )
 
-        return await self._database.read(work)
 
-    # -- forgetting: rows go and tombstones come in one transaction; each gives the ids of the deleted images
+async def _save_results(
+    connection: AsyncConnection, items: Sequence[Finished], ready: Mapping[int, Row[Any]], model_id: int
+) -> None:
+    statement = insert(connection, embeddings)
+    renewed = {name: statement.excluded[name] for name in ("model_id", "embedding")}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["image_id"], set_=renewed),
+        [
+            {
+                "image_id": item.image_id,
+                "model_id": model_id,
+                "guild_id": ready[item.image_id].guild_id,
+                "channel_id": ready[item.image_id].channel_id,
+                "embedding": item.embedding,
+            }
+            for item in items
+        ],
+    )
+    if reread := [id_ for id_, row in ready.items() if row.reread]:
+        await connection.execute(delete(tags).where(tags.c.image_id.in_(reread)))
+    rows = [
+        {"image_id": item.image_id, "rank": rank, "label": tag.label, "probability": tag.probability}
+        for item in items
+        for rank, tag in enumerate(item.tags)
+    ]
+    if rows:
+        await connection.execute(insert(connection, tags), rows)
 
-    async def forget_messages(self, ids: Collection[int]) -> list[int]:
-        return await self._erase(lambda at: forgetting.forget_messages(at, ids, self._now()))
 
-    async def forget_attachments(self, message_id: int, attachment_ids: Collection[int]) -> list[int]:
-        """Takes these out of one message; the same attachments in other messages stay."""
-        return await self._erase(lambda at: forgetting.forget_attachments(at, message_id, attachment_ids, self._now()))
+def _update_pending(image_id: int) -> Update:
+    return update(images).where(images.c.id == image_id, images.c.state == ImageState.PENDING)
 
-    async def forget_channel(self, channel_id: int) -> list[int]:
-        """The channel, the threads under it, and their settings."""
-        return await self._erase(lambda at: forgetting.forget_channel(at, channel_id, self._now()))
 
-    async def forget_guild(self, guild_id: int) -> list[int]:
-        """Everything of the server. Nothing of it is accepted again until `welcome_guild`."""
-        return await self._erase(lambda at: forgetting.forget_guild(at, guild_id, self._now()))
+def _select_images() -> Select[Any]:
+    """Everything that `_image` reads."""
+    where = channels.c["parent_id", "thread"]
+    return select(images, *where).join_from(images, channels, channels.c.id == images.c.channel_id)
 
-    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
-        """All of a member's images in a server.
 
-        up_to_message: images in messages up to this id are not accepted again, known or not yet; by default, every
-        message posted by now. What the member posts later is remembered.
-        """
-        cutoff = forgetting.last_message_of(self._now()) if up_to_message is None else up_to_message
-        return await self._erase(lambda at: forgetting.forget_author(at, guild_id, author_id, cutoff))
+async def _with_tags(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Image]:
+    """The images of these rows of `_select_images`, in their order."""
+    found: dict[int, list[Tag]] = {}
+    for some in chunks(row.id for row in rows):
+        query = select(tags).where(tags.c.image_id.in_(some)).order_by(tags.c.image_id, tags.c.rank)
+        for row in await connection.execute(query):
+            found.setdefault(row.image_id, []).append(Tag(row.label, row.probability))
+    return [_image(row, tuple(found.get(row.id, ()))) for row in rows]
 
-    async def welcome_guild(self, guild_id: int) -> None:
-        """The bot was invited again: what is posted there from now on is remembered."""
-        await self._database.write(lambda connection: tombstones.lift_guild(connection, guild_id))
 
-    async def _erase(self, work: Callable[[Connection], list[int]]) -> list[int]:
-        return await self._database.write(work, erases=True)
+def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
+    channel = ChannelRef(row.guild_id, row.channel_id, row.parent_id, _KINDS[row.thread])
+    return Image(
+        id=row.id,
+        ref=ImageRef(channel, row.message_id, row.attachment_id, Source(row.source), row.author_id),
+        state=ImageState(row.state),
+        content_hash=row.content_hash,
+        width=row.width,
+        height=row.height,
+        tags=its_tags,
+        attempts=row.attempts,
+        reason=row.reason,
+        reread=bool(row.reread),
+    )
+
+
+def _channels_of(guild_id: int, rows: Result[int, int | None, str]) -> list[ChannelRef]:
+    # A dictionary: an enum's constructor takes ten times as long.
+    return [ChannelRef(guild_id, id_, parent_id, _KINDS[thread]) for id_, parent_id, thread in rows]

@@ -1,131 +1,85 @@
-"""After a change of model: what is to be read again is queued a portion at a time, each in a transaction of its own.
+"""After a change of model: queues images to be encoded again, one page in each transaction.
 
-So the writer is never kept from others for long, and a process that ends in between goes on at its next start: what is
-done is not found again, since each change takes an image out of the rows that it was found by, or fails its condition.
+So other writers wait for one page at most, and a process that ends in between continues at its next start: a page that
+is done is not selected again, or its images no longer meet the condition of the update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Select,
-    bindparam,
-    exists,
-    literal_column,
-    null,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import Row, Select, Update, exists, select, text, true, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.store.lifecycle import ENCODING_FAILED
-from bot.store.many import ForMany
-from bot.store.rows import milliseconds
-from bot.store.tables import images, models, vectors
+from bot.models import ImageState
+from bot.store.database import Store, reads, writes
+from bot.store.schema import embeddings, images, models
 
-PORTION = 5_000
-"""Images that are looked at in one transaction. Other writers wait for one: about a tenth of a second."""
+ENCODING_FAILED = "encoding_failed"
+"""The reason of a parked image that the model or its device failed on: another start may succeed."""
 
-Key = tuple[Any, ...]
-"""Where a walk is: what rises along its index, the image's id last."""
+PAGE = 5_000
+"""Images that one transaction changes: about a tenth of a second."""
+
+_PARKED = images.c.state == text("'parked'")  # the words of the partial index, without which it is not used
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Rows to look at in the order of an index, and what becomes of each image there.
+class Requeue(Store):
+    async def requeue_for_model(self, model_key: str, *, page: int = PAGE) -> int:
+        """Makes images pending that another model encoded, as `reread`, and images that a model failed on.
 
-    row: what `change` is given for an image, now; queues: whether it counts as queued.
-    """
+        Images that this model encoded before an earlier change become ready again. Many transactions; a call that is
+        interrupted leaves the rest to the next one. Returns the number of images queued.
+        """
+        ids = await self._models()
+        model = ids.pop(model_key, None)
+        if model is not None:
+            restore = update(images).values(state=ImageState.READY, next_attempt=None, attempts=0, reason=None)
+            encoded = exists().where(embeddings.c.image_id == images.c.id, embeddings.c.model_id == model)
+            restore = restore.where(encoded)
+            waiting = images.c.next_attempt.is_not(None), images.c.reread == true()
+            await self._update_pages(select(*images.c["next_attempt", "id"]).where(*waiting), restore, page)
+            parked = select(*images.c["reason", "id"]).where(_PARKED, images.c.reread == true())
+            await self._update_pages(parked, restore, page)
+        retry = update(images).values(state=ImageState.PENDING, next_attempt=self._now(), attempts=0, reason=None)
+        reread = retry.where(images.c.state == ImageState.READY).values(reread=True)
+        queued = 0
+        for other in ids.values():
+            keys = select(*embeddings.c["guild_id", "image_id"]).where(embeddings.c.model_id == other)
+            queued += await self._update_pages(keys, reread, page)
+        for again in (False, True):
+            failed = select(images.c.id).where(_PARKED, images.c.reread == again, images.c.reason == ENCODING_FAILED)
+            queued += await self._update_pages(failed, retry, page)
+        return queued
 
-    rows: Select[Any]
-    change: ForMany
-    row: Callable[[int, int], tuple[int, int]]
-    start: Key
-    queues: bool
-    given: dict[str, object] = field(default_factory=dict)
+    @reads
+    async def _models(self, connection: AsyncConnection) -> dict[str, int]:
+        return {row.key: row.id for row in await connection.execute(select(*models.c["key", "id"]))}
 
+    async def _update_pages(self, keys: Select[Any], change: Update, size: int) -> int:
+        """Applies `change` to the images whose keys the query selects, and returns how many it changed.
 
-class Taken(NamedTuple):
-    """after: where to go on; None at the end."""
+        keys: the columns of an index, the image's id last: pages follow each other in the order of that index.
+        """
+        changed = 0
+        page: Sequence[Row[Any]] = ()
+        while True:
+            page, count = await self._update_page(keys, change, size, page[-1] if page else None)
+            changed += count
+            if len(page) < size:
+                return changed
 
-    queued: int
-    after: Key | None
-
-
-def _onwards(*rising: Column[Any]) -> Select[Any]:
-    after = tuple_(*(bindparam(f"after_{column.name}") for column in rising))
-    return select(*rising).where(tuple_(*rising) > after).order_by(*rising).limit(bindparam("size"))
-
-
-# Word for word what the partial index says, without which it is not used.
-_PARKED = images.c.state == text("'parked'")
-_WAITING = _onwards(*images.c["next_attempt", "id"]).where(
-    images.c.next_attempt.is_not(None), images.c.reread == literal_column("1")
-)
-_GIVEN_UP = _onwards(images.c.id).where(
-    _PARKED, images.c.reread == bindparam("reread"), images.c.reason == bindparam("reason")
-)
-_READ = _onwards(*vectors.c["guild_id", "image_id"]).where(vectors.c.model_id == bindparam("model"))
-
-_THIS = images.c.id == bindparam("image")
-_KNOWN = exists().where(vectors.c.image_id == images.c.id, vectors.c.model_id == bindparam("model"))
-_NOTHING_FAILED = {"attempts": literal_column("0"), "reason": null()}
-_READY_AGAIN = ForMany(
-    update(images).where(_THIS, _KNOWN).values(state=literal_column("'ready'"), next_attempt=null(), **_NOTHING_FAILED),
-    "image",
-    "model",
-)
-_PENDING = update(images).values(state=literal_column("'pending'"), **_NOTHING_FAILED)
-_REREAD = ForMany(
-    _PENDING.where(_THIS, images.c.state == literal_column("'ready'")).values(reread=literal_column("1")),
-    "next_attempt",
-    "image",
-)
-_TRIED_AGAIN = ForMany(_PENDING.where(_THIS), "next_attempt", "image")
-
-
-def plan(connection: Connection, model_key: str) -> list[Walk]:
-    """First what this model's vector is still there of: it is ready again, whether it waits to be re-read or was given
-    up on the way. Then what another model read, and what a model or its device failed on.
-    """
-    known = {row.key: row.id for row in connection.execute(select(*models.c["key", "id"]))}
-    this = known.pop(model_key, None)
-    walks = [] if this is None else _back(connection, this)
-    walks += [_walk(_READ, _REREAD, (0, 0), model=other) for other in known.values()]
-    walks += [_walk(_GIVEN_UP, _TRIED_AGAIN, (0,), reread=reread, reason=ENCODING_FAILED) for reread in (0, 1)]
-    return walks
-
-
-def take(connection: Connection, walk: Walk, after: Key, size: int, now: datetime) -> Taken:
-    """At most `size` rows of a walk, from `after` on."""
-    at = dict(zip((f"after_{column.name}" for column in walk.rows.selected_columns), after, strict=True))
-    found = [tuple(row) for row in connection.execute(walk.rows, {**walk.given, **at, "size": size})]
-    changed = walk.change.run(connection, [walk.row(key[-1], milliseconds(now)) for key in found])
-    return Taken(changed if walk.queues else 0, found[-1] if len(found) == size else None)
-
-
-def _back(connection: Connection, model: int) -> list[Walk]:
-    query = select(images.c.reason).where(_PARKED, images.c.reread == literal_column("1")).distinct()
-    reasons = connection.execute(query).scalars()
-
-    def row(id_: int, _now: int) -> tuple[int, int]:
-        return id_, model
-
-    return [
-        Walk(_WAITING, _READY_AGAIN, row, (-1, 0), queues=False),
-        *(
-            Walk(_GIVEN_UP, _READY_AGAIN, row, (0,), queues=False, given={"reread": 1, "reason": reason})
-            for reason in reasons
-        ),
-    ]
-
-
-def _walk(rows: Select[Any], change: ForMany, start: Key, **given: object) -> Walk:
-    return Walk(rows, change, lambda id_, now: (now, id_), start, queues=True, given=given)
+    @writes
+    async def _update_page(
+        self, connection: AsyncConnection, keys: Select[Any], change: Update, size: int, after: Row[Any] | None
+    ) -> tuple[Sequence[Row[Any]], int]:
+        columns = keys.selected_columns
+        query = keys.order_by(*columns).limit(size)
+        if after is not None:
+            query = query.where(tuple_(*columns) > tuple(after))
+        page = (await connection.execute(query)).all()
+        if not page:
+            return page, 0
+        changed = await connection.execute(change.where(images.c.id.in_([row[-1] for row in page])))
+        return page, changed.rowcount

@@ -28,12 +28,12 @@ async def test_the_large_database_is_one_that_the_store_itself_might_have_writte
     async with await Database.open(path) as database:
         images = ImageStore(database)
         assert await images.guild_ids() == guilds_of(2)
-        places = await images.places(GUILD)
+        places = await images.searchable_channels(GUILD)
         assert sorted((place.channel_id, place.parent_id) for place in places) == places_of(4, 6)
         image = (await images.get([1]))[1]
         assert image.state is ImageState.READY
         assert len(image.tags) == TAGS
-        rows = np.concatenate([chunk.vectors async for chunk in images.vectors(GUILD, CARD.key, chunk=7)])
+        rows = np.concatenate([chunk.embeddings async for chunk in images.embeddings(GUILD, CARD.key, chunk=7)])
     np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float32), axis=1), 1, atol=1e-3)
     assert np.array_equal(read_raw(path, GUILD, DIMENSION, len(rows)), rows)
 
@@ -59,7 +59,7 @@ def test_sqlite_by_itself_leaves_the_same_rows_as_the_store():
                     connection.execute(statement).fetchall()
                     for statement in (
                         "SELECT state, attempts, next_attempt, reason, content_hash IS NULL, width FROM images",
-                        "SELECT model_id, length(vector) FROM vectors",
+                        "SELECT model_id, length(embedding) FROM embeddings",
                         "SELECT rank, label, probability FROM tags",
                     )
                 ]

@@ -57,4 +57,4 @@ def free_port() -> int:
 
 def settings_for(sandbox: Sandbox, directory: Path, **more: object) -> Settings:
     mine = {name.lower(): value for name, value in sandbox.bot_settings.items()}
-    return Settings.model_validate({"database_path": directory / "magpie.sqlite3", **mine, **more})
+    return Settings.model_validate({"database_url": str(directory / "magpie.sqlite3"), **mine, **more})

@@ -68,7 +68,7 @@ class Start:
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(self.directory / "hub"),
             "OMP_NUM_THREADS": "1",
-            "DATABASE_PATH": str(self.directory / "magpie.sqlite3"),
+            "DATABASE_URL": str(self.directory / "magpie.sqlite3"),
             "LOG_LEVEL": "WARNING",
             **settings,
         }
@@ -165,9 +165,9 @@ async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instea
 
 async def test_a_database_that_cannot_be_written_is_told(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    ended = await start(DISCORD_TOKEN="token", DATABASE_PATH=str(tmp_path / "file" / "magpie.sqlite3"))
+    ended = await start(DISCORD_TOKEN="token", DATABASE_URL=str(tmp_path / "file" / "magpie.sqlite3"))
     assert ended.code == 2
-    assert "DATABASE_PATH" in ended.sentence
+    assert "DATABASE_URL" in ended.sentence
 
 
 async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Path, sandbox: Sandbox) -> None:
@@ -262,7 +262,7 @@ async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
     sandbox: Sandbox, tiny_model: str, tmp_path: Path
 ) -> None:
     settings = Settings.model_validate(
-        {"database_path": tmp_path / "magpie.sqlite3", "clip_model": tiny_model,
+        {"database_url": str(tmp_path / "magpie.sqlite3"), "clip_model": tiny_model,
          **{name.lower(): value for name, value in sandbox.bot_settings.items()}}
     )  # fmt: skip
     with closing(

@@ -43,7 +43,7 @@ def captions(name: str) -> tuple[str, str]:
 
 def settings_for(sandbox: Sandbox, directory: Path) -> dict[str, str]:
     return sandbox.bot_settings | {
-        "DATABASE_PATH": str(directory / "magpie.sqlite3"),
+        "DATABASE_URL": str(directory / "magpie.sqlite3"),
         "CLIP_MODEL": "bundled",
     }
 

@@ -66,8 +66,8 @@ async def until_connected_and_marked(home: House) -> None:
     """Until the bot has noted where each channel stands, so that what follows is new to it."""
 
     async def marked() -> bool:
-        from bot.store.channels import ChannelStore
         from bot.store.database import Database
+        from bot.store.guilds import ChannelStore
 
         database = await Database.open(home.directory / "magpie.sqlite3")
         try:
@@ -152,7 +152,9 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
             await bob.post(new["id"], sample("octopus")),
         )
         await home.indexed(in_channel, in_thread, in_archived)
-        assert {chat, cats, int(new["id"])} <= {place.channel_id for place in await app.store.places(home.nest)}
+        assert {chat, cats, int(new["id"])} <= {
+            place.channel_id for place in await app.store.searchable_channels(home.nest)
+        }
     for deleted in (chat, cats):
         await bob.ok("DELETE", f"/channels/{deleted}")
     await bob.ok("PATCH", f"/channels/{new['id']}", {"archived": True})

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
-from bot.store.labels import LabelStore
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
 

@@ -16,11 +16,10 @@ from bot.indexing.labels import default_labels
 from bot.indexing.tagger import Tagger
 from bot.models import Image, ImageRef, RemoteImage, SearchResult
 from bot.search.service import SearchService
-from bot.search.vector_cache import VectorCache
-from bot.store.channels import ChannelStore
+from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
-from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
 from tests.indexing.support import FakeCdn, Readers, image_ref
@@ -42,7 +41,7 @@ class Server:
     def __init__(self, engine: ClipEngine, database: Database) -> None:
         self.cdn = FakeCdn()
         self.store = ImageStore(database)
-        index = VectorCache(self.store.vectors, engine.card.key, engine.card.dimension)
+        index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
         self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
         self.search = SearchService(engine, self.store, index, self.indexer, self.look_up, limit=5)

@@ -201,7 +201,7 @@ async def test_an_image_that_keeps_failing_is_given_up(pipeline: Pipeline) -> No
 
 async def test_a_channel_that_is_off_is_searched_but_not_tagged(pipeline: Pipeline) -> None:
     ref = image_ref(1)
-    await pipeline.channels.set_announcement(ref.channel, TaggingMode.OFF)
+    await pipeline.channels.set_tagging_mode(ref.channel, TaggingMode.OFF)
     await pipeline.indexer.start()
     [image] = await pipeline.remember(ref)
     assert image.state is ImageState.READY
@@ -244,7 +244,7 @@ async def test_images_of_another_model_are_read_again_without_being_announced(da
     await after.indexer.settled()
     again = (await after.store.get([old.id]))[old.id]
     assert again.state is ImageState.READY
-    assert await after.store.vector(old.id, CARD.key) is None
-    assert await after.store.vector(old.id, engine.card.key) is not None
+    assert await after.store.embedding(old.id, CARD.key) is None
+    assert await after.store.embedding(old.id, engine.card.key) is not None
     assert after.announced == []
     await after.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.search.vector_cache import VectorCache
+from bot.search.vector_cache import GuildIndex
 from bot.store.database import Database
 from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
@@ -64,7 +64,7 @@ async def test_where_the_embedding_of_a_file_came_from_is_counted(pipeline: Pipe
 
 
 async def test_a_searched_guild_is_counted_as_loaded_once(pipeline: Pipeline) -> None:
-    index = VectorCache(pipeline.store.vectors, pipeline.engine.card.key, DIMENSION)
+    index = GuildIndex(pipeline.store, pipeline.engine.card.key, DIMENSION)
     await pipeline.indexer.start()
     ref = image_ref(1)
     await pipeline.remember(ref)
@@ -79,7 +79,7 @@ async def test_a_searched_guild_is_counted_as_loaded_once(pipeline: Pipeline) ->
 async def test_each_committed_transaction_is_counted(tmp_path: Path) -> None:
     async with await Database.open(tmp_path / "magpie.sqlite3") as database:
         with counting() as counted:
-            await database.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+            await database.write(lambda connection: connection.exec_driver_sql("SELECT 1"))
             with pytest.raises(ZeroDivisionError):
                 await database.write(lambda connection: 1 / 0)
     assert counted["magpie_store_write_seconds_count"] == 1

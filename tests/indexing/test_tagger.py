@@ -8,7 +8,7 @@ import pytest
 
 from bot.indexing.labels import LabelBook, NamedLabel, default_labels
 from bot.indexing.tagger import CLASSIFIERS_KEPT, Tagger
-from bot.store.labels import LabelStore
+from bot.store.guilds import LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
 from tests.indexing.pipeline import DEFAULTS

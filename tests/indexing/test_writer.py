@@ -81,7 +81,7 @@ async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel
 ) -> None:
     pipeline, store = home
     quiet, other = place(channel=2), place(guild=GUILD + (1 << 30))
-    await pipeline.channels.set_announcement(quiet, TaggingMode.OFF)
+    await pipeline.channels.set_tagging_mode(quiet, TaggingMode.OFF)
     await pipeline.labels.add(other.guild_id, "sofa")
     wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()

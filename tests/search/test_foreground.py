@@ -49,7 +49,7 @@ class Bot:
         finally:
             self.searching -= 1
 
-    async def places(self, guild_id: int) -> list[ChannelRef]:
+    async def searchable_channels(self, guild_id: int) -> list[ChannelRef]:
         await self._step("channels")
         return [CHANNEL]
 

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.channels import ChannelStore
 from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
-from bot.store.labels import LabelStore
-from bot.store.replies import ReplyStore
 from tests.empty_database import empty_database
 from tests.store.samples import NOON
 

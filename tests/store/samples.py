@@ -8,7 +8,7 @@ import numpy as np
 
 from bot.models import ChannelRef, ImageRef, Source, Tag
 from bot.store.images import Finished
-from bot.store.rows import Half
+from bot.store.schema import Embeddings
 from clipcore.types import ModelCard
 
 DIMENSION = 16
@@ -24,9 +24,9 @@ def ref(message: int = 10, attachment: int = 100, **changes: object) -> ImageRef
     return ImageRef(place, message, attachment, **values)
 
 
-def unit_vector(seed: int, dimension: int = DIMENSION) -> Half:
-    vector = np.random.default_rng(seed).normal(size=dimension)
-    return (vector / np.linalg.norm(vector)).astype(np.float16)
+def unit_embedding(seed: int, dimension: int = DIMENSION) -> Embeddings:
+    values = np.random.default_rng(seed).normal(size=dimension)
+    return (values / np.linalg.norm(values)).astype(np.float16)
 
 
 def finished(image_id: int, *, dimension: int = DIMENSION, **changes: object) -> Finished:
@@ -34,7 +34,7 @@ def finished(image_id: int, *, dimension: int = DIMENSION, **changes: object) ->
         "content_hash": f"hash-{image_id}",
         "width": 640,
         "height": 480,
-        "vector": unit_vector(image_id, dimension),
+        "embedding": unit_embedding(image_id, dimension),
         "tags": (Tag("cat", 0.75), Tag("sofa", 0.25)),
         **changes,
     }

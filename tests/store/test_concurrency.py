@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.store.samples import CARD, NOON, finished, ref
 
 
 async def found(images) -> set[int]:
-    return {int(id_) async for chunk in images.vectors(1, CARD.key) for id_ in chunk.ids}
+    return {int(id_) async for chunk in images.embeddings(1, CARD.key) for id_ in chunk.ids}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -60,7 +59,7 @@ async def test_reads_run_beside_writes_and_see_whole_transactions(images):
 async def test_a_server_can_be_read_while_it_is_forgotten(images):
     added = await images.accept([ref(message) for message in range(1, 101)])
     await images.finish([finished(image.id) for image in added], CARD)
-    chunks = images.vectors(1, CARD.key, chunk=10)
+    chunks = images.embeddings(1, CARD.key, chunk=10)
     first = await anext(chunks)
     await images.forget_guild(1)
     assert len(first.ids) == 10
@@ -108,15 +107,15 @@ async def test_closing_waits_for_what_is_under_way(path):
 
 
 async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_of_it(database):
-    begun, go_on = threading.Event(), threading.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
-    def work(connection):
-        connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+    async def work(connection):
+        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
         begun.set()
-        go_on.wait()
+        await go_on.wait()
 
     caller = asyncio.create_task(database.write(work))
-    await asyncio.to_thread(begun.wait)
+    await begun.wait()
     caller.cancel()
     await asyncio.sleep(0)
     assert not caller.done()

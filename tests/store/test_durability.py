@@ -44,8 +44,8 @@ def check_file(path: Path) -> None:
     doubled = "SELECT 1 FROM images GROUP BY message_id, attachment_id, source HAVING count(*) > 1"
     assert connection.execute(doubled).fetchall() == []
     torn = """
-        SELECT 1 FROM images p LEFT JOIN vectors v ON v.image_id = p.id
-        WHERE (p.state = 'ready') <> (v.vector IS NOT NULL)
+        SELECT 1 FROM images i LEFT JOIN embeddings e ON e.image_id = i.id
+        WHERE (i.state = 'ready') <> (e.embedding IS NOT NULL)
     """
     assert connection.execute(torn).fetchall() == []
     connection.close()

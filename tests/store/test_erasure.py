@@ -16,8 +16,8 @@ from tests.store.samples import CARD, finished, ref
 
 SECRET_HASH = "c0ffee" * 10
 SECRET_LABEL = "a-label-seen-nowhere-else"
-SECRET_VECTOR = (np.arange(16) / 7 + 0.123).astype(np.float16)
-SECRETS = (SECRET_HASH.encode(), SECRET_LABEL.encode(), SECRET_VECTOR.astype("<f2").tobytes())
+SECRET_EMBEDDING = (np.arange(16) / 7 + 0.123).astype(np.float16)
+SECRETS = (SECRET_HASH.encode(), SECRET_LABEL.encode(), SECRET_EMBEDDING.astype("<f2").tobytes())
 
 FORGET = {
     "messages": lambda images: images.forget_messages([10]),
@@ -36,7 +36,7 @@ def on_disk(path) -> list[bytes]:
 async def remember_secret(images: ImageStore, neighbours: int = 200) -> int:
     """The secret image among others, so that its pages are shared and stay in use."""
     added = await images.accept([ref(10), *(ref(message, author_id=8) for message in range(11, 11 + neighbours))])
-    secret = finished(added[0].id, content_hash=SECRET_HASH, vector=SECRET_VECTOR, tags=(Tag(SECRET_LABEL, 0.5),))
+    secret = finished(added[0].id, content_hash=SECRET_HASH, embedding=SECRET_EMBEDDING, tags=(Tag(SECRET_LABEL, 0.5),))
     await images.finish([secret, *(finished(image.id) for image in added[1:])], CARD)
     return added[0].id
 
@@ -78,7 +78,7 @@ async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path
     assert on_disk(path) == list(SECRETS)
     assert len(await images.accept([ref(999)])) == 1
     reader.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         while on_disk(path):  # noqa: ASYNC110  # a file on disk rings no bell
             await asyncio.sleep(0.05)
 
@@ -105,16 +105,17 @@ async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path
 
 
 async def test_every_connection_overwrites_what_it_deletes_and_keeps_foreign_keys(database):
-    def work(connection):
-        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("secure_delete", "foreign_keys")]
+    async def work(connection):
+        pragmas = ("PRAGMA secure_delete", "PRAGMA foreign_keys")
+        return [(await connection.exec_driver_sql(pragma)).scalar() for pragma in pragmas]
 
     assert await database.write(work) == [1, 1]
     assert await database.read(work) == [1, 1]
 
 
 async def test_a_reading_connection_cannot_write(database):
-    def work(connection):
-        connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
+    async def work(connection):
+        await connection.exec_driver_sql("INSERT INTO guilds (id) VALUES (5)")
 
     with pytest.raises(StoreUnusable, match="read-only"):
         await database.read(work)

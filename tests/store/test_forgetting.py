@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from bot.models import ChannelRef, Source, TaggingMode, ThreadKind
-from bot.store.forgetting import last_message_of
+from bot.store.deletion import _last_message_by
 from bot.store.images import ImageStore
-from bot.store.tombstones import KEPT
+from bot.store.schema import TOMBSTONE_LIFETIME
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
 THREAD = ChannelRef(1, 3, parent_id=2, thread=ThreadKind.PUBLIC)
@@ -22,12 +22,12 @@ async def ready(images, *refs) -> list[int]:
 
 
 async def found(images, guild=1) -> list[int]:
-    return [int(id_) async for chunk in images.vectors(guild, CARD.key) for id_ in chunk.ids]
+    return [int(id_) async for chunk in images.embeddings(guild, CARD.key) for id_ in chunk.ids]
 
 
 async def count(database, table) -> int:
-    def work(connection):
-        return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()
+    async def work(connection):
+        return (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar()
 
     return await database.read(work)
 
@@ -57,12 +57,12 @@ async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(images
 
 async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(images, channels):
     mine, thread, elsewhere = await ready(images, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
-    await channels.set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
+    await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.mark_seen(THREAD, 11)
     assert set(await images.forget_channel(2)) == {mine, thread}
     assert await found(images) == [elsewhere]
-    assert await images.places(1) == [ELSEWHERE]
-    assert await channels.announcement(ChannelRef(1, 2)) is TaggingMode.SILENT
+    assert await images.searchable_channels(1) == [ELSEWHERE]
+    assert await channels.tagging_mode(ChannelRef(1, 2)) is TaggingMode.SILENT
     assert await channels.last_seen(3) is None
     unseen_thread = ChannelRef(1, 33, parent_id=2, thread=ThreadKind.PRIVATE)
     assert await images.accept([ref(20), ref(21, place=THREAD), ref(22, place=unseen_thread)]) == []
@@ -79,9 +79,9 @@ async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(im
     await ready(images, ref(10))
     await images.forget_channel(2)
     await channels.mark_seen(ChannelRef(1, 2), 11)
-    await channels.set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
+    await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     assert await channels.seen_channels(1) == {}
-    assert await channels.announcement(ChannelRef(1, 2)) is TaggingMode.SILENT
+    assert await channels.tagging_mode(ChannelRef(1, 2)) is TaggingMode.SILENT
 
 
 async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channels, labels, database):
@@ -93,7 +93,7 @@ async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channe
     assert sorted(await images.forget_guild(1)) == gone
     assert await images.guild_ids() == [9]
     assert await found(images, 9) == [kept]
-    for table in ("guilds", "channels", "images", "vectors"):
+    for table in ("guilds", "channels", "images", "embeddings"):
         assert await count(database, table) == 1, table
     assert [await count(database, table) for table in ("labels", "author_cutoffs", "tags")] == [0, 0, 2]
 
@@ -106,13 +106,13 @@ async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(images, c
     await images.forget_author(1, 70)
     assert not await labels.add(1, "cat")
     assert await images.guild_ids() == []
-    await images.welcome_guild(1)
+    await images.readmit_guild(1)
     assert len(await images.accept([ref(11)])) == 1
 
 
 class TestAMemberWhoAsksToBeForgotten:
-    BEFORE = last_message_of(NOON - timedelta(hours=1))
-    AFTER = last_message_of(NOON + timedelta(hours=1))
+    BEFORE = _last_message_by(NOON - timedelta(hours=1))
+    AFTER = _last_message_by(NOON + timedelta(hours=1))
 
     async def test_loses_the_images_of_this_server_alone(self, images):
         mine, others = await ready(images, ref(self.BEFORE), ref(self.BEFORE, 101, author_id=8))
@@ -142,7 +142,7 @@ class TestAMemberWhoAsksToBeForgotten:
         now = [NOON]
         images = ImageStore(database, clock=lambda: now[0])
         await images.forget_author(1, 7)
-        now[0] += KEPT * 2
+        now[0] += TOMBSTONE_LIFETIME * 2
         await images.forget_messages([1])
         assert await images.accept([ref(self.BEFORE)]) == []
 
@@ -175,7 +175,7 @@ async def test_tombstones_expire_and_do_not_pile_up(database):
     images = ImageStore(database, clock=lambda: now[0])
     await images.forget_messages(range(1, 101))
     assert await count(database, "tombstones") == 100
-    now[0] += KEPT + timedelta(seconds=1)
+    now[0] += TOMBSTONE_LIFETIME + timedelta(seconds=1)
     await images.forget_channel(2)
     assert await count(database, "tombstones") == 1
 
@@ -214,15 +214,15 @@ async def test_a_preview_of_a_deleted_message_does_not_come_back(images):
 async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_images_along(images, channels):
     marked, set_up = THREAD, ChannelRef(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
     await channels.mark_seen(marked, 11)
-    await channels.set_announcement(set_up, TaggingMode.REPLY)
+    await channels.set_tagging_mode(set_up, TaggingMode.REPLY)
     assert await images.forget_channel(2) == []
     assert await channels.seen_channels(1) == {}
-    assert await channels.announcement(set_up) is TaggingMode.SILENT
+    assert await channels.tagging_mode(set_up) is TaggingMode.SILENT
 
 
 async def test_a_thread_of_a_forgotten_channel_gets_no_mark(images, channels):
     await images.forget_channel(2)
     await channels.mark_seen(THREAD, 11)
-    await channels.set_announcement(THREAD, TaggingMode.REPLY)
+    await channels.set_tagging_mode(THREAD, TaggingMode.REPLY)
     assert await channels.last_seen(3) is None
-    assert await channels.announcement(THREAD) is TaggingMode.SILENT
+    assert await channels.tagging_mode(THREAD) is TaggingMode.SILENT

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bot.models import ChannelRef, ImageRef, ImageState, Source, ThreadKind
 from bot.store.database import Database
+from bot.store.guilds import ReplyStore
 from bot.store.images import ImageStore
-from bot.store.replies import ReplyStore
 from tests.empty_database import empty_database
 from tests.store.samples import CARD, NOON, OTHER, finished
 
@@ -146,7 +146,7 @@ class Remembering(RuleBasedStateMachine):
     def forget_or_welcome_a_guild(self, welcome):
         if welcome:
             self.guilds_gone.discard(2)
-            self.run(self.images.welcome_guild(2))
+            self.run(self.images.readmit_guild(2))
         else:
             self.guilds_gone.add(2)
             self.lose(lambda ref: ref.channel.guild_id == 2, self.run(self.images.forget_guild(2)))
@@ -172,7 +172,7 @@ class Remembering(RuleBasedStateMachine):
         return {
             int(id_)
             for guild in (1, 2)
-            async for chunk in self.images.vectors(guild, self.model.key, chunk=3)
+            async for chunk in self.images.embeddings(guild, self.model.key, chunk=3)
             for id_ in chunk.ids
         }
 

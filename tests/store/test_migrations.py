@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 
 import pytest
@@ -10,13 +9,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from bot.models import ChannelRef, TaggingMode
-from bot.store.channels import ChannelStore
+from bot.store.backends import open_backend
 from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
-from bot.store.labels import LabelStore
 from bot.store.migrate import SCRIPTS, migrate
-from bot.store.replies import ReplyStore
-from bot.store.tables import metadata
+from bot.store.schema import metadata
 from tests.store.samples import CARD, finished, ref
 
 STEPS = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())
@@ -30,7 +28,7 @@ async def fill(path) -> None:
         await images.accept([ref(10), ref(11)])
         [image] = await images.by_message(10)
         await images.finish([finished(image.id)], CARD)
-        await ChannelStore(database).set_announcement(ChannelRef(1, 2), TaggingMode.REPLY)
+        await ChannelStore(database).set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
         await LabelStore(database).add(1, "cat")
         await ReplyStore(database).remember(ChannelRef(1, 2), 50, [image.id])
         await images.forget_messages([12])
@@ -64,9 +62,9 @@ async def test_the_sample_has_a_row_in_every_table(path):
 async def test_each_step_goes_down_and_up_again_with_data_in_the_tables(path, below):
     await fill(path)
     full = schema(path)
-    await asyncio.to_thread(migrate, path, below)
+    await migrate(open_backend(path, 1.0), below)
     assert (schema(path) == set()) == (below == "base")
-    await asyncio.to_thread(migrate, path, "head")
+    await migrate(open_backend(path, 1.0), "head")
     assert schema(path) == full
     assert query(path, "PRAGMA foreign_key_check") == []
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
@@ -76,7 +74,7 @@ async def test_each_step_goes_down_and_up_again_with_data_in_the_tables(path, be
 async def test_migrating_a_current_database_changes_nothing(path):
     await fill(path)
     before = path.read_bytes()
-    await asyncio.to_thread(migrate, path, "head")
+    await migrate(open_backend(path, 1.0), "head")
     assert path.read_bytes() == before
 
 
@@ -115,6 +113,6 @@ async def test_a_migration_that_fails_half_way_leaves_nothing_behind(path, tmp_p
     )
     before = schema(path)
     with pytest.raises(Exception, match="syntax error"):
-        await asyncio.to_thread(migrate, path, "head", scripts=package)
+        await migrate(open_backend(path, 1.0), "head", scripts=package)
     assert schema(path) == before
     assert query(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from bot.models import ChannelRef
-from bot.store.replies import Reply
+from bot.store.guilds import Reply
 from tests.store.samples import ref
 
 FORGET = {

@@ -53,25 +53,25 @@ async def states(images: ImageStore, ids: Sequence[int]) -> set[ImageState]:
     return {image.state for image in (await images.get(ids)).values()}
 
 
-@pytest.mark.parametrize("portion", [1, 4, 12, 13, 1000])
-async def test_every_image_is_queued_once_however_small_the_portions(images, portion):
+@pytest.mark.parametrize("page", [1, 4, 12, 13, 1000])
+async def test_every_image_is_queued_once_however_small_the_portions(images, page):
     ids = await remembered(images, 12)
-    assert await images.requeue_for_model(OTHER.key, portion=portion) == 12
+    assert await images.requeue_for_model(OTHER.key, page=page) == 12
     assert sorted(await pending(images)) == ids
-    assert await images.requeue_for_model(OTHER.key, portion=portion) == 0
+    assert await images.requeue_for_model(OTHER.key, page=page) == 0
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
 async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(images, database, writes):
     ids = await remembered(images, 12)
     with pytest.raises(StoreBusy):
-        await ImageStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, portion=3)
+        await ImageStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, page=3)
     begun = await pending(images)
     assert len(begun) == 3 * writes
     await images.begin({begun[0]: NOON})
     await images.finish([finished(begun[0], dimension=24)], OTHER)
     await images.begin({begun[1]: NOON})
-    assert await images.requeue_for_model(OTHER.key, portion=3) == 12 - len(begun)
+    assert await images.requeue_for_model(OTHER.key, page=3) == 12 - len(begun)
     assert sorted(await pending(images)) == sorted(set(ids) - {begun[0]})
     assert (await images.get([begun[1]]))[begun[1]].attempts == 1
 
@@ -79,22 +79,22 @@ async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(images, datab
 async def test_another_writer_has_its_turn_between_two_portions(images, database):
     await remembered(images, 60)
     watched = CutShort(database, 1000)
-    requeueing = asyncio.create_task(ImageStore(watched).requeue_for_model(OTHER.key, portion=1))
+    requeueing = asyncio.create_task(ImageStore(watched).requeue_for_model(OTHER.key, page=1))
     await watched.written.wait()
     assert len(await images.accept([ref(500)])) == 1
     assert not requeueing.done()
     assert await requeueing == 60
 
 
-@pytest.mark.parametrize("portion", [1, 3, 100])
-async def test_going_back_makes_ready_what_waits_and_what_was_given_up(images, portion):
+@pytest.mark.parametrize("page", [1, 3, 100])
+async def test_going_back_makes_ready_what_waits_and_what_was_given_up(images, page):
     ids = await remembered(images, 9)
     await images.requeue_for_model(OTHER.key)
     for id_, reason in zip(ids, ("forbidden", "forbidden", "encoding_failed", "broken"), strict=False):
         await images.park(id_, reason)
     read = ids[-1]
     await images.finish([finished(read, dimension=24)], OTHER)
-    assert await images.requeue_for_model(CARD.key, portion=portion) == 1
+    assert await images.requeue_for_model(CARD.key, page=page) == 1
     assert await pending(images) == [read]
     assert await states(images, ids[:-1]) == {ImageState.READY}
 
@@ -103,7 +103,7 @@ async def test_the_vectors_of_several_earlier_models_are_all_outdated(images):
     first, second, third = await remembered(images, 3)
     await images.requeue_for_model(OTHER.key)
     await images.finish([finished(second, dimension=24)], OTHER)
-    assert await images.requeue_for_model(THIRD.key, portion=1) == 1
+    assert await images.requeue_for_model(THIRD.key, page=1) == 1
     assert sorted(await pending(images)) == [first, second, third]
 
 
@@ -111,5 +111,5 @@ async def test_many_that_a_model_failed_on_are_tried_again_and_what_else_was_giv
     ids = [image.id for image in await images.accept([ref(10 + n) for n in range(7)])]
     for id_ in ids:
         await images.park(id_, "broken" if id_ == ids[3] else "encoding_failed")
-    assert await images.requeue_for_model(CARD.key, portion=2) == 6
+    assert await images.requeue_for_model(CARD.key, page=2) == 6
     assert sorted(await pending(images)) == [*ids[:3], *ids[4:]]

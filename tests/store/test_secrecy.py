@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from bot.store.migrate import _engine
+from bot.store.backends import open_backend
+from bot.store.database import Database
 
 SECRET = "a-label-that-nobody-else-should-read"
 
 
 async def test_a_failing_statement_of_the_store_names_no_value(database):
-    def work(connection):
-        connection.exec_driver_sql("INSERT INTO labels (guild_id, position, label) VALUES (?, ?, ?)", (1, 1, SECRET))
+    async def work(connection):
+        statement = "INSERT INTO labels (guild_id, position, label) VALUES (?, ?, ?)"
+        await connection.exec_driver_sql(statement, (1, 1, SECRET))
 
     with pytest.raises(DBAPIError) as caught:
         await database.write(work)
@@ -21,8 +23,10 @@ async def test_a_failing_statement_of_the_store_names_no_value(database):
 
 
 async def test_a_failing_statement_of_a_migration_names_no_value(path):
-    engine = _engine(path, 1.0)
-    with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
-        connection.exec_driver_sql("SELECT * FROM nowhere WHERE label = ?", (SECRET,))
-    engine.dispose()
+    await (await Database.open(path)).close()
+    engine = open_backend(path, 1.0).migration_engine()
+    with pytest.raises(DBAPIError) as caught:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("SELECT * FROM nowhere WHERE label = ?", (SECRET,))
+    await engine.dispose()
     assert SECRET not in str(caught.value)

@@ -13,7 +13,7 @@ import pytest
 from bot.errors import StartupError
 from bot.store.database import Database
 from bot.store.images import ImageStore
-from bot.store.tombstones import KEPT
+from bot.store.schema import TOMBSTONE_LIFETIME
 from tests.store.samples import NOON, ref
 
 
@@ -45,7 +45,7 @@ async def test_a_path_that_cannot_be_written_ends_with_one_sentence(tmp_path, pl
         "a directory": tmp_path,
         "where nobody can write": Path("/proc/magpie/magpie.db"),
     }[place]
-    with pytest.raises(StartupError, match="cannot be written: let the bot write"):
+    with pytest.raises(StartupError, match="cannot be written: give the bot write access"):
         await Database.open(path)
 
 
@@ -91,7 +91,7 @@ async def test_a_database_newer_than_the_code_is_refused(path):
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.commit()
     connection.close()
-    with pytest.raises(StartupError, match="newer version of Magpie: update Magpie"):
+    with pytest.raises(StartupError, match="newer version of Magpie: install that version"):
         await Database.open(path)
 
 
@@ -121,7 +121,7 @@ async def test_closing_twice_is_fine_and_using_it_afterwards_says_so(path):
 
 async def test_old_tombstones_are_gone_after_a_start(path):
     async with await Database.open(path) as database:
-        long_ago = ImageStore(database, clock=lambda: NOON - KEPT - timedelta(days=3650))
+        long_ago = ImageStore(database, clock=lambda: NOON - TOMBSTONE_LIFETIME - timedelta(days=3650))
         await long_ago.forget_messages([10])
     async with await Database.open(path) as database:
         assert len(await ImageStore(database).accept([ref(10)])) == 1

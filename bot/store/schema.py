@@ -1,18 +1,25 @@
-"""The tables. A change here needs a revision under `migrations/versions/`; a test compares the two.
+"""The tables and their column types. A change needs a revision in `migrations/versions/`; a test compares the two.
 
-Ids are Discord's snowflakes, but for `images.id` and `models.id`. Times are whole milliseconds since 1970, UTC.
-Everything of a server hangs under `guilds`, everything of a channel under `channels`, by cascading keys: a table that
-is added later is forgotten with its server as long as it does the same.
+Ids are Discord's snowflakes, except `images.id` and `models.id`. Everything of a guild refers to `guilds`, everything
+of a channel to `channels`, by cascading foreign keys: a new table that does the same is deleted with its guild.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import (
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
-    Computed,
+    Delete,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -21,14 +28,67 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
+    delete,
+    false,
     text,
 )
 from sqlalchemy.types import TypeEngine
 
-# STRICT tables know INTEGER and REAL only; the wider names are for PostgreSQL.
+Embeddings = npt.NDArray[np.float16]
+"""One embedding [dim], or several [n, dim]; unit length."""
+
+# Discord serves no history with a message that it has deleted, so a tombstone must outlive only pages that were fetched
+# before the deletion: minutes. A month is far beyond that, and bounds the table.
+TOMBSTONE_LIFETIME = timedelta(days=30)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only.
 WholeNumber = BigInteger().with_variant(Integer(), "sqlite")
 Number: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+Flag: TypeEngine[bool] = Boolean().with_variant(Integer(), "sqlite")
+
+
+class Time(TypeDecorator[datetime]):
+    """Whole milliseconds since 1970, UTC. Refuses a time without a zone."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(WholeNumber)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(milliseconds=value)
+
+
+class Embedding(TypeDecorator[Embeddings]):
+    """float16 [dim], stored as little-endian bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: npt.ArrayLike | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else np.asarray(value, "<f2").tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Embeddings | None:
+        return None if value is None else self.stack([value])[0]
+
+    @staticmethod
+    def stack(stored: Sequence[bytes]) -> Embeddings:
+        """float16 [n, dim] of n stored values, writable. The bytes are copied once, into memory that numpy may own."""
+        flat = np.frombuffer(bytearray().join(stored), "<f2")
+        return flat.reshape(len(stored), -1).astype(np.float16, copy=False)
+
+
+def milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
 
 metadata = MetaData(
     naming_convention={
@@ -44,7 +104,7 @@ guilds = Table(
     "guilds",
     metadata,
     Column("id", WholeNumber, primary_key=True, autoincrement=False),
-    Column("own_labels", Integer, nullable=False, server_default=text("0")),
+    Column("own_labels", Flag, nullable=False, server_default=false()),
     sqlite_strict=True,
 )
 
@@ -55,10 +115,10 @@ channels = Table(
     Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
     Column("parent_id", WholeNumber),
     Column("thread", Text, nullable=False, server_default="none"),
-    Column("announcement", Text),
+    Column("tagging_mode", Text),
     Column("last_seen", WholeNumber),
     CheckConstraint("thread IN ('none', 'public', 'private')", name="thread"),
-    CheckConstraint("announcement IN ('off', 'silent', 'reaction', 'reply')", name="announcement"),
+    CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
     Index(None, "guild_id"),
     Index(None, "parent_id"),
     sqlite_strict=True,
@@ -74,12 +134,10 @@ images = Table(
     Column("attachment_id", WholeNumber, nullable=False),
     Column("source", Text, nullable=False),
     Column("author_id", WholeNumber, nullable=False),
-    # A snowflake's time, for people and tools that read the table: it cannot disagree with the id.
-    Column("created_at", WholeNumber, Computed("(message_id >> 22) + 1420070400000", persisted=False)),
     Column("state", Text, nullable=False),
-    Column("reread", Integer, nullable=False, server_default=text("0")),
+    Column("reread", Flag, nullable=False, server_default=false()),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt", WholeNumber),
+    Column("next_attempt", Time),
     Column("reason", Text),
     Column("content_hash", Text),
     Column("width", Integer),
@@ -87,13 +145,13 @@ images = Table(
     UniqueConstraint("message_id", "attachment_id", "source"),
     CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
     CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
-    # What is due is found by next_attempt alone, through a partial index, so the two must agree.
+    # Due images are found by next_attempt alone, in a partial index, so the two must agree.
     CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
     Index(None, "channel_id", "state"),
     Index(None, "guild_id", "author_id"),
     Index(None, "content_hash"),
     sqlite_strict=True,
-    # Ids are never used twice: a job in flight must not finish another image that took over a forgotten one's id.
+    # Never reuses an id: a worker must not finish another image that got the id of a deleted one.
     sqlite_autoincrement=True,
 )
 Index(
@@ -104,7 +162,7 @@ Index(
     sqlite_where=images.c.next_attempt.is_not(None),
     postgresql_where=images.c.next_attempt.is_not(None),
 )
-# Few are given up, so that whoever looks for them should not have to look at all the others.
+# Few images are parked: a partial index finds them without a look at all others.
 Index(
     "ix_images_parked",
     images.c.reread,
@@ -125,15 +183,15 @@ models = Table(
     sqlite_strict=True,
 )
 
-# guild_id and channel_id repeat the image's so that a server's index loads without a join.
-vectors = Table(
-    "vectors",
+# guild_id and channel_id repeat the image's, so that a guild's embeddings load without a join.
+embeddings = Table(
+    "embeddings",
     metadata,
     Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("model_id", Integer, ForeignKey("models.id"), nullable=False),
     Column("guild_id", WholeNumber, nullable=False),
     Column("channel_id", WholeNumber, nullable=False),
-    Column("vector", LargeBinary, nullable=False),
+    Column("embedding", Embedding, nullable=False),
     Index(None, "model_id", "guild_id", "image_id"),
     sqlite_strict=True,
 )
@@ -159,8 +217,8 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
-# A message of the bot's own that describes images, one row for each. image_id: null once that image is forgotten;
-# the row stays until the message is deleted in Discord, too.
+# The bot's public replies with tags: one row for each image that a reply describes. image_id: null once that image is
+# deleted; the row stays until the reply is deleted in Discord, too.
 replies = Table(
     "replies",
     metadata,
@@ -174,21 +232,22 @@ replies = Table(
     sqlite_with_rowid=False,
 )
 
-# scope: the message, for an attachment (forwards share attachment ids); 0 otherwise.
+# What was deleted, so that work in progress cannot bring it back. scope: the message of an attachment, since forwards
+# share attachment ids; 0 otherwise.
 tombstones = Table(
     "tombstones",
     metadata,
     Column("kind", Text, primary_key=True),
     Column("id", WholeNumber, primary_key=True, autoincrement=False),
     Column("scope", WholeNumber, primary_key=True, server_default=text("0")),
-    Column("forgotten_at", WholeNumber, nullable=False),
+    Column("forgotten_at", Time, nullable=False),
     CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name="kind"),
     Index(None, "forgotten_at"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
 
-# A member who asked to be forgotten: nothing up to this message comes back, what they post later is remembered.
+# Members whose images were deleted on request: no message up to this one is indexed again, later ones are.
 author_cutoffs = Table(
     "author_cutoffs",
     metadata,
@@ -198,3 +257,8 @@ author_cutoffs = Table(
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
+
+
+def expired_tombstones(now: datetime) -> Delete:
+    """The statement that deletes them."""
+    return delete(tombstones).where(tombstones.c.forgotten_at < now - TOMBSTONE_LIFETIME)

@@ -1,0 +1,249 @@
+"""SQLite: engines and pragmas, the checkpoint after erasing, the lock of one process, errors in plain sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from bot.errors import StartupError
+from bot.store.errors import StoreBusy, StoreError, StoreUnusable
+
+log = logging.getLogger(__name__)
+
+OLDEST_VERSION = (3, 37)  # STRICT tables
+READERS = 4
+# NORMAL: in WAL mode a killed process loses nothing. A power cut may undo the last commits; catching up repeats them.
+PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
+# Every query of a large guild reads 2 MiB of an index; 8 MiB a connection keep it in memory.
+_READER_PRAGMAS = (*PRAGMAS, "query_only = ON", "cache_size = -8192")
+_MIGRATION_PRAGMAS = ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF")
+
+# A checkpoint waits this long for readers, whose transactions are short. A blocked one is repeated after the pause.
+CHECKPOINT_TIMEOUT_MS = 100
+CHECKPOINT_PAUSE_S = 1.0
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_UNUSABLE = {
+    sqlite3.SQLITE_FULL: "The disk with the database is full: free some space.",
+    sqlite3.SQLITE_READONLY: "The database file is read-only: give the bot write access to it and its directory.",
+    sqlite3.SQLITE_IOERR: "The database file cannot be read or written: check the disk that DATABASE_URL names.",
+    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that DATABASE_URL names a writable file.",
+    sqlite3.SQLITE_CORRUPT: "The database file is damaged: stop the bot and restore the file from a backup.",
+}
+_UNUSABLE_AT_STARTUP = {
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database: set DATABASE_URL to another file.",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it away to start with an empty one.",
+    sqlite3.SQLITE_BUSY: "is locked by another process: end it, and start the bot again.",
+    sqlite3.SQLITE_FULL: "is on a full disk: free some space.",
+}
+
+
+class SQLiteBackend:
+    """One file in WAL mode: a connection that writes, and READERS connections that read at the same time."""
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._identity = _identity(path)
+        self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, max_overflow=0)
+        # LIFO: the connection that was used last has the warmest cache.
+        self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, max_overflow=0, pool_use_lifo=True)
+        self.write_lock = asyncio.Lock()
+        self._checkpoint = CheckpointTask(self.writer, self.write_lock, busy_timeout)
+        self._file_lock: FileLock | None = None
+
+    async def create(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_VERSION:
+            raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.37 or newer.")
+        await asyncio.to_thread(_create_private, self.path)
+        self._identity = _identity(self.path)
+
+    def migration_engine(self) -> AsyncEngine:
+        """Changes tables in one transaction, with foreign keys off: a dropped table must not cascade to others."""
+        return self._engine("BEGIN IMMEDIATE", _MIGRATION_PRAGMAS, poolclass=NullPool)
+
+    def lock(self) -> None:
+        """Locks a file beside the database, mode 0600. The system releases the lock when the process ends.
+
+        The lock file is never deleted: two processes could then lock two files of one name.
+        """
+        file = self.path.resolve()  # a symbolic link and its target are one database
+        lock = FileLock(file.with_name(file.name + ".lock"), timeout=0, mode=0o600)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock.acquire()
+        except Timeout as error:
+            raise StartupError(
+                f"Another bot is running with the database {self.path}: "
+                "end it first, or set DATABASE_URL to another file."
+            ) from error
+        except OSError as error:
+            raise StartupError(self._not_writable()) from error
+        self._file_lock = lock
+
+    async def after_erasing(self) -> None:
+        await self._checkpoint.request()
+
+    async def prove_writable(self, connection: AsyncConnection) -> None:
+        """Writes one page. A transaction that is rolled back would stay in memory, and a full disk unnoticed.
+
+        A system that lets a file in use be deleted or replaced accepts writes to it, and loses them.
+        """
+        if self._identity is None or await asyncio.to_thread(_identity, self.path) != self._identity:
+            raise StoreUnusable(
+                "The database file was deleted or replaced while the bot runs, and new data is lost: "
+                "stop the bot, then restore the file from a backup or start with an empty one."
+            )
+        version = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
+        await connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+
+    def log_bytes(self) -> int:
+        """It grows while a reader keeps an old snapshot open, and is cut back afterwards."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def store_error(self, error: Exception) -> StoreError | None:
+        code = _primary_code(error)
+        if code in _BUSY:
+            return StoreBusy("The database is locked by another process: end it, or try again.")
+        return StoreUnusable(_UNUSABLE[code]) if code in _UNUSABLE else None
+
+    def startup_error(self, error: Exception) -> StartupError | None:
+        if not isinstance(error, OSError | DBAPIError | sqlite3.Error):
+            return None
+        why = _UNUSABLE_AT_STARTUP.get(_primary_code(error) or 0)
+        return StartupError(f"The database {self.path} {why}" if why else self._not_writable())
+
+    async def close(self) -> None:
+        """Closes readers first: one that is open blocks the last checkpoint. SQLite deletes an empty log itself."""
+        await self.readers.dispose()
+        await self._checkpoint.close()
+        await self.writer.dispose()
+        if self._file_lock is not None:
+            self._file_lock.release()
+
+    def _not_writable(self) -> str:
+        return (
+            f"The database {self.path} cannot be written: "
+            "give the bot write access to it and its directory, or set DATABASE_URL to another file."
+        )
+
+    def _engine(self, begin: str, pragmas: Sequence[str], **pool: object) -> AsyncEngine:
+        # "rw" creates no file: where the database was deleted, a new connection fails instead of starting an empty one.
+        file = self.path.absolute().as_uri()
+        engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=file, query={"mode": "rw", "uri": "true"}),
+            connect_args={"timeout": self._busy_timeout, "isolation_level": None},
+            hide_parameters=True,  # a traceback in the log must not show labels and ids
+            pool_reset_on_return=None,  # every transaction ends by commit or rollback before its connection returns
+            **pool,
+        )
+
+        def set_pragmas(connection: AsyncAdapt_dbapi_connection, _: object) -> None:
+            try:
+                for pragma in pragmas:
+                    connection.execute(f"PRAGMA {pragma}").close()
+            except BaseException:
+                connection.close()  # the pool drops it without ending its thread
+                raise
+
+        def begin_transaction(connection: Connection) -> None:
+            # sqlite3 would begin late, and deferred. One call to the driver's thread instead of a cursor's three.
+            dbapi_connection: Any = connection.connection.dbapi_connection
+            dbapi_connection.run_async(lambda driver: driver.execute(begin))
+
+        event.listen(engine.sync_engine, "connect", set_pragmas)
+        event.listen(engine.sync_engine, "begin", begin_transaction)
+        return engine
+
+
+class CheckpointTask:
+    """Moves the write-ahead log into the file and truncates it, so that no old page keeps erased rows.
+
+    A reader blocks it for the length of its transaction; then the task repeats it until it succeeds.
+    """
+
+    def __init__(self, writer: AsyncEngine, write_lock: asyncio.Lock, busy_timeout: float) -> None:
+        self._writer = writer
+        self._write_lock = write_lock
+        self._busy_timeout_ms = int(busy_timeout * 1000)
+        self._due = False
+        self._retrying: asyncio.Task[None] | None = None
+
+    async def request(self) -> None:
+        """Returns when the log is truncated, or a reader blocks it.
+
+        The lock is fair: writes that already wait for it go first, and one checkpoint serves them all.
+        """
+        self._due = True
+        async with self._write_lock:
+            if self._due and self._retrying is None:
+                await self._truncate()
+                if self._due:
+                    self._retrying = asyncio.create_task(self._retry())
+
+    async def close(self) -> None:
+        async with self._write_lock:  # so the task sleeps, and its cancellation interrupts no statement
+            if self._retrying is not None:
+                self._retrying.cancel()
+            if self._due:
+                await self._truncate()
+
+    async def _retry(self) -> None:
+        try:
+            while self._due:
+                await asyncio.sleep(CHECKPOINT_PAUSE_S)
+                async with self._write_lock:
+                    await self._truncate()
+        finally:
+            self._retrying = None
+
+    async def _truncate(self) -> None:
+        try:
+            async with self._writer.connect() as connection:
+                # On the driver: SQLAlchemy would begin a transaction, inside which nothing can be truncated.
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.execute_fetchall(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
+                try:
+                    [[blocked, *_]] = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await driver.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+            self._due = bool(blocked)
+        except (DBAPIError, sqlite3.Error) as error:
+            log.warning("the write-ahead log could not be truncated: %s", type(error).__name__)
+            self._due = True
+
+
+def _create_private(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _primary_code(error: Exception) -> int | None:
+    """SQLite's primary result code, whether SQLAlchemy wraps the error or not; None for other errors."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None

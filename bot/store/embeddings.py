@@ -1,0 +1,138 @@
+"""Embeddings: each belongs to one model, and no query mixes models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.models import utc_now
+from bot.store.backends import insert
+from bot.store.database import Database, Store, reads, writes
+from bot.store.schema import Embedding, Embeddings, embeddings, images, models
+
+CHUNK = 16_384
+
+_NEXT = (
+    # As stored: a whole chunk is decoded at once.
+    select(*embeddings.c["image_id", "channel_id"], type_coerce(embeddings.c.embedding, LargeBinary))
+    .where(
+        embeddings.c.model_id == select(models.c.id).where(models.c.key == bindparam("model_key")).scalar_subquery(),
+        embeddings.c.guild_id == bindparam("guild"),
+        embeddings.c.image_id > bindparam("after"),
+    )
+    .order_by(embeddings.c.image_id)
+    .limit(bindparam("size"))
+)
+
+
+class Model(Protocol):
+    """What the store must know of a model; clipcore's ModelCard is one. Equal keys mean comparable embeddings."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def preprocessing(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+
+
+class EmbeddingChunk(NamedTuple):
+    """ids, channel_ids: int64 [n], ids rising; embeddings: float16 [n, dim], unit length."""
+
+    ids: npt.NDArray[np.int64]
+    channel_ids: npt.NDArray[np.int64]
+    embeddings: Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEmbedding:
+    """The embedding of an identical file, and its size in pixels. embedding: float16 [dim]."""
+
+    embedding: Embeddings
+    width: int
+    height: int
+
+
+class EmbeddingQueries(Store):
+    """Reads embeddings, and knows the models that made them."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(database, clock)
+        self._model_ids: dict[tuple[str, int], int] = {}
+
+    @reads
+    async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
+        """float16 [dim], unit length; None if this model has not encoded the image."""
+        query = _of_model(select(embeddings.c.embedding), model_key, embeddings.c.image_id == image_id)
+        found: Embeddings | None = (await connection.execute(query)).scalar()
+        return found
+
+    @reads
+    async def embedding_of_hash(
+        self, connection: AsyncConnection, content_hash: str, model_key: str
+    ) -> KnownEmbedding | None:
+        """What this model made of an identical file, in whichever guild that was posted."""
+        query = select(embeddings.c.embedding, *images.c["width", "height"])
+        query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
+        row = (await connection.execute(_of_model(query, model_key, images.c.content_hash == content_hash))).first()
+        return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
+
+    async def embeddings(self, guild_id: int, model_key: str, *, chunk: int = CHUNK) -> AsyncIterator[EmbeddingChunk]:
+        """A guild's embeddings by this model, by rising image id, at most `chunk` rows at a time.
+
+        Each chunk is a transaction of its own: images that are finished or deleted meanwhile may be missing or not.
+        """
+        after = 0
+        while (rows := await self._chunk(guild_id, model_key, after, chunk)) is not None:
+            yield rows
+            after = int(rows.ids[-1])
+
+    @reads
+    async def _chunk(
+        self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
+    ) -> EmbeddingChunk | None:
+        where = {"model_key": model_key, "guild": guild_id, "after": after, "size": size}
+        # 16 MB of rows: decoding them here would stop the event loop.
+        return await asyncio.to_thread(_decode, await connection.execute(_NEXT, where))
+
+    async def _model_id(self, model: Model) -> int:
+        """The id of this model's row, which is committed and never changes."""
+        key = model.key, model.dimension
+        if key not in self._model_ids:
+            self._model_ids[key] = await self._add_model(model)
+        return self._model_ids[key]
+
+    @writes
+    async def _add_model(self, connection: AsyncConnection, model: Model) -> int:
+        known = await connection.execute(select(models).where(models.c.key == model.key))
+        if (row := known.first()) is not None:
+            if row.dimension != model.dimension:
+                raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
+            return int(row.id)
+        columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
+        statement = insert(connection, models).values(model=model.id, **columns).returning(models.c.id)
+        return int((await connection.execute(statement)).scalar_one())
+
+
+def _decode(result: Result[Any]) -> EmbeddingChunk | None:
+    rows = result.all()
+    if not rows:
+        return None
+    ids, channel_ids, stored = zip(*rows, strict=True)
+    return EmbeddingChunk(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
+
+
+def _of_model(query: Select[Any], model_key: str, condition: ColumnElement[bool]) -> Select[Any]:
+    return query.join(models, models.c.id == embeddings.c.model_id).where(models.c.key == model_key, condition).limit(1)

@@ -1,0 +1,180 @@
+"""What a guild configured, and what the bot wrote there: channels' tagging modes, labels, public replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Result, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.models import ChannelRef, TaggingMode
+from bot.store.backends import insert
+from bot.store.database import Store, chunks, erases, reads, writes
+from bot.store.deletion import add_channel, add_guild
+from bot.store.schema import channels, guilds, images, labels, replies
+
+
+class ChannelStore(Store):
+    """Channels' tagging modes, and the newest message that was indexed in each. Deleted channels keep neither."""
+
+    async def tagging_mode(self, channel: ChannelRef) -> TaggingMode:
+        """The channel's own mode, else its parent's, else silent."""
+        return (await self.tagging_modes([channel]))[channel]
+
+    @reads
+    async def tagging_modes(
+        self, connection: AsyncConnection, asked: Collection[ChannelRef]
+    ) -> dict[ChannelRef, TaggingMode]:
+        """As `tagging_mode`, for several channels in one query."""
+        ids = {id_ for one in asked for id_ in (one.channel_id, one.parent_id) if id_ is not None}
+        query = select(*channels.c["id", "tagging_mode"]).where(channels.c.tagging_mode.is_not(None))
+        own: dict[int, TaggingMode] = {}
+        for some in chunks(ids):
+            rows = await connection.execute(query.where(channels.c.id.in_(some)))
+            own.update({row.id: TaggingMode(row.tagging_mode) for row in rows})
+        inherited = {one: own.get(one.parent_id or 0, TaggingMode.SILENT) for one in asked}
+        return {one: own.get(one.channel_id, inherited[one]) for one in asked}
+
+    @writes
+    async def set_tagging_mode(self, connection: AsyncConnection, channel: ChannelRef, mode: TaggingMode) -> None:
+        if await add_channel(connection, channel):
+            this = channels.c.id == channel.channel_id
+            await connection.execute(update(channels).where(this).values(tagging_mode=mode))
+
+    @reads
+    async def last_seen(self, connection: AsyncConnection, channel_id: int) -> int | None:
+        """The channel's watermark: the newest message id that was marked as seen; None if none was."""
+        query = select(channels.c.last_seen).where(channels.c.id == channel_id)
+        found: int | None = (await connection.execute(query)).scalar()
+        return found
+
+    @writes
+    async def mark_seen(self, connection: AsyncConnection, channel: ChannelRef, message_id: int) -> None:
+        """Raises the channel's watermark; never lowers it."""
+        if await add_channel(connection, channel):
+            older = func.coalesce(channels.c.last_seen, 0) < message_id
+            this = update(channels).where(channels.c.id == channel.channel_id, older)
+            await connection.execute(this.values(last_seen=message_id))
+
+    @reads
+    async def seen_channels(self, connection: AsyncConnection, guild_id: int) -> dict[int, int]:
+        """The watermarks of this guild's channels and threads, by id."""
+        query = select(*channels.c["id", "last_seen"])
+        query = query.where(channels.c.guild_id == guild_id, channels.c.last_seen.is_not(None))
+        return await asyncio.to_thread(_pairs, await connection.execute(query))
+
+
+class LabelStore(Store):
+    """The labels of guilds that have their own.
+
+    The others use the defaults, which the store does not know: callers that change labels pass them, and the first
+    change starts from them.
+    """
+
+    @reads
+    async def labels(self, connection: AsyncConnection, guild_id: int) -> list[str] | None:
+        """The guild's own labels in the order in which they were added, possibly none; None: it uses the defaults."""
+        return await _own_labels(connection, guild_id)
+
+    @writes
+    async def add(self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()) -> bool:
+        """False when the label exists, in upper or lower case."""
+        before = await _labels_in_use(connection, guild_id, defaults)
+        if any(_same(label, known) for known in before):
+            return False
+        return await _replace_labels(connection, guild_id, [*before, label])
+
+    @writes
+    async def remove(
+        self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()
+    ) -> bool:
+        """False when the label does not exist, in upper or lower case."""
+        before = await _labels_in_use(connection, guild_id, defaults)
+        after = [known for known in before if not _same(label, known)]
+        return len(after) < len(before) and await _replace_labels(connection, guild_id, after)
+
+    @writes
+    async def reset(self, connection: AsyncConnection, guild_id: int) -> None:
+        """Returns the guild to the defaults."""
+        await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
+        await connection.execute(update(guilds).where(guilds.c.id == guild_id).values(own_labels=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A public message by the bot that describes images."""
+
+    channel_id: int
+    message_id: int
+
+
+class ReplyStore(Store):
+    """The bot's public replies, so that they can be deleted with the images that they describe."""
+
+    @writes
+    async def remember(
+        self, connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+    ) -> None:
+        """This reply describes these images. If one was deleted meanwhile, the reply is an orphan at once."""
+        if not image_ids or not await add_channel(connection, channel):
+            return
+        found = set((await connection.execute(select(images.c.id).where(images.c.id.in_(image_ids)))).scalars())
+        reply = {"message_id": message_id, "channel_id": channel.channel_id}
+        rows = [
+            {**reply, "position": at, "image_id": id_ if id_ in found else None} for at, id_ in enumerate(image_ids)
+        ]
+        await connection.execute(insert(connection, replies).on_conflict_do_nothing(), rows)
+
+    @reads
+    async def orphans(self, connection: AsyncConnection, limit: int, after: int = 0) -> list[Reply]:
+        """Replies that describe a deleted image, by rising message id. after: the last id of the previous page.
+
+        The foreign key sets the image's id to null, so no kind of deletion can miss a reply.
+        """
+        query = (
+            select(*replies.c["channel_id", "message_id"])
+            .distinct()
+            .where(replies.c.image_id.is_(None), replies.c.message_id > after)
+            .order_by(replies.c.message_id)
+            .limit(limit)
+        )
+        return [Reply(row.channel_id, row.message_id) for row in await connection.execute(query)]
+
+    @erases
+    async def drop(self, connection: AsyncConnection, message_id: int) -> None:
+        """Deletes the reply's rows: the message is deleted in Discord, or out of reach."""
+        await connection.execute(delete(replies).where(replies.c.message_id == message_id))
+
+
+def _pairs(rows: Result[int, int]) -> dict[int, int]:
+    return {key: value for key, value in rows}
+
+
+def _same(label: str, other: str) -> bool:
+    return label.casefold() == other.casefold()
+
+
+async def _own_labels(connection: AsyncConnection, guild_id: int) -> list[str] | None:
+    own = (await connection.execute(select(guilds.c.own_labels).where(guilds.c.id == guild_id))).scalar()
+    if not own:
+        return None
+    query = select(labels.c.label).where(labels.c.guild_id == guild_id).order_by(labels.c.position)
+    return list((await connection.execute(query)).scalars())
+
+
+async def _labels_in_use(connection: AsyncConnection, guild_id: int, defaults: Sequence[str]) -> list[str]:
+    own = await _own_labels(connection, guild_id)
+    return list(defaults) if own is None else own
+
+
+async def _replace_labels(connection: AsyncConnection, guild_id: int, after: Sequence[str]) -> bool:
+    if not await add_guild(connection, guild_id):
+        return False
+    await connection.execute(update(guilds).where(guilds.c.id == guild_id).values(own_labels=True))
+    await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
+    rows = [{"guild_id": guild_id, "position": at, "label": label} for at, label in enumerate(after)]
+    if rows:
+        await connection.execute(insert(connection, labels), rows)
+    return True
