@@ -71,9 +71,9 @@ class InferenceExecutor:
         self._close_seconds = close_seconds
         self._clock = clock
         self._sizers = {kind: BatchSizer(query_budget_ms / 1000, max_batch) for kind in Kind}
+        self._changed = threading.Condition()  # guards the queue and the state below it
         self._queue = JobQueue(max_queue)
         self._background_paused = False
-        self._changed = threading.Condition()  # guards the queue and what follows
         self._closing = False
         self._failure: ModelUnavailable | EngineClosed | None = None
         self._current_batch: list[Job] = []
