@@ -18,7 +18,7 @@ from bot.indexing.labels import photograph_labels
 from bot.indexing.protocols import MakeRoom
 from bot.indexing.tagger import Tagger
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database, chunks
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
@@ -43,7 +43,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
     """All of it in a server whose vectors are in memory, so that they grow with it."""
     async with await Database.open(path) as database:
         store, engine = ImageStore(database), _Blind()
-        index = GuildIndex(store, CARD.key, DIMENSION)
+        index = VectorCache(store.embeddings, CARD.key, DIMENSION)
         tagger = Tagger(engine, LabelStore(database), photograph_labels())
         indexer = Indexer(store, engine, tagger, index, _own_bytes, ChannelStore(database))
         await indexer.start()
@@ -53,7 +53,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
             await indexer.accept(page)
             await indexer.settled()
             seen.resident.append(resident())
-            seen.kept.append(index.held().bytes)
+            seen.kept.append(index.usage().bytes)
         seconds = perf_counter() - began
         await indexer.close()
         await index.close()

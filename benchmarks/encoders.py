@@ -1,6 +1,6 @@
-"""Ways to look at images: bare forward passes of each backend, and what people write with other libraries.
+"""Alternatives for encoding images: each backend's forward pass, and the usual code with other libraries.
 
-Each takes the same images and weights. One that is not installed, or cannot do it here, is None.
+All take the same images and weights. One that is not installed, or does not work here, is None.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from clipcore.types import Pixels
 
 Step = Callable[[], object]
 
-# What everyone's example has. The engine chooses by itself.
+# The usual size in examples. The engine chooses its own.
 BATCH = 32
 
 
 def torch_forward(model: ClipModel, batch: Pixels) -> Step:
-    """The whole tower, as transformers has it, on floats that are ready."""
+    """transformers' tower, all layers in full, on normalised floats."""
     pixels = model.as_input(batch).to(next(model.towers.module.parameters()).dtype)
 
     def step() -> None:
@@ -41,7 +41,7 @@ def compiled_forward(directory: str, batch: Pixels) -> Step | None:
     """The same after torch.compile, which needs a C++ compiler."""
     if shutil.which("g++") is None:
         return None
-    with _others_warnings():
+    with _warnings_ignored():
         model = ClipModel.load(directory, device="cpu", local_only=True)
         pixels = model.as_input(batch).to(next(model.towers.module.parameters()).dtype)
         features = torch.compile(model.towers.image_features)
@@ -55,18 +55,18 @@ def compiled_forward(directory: str, batch: Pixels) -> Step | None:
 
 
 def model_forward(model: ClipModel, batch: Pixels) -> Step:
-    """Ready squares in, vectors out: ours, by whichever backend the model was loaded for."""
+    """Our own path from prepared images to vectors, with the backend that the model was loaded for."""
     return lambda: model.encode_prepared(batch)
 
 
 def onnx_forward(model: ClipModel, batch: Pixels, folder: Path) -> Step | None:
-    """ONNX Runtime, in fp32: on a CPU it knows no bf16. model: in fp32."""
+    """ONNX Runtime in fp32, because it has no bf16 on a CPU. model: in fp32."""
     if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
         return None
     import onnxruntime
 
     pixels, path = model.as_input(batch), folder / "vision.onnx"
-    with _others_warnings():
+    with _warnings_ignored():
         torch.onnx.export(_Vision(model), (pixels,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: pixels.numpy()}
@@ -99,17 +99,17 @@ def transformers_loop(directory: str, images: Sequence[Pixels], size: int) -> St
 
 
 def sentence_transformers_loop(directory: str, images: Sequence[Pixels]) -> Step | None:
-    """Its `encode`, which takes Pillow images, as it comes: fp32, batches of 32."""
+    """Its `encode` with default settings, on Pillow images: fp32, batches of 32."""
     if find_spec("sentence_transformers") is None:
         return None
-    with _others_warnings():
+    with _warnings_ignored():
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(directory, device="cpu", local_files_only=True)
     pil_images = [Image.fromarray(pixels) for pixels in images]
 
     def step() -> None:
-        with _others_warnings():
+        with _warnings_ignored():
             model.encode(pil_images, normalize_embeddings=True, show_progress_bar=False)
 
     return step
@@ -121,7 +121,7 @@ def squares(model: ClipModel, images: Sequence[Pixels]) -> Pixels:
 
 
 @contextmanager
-def _others_warnings() -> Iterator[None]:
+def _warnings_ignored() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

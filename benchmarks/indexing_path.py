@@ -12,7 +12,7 @@ from bot.indexing.labels import default_labels
 from bot.indexing.protocols import MakeRoom
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, ImageRef, Source
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
@@ -29,12 +29,12 @@ class IndexingPath:
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
         self._store = ImageStore(database)
-        self.guild_index = GuildIndex(self._store, engine.card.key, engine.card.dimension)
+        self.vector_cache = VectorCache(self._store.embeddings, engine.card.key, engine.card.dimension)
         self.indexer = Indexer(
             self._store,
             engine,
             Tagger(engine, LabelStore(database), default_labels(engine.card.id)),
-            self.guild_index,
+            self.vector_cache,
             self._fetch,
             ChannelStore(database),
             concurrency=_SETTINGS["download_concurrency"].default,
@@ -73,4 +73,4 @@ async def indexing_path(engine: ClipEngine, folder: Path) -> AsyncIterator[Index
             yield path
         finally:
             await path.indexer.close()
-            await path.guild_index.close()
+            await path.vector_cache.close()

@@ -22,7 +22,7 @@ from benchmarks.backfill import Backfilled, run_backfill
 from benchmarks.million import CARD, GUILD, places_of
 from benchmarks.random_vectors import DIMENSION, random_halves
 from benchmarks.raw_store import read_raw
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.images import ImageStore
 
@@ -53,13 +53,13 @@ def resident() -> int:
 async def load(path: Path, rows: int) -> Loaded:
     """A server's vectors as the bot loads them, and one search."""
     async with await Database.open(path) as database:
-        index = GuildIndex(ImageStore(database), CARD.key, DIMENSION)
+        index = VectorCache(ImageStore(database).embeddings, CARD.key, DIMENSION)
         query = random_halves(1)[0].astype(np.float32)
         await index.search(GUILD - 1, query, [1], 1)  # what the first search of all costs is not an image's
         before, began = resident(), perf_counter()
         hits = await index.search(GUILD, query, [id_ for id_, _ in places_of()], 10)
         seconds = perf_counter() - began
-        loaded = Loaded(index.held().rows, seconds, resident() - before)
+        loaded = Loaded(index.usage().rows, seconds, resident() - before)
         await index.close()
     if len(hits) != 10 or loaded.rows != rows:
         raise RuntimeError(f"{loaded.rows} of {rows} vectors were loaded")
@@ -76,7 +76,7 @@ async def rotate(path: Path, ceiling: int) -> Rotated:
     """Every server searched, three times over, each found to answer."""
     async with await Database.open(path) as database:
         store = ImageStore(database)
-        index = GuildIndex(store, CARD.key, DIMENSION, ceiling=ceiling)
+        index = VectorCache(store.embeddings, CARD.key, DIMENSION, max_bytes=ceiling)
         query = random_halves(1)[0].astype(np.float32)
         servers = await store.guild_ids()
         before, kept, growth = resident(), 0, 0
@@ -84,7 +84,7 @@ async def rotate(path: Path, ceiling: int) -> Rotated:
             channels = [place.channel_id for place in await store.searchable_channels(guild_id)]
             if len(await index.search(guild_id, query, channels, 10)) != 10:
                 raise RuntimeError("a server that was let go did not answer as before")
-            kept, growth = max(kept, index.held().bytes), max(growth, resident() - before)
+            kept, growth = max(kept, index.usage().bytes), max(growth, resident() - before)
         await index.close()
     return Rotated(len(servers), kept, growth)
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.town_server`: a small Discord with one large server, and somebody in it who asks.
+"""`python -m benchmarks.town_server`: the sandbox with one large guild, and members who use /find.
 
-A process of its own, so that what it does is not counted as the bot's. It speaks in lines of JSON: first a `Facts`,
-then for each question that it reads, `{"number": 1, "ask": "…"}`, the number again with what the asker saw.
+A process of its own, so that its work does not count as the bot's. It writes lines of JSON: first `Facts`, then, for
+each `{"number": 1, "ask": "a query"}` that it reads, the number and what the member saw.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from time import perf_counter
 from benchmarks.material import ordinary_jpegs
 from benchmarks.million import GUILD, places_of
 from sandbox.demo import BOT_PERMISSIONS
-from sandbox.guild_ops import add_member, add_role, add_user
+from sandbox.guild_ops import add_channel, add_guild, add_member, add_role, add_user
 from sandbox.interactions import COMMAND
-from sandbox.permissions import EVERYONE_DEFAULT, VIEW_CHANNEL
+from sandbox.permissions import VIEW_CHANNEL
 from sandbox.server import Sandbox
 from sandbox.server_state import Limits
 from sandbox.sessions import Session
@@ -27,8 +27,8 @@ from sandbox.state import Attachment, Channel, ChannelType, Guild, Json, Message
 
 ROLES = 20
 ASKERS = 8
-"""They take turns: each may ask 15 questions in ten seconds."""
-PATIENCE_S = 30.0
+"""They take turns, because each may search 15 times in ten seconds."""
+TIMEOUT_S = 30.0
 _ROLE = 0
 _STRING = 3
 
@@ -55,14 +55,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a question. seconds: from asking to the whole answer, at the asker's end."""
+    """A response. seconds: from the command to the complete response, as the member sees it."""
 
     seconds: float
     images: int
 
 
 class Photo(Attachment):
-    """A file that differs from every other by its end, made when it is asked for: many thousands need no memory."""
+    """A file that differs from all others in its last bytes, which are added on demand: thousands need no memory."""
 
     @property
     def data(self) -> bytes:
@@ -74,10 +74,10 @@ class Photo(Attachment):
 
 
 class Asker(Session):
-    """A person's client that only waits for answers to its questions."""
+    """A member's client that only receives the responses to its commands."""
 
     def __init__(self, user: User) -> None:
-        super().__init__(user, None, 0)
+        super().__init__(user)
         self.answers: asyncio.Queue[Json] = asyncio.Queue()
 
     def push(self, event: str, data: Json) -> None:
@@ -88,19 +88,19 @@ class Asker(Session):
 class Town:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._world = sandbox.state
+        self._state = sandbox.state
 
     async def build(self, channels: int, posts: int) -> Facts:
-        """A server of so many channels, of which the askers may see every second one, and a post in each in turn."""
-        guild, seeing = self._server()
-        places = [self._channel(guild, id_, seeing, at) for at, (id_, _) in enumerate(places_of(channels))]
-        self._askers = itertools.cycle([await self._asker(guild, seeing, at) for at in range(ASKERS)])
-        self._where = places[0]
-        author = add_user(self._world, "author", "Author")
-        add_member(self._world, guild, author)
+        """A guild with these channels, of which the askers see every second one, and posts in each in turn."""
+        guild, seeing = self._add_guild()
+        places = [self._add_channel(guild, id_, seeing, at) for at, (id_, _) in enumerate(places_of(channels))]
+        self._askers = itertools.cycle([await self._add_asker(guild, seeing, at) for at in range(ASKERS)])
+        self._channel = places[0]
+        author = add_user(self._state, "author", "Author")
+        add_member(self._state, guild, author)
         photographs = ordinary_jpegs() or [b""]
         made = [
-            self._post(places[at % channels], author, photographs[at % len(photographs)], at % channels % 2 == 0)
+            self._add_post(places[at % channels], author, photographs[at % len(photographs)], at % channels % 2 == 0)
             for at in range(posts)
         ]
         sandbox = self._sandbox
@@ -119,64 +119,54 @@ class Town:
         }
         began = perf_counter()
         self._sandbox.interactions.begin(
-            COMMAND, application, asker.user, self._where, data, nonce=None, session_id=asker.id, locale="en-US"
+            COMMAND, application, asker.user, self._channel, data, nonce=None, session_id=asker.id, locale="en-US"
         )
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             answer = await asker.answers.get()
         return Seen(perf_counter() - began, json.dumps(answer["components"]).count('"accessory"'))
 
-    def _server(self) -> tuple[Guild, list[Role]]:
-        """One server instead of those on trial. Its ids are the ones that the database of benchmarks has."""
-        world = self._world
-        for known in list(world.guilds.values()):
-            for channel_id in known.channel_ids:
-                del world.channels[channel_id]
-            del world.guilds[known.id]
-        owner = add_user(world, "owner", "Owner")
-        guild = Guild(GUILD, "The Town", owner.id, world.clock.now())
-        guild.roles[GUILD] = Role(GUILD, "@everyone", EVERYONE_DEFAULT)
-        world.guilds[GUILD] = guild
-        add_member(world, guild, owner)
-        seeing = [add_role(world, guild, f"role {at}") for at in range(ROLES)]
-        self._bot_role = add_role(world, guild, "Magpie", BOT_PERMISSIONS)
-        add_member(world, guild, world.users[self._sandbox.application.bot_id], self._bot_role)
+    def _add_guild(self) -> tuple[Guild, list[Role]]:
+        """In place of the demo guilds. Its ids are those of the benchmarks' database."""
+        state = self._state
+        state.guilds.clear()
+        state.channels.clear()
+        guild = add_guild(state, "The Town", add_user(state, "owner", "Owner"), guild_id=GUILD)
+        seeing = [add_role(state, guild, f"role {at}") for at in range(ROLES)]
+        self._bot_role = add_role(state, guild, "Magpie", BOT_PERMISSIONS)
+        add_member(state, guild, state.users[self._sandbox.application.bot_id], self._bot_role)
         return guild, seeing
 
-    def _channel(self, guild: Guild, channel_id: int, seeing: list[Role], at: int) -> Channel:
-        """Hidden from everyone, open to the bot and to three roles; every second channel to roles that askers have."""
+    def _add_channel(self, guild: Guild, channel_id: int, seeing: list[Role], at: int) -> Channel:
+        """Visible to the bot and to three roles: of every second channel, to roles that askers have."""
         mine = seeing[: ROLES // 2] if at % 2 == 0 else seeing[ROLES // 2 :]
         allowed = [self._bot_role, *(mine[(at // 2 + step) % len(mine)] for step in range(3))]
         overwrites = [Overwrite(guild.id, _ROLE, deny=VIEW_CHANNEL)]
         overwrites += [Overwrite(role.id, _ROLE, allow=VIEW_CHANNEL) for role in allowed]
-        by_target = {one.target_id: one for one in overwrites}
-        channel = Channel(channel_id, ChannelType.TEXT, f"c{at}", guild.id, position=at, overwrites=by_target)
-        self._world.channels[channel_id] = channel
-        guild.channel_ids.append(channel_id)
-        return channel
+        return add_channel(self._state, guild, f"c{at}", ChannelType.TEXT, *overwrites, channel_id=channel_id)
 
-    async def _asker(self, guild: Guild, seeing: list[Role], at: int) -> Asker:
-        user = add_user(self._world, f"asker{at}", "Asker")
-        add_member(self._world, guild, user, *seeing[: ROLES // 2])
+    async def _add_asker(self, guild: Guild, seeing: list[Role], at: int) -> Asker:
+        user = add_user(self._state, f"asker{at}", "Asker")
+        add_member(self._state, guild, user, *seeing[: ROLES // 2])
         asker = Asker(user)
         await self._sandbox.server.sessions.open(asker)
         return asker
 
-    def _post(self, channel: Channel, author: User, photograph: bytes, readable: bool) -> Post:
-        ids = self._world.ids
+    def _add_post(self, channel: Channel, author: User, photograph: bytes, readable: bool) -> Post:
+        ids = self._state.ids
         photo = Photo(ids.next(), channel.id, "photo.jpg", "image/jpeg", photograph, 640, 480)
         message = Message(ids.next(), channel.id, author.id, attachments=[photo])
         photo.holders.add(message.id)
-        self._world.attachments[photo.id] = photo
+        self._state.attachments[photo.id] = photo
         channel.messages[message.id] = message
         channel.last_message_id = message.id
         return Post(channel.id, message.id, photo.id, author.id, readable)
 
 
 async def serve(channels: int, posts: int, heartbeat_s: float) -> None:
-    """Until there is nothing more to read."""
+    """Until the standard input is closed."""
     async with Sandbox.serve(limits=Limits(heartbeat_interval_s=heartbeat_s, messages_per_channel=10**9)) as sandbox:
         town = Town(sandbox)
-        _say(asdict(await town.build(channels, posts)))
+        _write(asdict(await town.build(channels, posts)))
         lines = await _lines()
         asking: set[asyncio.Task[None]] = set()
         while line := await lines.readline():
@@ -187,9 +177,9 @@ async def serve(channels: int, posts: int, heartbeat_s: float) -> None:
 
 async def _answer(town: Town, wanted: dict[str, Json]) -> None:
     try:
-        _say({"number": wanted["number"], **asdict(await town.ask(wanted["ask"]))})
-    except Exception as error:  # whoever asked must hear of it, or waits for ever
-        _say({"number": wanted["number"], "error": type(error).__name__})
+        _write({"number": wanted["number"], **asdict(await town.ask(wanted["ask"]))})
+    except Exception as error:  # otherwise the benchmark would wait for ever
+        _write({"number": wanted["number"], "error": type(error).__name__})
 
 
 async def _lines() -> asyncio.StreamReader:
@@ -198,8 +188,8 @@ async def _lines() -> asyncio.StreamReader:
     return reader
 
 
-def _say(what: dict[str, Json]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def _write(line: dict[str, Json]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 

@@ -30,13 +30,13 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.protocols import Fetch, MakeRoom
-from bot.indexing.reconcile import RollCall
+from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.tagger import Tagger
 from bot.models import ImageRef
 from bot.monitoring.live import Watched
 from bot.monitoring.status import Status
 from bot.search.service import SearchService
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.errors import StoreError
@@ -240,18 +240,18 @@ async def _assemble(
     closing.push_async_callback(replies.close)
     replies.start()
     log.info("vector search uses %s", KERNEL)
-    guild_index = GuildIndex(
-        store,
+    vector_cache = VectorCache(
+        store.embeddings,
         engine.card.key,
         engine.card.dimension,
-        ceiling=settings.index_memory_mib << 20,
+        max_bytes=settings.index_memory_mib << 20,
     )
-    closing.push_async_callback(guild_index.close)
+    closing.push_async_callback(vector_cache.close)
     indexer = Indexer(
         store,
         engine,
         Tagger(engine, labels_store, defaults),
-        guild_index,
+        vector_cache,
         behind_questions(fetcher, engine.yield_to_queries),
         channels,
         on_finished=Announcements(bot, store, channels, tag_words, replies),
@@ -264,19 +264,19 @@ async def _assemble(
     catch_up = CatchUp(indexer.accept, channels, history)
     closing.push_async_callback(catch_up.close)
     catch_up.start()
-    roll_call = RollCall(store.searchable_channels, messages.is_deleted, indexer.forget_channel)
-    closing.push_async_callback(roll_call.close)
+    reconciler = ChannelReconciler(store.searchable_channels, messages.is_deleted, indexer.forget_channel)
+    closing.push_async_callback(reconciler.close)
 
-    search = SearchService(engine, store, guild_index, indexer, messages.look, limit=settings.results_per_answer)
+    search = SearchService(engine, store, vector_cache, indexer, messages.look, limit=settings.results_per_answer)
     questions = Questions(store, search, messages, fetcher)
     await bot.add_cog(
-        IndexingCog(bot, indexer, catch_up, roll_call, store, fetcher, hosts, other_bots=settings.index_other_bots)
+        IndexingCog(bot, indexer, catch_up, reconciler, store, fetcher, hosts, other_bots=settings.index_other_bots)
     )
     await bot.add_cog(SearchCog(bot, search, questions, tag_words, engine.card, engine.calibration, replies))
     await bot.add_cog(TagsCog(channels, labels_store, defaults))
     await bot.add_cog(PrivacyCog(bot, indexer))
     if status is not None:
-        await status.watch(Watched(bot, engine, database, indexer, guild_index))
+        await status.watch(Watched(bot, engine, database, indexer, vector_cache))
     closing.push_async_callback(bot.disconnect)  # before the rest goes: no event may come meanwhile
     if status is not None:
         closing.callback(status.health.close)

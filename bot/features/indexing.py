@@ -12,14 +12,14 @@ import discord
 from discord.ext import commands
 
 from bot.discord_io.attachments import carried, images_in, place_of, sightings, withheld
-from bot.indexing.catch_up import Standing
+from bot.indexing.catch_up import ChannelSnapshot
 
 if TYPE_CHECKING:
     from bot.discord_io.attachments import Fetcher
     from bot.discord_io.client import MagpieBot
     from bot.indexing.catch_up import CatchUp
     from bot.indexing.indexer import Indexer
-    from bot.indexing.reconcile import RollCall
+    from bot.indexing.reconcile import ChannelReconciler
     from bot.models import ImageRef
     from bot.store.images import ImageStore
 
@@ -54,7 +54,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         bot: MagpieBot,
         indexer: Indexer,
         catch_up: CatchUp,
-        roll_call: RollCall,
+        reconciler: ChannelReconciler,
         store: ImageStore,
         fetcher: Fetcher,
         hosts: frozenset[str],
@@ -64,7 +64,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         self._bot = bot
         self._indexer = indexer
         self._catch_up = catch_up
-        self._roll_call = roll_call
+        self._reconciler = reconciler
         self._store = store
         self._fetcher = fetcher
         self._hosts = hosts
@@ -155,7 +155,7 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def _welcome(self, guild: discord.Guild) -> None:
         await self._store.readmit_guild(guild.id)
         self._catch_up.begin(guild.id, standings(guild))
-        self._roll_call.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
+        self._reconciler.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
 
     def _appeared(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
         standing = _standing(channel)
@@ -172,17 +172,17 @@ class IndexingCog(commands.Cog, name="indexing"):
         return refs
 
 
-def standings(guild: discord.Guild) -> list[Standing]:
+def standings(guild: discord.Guild) -> list[ChannelSnapshot]:
     """Every channel and active thread of a server whose history the bot may read."""
     found = (_standing(channel) for channel in (*guild.channels, *guild.threads))
     return [standing for standing in found if standing is not None]
 
 
-def _standing(channel: discord.abc.GuildChannel | discord.Thread) -> Standing | None:
+def _standing(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnapshot | None:
     place = place_of(channel)
     if place is None or not isinstance(channel, discord.abc.Messageable) or not _may_read(channel):
         return None
-    return Standing(place, channel.last_message_id, _made(channel))
+    return ChannelSnapshot(place, channel.last_message_id, _made(channel))
 
 
 def _may_read(channel: object) -> bool:

@@ -17,8 +17,7 @@ from bot.indexing.worker import ByteBudget, ImageReader
 from bot.indexing.writer import Announcer, Writer
 from bot.models import Image, ImageRef, utc_now
 from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED, IMAGES_FORGOTTEN
-from bot.search.protocols import Engine
-from bot.search.vector_cache import GuildIndex
+from bot.search.protocols import Engine, VectorSearch
 from bot.store.errors import StoreError
 from bot.store.images import INTERRUPTED, ImageStore
 
@@ -93,7 +92,7 @@ class Indexer:
         store: ImageStore,
         engine: Engine,
         tagger: Tagger,
-        guild_index: GuildIndex,
+        index: VectorSearch,
         fetch: Fetch,
         channels: ChannelSettings,
         *,
@@ -106,7 +105,7 @@ class Indexer:
     ) -> None:
         self._store = store
         self._engine = engine
-        self._guild_index = guild_index
+        self._index = index
         self._retry = retry or RetryPolicy()
         self._clock = clock
         self._on_forgotten = on_forgotten
@@ -115,7 +114,7 @@ class Indexer:
         self._downloading = asyncio.Semaphore(concurrency)
         self._reader = ImageReader(store, engine, self._fetch_in_turn, ByteBudget(_BYTES_A_DOWNLOAD * concurrency))
         room = _IN_HAND_A_DOWNLOAD * concurrency
-        self._writer = Writer(store, engine, tagger, channels, guild_index, self._memory, room)
+        self._writer = Writer(store, engine, tagger, channels, index, self._memory, room)
         self._announcer = Announcer(on_finished)
         self._concurrency = concurrency
         self._in_hand: dict[int, asyncio.Task[None]] = {}
@@ -163,7 +162,7 @@ class Indexer:
     async def forget_guild(self, guild_id: int) -> list[int]:
         async with self._memory:
             gone = list(await self._store.forget_guild(guild_id))
-            self._guild_index.drop(guild_id)
+            self._index.drop(guild_id)
         log.info("guild %d forgotten with %d images", guild_id, len(gone))
         self._tell_forgotten(gone)
         return gone
@@ -320,7 +319,7 @@ class Indexer:
     async def _forget(self, delete: Callable[[], Awaitable[Sequence[int]]]) -> list[int]:
         async with self._memory:
             gone = list(await delete())
-            await self._guild_index.discard(gone)
+            await self._index.discard(gone)
         if gone:
             log.info("%d images forgotten", len(gone))
         self._tell_forgotten(gone)

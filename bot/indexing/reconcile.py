@@ -1,76 +1,80 @@
-"""Channels and threads that were deleted while nobody told: what is stored and not there is asked after by id."""
+"""ChannelReconciler: finds channels and threads that were deleted while the bot was offline, and forgets them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
+from bot.logging import get_logger
 from bot.models import ChannelRef
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-# Between two questions, whatever the number of servers: an archived thread is asked after at every new session.
 PAUSE_S = 1.0
-
-Places = Callable[[int], Awaitable[list[ChannelRef]]]
-IsDeleted = Callable[[int], Awaitable[bool]]
-Forget = Callable[[int], Awaitable[object]]
+"""Between two requests, for all guilds together: in every new session each archived thread is asked for once."""
 
 
-class RollCall:
-    """One question at a time. places: those stored of a server; is_deleted: True only where Discord says so."""
+class ChannelReconciler:
+    """Asks Discord for each stored channel that a session does not list, one request at a time.
 
-    def __init__(self, places: Places, is_deleted: IsDeleted, forget: Forget, *, pause_s: float = PAUSE_S) -> None:
-        self._places = places
+    stored_channels: the channels and threads of a guild that have images. is_deleted: True only where Discord says so.
+    forget: deletes a channel, its threads and their images.
+    """
+
+    def __init__(
+        self,
+        stored_channels: Callable[[int], Awaitable[list[ChannelRef]]],
+        is_deleted: Callable[[int], Awaitable[bool]],
+        forget: Callable[[int], Awaitable[object]],
+        *,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._stored_channels = stored_channels
         self._is_deleted = is_deleted
         self._forget = forget
         self._pause_s = pause_s
-        self._turn = asyncio.Lock()
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._one_request = asyncio.Lock()
+        self._runs: dict[int, asyncio.Task[None]] = {}
 
-    def begin(self, guild_id: int, present: Collection[int]) -> None:
-        """present: ids of the server's channels and active threads, as just told. A call still going on is replaced."""
-        earlier = self._calls.pop(guild_id, None)
-        if earlier is not None:
+    def begin(self, guild_id: int, listed: Collection[int]) -> None:
+        """Replaces a run for this guild that has not ended. listed: ids of its channels and active threads."""
+        if (earlier := self._runs.get(guild_id)) is not None:
             earlier.cancel()
-        call = asyncio.create_task(self._call(guild_id, frozenset(present)), name=f"roll call of {guild_id}")
-        self._calls[guild_id] = call
-        call.add_done_callback(lambda done: self._ended(guild_id, done))
+        self._runs[guild_id] = asyncio.create_task(
+            self._reconcile(guild_id, frozenset(listed)), name=f"reconcile guild {guild_id}"
+        )
 
     async def close(self) -> None:
-        calls = list(self._calls.values())
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        for run in self._runs.values():
+            run.cancel()
+        await asyncio.gather(*self._runs.values(), return_exceptions=True)
 
-    def _ended(self, guild_id: int, call: asyncio.Task[None]) -> None:
-        if self._calls.get(guild_id) is call:
-            del self._calls[guild_id]
-
-    async def _call(self, guild_id: int, present: frozenset[int]) -> None:
+    async def _reconcile(self, guild_id: int, listed: frozenset[int]) -> None:
         try:
-            for channel_id in missing(await self._places(guild_id), present):
-                async with self._turn:
+            for channel_id in missing(await self._stored_channels(guild_id), listed):
+                async with self._one_request:
                     if await self._is_deleted(channel_id):
                         await self._forget(channel_id)
-                        log.info("channel %d was deleted unheard", channel_id)
+                        log.info("channel was deleted while offline; its images are forgotten", channel_id=channel_id)
                     await asyncio.sleep(self._pause_s)
-        except Exception:  # the store failed; the next session asks again
-            log.exception("the channels of server %d could not all be asked after", guild_id)
+        except Exception:  # the store failed; the next session tries again
+            log.exception("channels could not all be reconciled", guild_id=guild_id)
+        finally:
+            if self._runs.get(guild_id) is asyncio.current_task():
+                del self._runs[guild_id]
 
 
-def missing(stored: Iterable[ChannelRef], present: Collection[int]) -> list[int]:
-    """What to ask after, channels before threads and then newest first.
+def missing(stored: Iterable[ChannelRef], listed: Collection[int]) -> list[int]:
+    """The ids to ask for: channels before threads, and the newest first.
 
-    A thread under a channel that is missing itself is not asked after: it goes with its channel.
+    A thread whose channel is missing too is left out: it is deleted with its channel.
     """
     roots: set[int] = set()
     threads: set[int] = set()
-    for place in stored:
-        root = place.channel_id if place.parent_id is None else place.parent_id
-        if root not in present:
+    for channel in stored:
+        root = channel.channel_id if channel.parent_id is None else channel.parent_id
+        if root not in listed:
             roots.add(root)
-        elif place.channel_id not in present:
-            threads.add(place.channel_id)
+        elif channel.channel_id not in listed:
+            threads.add(channel.channel_id)
     return [*sorted(roots, reverse=True), *sorted(threads - roots, reverse=True)]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from bot.indexing.protocols import ChannelSettings, OnFinished
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, Image, ImageState, Tag, TaggingMode
-from bot.search.protocols import Engine, IndexedEmbedding
-from bot.search.vector_cache import GuildIndex
+from bot.search.protocols import Engine, IndexedEmbedding, VectorSearch
 from bot.store.errors import StoreError
 from bot.store.images import Finished, ImageStore
 
@@ -47,7 +46,7 @@ class Writer:
         engine: Engine,
         tagger: Tagger,
         channels: ChannelSettings,
-        guild_index: GuildIndex,
+        index: VectorSearch,
         memory: asyncio.Lock,
         room: int,
     ) -> None:
@@ -55,7 +54,7 @@ class Writer:
         self._engine = engine
         self._tagger = tagger
         self._channels = channels
-        self._guild_index = guild_index
+        self._index = index
         self._memory = memory
         self._queue: asyncio.Queue[Read] = asyncio.Queue(maxsize=room)
 
@@ -111,7 +110,7 @@ class Writer:
                 if read.image.id in taken:
                     rows.setdefault(read.place.guild_id, []).append(_row(read))
             for guild_id, added in rows.items():
-                await self._guild_index.add(guild_id, added)
+                await self._index.add(guild_id, added)
             return taken
 
 

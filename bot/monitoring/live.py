@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from bot.discord_io.client import MagpieBot
 from bot.indexing.indexer import Indexer
 from bot.monitoring.health import GatewayCog, LoopLag
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
@@ -30,7 +30,7 @@ class Watched:
     engine: ClipEngine
     database: Database
     indexer: Indexer
-    guild_index: GuildIndex
+    vector_cache: VectorCache
 
 
 class Live(Collector):
@@ -57,10 +57,10 @@ class Live(Collector):
         yield _gauge("images_pending", "Images that wait to be read, those in hand included", self._pending)
         yield _gauge("images_in_hand", "Images that are being worked on", watched.indexer.in_hand)
         yield from self._inference()
-        held = watched.guild_index.held()
-        yield _gauge("index_servers", "Servers whose vectors are in memory", held.servers)
-        yield _gauge("index_rows", "Vectors in memory", held.rows)
-        yield _gauge("index_bytes", "Memory that is kept for vectors", held.bytes)
+        usage = watched.vector_cache.usage()
+        yield _gauge("index_servers", "Servers whose vectors are in memory", usage.servers)
+        yield _gauge("index_rows", "Vectors in memory", usage.rows)
+        yield _gauge("index_bytes", "Memory that is kept for vectors", usage.bytes)
         yield _gauge("store_log_bytes", "Size of the database's write-ahead log", watched.database.log_bytes())
         yield _gauge("event_loop_recent_lag_seconds", "The greatest lag of the last ten seconds", self._lag.worst)
         yield _gauge("gateway_connected", "1 while Discord's gateway is connected", self._gateway.connected)

@@ -44,7 +44,7 @@ def scan_numpy(slabs: Sequence[Float16], chunks: Chunks, used: Used, query: Vect
             rows = _to_float32(slab[chunks[some] - number * slab_chunks])
             scores[some] = (rows.reshape(-1, dimension) @ query).reshape(-1, chunk_rows)
     scores[np.arange(chunk_rows) >= used[chunks, None]] = -np.inf
-    # Where a library has told the processor to flush subnormal numbers, `_to_float32` loses what is below 2^-14.
+    # If a library has set the processor to flush subnormal numbers, `_to_float32` loses what is below 2^-14.
     return scores, _sum_error(query) + 2.0**-14 * float(np.abs(query).sum())
 
 

@@ -6,6 +6,7 @@ import mmap
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -57,21 +58,28 @@ class Storage:
         """Copies rows in. keys, groups: int64 [n], keys different and none of them held. rows: float16 [n, dim]."""
         for start in range(0, len(keys), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
-            order, places = self._reserve(groups[some])
-            self._write(places, keys[some][order], rows[some][order])
+            self._write(self._reserve(groups[some]), keys[some], rows[some])
         self._count += len(keys)
 
     def remove(self, keys: Keys) -> int:
         """keys: different. Returns how many of them were held."""
-        places = self._find(keys)
+        places = self.find(keys)
         if len(places):
             self._empty(places)
             self._count -= len(places)
             self._shrink()
         return len(places)
 
-    def holds(self, key: int) -> bool:
-        return len(self._find(np.array([key], np.int64))) > 0
+    def find(self, wanted: Keys) -> Places:
+        """The places of these keys, those that are held.
+
+        A pass over all keys, a hundredth of what a search reads. A dict of them would take a tenth of the rows' memory.
+        """
+        marked = np.zeros(1 << 16, np.bool_)
+        marked[_hash(wanted)] = True
+        near = np.flatnonzero(marked[_hash(self._keys)])
+        found = near[np.isin(self._keys[near], wanted)]
+        return found[found % self.chunk_rows < self.used[found // self.chunk_rows]]
 
     def chunks_of(self, groups: Iterable[int] | None) -> Chunks:
         """The chunks of these groups, rising; None means all."""
@@ -97,8 +105,8 @@ class Storage:
             keys, rows = self.read(places)
             yield keys, groups[self._owners[places // self.chunk_rows]], rows
 
-    def _reserve(self, groups: Keys) -> tuple[Places, Places]:
-        """Takes a place for a row of each of these groups. Returns the order of rows by group, and their places."""
+    def _reserve(self, groups: Keys) -> Places:
+        """Takes a place for a row of each of these groups."""
         different, which = np.unique(groups, return_inverse=True)
         numbers = np.array([self._numbers.setdefault(group, len(self._numbers)) for group in different.tolist()])[which]
         counts = np.bincount(numbers)  # by number, as all that follows
@@ -116,7 +124,9 @@ class Storage:
         owners = self._owners[places // self.chunk_rows]
         places = places[_rank(owners) < counts[owners]]
         np.add.at(self.used, places // self.chunk_rows, 1)
-        return np.argsort(numbers, kind="stable"), places
+        by_row = np.empty_like(places)
+        by_row[np.argsort(numbers, kind="stable")] = places
+        return by_row
 
     def _empty(self, places: Places) -> None:
         """Moves the last rows of each group into these places, and frees the chunks that end up empty."""
@@ -145,17 +155,6 @@ class Storage:
     def _places_in(self, chunks: Chunks) -> Places:
         """[n, chunk_rows]"""
         return chunks[:, None] * self.chunk_rows + np.arange(self.chunk_rows)
-
-    def _find(self, wanted: Keys) -> Places:
-        """The places of these keys, those that are held.
-
-        A pass over all keys, a hundredth of what a search reads. A dict of them would take a tenth of the rows' memory.
-        """
-        marked = np.zeros(1 << 16, np.bool_)
-        marked[_hash(wanted)] = True
-        near = np.flatnonzero(marked[_hash(self._keys)])
-        found = near[np.isin(self._keys[near], wanted)]
-        return found[found % self.chunk_rows < self.used[found // self.chunk_rows]]
 
     def _move(self, sources: Places, targets: Places) -> None:
         """The two have no place in common."""
@@ -189,7 +188,8 @@ class Storage:
         before = len(self.used)
         added = max(self.first_slab_chunks, min(before, self.slab_chunks))
         size = min(before + added, self.slab_chunks)
-        slab = _pages(size * self.chunk_rows * self._dimension).reshape(size, self.chunk_rows, self._dimension)
+        shape = size, self.chunk_rows, self._dimension
+        slab = _zeros(prod(shape), huge=size == self.slab_chunks).reshape(shape)
         if 0 < before < self.slab_chunks:
             slab[:before] = self.slabs.pop()
         self.slabs.append(slab)
@@ -224,15 +224,15 @@ def _hash(keys: Keys) -> npt.NDArray[np.int64]:
     return (keys.view(np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15) >> np.uint64(48)).view(np.int64)
 
 
-def _pages(count: int) -> Float16:
-    """Zeros in memory of their own, which the system provides page by page as they are written to, and gets back with
-    the array: glibc would keep what malloc took. In huge pages where Linux has them, which a scan needs. Private, since
-    shared memory, which is `mmap`'s default, gets no huge pages, and takes memory when it is read.
+def _zeros(count: int, *, huge: bool) -> Float16:
+    """Memory of its own, which the system provides page by page as it is written to, and gets back with the array:
+    glibc would keep what malloc took. huge: in huge pages where Linux has them, which make a large scan faster; written
+    to in one place, they are there whole. Private, because shared memory, `mmap`'s default, gets no huge pages.
     """
     if sys.platform == "win32":
         return np.frombuffer(mmap.mmap(-1, 2 * count), np.float16)
     memory = mmap.mmap(-1, 2 * count, flags=mmap.MAP_PRIVATE)
-    if sys.platform == "linux":
+    if huge and sys.platform == "linux":
         with suppress(OSError):  # a kernel built without huge pages refuses
             memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.float16)

@@ -16,7 +16,6 @@ from clipcore.index.storage import Keys, Places, Storage
 from clipcore.types import SearchHit, Vectors
 
 _KIND = "vector index 1"
-_MODEL = "model"
 # Scores are compared rounded to this many decimals, so that equal images tie whatever the machine.
 _DECIMALS = 6
 _RESCORED_AT_ONCE = 4096
@@ -44,7 +43,7 @@ class VectorIndex:
 
     def __contains__(self, key: object) -> bool:
         """A pass over all keys."""
-        return isinstance(key, int | np.integer) and self._storage.holds(int(key))
+        return isinstance(key, int | np.integer) and len(self._storage.find(np.array([key], np.int64))) > 0
 
     @property
     def nbytes(self) -> int:
@@ -112,7 +111,7 @@ class VectorIndex:
         for some_keys, some_groups, some_rows in self._storage.everything():
             start, end = end, end + len(some_keys)
             keys[start:end], groups[start:end], rows[start:end] = some_keys, some_groups, some_rows
-        write_tensors(Path(path), _KIND, {"keys": keys, "groups": groups, "rows": rows}, {_MODEL: model_key})
+        write_tensors(Path(path), _KIND, {"keys": keys, "groups": groups, "rows": rows}, {"model": model_key})
 
     @classmethod
     def load(cls, path: str | PathLike[str], model_key: str) -> VectorIndex:
@@ -120,10 +119,10 @@ class VectorIndex:
         broken, of another kind, or of another model.
         """
         arrays, metadata = read_tensors(Path(path), _KIND, "an index")
-        if metadata.get(_MODEL) != model_key:
+        if metadata.get("model") != model_key:
             raise BadInput(
-                f"The index {str(path)!r} was made with the model {metadata.get(_MODEL)!r}, not {model_key!r}; make it "
-                "again with that model."
+                f"The index {str(path)!r} was made with the model {metadata.get('model')!r}, not {model_key!r}; "
+                "make it again with that model."
             )
         try:
             if [arrays[name].dtype for name in ("keys", "groups", "rows")] != [np.int64, np.int64, np.float16]:

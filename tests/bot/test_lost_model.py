@@ -40,7 +40,7 @@ async def test_a_model_that_ends_by_itself_ends_the_bot_with_one_sentence() -> N
     await asyncio.sleep(0)
     engine.end.set()
     with pytest.raises(StartupError, match=r"ended unexpectedly.*Start the bot again"):
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 60)
     assert bot.left
 
 

@@ -78,7 +78,7 @@ class Desk:
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the cleaner rings no bell
             await asyncio.sleep(0.005)
 
@@ -214,7 +214,7 @@ async def test_closing_in_the_middle_of_a_deletion_keeps_it_for_the_next_start(d
 
     cleaner = ReplyCleaner(Stuck(), desk.store)  # type: ignore[arg-type]
     cleaner.start()
-    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(begun.wait(), 60)
     await cleaner.close()
     await cleaner.close()
     desk.cleaner.start()

@@ -248,5 +248,5 @@ def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
     assert not output.exists()
     ended = clipcore("encode", images, "-o", output, "--json", *MODEL)
     assert (ended.code, ended.json()["encoded"]) == (3, 199)
-    assert ended.json()["resumed_at"] >= 10
+    assert ended.json()["resumed_at"] >= 9  # 009.png was reported
     assert np.load(output).shape == (199, 256)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from clipcore.engine.executor import InferenceExecutor
-from tests.clipcore.fakes import FakeEncoder
 from tests.clipcore.tiny import write_tiny_clip
 
 if TYPE_CHECKING:
@@ -25,17 +23,3 @@ def tiny(tiny_directory: Path) -> Iterator[ClipModel]:
     from clipcore.model import ClipModel
 
     yield ClipModel.load(str(tiny_directory), device="cpu", precision="fp32", local_only=True)
-
-
-@pytest.fixture
-def encoder() -> FakeEncoder:
-    return FakeEncoder()
-
-
-@pytest.fixture
-async def executor(encoder: FakeEncoder) -> AsyncIterator[InferenceExecutor]:
-    executor = InferenceExecutor(lambda: encoder, clock=encoder.clock)
-    await executor.start()
-    yield executor
-    encoder.gate.set()
-    await executor.close()

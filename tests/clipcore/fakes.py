@@ -1,4 +1,4 @@
-"""A handwritten encoder that a test can watch, hold up, and make fail."""
+"""A fake encoder that records its calls, and that a test can block and make fail."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def square(value: int) -> Pixels:
 
 
 def vector(value: float) -> list[float]:
-    """What the fake answers for `square(value)`, or for a text of that many characters."""
+    """The fake's vector of `square(value)`, or of a text of that many characters."""
     return [value, 1.0, 0.0, 0.0]
 
 
 class Clock:
-    """Seconds that pass only when the fake encoder works."""
+    """Seconds that pass only while the fake encoder works."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -37,9 +37,9 @@ class Clock:
 
 @dataclass
 class FakeEncoder:
-    """calls: each batch as ("image" or "text", its values), in order of arrival at the device.
+    """calls: each batch as ("image" or "text", its values), in order.
 
-    Batches wait while `gate` is cleared; `busy` tells that one has arrived. fits: the largest batch that memory takes.
+    Batches block while `gate` is cleared; `busy` is set when one arrives. fits: the largest batch that fits the memory.
     """
 
     card: ModelCard = CARD
@@ -78,7 +78,7 @@ class FakeEncoder:
         self.calls.append((kind, values))
         self.busy.set()
         if not self.gate.wait(timeout=30):
-            raise AssertionError("the test never opened the gate")
+            raise AssertionError("the test did not set the gate")
         self.clock.now += self.seconds_each * len(values)
         if len(values) > self.fits:
             raise MemoryError

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from bot.indexing.catch_up import CatchUp, Standing
+from bot.indexing.catch_up import CatchUp, ChannelSnapshot
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore
@@ -31,9 +31,9 @@ class Discord:
         self.messages.setdefault(where.channel_id, []).append(ref)
         return ref
 
-    def standing(self, where: ChannelRef) -> Standing:
+    def snapshot(self, where: ChannelRef) -> ChannelSnapshot:
         posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
-        return Standing(where, max(posted, default=None), self.made.get(where.channel_id))
+        return ChannelSnapshot(where, max(posted, default=None), self.made.get(where.channel_id))
 
     async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
         self.asked.append((channel_id, after))
@@ -70,7 +70,7 @@ class Bot:
     def connect(self) -> None:
         """A new gateway session: everything up to now may have been missed."""
         self.catch_up.hold()
-        self.catch_up.begin(GUILD, [self.discord.standing(where) for where in self.places])
+        self.catch_up.begin(GUILD, [self.discord.snapshot(where) for where in self.places])
 
     async def online(self) -> None:
         self.catch_up.start()

@@ -10,7 +10,7 @@ from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.models import Image, ImageRef, RemoteImage
 from bot.search.service import SearchService
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
@@ -33,7 +33,7 @@ class Pipeline:
         self.announced: list[Image] = []
         self.lookup_errors: dict[int, Exception] = {}
         self.carried: dict[int, list[RemoteImage]] = {}
-        self.index = GuildIndex(self.store, self.engine.card.key, DIMENSION)
+        self.index = VectorCache(self.store.embeddings, self.engine.card.key, DIMENSION)
         self.indexer = self._indexer()
         self.search = SearchService(self.engine, self.store, self.index, self.indexer, self.look_up, limit=10)
 

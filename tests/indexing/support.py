@@ -184,7 +184,7 @@ class UnclaimedLabels:
         return None
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Waits for a condition, with a time limit that only a broken test reaches."""
     async with asyncio.timeout(seconds):
         while True:

@@ -53,7 +53,7 @@ async def test_new_images_are_read_while_old_ones_are_still_being_queued(databas
     assert await store.embedding(old, engine.card.key) is None
     assert not settled.done()
     store.door.set()
-    await asyncio.wait_for(settled, 10)
+    await asyncio.wait_for(settled, 60)
     assert await store.embedding(old, engine.card.key) is not None
     await pipeline.close()
 
@@ -64,7 +64,7 @@ async def test_queueing_that_fails_is_tried_again_after_growing_pauses(database:
     store.door.set()
     pipeline = Pipeline(database, store=store, engine=engine)
     await pipeline.restart()
-    await asyncio.wait_for(pipeline.indexer.settled(), 10)
+    await asyncio.wait_for(pipeline.indexer.settled(), 60)
     assert await store.embedding(old, engine.card.key) is not None
     assert store.failures < 0
     assert [pause for pause in pipeline.time.slept if pause >= 90]
@@ -75,4 +75,4 @@ async def test_an_end_does_not_wait_until_all_is_queued(database: Database) -> N
     store = Reluctant(database)
     pipeline = Pipeline(database, store=store)
     await pipeline.restart()
-    await asyncio.wait_for(pipeline.close(), 10)
+    await asyncio.wait_for(pipeline.close(), 60)

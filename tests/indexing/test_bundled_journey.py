@@ -16,7 +16,7 @@ from bot.indexing.labels import default_labels
 from bot.indexing.tagger import Tagger
 from bot.models import Image, ImageRef, RemoteImage, SearchResult
 from bot.search.service import SearchService
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
@@ -41,7 +41,7 @@ class Server:
     def __init__(self, engine: ClipEngine, database: Database) -> None:
         self.cdn = FakeCdn()
         self.store = ImageStore(database)
-        index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
+        index = VectorCache(self.store.embeddings, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
         self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
         self.search = SearchService(engine, self.store, index, self.indexer, self.look_up, limit=5)

@@ -135,7 +135,7 @@ async def test_more_room_is_waited_for_without_what_was_held() -> None:
         await turns()
         assert budget.held == 8
         one.shrink(0)
-        await asyncio.wait_for(both, 5)
+        await asyncio.wait_for(both, 60)
     assert budget.held == 0
 
 
@@ -152,7 +152,7 @@ async def test_room_is_made_before_anything_is_downloaded(pipeline: Pipeline) ->
     assert sorted(pipeline.cdn.fetched) == sorted(ref.attachment_id for ref in refs[:2])
     for held in pipeline.cdn.held.values():
         held.set()
-    await asyncio.wait_for(pipeline.indexer.settled(), 10)
+    await asyncio.wait_for(pipeline.indexer.settled(), 60)
     assert len(pipeline.announced) == 6
 
 
@@ -166,5 +166,5 @@ async def test_a_file_counts_until_it_was_read(pipeline: Pipeline) -> None:
     await turns()
     assert pipeline.cdn.fetched.total() == 1
     pipeline.engine.gate.set()
-    await asyncio.wait_for(pipeline.indexer.settled(), 10)
+    await asyncio.wait_for(pipeline.indexer.settled(), 60)
     assert len(pipeline.announced) == 3

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.indexing.catch_up import MESSAGES_A_PAGE
+from bot.indexing.catch_up import PAGE_MESSAGES
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from tests.indexing.away import Bot, Discord
-from tests.indexing.support import GUILD, place, snowflake, until
+from tests.indexing.support import GUILD, image_ref, place, snowflake, until
 
 
 @pytest.fixture
@@ -98,15 +98,15 @@ async def test_a_crash_in_the_middle_of_a_history_loses_nothing(
 ) -> None:
     first = await joined(database, discord, bots, ONE)
     await first.catch_up.close()
-    missed = [discord.post(number, ONE) for number in range(2 * MESSAGES_A_PAGE + 10)]
-    stop = missed[MESSAGES_A_PAGE + 5]
+    missed = [discord.post(number, ONE) for number in range(2 * PAGE_MESSAGES + 10)]
+    stop = missed[PAGE_MESSAGES + 5]
     discord.hold_at[stop.message_id] = asyncio.Event()
     crashed = Bot(database, discord, ONE)
     crashed.catch_up.start()
     crashed.connect()
     await discord.reached.wait()
     await crashed.catch_up.close()
-    assert await crashed.mark(ONE) == missed[MESSAGES_A_PAGE - 1].message_id, "one mark for each page"
+    assert await crashed.mark(ONE) == missed[PAGE_MESSAGES - 1].message_id, "one mark for each page"
     discord.hold_at[stop.message_id].set()
     again = await joined(database, discord, bots, ONE)
     assert await again.known() == [ref.message_id for ref in missed]
@@ -174,7 +174,7 @@ async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over
         return await bot.mark(ONE) == missed[2].message_id
 
     await until(stopped)
-    bot.catch_up.begin(GUILD, [discord.standing(ONE)])
+    bot.catch_up.begin(GUILD, [discord.snapshot(ONE)])
     await bot.catch_up.finished()
     assert await bot.known() == [ref.message_id for ref in (*missed, unseen, live)]
     assert await bot.mark(ONE) == live.message_id
@@ -236,7 +236,7 @@ async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
 async def test_a_pause_follows_every_page_and_channel(database: Database, discord: Discord, bots: list[Bot]) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
     await first.catch_up.close()
-    for number in range(MESSAGES_A_PAGE + 1):
+    for number in range(PAGE_MESSAGES + 1):
         discord.post(number, ONE)
     discord.post(500, TWO)
     bot = await joined(database, discord, bots, ONE, TWO)
@@ -290,7 +290,7 @@ async def test_a_thread_that_appears_is_marked_at_once_and_moves_with_its_messag
 ) -> None:
     bot = await joined(database, discord, bots, ONE)
     thread = ChannelRef(GUILD, snowflake(5), ONE.channel_id)
-    bot.catch_up.appeared(discord.standing(thread))
+    bot.catch_up.appeared(discord.snapshot(thread))
     await bot.catch_up.finished()
     assert await bot.mark(thread) == thread.channel_id
     message = discord.post(6, thread)
@@ -316,3 +316,51 @@ async def test_closing_twice_is_closing_once(database: Database, discord: Discor
     bot = await joined(database, discord, bots, ONE)
     await bot.catch_up.close()
     await bot.catch_up.close()
+
+
+async def test_a_message_that_is_lost_while_its_channel_is_read_makes_it_read_again(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = [discord.post(number, ONE) for number in range(3)]
+    discord.hold_at[missed[1].message_id] = asyncio.Event()
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+    bot.catch_up.start()
+    bot.connect()
+    await discord.reached.wait()
+    lost = image_ref(9, ONE)
+
+    async def accept(refs: list[ImageRef]) -> list:
+        if refs == [lost]:
+            bot.accepting = bot.store.accept
+            raise OSError("disk")
+        return await bot.store.accept(refs)
+
+    bot.accepting = accept
+    with pytest.raises(OSError, match="disk"):
+        await bot.see(lost)
+    discord.messages[ONE.channel_id].append(lost)
+    discord.hold_at[missed[1].message_id].set()
+    await bot.catch_up.finished()
+    assert await bot.known() == [ref.message_id for ref in (*missed, lost)]
+    assert await bot.mark(ONE) == lost.message_id
+
+
+async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    elsewhere = place(4, guild=GUILD + (1 << 22))
+    bot = await joined(database, discord, bots, ONE)
+    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
+    await bot.catch_up.finished()
+    bot.catch_up.hold({elsewhere.guild_id})
+    here, there = discord.post(1, ONE), discord.post(2, elsewhere)
+    await bot.see(here)
+    await bot.see(there)
+    assert await bot.mark(ONE) == here.message_id
+    assert await bot.mark(elsewhere) == elsewhere.channel_id
+    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
+    await bot.catch_up.finished()
+    assert await bot.mark(elsewhere) == there.message_id

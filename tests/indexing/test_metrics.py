@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
@@ -64,7 +64,7 @@ async def test_where_the_embedding_of_a_file_came_from_is_counted(pipeline: Pipe
 
 
 async def test_a_searched_guild_is_counted_as_loaded_once(pipeline: Pipeline) -> None:
-    index = GuildIndex(pipeline.store, pipeline.engine.card.key, DIMENSION)
+    index = VectorCache(pipeline.store.embeddings, pipeline.engine.card.key, DIMENSION)
     await pipeline.indexer.start()
     ref = image_ref(1)
     await pipeline.remember(ref)

@@ -16,7 +16,7 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.tagger import Tagger
 from bot.models import ImageState, SearchResult
 from bot.search.service import SearchService
-from bot.search.vector_cache import GuildIndex
+from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
@@ -38,7 +38,7 @@ class RealPipeline(Pipeline):
 
     def __init__(self, database: Database, engine: ClipEngine) -> None:
         self.store, self.cdn = ImageStore(database), FakeCdn()
-        self.index = GuildIndex(self.store, engine.card.key, engine.card.dimension)
+        self.index = VectorCache(self.store.embeddings, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), DEFAULTS)
         self.indexer = Indexer(self.store, engine, tagger, self.index, self.cdn, ChannelStore(database))
         self.lookup_errors, self.carried = {}, {}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bot.indexing.reconcile import RollCall, missing
+from bot.indexing.reconcile import ChannelReconciler, missing
 from bot.models import ChannelRef, ThreadKind
 
 GUILD = 1
@@ -12,7 +12,7 @@ CHANNEL, THREAD = ChannelRef(GUILD, 10), ChannelRef(GUILD, 20, 10, ThreadKind.PU
 PRIVATE, ELSEWHERE = ChannelRef(GUILD, 30, 10, ThreadKind.PRIVATE), ChannelRef(GUILD, 40, 11, ThreadKind.PUBLIC)
 
 
-def test_what_is_stored_and_not_present_is_asked_after_channels_first_then_the_newest() -> None:
+def test_what_is_stored_and_not_present_is_asked_for_channels_first_then_the_newest() -> None:
     assert missing([CHANNEL, THREAD, PRIVATE, ELSEWHERE], {10}) == [11, 30, 20]
     assert missing([CHANNEL, THREAD], {10, 20}) == []
 
@@ -22,7 +22,7 @@ def test_threads_go_with_a_channel_that_is_missing_itself() -> None:
 
 
 class Discord:
-    """Answers after `may_answer` and remembers how many questions were asked at once."""
+    """Answers once `may_answer` is set, and counts concurrent requests."""
 
     def __init__(self, deleted: set[int]) -> None:
         self.deleted, self.asked, self.forgotten = deleted, list[int](), list[int]()
@@ -44,60 +44,60 @@ class Discord:
     async def forget(self, channel_id: int) -> None:
         self.forgotten.append(channel_id)
 
-    def roll_call(self) -> RollCall:
-        return RollCall(self.places, self.is_deleted, self.forget, pause_s=0)
+    def reconciler(self) -> ChannelReconciler:
+        return ChannelReconciler(self.places, self.is_deleted, self.forget, pause_s=0)
 
 
 async def until_asked(discord: Discord, number: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(discord.asked) < number or discord.asking:  # noqa: ASYNC110 - the fake has no signal of its own
             await asyncio.sleep(0)
 
 
-async def test_only_what_discord_says_is_deleted_is_forgotten_and_one_question_is_asked_at_a_time() -> None:
+async def test_only_what_discord_says_is_deleted_is_forgotten_with_one_request_at_a_time() -> None:
     discord = Discord({101, 202})
-    roll_call = discord.roll_call()
+    reconciler = discord.reconciler()
     discord.may_answer.set()
     for guild_id in (1, 2):
-        roll_call.begin(guild_id, ())
+        reconciler.begin(guild_id, ())
     await until_asked(discord, 6)
-    await roll_call.close()
+    await reconciler.close()
     assert sorted(discord.forgotten) == [101, 202]
     assert discord.most == 1
 
 
-async def test_closing_ends_a_question_that_is_under_way() -> None:
+async def test_closing_ends_a_request_that_is_in_progress() -> None:
     discord = Discord({102})
-    roll_call = discord.roll_call()
-    roll_call.begin(1, ())
-    async with asyncio.timeout(10):
+    reconciler = discord.reconciler()
+    reconciler.begin(1, ())
+    async with asyncio.timeout(60):
         while not discord.asked:  # noqa: ASYNC110 - the fake has no signal of its own
             await asyncio.sleep(0)
-        await roll_call.close()
+        await reconciler.close()
     assert discord.forgotten == []
 
 
-async def test_a_new_session_replaces_a_call_that_is_still_going_on() -> None:
+async def test_a_new_session_replaces_a_run_that_has_not_ended() -> None:
     discord = Discord(set())
-    roll_call = discord.roll_call()
-    roll_call.begin(1, ())
+    reconciler = discord.reconciler()
+    reconciler.begin(1, ())
     await asyncio.sleep(0)
-    roll_call.begin(1, {100, 101})
+    reconciler.begin(1, {100, 101})
     discord.may_answer.set()
-    async with asyncio.timeout(10):
-        while roll_call._calls:  # noqa: ASYNC110 - no signal of its own
+    async with asyncio.timeout(60):
+        while reconciler._runs:  # noqa: ASYNC110 - no signal of its own
             await asyncio.sleep(0)
     assert discord.asked[-1] == 102
     assert discord.asked.count(100) == discord.asked.count(101) == 0
 
 
-async def test_one_server_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_guild_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     discord = Discord({101})
     discord.may_answer.set()
-    roll_call = discord.roll_call()
-    roll_call.begin(13, ())
-    roll_call.begin(1, ())
+    reconciler = discord.reconciler()
+    reconciler.begin(13, ())
+    reconciler.begin(1, ())
     await until_asked(discord, 3)
-    await roll_call.close()
+    await reconciler.close()
     assert discord.forgotten == [101]
-    assert "server 13" in caplog.text
+    assert [getattr(record, "guild_id", None) for record in caplog.records] == [13]

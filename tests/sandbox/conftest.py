@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from sandbox.server import Sandbox
-from sandbox.server_state import Limits
 from tests.sandbox.person import Person
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox.serve(limits=Limits(interaction_deadline_s=1.0)) as running:
+    async with Sandbox.serve() as running:
         yield running
 
 

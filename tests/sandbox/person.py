@@ -11,6 +11,8 @@ from typing import Any
 
 import aiohttp
 
+TIMEOUT_S = 60
+"""Long, because other test processes may keep the machine busy."""
 Check = Callable[[Any], bool]
 _numbers = itertools.count(1)
 
@@ -65,7 +67,7 @@ class Person:
 
     async def open_socket(self) -> None:
         self.ws = await self.http.ws_connect(self.url + "/gateway?v=10&encoding=json", max_msg_size=0)
-        hello = await self.ws.receive_json(timeout=5)
+        hello = await self.ws.receive_json(timeout=TIMEOUT_S)
         assert hello["op"] == 10
         self._reader = asyncio.create_task(self._read())
 
@@ -79,7 +81,7 @@ class Person:
 
     async def lost_connection(self) -> int | None:
         """Waits until the socket is closed; its close code."""
-        await asyncio.wait_for(asyncio.wait([self._reader]), 5)
+        await asyncio.wait_for(asyncio.wait([self._reader]), TIMEOUT_S)
         return self.ws.close_code
 
     async def call(self, method: str, path: str, body: Any = None, *, version: str = "v10", **headers: str) -> Answer:
@@ -139,7 +141,7 @@ class Person:
         def found() -> list[Any]:
             return [d for n, d in self.events[since:] if n == name and check(d)]
 
-        async with asyncio.timeout(5), self._news:
+        async with asyncio.timeout(TIMEOUT_S), self._news:
             await self._news.wait_for(found)
         return found()[0]
 

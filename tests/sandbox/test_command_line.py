@@ -64,7 +64,7 @@ async def test_it_prints_its_address_serves_and_stops_on_a_signal(number: signal
         async with aiohttp.ClientSession() as http, http.get(url + "/sandbox/world") as response:
             assert response.status == 200
         process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 

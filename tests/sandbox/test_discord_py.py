@@ -15,7 +15,7 @@ from discord.ext import commands
 
 from sandbox.server import Sandbox
 from tests.sandbox.images import png
-from tests.sandbox.person import Person
+from tests.sandbox.person import TIMEOUT_S, Person
 
 Connect = Callable[[str], Awaitable[Person]]
 
@@ -88,7 +88,7 @@ async def bot(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with probe:
         running = asyncio.create_task(probe.start(sandbox.bot_token))
         ready = asyncio.create_task(probe.wait_until_ready())
-        done, _ = await asyncio.wait([running, ready], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([running, ready], timeout=TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         assert ready in done, running
         yield probe
         await probe.close()
@@ -106,7 +106,7 @@ async def test_a_bot_receives_an_image_and_downloads_it(sandbox: Sandbox, bot: P
     cem = await person("cem")
     channel = sandbox.channel("pictures")
     await cem.share(channel.id, png(12, 8), "ball.png", content="look")
-    message = await asyncio.wait_for(bot.heard.get(), 5)
+    message = await asyncio.wait_for(bot.heard.get(), TIMEOUT_S)
     [picture] = message.attachments
     assert (message.content, message.author.name, picture.filename) == ("look", "cem", "ball.png")
     assert (picture.width, picture.height, picture.content_type) == (12, 8, "image/png")
@@ -227,9 +227,9 @@ async def test_a_bot_resumes_after_a_broken_connection_without_losing_events(
 ) -> None:
     cem = await person("cem")
     channel = sandbox.channel("chat")
-    resumed = asyncio.create_task(bot.wait_for("resumed", timeout=20))
+    resumed = asyncio.create_task(bot.wait_for("resumed", timeout=TIMEOUT_S))
     await asyncio.sleep(0)
     await sandbox.drop_gateway()
     await cem.say(channel.id, "while you were out")
     await resumed
-    assert (await asyncio.wait_for(bot.heard.get(), 5)).content == "while you were out"
+    assert (await asyncio.wait_for(bot.heard.get(), TIMEOUT_S)).content == "while you were out"

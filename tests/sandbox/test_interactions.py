@@ -39,6 +39,7 @@ def webhook(interaction: dict[str, Any], rest: str = "") -> str:
 
 
 async def test_a_response_after_the_deadline_is_rejected(sandbox: Sandbox, bot: Person, person: Connect) -> None:
+    sandbox.limits.interaction_deadline_s = 0.1
     cem = await person("cem")
     interaction = await asked(sandbox, bot, cem)
     failed = await cem.event("INTERACTION_FAILURE")

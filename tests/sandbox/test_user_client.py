@@ -89,6 +89,7 @@ async def test_a_command_reaches_the_bot_and_times_out_without_a_response(
         found = await ann.command(guild, "say")
         with pytest.raises(LookupError):
             await ann.command(guild, "nothing")
+        sandbox.limits.interaction_deadline_s = 0.1
         nonce = await ann.slash(found, guild, channel, text="hi")
-        failed = await ann.wait_for("INTERACTION_FAILURE", lambda d: d["nonce"] == nonce)
+        failed = await ann.wait_for("INTERACTION_FAILURE", lambda d: d["nonce"] == nonce, timeout=60)
         assert failed.data["reason_code"]

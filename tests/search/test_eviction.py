@@ -1,4 +1,4 @@
-"""Servers leave memory when it is full, and nobody can tell from the answers."""
+"""Guilds are evicted when memory is full, and no search result shows it."""
 
 from __future__ import annotations
 
@@ -12,39 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.search.protocols import IndexedEmbedding
-from bot.search.vector_cache import GuildIndex, Resident, to_drop
+from bot.search.vector_cache import Resident, VectorCache, to_evict
 from bot.store.embeddings import EmbeddingChunk
 from tests.indexing.support import DIMENSION, axis, direction, until
 
 residents = st.lists(
-    st.builds(Resident, st.integers(1, 99), st.integers(0, 100), st.integers(0, 1000), st.booleans()),
-    unique_by=(lambda one: one.guild_id, lambda one: one.searched),
+    st.builds(Resident, st.integers(1, 99), st.integers(0, 100), st.booleans()), unique_by=lambda one: one.guild_id
 )
 
 
 @given(residents, st.integers(0, 400))
-def test_no_more_leave_than_must_the_longest_unsearched_first_and_none_that_is_busy(there, ceiling):
-    dropped = to_drop(there, ceiling)
-    kept = [one for one in there if one.guild_id not in dropped]
-    by_id = {one.guild_id: one for one in there}
-    last = max(there, key=lambda one: one.searched, default=None)
+def test_no_more_guilds_are_evicted_than_must_the_least_recent_first_and_no_busy_one(there, limit):
+    evicted = to_evict(there, limit)
+    kept = [one for one in there if one.guild_id not in evicted]
     left = sum(one.bytes for one in kept)
-    assert not any(by_id[id_].busy for id_ in dropped)
-    assert last is None or last.guild_id not in dropped
-    assert left <= ceiling or all(one.busy or one is last for one in kept)
-    if dropped:
-        assert left + by_id[dropped[-1]].bytes > ceiling
-        idle_and_older = [one for one in kept if not one.busy and one.searched < by_id[dropped[-1]].searched]
-        assert idle_and_older == []
+    assert not any(one.busy for one in there if one.guild_id in evicted)
+    assert not there or there[-1] in kept
+    assert left <= limit or all(one.busy or one is there[-1] for one in kept)
+    if evicted:
+        last = next(at for at, one in enumerate(there) if one.guild_id == evicted[-1])
+        assert left + there[last].bytes > limit
+        assert all(one.busy for one in there[:last] if one in kept)
 
 
 class Shelves:
-    """A VectorSource of several servers that gives one row at a time, as they are at that moment."""
+    """The stored vectors of several guilds, one row at a time, as they are at that moment."""
 
     def __init__(self, **guilds: set[int]) -> None:
         self.guilds = {int(name.removeprefix("g")): ids for name, ids in guilds.items()}
         self.reads: list[int] = []
-        self.held: dict[int, asyncio.Event] = {}
+        self.held: dict[int, asyncio.Semaphore] = {}
+        self.error: Exception | None = None
 
     async def embeddings(self, guild_id: int, model_key: str) -> AsyncIterator[EmbeddingChunk]:
         self.reads.append(guild_id)
@@ -55,32 +53,38 @@ class Shelves:
             await asyncio.sleep(0)
             yield EmbeddingChunk(np.array([after]), np.array([1]), row)
             if guild_id in self.held:
-                await self.held[guild_id].wait()
+                await self.held[guild_id].acquire()
+                if self.error is not None:
+                    raise self.error
+
+    def let_go(self, guild_id: int) -> None:
+        for _ in range(100):
+            self.held[guild_id].release()
 
 
 def row(key: int) -> IndexedEmbedding:
     return IndexedEmbedding(key, 1, direction(str(key)))
 
 
-async def found(index: GuildIndex, guild: int) -> set[int]:
+async def found(index: VectorCache, guild: int) -> set[int]:
     return {hit.key for hit in await index.search(guild, axis(0), (1,), 1000)}
 
 
 async def bytes_of(shelves: Shelves) -> int:
-    index = GuildIndex(shelves, "m", DIMENSION)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION)
     for guild in shelves.guilds:
         await found(index, guild)
-    taken = index.held().bytes
+    taken = index.usage().bytes
     await index.close()
     return taken
 
 
 async def test_the_server_not_searched_for_the_longest_time_makes_room() -> None:
     shelves = Shelves(g1={1}, g2={2}, g3={3})
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=2 * await bytes_of(Shelves(g1={1})))
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=2 * await bytes_of(Shelves(g1={1})))
     for guild in (1, 2, 1, 3):
         assert await found(index, guild) == {guild}
-    assert index.held().servers == 2
+    assert index.usage().servers == 2
     assert await found(index, 1) == {1}
     assert shelves.reads == [1, 2, 3]
     assert await found(index, 2) == {2}
@@ -90,13 +94,13 @@ async def test_the_server_not_searched_for_the_longest_time_makes_room() -> None
 
 async def test_a_server_that_is_being_read_or_searched_stays() -> None:
     shelves = Shelves(g1={1}, g2={2})
-    shelves.held[1] = asyncio.Event()
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=1)
+    shelves.held[1] = asyncio.Semaphore(0)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
     slow = asyncio.create_task(found(index, 1))
-    await until(lambda: index.held().rows == 1)
+    await until(lambda: index.usage().rows == 1)
     quick = asyncio.create_task(found(index, 2))
-    await until(lambda: index.held().rows == 2)
-    shelves.held[1].set()
+    await until(lambda: index.usage().rows == 2)
+    shelves.let_go(1)
     assert (await slow, await quick) == ({1}, {2})
     assert shelves.reads == [1, 2]
     await index.close()
@@ -104,46 +108,63 @@ async def test_a_server_that_is_being_read_or_searched_stays() -> None:
 
 async def test_a_search_does_not_wait_for_another_servers_read() -> None:
     shelves = Shelves(g1={1, 2}, g2={3})
-    shelves.held[1] = asyncio.Event()
-    index = GuildIndex(shelves, "m", DIMENSION)
+    shelves.held[1] = asyncio.Semaphore(0)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION)
     slow = asyncio.create_task(found(index, 1))
-    await until(lambda: index.held().rows == 1)
+    await until(lambda: index.usage().rows == 1)
     assert await found(index, 2) == {3}
     assert not slow.done()
-    shelves.held[1].set()
+    shelves.let_go(1)
     assert await slow == {1, 2}
     await index.close()
 
 
 async def test_where_memory_is_full_servers_are_read_one_after_the_other() -> None:
-    shelves = Shelves(g1={1, 2}, g2=set(range(100, 140)))
-    shelves.held[1] = asyncio.Event()
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=1)
+    shelves = Shelves(g1={1, 2, 3}, g2=set(range(100, 140)))
+    shelves.held[1] = asyncio.Semaphore(1)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
     first = asyncio.create_task(found(index, 1))
-    await until(lambda: index.held().rows == 1)
+    await until(lambda: index.usage().rows == 2)
     second = asyncio.create_task(found(index, 2))
-    await until(lambda: index.held().rows == 2)
+    await until(lambda: index.usage().rows == 3)
     for _ in range(200):
         await asyncio.sleep(0)
-    assert index.held().rows == 2, "the second read went no further than its first chunk"
-    shelves.held[1].set()
-    assert await first == {1, 2}
+    assert index.usage().rows == 3, "the second load went no further than its first chunk"
+    shelves.let_go(1)
+    assert await first == {1, 2, 3}
     assert await second == shelves.guilds[2]
     await index.close()
 
 
-async def test_a_read_that_waits_for_room_goes_on_when_the_first_fails_or_is_dropped() -> None:
-    shelves = Shelves(g1={1, 2}, g2={3, 4})
-    shelves.held[1] = asyncio.Event()
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=1)
+async def test_a_load_that_waits_for_memory_goes_on_when_the_first_guild_is_dropped() -> None:
+    shelves = Shelves(g1={1, 2, 5}, g2={3, 4})
+    shelves.held[1] = asyncio.Semaphore(1)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
     first = asyncio.create_task(found(index, 1))
-    await until(lambda: index.held().rows == 1)
+    await until(lambda: index.usage().rows == 2)
     second = asyncio.create_task(found(index, 2))
-    await until(lambda: index.held().rows == 2)
+    await until(lambda: index.usage().rows == 3)
     index.drop(1)
+    shelves.let_go(1)
     assert await second == {3, 4}
-    shelves.held[1].set()
-    await first
+    assert await first == {1, 2, 5}
+    await index.close()
+
+
+async def test_a_load_that_waits_for_memory_goes_on_when_the_first_fails() -> None:
+    shelves = Shelves(g1={1, 2, 5}, g2={3, 4})
+    shelves.held[1] = asyncio.Semaphore(1)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
+    first = asyncio.create_task(found(index, 1))
+    await until(lambda: index.usage().rows == 2)
+    second = asyncio.create_task(found(index, 2))
+    await until(lambda: index.usage().rows == 3)
+    shelves.error = OSError("disk")
+    shelves.let_go(1)
+    with pytest.raises(OSError, match="disk"):
+        await first
+    shelves.error = None
+    assert await second == {3, 4}
     await index.close()
 
 
@@ -151,12 +172,13 @@ async def test_a_server_larger_than_all_memory_allowed_is_searched_and_told_of_o
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shelves = Shelves(g1=set(range(1, 30)), g2={100})
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=1)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
     with caplog.at_level(logging.WARNING):
         for guild in (1, 1, 2, 1):
             assert await found(index, guild) == shelves.guilds[guild]
-            assert index.held().servers == 1
-    assert sum("server 1 alone" in line for line in caplog.messages) == 1
+            assert index.usage().servers == 1
+    warned = [getattr(record, "guild_id", None) for record in caplog.records if "INDEX_MEMORY_MIB" in record.message]
+    assert warned.count(1) == 1
     await index.close()
 
 
@@ -177,7 +199,7 @@ steps = st.lists(
 @given(steps, st.sampled_from([1, 6_000, 12_000]))
 async def test_answers_are_those_of_unlimited_memory_whatever_comes_and_goes(changes, ceiling) -> None:
     shelves = Shelves(g1={11, 12}, g2={21}, g3=set())
-    index = GuildIndex(shelves, "m", DIMENSION, ceiling=ceiling)
+    index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=ceiling)
     memory = asyncio.Lock()  # as the writer holds it: store and index change together
 
     async def do(what: str, guild: int, number: int) -> None:

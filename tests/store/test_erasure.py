@@ -78,7 +78,7 @@ async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path
     assert on_disk(path) == list(SECRETS)
     assert len(await images.accept([ref(999)])) == 1
     reader.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while on_disk(path):  # noqa: ASYNC110  # a file on disk rings no bell
             await asyncio.sleep(0.05)
 

@@ -337,6 +337,12 @@ async def test_calls_that_wait_for_a_model_to_load_fail_at_close_and_no_thread_i
         await engine.start()
 
 
+async def test_a_closed_engine_cannot_be_started_again(engine):
+    await engine.close()
+    with pytest.raises(EngineClosed):
+        await engine.start()
+
+
 async def test_a_model_that_loads_during_close_finishes_the_calls_that_wait_for_it():
     gate = threading.Event()
 

@@ -8,7 +8,7 @@ import pytest
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.types import Lane
-from tests.clipcore.device import held, results, warm
+from tests.clipcore.engine.support import keep_busy, results, warm_up
 from tests.clipcore.fakes import FakeEncoder, square, vector
 
 Q, B = Lane.INTERACTIVE, Lane.BACKGROUND
@@ -32,8 +32,8 @@ async def test_loading_and_encoding_happen_on_one_thread(encoder):
 
 
 async def test_work_queued_while_the_device_was_busy_forms_one_batch(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     waiting = [executor.submit_image(square(value)) for value in range(20, 60)]
     encoder.gate.set()
     await results(waiting)
@@ -41,8 +41,8 @@ async def test_work_queued_while_the_device_was_busy_forms_one_batch(executor, e
 
 
 async def test_a_query_overtakes_a_thousand_queued_images(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     images = [executor.submit_image(square(value % 10)) for value in range(1000)]
     query = executor.submit_text("a cat", Q)
     encoder.gate.set()
@@ -52,8 +52,8 @@ async def test_a_query_overtakes_a_thousand_queued_images(executor, encoder):
 
 
 async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     images = [executor.submit_image(square(1)) for _ in range(1000)]
     query = executor.submit_image(square(99), Q)
     encoder.gate.set()
@@ -62,7 +62,7 @@ async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder
 
 
 async def test_images_and_texts_of_one_lane_are_encoded_in_order_of_arrival(executor, encoder):
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     futures = [executor.submit_text("a", B), executor.submit_image(square(2)), executor.submit_text("ccc", B)]
     encoder.gate.set()
     await results(futures)
@@ -72,7 +72,7 @@ async def test_images_and_texts_of_one_lane_are_encoded_in_order_of_arrival(exec
 async def test_background_batches_end_within_the_query_budget():
     encoder = FakeEncoder(seconds_each=0.04)
     executor = InferenceExecutor(lambda: encoder, query_budget_ms=200, clock=encoder.clock)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     futures = [executor.submit_image(square(value % 10)) for value in range(100)]
     encoder.gate.set()
     await results(futures)
@@ -81,7 +81,7 @@ async def test_background_batches_end_within_the_query_budget():
 
 
 async def test_cancelled_work_is_skipped(executor, encoder):
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     gone, stays = executor.submit_image(square(1)), executor.submit_image(square(2))
     caller = asyncio.create_task(results([gone]))
     await asyncio.sleep(0)
@@ -94,7 +94,7 @@ async def test_cancelled_work_is_skipped(executor, encoder):
 
 
 async def test_cancelling_work_that_is_being_encoded_affects_no_other(executor, encoder):
-    running = asyncio.wrap_future(await held(executor, encoder))
+    running = asyncio.wrap_future(await keep_busy(executor, encoder))
     running.cancel()
     encoder.gate.set()
     assert await results([executor.submit_image(square(3))]) == [vector(3)]
@@ -102,7 +102,7 @@ async def test_cancelling_work_that_is_being_encoded_affects_no_other(executor, 
 
 async def test_a_full_lane_refuses_and_the_other_does_not(encoder):
     executor = InferenceExecutor(lambda: encoder, max_queue=3)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     waiting = [executor.submit_image(square(value)) for value in range(3)]
     with pytest.raises(QueueFull, match="try again later"):
         executor.submit_image(square(4))
@@ -115,7 +115,7 @@ async def test_a_full_lane_refuses_and_the_other_does_not(encoder):
 
 async def test_cancelled_work_makes_room_in_a_full_lane(encoder):
     executor = InferenceExecutor(lambda: encoder, max_queue=2)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     gone = [executor.submit_image(square(1)), executor.submit_image(square(2))]
     for future in gone:
         future.cancel()
@@ -127,7 +127,7 @@ async def test_cancelled_work_makes_room_in_a_full_lane(encoder):
 
 async def test_close_finishes_accepted_work_and_refuses_new_work(encoder):
     executor = InferenceExecutor(lambda: encoder)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     accepted = [executor.submit_image(square(value)) for value in range(10)]
     closing = asyncio.create_task(executor.close())
     await asyncio.sleep(0)

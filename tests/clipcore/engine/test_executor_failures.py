@@ -15,15 +15,15 @@ from clipcore.engine.executor import InferenceExecutor
 from clipcore.engine.scheduling import Kind
 from clipcore.errors import EncodingFailed, EngineClosed, ModelUnavailable
 from clipcore.types import Lane
-from tests.clipcore.device import held, results, warm
+from tests.clipcore.engine.support import keep_busy, results, warm_up
 from tests.clipcore.fakes import NOT_A_NUMBER, POISON, FakeEncoder, square, vector
 
 Q = Lane.INTERACTIVE
 
 
 async def test_only_the_failing_input_of_a_batch_fails(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, 11, 12, POISON, 15)]
     encoder.gate.set()
     answers = await results(futures)
@@ -33,8 +33,8 @@ async def test_only_the_failing_input_of_a_batch_fails(executor, encoder):
 
 
 async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, POISON, 15)]
     asked: list[Future] = []
     futures[0].add_done_callback(lambda _: asked.append(executor.submit_text("now", Q)))
@@ -45,8 +45,8 @@ async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, enco
 
 
 async def test_a_nan_vector_fails_only_its_own_image(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     futures = [executor.submit_image(square(value)) for value in (10, NOT_A_NUMBER)]
     encoder.gate.set()
     good, bad = await results(futures)
@@ -63,8 +63,8 @@ async def test_no_failure_of_an_image_ends_the_thread(executor, encoder, failure
 
 
 async def test_out_of_memory_halves_the_batch_until_it_fits(executor, encoder):
-    await warm(executor, encoder)
-    await held(executor, encoder)
+    await warm_up(executor, encoder)
+    await keep_busy(executor, encoder)
     encoder.fits = 10
     futures = [executor.submit_image(square(value)) for value in range(20, 60)]
     encoder.gate.set()
@@ -207,7 +207,7 @@ async def test_close_and_the_device_may_answer_the_same_work_at_once(encoder, fa
     unhandled: list[object] = []
     monkeypatch.setattr(threading, "excepthook", unhandled.append)
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     queued = [executor.submit_image(square(value)) for value in range(3)]
     [job] = executor._current_batch
     job.answer = RacingFuture(encoder, failure_first=failure_first)
@@ -245,7 +245,7 @@ async def test_a_crash_of_the_thread_fails_every_caller(encoder):
         return 0.0
 
     executor = InferenceExecutor(lambda: encoder, clock=clock)
-    running = await held(executor, encoder)
+    running = await keep_busy(executor, encoder)
     queued = executor.submit_image(square(1))
     broken.set()
     encoder.gate.set()
@@ -258,7 +258,7 @@ async def test_a_crash_of_the_thread_fails_every_caller(encoder):
 
 
 async def test_neither_close_nor_a_cancelled_wait_counts_as_a_crash(executor, encoder):
-    await warm(executor, encoder)
+    await warm_up(executor, encoder)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(executor.crashed(), 0.01)
     watching = asyncio.create_task(executor.crashed())
@@ -269,7 +269,7 @@ async def test_neither_close_nor_a_cancelled_wait_counts_as_a_crash(executor, en
 
 async def test_close_does_not_wait_for_a_hanging_device(encoder, caplog):
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
-    hanging = await held(executor, encoder)
+    hanging = await keep_busy(executor, encoder)
     await asyncio.wait_for(executor.close(), 10)
     [answer] = await results([hanging])
     assert isinstance(answer, EngineClosed)
@@ -285,7 +285,7 @@ def test_an_event_loop_may_close_before_the_answer():
     executor = InferenceExecutor(lambda: encoder)
 
     async def ask_and_leave() -> Future:
-        future = await held(executor, encoder)
+        future = await keep_busy(executor, encoder)
         asyncio.wrap_future(future)
         return future
 

@@ -11,7 +11,7 @@ from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.engine.scheduling import MAX_BACKGROUND_WAIT_S
 from clipcore.types import Lane
-from tests.clipcore.device import held, results
+from tests.clipcore.engine.support import keep_busy, results
 from tests.clipcore.fakes import FakeEncoder, square, vector
 from tests.clipcore.images import png
 
@@ -55,7 +55,7 @@ async def test_while_paused_queries_run_and_background_batches_do_not(executor, 
 
 
 async def test_the_current_batch_finishes_during_a_pause(executor, encoder):
-    upload = await held(executor, encoder)
+    upload = await keep_busy(executor, encoder)
     executor.pause_background(True)
     encoder.gate.set()
     assert await results([upload]) == [vector(0)]
@@ -75,7 +75,7 @@ async def test_a_pause_that_does_not_end_lets_a_batch_through_each_time_the_limi
 async def test_uploads_are_encoded_although_queries_come_without_a_gap(encoder):
     encoder.seconds_each = MAX_BACKGROUND_WAIT_S / 5
     executor = InferenceExecutor(lambda: encoder, clock=encoder.clock, max_batch=1)
-    await held(executor, encoder)
+    await keep_busy(executor, encoder)
     upload = executor.submit_image(square(1), B)
     queries = [executor.submit_text("a cat", Q) for _ in range(MANY)]
     encoder.gate.set()

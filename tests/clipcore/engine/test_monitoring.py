@@ -9,16 +9,16 @@ import pytest
 from clipcore.engine.engine import ClipEngine, PromptCacheCounts
 from clipcore.engine.executor import BatchReport, DeviceState, InferenceExecutor
 from clipcore.types import Label, Lane
-from tests.clipcore.device import held, results, warm
+from tests.clipcore.engine.support import keep_busy, results, warm_up
 from tests.clipcore.fakes import POISON, FakeEncoder, square, vector
 
 
 async def test_each_encoded_batch_is_reported_with_its_size_lane_and_time(executor, encoder):
-    await warm(executor, encoder)
+    await warm_up(executor, encoder)
     reports: list[BatchReport] = []
     executor.on_batch = reports.append
     encoder.seconds_each = 0.001
-    images = [await held(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
+    images = [await keep_busy(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
     query = executor.submit_text("a cat", Lane.INTERACTIVE)
     encoder.gate.set()
     await results([*images, query])
@@ -50,7 +50,7 @@ async def test_a_failing_batch_callback_is_logged_and_fails_no_work(executor, ca
 
 async def test_the_device_is_idle_busy_and_idle_again(executor, encoder):
     assert executor.device() == DeviceState(alive=True, busy_seconds=0.0)
-    image = await held(executor, encoder)
+    image = await keep_busy(executor, encoder)
     encoder.clock.now += 12.0
     assert executor.device() == DeviceState(alive=True, busy_seconds=12.0)
     encoder.gate.set()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipcore.index import vector_index
-from clipcore.index.scan import Float16
+from clipcore.index.scan import Float16, scan_numpy
 from clipcore.index.vector_index import VectorIndex
 from clipcore.types import SearchHit, Vectors
 from tests.clipcore.index.support import SCANS, small_index
@@ -58,6 +58,24 @@ def test_near_ties_come_in_their_exact_order(index, seed, spread):
     for k in (1, 7, 60, 500):
         for allowed in (None, {0}, {0, 2}, {9}):
             assert index.search(query, k, allowed) == exactly(query, rows, groups, k, allowed)
+
+
+@pytest.mark.parametrize("error", [1e-5, 1e-3, 0.1])
+def test_answers_are_exact_with_any_scan_that_keeps_its_bound(monkeypatch, error):
+    """Each score is off by nearly the bound: good ones seem worse, bad ones better."""
+    random = np.random.default_rng(5)
+    query, rows = near_ties(random, 500, 2 * error)
+    exact = rows.astype(np.float64) @ query.astype(np.float64)
+
+    def scan(slabs, chunks, used, query):
+        scores, exactly = scan_numpy(slabs, chunks, used, query)
+        return scores - np.float32(error) * np.sign(scores - np.float32(np.median(exact))), error + exactly
+
+    monkeypatch.setattr(vector_index, "scan", scan)
+    index = VectorIndex(DIMENSION)
+    index.add(rows)
+    for k in (1, 20, 100):
+        assert index.search(query, k) == exactly(query, rows, np.zeros(500, int), k, None)
 
 
 def test_what_is_added_replaced_and_discarded_is_found_as_it_is_now(index):

@@ -109,6 +109,19 @@ def test_chunks_of_any_shape_are_scored(scan, dimension, rows, slab_chunks, slab
     assert np.allclose(scores, exact[chunks], rtol=0, atol=1e-5 * dimension)
 
 
+def test_the_bound_covers_one_long_sum_whose_roundings_all_go_one_way():
+    """The worst order there is; its error comes within a quarter of the bound."""
+    worst = 0.0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        row = unit(np.full(512, random.uniform(0.5, 1))).astype(np.float16)
+        query = np.full(512, 512**-0.5 * random.uniform(0.9, 1), np.float32)
+        score = np.add.accumulate(row.astype(np.float32) * query, dtype=np.float32)[-1]
+        exact = float(row.astype(np.float64) @ query.astype(np.float64))
+        worst = max(worst, abs(float(score) - exact) / _sum_error(query))
+    assert 0.2 < worst <= 1
+
+
 def test_every_finite_float16_converts_exactly():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]

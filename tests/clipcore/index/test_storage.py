@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipcore.index import storage as module
-from clipcore.index.storage import Storage, _pages
+from clipcore.index.storage import Storage, _zeros
 from clipcore.index.vector_index import VectorIndex
 from tests.clipcore.index.support import SmallStorage
 
@@ -81,6 +81,16 @@ def test_a_large_group_lies_in_long_runs_even_if_its_rows_arrive_one_by_one():
     assert len(storage.chunks_of(None)) * Storage.chunk_rows <= 4000 + 2 * Storage.run_chunks * Storage.chunk_rows
 
 
+def test_a_group_fills_its_partly_filled_chunk_before_it_starts_another():
+    """Of the two chunks that it takes at once, the second was freed first and comes first in memory."""
+    storage = filled(np.arange(30), np.repeat([1, 2, 3], [3, 3, 24]))
+    storage.remove(np.arange(3))
+    storage.remove(np.arange(3, 6))
+    for key, used in ((100, [0, 1]), (101, [0, 2])):
+        filled(np.array([key]), np.array([3]), storage)
+        assert storage.used[:2].tolist() == used
+
+
 def test_freed_chunks_are_used_again_by_any_group():
     storage = filled(np.arange(300), np.zeros(300, np.int64))
     before = storage.nbytes
@@ -141,12 +151,12 @@ def test_a_removed_vector_is_overwritten(make, gone):
     assert not any(rows[at] in memory for at in gone)
 
 
-def test_keys_that_hash_alike_are_told_apart(monkeypatch):
+def test_keys_with_the_same_hash_are_distinguished(monkeypatch):
     monkeypatch.setattr(module, "_hash", lambda keys: np.zeros(len(keys), np.int64))
     storage = filled(np.arange(50), np.zeros(50, np.int64))
     assert storage.remove(np.array([3, 60])) == 1
-    assert not storage.holds(3)
-    assert storage.holds(4)
+    assert not len(storage.find(np.array([3])))
+    assert len(storage.find(np.array([4]))) == 1
 
 
 def resident() -> int:
@@ -157,7 +167,7 @@ def resident() -> int:
 @linux
 def test_a_slab_takes_memory_only_as_it_is_written_to():
     before, size = resident(), 64 << 20
-    pages = _pages(size // 2)
+    pages = _zeros(size // 2, huge=True)
     assert not pages.view(np.uint64).any()
     assert resident() - before < size / 4
 
@@ -174,9 +184,13 @@ def test_a_dropped_storage_gives_its_memory_back():
 
 
 @linux
-def test_a_small_index_takes_little_memory():
+@pytest.mark.parametrize(("count", "size"), [(100, 10), (50, 1100)])
+def test_small_indices_take_about_the_memory_that_they_count(count, size):
+    """A huge page for each would be 2 MiB."""
+    vectors = np.ones((size, DIMENSION), np.float16)
+    VectorIndex(DIMENSION).add(vectors)
     before = resident()
-    indices = [VectorIndex(DIMENSION) for _ in range(100)]
+    indices = [VectorIndex(DIMENSION) for _ in range(count)]
     for index in indices:
-        index.add(np.ones((10, DIMENSION), np.float16))
-    assert resident() - before < 100 * (128 << 10)
+        index.add(vectors)
+    assert resident() - before < 1.5 * sum(index.nbytes for index in indices) + (4 << 20)

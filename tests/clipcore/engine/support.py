@@ -1,4 +1,4 @@
-"""Keeping the executor's device busy, and reading its answers."""
+"""Helpers that keep an executor busy and collect its answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ async def results(futures: list[Future]) -> list[object]:
     return [answer if isinstance(answer, BaseException) else answer.tolist() for answer in answers]
 
 
-async def warm(executor: InferenceExecutor, encoder: FakeEncoder) -> None:
-    """Lets the executor learn that this device is fast, so that it forms full batches."""
+async def warm_up(executor: InferenceExecutor, encoder: FakeEncoder) -> None:
+    """Shows the executor that the device is fast, so that it forms full batches."""
     for _ in range(8):
         await results([executor.submit_image(square(0)) for _ in range(64)])
     encoder.calls.clear()
 
 
-async def held(executor: InferenceExecutor, encoder: FakeEncoder) -> Future:
-    """Keeps the device busy with one image, so that what comes next has to queue."""
+async def keep_busy(executor: InferenceExecutor, encoder: FakeEncoder) -> Future:
+    """Blocks the device with one image, until `encoder.gate` is set: later work has to queue."""
     encoder.hold()
     future = executor.submit_image(square(0))
     assert await asyncio.to_thread(encoder.busy.wait, 10)
