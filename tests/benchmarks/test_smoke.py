@@ -18,7 +18,6 @@ def invoke(*arguments: str) -> int:
     return CliRunner().invoke(app, arguments).exit_code
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["search", "gpu"])  # the others take longer, or need photographs
 def test_a_benchmark_runs_and_writes_its_figures(name: str, tmp_path: Path) -> None:
     assert invoke(name, "--quick", "--device", "cpu", "--out", str(tmp_path)) == 0

@@ -36,7 +36,6 @@ from tests.clipcore.tiny_families import write_tiny_dinov2
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180  # importing torch takes long where many things run at once
-pytestmark = pytest.mark.timeout(PATIENCE_S + 20)
 
 
 REGISTRATION = {"method": "PUT", "path": "/applications/*/commands"}

@@ -10,11 +10,9 @@ import pytest
 from bot.models import ImageState
 from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, kill, reading, sample, until
-from tests.e2e.member import PATIENCE_S
 
 UPLOADS = 50
 SCENES = ("panda", "rocket", "octopus", "bicycle", "sailboat", "umbrella", "sunflower", "red-apple")
-pytestmark = pytest.mark.timeout(10 * PATIENCE_S)
 
 
 def different(number: int) -> bytes:

@@ -12,8 +12,6 @@ from bot.app import App
 from tests.e2e.harness import House, sample, until
 from tests.e2e.member import PATIENCE_S, button
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, bot: App) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")

@@ -10,7 +10,6 @@ from bot.app import App
 from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, sample, until
 
-pytestmark = pytest.mark.timeout(180)
 NOTHING = "Nothing like that here"
 
 

@@ -10,7 +10,6 @@ import pytest
 from bot.logging import LogFormat, formatter
 from tests.e2e.harness import House, sample
 
-pytestmark = pytest.mark.timeout(180)
 WRITTEN = "marzipan"
 SOUGHT = "tangerine"
 LABELLED = "gooseberry"

@@ -23,7 +23,6 @@ REACTION = 3
 CAT, APPLE, PANDA = "a cat on a sofa", "a red apple", "a panda"
 
 pytestmark = [
-    pytest.mark.timeout(400),
     pytest.mark.skipif(why_not() is not None, reason=f"the page cannot be clicked through: {why_not()}"),
 ]
 

@@ -6,14 +6,10 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-import pytest
-
 from bot.app import App
 from sandbox.faults import Fault
 from tests.e2e.harness import House, sample, until
 from tests.e2e.member import PATIENCE_S, Member, Reply
-
-pytestmark = pytest.mark.timeout(180)
 
 
 async def post_with_tags_below(home: House, *scenes: str) -> tuple[dict[str, Any], Reply]:

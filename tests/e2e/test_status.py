@@ -7,12 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
-import pytest
-
 from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
 from tests.e2e.harness import House, captions, sample, until
 
-pytestmark = pytest.mark.timeout(180)
 WRITTEN, SOUGHT, LABELLED, FILE = "marzipan", "tangerine", "gooseberry", "persimmon"
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bot.app import App
 from tests.e2e.harness import House, captions, sample
-
-pytestmark = pytest.mark.timeout(180)
 
 
 async def test_nobody_finds_what_they_could_not_see(home: House, bot: App) -> None:
