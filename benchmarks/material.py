@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-from clipcore.models.tokenizers import clip_tokenizer
+from clipcore.models.tokenizers import ClipTokenizer
 from clipcore.types import Pixels
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared" / "photos"
@@ -34,7 +34,7 @@ def write_vit_b32(directory: Path) -> Path:
     CLIPModel(config).save_pretrained(directory)
     CLIPImageProcessor().save_pretrained(directory)
     text = config.text_config
-    clip_tokenizer(text.vocab_size, text.max_position_embeddings).save_pretrained(directory)
+    ClipTokenizer(text.vocab_size, text.max_position_embeddings).save(directory)
     return directory
 
 

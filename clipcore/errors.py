@@ -37,11 +37,11 @@ class ModelUnavailable(ClipError):
     """The model could not be loaded: neither local nor reachable, or broken."""
 
 
-class WordsNotUnderstood(ClipError):
-    """The model sees images alone, and was asked about words."""
+class TextNotSupported(ClipError):
+    """An image-only model was given text."""
 
     def __init__(self, model_id: str) -> None:
-        super().__init__(f"The model {model_id!r} sees images alone; for words choose a CLIP or SigLIP model.")
+        super().__init__(f"{model_id!r} is an image-only model without a text encoder; use a CLIP or SigLIP model.")
 
 
 class BadInput(ClipError):
@@ -71,7 +71,5 @@ class EncodingFailed(ClipError):
     """This one input failed, even alone in its batch. It or the machine may be the cause: trying again may help."""
 
 
-class NotWeights(ValueError):
-    """These are not the weights that they should be. The message is half a sentence; `open_checkpoint`, which knows the
-    model's name, says the other half.
-    """
+class InvalidCheckpoint(ValueError):
+    """The weights are broken or of another kind. The message is a clause; `open_checkpoint` adds the model's name."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipcore.errors import BadInput, ModelUnavailable, WordsNotUnderstood
+from clipcore.errors import BadInput, ClipError, ModelUnavailable, TextNotSupported
 from clipcore.images.decode import as_pixels
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint
 from clipcore.models.families import open_checkpoint
-from clipcore.models.towers import Opened, Tokens, Towers, quiet
+from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, openvino_is_installed
 from clipcore.runtime.torch import (
     ImageForward,
@@ -58,50 +59,43 @@ class ClipModel:
     @classmethod
     def load(
         cls,
-        name: str,
+        name: str | Path,
         *,
         device: str = "auto",
-        precision: Precision = "auto",
+        precision: Precision | str = "auto",
         local_only: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word for it
         backend: Backend = "torch",
+        cache_dir: Path | None = None,
     ) -> ClipModel:
-        """name: a hub id, a directory, a weights file such as OpenAI's `RN50.pt`, or `bundled`. Raises ModelUnavailable
-        with one sentence that says what to do, and BadInput for an unknown precision or backend.
+        """name: one of `available_models`, a hub id, a directory, or a weights file such as OpenAI's `RN50.pt`. Raises
+        ModelUnavailable with one sentence that says what to do, and BadInput for an unknown precision or backend.
 
         device: `auto` (a GPU if there is one) or torch's name. precision: `auto` is bf16 where the hardware has it.
         local_only: never use the network. compile: compile the towers with `torch.compile`, which takes seconds to
         minutes and pays off when one process encodes very much. backend: what encodes images on a CPU. `openvino`, an
         optional extra, takes seconds to load and is then faster; it does not notice when weights change, as by
         training. `auto` is openvino if it is installed, the towers are not compiled, and its vectors equal torch's.
+        cache_dir: where the hub's files are kept, in place of the hub's own cache.
         """
-        checkpoint = find_checkpoint(name, local_only=local_only)
         chosen = find_device(device)
         dtype = find_dtype(precision, chosen)
         runner = _find_backend(backend, chosen, compiled=compile)
+        checkpoint = find_checkpoint(name, local_only=local_only, cache_dir=cache_dir)
         try:
-            with quiet(), memory_errors():
+            with memory_errors():
                 loaded = cls._from_checkpoint(checkpoint, chosen, dtype, runner)
-            return loaded._compiled() if compile else loaded
-        except ModelUnavailable:
-            raise
         except MemoryError as error:
             raise ModelUnavailable(
-                f"The model {name!r} does not fit the memory of {chosen}; choose a smaller one, or another device."
+                f"The model {str(name)!r} does not fit the memory of {chosen}; choose a smaller one, or another device."
             ) from error
-        except Exception as error:
-            # Broken files raise whatever the parser that met them raises; the person who can act needs one sentence.
-            raise ModelUnavailable(
-                f"The model {name!r} could not be loaded ({_summary(error)}); "
-                "download it again, or take the model bundled for a trial."
-            ) from error
+        return loaded._compiled() if compile else loaded
 
     @classmethod
     def _from_checkpoint(
         cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, backend: Backend
     ) -> ClipModel:
-        opened = open_checkpoint(checkpoint)
-        # The logit scale is read before the weights are rounded: bf16 would turn 100 into 98.8.
+        opened = _open(checkpoint)
         card = _card(checkpoint, opened)
         calibration = checkpoint.calibration(logit_scale=card.logit_scale, logit_bias=card.logit_bias)
         module = opened.towers.module.eval().requires_grad_(False)
@@ -111,7 +105,8 @@ class ClipModel:
             # Converted before rounding: OpenVINO rounds by itself, and converts exact weights twice as fast.
             module.to(device=device, dtype=torch.float32)
             forward = _openvino_or_none(opened, card, dtype, required=backend == "openvino")
-        module.to(device=device, dtype=dtype)
+        module.to(device=device)
+        _round_weights(opened.towers, dtype)
         loaded = cls(opened, card, calibration, forward)
         runner = "openvino" if forward else "torch"
         log.info("model %s loaded on %s as %s, images encoded by %s", card.key, device.type, loaded.dtype, runner)
@@ -188,11 +183,11 @@ class ClipModel:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
 
-        Raises WordsNotUnderstood where the model sees images alone, and BadInput for a text that is in no list: each
+        Raises TextNotSupported where the model sees images alone, and BadInput for a text that is in no list: each
         of its letters would be one.
         """
         if self.opened.tokenize is None:
-            raise WordsNotUnderstood(self.card.id)
+            raise TextNotSupported(self.card.id)
         if isinstance(texts, str):
             raise BadInput("encode_texts takes a list of texts; put a single one into a list.")
         if not texts:
@@ -205,12 +200,32 @@ class ClipModel:
         return self._image_tower.normalise(as_tensor(batch).to(self.device))
 
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
-        """What the text tower takes, on the device. Raises WordsNotUnderstood where the model sees images alone."""
+        """What the text tower takes, on the device. Raises TextNotSupported where the model sees images alone."""
         if self.opened.tokenize is None:
-            raise WordsNotUnderstood(self.card.id)
-        # Half a surrogate pair can arrive through JSON, and the tokenizer takes nothing that is not UTF-8.
-        tokens = self.opened.tokenize([text.encode(errors="replace").decode() for text in texts])
-        return {name: ids.to(self.device) for name, ids in tokens.items()}
+            raise TextNotSupported(self.card.id)
+        return {name: ids.to(self.device) for name, ids in self.opened.tokenize(texts).items()}
+
+
+def _open(checkpoint: Checkpoint) -> Opened:
+    try:
+        with memory_errors():
+            return open_checkpoint(checkpoint)
+    except (ClipError, MemoryError):
+        raise
+    except Exception as error:
+        # Broken files raise whatever the parser that reads them raises.
+        raise ModelUnavailable(
+            f"The model {checkpoint.id!r} could not be loaded: its files are broken or of a kind that is not supported "
+            f"({_summary(error)}); download it again, or use the bundled model for a trial."
+        ) from error
+
+
+def _round_weights(towers: Towers, dtype: torch.dtype) -> None:
+    """All but the logit scale and bias: bf16 would turn a scale of 100 into 98.8."""
+    exact = [(each, each.detach().clone()) for each in (towers.log_scale, towers.logit_bias) if each is not None]
+    towers.module.to(dtype=dtype)
+    for parameter, value in exact:
+        parameter.data = value
 
 
 def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
@@ -220,6 +235,7 @@ def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
         revision=checkpoint.revision,
         dimension=opened.dimension,
         input_size=opened.preprocessing.crop,
+        preprocessing=opened.preprocessing.version,
         context_length=opened.context_length,
         prompts=checkpoint.prompts,
         logit_scale=1.0 if log_scale is None else float(log_scale.detach().exp()),

@@ -7,10 +7,12 @@ logits_per_image, logits_per_text = model(image, clipcore.tokenize(["a diagram",
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,70 +20,90 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clipcore.errors import BadInput, WordsNotUnderstood
+from clipcore.errors import BadInput, TextNotSupported
 from clipcore.images.preprocess import Preprocessing
 from clipcore.model import ClipModel
-from clipcore.models.bpe import CONTEXT_LENGTH, END, token_ids
+from clipcore.models.tokenizers import CONTEXT_LENGTH, ClipTokenizer, token_ids
 from clipcore.models.towers import Tokens
-from clipcore.runtime.torch import Precision, find_device
+from clipcore.runtime.torch import find_device
 from clipcore.types import ModelCard
 
 
+class Loaded(NamedTuple):
+    """What `load` returns: `model, preprocess = clipcore.load(...)`."""
+
+    model: TorchClip
+    preprocess: Preprocess
+
+
 def load(
-    name_or_path: str,
+    name: str | os.PathLike[str],
     device: str | torch.device = "auto",
+    jit: bool = False,
+    download_root: str | os.PathLike[str] | None = None,
+    *,
     dtype: str | torch.dtype | None = None,
     compile: bool = False,  # noqa: A002 - torch's own word for it
-    *,
     local_only: bool = False,
-) -> TorchClip:
-    """name_or_path: a name from `available_models`, a hub id, a directory or a file. Raises ModelUnavailable.
+) -> Loaded:
+    """name: one of `available_models`, a hub id, a directory or a file. Raises ModelUnavailable.
 
-    dtype: of the weights, `float32`, `bfloat16` or `float16`, as text or torch's own, or `auto`: bfloat16 where the
-    hardware has it. Left out, float32 on a CPU, as `clip.load` does, and `auto` elsewhere. The rest is as in
-    `ClipModel.load`.
+    jit: ignored with a warning; no file's code is ever run. download_root: a directory that is searched for OpenAI's
+    file (`ViT-B-32.pt`) and, where it has none, keeps what is downloaded. dtype: of the weights, `float32`, `bfloat16`
+    or `float16`, as text or torch's own, or `auto`: bfloat16 where the hardware has it. By default float32 on a CPU, as
+    in `clip.load`, and `auto` elsewhere. compile and local_only: as in `ClipModel.load`.
     """
+    if jit:
+        warnings.warn("jit is ignored: the model runs as plain PyTorch. compile=True may be faster.", stacklevel=2)
     chosen = find_device(str(device))
-    precision = _precision(("float32" if chosen.type == "cpu" else "auto") if dtype is None else dtype)
-    clip = ClipModel.load(name_or_path, device=str(chosen), precision=precision, compile=compile, local_only=local_only)
-    return TorchClip(clip)
+    precision = ("float32" if chosen.type == "cpu" else "auto") if dtype is None else str(dtype)
+    cache_dir = None if download_root is None else Path(download_root).expanduser()
+    name = os.fspath(name)
+    if cache_dir and (file := cache_dir / f"{name.translate(_FILE_NAME)}.pt").is_file():
+        name = str(file)
+    clip = ClipModel.load(
+        name,
+        device=str(chosen),
+        precision=precision.removeprefix("torch."),
+        compile=compile,
+        local_only=local_only,
+        cache_dir=cache_dir,
+    )
+    model = TorchClip(clip)
+    return Loaded(model, model.preprocess)
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, truncate: bool = False) -> Tensor:
-    """CLIP's tokens, int32 [n, context_length]: 49406, the text, 49407, and zeros behind. See bpe.token_ids.
+    """CLIP's tokens, int32 [n, context_length]: 49406, the text, 49407, and zeros behind.
 
-    Raises TextTooLong, a RuntimeError, for a text that is too long and may not be cut.
+    truncate: cut longer texts, keeping the end token. Otherwise they raise TextTooLong, a RuntimeError.
     """
     return torch.from_numpy(token_ids(texts, context_length, truncate=truncate))
 
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """What code for the original asks of `model.visual`: pixels along the edge of an image, numbers in a feature."""
+    """What code for the original reads from `model.visual`: an image's edge in pixels, and the features' dimension."""
 
     input_resolution: int
     output_dim: int
 
 
 class TorchClip(nn.Module):
-    """A loaded model, spoken to in tensors. Unpacks into itself and its `preprocess`, as `clip.load` returned them.
+    """A loaded model with the methods of the original's `CLIP`: tensors in, tensors out.
 
-    Features are float32 [n, dim], not of unit length, and differentiable with respect to the images; the weights are
-    frozen until `requires_grad_()`. `clip` is the same model giving numpy vectors of unit length, on the same weights
-    wherever they are moved; `card` says what it is.
+    Features are [n, dim], not of unit length, and differentiable with respect to the images; the weights are frozen
+    until `requires_grad_()`. They are float16 where the weights are, as in the original, and float32 otherwise. `clip`
+    is the same model with numpy embeddings of unit length, on the same weights; `card` describes it.
     """
 
     def __init__(self, clip: ClipModel) -> None:
         super().__init__()
         self.clip = clip
-        self.preprocess = Preprocess(clip.preprocessing)
+        self.preprocess = Preprocess(replace(clip.preprocessing, rounded_crop=True))
         self.visual = Visual(clip.card.input_size, clip.card.dimension)
         self.context_length = clip.card.context_length
         self.towers = clip.towers.module
-        self._takes_clip_tokens = _takes_clip_tokens(clip)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self, self.preprocess))
 
     @property
     def card(self) -> ModelCard:
@@ -90,11 +112,11 @@ class TorchClip(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return next(self.parameters()).dtype
+        return next(self.clip.towers.vision[0].parameters()).dtype
 
     @property
     def vocab_size(self) -> int:
-        """Tokens that the text tower knows; 0 where the model sees images alone."""
+        """Tokens that the text tower has; 0 in image-only models."""
         tables = [
             table for part in self.clip.towers.text for table in part.modules() if isinstance(table, nn.Embedding)
         ]
@@ -102,48 +124,52 @@ class TorchClip(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """Its natural logarithm, float32 whatever the weights are."""
-        return torch.tensor(math.log(self.card.logit_scale), device=self.clip.device)
+        """Its natural logarithm: the parameter that training changes; 0 in image-only models."""
+        # Every family names it so. Asked each time, since moving the model may replace the parameter.
+        scale: Tensor | None = getattr(self.towers, "logit_scale", None)
+        return torch.zeros((), device=self.clip.device) if scale is None else scale
 
     def tokenize(self, texts: str | Sequence[str]) -> Tokens:
-        """What this model's own `encode_text` takes, whichever its family, cut to its context, on its device.
+        """What this model's own `encode_text` takes, whatever its family, truncated to its context, on its device.
 
-        Raises WordsNotUnderstood where the model sees images alone.
+        Raises TextNotSupported in image-only models.
         """
         return self.clip.as_tokens([texts] if isinstance(texts, str) else texts)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """images: float [n, 3, s, s], as `preprocess` makes them. Returns float32 [n, dim]."""
+        """images: float [n, 3, s, s], as `preprocess` makes them. Returns [n, dim]."""
         size = self.card.input_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise BadInput(
                 f"encode_image takes a batch of shape [n, 3, {size}, {size}] and got {list(images.shape)}; prepare "
-                "images with model.preprocess, and one alone with .unsqueeze(0)."
+                "images with model.preprocess, and a single one with .unsqueeze(0)."
             )
-        return self.clip.towers.image_features(images.to(self.clip.device, self.dtype)).float()
+        return _as_original(self.clip.towers.image_features(images.to(self.clip.device, self.dtype)))
 
     def encode_text(self, text: Tensor | Tokens) -> Tensor:
         """text: int [n, l] from `clipcore.tokenize` where the model has CLIP's vocabulary, or what `model.tokenize`
-        returns. Returns float32 [n, dim]. Raises BadInput, and WordsNotUnderstood where it sees images alone.
+        returns. Returns [n, dim]. Raises BadInput, and TextNotSupported in image-only models.
         """
         if not self.card.reads_text:
-            raise WordsNotUnderstood(self.card.id)
+            raise TextNotSupported(self.card.id)
         tokens = self._from_clip(text) if isinstance(text, Tensor) else text
-        return self.clip.towers.text_features({name: ids.to(self.clip.device) for name, ids in tokens.items()}).float()
+        on_device = {name: ids.to(self.clip.device) for name, ids in tokens.items()}
+        return _as_original(self.clip.towers.text_features(on_device))
 
     def forward(self, images: Tensor, text: Tensor | Tokens) -> tuple[Tensor, Tensor]:
         """logits_per_image [images, texts] and logits_per_text, its transpose: cosine × logit scale + bias."""
         images, texts = normalize(self.encode_image(images), dim=-1), normalize(self.encode_text(text), dim=-1)
-        logits = self.card.logit_scale * images @ texts.T + self.card.logit_bias
+        logits = self.logit_scale.exp() * images @ texts.T + getattr(self.towers, "logit_bias", 0.0)
         return logits, logits.T
 
     def _from_clip(self, ids: Tensor) -> Tokens:
-        """Padding is zeros behind the end mark. The text is summed up at that mark, which sees only what stands before
-        it (Radford et al. 2021, §2.4), so no mask is needed.
+        """Zeros are the padding. The text is read at its end token, which attends only to what is before it (Radford et
+        al. 2021, §2.4), so no mask is needed.
         """
-        if not self._takes_clip_tokens:
+        tokenizer = self.clip.opened.tokenize
+        if not (isinstance(tokenizer, ClipTokenizer) and tokenizer.is_clips_own):
             raise BadInput(
-                f"The model {self.card.id!r} has a vocabulary of its own; give what model.tokenize(texts) returns."
+                f"The model {self.card.id!r} has a vocabulary of its own; pass what model.tokenize(texts) returns."
             )
         if ids.ndim != 2 or ids.shape[1] > self.card.context_length:
             raise BadInput(
@@ -153,14 +179,18 @@ class TorchClip(nn.Module):
         return {"input_ids": ids.long()}
 
 
+def _as_original(features: Tensor) -> Tensor:
+    """numpy has no bfloat16, which the original has not either."""
+    return features if features.dtype == torch.float16 else features.float()
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocess:
     """A Pillow image -> float32 [3, s, s], normalised, on the CPU: what the model's `encode_image` takes.
 
-    As the original's transform does, and other than the rest of this library: the image is not turned by its EXIF
-    orientation, and transparency is dropped rather than laid on white. Where an odd number of pixels is cropped away,
-    the square may lie one pixel beside the original's, since it lies as transformers puts it. Can be sent to a data
-    loader's workers.
+    Pixel for pixel the original's transform, and so unlike the rest of this library in three points: the image is not
+    turned by its EXIF orientation, transparency is dropped instead of laid on white, and the crop is rounded as
+    torchvision rounds it, for checkpoints in transformers' layout too. Can be sent to a data loader's workers.
     """
 
     preprocessing: Preprocessing
@@ -174,29 +204,5 @@ class Preprocess:
         return (pixels - mean) / std
 
 
-_PRECISIONS: dict[str, Precision] = {
-    "auto": "auto",
-    "float32": "fp32",
-    "fp32": "fp32",
-    "bfloat16": "bf16",
-    "bf16": "bf16",
-    "float16": "fp16",
-    "fp16": "fp16",
-}
-
-
-def _precision(dtype: str | torch.dtype) -> Precision:
-    name = str(dtype).removeprefix("torch.")
-    if name not in _PRECISIONS:
-        raise BadInput(f"There is no dtype {name!r}; choose float32, bfloat16, float16 or auto.")
-    return _PRECISIONS[name]
-
-
-def _takes_clip_tokens(clip: ClipModel) -> bool:
-    """Whether its own tokenizer gives CLIP's ids, so that those of `clipcore.tokenize` mean the same to it."""
-    if not clip.card.reads_text:
-        return False
-    probe = "a photo of 2 cats"
-    ids = token_ids(probe)[0].tolist()
-    own: list[int] = clip.as_tokens([probe])["input_ids"][0].tolist()
-    return own[: own.index(END) + 1] == ids[: ids.index(END) + 1] if END in own else False
+# As OpenAI names its files: `ViT-L-14-336px.pt`.
+_FILE_NAME = str.maketrans("/@", "--")

@@ -44,7 +44,7 @@ class LabelBank:
         *,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> LabelBank:
-        """prompts: those that suit the model, unless others are given. Raises WordsNotUnderstood."""
+        """prompts: those that suit the model, unless others are given. Raises TextNotSupported."""
         chosen = prompts or model.card.prompts
         named = [Label(label) if isinstance(label, str) else label for label in labels]
         texts = texts_for(named, chosen)
@@ -87,7 +87,7 @@ class ZeroShotClassifier:
     ) -> ZeroShotClassifier:
         """Labels in words -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
 
-        prompts: those that suit the model, background included, unless others are given. Raises WordsNotUnderstood.
+        prompts: those that suit the model, background included, unless others are given. Raises TextNotSupported.
         """
         bank = LabelBank.encode(model, labels, prompts, batch_size=batch_size)
         bias = model.card.logit_bias or None

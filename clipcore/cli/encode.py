@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clipcore.model import ClipModel
 from clipcore.encoding.tables import Choice, Kind, parse_schema
 from clipcore.encoding.writers import Output, check, extract
-from clipcore.models.bpe import CONTEXT_LENGTH, END, TokenIds, text_of, token_ids
+from clipcore.models.tokenizers import CONTEXT_LENGTH, END, TokenIds, text_of, token_ids
 
 
 def register(app: typer.Typer) -> None:

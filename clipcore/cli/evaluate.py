@@ -37,7 +37,7 @@ from clipcore.cli.classify import TemplatesFile
 from clipcore.cli.output import published_as_json, retrieval_as_json, show_retrieval
 from clipcore.datasets import open_pairs
 from clipcore.encoding.batch import encode_words
-from clipcore.errors import WordsNotUnderstood
+from clipcore.errors import TextNotSupported
 from clipcore.evaluation.classification import name_classes
 from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
 from clipcore.evaluation.retrieval import measure_retrieval, queries_for
@@ -269,7 +269,7 @@ def retrieval(
     skips.problems(pairs.problems)
     loaded = load_model(model, device)
     if not loaded.card.reads_text:
-        raise WordsNotUnderstood(loaded.card.id)
+        raise TextNotSupported(loaded.card.id)
 
     def encode(texts: Sequence[str]) -> Vectors:
         vectors = np.empty((len(texts), loaded.card.dimension), np.float32)

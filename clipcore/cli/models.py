@@ -11,7 +11,7 @@ from rich.table import Table
 
 from clipcore.cli.options import Json
 from clipcore.cli.output import print_json
-from clipcore.models.catalogue import KnownModel, available_models
+from clipcore.models.catalogue import KnownModel, list_models
 from clipcore.models.checkpoint import is_on_this_machine
 
 _LEGEND = """
@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def models(as_json: Json = False) -> None:
     """List the models that are known by name. Any other checkpoint of these families works as well."""
-    here = {model.name for model in available_models() if is_on_this_machine(model.name)}
+    here = {model.name for model in list_models() if is_on_this_machine(model.name)}
     if as_json:
-        print_json([_as_json(model, model.name in here) for model in available_models()])
+        print_json([_as_json(model, model.name in here) for model in list_models()])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "here", "text"):
@@ -37,7 +37,7 @@ def models(as_json: Json = False) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("languages", "licence"):
         table.add_column(heading)
-    for model in available_models():
+    for model in list_models():
         table.add_row(*_cells(model, model.name in here))
     Console().print(table)
     print(_LEGEND)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipcore.datasets.files import has_image_suffix, image_files
 from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images, encode_words
-from clipcore.errors import BadInput, WordsNotUnderstood
+from clipcore.errors import BadInput, TextNotSupported
 from clipcore.files import read_regular
 from clipcore.types import Encoder, Vectors
 
@@ -45,7 +45,7 @@ def lines_of(text: str) -> list[Input]:
 
 
 def encode_inputs(model: Encoder, inputs: Iterable[Input], *, batch_size: int) -> Iterator[Encoded]:
-    """One outcome an input, in their order. Memory: a few batches. Raises WordsNotUnderstood where there are words and
+    """One outcome an input, in their order. Memory: a few batches. Raises TextNotSupported where there are words and
     the model sees images alone, and what the model raises.
     """
     for are_images, run in groupby(inputs, key=lambda each: each.image is not None):
@@ -56,9 +56,9 @@ def encode_inputs(model: Encoder, inputs: Iterable[Input], *, batch_size: int) -
 
 
 def check_words(model: Encoder, inputs: Iterable[Input]) -> None:
-    """Before hours of images, not after them. Raises WordsNotUnderstood as `encode_inputs` would."""
+    """Before hours of images, not after them. Raises TextNotSupported as `encode_inputs` would."""
     if not model.card.reads_text and any(each.image is None for each in inputs):
-        raise WordsNotUnderstood(model.card.id)
+        raise TextNotSupported(model.card.id)
 
 
 def _inputs(argument: str) -> Iterator[Input]:

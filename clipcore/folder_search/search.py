@@ -184,7 +184,7 @@ class LazyModel:
     def encode_words(self, words: str) -> Vectors:
         """What a person typed -> float32 [dim], unit length: the mean over the templates that suit the model.
 
-        Raises WordsNotUnderstood where the model sees images alone.
+        Raises TextNotSupported where the model sees images alone.
         """
         return mean_direction(self.encode_texts(self.card.prompts.for_query(words)))
 
@@ -234,7 +234,7 @@ def search_folder(
 
     besides: a file that is no answer, such as the image asked about; its copies are. reach: what it excludes by name
     is no answer either. updated: whether the index has just been brought up to date. Raises BadInput where nothing
-    below the root is indexed or the query cannot be used, and WordsNotUnderstood.
+    below the root is indexed or the query cannot be used, and TextNotSupported.
     """
     index = _load_index(store, root, model.key, updated)
     vector = combine(terms, [_vector(term, model, store) for term in terms])

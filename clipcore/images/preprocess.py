@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ _ASSUMED: dict[str, dict[str, Any]] = {
     "ViT": {**_SQUASHED, "resample": Image.Resampling.BILINEAR},
     "ConvNext": {**_SQUASHED, "size": {"shortest_edge": 384}, "crop_pct": 224 / 256},  # ResNet's
 }
+_ROUNDED_CROP = "round_center_crop"  # our own key in preprocessor_config.json; transformers ignores it
 _CROPPED_BELOW = 384  # ConvNext: from this edge on images are squashed, not cropped
 
 # A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. What is longer than this
@@ -60,10 +62,12 @@ _LONGEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a checkpoint says of its images, in `preprocessor_config.json` or `processor_config.json`.
+    """How a checkpoint's images are prepared, in `preprocessor_config.json` or `processor_config.json`.
 
     size: the short edge after resizing, in pixels; squash: resize to size x size instead, losing the proportions.
-    crop: the edge of the square that the model sees.
+    crop: the edge of the square that the model takes. rounded_crop: where an odd number of pixels is cropped away,
+    round the square's corner half to even, as torchvision does and with it OpenAI's and open_clip's code. transformers
+    rounds it down, and so do checkpoints in its layout: their square may lie one pixel beside.
     """
 
     size: int = 224
@@ -73,12 +77,18 @@ class Preprocessing:
     mean: tuple[float, ...] = _OPENAI_MEAN
     std: tuple[float, ...] = _OPENAI_STD
     rescale: float = 1 / 255
+    rounded_crop: bool = False
+
+    @property
+    def version(self) -> str:
+        """Names the steps in the key of stored embeddings."""
+        return "2" if self.rounded_crop else "1"
 
     @classmethod
     def read(cls, path: Path) -> Preprocessing:
         """From a file that `preprocessing_file` finds. Raises as `parse` does."""
-        said = read_object(path)
-        return cls.parse(said.get("image_processor", said))
+        settings = read_object(path)
+        return cls.parse(settings.get("image_processor", settings))
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Preprocessing:
@@ -86,17 +96,18 @@ class Preprocessing:
         an unknown kind of processor, or images that are not square.
         """
         kind = _kind(config)
-        said = {**_ASSUMED[kind], **{name: value for name, value in config.items() if value is not None}}
-        size, crop, squash = _geometry(kind, said)
-        normalised, rescaled = said.get("do_normalize", True), said.get("do_rescale", True)
+        settings = {**_ASSUMED[kind], **{name: value for name, value in config.items() if value is not None}}
+        size, crop, squash = _geometry(kind, settings)
+        normalised, rescaled = settings.get("do_normalize", True), settings.get("do_rescale", True)
         return cls(
             size=size,
             crop=crop,
             squash=squash,
-            resample=int(said["resample"]),
-            mean=tuple(said["image_mean"]) if normalised else (0.0, 0.0, 0.0),
-            std=tuple(said["image_std"]) if normalised else (1.0, 1.0, 1.0),
-            rescale=float(said.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+            resample=int(settings["resample"]),
+            mean=tuple(settings["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+            std=tuple(settings["image_std"]) if normalised else (1.0, 1.0, 1.0),
+            rescale=float(settings.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+            rounded_crop=bool(settings.get(_ROUNDED_CROP, False)),
         )
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
@@ -114,7 +125,7 @@ class Preprocessing:
             # one pixel's part in the proportions of any image, and more than what floats lose of them.
             size = (int(self.size * length / short + 1e-6) for length in (width, height))
             resized = self._resize(pixels, box, *size)
-        return _centre_crop(resized, self.crop)
+        return _center_crop(resized, self.crop, round if self.rounded_crop else math.floor)
 
     def _resize(self, pixels: Pixels, box: Box, width: int, height: int) -> Pixels:
         image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -137,18 +148,18 @@ def _kind(config: dict[str, Any]) -> str:
     return kind
 
 
-def _geometry(kind: str, said: dict[str, Any]) -> tuple[int, int, bool]:
+def _geometry(kind: str, settings: dict[str, Any]) -> tuple[int, int, bool]:
     """size, crop and squash, as in `Preprocessing`."""
     if kind == "Siglip2":
         # NaFlex: as many patches as fit, here always in one square (see towers/siglip.py).
-        edge = math.isqrt(int(said["max_num_patches"])) * int(said["patch_size"])
+        edge = math.isqrt(int(settings["max_num_patches"])) * int(settings["patch_size"])
         return edge, edge, True
-    edge = _edge(said["size"])
+    edge = _edge(settings["size"])
     if kind == "ConvNext":
         squash = edge >= _CROPPED_BELOW
-        return edge if squash else int(edge / said["crop_pct"]), edge, squash
-    squash = "height" in said["size"] if isinstance(said["size"], dict) else kind == "ViT"
-    return edge, _edge(said.get("crop_size", edge)) if said["do_center_crop"] else edge, squash
+        return edge if squash else int(edge / settings["crop_pct"]), edge, squash
+    squash = "height" in settings["size"] if isinstance(settings["size"], dict) else kind == "ViT"
+    return edge, _edge(settings.get("crop_size", edge)) if settings["do_center_crop"] else edge, squash
 
 
 def _edge(size: int | dict[str, int]) -> int:
@@ -167,7 +178,7 @@ def _without_far_ends(box: Box) -> Box:
     return left, top, min(right, left + longest), min(bottom, top + longest)
 
 
-def _centre_crop(pixels: Pixels, edge: int) -> Pixels:
+def _center_crop(pixels: Pixels, edge: int, rounding: Callable[[float], int]) -> Pixels:
     """The middle edge x edge pixels; where the image is smaller, black around it."""
     height, width = pixels.shape[:2]
     if height < edge or width < edge:
@@ -175,7 +186,7 @@ def _centre_crop(pixels: Pixels, edge: int) -> Pixels:
         above, before = (pad_y + 1) // 2, (pad_x + 1) // 2
         pixels = np.pad(pixels, ((above, pad_y - above), (before, pad_x - before), (0, 0)))
         height, width = pixels.shape[:2]
-    top, left = (height - edge) // 2, (width - edge) // 2
+    top, left = rounding((height - edge) / 2), rounding((width - edge) / 2)
     return np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
 
 
@@ -199,5 +210,6 @@ def write_preprocessing(preprocessing: Preprocessing, directory: Path) -> None:
         "do_normalize": True,
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
+        **({_ROUNDED_CROP: True} if preprocessing.rounded_crop else {}),
     }
     (directory / "preprocessor_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

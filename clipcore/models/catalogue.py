@@ -1,4 +1,4 @@
-"""The models worth knowing by name, with what one wants to know before downloading any of them."""
+"""Models known by name, with what one wants to know before downloading any of them, and what a name resolves to."""
 
 from __future__ import annotations
 
@@ -16,24 +16,13 @@ MANY = ("mul",)  # ISO 639-2: more than are listed
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedFile:
-    """A file that its makers publish under its SHA-256, so that what arrives can be checked before it is read."""
-
-    url: str
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True, slots=True)
 class KnownModel:
-    """name: short, for people. id: what the hub, or the model's own file, calls it, and what its vectors name.
+    """name: short, for people. id: what the hub, or the model's own file, calls it; stored embeddings name it.
 
-    dimension: of its vectors. input_size: edge in pixels of the square that it sees. context_length: tokens a text may
-    have, 0 where it sees images alone. languages: ISO 639 codes of the texts that it learnt from; `mul` are many.
-    parameters: their number; a download is two or four bytes for each. file: where the weights lie if not on the hub.
+    dimension: of its embeddings. input_size: edge in pixels of the square that it takes. context_length: tokens that a
+    text may have, 0 in image-only models. languages: ISO 639 codes of the texts that it was trained on; `mul` are many.
+    parameters: their number; a download is two or four bytes for each. repository: the hub's, where the id is not one;
+    its weights are open_clip's single file.
     """
 
     name: str
@@ -44,24 +33,29 @@ class KnownModel:
     languages: tuple[str, ...]
     licence: str
     parameters: int
-    file: PublishedFile | None = None
+    repository: str | None = None
 
     @property
     def reads_text(self) -> bool:
         return self.context_length > 0
 
 
-def available_models() -> tuple[KnownModel, ...]:
-    """The models worth offering: the bundled one, OpenAI's nine, and the others that we recommend. Any other checkpoint
-    of a known family works as well.
+def available_models() -> list[str]:
+    """The names that `load` accepts: the bundled model, OpenAI's nine, and the others that we recommend. Any other
+    checkpoint of a known family works as well.
     """
+    return [model.name for model in list_models()]
+
+
+def list_models() -> tuple[KnownModel, ...]:
+    """As `available_models`, with what is known of each."""
     return _BUNDLED, *_OPENAI, *_RECOMMENDED
 
 
-def _openai_resnet(name: str, sha256: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
-    """No checkpoint on the hub: OpenAI's own file, from the address in openai/CLIP, clip/clip.py."""
-    file = PublishedFile(f"https://openaipublic.azureedge.net/clip/models/{sha256}/{name}.pt", sha256)
-    return KnownModel(name, name, dimension, input_size, 77, ENGLISH, "MIT", parameters, file)
+def _openai_resnet(name: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
+    """On the hub in open_clip's layout alone (open_clip/pretrained.py)."""
+    repository = f"timm/{name.replace('RN', 'resnet')}_clip.openai"
+    return KnownModel(name, name, dimension, input_size, 77, ENGLISH, "MIT", parameters, repository)
 
 
 def _openai_vit(name: str, hub_id: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
@@ -73,15 +67,11 @@ _BUNDLED = KnownModel("bundled", "bundled", 256, 60, 32, (*ENGLISH, *CHINESE), "
 # Dimensions and input sizes: Radford et al. 2021, tables 19 and 20, and open_clip's docs/model_profile.csv, with which
 # the parameters agree; these were counted on models built from the published configurations. Licence: openai/CLIP.
 _OPENAI = (
-    _openai_resnet("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", 1024, 224, 102_007_137),
-    _openai_resnet("RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", 512, 224, 119_688_033),
-    _openai_resnet("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", 640, 288, 178_300_601),
-    _openai_resnet(
-        "RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", 768, 384, 290_979_217
-    ),
-    _openai_resnet(
-        "RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", 1024, 448, 623_258_305
-    ),
+    _openai_resnet("RN50", 1024, 224, 102_007_137),
+    _openai_resnet("RN101", 512, 224, 119_688_033),
+    _openai_resnet("RN50x4", 640, 288, 178_300_601),
+    _openai_resnet("RN50x16", 768, 384, 290_979_217),
+    _openai_resnet("RN50x64", 1024, 448, 623_258_305),
     _openai_vit("ViT-B/32", "openai/clip-vit-base-patch32", 512, 224, 151_277_313),
     _openai_vit("ViT-B/16", "openai/clip-vit-base-patch16", 512, 224, 149_620_737),
     _openai_vit("ViT-L/14", "openai/clip-vit-large-patch14", 768, 224, 427_616_513),
@@ -121,8 +111,8 @@ _OTHER_NAMES = {
     "large": "openai/clip-vit-large-patch14",
     "clip-vit-large-patch14": "openai/clip-vit-large-patch14",
 }
-_BY_NAME = {model.name: model for model in available_models()}
-_ALIASES = _OTHER_NAMES | {model.name: model.id for model in available_models()}
+_BY_NAME = {model.name: model for model in list_models()}
+_ALIASES = _OTHER_NAMES | {model.name: model.id for model in list_models()}
 
 # What a model that nobody measured gets: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
 # of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
@@ -148,29 +138,30 @@ _LEAST_LOGIT = math.log(0.001 / 0.999)
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """What a person asked for.
+    """id: what stored embeddings will name. directory, file: where it lies on this machine, if the name is a path.
 
-    id: what vectors will name. directory, file: where it lies, unless it has to be looked for. published: the file to
-    download where the hub has none. revision: the hub's commit, where the directory tells.
+    revision: the hub's commit, where the directory tells it. repository: as in KnownModel.
     """
 
     id: str
     directory: Path | None = None
     revision: str | None = None
     file: Path | None = None
-    published: PublishedFile | None = None
+    repository: str | None = None
 
 
-def resolve(name: str) -> ModelName:
+def resolve(name: str | Path) -> ModelName:
     """A name from `available_models`, a directory, a file or a hub id -> which model that is.
 
-    Touches the disk, never the network.
+    Touches the disk, never the network. Raises ModelUnavailable for an empty name.
     """
-    name = name.strip()
+    name = str(name).strip()
+    if not name:
+        raise ModelUnavailable(f"The model's name is empty; give a name such as {DEFAULT_MODEL}, or a path.")
     if name == BUNDLED:
         return ModelName(BUNDLED, BUNDLED_DIRECTORY)
     if known := _BY_NAME.get(name):
-        return ModelName(known.id, published=known.file)
+        return ModelName(known.id, repository=known.repository)
     name = _OTHER_NAMES.get(name, name)
     try:
         path = Path(name).expanduser()
@@ -179,7 +170,7 @@ def resolve(name: str) -> ModelName:
         if path.is_dir():
             return _named_by_cache(path) or ModelName(path.resolve().name, path)
     except (OSError, RuntimeError):
-        pass  # too long for a path, or in the home of nobody: whoever asks the hub for it will say that it is no name
+        pass  # too long for a path, or in an unknown user's home: `find_checkpoint` refuses it
     return ModelName(name)
 
 

@@ -1,133 +1,32 @@
-"""Finding a checkpoint's files: in a directory, in the hub's cache, or, only if need be, by downloading them.
+"""Finds a checkpoint's files: in a directory, in the hub's cache, or by downloading them.
 
-What is in the cache is used without asking the hub, so a bot restarts without a network and never changes its model
-by itself.
+What is cached is used without asking the hub, so a bot restarts without a network and keeps its model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
-
-import platformdirs
-from filelock import FileLock
 
 from clipcore.errors import ModelUnavailable
 from clipcore.files import read_object
-from clipcore.images.preprocess import preprocessing_file
-from clipcore.models.catalogue import DEFAULT_MODEL, PublishedFile, available_models, read_calibration, resolve
-from clipcore.models.easynlp_files import easynlp_layout
+from clipcore.images.preprocess import Preprocessing, preprocessing_file
+from clipcore.models.catalogue import DEFAULT_MODEL, ModelName, list_models, read_calibration, resolve
 from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
 from clipcore.types import Calibration
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 10.0  # without a byte
-_PIECE = 1 << 20
-_PARTIAL_CONTENT, _NOT_SATISFIABLE = 206, 416
-
-
-def find_or_download(published: PublishedFile, cache: Path | None = None, *, local_only: bool = False) -> Path:
-    """The file on this machine, downloaded if need be. Raises ModelUnavailable with one sentence that says what to do.
-
-    cache: the folder for such files, in place of the user's own. local_only: never ask the network.
-    """
-    folder = cache or platformdirs.user_cache_path("clipcore") / "models"
-    path = folder / published.sha256 / published.name
-    if not path.is_file():
-        if local_only:
-            raise ModelUnavailable(f"The model file {published.name} is not on this machine; {_by_hand(published)}.")
-        _download(published, path)
-    return path
-
-
-def _download(published: PublishedFile, path: Path) -> None:
-    """Another process that wants the same file waits, since two writing at once would spoil what both have checked."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent.with_suffix(".lock")):
-            if not path.is_file():
-                _download_alone(published, path)
-    except HTTPError as error:
-        error.close()
-        raise _unavailable(published, f"the server answered HTTP {error.code}") from error
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise _unavailable(published, getattr(reason, "strerror", None) or type(reason).__name__) from error
-
-
-def _download_alone(published: PublishedFile, path: Path) -> None:
-    """Raises OSError, HTTPException and ModelUnavailable."""
-    part = path.with_name(f"{path.name}.part")
-    log.info("downloading %s; this happens once and can take minutes", published.url)
-    digest = _fill(part, published.url)
-    if digest != published.sha256:
-        part.unlink()
-        raise _unavailable(published, "what arrived is not what was published")
-    part.replace(path)
-
-
-def _fill(part: Path, url: str) -> str:
-    """The SHA-256 of what is there in the end. Raises OSError and HTTPException; what has arrived stays."""
-    digest = _digest(part)
-    there = part.stat().st_size if part.exists() else 0
-    try:
-        response = _ask(url, there)
-    except HTTPError as error:
-        if error.code != _NOT_SATISFIABLE:
-            raise
-        error.close()
-        return digest.hexdigest()  # nothing is missing
-    with response:
-        goes_on = response.status == _PARTIAL_CONTENT
-        if not goes_on:
-            digest, there = hashlib.sha256(), 0
-        expected = response.length
-        with part.open("ab" if goes_on else "wb") as file:
-            while piece := response.read(_PIECE):
-                file.write(piece)
-                digest.update(piece)
-            arrived = file.tell() - there
-    if expected is not None and arrived < expected:
-        raise ConnectionError("The connection broke off.")
-    return digest.hexdigest()
-
-
-def _digest(part: Path) -> hashlib._Hash:
-    if not part.exists():
-        return hashlib.sha256()
-    with part.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
-
-
-def _ask(url: str, there: int) -> HTTPResponse:
-    headers = {"User-Agent": "clipcore"} | ({"Range": f"bytes={there}-"} if there else {})
-    response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=_SECONDS)  # noqa: S310 - ours, not a user's
-    return response
-
-
-def _unavailable(published: PublishedFile, why: str) -> ModelUnavailable:
-    return ModelUnavailable(
-        f"The model file {published.name} is not on this machine and could not be downloaded ({why}); try again, or "
-        f"{_by_hand(published)}."
-    )
-
-
-def _by_hand(published: PublishedFile) -> str:
-    return f"fetch {published.url} on a machine with internet, copy it here and give its path as the model"
-
-
 _HOW = "CLIP_MODEL (the bot) or --model (the command)"
-_FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 _PROBE_SECONDS = 10.0
-# By `model_type` in config.json: what sees images alone, and so has no tokenizer.
+_FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+# By `model_type` in config.json: models without a text tower, and so without a tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -145,13 +44,30 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.model")
+# What a directory holds beside config and weights, and what a fine-tuned copy needs as well. A calibration is not among
+# it: training moves the cosines.
+_PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "*.model",
+)
+# open_clip's names of its file of weights (open_clip/constants.py), the preferred one first.
+_OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """id and revision as vectors will name them; directory: everything that `from_pretrained` needs.
+    """id and revision as stored embeddings name them; directory: where its files are.
 
-    file: where the weights are one file alone (OpenAI's `.pt`), and the directory is merely where it lies.
+    file: where the weights are a single file (OpenAI's `.pt`, open_clip's); the directory is merely where it lies.
     """
 
     id: str
@@ -160,7 +76,7 @@ class Checkpoint:
     file: Path | None = None
 
     def calibration(self, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
-        """As `read_calibration`. Several models may lie in one folder as files, so there it bears the file's name:
+        """As `read_calibration`. Several single files may share a directory, so there it is named after the file:
         `RN50.calibration.json` beside `RN50.pt`.
         """
         path = self.file.with_suffix(".calibration.json") if self.file else self.directory / "calibration.json"
@@ -168,9 +84,7 @@ class Checkpoint:
 
     @property
     def prompts(self) -> Prompts:
-        """As `read_prompts`, else what suits the captions that the model learnt from; of a file alone nothing is known
-        but that it is CLIP.
-        """
+        """As `read_prompts`, else what suits the captions that the model was trained on; a single file is CLIP's."""
         if self.file:
             return PHOTOGRAPHS
         config = read_object(self.directory / "config.json")
@@ -180,29 +94,36 @@ class Checkpoint:
         return read_prompts(self.directory / "prompts.json", CHINESE if chinese else PHOTOGRAPHS)
 
 
-def find_checkpoint(name: str, *, local_only: bool = False) -> Checkpoint:
-    """The checkpoint's files on this disk. Raises ModelUnavailable with one sentence that says what to do."""
+def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Path | None = None) -> Checkpoint:
+    """The checkpoint's files on this machine. Raises ModelUnavailable with one sentence that says what to do.
+
+    cache_dir: where the hub's files are kept, in place of the hub's own cache.
+    """
     model = resolve(name)
     if model.file is not None:
-        return Checkpoint(model.id, _revision(model.file), model.file.parent, model.file)
+        return Checkpoint(model.id, _sha256(model.file).hex()[:12], model.file.parent, model.file)
     if model.directory is not None:
         if missing := _missing(model.directory):
+            if file := _single_file(model.directory):
+                revision = model.revision or _sha256(file).hex()
+                return Checkpoint(model.id, revision[:12], model.directory, file)
             raise ModelUnavailable(
-                f"The model directory {name!r} has no {missing}; it must hold a complete CLIP checkpoint."
+                f"The model directory {str(name)!r} has no {missing}; it must hold a complete CLIP checkpoint."
             )
         revision = model.revision or _fingerprint(model.directory)
         return Checkpoint(model.id, revision[:12], model.directory)
-    if model.published is not None:
-        file = find_or_download(model.published, local_only=local_only)
-        return Checkpoint(model.id, model.published.sha256[:12], file.parent, file)
-    if model.id.endswith(_FILE_ENDINGS) or "/" not in model.id:
+    repository = model.repository or model.id
+    if repository.endswith(_FILE_ENDINGS) or "/" not in repository:
         raise _no_such_model(model.id)
-    directory = _cached(model.id)
+    if near := _typo(repository):
+        raise _no_such_model(repository, near)
+    directory = _cached(model, cache_dir)
     if directory is None:
         if local_only:
-            raise _unavailable_checkpoint(model.id, "is not on this machine")
-        directory = _download_checkpoint(model.id)
-    return Checkpoint(model.id, directory.name[:12], directory)
+            raise _unavailable(repository, "is not on this machine")
+        directory = _download(model, cache_dir)
+    file = _single_file(directory) if model.repository else None
+    return Checkpoint(model.id, directory.name[:12], directory, file)
 
 
 def is_on_this_machine(name: str) -> bool:
@@ -214,39 +135,78 @@ def is_on_this_machine(name: str) -> bool:
     return True
 
 
-def _cached(repository: str) -> Path | None:
+def preprocessing_of(checkpoint: Checkpoint) -> Preprocessing:
+    """From the checkpoint's directory. Raises ModelUnavailable where there is none, or it cannot be followed."""
+    file = preprocessing_file(checkpoint.directory)
+    if file is None:
+        raise ModelUnavailable(f"The model {checkpoint.id!r} does not say how to prepare images; download it again.")
+    return Preprocessing.read(file)
+
+
+def copy_processor_files(source: Path, target: Path) -> None:
+    """The tokenizer's and the preprocessing's files."""
+    for pattern in _PROCESSOR_FILES:
+        for file in source.glob(pattern):
+            shutil.copyfile(file, target / file.name)
+
+
+def model_type(directory: Path) -> object:
+    """The family, as config.json names it. Raises ModelUnavailable where that file is broken."""
+    return read_object(directory / "config.json").get("model_type")
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files with the weights, several where they are sharded; empty where there are none. They may be missing."""
+    index = next((directory / file for file in _WEIGHT_FILES if (directory / file).is_file()), None)
+    if index is None or index.suffix != ".json":
+        return [] if index is None else [index]
+    shards = read_object(index).get("weight_map")
+    if not isinstance(shards, dict):
+        raise ModelUnavailable(f"The model's file {str(index)!r} is broken; delete it and download the model again.")
+    return [directory / shard for shard in sorted(set(map(str, shards.values())))]
+
+
+def _cached(model: ModelName, cache_dir: Path | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    repository = model.repository or model.id
+    files = [_OPEN_CLIP_CONFIG] if model.repository else list(_SMALL_FILES)
     try:
-        directory = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(_SMALL_FILES)))
+        directory = Path(
+            snapshot_download(repository, local_files_only=True, allow_patterns=files, cache_dir=cache_dir)
+        )
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise _no_such_model(repository) from error
-    return None if _missing(directory) else directory
+    complete = _single_file(directory) if model.repository else not _missing(directory)
+    return directory if complete else None
 
 
-def _download_checkpoint(repository: str) -> Path:
-    """One quick question first: with no network it fails in seconds, where a download would retry for minutes."""
+def _download(model: ModelName, cache_dir: Path | None) -> Path:
+    """Asks a quick question first: without a network it fails in seconds, where a download would retry for minutes."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
+    repository = model.repository or model.id
     try:
         info = HfApi().model_info(repository, timeout=_PROBE_SECONDS)
         files = [file.rfilename for file in info.siblings or ()]
         log.info("downloading the model %s; this happens once and can take minutes", repository)
-        directory = Path(snapshot_download(repository, allow_patterns=_wanted(files)))
+        wanted = _wanted_of_open_clip(files) if model.repository else _wanted(files)
+        directory = Path(snapshot_download(repository, allow_patterns=wanted, cache_dir=cache_dir))
     except HfHubHTTPError as error:
-        raise _unavailable_checkpoint(repository, _refusal(error.response.status_code)) from error
+        raise _unavailable(repository, _refusal(error.response.status_code)) from error
     except Exception as error:
-        # The hub's client lets its HTTP library's errors through, and which library that is changed before.
-        raise _unavailable_checkpoint(
+        # The hub's client lets its HTTP library's errors through, and which library that is has changed before.
+        raise _unavailable(
             repository, f"is not on this machine and could not be downloaded ({type(error).__name__})"
         ) from error
-    if missing := _missing(directory):
+    missing = _missing(directory) if not model.repository else None if _single_file(directory) else "weights"
+    if missing:
         raise ModelUnavailable(
             f"The model {repository!r} has no {missing}: it is not a CLIP checkpoint that can be loaded."
         )
@@ -259,58 +219,47 @@ def _refusal(status: int) -> str:
     return f"could not be downloaded: the hub answered HTTP {status}"
 
 
-def _wanted(files: list[str]) -> list[str]:
-    """Patterns for the small files and one kind of weights, so that a repository's copies for other libraries stay
-    there.
-    """
+def _wanted(files: Sequence[str]) -> list[str]:
+    """Patterns for the small files and one kind of weights, without a repository's copies for other libraries."""
     safe = any(file.startswith("model") and file.endswith(".safetensors") for file in files)
     return [*_SMALL_FILES, "model*.safetensors" if safe else "pytorch_model*.bin"]
 
 
+def _wanted_of_open_clip(files: Sequence[str]) -> list[str]:
+    return [_OPEN_CLIP_CONFIG, next((file for file in _OPEN_CLIP_FILES if file in files), _OPEN_CLIP_FILES[0])]
+
+
+def _single_file(directory: Path) -> Path | None:
+    """open_clip's weights, where its configuration lies beside them."""
+    if not (directory / _OPEN_CLIP_CONFIG).is_file():
+        return None
+    return next((directory / file for file in _OPEN_CLIP_FILES if (directory / file).is_file()), None)
+
+
 def _missing(directory: Path) -> str | None:
-    """What a complete checkpoint would have and this directory has not, in words."""
+    """What a complete checkpoint would have and this directory has not."""
     if not (directory / "config.json").is_file():
         return "config.json"
-    if preprocessing_file(directory) is None and easynlp_layout(directory) is None:
+    # EasyNLP's checkpoints have no preprocessing file; `open_checkpoint` refuses other directories without one.
+    easynlp = all((directory / file).is_file() for file in ("pytorch_model.bin", "vocab.txt"))
+    if preprocessing_file(directory) is None and not easynlp:
         return "preprocessor_config.json"
     if model_type(directory) not in IMAGE_ONLY and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
         return "tokenizer files"
-    weights = next((directory / file for file in _WEIGHT_FILES if (directory / file).is_file()), None)
-    if weights is None:
-        return "weights (model.safetensors)"
-    return next((file for file in _shards(weights) if not (directory / file).is_file()), None)
-
-
-def model_type(directory: Path) -> object:
-    """What its config.json calls the family. Raises ModelUnavailable where that is broken."""
-    return read_object(directory / "config.json").get("model_type")
-
-
-def _shards(weights: Path) -> set[str]:
-    if weights.suffix != ".json":
-        return set()
-    placed = read_object(weights).get("weight_map")
-    if not isinstance(placed, dict):
-        raise ModelUnavailable(f"The model's file {str(weights)!r} is broken; delete it and download the model again.")
-    return set(map(str, placed.values()))
+    files = weight_files(directory)
+    return next((file.name for file in files if not file.is_file()), None) if files else "weights (model.safetensors)"
 
 
 def _fingerprint(directory: Path) -> str:
-    """A directory has no commit to name, so its weights name themselves: 12 hexadecimal digits of their SHA-256."""
-    index = next(directory / file for file in _WEIGHT_FILES if (directory / file).is_file())
+    """A directory has no commit to name it, so its weights do: 12 hexadecimal digits of their SHA-256."""
     digest = hashlib.sha256()
-    for file in sorted(_shards(index)) or [index.name]:
-        digest.update(_sha256(directory / file))
+    for file in weight_files(directory):
+        digest.update(_sha256(file))
     return digest.hexdigest()[:12]
 
 
-def _revision(file: Path) -> str:
-    """12 hexadecimal digits of the file's SHA-256, which is how OpenAI names its files' directories, too."""
-    return _sha256(file).hex()[:12]
-
-
 def _sha256(file: Path) -> bytes:
-    """Whoever asks for a model's name and then loads it looks twice, and reads gigabytes but once."""
+    """Cached: naming a model and loading it both need it, and the file may have gigabytes."""
     try:
         status = file.stat()
         return _read_sha256(file, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -324,27 +273,35 @@ def _read_sha256(file: Path, *_unchanged: int) -> bytes:
         return hashlib.file_digest(weights, "sha256").digest()
 
 
-def _no_such_model(name: str) -> ModelUnavailable:
+def _no_such_model(name: str, near: str | None = None) -> ModelUnavailable:
     shown = repr(name) if len(name) < 100 else f"{name[:60]!r}…"
+    near = near or _near(name)
+    suggestion = f" (did you mean {near}?)" if near else ""
     return ModelUnavailable(
-        f"{shown} is neither a file or directory on this machine nor a model's name{_near(name)}; give {_HOW} one of "
-        f"those, such as {DEFAULT_MODEL}, or `bundled` for a trial."
+        f"{shown} is neither a file or directory on this machine nor a model's name{suggestion}; set {_HOW} to one of "
+        f"those, such as {DEFAULT_MODEL}, or to `bundled` for a trial."
     )
 
 
-def _near(name: str) -> str:
-    """For a slip of the pen."""
-    near = get_close_matches(name, [known.name for known in available_models()], n=1, cutoff=0.7)
-    return f" (did you mean {near[0]}?)" if near else ""
+def _typo(name: str) -> str | None:
+    """A known name in other capitals is no repository of the hub: `vit-b/32`."""
+    return next((known.name for known in list_models() if known.name.lower() == name.lower() != known.name), None)
 
 
-def _unavailable_checkpoint(name: str, why: str) -> ModelUnavailable:
-    """A directory of its own for the files, since the hub's cache holds links; named like the model, which is how its
-    figures are found.
+def _near(name: str) -> str | None:
+    names = {known.name.lower(): known.name for known in list_models()}
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
+    return names[near[0]] if near else None
+
+
+def _unavailable(repository: str, why: str) -> ModelUnavailable:
+    """Suggests a directory for the files, since the hub's cache holds links, named like the model, since its
+    calibration is found by that name.
     """
-    directory = name.rsplit("/", 1)[-1]
+    directory = repository.rsplit("/", 1)[-1]
+    suggestion = f" (did you mean {near}?)" if (near := _near(repository)) else ""
     return ModelUnavailable(
-        f"The model {name!r}{_near(name)} {why}; on a machine with internet run "
-        f"`hf download {name} --local-dir {directory}`, copy that directory here and give {_HOW} its "
-        f"path, such as ./{directory}, or `bundled` for a trial without any download."
+        f"The model {repository!r}{suggestion} {why}; on a machine with internet run "
+        f"`hf download {repository} --local-dir {directory}`, copy that directory here and set {_HOW} to its "
+        f"path, such as ./{directory}, or use `bundled` for a trial without any download."
     )

@@ -1,9 +1,9 @@
-"""Checkpoints in the layout of the model hub, through transformers."""
+"""The families that transformers implements: Chinese CLIP, AltCLIP, dual encoders, SigLIP, DINOv2, ResNet."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,54 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
-from clipcore.errors import ModelUnavailable, WordsNotUnderstood
-from clipcore.images.preprocess import Preprocessing, preprocessing_file
-from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, model_type
+from clipcore.errors import ModelUnavailable, TextNotSupported
+from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
+from clipcore.models.first_token import first_token, is_read_off_first
 from clipcore.models.siglip import siglip_towers, spelling_for, square_patches, whole_images
-from clipcore.models.softmax import softmax_towers
-from clipcore.models.tokenizers import context_length, load_tokenizer, padded_to_context, padded_to_longest
-from clipcore.models.towers import Opened, Tokenize, Tokens, Towers, quiet
-
-
-def image_only_towers(model: PreTrainedModel, model_id: str) -> Towers:
-    """One tower. Its vector is what each family's authors compare images by.
-
-    DINOv2: the class token behind the last layer norm (Oquab et al. 2023; `x_norm_clstoken`, which their published
-    models return). ResNet: the last feature map, averaged over all places (He et al. 2015, §3.3).
-    """
-    return Towers(
-        module=model,
-        vision=(model,),
-        text=(),
-        image_features=partial(_image_features_image_only, model),
-        text_features=partial(_no_text_features, model_id),
-    )
-
-
-def _image_features_image_only(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    features: Tensor = model(pixel_values=pixels).pooler_output
-    return features.flatten(1)
-
-
-def _no_text_features(model_id: str, tokens: Tokens) -> Tensor:
-    raise WordsNotUnderstood(model_id)
-
-
-# What a directory holds beside config and weights, and what a fine-tuned copy needs as well. A calibration is not among
-# it: training moves the cosines.
-_BESIDE_THE_WEIGHTS = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "*.model",
-)
+from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
+from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +29,53 @@ class _Parts:
     context_length: int
 
 
-def open_hub_layout(checkpoint: Checkpoint) -> Opened:
+def open_with_transformers(checkpoint: Checkpoint) -> Opened:
     """Raises ModelUnavailable, and whatever the parsers of broken files raise."""
     directory = checkpoint.directory
     family = _family(checkpoint)
-    model = _load(checkpoint)
-    parts = family(model, checkpoint)
-    file = preprocessing_file(directory)
-    if file is None:
-        raise ModelUnavailable(f"The model {checkpoint.id!r} does not say how to prepare images; download it again.")
+    with quiet():
+        model = _load(checkpoint)
+        parts = family(model, checkpoint)
 
     def save(target: Path) -> None:
         with quiet():
             model.save_pretrained(target)
-        for pattern in _BESIDE_THE_WEIGHTS:
-            for beside in directory.glob(pattern):
-                shutil.copyfile(beside, target / beside.name)
+        copy_processor_files(directory, target)
 
     return Opened(
         towers=parts.towers,
         tokenize=parts.tokenize,
-        preprocessing=Preprocessing.read(file),
+        preprocessing=preprocessing_of(checkpoint),
         dimension=parts.dimension,
         context_length=parts.context_length,
         save=save,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences transformers' messages and progress bars."""
+    level, with_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if with_bars:
+            logging.enable_progress_bar()
+
+
+def softmax_towers(model: PreTrainedModel) -> Towers:
+    """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
+    return Towers(
+        module=model,
+        vision=(model.vision_model, model.visual_projection),
+        text=(model.text_model, model.text_projection),
+        image_features=partial(_image_features, model),
+        text_features=partial(_text_features, model),
+        log_scale=model.logit_scale,
+        quick_image_features=partial(_quick_image_features, model) if is_read_off_first(model.vision_model) else None,
     )
 
 
@@ -121,8 +104,7 @@ def _load(checkpoint: Checkpoint) -> PreTrainedModel:
 
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     length = context_length(model.config.text_config, checkpoint.directory)
-    tokenize = padded_to_longest(load_tokenizer(checkpoint), length)
-    return _Parts(softmax_towers(model), tokenize, int(model.config.projection_dim), length)
+    return _Parts(softmax_towers(model), hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length)
 
 
 def _siglip(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
@@ -136,22 +118,58 @@ def _naflex(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
 
 def _sigmoid(towers: Towers, config: PretrainedConfig, checkpoint: Checkpoint) -> _Parts:
     length = context_length(config.text_config, checkpoint.directory)
-    # As filed: at fixed resolutions SigLIP 2 names Gemma's tokenizer, and where the SentencePiece reader is not
-    # installed, SigLIP's own class cannot be had.
+    # As filed: SigLIP 2 at fixed resolutions names Gemma's tokenizer class, and SigLIP's own class needs the
+    # SentencePiece reader.
     tokenizer = load_tokenizer(checkpoint, as_filed=True)
     tokenize = padded_to_context(tokenizer, length, spelling_for(tokenizer))
     return _Parts(towers, tokenize, int(config.vision_config.hidden_size), length)
 
 
 def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    """The embedding is what each family's authors compare images by.
+
+    DINOv2: the class token after the last layer norm (Oquab et al. 2023; `x_norm_clstoken`, which their published
+    models return). ResNet: the last feature map, averaged over all positions (He et al. 2015, §3.3).
+    """
     config = model.config
+    towers = Towers(
+        module=model,
+        vision=(model,),
+        text=(),
+        image_features=partial(_pooled, model),
+        text_features=partial(_no_text_features, checkpoint.id),
+    )
     dimension = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
-    return _Parts(image_only_towers(model, checkpoint.id), None, int(dimension), 0)
+    return _Parts(towers, None, int(dimension), 0)
 
 
-# By `model_type` in config.json. SigLIP 2 calls itself "siglip" at fixed resolutions and "siglip2" where it is NaFlex.
+def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    # transformers 5 wraps features in an output object, whose pooler_output is the projection.
+    features: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
+    return features
+
+
+def _quick_image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    features: Tensor = model.visual_projection(first_token(model.vision_model, pixels))
+    return features
+
+
+def _text_features(model: PreTrainedModel, tokens: Tokens) -> Tensor:
+    features: Tensor = model.get_text_features(**tokens).pooler_output
+    return features
+
+
+def _pooled(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    features: Tensor = model(pixel_values=pixels).pooler_output
+    return features.flatten(1)
+
+
+def _no_text_features(model_id: str, tokens: Tokens) -> Tensor:
+    raise TextNotSupported(model_id)
+
+
+# By `model_type` in config.json. SigLIP 2 is "siglip" at fixed resolutions and "siglip2" where it is NaFlex.
 _FAMILIES: dict[str, Callable[[PreTrainedModel, Checkpoint], _Parts]] = {
-    "clip": _softmax,
     "chinese_clip": _softmax,
     "altclip": _softmax,
     "vision-text-dual-encoder": _softmax,

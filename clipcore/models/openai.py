@@ -1,101 +1,38 @@
-"""One file of weights in the original CLIP's names: OpenAI's `.pt`, TorchScript or state dict, and open_clip's."""
+"""One file of weights under the original CLIP's names: OpenAI's `.pt`, as TorchScript or state dict, and open_clip's.
+
+The original (github.com/openai/CLIP) has no configuration: the shapes tell everything but the activation and the width
+of an attention head. open_clip and EasyNLP kept its names.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import CLIPConfig, CLIPModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
 
-from clipcore.errors import NotWeights
+from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
-from clipcore.images.preprocess import Preprocessing, write_preprocessing
-from clipcore.models.bpe import Merges
-from clipcore.models.openai_names import (
-    Style,
-    Weights,
-    has_vision_transformer,
-    in_hub_names,
-    text_config,
-    vision_config,
-    weights_alone,
-)
-from clipcore.models.resnet import ResNetShape, check_complete, opened_resnet
-from clipcore.models.softmax import softmax_towers
-from clipcore.models.tokenizers import clip_tokenizer, padded_to_longest
-from clipcore.models.towers import Opened, quiet
-from clipcore.models.weights import read_weights
+from clipcore.images.preprocess import Preprocessing
+from clipcore.models.clip import MODEL_TYPE, open_clip_network
+from clipcore.models.resnet import ResNetShape, open_resnet_network
+from clipcore.models.tokenizers import ClipTokenizer, Merges
+from clipcore.models.towers import Opened
+from clipcore.models.weights import Weights, grid, read_weights, weight_shape, without_buffers
+
+# As torchvision transforms, which OpenAI's and open_clip's code use, crop.
+ORIGINAL_PREPROCESSING = Preprocessing(rounded_crop=True)
 
 
-def opened_clip(weights: Weights, style: Style, preprocessing: Preprocessing, learned: Merges | None = None) -> Opened:
-    """preprocessing: the size in it does not matter, since the weights tell. learned: the tokenizer's merges, if not
-    CLIP's own. Raises NotWeights where these are no weights of CLIP's.
-    """
-    weights = weights_alone(weights)
-    texts = text_config(weights, style)
-    context_length = int(texts["max_position_embeddings"])
-    tokenizer = clip_tokenizer(texts["vocab_size"], context_length, learned)
-    if not has_vision_transformer(weights):
-        shape = ResNetShape.of(weights)
-        return opened_resnet(
-            shape,
-            texts,
-            in_hub_names(weights),
-            tokenizer,
-            context_length=context_length,
-            preprocessing=seen_at(preprocessing, shape.image_size),
-        )
-    images = vision_config(weights, style)
-    config = CLIPConfig(text_config=texts, vision_config=images, projection_dim=texts["projection_dim"])
-    return opened_transformer(
-        assembled(CLIPModel, config, in_hub_names(weights)),
-        tokenizer,
-        context_length=context_length,
-        preprocessing=seen_at(preprocessing, images["image_size"]),
-    )
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What the shapes do not tell. activation: as transformers names it; the others: the width of an attention head."""
 
-
-def assembled(kind: type[PreTrainedModel], config: PretrainedConfig, weights: Weights) -> PreTrainedModel:
-    """transformers' model with exactly these weights. Raises NotWeights where they do not fit."""
-    try:
-        model, report = kind.from_pretrained(
-            None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
-        )
-    except RuntimeError as error:
-        raise NotWeights("the weights do not fit each other's shapes; download it again") from error
-    check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
-    loaded: PreTrainedModel = model
-    return loaded
-
-
-def opened_transformer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    context_length: int,
-    preprocessing: Preprocessing,
-) -> Opened:
-    """Saved, it is a checkpoint in the hub's layout."""
-
-    def save(target: Path) -> None:
-        with quiet():
-            model.save_pretrained(target)
-            tokenizer.save_pretrained(target)
-        write_preprocessing(preprocessing, target)
-
-    return Opened(
-        towers=softmax_towers(model),
-        tokenize=padded_to_longest(tokenizer, context_length),
-        preprocessing=preprocessing,
-        dimension=int(model.config.projection_dim),
-        context_length=context_length,
-        save=save,
-    )
-
-
-def seen_at(preprocessing: Preprocessing, edge: int) -> Preprocessing:
-    return replace(preprocessing, size=edge, crop=edge)
+    activation: str = "quick_gelu"
+    vision_head: int = 64
+    text_head: int = 64
 
 
 # open_clip's names are the original's, but not its activation, and no weight tells that. So files named as open_clip
@@ -105,31 +42,172 @@ _OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
 def open_weights_file(file: Path) -> Opened:
-    """Raises NotWeights where the file holds no CLIP model, or more than weights."""
+    """Raises InvalidCheckpoint where the file holds no CLIP model, or more than weights."""
     if file.name.startswith(_OPEN_CLIP):
         style, preprocessing = _described_by_open_clip(file.with_name(_OPEN_CLIP_CONFIG))
     else:
-        style, preprocessing = Style(), Preprocessing()
-    return opened_clip(read_weights(file), style, preprocessing)
+        style, preprocessing = Style(), ORIGINAL_PREPROCESSING
+    return open_original_weights(read_weights(file), style, preprocessing)
+
+
+def open_original_weights(
+    weights: Weights, style: Style, preprocessing: Preprocessing, merges: Merges | None = None
+) -> Opened:
+    """preprocessing: its size is ignored, since the weights tell it. merges: the tokenizer's, if not CLIP's own.
+    Raises InvalidCheckpoint where these are no weights of CLIP's.
+    """
+    weights = without_buffers(weights)
+    texts = _text_config(weights, style)
+    tokenizer = ClipTokenizer(texts["vocab_size"], int(texts["max_position_embeddings"]), merges)
+    if not has_vision_transformer(weights):
+        resnet = ResNetShape.of(weights)
+        return open_resnet_network(
+            resnet,
+            texts,
+            with_hub_names(weights),
+            tokenizer,
+            context_length=tokenizer.context_length,
+            preprocessing=with_edge(preprocessing, resnet.image_size),
+            save_tokenizer=tokenizer.save,
+        )
+    images = vision_config(weights, style)
+    config = {
+        "architectures": ["CLIPModel"],
+        "model_type": MODEL_TYPE,
+        "projection_dim": texts["projection_dim"],
+        "text_config": texts,
+        "vision_config": images,
+    }
+    return open_clip_network(config, with_hub_names(weights), tokenizer, with_edge(preprocessing, images["image_size"]))
+
+
+def with_edge(preprocessing: Preprocessing, edge: int) -> Preprocessing:
+    return replace(preprocessing, size=edge, crop=edge)
 
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
     if not path.is_file():
-        raise NotWeights(f"beside an open_clip file must lie its {path.name}, which says what activation to use")
+        raise InvalidCheckpoint(f"an open_clip file needs its {path.name} beside it, which names the activation")
     config = read_object(path)
-    model, seen = config["model_cfg"], config.get("preprocess_cfg", {})
+    model, transform = config["model_cfg"], config.get("preprocess_cfg", {})
     if model.get("custom_text") or "hf_model_name" in model["text_cfg"]:
-        raise NotWeights("open_clip's models with a text tower of another kind are not supported")
-    assumed = Preprocessing()
+        raise InvalidCheckpoint("open_clip's models with a text tower of another kind are not supported")
+    assumed = ORIGINAL_PREPROCESSING
     return (
         Style(
             activation="quick_gelu" if model.get("quick_gelu") else "gelu",
             vision_head=int(model["vision_cfg"].get("head_width", 64)),
             text_head=int(model["text_cfg"].get("width", 512)) // int(model["text_cfg"].get("heads", 8)),
         ),
-        Preprocessing(
-            squash=seen.get("resize_mode") == "squash",
-            mean=tuple(seen.get("mean", assumed.mean)),
-            std=tuple(seen.get("std", assumed.std)),
+        replace(
+            assumed,
+            squash=transform.get("resize_mode") == "squash",
+            mean=tuple(transform.get("mean", assumed.mean)),
+            std=tuple(transform.get("std", assumed.std)),
         ),
     )
+
+
+def has_vision_transformer(weights: Weights) -> bool:
+    return "visual.proj" in weights
+
+
+def with_hub_names(weights: Weights) -> Weights:
+    """Transformers under the hub's names. A ResNet's names stay, and so do those that the original does not have."""
+    hub_names = {**_TEXT, **_VISION} if has_vision_transformer(weights) else _TEXT
+    renamed: Weights = {}
+    for name, value in weights.items():
+        if block := _BLOCK.fullmatch(name):
+            renamed.update(_block(block, value))
+        else:
+            renamed[hub_names.get(name, name)] = value.t().contiguous() if name in _TRANSPOSED else value
+    return renamed
+
+
+def _block(name: re.Match[str], value: Tensor) -> Weights:
+    tower, number, rest = name.groups()
+    layer = f"{'vision' if tower else 'text'}_model.encoder.layers.{number}"
+    if fused := _FUSED.fullmatch(rest):
+        # One matrix makes queries, keys and values, in this order, as in torch's MultiheadAttention.
+        return {
+            f"{layer}.self_attn.{part}_proj.{fused[1]}": third.clone()
+            for part, third in zip("qkv", value.chunk(3), strict=True)
+        }
+    part, _, kind = rest.rpartition(".")
+    return {f"{layer}.{_LAYERS.get(part, part)}.{kind}": value}
+
+
+def _text_config(weights: Weights, style: Style) -> dict[str, Any]:
+    """As transformers' CLIPTextConfig has it. Raises InvalidCheckpoint where these are no weights of CLIP's."""
+    vocabulary, width = weight_shape(weights, "token_embedding.weight", 2)
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": weight_shape(weights, "transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
+        "num_hidden_layers": _block_count(weights, "transformer."),
+        "num_attention_heads": _heads(width, style.text_head),
+        "max_position_embeddings": weight_shape(weights, "positional_embedding", 2)[0],
+        "hidden_act": style.activation,
+        "projection_dim": weight_shape(weights, "text_projection", 2)[1],
+        # The last two tokens of the vocabulary.
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
+
+
+def vision_config(weights: Weights, style: Style) -> dict[str, Any]:
+    """As transformers' CLIPVisionConfig has it."""
+    width, _, patch, _ = weight_shape(weights, "visual.conv1.weight", 4)
+    return {
+        "hidden_size": width,
+        "intermediate_size": weight_shape(weights, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
+        "num_hidden_layers": _block_count(weights, "visual.transformer."),
+        "num_attention_heads": _heads(width, style.vision_head),
+        "patch_size": patch,
+        "image_size": patch * grid(weights, "visual.positional_embedding"),
+        "hidden_act": style.activation,
+        "projection_dim": weight_shape(weights, "visual.proj", 2)[1],
+    }
+
+
+def _block_count(weights: Weights, prefix: str) -> int:
+    return len({name.split(".")[prefix.count(".") + 1] for name in weights if name.startswith(f"{prefix}resblocks.")})
+
+
+def _heads(width: int, head: int) -> int:
+    if width % head:
+        raise InvalidCheckpoint(f"its weights are {width} wide, which is no multiple of heads of {head}")
+    return width // head
+
+
+_LAYERS = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+_VISION = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",  # transformers' spelling
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "visual.proj": "visual_projection.weight",
+}
+_TEXT = {
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "text_projection": "text_projection.weight",
+    "logit_scale": "logit_scale",
+}
+# The original multiplies by these from the right, a linear layer by its weight's transpose.
+_TRANSPOSED = ("visual.proj", "text_projection")
+
+_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
+_FUSED = re.compile(r"attn\.in_proj_(weight|bias)")

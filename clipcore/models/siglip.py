@@ -13,8 +13,7 @@ from tokenizers.models import BPE
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipcore.models.softmax import text_features
-from clipcore.models.towers import Towers
+from clipcore.models.towers import Tokens, Towers
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LOWER = normalizers.Lowercase()
@@ -30,7 +29,7 @@ def siglip_towers(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, T
         vision=(model.vision_model,),
         text=(model.text_model,),
         image_features=partial(_image_features, model, inputs),
-        text_features=partial(text_features, model),
+        text_features=partial(_text_features, model),
         log_scale=model.logit_scale,
         logit_bias=model.logit_bias,
     )
@@ -38,6 +37,11 @@ def siglip_towers(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, T
 
 def _image_features(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, Tensor]], pixels: Tensor) -> Tensor:
     features: Tensor = model.get_image_features(**inputs(pixels)).pooler_output
+    return features
+
+
+def _text_features(model: PreTrainedModel, tokens: Tokens) -> Tensor:
+    features: Tensor = model.get_text_features(**tokens).pooler_output
     return features
 
 

@@ -21,7 +21,11 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ImageForward = Callable[[Pixels], Vectors]
 """Prepared images, uint8 [n, s, s, 3], n > 0 -> float32 [n, dim], unit length. One thread at a time."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# By our names and by torch's.
+_DTYPES = {
+    **{"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16},
+    **{"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16},
+}
 
 
 class ImageTower:
@@ -34,12 +38,12 @@ class ImageTower:
         mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (preprocessing.mean, preprocessing.std))
         self._scale, self._shift = preprocessing.rescale / std, -mean / std
         self._features = opened.towers.quick_image_features or opened.towers.image_features
-        self._module = opened.towers.module
+        self._vision = opened.towers.vision[0]
 
     @property
     def weight(self) -> Tensor:
-        """Any one of the weights: all have the same device and precision."""
-        return next(self._module.parameters())
+        """Any one of the image tower's: all have the same device and precision. The logit scale stays float32."""
+        return next(self._vision.parameters())
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, s, s, 3] -> float32 [n, 3, s, s] on the same device."""
@@ -89,7 +93,7 @@ def find_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def find_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def find_dtype(precision: Precision | str, device: torch.device) -> torch.dtype:
     """`auto` is bf16 where the hardware computes in it, else fp32. Raises BadInput for an unknown name."""
     if precision == "auto":
         return torch.bfloat16 if _has_native_bf16(device) else torch.float32

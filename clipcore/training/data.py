@@ -130,7 +130,7 @@ def shortened(tokens: Tokens, length: int | None) -> Tokens:
 
 
 def check_length(model: ClipModel, length: int | None) -> None:
-    """Raises BadInput, and WordsNotUnderstood where the model sees images alone."""
+    """Raises BadInput, and TextNotSupported where the model sees images alone."""
     tokens = model.as_tokens(["a"])
     if length is None:
         return

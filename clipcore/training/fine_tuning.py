@@ -62,7 +62,7 @@ def train(
     step; when it says so, the run is put away. model: in float32. Under torchrun every process calls this, and the
     batch is divided among them.
 
-    Raises BadInput where plan, data, model and folder do not go together, and WordsNotUnderstood for a model without
+    Raises BadInput where plan, data, model and folder do not go together, and TextNotSupported for a model without
     a text tower.
     """
     with joined(model.device) as group:

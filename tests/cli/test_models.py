@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from clipcore.models.catalogue import available_models
+from clipcore.models.catalogue import list_models
 from tests.cli.run import clipcore
 
 
@@ -10,7 +10,7 @@ def test_every_known_model_has_its_line_within_80_columns(monkeypatch):
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert max(map(len, lines)) <= 80
-    for model in available_models():
+    for model in list_models():
         (line,) = (line for line in lines if line.split()[:1] == [model.name])
         assert f" {model.dimension} " in line
         assert model.licence in line
@@ -24,7 +24,7 @@ def test_the_bundled_model_is_here_and_reads_two_languages(monkeypatch):
 
 def test_json_tells_everything_that_is_known():
     told = {model["name"]: model for model in clipcore("models", "--json").json()}
-    assert list(told) == [model.name for model in available_models()]
+    assert list(told) == [model.name for model in list_models()]
     assert told["bundled"]["on_this_machine"] is True
     assert told["ViT-L/14@336px"]["id"] == "openai/clip-vit-large-patch14-336"
     assert told["ViT-L/14@336px"]["input_size"] == 336

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcore.models.bpe import merges
+from clipcore.models.tokenizers import clip_merges
 from tests.clipcore import originals
 from tests.clipcore.originals import DIMENSION, drawn
 
@@ -57,7 +57,7 @@ def write_open_clip(directory: Path, weights: Weights, *, fine_tuned: bool = Fal
     }
     _write(directory, config, weights, "open_clip." if fine_tuned else "")
     with gzip.open(directory / "vocab.txt", "wt", encoding="utf-8") as vocabulary:
-        lines = ["#version: 0.2", *map(" ".join, merges()), "more merges", "than are read"]
+        lines = ["#version: 0.2", *map(" ".join, clip_merges()), "more merges", "than are read"]
         vocabulary.write("\n".join(lines))
     return directory
 

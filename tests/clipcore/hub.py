@@ -15,11 +15,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves one directory as the repository `someone/tiny`; `someone/secret` asks for a login, `someone/ill` fails."""
+    """Serves one directory as a repository; `someone/secret` asks for a login, `someone/ill` fails."""
 
     daemon_threads = True
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, repository: str) -> None:
+        self.repository = repository
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
         self.downloads: list[str] = []
@@ -30,8 +31,8 @@ class Hub(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_hub(directory: Path) -> Iterator[Hub]:
-    with Hub(directory) as hub:
+def serve_hub(directory: Path, repository: str = "someone/tiny") -> Iterator[Hub]:
+    with Hub(directory, repository) as hub:
         thread = threading.Thread(target=hub.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -50,13 +51,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        prefix = f"/someone/tiny/resolve/{COMMIT}/"
+        repository = self.server.repository
+        prefix = f"/{repository}/resolve/{COMMIT}/"
         if path.startswith(prefix) and (name := path.removeprefix(prefix)) in self.server.files:
             self._file(name)
-        elif path in ("/api/models/someone/tiny", "/api/models/someone/tiny/revision/main"):
+        elif path in (f"/api/models/{repository}", f"/api/models/{repository}/revision/main"):
             siblings = [{"rfilename": name} for name in self.server.files]
-            self._json({"id": "someone/tiny", "sha": COMMIT, "siblings": siblings})
-        elif path.startswith(f"/api/models/someone/tiny/tree/{COMMIT}"):
+            self._json({"id": repository, "sha": COMMIT, "siblings": siblings})
+        elif path.startswith(f"/api/models/{repository}/tree/{COMMIT}"):
             self._json([self._entry(name) for name in self.server.files])
         else:
             status = 500 if "/ill" in path else 401 if "/secret" in path else 404

@@ -13,11 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from clipcore.errors import ModelUnavailable
+from clipcore.model import ClipModel
 from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.types import Calibration
+from tests.clipcore import originals
 from tests.clipcore.hub import COMMIT, serve_hub
 
 # The hub's client would pause 23 seconds in all between its five retries; a busy machine alone may take some seconds.
@@ -221,6 +224,31 @@ def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_director
     assert find_elsewhere("someone/tiny", tmp_path / "cache", nobody)[0] == expected
 
 
+@pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_openais_resnets_are_downloaded_from_the_hub_in_open_clips_layout(tmp_path, file):
+    source = tmp_path / "source"
+    source.mkdir()
+    weights = originals.resnet_weights()
+    if file.endswith(".bin"):
+        originals.write_state_dict(source / file, weights)
+    else:
+        save_file(weights, source / file)
+    cfg = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": {}, "text_cfg": {"width": 64, "heads": 1}}
+    (source / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg}))
+    (source / "config.json").write_text(json.dumps({"architecture": "resnet50_clip"}))  # timm's
+    (source / "model.safetensors").write_bytes(b"timm's copy of the image tower")
+    with serve_hub(source, "timm/resnet50_clip.openai") as hub:
+        assert find_elsewhere("RN50", tmp_path / "cache", hub.url)[0] == f"RN50 {COMMIT[:12]}"
+        assert sorted(hub.downloads) == sorted([file, "open_clip_config.json"])
+    nobody = f"http://127.0.0.1:{closed_port()}"
+    assert find_elsewhere("RN50", tmp_path / "cache", nobody)[0] == f"RN50 {COMMIT[:12]}"
+    [found] = (tmp_path / "cache").rglob(file)
+    # What `hf download` makes of it, as the advice without a network says.
+    for path in (found, source):
+        model = ClipModel.load(path, device="cpu", precision="fp32")
+        assert (model.card.dimension, model.card.input_size) == (24, originals.RESNET_INPUT)
+
+
 def test_a_model_that_sees_images_alone_needs_no_tokenizer(tiny_directory, tmp_path):
     directory = copy_of(tiny_directory, tmp_path / "backbone")
     for file in ("tokenizer.json", "tokenizer_config.json"):
@@ -272,8 +300,21 @@ def test_what_can_only_be_a_path_is_not_asked_of_the_hub(name):
 
 
 @pytest.mark.parametrize(
-    ("slip", "meant"), [("RN5", "RN50"), ("ViT-B/99", r"ViT-B/\d\d"), ("siglip2-bas", "siglip2-base")]
+    ("slip", "meant"),
+    [
+        ("RN5", "RN50"),
+        ("rn50", "RN50"),
+        ("ViT-B/99", r"ViT-B/\d\d"),
+        ("vit-b/32", "ViT-B/32"),
+        ("siglip2-bas", "siglip2-base"),
+    ],
 )
-def test_a_slip_of_the_pen_is_told_what_was_meant(slip, meant):
+def test_a_typo_is_answered_with_the_nearest_name(slip, meant):
     with pytest.raises(ModelUnavailable, match=rf"did you mean {meant}\?"):
         find_checkpoint(slip, local_only=True)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_not_the_current_directory(name):
+    with pytest.raises(ModelUnavailable, match="name is empty"):
+        find_checkpoint(name)

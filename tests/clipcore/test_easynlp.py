@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipcore.errors import ModelUnavailable
-from clipcore.models.easynlp_files import EasyNlpLayout, easynlp_layout
+from clipcore.models.easynlp import EasyNlpLayout, easynlp_layout
 from tests.clipcore import originals
 from tests.clipcore.easynlp_layouts import (
     WORDS,
@@ -161,7 +161,7 @@ def test_layouts_are_told_apart_by_their_small_files(tmp_path, tiny_directory):
 def test_weights_of_the_hubs_clip_in_such_a_directory_are_refused_in_one_sentence(tmp_path):
     directory = write_huggingface_clip(tmp_path / "mine")
     originals.write_state_dict(directory / "pytorch_model.bin", originals.vit_weights())
-    with pytest.raises(ModelUnavailable, match="'mine' cannot be loaded: .*among its weights is no text_encoder"):
+    with pytest.raises(ModelUnavailable, match="'mine' cannot be loaded: .*its weights have no text_encoder"):
         load(directory)
 
 
@@ -176,7 +176,7 @@ def test_a_vocabulary_that_is_no_list_of_merges_is_refused_in_one_sentence(tmp_p
 def test_a_vocabulary_longer_than_the_models_is_refused_in_one_sentence(tmp_path, name):
     directory = WRITE[name](tmp_path / "mine")
     (directory / "vocab.txt").write_text("\n".join([*WORDS, "more"]), encoding="utf-8")
-    with pytest.raises(ModelUnavailable, match=r"'mine' cannot be loaded: its vocab\.txt has 19 words .* know 18\."):
+    with pytest.raises(ModelUnavailable, match=r"'mine' cannot be loaded: its vocab\.txt has 19 words .* have 18\."):
         load(directory)
 
 

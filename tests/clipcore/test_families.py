@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, SiglipProcessor
 
-from clipcore.errors import ModelUnavailable, WordsNotUnderstood
+from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.model import ClipModel
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.models.families import open_checkpoint
@@ -132,9 +132,9 @@ def test_rounded_weights_point_the_same_way(family, directory, precision):
 def test_a_model_that_sees_images_alone_refuses_words(family, directory):
     model = load(directory)
     for texts in (["a cat"], []):
-        with pytest.raises(WordsNotUnderstood, match="images alone; for words choose a CLIP or SigLIP model"):
+        with pytest.raises(TextNotSupported, match="image-only model without a text encoder; use a CLIP"):
             model.encode_texts(texts)
-    with pytest.raises(WordsNotUnderstood):
+    with pytest.raises(TextNotSupported):
         model.towers.text_features({})
 
 

@@ -31,7 +31,7 @@ def weights(request) -> TorchClip:
     name = request.config.getoption("--weights")
     if name is None:
         pytest.skip("no real weights at hand; give them with --weights ID_OR_DIR")
-    return clipcore.load(name, device="cpu", dtype="float32")
+    return clipcore.load(name, device="cpu", dtype="float32").model
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def pretender(tiny_directory, tmp_path) -> TorchClip:
     """Random weights that call themselves OpenAI's."""
     disguise = tmp_path / "models--openai--clip-vit-base-patch32" / "snapshots" / COMMIT
     shutil.copytree(tiny_directory, disguise)
-    return clipcore.load(str(disguise), device="cpu", dtype="float32", local_only=True)
+    return clipcore.load(str(disguise), device="cpu", dtype="float32", local_only=True).model
 
 
 def test_option_checks_find_other_weights_out(pretender, tmp_path):

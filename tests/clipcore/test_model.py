@@ -121,7 +121,7 @@ class FullDevice:
 
     log_scale = logit_bias = quick_image_features = None
     module = torch.nn.Linear(1, 1)
-    vision = text = ()
+    vision, text = (module,), ()
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -166,7 +166,7 @@ def test_a_model_that_does_not_fit_is_not_called_broken(tiny_directory, monkeypa
 def test_broken_files_are_one_sentence(tiny_directory, tmp_path, file):
     directory = Path(shutil.copytree(tiny_directory, tmp_path / "broken"))
     (directory / file).write_bytes(b"{ this is not it")
-    with pytest.raises(ModelUnavailable, match=r"could not be loaded|config\.json' is broken") as caught:
+    with pytest.raises(ModelUnavailable, match=r"(could not|cannot) be loaded|json' is broken") as caught:
         load(directory)
     assert "\n" not in str(caught.value)
 
@@ -176,6 +176,32 @@ def test_a_model_that_is_no_clip_is_named(tiny_directory, tmp_path):
     (directory / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ModelUnavailable, match="'bert' model; choose a CLIP"):
         load(directory)
+
+
+def test_an_unknown_precision_or_backend_names_the_choices(tiny_directory):
+    """Both were taken for something else: a broken download, and openvino."""
+    with pytest.raises(BadInput, match="no precision 'half'; choose auto, fp32, bf16 or fp16"):
+        ClipModel.load(str(tiny_directory), precision="half")
+    with pytest.raises(BadInput, match="no backend 'onnx'; choose auto, torch or openvino"):
+        ClipModel.load(str(tiny_directory), backend="onnx")
+    assert ClipModel.load(str(tiny_directory), device="cpu", precision="float16").dtype == "float16"
+
+
+def test_a_bug_is_not_taken_for_a_broken_download(tiny_directory, monkeypatch):
+    monkeypatch.setattr("clipcore.model._card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        load(tiny_directory)
+
+
+def test_clip_is_loaded_without_importing_transformers(tiny_directory):
+    program = (
+        "import sys; from clipcore import ClipModel; model = ClipModel.load(sys.argv[1]); model.encode_texts(['a'])\n"
+        "print('transformers' in sys.modules, 'ftfy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny_directory)], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout == "False False\n"
 
 
 def test_a_device_that_is_not_there_is_named(tiny_directory):

@@ -12,9 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import clipcore
-from clipcore.errors import BadInput, WordsNotUnderstood
-from clipcore.models.bpe import END, merges, vocabulary
+from clipcore.errors import BadInput, ModelUnavailable, TextNotSupported
+from clipcore.models.tokenizers import END, clip_merges, vocabulary
 from clipcore.openai_api import TorchClip
+from tests.clipcore import originals
 from tests.clipcore.images import noise, quarters
 from tests.clipcore.tiny import DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_dinov2, write_tiny_siglip
@@ -33,7 +34,7 @@ def with_clips_vocabulary(directory: Path, *, eos_token_id: int = END) -> Path:
     config.text_config.max_position_embeddings = 77
     config.text_config.eos_token_id = eos_token_id
     CLIPModel(config).eval().save_pretrained(directory)
-    CLIPTokenizer(vocab=vocabulary(merges()), merges=merges(), model_max_length=77).save_pretrained(directory)
+    CLIPTokenizer(vocab=vocabulary(clip_merges()), merges=clip_merges(), model_max_length=77).save_pretrained(directory)
     return directory
 
 
@@ -44,7 +45,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(directory) -> TorchClip:
-    return clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    return clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
 
 
 def test_the_example_of_openais_readme_works_nearly_verbatim(directory):
@@ -111,7 +112,7 @@ def test_the_linear_probe_of_the_readme_works_over_a_data_loader(model):
 
 
 def test_both_ways_to_speak_to_a_model_follow_its_weights(directory):
-    model = clipcore.load(str(directory), device="cpu", dtype="bfloat16", local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype="bfloat16", local_only=True).model
     assert (model.dtype, model.clip.dtype) == (torch.bfloat16, "bfloat16")
     assert model.logit_scale.exp().item() == pytest.approx(model.card.logit_scale)
     assert (model.float().dtype, model.clip.dtype) == (torch.float32, "float32")
@@ -122,7 +123,7 @@ def test_both_ways_to_speak_to_a_model_follow_its_weights(directory):
 
 
 def test_weights_are_frozen_until_they_shall_learn(directory):
-    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
     image = model.preprocess(quarters())[None]
     assert not model.encode_image(image).requires_grad
     assert model.requires_grad_().encode_image(image).requires_grad
@@ -134,7 +135,7 @@ def test_zeros_behind_the_end_mark_change_nothing(tmp_path, eos_token_id):
     from transformers import CLIPModel
 
     directory = with_clips_vocabulary(tmp_path / "clip", eos_token_id=eos_token_id)
-    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
     tokens = clipcore.tokenize(TEXTS)
     features = model.encode_text(tokens)
     reference = CLIPModel.from_pretrained(directory).eval()
@@ -183,8 +184,15 @@ def with_transparency() -> Image.Image:
 
 @pytest.mark.parametrize(
     "image",
-    [quarters(), Image.fromarray(noise(96, 64)), Image.fromarray(noise(33, 40)[..., 0]), with_transparency()],
-    ids=["colours", "noise", "grey", "transparent"],
+    [
+        quarters(),
+        Image.fromarray(noise(96, 64)),
+        Image.fromarray(noise(33, 40)[..., 0]),
+        with_transparency(),
+        Image.fromarray(noise(32, 39)),
+        Image.fromarray(noise(43, 32)),
+    ],
+    ids=["colours", "noise", "grey", "transparent", "rounded down", "rounded up"],
 )
 def test_images_are_prepared_as_the_original_does(model, image):
     prepared = model.preprocess(image)
@@ -199,8 +207,8 @@ def test_the_transform_can_be_sent_to_another_process(model):
 
 
 def test_a_model_with_its_own_vocabulary_has_its_own_tokens():
-    model = clipcore.load("bundled", device="cpu", dtype=torch.float32, local_only=True)
-    with pytest.raises(BadInput, match=r"vocabulary of its own; give what model\.tokenize"):
+    model = clipcore.load("bundled", device="cpu", dtype=torch.float32, local_only=True).model
+    with pytest.raises(BadInput, match=r"vocabulary of its own; pass what model\.tokenize"):
         model.encode_text(clipcore.tokenize(["a cat"], 32))
     features = model.encode_text(model.tokenize(["a cat", "a red apple on a table"]))
     vectors = model.clip.encode_texts(["a cat", "a red apple on a table"])
@@ -210,7 +218,7 @@ def test_a_model_with_its_own_vocabulary_has_its_own_tokens():
 
 def test_padding_is_masked_where_a_family_wants_it(tmp_path):
     directory = write_tiny_chinese_clip(tmp_path / "chinese")
-    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
     together = model.encode_text(model.tokenize(["猫", "一只猫狗"]))
     assert torch.allclose(together[:1], model.encode_text(model.tokenize("猫")), atol=1e-5)
 
@@ -219,7 +227,7 @@ def test_siglips_bias_is_part_of_its_logits(tmp_path):
     from transformers import SiglipModel
 
     directory = write_tiny_siglip(tmp_path / "siglip")
-    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
     image, tokens = model.preprocess(quarters())[None], model.tokenize(["a cat", "dog"])
     theirs = SiglipModel.from_pretrained(directory).eval()(pixel_values=image, **tokens)
     logits_per_image, logits_per_text = model(image, tokens)
@@ -244,16 +252,16 @@ def test_tokens_of_the_wrong_shape_are_refused(model):
 
 
 def test_left_out_the_weights_are_float32_on_a_cpu_as_with_clip():
-    assert clipcore.load("bundled", device="cpu", local_only=True).dtype == torch.float32
+    assert clipcore.load("bundled", device="cpu", local_only=True).model.dtype == torch.float32
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(BadInput, match="no dtype 'int8'; choose float32"):
+    with pytest.raises(BadInput, match="no precision 'int8'; choose auto, fp32"):
         clipcore.load("bundled", dtype="int8")
 
 
 def test_weights_may_be_rounded_and_features_stay_float32(directory):
-    model = clipcore.load(str(directory), device="cpu", dtype=torch.bfloat16, local_only=True)
+    model = clipcore.load(str(directory), device="cpu", dtype=torch.bfloat16, local_only=True).model
     assert model.clip.dtype == "bfloat16"
     assert model.encode_text(clipcore.tokenize("a cat")).dtype == torch.float32
     assert model.encode_image(model.preprocess(quarters())[None]).dtype == torch.float32
@@ -265,8 +273,52 @@ def test_the_tokenizers_result_is_a_tensor_of_the_originals_type():
 
 
 def test_words_are_refused_where_only_images_are_seen(tmp_path):
-    model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True)
+    model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True).model
     assert model.encode_image(model.preprocess(quarters())[None]).shape[0] == 1
     assert (model.vocab_size, model.context_length, model.logit_scale.item()) == (0, 0, 0)
-    with pytest.raises(WordsNotUnderstood):
+    with pytest.raises(TextNotSupported):
         model.encode_text(clipcore.tokenize("a cat"))
+
+
+def test_the_forms_of_openais_readme_and_of_code_in_the_wild_are_accepted(directory, tmp_path):
+    for loaded in (
+        clipcore.load(directory, "cpu", False),
+        clipcore.load(str(directory), "cpu", jit=False, download_root=str(tmp_path)),
+        clipcore.load(name=directory, device=torch.device("cpu")),
+    ):
+        model, preprocess = loaded
+        assert loaded[0] is loaded.model is model
+        assert loaded[1] is preprocess
+        assert isinstance(model, torch.nn.Module)
+    with pytest.warns(UserWarning, match="jit is ignored"):
+        clipcore.load(directory, "cpu", jit=True)
+    assert "ViT-B/32" in clipcore.available_models()
+    assert all(isinstance(name, str) for name in clipcore.available_models())
+    assert clipcore.load(clipcore.available_models()[0], "cpu")[0].card.id == "bundled"
+
+
+def test_download_root_is_searched_for_openais_own_file(tmp_path):
+    originals.write_state_dict(tmp_path / "ViT-L-14-336px.pt", originals.vit_weights())
+    model, _ = clipcore.load("ViT-L/14@336px", "cpu", download_root=tmp_path)
+    assert model.card.id == "ViT-L-14-336px"
+    with pytest.raises(ModelUnavailable, match="is not on this machine"):
+        clipcore.load("RN50", "cpu", download_root=tmp_path, local_only=True)
+
+
+def test_fine_tuning_through_the_model_changes_the_temperature(directory):
+    model, preprocess = clipcore.load(directory, "cpu", dtype="float32")
+    model.requires_grad_()
+    images, texts = torch.stack([preprocess(quarters())] * 2), clipcore.tokenize(["a cat", "a dog"])
+    before = model(images, texts)[0].detach()
+    optimizer = torch.optim.SGD([model.logit_scale], lr=0.5)
+    model(images, texts)[0].logsumexp(dim=1).sum().backward()
+    assert model.logit_scale.grad is not None
+    optimizer.step()
+    assert not torch.allclose(model(images, texts)[0], before)
+
+
+def test_features_are_float16_where_the_weights_are(directory):
+    model, preprocess = clipcore.load(directory, "cpu", dtype="float32")
+    model.half()
+    assert model.encode_image(preprocess(quarters())[None]).dtype == torch.float16
+    assert model.encode_text(clipcore.tokenize("a cat")).dtype == torch.float16

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from clipcore.errors import ModelUnavailable
-from clipcore.images.preprocess import Preprocessing, preprocessing_file
+from clipcore.images.preprocess import Preprocessing, preprocessing_file, write_preprocessing
 from tests.clipcore.images import noise
 
 SIZES = [(224, 224), (640, 480), (480, 640), (1000, 333), (37, 53), (1, 1), (224, 225), (301, 2007)]
@@ -187,3 +187,26 @@ def test_the_older_spelling_with_plain_numbers_is_read(tmp_path):
 
 def test_prepared_pixels_do_not_keep_the_whole_image_alive():
     assert Preprocessing(size=32, crop=32).prepare(noise(64, 32)).base is None
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([224, 288, 336, 31]))
+@settings(max_examples=400, deadline=None)
+def test_a_rounded_crop_lies_where_torchvision_puts_it(width, height, edge):
+    """`int(round((h - size) / 2.0))` of torchvision's center_crop, after `int(size * long / short)` of its Resize."""
+    short = min(width, height)
+    if max(width, height) > 8 * short:
+        return  # strips are cut first
+    preprocessing = Preprocessing(size=edge, crop=edge, rounded_crop=True)
+    resized = [int(edge * length / short) for length in (width, height)]
+    left, top = (int(round((length - edge) / 2.0)) for length in resized)
+    # Numbers its pixels, so that the crop tells where it lies.
+    columns, rows = np.meshgrid(np.arange(resized[0]) % 251, np.arange(resized[1]) % 241)
+    numbered = np.stack([columns, rows, columns * 0], axis=-1).astype(np.uint8)
+    prepared = preprocessing.prepare(numbered)
+    assert prepared[0, 0, :2].tolist() == [left % 251, top % 241]
+
+
+def test_a_rounded_crop_survives_saving(tmp_path):
+    for rounded in (True, False):
+        write_preprocessing(Preprocessing(rounded_crop=rounded), tmp_path)
+        assert Preprocessing.read(tmp_path / "preprocessor_config.json").rounded_crop == rounded

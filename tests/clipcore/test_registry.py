@@ -6,23 +6,23 @@ import json
 
 import pytest
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, available_models, resolve
+from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, list_models, resolve
 
 OPENAI = ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
 
 
 def by_name() -> dict[str, KnownModel]:
-    return {model.name: model for model in available_models()}
+    return {model.name: model for model in list_models()}
 
 
 def test_the_bundled_model_comes_first_and_openais_nine_follow_in_their_order():
-    names = [model.name for model in available_models()]
+    names = [model.name for model in list_models()]
     assert names[:10] == ["bundled", *OPENAI]
-    assert DEFAULT_MODEL in {model.id for model in available_models()}
+    assert DEFAULT_MODEL in {model.id for model in list_models()}
 
 
 def test_the_recommended_families_are_offered():
-    ids = {model.id for model in available_models()}
+    ids = {model.id for model in list_models()}
     assert {
         "google/siglip2-base-patch16-224",
         "google/siglip2-so400m-patch14-384",
@@ -37,11 +37,11 @@ def test_the_recommended_families_are_offered():
 
 
 def test_names_and_ids_are_each_given_once():
-    models = available_models()
+    models = list_models()
     assert len({model.name for model in models}) == len({model.id for model in models}) == len(models)
 
 
-@pytest.mark.parametrize("model", available_models(), ids=lambda model: model.name)
+@pytest.mark.parametrize("model", list_models(), ids=lambda model: model.name)
 def test_every_name_leads_to_its_model_and_so_does_its_id(model):
     assert resolve(model.name).id == resolve(model.id).id == model.id
 
@@ -55,19 +55,18 @@ def test_the_bundled_models_figures_are_those_of_its_files():
 
 
 def test_models_that_see_images_alone_say_so():
-    blind_to_words = {model.name for model in available_models() if not model.reads_text}
+    blind_to_words = {model.name for model in list_models() if not model.reads_text}
     assert blind_to_words == {"dinov2-base", "resnet-50"}
-    assert all(bool(model.languages) == model.reads_text for model in available_models())
+    assert all(bool(model.languages) == model.reads_text for model in list_models())
 
 
-def test_openais_resnets_name_the_file_to_download_and_its_sha256():
-    published = resolve("RN50x16").published
-    assert published is not None
-    assert published.name == "RN50x16.pt"
-    assert published.url.startswith("https://")
-    assert f"/{published.sha256}/" in published.url
-    assert len(published.sha256) == 64
-    assert resolve("ViT-B/32").published is None
+@pytest.mark.parametrize(
+    ("name", "repository"), [("RN50", "resnet50"), ("RN101", "resnet101"), ("RN50x16", "resnet50x16")]
+)
+def test_openais_resnets_are_the_hubs_copies(name, repository):
+    """As in open_clip/pretrained.py."""
+    assert (resolve(name).id, resolve(name).repository) == (name, f"timm/{repository}_clip.openai")
+    assert resolve("ViT-B/32").repository is None
 
 
 def test_a_file_is_named_by_its_stem(tmp_path):

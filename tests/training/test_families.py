@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipcore.errors import BadInput, WordsNotUnderstood
+from clipcore.errors import BadInput, TextNotSupported
 from clipcore.model import ClipModel
 from clipcore.training import TrainingPlan, train
 from clipcore.training.weights import begin_learning, choose_weights, hold_scale
@@ -70,7 +70,7 @@ def test_a_sigmoid_model_reads_its_whole_context(tmp_path):
 
 def test_a_model_of_images_alone_cannot_learn_words(tmp_path):
     write_tiny_dinov2(tmp_path / "model")
-    with pytest.raises(WordsNotUnderstood):
+    with pytest.raises(TextNotSupported):
         train(load(tmp_path / "model"), patches(12), PLAN, tmp_path / "run")
 
 
