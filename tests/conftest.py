@@ -1,10 +1,15 @@
-"""Options that the tests take."""
+"""Options that the tests take, and the environment they run in."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Read when torch is imported. Test processes share the cores, where idle OpenMP threads that spin cost a third of the
+# CPU time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
