@@ -66,7 +66,7 @@ def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
     for owner, method, name in (
         (engine, "encode_query", TEXT),
         (search._index, "search", SEARCH),
-        (search._store, "places", "places"),
+        (search._store, "searchable_channels", "channels"),
         (search._store, "get", "rows"),
         (search, "_look_up", "look-up of a message"),
     ):

@@ -26,5 +26,5 @@ async def keep_busy(executor: InferenceExecutor, encoder: FakeEncoder) -> Future
     """Blocks the device with one image, until `encoder.gate` is set: later work has to queue."""
     encoder.hold()
     future = executor.submit_image(square(0))
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
     return future

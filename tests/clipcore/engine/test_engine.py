@@ -42,7 +42,7 @@ async def engine(encoder: FakeEncoder) -> AsyncIterator[ClipEngine]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - other threads set the condition, and no asyncio event with it
             await asyncio.sleep(0.002)
 
@@ -112,7 +112,7 @@ async def test_an_image_that_the_model_fails_on_fails_alone(engine):
 async def test_an_image_of_a_query_overtakes_a_thousand_uploads(engine, encoder):
     encoder.hold()
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(1000)]
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
     await until(lambda: engine.waiting(Lane.BACKGROUND) == 999)
     query = asyncio.create_task(engine.encode_image(gray(99), Lane.INTERACTIVE))
     words = asyncio.create_task(engine.encode_texts(["a cat"]))
@@ -141,7 +141,7 @@ class SlowDecoder(FakeEncoder):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        assert self.decoded.wait(30)
+        assert self.decoded.wait(60)
         with self.lock:
             self.now -= 1
         return super().prepare(pixels, box)
@@ -200,7 +200,7 @@ async def test_a_cancelled_upload_makes_room_in_the_queue(encoder):
     engine = ClipEngine(lambda: encoder, max_queue=1)
     encoder.hold()
     upload = asyncio.create_task(engine.encode_image(gray(1)))
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
@@ -217,9 +217,9 @@ async def test_a_cancelled_upload_does_not_free_the_thread_it_still_uses():
     uploads[0].cancel()
     uploads.append(asyncio.create_task(engine.encode_image(gray(2))))
     await asyncio.sleep(0.01)  # for the second upload to take the other thread, if it may
-    assert await asyncio.wait_for(engine.encode_pixels(QUICK, Lane.INTERACTIVE), 5) is not None
+    assert await asyncio.wait_for(engine.encode_pixels(QUICK, Lane.INTERACTIVE), 60) is not None
     encoder.decoded.set()
-    await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 10)
+    await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 60)
     assert encoder.most == 1
     await engine.close()
 
@@ -235,7 +235,7 @@ async def test_the_remaining_texts_of_a_cancelled_call_are_not_encoded(encoder):
     engine = ClipEngine(lambda: encoder)
     encoder.hold()
     first = asyncio.create_task(engine.encode_texts(["first"]))
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
     call = asyncio.create_task(engine.encode_texts(["a"] * 20))
     await until(lambda: engine.waiting(Lane.INTERACTIVE) == 20)
     call.cancel()
@@ -251,7 +251,7 @@ async def test_a_refused_call_does_not_go_on_encoding(encoder):
     engine = ClipEngine(lambda: encoder, max_queue=20)
     encoder.hold()
     first = asyncio.create_task(engine.encode_texts(["first"]))
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
     waiting = asyncio.create_task(engine.encode_texts(["second"]))
     await until(lambda: engine.waiting(Lane.INTERACTIVE) == 1)
     with pytest.raises(QueueFull):
@@ -319,7 +319,7 @@ async def test_calls_that_wait_for_a_model_to_load_fail_at_close_and_no_thread_i
     gate = threading.Event()
 
     def load() -> FakeEncoder:
-        assert gate.wait(30)
+        assert gate.wait(60)
         return FakeEncoder()
 
     engine = ClipEngine(load, close_seconds=0.05)
@@ -327,8 +327,8 @@ async def test_calls_that_wait_for_a_model_to_load_fail_at_close_and_no_thread_i
         asyncio.create_task(call) for call in (engine.start(), engine.encode_image(gray(1)), engine.encode_query("a"))
     ]
     await asyncio.sleep(0)
-    await asyncio.wait_for(engine.close(), 10)
-    answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+    await asyncio.wait_for(engine.close(), 60)
+    answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
     assert [type(answer) for answer in answers] == [EngineClosed] * 3
     gate.set()
     await asyncio.to_thread(engine._executor._thread.join, 10)
@@ -347,7 +347,7 @@ async def test_a_model_that_loads_during_close_finishes_the_calls_that_wait_for_
     gate = threading.Event()
 
     def load() -> FakeEncoder:
-        assert gate.wait(30)
+        assert gate.wait(60)
         return FakeEncoder()
 
     engine = ClipEngine(load)
@@ -356,7 +356,7 @@ async def test_a_model_that_loads_during_close_finishes_the_calls_that_wait_for_
     closing = asyncio.create_task(engine.close())
     await asyncio.sleep(0)
     gate.set()
-    await asyncio.wait_for(closing, 10)
+    await asyncio.wait_for(closing, 60)
     assert upload.result().vector.tolist() == vector(1)
 
 
@@ -368,8 +368,8 @@ async def test_uploads_that_wait_for_a_decode_thread_at_the_end_of_close_raise_e
     closing = asyncio.create_task(engine.close())
     await until(lambda: engine._closed)
     encoder.decoded.set()
-    await asyncio.wait_for(closing, 10)
-    answers = await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 10)
+    await asyncio.wait_for(closing, 60)
+    answers = await asyncio.wait_for(asyncio.gather(*uploads, return_exceptions=True), 60)
     assert [type(answer) for answer in answers] == [EngineClosed] * 3
 
 

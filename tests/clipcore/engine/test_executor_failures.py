@@ -78,7 +78,7 @@ async def test_every_caller_gets_the_failure_of_a_load_that_is_tried_once():
 
     def load() -> FakeEncoder:
         loads.append(1)
-        gate.wait(10)
+        gate.wait(60)
         raise ModelUnavailable("There is no such model.")
 
     executor = InferenceExecutor(load)
@@ -112,7 +112,7 @@ async def test_cancelling_a_start_does_not_stop_the_load(encoder):
     gate = threading.Event()
 
     def load() -> FakeEncoder:
-        gate.wait(10)
+        gate.wait(60)
         return encoder
 
     executor = InferenceExecutor(load)
@@ -133,7 +133,7 @@ class SlowLoad:
         monkeypatch.setattr(threading, "excepthook", self.unhandled.append)
 
     def __call__(self) -> FakeEncoder:
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         return self.encoder
 
     async def finish(self, executor: InferenceExecutor) -> None:
@@ -155,9 +155,9 @@ async def test_close_abandons_a_load_without_work_and_fails_its_callers(slow_loa
     executor = InferenceExecutor(slow_load)
     starting = asyncio.create_task(executor.start())
     await asyncio.sleep(0)
-    await asyncio.wait_for(executor.close(), 5)
+    await asyncio.wait_for(executor.close(), 60)
     with pytest.raises(EngineClosed):
-        await asyncio.wait_for(starting, 5)
+        await asyncio.wait_for(starting, 60)
     await slow_load.finish(executor)
     assert not slow_load.unhandled
     assert not caplog.records
@@ -166,8 +166,8 @@ async def test_close_abandons_a_load_without_work_and_fails_its_callers(slow_loa
 async def test_a_load_that_outlives_close_ends_its_thread_quietly(slow_load):
     executor = InferenceExecutor(slow_load, close_seconds=0.05)
     image = executor.submit_image(square(1))
-    await asyncio.wait_for(executor.close(), 5)
-    [answer] = await asyncio.wait_for(results([image]), 5)
+    await asyncio.wait_for(executor.close(), 60)
+    [answer] = await asyncio.wait_for(results([image]), 60)
     assert isinstance(answer, EngineClosed)
     await slow_load.finish(executor)
     assert not slow_load.unhandled
@@ -195,7 +195,7 @@ class RacingFuture(Future):
 
     def _settle(self, settle: Callable[[], None], *, first: bool) -> None:
         if not first:
-            assert self._answered.wait(10)
+            assert self._answered.wait(60)
         try:
             settle()
         finally:
@@ -211,11 +211,11 @@ async def test_close_and_the_device_may_answer_the_same_work_at_once(encoder, fa
     queued = [executor.submit_image(square(value)) for value in range(3)]
     [job] = executor._current_batch
     job.answer = RacingFuture(encoder, failure_first=failure_first)
-    await asyncio.wait_for(executor.close(), 10)
+    await asyncio.wait_for(executor.close(), 60)
     assert executor._thread is not None
     await asyncio.to_thread(executor._thread.join, 10)
     assert job.answer.done()
-    assert all(isinstance(answer, EngineClosed) for answer in await asyncio.wait_for(results(queued), 5))
+    assert all(isinstance(answer, EngineClosed) for answer in await asyncio.wait_for(results(queued), 60))
     assert not executor._crashed.done()
     assert not unhandled
 
@@ -225,8 +225,8 @@ async def test_an_answer_given_by_close_is_not_encoded_again_after_a_failed_batc
     encoder.hold()
     futures = [executor.submit_image(square(value)) for value in (POISON, 1)]
     executor._sizers[Kind.IMAGE].observe(8, 0.001)
-    assert await asyncio.to_thread(encoder.busy.wait, 10)
-    await asyncio.wait_for(executor.close(), 10)
+    assert await asyncio.to_thread(encoder.busy.wait, 60)
+    await asyncio.wait_for(executor.close(), 60)
     calls = len(encoder.calls)
     encoder.gate.set()
     assert executor._thread is not None
@@ -249,11 +249,11 @@ async def test_a_crash_of_the_thread_fails_every_caller(encoder):
     queued = executor.submit_image(square(1))
     broken.set()
     encoder.gate.set()
-    for answer in await asyncio.wait_for(results([running, queued]), 10):
+    for answer in await asyncio.wait_for(results([running, queued]), 60):
         assert isinstance(answer, EngineClosed)
     with pytest.raises(EngineClosed, match="crashed"):
         executor.submit_image(square(1))
-    assert "crashed" in str(await asyncio.wait_for(executor.crashed(), 10))
+    assert "crashed" in str(await asyncio.wait_for(executor.crashed(), 60))
     await executor.close()
 
 
@@ -270,7 +270,7 @@ async def test_neither_close_nor_a_cancelled_wait_counts_as_a_crash(executor, en
 async def test_close_does_not_wait_for_a_hanging_device(encoder, caplog):
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
     hanging = await keep_busy(executor, encoder)
-    await asyncio.wait_for(executor.close(), 10)
+    await asyncio.wait_for(executor.close(), 60)
     [answer] = await results([hanging])
     assert isinstance(answer, EngineClosed)
     assert "did not end" in caplog.text
