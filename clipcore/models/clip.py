@@ -216,7 +216,7 @@ class _PatchEmbeddings(nn.Module):
         width, patch = config["hidden_size"], config["patch_size"]
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding((config["image_size"] // patch) ** 2 + 1, width)
+        self.position_embedding = _embedding((config["image_size"] // patch) ** 2 + 1, width)
 
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
@@ -227,8 +227,8 @@ class _PatchEmbeddings(nn.Module):
 class _TokenEmbeddings(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(config["vocab_size"], config["hidden_size"])
-        self.position_embedding = nn.Embedding(config["max_position_embeddings"], config["hidden_size"])
+        self.token_embedding = _embedding(config["vocab_size"], config["hidden_size"])
+        self.position_embedding = _embedding(config["max_position_embeddings"], config["hidden_size"])
 
     def forward(self, input_ids: Tensor) -> Tensor:
         embedded: Tensor = self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
@@ -314,3 +314,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "silu": functional.silu,
 }
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Without a first draw of weights, which on the meta device imports torch's compiler: a second of every start."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
