@@ -18,8 +18,8 @@ from benchmarks.million import CARD, GUILD, TAGS, database_of, hash_of
 from benchmarks.stages import Stages, watched
 from benchmarks.town import Town
 from benchmarks.town_server import Post
-from bot.app import App, build, engine_for, leave_out_of_collections
-from bot.discord_io.client import use_endpoint
+from bot.app import create_bot, create_engine, freeze_startup_objects, log_in, stay_connected
+from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
 from clipcore.types import Vectors
@@ -32,7 +32,7 @@ _NEAR = 0.2
 @dataclass(frozen=True, slots=True)
 class BotInTown:
     town: Town
-    app: App
+    bot: MagpieBot
     engine: ClipEngine
     stages: Stages
 
@@ -71,21 +71,22 @@ async def bot_in(
         clip_device=device,
         download_concurrency=downloads,
     )
-    engine = engine_for(settings)
+    engine = create_engine(settings)
     await engine.start()
     database = Path(settings.database_url)
     await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), database)
     plant(database, engine.card.key, planted, await engine.encode_query(question(0)))
     use_endpoint(settings.discord_api_base, settings.discord_gateway)
     stages = Stages()
-    async with build(settings, engine) as app:
-        with watched(app, engine, stages):
-            connection = asyncio.create_task(app.serve())
+    async with create_bot(settings, engine) as bot:
+        await log_in(bot, settings)
+        with watched(bot, engine, stages):
+            connection = asyncio.create_task(stay_connected(bot, engine))
             try:
-                await asyncio.wait_for(app.bot.wait_until_ready(), PATIENCE_S)
-                await asyncio.wait_for(app.catch_up.finished(), PATIENCE_S)
-                leave_out_of_collections()
-                yield BotInTown(town, app, engine, stages)
+                await asyncio.wait_for(bot.wait_until_ready(), PATIENCE_S)
+                await asyncio.wait_for(bot.services.catch_up.finished(), PATIENCE_S)
+                freeze_startup_objects()
+                yield BotInTown(town, bot, engine, stages)
             finally:
                 connection.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -68,7 +68,7 @@ async def _count(bot: MagpieBot, found: Heartbeats) -> None:
     """Each acknowledgement, seen by its time."""
     last = None
     while True:
-        alive = bot.ws._keep_alive
+        alive = bot._get_websocket(shard_id=0)._keep_alive
         if alive is not None and alive._last_ack != last:
             if last is not None:
                 found.round_trips.append(alive.latency)

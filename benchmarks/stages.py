@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import discord
 
 from benchmarks.measure import percentile
-from bot.app import App
+from bot.discord_io.client import MagpieBot
 from bot.discord_io.permissions import MemberAudience
 from bot.features import search as search_cog
 from clipcore.engine.engine import ClipEngine
@@ -56,13 +56,12 @@ class Stages:
 
 
 @contextmanager
-def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
+def watched(bot: MagpieBot, engine: ClipEngine, stages: Stages) -> Iterator[None]:
     """What belongs to this bot goes with it; what belongs to discord.py is put back at the end.
 
     The whole begins when the interaction's event is parsed, and ends when Discord has acknowledged the answer.
     """
-    cog: Any = app.bot.get_cog("search")
-    search = cog._search
+    search: Any = bot.services.search
     for owner, method, name in (
         (engine, "encode_query", TEXT),
         (search._index, "search", SEARCH),
@@ -72,14 +71,14 @@ def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
     ):
         setattr(owner, method, stages.around(name, getattr(owner, method)))
     begun: dict[int, float] = {}
-    _note_arrivals(app, begun)
+    _note_arrivals(bot, begun)
     module: Any = search_cog
     edit = discord.Interaction.edit_original_response
     shared: tuple[tuple[Any, str, Callable[..., object]], ...] = (
         (MemberAudience, "readable", stages.around("visibility", MemberAudience.readable)),
         (discord.InteractionResponse, "defer", stages.around("deferral", discord.InteractionResponse.defer)),
         (discord.Interaction, "edit_original_response", _ending(stages, edit, begun)),
-        (module, "answer_view", stages.around_plain("view", module.answer_view)),
+        (module, "result_view", stages.around_plain("view", module.result_view)),
     )
     before = [getattr(owner, name) for owner, name, _ in shared]
     try:
@@ -91,8 +90,8 @@ def watched(app: App, engine: ClipEngine, stages: Stages) -> Iterator[None]:
             setattr(owner, name, own)
 
 
-def _note_arrivals(app: App, begun: dict[int, float]) -> None:
-    parsers: dict[str, Any] = app.bot._connection.parsers
+def _note_arrivals(bot: MagpieBot, begun: dict[int, float]) -> None:
+    parsers: dict[str, Any] = bot._connection.parsers
     parse = parsers["INTERACTION_CREATE"]
 
     def received(data: dict[str, str]) -> None:

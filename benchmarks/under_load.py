@@ -90,7 +90,7 @@ async def _under_load(bot: BotInTown, posts: list[Post], scale: Scale, seconds: 
     found.unloaded = await _asked(bot, scale.of(30, 4) * _EVERY_S)
     bot.engine.watch(lambda report: _note(found, report))
     finished = _count_finished(bot)
-    await bot.app.indexer.accept([_ref(post) for post in posts])
+    await bot.bot.services.indexer.accept([_ref(post) for post in posts])
     while not finished:  # noqa: ASYNC110 - the labels are encoded first, and nothing tells when that is done
         await asyncio.sleep(0.05)
     await asyncio.sleep(settling)  # batches grow to their size
@@ -99,7 +99,7 @@ async def _under_load(bot: BotInTown, posts: list[Post], scale: Scale, seconds: 
     found.batches.clear()
     async with (
         measured_lag() as found.lag,
-        counted_heartbeats(bot.app.bot, _HEARTBEAT_S) as found.heartbeats,
+        counted_heartbeats(bot.bot, _HEARTBEAT_S) as found.heartbeats,
         _rate(finished) as with_questions,
     ):
         found.loaded = await _asked(bot, seconds)
@@ -125,7 +125,7 @@ def _note(found: Found, report: BatchReport) -> None:
 
 def _count_finished(bot: BotInTown) -> list[int]:
     """Images committed, one number for each transaction."""
-    store, counts = bot.app.store, list[int]()
+    store, counts = bot.bot.services.images, list[int]()
     finish = store.finish
 
     async def counted(*args: object) -> set[int]:

@@ -1,4 +1,4 @@
-"""`python -m bot`: the production start. What the person at the terminal can mend ends with one sentence and code 2."""
+"""`python -m bot`. A problem that the operator can solve is printed as one sentence, and the exit code is 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bot.settings import load_settings
 def main() -> int:
     try:
         settings = load_settings()
-        # Imported only now: the model's libraries take seconds to load, and a missing token should be told at once.
+        # Imported only now: discord.py and SQLAlchemy take a second to load, and a missing token is reported before.
         from bot.app import run
         from bot.logging import configure_logging
 
@@ -28,11 +28,11 @@ def main() -> int:
     return 0
 
 
-def end(code: int) -> NoReturn:
-    """Ends the process, also while a model is still being loaded on a thread that was left to itself.
+def exit_process(code: int) -> NoReturn:
+    """Ends the process, also while an abandoned thread is still loading a model.
 
-    Everything is closed by then, but the interpreter's own end could wait for a lock that such a thread holds, in the
-    middle of torch's import, and never get it.
+    Everything is closed by then, but the interpreter's own shutdown could deadlock on a lock that such a thread holds
+    while it imports torch.
     """
     if any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
@@ -42,4 +42,4 @@ def end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    end(main())
+    exit_process(main())

@@ -1,4 +1,4 @@
-"""The composition root: builds everything once, cheap failures first, and closes it in reverse."""
+"""The composition root: starts everything, what fails cheaply first, and closes it in reverse order."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import aiohttp
 import discord
 
 import clipcore
-from bot.discord_io.attachments import DownloadLimits, Fetcher
+from bot.discord_io.attachments import Downloader, DownloadLimits
 from bot.discord_io.client import MagpieBot, use_endpoint
-from bot.discord_io.messages import History, Messages
+from bot.discord_io.messages import NETWORK_ERRORS, Messages
+from bot.discord_io.replies import PublicReplies
 from bot.errors import StartupError
+from bot.features.formatting import TagFormatter
 from bot.features.indexing import IndexingCog
 from bot.features.privacy import PrivacyCog
-from bot.features.query_image import Questions
+from bot.features.query_image import QueryImages
 from bot.features.search import SearchCog
-from bot.features.search_views import TagWords
-from bot.features.tagging import Announcements, ReplyCleaner, TagsCog
+from bot.features.tagging import TagAnnouncer, TagsCog
 from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
-from bot.indexing.protocols import Fetch, MakeRoom
 from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.tagger import Tagger
-from bot.models import ImageRef
-from bot.monitoring.live import Watched
-from bot.monitoring.status import Status
+from bot.logging import get_logger
+from bot.monitoring import metrics
+from bot.monitoring.health import GatewayMonitor, Status
+from bot.monitoring.http import serve_status
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
+from bot.services import Services
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.errors import StoreError
@@ -50,7 +51,7 @@ from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LOGIN_REFUSED = (
     "Discord refused DISCORD_TOKEN: copy the token again from the Bot page of the developer portal, "
@@ -63,91 +64,52 @@ _NO_MESSAGE_CONTENT = (
 _AUTHENTICATION_FAILED = 4004
 
 
-@dataclass(frozen=True, slots=True)
-class App:
-    """A bot that is logged in, complete, and not yet connected to the gateway."""
-
-    bot: MagpieBot
-    store: ImageStore
-    indexer: Indexer
-    catch_up: CatchUp
-    engine: ClipEngine
-
-    async def serve(self) -> None:
-        """Stays connected until cancelled. Raises StartupError for what the bot's owner must change or know."""
-        connecting = asyncio.create_task(self._connect(), name="gateway")
-        ended = asyncio.create_task(self.engine.crashed(), name="watch the model")
-        try:
-            await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            connecting.cancel()
-            ended.cancel()
-            await asyncio.gather(connecting, ended, return_exceptions=True)
-        if not ended.cancelled():
-            raise StartupError(f"{ended.result()} Start the bot again; nothing is lost, and the log has the details.")
-        connecting.result()
-
-    async def _connect(self) -> None:
-        try:
-            await self.bot.connect()
-        except discord.PrivilegedIntentsRequired:
-            raise StartupError(_NO_MESSAGE_CONTENT) from None
-        except discord.ConnectionClosed as error:
-            if error.code == _AUTHENTICATION_FAILED:
-                raise StartupError(_LOGIN_REFUSED) from None
-            raise StartupError(
-                f"Discord closed the connection for good with code {error.code}; "
-                "its developer documentation lists what that means under Gateway Close Event Codes."
-            ) from None
-
-
 async def run(settings: Settings) -> None:
-    """The bot from start to end. SIGTERM and SIGINT end it in order. Raises StartupError."""
-    main = asyncio.ensure_future(_serve(settings))
-    loop = asyncio.get_running_loop()
-    end = _Ending(main)
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(ending, end, ending)
+    """Runs the bot until SIGTERM or SIGINT, which close everything in order; a second one ends the process at once.
+
+    Raises StartupError.
+    """
+    main = asyncio.ensure_future(_run(settings))
+    signals = 0
+
+    def stop(signal_number: signal.Signals) -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:  # pending images are safe in the store
+            log.warning("stopped at once by a second signal")
+            logging.shutdown()
+            os._exit(128 + signal_number)
+        main.cancel()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop, signal_number)
     try:
         await main
     except asyncio.CancelledError:
-        log.info("ended")
+        log.info("stopped")
 
 
-async def _serve(settings: Settings) -> None:
+async def _run(settings: Settings) -> None:
     use_endpoint(settings.discord_api_base, settings.discord_gateway)
-    async with build(settings, engine_for(settings)) as app:
-        leave_out_of_collections()
-        await app.serve()
+    engine = create_engine(settings)
+    async with create_bot(settings, engine) as bot:
+        await log_in(bot, settings)
+        freeze_startup_objects()
+        await stay_connected(bot, engine)
 
 
-def leave_out_of_collections() -> None:
-    """What stands by now stays for good: half a million objects, most of them of libraries. A full garbage collection
-    that looks them all through stops the event loop for a fifth of a second.
+def freeze_startup_objects() -> None:
+    """Exempts the objects that exist now, half a million and most of them libraries', from garbage collection.
+
+    They live as long as the process, and a full collection that visits them stops the event loop for 200 ms.
     """
     gc.collect()
     gc.freeze()
 
 
-class _Ending:
-    """The first signal closes in order. The next one does not wait for that: what is pending is safe in the store."""
-
-    def __init__(self, main: asyncio.Future[None]) -> None:
-        self._main = main
-        self._asked = False
-
-    def __call__(self, ending: signal.Signals) -> None:
-        if self._asked:
-            log.warning("ended at once by a second signal")
-            logging.shutdown()
-            os._exit(128 + ending)
-        self._asked = True
-        self._main.cancel()
-
-
-def engine_for(settings: Settings) -> ClipEngine:
+def create_engine(settings: Settings) -> ClipEngine:
     def load() -> Encoder:
-        # torch is imported only now and on the model's thread: other failures are told at once.
+        # Imports torch, which takes seconds: only now, on the inference thread, after what fails faster.
         from clipcore.runtime.torch import limit_threads
 
         limit_threads(usable_cores())
@@ -167,43 +129,85 @@ def engine_for(settings: Settings) -> ClipEngine:
 
 
 @asynccontextmanager
-async def build(settings: Settings, engine: ClipEngine) -> AsyncIterator[App]:
-    """Everything, ready to connect. Takes the engine over and closes it. Raises StartupError."""
-    async with _status(settings) as status, AsyncExitStack() as closing:
-        closing.push_async_callback(engine.close)
-        database = await Database.open(settings.database_url, exclusive=True)
-        closing.push_async_callback(database.close)
-        bot = MagpieBot()
-        closing.push_async_callback(bot.close)
-        await _log_in(bot, settings)
-        await _load_model(engine)
-        session = await closing.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
-        try:
-            await database.prove_writable()  # loading the model took its time, and others may hold the database by now
-            app = await _assemble(bot, database, engine, session, settings, closing, status)
-        except StoreError as error:
-            raise StartupError(str(error)) from error
-        yield app
+async def create_bot(settings: Settings, engine: ClipEngine) -> AsyncIterator[MagpieBot]:
+    """A bot that starts its services when it logs in. Closes the engine in the end. Raises StartupError."""
+    async with AsyncExitStack() as stack:
+        status: Status | None = None
+        if settings.status_port is not None:  # served first and longest: startup and shutdown can be watched
+            status = Status()
+            await stack.enter_async_context(serve_status(settings.status_host, settings.status_port, status))
+        stack.push_async_callback(engine.close)
+        database = await stack.enter_async_context(await Database.open(settings.database_url, exclusive=True))
+        bot = await stack.enter_async_context(MagpieBot(partial(_set_up, settings, engine, database, status)))
+        if status is not None:
+            stack.callback(status.health.close)
+        yield bot
 
 
-def _status(settings: Settings) -> AbstractAsyncContextManager[Status | None]:
-    """Answers before anything that takes its time begins, and until all of it has ended."""
-    if settings.status_port is None:
-        return nullcontext()
-    return Status.served(settings.status_host, settings.status_port)
-
-
-async def _log_in(bot: MagpieBot, settings: Settings) -> None:
-    """Before the model is loaded: a wrong token should not cost a download to find out."""
+async def log_in(bot: MagpieBot, settings: Settings) -> None:
+    """Logs in, then sets up the bot: a wrong token should not cost the download of a model. Raises StartupError."""
     try:
         await bot.login(settings.discord_token.get_secret_value())
     except discord.LoginFailure:
         raise StartupError(_LOGIN_REFUSED) from None
-    except (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError) as error:
+    except NETWORK_ERRORS as error:
+        if bot.application is not None:  # known before the set-up, so it is not the login that failed
+            raise
         raise StartupError(
             f"Discord cannot be reached at {settings.discord_api_base} ({type(error).__name__}): "
             "check the network and DISCORD_API_BASE, then start again."
         ) from None
+
+
+async def stay_connected(bot: MagpieBot, engine: ClipEngine) -> None:
+    """Until it is cancelled. Raises StartupError for what the operator must change or know."""
+    connecting = asyncio.create_task(_connect(bot), name="gateway")
+    crash = asyncio.create_task(engine.crashed(), name="watch the engine")
+    try:
+        await asyncio.wait({connecting, crash}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        connecting.cancel()
+        crash.cancel()
+        await asyncio.gather(connecting, crash, return_exceptions=True)
+    if not crash.cancelled():
+        raise StartupError(f"{crash.result()} Start the bot again; nothing is lost, and the log has the details.")
+    connecting.result()
+
+
+async def _connect(bot: MagpieBot) -> None:
+    try:
+        await bot.connect()
+    except discord.PrivilegedIntentsRequired:
+        raise StartupError(_NO_MESSAGE_CONTENT) from None
+    except discord.ConnectionClosed as error:
+        if error.code == _AUTHENTICATION_FAILED:
+            raise StartupError(_LOGIN_REFUSED) from None
+        raise StartupError(
+            f"Discord closed the connection with code {error.code} and refuses new ones; "
+            "see Gateway Close Event Codes in its developer documentation."
+        ) from None
+    except discord.GatewayNotFound:
+        raise StartupError("Discord did not say how to connect to its gateway: start again in a moment.") from None
+
+
+async def _set_up(
+    settings: Settings, engine: ClipEngine, database: Database, status: Status | None, bot: MagpieBot
+) -> None:
+    """The bot's set-up hook: after the login, before the first connection."""
+    await _load_model(engine)
+    try:
+        await database.prove_writable()  # loading the model took its time; another process may hold the database by now
+        bot.services = await bot.exit_stack.enter_async_context(_start_services(settings, engine, database, bot))
+    except StoreError as error:
+        raise StartupError(str(error)) from error
+    for cog in (IndexingCog(bot), SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
+        await bot.add_cog(cog)
+    if status is not None:
+        monitor = GatewayMonitor(bot)
+        await bot.add_cog(monitor)
+        status.watch(engine, monitor, database.prove_writable, bot.services.images.count_pending)
+    # Next to the database. Without this file the commands are registered once more.
+    await bot.sync_commands(database.path.with_name(database.path.name + ".commands"))
 
 
 async def _load_model(engine: ClipEngine) -> None:
@@ -213,90 +217,70 @@ async def _load_model(engine: ClipEngine) -> None:
         raise StartupError(str(error)) from error
     if not card.reads_text:
         raise StartupError(
-            f"The model {card.id!r} sees images alone, and nothing could be found by words; set CLIP_MODEL to one "
-            f"that reads text, such as {DEFAULT_MODEL}, or to bundled for a trial."
+            f"The model {card.id!r} cannot read text, so /find could not work: set CLIP_MODEL to one that can, such as "
+            f"{DEFAULT_MODEL}, or to bundled for a trial."
         )
-    log.info("model %s is ready", card.key)
+    log.info("model loaded", model=card.key)
 
 
-async def _assemble(
-    bot: MagpieBot,
-    database: Database,
-    engine: ClipEngine,
-    session: aiohttp.ClientSession,
-    settings: Settings,
-    closing: AsyncExitStack,
-    status: Status | None,
-) -> App:
+@asynccontextmanager
+async def _start_services(
+    settings: Settings, engine: ClipEngine, database: Database, bot: MagpieBot
+) -> AsyncIterator[Services]:
     hosts = frozenset(settings.cdn_hosts)
-    store, channels, labels_store = ImageStore(database), ChannelStore(database), LabelStore(database)
+    images, channels, labels = ImageStore(database), ChannelStore(database), LabelStore(database)
     defaults = default_labels(engine.card.id)
-    tag_words = TagWords(LabelBook(defaults))
-    messages = Messages(bot, hosts)
-    limits = DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds)
-    fetcher = Fetcher(session, messages.look, limits)
+    tag_formatter = TagFormatter(LabelBook(defaults))
+    messages = Messages(bot, hosts, other_bots=settings.index_other_bots)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
+        limits = DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds)
+        recent = messages.recent_images
+        downloader = Downloader(session, messages.look_up, recent, limits, engine.yield_to_queries)
+        replies = PublicReplies(bot, ReplyStore(database))
+        stack.push_async_callback(replies.close)
+        replies.start()
+        log.info("vector search kernel chosen", kernel=KERNEL)
+        max_bytes = settings.index_memory_mib << 20
+        index = VectorCache(images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
+        stack.push_async_callback(index.close)
+        indexer = Indexer(
+            images,
+            engine,
+            Tagger(engine, labels, defaults),
+            index,
+            downloader.fetch,
+            channels,
+            on_finished=TagAnnouncer(bot, images, channels, tag_formatter, replies),
+            on_forgotten=replies.wake,
+            concurrency=settings.download_concurrency,
+        )
+        stack.push_async_callback(indexer.close)
+        await indexer.start()
+        catch_up = CatchUp(indexer.accept, channels, messages.history)
+        stack.push_async_callback(catch_up.close)
+        catch_up.start()
+        reconciler = ChannelReconciler(images.searchable_channels, messages.is_deleted, indexer.forget_channel)
+        stack.push_async_callback(reconciler.close)
 
-    replies = ReplyCleaner(bot, ReplyStore(database))
-    closing.push_async_callback(replies.close)
-    replies.start()
-    log.info("vector search uses %s", KERNEL)
-    vector_cache = VectorCache(
-        store.embeddings,
-        engine.card.key,
-        engine.card.dimension,
-        max_bytes=settings.index_memory_mib << 20,
-    )
-    closing.push_async_callback(vector_cache.close)
-    indexer = Indexer(
-        store,
-        engine,
-        Tagger(engine, labels_store, defaults),
-        vector_cache,
-        behind_questions(fetcher, engine.yield_to_queries),
-        channels,
-        on_finished=Announcements(bot, store, channels, tag_words, replies),
-        on_forgotten=replies.wake,
-        concurrency=settings.download_concurrency,
-    )
-    closing.push_async_callback(indexer.close)
-    await indexer.start()
-    history = History(messages, fetcher, hosts, own_id=bot.own_id, other_bots=settings.index_other_bots)
-    catch_up = CatchUp(indexer.accept, channels, history)
-    closing.push_async_callback(catch_up.close)
-    catch_up.start()
-    reconciler = ChannelReconciler(store.searchable_channels, messages.is_deleted, indexer.forget_channel)
-    closing.push_async_callback(reconciler.close)
-
-    search = SearchService(engine, store, vector_cache, indexer, messages.look, limit=settings.results_per_answer)
-    questions = Questions(store, search, messages, fetcher)
-    await bot.add_cog(
-        IndexingCog(bot, indexer, catch_up, reconciler, store, fetcher, hosts, other_bots=settings.index_other_bots)
-    )
-    await bot.add_cog(SearchCog(bot, search, questions, tag_words, engine.card, engine.calibration, replies))
-    await bot.add_cog(TagsCog(channels, labels_store, defaults))
-    await bot.add_cog(PrivacyCog(bot, indexer))
-    if status is not None:
-        await status.watch(Watched(bot, engine, database, indexer, vector_cache))
-    closing.push_async_callback(bot.disconnect)  # before the rest goes: no event may come meanwhile
-    if status is not None:
-        closing.callback(status.health.close)
-    await bot.sync_commands(_commands_file(database.path))
-    return App(bot, store, indexer, catch_up, engine)
-
-
-def behind_questions(fetch: Fetch, yield_to_queries: Callable[[], Awaitable[None]]) -> Fetch:
-    """A file that has come keeps its place among the downloads while indexing stands back: its hash, the question
-    whether the store knows it, and the next download take the cores as decoding does.
-    """
-
-    async def fetched(ref: ImageRef, make_room: MakeRoom) -> bytes:
-        data = await fetch(ref, make_room)
-        await yield_to_queries()
-        return data
-
-    return fetched
-
-
-def _commands_file(database: Path) -> Path:
-    """Beside the database, and as easily thrown away: without it the commands are registered once more."""
-    return database.with_name(database.name + ".commands")
+        metrics.IMAGES_IN_HAND.set_function(lambda: indexer.in_hand)
+        metrics.INDEX_SERVERS.set_function(lambda: index.usage().servers)
+        metrics.INDEX_ROWS.set_function(lambda: index.usage().rows)
+        metrics.INDEX_BYTES.set_function(lambda: index.usage().bytes)
+        metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
+        search = SearchService(engine, images, index, indexer, messages.look_up, limit=settings.results_per_answer)
+        yield Services(
+            engine=engine,
+            images=images,
+            channels=channels,
+            labels=labels,
+            default_labels=defaults,
+            tag_formatter=tag_formatter,
+            indexer=indexer,
+            catch_up=catch_up,
+            reconciler=reconciler,
+            messages=messages,
+            replies=replies,
+            search=search,
+            query_images=QueryImages(images, search, messages, downloader),
+        )

@@ -4,24 +4,54 @@ from __future__ import annotations
 
 
 class MagpieError(Exception):
-    """The root of the bot's errors."""
+    """The base of the bot's errors."""
 
 
 class StartupError(MagpieError):
     """The bot cannot start as configured. `python -m bot` prints the message and exits with code 2."""
 
 
+# -- an image cannot be downloaded
+
+
 class ImageGone(MagpieError):
-    """The message or its image no longer exists: forget it."""
+    """The message or its image no longer exists: delete what is stored of it."""
 
 
 class ImageForbidden(MagpieError):
-    """The bot may not read the message any more: park it, do not ask again."""
+    """The bot may no longer read the message: do not retry."""
 
 
 class ImageUnreachable(MagpieError):
-    """Discord or its CDN did not give the image this time: try again later."""
+    """Discord or its CDN did not deliver the image: retry later."""
 
 
 class ImageTooLarge(MagpieError):
-    """More bytes than MAX_IMAGE_BYTES allows: park it."""
+    """The file has more than MAX_IMAGE_BYTES: do not retry."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"the file has more than {max_bytes} bytes")
+        self.max_bytes = max_bytes
+
+
+# -- a member's query cannot be answered; the bot tells them why
+
+
+class OneQueryImageNeeded(MagpieError):
+    """/similar got no image, or two."""
+
+
+class InvalidMessageLink(MagpieError):
+    """Not a link to a message of this server."""
+
+
+class MessageNotFound(MagpieError):
+    """The message does not exist, or the member may not see it: which of the two is not disclosed."""
+
+
+class MessageWithoutImage(MagpieError):
+    """The message carries no image that can be read."""
+
+
+class NotAReply(MagpieError):
+    """The bot was mentioned with "similar", but not in a reply to a message."""

@@ -33,7 +33,11 @@ _FRAMES = 6
 
 # Our loggers hand their events to the standard library's, where libraries' lines and pytest's caplog are too.
 structlog.configure(
-    processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.render_to_log_kwargs,
+    ],
     wrapper_class=BoundLogger,
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
@@ -60,7 +64,7 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
 
 def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
     fields: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        structlog.contextvars.merge_contextvars,  # for the lines of libraries
         structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_logger_name,
     ]

@@ -26,6 +26,7 @@ DISCORD_SIDE = {
     "pydantic_core",
     "pydantic_settings",
     "structlog",
+    "cachetools",
 }
 TORCH_SIDE = {"clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"}
 ALLOWED: dict[str, set[str]] = {

@@ -1,13 +1,16 @@
-"""MagpieBot: discord.py set up for what Magpie does, and the seam that points it at another Discord."""
+"""MagpieBot: discord.py as Magpie configures it, and the one place where errors become sentences for members."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-import logging
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
@@ -16,82 +19,64 @@ from discord import app_commands
 from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
+from structlog.contextvars import bind_contextvars
 
-from bot.i18n import command_text, texts_for
-from bot.logging import outline
+from bot.errors import (
+    ImageForbidden,
+    ImageGone,
+    ImageTooLarge,
+    ImageUnreachable,
+    InvalidMessageLink,
+    MessageNotFound,
+    MessageWithoutImage,
+    NotAReply,
+    OneQueryImageNeeded,
+)
+from bot.i18n import Texts, command_text, texts_for
+from bot.logging import get_logger, outline
+from bot.monitoring.metrics import COMMAND_SECONDS, COMMANDS_FAILED
+from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from bot.services import Services
+
+log = get_logger(__name__)
 
 Interaction = discord.Interaction["MagpieBot"]
 
-# Magpie has no voice; the library need not miss its voice packages in the log.
+# Discord asks for a heartbeat every 41.25 s. discord.py reconnects at the second one in a row that goes unanswered.
+HEARTBEAT_TIMEOUT_S = 75.0
+
+_BEGAN = "magpie_began"
+
+# Magpie has no voice features; discord.py need not warn that their libraries are missing.
 discord.VoiceClient.warn_nacl = False
 discord.VoiceClient.warn_dave = False
 
 
 def use_endpoint(api_base: str, gateway: str) -> None:
-    """Points discord.py at this REST base and gateway. It keeps both per process: call it before a bot."""
+    """Points discord.py at this REST base and gateway, for the whole process: call it before creating a bot."""
     Route.BASE = api_base
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
 
 
 def intents() -> discord.Intents:
-    """Servers with their channels and threads, messages, and what is in messages. Nothing about members or presence."""
+    """Guilds with their channels and threads, and messages with their content. Nothing about members or presence."""
     chosen = discord.Intents.none()
-    chosen.guilds = True
-    chosen.guild_messages = True
-    chosen.message_content = True
+    chosen.guilds = chosen.guild_messages = chosen.message_content = True
     return chosen
 
 
-class CommandTranslator(app_commands.Translator):
-    """Names and descriptions of commands in the languages that Magpie speaks besides English."""
+class MagpieBot(commands.AutoShardedBot):
+    """discord.py's cache keeps channels and roles, but no messages.
 
-    async def translate(
-        self, string: app_commands.locale_str, locale: discord.Locale, context: app_commands.TranslationContextTypes
-    ) -> str | None:
-        return command_text(string.message, locale)
+    set_up: runs after the login and before the first connection; it sets `services`, whose shutdown it puts on
+    `exit_stack`, and adds the cogs.
+    """
 
+    services: Services
 
-class MagpieTree(app_commands.CommandTree["MagpieBot"]):
-    """Answers a failed command with one sentence, and logs the failure by the interaction's id."""
-
-    async def on_error(self, interaction: Interaction, error: app_commands.AppCommandError) -> None:
-        texts = texts_for(interaction.locale)
-        if isinstance(error, app_commands.MissingPermissions):
-            await apologise(interaction, texts.needs_manage_server)
-            return
-        if isinstance(error, app_commands.NoPrivateMessage):
-            await apologise(interaction, texts.only_in_servers)
-            return
-        if isinstance(error, app_commands.CommandOnCooldown):
-            await apologise(interaction, texts.too_fast.format(seconds=max(1, round(error.retry_after))))
-            return
-        cause = getattr(error, "original", error)
-        log.error("a command failed: %s", outline(cause), extra={"interaction_id": interaction.id})
-        interaction.client.dispatch("app_command_failed", interaction)
-        if isinstance(error, app_commands.TransformerError):
-            of_channel = error.type is discord.AppCommandOptionType.channel
-            await apologise(interaction, texts.unknown_channel if of_channel else texts.unknown_option)
-            return
-        await apologise(interaction, texts.went_wrong.format(id=interaction.id))
-
-
-async def apologise(interaction: Interaction, sentence: str) -> None:
-    """Says one sentence to the person who asked, whatever the interaction's state. Too late is too late."""
-    try:
-        if interaction.response.is_done():
-            await interaction.followup.send(sentence, ephemeral=True)
-        else:
-            await interaction.response.send_message(sentence, ephemeral=True)
-    except discord.HTTPException as error:
-        log.info("an answer came too late: %s", error.status, extra={"interaction_id": interaction.id})
-
-
-class MagpieBot(commands.Bot):
-    """The bot. It remembers ids, not objects; discord.py's cache keeps channels and roles, and no messages."""
-
-    def __init__(self) -> None:
+    def __init__(self, set_up: Callable[[MagpieBot], Awaitable[None]]) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
             intents=intents(),
@@ -99,54 +84,64 @@ class MagpieBot(commands.Bot):
             max_messages=None,
             allowed_mentions=discord.AllowedMentions.none(),
             chunk_guilds_at_startup=False,
-            # discord.py would be ready two seconds after the last server came; nothing here needs them all by then.
+            # discord.py waits two seconds after the last guild before it is ready; nothing here needs all of them.
             guild_ready_timeout=0.5,
-            heartbeat_timeout=120.0,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT_S,
             tree_cls=MagpieTree,
         )
+        self._set_up = set_up
+        self.exit_stack = AsyncExitStack()
 
     @property
     def own_id(self) -> int:
-        """The bot's user id. Known from the login on."""
+        """The bot's user id, known after the login."""
         if self.user is None:
             raise RuntimeError("the bot has not logged in yet")
         return self.user.id
 
-    async def on_message(self, message: discord.Message, /) -> None:
-        """Text commands are not our way; a mention is read by the search cog."""
+    async def setup_hook(self) -> None:
+        await self._set_up(self)
 
-    async def on_error(self, event_method: str, /, *args: object, **kwargs: object) -> None:
-        """Events must survive one another. A button's press is an event too, and its presser is told."""
-        pressed = next((one for one in args if isinstance(one, discord.Interaction)), None)
-        ids = {"interaction_id": pressed.id} if pressed is not None else {}
-        failure = sys.exception()
-        log.error("handling an event failed: %s: %s", event_method, failure and outline(failure), extra=ids)
-        if pressed is not None:
-            await apologise(pressed, texts_for(pressed.locale).went_wrong.format(id=pressed.id))
+    async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
+        """Connects to DISCORD_GATEWAY, also where GET /gateway/bot names another one."""
+        await super().launch_shard(DiscordWebSocket.DEFAULT_GATEWAY, shard_id, initial=initial)
 
-    async def disconnect(self) -> None:
-        """No event is told to anybody from here on. What is under way may go on asking Discord until `close`."""
+    async def close(self) -> None:
+        """Stops receiving events, then the services, then discord.py: the services may use it until they stop."""
+        await asyncio.gather(*(shard.disconnect() for shard in self.shards.values()))
         for name in tuple(self.cogs):
             await self.remove_cog(name)
-        if self.ws is not None and self.ws.open:
-            await self.ws.close(code=1000)
+        await self.exit_stack.aclose()
+        await super().close()
 
-    async def sync_commands(self, remembered: Path) -> bool:
-        """Registers the commands if they differ from those registered last. remembered: a file with their hash.
+    async def on_app_command_completion(
+        self, interaction: Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
+    ) -> None:
+        _observe_duration(interaction)
 
-        Discord allows few registrations a day, and a needless one makes clients reload. Gives whether it registered.
+    async def on_message(self, message: discord.Message, /) -> None:
+        """Overrides discord.py's handler for text commands, which Magpie does not have."""
+
+    async def on_error(self, event_method: str, /, *args: object, **kwargs: object) -> None:
+        error = sys.exception()
+        log.error("event handler failed", event_method=event_method, error=error and outline(error))
+
+    async def sync_commands(self, fingerprint_file: Path) -> bool:
+        """Registers the commands if they differ from those registered last, and returns whether it did.
+
+        Discord limits registrations a day, and each makes clients reload. The file holds a hash of the last ones.
         """
         await self.tree.set_translator(CommandTranslator())
         fingerprint = await self._commands_fingerprint()
-        if await asyncio.to_thread(_read_text, remembered) == fingerprint:
+        if await asyncio.to_thread(_read_text, fingerprint_file) == fingerprint:
             return False
         try:
             await self.tree.sync()
-            await asyncio.to_thread(_write_private, remembered, fingerprint)
+            await asyncio.to_thread(_write_private, fingerprint_file, fingerprint)
         except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
-            # The commands of the last start still stand; finding and remembering need not wait for the next one.
-            refusal = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
-            log.error("commands could not be registered: %s%s", type(error).__name__, refusal)
+            # The commands of the last start still work; search and indexing need not wait for the next attempt.
+            status = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
+            log.error("commands could not be registered", error=f"{type(error).__name__}{status}")
             return False
         log.info("commands registered")
         return True
@@ -155,17 +150,121 @@ class MagpieBot(commands.Bot):
         translator = self.tree.translator
         if translator is None:
             raise RuntimeError("set the translator first")
-        commands_now = [
+        payloads = [
             await command.get_translated_payload(self.tree, translator)
             for command in sorted(self.tree.get_commands(), key=lambda command: command.name)
         ]
-        subject = [Route.BASE, self.application_id, commands_now]
+        subject = [Route.BASE, self.application_id, payloads]
         return hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
+
+
+class CommandTranslator(app_commands.Translator):
+    async def translate(
+        self, string: app_commands.locale_str, locale: discord.Locale, context: app_commands.TranslationContextTypes
+    ) -> str | None:
+        return command_text(string.message, locale)
+
+
+class MagpieTree(app_commands.CommandTree["MagpieBot"]):
+    async def interaction_check(self, interaction: Interaction, /) -> bool:
+        bind_contextvars(interaction_id=interaction.id)  # discord.py handles each interaction in a task of its own
+        interaction.extras[_BEGAN] = perf_counter()
+        return True
+
+    async def on_error(self, interaction: Interaction, error: app_commands.AppCommandError) -> None:
+        cause = getattr(error, "original", error)
+        await answer_error(interaction, cause)
+        if cause is not error and refusal(cause, texts_for(interaction.locale)) is not None:
+            _observe_duration(interaction)  # the command ended with a refusal, which is no failure
+
+
+def _observe_duration(interaction: Interaction) -> None:
+    if interaction.command is not None:
+        duration = perf_counter() - interaction.extras[_BEGAN]
+        COMMAND_SECONDS.labels(interaction.command.qualified_name).observe(duration)
+
+
+@asynccontextmanager
+async def errors_answered(interaction: Interaction) -> AsyncIterator[None]:
+    """For the callbacks of buttons: discord.py only logs what they raise."""
+    bind_contextvars(interaction_id=interaction.id)
+    try:
+        yield
+    except Exception as error:  # whatever it is, the member who pressed the button gets an answer
+        await answer_error(interaction, error)
+
+
+async def answer_error(interaction: Interaction, error: Exception) -> None:
+    """Tells the member why their command or button failed. Logs and counts what is not the member's to mend."""
+    texts = texts_for(interaction.locale)
+    sentence = refusal(error, texts)
+    if sentence is None or isinstance(error, app_commands.TransformerError):
+        log.error("command failed", error=outline(error))
+        if interaction.command is not None:
+            COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
+    await answer(interaction, sentence or texts.failed.format(id=interaction.id))
+
+
+def refusal(error: Exception, texts: Texts) -> str | None:
+    """What the member can do about this error, in one sentence. None: it is a failure of the bot."""
+    match error:
+        case app_commands.MissingPermissions():
+            return texts.needs_manage_server
+        case app_commands.NoPrivateMessage():
+            return texts.only_in_servers
+        case app_commands.CommandOnCooldown(retry_after=seconds):
+            return texts.on_cooldown.format(seconds=max(1, round(seconds)))
+        case app_commands.TransformerError(type=discord.AppCommandOptionType.channel):
+            return texts.unknown_channel
+        case app_commands.TransformerError():
+            return texts.invalid_option
+        case QueueFull() | EngineClosed():
+            return texts.busy
+        case OneQueryImageNeeded():
+            return texts.one_query_image
+        case InvalidMessageLink():
+            return texts.not_a_message_link
+        case NotAReply():
+            return texts.reply_to_an_image
+        case MessageWithoutImage():
+            return texts.message_without_image
+        case MessageNotFound() | ImageGone() | ImageForbidden():
+            return texts.message_not_found
+        case ImageUnreachable():
+            return texts.image_unreachable
+        case ImageTooLarge(max_bytes=max_bytes):
+            return texts.image_too_large.format(megabytes=max(1, max_bytes >> 20))
+        case ImageRejected(reason=RejectReason.TOO_MANY_PIXELS, most=int(pixels)):
+            return texts.image_too_many_pixels.format(pixels=f"{pixels:,}")
+        case ImageRejected() | EncodingFailed():
+            return texts.image_unusable
+    return None
+
+
+async def answer(interaction: Interaction, sentence: str) -> None:
+    """Shows one sentence to the member alone, whatever the state of the interaction. An expired one is only logged."""
+    view = sentence_view(sentence)
+    try:
+        if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
+            await interaction.edit_original_response(view=view)
+        elif interaction.response.is_done():
+            await interaction.followup.send(view=view, ephemeral=True)
+        else:
+            await interaction.response.send_message(view=view, ephemeral=True)
+    except discord.HTTPException as error:
+        log.info("the answer came too late", status=error.status)
+
+
+def sentence_view(sentence: str) -> discord.ui.LayoutView:
+    """One sentence in the layout of search results: a message cannot change between the two kinds of layout."""
+    view = discord.ui.LayoutView(timeout=None)
+    view.add_item(discord.ui.TextDisplay(sentence))
+    return view
 
 
 def _write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
-    path.chmod(0o600)  # also where an earlier version made it for all to read
+    path.chmod(0o600)  # also where an earlier version created it readable for everybody
     path.write_text(text, "utf-8")
 
 

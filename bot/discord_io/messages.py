@@ -1,4 +1,7 @@
-"""Messages as Discord has them now. Magpie keeps ids only; what it shows or downloads is looked up here first."""
+"""Messages and channels as Discord has them now, and what Magpie keeps of them.
+
+The store keeps ids only; whatever is shown or downloaded is looked up here first.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +10,85 @@ from contextlib import contextmanager
 
 import aiohttp
 import discord
+from cachetools import LRUCache
 
-from bot.discord_io.attachments import Fetcher, carried, images_in, place_of, sightings, withheld
+from bot.discord_io.attachments import downloadable_images_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.models import ChannelRef, ImageRef, RemoteImage
+from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 
-# Discord's own words for "deleted" (developer docs, opcodes and status codes). Any other 404 may be a proxy's.
+# Discord's codes for "deleted" (developer docs, opcodes and status codes). Any other 404 may come from a proxy.
 _UNKNOWN_CHANNEL = 10003
 _UNKNOWN_MESSAGE = 10008
 
+_MAX_RECENT_IMAGES = 4096
+
+NETWORK_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
+"""What a request to Discord can raise."""
+
+ImageChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
+"""What the channel option of a command accepts: every type of channel in which images are posted."""
+
 
 class Messages:
-    """Fetches messages by id. hosts: where images may be downloaded from."""
+    """hosts: where images may be downloaded from. other_bots: whether to index images of other bots and webhooks.
 
-    def __init__(self, client: discord.Client, hosts: frozenset[str]) -> None:
+    recent_images: images of the messages received last, by key, so that their URLs need not be looked up again.
+    """
+
+    def __init__(self, client: discord.Client, hosts: frozenset[str], *, other_bots: bool) -> None:
         self._client = client
         self._hosts = hosts
+        self._other_bots = other_bots
+        self.recent_images: LRUCache[tuple[Source, int], RemoteImage] = LRUCache(_MAX_RECENT_IMAGES)
 
     async def fetch(self, guild_id: int, channel_id: int, message_id: int) -> discord.Message:
-        """Raises ImageGone where the message or its channel is deleted, ImageForbidden where the bot may not read
-        it, ImageUnreachable where Discord does not answer."""
+        """Raises ImageGone where the message or its channel is deleted, ImageForbidden where the bot may not read it,
+        ImageUnreachable where Discord does not answer."""
         channel = self._client.get_partial_messageable(channel_id, guild_id=guild_id)
-        with _discord_trouble():
+        with _translated_errors():
             return await channel.fetch_message(message_id)
 
-    async def look(self, ref: ImageRef) -> list[RemoteImage]:
-        """All images that the message of this image carries now, so that one not among them has been removed.
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        """All images that the message of this image carries now: one that is missing has been removed.
 
-        Raises like `fetch`; also ImageUnreachable where Discord keeps back what is in the message.
+        Raises what `fetch` raises; ImageUnreachable also where Discord withholds the message's content.
         """
         message = await self.fetch(ref.channel.guild_id, ref.channel.channel_id, ref.message_id)
-        if withheld(message):
-            raise ImageUnreachable("Discord does not tell what is in the message; is MESSAGE CONTENT INTENT on?")
-        return carried(message)
+        if is_withheld(message):
+            raise ImageUnreachable("Discord withholds the message's content; is MESSAGE CONTENT INTENT enabled?")
+        return images_of(message)
 
-    async def since(self, channel_id: int, after: int) -> AsyncIterator[discord.Message]:
-        """Every message of a channel newer than `after`, oldest first. Raises like `fetch`."""
+    def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
+        return downloadable_images_of(message, self._hosts)
+
+    def image_refs(self, message: discord.Message) -> list[ImageRef]:
+        """The images of this message to index. Magpie's own messages do not count, nor do those outside guilds."""
+        channel = channel_ref(message.channel)
+        if channel is None or not self._counts(message):
+            return []
+        images = self.downloadable_images_of(message)
+        self.recent_images.update({image.key: image for image in images})
+        return [ImageRef(channel, message.id, image.attachment_id, image.source, message.author.id) for image in images]
+
+    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
+        """The id and the images to index of every message newer than `after`, oldest first.
+
+        Raises ImageGone or ImageForbidden where the channel cannot be read, ImageUnreachable where not at the moment.
+        """
         channel = self._client.get_channel(channel_id)
         if not isinstance(channel, discord.abc.Messageable):
-            raise ImageGone("the channel is not known any more")
-        with _discord_trouble():
+            raise ImageGone("the channel is no longer known")
+        with _translated_errors():
             async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
-                yield message
+                yield message.id, self.image_refs(message)
 
-    async def place(self, guild_id: int, channel_id: int) -> ChannelRef | None:
-        """Where a channel of this server stands, an archived thread included; None where Discord does not say."""
+    def _counts(self, message: discord.Message) -> bool:
+        if self._client.user is not None and message.author.id == self._client.user.id:
+            return False
+        return self._other_bots or not (message.author.bot or message.webhook_id is not None)
+
+    async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
+        """A channel or thread of this guild, also an archived one; None where Discord does not tell."""
         guild = self._client.get_guild(guild_id)
         if guild is None:
             return None
@@ -59,23 +96,29 @@ class Messages:
         if channel is None:
             try:
                 channel = await guild.fetch_channel(channel_id)
-            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError):
+            except NETWORK_ERRORS:
                 return None
-        return place_of(channel)
+        return channel_ref(channel)
 
     async def is_deleted(self, channel_id: int) -> bool:
-        """Whether Discord says that there is no such channel or thread. Any other answer, or none, is a no."""
+        """Whether Discord says that this channel or thread does not exist. Any other answer, or none, means False."""
         try:
             await self._client.fetch_channel(channel_id)
         except discord.NotFound as error:
             return error.code == _UNKNOWN_CHANNEL
-        except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError):
+        except NETWORK_ERRORS:
             return False
         return False
 
-    def images(self, message: discord.Message) -> list[RemoteImage]:
-        """Those that may be downloaded."""
-        return sightings(message, self._hosts)
+
+def channel_ref(channel: object) -> ChannelRef | None:
+    """None for what is not a channel of a guild in which messages are posted, and for partial channels."""
+    if isinstance(channel, discord.Thread):
+        kind = ThreadKind.PRIVATE if channel.is_private() else ThreadKind.PUBLIC
+        return ChannelRef(channel.guild.id, channel.id, channel.parent_id, kind)
+    if isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
+        return ChannelRef(channel.guild.id, channel.id)
+    return None
 
 
 def means_deleted(error: discord.NotFound) -> bool:
@@ -83,8 +126,7 @@ def means_deleted(error: discord.NotFound) -> bool:
 
 
 @contextmanager
-def _discord_trouble() -> Iterator[None]:
-    """Turns discord.py's errors into what the rest of Magpie decides upon."""
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except discord.NotFound as error:
@@ -92,25 +134,6 @@ def _discord_trouble() -> Iterator[None]:
             raise ImageGone("the message is deleted") from error
         raise ImageUnreachable("Discord answered 404 without saying what is missing") from error
     except discord.Forbidden as error:
-        raise ImageForbidden("the bot may not read the message any more") from error
-    except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise ImageUnreachable(f"Discord did not give the message: {type(error).__name__}") from error
-
-
-class History:
-    def __init__(
-        self, messages: Messages, fetcher: Fetcher, hosts: frozenset[str], *, own_id: int, other_bots: bool
-    ) -> None:
-        self._messages = messages
-        self._fetcher = fetcher
-        self._hosts = hosts
-        self._own_id = own_id
-        self._other_bots = other_bots
-
-    async def __call__(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
-        """Every message newer than `after`, oldest first. Raises ImageGone, ImageForbidden, ImageUnreachable."""
-        async for message in self._messages.since(channel_id, after):
-            refs = images_in(message, self._hosts, own_id=self._own_id, other_bots=self._other_bots)
-            if refs:
-                self._fetcher.remember(sightings(message, self._hosts))
-            yield message.id, refs
+        raise ImageForbidden("the bot may not read the message") from error
+    except NETWORK_ERRORS as error:
+        raise ImageUnreachable(f"Discord did not deliver the message: {type(error).__name__}") from error

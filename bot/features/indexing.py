@@ -1,9 +1,8 @@
-"""What happens in Discord, told to the index: posted, edited and deleted messages, threads, channels, servers."""
+"""Discord's events about messages, channels and guilds, passed on to the indexer."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,125 +10,117 @@ from typing import TYPE_CHECKING
 import discord
 from discord.ext import commands
 
-from bot.discord_io.attachments import carried, images_in, place_of, sightings, withheld
+from bot.discord_io.attachments import images_of, is_withheld
+from bot.discord_io.messages import channel_ref
 from bot.indexing.catch_up import ChannelSnapshot
+from bot.logging import get_logger
 
 if TYPE_CHECKING:
-    from bot.discord_io.attachments import Fetcher
     from bot.discord_io.client import MagpieBot
-    from bot.indexing.catch_up import CatchUp
-    from bot.indexing.indexer import Indexer
-    from bot.indexing.reconcile import ChannelReconciler
     from bot.models import ImageRef
-    from bot.store.images import ImageStore
+
+log = get_logger(__name__)
 
 
-log = logging.getLogger(__name__)
-
-
-class Turns:
-    """Lets what happens to one message happen in the order of its events, though each event is a task of its own."""
+class KeyedLock:
+    """One lock for each key, for as long as somebody holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: dict[int, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def of(self, message_id: int) -> AsyncIterator[None]:
-        lock, users = self._locks.get(message_id, (asyncio.Lock(), 0))
-        self._locks[message_id] = (lock, users + 1)
+    async def __call__(self, key: int) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
         try:
             async with lock:
                 yield
         finally:
-            lock, users = self._locks.pop(message_id)
+            lock, users = self._locks.pop(key)
             if users > 1:
-                self._locks[message_id] = (lock, users - 1)
+                self._locks[key] = (lock, users - 1)
 
 
 class IndexingCog(commands.Cog, name="indexing"):
-    """Events may come twice, late or out of order, so each handler leaves the same state however often it runs."""
+    """Each listener may run any number of times: events can arrive twice, late or out of order."""
 
-    def __init__(
-        self,
-        bot: MagpieBot,
-        indexer: Indexer,
-        catch_up: CatchUp,
-        reconciler: ChannelReconciler,
-        store: ImageStore,
-        fetcher: Fetcher,
-        hosts: frozenset[str],
-        *,
-        other_bots: bool,
-    ) -> None:
+    def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-        self._indexer = indexer
-        self._catch_up = catch_up
-        self._reconciler = reconciler
-        self._store = store
-        self._fetcher = fetcher
-        self._hosts = hosts
-        self._other_bots = other_bots
-        self._turns = Turns()
+        # Each event is handled in a task of its own; those of one message are handled in order.
+        self._message_lock = KeyedLock()
+        self._arrived: set[int] = set()
 
     # -- messages
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        place = place_of(message.channel)
-        if place is None:
+        channel = channel_ref(message.channel)
+        if channel is None:
             return
-        async with self._turns.of(message.id):
-            await self._catch_up.live(place, message.id, self._images(message))
+        async with self._message_lock(message.id):
+            await self._bot.services.catch_up.live(channel, message.id, self._image_refs(message))
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """Forgets what the message no longer carries and takes in what is new: a preview comes by an edit."""
-        if withheld(payload.message):
+        """Forgets images that were removed and indexes new ones: link previews arrive by an edit."""
+        if is_withheld(payload.message):
             return
-        async with self._turns.of(payload.message_id):
-            still = {seen.key for seen in carried(payload.message)}
-            known = await self._store.by_message(payload.message_id)
-            dropped = [one.ref for one in known if one.ref.key not in still]
-            if dropped:
-                await self._indexer.forget_attachments(payload.message_id, [ref.attachment_id for ref in dropped])
-            await self._indexer.accept(self._images(payload.message))
+        services = self._bot.services
+        async with self._message_lock(payload.message_id):
+            current = {image.key for image in images_of(payload.message)}
+            indexed = await services.images.by_message(payload.message_id)
+            removed = [image.ref.attachment_id for image in indexed if image.ref.key not in current]
+            if removed:
+                await services.indexer.forget_attachments(payload.message_id, removed)
+            await services.indexer.accept(self._image_refs(payload.message))
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        await self._indexer.forget_messages([payload.message_id])
+        await self._bot.services.indexer.forget_messages([payload.message_id])
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        await self._indexer.forget_messages(sorted(payload.message_ids))
+        await self._bot.services.indexer.forget_messages(sorted(payload.message_ids))
+
+    def _image_refs(self, message: discord.Message) -> list[ImageRef]:
+        """None where the bot may not read the history: such images could never be shown."""
+        return self._bot.services.messages.image_refs(message) if _may_read_history(message.channel) else []
 
     # -- threads and channels
 
     @commands.Cog.listener()
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self._indexer.forget_channel(payload.thread_id)
+        await self._bot.services.indexer.forget_channel(payload.thread_id)
 
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        await self._indexer.forget_channel(channel.id)
+        await self._bot.services.indexer.forget_channel(channel.id)
 
     @commands.Cog.listener()
     async def on_guild_channel_create(self, channel: discord.abc.GuildChannel) -> None:
-        self._appeared(channel)
+        self._catch_up_on(channel)
 
     @commands.Cog.listener()
     async def on_thread_create(self, thread: discord.Thread) -> None:
-        self._appeared(thread)
+        self._catch_up_on(thread)
 
     @commands.Cog.listener()
     async def on_thread_join(self, thread: discord.Thread) -> None:
-        self._appeared(thread)
+        self._catch_up_on(thread)
 
-    # -- servers and the session
+    def _catch_up_on(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
+        snapshot = _snapshot(channel)
+        if snapshot is not None:
+            self._bot.services.catch_up.appeared(snapshot)
+
+    # -- sessions and guilds
 
     @commands.Cog.listener()
-    async def on_connect(self) -> None:
-        """A new session: what was posted since the last one is not told, so no message may move a mark for now."""
-        self._catch_up.hold()
+    async def on_shard_connect(self, shard_id: int) -> None:
+        """A new session: what was posted since the last one is missing, so live messages must not move watermarks."""
+        guild_ids = {guild.id for guild in self._bot.guilds if guild.shard_id == shard_id}
+        self._arrived -= guild_ids
+        self._bot.services.catch_up.hold(guild_ids)
 
     @commands.Cog.listener()
     async def on_guild_available(self, guild: discord.Guild) -> None:
@@ -139,64 +130,63 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def on_guild_join(self, guild: discord.Guild) -> None:
         await self._welcome(guild)
 
+    async def _welcome(self, guild: discord.Guild) -> None:
+        self._arrived.add(guild.id)
+        services = self._bot.services
+        await services.images.readmit_guild(guild.id)
+        services.catch_up.begin(guild.id, channel_snapshots(guild))
+        services.reconciler.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
+
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        """The bot was removed. An outage comes as on_guild_unavailable and deletes nothing."""
-        await self._indexer.forget_guild(guild.id)
+        """The bot was removed from the guild. An outage arrives as on_guild_unavailable, and deletes nothing."""
+        await self._bot.services.indexer.forget_guild(guild.id)
+
+    @commands.Cog.listener()
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Forgets the guilds of this shard that removed the bot while it was offline."""
+        services = self._bot.services
+        for guild_id in await services.images.guild_ids():
+            if (guild_id >> 22) % (self._bot.shard_count or 1) == shard_id and not self._in_session(guild_id):
+                await services.indexer.forget_guild(guild_id)
+
+    def _in_session(self, guild_id: int) -> bool:
+        """Whether the session has this guild. discord.py keeps those of earlier sessions cached as if available, so
+        only guilds that have arrived count, and those that Discord announced as unavailable: that is an outage.
+        """
+        guild = self._bot.get_guild(guild_id)
+        return guild is not None and (guild.unavailable or guild_id in self._arrived)
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        """Servers that removed the bot while it was down are not in the session. Unavailable ones are, and stay."""
-        for guild_id in await self._store.guild_ids():
-            if self._bot.get_guild(guild_id) is None:
-                await self._indexer.forget_guild(guild_id)
-        log.info("ready in %d servers", len(self._bot.guilds))
-
-    async def _welcome(self, guild: discord.Guild) -> None:
-        await self._store.readmit_guild(guild.id)
-        self._catch_up.begin(guild.id, standings(guild))
-        self._reconciler.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
-
-    def _appeared(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
-        standing = _standing(channel)
-        if standing is not None:
-            self._catch_up.appeared(standing)
-
-    def _images(self, message: discord.Message) -> list[ImageRef]:
-        """What to remember of a message. Where the bot may not read back, nothing: it could never show it either."""
-        if not _may_read(message.channel):
-            return []
-        refs = images_in(message, self._hosts, own_id=self._bot.own_id, other_bots=self._other_bots)
-        if refs:
-            self._fetcher.remember(sightings(message, self._hosts))
-        return refs
+        log.info("ready", guilds=len(self._bot.guilds))
 
 
-def standings(guild: discord.Guild) -> list[ChannelSnapshot]:
-    """Every channel and active thread of a server whose history the bot may read."""
-    found = (_standing(channel) for channel in (*guild.channels, *guild.threads))
-    return [standing for standing in found if standing is not None]
+def channel_snapshots(guild: discord.Guild) -> list[ChannelSnapshot]:
+    """Every channel and active thread of a guild whose history the bot may read."""
+    found = (_snapshot(channel) for channel in (*guild.channels, *guild.threads))
+    return [snapshot for snapshot in found if snapshot is not None]
 
 
-def _standing(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnapshot | None:
-    place = place_of(channel)
-    if place is None or not isinstance(channel, discord.abc.Messageable) or not _may_read(channel):
+def _snapshot(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnapshot | None:
+    ref = channel_ref(channel)
+    if ref is None or not isinstance(channel, discord.abc.Messageable) or not _may_read_history(channel):
         return None
-    return ChannelSnapshot(place, channel.last_message_id, _made(channel))
+    return ChannelSnapshot(ref, channel.last_message_id, _created_as_snowflake(channel))
 
 
-def _may_read(channel: object) -> bool:
-    """Whether the bot may read a channel's history. A thread whose channel is not known is not known either."""
+def _may_read_history(channel: object) -> bool:
+    """Whether the bot may. False for a thread whose parent is not cached."""
     if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
         return False
     if isinstance(channel, discord.Thread) and channel.parent is None:
         return False
-    rights = channel.permissions_for(channel.guild.me)
-    return rights.view_channel and rights.read_message_history
+    permissions = channel.permissions_for(channel.guild.me)
+    return permissions.view_channel and permissions.read_message_history
 
 
-def _made(channel: discord.abc.GuildChannel | discord.Thread) -> int | None:
-    """A thread that hangs on a message has that message's id, so its age must be asked for."""
+def _created_as_snowflake(channel: discord.abc.GuildChannel | discord.Thread) -> int | None:
+    """A thread created from a message has that message's id, which may be much older than the thread."""
     if not isinstance(channel, discord.Thread) or channel.created_at is None:
         return None
     return discord.utils.time_snowflake(channel.created_at)

@@ -1,76 +1,48 @@
-"""Finding images: /find, /similar, the message menu, the mention in a reply, and the button below a result.
-
-All of them end in the same answers and the same layout. They differ in where the question's image comes from.
-"""
+"""Image search: /find, /similar, the message menu, a mention in a reply, and the button below a result."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.attachments import ImageChannel, place_of
-from bot.discord_io.client import apologise
+from bot.discord_io.client import Interaction, errors_answered, refusal, sentence_view
+from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
-from bot.features.query_image import NoQuestion, Question, Questions, is_similar_request, message_link
-from bot.features.search_views import (
-    Look,
-    MoreLikeThis,
-    TagWords,
-    answer_view,
-    likeness_percent,
-    percent,
-    sentence_view,
-    short_query,
-)
-from bot.i18n import Texts, texts_for
-from clipcore.errors import EngineClosed, QueueFull
+from bot.errors import OneQueryImageNeeded
+from bot.features.formatting import TagFormatter, image_match_percent, short_query, text_match_percent
+from bot.features.query_image import QueryImage, is_similar_request
+from bot.i18n import CHINESE, Texts, texts_for
+from bot.models import Match, SearchResult
 
 if TYPE_CHECKING:
-    from bot.discord_io.client import Interaction, MagpieBot
-    from bot.features.tagging import ReplyCleaner
-    from bot.models import SearchResult
-    from bot.search.service import Audience, SearchService
-    from clipcore.types import Calibration, ModelCard
-
+    from bot.discord_io.client import MagpieBot
+    from bot.services import Services
 
 QUERY_LIMIT = 300
+_ALT_TEXT_LIMIT = 1024  # developer docs, components reference, unfurled media
 
-# Questions a person may ask within so many seconds. A public one costs everybody in the channel a message.
-_OFTEN = (15, 10.0)
-_SELDOM = (4, 30.0)
-_unhurried = app_commands.checks.cooldown(*_OFTEN)
+# Queries for each member and number of seconds. The answer to a mention is public: everyone in the channel gets it.
+_PRIVATE_COOLDOWN = (15, 10.0)
+_PUBLIC_COOLDOWN = (4, 30.0)
+_cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
+
+View = discord.ui.LayoutView
 
 
 class SearchCog(commands.Cog, name="search"):
-    def __init__(
-        self,
-        bot: MagpieBot,
-        search: SearchService,
-        questions: Questions,
-        tag_words: TagWords,
-        card: ModelCard,
-        calibration: Calibration,
-        replies: ReplyCleaner,
-    ) -> None:
+    def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-        self._search = search
-        self._questions = questions
-        self._tag_words = tag_words
-        self._card = card
-        self._calibration = calibration
-        self._replies = replies
-        self._presses: commands.CooldownMapping[Interaction] = commands.CooldownMapping.from_cooldown(
-            *_OFTEN, lambda interaction: interaction.user.id
-        )
         self._mentions: commands.CooldownMapping[discord.Message] = commands.CooldownMapping.from_cooldown(
-            *_SELDOM, lambda message: message.author.id
+            *_PUBLIC_COOLDOWN, lambda message: message.author.id
         )
-        # A context menu cannot be declared in a class (discord.py raises TypeError), so it is made and added by hand.
+        # A context menu cannot be declared in a class (discord.py raises TypeError), so it is added by hand.
         self._menu = app_commands.ContextMenu(name="Find similar pictures", callback=self._similar_menu)
         app_commands.guild_only(self._menu)
 
@@ -83,9 +55,9 @@ class SearchCog(commands.Cog, name="search"):
         self._bot.remove_dynamic_items(MoreLikeThis)
 
     @app_commands.command(name="find", description="Find pictures by what they show")
-    @app_commands.describe(query="What the picture shows, in a few words", channel="Only pictures of this channel")
+    @app_commands.describe(query="What the picture shows, in a few words", channel="Only pictures in this channel")
     @app_commands.guild_only()
-    @_unhurried
+    @_cooldown
     async def find(
         self,
         interaction: Interaction,
@@ -93,23 +65,18 @@ class SearchCog(commands.Cog, name="search"):
         channel: ImageChannel | None = None,
     ) -> None:
         texts = texts_for(interaction.locale)
-        audience = self._audience(interaction)
-        words = self._search.find(audience, query, channel.id if channel else None)
-        try:
-            answer = await _while_deferring(interaction, words)
-        except (QueueFull, EngineClosed):
-            await _say(interaction, texts.busy)
-            return
-        if channel is not None and not answer.searched:
-            await _say(interaction, texts.channel_empty)
-            return
-        heading = texts.found_for_query.format(count=len(answer.matches), query=short_query(query))
-        await interaction.edit_original_response(view=answer_view(answer, self._words_look(texts, heading)))
+        search = self._bot.services.search.find(audience_of(interaction), query, channel.id if channel else None)
+        result = await _while_deferring(interaction, search)
+        if channel is not None and not result.searched:
+            view = sentence_view(texts.channel_empty)
+        else:
+            view = found_view(self._bot.services, result, texts, query)
+        await interaction.edit_original_response(view=view)
 
-    @app_commands.command(name="similar", description="Find pictures that look like one you give")
-    @app_commands.describe(image="A picture to compare with", message="A link to a message with a picture")
+    @app_commands.command(name="similar", description="Find pictures similar to one that you give")
+    @app_commands.describe(image="The picture to compare with", message="A link to a message with a picture")
     @app_commands.guild_only()
-    @_unhurried
+    @_cooldown
     async def similar(
         self,
         interaction: Interaction,
@@ -117,122 +84,170 @@ class SearchCog(commands.Cog, name="search"):
         message: app_commands.Range[str, 1, QUERY_LIMIT] | None = None,
     ) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        texts = texts_for(interaction.locale)
-        audience = self._audience(interaction)
-        try:
-            if image is not None and message is None:
-                question = await self._questions.of_attachment(image, texts)
-            elif message is not None and image is None:
-                question = await self._questions.of_link(audience, message_link(message), texts)
-            else:
-                raise NoQuestion(texts.give_image_or_message)
-        except NoQuestion as reason:
-            await _say(interaction, reason.sentence)
-            return
-        await self._answer_likeness(interaction, audience, question, texts)
+        query_images = self._bot.services.query_images
+        if image is not None and message is None:
+            query = await query_images.from_attachment(image)
+        elif message is not None and image is None:
+            query = await query_images.from_link(audience_of(interaction), message)
+        else:
+            raise OneQueryImageNeeded
+        await answer_similar(interaction, query)
 
-    @_unhurried
+    @_cooldown
     async def _similar_menu(self, interaction: Interaction, message: discord.Message) -> None:
-        """Discord shows the menu only to those who see the message, and hands the message itself over."""
+        """Discord offers the menu only to those who see the message, and sends the message along."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        texts = texts_for(interaction.locale)
-        try:
-            question = await self._questions.of_message(message, texts)
-        except NoQuestion as reason:
-            await _say(interaction, reason.sentence)
-            return
-        await self._answer_likeness(interaction, self._audience(interaction), question, texts)
-
-    @commands.Cog.listener()
-    async def on_more_like_this(self, interaction: Interaction, image_id: int) -> None:
-        """Whoever presses is the one who asks: what the button's message once showed gives nobody a right."""
-        texts = texts_for(interaction.locale)
-        if (seconds := self._presses.update_rate_limit(interaction)) is not None:
-            await apologise(interaction, texts.too_fast.format(seconds=max(1, round(seconds))))
-            return
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        audience = self._audience(interaction)
-        image = await self._search.visible_image(audience, image_id)
-        try:
-            if image is None:
-                raise NoQuestion(texts.message_not_found)
-            question = await self._questions.of_image(image, texts)
-        except NoQuestion as reason:
-            await _say(interaction, reason.sentence)
-            return
-        await self._answer_likeness(interaction, audience, question, texts)
+        await answer_similar(interaction, await self._bot.services.query_images.from_message(message))
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        """A reply to an image that names the bot and says "similar": no slash command knows what it replies to."""
+        """A reply to an image that mentions the bot with "similar": a slash command cannot know what it replies to."""
         if message.guild is None or message.author.bot or not is_similar_request(message, self._bot.own_id):
             return
-        texts = texts_for(message.guild.preferred_locale)
-        here = place_of(message.channel)
+        here = channel_ref(message.channel)
         if here is None or self._mentions.update_rate_limit(message) is not None:
-            return  # a public answer to every mention of a flood would only add to it
+            return  # a public answer to each mention of a flood would only add to it
+        services, texts = self._bot.services, texts_for(message.guild.preferred_locale)
+        shown: list[int] = []
         try:
-            question = await self._questions.of_reply(message, texts)
-            answer = await self._likeness(ChannelAudience(message.guild, here), question, texts)
-        except NoQuestion as reason:
-            await self._reply(message, sentence_view(reason.sentence))
-            return
-        look = self._likeness_look(texts, answer, note=texts.only_public)
-        sent = await self._reply(message, answer_view(answer, look))
-        if sent is not None:
-            shown = [match.image.id for match in answer.matches]
-            await self._replies.remember(here, sent.id, shown)
-
-    async def _answer_likeness(
-        self, interaction: Interaction, audience: Audience, question: Question, texts: Texts
-    ) -> None:
+            query = await services.query_images.from_reply(message)
+            result = await services.search.similar(
+                ChannelAudience(message.guild, here), query.embedding, query.image_ids
+            )
+            shown = [match.image.id for match in result.matches]
+            view = similar_view(services, result, texts, note=texts.only_public)
+        except Exception as error:
+            sentence = refusal(error, texts)
+            if sentence is None:
+                raise
+            view = sentence_view(sentence)
         try:
-            answer = await self._likeness(audience, question, texts)
-        except NoQuestion as reason:
-            await _say(interaction, reason.sentence)
-            return
-        await interaction.edit_original_response(view=answer_view(answer, self._likeness_look(texts, answer)))
-
-    async def _likeness(self, audience: Audience, question: Question, texts: Texts) -> SearchResult:
-        try:
-            return await self._search.similar(audience, question.vector, question.about)
-        except (QueueFull, EngineClosed):
-            raise NoQuestion(texts.busy) from None
-
-    async def _reply(self, message: discord.Message, view: discord.ui.LayoutView) -> discord.Message | None:
-        """In public. Where the bot may not write, nothing is said, and there is no message."""
-        try:
-            return await message.reply(view=view, mention_author=False)
+            sent = await message.reply(view=view, mention_author=False)
         except discord.Forbidden:
-            return None
-
-    def _audience(self, interaction: Interaction) -> MemberAudience:
-        """Who asks, with the roles that Discord sent along with this very interaction."""
-        if interaction.guild is None or not isinstance(interaction.user, discord.Member):
-            raise app_commands.NoPrivateMessage
-        return MemberAudience(interaction.user, interaction.channel_id or 0)
-
-    def _words_look(self, texts: Texts, heading: str) -> Look:
-        threshold, scale = self._calibration.text_match, self._card.logit_scale
-        return Look(
-            texts, self._tag_words, lambda score: percent(score, threshold, scale), heading, texts.nothing_alike
-        )
-
-    def _likeness_look(self, texts: Texts, answer: SearchResult, note: str | None = None) -> Look:
-        heading = texts.found_alike.format(count=len(answer.matches))
-        threshold = self._calibration.image_match
-        nothing = texts.nothing_looks_alike
-        return Look(texts, self._tag_words, lambda score: likeness_percent(score, threshold), heading, nothing, note)
+            return  # the bot may not write here
+        await services.replies.remember(here, sent.id, shown)
 
 
-async def _while_deferring(interaction: Interaction, answering: Awaitable[SearchResult]) -> SearchResult:
-    """The answer is made while Discord hears that it takes a moment. Nothing is said before Discord has heard that."""
+class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"magpie:like:(?P<image_id>\d{1,19})"):
+    """Finds images similar to one indexed image. The member who presses it needs to see that image themselves."""
+
+    _presses: commands.CooldownMapping[Interaction] = commands.CooldownMapping.from_cooldown(
+        *_PRIVATE_COOLDOWN, lambda interaction: interaction.user.id
+    )
+
+    def __init__(self, image_id: int, label: str = "…") -> None:
+        super().__init__(discord.ui.Button(label=label, emoji="🔍", custom_id=f"magpie:like:{image_id}"))
+        self.image_id = image_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        return cls(int(match["image_id"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        async with errors_answered(interaction):
+            cooldown = self._presses.get_bucket(interaction)
+            if cooldown is not None and (seconds := cooldown.update_rate_limit()):
+                raise app_commands.CommandOnCooldown(cooldown, seconds)
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            query_images = interaction.client.services.query_images
+            await answer_similar(interaction, await query_images.from_image_id(audience_of(interaction), self.image_id))
+
+
+def audience_of(interaction: Interaction) -> MemberAudience:
+    """The member who uses the command, with the roles that Discord sent along with this very interaction."""
+    if interaction.guild is None or not isinstance(interaction.user, discord.Member):
+        raise app_commands.NoPrivateMessage
+    return MemberAudience(interaction.user, interaction.channel_id or 0)
+
+
+async def answer_similar(interaction: Interaction, query: QueryImage) -> None:
+    """Answers a deferred interaction."""
+    services = interaction.client.services
+    result = await services.search.similar(audience_of(interaction), query.embedding, query.image_ids)
+    await interaction.edit_original_response(view=similar_view(services, result, texts_for(interaction.locale)))
+
+
+async def _while_deferring(interaction: Interaction, search: Awaitable[SearchResult]) -> SearchResult:
+    """Searches while Discord acknowledges the deferral. Nothing may be sent to Discord before it has."""
     deferral = asyncio.create_task(interaction.response.defer(ephemeral=True, thinking=True))
     try:
-        return await answering
+        return await search
     finally:
         await deferral
 
 
-async def _say(interaction: Interaction, sentence: str) -> None:
-    await interaction.edit_original_response(view=sentence_view(sentence))
+# -- layout
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """percent: of a match's cosine. no_matches: the sentence where images were searched in vain."""
+
+    texts: Texts
+    tags: TagFormatter
+    percent: Callable[[float], int]
+    heading: str
+    no_matches: str
+    note: str | None = None
+
+
+def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
+    threshold, logit_scale = services.engine.calibration.text_match, services.engine.card.logit_scale
+    heading = texts.found_for_query.format(count=len(result.matches), query=short_query(query))
+
+    def percent(score: float) -> int:
+        return text_match_percent(score, threshold, logit_scale)
+
+    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_matches))
+
+
+def similar_view(services: Services, result: SearchResult, texts: Texts, note: str | None = None) -> View:
+    threshold = services.engine.calibration.image_match
+    heading = texts.similar_found.format(count=len(result.matches))
+
+    def percent(score: float) -> int:
+        return image_match_percent(score, threshold)
+
+    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_similar, note))
+
+
+def result_view(result: SearchResult, wording: Wording) -> View:
+    """At most six matches fit the 40 components that a message may have."""
+    if not result.matches:
+        return sentence_view(wording.no_matches if result.searched else wording.texts.nothing_to_search)
+    view = View(timeout=None)
+    view.add_item(discord.ui.TextDisplay(wording.heading))
+    for match in result.matches:
+        view.add_item(_section(match, wording))
+        view.add_item(_buttons(match, wording.texts))
+    if wording.note is not None:
+        view.add_item(discord.ui.TextDisplay(f"-# {wording.note}"))
+    return view
+
+
+def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
+    texts, ref, tags = wording.texts, match.image.ref, match.image.tags
+    tag_line = wording.tags.line(tags, chinese=texts is CHINESE) or texts.no_tags
+    percent = texts.match.format(percent=wording.percent(match.score))
+    when = f"<t:{int(ref.created_at.timestamp())}:R>"
+    posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
+    thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
+        match.remote.url, description=_alt_text(match, wording), spoiler=match.remote.spoiler
+    )
+    return discord.ui.Section(f"{percent} · {tag_line}\n{posted}", accessory=thumbnail)
+
+
+def _alt_text(match: Match, wording: Wording) -> str:
+    """The poster's own description where there is one; else the tags."""
+    names = wording.tags.names(match.image.tags, chinese=wording.texts is CHINESE)
+    tagged = wording.texts.image_alt.format(tags=names) if names else wording.texts.image_alt_without_tags
+    return (match.remote.description or tagged)[:_ALT_TEXT_LIMIT]
+
+
+def _buttons(match: Match, texts: Texts) -> discord.ui.ActionRow[View]:
+    row: discord.ui.ActionRow[View] = discord.ui.ActionRow()
+    row.add_item(MoreLikeThis(match.image.id, texts.more_like_this))
+    row.add_item(discord.ui.Button(label=texts.open_message, url=match.image.ref.message_url))
+    return row

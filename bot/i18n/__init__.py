@@ -1,4 +1,4 @@
-"""Every word that people read from the bot. A language is an instance of `Texts`, so none can lack a text."""
+"""Every text that members read. A language is an instance of `Texts`, so none can lack a text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from bot.i18n.zh import CHINESE, COMMANDS
 __all__ = ["CHINESE", "ENGLISH", "Texts", "command_text", "texts_for"]
 
 _CHINESE_LOCALES = frozenset({discord.Locale.chinese, discord.Locale.taiwan_chinese})
+_CHINESE_CHOICES = {text: CHINESE.tagging_modes[mode] for mode, text in ENGLISH.tagging_modes.items()}
 
 
 def texts_for(locale: discord.Locale | None) -> Texts:
-    """The texts for a person's (or, in public, a server's) language; English where theirs is not spoken."""
+    """The texts in a member's language (in public, in the server's); in English where there is no translation."""
     return CHINESE if locale in _CHINESE_LOCALES else ENGLISH
 
 
 def command_text(english: str, locale: discord.Locale) -> str | None:
-    """A command's name or description in this language. None: Discord shows the English one."""
-    return COMMANDS.get(english) if locale is discord.Locale.chinese else None
+    """The name or description of a command, option or choice in this language. None: Discord shows the English one."""
+    return (COMMANDS | _CHINESE_CHOICES).get(english) if locale in _CHINESE_LOCALES else None

@@ -1,18 +1,22 @@
-"""What there is to say. Words in braces are filled in by the speaker."""
+"""Every text that members read, as fields that each language fills in. Names in braces are filled in at run time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from bot.models import TaggingMode
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    # results
+    # search results
     found_for_query: str  # {count} {query}
-    found_alike: str  # {count}
-    nothing_alike: str
-    nothing_looks_alike: str
+    similar_found: str  # {count}
+    no_matches: str
+    no_similar: str
     nothing_to_search: str
+    channel_empty: str
     match: str  # {percent}
     posted: str  # {author} {channel} {when}
     no_tags: str
@@ -22,9 +26,9 @@ class Texts:
     image_alt_without_tags: str
     only_public: str
 
-    # asking for look-alikes
-    give_image_or_message: str
-    not_a_link_here: str
+    # query images
+    one_query_image: str
+    not_a_message_link: str
     message_not_found: str
     message_without_image: str
     image_unusable: str
@@ -32,23 +36,19 @@ class Texts:
     image_too_many_pixels: str  # {pixels}
     image_unreachable: str
     reply_to_an_image: str
-    channel_empty: str
 
-    # announcements and labels
+    # tagging
     tagging_set: str  # {channel} {mode}
-    mode_off: str
-    mode_silent: str
-    mode_reaction: str
-    mode_reply: str
+    tagging_modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
     announced_tags: str  # {tags}
     labels_default: str  # {count} {labels}
     labels_own: str  # {count} {labels}
     label_added: str  # {label}
-    label_known: str  # {label}
+    label_exists: str  # {label}
     label_removed: str  # {label}
     label_unknown: str  # {label}
-    label_bad: str  # {most}
-    labels_full: str  # {most}
+    label_invalid: str  # {max}
+    labels_full: str  # {max}
     labels_reset: str
 
     # privacy
@@ -58,11 +58,11 @@ class Texts:
     forget_me_done: str  # {count}
     not_your_button: str
 
-    # refusals
+    # errors
     needs_manage_server: str
     only_in_servers: str
-    too_fast: str  # {seconds}
+    on_cooldown: str  # {seconds}
     busy: str
     unknown_channel: str
-    unknown_option: str
-    went_wrong: str  # {id}
+    invalid_option: str
+    failed: str  # {id}

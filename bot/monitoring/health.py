@@ -1,30 +1,33 @@
-"""Whether the bot does its work at this moment: each part is asked, and says in one sentence what is wrong."""
+"""/healthz: whether the bot works right now. Each check answers with one sentence about what is wrong, or None."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from time import monotonic
-from typing import Any
 
-import discord
-from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import Interaction, MagpieBot
+from bot.errors import MagpieError
+from bot.logging import get_logger
 from bot.monitoring import metrics
-from bot.store.database import Database
-from bot.store.errors import StoreError
+from clipcore.engine.engine import ClipEngine
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
-"""Gives what is wrong in one sentence, without ids, names and addresses; None where all is well."""
+"""Its sentence contains no ids, names or URLs: anybody who reaches the port can read it."""
+
+BATCH_TIMEOUT_S = 30.0
+"""How long one batch may take. On a slow CPU a batch of a large model takes seconds."""
+
+MAX_LOOP_LAG_S = 2.0
+"""Discord gives a command three seconds; an event loop that is later than this cannot answer in time."""
 
 
 class Phase(StrEnum):
@@ -35,7 +38,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """status: "ok", "failing", "starting" or "closing". checks: each part's name with "ok" or what is wrong."""
+    """status: "ok", "failing", "starting" or "closing". checks: "ok" or what is wrong, by the check's name."""
 
     status: str
     checks: Mapping[str, str]
@@ -45,22 +48,18 @@ class Report:
         return self.status == "ok"
 
 
-def _nothing() -> Collection[str]:
-    return ()
-
-
 class Health:
-    """Nothing is well before `serve` and after `close`, whatever the parts say. A verdict that turns is logged once."""
+    """Runs the checks between `serve` and `close`. Logs when they begin to fail and when they have recovered."""
 
     def __init__(self) -> None:
         self._phase = Phase.STARTING
         self._checks: Mapping[str, Check] = {}
-        self._awaited: Callable[[], Collection[str]] = _nothing
+        self._starting: Callable[[], bool] = bool
         self._failing = False
 
-    def serve(self, checks: Mapping[str, Check], awaited: Callable[[], Collection[str]] = _nothing) -> None:
-        """awaited: checks that cannot be well yet. While all others are, the bot is starting and nothing has failed."""
-        self._phase, self._checks, self._awaited = Phase.SERVING, checks, awaited
+    def serve(self, checks: Mapping[str, Check], starting: Callable[[], bool] = bool) -> None:
+        """starting: while it is true, a failing "gateway" alone means that the bot is starting."""
+        self._phase, self._checks, self._starting = Phase.SERVING, checks, starting
 
     def close(self) -> None:
         self._phase = Phase.CLOSING
@@ -69,154 +68,199 @@ class Health:
         if self._phase is not Phase.SERVING:
             return Report(self._phase, {})
         found = {name: await check() or "ok" for name, check in self._checks.items()}
-        if self._phase is not Phase.SERVING:  # it may have ended while the database was asked
+        if self._phase is not Phase.SERVING:  # closed while the checks ran
             return Report(self._phase, {})
-        failed = [name for name, told in found.items() if told != "ok"]
-        if failed and set(failed) <= set(self._awaited()):
+        failed = [name for name, result in found.items() if result != "ok"]
+        if failed == ["gateway"] and self._starting():
             return Report(Phase.STARTING, found)
-        self._log(failed)
+        if failed and not self._failing:
+            log.warning("health checks failing", checks=", ".join(failed))
+        elif self._failing and not failed:
+            log.info("health checks recovered")
+        self._failing = bool(failed)
         return Report("failing" if failed else "ok", found)
 
-    def _log(self, failed: Sequence[str]) -> None:
-        if failed and not self._failing:
-            log.warning("no longer well: %s", ", ".join(failed))
-        elif self._failing and not failed:
-            log.info("all is well again")
-        self._failing = bool(failed)
 
+class Status:
+    """What /healthz and /metrics tell about one bot. Until `watch`, that it is starting."""
 
-HEARTBEAT_GRACE_S = 20.0
-_BEGAN = "magpie_began"
+    def __init__(self) -> None:
+        self.health = Health()
+        self._lag = LoopLag(metrics.EVENT_LOOP_LAG_SECONDS.observe)
+        self._probe: StoreProbe | None = None
+        self._count_pending: Callable[[], Awaitable[int]] | None = None
+        self._pending_known = True
 
-
-class GatewayCog(commands.Cog, name="status"):
-    """heartbeat_grace: how many seconds late the acknowledgement of a heartbeat may be before that is a problem."""
-
-    def __init__(self, bot: MagpieBot, heartbeat_grace: float = HEARTBEAT_GRACE_S) -> None:
-        self._bot = bot
-        self._grace = heartbeat_grace
-        self.connected = False
-        self.begun = False
-
-    async def problem(self) -> str | None:
-        """What is wrong with the connection, in one sentence."""
-        socket: Any = self._bot.ws  # None before the first connection, which its annotation does not know
-        if not self.connected or socket is None or not socket.open:
-            return "Discord's gateway is not connected; the bot keeps trying by itself."
-        silence = self._silence(socket)
-        if silence > self._grace:
-            return f"Discord has left a heartbeat unanswered for {silence:.0f} seconds."
-        return None
-
-    def _silence(self, socket: discord.gateway.DiscordWebSocket) -> float:
-        """Seconds by which an acknowledgement is late. discord.py tells its latency only once one has come."""
-        keeper = socket._keep_alive
-        if keeper is None or keeper.interval is None:
-            return 0.0
-        return time.perf_counter() - keeper._last_ack - keeper.interval
-
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
-        self.connected = self.begun = True
-        metrics.GATEWAY_CONNECTIONS.labels("new").inc()
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self.connected = self.begun = True
-        metrics.GATEWAY_CONNECTIONS.labels("resumed").inc()
-
-    @commands.Cog.listener()
-    async def on_disconnect(self) -> None:
-        if self.connected:
-            metrics.GATEWAY_DISCONNECTS.inc()
-        self.connected = False
-
-    @commands.Cog.listener()
-    async def on_interaction(self, interaction: Interaction) -> None:
-        interaction.extras[_BEGAN] = time.perf_counter()
-
-    @commands.Cog.listener()
-    async def on_app_command_completion(
-        self, interaction: Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
+    def watch(
+        self,
+        engine: ClipEngine,
+        gateway: GatewayMonitor,
+        prove_writable: Callable[[], Awaitable[None]],
+        count_pending: Callable[[], Awaitable[int]],
     ) -> None:
-        if (began := interaction.extras.get(_BEGAN)) is not None:
-            metrics.COMMAND_SECONDS.labels(command.qualified_name).observe(time.perf_counter() - began)
+        """The bot is complete: from now on its parts are checked."""
+        self._probe = StoreProbe(prove_writable)
+        self._count_pending = count_pending
+        engine.watch(metrics.observe_batch)
+        metrics.watch_engine(engine)
+        metrics.EVENT_LOOP_RECENT_LAG_SECONDS.set_function(lambda: self._lag.worst)
+        metrics.GATEWAY_CONNECTED.set_function(lambda: not gateway.disconnected_shards())
+        metrics.GATEWAY_LATENCY_SECONDS.set_function(lambda: gateway.latency)
+        checks: dict[str, Check] = {
+            "gateway": gateway.check,
+            "device": partial(check_device, engine),
+            "store": self._probe.check,
+            "event_loop": partial(check_loop, self._lag),
+        }
+        self.health.serve(checks, starting=lambda: not gateway.has_connected)
+
+    async def refresh(self) -> None:
+        """Updates the gauge that needs a query; NaN where the query fails. Call it before a scrape."""
+        if self._count_pending is None:
+            return
+        try:
+            metrics.IMAGES_PENDING.set(await self._count_pending())
+            self._pending_known = True
+        except Exception as error:  # one unknown number must not cost all the others
+            metrics.IMAGES_PENDING.set(math.nan)
+            if self._pending_known:  # logged once until it works again: scrapes come every few seconds
+                log.warning("could not count pending images", error=type(error).__name__)
+            self._pending_known = False
+
+    async def close(self) -> None:
+        self._lag.close()
+        if self._probe is not None:
+            await self._probe.close()
+
+
+# -- Discord's gateway
+
+
+class GatewayMonitor(commands.Cog, name="status"):
+    """Follows the connection of each shard."""
+
+    def __init__(self, bot: commands.AutoShardedBot) -> None:
+        self._bot = bot
+        self._in_session: set[int] = set()
+        self.has_connected = False
+
+    def disconnected_shards(self) -> list[int]:
+        shards = self._bot.shards
+        return [
+            shard_id
+            for shard_id in range(self._bot.shard_count or 1)
+            if shard_id not in self._in_session or shard_id not in shards or shards[shard_id].is_closed()
+        ]
+
+    @property
+    def latency(self) -> float:
+        return self._bot.latency
+
+    async def check(self) -> str | None:
+        disconnected, count = self.disconnected_shards(), self._bot.shard_count or 1
+        if not disconnected:
+            return None
+        if count == 1:
+            return "Discord's gateway is not connected; the bot keeps reconnecting."
+        return f"{len(disconnected)} of {count} gateway shards are not connected; the bot keeps reconnecting."
 
     @commands.Cog.listener()
-    async def on_app_command_failed(self, interaction: Interaction) -> None:
-        if interaction.command is not None:
-            metrics.COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
+    async def on_shard_ready(self, shard_id: int) -> None:
+        self._session_began(shard_id, "new")
+
+    @commands.Cog.listener()
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        self._session_began(shard_id, "resumed")
+
+    def _session_began(self, shard_id: int, kind: str) -> None:
+        self._in_session.add(shard_id)
+        self.has_connected = self.has_connected or not self.disconnected_shards()
+        metrics.GATEWAY_CONNECTIONS.labels(kind).inc()
+
+    @commands.Cog.listener()
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        if shard_id in self._in_session:
+            metrics.GATEWAY_DISCONNECTS.inc()
+        self._in_session.discard(shard_id)
 
 
-PATIENCE_S = 2.0
-KEPT_S = 2.0
+# -- the inference device
+
+
+async def check_device(engine: ClipEngine, limit_s: float = BATCH_TIMEOUT_S) -> str | None:
+    device = engine.device()
+    if not device.alive:
+        return "The inference thread has ended; the bot must be restarted."
+    if device.busy_seconds > limit_s:
+        return f"The model has not finished a batch for {device.busy_seconds:.0f} seconds."
+    return None
+
+
+# -- the database
 
 
 class StoreProbe:
-    """patience: seconds that a write may take. kept: how long an outcome is good for, so that asking costs little."""
+    """timeout: seconds until a write counts as stuck. ttl: seconds for which a result is reused."""
 
     def __init__(
         self,
-        database: Database,
-        patience: float = PATIENCE_S,
-        kept: float = KEPT_S,
+        prove_writable: Callable[[], Awaitable[None]],
+        timeout: float = 2.0,
+        ttl: float = 2.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._database = database
-        self._patience = patience
-        self._kept = kept
+        self._prove_writable = prove_writable
+        self._timeout = timeout
+        self._ttl = ttl
         self._clock = clock
         self._began = 0.0
-        self._writing: asyncio.Task[str | None] | None = None
+        self._write: asyncio.Task[str | None] | None = None
 
-    async def problem(self) -> str | None:
-        """What keeps the database from being written, in one sentence."""
+    async def check(self) -> str | None:
         now = self._clock()
-        if self._writing is None or (self._writing.done() and now - self._began > self._kept):
+        if self._write is None or (self._write.done() and now - self._began > self._ttl):
             self._began = now
-            self._writing = asyncio.create_task(self._write(), name="probe the database")
-        writing = self._writing
-        await asyncio.wait({writing}, timeout=max(0.0, self._began + self._patience - now))
-        if not writing.done():
-            return f"The database has not taken a write for {self._clock() - self._began:.0f} seconds."
-        return writing.result()
+            self._write = asyncio.create_task(self._try_to_write(), name="probe the database")
+        write = self._write
+        await asyncio.wait({write}, timeout=max(0.0, self._began + self._timeout - now))
+        if not write.done():
+            return f"A write to the database has not finished for {self._clock() - self._began:.0f} seconds."
+        return write.result()
 
     async def close(self) -> None:
-        """Waits for a write under way, which the database's own time-out ends."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        """Waits for a running write, which the database's own timeout ends."""
+        if self._write is not None:
+            await asyncio.wait({self._write})
 
-    async def _write(self) -> str | None:
+    async def _try_to_write(self) -> str | None:
         try:
-            await self._database.prove_writable()
-        except StoreError as error:
+            await self._prove_writable()
+        except MagpieError as error:
             return str(error)
         return None
 
 
-INTERVAL_S = 0.1
-REMEMBERED = 100
-"""Ticks that `worst` looks back on: ten seconds."""
+# -- the event loop
 
 
 class LoopLag:
-    """Asks to be called ten times a second and notes how much later that happens.
+    """Measures ten times a second how late the event loop calls it.
 
-    observe: told the lateness in seconds. A long standstill is told as each tick that fell into it would have found it,
-    so that it weighs as much as it lasted.
+    observe: receives each lateness in seconds. A long stall is reported as each tick that fell into it would have found
+    it, so that it weighs as much as it lasted.
     """
 
-    def __init__(self, observe: Callable[[float], None], interval: float = INTERVAL_S) -> None:
+    def __init__(self, observe: Callable[[float], None], interval: float = 0.1) -> None:
         self._observe = observe
         self._interval = interval
-        self._recent: deque[float] = deque([0.0], maxlen=REMEMBERED)
+        self._recent: deque[float] = deque([0.0], maxlen=100)
         self._loop = asyncio.get_running_loop()
         self._due = self._loop.time() + interval
         self._handle = self._loop.call_at(self._due, self._tick)
 
     @property
     def worst(self) -> float:
-        """The greatest lateness of the last ten seconds, in seconds."""
+        """The greatest lateness in the last 100 ticks, ten seconds, in seconds."""
         return max(self._recent)
 
     def close(self) -> None:
@@ -233,6 +277,7 @@ class LoopLag:
             late -= self._interval
 
 
-"""How long one batch may take. On a slow CPU a batch of a large model's takes seconds."""
-
-"""Discord gives a command three seconds; a loop that is later than this cannot answer in time."""
+async def check_loop(lag: LoopLag, limit_s: float = MAX_LOOP_LAG_S) -> str | None:
+    if lag.worst > limit_s:
+        return f"The event loop was blocked for {lag.worst:.1f} seconds, within the last ten."
+    return None

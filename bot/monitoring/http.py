@@ -1,10 +1,9 @@
-"""The two pages: /metrics for Prometheus, /healthz for whoever restarts or alerts. Nothing here asks for a password."""
+"""The HTTP server of /metrics and /healthz. It is unauthenticated."""
 
 from __future__ import annotations
 
 import errno
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from ipaddress import ip_address
@@ -13,43 +12,40 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from bot.errors import StartupError
-from bot.monitoring.health import Health
+from bot.logging import get_logger
+from bot.monitoring.health import Status
 from bot.settings import LOOPBACK_HOSTS
 
-log = logging.getLogger(__name__)
-
-Refresh = Callable[[], Awaitable[None]]
+log = get_logger(__name__)
 
 
 @asynccontextmanager
-async def serving(host: str, port: int, health: Health, refresh: Refresh) -> AsyncIterator[str]:
-    """The address of the server, which answers until the block ends. refresh: called before each scrape.
-
-    Raises StartupError where the address cannot be listened on.
-    """
-    runner = web.AppRunner(_application(health, refresh), access_log=None, shutdown_timeout=1.0)
+async def serve_status(host: str, port: int, status: Status) -> AsyncIterator[str]:
+    """Serves until the block ends; gives the base URL. Raises StartupError where it cannot listen on the address."""
+    runner = web.AppRunner(_application(status), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await _listen(runner, host, port)
-        address, bound = runner.addresses[0][:2]
-        url = f"http://{f'[{address}]' if ':' in address else address}:{bound}"
-        log.info("status at %s/metrics and %s/healthz", url, url)
+        address, bound_port = runner.addresses[0][:2]
+        url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
+        log.info("serving /metrics and /healthz", url=url)
         if not _is_loopback(host):
-            log.warning("whoever reaches %s reads the status: nothing there asks for a password", url)
+            log.warning("/metrics and /healthz are unauthenticated and can be reached from other machines", url=url)
         yield url
     finally:
         await runner.cleanup()
+        await status.close()
 
 
-def _application(health: Health, refresh: Refresh) -> web.Application:
+def _application(status: Status) -> web.Application:
     scrape = make_aiohttp_handler()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        await refresh()
+        await status.refresh()
         return await scrape(request)
 
     async def healthz(_: web.Request) -> web.Response:
-        report = await health.report()
+        report = await status.health.report()
         return web.json_response(
             asdict(report), status=200 if report.ok else 503, headers={"Cache-Control": "no-store"}
         )
@@ -71,7 +67,8 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
         if error.errno == errno.EACCES:
             raise StartupError(f"STATUS_PORT {port} may not be used by this user: choose one above 1023.") from error
         raise StartupError(
-            "STATUS_HOST is no address of this machine: 127.0.0.1 is for this machine alone, 0.0.0.0 for all networks."
+            "STATUS_HOST is not an address of this machine: use 127.0.0.1 for this machine only, 0.0.0.0 for all "
+            "networks."
         ) from error
 
 

@@ -5,11 +5,15 @@ Label values come from fixed lists: no ids, no text by users. Counters with labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import BatchReport
 from clipcore.types import Lane
 
@@ -84,3 +88,53 @@ def observe_batch(report: BatchReport) -> None:
     labels = (report.kind, report.lane.name.lower())
     INFERENCE_BATCH_SIZE.labels(*labels).observe(report.size)
     INFERENCE_BATCH_SECONDS.labels(*labels).observe(report.seconds)
+
+
+# -- gauges, read at each scrape: whoever owns the value sets the function that reads it
+
+IMAGES_PENDING = Gauge("magpie_images_pending", "Pending images, those being indexed included")
+IMAGES_IN_HAND = Gauge("magpie_images_in_hand", "Images that are being indexed")
+INFERENCE_QUEUE_LENGTH = Gauge(
+    "magpie_inference_queue_length", "Decoded images and texts that wait for the device", ("lane",)
+)
+INFERENCE_BUSY_SECONDS = Gauge("magpie_inference_busy_seconds", "Age of the running batch; 0 when the device is idle")
+PROMPT_VECTORS_KEPT = Gauge("magpie_prompt_vectors_kept", "Embeddings of labels' prompts in memory")
+INDEX_SERVERS = Gauge("magpie_index_servers", "Servers whose embeddings are in memory")
+INDEX_ROWS = Gauge("magpie_index_rows", "Embeddings in memory")
+INDEX_BYTES = Gauge("magpie_index_bytes", "Memory that is allocated for embeddings")
+STORE_LOG_BYTES = Gauge("magpie_store_log_bytes", "Size of the database's write-ahead log")
+EVENT_LOOP_RECENT_LAG_SECONDS = Gauge(
+    "magpie_event_loop_recent_lag_seconds", "The greatest lag of the last ten seconds"
+)
+GATEWAY_CONNECTED = Gauge("magpie_gateway_connected", "1 while every shard is connected to Discord's gateway")
+GATEWAY_LATENCY_SECONDS = Gauge(
+    "magpie_gateway_latency_seconds", "From a heartbeat to Discord's acknowledgement; the mean of all shards"
+)
+
+
+class _PromptCache(Collector):
+    """A counter that the engine keeps itself."""
+
+    engine: ClipEngine | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        prompts = CounterMetricFamily(
+            "magpie_prompt_vectors", "Where the embedding of a label's prompt came from", labels=["source"]
+        )
+        counts = self.engine.prompt_cache() if self.engine is not None else None
+        prompts.add_metric(["memory"], counts.cached if counts is not None else 0)
+        prompts.add_metric(["model"], counts.encoded if counts is not None else 0)
+        yield prompts
+
+
+_PROMPT_CACHE = _PromptCache()
+REGISTRY.register(_PROMPT_CACHE)
+
+
+def watch_engine(engine: ClipEngine) -> None:
+    """Reads the gauges of inference from this engine."""
+    for lane in Lane:
+        INFERENCE_QUEUE_LENGTH.labels(lane.name.lower()).set_function(partial(engine.waiting, lane))
+    INFERENCE_BUSY_SECONDS.set_function(lambda: engine.device().busy_seconds)
+    PROMPT_VECTORS_KEPT.set_function(lambda: engine.prompt_cache().kept)
+    _PROMPT_CACHE.engine = engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from bot.discord_io.client import CommandTranslator, MagpieBot
 from bot.features.privacy import PrivacyCog
@@ -11,13 +11,15 @@ from bot.features.search import SearchCog
 from bot.features.tagging import TagsCog
 
 
+async def no_set_up(bot: MagpieBot) -> None:
+    """For bots that only log in."""
+
+
 async def bot_with_commands() -> MagpieBot:
-    """The cogs declare their commands; what they would work with is never reached."""
-    bot = MagpieBot()
-    nothing = cast(Any, None)
-    await bot.add_cog(SearchCog(bot, nothing, nothing, nothing, nothing, nothing, nothing))
-    await bot.add_cog(TagsCog(nothing, nothing, nothing))
-    await bot.add_cog(PrivacyCog(bot, nothing))
+    """Its commands are declared; it has no services to run them with."""
+    bot = MagpieBot(no_set_up)
+    for cog in (SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
+        await bot.add_cog(cog)
     await bot.tree.set_translator(CommandTranslator())
     return bot
 

@@ -28,12 +28,12 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
     ]  # fmt: skip
 
 
-async def test_every_command_works_in_servers_alone() -> None:
+async def test_every_command_is_for_servers_only() -> None:
     for command in await all_commands():
         assert command["contexts"] == [0] or command["dm_permission"] is False
 
 
-async def test_settings_are_offered_to_moderators_alone() -> None:
+async def test_settings_are_offered_to_moderators_only() -> None:
     commands = await commands_by_name()
     for name, command in commands.items():
         wanted = MANAGE_GUILD if name in ("tagging", "labels") else None
@@ -58,10 +58,10 @@ async def checks_of(command: app_commands.Command[Any, ..., Any], interaction: o
         assert await discord.utils.maybe_coroutine(check, cast(Any, interaction))
 
 
-async def test_chinese_names_are_sent_along() -> None:
+async def test_chinese_names_are_sent_for_both_chinese_locales() -> None:
     commands = await commands_by_name()
-    assert commands["find"]["name_localizations"] == {"zh-CN": "找图"}
-    assert commands["Find similar pictures"]["name_localizations"] == {"zh-CN": "查找相似图片"}
+    assert commands["find"]["name_localizations"] == {"zh-CN": "找图", "zh-TW": "找图"}
+    assert commands["Find similar pictures"]["name_localizations"] == {"zh-CN": "查找相似图片", "zh-TW": "查找相似图片"}
 
 
 async def test_nothing_that_the_bot_sends_can_ping() -> None:

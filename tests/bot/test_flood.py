@@ -1,4 +1,4 @@
-"""A crowd that asks all at once: few images are read at a time, and one person gets few answers in public."""
+"""Many queries at once: few query images are downloaded at a time, and each member has a cooldown."""
 
 from __future__ import annotations
 
@@ -13,55 +13,52 @@ import discord
 import pytest
 from discord import app_commands
 
-from bot.discord_io.attachments import sightings
-from bot.features.query_image import LOOKS_AT_ONCE, MOST_WAITING, NoQuestion, Questions
-from bot.features.search import SearchCog
-from bot.i18n import texts_for
+from bot.discord_io.attachments import downloadable_images_of
+from bot.features.query_image import MAX_DOWNLOADS, MAX_WAITING, QueryImages
+from bot.features.search import MoreLikeThis, SearchCog
 from bot.models import RemoteImage
+from clipcore.errors import QueueFull
 from tests.bot import discord_objects
 from tests.bot.commands import bot_with_commands
 
 HOSTS = frozenset({"cdn.discordapp.com"})
-BOT, NOTHING = 900_000_000_000_000_009, cast(Any, None)
+BOT = 900_000_000_000_000_009
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class SlowImages:
-    """Store, messages and fetcher in one: nothing is remembered, and every download goes on until released."""
+    """Store, search, messages and downloader in one: nothing is indexed, and downloads last until released."""
 
     def __init__(self) -> None:
-        self.under_way, self.most, self.begun = 0, 0, 0
+        self.running, self.max_running, self.begun = 0, 0, 0
         self.released = asyncio.Event()
 
     async def by_message(self, message_id: int) -> list[Any]:
         return []
 
-    def images(self, message: discord.Message) -> list[RemoteImage]:
-        return sightings(message, HOSTS)
+    def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
+        return downloadable_images_of(message, HOSTS)
 
-    async def download(self, sighting: RemoteImage) -> bytes:
+    async def download(self, image: RemoteImage) -> bytes:
         self.begun += 1
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.running += 1
+        self.max_running = max(self.max_running, self.running)
         await self.released.wait()
-        self.under_way -= 1
+        self.running -= 1
         return b""
 
     async def embedding_of_file(self, data: bytes) -> str:
         return "a vector"
 
     @property
-    def questions(self) -> Questions:
+    def query_images(self) -> QueryImages:
         here = cast(Any, self)
-        return Questions(here, here, here, here)
-
-
-class Named:
-    own_id = BOT
+        return QueryImages(here, here, here, here)
 
 
 @asynccontextmanager
-async def asked(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Every message told to the cog, each in a task as events are, and as far as they come by themselves."""
+async def posted(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Each message handled in a task of its own, as events are, until all of them wait."""
     tasks = [asyncio.create_task(cog.on_message(message)) for message in messages]
     try:
         for _ in range(20):
@@ -74,7 +71,7 @@ async def asked(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterato
 
 
 def mention(server: discord.Guild, message_id: int, author: int) -> discord.Message:
-    """A reply to an image that names the bot and asks for look-alikes."""
+    """A reply to an image that mentions the bot and asks for similar ones."""
     replied_to = discord_objects.message_data(1, 7, attachments=[discord_objects.attachment(20)])
     reference = {"message_id": "7", "channel_id": "1", "guild_id": str(discord_objects.GUILD), "type": 0}
     return discord_objects.message(
@@ -95,39 +92,40 @@ async def images() -> SlowImages:
 
 @pytest.fixture
 def cog(images: SlowImages) -> SearchCog:
-    return SearchCog(cast(Any, Named()), NOTHING, images.questions, NOTHING, NOTHING, NOTHING, NOTHING)
+    return SearchCog(cast(Any, SimpleNamespace(own_id=BOT, services=SimpleNamespace(query_images=images.query_images))))
 
 
 async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(
     server: discord.Guild, images: SlowImages, cog: SearchCog
 ) -> None:
-    async with asked(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
-        assert images.most == images.begun == LOOKS_AT_ONCE
+    async with posted(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
+        assert images.max_running == images.begun == MAX_DOWNLOADS
         assert not any(task.done() for task in tasks)  # the others wait their turn
 
 
 async def test_a_flood_of_mentions_by_one_person_is_answered_a_few_times_only(
     server: discord.Guild, images: SlowImages, cog: SearchCog
 ) -> None:
-    async with asked(cog, [mention(server, 100 + at, author=1000) for at in range(25)]) as tasks:
+    async with posted(cog, [mention(server, 100 + at, author=1000) for at in range(25)]) as tasks:
         assert sum(not task.done() for task in tasks) == 4
         assert [task.exception() for task in tasks if task.done()] == [None] * 21
 
 
-async def test_a_crowd_beyond_the_line_is_told_that_the_bot_is_busy_and_the_line_empties(
+async def test_queries_beyond_the_waiting_room_are_refused_as_busy_and_the_others_are_answered(
     server: discord.Guild, images: SlowImages
 ) -> None:
-    questions, texts = images.questions, texts_for(None)
-    posted = discord_objects.message(server, 1, 10, attachments=[discord_objects.attachment(20)])
-    crowd = [asyncio.create_task(questions.of_message(posted, texts)) for _ in range(LOOKS_AT_ONCE + MOST_WAITING + 5)]
+    query_images = images.query_images
+    message = discord_objects.message(server, 1, 10, attachments=[discord_objects.attachment(20)])
+    queries = [asyncio.create_task(query_images.from_message(message)) for _ in range(MAX_DOWNLOADS + MAX_WAITING + 5)]
     for _ in range(20):
         await asyncio.sleep(0)
-    away = [task.exception() for task in crowd if task.done()]
-    assert [type(one) for one in away] == [NoQuestion] * 5
+    refused = [task.exception() for task in queries if task.done()]
+    assert [type(error) for error in refused] == [QueueFull] * 5
     images.released.set()
-    answers = await asyncio.gather(*crowd, return_exceptions=True)
-    assert sum(not isinstance(one, BaseException) for one in answers) == LOOKS_AT_ONCE + MOST_WAITING
-    assert images.most == LOOKS_AT_ONCE
+    answers = await asyncio.gather(*queries, return_exceptions=True)
+    assert sum(not isinstance(answer, BaseException) for answer in answers) == MAX_DOWNLOADS + MAX_WAITING
+    assert images.max_running == MAX_DOWNLOADS
+    await query_images.from_message(message)  # there is room again
 
 
 @pytest.mark.parametrize(
@@ -153,34 +151,41 @@ async def test_a_person_may_search_15_times_in_10_seconds_whatever_others_do(nam
     await use(user, after_s=10.1)
 
 
-class Asked(Exception):
-    """The press went through."""
-
-
 class Press:
-    """A press of the button below a result, and what its presser was told."""
+    """An interaction with the button below a result: it is answered with one sentence, or deferred."""
 
-    id, locale = 5, discord.Locale.british_english
+    id, locale, guild, command = 5, discord.Locale.british_english, None, None
 
-    def __init__(self) -> None:
-        self.user = discord.Object(1000)
+    def __init__(self, member_id: int) -> None:
+        self.user = discord.Object(member_id)
+        self.created_at = NOW
         self.response = self
-        self.told: list[str] = []
+        self.deferred = False
+        self.sentences: list[str] = []
+
+    @property
+    def type(self) -> None:
+        return None
 
     def is_done(self) -> bool:
         return False
 
     async def defer(self, **_: object) -> None:
-        raise Asked
+        self.deferred = True
 
-    async def send_message(self, sentence: str, **_: object) -> None:
-        self.told.append(sentence)
+    async def send_message(self, view: discord.ui.LayoutView, **_: object) -> None:
+        [text] = [item for item in view.walk_children() if isinstance(item, discord.ui.TextDisplay)]
+        self.sentences.append(text.content)
 
 
-async def test_a_button_pressed_again_and_again_is_answered_with_how_long_to_wait(cog: SearchCog) -> None:
+async def test_a_button_pressed_too_often_is_refused_with_how_long_to_wait() -> None:
     for _ in range(15):
-        with pytest.raises(Asked):
-            await cog.on_more_like_this(cast(Any, Press()), 1)
-    hasty = Press()
-    await cog.on_more_like_this(cast(Any, hasty), 1)
-    assert "try again in" in hasty.told[0]
+        press = Press(77_001)
+        await MoreLikeThis(1).callback(cast(Any, press))
+        assert press.deferred
+    press, other = Press(77_001), Press(77_002)
+    await MoreLikeThis(1).callback(cast(Any, press))
+    assert not press.deferred
+    assert "Try again in" in press.sentences[0]
+    await MoreLikeThis(1).callback(cast(Any, other))
+    assert other.deferred

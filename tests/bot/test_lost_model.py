@@ -1,4 +1,4 @@
-"""A bot whose model's thread has died answers nobody: it ends with one sentence, so that it is started again."""
+"""A bot whose inference thread has crashed cannot answer: it ends with one sentence, so that it is restarted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.app import App
+from bot.app import stay_connected
 from bot.errors import StartupError
 from clipcore.errors import EngineClosed
 
@@ -29,14 +29,14 @@ class Engine:
     def __init__(self) -> None:
         self.end = asyncio.Event()
 
-    async def ended(self) -> EngineClosed:
+    async def crashed(self) -> EngineClosed:
         await self.end.wait()
         return EngineClosed("The inference thread ended unexpectedly (AssertionError).")
 
 
-async def test_a_model_that_ends_by_itself_ends_the_bot_with_one_sentence() -> None:
-    bot, engine, nothing = Connected(), Engine(), cast(Any, None)
-    serving = asyncio.create_task(App(cast(Any, bot), nothing, nothing, nothing, cast(Any, engine)).serve())
+async def test_a_crashed_inference_thread_ends_the_bot_with_one_sentence() -> None:
+    bot, engine = Connected(), Engine()
+    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, engine)))
     await asyncio.sleep(0)
     engine.end.set()
     with pytest.raises(StartupError, match=r"ended unexpectedly.*Start the bot again"):
@@ -44,9 +44,9 @@ async def test_a_model_that_ends_by_itself_ends_the_bot_with_one_sentence() -> N
     assert bot.left
 
 
-async def test_a_bot_that_is_told_to_end_leaves_discord_and_watches_no_longer() -> None:
-    bot, engine, nothing = Connected(), Engine(), cast(Any, None)
-    serving = asyncio.create_task(App(cast(Any, bot), nothing, nothing, nothing, cast(Any, engine)).serve())
+async def test_cancelling_disconnects_the_bot() -> None:
+    bot, engine = Connected(), Engine()
+    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, engine)))
     await asyncio.sleep(0.01)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -91,7 +91,7 @@ def test_a_missing_token_is_refused_with_what_to_do() -> None:
         ("INDEX_MEMORY_MIB", "99999999999"),
     ],
 )
-def test_a_bad_value_is_one_sentence_that_names_the_setting(
+def test_an_invalid_value_is_refused_in_one_sentence_that_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv("DISCORD_TOKEN", "t")

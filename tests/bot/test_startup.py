@@ -1,4 +1,4 @@
-"""`python -m bot` as a process: what its owner must change is told in one sentence; signals end it in order."""
+"""`python -m bot` as a process: problems of configuration end it with one sentence, signals stop it in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from discord.ext import commands
 from pydantic import SecretStr
 
 import clipcore
-from bot.app import App, build, engine_for, leave_out_of_collections
+from bot.app import create_bot, create_engine, freeze_startup_objects, log_in, stay_connected
 from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -30,7 +30,7 @@ from clipcore.engine.engine import ClipEngine
 from clipcore.types import Encoder
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
-from tests.bot.commands import bot_with_commands
+from tests.bot.commands import bot_with_commands, no_set_up
 from tests.clipcore.tiny import write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_dinov2
 
@@ -101,27 +101,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tiny_clip(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-async def test_without_a_token_the_bot_says_where_to_put_one(start: Start) -> None:
+async def test_a_missing_token_ends_the_start_with_where_to_put_one(start: Start) -> None:
     ended = await start()
     assert ended.code == 2
     assert "DISCORD_TOKEN is not set" in ended.sentence
     assert ".env" in ended.sentence
 
 
-async def test_a_refused_token_is_told(start: Start, sandbox: Sandbox) -> None:
+async def test_a_refused_token_ends_the_start_with_what_to_do(start: Start, sandbox: Sandbox) -> None:
     ended = await start(**sandbox.bot_settings | {"DISCORD_TOKEN": "wrong"})
     assert ended.code == 2
     assert "Discord refused DISCORD_TOKEN" in ended.sentence
     assert "wrong" not in ended.sentence
 
 
-async def test_a_discord_that_is_not_there_is_told(start: Start) -> None:
+async def test_an_unreachable_discord_ends_the_start_with_what_to_check(start: Start) -> None:
     ended = await start(DISCORD_TOKEN="token", DISCORD_API_BASE="http://127.0.0.1:9/api/v10")
     assert ended.code == 2
     assert "cannot be reached" in ended.sentence
 
 
-async def test_a_missing_message_content_intent_is_told_with_where_to_switch_it_on(
+async def test_a_missing_message_content_intent_ends_the_bot_with_where_to_enable_it(
     start: Start, sandbox: Sandbox, tiny_model: str
 ) -> None:
     sandbox.application.message_content = False
@@ -131,17 +131,17 @@ async def test_a_missing_message_content_intent_is_told_with_where_to_switch_it_
     assert "developer portal" in ended.sentence
 
 
-@pytest.mark.parametrize(("code", "told"), [(4004, "Discord refused DISCORD_TOKEN"), (4012, "code 4012")])
-async def test_a_connection_that_discord_closes_for_good_ends_the_bot(sandbox: Sandbox, code: int, told: str) -> None:
+@pytest.mark.parametrize(("code", "sentence"), [(4004, "Discord refused DISCORD_TOKEN"), (4012, "code 4012")])
+async def test_a_close_code_that_forbids_reconnecting_ends_the_bot(sandbox: Sandbox, code: int, sentence: str) -> None:
     nothing = cast(Any, None)
     sandbox.faults.add(Fault("identify", close_code=code))
-    async with MagpieBot() as bot:
+    async with MagpieBot(no_set_up) as bot:
         await bot.login(sandbox.bot_token)
-        with pytest.raises(StartupError, match=told):
-            await App(bot, nothing, nothing, nothing, ClipEngine(lambda: nothing)).serve()
+        with pytest.raises(StartupError, match=sentence):
+            await stay_connected(bot, ClipEngine(lambda: nothing))
 
 
-async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fetch_it(
+async def test_a_model_that_cannot_be_loaded_ends_the_start_with_how_to_download_it(
     start: Start, sandbox: Sandbox
 ) -> None:
     ended = await start(CLIP_MODEL="nobody/no-such-clip", **sandbox.bot_settings)
@@ -151,25 +151,24 @@ async def test_a_model_that_is_neither_here_nor_reachable_is_told_with_how_to_fe
     assert "trial" in ended.sentence
 
 
-async def test_a_model_that_sees_images_alone_is_told_with_what_to_choose_instead(
+async def test_a_model_without_text_ends_the_start_with_what_to_choose_instead(
     start: Start, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))
     ended = await start(CLIP_MODEL=backbone, **sandbox.bot_settings)
     assert ended.code == 2
-    assert "'dinov2-tiny' sees images alone" in ended.sentence
+    assert "'dinov2-tiny' cannot read text" in ended.sentence
     assert "CLIP_MODEL" in ended.sentence
-    assert "reads text" in ended.sentence
 
 
-async def test_a_database_that_cannot_be_written_is_told(start: Start, tmp_path: Path) -> None:
+async def test_an_unwritable_database_ends_the_start_with_the_setting(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = await start(DISCORD_TOKEN="token", DATABASE_URL=str(tmp_path / "file" / "magpie.sqlite3"))
     assert ended.code == 2
     assert "DATABASE_URL" in ended.sentence
 
 
-async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_a_database_newer_than_the_code_ends_the_start(start: Start, tmp_path: Path, sandbox: Sandbox) -> None:
     # A first start with a refused token makes the database; a later version then leaves its mark in it.
     await start(**sandbox.bot_settings | {"DISCORD_TOKEN": "wrong"})
     with sqlite3.connect(tmp_path / "magpie.sqlite3") as database:
@@ -180,7 +179,7 @@ async def test_a_database_newer_than_the_code_is_told(start: Start, tmp_path: Pa
     assert "newer" in ended.sentence
 
 
-async def test_sigterm_ends_a_running_bot_in_order_and_no_second_one_starts_beside_it(
+async def test_sigterm_stops_a_running_bot_in_order_and_no_second_one_starts_meanwhile(
     start: Start, sandbox: Sandbox, tiny_model: str, tmp_path: Path
 ) -> None:
     settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
@@ -196,7 +195,7 @@ async def test_sigterm_ends_a_running_bot_in_order_and_no_second_one_starts_besi
     assert not (tmp_path / "magpie.sqlite3-wal").exists()  # the last connection was closed properly
 
 
-async def test_sigint_ends_a_bot_that_is_still_loading_its_model(
+async def test_sigint_stops_a_bot_that_is_still_loading_its_model(
     start: Start, sandbox: Sandbox, tiny_model: str
 ) -> None:
     logins = counted(sandbox, method="GET", path="/oauth2/applications/@me")
@@ -222,7 +221,7 @@ async def ends_in_order(process: asyncio.subprocess.Process, ending: signal.Sign
     said = await process.stderr.read()
     assert await process.wait() == 0
     assert b"Traceback" not in said
-    assert b"] ended " in said.splitlines()[-1]
+    assert b"] stopped " in said.splitlines()[-1]
 
 
 async def test_commands_are_registered_once_and_again_only_when_they_change(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -240,7 +239,7 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(sand
     assert registrations.triggered == 2
 
 
-async def test_a_refused_registration_is_tried_again_at_the_next_start(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_refused_registration_is_retried_at_the_next_start(sandbox: Sandbox, tmp_path: Path) -> None:
     async with await bot_with_commands() as bot:
         await bot.login(sandbox.bot_token)
         sandbox.faults.add(Fault("server_error", status=400, **REGISTRATION))
@@ -248,7 +247,7 @@ async def test_a_refused_registration_is_tried_again_at_the_next_start(sandbox: 
         assert await bot.sync_commands(tmp_path / "commands") is True
 
 
-async def test_a_connection_lost_while_registering_costs_no_start(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_connection_lost_while_registering_does_not_end_the_start(sandbox: Sandbox, tmp_path: Path) -> None:
     async with await bot_with_commands() as bot:
         await bot.login(sandbox.bot_token)
         sandbox.faults.add(Fault("drop", times=None, **REGISTRATION))
@@ -257,7 +256,7 @@ async def test_a_connection_lost_while_registering_costs_no_start(sandbox: Sandb
         assert await bot.sync_commands(tmp_path / "commands") is True
 
 
-async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
+async def test_a_database_that_fails_during_the_set_up_ends_the_start(
     sandbox: Sandbox, tiny_model: str, tmp_path: Path
 ) -> None:
     settings = Settings.model_validate(
@@ -273,31 +272,38 @@ async def test_a_database_that_fails_while_the_bot_is_put_together_is_told(
             return clipcore.ClipModel.load(tiny_model, device="cpu")
 
         with pytest.raises(StartupError, match="database"):
-            async with build(settings, ClipEngine(load)):
-                pass
+            async with create_bot(settings, ClipEngine(load)) as bot:
+                await log_in(bot, settings)
 
 
-async def test_after_disconnecting_no_event_is_told_and_discord_can_still_be_asked(sandbox: Sandbox) -> None:
-    told: list[str] = []
+async def test_a_closing_bot_receives_no_events_while_its_services_stop_and_may_still_use_discord(
+    sandbox: Sandbox,
+) -> None:
+    received: list[str] = []
+    application_id = 0
 
     class Listener(commands.Cog):
         @commands.Cog.listener()
         async def on_news(self, news: str) -> None:
-            told.append(news)
+            received.append(news)
+
+    async def stop() -> None:
+        nonlocal application_id
+        bot.dispatch("news", "while closing")
+        await asyncio.sleep(0)
+        application_id = (await bot.application_info()).id
 
     async with await bot_with_commands() as bot:
         await bot.login(sandbox.bot_token)
         await bot.add_cog(Listener())
+        bot.exit_stack.push_async_callback(stop)
         bot.dispatch("news", "before")
         await asyncio.sleep(0)
-        await bot.disconnect()
-        bot.dispatch("news", "after")
-        await asyncio.sleep(0)
-        assert told == ["before"]
-        assert (await bot.application_info()).id == sandbox.application_id
+    assert received == ["before"]
+    assert application_id == sandbox.application_id
 
 
-async def test_a_second_signal_ends_the_bot_at_once(start: Start, sandbox: Sandbox, tiny_model: str) -> None:
+async def test_a_second_signal_stops_the_bot_at_once(start: Start, sandbox: Sandbox, tiny_model: str) -> None:
     logins = counted(sandbox, method="GET", path="/oauth2/applications/@me")
     settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
@@ -307,24 +313,24 @@ async def test_a_second_signal_ends_the_bot_at_once(start: Start, sandbox: Sandb
         assert process.stderr is not None
         said = await process.stderr.read()
         assert await process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # whichever was handled last
-    assert b"ended at once by a second signal" in said.splitlines()[-1]
+    assert b"stopped at once by a second signal" in said.splitlines()[-1]
 
 
-def test_what_stands_after_the_start_is_not_walked_through_by_later_collections() -> None:
+def test_start_up_objects_are_exempt_from_garbage_collection() -> None:
     standing = [[number] for number in range(100)]
     try:
-        leave_out_of_collections()
+        freeze_startup_objects()
         assert gc.get_freeze_count() > len(standing)
         assert not any(one is standing for one in gc.get_objects())
     finally:
         gc.unfreeze()
 
 
-async def test_the_model_computes_on_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_model_uses_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("bot.app.usable_cores", lambda: 2)
-    engine = engine_for(Settings(_env_file=None, discord_token=SecretStr("token"), clip_model="bundled"))  # type: ignore[call-arg]
+    engine = create_engine(Settings(_env_file=None, discord_token=SecretStr("token"), clip_model="bundled"))  # type: ignore[call-arg]
     try:
         torch.set_num_threads(5)
         await engine.start()

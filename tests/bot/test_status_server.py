@@ -16,11 +16,11 @@ import aiohttp
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 
-from bot.app import build
+from bot.app import create_bot, log_in
 from bot.errors import StartupError
 from bot.monitoring import metrics
-from bot.monitoring.http import serving
-from bot.monitoring.status import Status
+from bot.monitoring.health import Status
+from bot.monitoring.http import serve_status
 from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import BatchReport
 from clipcore.types import Encoder, Lane
@@ -30,20 +30,13 @@ from tests.clipcore.fakes import FakeEncoder
 
 
 @asynccontextmanager
-async def served(status: Status, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    async with serving(host, 0, status.health, status._refresh) as url:
+async def served(host: str = "127.0.0.1") -> AsyncIterator[str]:
+    async with serve_status(host, 0, Status()) as url:
         yield url
 
 
-@pytest.fixture
-async def status() -> AsyncIterator[Status]:
-    made = Status()
-    yield made
-    await made._close()
-
-
-async def test_metrics_are_served_in_either_format_from_zero_on(status: Status) -> None:
-    async with served(status) as url:
+async def test_metrics_are_served_in_either_format_from_zero_on() -> None:
+    async with served() as url:
         before = await scrape(url)
         metrics.IMAGES_ACCEPTED.inc(3)
         metrics.ANSWER_SECONDS.labels("words").observe(0.2)
@@ -64,17 +57,17 @@ async def test_metrics_are_served_in_either_format_from_zero_on(status: Status) 
     assert "magpie_images_accepted" in {family.name for family in open_metrics(modern)}
 
 
-async def test_every_batch_has_prepared_labels(status: Status) -> None:
+async def test_every_batch_has_prepared_labels() -> None:
     """A label that is missing would only appear with the first batch of its kind, and rates would miss that batch."""
-    async with served(status) as url:
+    async with served() as url:
         found = await scrape(url)
     for lane in Lane:
         for kind in ("image", "text"):
             assert f'magpie_inference_batch_size_sum{{kind="{kind}",lane="{lane.name.lower()}"}}' in found
 
 
-async def test_other_pages_and_methods_are_refused(status: Status) -> None:
-    async with served(status) as url, aiohttp.ClientSession() as session:
+async def test_other_pages_and_methods_are_refused() -> None:
+    async with served() as url, aiohttp.ClientSession() as session:
         for method, path, code in (
             ("GET", "/", 404),
             ("GET", "/metrics/../.env", 404),
@@ -92,30 +85,32 @@ async def test_a_taken_port_ends_the_start_with_one_sentence(sandbox: Sandbox, t
         port = taken.getsockname()[1]
         settings = settings_for(sandbox, tmp_path, status_port=port)
         with pytest.raises(StartupError, match=rf"^STATUS_PORT {port} is taken by another program: [^\n]*$"):
-            async with build(settings, ClipEngine(FakeEncoder)):
+            async with create_bot(settings, ClipEngine(FakeEncoder)):
                 pass
     assert not (tmp_path / "magpie.sqlite3").exists()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-async def test_a_foreign_address_ends_the_start_with_one_sentence(sandbox: Sandbox, tmp_path: Path, host: str) -> None:
+async def test_another_machines_address_ends_the_start_with_one_sentence(
+    sandbox: Sandbox, tmp_path: Path, host: str
+) -> None:
     settings = settings_for(sandbox, tmp_path, status_port=free_port(), status_host=host)
-    with pytest.raises(StartupError, match=r"^STATUS_HOST is no address of this machine: [^\n]*$"):
-        async with build(settings, ClipEngine(FakeEncoder)):
+    with pytest.raises(StartupError, match=r"^STATUS_HOST is not an address of this machine: [^\n]*$"):
+        async with create_bot(settings, ClipEngine(FakeEncoder)):
             pass
 
 
 @pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("::1", False), ("0.0.0.0", True)])
-async def test_an_address_that_others_can_reach_is_allowed_and_warned_of(
-    status: Status, caplog: pytest.LogCaptureFixture, host: str, warns: bool
+async def test_an_address_that_others_can_reach_is_allowed_with_a_warning(
+    caplog: pytest.LogCaptureFixture, host: str, warns: bool
 ) -> None:
     caplog.set_level(logging.INFO, "bot")
-    async with served(status, host) as url:
+    async with served(host) as url:
         assert (await health(url.replace("0.0.0.0", "127.0.0.1"))).code == 503
-    assert ("asks for a password" in caplog.text) is warns
+    assert ("unauthenticated" in caplog.text) is warns
 
 
-async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_that_closes_that_it_is_closing(
+async def test_the_status_is_starting_while_the_model_loads_and_closing_while_the_bot_stops(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     encoder = FakeEncoder()
@@ -135,7 +130,9 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
     leave = asyncio.Event()
 
     async def life() -> None:
-        async with build(settings_for(sandbox, tmp_path, status_port=port), SlowToClose(load)):
+        settings = settings_for(sandbox, tmp_path, status_port=port)
+        async with create_bot(settings, SlowToClose(load)) as bot:
+            await log_in(bot, settings)
             await leave.wait()
 
     alive = asyncio.create_task(life())
@@ -158,32 +155,36 @@ async def test_a_bot_that_loads_its_model_answers_that_it_is_starting_and_one_th
         await health(url)
 
 
-async def test_a_database_that_cannot_be_asked_costs_one_number_and_not_the_page(
+async def test_a_failing_database_costs_one_number_and_not_the_page(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with build(settings_for(sandbox, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
+    settings = settings_for(sandbox, tmp_path, status_port=port)
+    async with create_bot(settings, ClipEngine(FakeEncoder)) as bot:
+        await log_in(bot, settings)
         assert (await scrape(url))["magpie_images_pending"] == 0
         rename_images(tmp_path / "magpie.sqlite3", "images", "away")
         for _ in range(2):
             found = await scrape(url)
             assert math.isnan(found["magpie_images_pending"])
             assert found["magpie_images_in_hand"] == 0
-        assert caplog.messages.count("pending images cannot be counted: OperationalError") == 1
+        assert caplog.messages.count("could not count pending images") == 1
         rename_images(tmp_path / "magpie.sqlite3", "away", "images")
         assert (await scrape(url))["magpie_images_pending"] == 0
 
 
 async def test_without_a_port_nothing_is_served_and_no_batch_observed(sandbox: Sandbox, tmp_path: Path) -> None:
     engine = ClipEngine(FakeEncoder)
-    async with build(settings_for(sandbox, tmp_path), engine) as app:
+    settings = settings_for(sandbox, tmp_path)
+    async with create_bot(settings, engine) as bot:
+        await log_in(bot, settings)
         assert engine._executor.on_batch is None
-        assert app.bot.get_cog("status") is None
+        assert bot.get_cog("status") is None
 
 
 def rename_images(path: Path, name: str, to: str) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as other:
         other.execute(f"ALTER TABLE {name} RENAME TO {to}")
 
 

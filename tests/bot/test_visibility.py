@@ -233,7 +233,7 @@ def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> N
     assert readable(ChannelAudience(server, ChannelRef(GUILD, 5)), places) == {1, 2, 5}
 
 
-def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
+def test_only_the_newest_private_threads_are_looked_up() -> None:
     asked: list[int] = []
 
     async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
@@ -249,7 +249,7 @@ def test_private_threads_are_looked_up_newest_first_and_only_so_many() -> None:
 
 
 @pytest.mark.parametrize("trouble", [OSError("no network"), TimeoutError()])
-def test_a_membership_that_cannot_be_established_counts_as_none(trouble: Exception) -> None:
+def test_an_unknown_membership_counts_as_none(trouble: Exception) -> None:
     async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
         raise trouble
 

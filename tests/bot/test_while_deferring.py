@@ -1,4 +1,4 @@
-"""/find looks for images while Discord hears that it takes a moment: whatever comes of either, the order is kept."""
+"""/find searches while Discord acknowledges the deferral; nothing is answered before it has."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NOTHING = SearchResult((), searched=False)
 
 
 class Interaction:
-    """Discord hears of the wait when a test lets it."""
+    """Discord acknowledges the deferral when a test lets it."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.response = self
-        self.heard = asyncio.Event()
+        self.acknowledged = asyncio.Event()
         self._refusal = refusal
 
     async def defer(self, *, ephemeral: bool, thinking: bool) -> None:
         assert ephemeral
         assert thinking
-        await self.heard.wait()
+        await self.acknowledged.wait()
         if self._refusal is not None:
             raise self._refusal
 
@@ -38,39 +38,39 @@ async def refused() -> SearchResult:
     raise QueueFull
 
 
-async def begun(interaction: Interaction, answering: Any) -> asyncio.Task[SearchResult]:
-    """The answer is there, and Discord has not heard yet."""
-    asked = asyncio.create_task(_while_deferring(cast(Any, interaction), answering))
+async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[SearchResult]:
+    """The search has ended; Discord has not acknowledged the deferral yet."""
+    task = asyncio.create_task(_while_deferring(cast(Any, interaction), answering))
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not asked.done()
-    return asked
+    assert not task.done()
+    return task
 
 
-async def test_an_answer_waits_until_discord_has_heard() -> None:
-    asked = await begun(interaction := Interaction(), nothing_found())
-    interaction.heard.set()
-    assert await asked is NOTHING
+async def test_a_result_waits_until_the_deferral_is_acknowledged() -> None:
+    task = await searched(interaction := Interaction(), nothing_found())
+    interaction.acknowledged.set()
+    assert await task is NOTHING
 
 
-async def test_a_refusal_waits_until_discord_has_heard_too() -> None:
-    asked = await begun(interaction := Interaction(), refused())
-    interaction.heard.set()
+async def test_an_error_waits_until_the_deferral_is_acknowledged() -> None:
+    task = await searched(interaction := Interaction(), refused())
+    interaction.acknowledged.set()
     with pytest.raises(QueueFull):
-        await asked
+        await task
 
 
-async def test_where_discord_would_not_hear_there_is_no_answer() -> None:
-    asked = await begun(interaction := Interaction(ConnectionError("lost")), nothing_found())
-    interaction.heard.set()
+async def test_a_failed_deferral_fails_the_command() -> None:
+    task = await searched(interaction := Interaction(ConnectionError("lost")), nothing_found())
+    interaction.acknowledged.set()
     with pytest.raises(ConnectionError):
-        await asked
+        await task
 
 
-async def test_whoever_gives_a_question_up_leaves_no_deferral_behind() -> None:
-    asked = await begun(interaction := Interaction(), nothing_found())
-    asked.cancel()
+async def test_a_cancelled_search_cancels_the_deferral() -> None:
+    task = await searched(interaction := Interaction(), nothing_found())
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asked
-    assert not interaction.heard.is_set()
+        await task
+    assert not interaction.acknowledged.is_set()
     assert len(asyncio.all_tasks()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from bot.app import build
+from bot.app import create_bot, log_in
 from bot.discord_io.client import use_endpoint
 from clipcore.engine.engine import ClipEngine
 from sandbox.server import Sandbox
@@ -24,7 +24,9 @@ async def served(tmp_path: Path) -> dict[str, str]:
     port = free_port()
     async with Sandbox.serve() as sandbox:
         use_endpoint(sandbox.bot_settings["DISCORD_API_BASE"], sandbox.bot_settings["DISCORD_GATEWAY"])
-        async with build(settings_for(sandbox, tmp_path, status_port=port), ClipEngine(FakeEncoder)):
+        settings = settings_for(sandbox, tmp_path, status_port=port)
+        async with create_bot(settings, ClipEngine(FakeEncoder)) as bot:
+            await log_in(bot, settings)
             text = await page(f"http://127.0.0.1:{port}", Accept="application/openmetrics-text; version=1.0.0")
     families = [family for family in text_string_to_metric_families(text) if family.name.startswith("magpie_")]
     return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import clipcore
-from bot.app import App
+from bot.discord_io.client import MagpieBot
 from clipcore.errors import ModelUnavailable
 from clipcore.types import Encoder
 from tests.e2e.harness import House, house
@@ -30,7 +30,7 @@ async def home(tmp_path: Path, encoder: Encoder) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def bot(home: House) -> AsyncIterator[App]:
+async def bot(home: House) -> AsyncIterator[MagpieBot]:
     """The bot, up and caught up."""
-    async with home.bot() as app:
-        yield app
+    async with home.bot() as bot:
+        yield bot

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.app import App, build
-from bot.discord_io.client import use_endpoint
+from bot.app import create_bot, log_in, stay_connected
+from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.models import Image, ImageState
 from bot.settings import Settings
 from bot.store.database import Database
@@ -65,13 +65,13 @@ class House:
     sandbox: Sandbox
     directory: Path
     encoder: Encoder
-    app: App | None = None
+    up: MagpieBot | None = None
     members: dict[str, Member] = field(default_factory=dict)
 
     @property
-    def running(self) -> App:
-        assert self.app is not None, "the bot is not up"
-        return self.app
+    def running(self) -> MagpieBot:
+        assert self.up is not None, "the bot is not up"
+        return self.up
 
     @property
     def nest(self) -> int:
@@ -88,21 +88,23 @@ class House:
         return self.members[username]
 
     @asynccontextmanager
-    async def bot(self, **changed: Any) -> AsyncIterator[App]:
+    async def bot(self, **changed: Any) -> AsyncIterator[MagpieBot]:
         """The bot in this process, ready. Its model is loaded once for all tests; the rest is as in production."""
         settings = Settings.model_validate(
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )
         use_endpoint(settings.discord_api_base, settings.discord_gateway)
-        async with build(settings, ClipEngine(lambda: self.encoder)) as app:
-            connection = asyncio.create_task(app.serve())
+        engine = ClipEngine(lambda: self.encoder)
+        async with create_bot(settings, engine) as bot:
+            await log_in(bot, settings)
+            connection = asyncio.create_task(stay_connected(bot, engine))
             try:
-                await asyncio.wait_for(app.bot.wait_until_ready(), PATIENCE_S)
-                await asyncio.wait_for(app.catch_up.finished(), PATIENCE_S)
-                self.app = app
-                yield app
+                await asyncio.wait_for(bot.wait_until_ready(), PATIENCE_S)
+                await asyncio.wait_for(bot.services.catch_up.finished(), PATIENCE_S)
+                self.up = bot
+                yield bot
             finally:
-                self.app = None
+                self.up = None
                 connection.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await connection
@@ -128,7 +130,7 @@ class House:
 
     async def indexed(self, *messages: dict[str, Any]) -> list[Image]:
         """Waits until every image of these messages is searchable."""
-        store = self.running.store
+        store = self.running.services.images
         found: list[Image] = []
 
         async def all_ready() -> bool:
@@ -144,7 +146,7 @@ class House:
         return list(found)
 
     async def forgotten(self, *messages: dict[str, Any]) -> None:
-        store = self.running.store
+        store = self.running.services.images
 
         async def none_left() -> bool:
             return not any([await store.by_message(int(message["id"])) for message in messages])

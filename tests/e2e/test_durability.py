@@ -95,12 +95,12 @@ async def test_what_was_posted_while_the_bot_was_away_is_found_when_it_is_back(h
 
 async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back(home: House) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
-    async with home.bot() as app:
+    async with home.bot() as bot:
         stuck = home.sandbox.faults.add(Fault("delay", path="/attachments/*", times=None, seconds=30, bots_only=False))
         posted = await ann.post(images, sample("panda"))
 
         async def accepted() -> bool:
-            return bool(await app.store.by_message(int(posted["id"]))) and stuck.triggered > 0
+            return bool(await bot.services.images.by_message(int(posted["id"]))) and stuck.triggered > 0
 
         await until(accepted, "the picture is pending, its download under way")
     home.sandbox.faults.clear()
@@ -111,19 +111,19 @@ async def test_what_was_pending_when_the_bot_stopped_is_finished_when_it_is_back
 
 async def test_an_outage_of_a_server_loses_nothing(home: House) -> None:
     ann, images, guild = await home.member("ann"), home.channel("pictures"), home.sandbox.guild("The Nest")
-    async with home.bot() as app:
+    async with home.bot() as bot:
         posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
         home.sandbox.outage(guild)
-        await until(lambda: _unavailable(app, guild.id, True), "the bot hears of the outage")
+        await until(lambda: _unavailable(bot, guild.id, True), "the bot hears of the outage")
         assert await states(home, [posted]) == [[ImageState.READY]]
         home.sandbox.outage(guild, over=True)
-        await until(lambda: _unavailable(app, guild.id, False), "the bot hears of its end")
+        await until(lambda: _unavailable(bot, guild.id, False), "the bot hears of its end")
         assert (await ann.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
-async def _unavailable(app: Any, guild_id: int, wanted: bool) -> bool:
-    guild = app.bot.get_guild(guild_id)
+async def _unavailable(bot: Any, guild_id: int, wanted: bool) -> bool:
+    guild = bot.get_guild(guild_id)
     return guild is not None and bool(guild.unavailable) is wanted
 
 
@@ -142,7 +142,7 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
 ) -> None:
     ann, bob = await home.member("ann"), await home.member("bob")
     images, chat, cats = map(home.channel, ("pictures", "chat", "cats only"))
-    async with home.bot() as app:
+    async with home.bot() as bot:
         new = await bob.ok("POST", f"/channels/{images}/threads", {"name": "old cats", "type": 11})
         in_channel, in_thread, in_archived = (
             await ann.post(chat, sample("rocket")),
@@ -151,7 +151,7 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
         )
         await home.indexed(in_channel, in_thread, in_archived)
         assert {chat, cats, int(new["id"])} <= {
-            place.channel_id for place in await app.store.searchable_channels(home.nest)
+            place.channel_id for place in await bot.services.images.searchable_channels(home.nest)
         }
     for deleted in (chat, cats):
         await bob.ok("DELETE", f"/channels/{deleted}")
@@ -163,7 +163,7 @@ async def test_channels_and_threads_deleted_while_the_bot_was_down_are_forgotten
 
 async def test_a_message_deleted_while_its_image_is_read_never_comes_back(home: House) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
-    async with home.bot() as app:
+    async with home.bot() as bot:
         slow = home.sandbox.faults.add(Fault("delay", path="/attachments/*", seconds=1.0, bots_only=False))
         posted = await ann.post(images, sample("panda"))
 
@@ -173,25 +173,25 @@ async def test_a_message_deleted_while_its_image_is_read_never_comes_back(home: 
         await until(under_way, "the download is under way")
         await ann.remove(posted)
         await home.forgotten(posted)
-        await app.indexer.settled()
+        await bot.services.indexer.settled()
         assert await states(home, [posted]) == [[]]
         assert (await ann.find(home.nest, images, "a panda")).ids == []
 
 
 async def test_events_that_come_twice_count_once(home: House) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
-    async with home.bot() as app:
+    async with home.bot() as bot:
         home.sandbox.faults.add(Fault("double_event", event="MESSAGE_*", times=None))
         posted = [await ann.post(images, different(number)) for number in range(3)]
         await home.indexed(*posted)
-        await app.indexer.settled()
+        await bot.services.indexer.settled()
         assert await states(home, posted) == [[ImageState.READY]] * 3
         await ann.remove(posted[0])
         await home.forgotten(posted[0])
         assert await states(home, posted) == [[], [ImageState.READY], [ImageState.READY]]
 
 
-async def test_a_broken_connection_is_mended_and_misses_nothing(home: House) -> None:
+async def test_a_broken_connection_is_resumed_and_misses_nothing(home: House) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
         await home.sandbox.drop_gateway()
@@ -199,7 +199,7 @@ async def test_a_broken_connection_is_mended_and_misses_nothing(home: House) -> 
         await home.indexed(posted)
 
 
-async def test_a_session_that_cannot_be_resumed_is_made_up_for_by_reading_back(home: House) -> None:
+async def test_a_session_that_cannot_be_resumed_is_caught_up_on(home: House) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
         await home.indexed(await ann.post(images, sample("rocket")))
@@ -220,7 +220,7 @@ async def test_a_session_that_cannot_be_resumed_is_made_up_for_by_reading_back(h
     ],
     ids=lambda fault: f"{fault.kind} {fault.path}",
 )
-async def test_a_discord_that_stumbles_is_asked_again(home: House, fault: Fault) -> None:
+async def test_temporary_errors_of_discord_are_retried(home: House, fault: Fault) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
     async with home.bot():
         armed = home.sandbox.faults.add(Fault(**{name: getattr(fault, name) for name in _FIELDS}))

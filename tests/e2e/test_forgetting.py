@@ -8,12 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from bot.app import App
+from bot.discord_io.client import MagpieBot
+from bot.i18n import ENGLISH
 from tests.e2e.harness import House, sample, until
 from tests.e2e.member import PATIENCE_S, button
 
 
-async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, bot: App) -> None:
+async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(images, sample("panda"), sample("rocket"))
     await home.indexed(posted)
@@ -22,7 +23,7 @@ async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, b
     await cem.ok("PATCH", path, {"attachments": [{"id": kept}]})
 
     async def only_one_left() -> bool:
-        return [str(one.ref.attachment_id) for one in await bot.store.by_message(int(posted["id"]))] == [kept]
+        return [str(one.ref.attachment_id) for one in await bot.services.images.by_message(int(posted["id"]))] == [kept]
 
     await until(only_one_left, "the dropped picture is forgotten")
     dropped = posted["attachments"][1]["id"]
@@ -32,7 +33,7 @@ async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, b
     assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
-async def test_many_messages_deleted_at_once_are_all_forgotten(home: House, bot: App) -> None:
+async def test_many_messages_deleted_at_once_are_all_forgotten(home: House, bot: MagpieBot) -> None:
     bob, images = await home.member("bob"), home.channel("pictures")
     posted = [await bob.post(images, sample(name)) for name in ("panda", "rocket", "octopus")]
     await home.indexed(*posted)
@@ -42,7 +43,7 @@ async def test_many_messages_deleted_at_once_are_all_forgotten(home: House, bot:
 
 
 @pytest.mark.parametrize("name", ["cats only", "pictures"])
-async def test_a_deleted_thread_or_channel_takes_its_images_along(home: House, bot: App, name: str) -> None:
+async def test_a_deleted_thread_or_channel_takes_its_images_along(home: House, bot: MagpieBot, name: str) -> None:
     bob, chat = await home.member("bob"), home.channel("chat")
     in_thread = await bob.post(home.channel("cats only"), sample("panda"))
     stays = await bob.post(chat, sample("rocket"))
@@ -53,7 +54,7 @@ async def test_a_deleted_thread_or_channel_takes_its_images_along(home: House, b
     assert (await bob.find(home.nest, chat, "a rocket")).ids == [stays["id"]]
 
 
-async def test_a_server_that_removes_the_bot_is_forgotten_and_its_return_begins_anew(home: House, bot: App) -> None:
+async def test_a_server_that_removes_the_bot_is_forgotten_and_starts_anew_later(home: House, bot: MagpieBot) -> None:
     cem, images, guild = await home.member("cem"), home.channel("pictures"), home.sandbox.guild("The Nest")
     before = await cem.post(images, sample("panda"))
     await home.indexed(before)
@@ -67,12 +68,12 @@ async def test_a_server_that_removes_the_bot_is_forgotten_and_its_return_begins_
     assert before["id"] not in (await cem.find(home.nest, images, "a panda")).ids
 
 
-async def _knows(bot: App, guild_id: int) -> bool:
-    return bot.bot.get_guild(guild_id) is not None
+async def _knows(bot: MagpieBot, guild_id: int) -> bool:
+    return bot.get_guild(guild_id) is not None
 
 
 async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_image_is_shown(
-    home: House, bot: App
+    home: House, bot: MagpieBot
 ) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(images, sample("panda"))
@@ -82,7 +83,7 @@ async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_ima
     await home.forgotten(posted)
 
 
-async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, bot: App) -> None:
+async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, bot: MagpieBot) -> None:
     cem, ann, images = await home.member("cem"), await home.member("ann"), home.channel("pictures")
     mine = await cem.post(images, sample("panda"))
     hers = await ann.post(images, sample("rocket"))
@@ -91,7 +92,7 @@ async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, b
     assert asked.private
     await home.indexed(mine)  # asking deletes nothing
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-    assert "Pictures forgotten: 1." in done.words
+    assert done.words == ENGLISH.forget_me_done.format(count=1)
     await home.forgotten(mine)
     assert mine["id"] not in (await cem.find(home.nest, images, "a panda")).ids
     assert (await cem.find(home.nest, images, "a rocket")).ids == [hers["id"]]
@@ -99,14 +100,14 @@ async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, b
     await home.indexed(later)
 
 
-async def test_a_message_content_switch_turned_off_makes_nothing_look_removed(home: House, bot: App) -> None:
+async def test_a_message_content_switch_turned_off_makes_nothing_look_removed(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(images, sample("panda"))
     await home.indexed(posted)
     [magpie] = home.sandbox.state.applications.values()
     magpie.message_content = False
     assert (await cem.find(home.nest, images, "a panda")).ids == []
-    edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
+    edited = asyncio.create_task(bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
     await cem.ok("PATCH", f"/channels/{images}/messages/{posted['id']}", {"content": "my panda"})
     await edited
     magpie.message_content = True
@@ -119,13 +120,13 @@ async def test_a_shorter_list_of_hosts_makes_nothing_look_removed(home: House) -
         posted = await cem.post(images, sample("panda"))
         await home.indexed(posted)
     async with home.bot(CDN_HOSTS="cdn.discordapp.com") as bot:
-        edited = asyncio.create_task(bot.bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
+        edited = asyncio.create_task(bot.wait_for("raw_message_edit", timeout=PATIENCE_S))
         await cem.ok("PATCH", f"/channels/{images}/messages/{posted['id']}", {"content": "my panda"})
         await edited
         assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
-async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: House, bot: App) -> None:
+async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     await home.indexed(await cem.post(images, sample("panda")))
     asked = await cem.use(home.nest, images, "forget-me", [])

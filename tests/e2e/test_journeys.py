@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from bot.app import App
+from bot.discord_io.client import MagpieBot
+from bot.i18n import CHINESE, ENGLISH
 from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, sample, until
 
-NOTHING = "Nothing like that here"
-
 
 async def test_a_posted_image_is_tagged_found_in_two_languages_matched_in_four_ways_and_forgotten_when_deleted(
-    home: House, bot: App
+    home: House, bot: MagpieBot
 ) -> None:
     ann, images = await home.member("ann"), home.channel("pictures")
     apple = await ann.post(images, sample("red-apple"))
@@ -55,7 +54,7 @@ async def test_a_posted_image_is_tagged_found_in_two_languages_matched_in_four_w
     assert not {apple["id"], twin["id"]} & set(gone.ids)
 
 
-async def test_a_search_can_keep_to_one_channel_and_its_threads(home: House, bot: App) -> None:
+async def test_a_search_can_keep_to_one_channel_and_its_threads(home: House, bot: MagpieBot) -> None:
     cem, images, chat, cats = await home.member("cem"), *map(home.channel, ("pictures", "chat", "cats only"))
     there = await cem.post(chat, sample("panda"))
     in_thread = await cem.post(cats, sample("panda"), text="again")
@@ -64,7 +63,7 @@ async def test_a_search_can_keep_to_one_channel_and_its_threads(home: House, bot
     assert (await cem.find(home.nest, chat, "a panda", only=images)).ids == [in_thread["id"]]
 
 
-async def test_an_answer_that_is_ready_before_discord_heard_of_the_wait_is_still_seen(home: House, bot: App) -> None:
+async def test_a_result_that_is_ready_before_the_deferral_is_acknowledged_is_shown(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(images, sample("rocket"))
     await home.indexed(posted)
@@ -72,26 +71,26 @@ async def test_an_answer_that_is_ready_before_discord_heard_of_the_wait_is_still
     assert (await cem.find(home.nest, images, "a rocket")).ids == [posted["id"]]
 
 
-async def test_what_is_not_there_is_answered_honestly(home: House, bot: App) -> None:
+async def test_a_search_without_matches_says_so(home: House, bot: MagpieBot) -> None:
     cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
     empty = await cem.find(home.nest, images, "a rocket")
-    assert "no pictures yet" in empty.words
+    assert empty.words == ENGLISH.nothing_to_search
     posted = await cem.post(images, sample("sunflower"))
     await home.indexed(posted)
     answer = await cem.find(home.nest, images, "a guitar next to a drum")
     assert answer.ids == []
-    assert NOTHING in answer.words
-    assert "没有类似的图片" in (await dora.find(home.nest, images, "吉他在鼓旁边")).words
+    assert answer.words == ENGLISH.no_matches
+    assert (await dora.find(home.nest, images, "吉他在鼓旁边")).words == CHINESE.no_matches
 
 
-async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App) -> None:
+async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: MagpieBot) -> None:
     bob, images = await home.member("bob"), home.channel("pictures")
 
     async def choose(mode: str) -> None:
         await bob.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": mode}])
 
     await home.indexed(await bob.post(images, sample("panda")))
-    await bot.indexer.settled()
+    await bot.services.indexer.settled()
     await choose("reaction")
     reacted = await bob.post(images, sample("panda"))
     await bob.event(
@@ -107,7 +106,7 @@ async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App)
 
     await choose("off")
     [untagged] = await home.indexed(await bob.post(images, sample("panda")))
-    await bot.indexer.settled()
+    await bot.services.indexer.settled()
     assert untagged.tags == ()
     assert bob.count("MESSAGE_REACTION_ADD", lambda one: one["message_id"] != reacted["id"]) == 0
     own = [
@@ -118,7 +117,7 @@ async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: App)
     assert len(own) == 1
 
 
-async def test_a_server_tags_with_labels_of_its_own(home: House, bot: App) -> None:
+async def test_a_server_tags_with_labels_of_its_own(home: House, bot: MagpieBot) -> None:
     bob, images = await home.member("bob"), home.channel("pictures")
     assert "panda" in (await bob.subcommand(home.nest, images, "labels", "list")).words
     offered = await bob.offered(home.nest, images, "labels", "remove", label="pan")
@@ -133,7 +132,7 @@ async def test_a_server_tags_with_labels_of_its_own(home: House, bot: App) -> No
     assert "panda" in [tag.label for tag in again.tags]
 
 
-async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot: App) -> None:
+async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     offered = await cem.ok("GET", f"/guilds/{home.nest}/application-command-index")
     manage_guild = str(1 << 5)
@@ -144,13 +143,13 @@ async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot
         await cem.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "off"}])
 
 
-async def test_privacy_is_told_in_the_readers_language(home: House, bot: App) -> None:
+async def test_privacy_answers_in_the_members_language(home: House, bot: MagpieBot) -> None:
     cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
-    assert "What I keep" in (await cem.use(home.nest, images, "privacy", [])).words
-    assert "我不保存什么" in (await dora.use(home.nest, images, "privacy", [])).words
+    assert (await cem.use(home.nest, images, "privacy", [])).words == ENGLISH.privacy
+    assert (await dora.use(home.nest, images, "privacy", [])).words == CHINESE.privacy
 
 
-async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: App) -> None:
+async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.post(images, sample("panda"))
     await home.indexed(posted)
@@ -161,7 +160,7 @@ async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: A
     assert "**bold**" not in answer.words
 
 
-async def test_a_spoiler_stays_one_in_results(home: House, bot: App) -> None:
+async def test_a_spoiler_stays_one_in_results(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     upload = await cem.upload(images, sample("panda"), "SPOILER_panda.png")
     posted = await cem.say(images, attachments=[{**upload, "description": "my panda"}])
@@ -171,7 +170,7 @@ async def test_a_spoiler_stays_one_in_results(home: House, bot: App) -> None:
     assert hit.alt == "my panda"
 
 
-async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: House, bot: App) -> None:
+async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: House, bot: MagpieBot) -> None:
     cem, images, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
     original = await cem.post(images, sample("panda"))
     await home.indexed(original)
@@ -179,21 +178,21 @@ async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: Hou
         chat, message_reference={"type": 1, "channel_id": str(images), "message_id": original["id"]}
     )
     await until(lambda: _remembers(bot, forwarded), "the forward is remembered")
-    await bot.indexer.settled()
+    await bot.services.indexer.settled()
     await cem.remove(original)
     await home.forgotten(original)
     assert (await cem.find(home.nest, images, "a panda")).ids == [forwarded["id"]]
 
 
-async def _remembers(bot: App, message: dict[str, Any]) -> bool:
-    return bool(await bot.store.by_message(int(message["id"])))
+async def _remembers(bot: MagpieBot, message: dict[str, Any]) -> bool:
+    return bool(await bot.services.images.by_message(int(message["id"])))
 
 
-async def test_a_link_preview_is_found_until_its_poster_hides_it(home: House, bot: App) -> None:
+async def test_a_link_preview_is_found_until_its_poster_hides_it(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     posted = await cem.say(images, f"look {home.sandbox.url}/sandbox/samples/panda.png")
     await until(lambda: _remembers(bot, posted), "the preview is remembered")
-    await bot.indexer.settled()
+    await bot.services.indexer.settled()
     found = await cem.find(home.nest, images, "a panda")
     assert found.ids == [posted["id"]]
     assert (await cem.http.get(found.hits[0].thumbnail)).status == 200
@@ -202,11 +201,12 @@ async def test_a_link_preview_is_found_until_its_poster_hides_it(home: House, bo
     await home.forgotten(posted)
 
 
-async def test_a_question_without_an_image_says_what_to_do(home: House, bot: App) -> None:
+async def test_a_query_without_an_image_says_what_to_do(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     words = await cem.say(images, "no picture here")
-    assert "carries no picture" in (await cem.similar_by_menu(home.nest, words)).words
-    assert "either `image` or `message`" in (await cem.use(home.nest, images, "similar", [])).words
-    assert "cannot read that file" in (await cem.similar_to_file(home.nest, images, b"<html>not a picture")).words
+    assert (await cem.similar_by_menu(home.nest, words)).words == ENGLISH.message_without_image
+    assert (await cem.use(home.nest, images, "similar", [])).words == ENGLISH.one_query_image
+    unusable = await cem.similar_to_file(home.nest, images, b"<html>not a picture")
+    assert unusable.words == ENGLISH.image_unusable
     told = await cem.ask_in_public(home.sandbox.application_id, words, "similar")
-    assert "carries no picture" in told.words
+    assert told.words == ENGLISH.message_without_image

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-from bot.app import App
+from bot.discord_io.client import MagpieBot
 from sandbox.faults import Fault
 from tests.e2e.harness import House, sample, until
 from tests.e2e.member import PATIENCE_S, Member, Reply
@@ -42,7 +42,7 @@ async def gone(who: Member, reply: Reply) -> None:
     await who.event("MESSAGE_DELETE", lambda one: one["id"] == reply.message["id"])
 
 
-async def test_the_tags_below_an_image_go_with_its_message(home: House, bot: App) -> None:
+async def test_the_tags_below_an_image_go_with_its_message(home: House, bot: MagpieBot) -> None:
     bob = await home.member("bob")
     posted, told = await post_with_tags_below(home, "panda")
     other, stays = await post_with_tags_below(home, "rocket")
@@ -52,7 +52,7 @@ async def test_the_tags_below_an_image_go_with_its_message(home: House, bot: App
     assert (await bob.find(home.nest, home.channel("pictures"), "a rocket")).ids == [other["id"]]
 
 
-async def test_the_tags_of_two_images_go_when_one_of_them_is_edited_out(home: House, bot: App) -> None:
+async def test_the_tags_of_two_images_go_when_one_of_them_is_edited_out(home: House, bot: MagpieBot) -> None:
     bob = await home.member("bob")
     posted, told = await post_with_tags_below(home, "panda", "rocket")
     path = f"/channels/{posted['channel_id']}/messages/{posted['id']}"
@@ -60,7 +60,7 @@ async def test_the_tags_of_two_images_go_when_one_of_them_is_edited_out(home: Ho
     await gone(bob, told)
 
 
-async def test_a_public_answer_goes_with_any_of_the_images_that_it_shows(home: House, bot: App) -> None:
+async def test_a_public_answer_goes_with_any_of_the_images_that_it_shows(home: House, bot: MagpieBot) -> None:
     cem, images, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
     asked_about, other = await cem.post(images, sample("panda")), await cem.post(images, sample("rocket"))
     shown = [await cem.post(place, sample("panda")) for place in (images, chat)]
@@ -75,14 +75,14 @@ async def test_a_public_answer_goes_with_any_of_the_images_that_it_shows(home: H
     await gone(cem, answer)
 
 
-async def test_forget_me_and_a_deleted_channel_take_answers_elsewhere_along(home: House, bot: App) -> None:
+async def test_forget_me_and_a_deleted_channel_also_delete_answers_elsewhere(home: House, bot: MagpieBot) -> None:
     bob, cem = await home.member("bob"), await home.member("cem")
     images, chat = home.channel("pictures"), home.channel("chat")
     asked_about, shown = await cem.post(images, sample("panda")), await cem.post(chat, sample("panda"))
     await home.indexed(asked_about, shown)
     first = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     await remembered(home, first)
-    await bot.indexer.forget_author(home.nest, int(cem.id))
+    await bot.services.indexer.forget_author(home.nest, int(cem.id))
     await gone(cem, first)
 
     asked_about, shown = await bob.post(images, sample("panda")), await bob.post(chat, sample("panda"))
@@ -93,7 +93,7 @@ async def test_forget_me_and_a_deleted_channel_take_answers_elsewhere_along(home
     await gone(bob, second)
 
 
-async def test_an_answer_that_was_not_deleted_before_the_end_is_deleted_after_the_next_start(home: House) -> None:
+async def test_a_reply_that_could_not_be_deleted_before_a_stop_is_deleted_after_the_next_start(home: House) -> None:
     bob = await home.member("bob")
     stuck = Fault("delay", method="DELETE", path="/channels/*/messages/*", times=None, seconds=PATIENCE_S)
     async with home.bot():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bot.app import App
-from tests.e2e.harness import House, captions, sample
+from bot.discord_io.client import MagpieBot
+from bot.i18n import ENGLISH
+from tests.e2e.harness import House, captions, sample, until
 
 
-async def test_nobody_finds_what_they_could_not_see(home: House, bot: App) -> None:
+async def test_nobody_finds_what_they_could_not_see(home: House, bot: MagpieBot) -> None:
     cem, dora = await home.member("cem"), await home.member("dora")
     regulars, images = home.channel("regulars"), home.channel("pictures")
     hidden = await cem.post(regulars, sample("panda"))
@@ -23,7 +24,7 @@ async def test_nobody_finds_what_they_could_not_see(home: House, bot: App) -> No
     assert (await dora.similar_to_file(home.nest, images, sample("panda"))).ids == []
 
 
-async def test_a_button_that_was_shown_to_all_gives_no_right_later(home: House, bot: App) -> None:
+async def test_a_button_gives_no_access_to_an_image_that_its_presser_cannot_see(home: House, bot: MagpieBot) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
     images, chat = home.channel("pictures"), home.channel("chat")
     asked_about = await cem.post(images, sample("panda"))
@@ -39,7 +40,7 @@ async def test_a_button_that_was_shown_to_all_gives_no_right_later(home: House, 
     assert again.ids == []
 
 
-async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House, bot: App) -> None:
+async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     hidden = await cem.post(home.channel("regulars"), sample("panda"))
     adult = await cem.post(home.channel("after-dark"), sample("panda"))
@@ -51,7 +52,7 @@ async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House,
     assert set((await cem.similar_by_menu(home.nest, open_one)).ids) == {hidden["id"], other["id"]}
 
 
-async def test_age_restricted_images_show_in_age_restricted_channels_alone(home: House, bot: App) -> None:
+async def test_age_restricted_images_show_in_age_restricted_channels_only(home: House, bot: MagpieBot) -> None:
     cem, dark = await home.member("cem"), home.channel("after-dark")
     adult = await cem.post(dark, sample("rocket"))
     await home.indexed(adult)
@@ -59,7 +60,7 @@ async def test_age_restricted_images_show_in_age_restricted_channels_alone(home:
     assert (await cem.find(home.nest, dark, "a rocket")).ids == [adult["id"]]
 
 
-async def test_a_voice_channels_images_need_the_right_to_connect(home: House, bot: App) -> None:
+async def test_a_voice_channels_images_need_the_right_to_connect(home: House, bot: MagpieBot) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
     voice, images = home.channel("Regulars' voice"), home.channel("pictures")
     connect = {"type": 1, "allow": str(1 << 20), "deny": "0"}
@@ -70,7 +71,7 @@ async def test_a_voice_channels_images_need_the_right_to_connect(home: House, bo
     assert (await dora.find(home.nest, images, "a rocket")).ids == []
 
 
-async def test_a_private_threads_images_are_for_those_who_are_in_it(home: House, bot: App) -> None:
+async def test_a_private_threads_images_are_for_those_who_are_in_it(home: House, bot: MagpieBot) -> None:
     ann, cem, dora = [await home.member(name) for name in ("ann", "cem", "dora")]
     planning, images = home.channel("party planning"), home.channel("pictures")
     await ann.ok("PUT", f"/channels/{planning}/thread-members/{home.sandbox.application_id}")
@@ -79,25 +80,33 @@ async def test_a_private_threads_images_are_for_those_who_are_in_it(home: House,
     words = captions("birthday-cake")[0]
     assert (await cem.find(home.nest, images, words)).ids == [posted["id"]]
     assert (await dora.find(home.nest, images, words)).ids == []
+    await ann.ok("PATCH", f"/channels/{planning}", {"archived": True})  # discord.py's cache has active threads only
+    await until(lambda: _gone_from_cache(bot, planning), "the bot knows that the thread is archived")
+    assert (await cem.find(home.nest, images, words)).ids == [posted["id"]]
+    assert (await dora.find(home.nest, images, words)).ids == []
 
 
-async def test_another_server_is_another_world(home: House, bot: App) -> None:
+async def _gone_from_cache(bot: MagpieBot, thread_id: int) -> bool:
+    return bot.get_channel(thread_id) is None
+
+
+async def test_a_search_never_crosses_servers(home: House, bot: MagpieBot) -> None:
     cem = await home.member("cem")
     here = await cem.post(home.channel("pictures"), sample("umbrella"))
     await home.indexed(here)
     branch = home.sandbox.guild("Second Branch").id
     assert (await cem.find(branch, home.channel("general"), "an umbrella")).ids == []
-    link = f"https://discord.com/channels/{home.nest}/{home.channel('images')}/{here['id']}"
+    link = f"https://discord.com/channels/{home.nest}/{home.channel('pictures')}/{here['id']}"
     elsewhere = await cem.similar_to_link(branch, home.channel("general"), link)
-    assert "not a link to a message of this server" in elsewhere.words
+    assert elsewhere.words == ENGLISH.not_a_message_link
 
 
-async def test_a_channel_whose_history_is_closed_to_the_bot_is_not_remembered(home: House, bot: App) -> None:
+async def test_a_channel_whose_history_the_bot_may_not_read_is_not_indexed(home: House, bot: MagpieBot) -> None:
     ann, cem = await home.member("ann"), await home.member("cem")
     chat, images = home.channel("chat"), home.channel("pictures")
     no_history = {"type": 1, "allow": "0", "deny": str(1 << 16)}
     await ann.ok("PUT", f"/channels/{chat}/permissions/{home.sandbox.application_id}", no_history)
     unread = await cem.post(chat, sample("rocket"))
     await home.indexed(await cem.post(images, sample("rocket")))
-    assert await bot.store.by_message(int(unread["id"])) == []
+    assert await bot.services.images.by_message(int(unread["id"])) == []
     assert unread["id"] not in (await cem.find(home.nest, images, "a rocket")).ids

@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bot.app import behind_questions
 from bot.errors import ImageUnreachable
 from bot.models import ChannelRef, Image, ImageRef, ImageState, RemoteImage, Source
 from bot.search.service import SearchService
@@ -131,20 +130,3 @@ async def test_indexing_goes_on_where_the_search_is_cancelled(ask: Ask, step: st
     async with asked(bot, ask):
         assert bot.searching == 1
     assert bot.searching == 0
-
-
-async def test_a_downloaded_file_is_read_once_no_search_is_running() -> None:
-    done = asyncio.Event()
-
-    async def fetch(ref: ImageRef, make_room: object) -> bytes:
-        return b"a file"
-
-    async def stand_back() -> None:
-        await done.wait()
-
-    fetching = asyncio.ensure_future(behind_questions(fetch, stand_back)(IMAGE.ref, cast(Any, None)))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not fetching.done()
-    done.set()
-    assert await fetching == b"a file"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import discord
 import pytest
 
-from bot.discord_io.attachments import carried, images_in, place_of, preview_id, sightings, withheld
+from bot.discord_io.attachments import downloadable_images_of, images_of, is_withheld, preview_id
+from bot.discord_io.messages import Messages, channel_ref
 from bot.models import ChannelRef, ImageRef, Source, ThreadKind
 from tests.bot import discord_objects
 from tests.bot.discord_objects import GUILD, PRIVATE_THREAD, attachment, message, snapshot
@@ -31,11 +33,12 @@ def media(url: str = "https://example.org/cat.png", proxy_url: str | None = PROX
     return {"url": url, "width": 1, "height": 1, **({"proxy_url": proxy_url} if proxy_url else {})}
 
 
-def images(message: discord.Message, **options: Any) -> list[ImageRef]:
-    return images_in(message, HOSTS, own_id=BOT, **options)
+def images(message: discord.Message, *, other_bots: bool = False) -> list[ImageRef]:
+    client: Any = SimpleNamespace(user=discord.Object(BOT))
+    return Messages(client, HOSTS, other_bots=other_bots).image_refs(message)
 
 
-def test_an_attached_image_is_known_by_its_ids(server: discord.Guild) -> None:
+def test_an_attached_image_is_identified_by_its_ids(server: discord.Guild) -> None:
     found = images(message(server, 1, 10, attachments=[attachment(20)]))
     assert found == [ImageRef(ChannelRef(GUILD, 1), 10, 20, Source.ATTACHMENT, 50)]
 
@@ -53,7 +56,7 @@ def test_an_attached_image_is_known_by_its_ids(server: discord.Guild) -> None:
         ("noname", None, False),
     ],
 )
-def test_either_hint_makes_a_file_worth_a_look(
+def test_either_hint_makes_a_file_an_image(
     server: discord.Guild, filename: str, content_type: str | None, seen: bool
 ) -> None:
     more = {} if content_type is None else {"content_type": content_type}
@@ -61,15 +64,15 @@ def test_either_hint_makes_a_file_worth_a_look(
     assert bool(found) is seen
 
 
-def test_a_thread_is_placed_under_its_parent_with_its_kind(server: discord.Guild) -> None:
-    assert place_of(server.get_thread(500)) == ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
-    assert place_of(server.get_thread(501)) == ChannelRef(GUILD, 501, 2, ThreadKind.PRIVATE)
+def test_a_thread_has_a_parent_and_a_kind(server: discord.Guild) -> None:
+    assert channel_ref(server.get_thread(500)) == ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
+    assert channel_ref(server.get_thread(501)) == ChannelRef(GUILD, 501, 2, ThreadKind.PRIVATE)
 
 
-def test_what_is_no_channel_of_a_server_has_no_place(server: discord.Guild) -> None:
-    assert place_of(server.get_channel(2)) is None  # a forum holds no messages itself
-    assert place_of(discord.Object(5)) is None
-    assert place_of(None) is None
+def test_what_is_not_a_message_channel_of_a_server_has_no_channel_ref(server: discord.Guild) -> None:
+    assert channel_ref(server.get_channel(2)) is None  # a forum holds no messages itself
+    assert channel_ref(discord.Object(5)) is None
+    assert channel_ref(None) is None
 
 
 def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Guild) -> None:
@@ -78,41 +81,41 @@ def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Gui
     assert found == [ImageRef(ChannelRef(GUILD, 1), 10, 20, Source.FORWARD, 50)]
 
 
-def test_a_link_preview_is_taken_through_discords_proxy_only(server: discord.Guild) -> None:
+def test_a_link_preview_is_downloaded_through_discords_proxy_only(server: discord.Guild) -> None:
     through_proxy = message(server, 1, 10, embeds=[embed(thumbnail=media())])
-    assert [seen.url for seen in sightings(through_proxy, HOSTS)] == [PROXIED]
+    assert [seen.url for seen in downloadable_images_of(through_proxy, HOSTS)] == [PROXIED]
     elsewhere = message(server, 1, 10, embeds=[embed(image=media(proxy_url="https://evil.example/x.png"))])
     unproxied = message(server, 1, 10, embeds=[embed(image=media(proxy_url=None))])
-    assert sightings(elsewhere, HOSTS) == sightings(unproxied, HOSTS) == []
+    assert downloadable_images_of(elsewhere, HOSTS) == downloadable_images_of(unproxied, HOSTS) == []
 
 
-def test_a_preview_keeps_its_id_when_another_preview_goes(server: discord.Guild) -> None:
+def test_a_preview_keeps_its_id_when_another_is_removed(server: discord.Guild) -> None:
     first, second = embed(image=media("https://example.org/1.png")), embed(image=media("https://example.org/2.png"))
     both = images(message(server, 1, 10, embeds=[first, second]))
     assert images(message(server, 1, 10, embeds=[second])) == both[1:]
     assert all(0 < ref.attachment_id < 2**63 for ref in both)
 
 
-def test_a_preview_of_a_signed_address_keeps_its_id_when_it_is_signed_anew() -> None:
+def test_a_preview_of_a_signed_url_keeps_its_id_when_the_signature_changes() -> None:
     signed = "https://cdn.discordapp.com/attachments/1/2/cat.png?ex={}&is=1&hm=3"
     assert preview_id(10, signed.format(1)) == preview_id(10, signed.format(2))
     assert preview_id(10, "https://example.org/?id=1") != preview_id(10, "https://example.org/?id=2")
 
 
-def test_other_bots_and_webhooks_are_left_out_unless_wanted(server: discord.Guild) -> None:
+def test_images_of_other_bots_and_webhooks_are_indexed_only_if_configured(server: discord.Guild) -> None:
     by_bot = message(server, 1, 10, bot=True, attachments=[attachment(20)])
     by_webhook = message(server, 1, 10, webhook_id="7", attachments=[attachment(20)])
     assert images(by_bot) == images(by_webhook) == []
     assert len(images(by_bot, other_bots=True)) == len(images(by_webhook, other_bots=True)) == 1
 
 
-def test_magpies_own_messages_never_count(server: discord.Guild) -> None:
+def test_the_bots_own_messages_are_never_indexed(server: discord.Guild) -> None:
     own = message(server, 1, 10, author=BOT, bot=True, attachments=[attachment(20)])
     assert images(own, other_bots=True) == []
 
 
-def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
-    seen = sightings(
+def test_a_spoiler_is_recognised_by_its_flag_or_its_name(server: discord.Guild) -> None:
+    seen = downloadable_images_of(
         message(
             server, 1, 10, attachments=[attachment(20, "SPOILER_cat.png"), attachment(21, flags=8), attachment(22)]
         ),
@@ -121,10 +124,10 @@ def test_a_spoiler_is_known_by_flag_or_by_name(server: discord.Guild) -> None:
     assert [one.spoiler for one in seen] == [True, True, False]
 
 
-def test_an_image_on_a_host_that_is_not_listed_is_still_carried(server: discord.Guild) -> None:
+def test_a_message_still_carries_an_image_whose_host_is_not_listed(server: discord.Guild) -> None:
     posted = message(server, 1, 10, attachments=[attachment(20)])
-    assert sightings(posted, frozenset({"elsewhere.example"})) == []
-    assert [one.attachment_id for one in carried(posted)] == [20]
+    assert downloadable_images_of(posted, frozenset({"elsewhere.example"})) == []
+    assert [one.attachment_id for one in images_of(posted)] == [20]
 
 
 STICKER = {"id": "5", "name": "s", "format_type": 1}
@@ -147,7 +150,7 @@ SUPPRESS_EMBEDS = 1 << 2
         ({"bot": True, "flags": SUPPRESS_EMBEDS}, False),
     ],
 )
-def test_a_message_that_holds_nothing_at_all_is_one_that_discord_keeps_back(
+def test_an_empty_message_counts_as_withheld_by_discord(
     server: discord.Guild, more: dict[str, Any], kept_back: bool
 ) -> None:
-    assert withheld(message(server, 1, 10, **more)) is kept_back
+    assert is_withheld(message(server, 1, 10, **more)) is kept_back

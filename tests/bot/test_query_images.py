@@ -7,9 +7,11 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from bot.features.indexing import Turns
-from bot.features.query_image import MessageLink, NoQuestion, Questions, is_similar_request, message_link
+from bot.discord_io.client import refusal
+from bot.features.indexing import KeyedLock
+from bot.features.query_image import MessageLink, QueryImages, is_similar_request, message_link
 from bot.i18n import CHINESE, ENGLISH, Texts
+from clipcore.errors import ImageRejected
 from clipcore.images.decode import ImageLimits, decode_image
 from tests.bot import discord_objects
 
@@ -25,12 +27,12 @@ BOT = 900_000_000_000_000_009
         "http://127.0.0.1:8765/channels/1/2/3",
     ],
 )
-def test_a_message_link_is_found_whatever_its_host(text: str) -> None:
+def test_a_message_link_is_recognised_on_any_host(text: str) -> None:
     assert message_link(text) == MessageLink(1, 2, 3)
 
 
 @pytest.mark.parametrize("text", ["", "https://discord.com/channels/1/2", "/channels/@me/2/3", "1/2/3"])
-def test_what_names_no_message_is_no_link(text: str) -> None:
+def test_a_text_without_three_ids_is_not_a_link(text: str) -> None:
     assert message_link(text) is None
 
 
@@ -48,23 +50,23 @@ def test_what_names_no_message_is_no_link(text: str) -> None:
         ("<@900000000000000008> similar", False),
     ],
 )
-def test_look_alikes_are_asked_for_by_naming_the_bot_and_saying_so(content: str, asked: bool) -> None:
+def test_a_similar_request_mentions_the_bot_and_says_similar(content: str, asked: bool) -> None:
     server = discord_objects.guild([discord_objects.channel(1)])
     assert is_similar_request(discord_objects.message(server, 1, 10, content=content), BOT) is asked
 
 
-async def test_what_happens_to_one_message_keeps_its_order_and_others_do_not_wait() -> None:
-    turns, order = Turns(), []
+async def test_a_keyed_lock_serves_one_key_in_order_while_other_keys_do_not_wait() -> None:
+    lock, order = KeyedLock(), []
     first_may_end = asyncio.Event()
 
     async def first() -> None:
-        async with turns.of(1):
+        async with lock(1):
             order.append("first begins")
             await first_may_end.wait()
             order.append("first ends")
 
-    async def later(message_id: int, name: str) -> None:
-        async with turns.of(message_id):
+    async def later(key: int, name: str) -> None:
+        async with lock(key):
             order.append(name)
 
     tasks = [asyncio.create_task(one) for one in (first(), later(1, "second"), later(1, "third"), later(2, "other"))]
@@ -73,18 +75,18 @@ async def test_what_happens_to_one_message_keeps_its_order_and_others_do_not_wai
     first_may_end.set()
     await asyncio.gather(*tasks)
     assert order == ["first begins", "other", "first ends", "second", "third"]
-    assert turns._locks == {}
+    assert lock._locks == {}
 
 
 class Upload:
-    """A file given with the command, and what reads it: fetcher and searcher in one."""
+    """A file given with the command, and at the same time the downloader and the search that read it."""
 
     id, url, size = 1, "https://cdn.discordapp.com/1", 100
 
     def __init__(self, data: bytes, limits: ImageLimits) -> None:
         self._data, self._limits = data, limits
 
-    async def download(self, sighting: Any) -> bytes:
+    async def download(self, image: Any) -> bytes:
         return self._data
 
     async def embedding_of_file(self, data: bytes) -> Any:
@@ -92,10 +94,13 @@ class Upload:
 
 
 @pytest.mark.parametrize(("texts", "words"), [(ENGLISH, "too many pixels"), (CHINESE, "像素太多")])
-async def test_an_image_of_too_many_pixels_is_told_the_limit(texts: Texts, words: str) -> None:
+async def test_the_refusal_of_an_image_with_too_many_pixels_states_the_limit(texts: Texts, words: str) -> None:
     file = io.BytesIO()
     Image.new("L", (50, 41)).save(file, "WEBP")
     here = cast(Any, Upload(file.getvalue(), ImageLimits(max_pixels=2_000)))
-    with pytest.raises(NoQuestion, match=words) as told:
-        await Questions(here, here, here, here).of_attachment(here, texts)
-    assert "2,000" in told.value.sentence
+    with pytest.raises(ImageRejected) as raised:
+        await QueryImages(here, here, here, here).from_attachment(here)
+    sentence = refusal(raised.value, texts)
+    assert sentence is not None
+    assert words in sentence
+    assert "2,000" in sentence

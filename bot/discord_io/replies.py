@@ -1,0 +1,98 @@
+"""The bot's public replies, which are deleted once an image that they show or describe is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import discord
+from discord.ext import tasks
+
+from bot.discord_io.messages import NETWORK_ERRORS, means_deleted
+from bot.logging import get_logger
+from bot.models import ChannelRef
+from bot.store.guilds import Reply, ReplyStore
+
+log = get_logger(__name__)
+
+PAGE = 100
+
+
+class PublicReplies:
+    """The store knows which replies to delete, so a restart loses none. Failed deletions are retried after a pause,
+    which doubles from `first_pause_s` to `max_pause_s`. One reply is deleted at a time: discord.py waits as Discord's
+    rate limits demand.
+    """
+
+    def __init__(
+        self, client: discord.Client, store: ReplyStore, *, first_pause_s: float = 5.0, max_pause_s: float = 300.0
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._first_pause_s = self._pause_s = first_pause_s
+        self._max_pause_s = max_pause_s
+        self._woken = asyncio.Event()
+
+    def start(self) -> None:
+        """Begins with what an earlier run left. Call it after the login."""
+        self._delete_orphans.start()
+
+    async def close(self) -> None:
+        """Stops. What is left is deleted after the next start. Idempotent."""
+        task = self._delete_orphans.get_task()
+        self._delete_orphans.cancel()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def remember(self, channel: ChannelRef, message_id: int, image_ids: Sequence[int]) -> None:
+        """The bot has just sent this message about these images, some of which may have been forgotten meanwhile."""
+        await self._store.remember(channel, message_id, image_ids)
+        self.wake()
+
+    def wake(self) -> None:
+        """Call it after images were forgotten: there may be replies to delete."""
+        self._woken.set()
+
+    @tasks.loop()
+    async def _delete_orphans(self) -> None:
+        self._woken.clear()
+        if await self._delete_all():
+            self._pause_s = self._first_pause_s
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._max_pause_s):
+                    await self._woken.wait()
+        else:
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, self._max_pause_s)
+
+    async def _delete_all(self) -> bool:
+        """Tries each orphaned reply once. False where some are left to retry."""
+        complete, after = True, 0
+        try:
+            while orphans := await self._store.orphans(PAGE, after):
+                for reply in orphans:
+                    if await self._delete(reply):
+                        await self._store.drop(reply.message_id)
+                    else:
+                        complete = False
+                after = orphans[-1].message_id
+        except Exception:  # the store may be locked; the orphans are safe in it
+            log.exception("could not read which replies to delete")
+            return False
+        return complete
+
+    async def _delete(self, reply: Reply) -> bool:
+        """True when the message is deleted, or cannot be by this bot. False: retry later."""
+        ids = {"channel_id": reply.channel_id, "message_id": reply.message_id}
+        message = self._client.get_partial_messageable(reply.channel_id).get_partial_message(reply.message_id)
+        try:
+            await message.delete()
+        except discord.NotFound as error:
+            return means_deleted(error)
+        except discord.Forbidden:
+            log.warning("no permission to delete a reply about a forgotten image; it stays", **ids)
+        except NETWORK_ERRORS as error:
+            log.warning("could not delete a reply; it is retried later", error=type(error).__name__, **ids)
+            return False
+        return True

@@ -1,0 +1,75 @@
+"""How scores, tags and people's text appear in messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import discord
+
+from bot.indexing.labels import LabelBook
+from bot.models import Tag
+
+OWN_LABEL_EMOJI = "🏷️"
+_QUERY_CHARACTERS = 100
+_TAG_LINE_CHARACTERS = 300  # six results with their tags stay below the 4000 characters that a message may show
+
+
+def text_match_percent(score: float, threshold: float, logit_scale: float) -> int:
+    """A cosine of a text and an image as 1 to 99: 50 at the model's threshold, growing with the score.
+
+    A logistic curve over the distance from the threshold. Its slope follows the model's logit scale, because a small
+    distance means more where a model spreads its cosines less; a quarter of it keeps good and better apart.
+    """
+    share = 1 / (1 + math.exp(-(score - threshold) * logit_scale / 4))
+    return max(1, min(99, round(100 * share)))
+
+
+def image_match_percent(score: float, threshold: float) -> int:
+    """A cosine of two images as 1 to 100: 50 at the model's threshold, 100 for the same image."""
+    if threshold >= 1:
+        return 100 if score >= 1 else 50
+    share = 0.5 + 0.5 * (score - threshold) / (1 - threshold)
+    return max(1, min(100, round(100 * share)))
+
+
+def plain(text: str) -> str:
+    """People's text on one line, without markup or mentions."""
+    return discord.utils.escape_mentions(discord.utils.escape_markdown(" ".join(text.split())))
+
+
+def short_query(text: str) -> str:
+    one_line = " ".join(text.split())
+    return plain(one_line if len(one_line) <= _QUERY_CHARACTERS else one_line[: _QUERY_CHARACTERS - 1] + "…")
+
+
+class TagFormatter:
+    """Writes tags with the emoji and the Chinese name of their label, where it is a default label."""
+
+    def __init__(self, labels: LabelBook) -> None:
+        self._labels = labels
+
+    def line(self, tags: Sequence[Tag], *, chinese: bool, max_characters: int = _TAG_LINE_CHARACTERS) -> str:
+        """The first tags that fit, with their emoji."""
+        line = ""
+        for tag in tags:
+            label = self._labels.find(tag.label)
+            name = plain(self._name(tag, chinese=chinese))
+            longer = " · ".join(filter(None, (line, f"{label.emoji} {name}" if label is not None else name)))
+            if len(longer) > max_characters:
+                break
+            line = longer
+        return line
+
+    def names(self, tags: Sequence[Tag], *, chinese: bool) -> str:
+        """For alt text: without emoji."""
+        return ", ".join(self._name(tag, chinese=chinese) for tag in tags)
+
+    def emoji(self, tags: Sequence[Tag]) -> list[str]:
+        """The emoji of these tags, each once. A server's own labels have none and share one."""
+        labels = (self._labels.find(tag.label) for tag in tags)
+        return list(dict.fromkeys(label.emoji if label is not None else OWN_LABEL_EMOJI for label in labels))
+
+    def _name(self, tag: Tag, *, chinese: bool) -> str:
+        label = self._labels.find(tag.label)
+        return label.zh if label is not None and chinese else tag.label
