@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipcore.encoding.batch import DEFAULT_BATCH_SIZE, encode_words
+from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
 from clipcore.prompts import Prompts
 from clipcore.types import Encoder, Label, LabelScore, Vectors
 
@@ -48,7 +48,7 @@ class LabelBank:
         chosen = prompts or model.card.prompts
         named = [Label(label) if isinstance(label, str) else label for label in labels]
         texts = texts_for(named, chosen)
-        vector_of = dict(zip(texts, encode_words(model, texts, batch_size=batch_size), strict=True))
+        vector_of = dict(zip(texts, encode_texts(model, texts, batch_size=batch_size), strict=True))
         return cls.build(named, chosen, vector_of, model.card.dimension)
 
 

@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from clipcore.cli import classify, dataset, encode, evaluate, models, search, train
+from clipcore.cli.commands import Commands
 from clipcore.cli.output import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
-app = typer.Typer(
+app = Commands(
     name="clipcore",
     help="Encode, search, classify, measure and train with CLIP models.",
     epilog="Exit codes: 0 done; 1 failed, the reason on stderr; 2 wrong use; 3 done, but some images or rows were "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +13,11 @@ import typer
 
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.output import Skips, print_json, tracked
-from clipcore.datasets.files import has_image_suffix, image_files
-from clipcore.encoding.batch import ImageSource, Outcomes, SkippedImage, encode_images
+from clipcore.encoding.batch import ImageOutcome, ImageSource, SkippedImage, encode_images
 from clipcore.errors import BadInput
-from clipcore.folder_search.walk import shown, visible
+from clipcore.folder_search.paths import shown, visible
+from clipcore.images.formats import has_image_suffix
+from clipcore.images.walk import image_files
 from clipcore.label_files import read_labels, read_templates, split_labels
 from clipcore.linear_probe import LinearProbe
 from clipcore.prompts import Prompts
@@ -141,12 +142,14 @@ def _prompts(model: ClipModel, templates: tuple[str, ...] | None, background: st
     )
 
 
-def _answers(judge: Judge, outcomes: Outcomes, skips: Skips) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
+def _answers(
+    judge: Judge, outcomes: Iterable[ImageOutcome], skips: Skips
+) -> Iterator[tuple[str, tuple[LabelScore, ...]]]:
     for outcome in outcomes:
         if isinstance(outcome, SkippedImage):
             skips.image(outcome)
             continue
-        [scores] = judge(outcome.vector[None])
+        [scores] = judge(outcome.embedding[None])
         yield outcome.source.name, scores
 
 

@@ -11,21 +11,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clipcore.cli.commands import Commands
 from clipcore.cli.options import Header, ImageColumn, Json, TextColumn
 from clipcore.cli.output import Skips, print_json, say, tracked
-from clipcore.datasets.labelled import Inventory, take_inventory
-from clipcore.datasets.pairs import Problem
+from clipcore.datasets.opening import open_texts
 from clipcore.datasets.split import DEFAULT_RATIOS, PARTS, How, SplitResult, parse_ratios, split_folder
-from clipcore.datasets.stats import ImageStats, measure_images
+from clipcore.datasets.stats import ImageStats, Inventory, measure_images, take_inventory
 from clipcore.datasets.tables import Columns
-from clipcore.datasets.tsv import open_texts, write_folder, write_tsv
-from clipcore.encoding.resumable import Watch
+from clipcore.datasets.tsv import write_folder, write_tsv
+from clipcore.encoding.batch import Problem
+from clipcore.encoding.resumable import Progress
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
 
 def register(app: typer.Typer) -> None:
-    dataset = typer.Typer(help="Split, measure and convert data sets.", no_args_is_help=True)
+    dataset = Commands(help="Split, measure and convert data sets.", no_args_is_help=True)
     dataset.command("split")(split)
     dataset.command("stats")(stats)
     dataset.command("to-tsv")(to_tsv)
@@ -49,7 +50,7 @@ def split(
     The same command goes on with a split that was stopped. Every class is in train.
     """
     result = split_folder(
-        source, output, parse_ratios(ratios), seed=seed, how=how, letterbox=letterbox, watch=_watch("splitting")
+        source, output, parse_ratios(ratios), seed=seed, how=how, letterbox=letterbox, progress=_progress("splitting")
     )
     skips = _skips(result.problems)
     if as_json:
@@ -105,7 +106,7 @@ def to_tsv(
     Tabs and line breaks in captions become spaces. The same command goes on with a table that was stopped.
     """
     pairs = open_texts(source, captions=captions, split=part, columns=Columns(text_column, image_column, header))
-    written = write_tsv(pairs, output, force=force, watch=_watch("writing"))
+    written = write_tsv(pairs, output, force=force, progress=_progress("writing"))
     skips = _skips(written.problems)
     if as_json:
         print_json({"output": str(output), "rows": written.rows, "resumed_at": written.resumed_at} | _end(skips))
@@ -131,7 +132,9 @@ def from_tsv(
     Rows with the same image share one file. The same command goes on with a folder that was stopped.
     """
     columns = Columns(text_column, image_column, header)
-    written = write_folder(source, output, by_class=by_class, columns=columns, force=force, watch=_watch("writing"))
+    written = write_folder(
+        source, output, by_class=by_class, columns=columns, force=force, progress=_progress("writing")
+    )
     skips = _skips(written.problems)
     if as_json:
         told = {"files": written.files, "captions": written.captions, "resumed_at": written.resumed_at}
@@ -141,7 +144,7 @@ def from_tsv(
     return skips.exit_code
 
 
-def _watch(doing: str) -> Watch:
+def _progress(doing: str) -> Progress:
     return lambda things: tracked(things, doing, len(things))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from clipcore.cli.commands import Commands
 from clipcore.cli.options import (
     BATCH_SIZE,
     DEFAULT_MODEL_NAME,
@@ -24,19 +25,19 @@ from clipcore.cli.options import (
 )
 from clipcore.cli.output import Skips, classification_as_json, print_json, say, show_classification, tracked
 from clipcore.datasets import Columns, Labelled, open_labelled
-from clipcore.encoding.batch import Outcomes, classify_all, encode_images, gather
-from clipcore.encoding.resumable import check_place
+from clipcore.encoding.batch import ImageOutcome, encode_images, gather
+from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput
-from clipcore.evaluation.classification import check_classes
+from clipcore.evaluation.classification import check_classes, classify_images
 from clipcore.evaluation.plots import check_drawable, draw_confusions
 from clipcore.linear_probe import LinearProbe, choose_strength, require_two
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
+from clipcore.batching import encode_texts
 from clipcore.cli.classify import TemplatesFile
 from clipcore.cli.output import published_as_json, retrieval_as_json, show_retrieval
 from clipcore.datasets import open_pairs
-from clipcore.encoding.batch import encode_words
 from clipcore.errors import TextNotSupported
 from clipcore.evaluation.classification import name_classes
 from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
@@ -84,7 +85,7 @@ def probe(
     if confusion is not None:
         check_drawable(confusion)
     if save is not None:
-        check_place(save)
+        check_output_folder(save)
     skips = Skips()
     columns = Columns(text_column, image_column, header)
     learnt, measured = open_labelled(train, columns), open_labelled(test, columns)
@@ -101,12 +102,12 @@ def probe(
     class_of = _rows(learnt, classes)[features.rows]
     search: dict[float, float] = {}
     if strength is None:
-        strength = choose_strength(features.vectors, class_of, seed=seed, tried=search.__setitem__)
-    fitted = LinearProbe.fit(features.vectors, class_of, classes, strength=strength, model_key=loaded.card.key)
+        strength = choose_strength(features.embeddings, class_of, seed=seed, tried=search.__setitem__)
+    fitted = LinearProbe.fit(features.embeddings, class_of, classes, strength=strength, model_key=loaded.card.key)
     if save is not None:
         fitted.save(save)
     outcomes = _encoded(loaded, measured, "encoding TEST", batch_size)
-    result = classify_all(outcomes, _rows(measured, classes), classes, fitted.scores, skips.image)
+    result = classify_images(outcomes, _rows(measured, classes), classes, fitted.scores, skips.image)
     require_images(result.images)
     if confusion is not None:
         draw_confusions(result, confusion, f"{test.name}, linear probe, {loaded.card.id}")
@@ -142,8 +143,10 @@ def require_images(images: int) -> None:
         raise BadInput("None of the images could be read, so there is nothing to measure.")
 
 
-def _encoded(model: ClipModel, labelled: Labelled, doing: str, batch_size: int) -> Outcomes:
-    return encode_images(model, tracked(labelled.images, doing, len(labelled)), batch_size=batch_size, whole=True)
+def _encoded(model: ClipModel, labelled: Labelled, doing: str, batch_size: int) -> Iterable[ImageOutcome]:
+    return encode_images(
+        model, tracked(labelled.images, doing, len(labelled)), batch_size=batch_size, full_resolution=True
+    )
 
 
 def _rows(labelled: Labelled, classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -160,7 +163,7 @@ Dataset = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Measure a model on labelled or captioned images.")
+    group = Commands(no_args_is_help=True, help="Measure a model on labelled or captioned images.")
     group.command("zero-shot")(zero_shot)
     group.command("probe")(probe)
     group.command("retrieval")(retrieval)
@@ -211,8 +214,8 @@ def zero_shot(
         return cosines
 
     watched = tracked(labelled.images, "encoding images", len(labelled))
-    outcomes = encode_images(loaded, watched, batch_size=batch_size, whole=True)
-    result = classify_all(outcomes, labelled.class_of, called.shown, scores, skips.image)
+    outcomes = encode_images(loaded, watched, batch_size=batch_size, full_resolution=True)
+    result = classify_images(outcomes, labelled.class_of, called.shown, scores, skips.image)
     require_images(result.images)
     if confusion is not None:
         draw_confusions(result, confusion, f"{source.name}, zero-shot, {loaded.card.id}")
@@ -274,16 +277,16 @@ def retrieval(
     def encode(texts: Sequence[str]) -> Vectors:
         vectors = np.empty((len(texts), loaded.card.dimension), np.float32)
         worded = tracked((template.replace("{}", text) for text in texts), "encoding captions", len(texts))
-        for row, vector in enumerate(encode_words(loaded, worded, batch_size=batch_size)):
+        for row, vector in enumerate(encode_texts(loaded, worded, batch_size=batch_size)):
             vectors[row] = vector
         return vectors
 
     watched = tracked(pairs.images, "encoding images", len(pairs.images))
-    outcomes = encode_images(loaded, watched, batch_size=batch_size, whole=True)
+    outcomes = encode_images(loaded, watched, batch_size=batch_size, full_resolution=True)
     gathered = gather(outcomes, loaded.card.dimension, skips.image)
     require_images(len(gathered.rows))
     asked = queries_for(gathered, pairs)
-    result = measure_retrieval(gathered.vectors, encode(asked.texts), asked.image_of, asked.text_of)
+    result = measure_retrieval(gathered.embeddings, encode(asked.texts), asked.image_of, asked.text_of)
     if as_json:
         print_json(
             {

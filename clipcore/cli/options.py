@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcore.encoding.batch import DEFAULT_BATCH_SIZE
+from clipcore.batching import DEFAULT_BATCH_SIZE
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
@@ -18,10 +18,11 @@ from typing import Any
 
 from clipcore.cli.output import Skips, counted, say, watched
 from clipcore.errors import BadInput
+from clipcore.folder_search.paths import shown
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore, default_location
 from clipcore.folder_search.sync import Became, Step, index_folder
-from clipcore.folder_search.walk import Reach, SeenFile, shown, walk
+from clipcore.images.walk import Reach, SeenFile, walk
 from clipcore.runtime.cores import usable_cores
 
 DEFAULT_MODEL_NAME = "ViT-B/32"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich import box
@@ -24,34 +24,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from clipcore.datasets.pairs import Problem
-from clipcore.encoding.batch import SkippedImage
+from clipcore.encoding.batch import Problem, SkippedImage
 from clipcore.errors import BadInput
 from clipcore.evaluation.classification import Classification
 from clipcore.evaluation.published import TO_IMAGE, TO_TEXT, TOP_1, TOP_5, Published
 from clipcore.evaluation.retrieval import Recall, Retrieval
 from clipcore.folder_search.contact_sheet import Asked, Cell, check_sheet, draw_sheet
+from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
 from clipcore.folder_search.search import Answer, Match, Term, written
-from clipcore.folder_search.walk import EVERYWHERE, path_of, shown, visible
-from clipcore.types import Vectors
 
 DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class Encoded(Protocol):
-    """What came of one thing that was to be encoded."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def vector(self) -> Vectors | None: ...
-
-    @property
-    def reason(self) -> str: ...
-
-
-EncodedT = TypeVar("EncodedT", bound=Encoded)
 
 
 class Skips:
@@ -67,16 +49,12 @@ class Skips:
         self.names_and_reasons.append((shown(name), reason))
         say_skipped(name, reason)
 
+    def problem(self, problem: Problem) -> None:
+        self.add(problem.name, problem.reason)
+
     def problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
-            self.add(problem.name, problem.reason)
-
-    def watch(self, answers: Iterable[EncodedT]) -> Iterator[EncodedT]:
-        """The same answers; those without a vector are named as they go by."""
-        for answer in answers:
-            if answer.vector is None:
-                self.add(answer.name, answer.reason)
-            yield answer
+            self.problem(problem)
 
     @property
     def exit_code(self) -> int:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
-from typer.core import TyperCommand
 
+from clipcore.cli.commands import StrictCommand
 from clipcore.cli.options import (
     BATCH_SIZE,
     DEFAULT_MODEL_NAME,
@@ -34,17 +34,17 @@ from clipcore.cli.options import (
 from clipcore.cli.output import DONE, let_any_name_pass, print_json, say, tracked
 from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
+from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
 from clipcore.folder_search.store import Census, FolderStore
 from clipcore.folder_search.sync import Became
-from clipcore.folder_search.walk import distinct, root_of, shown, true_path, visible
 from clipcore.models.catalogue import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context
 from clipcore.cli.options import UpdateFirst
 from clipcore.cli.output import AtLeast, Null, Open, Paths, Sheet, Showing, Top, show
+from clipcore.folder_search.paths import EVERYWHERE
 from clipcore.folder_search.search import parse_image, parse_query, search_folder
-from clipcore.folder_search.walk import EVERYWHERE
 
 
 def register(app: typer.Typer) -> None:
@@ -269,7 +269,7 @@ class Miswritten(typer.TyperException):
         self.ctx = ctx
 
 
-class QueryCommand(TyperCommand):
+class QueryCommand(StrictCommand):
     """Rewrites signed parts to `--plus` and `--minus` before the options are parsed, and nothing else."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""Captions in JSON, as COCO and Karpathy's splits have them, beside a folder of images.
+"""Readers of captions that are not tables: JSON, JSON lines, tar archives, and text files beside images.
 
 COCO: {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]} (Chen et al. 2015).
 Karpathy: {"dataset", "images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]} (Karpathy & Fei-Fei 2015).
+Chinese-CLIP: a table of ids and images, and lines of {"text", "image_ids"}. webdataset: a tar of key.jpg and key.txt.
 """
 
 from __future__ import annotations
@@ -15,43 +16,117 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clipcore.datasets.files import ImageFinder, has_image_suffix
-from clipcore.datasets.pairs import Pairs, Problem
-from clipcore.datasets.rows import open_table, read_rows
+from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
 from clipcore.datasets.tables import Columns, read_table
 from clipcore.encoding.batch import ImageSource
+from clipcore.encoding.rows import open_table, read_rows
 from clipcore.errors import BadInput
+from clipcore.images.formats import has_image_suffix
+from clipcore.images.walk import image_files
 
-
-@dataclass(frozen=True, slots=True)
-class _Captioned:
-    """file: the image's, as the captions file names it."""
-
-    file: str
-    captions: list[str]
+_IDS_AND_IMAGES = Columns(text="1", image="2", header=False)
 
 
 def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
-    """split: one of Karpathy's (train, restval, val, test), several joined by `+`; None for all.
+    """Reads COCO's or Karpathy's captions. folder: has the images, or folders of them. split: one of Karpathy's
+    (train, restval, val, test), several joined by `+`; None for all.
 
-    Images lie in `folder` or a folder in it. Raises BadInput where none is found.
+    Raises BadInput where the file has another shape, or no image is found.
     """
-    document = _document(path)
+    document = _read_document(path)
+    builder, finder = PairsBuilder(), ImageFinder(folder)
     try:
-        known = list(_karpathy(document, split) if _is_karpathy(document) else _coco(document, split, path))
+        is_karpathy = any("sentences" in image for image in document["images"])
+        for file, captions in _karpathy(document, split) if is_karpathy else _coco(document, split, path):
+            try:
+                image = ImageSource.file(finder.find(file))
+                if not captions:
+                    raise BadInput("It has no caption.")
+                builder.add_image(image, captions)
+            except BadInput as error:
+                builder.skip(file, str(error))
     except (KeyError, TypeError, AttributeError) as error:
-        wrong = f"lacks {error}" if isinstance(error, KeyError) else "is of another shape"
+        wrong = f"lacks {error}" if isinstance(error, KeyError) else "has another shape"
         raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry {wrong}.") from error
-    pairs = _pairs(known, folder)
-    if not pairs.captions:
-        first = f"; {pairs.problems[0].name}: {pairs.problems[0].reason}" if pairs.problems else "."
-        raise BadInput(f"No image of {str(path)!r} can be used{first}")
-    return pairs
+    return builder.build(f"No image of {str(path)!r} can be used")
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_captions_lines(images: Path, captions: Path) -> Pairs:
+    """Reads Chinese-CLIP's table of images and its .jsonl of texts. A text of several images is a pair with each.
+
+    Images without a text are kept: retrieval has to tell the others from them. Raises BadInput where nothing can be
+    used.
+    """
+    table = read_table(images, images.parent, _IDS_AND_IMAGES, merge=False)
+    row_of = {image_id: row for row, image_id in enumerate(table.captions)}
+    builder = PairsBuilder()
+    builder.problems.extend(table.problems)
+    with open_table(captions) as file:
+        for line in read_rows(file):
+            if line.is_blank:
+                continue
+            try:
+                text, ids = _parse_line(line.line)
+                found = [row_of[image_id] for image_id in ids if image_id in row_of]
+                if not found:
+                    raise BadInput("None of its images is in the table.")
+            except BadInput as error:
+                builder.skip(f"{captions.name}, {line.name}", str(error))
+                continue
+            for row in found:
+                builder.add_caption(text, row, line.number)
+    return builder.build(f"No text of {str(captions)!r} describes an image of {str(images)!r}", table.images)
+
+
+def read_archive(path: Path) -> Pairs:
+    """Reads an uncompressed tar as webdataset writes it. Samples without an image or a caption are skipped.
+
+    Raises BadInput where no sample has both, or the file is not a tar.
+    """
+    samples: dict[str, _Sample] = {}
+    try:
+        for key, name, offset, size, data in _members(path):
+            sample = samples.setdefault(key, _Sample())
+            if has_image_suffix(name):
+                sample.image = ImageSource(name, partial(_read_range, path, offset, size))
+            elif name.endswith(".txt"):
+                sample.lines = _lines(data.decode(errors="replace"))
+            else:
+                sample.json_captions = _captions_of_json(data)
+    except (tarfile.TarError, OSError) as error:
+        raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
+    builder = PairsBuilder()
+    for key, sample in samples.items():
+        if sample.image is None:
+            builder.skip(key.lstrip("/"), "There is no image with this caption.")
+        elif not sample.captions:
+            builder.skip(sample.image.name, "It has no caption.")
+        else:
+            builder.add_image(sample.image, sample.captions)
+    return builder.build(f"{str(path)!r} has no images with captions: no key.jpg with a key.txt or key.json")
+
+
+def read_folder(folder: Path) -> Pairs:
+    """Reads images that each have a text file of the same name beside them; each line of it is a caption.
+
+    Raises BadInput where no image has one.
+    """
+    builder = PairsBuilder()
+    files = image_files(folder)
+    for path in files:
+        try:
+            builder.add_image(ImageSource.file(path), _captions_beside(path))
+        except BadInput as error:
+            builder.skip(str(path), str(error))
+    if len(builder.problems) == len(files):
+        raise BadInput(
+            f"{str(folder)!r} has no images with captions: put captions.json, captions.txt or a name.txt for each "
+            "name.jpg into it, or name the captions file."
+        )
+    return builder.build("")
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -63,97 +138,40 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _is_karpathy(document: dict[str, Any]) -> bool:
-    return any("sentences" in image for image in document["images"])
-
-
-def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[_Captioned]:
+def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[tuple[str, list[str]]]:
+    """Yields the file name and the captions of each image of the split."""
     wanted = None if split is None else set(split.split("+"))
-    there = {str(image.get("split", "")) for image in document["images"]}
-    if wanted is not None and not wanted <= there:
-        raise BadInput(f"There is no split {split!r}; the captions have {', '.join(sorted(there))}.")
+    available = {str(image.get("split", "")) for image in document["images"]}
+    if wanted is not None and not wanted <= available:
+        raise BadInput(f"There is no split {split!r}; the captions have {', '.join(sorted(available))}.")
     for image in document["images"]:
         if wanted is None or image.get("split") in wanted:
             file = "/".join(part for part in (image.get("filepath"), image["filename"]) if part)
-            yield _Captioned(file, [_one_line(sentence["raw"]) for sentence in image["sentences"]])
+            yield file, _non_empty(sentence["raw"] for sentence in image["sentences"])
 
 
-def _coco(document: dict[str, Any], split: str | None, path: Path) -> Iterator[_Captioned]:
+def _coco(document: dict[str, Any], split: str | None, path: Path) -> Iterator[tuple[str, list[str]]]:
     if split is not None:
-        raise BadInput(f"{str(path)!r} has no splits: COCO keeps each in a captions file of its own.")
+        raise BadInput(f"{str(path)!r} has no splits: COCO has a captions file for each.")
     if not isinstance(document.get("annotations"), list):
         raise BadInput(f"{str(path)!r} has images but neither annotations nor sentences.")
     captions: defaultdict[Any, list[str]] = defaultdict(list)
     for annotation in document["annotations"]:
         if "caption" in annotation:
-            captions[annotation["image_id"]].append(_one_line(annotation["caption"]))
+            captions[annotation["image_id"]].append(annotation["caption"])
     for image in document["images"]:
-        yield _Captioned(image["file_name"], captions[image["id"]])
+        yield image["file_name"], _non_empty(captions[image["id"]])
 
 
-def _one_line(caption: str) -> str:
-    return " ".join(caption.split())
+def _non_empty(captions: Iterator[str] | list[str]) -> list[str]:
+    """Each caption on one line; empty ones are dropped."""
+    return [line for caption in captions if (line := " ".join(caption.split()))]
 
 
-def _pairs(known: list[_Captioned], folder: Path) -> Pairs:
-    finder = ImageFinder(folder)
-    captions: list[str] = []
-    image_of: list[int] = []
-    images: list[ImageSource] = []
-    problems: list[Problem] = []
-    for one in known:
-        told = [caption for caption in one.captions if caption]
-        try:
-            path = finder.find(one.file)
-            if not told:
-                raise BadInput("It has no caption.")
-        except BadInput as error:
-            problems.append(Problem(one.file, str(error)))
-            continue
-        captions += told
-        image_of += [len(images)] * len(told)
-        images.append(ImageSource.file(path))
-    return Pairs(captions, np.asarray(image_of, np.int64), images, problems)
-
-
-_COLUMNS = Columns(text="1", image="2", header=False)
-
-
-def read_captions_lines(images: Path, captions: Path) -> Pairs:
-    """A text that tells of several images is a pair with each, and its rows of `text_of` are equal. Images that no
-    text tells of stay: others must be told from them. Raises BadInput where nothing can be used.
-    """
-    table = read_table(images, images.parent, _COLUMNS, merge=False)
-    place = {name: at for at, name in enumerate(table.texts)}
-    texts: list[str] = []
-    image_of: list[int] = []
-    text_of: list[int] = []
-    problems = list(table.problems)
-    with open_table(captions) as file:
-        for row in read_rows(file):
-            if row.is_blank:
-                continue
-            try:
-                text, ids = _entry(row.line)
-                found = [place[name] for name in ids if name in place]
-                if not found:
-                    raise BadInput("None of its images is in the table.")
-            except BadInput as error:
-                problems.append(Problem(f"{captions.name}, {row.name}", str(error)))
-                continue
-            texts += [text] * len(found)
-            image_of += found
-            text_of += [row.number] * len(found)
-    if not texts:
-        raise BadInput(f"No text of {str(captions)!r} tells of an image of {str(images)!r}.")
-    places = np.asarray(image_of, np.int64)
-    return Pairs(texts, places, table.images, problems, np.asarray(text_of, np.int64))
-
-
-def _entry(line: bytes) -> tuple[str, list[str]]:
+def _parse_line(line: bytes) -> tuple[str, list[str]]:
     try:
         entry = json.loads(line)
-        text, ids = " ".join(entry["text"].split()), [str(one) for one in entry["image_ids"]]
+        text, ids = " ".join(entry["text"].split()), [str(image_id) for image_id in entry["image_ids"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput('It is not {"text": …, "image_ids": […]}.') from error
     if not text:
@@ -163,39 +181,22 @@ def _entry(line: bytes) -> tuple[str, list[str]]:
 
 @dataclass(slots=True)
 class _Sample:
-    """texts: what its .txt says, line by line. told: what its .json calls the caption; heard where there is no .txt."""
+    """lines: of its .txt. json_captions: of its .json, used where there is no .txt."""
 
     image: ImageSource | None = None
-    texts: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    json_captions: list[str] = field(default_factory=list)
 
     @property
     def captions(self) -> list[str]:
-        return self.texts or self.told
-
-
-def read_archive(path: Path) -> Pairs:
-    """Samples without an image or a caption are problems. Raises BadInput where none has both, or this is no tar."""
-    samples: dict[str, _Sample] = {}
-    try:
-        for key, name, offset, size, data in _members(path):
-            sample = samples.setdefault(key, _Sample())
-            if has_image_suffix(name):
-                sample.image = ImageSource(name, partial(_read, path, offset, size))
-            elif name.endswith(".txt"):
-                sample.texts = _lines(data.decode(errors="replace"))
-            else:
-                sample.told = _told(data)
-    except (tarfile.TarError, OSError) as error:
-        raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
-    return _pairs_archive(samples, path)
+        return self.lines or self.json_captions
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
-    """Key, name, place and size of each file that matters, with the bytes of those that are text."""
+    """Yields key, name, offset and size of each image, .txt and .json, and the bytes of the latter two."""
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
-            # tarfile remembers every member otherwise; its types do not know the list.
+            # tarfile keeps every member otherwise; its type stubs lack the list.
             archive.members = []  # type: ignore[attr-defined]
             folder, _, base = member.name.rpartition("/")
             is_image = has_image_suffix(base)
@@ -203,7 +204,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
                 continue
             file = None if is_image else archive.extractfile(member)
             data = b"" if file is None else file.read()
-            # webdataset's key ends with the first dot of the name itself.
+            # webdataset's key ends at the first dot of the file name.
             yield f"{folder}/{base.split('.', 1)[0]}", member.name, member.offset_data, member.size, data
 
 
@@ -211,35 +212,29 @@ def _lines(text: str) -> list[str]:
     return [line for part in text.splitlines() if (line := part.strip())]
 
 
-def _told(data: bytes) -> list[str]:
+def _captions_of_json(data: bytes) -> list[str]:
     try:
         caption = json.loads(data).get("caption", [])
     except (ValueError, AttributeError):
         return []
-    told = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
-    return [line for one in told if isinstance(one, str) and (line := " ".join(one.split()))]
+    captions = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
+    return _non_empty([one for one in captions if isinstance(one, str)])
 
 
-def _pairs_archive(samples: dict[str, _Sample], path: Path) -> Pairs:
-    captions: list[str] = []
-    image_of: list[int] = []
-    images: list[ImageSource] = []
-    problems: list[Problem] = []
-    for key, sample in samples.items():
-        if sample.image is None:
-            problems.append(Problem(key.lstrip("/"), "There is no image with this caption."))
-        elif not sample.captions:
-            problems.append(Problem(sample.image.name, "It has no caption."))
-        else:
-            captions += sample.captions
-            image_of += [len(images)] * len(sample.captions)
-            images.append(sample.image)
-    if not images:
-        raise BadInput(f"{str(path)!r} has no images with captions: no key.jpg with a key.txt or key.json.")
-    return Pairs(captions, np.asarray(image_of, np.int64), images, problems=problems)
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
+def _read_range(path: Path, offset: int, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)
+
+
+def _captions_beside(image: Path) -> list[str]:
+    text_file = image.with_suffix(".txt")
+    try:
+        captions = _lines(text_file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise BadInput(f"It has no {text_file.name} beside it.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"The {text_file.name} beside it cannot be read as UTF-8 text.") from error
+    if not captions:
+        raise BadInput(f"The {text_file.name} beside it is empty.")
+    return captions

@@ -1,35 +1,27 @@
-"""Captions and the images that they tell of: what retrieval is measured on and training learns from."""
+"""Captioned images: what retrieval is measured on and what training learns from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from clipcore.datasets.files import image_files
-from clipcore.encoding.batch import ImageSource
+from clipcore.encoding.batch import ImageSource, Problem
 from clipcore.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A row or file that could not be used. name: what a person finds it by, such as "row 12"; reason: one sentence."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Pairs:
-    """captions: in memory. image_of: int64 [captions], each caption's row in `images`. images: read when wanted.
-    problems: what was left out, in the order it was met.
+    """captions: in memory. image_of: int64 [captions], each caption's row in `images`. images: read when needed.
+    problems: the rows and files that were skipped, in order.
 
-    An image may have several captions (Flickr30k has five). text_of: int64 [captions], where one text tells of several
-    images, as in MUGE, and so stands among the captions once for each: equal for what is the same text. None where
-    each caption is a text of its own, even if two read alike.
+    An image may have several captions (Flickr30k has five). text_of: int64 [captions], the number of each caption's
+    text, which is its row where the captions come from a table; equal where one text describes several images, as in
+    MUGE, and so is listed once for each. None where each caption is a text of its own.
     """
 
     captions: Sequence[str]
@@ -42,36 +34,69 @@ class Pairs:
         return len(self.captions)
 
 
-def read_beside(folder: Path) -> Pairs:
-    """Each line of the text file that is not blank is a caption. Raises BadInput where no image has one."""
-    captions: list[str] = []
-    image_of: list[int] = []
-    images: list[ImageSource] = []
-    problems: list[Problem] = []
-    for path in image_files(folder):
-        told, problem = _captions(path)
-        if problem:
-            problems.append(Problem(str(path), problem))
-            continue
-        captions += told
-        image_of += [len(images)] * len(told)
-        images.append(ImageSource.file(path))
-    if not images:
-        raise BadInput(
-            f"{str(folder)!r} has no images with captions: put captions.json, captions.txt or a name.txt for each "
-            "name.jpg into it, or name the captions file."
+class PairsBuilder:
+    """Collects captions, images and problems while a data set is read. Arrays keep long tables small."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._captions: list[str] = []
+        self._image_of = array("q")
+        self._text_of = array("q")
+        self._images: list[ImageSource] = []
+
+    def add_image(self, image: ImageSource, captions: Iterable[str]) -> None:
+        """Adds an image with all of its captions. Use this, or `add_caption`, for the whole data set."""
+        for caption in captions:
+            self._captions.append(caption)
+            self._image_of.append(len(self._images))
+        self._images.append(image)
+
+    def add_caption(self, caption: str, image: int, text: int) -> None:
+        """image: the row in the images that are given to `build`. text: see `Pairs.text_of`."""
+        self._captions.append(caption)
+        self._image_of.append(image)
+        self._text_of.append(text)
+
+    def skip(self, name: str, reason: str) -> None:
+        self.problems.append(Problem(name, reason))
+
+    def build(self, nothing: str, images: Sequence[ImageSource] | None = None) -> Pairs:
+        """images: those of `add_caption`. Raises BadInput, with `nothing` and the first problem, without captions."""
+        if not self._captions:
+            first = f"; {self.problems[0].name}: {self.problems[0].reason}" if self.problems else "."
+            raise BadInput(f"{nothing}{first}")
+        return Pairs(
+            captions=self._captions,
+            image_of=np.asarray(self._image_of, np.int64),
+            images=self._images if images is None else images,
+            problems=self.problems,
+            text_of=np.asarray(self._text_of, np.int64) if self._text_of else None,
         )
-    return Pairs(captions, np.asarray(image_of, np.int64), images, problems=problems)
 
 
-def _captions(image: Path) -> tuple[list[str], str]:
-    """With a sentence where there are none."""
-    beside = image.with_suffix(".txt")
+class ImageFinder:
+    """Finds the images that a captions file names, in a folder or in the folders directly below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folders = [folder, *sub_folders(folder)] if folder.is_dir() else [folder]
+
+    def find(self, name: str) -> Path:
+        """Looks for the whole path, then for the file name alone, since archives are unpacked with or without their
+        folder. Raises BadInput where there is no such file.
+        """
+        names = dict.fromkeys((name, name.rsplit("/", 1)[-1]))
+        for folder in self._folders:
+            for candidate in names:
+                if (path := folder / candidate).is_file():
+                    return path
+        raise BadInput(f"There is no file {name!r} in {str(self._folder)!r}.")
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """The folders directly below, without hidden ones, sorted by name. Raises BadInput where it cannot be listed."""
     try:
-        lines = beside.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return [], f"It has no {beside.name} beside it."
-    except (OSError, UnicodeDecodeError):
-        return [], f"The {beside.name} beside it cannot be read as UTF-8 text."
-    told = [caption for line in lines if (caption := line.strip())]
-    return told, "" if told else f"The {beside.name} beside it is empty."
+        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    except OSError as error:
+        raise BadInput(f"{str(folder)!r} cannot be listed: {error.strerror}.") from error
+    return sorted(found, key=lambda path: path.name)

@@ -1,29 +1,31 @@
-"""What a data set's images are like: how many, how large, and each channel's mean and standard deviation.
+"""What a data set contains: images, captions, classes, sizes, formats, and each channel's mean and standard deviation.
 
-The values of 8-bit pixels are counted, not summed: 256 whole numbers a channel hold everything, so the result is exact
-whatever the number of pixels and their order, and no running mean (Welford 1962) need be kept sound.
+The values of 8-bit pixels are counted, not summed: 256 integers a channel hold everything, so the result is exact
+whatever the number and order of the pixels, without the rounding of a running mean (Welford 1962).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clipcore.datasets.pairs import Problem
-from clipcore.encoding.batch import ImageSource
-from clipcore.encoding.resumable import reason
-from clipcore.errors import EncodingFailed, ImageRejected
+from clipcore.batching import batches_of
+from clipcore.datasets.opening import open_pairs
+from clipcore.datasets.tables import Columns
+from clipcore.encoding.batch import ImageSource, Problem, reason_of
+from clipcore.errors import BadInput, EncodingFailed, ImageRejected
 from clipcore.images.decode import OWN_FILES, read_image
 from clipcore.images.formats import sniff
 from clipcore.images.preprocess import Preprocessing
+from clipcore.images.walk import image_files
 from clipcore.types import Pixels, detail_for
 
 _BATCH = 64
@@ -32,8 +34,21 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Inventory:
+    """captions: their number, class names included. classes: the number of images of each; empty where the captions
+    are not classes. loose: the number of images outside the folders of classes.
+    """
+
+    images: Sequence[ImageSource]
+    captions: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+    loose: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """One image. levels: int64 [3, 256], how many of its pixels have each value."""
+    """One image. levels: int64 [3, 256], its pixels with each value. width, height: after the EXIF rotation."""
 
     levels: Counts
     width: int
@@ -44,7 +59,7 @@ class Measured:
 
 @dataclass(slots=True)
 class ImageStats:
-    """What has been added so far. widths and heights: how many images have each, in pixels after the EXIF turn."""
+    """Totals over the images added so far. widths, heights: the number of images of each size, in pixels."""
 
     levels: Counts = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     widths: Counter[int] = field(default_factory=Counter)
@@ -65,26 +80,49 @@ class ImageStats:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Of red, green and blue over all pixels, from 0 to 1; nan where there are none."""
+        """Of red, green and blue over all pixels, from 0 to 1; nan without images."""
         return tuple(_mean_and_variance(channel)[0] / 255 for channel in self.levels)
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Over all pixels, as divided by their number, from 0 to 1."""
+        """Of red, green and blue over all pixels, from 0 to 1: the population's, divided by the number of pixels."""
         return tuple(_mean_and_variance(channel)[1] ** 0.5 / 255 for channel in self.levels)
+
+
+def take_inventory(source: Path, columns: Columns | None = None) -> Inventory:
+    """source: a folder of images at any depth, or any file that `open_pairs` reads. columns: as for `open_pairs`.
+
+    Raises BadInput where there are no images.
+    """
+    if source.is_dir():
+        return _folder_inventory(source)
+    pairs = open_pairs(source, columns=columns)
+    texts = Counter(pairs.captions)
+    # Captions mostly differ; the names of classes repeat.
+    are_classes = 2 * len(texts) <= len(pairs)
+    return Inventory(pairs.images, len(pairs), texts if are_classes else {}, pairs.problems)
 
 
 def measure_images(
     sources: Iterable[ImageSource], *, size: int | None = None, workers: int = 2
 ) -> Iterator[Measured | Problem]:
-    """One outcome an image, in their order. size: the edge in pixels of the square that a model would see, from the
-    shorter edge resized and the middle cropped; None for the images as they are.
+    """Yields one outcome for each image, in order. size: the edge in pixels of the square that a model would see, the
+    shorter edge resized and the middle cropped; None measures the images as they are.
     """
     preprocessing = None if size is None else Preprocessing(size=size, crop=size)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode") as pool:
-        remaining = iter(sources)
-        while batch := list(islice(remaining, _BATCH)):
+        for batch in batches_of(sources, _BATCH):
             yield from pool.map(partial(_measure, preprocessing), batch)
+
+
+def _folder_inventory(folder: Path) -> Inventory:
+    files = image_files(folder)
+    if not files:
+        raise BadInput(f"{str(folder)!r} has no images.")
+    parts_of_each = (path.relative_to(folder).parts for path in files)
+    classes = Counter(parts[0] for parts in parts_of_each if len(parts) > 1)
+    loose = len(files) - classes.total() if classes else 0
+    return Inventory([ImageSource.file(path) for path in files], classes=classes, loose=loose)
 
 
 def _measure(preprocessing: Preprocessing | None, source: ImageSource) -> Measured | Problem:
@@ -92,7 +130,7 @@ def _measure(preprocessing: Preprocessing | None, source: ImageSource) -> Measur
         data = source.read()
         image = read_image(data, OWN_FILES, enough=None if preprocessing is None else detail_for(preprocessing.size))
     except (ImageRejected, EncodingFailed, OSError) as error:
-        return Problem(source.name, reason(error))
+        return Problem(source.name, reason_of(error))
     pixels = image.pixels if preprocessing is None else preprocessing.prepare(image.pixels, image.box)
     return Measured(_levels(pixels), image.width, image.height, str(sniff(data)), len(data))
 
@@ -102,7 +140,7 @@ def _levels(pixels: Pixels) -> Counts:
 
 
 def _mean_and_variance(levels: Counts) -> tuple[float, float]:
-    """Of values 0 to 255, in whole numbers until the last division."""
+    """Of values 0 to 255, in integers until the last division."""
     counts = [int(count) for count in levels]
     total = sum(counts)
     if not total:

@@ -1,38 +1,31 @@
-"""Many images -> vectors, for whatever is no server: decoding threads a few images ahead of the model, in order."""
+"""Encodes many images in constant memory: threads decode a few images ahead of the model; outcomes come in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of, encode_halving
 from clipcore.errors import ClipError, EncodingFailed, ImageRejected
-from clipcore.evaluation.classification import Classification, Tally
 from clipcore.files import read_regular
 from clipcore.images.decode import OWN_FILES, ImageLimits, read_image
 from clipcore.types import Encoder, Pixels, Vectors
 
-DEFAULT_BATCH_SIZE = 32
-
-Batch = TypeVar("Batch", Pixels, list[str])
-
-
-class NotNeeded(ClipError):
-    """A source's `read` raises it once it sees that nobody wants this vector, such as that of a copy."""
+_GATHERED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """name: what a person knows the image by, such as a path or "row 12". read: its bytes; may raise OSError,
-    ImageRejected where they are no bytes at all, and NotNeeded."""
+    """An image that is read when needed. name: for messages, such as a path or "row 12". read: returns the image's
+    bytes; raises OSError, ImageRejected where the source holds no bytes, and NotNeeded.
+    """
 
     name: str
     read: Callable[[], bytes]
@@ -42,23 +35,114 @@ class ImageSource:
         return cls(str(path), partial(read_regular, path))
 
 
+class NotNeeded(ClipError):
+    """Raised by a source's `read` to skip an image whose embedding is not needed, such as a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
+    """embedding: float32 [dim], unit length; width, height: pixels after the EXIF rotation."""
 
     source: ImageSource
-    vector: Vectors
+    embedding: Vectors
     width: int
     height: int
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedImage:
-    """reason: one sentence. cause: what reading or decoding raised."""
+    """reason: one sentence. cause: the exception that reading, decoding or encoding raised."""
 
     source: ImageSource
     reason: str
     cause: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row or file that was skipped. name: for messages, such as "row 12" or a path; reason: one sentence."""
+
+    name: str
+    reason: str
+
+
+ImageOutcome = EncodedImage | SkippedImage
+OnSkip = Callable[[SkippedImage], object]
+
+
+def encode_images(
+    model: Encoder,
+    sources: Iterable[ImageSource],
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int = 2,
+    limits: ImageLimits = OWN_FILES,
+    full_resolution: bool = False,
+) -> Generator[ImageOutcome, None, None]:
+    """Yields one outcome for each source, in order. Memory: a few batches of prepared images, and one image a worker.
+
+    full_resolution: decode large images at full size, as published benchmarks do; it takes several times as long and
+    changes an embedding slightly. An image is skipped if it cannot be read or decoded, or if its embedding is not
+    finite. Raises BadInput for a batch size below 1, EncodingFailed where the device has too little memory for a single
+    image, and what else the model raises. Closing the generator early ends its threads.
+    """
+
+    def prepare(source: ImageSource) -> _Prepared | SkippedImage:
+        try:
+            decoded = read_image(source.read(), limits, enough=None if full_resolution else lambda: model.card.detail)
+        except (ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
+            return SkippedImage(source, reason_of(error), error)
+        return _Prepared(source, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
+
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+    try:
+        for batch in batches_of(_prepared_ahead(pool, prepare, sources, 2 * batch_size), batch_size):
+            yield from _encode(model, batch)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def reason_of(error: Exception) -> str:
+    """Says in one sentence why an image was skipped, from the exception that reading it raised."""
+    if isinstance(error, OSError):
+        return f"It cannot be read: {error.strerror or type(error).__name__}."
+    return str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """embeddings: float32 [k, dim]. rows: int64 [k], the number of each one's source; skipped sources are missing."""
+
+    embeddings: Vectors
+    rows: npt.NDArray[np.int64]
+
+
+def gather(outcomes: Iterable[ImageOutcome], dimension: int, on_skip: OnSkip) -> Gathered:
+    """Collects the embeddings of all images. outcomes: as `encode_images` yields them."""
+    parts = list(gather_parts(outcomes, on_skip))
+    return Gathered(
+        embeddings=np.concatenate([part.embeddings for part in parts])
+        if parts
+        else np.empty((0, dimension), np.float32),
+        rows=np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64),
+    )
+
+
+def gather_parts(outcomes: Iterable[ImageOutcome], on_skip: OnSkip) -> Iterator[Gathered]:
+    """As `gather`, a few hundred images at a time, so that memory does not depend on their number."""
+    embeddings: list[Vectors] = []
+    rows: list[int] = []
+    for row, outcome in enumerate(outcomes):
+        if isinstance(outcome, SkippedImage):
+            on_skip(outcome)
+            continue
+        embeddings.append(outcome.embedding)
+        rows.append(row)
+        if len(rows) == _GATHERED_AT_ONCE:
+            yield Gathered(np.stack(embeddings), np.array(rows, np.int64))
+            embeddings, rows = [], []
+    if rows:
+        yield Gathered(np.stack(embeddings), np.array(rows, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,58 +153,13 @@ class _Prepared:
     height: int
 
 
-def encode_images(
-    model: Encoder,
-    sources: Iterable[ImageSource],
-    *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
-    workers: int = 2,
-    limits: ImageLimits = OWN_FILES,
-    whole: bool = False,
-) -> Generator[EncodedImage | SkippedImage, None, None]:
-    """One outcome a source, in their order. Memory: a few batches of what the model looks at, and one image a worker.
-
-    whole: decode large images at their full size, as whoever published figures did; it takes several times as long,
-    and moves a vector a little.
-    An image that cannot be read or decoded is skipped, and so is one whose vector is no direction (NaN, infinity).
-    Raises EncodingFailed where the device has not even memory for one, and what else the model raises. Stopping early
-    leaves nothing running: the threads end with the generator.
-    """
-
-    def prepare(source: ImageSource) -> _Prepared | SkippedImage:
-        try:
-            decoded = read_image(source.read(), limits, enough=None if whole else lambda: model.card.detail)
-        except (ImageRejected, EncodingFailed, NotNeeded) as error:
-            return SkippedImage(source, str(error), error)
-        except OSError as error:
-            return SkippedImage(source, f"It cannot be read: {error.strerror or type(error).__name__}.", error)
-        return _Prepared(source, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
-
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-    try:
-        prepared = _ahead(pool, prepare, iter(sources), 2 * batch_size)
-        while batch := list(islice(prepared, batch_size)):
-            yield from _encode(model, batch)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def encode_words(model: Encoder, texts: Iterable[str], *, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Vectors]:
-    """One float32 [dim], unit length, a text, in their order, a batch at a time.
-
-    Raises EncodingFailed where the device has not even memory for one, and what else the model raises.
-    """
-    remaining = iter(texts)
-    while batch := list(islice(remaining, batch_size)):
-        yield from _halving(model.encode_texts, batch)
-
-
-def _ahead(
+def _prepared_ahead(
     pool: ThreadPoolExecutor,
     prepare: Callable[[ImageSource], _Prepared | SkippedImage],
-    sources: Iterator[ImageSource],
+    sources: Iterable[ImageSource],
     ahead: int,
 ) -> Iterator[_Prepared | SkippedImage]:
+    """Prepares images in the pool, at most `ahead` of the one that is taken."""
     waiting: deque[Future[_Prepared | SkippedImage]] = deque()
     for source in sources:
         waiting.append(pool.submit(prepare, source))
@@ -130,84 +169,15 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def _encode(model: Encoder, batch: list[_Prepared | SkippedImage]) -> Iterator[EncodedImage | SkippedImage]:
-    ready = [one.pixels for one in batch if isinstance(one, _Prepared)]
-    vectors = iter(_halving(model.encode_prepared, np.stack(ready)) if ready else ())
-    for one in batch:
-        yield _encoded(one, next(vectors)) if isinstance(one, _Prepared) else one
+def _encode(model: Encoder, batch: list[_Prepared | SkippedImage]) -> Iterator[ImageOutcome]:
+    ready = [image.pixels for image in batch if isinstance(image, _Prepared)]
+    embeddings = iter(encode_halving(model.encode_prepared, np.stack(ready)) if ready else ())
+    for image in batch:
+        yield _outcome(image, next(embeddings)) if isinstance(image, _Prepared) else image
 
 
-def _encoded(one: _Prepared, vector: Vectors) -> EncodedImage | SkippedImage:
-    if np.isfinite(vector).all():
-        return EncodedImage(one.source, vector, one.width, one.height)
-    failed = EncodingFailed("The model found no vector for it; another precision may help.")
-    return SkippedImage(one.source, str(failed), failed)
-
-
-def _halving(encode: Callable[[Batch], Vectors], batch: Batch) -> Vectors:
-    """Halves a batch that the device has no memory for."""
-    try:
-        return encode(batch)
-    except MemoryError as error:
-        if len(batch) == 1:
-            raise EncodingFailed(
-                "The device has too little memory even for one at a time; choose another device, or a smaller model."
-            ) from error
-    middle = len(batch) // 2
-    return np.concatenate([_halving(encode, batch[:middle]), _halving(encode, batch[middle:])])
-
-
-Outcomes = Iterable[EncodedImage | SkippedImage]
-Skip = Callable[[SkippedImage], None]
-
-_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """vectors: float32 [k, dim]. rows: int64 [k], which of the sources each is of; those skipped are missing."""
-
-    vectors: Vectors
-    rows: npt.NDArray[np.int64]
-
-
-def gather(outcomes: Outcomes, dimension: int, skip: Skip) -> Gathered:
-    """outcomes: one a source, in order, as `encode_images` gives them. skip: told of each that was skipped."""
-    parts = list(_parts(outcomes, skip))
-    return Gathered(
-        vectors=np.concatenate([part.vectors for part in parts]) if parts else np.empty((0, dimension), np.float32),
-        rows=np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64),
-    )
-
-
-def classify_all(
-    outcomes: Outcomes,
-    class_of: npt.NDArray[np.int64],
-    classes: Sequence[str],
-    scores: Callable[[Vectors], Vectors],
-    skip: Skip,
-) -> Classification:
-    """outcomes: one a source, in order. class_of: int64 [sources]. scores: vectors [n, dim] -> [n, classes].
-
-    Memory: a few hundred vectors and scores, however many images there are.
-    """
-    tally = Tally(classes)
-    for part in _parts(outcomes, skip):
-        tally.add(scores(part.vectors), class_of[part.rows])
-    return tally.result()
-
-
-def _parts(outcomes: Outcomes, skip: Skip) -> Iterator[Gathered]:
-    vectors: list[Vectors] = []
-    rows: list[int] = []
-    for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, SkippedImage):
-            skip(outcome)
-            continue
-        vectors.append(outcome.vector)
-        rows.append(row)
-        if len(rows) == _AT_ONCE:
-            yield Gathered(np.stack(vectors), np.array(rows, np.int64))
-            vectors, rows = [], []
-    if rows:
-        yield Gathered(np.stack(vectors), np.array(rows, np.int64))
+def _outcome(image: _Prepared, embedding: Vectors) -> ImageOutcome:
+    if np.isfinite(embedding).all():
+        return EncodedImage(image.source, embedding, image.width, image.height)
+    error = EncodingFailed("The model's embedding of it is not finite; another precision may help.")
+    return SkippedImage(image.source, str(error), error)

@@ -1,6 +1,7 @@
-"""An output that takes long: written beside its name, told of in a journal, and gone on with by the same command.
+"""Writes outputs that take long: an interrupted command, run again, resumes where it stopped.
 
-`out.tsv.part` grows; `out.tsv.part.json` says what makes it and how far it is whole. Both go when `out.tsv` is done.
+`out.tsv.part` grows; `out.tsv.part.json`, its journal, records the job and how much of the part is complete. Both are
+removed when `out.tsv` is finished.
 """
 
 from __future__ import annotations
@@ -15,46 +16,47 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clipcore.datasets.pairs import Problem
+from clipcore.encoding.batch import Problem
 from clipcore.errors import BadInput
 
 if sys.platform != "win32":
     import fcntl
 
-# Often enough for a crash, seldom enough for a long list of problems.
-_TELL_SECONDS = 1.0
+# Often enough to lose little in a crash, seldom enough for a long list of problems.
+_JOURNAL_SECONDS = 1.0
 
-Watch = Callable[[Sequence[int]], Iterable[int]]
-"""Passes things on and sees each go by, as a progress bar does."""
+Progress = Callable[[Sequence[int]], Iterable[int]]
+"""Wraps the items of a loop, as a progress bar does; `iter` shows nothing."""
 
 
 class Partial:
-    """A file in the making; a context manager that keeps what is whole when it is left early.
+    """An output file that is being written: a context manager that keeps what is complete when it is left early.
 
-    job: whatever makes the output what it is, as JSON takes it: only the same job goes on; None where it cannot be told
-    again, as of a pipe, and then nothing is kept. taken: how many inputs are answered already.
+    job: what determines the output, as JSON; only the same job resumes. None where the input cannot be read again, such
+    as a pipe: then nothing is kept. taken: the number of inputs that are finished. file: the part, open for writing.
 
-    Raises BadInput where the output exists, or another job's beginning, unless `force`, and where there is no folder
-    for it.
+    Raises BadInput where the output, or the part of another job, exists, unless `force`, and where its folder is
+    missing.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None, *, force: bool = False) -> None:
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
         self._journal = path.with_name(f"{path.name}.part.json")
-        self._job = job
-        self._told = 0.0
+        # As the journal returns it: lists instead of tuples.
+        self._job = None if job is None else json.loads(json.dumps(job))
+        self._journal_written = 0.0
         check_output(path, force=force)
         self._part.touch()
         self._lock = _lock(self._part)
         try:
-            begun = self._begun(force)
+            state = self._resumable_state(force)
         except BadInput:
             self._release()
             raise
-        self.taken: int = begun["taken"]
-        self.problems = [Problem(*told) for told in begun["problems"]]
-        self._bytes: int = begun["bytes"]
+        self.taken: int = state["taken"]
+        self.problems = [Problem(*problem) for problem in state["problems"]]
+        self._bytes: int = state["bytes"]
         self.file: BinaryIO = self._part.open("r+b")
         self.file.truncate(self._bytes)
         self.file.seek(self._bytes)
@@ -65,60 +67,111 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         if self.file.closed:
             return
-        self._tell()
+        self._write_journal()
         self.file.close()
         if self._job is None:
             self._remove()
         self._release()
 
     def commit(self, taken: int, problems: Sequence[Problem] = ()) -> None:
-        """What has been written answers so many inputs, those that had problems included. Ctrl-C loses none of it;
-        anything rougher loses a second.
+        """Records that what has been written covers the first `taken` inputs. problems: those of the new inputs.
+
+        Ctrl-C loses nothing that was committed; a crash loses at most a second.
         """
         self.problems += problems
         self.taken, self._bytes = taken, self.file.tell()
-        if time.monotonic() - self._told > _TELL_SECONDS:
-            self._tell()
+        if time.monotonic() - self._journal_written > _JOURNAL_SECONDS:
+            self._write_journal()
 
     def finish(self, convert: Callable[[Path, Path], object] = Path.replace) -> None:
-        """The output takes its name. convert: makes it of what was written."""
-        self._tell()
+        """Gives the output its name. convert: makes the output (second path) from the part (first path)."""
+        self._write_journal()
         self.file.close()
         convert(self._part, self._path)
         self._remove()
         self._release()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
+    def _resumable_state(self, force: bool) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"taken": 0, "bytes": 0, "problems": []}
+        state = read_json_object(self._journal) or nothing
+        size = self._part.stat().st_size
+        job = state.get("job")
+        if self._job is not None and job == self._job and size >= state["bytes"]:
+            return state
+        if force or not size or job is None or job == self._job:
+            return nothing
+        raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
+
+    def _write_journal(self) -> None:
+        self.file.flush()
+        problems = [[problem.name, problem.reason] for problem in self.problems]
+        state = {"job": self._job, "taken": self.taken, "bytes": self._bytes, "problems": problems}
+        write_atomically(self._journal, json.dumps(state).encode())
+        self._journal_written = time.monotonic()
 
     def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
 
-    def _tell(self) -> None:
-        self.file.flush()
-        problems = [[problem.name, problem.reason] for problem in self.problems]
-        state = {"job": self._job, "taken": self.taken, "bytes": self._bytes, "problems": problems}
-        write_whole(self._journal, json.dumps(state).encode())
-        self._told = time.monotonic()
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
 
-    def _begun(self, force: bool) -> dict[str, Any]:
-        nothing: dict[str, Any] = {"taken": 0, "bytes": 0, "problems": []}
-        state = read_state(self._journal) or nothing
-        size = self._part.stat().st_size
-        told = state.get("job")
-        if self._job is not None and told == self._job and size >= state["bytes"]:
-            return state
-        if force or not size or told is None or told == self._job:
-            return nothing
-        raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Checks before any work that an output can be written. Raises BadInput where its folder is missing, or where it
+    exists, unless `force`.
+    """
+    check_output_folder(path)
+    if path.exists() and not force:
+        raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
+
+
+def check_output_folder(path: Path) -> None:
+    """Raises BadInput where the path is a folder, or its folder is missing: creating that would hide a typo."""
+    if path.is_dir():
+        raise BadInput(f"{str(path)!r} is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"There is no folder {str(path.parent)!r} for {path.name!r}; make it first.")
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """Reads a journal; None where there is none or it is broken."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file in one step: until all is written, an older file of that name stays."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; on success the file there is renamed to `path`."""
+    # Unique to this process, and short: the name itself may be as long as names can be.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def file_identity(path: Path) -> list[Any]:
+    """Identifies a file and its state, so that a changed input is noticed: path, size and modification time."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the file until it is closed or the process ends. Windows has none.
+    """Locks the file until the returned descriptor is closed or the process ends. None on Windows, which has no flock.
 
-    Raises BadInput where another process holds the file, or has given it its final name meanwhile.
+    Raises BadInput where another process holds the lock, or has just renamed the file to its final name.
     """
     if sys.platform == "win32":
         return None
@@ -131,64 +184,3 @@ def _lock(path: Path) -> int | None:
         pass
     os.close(descriptor)
     raise BadInput(f"{str(path)!r} is being written by another command; wait for that, or name another output.")
-
-
-def check_output(path: Path, *, force: bool) -> None:
-    """To be asked before any work. Raises BadInput where a file cannot be written there, or one is, unless `force`."""
-    check_place(path)
-    if path.exists() and not force:
-        raise BadInput(f"{str(path)!r} exists; name another output, or add --force to replace it.")
-
-
-def check_place(path: Path) -> None:
-    """Raises BadInput where a file of that name has no folder, or the name is a folder's own. None is made: it would
-    hide a slip of the pen.
-    """
-    if path.is_dir():
-        raise BadInput(f"{str(path)!r} is a folder; name a file.")
-    if not path.parent.is_dir():
-        raise BadInput(f"There is no folder {str(path.parent)!r} for {path.name!r}; make it first.")
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """What a journal says; None where there is none that can be read."""
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return state if isinstance(state, dict) else None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """All of it or nothing, whenever this is interrupted; what has the name until then stays."""
-    with whole(path) as part:
-        part.write_bytes(data)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write what is to have this name once it is whole."""
-    # Of this process alone, and short: the name itself may be as long as names can be.
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def unwatched(things: Sequence[int]) -> Iterable[int]:
-    return things
-
-
-def reason(error: Exception) -> str:
-    """One sentence on why an image cannot be used, from what reading it raised."""
-    if isinstance(error, OSError):
-        return f"It cannot be read: {error.strerror or type(error).__name__}."
-    return str(error)
-
-
-def file_identity(path: Path) -> list[Any]:
-    """Tells an input that has changed since from one that has not."""
-    found = path.stat()
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns]

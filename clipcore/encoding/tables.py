@@ -1,25 +1,49 @@
-"""Rows of a table -> features, one outcome a row, in their order."""
+"""Encodes one column of a table: one row of the output for each row of the table, in constant memory."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
-from clipcore.datasets.rows import Row, begins_as_image, decode_field
-from clipcore.datasets.tables import find_column
-from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images
+from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of, encode_halving
+from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_images
+from clipcore.encoding.resumable import check_output, file_identity
+from clipcore.encoding.rows import (
+    Row,
+    begins_as_image,
+    decode_field,
+    find_column,
+    first_rows,
+    open_table,
+    read_rows,
+    without_blank_end,
+)
+from clipcore.encoding.writers import (
+    EncodedRow,
+    TsvWriter,
+    VectorFormat,
+    Written,
+    check_format,
+    problems_of,
+    write_rows,
+    writer_for,
+)
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.files import read_regular
-from clipcore.types import Encoder, Vectors
+from clipcore.types import Encoder
+
+Progress = Callable[[Iterable[EncodedRow]], Iterable[EncodedRow]]
 
 
-class Kind(StrEnum):
-    """What the column holds: words, base64 images, or the paths of image files."""
+class ColumnKind(StrEnum):
+    """What a column holds: texts, base64 images, or the paths of image files."""
 
     AUTO = "auto"
     TEXT = "text"
@@ -28,134 +52,207 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a person says. column and append: names, or numbers from 1; no column means the only one.
+class ColumnOptions:
+    """Which column to encode. column, append: names, or numbers from 1; without a column, the table has only one.
 
-    names: the columns', where the table has no header row (EasyNLP's input schema). header: whether the first row names
-    the columns instead. kind: AUTO tells base64 images from texts by the first rows.
+    kind: AUTO tells base64 images from texts by the first rows. append: columns to copy to the output. names: those of
+    all columns, where the table has no header row (EasyNLP's input schema). header: whether the first row names them.
     """
 
     column: str | None = None
-    kind: Kind = Kind.AUTO
+    kind: ColumnKind = ColumnKind.AUTO
     append: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """column, append: columns from 0. columns: how many a row has."""
+class ResolvedColumns:
+    """column, append: indices from 0. columns: the number of columns in a row."""
 
     column: int
-    kind: Kind
+    kind: ColumnKind
     append: tuple[int, ...]
-    append_names: tuple[str, ...]
     columns: int
 
 
-def parse_schema(told: str) -> tuple[str, ...]:
-    """`text:str:1,image:str:1` -> `text`, `image`: types and lengths say nothing here. Raises BadInput."""
-    names = tuple(part.split(":")[0].strip() for part in told.split(","))
+def extract(
+    model: Encoder,
+    table: Path | None,
+    output: Path | None,
+    options: ColumnOptions,
+    format: VectorFormat = VectorFormat.TSV,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int = 2,
+    force: bool = False,
+    progress: Progress = iter,
+    on_problem: Callable[[Problem], object] = lambda problem: None,
+) -> Written:
+    """Encodes a column of the table. Each row of the table has a row in the output; that of a broken one is empty.
+
+    table, output: None for stdin and stdout, the latter for TSV only. Unless stdin or stdout is used, the same call
+    resumes after an interruption. on_problem: called for each broken row, those of earlier runs first. Raises BadInput
+    where the table or the options cannot be used, and where the output exists, unless `force`.
+    """
+    _check_appended(options, format)
+    folder = Path() if table is None else table.parent
+    with nullcontext(sys.stdin.buffer) if table is None else open_table(table) as file:
+        rows, columns = _begin(read_rows(file), options)
+
+        def encode(taken: int) -> Iterable[EncodedRow]:
+            remaining = islice(rows, taken, None)
+            return progress(encode_rows(model, remaining, columns, folder, batch_size=batch_size, workers=workers))
+
+        if output is None:
+            return _write_to_stdout(encode(0), model.card.dimension, batch_size, on_problem)
+        job = None
+        if table is not None:
+            # As JSON returns it: lists instead of tuples.
+            choice = {
+                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()
+            }
+            job = {"extract": file_identity(table), "model": model.card.key, "options": choice, "format": format}
+        writer = writer_for(format, model.card, options.append)
+        return write_rows(
+            output, writer, job, encode, batch_size=batch_size, keep_skipped=True, force=force, on_problem=on_problem
+        )
+
+
+def check_extract(
+    table: Path | None, output: Path | None, options: ColumnOptions, format: VectorFormat, *, force: bool = False
+) -> None:
+    """Checks before a model is loaded what can be checked. Raises BadInput as `extract` does."""
+    if output is not None:
+        check_output(output, force=force)
+    check_format(format)
+    _check_appended(options, format)
+    if table is not None:
+        with open_table(table) as file:
+            _begin(read_rows(file), options)
+
+
+def parse_schema(schema: str) -> tuple[str, ...]:
+    """`text:str:1,image:str:1` -> `text`, `image`; types and lengths are ignored. Raises BadInput."""
+    names = tuple(part.split(":")[0].strip() for part in schema.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise BadInput(f"The input schema {told!r} must name each column once, such as text:str:1,image:str:1.")
+        raise BadInput(f"The input schema {schema!r} must name each column once, such as text:str:1,image:str:1.")
     return names
 
 
-def choose(choice: Choice, sample: Sequence[Row]) -> Chosen:
-    """sample: the table's first rows, its header row among them. Raises BadInput."""
+def resolve_columns(options: ColumnOptions, sample: Sequence[Row]) -> ResolvedColumns:
+    """sample: the table's first rows, including its header row. Raises BadInput."""
     rows = [row.line.split(b"\t") for row in sample if not row.problem]
-    names = list(choice.names)
-    if choice.header and rows:
+    names = list(options.names)
+    if options.header and rows:
         names = [field.decode(errors="replace").strip() for field in rows[0]]
         rows = rows[1:]
     widths = Counter(len(row) for row in rows)
     columns = len(names) or (widths.most_common(1)[0][0] if widths else 1)
-    column = _column(choice.column, names, columns)
-    append = tuple(_column(told, names, columns) for told in choice.append)
-    kind = choice.kind
-    if kind is Kind.AUTO:
-        kind = _kind([row[column] for row in rows if len(row) == columns])
-    return Chosen(column, kind, append, tuple(choice.append), columns)
-
-
-def _column(told: str | None, names: Sequence[str], columns: int) -> int:
-    if told is None:
-        if columns > 1:
-            raise BadInput(f"The table has {columns} columns; say which to encode with --column.")
-        return 0
-    column = find_column(told, names)
-    if column >= columns:
-        raise BadInput(f"The table has {columns} columns, so none has the number {told}.")
-    return column
-
-
-def _kind(fields: Sequence[bytes]) -> Kind:
-    filled = [field for field in fields if field.strip()]
-    images = sum(begins_as_image(field) for field in filled)
-    return Kind.IMAGE if images and 2 * images >= len(filled) else Kind.TEXT
-
-
-@dataclass(frozen=True, slots=True)
-class RowFeatures:
-    """vector: float32 [dim], unit length; None where the row is broken, and then `reason` is a sentence.
-    appended: the columns that go along.
-    """
-
-    name: str
-    vector: Vectors | None
-    appended: tuple[str, ...]
-    reason: str = ""
+    column = _column_index(options.column, names, columns)
+    append = tuple(_column_index(name, names, columns) for name in options.append)
+    kind = options.kind
+    if kind is ColumnKind.AUTO:
+        kind = _guess_kind([row[column] for row in rows if len(row) == columns])
+    return ResolvedColumns(column, kind, append, columns)
 
 
 def encode_rows(
-    model: Encoder, rows: Iterable[Row], chosen: Chosen, folder: Path, *, batch_size: int, workers: int
-) -> Iterator[RowFeatures]:
-    """folder: where relative paths of images begin. Memory: a few batches. Raises what the model raises."""
-    if chosen.kind is Kind.TEXT:
-        return _encode_texts(model, iter(rows), chosen, batch_size)
-    return _encode_images(model, rows, chosen, folder, batch_size=batch_size, workers=workers)
+    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, folder: Path, *, batch_size: int, workers: int
+) -> Iterator[EncodedRow]:
+    """folder: the base of relative image paths. Memory: a few batches. Raises what the model raises."""
+    if columns.kind is ColumnKind.TEXT:
+        return _encode_texts(model, rows, columns, batch_size)
+    return _encode_images(model, rows, columns, folder, batch_size=batch_size, workers=workers)
+
+
+def _check_appended(options: ColumnOptions, format: VectorFormat) -> None:
+    if options.append and format in (VectorFormat.NPY, VectorFormat.SAFETENSORS):
+        raise BadInput(f"A .{format} file holds embeddings only; write .tsv or .parquet, or append no columns.")
+
+
+def _begin(rows: Iterator[Row], options: ColumnOptions) -> tuple[Iterator[Row], ResolvedColumns]:
+    """Returns the rows after the header row."""
+    rows = without_blank_end(rows)
+    sample = first_rows(rows)
+    return islice(chain(sample, rows), int(options.header), None), resolve_columns(options, sample)
+
+
+def _write_to_stdout(
+    rows: Iterable[EncodedRow], dimension: int, batch_size: int, on_problem: Callable[[Problem], object]
+) -> Written:
+    writer, count = TsvWriter(dimension), 0
+    problems: list[Problem] = []
+    for batch in batches_of(rows, batch_size):
+        for problem in problems_of(batch):
+            problems.append(problem)
+            on_problem(problem)
+        sys.stdout.buffer.write(writer.rows(batch))
+        sys.stdout.buffer.flush()
+        count += len(batch)
+    return Written(count, problems)
+
+
+def _column_index(column: str | None, names: Sequence[str], columns: int) -> int:
+    if column is None:
+        if columns > 1:
+            raise BadInput(f"The table has {columns} columns; name the one to encode with --column.")
+        return 0
+    index = find_column(column, names)
+    if index >= columns:
+        raise BadInput(f"The table has {columns} columns, so there is no column {column}.")
+    return index
+
+
+def _guess_kind(fields: Sequence[bytes]) -> ColumnKind:
+    filled = [field for field in fields if field.strip()]
+    images = sum(begins_as_image(field) for field in filled)
+    return ColumnKind.IMAGE if images and 2 * images >= len(filled) else ColumnKind.TEXT
 
 
 def _encode_images(
-    model: Encoder, rows: Iterable[Row], chosen: Chosen, folder: Path, *, batch_size: int, workers: int
-) -> Iterator[RowFeatures]:
-    # Sources are taken a few ahead of the outcomes, in the same order.
+    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, folder: Path, *, batch_size: int, workers: int
+) -> Iterator[EncodedRow]:
+    # Sources are read a few rows ahead of the outcomes, in the same order.
     appended: deque[tuple[str, ...]] = deque()
 
     def sources() -> Iterator[ImageSource]:
         for row in rows:
-            appended.append(_appended(row, chosen))
-            yield ImageSource(row.name, partial(_image, row, chosen, folder))
+            appended.append(_appended(row, columns))
+            yield ImageSource(row.name, partial(_image, row, columns, folder))
 
-    for outcome in encode_images(model, sources(), batch_size=batch_size, workers=workers, whole=True):
-        name, along = outcome.source.name, appended.popleft()
+    for outcome in encode_images(model, sources(), batch_size=batch_size, workers=workers, full_resolution=True):
+        name, texts = outcome.source.name, appended.popleft()
         if isinstance(outcome, EncodedImage):
-            yield RowFeatures(name, outcome.vector, along)
+            yield EncodedRow(name, outcome.embedding, texts)
         else:
-            yield RowFeatures(name, None, along, outcome.reason)
+            yield EncodedRow(name, None, texts, outcome.reason)
 
 
-def _encode_texts(model: Encoder, rows: Iterator[Row], chosen: Chosen, batch_size: int) -> Iterator[RowFeatures]:
-    while batch := list(islice(rows, batch_size)):
-        readings = [_text_or_reason(row, chosen) for row in batch]
-        vectors = iter(model.encode_texts([text for text, reason in readings if not reason]))
+def _encode_texts(
+    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, batch_size: int
+) -> Iterator[EncodedRow]:
+    for batch in batches_of(rows, batch_size):
+        readings = [_text_or_reason(row, columns) for row in batch]
+        texts = [text for text, reason in readings if not reason]
+        embeddings = iter(encode_halving(model.encode_texts, texts) if texts else ())
         for row, (_, reason) in zip(batch, readings, strict=True):
-            yield RowFeatures(row.name, None if reason else next(vectors), _appended(row, chosen), reason)
+            yield EncodedRow(row.name, None if reason else next(embeddings), _appended(row, columns), reason)
 
 
-def _image(row: Row, chosen: Chosen, folder: Path) -> bytes:
+def _image(row: Row, columns: ResolvedColumns, folder: Path) -> bytes:
     try:
-        field = _field(row, chosen)
+        field = _field(row, columns)
     except BadInput as error:
         raise ImageRejected(RejectReason.BROKEN, str(error)) from error
-    if chosen.kind is Kind.FILE:
+    if columns.kind is ColumnKind.FILE:
         return read_regular(folder / field.decode(errors="replace").strip())
     return decode_field(field)
 
 
-def _text_or_reason(row: Row, chosen: Chosen) -> tuple[str, str]:
+def _text_or_reason(row: Row, columns: ResolvedColumns) -> tuple[str, str]:
     try:
-        text = _field(row, chosen).decode().strip()
+        text = _field(row, columns).decode().strip()
     except UnicodeDecodeError:
         return "", "Its text is not UTF-8."
     except BadInput as error:
@@ -163,16 +260,16 @@ def _text_or_reason(row: Row, chosen: Chosen) -> tuple[str, str]:
     return text, "" if text else "Its text is empty."
 
 
-def _field(row: Row, chosen: Chosen) -> bytes:
+def _field(row: Row, columns: ResolvedColumns) -> bytes:
     if row.problem:
         raise BadInput(row.problem)
     fields = row.line.split(b"\t")
-    if len(fields) != chosen.columns:
-        raise BadInput(f"It has {len(fields)} columns instead of {chosen.columns}.")
-    return fields[chosen.column]
+    if len(fields) != columns.columns:
+        raise BadInput(f"It has {len(fields)} columns instead of {columns.columns}.")
+    return fields[columns.column]
 
 
-def _appended(row: Row, chosen: Chosen) -> tuple[str, ...]:
-    """Empty where the row is too short."""
-    fields: Sequence[bytes] = row.line.split(b"\t") if chosen.append else ()
-    return tuple(fields[at].decode(errors="replace") if at < len(fields) else "" for at in chosen.append)
+def _appended(row: Row, columns: ResolvedColumns) -> tuple[str, ...]:
+    """The fields of the appended columns; empty where the row is too short."""
+    fields: Sequence[bytes] = row.line.split(b"\t") if columns.append else ()
+    return tuple(fields[at].decode(errors="replace") if at < len(fields) else "" for at in columns.append)

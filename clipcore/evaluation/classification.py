@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.encoding.batch import ImageOutcome, OnSkip, gather_parts
 from clipcore.errors import BadInput
 from clipcore.evaluation import TIE
 from clipcore.types import Label, Vectors
@@ -104,6 +105,23 @@ def check_classes(classes: Sequence[str]) -> None:
             f"There are {len(classes)} classes, and at most {_MOST_CLASSES} are measured; captions are measured by "
             "`clipcore evaluate retrieval`."
         )
+
+
+def classify_images(
+    outcomes: Iterable[ImageOutcome],
+    class_of: npt.NDArray[np.int64],
+    classes: Sequence[str],
+    scores: Callable[[Vectors], Vectors],
+    on_skip: OnSkip,
+) -> Classification:
+    """outcomes: one a source, in order. class_of: int64 [sources]. scores: embeddings [n, dim] -> [n, classes].
+
+    Memory: a few hundred embeddings and scores, however many images there are.
+    """
+    tally = Tally(classes)
+    for part in gather_parts(outcomes, on_skip):
+        tally.add(scores(part.embeddings), class_of[part.rows])
+    return tally.result()
 
 
 class Tally:

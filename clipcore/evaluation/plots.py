@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from clipcore.encoding.resumable import check_place
+from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput
 from clipcore.evaluation.classification import Classification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from collections.abc import Sequence
-from typing import Any
-
-from clipcore.files import writing_to
 
 # Up to so many classes each cell carries its number, and up to so many each row its name.
 _MOST_NUMBERED = 30
@@ -76,7 +72,7 @@ def check_drawable(path: Path) -> None:
     endings = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix.lower().lstrip(".") not in endings:
         raise BadInput(f"{str(path)!r} has no ending of an image format; call it '{path.stem}.png'.")
-    check_place(path)
+    check_output_folder(path)
 
 
 def _inches_a_class(classes: int) -> float:
@@ -128,38 +124,3 @@ def _families() -> list[str]:
     installed = {font.name for font in fontManager.ttflist}
     chinese = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "SimHei")
     return ["DejaVu Sans", *(name for name in chinese if name in installed)]
-
-
-def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """rows: a `Record`'s. Writes a PNG. Raises BadInput where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput("Drawing the curves needs matplotlib: pip install 'magpie[lab]'.") from error
-    steps = [row for row in rows if "loss" in row]
-    recalls = [row for row in rows if "mean_recall" in row]
-    figure = Figure(figsize=(8, 6 if recalls else 3.5), layout="constrained")
-    panels = figure.subplots(2 if recalls else 1, squeeze=False, sharex=True)[:, 0]
-    panels[0].plot([row["step"] for row in steps], [row["loss"] for row in steps], ".-", color="tab:blue")
-    panels[0].set_ylabel("loss")
-    if recalls:
-        _draw_recalls(panels[1], recalls)
-    for panel in panels:
-        panel.grid(alpha=0.3)
-    panels[-1].set_xlabel("step")
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    with writing_to(path.parent):
-        figure.savefig(path, dpi=120)
-
-
-def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's Axes
-    at = [row["step"] for row in recalls]
-    panel.plot(at, [100 * row["mean_recall"] for row in recalls], "o-", color="black", label="mean of all six")
-    for direction, name, style in (("text_to_image", "text → image", "--"), ("image_to_text", "image → text", ":")):
-        panel.plot(at, [100 * row[direction]["R@1"] for row in recalls], style, label=f"{name}, R@1")
-    best = max(recalls, key=lambda row: row["mean_recall"])
-    panel.plot(best["step"], 100 * best["mean_recall"], "*", color="tab:red", markersize=14, label="best")
-    panel.set_ylabel("recall, %")
-    # A curve that stays at 100 % is no reason for an axis that goes beyond it.
-    panel.set_ylim(bottom=max(0, panel.get_ylim()[0]), top=min(101, panel.get_ylim()[1]))
-    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected
+from clipcore.folder_search.paths import visible
 from clipcore.folder_search.store import SHEET_MARK
-from clipcore.folder_search.walk import visible
 from clipcore.images.decode import OWN_FILES, read_image
 
 # Where Pillow's font has no glyph: wide coverage first, then the Chinese, Japanese and Korean fonts of each system.

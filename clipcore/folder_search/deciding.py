@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from clipcore.folder_search.walk import SEPARATOR, Foreign, SeenFile, Sight, Unreachable
+from clipcore.images.walk import SEPARATOR, Foreign, SeenFile, Sight, Unreachable
 
 
 @dataclass(frozen=True, slots=True)

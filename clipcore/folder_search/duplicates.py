@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.folder_search.paths import path_of
 from clipcore.folder_search.store import FolderStore, StoredFile
-from clipcore.folder_search.walk import Reach, SeenFile, path_of, walk
+from clipcore.images.walk import Reach, SeenFile, walk
 from clipcore.types import Calibration, Vectors
 
 # A block of cosines held at a time: 64 MB of float32.

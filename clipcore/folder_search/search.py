@@ -13,9 +13,10 @@ import numpy as np
 
 from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images
 from clipcore.errors import BadInput
+from clipcore.folder_search.paths import from_home, is_file, shown, visible
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
-from clipcore.folder_search.walk import Reach, from_home, is_file, shown, visible
 from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
+from clipcore.images.walk import Reach
 from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.types import Box, Calibration, Encoder, ModelCard, Pixels, Vectors
@@ -308,7 +309,7 @@ def _image_vector(path: Path, model: LazyModel, store: FolderStore) -> Vectors:
     source = ImageSource(str(path), lambda: data)
     (outcome,) = encode_images(model, [source], batch_size=1, workers=1)
     if isinstance(outcome, EncodedImage):
-        return outcome.vector
+        return outcome.embedding
     raise BadInput(f"The image {shown(str(path))} cannot be used: {outcome.reason}")
 
 

@@ -18,7 +18,7 @@ import platformdirs
 
 from clipcore.errors import ClipError
 from clipcore.folder_search.deciding import KnownFile
-from clipcore.folder_search.walk import span_below
+from clipcore.folder_search.paths import span_below
 from clipcore.types import Vectors
 
 VERSION = 1

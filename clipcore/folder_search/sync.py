@@ -15,21 +15,16 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
-from clipcore.encoding.batch import (
-    DEFAULT_BATCH_SIZE,
-    EncodedImage,
-    ImageSource,
-    NotNeeded,
-    SkippedImage,
-    encode_images,
-)
+from clipcore.batching import DEFAULT_BATCH_SIZE
+from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.files import read_regular
 from clipcore.folder_search.deciding import Decision, Forget, KnownFile, Read, Unchanged, decide
+from clipcore.folder_search.paths import path_of, shown
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import Content, FileRow, FolderStore, State, hash_of, is_own_sheet
-from clipcore.folder_search.walk import Foreign, Reach, SeenFile, Sight, Unreachable, path_of, shown, walk
 from clipcore.images.decode import OWN_FILES, ImageLimits
+from clipcore.images.walk import Foreign, Reach, SeenFile, Sight, Unreachable, walk
 
 
 class Claims:
@@ -261,7 +256,7 @@ class _Run:
 def _content(reading: Reading, outcome: EncodedImage | SkippedImage) -> Content | None:
     """What has been learnt of the bytes; None where nothing."""
     if isinstance(outcome, EncodedImage):
-        return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.vector)
+        return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding)
     if reading.is_sheet:
         return Content(reading.hash, State.SHEET)
     if isinstance(outcome.cause, NotNeeded):

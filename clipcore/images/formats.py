@@ -23,6 +23,10 @@ SUFFIXES = frozenset(
 )
 
 
+def has_image_suffix(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
 def sniff(data: bytes) -> Format | None:
     """The format whose signature the bytes carry, or None."""
     for signature, found in _SIGNATURES:

@@ -13,13 +13,12 @@ import torch
 
 from clipcore.datasets.pairs import Pairs
 from clipcore.errors import BadInput, ImageRejected
-from clipcore.evaluation.plots import draw_curves
 from clipcore.model import ClipModel
 from clipcore.training.data import Order
 from clipcore.training.distributed import Group, joined
 from clipcore.training.plan import TrainingPlan, rate_factor
 from clipcore.training.record import Best, Record, Unwatched, Watcher, validate
-from clipcore.training.run_folder import Keeper, Kept, OutputFolder
+from clipcore.training.run_folder import Keeper, Kept, OutputFolder, draw_curves
 from clipcore.training.trainer import Contrastive, Step, Trainer
 from clipcore.training.weights import begin_learning, choose_weights, optimiser_for
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.batching import encode_texts
 from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import encode_images, encode_words, gather
+from clipcore.encoding.batch import encode_images, gather
 from clipcore.errors import BadInput
 from clipcore.evaluation.retrieval import Retrieval, measure_retrieval, queries_for
 from clipcore.files import writing_to
@@ -36,15 +37,15 @@ class Validated:
 
 def validate(model: ClipModel, pairs: Pairs, batch_size: int, on_skip: Callable[[str, str], None]) -> Validated:
     """Raises BadInput where no image can be read."""
-    outcomes = encode_images(model, pairs.images, batch_size=batch_size, whole=True)
+    outcomes = encode_images(model, pairs.images, batch_size=batch_size, full_resolution=True)
     seen = gather(outcomes, model.card.dimension, lambda skipped: on_skip(skipped.source.name, skipped.reason))
     asked = queries_for(seen, pairs)
     if not asked.texts:
         raise BadInput("None of the validation images can be read.")
-    texts = np.stack(list(encode_words(model, asked.texts, batch_size=batch_size)))
+    texts = np.stack(list(encode_texts(model, asked.texts, batch_size=batch_size)))
     return Validated(
-        measure_retrieval(seen.vectors, texts, asked.image_of, asked.text_of),
-        _text_match(seen.vectors, texts[asked.text_of], asked.image_of),
+        measure_retrieval(seen.embeddings, texts, asked.image_of, asked.text_of),
+        _text_match(seen.embeddings, texts[asked.text_of], asked.image_of),
     )
 
 

@@ -146,7 +146,7 @@ def test_images_beside_the_classes_are_told(classes: Path, tmp_path: Path):
     write_files(classes, {"loose.png": RED, "another.PNG": BLUE, ".hidden.png": RED, "notes.txt": b""})
     for command in ("to-tsv", "split"):
         ended = clipcore("dataset", command, classes, "-o", tmp_path / command)
-        told = f"skipped {classes}: Images that lie in no class's folder are left out: 2.\n"
+        told = f"skipped {classes}: Images outside the folders of classes are skipped: 2.\n"
         assert (ended.code, ended.err) == (3, told)
     assert clipcore("dataset", "stats", classes, "--json").json()["in_no_class"] == 2
     assert clipcore("dataset", "stats", classes).out.splitlines()[-1] == "in none   2"

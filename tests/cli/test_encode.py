@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from clipcore.encoding.inputs import inputs_of
-from clipcore.encoding.writers import write_encoded
+from clipcore.encoding.inputs import inputs_of, write_inputs
 from clipcore.errors import BadInput
 from clipcore.model import ClipModel
 from tests.cli.run import clipcore, start_clipcore
@@ -64,7 +63,7 @@ def test_words_images_and_folders_keep_their_order(model, folder):
 def test_npy_has_the_vectors_and_a_list_of_names_beside_it(model, folder, tmp_path):
     output = tmp_path / "out.npy"
     ended = clipcore("encode", folder, "-o", output, *MODEL)
-    assert (ended.code, ended.out) == (0, f"3 vectors of 256 dimensions in {output}\n")
+    assert (ended.code, ended.out) == (0, f"3 embeddings of 256 dimensions in {output}\n")
     vectors = np.load(output)
     assert (vectors.dtype, vectors.shape) == (np.float32, (3, 256))
     assert np.allclose(vectors, vectors_of(model, "red", "green", "blue"), atol=0.02)
@@ -106,7 +105,7 @@ def test_a_broken_image_is_named_and_has_no_row(folder, tmp_path, suffix):
     ended = clipcore("encode", folder, "-o", tmp_path / f"out{suffix}", *MODEL)
     assert ended.code == 3
     assert ended.err == f"skipped {folder / 'b.png'}: The PNG image is truncated or broken.\n"
-    assert ended.out.startswith("2 vectors of 256 dimensions")
+    assert ended.out.startswith("2 embeddings of 256 dimensions")
 
 
 def test_words_that_read_like_a_skipped_images_name_keep_their_row(model, tmp_path):
@@ -145,7 +144,7 @@ def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
         (["cat.jpg"], "no file 'cat.jpg'"),
         (["./cat"], "no file './cat'"),
         ([" "], "texts is empty"),
-        (["a cat", "-o", "out.csv"], "must end in .npy, .safetensors or .tsv"),
+        (["a cat", "-o", "out.csv"], "must end in .npy, .parquet, .safetensors or .tsv"),
         (["--texts", "missing.txt"], "'missing.txt' cannot be read"),
     ],
 )
@@ -154,6 +153,47 @@ def test_what_cannot_be_encoded_is_one_sentence(arguments, said):
     assert (ended.code, ended.out) == (1, "")
     assert said in ended.err
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["encode", "classify", "extract", "tokenize"])
+def test_an_empty_argument_is_refused_instead_of_meaning_the_current_folder(folder, monkeypatch, command):
+    """`clipcore encode "$PHOTOS"` with an unset variable."""
+    monkeypatch.chdir(folder)
+    ended = clipcore(command, "")
+    assert (ended.code, ended.out) == (2, "")
+    assert "empty" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "a cat", "--output", ""],
+        ["encode", "a cat", ""],
+        ["encode", "a cat", "--texts="],
+        ["classify", "a.png", "--labels-file="],
+        ["classify", "a.png", "--probe", ""],
+        ["train", "pairs.tsv", "--output="],
+        ["train", "pairs.tsv", "--output", "run", "--captions="],
+        ["evaluate", "zero-shot", "classes", "--names", ""],
+        ["evaluate", "retrieval", ""],
+        ["dataset", "split", "", "--output", "out"],
+        ["dataset", "stats", ""],
+        ["index", ""],
+        ["search", "a cat", "--in", ""],
+    ],
+)
+def test_an_empty_option_value_is_refused_with_the_options_name(arguments):
+    ended = clipcore(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "empty" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["", " ", "\t"])
+def test_an_empty_text_is_refused_by_the_library(argument):
+    with pytest.raises(BadInput, match="empty"):
+        inputs_of([argument])
 
 
 def test_words_that_are_too_long_for_a_file_name_are_words():
@@ -204,13 +244,13 @@ def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path
     (tmp_path / "3.png").write_bytes(b"broken")
     inputs = inputs_of([str(tmp_path)])
     whole, resumed = tmp_path / f"whole{suffix}", tmp_path / f"resumed{suffix}"
-    write_encoded(model, inputs, whole, batch_size=2)
+    write_inputs(model, inputs, whole, batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        write_encoded(Tired(model, 3), inputs, resumed, batch_size=2)
+        write_inputs(Tired(model, 3), inputs, resumed, batch_size=2)
     assert not resumed.exists()
     told = []
-    written = write_encoded(model, inputs, resumed, batch_size=2, tell=told.append)
-    assert (written.encoded, written.resumed_at) == (9, 6)
+    written = write_inputs(model, inputs, resumed, batch_size=2, on_problem=told.append)
+    assert (written.rows, written.resumed_at) == (9, 6)
     assert [Path(problem.name).name for problem in told] == ["3.png"]
     assert resumed.read_bytes() == whole.read_bytes()
 
@@ -221,15 +261,15 @@ def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, c
         Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
     inputs, output = inputs_of([str(tmp_path)]), tmp_path / "out.tsv"
     with pytest.raises(KeyboardInterrupt):
-        write_encoded(Tired(model, 1), inputs, output, batch_size=2)
+        write_inputs(Tired(model, 1), inputs, output, batch_size=2)
     other = Tired(model, 10)
     if change == "an image":
         Image.fromarray(noise(50, 50)).save(tmp_path / "0.png")
     else:
         other.card = replace(model.card, revision="other")
     with pytest.raises(BadInput, match="beginning of another command's output"):
-        write_encoded(other, inputs, output, batch_size=2)
-    assert write_encoded(other, inputs, output, batch_size=2, force=True).resumed_at == 0
+        write_inputs(other, inputs, output, batch_size=2)
+    assert write_inputs(other, inputs, output, batch_size=2, force=True).resumed_at == 0
 
 
 def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):

@@ -29,8 +29,8 @@ def features(text: str) -> np.ndarray:
 
 
 def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
-    outcomes = encode_images(model, [ImageSource.file(path) for path in files], whole=True)
-    return np.stack([outcome.vector for outcome in outcomes])
+    outcomes = encode_images(model, [ImageSource.file(path) for path in files], full_resolution=True)
+    return np.stack([outcome.embedding for outcome in outcomes])
 
 
 def test_texts_become_a_line_of_features_each(model: ClipModel, tmp_path: Path):
@@ -116,7 +116,7 @@ def test_an_ending_that_says_nothing_needs_a_format(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("there.npy", "exists"), ("none/a.tsv", "make it first"), ("a.npy", "features alone")]
+    ("name", "said"), [("there.npy", "exists"), ("none/a.tsv", "make it first"), ("a.npy", "embeddings only")]
 )
 def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_path: Path, name: str, said: str):
     (tmp_path / "there.npy").touch()

@@ -87,7 +87,7 @@ def test_chinese_clips_texts_tell_of_images_by_id(tmp_path: Path):
 def test_texts_of_other_images_are_refused(tmp_path: Path):
     table = write_lines(tmp_path / "imgs.tsv", row("7", RED))
     captions = write_lines(tmp_path / "texts.jsonl", '{"text": "a", "image_ids": [1]}')
-    with pytest.raises(BadInput, match="tells of an image"):
+    with pytest.raises(BadInput, match="describes an image"):
         open_pairs(table, captions=captions)
-    with pytest.raises(BadInput, match="captions apart belong to a folder"):
+    with pytest.raises(BadInput, match="a captions file goes with a folder"):
         open_pairs(table, captions=table)

@@ -140,7 +140,7 @@ def test_a_text_file_beside_each_image(folder: Path):
         ({"images": [{"id": 1}], "annotations": []}, "lacks 'file_name'"),
         ({"images": [{"sentences": []}]}, "lacks 'filename'"),
         ({"images": [], "annotations": []}, "No image"),
-        ({"images": [1, 2]}, "an entry is of another shape"),
+        ({"images": [1, 2]}, "an entry has another shape"),
     ],
 )
 def test_other_json_is_refused_in_a_sentence(folder: Path, document: Any, words: str):

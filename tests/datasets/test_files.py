@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.datasets.files import image_files, sub_folders
+from clipcore.datasets.pairs import sub_folders
 from clipcore.errors import BadInput
+from clipcore.images.walk import image_files
 
 
 def make(folder: Path, *names: str) -> Path:

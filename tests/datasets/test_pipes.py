@@ -6,14 +6,18 @@ import pytest
 
 from clipcore.datasets import open_labelled
 from clipcore.datasets.split import How, parse_ratios, split_folder
-from clipcore.encoding.tables import Choice
-from clipcore.encoding.writers import check
+from clipcore.encoding.tables import ColumnOptions, check_extract
+from clipcore.encoding.writers import VectorFormat
 from clipcore.errors import BadInput
 from tests.clipcore.pipes import pipe
 from tests.datasets.tables import RED, write_files
 
 
-@pytest.mark.parametrize("ask", [open_labelled, lambda table: check(table, None, Choice())], ids=["labelled", "check"])
+@pytest.mark.parametrize(
+    "ask",
+    [open_labelled, lambda table: check_extract(table, None, ColumnOptions(), VectorFormat.TSV)],
+    ids=["labelled", "extract"],
+)
 def test_a_pipe_is_no_table(tmp_path, ask):
     with pipe(tmp_path / "a.tsv") as table, pytest.raises(BadInput, match=r"a\.tsv' cannot be read: it is a pipe"):
         ask(table)

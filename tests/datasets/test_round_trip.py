@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.datasets import Pairs, open_labelled, open_pairs
-from clipcore.datasets.rows import canonical, decode_field, encode_field
-from clipcore.datasets.tsv import one_line, open_texts, write_folder, write_tsv
+from clipcore.datasets.opening import open_texts
+from clipcore.datasets.tsv import one_line, write_folder, write_tsv
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.resumable import Partial
+from clipcore.encoding.rows import canonical, decode_field, encode_field
 from clipcore.errors import BadInput, ImageRejected
 from tests.clipcore.images import FORMATS, encode, quarters
 from tests.datasets.stopping import Stop, stopping_after
@@ -114,8 +115,8 @@ def test_what_is_no_image_is_named_and_left_out(tmp_path: Path):
     written = write_tsv(open_texts(folder), tmp_path / "a.tsv")
     assert written.rows == 1
     assert [(Path(problem.name).name, problem.reason[:5]) for problem in written.problems] == [
-        ("2.png", "These"),
-        ("3.png", "These"),
+        ("2.png", "Its b"),
+        ("3.png", "Its b"),
     ]
     text = write_lines(tmp_path / "b.tsv", row("fine", RED), row("broken", b"not an image, but base64 it is"))
     assert [problem.name for problem in write_folder(text, tmp_path / "out").problems] == ["row 2"]
@@ -126,7 +127,7 @@ def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"no", "a/3.png": BLUE, "b/1.png": GREEN})
     output = tmp_path / "a.tsv"
     with pytest.raises(Stop):
-        write_tsv(open_texts(folder), output, watch=lambda things: stopping_after(number, things))
+        write_tsv(open_texts(folder), output, progress=lambda things: stopping_after(number, things))
     assert not output.exists()
     written = write_tsv(open_texts(folder), output)
     assert (written.resumed_at, written.rows, len(written.problems)) == (number, 3, 1)
@@ -138,7 +139,7 @@ def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
 def test_another_commands_beginning_is_not_gone_on_with(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/3.png": BLUE})
     with pytest.raises(Stop):
-        write_tsv(open_texts(folder), tmp_path / "a.tsv", watch=lambda things: stopping_after(1, things))
+        write_tsv(open_texts(folder), tmp_path / "a.tsv", progress=lambda things: stopping_after(1, things))
     write_files(folder, {"a/2.png": GREEN})
     with pytest.raises(BadInput, match="another command's output; add --force"):
         write_tsv(open_texts(folder), tmp_path / "a.tsv")
@@ -156,7 +157,7 @@ def test_two_commands_do_not_write_into_one_file(tmp_path: Path):
                 write_tsv(open_texts(folder), output, force=True)
             yield thing
 
-    assert write_tsv(open_texts(folder), output, watch=meanwhile).rows == 2
+    assert write_tsv(open_texts(folder), output, progress=meanwhile).rows == 2
     assert len(open_pairs(output)) == 2
     assert write_tsv(open_texts(folder), output, force=True).rows == 2
 
@@ -167,7 +168,7 @@ def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("as long", alike), row("green", GREEN))
     write_folder(older, tmp_path / "out")
     with pytest.raises(Stop):
-        write_folder(table, tmp_path / "out", force=True, watch=lambda things: stopping_after(0, things))
+        write_folder(table, tmp_path / "out", force=True, progress=lambda things: stopping_after(0, things))
     assert write_folder(table, tmp_path / "out").resumed_at == 1
     assert (tmp_path / "out" / "00000001.png").read_bytes() == alike
 
@@ -177,7 +178,7 @@ def test_an_image_that_would_not_be_read_back_is_left_out(tmp_path: Path):
     pairs = Pairs(["large", "red"], np.arange(2), [ImageSource("a", lambda: large), ImageSource("b", lambda: RED)])
     written = write_tsv(pairs, tmp_path / "a.tsv")
     assert (written.rows, [problem.name for problem in written.problems]) == (1, ["a"])
-    assert "at most" in written.problems[0].reason
+    assert "the limit is" in written.problems[0].reason
 
 
 def test_what_is_done_is_told_while_the_work_goes_on(tmp_path: Path):
@@ -216,7 +217,7 @@ def test_what_exists_is_replaced_by_force_alone(tmp_path: Path):
 def test_a_stopped_folder_is_gone_on_with(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
     with pytest.raises(Stop):
-        write_folder(table, tmp_path / "out", watch=lambda things: stopping_after(2, things))
+        write_folder(table, tmp_path / "out", progress=lambda things: stopping_after(2, things))
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")) == [
         "00000001.png",
         "00000002.png",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcore.datasets.split import PARTS, How, letterboxed, parse_ratios, plan_split, share_out, split_folder
+from clipcore.datasets.split import PARTS, How, divide, letterboxed, parse_ratios, plan_split, split_folder
 from clipcore.errors import BadInput
 from tests.clipcore.images import encode, png
 from tests.datasets.stopping import Stop, stopping_after
@@ -43,8 +43,8 @@ def test_every_class_is_in_train_and_other_classes_do_not_matter(names: dict[str
 
 
 @given(st.integers(0, 1000), RATIOS, st.booleans())
-def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fraction], late_first: bool):
-    sizes = share_out(count, ratios, late_first=late_first)
+def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fraction], prefer_last: bool):
+    sizes = divide(count, ratios, prefer_last=prefer_last)
     assert sum(sizes) == count
     assert min(sizes) >= 0
     off = [abs(size - count * share) for size, share in zip(sizes, ratios, strict=True)]
@@ -67,12 +67,12 @@ def test_shares_are_less_than_one_off_their_quota(count: int, ratios: list[Fract
     ],
 )
 def test_shares_by_hand(count: int, ratios: str, sizes: list[int]):
-    assert share_out(count, parse_ratios(ratios)) == sizes
+    assert divide(count, parse_ratios(ratios)) == sizes
 
 
 def test_ties_may_go_to_the_later_part():
-    assert share_out(5, parse_ratios("8:1:1"), late_first=True) == [4, 0, 1]
-    assert share_out(10, parse_ratios("8:1:1"), late_first=True) == [8, 1, 1]
+    assert divide(5, parse_ratios("8:1:1"), prefer_last=True) == [4, 0, 1]
+    assert divide(10, parse_ratios("8:1:1"), prefer_last=True) == [8, 1, 1]
 
 
 def test_many_small_classes_fill_val_and_test_alike():
@@ -132,7 +132,7 @@ def test_a_stopped_split_ends_as_an_unstopped_one(classes: Path, tmp_path: Path,
     before = files_in(classes)
     split_folder(classes, tmp_path / "whole", RATIOS_6_2_2)
     with pytest.raises(Stop):
-        split_folder(classes, tmp_path / "out", RATIOS_6_2_2, how=how, watch=lambda names: stopping_after(7, names))
+        split_folder(classes, tmp_path / "out", RATIOS_6_2_2, how=how, progress=lambda names: stopping_after(7, names))
     result = split_folder(classes, tmp_path / "out", RATIOS_6_2_2, how=how)
     assert result.done_before == 7
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
@@ -150,7 +150,7 @@ def test_a_target_that_holds_anything_else_is_left_alone(classes: Path, tmp_path
     assert files_in(tmp_path / "out") == there
     with pytest.raises(BadInput, match="lies inside"):
         split_folder(classes, classes / "out", RATIOS_6_2_2)
-    with pytest.raises(BadInput, match="neither linked nor moved"):
+    with pytest.raises(BadInput, match="neither links nor moved"):
         split_folder(classes, tmp_path / "new", RATIOS_6_2_2, how=How.MOVE, letterbox=8)
     with pytest.raises(BadInput, match="no images in folders"):
         split_folder(write_files(tmp_path / "flat", {"a.png": RED}), tmp_path / "new", RATIOS_6_2_2)
@@ -160,7 +160,7 @@ def test_a_target_that_holds_anything_else_is_left_alone(classes: Path, tmp_path
 
 def test_an_image_that_came_or_went_after_the_plan_is_named(classes: Path, tmp_path: Path):
     with pytest.raises(Stop):
-        split_folder(classes, tmp_path / "out", RATIOS_6_2_2, watch=lambda names: stopping_after(0, names))
+        split_folder(classes, tmp_path / "out", RATIOS_6_2_2, progress=lambda names: stopping_after(0, names))
     write_files(classes, {"cat/late.png": RED})
     (classes / "cat" / "1.png").unlink()
     result = split_folder(classes, tmp_path / "out", RATIOS_6_2_2)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipcore.datasets import Problem
-from clipcore.datasets.labelled import take_inventory
-from clipcore.datasets.stats import ImageStats, Measured, measure_images
+from clipcore.datasets.stats import ImageStats, Measured, measure_images, take_inventory
 from clipcore.encoding.batch import ImageSource
 from clipcore.errors import BadInput
 from clipcore.images.preprocess import Preprocessing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipcore.datasets import Columns, Pairs, Problem, open_pairs
-from clipcore.datasets.rows import read_rows
+from clipcore.encoding.rows import read_rows
 from clipcore.errors import BadInput, ImageRejected
 from tests.clipcore.images import encode, noise, quarters
 from tests.datasets.tables import BLUE, GREEN, RED, row, url_safe, write_lines

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images, encode_words
-from clipcore.errors import EncodingFailed
+from clipcore.batching import encode_texts
+from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images
+from clipcore.errors import BadInput, EncodingFailed
 from clipcore.images.decode import ImageLimits
 from clipcore.types import Box, Pixels
 from tests.clipcore.fakes import CARD, NOT_A_NUMBER, FakeEncoder, vector
@@ -26,7 +27,7 @@ def test_outcomes_come_in_the_order_of_their_sources():
     encoder = FakeEncoder()
     outcomes = list(encode_images(encoder, map(gray, range(50)), batch_size=8, workers=4))
     assert [outcome.source.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
-    assert all(isinstance(one, EncodedImage) and one.vector[0] == value for value, one in enumerate(outcomes))
+    assert all(isinstance(one, EncodedImage) and one.embedding[0] == value for value, one in enumerate(outcomes))
     assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
 
 
@@ -34,6 +35,14 @@ def test_batches_are_as_large_as_asked():
     encoder = FakeEncoder()
     list(encode_images(encoder, map(gray, range(20)), batch_size=8))
     assert [len(batch) for batch in encoder.batches()] == [8, 8, 4]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_one_is_refused(batch_size: int):
+    with pytest.raises(BadInput, match="batch size is .*; it must be at least 1"):
+        list(encode_images(FakeEncoder(), [gray(1)], batch_size=batch_size))
+    with pytest.raises(BadInput, match="batch size"):
+        list(encode_texts(FakeEncoder(), ["a"], batch_size=batch_size))
 
 
 def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
@@ -49,7 +58,7 @@ def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, SkippedImage)]
     assert reasons[0] == "The PNG image is truncated or broken."
     assert reasons[1] == "It cannot be read: No such file or directory."
-    assert [outcome.vector[0] for outcome in outcomes if isinstance(outcome, EncodedImage)] == [1, 2]
+    assert [outcome.embedding[0] for outcome in outcomes if isinstance(outcome, EncodedImage)] == [1, 2]
 
 
 def test_an_image_without_a_direction_is_skipped():
@@ -78,15 +87,15 @@ def test_nothing_but_broken_images_needs_no_model():
 def test_a_batch_beyond_memory_is_halved_until_it_fits():
     encoder = FakeEncoder(fits=2)
     outcomes = list(encode_images(encoder, map(gray, range(8)), batch_size=8))
-    assert np.array_equal([one.vector for one in outcomes], [vector(value) for value in range(8)])
+    assert np.array_equal([one.embedding for one in outcomes], [vector(value) for value in range(8)])
 
 
 def test_words_beyond_memory_are_halved_as_well():
     encoder = FakeEncoder(fits=2)
     words = ["a", "bb", "ccc", "dddd", "eeeee"]
-    assert np.array_equal(list(encode_words(encoder, words, batch_size=5)), [vector(len(word)) for word in words])
+    assert np.array_equal(list(encode_texts(encoder, words, batch_size=5)), [vector(len(word)) for word in words])
     with pytest.raises(EncodingFailed, match="too little memory"):
-        list(encode_words(FakeEncoder(fits=0), words))
+        list(encode_texts(FakeEncoder(fits=0), words))
 
 
 def test_a_device_without_memory_for_one_image_says_so():
@@ -135,5 +144,5 @@ def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
 
 def test_a_large_photograph_is_decoded_whole_where_figures_shall_compare():
     encoder = Measuring(card=replace(CARD, input_size=100))
-    list(encode_images(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], whole=True))
+    list(encode_images(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], full_resolution=True))
     assert encoder.seen == (1200, 1600, 3)

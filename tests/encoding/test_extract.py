@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+from safetensors.numpy import load_file
 
-from clipcore.datasets.rows import read_rows
-from clipcore.encoding.tables import Choice, Kind, RowFeatures, choose, parse_schema
-from clipcore.encoding.writers import NpyRows, Output, extract
+from clipcore.encoding.rows import read_rows
+from clipcore.encoding.tables import ColumnKind, ColumnOptions, extract, parse_schema, resolve_columns
+from clipcore.encoding.writers import EncodedRow, NpyWriter, TsvWriter, VectorFormat
 from clipcore.errors import BadInput
 from tests.clipcore.fakes import FakeEncoder, vector
 from tests.clipcore.images import png
@@ -37,16 +39,16 @@ def numbers(*lengths: int | None) -> list[list[str]]:
 
 def test_each_line_has_its_line(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "\ufeffone", "three", "一只猫", end="\r\n")
-    done = extract(encoder, table, tmp_path / "out.tsv", Choice())
+    done = extract(encoder, table, tmp_path / "out.tsv", ColumnOptions())
     assert tsv(tmp_path / "out.tsv") == numbers(3, 5, 3)
-    assert (done.rows, done.dimension, done.problems, done.resumed_at) == (3, 4, [], 0)
+    assert (done.rows, done.problems, done.resumed_at) == (3, [], 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv", "out.tsv"]
 
 
 def test_broken_lines_are_named_and_keep_their_place(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "one", "", "a\tb", "three", " ")
     table.write_bytes(table.read_bytes() + b"\xff")
-    done = extract(encoder, table, tmp_path / "out.tsv", Choice(), batch_size=2)
+    done = extract(encoder, table, tmp_path / "out.tsv", ColumnOptions(), batch_size=2)
     assert tsv(tmp_path / "out.tsv") == numbers(3, None, None, 5, None, None)
     assert [(problem.name, problem.reason) for problem in done.problems] == [
         ("row 2", "Its text is empty."),
@@ -62,14 +64,14 @@ def test_broken_lines_are_named_and_keep_their_place(tmp_path: Path, encoder: Fa
 @pytest.mark.parametrize("end", ["", "\n", "\n\r\n \n", "\n\t\n"])
 def test_what_is_blank_at_the_very_end_is_no_row(tmp_path: Path, encoder: FakeEncoder, end: str):
     (tmp_path / "in.tsv").write_text(f"one\n\nthree{end}", newline="")
-    done = extract(encoder, tmp_path / "in.tsv", tmp_path / "out.tsv", Choice())
+    done = extract(encoder, tmp_path / "in.tsv", tmp_path / "out.tsv", ColumnOptions())
     assert tsv(tmp_path / "out.tsv") == numbers(3, None, 5)
     assert (done.rows, [problem.name for problem in done.problems]) == (3, ["row 2"])
 
 
 def test_images_are_told_from_texts(tmp_path: Path, encoder: FakeEncoder):
     lines = [url_safe(RED), "!", url_safe(b"no image, but base64"), url_safe(BLUE).rstrip("=")]
-    done = extract(encoder, write_lines(tmp_path / "in.tsv", *lines), tmp_path / "out.tsv", Choice())
+    done = extract(encoder, write_lines(tmp_path / "in.tsv", *lines), tmp_path / "out.tsv", ColumnOptions())
     assert [kind for kind, _ in encoder.calls] == ["image"]
     assert [line[0] for line in tsv(tmp_path / "out.tsv")] == ["255.0", "", "", "0.0"]
     assert [problem.name for problem in done.problems] == ["row 2", "row 3"]
@@ -78,24 +80,27 @@ def test_images_are_told_from_texts(tmp_path: Path, encoder: FakeEncoder):
 def test_a_column_of_paths(tmp_path: Path, encoder: FakeEncoder):
     write_files(tmp_path, {"p/red.png": RED})
     table = write_lines(tmp_path / "in.tsv", "p/red.png", "p/gone.png")
-    done = extract(encoder, table, tmp_path / "out.tsv", Choice(kind=Kind.FILE))
+    done = extract(encoder, table, tmp_path / "out.tsv", ColumnOptions(kind=ColumnKind.FILE))
     assert [line[0] for line in tsv(tmp_path / "out.tsv")] == ["255.0", ""]
     assert [problem.reason for problem in done.problems] == ["It cannot be read: No such file or directory."]
 
 
 @pytest.mark.parametrize(
-    ("head", "choice"),
+    ("head", "options"),
     [
-        ([], Choice(column="2", append=("3", "1"))),
-        ([], Choice(column="text", append=("label", "id"), names=parse_schema("id:str:1,text:str:1,label:str:1"))),
-        (["id\ttext\tlabel"], Choice(column="text", append=("label", "id"), header=True)),
+        ([], ColumnOptions(column="2", append=("3", "1"))),
+        (
+            [],
+            ColumnOptions(column="text", append=("label", "id"), names=parse_schema("id:str:1,text:str:1,label:str:1")),
+        ),
+        (["id\ttext\tlabel"], ColumnOptions(column="text", append=("label", "id"), header=True)),
     ],
 )
 def test_columns_by_number_by_schema_and_by_header(
-    tmp_path: Path, encoder: FakeEncoder, head: list[str], choice: Choice
+    tmp_path: Path, encoder: FakeEncoder, head: list[str], options: ColumnOptions
 ):
     table = write_lines(tmp_path / "in.tsv", *head, "7\tone\tx", "8\tthree\ty", "9\tbroken")
-    done = extract(encoder, table, tmp_path / "out.tsv", choice)
+    done = extract(encoder, table, tmp_path / "out.tsv", options)
     one, three, broken = numbers(3, 5, None)
     assert tsv(tmp_path / "out.tsv") == [[*one, "x", "7"], [*three, "y", "8"], [*broken, "", "9"]]
     assert done.problems[0].name == f"row {len(head) + 3}"
@@ -103,7 +108,7 @@ def test_columns_by_number_by_schema_and_by_header(
 
 def test_line_ends_of_windows_are_no_part_of_appended_columns(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "one\tx", "three\ty", end="\r\n")
-    extract(encoder, table, tmp_path / "out.tsv", Choice("1", append=("2",)))
+    extract(encoder, table, tmp_path / "out.tsv", ColumnOptions("1", append=("2",)))
     assert (tmp_path / "out.tsv").read_bytes().endswith(b"\ty\n")
 
 
@@ -112,10 +117,10 @@ def test_from_a_pipe_into_a_file(tmp_path: Path, encoder: FakeEncoder, monkeypat
     output = tmp_path / "out.tsv"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\nthree\n")))
     with pytest.raises(Stop):
-        extract(encoder, None, output, Choice(), batch_size=1, watch=lambda rows: stopping_after(1, rows))
+        extract(encoder, None, output, ColumnOptions(), batch_size=1, progress=partial(stopping_after, 1))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\nthree\n")))
-    assert extract(encoder, None, output, Choice()).rows == 2
+    assert extract(encoder, None, output, ColumnOptions()).rows == 2
     assert tsv(output) == numbers(3, 5)
     assert list(tmp_path.iterdir()) == [output]
 
@@ -124,25 +129,27 @@ def test_appended_columns_go_with_their_own_images(tmp_path: Path, encoder: Fake
     """Decoding runs ahead of the model by several rows."""
     lines = [row(f"label {red}", png((red, 0, 0))) if red % 7 else f"label {red}\tbroken" for red in range(50)]
     table = write_lines(tmp_path / "in.tsv", *lines)
-    extract(encoder, table, tmp_path / "out.tsv", Choice("2", append=("1",)), batch_size=3, workers=4)
+    extract(encoder, table, tmp_path / "out.tsv", ColumnOptions("2", append=("1",)), batch_size=3, workers=4)
     expected = [[f"{red}.0" if red % 7 else "", f"label {red}"] for red in range(50)]
     assert [[line[0], line[-1]] for line in tsv(tmp_path / "out.tsv")] == expected
 
 
 @pytest.mark.parametrize(
-    ("choice", "words"),
+    ("options", "words"),
     [
-        (Choice(), "2 columns; say which"),
-        (Choice("text"), "no column 'text'"),
-        (Choice("3"), "none has the number 3"),
-        (Choice("1", append=("0",)), "no column '0'"),
-        (Choice("a", names=("a", "b", "a2"), append=("c",)), "it has a, b, a2"),
+        (ColumnOptions(), "2 columns; name the one"),
+        (ColumnOptions("text"), "no column 'text'"),
+        (ColumnOptions("3"), "there is no column 3"),
+        (ColumnOptions("1", append=("0",)), "no column '0'"),
+        (ColumnOptions("a", names=("a", "b", "a2"), append=("c",)), "it has a, b, a2"),
     ],
 )
-def test_columns_that_are_not_there_are_refused(tmp_path: Path, encoder: FakeEncoder, choice: Choice, words: str):
+def test_columns_that_are_not_there_are_refused(
+    tmp_path: Path, encoder: FakeEncoder, options: ColumnOptions, words: str
+):
     table = write_lines(tmp_path / "in.tsv", "a\tb", "c\td")
     with pytest.raises(BadInput, match=words):
-        extract(encoder, table, tmp_path / "out.tsv", choice)
+        extract(encoder, table, tmp_path / "out.tsv", options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv"]
 
 
@@ -155,40 +162,50 @@ def test_a_schema_names_each_column_once():
 
 def test_the_header_has_no_vote_on_what_the_column_holds():
     rows = list(read_rows(io.BytesIO(f"image\n{url_safe(RED)}\nbroken\n".encode())))
-    assert choose(Choice("image", header=True), rows).kind is Kind.IMAGE
+    assert resolve_columns(ColumnOptions("image", header=True), rows).kind is ColumnKind.IMAGE
 
 
 def test_words_that_begin_like_a_bitmap_are_words():
     """Qk is base64 of BM, a bitmap's signature."""
     rows = list(read_rows(io.BytesIO(b"Qk0A\nQk1234567890\nBM\n")))
-    assert choose(Choice(), rows).kind is Kind.TEXT
+    assert resolve_columns(ColumnOptions(), rows).kind is ColumnKind.TEXT
 
 
 LINES = ["one", "", "three", "a\tb", "sevenxx", "four", "two", "x"]
 LENGTHS = [3, None, 5, None, 7, 4, 3, 1]
 
 
-def read_back(path: Path, form: Output) -> np.ndarray:
-    if form is Output.NPY:
+def read_back(path: Path, form: VectorFormat) -> np.ndarray:
+    if form is VectorFormat.NPY:
         return np.load(path)
-    if form is Output.PARQUET:
+    if form is VectorFormat.SAFETENSORS:
+        return load_file(path)["vectors"]
+    if form is VectorFormat.PARQUET:
         rows = pyarrow.parquet.read_table(path)["vector"].to_pylist()
         return np.asarray([row or [np.nan] * 4 for row in rows], np.float32)
     return np.genfromtxt(path, delimiter="\t", dtype=np.float32)
 
 
-@pytest.mark.parametrize("form", list(Output))
+@pytest.mark.parametrize("form", list(VectorFormat))
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_stopped_and_gone_on_with_ends_as_if_never_stopped(
-    tmp_path: Path, encoder: FakeEncoder, form: Output, number: int
+    tmp_path: Path, encoder: FakeEncoder, form: VectorFormat, number: int
 ):
     table = write_lines(tmp_path / "in.tsv", *LINES)
     output = tmp_path / "out"
     with pytest.raises(Stop):
-        extract(encoder, table, output, Choice(), form, batch_size=2, watch=lambda rows: stopping_after(number, rows))
+        extract(
+            encoder,
+            table,
+            output,
+            ColumnOptions(),
+            form,
+            batch_size=2,
+            progress=lambda rows: stopping_after(number, rows),
+        )
     assert not output.exists()
     encoder.calls.clear()
-    done = extract(encoder, table, output, Choice(), form, batch_size=2)
+    done = extract(encoder, table, output, ColumnOptions(), form, batch_size=2)
     expected = [UNIT[length] if length else np.full(4, np.nan) for length in LENGTHS]
     np.testing.assert_array_equal(read_back(output, form), np.asarray(expected, np.float32))
     assert (done.rows, done.resumed_at) == (8, number // 2 * 2)
@@ -202,10 +219,10 @@ def test_a_half_written_batch_is_cut_off(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", *LINES)
     output = tmp_path / "out.tsv"
     with pytest.raises(Stop):
-        extract(encoder, table, output, Choice(), batch_size=2, watch=lambda rows: stopping_after(4, rows))
+        extract(encoder, table, output, ColumnOptions(), batch_size=2, progress=partial(stopping_after, 4))
     with (tmp_path / "out.tsv.part").open("ab") as file:
         file.write(b"0.123\t4." * 1000)
-    extract(encoder, table, output, Choice(), batch_size=2)
+    extract(encoder, table, output, ColumnOptions(), batch_size=2)
     assert tsv(output) == numbers(*LENGTHS)
 
 
@@ -214,20 +231,20 @@ def test_only_the_same_command_goes_on(tmp_path: Path, encoder: FakeEncoder, cha
     table = write_lines(tmp_path / "in.tsv", "one\tx", "three\ty", "four\tz")
     output = tmp_path / "out"
     with pytest.raises(Stop):
-        extract(encoder, table, output, Choice("1"), batch_size=1, watch=lambda rows: stopping_after(2, rows))
+        extract(encoder, table, output, ColumnOptions("1"), batch_size=1, progress=partial(stopping_after, 2))
     if change == "table":
         write_lines(table, "another\tx")
     if change == "model":
         from dataclasses import replace
 
         encoder = FakeEncoder(card=replace(encoder.card, revision="2"))
-    choice = Choice("2") if change == "column" else Choice("1")
-    form = Output.NPY if change == "format" else Output.TSV
+    options = ColumnOptions("2") if change == "column" else ColumnOptions("1")
+    form = VectorFormat.NPY if change == "format" else VectorFormat.TSV
     with pytest.raises(BadInput, match="another command's output"):
-        extract(encoder, table, output, choice, form)
-    assert extract(encoder, table, output, choice, form, force=True).resumed_at == 0
+        extract(encoder, table, output, options, form)
+    assert extract(encoder, table, output, options, form, force=True).resumed_at == 0
     with pytest.raises(BadInput, match="exists"):
-        extract(encoder, table, output, choice, form)
+        extract(encoder, table, output, options, form)
 
 
 def test_parquet_has_the_appended_columns_and_row_groups(
@@ -236,42 +253,41 @@ def test_parquet_has_the_appended_columns_and_row_groups(
     monkeypatch.setattr("clipcore.encoding.writers._ROW_GROUP", 4)
     table = write_lines(tmp_path / "in.tsv", *(f"{'x' * (n + 1)}\t类 {n}" for n in range(10)))
     output = tmp_path / "out.parquet"
-    extract(encoder, table, output, Choice("1", append=("2",)), Output.PARQUET, batch_size=3)
+    extract(encoder, table, output, ColumnOptions("1", append=("2",)), VectorFormat.PARQUET, batch_size=3)
     read = pyarrow.parquet.read_table(output)
     assert read["2"].to_pylist() == [f"类 {n}" for n in range(10)]
     assert [row[0] for row in read["vector"].to_pylist()] == [float(n + 1) for n in range(10)]
     assert pyarrow.parquet.ParquetFile(output).num_row_groups > 1
-    extract(encoder, write_lines(table, "", "a"), output, Choice(), Output.PARQUET, force=True)
+    extract(encoder, write_lines(table, "", "a"), output, ColumnOptions(), VectorFormat.PARQUET, force=True)
     assert pyarrow.parquet.read_table(output)["vector"].is_null().to_pylist() == [True, False]
     assert pyarrow.parquet.read_schema(output).field("vector").type.list_size == 4
 
 
 def test_an_npy_file_holds_no_appended_columns(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "a\tb")
-    with pytest.raises(BadInput, match="features alone"):
-        extract(encoder, table, tmp_path / "o.npy", Choice("1", append=("2",)), Output.NPY)
+    with pytest.raises(BadInput, match="embeddings only"):
+        extract(encoder, table, tmp_path / "o.npy", ColumnOptions("1", append=("2",)), VectorFormat.NPY)
 
 
 @pytest.mark.parametrize("rows", [0, 7, 10**15])
 def test_an_npy_head_is_one_that_numpy_reads(rows: int):
-    head = NpyRows(768, ()).head(rows)
+    head = NpyWriter(768).head(rows)
     file = io.BytesIO(head)
     assert np.lib.format.read_magic(file) == (1, 0)
     assert np.lib.format.read_array_header_1_0(file) == ((rows, 768), False, np.dtype("<f4"))
     # It is written before the rows are counted, and again when they are.
-    assert file.tell() == len(head) == len(NpyRows(768, ()).head(0))
+    assert file.tell() == len(head) == len(NpyWriter(768).head(0))
 
 
-@pytest.mark.parametrize("form", list(Output))
-def test_an_empty_table_has_no_rows(tmp_path: Path, encoder: FakeEncoder, form: Output):
+@pytest.mark.parametrize("form", list(VectorFormat))
+def test_an_empty_table_has_no_rows(tmp_path: Path, encoder: FakeEncoder, form: VectorFormat):
     table = write_lines(tmp_path / "in.tsv")
-    assert extract(encoder, table, tmp_path / "out", Choice(), form).rows == 0
-    assert form is Output.TSV or len(read_back(tmp_path / "out", form)) == 0
+    assert extract(encoder, table, tmp_path / "out", ColumnOptions(), form).rows == 0
+    assert form is VectorFormat.TSV or len(read_back(tmp_path / "out", form)) == 0
 
 
 def test_float32_numbers_come_back_exactly(tmp_path: Path):
-    from clipcore.encoding.writers import TsvRows
 
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    line = TsvRows(1000).rows([RowFeatures("row 1", values, ())])
+    line = TsvWriter(1000).rows([EncodedRow("row 1", values, ())])
     np.testing.assert_array_equal(np.asarray(line.decode().split("\t"), np.float32), values)

@@ -15,8 +15,8 @@ from tests.datasets.tables import RED, url_safe
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clipcore.encoding.tables import Choice
-from clipcore.encoding.writers import Output, extract
+from clipcore.encoding.tables import ColumnKind, ColumnOptions, extract, parse_schema, resolve_columns
+from clipcore.encoding.writers import EncodedRow, NpyWriter, TsvWriter, VectorFormat
 from tests.clipcore.fakes import FakeEncoder
 
 class Forgetful(FakeEncoder):
@@ -25,7 +25,7 @@ class Forgetful(FakeEncoder):
         return super()._encode(kind, values)
 
 table, output, form = sys.argv[1:]
-extract(Forgetful(), Path(table), Path(output), Choice(), Output(form))
+extract(Forgetful(), Path(table), Path(output), ColumnOptions(), VectorFormat(form))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

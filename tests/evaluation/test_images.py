@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clipcore.encoding.batch import EncodedImage, ImageSource, SkippedImage, classify_all, gather
+from clipcore.encoding.batch import EncodedImage, ImageSource, SkippedImage, gather
+from clipcore.evaluation.classification import classify_images
 
 MANY = 700
 VECTORS = np.random.default_rng(0).normal(size=(MANY, 4)).astype(np.float32)
@@ -24,13 +25,13 @@ def test_what_could_be_read_is_gathered_with_the_rows_it_belongs_to():
     gathered = gather(outcomes(), 4, skipped.append)
     expected = [row for row in range(MANY) if row % 7]
     assert gathered.rows.tolist() == expected
-    assert (gathered.vectors == VECTORS[expected]).all()
+    assert (gathered.embeddings == VECTORS[expected]).all()
     assert [one.source.name for one in skipped] == [f"row {row}" for row in range(0, MANY, 7)]
 
 
 def test_nothing_gathered_still_has_its_shape():
     gathered = gather(outcomes(broken=range(MANY)), 4, lambda _: None)
-    assert gathered.vectors.shape == (0, 4)
+    assert gathered.embeddings.shape == (0, 4)
     assert gathered.rows.shape == (0,)
 
 
@@ -42,7 +43,7 @@ def test_images_are_classified_a_part_at_a_time_and_each_once():
         sizes.append(len(vectors))
         return vectors
 
-    result = classify_all(outcomes(), class_of, "abcd", scores, lambda _: None)
+    result = classify_images(outcomes(), class_of, "abcd", scores, lambda _: None)
     readable = np.flatnonzero(np.arange(MANY) % 7)
     expected = np.zeros((4, 4), np.int64)
     np.add.at(expected, (class_of[readable], VECTORS[readable].argmax(axis=1)), 1)

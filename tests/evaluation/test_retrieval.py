@@ -109,10 +109,10 @@ def test_a_text_of_several_images_is_one_query_that_any_of_them_answers():
     assert asked.texts == ["red", "blue"]
     # The red text lies on one of its images alone; the other one has the blue image before it.
     texts = np.array([[0, 0.6, 0.8], [0, 1, 0]], np.float32)
-    result = measure_retrieval(images.vectors, texts, asked.image_of, asked.text_of)
+    result = measure_retrieval(images.embeddings, texts, asked.image_of, asked.text_of)
     assert (result.text_to_image.queries, result.text_to_image.at[1]) == (2, 1)
     alike = queries_for(images, Pairs(captions, image_of, []))
-    apart = measure_retrieval(images.vectors, texts[[0, 0, 1]], alike.image_of, alike.text_of)
+    apart = measure_retrieval(images.embeddings, texts[[0, 0, 1]], alike.image_of, alike.text_of)
     assert (apart.text_to_image.queries, apart.text_to_image.at[1]) == (3, pytest.approx(2 / 3))
 
 

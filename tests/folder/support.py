@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from clipcore.folder_search.paths import root_of
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import Became, Step, index_folder
-from clipcore.folder_search.walk import Reach, root_of
+from clipcore.images.walk import Reach
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 from tests.clipcore.images import png
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.folder_search.deciding import Forget, KnownFile, Read, Unchanged, decide
-from clipcore.folder_search.walk import Foreign, SeenFile, Unreachable
+from clipcore.images.walk import Foreign, SeenFile, Unreachable
 
 
 def seen(path: bytes, mtime: int = 1) -> SeenFile:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipcore.folder_search.duplicates import clusters, find_duplicates, find_identical, near_threshold
+from clipcore.folder_search.paths import root_of
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import index_folder
-from clipcore.folder_search.walk import root_of
 from clipcore.model import ClipModel
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Calibration

@@ -11,11 +11,12 @@ import pytest
 
 from clipcore.errors import ModelUnavailable
 from clipcore.folder_search.contact_sheet import Asked, draw_sheet
+from clipcore.folder_search.paths import root_of
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import index_folder
-from clipcore.folder_search.walk import Reach, root_of
 from clipcore.images.decode import OWN_FILES
+from clipcore.images.walk import Reach
 from clipcore.types import Pixels, Vectors
 from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
 

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from clipcore.errors import BadInput
+from clipcore.folder_search.paths import EVERYWHERE
 from clipcore.folder_search.search import Term, parse_query, search_folder
 from clipcore.folder_search.store import FolderStore
-from clipcore.folder_search.walk import EVERYWHERE, Reach
+from clipcore.images.walk import Reach
 from tests.folder.support import CountingModel, paint, write
 
 

@@ -5,7 +5,7 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.folder_search.walk import SeenFile, Unreachable, walk
+from clipcore.images.walk import SeenFile, Unreachable, walk
 from tests.folder.support import write
 
 folders = st.lists(st.sampled_from(["a", "a-", "b", "é"]), max_size=2).map(tuple)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from clipcore.errors import BadInput
-from clipcore.evaluation.plots import draw_curves
 from clipcore.evaluation.retrieval import Recall, Retrieval
 from clipcore.training import TrainingPlan, train
 from clipcore.training.record import Best, Record, Unwatched, Validated
+from clipcore.training.run_folder import draw_curves
 from clipcore.training.weights import optimiser_for
 from tests.training.world import load, patches, weights
 

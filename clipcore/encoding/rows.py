@@ -1,10 +1,10 @@
-"""The rows of a text table, one at a time, with the place of each: a file of any length in a few megabytes."""
+"""Reads the rows of a text table one at a time, with their byte offsets, and the base64 images in their fields."""
 
 from __future__ import annotations
 
 import base64
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,16 +15,24 @@ from clipcore.images.formats import sniff, unsupported_name
 
 # The largest image that a table holds takes 32 MiB (see ImageLimits), in base64 a third more.
 LONGEST_ROW = 64 * 1024 * 1024
-# What is looked at to judge how a table is laid out.
+# How much of a table is read to guess its layout.
 _SAMPLE_ROWS = 64
 _SAMPLE_BYTES = 16 * 1024 * 1024
 _UTF8_MARK = b"\xef\xbb\xbf"
 
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+# Base64 characters that hold an image format's signature; an AVIF's brands may take 256 bytes.
+_HEAD = 344
+# No image is shorter, while some words begin like the base64 of a signature: "Qk" is a bitmap's.
+_MIN_IMAGE = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """number: the line's in the file, from 1. start: its first byte's place. line: without its end; empty where
-    `problem` says in a sentence why it is not to be had."""
+    """One line of a table. number: from 1. start: the byte offset of `line`. line: without the line end; empty where
+    the line could not be read, and then `problem` is a sentence.
+    """
 
     number: int
     start: int
@@ -41,7 +49,7 @@ class Row:
 
 
 def open_table(path: Path) -> BinaryIO:
-    """Raises BadInput where there is no such file; a pipe is none, since tables are read more than once."""
+    """Opens a table. Raises BadInput where there is no such file, or it is a pipe: tables are read more than once."""
     try:
         return open_regular(path)
     except OSError as error:
@@ -49,8 +57,8 @@ def open_table(path: Path) -> BinaryIO:
 
 
 def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
-    """Every line, blank ones too. A UTF-8 mark at the beginning is passed over, and so is a `\\r` before a line's
-    end. Raises BadInput for UTF-16.
+    """Yields every line, including blank ones. Skips a leading UTF-8 byte order mark, and a `\\r` at the end of a line.
+    Raises BadInput for UTF-16.
     """
     start = number = 0
     while line := file.readline(longest):
@@ -58,7 +66,7 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
         taken = len(line)
         whole = line.endswith(b"\n") or taken < longest
         if not whole:
-            taken += _pass_over_line(file)
+            taken += _skip_line(file)
         skipped = 0
         if number == 1:
             _refuse_utf16(line)
@@ -72,7 +80,7 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
 
 
 def without_blank_end(rows: Iterable[Row]) -> Iterator[Row]:
-    """Blank rows are rows where others follow; what an editor left at the very end is none."""
+    """Drops the blank rows at the end of a table, which editors leave there; blank rows between others stay."""
     blank: list[Row] = []
     for row in rows:
         if row.is_blank:
@@ -84,7 +92,7 @@ def without_blank_end(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def first_rows(rows: Iterator[Row]) -> list[Row]:
-    """A sample small enough to keep, and not empty where there are rows."""
+    """Takes a sample that is small enough to keep; at least one row, if there is one."""
     sample: list[Row] = []
     taken = 0
     for row in rows:
@@ -96,52 +104,42 @@ def first_rows(rows: Iterator[Row]) -> list[Row]:
 
 
 def split_fields(line: bytes, delimiter: str, columns: int | None = None) -> list[bytes]:
-    """columns: how many there should be, where that is known. Commas beyond it belong to the last field of a line
-    that quotes nothing, as in files whose captions were pasted behind a comma.
+    """Splits a line. columns: the expected number, if known: in a comma-separated line without quotes, further commas
+    belong to the last field, as in captions files that were written without quoting.
 
-    Raises ValueError where a quoted field does not end with its line.
+    Raises ValueError where a quoted field continues on the next line.
     """
     if delimiter != ",":
         return line.split(delimiter.encode())
     if b'"' not in line:
         return line.split(b",", -1 if columns is None else columns - 1)
     if line.count(b'"') % 2:
-        raise ValueError("A quoted field does not end on its own line.")
-    # surrogateescape: bytes that are no UTF-8 come through, and are judged where the field is read.
+        raise ValueError("A quoted field continues on the next line.")
+    # surrogateescape: invalid UTF-8 is kept here and reported where the field is read.
     parsed = next(csv.reader([line.decode(errors="surrogateescape")]))
     return [field.encode(errors="surrogateescape") for field in parsed]
 
 
-def _pass_over_line(file: BinaryIO) -> int:
-    """To the next line; how many bytes that took."""
-    passed = 0
-    while piece := file.readline(1 << 20):
-        passed += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return passed
+def find_column(column: str, names: Sequence[str]) -> int:
+    """column: a name, or a number from 1. names: those of the header row. Returns the column's index from 0.
 
-
-def _refuse_utf16(line: bytes) -> None:
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput("The table is in UTF-16; save it as UTF-8.")
-
-
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-# Signatures lie within the first bytes; an AVIF's brands may take 256.
-_HEAD = 344
-# No image is smaller, and some words do begin like base64 of a signature: "Qk" is a bitmap's.
-_LEAST = 32
+    Raises BadInput.
+    """
+    if column in names:
+        return names.index(column)
+    if column.isdecimal() and int(column) > 0:
+        return int(column) - 1
+    known = f"it has {', '.join(names)}" if names else "it has no header row, so give its number, from 1"
+    raise BadInput(f"The table has no column {column!r}; {known}.")
 
 
 def encode_field(data: bytes) -> bytes:
-    """Url-safe, padded: what Python's own and EasyNLP's decoder take."""
+    """Encodes bytes in url-safe, padded base64, which Python's and EasyNLP's decoders accept."""
     return base64.urlsafe_b64encode(data)
 
 
 def decode_field(field: bytes) -> bytes:
-    """Raises ImageRejected where this is no base64."""
+    """Decodes base64 in either alphabet, padded or not. Raises ImageRejected where the field is not base64."""
     core = canonical(field)
     if core is None:
         raise ImageRejected(RejectReason.BROKEN, "This is not an image in base64.")
@@ -149,7 +147,9 @@ def decode_field(field: bytes) -> bytes:
 
 
 def canonical(field: bytes) -> bytes | None:
-    """The same for every spelling of the same bytes: url-safe, without padding. None where this is no base64."""
+    """Normalises base64 to the url-safe alphabet without padding, so that equal bytes give equal text; None where the
+    field is not base64.
+    """
     core = field.strip().rstrip(b"=")
     if b"+" in core or b"/" in core:
         core = core.translate(_TO_URL_SAFE)
@@ -158,9 +158,24 @@ def canonical(field: bytes) -> bytes | None:
 
 
 def begins_as_image(field: bytes) -> bool:
-    """Whether the first bytes carry an image format's signature. Cheap, whatever the field's length."""
+    """Whether the field is base64 that starts with an image format's signature; reads only its first bytes."""
     head = canonical(field[:_HEAD])
-    if head is None or len(head) < _LEAST:
+    if head is None or len(head) < _MIN_IMAGE:
         return False
     data = decode_field(head[: len(head) // 4 * 4])
     return sniff(data) is not None or unsupported_name(data) is not None
+
+
+def _skip_line(file: BinaryIO) -> int:
+    """Reads up to the next line; returns the number of bytes."""
+    skipped = 0
+    while piece := file.readline(1 << 20):
+        skipped += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _refuse_utf16(line: bytes) -> None:
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput("The table is in UTF-16; save it as UTF-8.")
