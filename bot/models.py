@@ -1,4 +1,4 @@
-"""The plain data that Magpie's rooms hand to one another. Frozen, free of Discord, SQL and torch."""
+"""The data that the packages of the bot share: frozen, and free of Discord, SQL and torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DISCORD_EPOCH_MS = 1_420_070_400_000
 
 
 def snowflake_time(snowflake: int) -> datetime:
-    """When Discord made this id (developer docs, reference, "Snowflakes")."""
+    """When this Discord id was created (developer docs, reference, "Snowflakes")."""
     return datetime.fromtimestamp(((snowflake >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
 
 
@@ -23,7 +23,7 @@ class Source(StrEnum):
 
 
 class ImageState(StrEnum):
-    """pending: known, to be (re)tried at `next_attempt`; ready: searchable; parked: given up, with a reason."""
+    """pending: to be indexed at `next_attempt`; ready: searchable; parked: given up, with a reason."""
 
     PENDING = "pending"
     READY = "ready"
@@ -31,7 +31,7 @@ class ImageState(StrEnum):
 
 
 class TaggingMode(StrEnum):
-    """What a channel sees of the tags of a new image. `off` does not tag at all."""
+    """How a channel announces the tags of a new image. off: it is not tagged; silent: tagged, not announced."""
 
     OFF = "off"
     SILENT = "silent"
@@ -40,7 +40,7 @@ class TaggingMode(StrEnum):
 
 
 class ThreadKind(StrEnum):
-    """What a channel is, as far as visibility must remember it once the channel has left the cache."""
+    """What kind of thread a channel is. Stored, because archived threads leave discord.py's cache."""
 
     NONE = "none"
     PUBLIC = "public"
@@ -49,7 +49,7 @@ class ThreadKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChannelRef:
-    """Where a message stands. parent_id: the channel a thread hangs under; None outside threads."""
+    """A channel or thread of a guild. parent_id: the channel of a thread; None for a channel."""
 
     guild_id: int
     channel_id: int
@@ -59,10 +59,9 @@ class ChannelRef:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image as Discord names it: ids only, since URLs are signed and expire.
+    """An image as Discord identifies it. Ids only: URLs are signed and expire.
 
-    attachment_id: Discord's id; for a link preview, which has none, a stable 63-bit number made of the
-    message id and the address of what is previewed (see adapters).
+    attachment_id: Discord's id; for a link preview, which has none, a stable 63-bit digest (`attachments.preview_id`).
     """
 
     channel: ChannelRef
@@ -94,7 +93,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A remembered image, as the store gives it back. reread: finished once before, so never announced again."""
+    """An image in the store. reread: it was indexed before, so its tags are not announced again."""
 
     id: int
     ref: ImageRef

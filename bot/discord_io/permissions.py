@@ -55,7 +55,7 @@ class MemberAudience:
         """Ids of those channels and threads whose images the member may be shown."""
         guild = self.member.guild
         age_restricted_ok = _shows_age_restricted(guild, self.shown_in)
-        rights: dict[int | None, MemberRights | None] = {}  # thousands of threads may share their parent's
+        rights: dict[int | None, Rights | None] = {}  # thousands of threads may share their parent's
         readable: set[int] = set()
         to_look_up: list[int] = []
         for channel in (_current(guild, channel) for channel in channels):
@@ -104,13 +104,13 @@ class ChannelAudience:
         readable: set[int] = set()
         for channel in (_current(self.guild, channel) for channel in channels):
             root = _root(self.guild, channel)
-            openness = None if root is None else openness_of(root)
-            if everyone_may_see(channel, openness, self.here, age_restricted_ok=age_restricted_ok):
+            rights = None if root is None else everyones_rights(root)
+            if everyone_may_see(channel, rights, self.here, age_restricted_ok=age_restricted_ok):
                 readable.add(channel.channel_id)
         return frozenset(readable)
 
 
-# -- the rule for one member
+# -- the rules
 
 
 class Access(Enum):
@@ -122,8 +122,8 @@ class Access(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class MemberRights:
-    """What a member may do in a channel (for a thread: in its parent), and what kind of channel it is."""
+class Rights:
+    """What a member, or every member, may do in a channel (for a thread: in its parent), and what kind it is."""
 
     view: bool
     history: bool
@@ -133,8 +133,11 @@ class MemberRights:
     age_restricted: bool
 
 
-def member_access(rights: MemberRights | None, thread: ThreadKind, *, age_restricted_ok: bool) -> Access:
-    """rights: None where the channel is unknown. age_restricted_ok: whether the answer is shown in such a channel."""
+def member_access(rights: Rights | None, thread: ThreadKind, *, age_restricted_ok: bool) -> Access:
+    """The rule for one member. rights: None where the channel is unknown.
+
+    age_restricted_ok: whether the answer is shown in an age-restricted channel.
+    """
     if rights is None or not (rights.view and rights.history):
         return Access.NO
     if rights.voice and not rights.connect:
@@ -146,9 +149,24 @@ def member_access(rights: MemberRights | None, thread: ThreadKind, *, age_restri
     return Access.YES
 
 
-def member_rights(member: discord.Member, channel: discord.abc.GuildChannel) -> MemberRights:
+def everyone_may_see(channel: ChannelRef, rights: Rights | None, here: ChannelRef, *, age_restricted_ok: bool) -> bool:
+    """The rule for a public answer: whether each reader of `here` may see the images of `channel`.
+
+    rights: those that every member has in the channel. Readers of `here` see `here` itself and the public threads
+    beside it, so only the permission to read history is in question there. Any other channel must be open to all.
+    """
+    if rights is None or not rights.history or (rights.age_restricted and not age_restricted_ok):
+        return False
+    if channel.channel_id == here.channel_id:
+        return True
+    if channel.thread is not ThreadKind.PRIVATE and _root_or_self(channel) == _root_or_self(here):
+        return True
+    return member_access(rights, channel.thread, age_restricted_ok=age_restricted_ok) is Access.YES
+
+
+def member_rights(member: discord.Member, channel: discord.abc.GuildChannel) -> Rights:
     permissions = channel.permissions_for(member)
-    return MemberRights(
+    return Rights(
         view=permissions.view_channel,
         history=permissions.read_message_history,
         connect=permissions.connect,
@@ -158,53 +176,19 @@ def member_rights(member: discord.Member, channel: discord.abc.GuildChannel) -> 
     )
 
 
-# -- the rule for a public answer
-
-
-@dataclass(frozen=True, slots=True)
-class Openness:
-    """What a channel is to every member, whatever roles they have.
-
-    view, history: @everyone has the permission, and no overwrite denies it to anybody.
-    """
-
-    view: bool
-    history: bool
-    voice: bool
-    age_restricted: bool
-
-
-def everyone_may_see(
-    channel: ChannelRef, openness: Openness | None, here: ChannelRef, *, age_restricted_ok: bool
-) -> bool:
-    """Whether each reader of `here` may see the images of `channel`. openness: that of its root; None if unknown.
-
-    Readers of `here` see `here` itself and the public threads beside it, so only the permission to read history is in
-    question there. Any other channel must be open to every member. A voice channel never is: members in a time-out
-    cannot connect, yet read the answer.
-    """
-    if openness is None or not openness.history:
-        return False
-    if openness.age_restricted and not age_restricted_ok:
-        return False
-    if channel.channel_id == here.channel_id:
-        return True
-    if channel.thread is ThreadKind.PRIVATE:
-        return False
-    same_root = (channel.parent_id or channel.channel_id) == (here.parent_id or here.channel_id)
-    return same_root or (openness.view and not openness.voice)
-
-
-def openness_of(channel: discord.abc.GuildChannel) -> Openness:
-    return Openness(
-        view=_is_open(channel, discord.Permissions(view_channel=True)),
-        history=_is_open(channel, discord.Permissions(read_message_history=True)),
+def everyones_rights(channel: discord.abc.GuildChannel) -> Rights:
+    """What every member may do, whatever roles they have. In a time-out nobody can connect or manage threads."""
+    return Rights(
+        view=_everyone_has(channel, discord.Permissions(view_channel=True)),
+        history=_everyone_has(channel, discord.Permissions(read_message_history=True)),
+        connect=False,
+        manage_threads=False,
         voice=channel.type in _VOICE_TYPES,
         age_restricted=_is_age_restricted(channel),
     )
 
 
-def _is_open(channel: discord.abc.GuildChannel, permission: discord.Permissions) -> bool:
+def _everyone_has(channel: discord.abc.GuildChannel, permission: discord.Permissions) -> bool:
     """Whether @everyone has this permission here and no overwrite denies it to any role or member."""
     everyone = channel.guild.default_role
     granted = everyone.permissions.is_superset(permission)
@@ -231,6 +215,10 @@ def _current(guild: discord.Guild, channel: ChannelRef) -> ChannelRef:
 
 def _root_id(channel: ChannelRef) -> int | None:
     return channel.channel_id if channel.thread is ThreadKind.NONE else channel.parent_id
+
+
+def _root_or_self(channel: ChannelRef) -> int:
+    return channel.parent_id or channel.channel_id
 
 
 def _root(guild: discord.Guild, channel: ChannelRef) -> discord.abc.GuildChannel | None:
