@@ -43,11 +43,11 @@ class Storage:
         self._owners: Numbers = np.empty(0, np.int64)  # [chunks]: the number of the group, or _FREE
         self._free: list[int] = []  # chunks; the last one is taken first
         self._numbers: dict[int, int] = {}  # by group: from 0 in the order of arrival
+        self._sizes: npt.NDArray[np.int64] = np.empty(0, np.int64)  # by number: rows of the group
         self._touched = 0  # chunks, from the first on, that memory has been provided for
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return int(self._sizes.sum())
 
     @property
     def nbytes(self) -> int:
@@ -59,14 +59,12 @@ class Storage:
         for start in range(0, len(keys), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
             self._write(self._reserve(groups[some]), keys[some], rows[some])
-        self._count += len(keys)
 
     def remove(self, keys: Keys) -> int:
         """keys: different. Returns how many of them were held."""
         places = self.find(keys)
         if len(places):
             self._empty(places)
-            self._count -= len(places)
             self._shrink()
         return len(places)
 
@@ -86,7 +84,7 @@ class Storage:
         if groups is None:
             return np.flatnonzero(self._owners != _FREE)
         known = [number for group in groups if (number := self._numbers.get(group)) is not None]
-        return self._owned_by(np.array(known, np.int64))
+        return np.flatnonzero(self._owned_by(np.array(known, np.int64)))
 
     def read(self, places: Places) -> tuple[Keys, Float16]:
         """Keys and rows, a copy."""
@@ -109,16 +107,16 @@ class Storage:
         """Takes a place for a row of each of these groups."""
         different, which = np.unique(groups, return_inverse=True)
         numbers = np.array([self._numbers.setdefault(group, len(self._numbers)) for group in different.tolist()])[which]
-        counts = np.bincount(numbers)  # by number, as all that follows
-        own = self._owned_by(numbers)
-        held = np.bincount(self._owners[own], self.used[own], len(counts))
-        room = np.bincount(self._owners[own], self.chunk_rows - self.used[own], len(counts)).astype(np.int64)
-        run = np.where(held + counts < 4 * self.run_chunks * self.chunk_rows, 1, self.run_chunks)
+        counts = np.bincount(numbers, minlength=len(self._numbers))  # by number, as all that follows
+        self._sizes = counts + np.pad(self._sizes, (0, len(counts) - len(self._sizes)))
+        opened = np.flatnonzero(self._owned_by(numbers) & (self.used < self.chunk_rows))
+        room = np.bincount(self._owners[opened], self.chunk_rows - self.used[opened], len(counts)).astype(np.int64)
+        run = np.where(self._sizes < 4 * self.run_chunks * self.chunk_rows, 1, self.run_chunks)
         runs = -(-np.maximum(counts - room, 0) // (run * self.chunk_rows))
         new = self._take(int((runs * run).sum()))
         self._owners[new] = np.repeat(np.arange(len(counts)), runs * run)
-        # All free places by group, the partly filled chunk's before those of empty chunks: as many as rows are used.
-        chunks = np.concatenate([own[self.used[own] < self.chunk_rows], new])
+        # The free places of each group, those of its partly filled chunk first; as many are taken as rows come.
+        chunks = np.concatenate([opened, new])
         chunks = chunks[np.lexsort((self.used[chunks] == 0, self._owners[chunks]))]
         places = self._places_in(chunks)[np.arange(self.chunk_rows) >= self.used[chunks, None]]
         owners = self._owners[places // self.chunk_rows]
@@ -130,9 +128,10 @@ class Storage:
 
     def _empty(self, places: Places) -> None:
         """Moves the last rows of each group into these places, and frees the chunks that end up empty."""
-        touched = np.unique(places // self.chunk_rows)
-        own = self._owned_by(self._owners[touched])
-        chunks = np.union1d(touched, own[self.used[own] < self.chunk_rows])
+        numbers = self._owners[places // self.chunk_rows]
+        self._sizes -= np.bincount(numbers, minlength=len(self._sizes))
+        opened = np.flatnonzero(self._owned_by(numbers) & (self.used < self.chunk_rows))
+        chunks = np.union1d(places // self.chunk_rows, opened)
         chunks = chunks[np.lexsort((self.chunk_rows - self.used[chunks], self._owners[chunks]))]  # the fullest first
         owners, all_places = self._owners[chunks], self._places_in(chunks)
         filled = np.arange(self.chunk_rows) < self.used[chunks, None]
@@ -147,10 +146,11 @@ class Storage:
         self._owners[emptied] = _FREE
         self._free += np.sort(emptied)[::-1].tolist()
 
-    def _owned_by(self, numbers: Numbers) -> Chunks:
+    def _owned_by(self, numbers: Numbers) -> npt.NDArray[np.bool_]:
+        """[chunks]"""
         owning = np.zeros(len(self._numbers) + 1, np.bool_)  # the last stands for _FREE
         owning[numbers] = True
-        return np.flatnonzero(owning[self._owners])
+        return owning[self._owners]
 
     def _places_in(self, chunks: Chunks) -> Places:
         """[n, chunk_rows]"""

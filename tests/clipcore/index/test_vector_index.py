@@ -271,6 +271,7 @@ class IndexMachine(RuleBasedStateMachine):
         assert storage._touched >= owned.nonzero()[0].max(initial=-1) + 1
         for number in range(len(storage._numbers)):
             own = storage.used[storage._owners == number]
+            assert storage._sizes[number] == own.sum()
             assert ((own > 0) & (own < storage.chunk_rows)).sum() <= 1
             assert (own == 0).sum() < storage.run_chunks
         for rows, used in zip(storage.slabs, np.split(storage.used, max(1, len(storage.slabs))), strict=False):
