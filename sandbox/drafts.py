@@ -75,7 +75,7 @@ def read_draft(
     if not author.bot:
         flags &= ~MessageFlag.COMPONENTS_V2
     ephemeral = bool(flags & MessageFlag.EPHEMERAL)
-    attachments = read_files(server, author, channel_id, form, files, ephemeral=ephemeral)
+    attachments = AttachmentReader(server, author, channel_id, ephemeral=ephemeral).read(form, files)
     draft = Draft(
         content=(form.text("content", high=MAX_CONTENT) or "").strip(),
         flags=flags,
@@ -105,94 +105,78 @@ def read_layout(form: Form, draft: Draft, *, version_2: bool) -> None:
     draft.components = check_message_components(form, version_2=version_2, files=names)
 
 
-def read_files(
-    server: ServerState,
-    author: User,
-    channel_id: int,
-    form: Form,
-    files: Mapping[int, UploadedFile],
-    *,
-    kept: Mapping[int, Attachment] | None = None,
-    ephemeral: bool = False,
-) -> list[Attachment]:
-    """The message's attachments after the request, in order. `kept`: its attachments before, of which only those stay
-    that the body lists; a body without `attachments` keeps all.
+class AttachmentReader:
+    """Makes attachments of the files and upload slots in one request. Slots are consumed when a message is stored."""
 
-    Changes nothing: upload slots are consumed when the message is stored.
-    """
-    kept = kept or {}
-    listed = form.forms("attachments", high=MAX_ATTACHMENTS)
-    if listed is None:
-        new = [_attachment(server, channel_id, f, {}, ephemeral) for f in files.values()]
-        return _counted(form, [*kept.values(), *new])
-    found: list[Attachment] = []
-    used: set[int] = set()
-    taken: set[str] = set()
-    for item in listed:
-        key = _key(item.body.get("id", len(used)))
-        if item.body.get("uploaded_filename") is not None:
-            found += _from_upload(server, author, channel_id, item, taken, ephemeral)
-        elif key in kept:
-            description = item.text("description", high=1024) or kept[key].description
-            found.append(replace(kept[key], description=description))
-        elif key in files:
-            used.add(key)
-            found.append(_attachment(server, channel_id, files[key], item.body, ephemeral))
-        else:
-            item.add_error("id", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Attachment {item.body.get('id')} not found")
-    found += [_attachment(server, channel_id, f, {}, ephemeral) for n, f in files.items() if n not in used]
-    return _counted(form, found)
+    def __init__(self, server: ServerState, author: User, channel_id: int, *, ephemeral: bool = False) -> None:
+        self._server = server
+        self._author = author
+        self._channel_id = channel_id
+        self._ephemeral = ephemeral
+        self._slots: set[str] = set()
 
+    def read(
+        self, form: Form, files: Mapping[int, UploadedFile], kept: Mapping[int, Attachment] | None = None
+    ) -> list[Attachment]:
+        """The message's attachments after the request, in order.
 
-def _counted(form: Form, found: list[Attachment]) -> list[Attachment]:
-    if len(found) > MAX_ATTACHMENTS:
-        message = f"Must be between 0 and {MAX_ATTACHMENTS} in length."
-        form.add_error("attachments", "BASE_TYPE_BAD_LENGTH", message)
-    return found
+        `kept`: those before it, of which the ones stay that the body lists; without `attachments` in the body, all.
+        """
+        kept = kept or {}
+        listed = form.forms("attachments", high=MAX_ATTACHMENTS)
+        found = list(kept.values()) if listed is None else []
+        used: set[int] = set()
+        for item in listed or []:
+            number = as_snowflake(item.body.get("id", len(used)))
+            key = -1 if number is None else number
+            if item.body.get("uploaded_filename") is not None:
+                attachment = self.from_slot(item)
+                found += [] if attachment is None else [attachment]
+            elif key in kept:
+                description = item.text("description", high=1024) or kept[key].description
+                found.append(replace(kept[key], description=description))
+            elif key in files:
+                used.add(key)
+                found.append(self._make(files[key], item.body))
+            else:
+                item.add_error("id", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Attachment {item.body.get('id')} not found")
+        found += [self._make(file, {}) for number, file in files.items() if number not in used]
+        if len(found) > MAX_ATTACHMENTS:
+            message = f"Must be between 0 and {MAX_ATTACHMENTS} in length."
+            form.add_error("attachments", "BASE_TYPE_BAD_LENGTH", message)
+        return found
 
+    def from_slot(self, item: Form) -> Attachment | None:
+        """The file that was put into the author's upload slot. Adds an error to the item if there is none."""
+        key = str(item.body.get("uploaded_filename"))
+        upload = None if key in self._slots else self._server.state.uploads.get(key)
+        owner = (self._author.id, self._channel_id)
+        if upload is None or upload.data is None or (upload.user_id, upload.channel_id) != owner:
+            message = f"Uploaded attachment {key} not found"
+            item.add_error("uploaded_filename", "MESSAGE_ATTACHMENT_NOT_FOUND", message)
+            return None
+        self._slots.add(key)
+        file = UploadedFile(upload.filename, upload.content_type, upload.data)
+        return replace(self._make(file, item.body), upload_key=key)
 
-def _from_upload(
-    server: ServerState, author: User, channel_id: int, item: Form, taken: set[str], ephemeral: bool
-) -> list[Attachment]:
-    """`taken`: upload slots that this request has used already."""
-    key = str(item.body.get("uploaded_filename"))
-    upload = None if key in taken else server.state.uploads.get(key)
-    if upload is None or upload.data is None or upload.user_id != author.id or upload.channel_id != channel_id:
-        item.add_error("uploaded_filename", "MESSAGE_ATTACHMENT_NOT_FOUND", f"Uploaded attachment {key} not found")
-        return []
-    taken.add(key)
-    file = UploadedFile(upload.filename, upload.content_type, upload.data)
-    return [replace(_attachment(server, channel_id, file, item.body, ephemeral), upload_key=key)]
-
-
-def _attachment(
-    server: ServerState, channel_id: int, file: UploadedFile, described: Mapping[str, object], ephemeral: bool
-) -> Attachment:
-    if len(file.data) > server.limits.file_bytes:
-        raise api_error(40005)
-    filename = safe_filename(str(described.get("filename") or file.filename))
-    size = image_size(file.data)
-    description = described.get("description")
-    return Attachment(
-        id=server.state.ids.next(),
-        channel_id=channel_id,
-        filename=filename,
-        content_type=content_type_of(filename, file.content_type),
-        data=file.data,
-        width=None if size is None else size[0],
-        height=None if size is None else size[1],
-        description=str(description)[:1024] if description else None,
-        spoiler=filename.startswith("SPOILER_") or bool(described.get("is_spoiler")),
-        ephemeral=ephemeral,
-    )
-
-
-def read_option_upload(
-    server: ServerState, author: User, channel_id: int, item: Form, taken: set[str]
-) -> Attachment | None:
-    """The file of a command's attachment option. `taken`: upload slots that other options have used."""
-    found = _from_upload(server, author, channel_id, item, taken, ephemeral=True)
-    return found[0] if found else None
+    def _make(self, file: UploadedFile, described: Mapping[str, object]) -> Attachment:
+        if len(file.data) > self._server.limits.file_bytes:
+            raise api_error(40005)
+        filename = safe_filename(str(described.get("filename") or file.filename))
+        width, height = image_size(file.data) or (None, None)
+        description = described.get("description")
+        return Attachment(
+            id=self._server.state.ids.next(),
+            channel_id=self._channel_id,
+            filename=filename,
+            content_type=content_type_of(filename, file.content_type),
+            data=file.data,
+            width=width,
+            height=height,
+            description=str(description)[:1024] if description else None,
+            spoiler=filename.startswith("SPOILER_") or bool(described.get("is_spoiler")),
+            ephemeral=self._ephemeral,
+        )
 
 
 def _nonce(form: Form) -> str | int | None:
@@ -203,19 +187,6 @@ def _nonce(form: Form) -> str | int | None:
         return value
     form.add_error("nonce", "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 25 in length.")
     return None
-
-
-def _key(value: object) -> int:
-    """The id of a kept attachment or the number of a file; -1 for any other value."""
-    found = as_snowflake(value)
-    return -1 if found is None else found
-
-
-@dataclass(frozen=True, slots=True)
-class Mentions:
-    users: tuple[int, ...] = ()
-    roles: tuple[int, ...] = ()
-    everyone: bool = False
 
 
 def read_allowed_mentions(form: Form) -> AllowedMentions:
@@ -235,6 +206,13 @@ def read_allowed_mentions(form: Form) -> AllowedMentions:
         roles=None if "roles" in parse else frozenset(roles or ()),
         replied_user=inner.boolean("replied_user"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    users: tuple[int, ...] = ()
+    roles: tuple[int, ...] = ()
+    everyone: bool = False
 
 
 def find_mentions(

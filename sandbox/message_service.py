@@ -9,11 +9,11 @@ from dataclasses import replace
 from sandbox.drafts import (
     LEGACY_CODE,
     AllowedMentions,
+    AttachmentReader,
     Draft,
     UploadedFile,
     find_mentions,
     read_allowed_mentions,
-    read_files,
     read_layout,
 )
 from sandbox.events import Events
@@ -80,9 +80,8 @@ class MessageService:
         kept = {a.id: a for a in message.attachments}
         ephemeral = message.visible_to is not None
         draft = Draft(content=message.content, embeds=message.embeds, components=message.components)
-        draft.attachments = read_files(
-            self._server, author, message.channel_id, form, files, kept=kept, ephemeral=ephemeral
-        )
+        reader = AttachmentReader(self._server, author, message.channel_id, ephemeral=ephemeral)
+        draft.attachments = reader.read(form, files, kept)
         if form.has("content") or version_2:
             draft.content = (form.text("content", high=2000) or "").strip()
         self._edit_layout(form, draft, message, version_2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.drafts import read_option_upload
+from sandbox.drafts import AttachmentReader
 from sandbox.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, resolve_options, resolve_user
 from sandbox.message_payloads import Viewer
 from sandbox.permissions import ADMINISTRATOR, READ_MESSAGE_HISTORY, USE_APPLICATION_COMMANDS, permissions_in
@@ -120,12 +120,12 @@ def _take_uploads(request: Request, channel: Channel, data: Form, options: list[
     """Stores the uploaded files as ephemeral attachments and puts their ids into the options."""
     uploads = {str(item.body.get("id")): item for item in data.forms("attachments", high=10) or []}
     found: list[tuple[dict[str, Json], Attachment]] = []
-    taken: set[str] = set()
+    reader = AttachmentReader(request.server, request.user, channel.id, ephemeral=True)
     for option in option_values(options):
         if option.get("type") != ATTACHMENT:
             continue
         item = uploads.get(str(option.get("value")))
-        attachment = None if item is None else read_option_upload(request.server, request.user, channel.id, item, taken)
+        attachment = None if item is None else reader.from_slot(item)
         if attachment is None:
             data.add_error("attachments", "MESSAGE_ATTACHMENT_NOT_FOUND", f"No upload for option '{option['name']}'")
             continue
