@@ -108,9 +108,9 @@ def rights(model: Model, overwrites: Overwrites, who: int, roles: list[int], tim
     return have if have & VIEW else 0
 
 
-def sees(model: Model, place: ChannelRef, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
+def sees(model: Model, channel: ChannelRef, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
     """discord-facts, in one breath: view and history; connect in voice; in a private thread, or may manage threads."""
-    root = place.channel_id if place.thread is ThreadKind.NONE else place.parent_id
+    root = channel.channel_id if channel.thread is ThreadKind.NONE else channel.parent_id
     for channel_id, kind, overwrites, nsfw in model.channels:
         if channel_id == root:
             have = rights(model, overwrites, who, roles, timed_out)
@@ -120,7 +120,9 @@ def sees(model: Model, place: ChannelRef, who: int, roles: list[int], timed_out:
                 return False
             if nsfw and not age_restricted(model, model.shown_in):
                 return False
-            return place.thread is not ThreadKind.PRIVATE or bool(have & MANAGE_THREADS) or place.channel_id in joined
+            return (
+                channel.thread is not ThreadKind.PRIVATE or bool(have & MANAGE_THREADS) or channel.channel_id in joined
+            )
     return False
 
 
@@ -130,7 +132,7 @@ def age_restricted(model: Model, channel_id: int) -> bool:
     return any(nsfw for known, _, _, nsfw in model.channels if known == root)
 
 
-def places_of(model: Model) -> list[ChannelRef]:
+def channels_of(model: Model) -> list[ChannelRef]:
     rooms = [ChannelRef(GUILD, one[0]) for one in model.channels]
     threads = [ChannelRef(GUILD, thread, parent, KINDS[kind]) for thread, parent, kind, _ in model.threads]
     return rooms + threads + model.unknown
@@ -168,17 +170,17 @@ def readable(audience: MemberAudience | ChannelAudience, channels: list[ChannelR
 def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
     server = server_of(model)
     asker = discord_objects.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
-    places = places_of(model)
+    channels = channels_of(model)
 
     async def joined(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
         assert user_id == model.asker
         return thread_id in model.joined
 
-    shown = readable(MemberAudience(asker, model.shown_in, joined), places)
+    shown = readable(MemberAudience(asker, model.shown_in, joined), channels)
     allowed = {
-        place.channel_id
-        for place in places
-        if sees(model, place, model.asker, model.asker_roles, model.timed_out, model.joined)
+        channel.channel_id
+        for channel in channels
+        if sees(model, channel, model.asker, model.asker_roles, model.timed_out, model.joined)
     }
     assert shown == allowed
 
@@ -187,16 +189,16 @@ def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
 @given(models(), st.data())
 def test_a_public_answer_shows_nothing_that_any_of_its_readers_could_not_see(model: Model, data: st.DataObject) -> None:
     server = server_of(model)
-    places = places_of(model)
-    here = data.draw(st.sampled_from([place for place in places if place not in model.unknown]))
+    channels = channels_of(model)
+    here = data.draw(st.sampled_from([channel for channel in channels if channel not in model.unknown]))
     model.shown_in = here.channel_id
-    shown = readable(ChannelAudience(server, here), places)
+    shown = readable(ChannelAudience(server, here), channels)
     for who, roles, timed_out in every_kind_of_member(model):
         if reads_along(model, here, who, roles, timed_out):
-            for place in places:
-                if place.channel_id in shown:
+            for channel in channels:
+                if channel.channel_id in shown:
                     joined = {here.channel_id} if here.thread is ThreadKind.PRIVATE else set()
-                    assert sees(model, place, who, roles, timed_out, joined), (who, roles, timed_out, place)
+                    assert sees(model, channel, who, roles, timed_out, joined), (who, roles, timed_out, channel)
 
 
 def every_kind_of_member(model: Model) -> list[tuple[int, list[int], bool]]:
@@ -227,10 +229,10 @@ def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> N
         everyone=VIEW | HISTORY | CONNECT,
         roles=[discord_objects.role(ROLES[0])],
     )
-    places = [ChannelRef(GUILD, number) for number in range(1, 7)]
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 1)), places) == {1, 2}
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 3)), places) == {1, 2, 3}
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 5)), places) == {1, 2, 5}
+    channels = [ChannelRef(GUILD, number) for number in range(1, 7)]
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 1)), channels) == {1, 2}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 3)), channels) == {1, 2, 3}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 5)), channels) == {1, 2, 5}
 
 
 def test_only_the_newest_private_threads_are_looked_up() -> None:
@@ -241,9 +243,9 @@ def test_only_the_newest_private_threads_are_looked_up() -> None:
         return True
 
     server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
-    places = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
-    shown = readable(MemberAudience(discord_objects.member(server, ASKER), 1, in_thread), places)
-    newest = {place.channel_id for place in places[-MEMBERSHIP_LOOKUPS:]}
+    channels = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
+    shown = readable(MemberAudience(discord_objects.member(server, ASKER), 1, in_thread), channels)
+    newest = {channel.channel_id for channel in channels[-MEMBERSHIP_LOOKUPS:]}
     assert shown == newest
     assert set(asked) == newest
 
@@ -254,9 +256,9 @@ def test_an_unknown_membership_counts_as_none(trouble: Exception) -> None:
         raise trouble
 
     server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
-    place = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
+    channel = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
     asker = discord_objects.member(server, ASKER)
-    assert readable(MemberAudience(asker, 1, in_thread), [place]) == frozenset()
+    assert readable(MemberAudience(asker, 1, in_thread), [channel]) == frozenset()
 
 
 def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> None:

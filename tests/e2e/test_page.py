@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.i18n import ENGLISH
+from bot.models import TaggingMode
 from tests.sandbox_page.browser import open_browser, why_not
 from tests.sandbox_page.visitor import PATIENCE_S, Visitor
 
@@ -65,7 +67,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
 
         # A moderator wants to see the tags; Ann posts, and the bot tags by itself.
         await visitor.be("bob")
-        assert "react" in (await visitor.choose_tagging(REACTION)).words
+        assert ENGLISH.tagging_modes[TaggingMode.REACTION] in (await visitor.choose_tagging(REACTION)).words
         await visitor.be("ann")
         cat = await visitor.post_scene(CAT)
         await visitor.post_scene(CAT)
@@ -79,7 +81,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
         # All three steps of the introduction are done: it goes by itself.
         assert not await visitor.page.locator("#hint").is_visible()
         SCREENSHOT.parent.mkdir(exist_ok=True)
-        await visitor.image(str(SCREENSHOT))
+        await visitor.screenshot(str(SCREENSHOT))
         await visitor.page.locator("[data-language=zh]").click()
         in_chinese = await visitor.find("红苹果")
         assert in_chinese.images[0] == APPLE
@@ -100,7 +102,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
                 pass
         nothing = await visitor.find("a guitar next to a drum")
         assert nothing.images == []
-        assert "Nothing like that here" in nothing.words
+        assert ENGLISH.no_matches in nothing.words
 
         # The regulars' room: Cem finds what is in it, Dora neither sees the room nor its images.
         await visitor.be("cem")

@@ -14,11 +14,11 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The bot's ephemeral response. pictures: the alt texts of the thumbnails, best first."""
+    """The bot's ephemeral response. images: the alt texts of the thumbnails, best first."""
 
     message_id: str
     words: str
-    pictures: list[str]
+    images: list[str]
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Visitor:
         assert message_id is not None
         return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), pictures)
 
-    async def picture(self, path: str) -> None:
+    async def screenshot(self, path: str) -> None:
         """A screenshot, once every picture in sight has been drawn."""
         await self.page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
         await self.page.screenshot(path=path)
