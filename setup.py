@@ -1,8 +1,8 @@
-"""The one thing that pyproject.toml cannot say for good yet: what is compiled."""
+"""Declares the extension module, which setuptools only supports experimentally in pyproject.toml."""
 
 from setuptools import Extension, setup
 
-# Where this cannot be built, for want of a compiler, say, all works without it, and a search takes longer.
+# Optional: without a C compiler numpy scans, about ten times slower.
 SCAN = Extension(
     "clipcore.index._scan",
     ["clipcore/index/_scan.c"],

@@ -27,6 +27,7 @@ from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
+from clipcore.index.scan import KERNEL
 from clipcore.types import Encoder
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
@@ -185,8 +186,11 @@ async def test_sigterm_stops_a_running_bot_in_order_and_no_second_one_starts_mea
     settings = {"CLIP_MODEL": tiny_model, "LOG_LEVEL": "INFO", **sandbox.bot_settings}
     async with ended_in_any_case(await start.process(**settings)) as process, asyncio.timeout(PATIENCE_S):
         assert process.stderr is not None
-        while b"commands registered" not in await process.stderr.readline():
+        lines = [b""]
+        while b"commands registered" not in lines[-1]:
             assert process.returncode is None
+            lines.append(await process.stderr.readline())
+        assert f"vector search uses {KERNEL}".encode() in b"".join(lines)  # docs/operating.md explains it
         second = await start(**settings)
         assert second.code == 2
         assert "Another bot is running with the database" in second.sentence
