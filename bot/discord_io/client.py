@@ -108,11 +108,13 @@ class MagpieBot(commands.AutoShardedBot):
 
     async def close(self) -> None:
         """Stops receiving events, then the services, then discord.py: the services may use it until they stop."""
-        await asyncio.gather(*(shard.disconnect() for shard in self.shards.values()))
         for name in tuple(self.cogs):
             await self.remove_cog(name)
-        await self.exit_stack.aclose()
-        await super().close()
+        await asyncio.gather(*(shard.disconnect() for shard in self.shards.values()), return_exceptions=True)
+        try:
+            await self.exit_stack.aclose()
+        finally:
+            await super().close()
 
     async def on_app_command_completion(
         self, interaction: Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
