@@ -108,4 +108,4 @@ else:
     _compiled = keeps_error_bound(scan_compiled)
 
 scan: Scan = scan_compiled if _compiled else scan_numpy
-KERNEL = "the compiled kernel" if _compiled else "numpy"
+KERNEL = "compiled" if _compiled else "numpy"
