@@ -134,12 +134,12 @@ class Visitor:
             arg=before,
         )
         answer = self.page.locator(".message.ephemeral").last
-        pictures = await answer.locator(".thumbnail img").evaluate_all("all => all.map((one) => one.alt)")
+        images = await answer.locator(".thumbnail img").evaluate_all("all => all.map((one) => one.alt)")
         message_id = await answer.get_attribute("data-message-id")
         assert message_id is not None
-        return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), pictures)
+        return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), images)
 
     async def screenshot(self, path: str) -> None:
-        """A screenshot, once every picture in sight has been drawn."""
+        """Waits until the visible images are loaded."""
         await self.page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
         await self.page.screenshot(path=path)
