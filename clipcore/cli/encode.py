@@ -43,13 +43,7 @@ _PIPE = Path("-")
 
 def register(app: typer.Typer) -> None:
     app.command("encode")(encode)
-
-
-def register_extract(app: typer.Typer) -> None:
     app.command("extract")(extract_features)
-
-
-def register_tokenize(app: typer.Typer) -> None:
     app.command("tokenize")(tokenize)
 
 

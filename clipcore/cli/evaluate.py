@@ -11,6 +11,13 @@ import numpy.typing as npt
 import typer
 
 from clipcore.cli.commands import Commands
+from clipcore.cli.measures import (
+    classification_as_json,
+    published_as_json,
+    retrieval_as_json,
+    show_classification,
+    show_retrieval,
+)
 from clipcore.cli.options import (
     BATCH_SIZE,
     DEFAULT_MODEL_NAME,
@@ -23,7 +30,7 @@ from clipcore.cli.options import (
     TextColumn,
     load_model,
 )
-from clipcore.cli.output import Skips, classification_as_json, print_json, say, show_classification, tracked
+from clipcore.cli.output import Skips, print_json, say, tracked
 from clipcore.datasets import Columns, Labelled, open_labelled
 from clipcore.encoding.batch import ImageOutcome, encode_images, gather
 from clipcore.encoding.resumable import check_output_folder
@@ -36,7 +43,6 @@ if TYPE_CHECKING:
     from clipcore.model import ClipModel
 from clipcore.batching import encode_texts
 from clipcore.cli.classify import TemplatesFile
-from clipcore.cli.output import published_as_json, retrieval_as_json, show_retrieval
 from clipcore.datasets import open_pairs
 from clipcore.errors import TextNotSupported
 from clipcore.evaluation.classification import name_classes

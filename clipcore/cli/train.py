@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcore.cli.interruption import Interruption
 from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Header, ImageColumn, Json, Model, TextColumn
 from clipcore.cli.output import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped, tracked
 from clipcore.datasets import Columns, Pairs, open_pairs
@@ -244,3 +245,26 @@ def _print(trained: Trained) -> None:
         print(f"mean recall {trained.first:.1%} before, {best.mean_recall:.1%} at its best (step {best.step})")
     models = ("last",) if best is None else ("best", "last")
     print("models: " + ", ".join(str(trained.folder / name) for name in models))
+
+
+class Interruption:
+    """Within the context, the first SIGINT or SIGTERM sets `wanted`, so that training stops after the current step; the second one
+    stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def __enter__(self) -> Interruption:
+        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        say("Stopping after this step; once more to stop at once.")

@@ -106,10 +106,10 @@ def test_the_page_names_every_command():
 def commands() -> list[str]:
     from typer.main import get_command
 
-    from clipcore.cli.app import app
+    from clipcore.cli.app import build
 
     found = []
-    for name, command in get_command(app).commands.items():
+    for name, command in get_command(build()).commands.items():
         inner = getattr(command, "commands", {})
         found += [f"{name} {one}" for one in inner] or [name]
     return found

@@ -1,0 +1,156 @@
+"""Evaluation results as tables for people and as JSON."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clipcore.evaluation.classification import Classification
+from clipcore.evaluation.published import TO_IMAGE, TO_TEXT, TOP_1, TOP_5, Published
+from clipcore.evaluation.retrieval import Recall, Retrieval
+
+
+def show_classification(result: Classification, published: Sequence[Published]) -> None:
+    print(f"{result.images} images of {len(result.classes)} classes")
+    print(f"  top-1                  {percent(result.top_1):>8}")
+    print(f"  top-5                  {percent(result.top_5):>8}")
+    print(f"  mean per-class recall  {percent(result.mean_recall):>8}")
+    _show_classes(result)
+    if wrong := result.confusions(_MOST_CONFUSIONS):
+        rows = [(str(one.images), one.true, one.taken) for one in wrong]
+        _print_table("Most frequent mistakes", [">images", "is", "taken for"], rows)
+    show_published(published, (TOP_1, TOP_5), (result.top_1, result.top_5))
+
+
+def classification_as_json(result: Classification) -> dict[str, Any]:
+    return {
+        "images": result.images,
+        "top_1": result.top_1,
+        "top_5": result.top_5,
+        "mean_per_class_recall": result.mean_recall,
+        "per_class": [
+            {
+                "class": one.name,
+                "images": one.images,
+                "taken_for": one.taken_for,
+                "recall": one.recall,
+                "precision": one.precision,
+            }
+            for one in result.per_class
+        ],
+        "confusions": [
+            {"class": one.true, "taken_for": one.taken, "images": one.images}
+            for one in result.confusions(result.counts.size)
+        ],
+    }
+
+
+def show_retrieval(result: Retrieval, published: Sequence[Published]) -> None:
+    rows = [
+        ("image → text", *_recall_cells(result.image_to_text)),
+        ("text → image", *_recall_cells(result.text_to_image)),
+    ]
+    headings = ["", ">queries", ">R@1", ">R@5", ">R@10", ">mean", ">median rank"]
+    _print_table(f"Mean recall {percent(result.mean)}", headings, rows)
+    measured = [*result.image_to_text.at.values(), *result.text_to_image.at.values()]
+    show_published(published, (*TO_TEXT, *TO_IMAGE), measured)
+
+
+def retrieval_as_json(result: Retrieval) -> dict[str, Any]:
+    return {
+        "mean_recall": result.mean,
+        "image_to_text": _recall_as_json(result.image_to_text),
+        "text_to_image": _recall_as_json(result.text_to_image),
+    }
+
+
+def show_published(published: Sequence[Published], names: Sequence[str], measured: Sequence[float | None]) -> None:
+    """Beside one's own, which come first; nothing where the data set is not known."""
+    if not published:
+        return
+    kept = [at for at, name in enumerate(names) if any(name in one.figures for one in published)]
+    own = ["this run", *(_figure(measured[at]) for at in kept), ""]
+    sources = {source: mark for mark, source in enumerate(dict.fromkeys(_source(one) for one in published), start=1)}
+    others = [
+        [one.model, *(f"{one.figures[names[at]]:.1f}" if names[at] in one.figures else "" for at in kept)]
+        + [f"[{sources[_source(one)]}]"]
+        for one in published
+    ]
+    _print_table(
+        "Beside published figures, in percent", ["", *(f">{_short(names[at])}" for at in kept), ""], [own, *others]
+    )
+    for source, mark in sources.items():
+        print(textwrap.fill(f"[{mark}] {source}", 78, initial_indent="  ", subsequent_indent="      "))
+
+
+def published_as_json(published: Iterable[Published]) -> list[dict[str, Any]]:
+    """Figures in percent, as printed in their sources."""
+    return [
+        {"model": one.model, "percent": one.figures, "source": one.source, **({"note": one.note} if one.note else {})}
+        for one in published
+    ]
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _show_classes(result: Classification) -> None:
+    ordered = sorted(result.per_class, key=lambda one: (one.recall is None, one.recall or 0.0, one.name))
+    rows = [
+        (one.name, str(one.images), str(one.taken_for), percent(one.recall), percent(one.precision))
+        for one in ordered[:_MOST_CLASSES]
+    ]
+    more = len(ordered) > _MOST_CLASSES
+    title = f"The {_MOST_CLASSES} worst classes; --json has all" if more else "Classes, the worst first"
+    _print_table(title, ["class", ">images", ">taken for", ">recall", ">precision"], rows)
+
+
+def _recall_cells(recall: Recall) -> list[str]:
+    return [str(recall.queries), *map(percent, recall.at.values()), percent(recall.mean), f"{recall.median_rank:g}"]
+
+
+def _recall_as_json(recall: Recall) -> dict[str, Any]:
+    at = {f"recall_at_{cutoff}": share for cutoff, share in recall.at.items()}
+    return {"queries": recall.queries, **at, "mean": recall.mean, "median_rank": recall.median_rank}
+
+
+def _source(one: Published) -> str:
+    return f"{one.source}; {one.note}" if one.note else one.source
+
+
+def _figure(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _short(name: str) -> str:
+    """`image→text R@1` takes six columns of eighty."""
+    return name.replace("image→text ", "i→t ").replace("text→image ", "t→i ").replace(" R@", " ")
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A heading that begins with > stands above figures, to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(
+            heading.removeprefix(">"),
+            justify="right" if heading.startswith(">") else "left",
+            no_wrap=heading.startswith(">"),
+        )
+    for row in rows:
+        table.add_row(*row)
+    # Names are people's words: square brackets in them are no markup.
+    Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(table, markup=False)
+
+
+# More classes than a screen holds are shown by the worst of them.
+_MOST_CLASSES = 40
+
+
+_MOST_CONFUSIONS = 10
