@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipcore.engine.engine import ClipEngine as ClipEngine
+    from clipcore.folder_search.folder import Folder as Folder
     from clipcore.images.decode import ImageLimits as ImageLimits
     from clipcore.images.decode import decode_image as decode_image
     from clipcore.index.vector_index import VectorIndex as VectorIndex
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ClipEngine": "engine.engine",
     "ClipModel": "model",
+    "Folder": "folder_search.folder",
     "ImageLimits": "images.decode",
     "KnownModel": "models.catalogue",
     "Label": "types",

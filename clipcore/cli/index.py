@@ -26,7 +26,7 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
 from clipcore.folder_search.store import Census, FolderStore
-from clipcore.folder_search.sync import Became
+from clipcore.folder_search.sync import FileStatus
 
 if TYPE_CHECKING:
     pass
@@ -38,11 +38,42 @@ from clipcore.cli.output import Skips, counted, watched
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import default_location
 from clipcore.folder_search.sync import Step, index_folder
-from clipcore.images.walk import Reach, SeenFile, walk
+from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.runtime.cores import usable_cores
 
 if TYPE_CHECKING:
     pass
+
+
+IndexFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--index-file",
+        envvar="CLIPCORE_INDEX",
+        dir_okay=False,
+        help="The SQLite file that remembers. Default: one in your cache folder.",
+        show_default=False,
+    ),
+]
+
+
+Hidden = Annotated[bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")]
+
+
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
+UpdateIndex = Annotated[
+    bool,
+    typer.Option("--index/--no-index", help="Index new and changed files first, or use the index as it is."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -75,11 +106,11 @@ def index(
     with open_store(index_file) as store:
         if forget:
             return _forget(store, folders, as_json)
-        roots = distinct([root_of(folder) for folder in folders], reach_of(hidden, exclude))
+        roots = distinct([root_of(folder) for folder in folders], walk_filter(hidden, exclude))
         looking = lazy_model(model, device)
         update = Update()
         for root in roots:
-            update.run(store, root, looking, reach_of(hidden, exclude), batch_size)
+            update.run(store, root, looking, walk_filter(hidden, exclude), batch_size)
         censuses = [store.census(root, looking.key) for root in roots]
     if as_json:
         print_json(_as_json(roots, censuses, update, store, looking.key))
@@ -107,14 +138,14 @@ def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
 def _summary(update: Update) -> str:
     counts = update.counts
     words = [
-        (Became.ENCODED, "new"),
-        (Became.REUSED, "copied or moved"),
-        (Became.UNCHANGED, "unchanged"),
-        (Became.FORGOTTEN, "gone and forgotten"),
-        (Became.BROKEN, "broken"),
-        (Became.UNREADABLE, "unreadable"),
+        (FileStatus.ENCODED, "new"),
+        (FileStatus.REUSED, "copied or moved"),
+        (FileStatus.UNCHANGED, "unchanged"),
+        (FileStatus.FORGOTTEN, "gone and forgotten"),
+        (FileStatus.BROKEN, "broken"),
+        (FileStatus.UNREADABLE, "unreadable"),
     ]
-    return ", ".join(f"{counts[became]} {word}" for became, word in words if counts[became]) or "Nothing to do."
+    return ", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do."
 
 
 def _as_json(
@@ -132,34 +163,6 @@ def _as_json(
     }
 
 
-IndexFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--index-file",
-        envvar="CLIPCORE_INDEX",
-        dir_okay=False,
-        help="The SQLite file that remembers. Default: one in your cache folder.",
-        show_default=False,
-    ),
-]
-
-
-Hidden = Annotated[bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")]
-
-
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
-        show_default=False,
-    ),
-]
-
-
-UpdateFirst = Annotated[bool, typer.Option("--index", help="Bring the index of the folder up to date first.")]
-
-
 def open_store(index_file: Path | None) -> FolderStore:
     return FolderStore(index_file or default_location())
 
@@ -168,68 +171,84 @@ def lazy_model(name: str, device: str) -> LazyModel:
     return LazyModel.named(name, lambda: load_model(name, device))
 
 
-def reach_of(hidden: bool, exclude: list[str] | None) -> Reach:
-    return Reach(hidden, tuple(exclude or ()))
+def walk_filter(hidden: bool, exclude: list[str] | None) -> WalkFilter:
+    return WalkFilter(hidden, tuple(exclude or ()))
 
 
 @dataclass
 class Update:
-    """Brings folders up to date, counts what became of their files, and names what was skipped."""
+    """Updates the index of folders, counts files by status, and names those that were skipped.
 
+    before_search: whether it only precedes a search. Then files that the filter leaves out stay in the index, and what
+    an earlier run has reported is not reported again.
+    """
+
+    before_search: bool = False
     skips: Skips = field(default_factory=Skips)
-    counts: Counter[Became] = field(default_factory=Counter)
+    counts: Counter[FileStatus] = field(default_factory=Counter)
     foreign: Counter[str] = field(default_factory=Counter)
 
-    def run(self, store: FolderStore, root: bytes, model: LazyModel, reach: Reach, batch_size: int) -> None:
-        total = _files_below(root, reach) if watched() else None
-        kept, foreign = self.counts[Became.KEPT], self.foreign.copy()
+    def run(self, store: FolderStore, root: bytes, model: LazyModel, filter_: WalkFilter, batch_size: int) -> None:
+        total = _files_below(root, filter_) if watched() else None
+        kept, foreign = self.counts[FileStatus.KEPT], self.foreign.copy()
         with counted("indexing", total) as done:
 
             def observe(step: Step) -> None:
                 self._count(step)
-                if step.became not in (Became.FOREIGN, Became.FORGOTTEN, Became.KEPT):
+                if step.status not in (FileStatus.FOREIGN, FileStatus.FORGOTTEN, FileStatus.KEPT):
                     done()
 
-            index_folder(store, root, model, observe, reach=reach, batch_size=batch_size, workers=_workers())
-        self._tell(shown(root), self.counts[Became.KEPT] - kept, self.foreign - foreign)
+            index_folder(
+                store,
+                root,
+                model,
+                observe,
+                filter_=filter_,
+                batch_size=batch_size,
+                workers=_workers(),
+                keep_filtered=self.before_search,
+            )
+        self._tell(shown(root), self.counts[FileStatus.KEPT] - kept, self.foreign - foreign)
 
     def as_json(self) -> dict[str, Any]:
-        return {became.value: self.counts[became] for became in Became}
+        return {status.value: self.counts[status] for status in FileStatus}
 
     def _count(self, step: Step) -> None:
-        self.counts[step.became] += 1
-        if step.became in (Became.BROKEN, Became.UNREADABLE):
+        self.counts[step.status] += 1
+        if step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE):
+            if self.before_search and step.known:
+                return
             self.skips.add(shown(step.path), step.reason)
-        elif step.became is Became.FOREIGN:
+        elif step.status is FileStatus.FOREIGN:
             self.foreign[step.reason] += 1
 
     def _tell(self, folder: str, kept: int, foreign: Counter[str]) -> None:
         if kept:
             self.skips.add(
                 folder,
-                f"It shows no images, but {kept} are remembered below it; they stay, in case a drive is not mounted. "
-                f"If they are gone for good, run `clipcore index {folder} --forget`.",
+                f"It contains no images, but {kept} are indexed below it; they are kept in case a drive is missing. "
+                f"If they are really gone, run `clipcore index {folder} --forget`.",
             )
-        if foreign:
+        if foreign and not self.before_search:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in foreign.most_common())
-            say(f"Left alone below {folder}, in formats that are not read: {kinds}.")
+            say(f"Skipped below {folder}, in unsupported formats: {kinds}.")
 
 
 def _workers() -> int:
-    """Decoding keeps a model fed; each thread may hold one large image."""
+    """Enough to keep the model busy; each thread may hold one large image."""
     return min(8, max(2, usable_cores()))
 
 
-def _files_below(root: bytes, reach: Reach) -> int:
-    return sum(isinstance(sight, SeenFile) for sight in walk(root, reach))
+def _files_below(root: bytes, filter_: WalkFilter) -> int:
+    return sum(isinstance(entry, ImageFile) for entry in walk(root, filter_))
 
 
 def duplicates(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
-    at_least: Annotated[
+    min_score: Annotated[
         float | None,
         typer.Option(
-            "--at-least",
+            "--min-score",
             min=0,
             max=1,
             help="The cosine from which images are alike; lower it for crops and other colours.",
@@ -239,7 +258,7 @@ def duplicates(
     exact: Annotated[
         bool, typer.Option("--exact", help="Identical files alone, byte by byte; needs neither model nor index.")
     ] = False,
-    no_index: Annotated[bool, typer.Option("--no-index", help="Trust the index as it is.")] = False,
+    update_index: UpdateIndex = True,
     hidden: Hidden = False,
     exclude: Exclude = None,
     index_file: IndexFile = None,
@@ -252,25 +271,25 @@ def duplicates(
 
     The first of a group has the most pixels, and the others resemble it.
     Resized and recompressed copies are found; crops and other colours often
-    need a lower --at-least. What to delete is up to you.
+    need a lower --min-score. What to delete is up to you.
     """
-    if no_index and (hidden or exclude):
-        raise BadInput("With --no-index nothing is looked for in the folder; leave --hidden and --exclude away.")
-    root, reach, update = root_of(folder), reach_of(hidden, exclude), Update()
+    if not update_index and (hidden or exclude):
+        raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
+    root, filter_, update = root_of(folder), walk_filter(hidden, exclude), Update()
     if exact:
-        groups, least, none = find_identical(root, reach), None, "No identical files."
+        groups, threshold, none = find_identical(root, filter_), None, "No identical files."
     else:
         looking = lazy_model(model, device)
-        least = near_threshold(looking.calibration) if at_least is None else at_least
+        threshold = near_threshold(looking.calibration) if min_score is None else min_score
         with open_store(index_file) as store:
-            if not no_index:
-                update.run(store, root, looking, reach, batch_size)
-            groups = find_duplicates(store, root, looking.key, least=least, track=_bar)
+            if update_index:
+                update.run(store, root, looking, filter_, batch_size)
+            groups = find_duplicates(store, root, looking.key, min_score=threshold, track=_bar)
             none = f"No duplicates among {store.census(root, looking.key).images} images."
     if as_json:
-        print_json(_as_json_duplicates(groups, root, least, update))
+        print_json(_as_json_duplicates(groups, root, threshold, update))
     else:
-        _print(groups, root, least, none)
+        _print(groups, root, threshold, none)
     return update.skips.exit_code
 
 
@@ -278,10 +297,10 @@ def _bar(blocks: range) -> Iterator[int]:
     return tracked(blocks, "comparing", len(blocks))
 
 
-def _as_json_duplicates(groups: list[Group], root: bytes, least: float | None, update: Update) -> dict[str, Any]:
+def _as_json_duplicates(groups: list[Group], root: bytes, threshold: float | None, update: Update) -> dict[str, Any]:
     return {
         "folder": shown(root),
-        "threshold": least,
+        "threshold": threshold,
         "spare_bytes": sum(group.spare_bytes for group in groups),
         "groups": [
             {
@@ -309,7 +328,7 @@ def _copy_as_json(copy: Copy, relation: str) -> dict[str, Any]:
     }
 
 
-def _print(groups: list[Group], root: bytes, least: float | None, none: str) -> None:
+def _print(groups: list[Group], root: bytes, threshold: float | None, none: str) -> None:
     """Tables for people; for pipes one line a file: group, what it is beside the first, cosine, bytes, path."""
     if not sys.stdout.isatty():
         if not groups:
@@ -325,7 +344,7 @@ def _print(groups: list[Group], root: bytes, least: float | None, none: str) -> 
         console.print(f"[bold]{number}[/] {group.kind}, {decimal(group.spare_bytes)} beside the first")
         console.print(_table(group))
     spare = sum(group.spare_bytes for group in groups)
-    alike = "" if least is None else f" Alike begins at {least:.3f} (--at-least)."
+    alike = "" if threshold is None else f" Alike begins at {threshold:.3f} (--min-score)."
     groups_in_words = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
     console.print(f"{groups_in_words} below {escape(visible(root))}, {decimal(spare)} beside the first of each.{alike}")
 

@@ -23,9 +23,9 @@ from clipcore.folder_search.search import Answer, Match, Term, written
 Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many images to show at most.")]
 
 
-AtLeast = Annotated[
+MinScore = Annotated[
     float,
-    typer.Option("--at-least", min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False),
+    typer.Option("--min-score", min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False),
 ]
 
 
@@ -99,7 +99,7 @@ def as_json(
         "folder": None if root == EVERYWHERE else shown(root),
         "model": model,
         "searched": answer.searched,
-        "threshold": answer.least,
+        "threshold": answer.threshold,
         "nothing_alike": all(match.weak for match in answer.matches),
         "matches": [_match_as_json(rank, match) for rank, match in enumerate(answer.matches, start=1)],
         "sheet": None if showing.sheet is None else str(showing.sheet.absolute()),
@@ -144,9 +144,10 @@ def _say_what_is_weak(answer: Answer, root: bytes) -> None:
         say(f"Nothing {where} scores high enough.")
     elif all(match.weak for match in answer.matches):
         best = answer.matches[0].score
-        say(f"Nothing {where} is clearly like that: the best scores {best:.3f}, matches begin at {answer.least:.3f}.")
+        threshold = f"matches begin at {answer.threshold:.3f}"
+        say(f"Nothing {where} is clearly like that: the best scores {best:.3f}, {threshold}.")
     if answer.gone:
-        say(f"Left out: {answer.gone} better matches whose files are gone; `clipcore index` brings it up to date.")
+        say(f"Left out: {answer.gone} better matches whose files are gone; `clipcore index` updates the index.")
 
 
 def _near_name(match: Match) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcore.cli.commands import StrictCommand
-from clipcore.cli.index import Exclude, Hidden, IndexFile, Update, UpdateFirst, lazy_model, open_store, reach_of
+from clipcore.cli.index import Exclude, Hidden, IndexFile, Update, UpdateIndex, lazy_model, open_store, walk_filter
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
 from clipcore.folder_search.paths import root_of
 from clipcore.models.catalogue import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context
-from clipcore.cli.matches import AtLeast, Null, Open, Paths, Sheet, Showing, Top, show
+from clipcore.cli.matches import MinScore, Null, Open, Paths, Sheet, Showing, Top, show
 from clipcore.folder_search.paths import EVERYWHERE
 from clipcore.folder_search.search import parse_image, parse_query, search_folder
 
@@ -150,12 +150,12 @@ def search(
         Path, typer.Option("--in", help="Search below this folder.", show_default="the current one")
     ] = Path(),
     top: Top = 10,
-    at_least: AtLeast = -1.0,
+    min_score: MinScore = -1.0,
     sheet: Sheet = None,
     open_: Open = False,
     paths: Paths = False,
     null: Null = False,
-    update_first: UpdateFirst = False,
+    update_index: UpdateIndex = True,
     hidden: Hidden = False,
     exclude: Exclude = None,
     index_file: IndexFile = None,
@@ -172,16 +172,16 @@ def search(
     if not (words or plus or minus):
         raise Miswritten("Say what to look for: words, or the path of an image", context)
     terms = parse_query(words or (), plus or (), minus or ())
-    reach = reach_of(hidden, exclude)
+    filter_ = walk_filter(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = root_of(folder)
     looking = lazy_model(model, device)
-    update = Update()
+    update = Update(before_search=True)
     with open_store(index_file) as store:
-        if update_first:
-            update.run(store, root, looking, reach, batch_size)
+        if update_index:
+            update.run(store, root, looking, filter_, batch_size)
         answer = search_folder(
-            store, root, looking, terms, top=top, at_least=at_least, reach=reach, updated=update_first
+            store, root, looking, terms, top=top, min_score=min_score, filter_=filter_, updated=update_index
         )
     show(answer, terms, root, looking.key, showing, update.skips)
     return update.skips.exit_code
@@ -194,12 +194,12 @@ def similar(
         Path | None, typer.Option("--in", help="Search below this folder.", show_default="all that is indexed")
     ] = None,
     top: Top = 10,
-    at_least: AtLeast = -1.0,
+    min_score: MinScore = -1.0,
     sheet: Sheet = None,
     open_: Open = False,
     paths: Paths = False,
     null: Null = False,
-    update_first: UpdateFirst = False,
+    update_index: UpdateIndex = True,
     hidden: Hidden = False,
     exclude: Exclude = None,
     index_file: IndexFile = None,
@@ -212,27 +212,25 @@ def similar(
 
     Its own copies elsewhere are found too; the file itself is no answer.
     """
-    if update_first and folder is None:
-        raise Miswritten("--index needs a folder: give it with --in", context)
     asked = parse_image(image)
-    reach = reach_of(hidden, exclude)
+    filter_ = walk_filter(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
     looking = lazy_model(model, device)
-    update = Update()
+    update = Update(before_search=True)
     with open_store(index_file) as store:
-        if update_first:
-            update.run(store, root, looking, reach, batch_size)
+        if update_index and folder is not None:
+            update.run(store, root, looking, filter_, batch_size)
         answer = search_folder(
             store,
             root,
             looking,
             [asked],
             top=top,
-            at_least=at_least,
-            besides=asked.image,
-            reach=reach,
-            updated=update_first,
+            min_score=min_score,
+            exclude_file=asked.image,
+            filter_=filter_,
+            updated=update_index and folder is not None,
         )
     show(answer, [asked], root, looking.key, showing, update.skips)
     return update.skips.exit_code

@@ -248,7 +248,8 @@ def _print(trained: Trained) -> None:
 
 
 class Interruption:
-    """Within the context, the first SIGINT or SIGTERM sets `wanted`, so that training stops after the current step; the second one
+    """Within the context, the first SIGINT or SIGTERM sets `wanted`, so that training stops after the current
+    step; the second one
     stops at once.
     """
 

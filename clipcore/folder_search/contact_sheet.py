@@ -41,7 +41,7 @@ _BOX = "□"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-class Lettering:
+class TextDrawing:
     """Text of one size, in pixels. missing: the characters, met so far, that no font here can draw."""
 
     def __init__(self, size: int) -> None:
@@ -191,7 +191,7 @@ class _Pen:
     def __init__(self, page: Image.Image) -> None:
         self._page = page
         self._draw = ImageDraw.Draw(page)
-        self._large, self._name, self._note = Lettering(24), Lettering(15), Lettering(14)
+        self._large, self._name, self._note = TextDrawing(24), TextDrawing(15), TextDrawing(14)
 
     @property
     def missing(self) -> set[str]:

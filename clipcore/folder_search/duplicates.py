@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from clipcore.folder_search.paths import path_of
 from clipcore.folder_search.store import FolderStore, StoredFile
-from clipcore.images.walk import Reach, SeenFile, walk
+from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.types import Calibration, Vectors
 
 # A block of cosines held at a time: 64 MB of float32.
@@ -62,31 +62,31 @@ def near_threshold(calibration: Calibration) -> float:
 
 
 def find_duplicates(
-    store: FolderStore, root: bytes, model_key: str, *, least: float, track: Track = iter
+    store: FolderStore, root: bytes, model_key: str, *, min_score: float, track: Track = iter
 ) -> list[Group]:
-    """least: the cosine from which two images count as alike. track: sees the blocks of comparisons go by, for a
+    """min_score: the cosine from which two images count as alike. track: sees the blocks of comparisons go by, for a
     progress bar. The groups with the most to gain come first.
     """
     several = set(store.copied_contents(root))
-    everything = _alike(store, root, model_key, least, track)
+    everything = _alike(store, root, model_key, min_score, track)
     found = [members for members in everything if len(members) > 1 or members[0][0] in several]
     return _sorted(_group(_files(store, root, members)) for members in found)
 
 
-def find_identical(root: bytes, reach: Reach | None = None) -> list[Group]:
+def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group]:
     """The same for identical files alone: needs neither model nor index, and reads only files of equal size.
 
     Raises nothing for files that cannot be read; they are left out.
     """
     by_size: dict[int, list[bytes]] = {}
-    for sight in walk(root, reach):
-        if isinstance(sight, SeenFile) and sight.size:
-            by_size.setdefault(sight.size, []).append(sight.path)
+    for entry in walk(root, filter_):
+        if isinstance(entry, ImageFile) and entry.size:
+            by_size.setdefault(entry.size, []).append(entry.path)
     same = (files for size, paths in by_size.items() if len(paths) > 1 for files in _by_content(paths, size))
     return _sorted(_group([(file, 1.0) for file in files]) for files in same)
 
 
-def clusters(vectors: npt.NDArray[np.floating], least: float, track: Track = iter) -> list[list[tuple[int, float]]]:
+def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track = iter) -> list[list[tuple[int, float]]]:
     """Rows of unit length, most preferred first -> groups of (row, cosine with the group's first), alone ones included.
 
     Each row joins the first earlier one that it resembles and that leads a group. So all of a group resemble its
@@ -101,18 +101,20 @@ def clusters(vectors: npt.NDArray[np.floating], least: float, track: Track = ite
         cosines = _cosines(block, vectors[start:])
         for row in range(len(block)):
             if leader[start + row] < 0:
-                _lead(start + row, start, cosines[row], least, leader, cosine)
+                _lead(start + row, start, cosines[row], min_score, leader, cosine)
     groups: dict[int, list[tuple[int, float]]] = {}
     for row in range(count):
         groups.setdefault(int(leader[row]), []).append((row, float(cosine[row])))
     return list(groups.values())
 
 
-def _lead(row: int, start: int, cosines: Vectors, least: float, leader: npt.NDArray[np.int64], cosine: Vectors) -> None:
+def _lead(
+    row: int, start: int, cosines: Vectors, min_score: float, leader: npt.NDArray[np.int64], cosine: Vectors
+) -> None:
     """Takes every later row that is still free and resembles this one. cosines: with the rows from `start` on."""
     leader[row] = row
     after = slice(row + 1, None)
-    near = np.flatnonzero((cosines[row + 1 - start :] >= least) & (leader[after] < 0)) + row + 1
+    near = np.flatnonzero((cosines[row + 1 - start :] >= min_score) & (leader[after] < 0)) + row + 1
     leader[near] = row
     cosine[near] = np.minimum(cosines[near - start], 1)
 
@@ -127,7 +129,7 @@ def _cosines(block: Vectors, vectors: npt.NDArray[np.floating]) -> Vectors:
 
 
 def _alike(
-    store: FolderStore, root: bytes, model_key: str, least: float, track: Track
+    store: FolderStore, root: bytes, model_key: str, min_score: float, track: Track
 ) -> Iterator[list[tuple[int, float]]]:
     pages = list(store.vectors_below(root, model_key))
     if not pages:
@@ -137,7 +139,7 @@ def _alike(
     pixels = np.array([sizes[content] for content in ids.tolist()], np.int64)
     order = np.lexsort((ids, -pixels))
     vectors = np.concatenate([vectors for _, vectors in pages])[order]
-    for members in clusters(vectors, least, track):
+    for members in clusters(vectors, min_score, track):
         yield [(int(ids[order[row]]), cosine) for row, cosine in members]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clipcore.errors import BadInput
-from clipcore.images.walk import SEPARATOR, Reach
+from clipcore.images.walk import SEPARATOR, WalkFilter
 
 EVERYWHERE = b""
 """The root of all that is indexed, on whatever drives."""
@@ -63,12 +63,12 @@ _SIGNS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "\N{SYMBOL 
 _SIGNS |= dict.fromkeys((*range(0x80, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")
 
 
-def distinct(roots: Iterable[bytes], reach: Reach) -> list[bytes]:
+def distinct(roots: Iterable[bytes], filter_: WalkFilter) -> list[bytes]:
     """Each once, and none that the walk of another comes through."""
     once = list(dict.fromkeys(roots))
-    return [root for root in once if not any(_passes(other, root, reach) for other in once if other != root)]
+    return [root for root in once if not any(_passes(other, root, filter_) for other in once if other != root)]
 
 
-def _passes(outer: bytes, root: bytes, reach: Reach) -> bool:
+def _passes(outer: bytes, root: bytes, filter_: WalkFilter) -> bool:
     first = outer if outer.endswith(SEPARATOR) else outer + SEPARATOR
-    return root.startswith(first) and all(map(reach.includes, root[len(first) :].split(SEPARATOR)))
+    return root.startswith(first) and all(map(filter_.includes, root[len(first) :].split(SEPARATOR)))

@@ -16,7 +16,7 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.paths import from_home, is_file, shown, visible
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
 from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
-from clipcore.images.walk import Reach
+from clipcore.images.walk import WalkFilter
 from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.types import Box, Calibration, Encoder, ModelCard, Pixels, Vectors
@@ -107,7 +107,7 @@ def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:
     return unit
 
 
-def least_match(terms: Sequence[Term], calibration: Calibration) -> float:
+def match_threshold(terms: Sequence[Term], calibration: Calibration) -> float:
     """The cosine from which a match means something. Of words and images together it is their weighted mean: a
     starting point, since nobody measured mixtures.
     """
@@ -201,7 +201,7 @@ class LazyModel:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One content. score: cosine. files: where it lies, at least once. weak: whether the score means little."""
+    """One content. score: cosine. files: where it lies, at threshold once. weak: whether the score means little."""
 
     score: float
     files: tuple[StoredFile, ...]
@@ -210,11 +210,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Best first. least: the cosine from which a match means something. searched: different contents that were
+    """Best first. threshold: the score from which a match means something. searched: different contents that were
     compared. gone: better matches whose files have vanished since they were indexed."""
 
     matches: tuple[Match, ...]
-    least: float
+    threshold: float
     searched: int
     gone: int
 
@@ -226,40 +226,41 @@ def search_folder(
     terms: Sequence[Term],
     *,
     top: int,
-    at_least: float = -1.0,
-    besides: Path | None = None,
-    reach: Reach | None = None,
+    min_score: float = -1.0,
+    exclude_file: Path | None = None,
+    filter_: WalkFilter | None = None,
     updated: bool = False,
 ) -> Answer:
-    """The `top` best of what the model has seen below the root, each content once, none below `at_least`.
+    """Returns the `top` best images below the root that this model has encoded, each content once, none below
+    `min_score`.
 
-    besides: a file that is no answer, such as the image asked about; its copies are. reach: what it excludes by name
-    is no answer either. updated: whether the index has just been brought up to date. Raises BadInput where nothing
-    below the root is indexed or the query cannot be used, and TextNotSupported.
+    exclude_file: never a match itself, such as the query's own image; its copies may be. filter_: what it excludes by
+    name is no match either. updated: whether the index was just updated, for the error message. Raises BadInput if
+    nothing below the root is indexed or the query cannot be used, and TextNotSupported.
     """
     index = _load_index(store, root, model.key, updated)
     vector = combine(terms, [_vector(term, model, store) for term in terms])
-    least = least_match(terms, model.calibration)
-    besides_key = None if besides is None else _key(besides)
+    threshold = match_threshold(terms, model.calibration)
+    besides_key = None if exclude_file is None else _key(exclude_file)
     matches: list[Match] = []
     gone = 0
     wanted, done = top, 0
     while len(matches) < top and done < len(index):
         # Whatever is passed over makes the answer short, so more is asked for until it is not.
         hits = index.search(vector, wanted)
-        fresh = [hit for hit in hits[done:] if hit.score >= at_least]
+        fresh = [hit for hit in hits[done:] if hit.score >= min_score]
         files = store.files_of([hit.key for hit in fresh], root)
         for hit in fresh:
-            wished = [file for file in files[hit.key] if reach is None or not reach.excludes(file.path, root)]
+            wished = [file for file in files[hit.key] if filter_ is None or not filter_.excludes(file.path, root)]
             existing = sorted((file for file in wished if is_file(file.path)), key=_is_link)
             gone += len(wished) > 0 and not existing
             others = tuple(file for file in existing if file.path != besides_key)
             if others:
-                matches.append(Match(min(hit.score, 1.0), others, hit.score < least))
+                matches.append(Match(min(hit.score, 1.0), others, hit.score < threshold))
         if len(fresh) < len(hits) - done:
             break
         done, wanted = len(hits), 2 * wanted
-    return Answer(tuple(matches[:top]), least, len(index), gone)
+    return Answer(tuple(matches[:top]), threshold, len(index), gone)
 
 
 def _is_link(file: StoredFile) -> bool:
@@ -290,7 +291,7 @@ def _nothing_indexed(store: FolderStore, root: bytes, model_key: str, updated: b
             f"{folder} is indexed with another model ({names}): choose that one with --model, or run "
             f"`clipcore index {folder}` with this one."
         )
-    return f"Nothing is indexed below {folder} yet: run `clipcore index {folder}`, or add --index."
+    return f"Nothing is indexed below {folder} yet: run `clipcore index {folder}`, or leave out --no-index."
 
 
 def _vector(term: Term, model: LazyModel, store: FolderStore) -> Vectors:

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import platformdirs
 
 from clipcore.errors import ClipError
-from clipcore.folder_search.deciding import KnownFile
 from clipcore.folder_search.paths import span_below
 from clipcore.types import Vectors
 
@@ -185,6 +184,18 @@ class Content:
     width: int = 0
     height: int = 0
     vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file as it was when last indexed. complete: all that the model in question could want of it is there.
+    broken: why it is no image; empty where it is one."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    complete: bool
+    broken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,14 @@ from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.files import read_regular
-from clipcore.folder_search.deciding import Decision, Forget, KnownFile, Read, Unchanged, decide
 from clipcore.folder_search.paths import path_of, shown
 from clipcore.folder_search.search import LazyModel
-from clipcore.folder_search.store import Content, FileRow, FolderStore, State, hash_of, is_own_sheet
+from clipcore.folder_search.store import Content, FileRow, FolderStore, KnownFile, State, hash_of, is_own_sheet
 from clipcore.images.decode import OWN_FILES, ImageLimits
-from clipcore.images.walk import Foreign, Reach, SeenFile, Sight, Unreachable, walk
+from clipcore.images.walk import SEPARATOR, ImageFile, Unreadable, UnsupportedFormat, WalkEntry, WalkFilter, walk
 
 
-class Claims:
+class ContentClaims:
     """Which contents are being encoded just now, so that each is encoded once. Thread-safe.
 
     Has a connection of its own; memory: one hash for each content that is not committed yet.
@@ -39,7 +38,7 @@ class Claims:
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> ContentClaims:
         return self
 
     def __exit__(
@@ -67,7 +66,7 @@ class Reading:
     sheet. changed: what the index holds of it is of other bytes.
     """
 
-    def __init__(self, decision: Read, claims: Claims, limits: ImageLimits) -> None:
+    def __init__(self, decision: Read, claims: ContentClaims, limits: ImageLimits) -> None:
         self.file = decision.file
         self.changed = decision.changed
         self.hash = b""
@@ -95,8 +94,8 @@ class Reading:
         return data
 
 
-class Became(StrEnum):
-    """What became of a file. REUSED: read, and its content was known. BROKEN: no image, and not read again until it
+class FileStatus(StrEnum):
+    """What status of a file. REUSED: read, and its content was known. BROKEN: no image, and not read again until it
     changes. UNREADABLE: tried again next time. KEPT: not seen, and remembered all the same; see `index_folder`.
     """
 
@@ -113,11 +112,12 @@ class Became(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """reason: one sentence where a file was skipped; the suffix of a foreign one."""
+    """reason: one sentence where a file was skipped; the suffix of an unsupported format. known: the index knew it."""
 
     path: bytes
-    became: Became
+    status: FileStatus
     reason: str = ""
+    known: bool = False
 
 
 Observe = Callable[[Step], None]
@@ -129,21 +129,25 @@ def index_folder(
     model: LazyModel,
     observe: Observe,
     *,
-    reach: Reach | None = None,
+    filter_: WalkFilter | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int = 2,
     limits: ImageLimits = OWN_FILES,
+    keep_filtered: bool = False,
 ) -> None:
-    """Tells `observe` what became of each file, once that is committed. Running it again goes on where it ended.
+    """Reports the status of each file to `observe` once it is committed. An interrupted run resumes where it stopped.
 
     A folder without any image, while the index knows some below it, is taken for a drive that is not mounted:
-    nothing is forgotten, and the files are told as KEPT. Raises ModelUnavailable and IndexUnusable.
+    nothing is forgotten, and the files are reported as KEPT. keep_filtered: whether to keep known files that only the
+    filter leaves out. Raises ModelUnavailable and IndexUnusable.
     """
-    sights = walk(root, reach)
-    leading, first = _up_to_first_file(sights)
+    entries = walk(root, filter_)
+    leading, first = _up_to_first_file(entries)
     known = store.known_files(root, model.key)
-    decisions = decide(chain(leading, [first], sights), known) if first else _without_images(leading, known, observe)
-    with Claims(store.path, model.key) as claims:
+    decisions = decide(chain(leading, [first], entries), known) if first else _without_images(leading, known, observe)
+    if keep_filtered:
+        decisions = _without_filtered(decisions, filter_ or WalkFilter(), root)
+    with ContentClaims(store.path, model.key) as claims:
         run = _Run(store, model.key, claims, observe, batch_size, limits)
         sources = run.sources(decisions)
         # Closed before the claims are: the reading threads end first, whatever ends the run.
@@ -154,19 +158,25 @@ def index_folder(
     store.prune()
 
 
-def _up_to_first_file(sights: Iterator[Sight]) -> tuple[list[Sight], SeenFile | None]:
-    leading: list[Sight] = []
-    for sight in sights:
-        if isinstance(sight, SeenFile):
-            return leading, sight
-        leading.append(sight)
+def _up_to_first_file(entries: Iterator[WalkEntry]) -> tuple[list[WalkEntry], ImageFile | None]:
+    leading: list[WalkEntry] = []
+    for entry in entries:
+        if isinstance(entry, ImageFile):
+            return leading, entry
+        leading.append(entry)
     return leading, None
 
 
-def _without_images(sights: Iterable[Sight], known: Iterable[KnownFile], observe: Observe) -> Iterator[Decision]:
+def _without_images(entries: Iterable[WalkEntry], known: Iterable[KnownFile], observe: Observe) -> Iterator[Decision]:
     for row in known:
-        observe(Step(row.path, Became.KEPT))
-    return decide(sights, ())
+        observe(Step(row.path, FileStatus.KEPT))
+    return decide(entries, ())
+
+
+def _without_filtered(decisions: Iterable[Decision], filter_: WalkFilter, root: bytes) -> Iterator[Decision]:
+    for decision in decisions:
+        if not isinstance(decision, Forget) or filter_.visits(decision.known.path, root):
+            yield decision
 
 
 @dataclass
@@ -175,13 +185,13 @@ class _Run:
 
     store: FolderStore
     model: str
-    claims: Claims
+    claims: ContentClaims
     observe: Observe
     batch_size: int
     limits: ImageLimits
     readings: deque[Reading] = field(default_factory=deque)
     contents: list[Content] = field(default_factory=list)
-    files: list[tuple[FileRow, Became]] = field(default_factory=list)
+    files: list[tuple[FileRow, FileStatus]] = field(default_factory=list)
     gone: list[tuple[bytes, Step]] = field(default_factory=list)
 
     def sources(self, decisions: Iterable[Decision]) -> Iterator[ImageSource]:
@@ -208,10 +218,10 @@ class _Run:
             self.contents.append(content)
         file = reading.file
         row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
-        self.files.append((row, Became.REUSED if content is None else Became.ENCODED))
+        self.files.append((row, FileStatus.REUSED if content is None else FileStatus.ENCODED))
 
     def _leave(self, reading: Reading, reason: str) -> None:
-        step = Step(reading.file.path, Became.UNREADABLE, reason)
+        step = Step(reading.file.path, FileStatus.UNREADABLE, reason)
         if reading.changed:
             self.gone.append((reading.file.path, step))
         else:
@@ -220,20 +230,20 @@ class _Run:
     def finish(self) -> None:
         self._commit()
         for row, _ in self.files:
-            self.observe(Step(row.path, Became.UNREADABLE, "A file with the same content could not be encoded."))
+            self.observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
 
-    def _pass(self, decision: Unchanged | Forget | Unreachable | Foreign) -> None:
+    def _pass(self, decision: Unchanged | Forget | Unreadable | UnsupportedFormat) -> None:
         match decision:
             case Unchanged(known):
-                became = Became.BROKEN if known.broken else Became.UNCHANGED
-                self.observe(Step(known.path, became, known.broken))
+                status = FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED
+                self.observe(Step(known.path, status, known.broken, known=True))
             case Forget(known):
-                self.gone.append((known.path, Step(known.path, Became.FORGOTTEN)))
+                self.gone.append((known.path, Step(known.path, FileStatus.FORGOTTEN)))
                 self._commit_when_full()
-            case Unreachable(path, reason):
-                self.observe(Step(path, Became.UNREADABLE, reason))
-            case Foreign(path, suffix):
-                self.observe(Step(path, Became.FOREIGN, suffix))
+            case Unreadable(path, reason):
+                self.observe(Step(path, FileStatus.UNREADABLE, reason))
+            case UnsupportedFormat(path, suffix):
+                self.observe(Step(path, FileStatus.FOREIGN, suffix))
 
     def _commit_when_full(self) -> None:
         if len(self.files) + len(self.gone) >= self.batch_size:
@@ -245,9 +255,9 @@ class _Run:
             self.model, self.contents, [row for row, _ in self.files], [path for path, _ in self.gone]
         )
         self.claims.committed(content.hash for content in self.contents)
-        done = [(row, became) for row, became in self.files if row.path in written]
-        self.files = [(row, became) for row, became in self.files if row.path not in written]
-        steps = [*(step for _, step in self.gone), *(_step(row, became, *written[row.path]) for row, became in done)]
+        done = [(row, status) for row, status in self.files if row.path in written]
+        self.files = [(row, status) for row, status in self.files if row.path not in written]
+        steps = [*(step for _, step in self.gone), *(_step(row, status, *written[row.path]) for row, status in done)]
         self.contents, self.gone = [], []
         for step in steps:
             self.observe(step)
@@ -271,14 +281,72 @@ def _may_pass(cause: Exception) -> bool:
     return not isinstance(cause, NotNeeded)
 
 
-def _step(row: FileRow, became: Became, state: State, reason: str) -> Step:
+def _step(row: FileRow, status: FileStatus, state: State, reason: str) -> Step:
     match state:
         case State.IMAGE:
-            return Step(row.path, became)
+            return Step(row.path, status)
         case State.BROKEN:
-            return Step(row.path, Became.BROKEN, reason)
+            return Step(row.path, FileStatus.BROKEN, reason)
         case State.SHEET:
-            return Step(row.path, Became.SHEET)
+            return Step(row.path, FileStatus.SHEET)
 
 
 _LIMITS = (RejectReason.TOO_MANY_BYTES, RejectReason.TOO_MANY_PIXELS, RejectReason.TOO_MANY_FRAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    known: KnownFile
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """New, changed, or not yet seen by this model. changed: what is known of it is of other bytes."""
+
+    file: ImageFile
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Gone from the folder."""
+
+    known: KnownFile
+
+
+Decision = Unchanged | Read | Forget | Unreadable | UnsupportedFormat
+
+
+def decide(entries: Iterable[WalkEntry], known: Iterable[KnownFile]) -> Iterator[Decision]:
+    """Both in the order of their paths' bytes. What lies where nobody could look is neither seen nor forgotten."""
+    rows = iter(known)
+    row = next(rows, None)
+    for entry in entries:
+        while row is not None and row.path < entry.path:
+            yield Forget(row)
+            row = next(rows, None)
+        if isinstance(entry, ImageFile):
+            match = row if row is not None and row.path == entry.path else None
+            yield _compared(entry, match)
+            row = next(rows, None) if match else row
+            continue
+        yield entry
+        while row is not None and _covers(entry, row.path):
+            row = next(rows, None)
+    while row is not None:
+        yield Forget(row)
+        row = next(rows, None)
+
+
+def _compared(file: ImageFile, known: KnownFile | None) -> Decision:
+    if known is None:
+        return Read(file)
+    if (known.size, known.mtime_ns) != (file.size, file.mtime_ns):
+        return Read(file, changed=True)
+    return Unchanged(known) if known.complete else Read(file)
+
+
+def _covers(entry: Unreadable | UnsupportedFormat, path: bytes) -> bool:
+    if isinstance(entry, UnsupportedFormat):
+        return False
+    return path.startswith(entry.path) if entry.path.endswith(SEPARATOR) else path == entry.path

@@ -24,7 +24,7 @@ _FOREIGN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class WalkFilter:
     """What a walk leaves out. hidden: whether names with a leading dot are visited. exclude: names or patterns such
     as `cache*`, of folders and files, beside those that are never visited."""
 
@@ -36,6 +36,10 @@ class Reach:
             return False
         return not _fits(name, (*NEVER, *self.exclude))
 
+    def visits(self, path: bytes, root: bytes) -> bool:
+        """Whether a walk from the root would come to this file."""
+        return all(map(self.includes, filter(None, path[len(root) :].split(SEPARATOR))))
+
     def excludes(self, path: bytes, root: bytes) -> bool:
         """Whether a name on the way from the root to this file is one of `exclude`."""
         return bool(self.exclude) and any(_fits(name, self.exclude) for name in path[len(root) :].split(SEPARATOR))
@@ -46,7 +50,7 @@ def _fits(name: bytes, patterns: Iterable[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenFile:
+class ImageFile:
     """A file that is called like an image. size in bytes and mtime_ns are those of what a link leads to."""
 
     path: bytes
@@ -55,7 +59,7 @@ class SeenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreadable:
     """A folder that cannot be listed, its path ending with the separator, or a file that cannot be looked at."""
 
     path: bytes
@@ -63,45 +67,45 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class UnsupportedFormat:
     """An image in a format that is not read. suffix: lower case, with its dot."""
 
     path: bytes
     suffix: str
 
 
-Sight = SeenFile | Unreachable | Foreign
+WalkEntry = ImageFile | Unreadable | UnsupportedFormat
 
 
-def walk(root: bytes, reach: Reach | None = None) -> Iterator[Sight]:
-    """Links to files are followed, links to folders are not: nothing is met twice, and no circle can form.
+def walk(root: bytes, filter_: WalkFilter | None = None) -> Iterator[WalkEntry]:
+    """Yields the image files below a folder, and what prevents reading others.
 
-    The order is that of the bytes of the whole paths, so what is met can be compared with sorted rows as it comes.
-    Memory: the names of one folder, and of those around it.
+    Follows links to files but not to folders, so that nothing is visited twice and no cycle can form. Entries come in
+    the order of their paths' bytes, to be merged with sorted rows. Memory: the names in one folder and its parents.
     """
-    reach = reach or Reach()
+    filter_ = filter_ or WalkFilter()
     first = root if root.endswith(SEPARATOR) else root + SEPARATOR
-    waiting = [_listing(first, reach)]
+    waiting = [_listing(first, filter_)]
     while waiting:
         entry = next(waiting[-1], None)
         if entry is None:
             waiting.pop()
-        elif isinstance(entry, Unreachable):
+        elif isinstance(entry, Unreadable):
             yield entry
         elif entry.is_dir(follow_symlinks=False):
-            waiting.append(_listing(entry.path + SEPARATOR, reach))
-        elif (sight := _look(entry)) is not None:
-            yield sight
+            waiting.append(_listing(entry.path + SEPARATOR, filter_))
+        elif (found := _look(entry)) is not None:
+            yield found
 
 
-def _listing(folder: bytes, reach: Reach) -> Iterator[os.DirEntry[bytes] | Unreachable]:
+def _listing(folder: bytes, filter_: WalkFilter) -> Iterator[os.DirEntry[bytes] | Unreadable]:
     try:
         with os.scandir(folder) as entries:
-            wanted = [entry for entry in entries if reach.includes(entry.name)]
+            wanted = [entry for entry in entries if filter_.includes(entry.name)]
     except FileNotFoundError:
         return  # removed since its parent was listed
     except OSError as error:
-        yield Unreachable(folder, f"The folder cannot be listed: {error.strerror}.")
+        yield Unreadable(folder, f"The folder cannot be listed: {error.strerror}.")
         return
     yield from sorted(wanted, key=_order)
 
@@ -110,10 +114,10 @@ def _order(entry: os.DirEntry[bytes]) -> bytes:
     return entry.name + SEPARATOR if entry.is_dir(follow_symlinks=False) else entry.name
 
 
-def _look(entry: os.DirEntry[bytes]) -> Sight | None:
+def _look(entry: os.DirEntry[bytes]) -> WalkEntry | None:
     suffix = os.path.splitext(os.fsdecode(entry.name))[1].lower()  # noqa: PTH122 - a name, not a path to wrap
     if suffix in _FOREIGN:
-        return Foreign(entry.path, suffix)
+        return UnsupportedFormat(entry.path, suffix)
     if suffix not in SUFFIXES:
         return None
     try:
@@ -123,16 +127,16 @@ def _look(entry: os.DirEntry[bytes]) -> Sight | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unreachable(entry.path, f"It cannot be looked at: {error.strerror}.")
-    return SeenFile(entry.path, status.st_size, status.st_mtime_ns)
+        return Unreadable(entry.path, f"It cannot be looked at: {error.strerror}.")
+    return ImageFile(entry.path, status.st_size, status.st_mtime_ns)
 
 
-def _no_file(entry: os.DirEntry[bytes]) -> Unreachable | None:
+def _no_file(entry: os.DirEntry[bytes]) -> Unreadable | None:
     """Links to folders are passed over; what else is no file is worth a word."""
     try:
         check_regular(Path(os.fsdecode(entry.path)))
     except OSError as error:
-        return Unreachable(entry.path, f"It cannot be read: {error.strerror}.")
+        return Unreadable(entry.path, f"It cannot be read: {error.strerror}.")
     return None
 
 
@@ -142,8 +146,8 @@ def image_files(folder: Path) -> list[Path]:
     """
     files: list[Path] = []
     for entry in walk(os.fsencode(folder)):
-        if isinstance(entry, Unreachable) and entry.path.endswith(SEPARATOR):
+        if isinstance(entry, Unreadable) and entry.path.endswith(SEPARATOR):
             raise BadInput(f"{os.fsdecode(entry.path)!r} cannot be read: {entry.reason}")
-        if not isinstance(entry, Foreign):
+        if not isinstance(entry, UnsupportedFormat):
             files.append(Path(os.fsdecode(entry.path)))
     return files

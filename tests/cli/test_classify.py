@@ -7,7 +7,7 @@ import pytest
 from tests.cli.measured import BUNDLED, SAMPLES
 from tests.cli.run import clipcore
 from tests.clipcore.pipes import pipe
-from tests.folder.support import paint
+from tests.folder_search.support import paint
 
 PANDA, CAT = SAMPLES / "panda.png", SAMPLES / "cat-on-sofa.png"
 

@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path
     folder = write_files(tmp_path / "in", {"a/0.png": RED, "a/1.png": BLUE, "a/2.png": GREEN, "b/3.png": RED})
     command = ["dataset", "to-tsv", folder, "-o", tmp_path / "out.tsv"]
     stopped = clipcore_until_ctrl_c("2.png", *command)
-    assert (stopped.code, stopped.out, stopped.err) == (130, "", "Stopped. The same command goes on from here.\n")
+    assert (stopped.code, stopped.out, stopped.err) == (130, "", "Stopped. The same command resumes from here.\n")
     assert not (tmp_path / "out.tsv").exists()
     ended = clipcore(*command, "--json")
     assert (ended.code, ended.json()["rows"], ended.json()["resumed_at"]) == (0, 4, 2)

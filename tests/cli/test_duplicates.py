@@ -9,7 +9,7 @@ from PIL import Image
 
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
-from tests.folder.support import write
+from tests.folder_search.support import write
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_without_indexing_the_index_is_trusted(album):
 def test_what_to_leave_out_cannot_be_told_to_an_index_that_is_trusted(album):
     ended = clipcore("duplicates", album, "--no-index", "--exclude", "rocket*")
     assert (ended.code, ended.out) == (1, "")
-    assert "leave --hidden and --exclude away" in ended.err
+    assert "leave out --hidden and --exclude" in ended.err
     assert "rocket" not in clipcore("duplicates", album, "--exclude", "rocket*").out
 
 
@@ -107,7 +107,7 @@ def test_a_pipe_gets_the_very_bytes_of_a_name(album):
 
 
 def test_a_lower_threshold_makes_larger_groups(album):
-    strict = clipcore("duplicates", album, "--at-least", "1", "--json").json()
-    loose = clipcore("duplicates", album, "--at-least", "0.3", "--json").json()
+    strict = clipcore("duplicates", album, "--min-score", "1", "--json").json()
+    loose = clipcore("duplicates", album, "--min-score", "0.3", "--json").json()
     assert [len(group["files"]) for group in strict["groups"]] == [2]
     assert sum(len(group["files"]) for group in loose["groups"]) > 4

@@ -284,7 +284,7 @@ def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
     assert "009.png" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
-    assert (process.returncode, complaint) == (130, "Stopped. The same command goes on from here.\n")
+    assert (process.returncode, complaint) == (130, "Stopped. The same command resumes from here.\n")
     assert not output.exists()
     ended = clipcore("encode", images, "-o", output, "--json", *MODEL)
     assert (ended.code, ended.json()["encoded"]) == (3, 199)

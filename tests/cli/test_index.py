@@ -14,7 +14,7 @@ from PIL import Image
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
 from tests.clipcore.images import encode, noise
-from tests.folder.support import everything, paint, write
+from tests.folder_search.support import everything, paint, write
 
 MODEL = ("--model", "bundled", "--device", "cpu")
 IMAGES = 150
@@ -43,7 +43,7 @@ def test_index_says_what_it_did(album, index):
     assert ended.out == f"26 images below {album.resolve()} can be searched.\n25 new, 1 copied or moved, 1 broken\n"
     assert ended.err.splitlines() == [
         f"skipped {album.resolve() / 'broken.jpg'}: The JPEG image is truncated or broken.",
-        f"Left alone below {album.resolve()}, in formats that are not read: 1 .heic.",
+        f"Skipped below {album.resolve()}, in unsupported formats: 1 .heic.",
     ]
 
 
@@ -93,7 +93,7 @@ def test_an_emptied_folder_keeps_what_is_remembered_until_told_to_forget(album, 
     album.mkdir()
     ended = clipcore("index", album, *MODEL)
     assert ended.code == 3
-    assert "24 are remembered below it" in ended.err and f"`clipcore index {album.resolve()} --forget`" in ended.err
+    assert "24 are indexed below it" in ended.err and f"`clipcore index {album.resolve()} --forget`" in ended.err
     album.rmdir()
     assert clipcore("index", album, "--forget").out == "24 files forgotten.\n"
     assert everything(index) == ([], [], [])
@@ -146,7 +146,7 @@ def test_whatever_ends_a_run_the_same_command_goes_on_to_the_same_result(crowd, 
     assert process.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL)
     assert out == ""
     if end == signal.SIGINT:
-        assert err.endswith("Stopped. The same command goes on from here.\n")
+        assert err.endswith("Stopped. The same command resumes from here.\n")
         assert "Traceback" not in err
     done = _rows(file)
     assert 5 <= done < IMAGES, "it was not ended in the middle"

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from clipcore.cli.output import table
+from clipcore.cli.matches import table
 from clipcore.cli.search import Miswritten, unsigned
 from clipcore.folder_search.search import Answer, Match, parse_query
 from clipcore.folder_search.store import StoredFile
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
-from tests.folder.support import paint
+from tests.folder_search.support import paint
 
 OPTIONS = {"--top": True, "-t": True, "-m": True, "--minus": True, "-f": False, "-0": False, "--help": False}
 
@@ -130,7 +130,7 @@ def test_when_nothing_is_like_that_it_is_said():
     ended = clipcore("search", "a spaceship made of cheese in court", "--top", "1")
     assert ended.code == 0
     assert "is clearly like that" in ended.err and "matches begin at 0.476" in ended.err
-    ended = clipcore("search", "cat", "--at-least", "0.99")
+    ended = clipcore("search", "cat", "--min-score", "0.99")
     assert (ended.code, ended.out) == (0, "")
     assert "scores high enough" in ended.err
 
@@ -144,24 +144,38 @@ def test_similar_leaves_out_the_image_itself(album):
 def test_similar_searches_everywhere_and_search_below_the_current_folder(album, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(names(clipcore("similar", album / "panda.png", "--paths"))) == 10
-    ended = clipcore("search", "panda")
+    ended = clipcore("search", "panda", "--no-index")
     assert (ended.code, ended.out) == (1, "")
-    assert f"run `clipcore index {tmp_path.resolve()}`, or add --index." in ended.err
+    assert f"run `clipcore index {tmp_path.resolve()}`, or leave out --no-index." in ended.err
     assert clipcore("search", "panda", "--in", album, "-t1").code == 0
 
 
 def test_an_empty_folder_that_was_just_indexed_is_not_to_be_indexed(tmp_path):
-    ended = clipcore("search", "cat", "--in", tmp_path, "--index")
+    ended = clipcore("search", "cat", "--in", tmp_path)
     assert (ended.code, ended.err) == (1, f"There are no images below {tmp_path.resolve()}; check the path.\n")
 
 
-def test_search_indexes_first_when_told_and_names_what_it_skipped(tmp_path, monkeypatch):
+def test_search_indexes_first_and_names_what_it_skipped_once(tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCORE_INDEX", str(tmp_path / "own.sqlite3"))
     shutil.copy(BUNDLED_DIRECTORY / "samples" / "panda.png", tmp_path / "x.png")
     (tmp_path / "broken.png").write_bytes(b"x")
-    ended = clipcore("search", "panda", "--in", tmp_path, "--index", "-f")
+    ended = clipcore("search", "panda", "--in", tmp_path, "-f")
     assert (ended.code, names(ended)) == (3, ["x"])
     assert f"skipped {tmp_path.resolve() / 'broken.png'}: These bytes are not an image" in ended.err
+    again = clipcore("search", "panda", "--in", tmp_path, "-f")
+    assert (again.code, names(again), again.err) == (0, ["x"], "")
+
+
+def test_search_forgets_nothing_that_only_its_own_filter_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCORE_INDEX", str(tmp_path / "own.sqlite3"))
+    album = tmp_path / "album"
+    (album / ".hidden").mkdir(parents=True)
+    shutil.copy(BUNDLED_DIRECTORY / "samples" / "panda.png", album / ".hidden" / "panda.png")
+    shutil.copy(BUNDLED_DIRECTORY / "samples" / "rocket.png", album / "rocket.png")
+    assert clipcore("index", album, "--hidden").code == 0
+    assert names(clipcore("search", "panda", "--in", album, "--exclude", "rocket*", "-f")) == ["panda"]
+    assert names(clipcore("search", "rocket", "--in", album, "--no-index", "-f", "-t1")) == ["rocket"]
+    assert clipcore("index", album, "--json").json()["files"]["forgotten"] == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems open files in their own ways")
@@ -281,6 +295,6 @@ def test_what_vanished_since_is_told(album, tmp_path, monkeypatch):
         for file, path in connection.execute("SELECT id, path FROM files").fetchall():
             connection.execute("UPDATE files SET path = ? WHERE id = ?", (path.replace(old, new), file))
     (folder / "panda.png").unlink()
-    ended = clipcore("search", "panda", "--in", folder, "--index-file", index, "-t1")
+    ended = clipcore("search", "panda", "--in", folder, "--index-file", index, "-t1", "--no-index")
     assert "1 better matches whose files are gone" in ended.err
     assert names(ended) and names(ended) != ["panda"]

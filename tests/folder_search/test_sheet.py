@@ -15,13 +15,13 @@ from clipcore.folder_search.contact_sheet import (
     THUMBNAIL,
     Asked,
     Cell,
-    Lettering,
+    TextDrawing,
     check_sheet,
     draw_sheet,
 )
 from clipcore.folder_search.store import is_own_sheet
 from tests.clipcore.images import encode, quarters
-from tests.folder.support import paint, write
+from tests.folder_search.support import paint, write
 
 STEP_X, STEP_Y = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
 PAPER = (0xF4, 0xF3, 0xF0)
@@ -128,7 +128,7 @@ def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
 
 
 def test_long_names_are_cut_in_the_middle():
-    letters = Lettering(15)
+    letters = TextDrawing(15)
     name = "IMG_2024_holiday_in_the_mountains_with_friends_0042.jpg"
     cut = letters.elided(name, 150)
     start, end = cut.split("…")
@@ -137,7 +137,7 @@ def test_long_names_are_cut_in_the_middle():
 
 
 def test_lines_break_at_spaces_or_else_anywhere_and_the_last_is_elided():
-    letters = Lettering(20)
+    letters = TextDrawing(20)
     for width in range(70, 200, 10):
         lines = letters.wrapped("a cat that sits on a very old sofa", width, 9)
         assert " ".join(lines) == "a cat that sits on a very old sofa"
@@ -159,4 +159,4 @@ def test_every_script_that_the_fonts_here_have_is_drawn(tmp_path):
     if not any("Noto" in Path(getattr(font, "path", "")).name for font in lettering._fonts(15)[1:]):
         pytest.skip("no Noto font on this machine")
     assert draw_sheet(Asked(("一只猫 Ж é",)), [], tmp_path / "sheet.png") == ""
-    assert Lettering(15).width("一只猫") > Lettering(15).width("一")
+    assert TextDrawing(15).width("一只猫") > TextDrawing(15).width("一")

@@ -6,7 +6,7 @@ from clipcore.folder_search.search import LazyModel
 from clipcore.model import ClipModel
 from tests.clipcore.tiny import write_tiny_clip
 from tests.clipcore.tiny_families import write_tiny_siglip
-from tests.folder.support import CALIBRATION, CountingModel
+from tests.folder_search.support import CALIBRATION, CountingModel
 
 
 def test_the_key_is_known_before_the_model_is_loaded(tmp_path):

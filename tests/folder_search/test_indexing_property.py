@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clipcore.images import png
-from tests.folder.support import CountingModel, Indexed, everything, write
+from tests.folder_search.support import CountingModel, Indexed, everything, write
 
 # In an order of bytes that differs from the order of folders: "d.png" and "d-1/" lie between "d" and "d/a.png".
 NAMES = ("a.png", "b.png", "d.png", "d/a.png", "d/e/c.png", "d-1/a.png", "D.png", "d/\N{SNOWMAN}.png")
@@ -39,11 +39,11 @@ def test_an_index_that_followed_every_change_equals_a_fresh_one(sequence, batch_
             _apply(change, followed, clock)
         followed.run()
         fresh = Indexed(folder, Path(name) / "fresh.sqlite3", CountingModel(), batch_size=batch_size)
-        became = fresh.run()
+        status = fresh.run()
         assert everything(followed.file) == everything(fresh.file)
         assert fresh.model.encoded == len(everything(fresh.file)[2])
         assert set(followed.run().values()) <= {"unchanged", "broken"}
-        assert became.keys() == followed.run().keys()
+        assert status.keys() == followed.run().keys()
 
 
 def _apply(change, indexed, clock):

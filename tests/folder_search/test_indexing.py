@@ -16,9 +16,9 @@ from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import index_folder
 from clipcore.images.decode import OWN_FILES
-from clipcore.images.walk import Reach
+from clipcore.images.walk import WalkFilter
 from clipcore.types import Pixels, Vectors
-from tests.folder.support import CALIBRATION, CountingModel, everything, paint, rows, write
+from tests.folder_search.support import CALIBRATION, CountingModel, everything, paint, rows, write
 
 
 def test_an_unchanged_folder_is_neither_read_nor_needs_the_model(indexed, monkeypatch):
@@ -60,9 +60,9 @@ def test_copies_that_arrive_together_are_encoded_once(indexed, batch_size):
     for number in range(20):
         paint(indexed.folder / f"{number}.png", ("red", "blue")[number % 2])
     indexed.batch_size = batch_size
-    became = indexed.run()
+    status = indexed.run()
     assert indexed.model.encoded == 2
-    assert sorted(became.values()) == ["encoded"] * 2 + ["reused"] * 18
+    assert sorted(status.values()) == ["encoded"] * 2 + ["reused"] * 18
     assert len(everything(indexed.file)[0]) == 20
 
 
@@ -94,7 +94,7 @@ def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
     with FolderStore(indexed.file) as store:
         small = replace(OWN_FILES, max_pixels=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
-    assert [step.became.value for step in steps] == ["unreadable"]
+    assert [step.status.value for step in steps] == ["unreadable"]
     assert indexed.model.loads == 0, "a refusal needs no model, however often it is repeated"
     assert indexed.run() == {"a.png": "encoded"}
 
@@ -106,7 +106,7 @@ def test_a_file_of_too_many_bytes_is_not_read_at_all(indexed, monkeypatch):
     with FolderStore(indexed.file) as store:
         small = replace(OWN_FILES, max_bytes=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, limits=small)
-    assert [(step.became.value, "at most 10 are read" in step.reason) for step in steps] == [("unreadable", True)]
+    assert [(step.status.value, "at most 10 are read" in step.reason) for step in steps] == [("unreadable", True)]
 
 
 def test_a_file_that_cannot_be_read_is_tried_again(indexed, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
     with FolderStore(indexed.file) as store:
         small = replace(OWN_FILES, max_pixels=10)
         index_folder(store, indexed.root, indexed.model.lazily(), steps.append, batch_size=1, limits=small)
-    assert [step.became.value for step in steps] == ["unreadable"] * 3
+    assert [step.status.value for step in steps] == ["unreadable"] * 3
     assert sorted(indexed.run().values()) == ["encoded", "reused", "reused"], "the limit was lifted"
 
 
@@ -228,8 +228,8 @@ def test_names_that_are_no_utf_8_are_kept_byte_for_byte(indexed):
 def test_hidden_and_excluded_names_are_passed_over(indexed):
     for name in (".hidden/a.png", "node_modules/b.png", "thumbs/c.png", "d_small.png", "e.png"):
         paint(indexed.folder / name, "red")
-    assert set(indexed.run(Reach(exclude=("thumbs", "*_small.png")))) == {"e.png"}
-    assert set(indexed.run(Reach(hidden=True))) == {".hidden/a.png", "thumbs/c.png", "d_small.png", "e.png"}
+    assert set(indexed.run(WalkFilter(exclude=("thumbs", "*_small.png")))) == {"e.png"}
+    assert set(indexed.run(WalkFilter(hidden=True))) == {".hidden/a.png", "thumbs/c.png", "d_small.png", "e.png"}
 
 
 def test_what_the_model_says_when_it_cannot_load_is_heard_and_nothing_is_lost(indexed):
@@ -266,8 +266,8 @@ def test_a_linked_folder_is_not_followed_and_a_linked_file_is(indexed, tmp_path)
     (indexed.folder / "link.png").symlink_to(elsewhere)
     (indexed.folder / "round.png").symlink_to(indexed.folder / "round.png")
     (indexed.folder / "dangling.png").symlink_to(tmp_path / "nothing.png")
-    became = indexed.run()
-    assert became == {"dangling.png": "unreadable", "link.png": "encoded", "round.png": "unreadable"}
+    status = indexed.run()
+    assert status == {"dangling.png": "unreadable", "link.png": "encoded", "round.png": "unreadable"}
 
 
 def test_a_link_to_the_folder_names_the_same_folder(indexed, tmp_path):

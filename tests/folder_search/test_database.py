@@ -18,7 +18,7 @@ from clipcore.folder_search.store import (
     connect,
     default_location,
 )
-from tests.folder.support import unit
+from tests.folder_search.support import unit
 
 VECTOR = unit([[1, 2, 3, 4]])[0]
 

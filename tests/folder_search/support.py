@@ -14,8 +14,8 @@ import numpy as np
 from clipcore.folder_search.paths import root_of
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
-from clipcore.folder_search.sync import Became, Step, index_folder
-from clipcore.images.walk import Reach
+from clipcore.folder_search.sync import FileStatus, Step, index_folder
+from clipcore.images.walk import WalkFilter
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 from tests.clipcore.images import png
 
@@ -84,20 +84,26 @@ class Indexed:
     model: CountingModel = field(default_factory=CountingModel)
     batch_size: int = 3
 
-    def run(self, reach: Reach | None = None) -> dict[str, str]:
-        """What became of each file, by its name below the folder."""
+    def run(self, filter_: WalkFilter | None = None) -> dict[str, str]:
+        """What status of each file, by its name below the folder."""
         steps: list[Step] = []
         with FolderStore(self.file) as store:
             index_folder(
-                store, self.root, self.model.lazily(), steps.append, reach=reach, batch_size=self.batch_size, workers=2
+                store,
+                self.root,
+                self.model.lazily(),
+                steps.append,
+                filter_=filter_,
+                batch_size=self.batch_size,
+                workers=2,
             )
-        return {self.name(step.path): step.became.value for step in steps}
+        return {self.name(step.path): step.status.value for step in steps}
 
     def reasons(self) -> dict[str, str]:
         steps: list[Step] = []
         with FolderStore(self.file) as store:
             index_folder(store, self.root, self.model.lazily(), steps.append)
-        return {self.name(step.path): step.reason for step in steps if step.became in SKIPPED}
+        return {self.name(step.path): step.reason for step in steps if step.status in SKIPPED}
 
     @property
     def root(self) -> bytes:
@@ -107,7 +113,7 @@ class Indexed:
         return os.fsdecode(path[len(self.root) + 1 :])
 
 
-SKIPPED = (Became.BROKEN, Became.UNREADABLE)
+SKIPPED = (FileStatus.BROKEN, FileStatus.UNREADABLE)
 
 
 def rows(file: Path, statement: str) -> list[tuple]:

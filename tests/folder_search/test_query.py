@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.errors import BadInput
-from clipcore.folder_search.search import Term, combine, least_match, parse_image, parse_query, parse_term, written
-from tests.folder.support import CALIBRATION, paint, unit, write
+from clipcore.folder_search.search import Term, combine, match_threshold, parse_image, parse_query, parse_term, written
+from tests.folder_search.support import CALIBRATION, paint, unit, write
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,6 @@ def test_parts_that_cancel_out_are_refused():
 
 def test_what_counts_as_a_match_depends_on_what_is_asked_with(tmp_path):
     words, image, less = Term(3, "x"), Term(1, image=tmp_path), Term(-9, image=tmp_path)
-    assert least_match([words, less], CALIBRATION) == pytest.approx(0.3)
-    assert least_match([image], CALIBRATION) == pytest.approx(0.8)
-    assert least_match([words, image], CALIBRATION) == pytest.approx((3 * 0.3 + 0.8) / 4)
+    assert match_threshold([words, less], CALIBRATION) == pytest.approx(0.3)
+    assert match_threshold([image], CALIBRATION) == pytest.approx(0.8)
+    assert match_threshold([words, image], CALIBRATION) == pytest.approx((3 * 0.3 + 0.8) / 4)

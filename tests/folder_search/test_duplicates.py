@@ -18,15 +18,15 @@ from clipcore.folder_search.sync import index_folder
 from clipcore.model import ClipModel
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from clipcore.types import Calibration
-from tests.folder.support import paint, unit, write
+from tests.folder_search.support import paint, unit, write
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 
 
-def groups_of(indexed, least=0.999):
+def groups_of(indexed, min_score=0.999):
     indexed.run()
     with FolderStore(indexed.file) as store:
-        groups = find_duplicates(store, indexed.root, indexed.model.card.key, least=least)
+        groups = find_duplicates(store, indexed.root, indexed.model.card.key, min_score=min_score)
     return [(group.kind, [indexed.name(copy.file.path) for copy in group.copies]) for group in groups]
 
 
@@ -68,7 +68,7 @@ def test_a_copy_that_is_gone_by_now_is_none(indexed):
     indexed.run()
     (indexed.folder / "b.png").unlink()
     with FolderStore(indexed.file) as store:
-        assert find_duplicates(store, indexed.root, indexed.model.card.key, least=0.9) == []
+        assert find_duplicates(store, indexed.root, indexed.model.card.key, min_score=0.9) == []
 
 
 def test_identical_files_are_found_without_model_or_index_and_read_only_where_sizes_agree(indexed, monkeypatch):
@@ -134,6 +134,6 @@ def test_with_the_bundled_model_resized_and_recompressed_samples_are_found_and_n
     lazy = LazyModel.named("bundled", lambda: bundled)
     with FolderStore(tmp_path / "i.sqlite3") as store:
         index_folder(store, root_of(folder), lazy, lambda step: None)
-        groups = find_duplicates(store, root_of(folder), lazy.key, least=near_threshold(lazy.calibration))
+        groups = find_duplicates(store, root_of(folder), lazy.key, min_score=near_threshold(lazy.calibration))
     found = sorted(sorted(Path(os.fsdecode(copy.file.path)).name for copy in group.copies) for group in groups)
     assert found == sorted(sorted([f"{name}.png", f"{name}-small.png", f"{name}.jpg"]) for name in names)

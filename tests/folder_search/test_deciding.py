@@ -3,12 +3,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.folder_search.deciding import Forget, KnownFile, Read, Unchanged, decide
-from clipcore.images.walk import Foreign, SeenFile, Unreachable
+from clipcore.folder_search.sync import Forget, KnownFile, Read, Unchanged, decide
+from clipcore.images.walk import ImageFile, Unreadable, UnsupportedFormat
 
 
-def seen(path: bytes, mtime: int = 1) -> SeenFile:
-    return SeenFile(path, 10, mtime)
+def seen(path: bytes, mtime: int = 1) -> ImageFile:
+    return ImageFile(path, 10, mtime)
 
 
 def known(path: bytes, mtime: int = 1, *, complete: bool = True) -> KnownFile:
@@ -16,38 +16,38 @@ def known(path: bytes, mtime: int = 1, *, complete: bool = True) -> KnownFile:
 
 
 def test_each_file_is_compared_with_what_is_known_of_it():
-    sights = [seen(b"/a"), seen(b"/b", 2), seen(b"/d"), seen(b"/e")]
+    entries = [seen(b"/a"), seen(b"/b", 2), seen(b"/d"), seen(b"/e")]
     rows = [known(b"/a"), known(b"/b"), known(b"/c"), known(b"/e", complete=False), known(b"/f")]
-    assert list(decide(sights, rows)) == [
+    assert list(decide(entries, rows)) == [
         Unchanged(rows[0]),
-        Read(sights[1], changed=True),
+        Read(entries[1], changed=True),
         Forget(rows[2]),
-        Read(sights[2]),
-        Read(sights[3]),
+        Read(entries[2]),
+        Read(entries[3]),
         Forget(rows[4]),
     ]
 
 
 def test_another_size_is_a_change_whatever_the_clock_says():
-    larger = SeenFile(b"/a", 11, 1)
+    larger = ImageFile(b"/a", 11, 1)
     assert list(decide([larger], [known(b"/a")])) == [Read(larger, changed=True)]
 
 
 def test_below_a_folder_that_cannot_be_listed_nothing_is_forgotten():
-    locked = Unreachable(b"/b/", "locked")
+    locked = Unreadable(b"/b/", "locked")
     rows = [known(b"/a/x"), known(b"/b/x"), known(b"/b/y/z"), known(b"/b0"), known(b"/c")]
     assert list(decide([locked, seen(b"/c")], rows)) == [Forget(rows[0]), locked, Forget(rows[3]), Unchanged(rows[4])]
 
 
 def test_a_file_that_cannot_be_looked_at_is_not_forgotten_and_its_namesakes_are():
-    dangling = Unreachable(b"/b", "dangling")
+    dangling = Unreadable(b"/b", "dangling")
     rows = [known(b"/b"), known(b"/b.png")]
     assert list(decide([dangling], rows)) == [dangling, Forget(rows[1])]
 
 
 def test_what_is_not_read_any_more_is_forgotten():
     rows = [known(b"/a.heic")]
-    assert list(decide([Foreign(b"/a.heic", ".heic")], rows))[1:] == [Forget(rows[0])]
+    assert list(decide([UnsupportedFormat(b"/a.heic", ".heic")], rows))[1:] == [Forget(rows[0])]
 
 
 paths = st.sets(st.text("ab/.-", min_size=1, max_size=4).map(str.encode))

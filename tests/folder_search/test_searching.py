@@ -9,8 +9,8 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.paths import EVERYWHERE
 from clipcore.folder_search.search import Term, parse_query, search_folder
 from clipcore.folder_search.store import FolderStore
-from clipcore.images.walk import Reach
-from tests.folder.support import CountingModel, paint, write
+from clipcore.images.walk import WalkFilter
+from tests.folder_search.support import CountingModel, paint, write
 
 
 def ask(indexed, *words, root=None, plus=(), minus=(), top=10, model=None, **options):
@@ -36,7 +36,7 @@ def test_the_best_come_first_and_what_means_little_is_weak(colours):
     assert names[0] == ["red.png"]
     assert sorted(names[1:]) == [["magenta.png"], ["yellow.png"]]
     assert [match.weak for match in answer.matches] == [False, False, False]
-    assert (answer.least, answer.searched, answer.gone) == (0.3, 6, 0)
+    assert (answer.threshold, answer.searched, answer.gone) == (0.3, 6, 0)
     everything = ask(colours, "red")[0].matches
     assert [match.weak for match in everything] == [match.score < 0.3 for match in everything]
     assert any(match.weak for match in everything)
@@ -90,13 +90,13 @@ def test_the_file_asked_about_is_no_answer_and_its_copies_are(colours):
     red = colours.folder / "red.png"
     terms = [Term(1, image=red)]
     with FolderStore(colours.file) as store:
-        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, besides=red)
+        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, exclude_file=red)
     assert len(answer.matches) == 5, "something else should have taken its place"
     assert answer.matches[0].score < 0.99
     paint(colours.folder / "deep" / "again.png", "red")
     colours.run()
     with FolderStore(colours.file) as store:
-        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, besides=red)
+        answer = search_folder(store, EVERYWHERE, colours.model.lazily(), terms, top=6, exclude_file=red)
     assert [colours.name(file.path) for file in answer.matches[0].files] == ["deep/again.png"]
 
 
@@ -114,7 +114,7 @@ def test_excluded_names_are_no_answer_and_make_room(colours):
     paint(colours.folder / "thumbs" / "red.png", "red")
     paint(colours.folder / "thumbs" / "pink.png", "#ff0010")
     colours.run()
-    answer, names = ask(colours, "red", top=2, reach=Reach(exclude=("thumb*", "yellow.png")))
+    answer, names = ask(colours, "red", top=2, filter_=WalkFilter(exclude=("thumb*", "yellow.png")))
     assert names == [["red.png"], ["magenta.png"]]
     assert answer.gone == 0
 
@@ -128,14 +128,14 @@ def test_files_that_are_gone_make_room_for_the_next_best(colours):
 
 
 def test_nothing_below_the_wish_is_shown(colours):
-    answer, names = ask(colours, "red", at_least=0.9)
+    answer, names = ask(colours, "red", min_score=0.9)
     assert names == [["red.png"]]
-    assert ask(colours, "red", minus=["2:blue"], at_least=0.9)[1] == []
+    assert ask(colours, "red", minus=["2:blue"], min_score=0.9)[1] == []
     assert answer.searched == 6
 
 
 def test_a_folder_that_was_never_indexed_says_what_to_do(indexed):
-    with pytest.raises(BadInput, match=r"Nothing is indexed below .*: run `clipcore index .*`, or add --index\.$"):
+    with pytest.raises(BadInput, match=r"Nothing is indexed below .*: run `clipcore index .*`, or leave out --no"):
         ask(indexed, "red")
 
 

@@ -5,8 +5,8 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.images.walk import SeenFile, Unreachable, walk
-from tests.folder.support import write
+from clipcore.images.walk import ImageFile, Unreadable, walk
+from tests.folder_search.support import write
 
 folders = st.lists(st.sampled_from(["a", "a-", "b", "é"]), max_size=2).map(tuple)
 files = st.sampled_from(["a.png", "a-.png", "a0.png", "B.png", "é.png"])
@@ -18,27 +18,27 @@ def test_files_are_met_in_the_order_of_their_whole_paths_bytes(tmp_path_factory,
     root = tmp_path_factory.mktemp("walked")
     for folder, file in places:
         write(root.joinpath(*folder) / file, b"x")
-    met = [sight.path for sight in walk(os.fsencode(root))]
+    met = [entry.path for entry in walk(os.fsencode(root))]
     assert met == sorted(os.fsencode(path) for path in root.rglob("*.png") if path.is_file())
 
 
 def test_size_and_time_are_those_of_the_file(tmp_path):
     path = write(tmp_path / "a.JPG", b"12345", mtime=7)
-    assert list(walk(os.fsencode(tmp_path))) == [SeenFile(os.fsencode(path), 5, 7_000_000_000)]
+    assert list(walk(os.fsencode(tmp_path))) == [ImageFile(os.fsencode(path), 5, 7_000_000_000)]
 
 
 def test_of_what_is_called_like_an_image_and_is_no_file_folders_are_passed_over_and_the_rest_is_told(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "folder.png")
     os.mkfifo(tmp_path / "pipe.png")
-    told = Unreachable(os.fsencode(tmp_path / "pipe.png"), "It cannot be read: it is a pipe or a device, not a file.")
+    told = Unreadable(os.fsencode(tmp_path / "pipe.png"), "It cannot be read: it is a pipe or a device, not a file.")
     assert list(walk(os.fsencode(tmp_path))) == [told]
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
     """Here because it is none; for whoever may not list it the answer is the same."""
     root = os.fsencode(write(tmp_path / "file", b""))
-    assert list(walk(root)) == [Unreachable(root + b"/", "The folder cannot be listed: Not a directory.")]
+    assert list(walk(root)) == [Unreadable(root + b"/", "The folder cannot be listed: Not a directory.")]
 
 
 def test_a_folder_that_vanished_is_no_complaint(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.folder.support import Indexed
+from tests.folder_search.support import Indexed
 
 
 @pytest.fixture

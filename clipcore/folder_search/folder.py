@@ -1,0 +1,122 @@
+"""A folder of images as a Python object: `clipcore.Folder("photos").search("a cat")`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipcore.errors import BadInput
+from clipcore.folder_search.duplicates import find_duplicates, near_threshold
+from clipcore.folder_search.paths import path_of, root_of
+from clipcore.folder_search.search import LazyModel, Term, parse_image, parse_query, search_folder
+from clipcore.folder_search.store import FolderStore, default_location
+from clipcore.folder_search.sync import FileStatus, Step, index_folder
+from clipcore.model import ClipModel
+
+
+@dataclass(frozen=True, slots=True)
+class FolderMatch:
+    """score: cosine. weak: whether it lies below the model's threshold."""
+
+    path: Path
+    score: float
+    weak: bool
+
+
+class Folder:
+    """Searches the images below a folder. The index is the one that `clipcore index` and `clipcore search` use.
+
+    model: a name, a directory or a loaded ClipModel. index_file: another SQLite file than the user's own. New and
+    changed files are encoded before each search unless `update=False`; `skipped` names those that could not be read.
+    Raises BadInput where the folder does not exist, and ModelUnavailable.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: str | ClipModel = "ViT-B/32",
+        *,
+        index_file: str | Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        self._root = root_of(path)
+        self._index_file = default_location() if index_file is None else Path(index_file)
+        if isinstance(model, ClipModel):
+            self._model = LazyModel(model.card.key, model.calibration, lambda: model)
+        else:
+            self._model = LazyModel.named(model, lambda: ClipModel.load(model, device=device))
+        self.skipped: dict[Path, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Folder({str(path_of(self._root))!r}, model={self._model.key!r})"
+
+    def update(self) -> int:
+        """Brings the index up to date and returns how many images can be searched."""
+        with self._store() as store:
+            self._update(store)
+            return store.census(self._root, self._model.key).images
+
+    def search(
+        self,
+        query: str | Path | Iterable[str],
+        *,
+        minus: Iterable[str] = (),
+        top: int = 10,
+        min_score: float = -1.0,
+        update: bool = True,
+    ) -> list[FolderMatch]:
+        """Returns the best matches for a text, an image's path, or several of them added up; best first.
+
+        minus: texts or images to steer away from. A part may have a weight: "2:a red car".
+        """
+        parts = [query] if isinstance(query, str) else [str(query)] if isinstance(query, Path) else [*query]
+        terms = parse_query(parts[:1], parts[1:], [*minus])
+        return self._search(terms, None, top, min_score, update)
+
+    def similar(
+        self, image: str | Path, *, top: int = 10, min_score: float = -1.0, update: bool = True
+    ) -> list[FolderMatch]:
+        """Returns the images that look most like this one, which need not lie in the folder; never the file itself."""
+        term = parse_image(str(image))
+        return self._search([term], term.image, top, min_score, update)
+
+    def duplicates(self, *, min_score: float | None = None, update: bool = True) -> list[list[Path]]:
+        """Returns groups of images that are identical or nearly so; the first of a group has the most pixels."""
+        threshold = near_threshold(self._model.calibration) if min_score is None else min_score
+        with self._store() as store:
+            if update:
+                self._update(store)
+            groups = find_duplicates(store, self._root, self._model.key, min_score=threshold)
+        return [[path_of(copy.file.path) for copy in group.copies] for group in groups]
+
+    def _search(
+        self, terms: list[Term], exclude_file: Path | None, top: int, min_score: float, update: bool
+    ) -> list[FolderMatch]:
+        if top < 1:
+            raise BadInput(f"top is {top}; it must be at least 1.")
+        with self._store() as store:
+            if update:
+                self._update(store)
+            answer = search_folder(
+                store,
+                self._root,
+                self._model,
+                terms,
+                top=top,
+                min_score=min_score,
+                exclude_file=exclude_file,
+                updated=update,
+            )
+        return [FolderMatch(path_of(match.files[0].path), match.score, match.weak) for match in answer.matches]
+
+    def _store(self) -> FolderStore:
+        return FolderStore(self._index_file)
+
+    def _update(self, store: FolderStore) -> None:
+        def observe(step: Step) -> None:
+            if step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE):
+                self.skipped[path_of(step.path)] = step.reason
+
+        self.skipped = {}
+        index_folder(store, self._root, self._model, observe, keep_filtered=True)
