@@ -58,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.logging": {"structlog"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
-    "bot.store.backends": PLAIN | {"bot.store", "sqlalchemy", "filelock"},
+    "bot.store.backends": PLAIN | {"bot.store", "sqlalchemy", "aiosqlite", "filelock"},
     "bot.indexing": PLAIN | {"bot.indexing", "bot.search", "bot.store", "clipcore", "numpy"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,

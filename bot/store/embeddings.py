@@ -18,7 +18,8 @@ from bot.store.backends import insert
 from bot.store.database import Database, Store, reads, writes
 from bot.store.schema import Embedding, Embeddings, embeddings, images, models
 
-CHUNK = 16_384
+# A megabyte: larger buffers keep other threads waiting for the interpreter, and stay with the allocator afterwards.
+CHUNK = 1_024
 
 _NEXT = (
     # As stored: a whole chunk is decoded at once.
@@ -104,7 +105,7 @@ class EmbeddingQueries(Store):
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
     ) -> EmbeddingChunk | None:
         where = {"model_key": model_key, "guild": guild_id, "after": after, "size": size}
-        # 16 MB of rows: decoding them here would stop the event loop.
+        # Off the event loop, which would stop meanwhile.
         return await asyncio.to_thread(_decode, await connection.execute(_NEXT, where))
 
     async def _model_id(self, model: Model) -> int:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -18,15 +17,14 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
-from bot.store.backends import insert
+from bot.store import backends
 from bot.store.database import chunks, reads, writes
 from bot.store.deletion import Deletions, add_channels, tombstones_of
 from bot.store.embeddings import EmbeddingQueries, Model
@@ -37,10 +35,19 @@ INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
 
 _KEY = ("message_id", "attachment_id", "source")
-_FILE = images.c["id", "content_hash", "width", "height"]
-# Images that one statement of `finish` makes ready. It joins as many SELECTs, of which SQLite takes 500.
-_FINISH_CHUNK = 256
 _KINDS = {kind.value: kind for kind in ThreadKind}
+
+# Executed for each batch of a backfill, so they are built once: building one takes as long as executing it.
+_PENDING = select(*images.c["id", "guild_id", "channel_id", "reread"]).where(
+    images.c.id.in_(bindparam("ids", expanding=True)), images.c.state == ImageState.PENDING
+)
+_MAKE_READY = (
+    update(images)
+    .where(images.c.id == bindparam("image"))
+    .values(state=ImageState.READY, attempts=0, next_attempt=None, reason=None)
+)
+_ADD_EMBEDDING = insert(embeddings)
+_ADD_TAG = insert(tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         if not accepted:
             return []
         await add_channels(connection, {ref.channel.channel_id: ref.channel for ref in accepted.values()}.values())
-        statement = insert(connection, images).on_conflict_do_nothing(index_elements=_KEY)
+        statement = backends.insert(connection, images).on_conflict_do_nothing(index_elements=_KEY)
         added = await connection.execute(
             statement.returning(*images.c["id", *_KEY]),
             [
@@ -152,17 +159,20 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
 
     @writes
     async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
-        done: set[int] = set()
-        for some in chunks({item.image_id: item for item in batch}.values(), _FINISH_CHUNK):
-            files: dict[str, object] = {}
-            for at, item in enumerate(some):
-                files |= {f"id_{at}": item.image_id, f"content_hash_{at}": item.content_hash}
-                files |= {f"width_{at}": item.width, f"height_{at}": item.height}
-            ready = {row.id: row for row in await connection.execute(_make_ready(len(some)), files)}
-            if ready:
-                await _save_results(connection, [item for item in some if item.image_id in ready], ready, model_id)
-            done |= ready.keys()
-        return done
+        pending: dict[int, Row[Any]] = {}
+        for some in chunks(item.image_id for item in batch):
+            pending.update({row.id: row for row in await connection.execute(_PENDING, {"ids": some})})
+        done = {item.image_id: item for item in batch if item.image_id in pending}
+        for encoded_before in chunks(id_ for id_, row in pending.items() if row.reread):
+            for table in (embeddings, tags):
+                await connection.execute(delete(table).where(table.c.image_id.in_(encoded_before)))
+        if done:
+            await connection.execute(_MAKE_READY, [_file_row(item) for item in done.values()])
+            rows = [_embedding_row(item, model_id, pending[item.image_id]) for item in done.values()]
+            await connection.execute(_ADD_EMBEDDING, rows)
+        if rows := [row for item in done.values() for row in _tag_rows(item)]:
+            await connection.execute(_ADD_TAG, rows)
+        return set(done)
 
     @writes
     async def postpone(self, connection: AsyncConnection, image_id: int, next_attempt: datetime, reason: str) -> bool:
@@ -213,50 +223,20 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         return int((await connection.execute(query)).scalar_one())
 
 
-@lru_cache(_FINISH_CHUNK)
-def _make_ready(count: int) -> ReturningUpdate[Any]:
-    """Makes those of `count` images ready that are pending. Cached, since SQLAlchemy compiles each new one for 3 ms."""
-    rows = (
-        select(*(bindparam(f"{column.name}_{at}", type_=column.type).label(column.name) for column in _FILE))
-        for at in range(count)
-    )
-    file = union_all(*rows).cte("file")
-    return (
-        update(images)
-        .where(images.c.id == file.c.id, images.c.state == ImageState.PENDING)
-        .values(state=ImageState.READY, attempts=0, next_attempt=None, reason=None)
-        .values({column: file.c[column.name] for column in _FILE[1:]})
-        .returning(*images.c["id", "guild_id", "channel_id", "reread"])
-    )
+def _file_row(item: Finished) -> dict[str, object]:
+    return {"image": item.image_id, "content_hash": item.content_hash, "width": item.width, "height": item.height}
 
 
-async def _save_results(
-    connection: AsyncConnection, items: Sequence[Finished], ready: Mapping[int, Row[Any]], model_id: int
-) -> None:
-    statement = insert(connection, embeddings)
-    renewed = {name: statement.excluded[name] for name in ("model_id", "embedding")}
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=["image_id"], set_=renewed),
-        [
-            {
-                "image_id": item.image_id,
-                "model_id": model_id,
-                "guild_id": ready[item.image_id].guild_id,
-                "channel_id": ready[item.image_id].channel_id,
-                "embedding": item.embedding,
-            }
-            for item in items
-        ],
-    )
-    if reread := [id_ for id_, row in ready.items() if row.reread]:
-        await connection.execute(delete(tags).where(tags.c.image_id.in_(reread)))
-    rows = [
+def _embedding_row(item: Finished, model_id: int, image: Row[Any]) -> dict[str, object]:
+    where = {"guild_id": image.guild_id, "channel_id": image.channel_id}
+    return {"image_id": item.image_id, "model_id": model_id, "embedding": item.embedding, **where}
+
+
+def _tag_rows(item: Finished) -> list[dict[str, object]]:
+    return [
         {"image_id": item.image_id, "rank": rank, "label": tag.label, "probability": tag.probability}
-        for item in items
         for rank, tag in enumerate(item.tags)
     ]
-    if rows:
-        await connection.execute(insert(connection, tags), rows)
 
 
 def _update_pending(image_id: int) -> Update:

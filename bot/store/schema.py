@@ -43,6 +43,7 @@ Embeddings = npt.NDArray[np.float16]
 # before the deletion: minutes. A month is far beyond that, and bounds the table.
 TOMBSTONE_LIFETIME = timedelta(days=30)
 
+_STORED = np.dtype("<f2")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only.
@@ -74,7 +75,7 @@ class Embedding(TypeDecorator[Embeddings]):
     cache_ok = True
 
     def process_bind_param(self, value: npt.ArrayLike | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else np.asarray(value, "<f2").tobytes()
+        return None if value is None else np.asarray(value, _STORED).tobytes()
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> Embeddings | None:
         return None if value is None else self.stack([value])[0]
@@ -82,7 +83,7 @@ class Embedding(TypeDecorator[Embeddings]):
     @staticmethod
     def stack(stored: Sequence[bytes]) -> Embeddings:
         """float16 [n, dim] of n stored values, writable. The bytes are copied once, into memory that numpy may own."""
-        flat = np.frombuffer(bytearray().join(stored), "<f2")
+        flat = np.frombuffer(bytearray().join(stored), _STORED)
         return flat.reshape(len(stored), -1).astype(np.float16, copy=False)
 
 
