@@ -202,7 +202,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, edge: int, channels: int, dimension: int) -> None:
         super().__init__()
-        self.positional_embedding = nn.Parameter(torch.randn(edge**2 + 1, channels) / channels**0.5)
+        self.positional_embedding = nn.Parameter(torch.empty(edge**2 + 1, channels))
         self.q_proj = nn.Linear(channels, channels)
         self.k_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
