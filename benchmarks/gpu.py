@@ -167,7 +167,7 @@ def _decoded(model: ClipModel, files: Sequence[bytes], workers: int) -> None:
     limits = ImageLimits()
 
     def one(data: bytes) -> None:
-        read = read_image(data, limits, enough=model.card.detail)
+        read = read_image(data, limits, min_edge=model.card.detail)
         model.prepare(read.pixels, read.box)
 
     with ThreadPoolExecutor(workers) as pool:

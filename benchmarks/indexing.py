@@ -169,7 +169,7 @@ def _decoding(large: dict[str, list[bytes]], detail: int, scale: Scale) -> list[
 
 def _decode(files: Sequence[bytes], enough: int | None) -> None:
     for file in files:
-        read_image(file, enough=enough)
+        read_image(file, min_edge=enough)
 
 
 def _accuracy(model: ClipModel, scale: Scale) -> list[Figure]:
@@ -202,7 +202,7 @@ def _accuracy(model: ClipModel, scale: Scale) -> list[Figure]:
 
 
 def _both_ways(model: ClipModel, file: bytes) -> tuple[Pixels, Pixels]:
-    whole, shrunk = read_image(file), read_image(file, enough=model.card.detail)
+    whole, shrunk = read_image(file), read_image(file, min_edge=model.card.detail)
     return model.prepare(whole.pixels, whole.box), model.prepare(shrunk.pixels, shrunk.box)
 
 

@@ -1,4 +1,4 @@
-"""Everything clipcore raises on purpose. Messages say what to do next."""
+"""clipcore's exceptions. Their messages say what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class ClipError(Exception):
-    """The root of clipcore's errors."""
+    """The base class of clipcore's exceptions."""
 
 
 class RejectReason(StrEnum):
-    """Why bytes cannot be used as an image. Stored and shown, so the list stays short and stable."""
+    """Why bytes cannot be used as an image. Stored in databases and shown to people, so the values stay stable."""
 
     EMPTY = "empty"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -22,19 +22,19 @@ class RejectReason(StrEnum):
 
 
 class ImageRejected(ClipError):
-    """These bytes are not an image that can be encoded. Trying again will not help.
+    """The bytes are no image that can be encoded; trying again will not help.
 
-    most: the limit that it exceeds, where it exceeds one.
+    limit: the limit that it exceeds, if that is the reason.
     """
 
-    def __init__(self, reason: RejectReason, message: str, *, most: int | None = None) -> None:
+    def __init__(self, reason: RejectReason, message: str, *, limit: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
-        self.most = most
+        self.limit = limit
 
 
 class ModelUnavailable(ClipError):
-    """The model could not be loaded: neither local nor reachable, or broken."""
+    """The model could not be loaded: it is neither on this machine nor reachable, or it is broken."""
 
 
 class TextNotSupported(ClipError):
@@ -45,7 +45,7 @@ class TextNotSupported(ClipError):
 
 
 class BadInput(ClipError):
-    """What a person gave cannot be used: a missing file, a table without the columns it needs, a wrong name."""
+    """Input that cannot be used: a missing file, a table without a needed column, an unknown name."""
 
 
 class TextTooLong(BadInput, RuntimeError):
@@ -60,15 +60,15 @@ class TextTooLong(BadInput, RuntimeError):
 
 
 class QueueFull(ClipError):
-    """The engine has as much waiting work as it accepts. Try again later."""
+    """The engine's queue is full; try again later."""
 
 
 class EngineClosed(ClipError):
-    """The engine is closing or closed and takes no more work."""
+    """The engine is closing or closed and accepts no more work."""
 
 
 class EncodingFailed(ClipError):
-    """This one input failed, even alone in its batch. It or the machine may be the cause: trying again may help."""
+    """One input failed even alone in its batch, because of the input or the machine; trying again may help."""
 
 
 class InvalidCheckpoint(ValueError):

@@ -1,4 +1,4 @@
-"""Files that end: a pipe or a device may keep whoever opens it waiting for good."""
+"""Reading regular files only, since opening a pipe or a device may block forever; JSON and safetensors files."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from clipcore.errors import BadInput, ModelUnavailable
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """For reading. Raises OSError, for what is no regular file too."""
+    """Opens for reading. Raises OSError, also for anything but a regular file."""
     check_regular(path)
     return path.open("rb")
 
 
 def read_regular(path: Path) -> bytes:
-    """Raises OSError as `open_regular` does."""
+    """Raises OSError as `open_regular`."""
     check_regular(path)
     return path.read_bytes()
 
 
 def check_regular(path: Path) -> None:
-    """Raises OSError for a pipe or a device, and where there is nothing. Folders fail when they are opened."""
+    """Raises OSError for a pipe, a device and a missing file. Folders fail when they are opened."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         if path.is_symlink():
-            raise FileNotFoundError(errno.ENOENT, "the link leads nowhere", str(path)) from error
+            raise FileNotFoundError(errno.ENOENT, "the link is broken", str(path)) from error
         raise
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Raises ModelUnavailable where the file cannot be read or is no object in JSON."""
+    """A JSON object. Raises ModelUnavailable where the file cannot be read or holds anything else."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelUnavailable(f"The model's file {str(path)!r} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        content = None
+    if not isinstance(content, dict):
         raise ModelUnavailable(f"The model's file {str(path)!r} is broken; delete it and download the model again.")
-    return said
+    return content
 
 
 Array = npt.NDArray[np.generic]
@@ -61,14 +61,16 @@ Array = npt.NDArray[np.generic]
 _KIND = "magpie"
 
 
-def write_tensors(path: Path, kind: str, arrays: Mapping[str, Array], about: Mapping[str, str]) -> None:
-    """kind: what `read_tensors` will ask for. A file of that name stays as it was until the new one is complete.
+def write_tensors(path: Path, kind: str, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Atomic: a file of that name stays as it was until the new one is complete. kind: as `read_tensors` expects.
 
     Raises BadInput where the file cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, {**about, _KIND: kind})
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, {**metadata, _KIND: kind}
+        )
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
@@ -77,16 +79,16 @@ def write_tensors(path: Path, kind: str, arrays: Mapping[str, Array], about: Map
 
 
 def read_tensors(path: Path, kind: str, what: str) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays, and the words about them. what: how a person calls such a file, "an index".
+    """The arrays and the metadata. what: the kind in words, for messages: "an index".
 
-    Raises BadInput where there is none, where it is broken, and where it is a file of another kind.
+    Raises BadInput where the file is missing, broken, or of another kind.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            about = dict(file.metadata() or {})
-            if about.pop(_KIND, None) != kind:
-                raise BadInput(f"{str(path)!r} is not {what} of Magpie's; give one that it has saved.")
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - no mapping, has keys()
+            metadata = dict(file.metadata() or {})
+            if metadata.pop(_KIND, None) != kind:
+                raise BadInput(f"{str(path)!r} is not {what} that Magpie has saved.")
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no mapping, has keys()
     except FileNotFoundError as error:
         raise BadInput(f"There is no file {str(path)!r}.") from error
     except OSError as error:

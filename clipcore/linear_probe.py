@@ -14,7 +14,7 @@ import numpy.typing as npt
 from clipcore.errors import BadInput
 from clipcore.files import read_tensors, write_tensors
 from clipcore.types import LabelScore, Vectors
-from clipcore.zero_shot import likeliest
+from clipcore.zero_shot import as_embeddings, best_scores
 
 _KIND = "linear probe 1"
 _ITERATIONS = 1000
@@ -22,7 +22,7 @@ _ITERATIONS = 1000
 # eight a decade.
 _DECADES = range(-6, 7, 2)
 _FINEST = 0.125
-# How far logarithms of likelihoods lie apart before the data prefer one (see `choose_strength`).
+# Differences of log-likelihood up to this do not count (see `choose_strength`).
 _SUPPORT = 2.0
 
 Classes = npt.NDArray[np.int64]
@@ -30,8 +30,9 @@ Classes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LinearProbe:
-    """classes: names. weights: float32 [classes, dim]; biases: float32 [classes], minus infinity for a class that the
-    training never saw. strength: scikit-learn's C, the inverse of the regularisation. model_key: whose features.
+    """classes: names. weights: float32 [classes, dim]; biases: float32 [classes], minus infinity for a class without
+    training images. strength: scikit-learn's C, the inverse of the regularisation. model_key: of the model that made
+    the embeddings.
     """
 
     classes: tuple[str, ...]
@@ -63,8 +64,8 @@ class LinearProbe:
         return cls(tuple(classes), weights, biases, strength, model_key)
 
     def scores(self, vectors: Vectors) -> Vectors:
-        """vectors: float32 [n, dim]. Returns logits, float32 [n, classes]."""
-        logits: Vectors = np.asarray(vectors, np.float32) @ self.weights.T + self.biases
+        """vectors: float32 [n, dim]. Returns logits, float32 [n, classes]. Raises BadInput for other shapes and NaN."""
+        logits: Vectors = as_embeddings(vectors, self.weights.shape[1]) @ self.weights.T + self.biases
         return logits
 
     def probabilities(self, vectors: Vectors) -> Vectors:
@@ -75,45 +76,47 @@ class LinearProbe:
         return shares
 
     def predict(self, vectors: Vectors) -> list[str]:
-        """The likeliest class of each."""
+        """The most probable class of each."""
         return [self.classes[row] for row in self.scores(vectors).argmax(axis=1)]
 
-    def classify(self, vectors: Vectors, top: int = 5, least: float = 0.0) -> list[tuple[LabelScore, ...]]:
-        """For each vector its likeliest classes, best first; none whose probability is below `least`."""
-        return [likeliest(self.classes, row, top, least) for row in self.probabilities(vectors)]
+    def classify(self, vectors: Vectors, top: int = 5, threshold: float = 0.0) -> list[tuple[LabelScore, ...]]:
+        """For each vector its `top` most probable classes, best first; none below the threshold."""
+        return [best_scores(self.classes, row, top, threshold) for row in self.probabilities(vectors)]
 
     def save(self, path: Path) -> None:
         """One safetensors file, atomically. Raises BadInput where it cannot be written."""
-        about = {"model": self.model_key, "classes": json.dumps(self.classes), "strength": repr(self.strength)}
-        write_tensors(path, _KIND, {"weights": self.weights, "biases": self.biases}, about)
+        metadata = {"model": self.model_key, "classes": json.dumps(self.classes), "strength": repr(self.strength)}
+        write_tensors(path, _KIND, {"weights": self.weights, "biases": self.biases}, metadata)
 
     @classmethod
     def load(cls, path: Path, model_key: str) -> LinearProbe:
-        """Raises BadInput where the file is missing, broken, foreign, or learnt on another model's features."""
-        arrays, about = read_tensors(path, _KIND, "a linear probe")
-        if about.get("model") != model_key:
-            raise BadInput(f"The probe {str(path)!r} learnt on the model {about.get('model')!r}, not {model_key!r}.")
+        """Raises BadInput where the file is missing, broken, foreign, or trained on another model's embeddings."""
+        arrays, metadata = read_tensors(path, _KIND, "a linear probe")
+        if metadata.get("model") != model_key:
+            raise BadInput(
+                f"The probe {str(path)!r} was trained on the model {metadata.get('model')!r}, not {model_key!r}."
+            )
         try:
-            classes, strength = tuple(json.loads(about["classes"])), float(about["strength"])
+            classes, strength = tuple(json.loads(metadata["classes"])), float(metadata["strength"])
             weights, biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
         except (KeyError, ValueError) as error:
-            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.") from error
+            raise BadInput(f"The probe {str(path)!r} is broken; train it again.") from error
         if weights.ndim != 2 or biases.shape != weights.shape[:1] or len(classes) != len(weights):
-            raise BadInput(f"The probe {str(path)!r} is broken; train it anew.")
+            raise BadInput(f"The probe {str(path)!r} is broken; train it again.")
         return cls(classes, weights, biases, strength, model_key)
 
 
 def choose_strength(
     vectors: Vectors, class_of: Classes, *, seed: int = 0, tried: Callable[[float, float], None] | None = None
 ) -> float:
-    """The C that does best on a fifth of each class, held back. Of several with the best accuracy, as happens with few
-    images, the smallest whose likelihood is within two of the best's, by its logarithm.
+    """The C with the best accuracy on a fifth of each class, held back. Of several with the best accuracy, as happens
+    with few images, the smallest whose log-likelihood is within two of the best.
 
-    Where classes are told apart perfectly the likelihood grows with C without end, and the surest would always be the
-    largest C there is, fitted to what is special about these images. What the data do not tell apart (Edwards'
-    interval of support, 1972: two units of logarithmic likelihood) is settled for the strongest regularisation.
+    Where classes are separated perfectly the likelihood grows with C without end, and the largest C, overfitted to
+    these images, would always win. What the data do not decide (Edwards' interval of support, 1972: two units of
+    log-likelihood) is decided for the strongest regularisation.
 
-    tried: told each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
+    tried: called with each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
     """
     held = held_back(class_of, seed=seed)
     require_two(class_of)
@@ -138,11 +141,11 @@ def choose_strength(
 
 
 def _preferred(exponents: Sequence[float], merit: Callable[[float], tuple[float, float]]) -> float:
-    """The least of those that are as accurate as any, and of these about as likely."""
+    """The smallest of the most accurate and about most likely."""
     accuracy = max(merit(exponent)[0] for exponent in exponents)
     likelihood_of = {each: merit(each)[1] for each in exponents if merit(each)[0] == accuracy}
-    most = max(likelihood_of.values())
-    return min(each for each, likelihood in likelihood_of.items() if likelihood >= most - _SUPPORT)
+    best = max(likelihood_of.values())
+    return min(each for each, likelihood in likelihood_of.items() if likelihood >= best - _SUPPORT)
 
 
 def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
@@ -156,7 +159,7 @@ def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArra
 
 
 def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """On what is held back: the accuracy, and the logarithm of the likelihood."""
+    """Accuracy and log-likelihood on the images held back."""
     regression = _regression(strength)
     _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
     probabilities = regression.predict_proba(vectors[held])
@@ -168,9 +171,9 @@ def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArr
 
 
 def require_two(class_of: Classes) -> None:
-    """To be asked before any work. Raises BadInput where fewer than two classes have images."""
+    """Raises BadInput where fewer than two classes have images; cheap, so callers check it before they encode."""
     if len(np.unique(class_of)) < 2:
-        raise BadInput("A linear probe needs images of two classes at least.")
+        raise BadInput("A linear probe needs images of at least two classes.")
 
 
 def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
@@ -182,7 +185,7 @@ def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN20
 
 
 def _quietly(fit: Callable[[], object]) -> None:
-    """Stopping at the last iteration is part of the recipe, and so is learning from one or two images a class."""
+    """Stopping at the last iteration is part of the recipe, and classes may have one or two images."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.errors import BadInput, ClipError, ModelUnavailable, TextNotSupported
-from clipcore.images.decode import as_pixels
+from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
+from clipcore.images.formats import has_image_suffix
 from clipcore.images.preprocess import Preprocessing
+from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint
 from clipcore.models.families import open_checkpoint
 from clipcore.models.towers import Opened, Tokens, Towers
@@ -32,11 +36,27 @@ from clipcore.runtime.torch import (
     to_numpy,
     torch_forward,
 )
-from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
+from clipcore.types import Box, Calibration, Label, LabelScore, ModelCard, Pixels, Vectors
+from clipcore.zero_shot import ZeroShotClassifier
 
 log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "torch", "openvino"]
+Batch = TypeVar("Batch")
+Input = str | os.PathLike[str] | Image.Image | Pixels
+"""A text, a path of an image, or an image."""
+
+
+def classify(
+    image: Input, labels: Sequence[str | Label], *, model: str = DEFAULT_MODEL, top: int = 5
+) -> tuple[LabelScore, ...]:
+    """`clipcore.classify("cat.jpg", ["cat", "dog"])`: as `ClipModel.classify`, with a model that stays loaded."""
+    return _loaded(model).classify(image, labels, top=top)
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> ClipModel:
+    return ClipModel.load(name)
 
 
 class ClipModel:
@@ -162,10 +182,58 @@ class ClipModel:
         """
         return self.preprocessing.prepare(pixels, box)
 
-    def encode_images(self, images: Sequence[Pixels | Image.Image]) -> Vectors:
-        """images: uint8 [h, w, 3] or Pillow images, of any sizes. Returns float32 [n, dim], unit length.
+    def encode(
+        self, inputs: Input | Iterable[Input], *, batch_size: int = DEFAULT_BATCH_SIZE, progress: bool = False
+    ) -> Vectors:
+        """One input -> float32 [dim]; n inputs, images and texts mixed -> [n, dim]. All of unit length.
 
-        Raises BadInput for anything else, such as paths.
+        An image is a path, a Pillow image or uint8 [h, w, 3]. A str is a path where it ends as image files do
+        (`cat.jpg`), else a text. progress: show a bar on the terminal. Raises BadInput for an input that is none of
+        these and for a file that cannot be read, ImageRejected for a broken image, TextNotSupported.
+        """
+        if batch_size < 1:
+            raise BadInput(f"A batch has at least one input, not {batch_size}.")
+        if isinstance(inputs, str | os.PathLike | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim == 3):
+            vector: Vectors = self.encode([inputs])[0]
+            return vector
+        items: list[Any] = list(inputs)
+        texts = [row for row, item in enumerate(items) if isinstance(item, str) and not has_image_suffix(item)]
+        images = sorted(set(range(len(items))).difference(texts))
+        batches = [
+            (encode, rows[start : start + batch_size])
+            for encode, rows in ((self.encode_texts, texts), (self._encode_files, images))
+            for start in range(0, len(rows), batch_size)
+        ]
+        vectors = np.empty((len(items), self.card.dimension), np.float32)
+        for encode, rows in _tracked(batches) if progress else batches:
+            vectors[rows] = encode([items[row] for row in rows])
+        return vectors
+
+    def classify(self, image: Input, labels: Sequence[str | Label], *, top: int = 5) -> tuple[LabelScore, ...]:
+        """The `top` most probable labels of an image, best first: `model.classify("cat.jpg", ["cat", "dog"])`.
+
+        The probabilities of all labels add up to 1, except with SigLIP's sigmoid. To classify many images, build a
+        `ZeroShotClassifier` once. Raises BadInput for empty and repeated labels, and as `encode`.
+        """
+        background = replace(self.card.prompts, background=())
+        classifier = ZeroShotClassifier.for_model(self, labels, background)
+        if isinstance(image, str):
+            image = Path(image)
+        return classifier.classify(self.encode(image)[None], top)[0]
+
+    def _encode_files(self, images: Sequence[Input]) -> Vectors:
+        return self.encode_prepared(np.stack([self._prepared(image) for image in images]))
+
+    def _prepared(self, image: Input) -> Pixels:
+        if isinstance(image, str | os.PathLike):
+            decoded = read_image(read_image_file(Path(image)), OWN_FILES, min_edge=self.card.detail)
+            return self.prepare(decoded.pixels, decoded.box)
+        return self.prepare(as_pixels(image))
+
+    def encode_images(self, images: Sequence[Pixels | Image.Image]) -> Vectors:
+        """images: uint8 [h, w, 3] or Pillow images, of any sizes, in one batch. Returns float32 [n, dim], unit length.
+
+        Raises BadInput for anything else. See `encode` for paths, single inputs and many batches.
         """
         if len(images) == 0:
             return np.empty((0, self.card.dimension), np.float32)
@@ -181,10 +249,9 @@ class ClipModel:
             return self._forward(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Returns float32 [n, dim], unit length. Texts longer than the context are cut, keeping the end mark.
+        """n texts, in one batch -> float32 [n, dim], unit length. Longer texts are truncated to the context.
 
-        Raises TextNotSupported where the model sees images alone, and BadInput for a text that is in no list: each
-        of its letters would be one.
+        Raises TextNotSupported in image-only models, and BadInput for a single str, whose letters would be texts.
         """
         if self.opened.tokenize is None:
             raise TextNotSupported(self.card.id)
@@ -200,7 +267,7 @@ class ClipModel:
         return self._image_tower.normalise(as_tensor(batch).to(self.device))
 
     def as_tokens(self, texts: Sequence[str]) -> Tokens:
-        """What the text tower takes, on the device. Raises TextNotSupported where the model sees images alone."""
+        """What the text tower takes, on the device. Raises TextNotSupported in image-only models."""
         if self.opened.tokenize is None:
             raise TextNotSupported(self.card.id)
         return {name: ids.to(self.device) for name, ids in self.opened.tokenize(texts).items()}
@@ -271,3 +338,9 @@ def _openvino_or_none(opened: Opened, card: ModelCard, dtype: torch.dtype, *, re
 def _summary(error: Exception) -> str:
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first_line[:200]}".rstrip(": ")
+
+
+def _tracked(batches: Sequence[Batch]) -> Iterable[Batch]:
+    from rich.progress import track
+
+    return track(batches, "Encoding", transient=True)

@@ -19,17 +19,17 @@ Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels, fractions allowed."""
 
-_ENOUGH_DETAIL = 2.4
+_DETAIL = 2.4
 
 
 def detail_for(size: int) -> int:
-    """The shorter edge, in pixels, that a large image may be shrunk to by whole numbers before it is resized to
+    """The shorter edge, in pixels, down to which a large image may be shrunk by whole numbers before it is resized to
     `size`.
 
     Measured on photographs of 12 megapixels full of detail, against reading them whole: at least 47 dB, where twice the
     size leaves 44.7 and three times 50. A little over twice, so that 1080 lines may still be halved for 224.
     """
-    return ceil(_ENOUGH_DETAIL * size)
+    return ceil(_DETAIL * size)
 
 
 class Lane(IntEnum):
@@ -41,11 +41,12 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a stored vector must name, and what a caller must know of a loaded model.
+    """Describes a loaded model.
 
-    `key` tells vectors of different models apart: id, revision and preprocessing version. context_length: tokens a text
-    may have; 0 where the model sees images alone. A pair's logit is logit_scale x cosine + logit_bias; the bias is
-    SigLIP's, 0 elsewhere. prompts: how words are best put to it.
+    `key` is stored with every embedding, so that those of different models are never compared: id, revision and
+    preprocessing version. dimension: of the embeddings. input_size: the edge, in pixels, of the model's square.
+    context_length: tokens that a text may have; 0 in image-only models. A pair's logit is logit_scale x cosine +
+    logit_bias; the bias is SigLIP's, 0 elsewhere. prompts: the templates that suit the model.
     """
 
     id: str
@@ -60,7 +61,7 @@ class ModelCard:
 
     @property
     def detail(self) -> int:
-        """The least shorter edge, in pixels, that a large image is shrunk to before resizing averages the rest."""
+        """As `detail_for` the input size."""
         return detail_for(self.input_size)
 
     @property
@@ -74,11 +75,11 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Where a model's cosines begin to mean something. Measured per model; see each source beside the figures.
+    """The thresholds from which a model's scores mean something. Measured for each model; the sources are beside the
+    figures.
 
-    text_match: least cosine of query words and an image that counts as found.
-    image_match: least cosine of two images that counts as alike.
-    tag_match: least probability of a label, background prompts included, that counts as a tag.
+    text_match: the cosine of a text query and an image that counts as a match. image_match: the cosine of two images
+    that counts as alike. tag_match: the probability of a label, background prompts included, that counts as a tag.
     """
 
     text_match: float
@@ -127,7 +128,7 @@ class ImageVector:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A name to tag with, and the phrases that describe it to the model (the name alone, if none are given)."""
+    """A name that may be assigned, and the phrases that describe it to the model (by default the name itself)."""
 
     name: str
     phrases: tuple[str, ...] = ()
@@ -138,6 +139,9 @@ class LabelScore:
     label: str
     probability: float
 
+    def __repr__(self) -> str:
+        return f"{self.label}: {self.probability:.1%}"
+
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
@@ -145,3 +149,6 @@ class SearchHit:
 
     key: int
     score: float
+
+    def __repr__(self) -> str:
+        return f"{self.key}: {self.score:.3f}"

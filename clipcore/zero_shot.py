@@ -1,22 +1,27 @@
-"""Tagging with words alone: the probability of each label, given everything else the image might be."""
+"""Zero-shot classification: labels in words -> the probability of each, for any image. And files of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
+from clipcore.errors import BadInput
 from clipcore.prompts import Prompts
 from clipcore.types import Encoder, Label, LabelScore, Vectors
 
-_FEW = 64
+_FEW_IMAGES = 64
+_BLANK = "{}"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelBank:
-    """The vectors of labels and of the background. labels: names; vectors, background: float32, unit length rows."""
+    """Labels encoded. labels: names; vectors, background: float32, rows of unit length."""
 
     labels: tuple[str, ...]
     vectors: Vectors
@@ -44,12 +49,29 @@ class LabelBank:
         *,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> LabelBank:
-        """prompts: those that suit the model, unless others are given. Raises TextNotSupported."""
+        """prompts: by default those that suit the model. Raises TextNotSupported, and BadInput as `as_labels`."""
         chosen = prompts or model.card.prompts
-        named = [Label(label) if isinstance(label, str) else label for label in labels]
+        named = as_labels(labels)
         texts = texts_for(named, chosen)
         vector_of = dict(zip(texts, encode_texts(model, texts, batch_size=batch_size), strict=True))
         return cls.build(named, chosen, vector_of, model.card.dimension)
+
+
+def as_labels(labels: Sequence[str | Label]) -> list[Label]:
+    """Raises BadInput for a single text, for a label without a name, and for one that comes twice: two with one name
+    would share its probability.
+    """
+    if isinstance(labels, str):
+        raise BadInput(f"Labels are a list; give [{labels!r}] for a single one.")
+    named = [Label(label) if isinstance(label, str) else label for label in labels]
+    seen: set[str] = set()
+    for label in named:
+        if not label.name.strip():
+            raise BadInput("A label is empty; give it a name.")
+        if label.name in seen:
+            raise BadInput(f"The label {label.name!r} comes twice; give each once.")
+        seen.add(label.name)
+    return named
 
 
 def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
@@ -61,19 +83,21 @@ def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
 class ZeroShotClassifier:
     """Softmax over logit_scale x cosine of labels and background prompts together (Radford et al. 2021, §3.1.2).
 
-    The background takes the probability of images that are none of the labels, so the classifier can abstain. A
-    image of two things shares its probability between them; `least` must therefore lie well below a half.
+    The background takes the probability of images that show none of the labels, so the classifier can abstain. An image
+    of two things shares its probability between them, so `threshold` must be well below a half.
 
-    logit_bias: with one, each label is judged by itself, by the sigmoid that SigLIP is trained with (Zhai et al. 2023,
-    §3.2): probabilities need not add up to 1, none may be likely, and a background is not needed.
+    logit_bias: with one, each label is judged independently, by the sigmoid that SigLIP is trained with (Zhai et al.
+    2023, §3.2): probabilities need not add up to 1, none may be high, and no background is needed.
     """
 
-    def __init__(self, bank: LabelBank, *, logit_scale: float, least: float, logit_bias: float | None = None) -> None:
+    def __init__(
+        self, bank: LabelBank, *, logit_scale: float, threshold: float, logit_bias: float | None = None
+    ) -> None:
         self._labels = bank.labels
         self._rows = np.concatenate([bank.vectors, bank.background])
         self._logit_scale = logit_scale
         self._logit_bias = logit_bias
-        self._least = least
+        self._threshold = threshold
 
     @classmethod
     def for_model(
@@ -82,22 +106,22 @@ class ZeroShotClassifier:
         labels: Sequence[str | Label],
         prompts: Prompts | None = None,
         *,
-        least: float = 0.0,
+        threshold: float = 0.0,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> ZeroShotClassifier:
         """Labels in words -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
 
-        prompts: those that suit the model, background included, unless others are given. Raises TextNotSupported.
+        prompts: by default those that suit the model, background included. Raises as `LabelBank.encode`.
         """
         bank = LabelBank.encode(model, labels, prompts, batch_size=batch_size)
         bias = model.card.logit_bias or None
-        return cls(bank, logit_scale=model.card.logit_scale, least=least, logit_bias=bias)
+        return cls(bank, logit_scale=model.card.logit_scale, threshold=threshold, logit_bias=bias)
 
     def probabilities(self, vectors: Vectors) -> Vectors:
-        """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; what is missing to 1 is the
-        background's, where there is no bias.
+        """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; without a bias the rest to 1 is the
+        background's. Raises BadInput for another shape and for NaN.
         """
-        logits = self._logit_scale * _cosines(np.asarray(vectors, np.float32), self._rows)
+        logits = self._logit_scale * _cosines(as_embeddings(vectors, self._rows.shape[1]), self._rows)
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
         if self._logit_bias is not None:
@@ -108,32 +132,49 @@ class ZeroShotClassifier:
         return shares
 
     def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
-        """For each vector its likeliest labels, best first; an empty tuple where none is likely enough."""
-        return [likeliest(self._labels, row, top, self._least) for row in self.probabilities(vectors)]
+        """For each vector its `top` most probable labels, best first; empty where none reaches the threshold."""
+        return [best_scores(self._labels, row, top, self._threshold) for row in self.probabilities(vectors)]
 
 
-def likeliest(labels: Sequence[str], probabilities: Vectors, top: int, least: float) -> tuple[LabelScore, ...]:
-    """probabilities: float32 [labels]. At most `top` of them, best first, none below `least`; of equals the earlier."""
+def best_scores(labels: Sequence[str], probabilities: Vectors, top: int, threshold: float) -> tuple[LabelScore, ...]:
+    """probabilities: float32 [labels]. At most `top` of them, best first, none below the threshold; of equal ones the
+    earlier first.
+    """
+    if top < 0:
+        raise BadInput(f"top is the number of labels to return and cannot be {top}.")
     best = np.argsort(-probabilities, kind="stable")[:top]
     return tuple(
-        LabelScore(labels[index], float(probabilities[index])) for index in best if probabilities[index] >= least
+        LabelScore(labels[index], float(probabilities[index])) for index in best if probabilities[index] >= threshold
     )
+
+
+def as_embeddings(vectors: Vectors, dimension: int) -> Vectors:
+    """float32 [n, dim]. Raises BadInput for another shape and for numbers that are not finite."""
+    checked = np.asarray(vectors, np.float32)
+    if checked.ndim != 2 or checked.shape[1] != dimension:
+        raise BadInput(
+            f"Embeddings of shape [n, {dimension}] are needed, not {list(checked.shape)}; pass a single one as "
+            "vector[None], and encode images and labels with the same model."
+        )
+    if not np.isfinite(checked).all():
+        raise BadInput("An embedding holds NaN or infinity; encode the image again.")
+    return checked
 
 
 def _cosines(vectors: Vectors, rows: Vectors) -> Vectors:
     """float32 [n, rows]: of each of `vectors` with each of `rows`.
 
-    OpenBLAS, which numpy brings, takes a second thread for as little as eight vectors, and that thread then spins for
-    100 ms in case more comes: for whoever judges a few images again and again, most of a core.
+    numpy's OpenBLAS starts a second thread for as few as eight vectors, and that thread then spins for 100 ms: for a
+    caller that classifies a few images again and again, most of a core.
     """
-    if len(vectors) > _FEW:
+    if len(vectors) > _FEW_IMAGES:
         return np.asarray(vectors @ rows.T)
     cosines: Vectors = np.einsum("nd,ld->nl", vectors, rows)
     return cosines
 
 
 def _sigmoid(logits: Vectors) -> Vectors:
-    # By way of tanh nothing overflows, however far from zero a logit lies.
+    # tanh does not overflow, however far from zero a logit is.
     probabilities: Vectors = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
     return probabilities
 
@@ -143,7 +184,96 @@ def _texts_of(label: Label, prompts: Prompts) -> list[str]:
 
 
 def mean_direction(vectors: Sequence[Vectors] | Vectors) -> Vectors:
-    """vectors: float32 [n, dim], unit length. Returns float32 [dim], unit length: the direction between them."""
+    """vectors: float32 [n, dim], unit length. Returns float32 [dim], unit length: their mean, normalised."""
     mean = np.asarray(vectors, np.float32).mean(axis=0)
     unit: Vectors = mean / max(float(np.linalg.norm(mean)), 1e-12)
     return unit
+
+
+def read_labels(path: Path) -> list[Label]:
+    """One label a line: `name`, `name: phrase, phrase` or `name<tab>phrase<tab>phrase`. Or JSON: a list of names, or
+    an object of names with a phrase or a list of phrases each.
+
+    Raises BadInput with the row, for a label without a name, a label that comes twice, and a file without labels.
+    """
+    text = _read_text(path)
+    entries = list(_from_json(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
+    if not entries:
+        raise BadInput(f"{str(path)!r} has no labels; write one a line.")
+    seen: set[str] = set()
+    for place, label in entries:
+        if not label.name:
+            raise BadInput(f"{place} has no name for the label.")
+        if label.name in seen:
+            raise BadInput(f"{place} names {label.name!r} again; give its phrases beside the first.")
+        seen.add(label.name)
+    return [label for _, label in entries]
+
+
+def read_templates(path: Path) -> tuple[str, ...]:
+    """One template a line, each with one {} where the label's words go. Raises BadInput with the row."""
+    templates = tuple(check_template(line, f"Row {row} of {str(path)!r}") for row, line in _lines(_read_text(path)))
+    if not templates:
+        raise BadInput(f"{str(path)!r} has no templates; write one a line, such as 'a photo of {{}}.'.")
+    return templates
+
+
+def check_template(template: str, what: str = "The template") -> str:
+    """The same template. Raises BadInput, with `what` before it, unless it has one {} and no other brace."""
+    rest = template.replace(_BLANK, "", 1)
+    if rest == template or "{" in rest or "}" in rest:
+        raise BadInput(f"{what} is {template!r}; a template has one {{}} for the words, and no other braces.")
+    return template
+
+
+def split_labels(listed: str) -> list[Label]:
+    """`cat, dog, red apple` -> three labels. Raises BadInput where one comes twice or there is none."""
+    names = [name for piece in listed.split(",") if (name := " ".join(piece.split()))]
+    if not names or len(set(names)) < len(names):
+        raise BadInput(f"The labels {listed!r} must be different words with commas between them.")
+    return [Label(name) for name in names]
+
+
+def _from_lines(text: str, path: Path) -> Iterator[tuple[str, Label]]:
+    for row, line in _lines(text):
+        if "\t" in line:
+            name, *phrases = line.split("\t")
+        else:
+            name, _, listed = line.partition(": ")
+            phrases = listed.split(",")
+        yield f"Row {row} of {str(path)!r}", _label(name, phrases)
+
+
+def _from_json(text: str, path: Path) -> Iterator[tuple[str, Label]]:
+    try:
+        content: Any = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r} is not valid JSON: {error}.") from error
+    pairs = content.items() if isinstance(content, dict) else [(name, ()) for name in _list_of_words(content, path)]
+    for number, (name, phrases) in enumerate(pairs, start=1):
+        listed = [phrases] if isinstance(phrases, str) else _list_of_words(phrases, path)
+        yield f"Entry {number} of {str(path)!r}", _label(name, listed)
+
+
+def _list_of_words(content: Any, path: Path) -> list[str]:  # noqa: ANN401 - whatever the JSON holds
+    if not isinstance(content, list | tuple) or not all(isinstance(one, str) for one in content):
+        raise BadInput(f"{str(path)!r} must hold a list of names, or an object of names with phrases.")
+    return list(content)
+
+
+def _label(name: str, phrases: Sequence[str]) -> Label:
+    return Label(name.strip(), tuple(phrase.strip() for phrase in phrases if phrase.strip()))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Those that are not blank, with their numbers, from 1."""
+    return ((row, line.rstrip()) for row, line in enumerate(text.splitlines(), start=1) if line.strip())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or type(error).__name__}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{str(path)!r} is not UTF-8; save it as UTF-8.") from error

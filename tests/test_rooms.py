@@ -37,7 +37,7 @@ ENCODING_AND_BELOW = {
 DATASETS_AND_BELOW = ENCODING_AND_BELOW | {"clipcore.datasets"}
 ALLOWED: dict[str, set[str]] = {
     "clipcore": {"clipcore", "numpy", "PIL"},
-    "clipcore.model": TORCH_SIDE,
+    "clipcore.model": TORCH_SIDE | {"rich"},
     "clipcore.models": TORCH_SIDE | {"ftfy"},
     "clipcore.models.checkpoint": {"clipcore", "huggingface_hub"},
     "clipcore.runtime": TORCH_SIDE | {"openvino"},

@@ -115,13 +115,13 @@ class Bench:
         rng = np.random.default_rng(500)
         scenes = [*self.singles(seed=501)[:TAGGED], *self.pairs(seed=502, count=TAGGED)]
         scenes += [empty(rng) for _ in range(TAGGED // 4)]
-        shares = self.classifier(least=0.0).probabilities(self.see(scenes))
+        shares = self.classifier(threshold=0.0).probabilities(self.see(scenes))
         true = [shares[row, index] for row, scene in enumerate(scenes) for index in scene.concepts]
         for row, scene in enumerate(scenes):
             shares[row, list(scene.concepts)] = 0
         return threshold_at(FOOLED_TAGS, np.array(true), shares.max(axis=1))
 
-    def classifier(self, least: float) -> ZeroShotClassifier:
+    def classifier(self, threshold: float) -> ZeroShotClassifier:
         """The bot's own classifier: each concept by its English and its Chinese name."""
         labels, prompts = (
             [Label(concept.en, (concept.en, concept.zh)) for concept in self.concepts],
@@ -130,7 +130,7 @@ class Bench:
         texts = texts_for(labels, prompts)
         vectors = dict(zip(texts, self.model.encode_texts(texts), strict=True))
         bank = LabelBank.build(labels, prompts, vectors, self.model.card.dimension)
-        return ZeroShotClassifier(bank, logit_scale=self.model.card.logit_scale, least=least)
+        return ZeroShotClassifier(bank, logit_scale=self.model.card.logit_scale, threshold=threshold)
 
 
 def recall(texts: Vectors, images: Vectors) -> Recall:

@@ -236,7 +236,7 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.image_unreachable
         case ImageTooLarge(max_bytes=max_bytes):
             return texts.image_too_large.format(megabytes=max(1, max_bytes >> 20))
-        case ImageRejected(reason=RejectReason.TOO_MANY_PIXELS, most=int(pixels)):
+        case ImageRejected(reason=RejectReason.TOO_MANY_PIXELS, limit=int(pixels)):
             return texts.image_too_many_pixels.format(pixels=f"{pixels:,}")
         case ImageRejected() | EncodingFailed():
             return texts.image_unusable

@@ -18,11 +18,10 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.paths import shown, visible
 from clipcore.images.formats import has_image_suffix
 from clipcore.images.walk import image_files
-from clipcore.label_files import read_labels, read_templates, split_labels
 from clipcore.linear_probe import LinearProbe
 from clipcore.prompts import Prompts
 from clipcore.types import LabelScore, Vectors
-from clipcore.zero_shot import ZeroShotClassifier
+from clipcore.zero_shot import ZeroShotClassifier, read_labels, read_templates, split_labels
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
@@ -102,9 +101,9 @@ def classify(
         least = loaded.calibration.tag_match if abstain or background is not None else 0.0
     if probe is not None:
         learnt = LinearProbe.load(probe, loaded.card.key)
-        judge: Judge = partial(learnt.classify, top=top, least=least)
+        judge: Judge = partial(learnt.classify, top=top, threshold=least)
     else:
-        classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, least=least, batch_size=batch_size)
+        classifier = ZeroShotClassifier.for_model(loaded, chosen, prompts, threshold=least, batch_size=batch_size)
         judge = partial(classifier.classify, top=top)
     skips = Skips()
     # For people the images' own lines are the progress.

@@ -48,10 +48,9 @@ from clipcore.errors import TextNotSupported
 from clipcore.evaluation.classification import name_classes
 from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
 from clipcore.evaluation.retrieval import measure_retrieval, queries_for
-from clipcore.label_files import check_template, read_labels, read_templates
 from clipcore.prompts import Prompts
 from clipcore.types import Vectors
-from clipcore.zero_shot import LabelBank
+from clipcore.zero_shot import LabelBank, check_template, read_labels, read_templates
 
 _MOST_NAMED = 10
 

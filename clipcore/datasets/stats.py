@@ -128,7 +128,7 @@ def _folder_inventory(folder: Path) -> Inventory:
 def _measure(preprocessing: Preprocessing | None, source: ImageSource) -> Measured | Problem:
     try:
         data = source.read()
-        image = read_image(data, OWN_FILES, enough=None if preprocessing is None else detail_for(preprocessing.size))
+        image = read_image(data, OWN_FILES, min_edge=None if preprocessing is None else detail_for(preprocessing.size))
     except (ImageRejected, EncodingFailed, OSError) as error:
         return Problem(source.name, reason_of(error))
     pixels = image.pixels if preprocessing is None else preprocessing.prepare(image.pixels, image.box)

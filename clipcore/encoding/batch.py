@@ -89,7 +89,7 @@ def encode_images(
 
     def prepare(source: ImageSource) -> _Prepared | SkippedImage:
         try:
-            decoded = read_image(source.read(), limits, enough=None if full_resolution else lambda: model.card.detail)
+            decoded = read_image(source.read(), limits, min_edge=None if full_resolution else lambda: model.card.detail)
         except (ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
             return SkippedImage(source, reason_of(error), error)
         return _Prepared(source, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)

@@ -139,7 +139,7 @@ class ClipEngine:
                 bank,
                 logit_scale=card.logit_scale,
                 logit_bias=card.logit_bias or None,
-                least=encoder.calibration.tag_match,
+                threshold=encoder.calibration.tag_match,
             )
 
     @contextmanager
@@ -302,7 +302,7 @@ class ClipEngine:
 
 def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
     """The model's input, and the image's own width and height. Runs in the decode pool."""
-    image = read_image(data, limits, enough=encoder.card.detail)
+    image = read_image(data, limits, min_edge=encoder.card.detail)
     return encoder.prepare(image.pixels, image.box), image.width, image.height
 
 

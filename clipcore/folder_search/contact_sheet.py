@@ -229,7 +229,7 @@ class _Pen:
         """Whole, in the middle, as large as fits. An image that can no longer be read leaves its card empty."""
         inside = THUMBNAIL - 2 * _INSET
         try:
-            image = Image.fromarray(read_image(path.read_bytes(), OWN_FILES, enough=inside).pixels)
+            image = Image.fromarray(read_image(path.read_bytes(), OWN_FILES, min_edge=inside).pixels)
         except (OSError, ImageRejected, EncodingFailed):
             self._note.draw(self._draw, x + 2 * _INSET, y + THUMBNAIL / 2, "cannot be read any more", _GREY)
             return

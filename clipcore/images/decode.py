@@ -1,18 +1,20 @@
-"""Bytes from strangers -> RGB pixels: guarded, turned upright, flattened onto white.
+"""Untrusted bytes -> RGB pixels: checked against limits, turned upright, flattened onto white.
 
-Pillow's own classes are opened by name instead of `Image.open`, for two reasons: a format that we do not expect
-cannot be reached, and `Image.open`'s bomb check answers by a process-wide setting and a warning where we want a limit
-for each call. No global Pillow state is touched, so any number of threads may decode at once.
+Opens Pillow's format classes directly instead of calling `Image.open`: formats that are not listed here cannot be
+reached, and `Image.open` checks for decompression bombs by a process-wide setting where each call needs its own limit.
+No global Pillow state is touched, so any number of threads may decode at once.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import (
@@ -29,6 +31,7 @@ from PIL import (
 )
 
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected, RejectReason
+from clipcore.files import read_regular
 from clipcore.images.flatten import flatten
 from clipcore.images.formats import Format, sniff, unsupported_name
 from clipcore.types import Box, Pixels
@@ -49,8 +52,8 @@ class ImageLimits:
     max_frames: int = 2_000
 
 
-# One's own scans and panoramas may be larger than what strangers send to a server. Measured: 200 million pixels take
-# 0.8 GB at the most, as PNG; a JPEG that is shrunk takes far less.
+# A user's own scans and panoramas may be larger than uploads from strangers. Measured: 200 million pixels take at most
+# 0.8 GB, as PNG; a JPEG that is shrunk takes far less.
 OWN_FILES = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10_000)
 
 
@@ -59,8 +62,8 @@ class DecodedImage:
     """pixels: uint8 [h, w, 3], possibly smaller than the image; width, height: the image's own, after the EXIF
     turn.
 
-    box: where in `pixels` the image lies. Of an image that was shrunk by 4 and is not a multiple of 4 wide, the last
-    pixels stand for fewer than four of its own; a resize that overlooked this would move it against the whole image.
+    box: the part of `pixels` that is the image. Where it was shrunk by 4 and is not a multiple of 4 wide, the last
+    pixels stand for fewer than four of its own; a resize that ignored this would shift it against the whole image.
     """
 
     pixels: Pixels
@@ -69,40 +72,57 @@ class DecodedImage:
     box: Box
 
 
-def decode_image(data: bytes, limits: ImageLimits | None = None) -> Pixels:
-    """The image's first frame as uint8 [h, w, 3], upright, on white.
+def decode_image(
+    image: bytes | bytearray | memoryview | str | os.PathLike[str], limits: ImageLimits | None = None
+) -> Pixels:
+    """The first frame of an image file, or of its bytes, as uint8 [h, w, 3], upright, on white.
 
-    Raises ImageRejected when it cannot be used, EncodingFailed when memory is too short just now, and BadInput for what
-    is no bytes.
+    limits: by default `OWN_FILES` for a path and `ImageLimits()` for bytes. Raises ImageRejected where the image cannot
+    be used, EncodingFailed where memory is too short at the moment, and BadInput where there is no such file.
     """
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise BadInput("decode_image takes an image's bytes; of a file take path.read_bytes().")
-    return read_image(data, limits).pixels
+    if isinstance(image, bytes | bytearray | memoryview):
+        return read_image(bytes(image), limits).pixels
+    if not isinstance(image, str | os.PathLike):
+        raise BadInput(f"decode_image takes an image's path or its bytes, and got {type(image).__name__}.")
+    return read_image(read_image_file(Path(image)), limits or OWN_FILES).pixels
+
+
+def read_image_file(path: Path) -> bytes:
+    """Raises BadInput where the file cannot be read."""
+    try:
+        return read_regular(path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"The image {str(path)!r} cannot be read: {reason[0].lower()}{reason[1:]}.") from error
 
 
 def as_pixels(image: Pixels | Image.Image) -> Pixels:
-    """What a caller holds -> uint8 [h, w, 3]; a Pillow image is turned upright and laid on white.
-
-    Raises BadInput for a path and whatever else is no image yet.
-    """
+    """uint8 [h, w, 3]; a Pillow image is turned upright and laid on white. Raises BadInput for anything else."""
     if isinstance(image, Image.Image):
-        return flatten(ImageOps.exif_transpose(image))
+        try:
+            # Pillow converts colours that are multiplied by their alpha to nothing but the same without.
+            straight = image.convert(image.mode.upper()) if image.mode in ("La", "RGBa") else image
+            return flatten(ImageOps.exif_transpose(straight))
+        except ValueError as error:
+            raise BadInput(f"A Pillow image of mode {image.mode} cannot be converted to RGB.") from error
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        if image.size == 0:
+            raise BadInput(f"An image of {image.shape[1]} x {image.shape[0]} pixels is empty.")
         return image
     raise BadInput(
-        "An image is uint8 [height, width, 3] or a Pillow image here; of a file take decode_image(path.read_bytes())."
+        "An image is uint8 [height, width, 3] or a Pillow image here; decode_image(path) makes one of a file."
     )
 
 
 def read_image(
-    data: bytes, limits: ImageLimits | None = None, *, enough: int | Callable[[], int] | None = None
+    data: bytes, limits: ImageLimits | None = None, *, min_edge: int | Callable[[], int] | None = None
 ) -> DecodedImage:
     """Like `decode_image`, with the image's true size beside the pixels.
 
-    enough: the shorter edge, in pixels, below which detail is still wanted. An image at least twice as large is shrunk
-    by a whole number, never below `enough`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT). What is
-    left is resized by the `box` that comes with it.
-    A function is asked for it only once the header is good, as where a model has to be loaded for the answer.
+    min_edge: the shorter edge, in pixels, up to which detail is needed. An image at least twice as large is shrunk by a
+    whole number, never below `min_edge`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT). The result
+    is to be resized by the `box` that comes with it. A function is called only once the header is good, for callers
+    that have to load a model for the answer.
     """
     limits = limits or ImageLimits()
     _check_bytes(data, limits)
@@ -110,25 +130,24 @@ def read_image(
     with _refusals(image_format):
         image = _OPENERS[image_format](io.BytesIO(data), "")
         _check_header(image, limits)
-    shorter = enough() if callable(enough) else enough
+    edge = min_edge() if callable(min_edge) else min_edge
     with _refusals(image_format):
-        return _decode(image, shorter)
+        return _decode(image, edge)
 
 
 @contextmanager
 def _refusals(image_format: Format) -> Iterator[None]:
-    """Whatever decoders raise becomes an ImageRejected, or an EncodingFailed where memory is short."""
+    """Turns whatever decoders raise into ImageRejected, or EncodingFailed where memory is short."""
     try:
         yield
     except ImageRejected:
         raise
     except MemoryError as error:
-        raise EncodingFailed("There is not enough memory for this image just now.") from error
+        raise EncodingFailed("There is not enough memory for this image at the moment.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(RejectReason.TOO_MANY_PIXELS, "The image needs more memory than there is.") from error
     except Exception as error:
-        # Decoders meet arbitrary bytes here, and raise nearly anything for them: OSError, SyntaxError, ValueError,
-        # struct.error ...
+        # On arbitrary bytes decoders raise nearly anything: OSError, SyntaxError, ValueError, struct.error ...
         log.debug("a %s image did not decode: %s", image_format, type(error).__name__)
         raise ImageRejected(RejectReason.BROKEN, f"The {image_format.upper()} image is truncated or broken.") from error
 
@@ -140,7 +159,7 @@ def _check_bytes(data: bytes, limits: ImageLimits) -> None:
         raise ImageRejected(
             RejectReason.TOO_MANY_BYTES,
             f"The file has {len(data)} bytes; at most {limits.max_bytes} are read.",
-            most=limits.max_bytes,
+            limit=limits.max_bytes,
         )
 
 
@@ -148,8 +167,10 @@ def _known_format(data: bytes) -> Format:
     if found := sniff(data):
         return found
     if name := unsupported_name(data):
-        raise ImageRejected(RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not read. Save it as PNG or JPEG.")
-    raise ImageRejected(RejectReason.UNKNOWN_FORMAT, "These bytes are not an image in any format that we know.")
+        raise ImageRejected(
+            RejectReason.UNSUPPORTED_FORMAT, f"{name} files are not supported; save the image as PNG or JPEG."
+        )
+    raise ImageRejected(RejectReason.UNKNOWN_FORMAT, "The bytes are no image in a known format.")
 
 
 def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
@@ -160,79 +181,83 @@ def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
         raise ImageRejected(
             RejectReason.TOO_MANY_PIXELS,
             f"The image has {width} x {height} pixels; at most {limits.max_pixels} are read.",
-            most=limits.max_pixels,
+            limit=limits.max_pixels,
         )
     if (frames := getattr(image, "n_frames", 1)) > limits.max_frames:
         raise ImageRejected(
             RejectReason.TOO_MANY_FRAMES,
             f"The image has {frames} frames; at most {limits.max_frames} are accepted.",
-            most=limits.max_frames,
+            limit=limits.max_frames,
         )
 
 
-def _decode(image: ImageFile.ImageFile, enough: int | None) -> DecodedImage:
+def _decode(image: ImageFile.ImageFile, min_edge: int | None) -> DecodedImage:
     width, height = image.size
-    across, down = _draft(image, enough)
+    across, down = _draft(image, min_edge)
     image.load()
-    turn = _TURNS.get(_orientation(image), _as_stored)
-    shrink = 1 if enough is None else max(1, min(image.size) // enough)
-    pixels = flatten(image, shrink)
-    box = _turned_box(turn, pixels, across / shrink, down / shrink)
-    if turn in _SWAPPING:
+    shrink = 1 if min_edge is None else max(1, min(image.size) // min_edge)
+    box = 0.0, 0.0, across / shrink, down / shrink
+    orientation = _TURNS[_orientation(image)]
+    pixels, box = _turned(flatten(image, shrink), box, orientation)
+    if orientation.swap_axes:
         width, height = height, width
-    return DecodedImage(turn(pixels), width, height, box)
+    return DecodedImage(pixels, width, height, box)
 
 
-def _draft(image: ImageFile.ImageFile, enough: int | None) -> tuple[float, float]:
+def _draft(image: ImageFile.ImageFile, min_edge: int | None) -> tuple[float, float]:
     """Has a JPEG decoded small. The size in pixels that it will have: a fraction, where Pillow's is rounded up."""
     width, height = image.size
-    if enough is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+    if min_edge is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         short = min(width, height)
-        drafted = image.draft(None, (-(-width * enough // short), -(-height * enough // short)))  # rounded up
+        drafted = image.draft(None, (-(-width * min_edge // short), -(-height * min_edge // short)))  # rounded up
         if drafted is not None:
             return drafted[1][2:]
     return width, height
 
 
-def _turned_box(turn: Callable[[Pixels], Pixels], pixels: Pixels, width: float, height: float) -> Box:
-    """Where an image of this size lies in the pixels once they are turned; before, it begins at their top left."""
-    outside = pixels.shape[1] - width, pixels.shape[0] - height
-    # Two by two pixels that are turned alike tell where that corner goes, and whether the axes change places.
-    (first, second), (third, _) = turn(np.arange(4, dtype=np.uint8).reshape(2, 2, 1))[..., 0].tolist()
-    if turn in _SWAPPING:
-        (width, height), outside = (height, width), outside[::-1]
-    left = outside[0] if 0 not in (first, third) else 0.0
-    top = outside[1] if 0 not in (first, second) else 0.0
-    return left, top, left + width, top + height
+class _Turn(NamedTuple):
+    """How an image is turned upright: first the axes are swapped, then the result is mirrored."""
+
+    swap_axes: bool
+    mirror_x: bool
+    mirror_y: bool
+
+
+def _turned(pixels: Pixels, box: Box, turn: _Turn) -> tuple[Pixels, Box]:
+    left, top, right, bottom = box
+    if turn.swap_axes:
+        pixels = pixels.transpose(1, 0, 2)
+        left, top, right, bottom = top, left, bottom, right
+    height, width = pixels.shape[:2]
+    if turn.mirror_x:
+        pixels = pixels[:, ::-1]
+        left, right = width - right, width - left
+    if turn.mirror_y:
+        pixels = pixels[::-1]
+        top, bottom = height - bottom, height - top
+    return pixels, (left, top, right, bottom)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
-        # Cameras and editors write broken EXIF often enough; the image beneath is fine, so it stays as stored.
+        # Cameras and editors often write broken EXIF; the image itself is fine, so it stays as stored.
         return 1
+    return orientation if orientation in _TURNS else 1
 
 
-def _as_stored(pixels: Pixels) -> Pixels:
-    return pixels
-
-
-def _transposed(pixels: Pixels) -> Pixels:
-    return pixels.transpose(1, 0, 2)
-
-
-_ORIENTATION_TAG = 0x0112  # Exif 2.32, §4.6.4 A
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
-    2: np.fliplr,
-    3: partial(np.rot90, k=2),
-    4: np.flipud,
-    5: _transposed,
-    6: partial(np.rot90, k=3),
-    7: lambda pixels: np.rot90(_transposed(pixels), k=2),
-    8: np.rot90,
-}
-_SWAPPING = [_TURNS[turn] for turn in (5, 6, 7, 8)]
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    1: _Turn(False, False, False),
+    2: _Turn(False, True, False),
+    3: _Turn(False, True, True),
+    4: _Turn(False, False, True),
+    5: _Turn(True, False, False),
+    6: _Turn(True, True, False),
+    7: _Turn(True, True, True),
+    8: _Turn(True, False, True),
+}  # Exif 2.32, §4.6.4 A
 _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.PNG: PngImagePlugin.PngImageFile,

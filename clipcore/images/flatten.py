@@ -1,6 +1,6 @@
 """Any Pillow mode -> 8-bit RGB on white: palettes, CMYK, transparency, 16 and 32 bits a channel.
 
-Piece by piece: whole copies in RGBA or in floats would take several times the image's own memory.
+In pieces: a whole copy in RGBA or in floats would take several times the image's own memory.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def flatten(image: Image.Image, shrink: int = 1) -> Pixels:
         piece = image.crop((left, top, right, bottom))
         flat = _onto_white(piece) if white is None else _from_deep_gray(piece, white)
         shrunk = flat.reduce(shrink) if shrink > 1 else flat
-        there = pixels[top // shrink :, left // shrink :]
-        there[: shrunk.height, : shrunk.width] = np.asarray(shrunk)
+        target = pixels[top // shrink :, left // shrink :]
+        target[: shrunk.height, : shrunk.width] = np.asarray(shrunk)
     return pixels
 
 
 def _pieces(width: int, height: int, shrink: int) -> Iterator[_Box]:
-    """Boxes of about a million pixels that cover the image; their corners lie on multiples of `shrink`."""
+    """Boxes of about a million pixels that cover the image, with corners at multiples of `shrink`."""
     across = _multiple(min(width, _PIECE_WIDTH), shrink)
     down = _multiple(_PIECE_PIXELS // across, shrink)
     for top in range(0, height, down):
@@ -59,7 +59,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _from_deep_gray(image: Image.Image, white: float) -> Image.Image:
-    """Pillow clips deep gray at 255 on conversion, which whitens it; the range is scaled instead."""
+    """Scales the range; Pillow's own conversion clips deep gray at 255, which whitens it."""
     deep = _numbers(image)
     gray = np.clip(deep * (255.0 / white), 0, 255).round().astype(np.uint8)
     transparent = image.info.get("transparency")
@@ -69,7 +69,7 @@ def _from_deep_gray(image: Image.Image, white: float) -> Image.Image:
 
 
 def _white_point(image: Image.Image) -> float:
-    """Modes I and F do not say what white is: the smallest usual range that holds the values."""
+    """Modes I and F do not define white: the smallest usual range that holds the values."""
     if image.mode.startswith("I;16"):
         return 65535.0
     brightest = max(float(_numbers(image.crop(box)).max(initial=0.0)) for box in _pieces(*image.size, 1))

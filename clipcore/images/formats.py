@@ -1,4 +1,4 @@
-"""Which image format some bytes are, judged by the bytes alone: names and content types lie."""
+"""Image formats, recognised by the files' bytes: names and content types may be wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Format(StrEnum):
-    """The formats that are read."""
+    """The supported formats."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -17,13 +17,14 @@ class Format(StrEnum):
     TIFF = "tiff"
 
 
-# What such files are called, for whoever walks through folders; what they are, their bytes say.
+# Only for finding candidates in folders; the bytes decide.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
 )
 
 
 def has_image_suffix(name: str) -> bool:
+    """Whether a file's name ends as that of a supported format, in any case."""
     return name[name.rfind(".") :].lower() in SUFFIXES
 
 
@@ -40,7 +41,7 @@ def sniff(data: bytes) -> Format | None:
 
 
 def unsupported_name(data: bytes) -> str | None:
-    """The name of an image format that we recognise but do not read, or None."""
+    """The name of a format that is recognised but not supported, or None."""
     for signature, name in _UNSUPPORTED:
         if data.startswith(signature):
             return name

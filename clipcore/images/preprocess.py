@@ -1,10 +1,11 @@
-"""Each family's geometry without torch: resize and crop exactly as transformers' Pillow image processors do.
+"""Resizes and crops images as each family was trained, without torch: pixel for pixel as transformers' Pillow
+processors.
 
-Its torchvision processors, the default where torchvision is installed, resize with other rounding; what the models were
-trained on, and what their authors' code does, is nearer to Pillow.
+transformers' torchvision processors, the default where torchvision is installed, round differently when resizing; the
+authors' own code is closer to Pillow.
 
-Only the geometry happens here, in the decode pool, and its result is a small uint8 square; scaling to floats and
-normalising belong to the device (see model.py).
+The result is a small uint8 square, made in the decoding threads; scaling to floats and normalising happen on the
+device.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ _SQUASHED = {
     "image_mean": (0.5, 0.5, 0.5),
     "image_std": (0.5, 0.5, 0.5),
 }
-# What transformers' classes assume where a checkpoint's file is silent, by the class's name without its ending.
-_ASSUMED: dict[str, dict[str, Any]] = {
+# transformers' defaults where a checkpoint's file is silent, by the class's name without its ending.
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIP": _OPENAI,
     "ChineseCLIP": _OPENAI,
     "Bit": _OPENAI,  # DINOv2's
@@ -55,9 +56,9 @@ _ASSUMED: dict[str, dict[str, Any]] = {
 _ROUNDED_CROP = "round_center_crop"  # our own key in preprocessor_config.json; transformers ignores it
 _CROPPED_BELOW = 384  # ConvNext: from this edge on images are squashed, not cropped
 
-# A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. What is longer than this
-# many times its short edge is cut before it is resized; no checkpoint crops more than that.
-_LONGEST = 8
+# A strip of 1 x 100,000 pixels resized to a short edge of 224 would be 22,400,000 pixels long. Images longer than this
+# many times their short edge are cropped before they are resized; the center crop drops those ends anyway.
+_MAX_RATIO = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,9 @@ class Preprocessing:
 
     @classmethod
     def read(cls, path: Path) -> Preprocessing:
-        """From a file that `preprocessing_file` finds. Raises as `parse` does."""
-        settings = read_object(path)
-        return cls.parse(settings.get("image_processor", settings))
+        """A file that `preprocessing_file` finds. Raises as `parse`."""
+        config = read_object(path)
+        return cls.parse(config.get("image_processor", config))
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Preprocessing:
@@ -96,7 +97,7 @@ class Preprocessing:
         an unknown kind of processor, or images that are not square.
         """
         kind = _kind(config)
-        settings = {**_ASSUMED[kind], **{name: value for name, value in config.items() if value is not None}}
+        settings = {**_DEFAULTS[kind], **{name: value for name, value in config.items() if value is not None}}
         size, crop, squash = _geometry(kind, settings)
         normalised, rescaled = settings.get("do_normalize", True), settings.get("do_rescale", True)
         return cls(
@@ -111,18 +112,18 @@ class Preprocessing:
         )
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]. box: where in them the image lies, where it was
-        shrunk (see `DecodedImage`); all of them by default.
+        """uint8 [h, w, 3] of any size -> uint8 [crop, crop, 3]. box: the part of the pixels that is the image (see
+        `DecodedImage`); by default all.
         """
         box = box or (0, 0, pixels.shape[1], pixels.shape[0])
         if self.squash:
             resized = self._resize(pixels, box, self.size, self.size)
         else:
-            left, top, right, bottom = box = _without_far_ends(box)
+            left, top, right, bottom = box = _cropped_to_ratio(box)
             width, height = right - left, bottom - top
             short = min(height, width)
-            # Truncation, not rounding: what transformers (and torchvision before it) does. A millionth is far less than
-            # one pixel's part in the proportions of any image, and more than what floats lose of them.
+            # Truncated, not rounded, as in torchvision and transformers. The millionth is less than one pixel's share
+            # in the proportions of any image, and more than the rounding error of the floats.
             size = (int(self.size * length / short + 1e-6) for length in (width, height))
             resized = self._resize(pixels, box, *size)
         return _center_crop(resized, self.crop, round if self.rounded_crop else math.floor)
@@ -133,9 +134,9 @@ class Preprocessing:
 
 
 def preprocessing_file(directory: Path) -> Path | None:
-    """Where a checkpoint's directory says how to prepare images; transformers 5 may nest it in the newer file."""
-    if (older := directory / "preprocessor_config.json").is_file():
-        return older
+    """The file that says how to prepare images; transformers 5 may nest that in its newer file."""
+    if (file := directory / "preprocessor_config.json").is_file():
+        return file
     newer = directory / "processor_config.json"
     return newer if newer.is_file() and "image_processor" in read_object(newer) else None
 
@@ -143,7 +144,7 @@ def preprocessing_file(directory: Path) -> Path | None:
 def _kind(config: dict[str, Any]) -> str:
     name = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
     kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", name)
-    if kind not in _ASSUMED:
+    if kind not in _DEFAULTS:
         raise ModelUnavailable(f"Images prepared by {name} are not supported; choose another checkpoint.")
     return kind
 
@@ -151,7 +152,7 @@ def _kind(config: dict[str, Any]) -> str:
 def _geometry(kind: str, settings: dict[str, Any]) -> tuple[int, int, bool]:
     """size, crop and squash, as in `Preprocessing`."""
     if kind == "Siglip2":
-        # NaFlex: as many patches as fit, here always in one square (see towers/siglip.py).
+        # NaFlex: as many patches as fit, here always in one square (see models/siglip.py).
         edge = math.isqrt(int(settings["max_num_patches"])) * int(settings["patch_size"])
         return edge, edge, True
     edge = _edge(settings["size"])
@@ -170,9 +171,9 @@ def _edge(size: int | dict[str, int]) -> int:
     return edges.pop()
 
 
-def _without_far_ends(box: Box) -> Box:
+def _cropped_to_ratio(box: Box) -> Box:
     left, top, right, bottom = box
-    longest = _LONGEST * min(right - left, bottom - top)
+    longest = _MAX_RATIO * min(right - left, bottom - top)
     left += max(0, (right - left - longest) // 2)
     top += max(0, (bottom - top - longest) // 2)
     return left, top, min(right, left + longest), min(bottom, top + longest)

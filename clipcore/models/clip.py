@@ -291,11 +291,6 @@ class _Mlp(nn.Module):
         return output
 
 
-def _embedding(rows: int, width: int) -> nn.Embedding:
-    """Given its weights at once: drawing them on the meta device makes torch import its compiler, which takes 1 s."""
-    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
-
-
 def _layer_norm(config: dict[str, Any]) -> nn.LayerNorm:
     return nn.LayerNorm(config["hidden_size"], eps=config["layer_norm_eps"])
 

@@ -105,7 +105,7 @@ class ImageReader:
         source = self._images[row]
         try:
             data = source.read()
-            decoded = read_image(data, OWN_FILES, enough=self._model.card.detail)
+            decoded = read_image(data, OWN_FILES, min_edge=self._model.card.detail)
         except ImageRejected as error:
             return SkippedImage(source, str(error), error)
         except OSError as error:

@@ -234,14 +234,14 @@ def test_a_signature_alone_is_broken(signature):
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_keeps_its_size():
     data = encode(quarters(2000, 1600), "JPEG")
-    image = read_image(data, enough=200)
+    image = read_image(data, min_edge=200)
     assert (image.width, image.height) == (2000, 1600)
     assert image.pixels.shape == (200, 250, 3)
     assert corners(encode(Image.fromarray(image.pixels))) == [RED, GREEN, BLUE, WHITE]
 
 
 def test_a_reduced_scale_never_goes_below_what_is_wanted():
-    image = read_image(encode(quarters(2000, 1600), "JPEG"), enough=201)
+    image = read_image(encode(quarters(2000, 1600), "JPEG"), min_edge=201)
     assert min(image.pixels.shape[:2]) == 400
 
 
@@ -249,7 +249,7 @@ def test_a_reduced_scale_never_goes_below_what_is_wanted():
 def test_a_large_image_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, height):
     original = Image.fromarray(noise(width, height))
     enough = min(width, height) // 7
-    image = read_image(encode(original), enough=enough)
+    image = read_image(encode(original), min_edge=enough)
     assert (image.width, image.height) == (width, height)
     assert min(image.pixels.shape[:2]) >= enough
     assert np.array_equal(image.pixels, np.asarray(original.reduce(min(width, height) // enough)))
@@ -258,14 +258,14 @@ def test_a_large_image_is_shrunk_the_same_whatever_pieces_it_is_taken_in(width, 
 def test_a_large_transparent_image_is_shrunk_as_it_looks_on_white():
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     image.paste((0, 0, 255, 0), (0, 0, 32, 64))
-    image = read_image(encode(image), enough=1)
+    image = read_image(encode(image), min_edge=1)
     assert image.pixels[0, 0].tolist() == [128, 128, 128]
 
 
 def test_a_turned_jpeg_at_a_reduced_scale_keeps_its_upright_size():
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = read_image(encode(quarters(1600, 800), "JPEG", exif=exif), enough=100)
+    image = read_image(encode(quarters(1600, 800), "JPEG", exif=exif), min_edge=100)
     assert (image.width, image.height) == (800, 1600)
     assert image.pixels.shape == (200, 100, 3)
 
@@ -278,7 +278,7 @@ def test_a_shrunk_image_is_resized_to_what_the_whole_one_is(width, height, image
     exif[0x0112] = orientation
     image = Image.fromarray(noise(12, 12)).resize((width, height), Image.Resampling.BICUBIC)
     data = encode(image, image_format, exif=exif, **({"quality": 95} if image_format == "JPEG" else {}))
-    whole, shrunk = read_image(data), read_image(data, enough=120)
+    whole, shrunk = read_image(data), read_image(data, min_edge=120)
     assert shrunk.pixels.size <= whole.pixels.size / 3.5
     assert (shrunk.width, shrunk.height) == (whole.width, whole.height)
     looked_at = Preprocessing(size=50, crop=50, squash=squash)
@@ -308,7 +308,7 @@ SEEDS.append(encode(quarters(), "TIFF", compression="tiff_lzw"))
 def decodes_or_is_rejected(data: bytes) -> None:
     """Anything but pixels or ImageRejected fails the test that calls this."""
     try:
-        image = read_image(data, ImageLimits(max_pixels=1_000_000), enough=16)
+        image = read_image(data, ImageLimits(max_pixels=1_000_000), min_edge=16)
     except ImageRejected:
         return
     assert image.pixels.dtype == np.uint8

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clipcore.errors import BadInput
-from clipcore.label_files import check_template, read_labels, read_templates, split_labels
 from clipcore.types import Label
+from clipcore.zero_shot import check_template, read_labels, read_templates, split_labels
 
 
 def written(tmp_path: Path, text: str, name: str = "labels.txt") -> Path:
@@ -48,8 +48,8 @@ def test_labels_may_be_json(tmp_path, content, labels):
     ("text", "name", "said"),
     [
         ("cat\n\ncat: a cat\n", "labels.txt", "Row 3 of .* names 'cat' again"),
-        ("cat\n: a dog\n", "labels.txt", "Row 2 of .* has no label's name"),
-        ("cat\n\ta dog\n", "labels.txt", "Row 2 of .* has no label's name"),
+        ("cat\n: a dog\n", "labels.txt", "Row 2 of .* has no name for the label"),
+        ("cat\n\ta dog\n", "labels.txt", "Row 2 of .* has no name for the label"),
         ("\n\n", "labels.txt", "has no labels"),
         ("[1]", "labels.json", "list of names"),
         ("7", "labels.json", "list of names"),
@@ -67,7 +67,7 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
     with pytest.raises(BadInput, match="none.txt' cannot be read"):
         read_labels(tmp_path / "none.txt")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(BadInput, match="not in UTF-8"):
+    with pytest.raises(BadInput, match="is not UTF-8"):
         read_templates(tmp_path / "image.png")
 
 

@@ -22,9 +22,9 @@ def highest():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 data = open(sys.argv[1], "rb").read()
-read_image(open(sys.argv[2], "rb").read(), enough=448)
+read_image(open(sys.argv[2], "rb").read(), min_edge=448)
 before = highest()
-image = read_image(data, enough=448)
+image = read_image(data, min_edge=448)
 assert (image.width, image.height) == (8000, 8000)
 assert image.pixels.shape == (471, 471, 3)
 print(highest() - before)

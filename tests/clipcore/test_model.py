@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-from clipcore.errors import BadInput, ModelUnavailable
+import clipcore
+from clipcore.errors import BadInput, ImageRejected, ModelUnavailable
 from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
 from clipcore.models.catalogue import FALLBACK
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
+from clipcore.types import Label
 from tests.clipcore.images import noise, quarters
 from tests.clipcore.tiny import CONTEXT_LENGTH, DIMENSION, INPUT_SIZE, write_tiny_chinese_clip, write_tiny_clip
 
@@ -260,9 +262,70 @@ def test_what_is_no_image_yet_is_refused_with_what_to_do(tiny, wrong):
         tiny.encode_images([wrong])
 
 
-def test_a_path_is_no_bytes_of_an_image():
-    with pytest.raises(BadInput, match="read_bytes"):
-        decode_image("photo.jpg")
+def test_images_that_no_pixels_can_be_made_of_are_refused(tiny):
+    for image in (np.zeros((0, 10, 3), np.uint8), np.zeros((10, 0, 3), np.uint8)):
+        with pytest.raises(BadInput, match="is empty"):
+            tiny.encode_images([image])
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "LA", "P", "CMYK", "HSV", "I;16", "1", "F"])
+def test_pillow_images_of_every_mode_are_encoded(tiny, mode):
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(mode)
+    image = quarters().convert(straight).convert(mode) if straight else quarters().convert(mode)
+    assert tiny.encode_images([image]).shape == (1, DIMENSION)
+
+
+def test_an_image_is_decoded_from_its_path_and_from_any_kind_of_bytes(tmp_path):
+    path = tmp_path / "image.png"
+    quarters().save(path)
+    data = path.read_bytes()
+    for given in (str(path), path, data, bytearray(data), memoryview(data)):
+        assert np.array_equal(decode_image(given), np.asarray(quarters()))
+    with pytest.raises(BadInput, match=r"'none\.png' cannot be read: no such file"):
+        decode_image("none.png")
+    with pytest.raises(BadInput, match="path or its bytes, and got ndarray"):
+        decode_image(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_encode_takes_paths_images_and_texts_one_or_many(tiny, tmp_path):
+    path = tmp_path / "image.png"
+    quarters().save(path)
+    [image], [text] = tiny.encode_images([quarters()]), tiny.encode_texts(["a cat"])
+    for given in (path, str(path), quarters(), np.asarray(quarters())):
+        assert np.allclose(tiny.encode(given), image, atol=1e-6)
+    assert np.allclose(tiny.encode("a cat"), text, atol=1e-6)
+    mixed = tiny.encode(["a cat", path, "a cat", quarters(), str(path)], batch_size=2)
+    assert np.allclose(mixed, [text, image, text, image, image], atol=1e-6)
+    assert np.allclose(tiny.encode(each for each in ("a cat", path)), [text, image], atol=1e-6)
+    assert tiny.encode([]).shape == (0, DIMENSION)
+    assert tiny.encode("a cat", progress=True).shape == (DIMENSION,)
+
+
+def test_encode_says_what_is_wrong_with_an_input(tiny, tmp_path):
+    with pytest.raises(BadInput, match=r"'none\.jpg' cannot be read"):
+        tiny.encode("none.jpg")
+    with pytest.raises(BadInput, match="at least one input, not 0"):
+        tiny.encode(["a"], batch_size=0)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ImageRejected):
+        tiny.encode(tmp_path / "broken.png")
+
+
+def test_classify_gives_each_label_its_probability(tiny, tmp_path):
+    path = tmp_path / "image.png"
+    quarters().save(path)
+    scores = tiny.classify(str(path), ["cat", "dog", "sofa"])
+    assert {score.label for score in scores} == {"cat", "dog", "sofa"}
+    assert sum(score.probability for score in scores) == pytest.approx(1)
+    assert scores == tiny.classify(quarters(), [Label("cat"), "dog", "sofa"])
+    assert len(tiny.classify(path, ["cat", "dog"], top=1)) == 1
+
+
+def test_one_line_classifies_an_image(tmp_path):
+    path = tmp_path / "image.png"
+    quarters().save(path)
+    best, _ = clipcore.classify(path, ["red", "blue"], model="bundled")
+    assert repr(best) == f"{best.label}: {best.probability:.1%}"
 
 
 def test_one_text_alone_is_not_taken_for_its_letters(tiny):

@@ -59,7 +59,7 @@ def test_its_classes_can_be_asked_for_like_labels():
     [scores] = fitted().classify(vectors[:1], top=2)
     assert scores[0].label == "class 0"
     assert len(scores) == 2
-    assert [len(one) for one in fitted().classify(vectors[:1], least=1.0)] == [0]
+    assert [len(one) for one in fitted().classify(vectors[:1], threshold=1.0)] == [0]
 
 
 def test_it_is_the_same_once_saved_and_loaded(tmp_path):
@@ -174,3 +174,10 @@ def test_neither_stopping_early_nor_one_image_a_class_is_worth_a_warning(monkeyp
     names = [str(row) for row in range(30)]
     LinearProbe.fit(vectors, np.arange(30), names, strength=1e6, model_key=MODEL)
     choose_strength(*blobs(0, spread=1.0))
+
+
+def test_embeddings_of_another_model_or_with_nan_are_refused():
+    probe = LinearProbe(("a", "b"), np.eye(2, 4, dtype=np.float32), np.zeros(2, np.float32), 1.0, "model")
+    for vectors in (np.ones((1, 3), np.float32), np.full((1, 4), np.nan, np.float32), np.ones(4, np.float32)):
+        with pytest.raises(BadInput):
+            probe.classify(vectors)

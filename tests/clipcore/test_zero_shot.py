@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcore.errors import ModelUnavailable
+from clipcore.errors import BadInput, ModelUnavailable
 from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
 from clipcore.types import Label
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
+from clipcore.zero_shot import LabelBank, ZeroShotClassifier, as_labels, mean_direction, texts_for
 
 CAT, DOG, SOFA, NOTHING = np.eye(4, dtype=np.float32)
 PROMPTS = Prompts(label=("a photo of {}",), query=("{}", "a photo of {}"), background=("nothing",))
@@ -23,8 +23,8 @@ def between(*vectors: np.ndarray) -> np.ndarray:
     return mean_direction(np.stack(vectors))
 
 
-def tags(vector: np.ndarray, *, scale: float = 20.0, least: float = 0.2, top: int = 5) -> list[str]:
-    [found] = ZeroShotClassifier(BANK, logit_scale=scale, least=least).classify(vector[None], top)
+def tags(vector: np.ndarray, *, scale: float = 20.0, threshold: float = 0.2, top: int = 5) -> list[str]:
+    [found] = ZeroShotClassifier(BANK, logit_scale=scale, threshold=threshold).classify(vector[None], top)
     return [score.label for score in found]
 
 
@@ -41,25 +41,51 @@ def test_an_image_of_none_of_the_labels_gets_none():
 
 
 def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_background():
-    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, least=0.0)
+    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, threshold=0.0)
     expected = np.exp([2.0, 0.0, 0.0, 0.0])
     assert np.allclose(classifier.probabilities(CAT[None])[0], expected[:3] / expected.sum())
 
 
 def test_the_likeliest_come_first_and_no_more_than_asked_for():
-    assert tags(between(DOG, DOG, SOFA), scale=5.0, least=0.0, top=2) == ["dog", "sofa"]
+    assert tags(between(DOG, DOG, SOFA), scale=5.0, threshold=0.0, top=2) == ["dog", "sofa"]
 
 
 def test_several_images_are_answered_one_by_one():
-    answers = ZeroShotClassifier(BANK, logit_scale=20.0, least=0.2).classify(np.stack([DOG, NOTHING, CAT]))
+    answers = ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(np.stack([DOG, NOTHING, CAT]))
     assert [[score.label for score in answer] for answer in answers] == [["dog"], [], ["cat"]]
 
 
 def test_no_images_and_no_labels_are_no_error():
     nothing = LabelBank.build([], PROMPTS, {"nothing": NOTHING}, 4)
-    classifier = ZeroShotClassifier(nothing, logit_scale=20.0, least=0.2)
+    classifier = ZeroShotClassifier(nothing, logit_scale=20.0, threshold=0.2)
     assert classifier.classify(np.stack([CAT, DOG])) == [(), ()]
-    assert ZeroShotClassifier(BANK, logit_scale=20.0, least=0.2).classify(np.empty((0, 4), np.float32)) == []
+    assert ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(np.empty((0, 4), np.float32)) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [("cat", "a list"), (["cat", ""], "is empty"), ([Label(" ")], "is empty"), (["cat", Label("cat")], "comes twice")],
+)
+def test_labels_that_cannot_be_meant_are_refused(labels, message):
+    """A single text was taken letter by letter, and a repeated label shared its probability with itself."""
+    with pytest.raises(BadInput, match=message):
+        as_labels(labels)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [(CAT, r"\[n, 4\] are needed, not \[4\]"), (np.ones((2, 3)), r"not \[2, 3\]"), (CAT[None] * np.nan, "NaN")],
+)
+def test_embeddings_that_cannot_be_classified_are_refused(vectors, message):
+    """NaN was answered with no labels, as though the image showed none of them."""
+    with pytest.raises(BadInput, match=message):
+        ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(vectors)
+
+
+def test_a_negative_number_of_labels_is_refused():
+    with pytest.raises(BadInput, match="cannot be -1"):
+        tags(CAT, top=-1)
+    assert tags(CAT, top=0) == []
 
 
 def test_a_label_with_phrases_is_the_mean_of_them_and_one_without_is_its_name():
@@ -87,7 +113,7 @@ def test_probabilities_never_exceed_one_together(seed, scale):
     rows = random.normal(size=(20, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     bank = LabelBank(tuple("abcdefghij"), rows[:10], rows[10:12])
-    shares = ZeroShotClassifier(bank, logit_scale=scale, least=0.2).probabilities(rows[12:])
+    shares = ZeroShotClassifier(bank, logit_scale=scale, threshold=0.2).probabilities(rows[12:])
     assert np.isfinite(shares).all()
     assert (shares >= 0).all()
     assert (shares.sum(axis=1) <= 1 + 1e-5).all()
@@ -131,7 +157,7 @@ def test_broken_prompts_are_named(tmp_path):
 
 def test_many_images_are_judged_as_few_are():
     images = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
-    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, least=0.0)
+    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, threshold=0.0)
     few = [classifier.probabilities(images[start : start + 10]) for start in range(0, 200, 10)]
     assert np.allclose(classifier.probabilities(images), np.concatenate(few), atol=1e-6)
 
@@ -141,7 +167,7 @@ from time import process_time, thread_time
 import numpy as np
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier
 rows = np.random.default_rng(0).standard_normal((250, 512), dtype=np.float32)
-classifier = ZeroShotClassifier(LabelBank(("cat",) * 250, rows, rows[:1]), logit_scale=1.0, least=0.0)
+classifier = ZeroShotClassifier(LabelBank(("cat",) * 250, rows, rows[:1]), logit_scale=1.0, threshold=0.0)
 everybody, here = process_time(), thread_time()
 for _ in range(5):
     classifier.classify(rows[:8])

@@ -40,9 +40,9 @@ def test_names_alone_become_a_classifier_with_the_models_own_prompts():
 def test_it_judges_as_one_built_by_hand():
     model = Words()
     labels = [Label("pet", ("a cat", "a dog")), Label("sofa")]
-    classifier = ZeroShotClassifier.for_model(model, labels, PLAIN, least=0.3)
+    classifier = ZeroShotClassifier.for_model(model, labels, PLAIN, threshold=0.3)
     bank = LabelBank(("pet", "sofa"), np.stack([mean_direction(AXES[:2]), AXES[2]]), AXES[3:4])
-    by_hand = ZeroShotClassifier(bank, logit_scale=10.0, least=0.3)
+    by_hand = ZeroShotClassifier(bank, logit_scale=10.0, threshold=0.3)
     assert np.allclose(classifier.probabilities(AXES), by_hand.probabilities(AXES))
     assert classifier.classify(AXES) == by_hand.classify(AXES)
 

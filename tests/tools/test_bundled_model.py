@@ -51,7 +51,7 @@ def classifier(model: ClipModel) -> ZeroShotClassifier:
     texts = texts_for(labels, prompts)
     vectors = dict(zip(texts, model.encode_texts(texts), strict=True))
     bank = LabelBank.build(labels, prompts, vectors, model.card.dimension)
-    return ZeroShotClassifier(bank, logit_scale=model.card.logit_scale, least=model.calibration.tag_match)
+    return ZeroShotClassifier(bank, logit_scale=model.card.logit_scale, threshold=model.calibration.tag_match)
 
 
 def test_all_files_together_are_small_enough_for_a_repository():
