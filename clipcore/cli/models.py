@@ -15,9 +15,9 @@ from clipcore.models.catalogue import KnownModel, list_models
 from clipcore.models.checkpoint import is_on_this_machine
 
 _LEGEND = """
-here: on this machine already. text: it reads words as well as images.
-dim: numbers in a vector. input: pixels along the edge of what it sees.
-context: tokens a text may have. size: millions of parameters."""
+here: on this machine already. text: it encodes texts as well as images.
+dim: of its embeddings. input: the edge of its input square, in pixels.
+context: tokens that a text may have. size: millions of parameters."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,12 +58,10 @@ def _cells(model: KnownModel, here: bool) -> tuple[str, ...]:
 
 
 def _as_json(model: KnownModel, here: bool) -> dict[str, Any]:
-    about = asdict(model)
-    file = about.pop("file")
     return {
-        **about,
+        **asdict(model),
         "languages": list(model.languages),
+        "repository": model.repository or (model.id if "/" in model.id else None),
         "reads_text": model.reads_text,
-        "url": file["url"] if file else None,
         "on_this_machine": here,
     }

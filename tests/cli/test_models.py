@@ -28,13 +28,14 @@ def test_json_tells_everything_that_is_known():
     assert told["bundled"]["on_this_machine"] is True
     assert told["ViT-L/14@336px"]["id"] == "openai/clip-vit-large-patch14-336"
     assert told["ViT-L/14@336px"]["input_size"] == 336
-    assert told["RN50"]["url"].endswith("/RN50.pt")
-    assert told["siglip2-base"]["url"] is None
+    assert told["RN50"]["repository"] == "timm/resnet50_clip.openai"
+    assert told["siglip2-base"]["repository"] == "google/siglip2-base-patch16-224"
+    assert told["bundled"]["repository"] is None
     assert (told["dinov2-base"]["reads_text"], told["dinov2-base"]["languages"]) == (False, [])
     assert told["chinese-B/16"]["languages"] == ["zh"]
 
 
 def test_models_that_are_not_here_are_not_claimed(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     told = {model["name"]: model for model in clipcore("models", "--json").json()}
     assert told["RN50x64"]["on_this_machine"] is False
