@@ -1,4 +1,4 @@
-"""The bundled model's plan and objective, in the shape in which `clipcore.training` trains anything."""
+"""The bundled model's plan and objective, for `clipcore.training`'s `Trainer`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FINISH = Plan(
 
 
 class Lessons:
-    """Owns the bank of caption vectors and the anchors; knows where the stream stands. See `Objective` and `Kept`."""
+    """Owns the bank of caption embeddings, the anchors, and the stream's position."""
 
     def __init__(self, model: CLIPModel, stream: Stream, plan: Plan) -> None:
         self._model = model
@@ -69,7 +69,7 @@ class Lessons:
         return loss.item()
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def clamp_scale(self) -> None:
         self._model.logit_scale.clamp_(0, HIGHEST_LOG_SCALE)
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,8 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from clipcore.training.run_folder import Keeper, Kept
-from clipcore.training.trainer import Trainer
+from clipcore.training.trainer import Checkpointer, Stateful, Trainer
 from tools.bundled_model import as_tokens, image_vectors, new_model, save_model, text_vectors
 from tools.bundled_objective import FINISH, Lessons, Plan, optimisers_for
 from tools.bundled_stream import Mix, Stream, draw
@@ -29,12 +28,19 @@ CHECKPOINT_EVERY = 200
 
 
 def trainer_for(model: CLIPModel, stream: Stream, plan: Plan, folder: Path) -> Trainer:
-    """Stands where the checkpoint in the folder does, if there is one."""
+    """Resumes from the checkpoint in the folder, if there is one."""
     lessons, optimisers = Lessons(model, stream, plan), optimisers_for(model, plan)
-    kept: dict[str, Kept] = {"model": model, "lessons": lessons}
-    kept |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
-    keeper = Keeper(folder / "checkpoint.pt", kept)
-    trainer = Trainer(lessons, optimisers, keeper, steps=plan.steps, rate=plan.rate)
+    states: dict[str, Stateful] = {"model": model, "lessons": lessons}
+    states |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
+    checkpointer = Checkpointer(folder / "checkpoint.pt", states)
+    trainer = Trainer(
+        lessons.backward,
+        optimisers,
+        checkpointer,
+        steps=plan.steps,
+        rate=plan.rate,
+        after_step=lessons.clamp_scale,
+    )
     trainer.resume()
     return trainer
 
@@ -46,7 +52,7 @@ def run(trainer: Trainer) -> Iterator[int]:
         if (step.number - 1) % 20 == 0:
             log.info("step %d loss %.4f seconds %.0f", step.number - 1, step.loss, time.monotonic() - started)
         if step.number % CHECKPOINT_EVERY == 0:
-            trainer.put_away()
+            trainer.save_checkpoint()
         yield step.number
 
 

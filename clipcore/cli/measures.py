@@ -23,8 +23,8 @@ def show_classification(result: Classification, published: Sequence[Published]) 
     print(f"  mean per-class recall  {percent(result.mean_recall):>8}")
     _show_classes(result)
     if wrong := result.confusions(_MOST_CONFUSIONS):
-        rows = [(str(one.images), one.true, one.taken) for one in wrong]
-        _print_table("Most frequent mistakes", [">images", "is", "taken for"], rows)
+        rows = [(str(one.images), one.true, one.predicted) for one in wrong]
+        _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], rows)
     show_published(published, (TOP_1, TOP_5), (result.top_1, result.top_5))
 
 
@@ -38,14 +38,14 @@ def classification_as_json(result: Classification) -> dict[str, Any]:
             {
                 "class": one.name,
                 "images": one.images,
-                "taken_for": one.taken_for,
+                "taken_for": one.predicted,
                 "recall": one.recall,
                 "precision": one.precision,
             }
             for one in result.per_class
         ],
         "confusions": [
-            {"class": one.true, "taken_for": one.taken, "images": one.images}
+            {"class": one.true, "taken_for": one.predicted, "images": one.images}
             for one in result.confusions(result.counts.size)
         ],
     }
@@ -104,12 +104,12 @@ def percent(share: float | None) -> str:
 def _show_classes(result: Classification) -> None:
     ordered = sorted(result.per_class, key=lambda one: (one.recall is None, one.recall or 0.0, one.name))
     rows = [
-        (one.name, str(one.images), str(one.taken_for), percent(one.recall), percent(one.precision))
+        (one.name, str(one.images), str(one.predicted), percent(one.recall), percent(one.precision))
         for one in ordered[:_MOST_CLASSES]
     ]
     more = len(ordered) > _MOST_CLASSES
     title = f"The {_MOST_CLASSES} worst classes; --json has all" if more else "Classes, the worst first"
-    _print_table(title, ["class", ">images", ">taken for", ">recall", ">precision"], rows)
+    _print_table(title, ["class", ">images", ">predicted", ">recall", ">precision"], rows)
 
 
 def _recall_cells(recall: Recall) -> list[str]:

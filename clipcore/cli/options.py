@@ -39,11 +39,14 @@ def load_model(name: str, device: str) -> ClipModel:
 
 TextColumn = Annotated[
     str | None,
-    typer.Option("--text-column", help="Which column has the texts or classes: a name or a number; else judged."),
+    typer.Option("--text-column", help="Name or number of the column of texts or classes; guessed if not given."),
 ]
-ImageColumn = Annotated[str | None, typer.Option("--image-column", help="Which column has the images, likewise.")]
+ImageColumn = Annotated[
+    str | None, typer.Option("--image-column", help="Name or number of the column of images; guessed if not given.")
+]
 Header = Annotated[
-    bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns; else judged.")
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first row names the columns; guessed if not given."),
 ]
 
 

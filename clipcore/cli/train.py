@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -15,183 +17,140 @@ from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Header, ImageColumn
 from clipcore.cli.output import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped, tracked
 from clipcore.datasets import Columns, Pairs, open_pairs
 from clipcore.errors import BadInput
-from clipcore.training.plan import Autocast, Schedule, TrainingPlan
+from clipcore.training.plan import TrainingPlan
+from clipcore.training.record import Step, TrainingObserver
 
 if TYPE_CHECKING:
     from clipcore.training.fine_tuning import Trained
-    from clipcore.training.trainer import Step
-
-LEARNING, BATCHES, RUN = "How it learns", "Batches and memory", "The run"
 
 
 def register(app: typer.Typer) -> None:
     app.command(name="train", short_help="Fine-tune a model on images with captions.")(train)
 
 
+def with_plan_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives the command an option for each field of `TrainingPlan`, in place of its **keywords."""
+    types = get_type_hints(TrainingPlan)
+    options = []
+    for each in fields(TrainingPlan):
+        flag = "--" + each.name.replace("_", "-")
+        option = typer.Option(flag, help=each.metadata["help"], rich_help_panel=each.metadata["panel"])
+        annotation = Annotated[types[each.name], option]  # type: ignore[valid-type, name-defined]
+        options.append(
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
+        )
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return command
+
+
+@with_plan_options
 def train(
     pairs: Annotated[
         Path, typer.Argument(help="Rows of text, tab, base64 image (or its path); or a folder with captions.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and the model.")],
     validation: Annotated[
-        Path | None, typer.Option(help="Held-out pairs: best/ is what finds most of them, by mean recall.")
+        Path | None, typer.Option(help="Held-out pairs: best/ is the model with the highest mean recall on them.")
     ] = None,
-    captions: Annotated[Path | None, typer.Option(help="The captions file, where PAIRS is a folder of images.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which of a Karpathy file's splits to learn from: train …")] = None,
+    captions: Annotated[Path | None, typer.Option(help="The captions file, if PAIRS is a folder of images.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split of a Karpathy file to learn from: train …")] = None,
     validation_captions: Annotated[
-        Path | None, typer.Option(help="The captions file, where VALIDATION is a folder of images.")
+        Path | None, typer.Option(help="The captions file, if VALIDATION is a folder of images.")
     ] = None,
-    validation_split: Annotated[str | None, typer.Option(help="Which to validate with, likewise: val …")] = None,
+    validation_split: Annotated[str | None, typer.Option(help="Which split to validate with: val …")] = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     header: Header = None,
     model: Model = DEFAULT_MODEL_NAME,
     device: Device = "auto",
-    epochs: Annotated[int, typer.Option(help="How often each image is shown.", rich_help_panel=LEARNING)] = 5,
-    learning_rate: Annotated[float, typer.Option(help="At its highest.", rich_help_panel=LEARNING)] = 1e-5,
-    schedule: Annotated[
-        Schedule, typer.Option(help="How the learning rate falls after warm-up.", rich_help_panel=LEARNING)
-    ] = "cosine",
-    warm_up: Annotated[
-        float, typer.Option(help="Share of all steps in which it rises.", rich_help_panel=LEARNING)
-    ] = 0.1,
-    weight_decay: Annotated[float, typer.Option(help="Of matrices alone.", rich_help_panel=LEARNING)] = 0.2,
-    clip: Annotated[float, typer.Option(help="Longest gradient; 0 for any.", rich_help_panel=LEARNING)] = 1.0,
-    fix_vision: Annotated[
-        bool, typer.Option("--fix-vision", help="Leave the image tower as it is.", rich_help_panel=LEARNING)
-    ] = False,
-    fix_text: Annotated[
-        bool, typer.Option("--fix-text", help="Leave the text tower as it is.", rich_help_panel=LEARNING)
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Order, choice of captions, dropout.", rich_help_panel=LEARNING)] = 0,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            help="Pairs told apart in one step, over all processes. More is better and costs time, hardly memory.",
-            rich_help_panel=BATCHES,
-        ),
-    ] = 256,
-    micro_batch: Annotated[
-        int, typer.Option(help="Pairs in the towers at a time: what the memory must hold.", rich_help_panel=BATCHES)
-    ] = 64,
-    amp: Annotated[
-        Autocast, typer.Option(help="What the towers compute in; fp16 on NVIDIA GPUs.", rich_help_panel=BATCHES)
-    ] = "fp32",
-    sequence_length: Annotated[
-        int | None, typer.Option(help="Tokens that captions are cut to while training.", rich_help_panel=BATCHES)
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Threads that decode images.", rich_help_panel=BATCHES)] = 2,
-    log_every: Annotated[int, typer.Option(help="Steps.", rich_help_panel=RUN)] = 10,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps.", rich_help_panel=RUN)] = 200,
-    validate_every: Annotated[
-        int | None, typer.Option(help="Steps; after each epoch if not given.", rich_help_panel=RUN)
-    ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget the run that OUTPUT holds.", rich_help_panel=RUN)
-    ] = False,
-    json: Json = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete the run that OUTPUT holds.")] = False,
+    as_json: Json = False,
+    **plan: Any,  # noqa: ANN401 - the fields of TrainingPlan
 ) -> int:
-    """Fine-tune a model on images with captions, so that each finds the other.
+    """Fine-tune a model on images with captions, so that each retrieves the other.
 
-    OUTPUT gets last/ and, with --validation, best/: models like any other, for --model.
+    OUTPUT gets last/ and, with --validation, best/: models that --model takes like any other.
 
-    Ctrl-C puts the run away; the same command goes on from there, to the same weights.
+    Ctrl-C saves the run; the same command resumes it, to exactly the same weights.
 
     Several GPUs: torchrun --nproc-per-node 2 --no-python clipcore train …
     """
-    plan = TrainingPlan(
-        epochs=epochs,
-        batch=batch_size,
-        micro_batch=micro_batch,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        warm_up=warm_up,
-        weight_decay=weight_decay,
-        clip=clip,
-        amp=amp,
-        seed=seed,
-        fix_vision=fix_vision,
-        fix_text=fix_text,
-        sequence_length=sequence_length,
-        log_every=log_every,
-        checkpoint_every=checkpoint_every,
-        validate_every=validate_every,
-        workers=workers,
-    )
+    settings = TrainingPlan(**plan)
     if restart and Path(model).resolve() in [(output / name).resolve() for name in ("last", "best")]:
         raise BadInput(f"--restart would delete {model!r} itself; give another output folder.")
     if output.exists() and not output.is_dir():
         raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
-    watcher = _Shown(leads=os.environ.get("RANK", "0") == "0")
+    reporter = _Reporter(is_main=os.environ.get("RANK", "0") == "0")
     columns = Columns(text_column, image_column, header)
-    learnt = _named(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs, watcher)
-    held_out = None
+    training_pairs = reporter.problems_of(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs)
+    validation_pairs = None
     if validation is not None:
         opened = open_pairs(validation, captions=validation_captions, split=validation_split, columns=columns)
-        held_out = _named(opened, validation, watcher)
-    with Interruption() as interruption:
-        trained = _train(
-            model,
-            device,
-            learnt,
-            held_out,
-            plan=plan,
-            output=output,
+        validation_pairs = reporter.problems_of(opened, validation)
+    with _Interruption() as interruption:
+        from clipcore.model import ClipModel
+        from clipcore.training import train
+        from clipcore.training.distributed import local_device
+
+        trained = train(
+            ClipModel.load(model, device=local_device(device), precision="fp32"),
+            training_pairs,
+            settings,
+            output,
+            validation=validation_pairs,
             restart=restart,
-            watcher=watcher,
-            interruption=interruption,
+            observer=reporter,
+            stopped=lambda: interruption.requested,
         )
-    if not watcher.leads:
-        # The leader's code tells of all: torchrun ends every process as soon as one ends with another code than 0.
+    if not reporter.is_main:
+        # The main process's code stands for all: torchrun ends every process as soon as one ends with another code.
         return DONE
-    skipped = watcher.problems | dict(trained.skipped)
-    print_json(_as_json(trained, skipped)) if json else _print(trained)
+    skipped = reporter.problems | dict(trained.skipped)
+    print_json(_as_json(trained, skipped)) if as_json else _print(trained)
     if not trained.finished:
         return INTERRUPTED
     return SKIPPED if skipped else DONE
 
 
-def _named(pairs: Pairs, path: Path, watcher: _Shown) -> Pairs:
-    for problem in pairs.problems:
-        watcher.problem(f"{problem.name} of {path}", problem.reason)
-    return pairs
+class _Interruption:
+    """A context in which the first SIGINT or SIGTERM is noted, so that the run ends after its step. The second ends the
+    process at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> _Interruption:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        say("Stopping after this step; press Ctrl-C again to stop at once.")
 
 
-def _train(
-    model: str,
-    device: str,
-    learnt: Pairs,
-    held_out: Pairs | None,
-    *,
-    plan: TrainingPlan,
-    output: Path,
-    restart: bool,
-    watcher: _Shown,
-    interruption: Interruption,
-) -> Trained:
-    from clipcore.model import ClipModel
-    from clipcore.training import train
-    from clipcore.training.distributed import device_here
+class _Reporter(TrainingObserver):
+    """Reports on stderr, with a progress bar on a terminal. Only the main process of several reports."""
 
-    loaded = ClipModel.load(model, device=device_here(device), precision="fp32")
-    return train(
-        loaded,
-        learnt,
-        plan,
-        output,
-        validation=held_out,
-        restart=restart,
-        watcher=watcher,
-        stopped=lambda: interruption.wanted,
-    )
-
-
-class _Shown:
-    """Says what happens on stderr, with a bar on a terminal; one of several processes speaks."""
-
-    def __init__(self, *, leads: bool) -> None:
-        self.leads = leads
+    def __init__(self, *, is_main: bool) -> None:
+        self.is_main = is_main
         self.problems: dict[str, str] = {}
+
+    def problems_of(self, pairs: Pairs, path: Path) -> Pairs:
+        """Reports the rows that were skipped, before there is a run to remember them."""
+        for problem in pairs.problems:
+            name = f"{problem.name} of {path}"
+            self.problems[name] = problem.reason
+            self.skipped(name, problem.reason)
+        return pairs
 
     def logged(self, row: dict[str, Any], steps: int) -> None:
         say(
@@ -206,21 +165,16 @@ class _Shown:
             f"image to text R@1 {row['image_to_text']['R@1']:.1%}{'  (best so far)' if best else ''}"
         )
 
-    def problem(self, name: str, reason: str) -> None:
-        """Of a row, before there is a run to remember it."""
-        self.problems[name] = reason
-        self.skipped(name, reason)
-
     def skipped(self, name: str, reason: str) -> None:
-        if self.leads:
+        if self.is_main:
             say_skipped(name, reason)
 
-    def warned(self, words: str) -> None:
-        say(words)
+    def warned(self, message: str) -> None:
+        say(message)
 
-    def through(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
+    def progress(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
         if 0 < done < total:
-            say(f"Going on from step {done} of {total}.")
+            say(f"Resuming from step {done} of {total}.")
         return tracked(steps, "training", total - done)
 
 
@@ -245,27 +199,3 @@ def _print(trained: Trained) -> None:
         print(f"mean recall {trained.first:.1%} before, {best.mean_recall:.1%} at its best (step {best.step})")
     models = ("last",) if best is None else ("best", "last")
     print("models: " + ", ".join(str(trained.folder / name) for name in models))
-
-
-class Interruption:
-    """Within the context, the first SIGINT or SIGTERM sets `wanted`, so that training stops after the current
-    step; the second one
-    stops at once.
-    """
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    def __enter__(self) -> Interruption:
-        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
-        say("Stopping after this step; once more to stop at once.")

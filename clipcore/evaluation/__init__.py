@@ -1,11 +1,11 @@
-"""How well a model does: zero-shot classification, retrieval both ways, and a linear probe on its features.
+"""Measures a model: zero-shot classification, a linear probe on its embeddings, and retrieval in both directions.
 
-Two rules hold throughout. Scores within `TIE` of the right answer's count as better than it, so that neither equal
-vectors nor the rounding of a matrix product can flatter a model; a score that is no number counts so too. And what
-could not be read takes no part: it is neither a hit nor a miss, and is named instead.
+Two rules hold throughout. Scores within `TIE` of the right answer's, and NaN, count as better than it, so that neither
+equal embeddings nor the rounding of a matrix product flatter a model. And images that cannot be read are reported, and
+count neither as right nor as wrong.
 """
 
 from __future__ import annotations
 
-# Cosines of unit vectors in float32 differ by some 1e-7 with the shape of the product that they come from.
+# Float32 cosines of the same unit vectors differ by about 1e-7 between matrix products of different shapes.
 TIE = 1e-6

@@ -1,4 +1,4 @@
-"""Which class each image was taken for: counted as the images come, in memory that depends on the classes alone."""
+"""Zero-shot and probe classification: counts predictions as they come, in memory that depends on the classes alone."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from clipcore.evaluation import TIE
 from clipcore.types import Label, Vectors
 
 TOP = 5
-# Every class may be taken for every other: at ImageNet-21k's 21,841 classes the counts take 3.8 GB.
-_MOST_CLASSES = 25_000
+# Any class may be predicted for any other: the counts of ImageNet-21k's 21,841 classes take 3.8 GB.
+_MAX_CLASSES = 25_000
 
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """images: how many are of it. taken_for: how many were taken for it, rightly or not. Each share is 0 to 1, and
-    None where there is nothing to take a share of.
+    """images: of the class. predicted: images that it was predicted for, rightly or not. recall, precision: 0 to 1;
+    None where nothing was counted.
     """
 
     name: str
     images: int
-    taken_for: int
+    predicted: int
     recall: float | None
     precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """images: how many of class `true` were taken for class `taken`."""
+    """images: the number of images of class `true` for which `predicted` was predicted."""
 
     true: str
-    taken: str
+    predicted: str
     images: int
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """classes: names. counts: int64 [true class, class that it was taken for]. among_top: images whose class was
+    """classes: names. counts: int64 [true class, predicted class]. among_top: the number of images whose class was
     among the TOP best.
     """
 
@@ -61,49 +61,38 @@ class Classification:
 
     @property
     def top_5(self) -> float | None:
-        """None where five guesses or fewer would cover every class, so that the figure says nothing."""
+        """None for five classes or fewer, of which it would always be 1."""
         return _share(self.among_top, self.images) if len(self.classes) > TOP else None
 
     @property
     def mean_recall(self) -> float | None:
-        """The mean of the classes' recalls, so that large classes weigh no more; classes without images left out."""
+        """The mean recall of the classes that have images, so that large classes do not weigh more."""
         recalls = [one.recall for one in self.per_class if one.recall is not None]
         return sum(recalls) / len(recalls) if recalls else None
 
     @property
     def per_class(self) -> tuple[ClassResult, ...]:
-        images, taken = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        images, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
         return tuple(
             ClassResult(
                 name=name,
                 images=int(images[row]),
-                taken_for=int(taken[row]),
+                predicted=int(predicted[row]),
                 recall=_share(int(self.counts[row, row]), int(images[row])),
-                precision=_share(int(self.counts[row, row]), int(taken[row])),
+                precision=_share(int(self.counts[row, row]), int(predicted[row])),
             )
             for row, name in enumerate(self.classes)
         )
 
-    def confusions(self, most: int) -> tuple[Confusion, ...]:
-        """The likeliest mistakes, most frequent first; among equals in the order of the classes."""
+    def confusions(self, limit: int) -> tuple[Confusion, ...]:
+        """The most frequent mistakes, in descending order; equals in the order of the classes."""
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
-        true, taken = np.nonzero(wrong)
-        images = wrong[true, taken]
+        true, predicted = np.nonzero(wrong)
+        images = wrong[true, predicted]
         return tuple(
-            Confusion(self.classes[true[at]], self.classes[taken[at]], int(images[at]))
-            for at in np.argsort(-images, kind="stable")[:most]
-        )
-
-
-def check_classes(classes: Sequence[str]) -> None:
-    """To be asked before any work. Raises BadInput where the counts would not fit, as when captions are taken for
-    classes.
-    """
-    if len(classes) > _MOST_CLASSES:
-        raise BadInput(
-            f"There are {len(classes)} classes, and at most {_MOST_CLASSES} are measured; captions are measured by "
-            "`clipcore evaluate retrieval`."
+            Confusion(self.classes[true[at]], self.classes[predicted[at]], int(images[at]))
+            for at in np.argsort(-images, kind="stable")[:limit]
         )
 
 
@@ -114,18 +103,31 @@ def classify_images(
     scores: Callable[[Vectors], Vectors],
     on_skip: OnSkip,
 ) -> Classification:
-    """outcomes: one a source, in order. class_of: int64 [sources]. scores: embeddings [n, dim] -> [n, classes].
+    """outcomes: one for each source, in order. class_of: int64 [sources]. scores: embeddings [n, dim] -> [n, classes].
 
-    Memory: a few hundred embeddings and scores, however many images there are.
+    Memory: a few hundred embeddings and scores, however many images there are. Raises BadInput where no image can be
+    read.
     """
     tally = Tally(classes)
     for part in gather_parts(outcomes, on_skip):
         tally.add(scores(part.embeddings), class_of[part.rows])
-    return tally.result()
+    result = tally.result()
+    if not result.images:
+        raise BadInput("None of the images could be read, so there is nothing to measure.")
+    return result
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Checks before any work that the counts fit in memory. Raises BadInput where captions were given as classes."""
+    if len(classes) > _MAX_CLASSES:
+        raise BadInput(
+            f"There are {len(classes)} classes; the limit is {_MAX_CLASSES}. For captions, use `clipcore evaluate "
+            "retrieval`."
+        )
 
 
 class Tally:
-    """Counts what came of each image. A class that ties with the true one was preferred to it (see the package)."""
+    """Counts predictions. A class that ties with the true one counts as predicted (see the package)."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
@@ -140,40 +142,42 @@ class Tally:
         others[rows, class_of] = -np.inf
         before = (~(others < (own - TIE)[:, None])).sum(axis=1)
         # A true class without a finite score has its own -inf counted above; it is wrong either way.
-        taken = np.where(before == 0, class_of, others.argmax(axis=1))
-        np.add.at(self._counts, (class_of, taken), 1)
+        predicted = np.where(before == 0, class_of, others.argmax(axis=1))
+        np.add.at(self._counts, (class_of, predicted), 1)
         self._among_top += int((before < TOP).sum())
 
     def result(self) -> Classification:
         return Classification(self._classes, self._counts.copy(), self._among_top)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
 @dataclass(frozen=True, slots=True)
 class ClassNames:
-    """labels: for the model, one a class. shown: for people, all different."""
+    """labels: for the model, one for each class. shown: unique names for people."""
 
     labels: tuple[Label, ...]
     shown: tuple[str, ...]
 
 
-def name_classes(classes: Sequence[str], words: Sequence[Label]) -> ClassNames:
-    """classes: as the data set has them, such as n02123045. words: what they are called, by those names; none at all
-    where the names are words themselves, with underscores for spaces.
+def name_classes(classes: Sequence[str], labels: Sequence[Label]) -> ClassNames:
+    """classes: the names in the data set, such as n02123045. labels: phrases for those names; without any, the names
+    themselves are used, with spaces for underscores.
 
-    A class that words are given for and that the data set lacks does not compete. Raises BadInput where words are given
-    but not for every class.
+    A label whose class is not in the data set is ignored. Raises BadInput where labels are given but not for every
+    class.
     """
-    if not words:
+    if not labels:
         return ClassNames(tuple(Label(name, (name.replace("_", " "),)) for name in classes), tuple(classes))
-    phrases_of = {label.name: label.phrases or (label.name,) for label in words}
+    phrases_of = {label.name: label.phrases or (label.name,) for label in labels}
     if missing := [name for name in classes if name not in phrases_of]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise BadInput(f"The names have no words for the class {missing[0]!r}{more}; give each class a line.")
+        raise BadInput(f"The names file has no line for the class {missing[0]!r}{more}; add one for each class.")
     first = [phrases_of[name][0] for name in classes]
     times = Counter(first)
-    shown = tuple(word if times[word] == 1 else f"{word} ({name})" for name, word in zip(classes, first, strict=True))
+    shown = tuple(
+        phrase if times[phrase] == 1 else f"{phrase} ({name})" for name, phrase in zip(classes, first, strict=True)
+    )
     return ClassNames(tuple(Label(name, phrases_of[name]) for name in classes), shown)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

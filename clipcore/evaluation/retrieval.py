@@ -1,28 +1,36 @@
-"""Finding the images that a text tells of, and the texts that tell of an image, among all of a data set."""
+"""Text-to-image and image-to-text retrieval: recall over all images and captions of a data set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
 from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import Gathered
+from clipcore.encoding.batch import Gathered, OnSkip, encode_images, gather
+from clipcore.errors import BadInput, TextNotSupported
 from clipcore.evaluation import TIE
-from clipcore.types import Vectors
+from clipcore.types import Encoder, Vectors
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 CUTOFFS = (1, 5, 10)
-# Scores held at a time: 4 million, 16 MiB, and as much again while they are compared.
+GALLERY = 40
+MAX_FALSE_MATCHES = 0.1
+# Scores in memory at a time: 4 million, 16 MiB, and as much again while they are compared.
 _SCORES_AT_ONCE = 4 * 1024 * 1024
 _OWN_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """One direction. at: for each of CUTOFFS the share of queries whose answer is among so many best, 0 to 1.
+    """One direction. at: for each of CUTOFFS, the share of queries, 0 to 1, with a right answer among so many best.
 
-    median_rank: the middle query's place of its best answer, from 1.
+    median_rank: the median rank of each query's best right answer, from 1.
     """
 
     queries: int
@@ -37,7 +45,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """texts: each once. image_of, text_of: int64 [pairs], rows of the gathered images and of `texts`."""
+    """texts: each once. image_of, text_of: int64 [pairs], the rows in the gathered images and in `texts` that match."""
 
     texts: list[str]
     image_of: npt.NDArray[np.int64]
@@ -46,10 +54,10 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """image_to_text: any of an image's texts will do. text_to_image: any of a text's images; mostly it has but one.
+    """image_to_text: any of an image's texts is right. text_to_image: any of a text's images is; most have one.
 
-    A text of several images is one query, as in MUGE. Captions of different images that happen to read alike are
-    not one text: the published figures on Flickr30k and COCO do not merge them either.
+    A text of several images is one query, as in MUGE. Equal captions of different images are queries of their own: the
+    published figures on Flickr30k and COCO do not merge them either.
     """
 
     image_to_text: Recall
@@ -61,11 +69,65 @@ class Retrieval:
         return (self.image_to_text.mean + self.text_to_image.mean) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatedRetrieval:
+    """images: the embeddings of the images that could be read; texts: float32 [queries, dim]."""
+
+    result: Retrieval
+    images: Gathered
+    texts: Vectors
+    queries: Queries
+
+    def text_match(self) -> float | None:
+        """Estimates the least cosine of a text and an image that counts as a match: the best of GALLERY other images
+        exceeds it MAX_FALSE_MATCHES of the time, as for the bundled model. None where there are too few images.
+        """
+        images = self.images.embeddings
+        if len(images) <= GALLERY:
+            return None
+        rng = np.random.default_rng(0)
+        best = []
+        for text, own in zip(self.texts[self.queries.text_of], self.queries.image_of, strict=True):
+            others = rng.permutation(len(images))[: GALLERY + 1]
+            best.append((images[others[others != own][:GALLERY]] @ text).max())
+        return round(float(np.quantile(best, 1 - MAX_FALSE_MATCHES)), 3)
+
+
+def evaluate_retrieval(
+    model: Encoder,
+    pairs: Pairs,
+    *,
+    template: str = "{}",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    on_skip: OnSkip,
+    progress: Progress = lambda items, doing, total: items,
+) -> EvaluatedRetrieval:
+    """Encodes images and captions and measures recall. template: has one {} for the caption. progress: wraps the items
+    of a loop; takes what is being done and the number of items.
+
+    Raises TextNotSupported for an image-only model, BadInput where no image can be read, and what the model raises.
+    """
+    if not model.card.reads_text:
+        raise TextNotSupported(model.card.id)
+    sources = progress(pairs.images, "encoding images", len(pairs.images))
+    outcomes = encode_images(model, sources, batch_size=batch_size, full_resolution=True)
+    images = gather(outcomes, model.card.dimension, on_skip)
+    queries = queries_for(images, pairs)
+    if not queries.texts:
+        raise BadInput("None of the images could be read, so there is nothing to measure.")
+    texts = np.empty((len(queries.texts), model.card.dimension), np.float32)
+    prompts = progress((template.replace("{}", text) for text in queries.texts), "encoding captions", len(texts))
+    for row, embedding in enumerate(encode_texts(model, prompts, batch_size=batch_size)):
+        texts[row] = embedding
+    result = measure_retrieval(images.embeddings, texts, queries.image_of, queries.text_of)
+    return EvaluatedRetrieval(result, images, texts, queries)
+
+
 def queries_for(gathered: Gathered, pairs: Pairs) -> Queries:
-    """gathered: the images that could be read. Texts of others take no part."""
+    """gathered: the images that could be read; texts of other images are left out."""
     readable = np.flatnonzero(np.isin(pairs.image_of, gathered.rows))
-    told = np.arange(len(pairs)) if pairs.text_of is None else pairs.text_of
-    _, first, text_of = np.unique(told[readable], return_index=True, return_inverse=True)
+    text_numbers = np.arange(len(pairs)) if pairs.text_of is None else pairs.text_of
+    _, first, text_of = np.unique(text_numbers[readable], return_index=True, return_inverse=True)
     return Queries(
         texts=[pairs.captions[row] for row in readable[first].tolist()],
         image_of=np.searchsorted(gathered.rows, pairs.image_of[readable]),
@@ -80,10 +142,10 @@ def measure_retrieval(
     text_of: npt.NDArray[np.int64] | None = None,
 ) -> Retrieval:
     """images: float32 [n, dim]; texts: float32 [m, dim], unit length. image_of, text_of: int64 [pairs], rows of
-    both that belong together; no text_of where each text has its one image.
+    both that match; text_of may be left out where each text has one image.
 
-    An image without texts is only there to be confused with. Ties count against (see the package). Memory: the
-    vectors and a bounded block of scores, whatever n x m is; 30,000 images and 150,000 captions take it too.
+    An image without texts only competes with the others. Ties count as wrong (see the package). Memory: the embeddings
+    and a block of scores of fixed size, also for 30,000 images and 150,000 captions.
     """
     to_text, to_image = ranks(images, texts, image_of, np.arange(len(texts)) if text_of is None else text_of)
     return Retrieval(image_to_text=_recall(to_text), text_to_image=_recall(to_image))
@@ -97,7 +159,7 @@ def ranks(
     *,
     at_once: int = _SCORES_AT_ONCE,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """How many wrong answers come before the best right one: for each image with texts, and for each text.
+    """Counts the wrong answers before the best right one, for each image with texts and for each text.
 
     Each score is computed once and serves both directions. Returns int64 [images with texts] and int64 [m].
     """
@@ -113,7 +175,7 @@ def ranks(
         block = slice(start, start + rows)
         scores = images[block] @ texts.T
         inside = np.flatnonzero((image_of >= start) & (image_of < start + rows))
-        scores[image_of[inside] - start, text_of[inside]] = -np.inf  # right answers do not stand in their own way
+        scores[image_of[inside] - start, text_of[inside]] = -np.inf  # right answers do not compete
         before_text[block] = _not_below(scores, best_text[block, None] - TIE).sum(axis=1)
         before_image += _not_below(scores, best_image[None] - TIE).sum(axis=0)
     return before_text[np.unique(image_of)], before_image
@@ -122,8 +184,8 @@ def ranks(
 def _own_scores(
     images: Vectors, texts: Vectors, image_of: npt.NDArray[np.int64], text_of: npt.NDArray[np.int64]
 ) -> Vectors:
-    """float32 [pairs]: minus infinity where a score is no number. A part at a time: the vectors of all pairs at once
-    would take as much memory again.
+    """float32 [pairs]; minus infinity where a score is not a number. In parts: the embeddings of all pairs at once
+    would double the memory.
     """
     own = np.empty(len(image_of), np.float32)
     for start in range(0, len(own), _OWN_AT_ONCE):
@@ -133,7 +195,7 @@ def _own_scores(
 
 
 def _not_below(scores: Vectors, bound: Vectors) -> npt.NDArray[np.bool_]:
-    """What is no number is not below anything, so that it counts against."""
+    """NaN is not below anything, so it counts as a wrong answer."""
     return ~(scores < bound)
 
 

@@ -1,8 +1,7 @@
-"""Which pairs stand in which batch, and their pixels, decoded a batch ahead.
+"""Which pairs make up each batch, and their pixels, decoded a batch ahead.
 
-A batch follows from the seed and its number alone, so a resumed run needs to remember nothing. Images are prepared
-as for encoding, without augmentation: CLIP itself used random crops alone, and images to be found again are rarely
-cropped.
+A batch depends on the seed and its number only, so a resumed run needs no state for it. Images are prepared as for
+encoding, without augmentation: CLIP itself used random crops only, and images to be found again are rarely cropped.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import ImageSource, SkippedImage
+from clipcore.encoding.batch import ImageSource, SkippedImage, reason_of
 from clipcore.errors import BadInput, ImageRejected
 from clipcore.images.decode import OWN_FILES, read_image
 from clipcore.model import ClipModel
@@ -26,35 +25,37 @@ from clipcore.types import Encoder, Pixels
 Rows = npt.NDArray[np.int64]
 
 
-class Order:
-    """Every epoch shows each image once, in an order of its own, with one of its captions.
+class BatchOrder:
+    """Shows each image once an epoch, in a random order, with one of its captions.
 
-    So no two captions of one image meet in a batch. The last images of an epoch, too few for a batch, are left
-    out; other ones each time.
+    So a batch never has two captions of one image. The last images of an epoch, too few for a batch, are left out;
+    they differ each time.
     """
 
-    def __init__(self, pairs: Pairs, batch: int, seed: int) -> None:
-        """Raises BadInput where there is nothing to tell apart."""
+    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
+        """Raises BadInput where fewer than two images have captions."""
         self._captions_of = _captions_of(pairs)
         if len(self._captions_of) < 2:
             raise BadInput("Training needs at least two images with captions.")
-        self._batch = min(batch, len(self._captions_of))
+        self._batch_size = min(batch_size, len(self._captions_of))
         self._seed = seed
         self._drawn: tuple[int, Rows, npt.NDArray[np.float64]] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self._captions_of) // self._batch
+        return len(self._captions_of) // self._batch_size
 
     def batch(self, step: int) -> Rows:
-        """int64 [batch], which captions: their images are all different ones."""
+        """int64 [batch]: the rows of captions of different images."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order, chances = self._epoch(epoch)
-        wanted = order[place * self._batch : (place + 1) * self._batch]
-        return np.array([_pick(self._captions_of[index], chances[index]) for index in wanted], np.int64)
+        order, chances = self._draw(epoch)
+        images = order[place * self._batch_size : (place + 1) * self._batch_size]
+        return np.array([_pick(self._captions_of[image], chances[image]) for image in images], np.int64)
 
-    def _epoch(self, epoch: int) -> tuple[Rows, npt.NDArray[np.float64]]:
-        """Drawn once for all of its batches: a data set may have millions of images."""
+    def _draw(self, epoch: int) -> tuple[Rows, npt.NDArray[np.float64]]:
+        """The order of an epoch's images and a random number for each, kept for all of its batches: a data set may have
+        millions of images.
+        """
         if self._drawn is None or self._drawn[0] != epoch:
             rng = np.random.default_rng([self._seed, epoch])
             count = len(self._captions_of)
@@ -62,63 +63,50 @@ class Order:
         return self._drawn[1:]
 
 
-def _captions_of(pairs: Pairs) -> list[Rows]:
-    """For each image that has any, its captions."""
-    by_image = np.argsort(pairs.image_of, kind="stable")
-    starts = np.flatnonzero(np.diff(pairs.image_of[by_image])) + 1
-    return [rows.astype(np.int64) for rows in np.split(by_image, starts) if len(rows)]
-
-
-def _pick(rows: Rows, chance: float) -> int:
-    return int(rows[int(chance * len(rows))])
-
-
 @dataclass(frozen=True, slots=True)
-class Read:
-    """An image as the model looks at it. key: equal for equal files, never 0."""
+class ReadImage:
+    """pixels: uint8 [s, s, 3], the model's input size. key: equal for equal files, never 0."""
 
     pixels: Pixels
     key: int
 
 
 class ImageReader:
-    """Reads images in threads; what was asked for ahead is there sooner."""
+    """Reads and prepares images in threads; `prefetch` starts before they are needed."""
 
     def __init__(self, model: Encoder, images: Sequence[ImageSource], workers: int) -> None:
         self._model = model
         self._images = images
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._ahead: dict[int, Future[Read | SkippedImage]] = {}
+        self._pending: dict[int, Future[ReadImage | SkippedImage]] = {}
 
-    def ask(self, rows: Rows) -> None:
-        """rows: of images, each to be read soon. Forgets what was asked before and not read."""
+    def prefetch(self, rows: Rows) -> None:
+        """rows: of images to read next. Forgets those that were requested before and are not among them."""
         wanted = [int(row) for row in rows]
-        self._ahead = {row: self._ahead.get(row) or self._pool.submit(self.read, row) for row in wanted}
+        self._pending = {row: self._pending.get(row) or self._pool.submit(self.read, row) for row in wanted}
 
-    def take(self, rows: Rows) -> list[Read | SkippedImage]:
+    def take(self, rows: Rows) -> list[ReadImage | SkippedImage]:
         """In the order of the rows."""
-        self.ask(rows)
-        return [self._ahead[int(row)].result() for row in rows]
+        self.prefetch(rows)
+        return [self._pending[int(row)].result() for row in rows]
 
-    def read(self, row: int) -> Read | SkippedImage:
-        """Raises EncodingFailed where memory is short: that is no fault of the image's, so it is not left out."""
+    def read(self, row: int) -> ReadImage | SkippedImage:
+        """Raises EncodingFailed where memory is short: that is not the image's fault, so it is not skipped."""
         source = self._images[row]
         try:
             data = source.read()
             decoded = read_image(data, OWN_FILES, min_edge=self._model.card.detail)
-        except ImageRejected as error:
-            return SkippedImage(source, str(error), error)
-        except OSError as error:
-            return SkippedImage(source, f"It cannot be read: {error.strerror or type(error).__name__}.", error)
+        except (ImageRejected, OSError) as error:
+            return SkippedImage(source, reason_of(error), error)
         key = int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
-        return Read(self._model.prepare(decoded.pixels, decoded.box), key or 1)
+        return ReadImage(self._model.prepare(decoded.pixels, decoded.box), key or 1)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
 
 def shortened(tokens: Tokens, length: int | None) -> Tokens:
-    """No longer than `length` tokens; a longer text keeps its end mark, which some families read it by."""
+    """Cuts texts to `length` tokens. A longer text keeps its end token, from which some families read the text."""
     ids = tokens["input_ids"]
     if length is None or ids.shape[1] <= length:
         return tokens
@@ -130,7 +118,7 @@ def shortened(tokens: Tokens, length: int | None) -> Tokens:
 
 
 def check_length(model: ClipModel, length: int | None) -> None:
-    """Raises BadInput, and TextNotSupported where the model sees images alone."""
+    """Raises BadInput where texts cannot be cut to `length`, and TextNotSupported for an image-only model."""
     tokens = model.as_tokens(["a"])
     if length is None:
         return
@@ -138,3 +126,14 @@ def check_length(model: ClipModel, length: int | None) -> None:
         raise BadInput(f"{model.card.id!r} reads {model.card.context_length} tokens at most; {length} are too many.")
     if "attention_mask" not in tokens:
         raise BadInput(f"{model.card.id!r} always reads its whole context; leave the sequence length out.")
+
+
+def _captions_of(pairs: Pairs) -> list[Rows]:
+    """The rows of the captions of each image that has any."""
+    by_image = np.argsort(pairs.image_of, kind="stable")
+    starts = np.flatnonzero(np.diff(pairs.image_of[by_image])) + 1
+    return [rows.astype(np.int64) for rows in np.split(by_image, starts) if len(rows)]
+
+
+def _pick(rows: Rows, chance: float) -> int:
+    return int(rows[int(chance * len(rows))])

@@ -1,7 +1,7 @@
-"""Several processes, one batch. `torchrun` starts them; each reads and encodes its own rows of every batch.
+"""Several processes, one batch: `torchrun` starts them, and each encodes its own rows of every batch.
 
-The vectors of all rows are gathered before the loss, so that each image meets the texts of the whole batch, and the
-gradients are summed after it: however many processes share a batch, the step is the same up to rounding.
+The embeddings of all rows are gathered before the loss, so that each image is contrasted with the texts of the whole
+batch, and gradients are summed after it: the step is the same up to rounding, however many processes share a batch.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-# One process validates while the others wait for it.
-_PATIENCE = timedelta(hours=3)
+# The main process validates while the others wait for it.
+_TIMEOUT = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """rank: which of `world` processes this is."""
+class ProcessGroup:
+    """rank: the number of this process among `world`."""
 
     rank: int = 0
     world: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and speaks for all."""
+    def is_main(self) -> bool:
+        """Whether this process writes and reports for all."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's rows of `count`, in one piece; shares differ by one row at most."""
+        """This process's rows of `count`, consecutive; shares differ by at most one row."""
         return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
     def sum(self, tensor: Tensor) -> None:
@@ -41,7 +41,7 @@ class Group:
         dist.all_reduce(tensor)
 
     def gather(self, own: Tensor, rows: slice, count: int) -> Tensor:
-        """own: [k, …], this process's rows of [count, …]. Returns all of them; to the others nothing is passed back."""
+        """own: [k, …], this process's rows of [count, …]. Returns all rows; gradients do not reach other processes."""
         if self.world == 1:
             return own
         whole = own.new_zeros((count, *own.shape[1:]))
@@ -50,10 +50,10 @@ class Group:
         return whole
 
     def add_gradients(self, weights: Sequence[nn.Parameter]) -> None:
-        """Each weight's gradient becomes the sum over all processes; where none has one, there is none still."""
+        """Replaces each weight's gradient by the sum over all processes; a weight without any keeps none."""
         if self.world == 1:
             return
-        gradients = self._had_by_any([weight for weight in weights if weight.requires_grad])
+        gradients = self._present_gradients([weight for weight in weights if weight.requires_grad])
         # In one message: a model has hundreds of weights, and each message costs a round trip.
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self.sum(flat)
@@ -61,48 +61,48 @@ class Group:
         for gradient, summed in zip(gradients, sums, strict=True):
             gradient.copy_(summed.view_as(gradient))
 
-    def _had_by_any(self, weights: Sequence[nn.Parameter]) -> list[Tensor]:
-        """A process whose share of a batch was broken altogether has no gradients, and joins in with zeros."""
-        had = torch.tensor([float(weight.grad is not None) for weight in weights], device=weights[0].device)
-        self.sum(had)
-        gradients = []
-        for weight, votes in zip(weights, had.tolist(), strict=True):
-            if votes:
-                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                gradients.append(weight.grad)
-        return gradients
-
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it holds in any process: all must stop at the same step, or the others wait for ever."""
+        """Whether the flag is set in any process: all must stop at the same step, or the others wait for ever."""
         if self.world == 1:
             return flag
         votes = torch.tensor(int(flag), device=device)
         self.sum(votes)
         return bool(votes)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.world > 1:
             dist.barrier()
 
+    def _present_gradients(self, weights: Sequence[nn.Parameter]) -> list[Tensor]:
+        """The gradients that any process has. One whose share of a batch was unreadable has none, and adds zeros."""
+        present = torch.tensor([float(weight.grad is not None) for weight in weights], device=weights[0].device)
+        self.sum(present)
+        gradients = []
+        for weight, votes in zip(weights, present.tolist(), strict=True):
+            if votes:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                gradients.append(weight.grad)
+        return gradients
 
-def device_here(wanted: str) -> str:
-    """The device of this process: under torchrun each takes a GPU of its own."""
-    if _world() > 1 and wanted in ("auto", "cuda") and torch.cuda.is_available():
+
+def local_device(device: str) -> str:
+    """The device of this process: under torchrun, each takes a GPU of its own."""
+    if _world() > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return wanted
+    return device
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Group]:
-    """The processes that torchrun started with this one, or this one alone."""
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """Joins the processes that torchrun started; without torchrun, a group of one."""
     if _world() == 1:
-        yield Group()
+        yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
 

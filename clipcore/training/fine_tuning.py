@@ -1,4 +1,4 @@
-"""A fine-tuning run from its first step to its last, and from wherever it was interrupted."""
+"""Fine-tunes a model on captioned images; an interrupted run resumes to exactly the same weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ import torch
 
 from clipcore.datasets.pairs import Pairs
 from clipcore.errors import BadInput, ImageRejected
+from clipcore.evaluation.retrieval import evaluate_retrieval
 from clipcore.model import ClipModel
-from clipcore.training.data import Order
-from clipcore.training.distributed import Group, joined
+from clipcore.training.contrastive import (
+    ContrastiveBatches,
+    choose_weights,
+    clamp_scale,
+    optimiser_for,
+    set_training_mode,
+)
+from clipcore.training.data import BatchOrder
+from clipcore.training.distributed import ProcessGroup, process_group
 from clipcore.training.plan import TrainingPlan, rate_factor
-from clipcore.training.record import Best, Record, Unwatched, Watcher, validate
-from clipcore.training.run_folder import Keeper, Kept, OutputFolder, draw_curves
-from clipcore.training.trainer import Contrastive, Step, Trainer
-from clipcore.training.weights import begin_learning, choose_weights, optimiser_for
+from clipcore.training.record import Best, Record, Step, TrainingObserver, draw_curves
+from clipcore.training.run_folder import OutputFolder
+from clipcore.training.trainer import Checkpointer, Stateful, Trainer
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """finished: False where it was stopped before its last step. first: the mean recall before any step; best: the
-    greatest of all; both None without a validation set. seconds: without interruptions. skipped: images left out, by
-    name, each with its reason.
+    """The state of a run. finished: whether its last step is done. first: the mean recall before any step; best: the
+    highest; both None without a validation set. seconds: without interruptions. skipped: the reason for each skipped
+    image, by name.
     """
 
     folder: Path
@@ -51,25 +58,25 @@ def train(
     *,
     validation: Pairs | None = None,
     restart: bool = False,
-    watcher: Watcher | None = None,
+    observer: TrainingObserver | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Fine-tunes `model` in place and writes the run to `folder`; called again with the same, goes on from there.
+    """Fine-tunes `model` in place and writes the run to `folder`. Called again with the same arguments, it resumes.
 
-    The folder holds `last/` and, with a validation set, `best/` by mean recall, both loadable by their path;
-    `checkpoint.pt`, `training.jsonl` and `curve.png`. restart: forgets an earlier run there. stopped: asked after each
-    step; when it says so, the run is put away. model: in float32. Under torchrun every process calls this, and the
-    batch is divided among them.
+    The folder holds `last/` and, with a validation set, `best/` by mean recall, both models that can be loaded by path;
+    `checkpoint.pt`, `training.jsonl` and `curve.png`. restart: deletes an earlier run there. stopped: asked after each
+    step; once it returns True, the run is saved and ends. model: in float32. Under torchrun every process calls this,
+    and each batch is divided among them.
 
-    Raises BadInput where plan, data, model and folder do not go together, and TextNotSupported for a model without
-    a text tower.
+    Raises BadInput where plan, data, model and folder do not fit together, and TextNotSupported for an image-only
+    model.
     """
-    with joined(model.device) as group:
+    with process_group(model.device) as group:
         run = FineTuning(
-            model, pairs, plan, folder, validation=validation, group=group, restart=restart, watcher=watcher
+            model, pairs, plan, folder, validation=validation, group=group, restart=restart, observer=observer
         )
         try:
-            return run.to_the_end(stopped)
+            return run.run(stopped)
         except torch.OutOfMemoryError as error:
             raise BadInput(
                 f"The device has too little memory for {plan.micro_batch} pairs at a time; take a smaller micro-batch."
@@ -79,7 +86,7 @@ def train(
 
 
 class FineTuning:
-    """Puts the parts together. The process that leads alone validates, writes and speaks."""
+    """One run. Only the main process validates, writes and reports."""
 
     def __init__(
         self,
@@ -89,74 +96,78 @@ class FineTuning:
         folder: Path,
         *,
         validation: Pairs | None,
-        group: Group,
+        group: ProcessGroup,
         restart: bool,
-        watcher: Watcher | None,
+        observer: TrainingObserver | None,
     ) -> None:
         _check_model(model, plan)
         self._model = model
         self._plan = plan
         self._validation = validation
         self._group = group
-        self._watcher = watcher if watcher is not None and group.leads else Unwatched()
+        self._observer = observer if observer is not None and group.is_main else TrainingObserver()
         self._output = OutputFolder(folder)
-        self._order = Order(pairs, plan.batch, plan.seed)
-        self._record = Record(self._output.log if group.leads else None)
+        self._order = BatchOrder(pairs, plan.batch_size, plan.seed)
+        self._record = Record(self._output.log if group.is_main else None)
         scaler = torch.amp.GradScaler(model.device.type, enabled=plan.amp == "fp16")
-        self._objective = Contrastive(model, pairs, plan, self._order, group=group, scaler=scaler, on_skip=self._skip)
-        self._trainer = self._new_trainer(scaler, _terms(model, pairs, plan, validation))
-        if group.leads:
+        self._batches = ContrastiveBatches(
+            model, pairs, plan, self._order, group=group, scaler=scaler, on_skip=self._skip
+        )
+        self._trainer = self._new_trainer(scaler, _settings(model, pairs, plan, validation))
+        if group.is_main:
             self._output.prepare(restart=restart)
-        group.wait()
+        group.barrier()
         self._trainer.resume()
-        self._record.rewrite()
+        self._record.rewrite_file()
 
-    def to_the_end(self, stopped: Callable[[], bool]) -> Trained:
-        begin_learning(self._model.towers, self._plan)
+    def run(self, stopped: Callable[[], bool]) -> Trained:
+        set_training_mode(self._model.towers, self._plan)
         if self._trainer.done == 0:
             self._validate(0)
         steps, finished = self._trainer.steps, self._trainer.done == self._trainer.steps
-        for step in self._watcher.through(self._trainer.run(), self._trainer.done, steps):
+        for step in self._observer.progress(self._trainer.run(), self._trainer.done, steps):
             self._after(step)
             if self._group.any(stopped(), self._model.device):
                 break
         if not finished:
-            self._put_away_all()
+            self._save()
         return self._summary()
 
     def close(self) -> None:
-        """The model is ready to encode again."""
-        self._objective.close()
+        """Makes the model ready to encode again."""
+        self._batches.close()
         self._model.towers.module.eval().requires_grad_(False)
 
-    def _new_trainer(self, scaler: torch.amp.GradScaler, terms: dict[str, Any]) -> Trainer:
-        optimiser = optimiser_for(choose_weights(self._model.towers, self._plan), self._plan)
-        kept: dict[str, Kept] = {
-            "model": self._model.towers.module,
+    def _new_trainer(self, scaler: torch.amp.GradScaler, settings: dict[str, Any]) -> Trainer:
+        towers = self._model.towers
+        optimiser = optimiser_for(choose_weights(towers, self._plan), self._plan)
+        states: dict[str, Stateful] = {
+            "model": towers.module,
             "optimiser": optimiser,
             "scaler": scaler,
             "record": self._record,
         }
         steps = self._plan.epochs * self._order.steps_per_epoch
         return Trainer(
-            self._objective,
+            self._batches.backward,
             [optimiser],
-            Keeper(self._output.checkpoint, kept, terms),
+            Checkpointer(self._output.checkpoint, states, settings),
             steps=steps,
             rate=lambda step: rate_factor(self._plan.schedule, step, steps, self._plan.warm_up),
+            after_step=lambda: clamp_scale(towers),
             clip=self._plan.clip,
             scaler=scaler,
         )
 
     def _after(self, step: Step) -> None:
-        self._record.saw(step)
+        self._record.add_loss(step.loss)
         number, last = step.number, step.number == self._trainer.steps
         if number % self._plan.log_every == 0 or last:
             self._log(step)
         if number % (self._plan.validate_every or self._order.steps_per_epoch) == 0 or last:
             self._validate(number)
-        if number % self._plan.checkpoint_every == 0 and not last and self._group.leads:
-            self._trainer.put_away()
+        if number % self._plan.checkpoint_every == 0 and not last and self._group.is_main:
+            self._trainer.save_checkpoint()
 
     def _log(self, step: Step) -> None:
         scale = self._model.towers.log_scale
@@ -166,37 +177,41 @@ class FineTuning:
             learning_rate=self._plan.learning_rate * step.rate,
             logit_scale=1.0 if scale is None else float(scale.detach().exp()),
         )
-        self._watcher.logged(row, self._trainer.steps)
+        self._observer.logged(row, self._trainer.steps)
 
     def _validate(self, step: int) -> None:
-        if self._validation is None or not self._group.leads:
+        if self._validation is None or not self._group.is_main:
             return
         self._model.towers.module.eval()
-        found = validate(self._model, self._validation, self._plan.micro_batch, self._skip_validation)
-        begin_learning(self._model.towers, self._plan)
-        best = self._record.validated(step, found, epoch=step / self._order.steps_per_epoch)
+        evaluated = evaluate_retrieval(
+            self._model,
+            self._validation,
+            batch_size=self._plan.micro_batch,
+            on_skip=lambda image: self._skip(f"{image.source.name} of the validation set", image.reason),
+        )
+        set_training_mode(self._model.towers, self._plan)
+        text_match = evaluated.text_match()
+        epoch = step / self._order.steps_per_epoch
+        best = self._record.log_validation(step, evaluated.result, text_match, epoch=epoch)
         if best:
-            self._output.save("best", self._model, found.text_match)
-        self._watcher.validated(self._record.rows[-1], best=best)
+            self._output.save("best", self._model, text_match)
+        self._observer.validated(self._record.rows[-1], best=best)
 
     def _skip(self, name: str, reason: str) -> None:
         if self._record.skip(name, reason):
-            self._watcher.skipped(name, reason)
+            self._observer.skipped(name, reason)
 
-    def _skip_validation(self, name: str, reason: str) -> None:
-        self._skip(f"{name} of the validation set", reason)
-
-    def _put_away_all(self) -> None:
-        """The checkpoint last: until it stands, the run goes on from the one before and does the rest again."""
-        if not self._group.leads:
+    def _save(self) -> None:
+        """The checkpoint comes last: until it is complete, the run resumes from the one before."""
+        if not self._group.is_main:
             return
         validations = self._record.validations
         self._output.save("last", self._model, validations[-1]["text_match"] if validations else None)
         try:
             draw_curves(self._record.rows, self._output.curve)
         except BadInput as error:
-            self._watcher.warned(str(error))
-        self._trainer.put_away()
+            self._observer.warned(str(error))
+        self._trainer.save_checkpoint()
 
     def _summary(self) -> Trained:
         validations = self._record.validations
@@ -213,26 +228,26 @@ class FineTuning:
 
 def _check_model(model: ClipModel, plan: TrainingPlan) -> None:
     if model.dtype != "float32":
-        raise BadInput("Training needs the weights in float32; load the model so, and ask for bf16 by amp.")
+        raise BadInput("Training needs the weights in float32; load the model so, and choose bf16 with amp.")
     if plan.amp == "fp16" and model.device.type != "cuda":
         raise BadInput("fp16 needs an NVIDIA GPU; use bf16 or fp32 here.")
 
 
-def _terms(model: ClipModel, pairs: Pairs, plan: TrainingPlan, validation: Pairs | None) -> dict[str, Any]:
-    """What a run must keep to; see `Keeper`."""
+def _settings(model: ClipModel, pairs: Pairs, plan: TrainingPlan, validation: Pairs | None) -> dict[str, Any]:
+    """What must stay the same when a run is resumed; see `Checkpointer`."""
     return {
         "model": model.card.key,
         "training data": _fingerprint(pairs),
         "validation data": None if validation is None else _fingerprint(validation),
-        **plan.binding(),
+        **plan.fixed_settings(),
     }
 
 
 def _fingerprint(pairs: Pairs) -> str:
-    """12 hexadecimal digits of all captions, all images' names, and what is in a few of the images."""
+    """12 hexadecimal digits of all captions, all images' names, and the contents of a few images."""
     digest = hashlib.sha256(np.asarray(pairs.image_of, np.int64).tobytes())
-    for words in (*pairs.captions, *(image.name for image in pairs.images)):
-        digest.update(words.encode(errors="replace") + b"\0")
+    for text in (*pairs.captions, *(image.name for image in pairs.images)):
+        digest.update(text.encode(errors="replace") + b"\0")
     for row in np.linspace(0, len(pairs.images) - 1, min(16, len(pairs.images))).astype(int):
         try:
             digest.update(hashlib.sha256(pairs.images[row].read()).digest())

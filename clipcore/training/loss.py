@@ -1,4 +1,4 @@
-"""The contrastive losses, on unit vectors, with pairs left out of which nobody knows whether they belong together."""
+"""Contrastive losses of unit vectors, and gradients of large batches in little memory (GradCache)."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def softmax_loss(images: Tensor, texts: Tensor, log_scale: Tensor, undecided: Tensor) -> Tensor:
+def softmax_loss(images: Tensor, texts: Tensor, log_scale: Tensor, false_negatives: Tensor) -> Tensor:
     """Each image must pick its own text and each text its own image (Radford et al. 2021, figure 3).
 
-    images, texts: float32 [n, dim], unit length, rows belong together. undecided: bool [n, n], see `undecided_pairs`.
+    images, texts: float32 [n, dim], unit length, matching rows. false_negatives: bool [n, n], see
+    `false_negative_mask`.
     """
-    logits = (log_scale.exp() * images @ texts.T).masked_fill(undecided, float("-inf"))
+    logits = (log_scale.exp() * images @ texts.T).masked_fill(false_negatives, float("-inf"))
     own = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
-def sigmoid_loss(images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor, undecided: Tensor) -> Tensor:
-    """Each pair is a question of its own: do these two belong together? (Zhai et al. 2023, algorithm 1.)"""
+def sigmoid_loss(images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor, false_negatives: Tensor) -> Tensor:
+    """Each pair is classified by itself: do the two belong together? (Zhai et al. 2023, algorithm 1.)"""
     logits = log_scale.exp() * images @ texts.T + bias
     signs = 2 * torch.eye(len(logits), device=logits.device) - 1
-    return -functional.logsigmoid(signs * logits).masked_fill(undecided, 0).sum() / len(logits)
+    return -functional.logsigmoid(signs * logits).masked_fill(false_negatives, 0).sum() / len(logits)
 
 
-def undecided_pairs(image_keys: Tensor, caption_keys: Tensor) -> Tensor:
-    """int64 [n] each, equal keys for equal things -> bool [n, n]: the same image, or the same words, in another row.
+def false_negative_mask(image_keys: Tensor, caption_keys: Tensor) -> Tensor:
+    """int64 [n] each, equal keys for equal things -> bool [n, n]: the same image, or the same caption, in another row.
 
-    Neither is a wrong answer there, and which of the rows the answer came from cannot be seen.
+    Such a pair is not a wrong answer, so the losses leave it out.
     """
     same = (image_keys[:, None] == image_keys) | (caption_keys[:, None] == caption_keys)
     return same.fill_diagonal_(False)
 
 
 class CachedTower:
-    """One tower's share of one step.
+    """One tower's part of a step with cached gradients (Gao et al. 2021, GradCache): a first pass embeds the batch part
+    by part without a graph; once the loss's gradient is known, a second pass takes each part's gradients.
 
-    encode: the number of a part -> its vectors, [n, dim], differentiable. learns: whether gradients are wanted at all.
-    seed: what dropout follows from, so that it falls on the same places in both passes.
+    encode: the number of a part -> its embeddings, [n, dim], differentiable. learns: whether the tower needs gradients.
+    seed: of dropout, so that it drops the same places in both passes.
     """
 
     def __init__(
@@ -57,23 +59,23 @@ class CachedTower:
         self._learns = learns
         self._seed = seed
         # A batch in one part needs no second pass: its graph is kept.
-        self._whole = learns and parts == 1
-        with torch.set_grad_enabled(self._whole):
-            self._vectors = [self._encode_seeded(part) for part in range(parts)]
+        self._keeps_graph = learns and parts == 1
+        with torch.set_grad_enabled(self._keeps_graph):
+            self._embeddings = [self._encode_seeded(part) for part in range(parts)]
 
     @property
-    def vectors(self) -> Tensor:
+    def embeddings(self) -> Tensor:
         """[n, dim], without a graph."""
-        return torch.cat([self._none, *(vectors.detach() for vectors in self._vectors)])
+        return torch.cat([self._none, *(embeddings.detach() for embeddings in self._embeddings)])
 
     def backward(self, gradient: Tensor) -> None:
-        """gradient: [n, dim], the loss's with respect to `vectors`. Adds to the gradients of the tower's weights."""
+        """gradient: [n, dim], of the loss with respect to `embeddings`. Adds to the gradients of the weights."""
         if not self._learns:
             return
-        shares = torch.split(gradient, [len(vectors) for vectors in self._vectors])
-        for part, (first, share) in enumerate(zip(self._vectors, shares, strict=True)):
-            again = first if self._whole else self._encode_seeded(part)
-            again.backward(share)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        shares = torch.split(gradient, [len(embeddings) for embeddings in self._embeddings])
+        for part, (first, share) in enumerate(zip(self._embeddings, shares, strict=True)):
+            embeddings = first if self._keeps_graph else self._encode_seeded(part)
+            embeddings.backward(share)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _encode_seeded(self, part: int) -> Tensor:
         torch.manual_seed(self._seed + part)  # of every device's generator

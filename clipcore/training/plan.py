@@ -1,9 +1,9 @@
-"""What a fine-tuning run is asked to do. Plain data, without torch."""
+"""The settings of a fine-tuning run. Plain data, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import cos, isfinite, pi
 from typing import Any, Literal, get_args
 
@@ -12,40 +12,50 @@ from clipcore.errors import BadInput
 Schedule = Literal["cosine", "linear", "constant"]
 Autocast = Literal["fp32", "bf16", "fp16"]
 
-# What may differ when a run is resumed: how it is watched, and how a batch is cut up, which changes sums by rounding
-# alone.
-FREE = frozenset({"micro_batch", "log_every", "checkpoint_every", "workers"})
+# What may change when a run is resumed: reporting, and how a batch is divided, which changes sums by rounding only.
+CHANGEABLE = frozenset({"micro_batch", "log_every", "checkpoint_every", "workers"})
+
+
+def _setting(default: Any, help: str, *, panel: str) -> Any:  # noqa: ANN401 - a dataclass field of any type
+    """help: one sentence for readers of this file and of `clipcore train --help`; panel: its heading there."""
+    return field(default=default, metadata={"help": help, "panel": panel})
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """epochs: each shows every image once. batch: pairs that are told apart in one step, over all processes together;
-    micro_batch: pairs that pass through the towers at a time, which bounds the memory.
+    """Weights are always float32, and AdamW's other settings are those of CLIP (Radford et al. 2021, table 18)."""
 
-    learning_rate: at its highest, after the first `warm_up` (a share) of all steps. weight_decay: of matrices alone,
-    not of gains, biases and the temperature (Radford et al. 2021, table 18). clip: longest gradient, 0 for any.
-    amp: what the towers compute in; weights are always float32. sequence_length: tokens that captions are cut to,
-    None for the model's own context. workers: threads that decode. The rest is in steps: validate_every None means
-    after each epoch.
-    """
-
-    epochs: int = 5
-    batch: int = 256
-    micro_batch: int = 64
-    learning_rate: float = 1e-5
-    schedule: Schedule = "cosine"
-    warm_up: float = 0.1
-    weight_decay: float = 0.2
-    clip: float = 1.0
-    amp: Autocast = "fp32"
-    seed: int = 0
-    fix_vision: bool = False
-    fix_text: bool = False
-    sequence_length: int | None = None
-    log_every: int = 10
-    checkpoint_every: int = 200
-    validate_every: int | None = None
-    workers: int = 2
+    epochs: int = _setting(5, "Number of times that each image is shown.", panel="Learning")
+    learning_rate: float = _setting(1e-5, "Highest learning rate, reached after warm-up.", panel="Learning")
+    schedule: Schedule = _setting("cosine", "How the learning rate falls after warm-up.", panel="Learning")
+    warm_up: float = _setting(0.1, "Share of all steps in which the learning rate rises.", panel="Learning")
+    weight_decay: float = _setting(
+        0.2, "Of matrices only: gains, biases and the temperature do not decay.", panel="Learning"
+    )
+    clip: float = _setting(1.0, "Longest gradient; 0 for no limit.", panel="Learning")
+    fix_vision: bool = _setting(False, "Keep the weights of the image tower.", panel="Learning")
+    fix_text: bool = _setting(False, "Keep the weights of the text tower.", panel="Learning")
+    seed: int = _setting(0, "Of the order, the choice of captions, and dropout.", panel="Learning")
+    batch_size: int = _setting(
+        256,
+        "Pairs contrasted in one step, over all processes. More is better and costs time, hardly memory.",
+        panel="Batches and memory",
+    )
+    micro_batch: int = _setting(64, "Pairs encoded at a time, which must fit in memory.", panel="Batches and memory")
+    amp: Autocast = _setting(
+        "fp32", "Precision that the towers compute in; fp16 on NVIDIA GPUs.", panel="Batches and memory"
+    )
+    sequence_length: int | None = _setting(
+        None,
+        "Tokens that captions are cut to while training; the model's context if not given.",
+        panel="Batches and memory",
+    )
+    workers: int = _setting(2, "Threads that decode images.", panel="Batches and memory")
+    log_every: int = _setting(10, "Steps between lines of the log.", panel="The run")
+    checkpoint_every: int = _setting(200, "Steps between checkpoints.", panel="The run")
+    validate_every: int | None = _setting(
+        None, "Steps between validations; after each epoch if not given.", panel="The run"
+    )
 
     def __post_init__(self) -> None:
         """Raises BadInput."""
@@ -53,7 +63,7 @@ class TrainingPlan:
             _require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("validate_every", "sequence_length"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
-        _require(self.batch >= 2, "batch", "at least 2: each pair is told apart from others")
+        _require(self.batch_size >= 2, "batch_size", "at least 2: each pair is contrasted with the others")
         _require(self.sequence_length != 1, "sequence_length", "at least 2: a text has a start and an end")
         _require(isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "greater than 0")
         _require(0 <= self.warm_up <= 1, "warm_up", "a share from 0 to 1")
@@ -64,29 +74,24 @@ class TrainingPlan:
         if self.fix_vision and self.fix_text:
             raise BadInput("With both towers fixed nothing is left to train; fix one of them at most.")
 
-    def binding(self) -> dict[str, Any]:
-        """What a run must keep to from its first step to its last."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
+    def fixed_settings(self) -> dict[str, Any]:
+        """The settings that must stay the same from a run's first step to its last."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in CHANGEABLE}
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What changed, such as "epochs 5, not 6"; None where all is as it was."""
+    """Names the first setting that changed, such as "epochs 5, not 6"; None where none did."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
             return f"{name.replace('_', ' ')} {before.get(name)}, not {now.get(name)}"
     return None
 
 
-def _require(holds: bool, name: str, what: str) -> None:
-    if not holds:
-        raise BadInput(f"The {name.replace('_', ' ')} must be {what}.")
-
-
 def rate_factor(schedule: Schedule, step: int, steps: int, warm_up: float) -> float:
-    """The share of the highest learning rate that step `step` of `steps`, counted from 0, goes by: above 0, up to 1.
+    """The learning rate of step `step` of `steps`, counted from 0, as a share of the highest: above 0, up to 1.
 
-    It rises in a straight line over the first `warm_up` of all steps, to 1, and then stays or falls to nearly nothing:
-    along half a cosine (Loshchilov & Hutter 2017, without restarts, as CLIP was trained) or a straight line.
+    It rises linearly to 1 in the first `warm_up` of all steps, then stays, or falls nearly to 0 along half a cosine
+    (Loshchilov & Hutter 2017, without restarts, as CLIP was trained) or a straight line.
     """
     rising = round(warm_up * steps)
     if step < rising:
@@ -95,3 +100,8 @@ def rate_factor(schedule: Schedule, step: int, steps: int, warm_up: float) -> fl
     if schedule == "cosine":
         return (1 - cos(pi * left)) / 2
     return left if schedule == "linear" else 1.0
+
+
+def _require(holds: bool, name: str, what: str) -> None:
+    if not holds:
+        raise BadInput(f"The {name.replace('_', ' ')} must be {what}.")

@@ -1,63 +1,26 @@
-"""What happened in a run: losses, recalls, the best so far. In memory for the checkpoint, and in a file for people."""
+"""What happened in a run: its log, the best validation so far, the learning curves, and who is told. Without torch."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from clipcore.batching import encode_texts
-from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import encode_images, gather
 from clipcore.errors import BadInput
-from clipcore.evaluation.retrieval import Retrieval, measure_retrieval, queries_for
+from clipcore.evaluation.retrieval import Retrieval
 from clipcore.files import writing_to
-from clipcore.model import ClipModel
-from clipcore.training.trainer import Step
-from clipcore.types import Vectors
-
-GALLERY = 40
-FOOLED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Validated:
-    """text_match: the least cosine of words and an image that counts as found, None where the set is too small to
-    tell: the lowest that lets the best of GALLERY other images pass FOOLED of the time, as the bundled model's."""
+class Step:
+    """number: of finished steps. rate: the step's learning rate, as a share of the highest."""
 
-    retrieval: Retrieval
-    text_match: float | None
-
-
-def validate(model: ClipModel, pairs: Pairs, batch_size: int, on_skip: Callable[[str, str], None]) -> Validated:
-    """Raises BadInput where no image can be read."""
-    outcomes = encode_images(model, pairs.images, batch_size=batch_size, full_resolution=True)
-    seen = gather(outcomes, model.card.dimension, lambda skipped: on_skip(skipped.source.name, skipped.reason))
-    asked = queries_for(seen, pairs)
-    if not asked.texts:
-        raise BadInput("None of the validation images can be read.")
-    texts = np.stack(list(encode_texts(model, asked.texts, batch_size=batch_size)))
-    return Validated(
-        measure_retrieval(seen.embeddings, texts, asked.image_of, asked.text_of),
-        _text_match(seen.embeddings, texts[asked.text_of], asked.image_of),
-    )
-
-
-def _text_match(images: Vectors, captions: Vectors, image_of: npt.NDArray[np.int64]) -> float | None:
-    if len(images) <= GALLERY:
-        return None
-    rng = np.random.default_rng(0)
-    best = []
-    for caption, own in zip(captions, image_of, strict=True):
-        others = rng.permutation(len(images))[: GALLERY + 1]
-        best.append((images[others[others != own][:GALLERY]] @ caption).max())
-    return round(float(np.quantile(best, 1 - FOOLED)), 3)
+    number: int
+    loss: float
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +29,28 @@ class Best:
     mean_recall: float
 
 
+class TrainingObserver:
+    """Is told what happens in a run; this one ignores it. row: see `Record`."""
+
+    def logged(self, row: dict[str, Any], steps: int) -> None: ...
+
+    def validated(self, row: dict[str, Any], *, best: bool) -> None: ...
+
+    def skipped(self, name: str, reason: str) -> None: ...
+
+    def warned(self, message: str) -> None: ...
+
+    def progress(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
+        """Wraps the loop over the steps, as a progress bar does."""
+        return steps
+
+
 class Record:
-    """path: one JSON object a line: {"step", "epoch", "loss", "learning_rate", "logit_scale", "seconds"} of a few steps
-    each, the loss being their mean, and {"step", "epoch", "mean_recall", "text_to_image", "image_to_text",
-    "text_match"}. None where another process writes it. skipped: names of images left out, and why.
+    """The log of a run, in memory and in a file, part of each checkpoint.
+
+    path: one JSON object a line: {"step", "epoch", "loss", "learning_rate", "logit_scale", "seconds"} with the mean
+    loss since the line before, and {"step", "epoch", "mean_recall", "text_to_image", "image_to_text", "text_match"}.
+    None where another process writes it. skipped: names of skipped images, with reasons.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -78,19 +59,23 @@ class Record:
         self.skipped: dict[str, str] = {}
         self._path = path
         self._losses: list[float] = []
-        self._seconds = 0.0
-        self._since = time.monotonic()
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Spent on the run so far, interruptions left out."""
-        return self._seconds + time.monotonic() - self._since
+        """The time spent on the run, without interruptions."""
+        return self._seconds_before + time.monotonic() - self._started
 
-    def saw(self, step: Step) -> None:
-        self._losses.append(step.loss)
+    @property
+    def validations(self) -> Sequence[dict[str, Any]]:
+        return [row for row in self.rows if "mean_recall" in row]
+
+    def add_loss(self, loss: float) -> None:
+        self._losses.append(loss)
 
     def log(self, step: Step, *, epoch: float, learning_rate: float, logit_scale: float) -> dict[str, Any]:
-        """Of all steps since the last one logged."""
+        """Adds a row with the mean loss of the steps since the last one."""
         loss = sum(self._losses) / len(self._losses)
         self._losses = []
         return self._add(
@@ -104,15 +89,10 @@ class Record:
             }
         )
 
-    def skip(self, name: str, reason: str) -> bool:
-        """Returns whether it is new."""
-        new = name not in self.skipped
-        self.skipped[name] = reason
-        return new
-
-    def validated(self, step: int, found: Validated, *, epoch: float) -> bool:
-        """Returns whether this is the best so far; of equals the earliest is."""
-        retrieval = found.retrieval
+    def log_validation(self, step: int, retrieval: Retrieval, text_match: float | None, *, epoch: float) -> bool:
+        """Adds a row. text_match: the threshold estimated for the model. Returns whether this is the best validation so
+        far; the earliest of equals is.
+        """
         self._add(
             {
                 "step": step,
@@ -120,7 +100,7 @@ class Record:
                 "mean_recall": retrieval.mean,
                 "text_to_image": _by_name(retrieval.text_to_image.at),
                 "image_to_text": _by_name(retrieval.image_to_text.at),
-                "text_match": found.text_match,
+                "text_match": text_match,
             }
         )
         if self.best is not None and retrieval.mean <= self.best.mean_recall:
@@ -128,15 +108,16 @@ class Record:
         self.best = Best(step, retrieval.mean)
         return True
 
-    @property
-    def validations(self) -> Sequence[dict[str, Any]]:
-        return [row for row in self.rows if "mean_recall" in row]
+    def skip(self, name: str, reason: str) -> bool:
+        """Returns whether the image was not skipped before."""
+        new = name not in self.skipped
+        self.skipped[name] = reason
+        return new
 
     def state_dict(self) -> dict[str, Any]:
-        best = None if self.best is None else [self.best.step, self.best.mean_recall]
         return {
             "rows": list(self.rows),
-            "best": best,
+            "best": None if self.best is None else [self.best.step, self.best.mean_recall],
             "skipped": dict(self.skipped),
             "losses": list(self._losses),
             "seconds": self.seconds,
@@ -145,10 +126,10 @@ class Record:
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self.rows, self._losses, self.skipped = list(state["rows"]), list(state["losses"]), dict(state["skipped"])
         self.best = None if state["best"] is None else Best(*state["best"])
-        self._seconds, self._since = state["seconds"], time.monotonic()
+        self._seconds_before, self._started = state["seconds"], time.monotonic()
 
-    def rewrite(self) -> None:
-        """Brings the file to where the record is: lines of steps that will be done again are dropped."""
+    def rewrite_file(self) -> None:
+        """Writes the file anew from the rows: lines of steps that will be repeated are dropped."""
         if self._path is not None:
             with writing_to(self._path.parent):
                 self._path.write_text("".join(map(_line, self.rows)), "utf-8")
@@ -161,38 +142,44 @@ class Record:
         return row
 
 
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws loss and recall by step as a PNG. rows: a `Record`'s. Raises BadInput where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BadInput("Drawing the curves needs matplotlib: pip install 'magpie[lab]'.") from error
+    steps = [row for row in rows if "loss" in row]
+    recalls = [row for row in rows if "mean_recall" in row]
+    figure = Figure(figsize=(8, 6 if recalls else 3.5), layout="constrained")
+    panels = figure.subplots(2 if recalls else 1, squeeze=False, sharex=True)[:, 0]
+    panels[0].plot([row["step"] for row in steps], [row["loss"] for row in steps], ".-", color="tab:blue")
+    panels[0].set_ylabel("loss")
+    if recalls:
+        _draw_recalls(panels[1], recalls)
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("step")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    with writing_to(path.parent):
+        figure.savefig(path, dpi=120)
+
+
+def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's Axes
+    at = [row["step"] for row in recalls]
+    panel.plot(at, [100 * row["mean_recall"] for row in recalls], "o-", color="black", label="mean of all six")
+    for direction, name, style in (("text_to_image", "text → image", "--"), ("image_to_text", "image → text", ":")):
+        panel.plot(at, [100 * row[direction]["R@1"] for row in recalls], style, label=f"{name}, R@1")
+    best = max(recalls, key=lambda row: row["mean_recall"])
+    panel.plot(best["step"], 100 * best["mean_recall"], "*", color="tab:red", markersize=14, label="best")
+    panel.set_ylabel("recall, %")
+    # Recalls near 100 % would stretch the axis beyond what a recall can be.
+    panel.set_ylim(bottom=max(0, panel.get_ylim()[0]), top=min(101, panel.get_ylim()[1]))
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+
+
 def _by_name(at: dict[int, float]) -> dict[str, float]:
     return {f"R@{cutoff}": share for cutoff, share in at.items()}
 
 
 def _line(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
-
-
-class Watcher(Protocol):
-    """Hears of a run while it goes on. row: see `Record`."""
-
-    def logged(self, row: dict[str, Any], steps: int) -> None: ...
-
-    def validated(self, row: dict[str, Any], *, best: bool) -> None: ...
-
-    def skipped(self, name: str, reason: str) -> None: ...
-
-    def warned(self, words: str) -> None: ...
-
-    def through(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
-        """The same steps, perhaps with a bar beside them."""
-        ...
-
-
-class Unwatched:
-    def logged(self, row: dict[str, Any], steps: int) -> None: ...
-
-    def validated(self, row: dict[str, Any], *, best: bool) -> None: ...
-
-    def skipped(self, name: str, reason: str) -> None: ...
-
-    def warned(self, words: str) -> None: ...
-
-    def through(self, steps: Iterable[Step], done: int, total: int) -> Iterable[Step]:
-        return steps

@@ -76,18 +76,18 @@ def test_with_a_background_labels_that_are_hardly_likely_are_left_out():
     asked = ("classify", PANDA, "--labels", "panda,sailboat,guitar", "--background", "kitchen", "--json", *BUNDLED)
     [image] = clipcore(*asked).json()["images"]
     assert [label["label"] for label in image["labels"]] == ["panda"]
-    [image] = clipcore(*asked, "--least", "0").json()["images"]
+    [image] = clipcore(*asked, "--min-score", "0").json()["images"]
     assert len(image["labels"]) == 3
 
 
 def test_a_background_of_ones_own_takes_its_share():
-    asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--least", "0", "--json", *BUNDLED)
+    asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--min-score", "0", "--json", *BUNDLED)
     [image] = clipcore(*asked, "--background", "panda, bear").json()["images"]
     assert sum(label["probability"] for label in image["labels"]) < 0.5
 
 
 def test_labels_below_the_least_probability_are_left_out():
-    ended = clipcore("classify", PANDA, "--labels", "panda,rocket,sofa", "--least", "0.5", "--json", *BUNDLED)
+    ended = clipcore("classify", PANDA, "--labels", "panda,rocket,sofa", "--min-score", "0.5", "--json", *BUNDLED)
     [image] = ended.json()["images"]
     assert [label["label"] for label in image["labels"]] == ["panda"]
 
@@ -96,7 +96,7 @@ def test_labels_below_the_least_probability_are_left_out():
 def test_words_for_a_probe_are_wrong_use(words):
     ended = clipcore("classify", SAMPLES, "--probe", "none.safetensors", *words, *BUNDLED)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert "leave --templates" in ended.err
+    assert "leave out --templates" in ended.err
 
 
 @pytest.mark.parametrize("labels", [(), ("--labels", "a", "--labels-file", "b"), ("--labels", "a", "--probe", "b")])

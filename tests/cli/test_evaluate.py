@@ -60,7 +60,7 @@ def test_a_class_without_words_stops_it_before_a_model_is_loaded(tmp_path):
     classes = write_classes(tmp_path / "scenes", 3)
     ended = clipcore("evaluate", "zero-shot", classes, "--names", names, "--model", "no/such-model")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
-    assert "no words for the class" in ended.err
+    assert "no line for the class" in ended.err
 
 
 def test_templates_are_told_with_the_result(tmp_path):

@@ -94,7 +94,7 @@ def test_broken_rows_and_broken_images_are_named_and_make_the_code_3(tiny, tmp_p
     assert ended.err.count("skipped row 5:") == ended.err.count("skipped row 18") == 1
     again = train(table, tiny, tmp_path / "run", "--json")
     assert (again.code, again.json()["skipped"]) == (3, ended.json()["skipped"])
-    assert "Going on" not in again.err
+    assert "Resuming" not in again.err
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_class_without_images_has_no_recall_and_no_share_in_the_mean():
 def test_a_class_never_predicted_has_no_precision():
     result = tallied([[1, 0], [1, 0]], [0, 1], "ab")
     assert [one.precision for one in result.per_class] == [0.5, None]
-    assert [one.taken_for for one in result.per_class] == [2, 0]
+    assert [one.predicted for one in result.per_class] == [2, 0]
 
 
 def test_one_class_alone_is_always_right():
@@ -99,7 +99,7 @@ def test_nothing_at_all_has_no_shares():
 def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
     scores = np.eye(3)[[0, 0, 1, 2, 2, 0]]
     result = tallied(scores, [0, 0, 0, 1, 1, 2], "abc")
-    mistakes = [(one.true, one.taken, one.images) for one in result.confusions(10)]
+    mistakes = [(one.true, one.predicted, one.images) for one in result.confusions(10)]
     assert mistakes == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
     assert len(result.confusions(1)) == 1
 

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import torch
 
-from clipcore.training.data import Order
-from clipcore.training.distributed import Group
+from clipcore.training.contrastive import ContrastiveBatches, choose_weights, set_training_mode
+from clipcore.training.data import BatchOrder
+from clipcore.training.distributed import ProcessGroup
 from clipcore.training.plan import TrainingPlan
-from clipcore.training.trainer import Contrastive
-from clipcore.training.weights import begin_learning, choose_weights
 from tests.training.world import load, patches
 
 
 def gradients(
     directory: Path,
     *,
-    group: Group | None = None,
+    group: ProcessGroup | None = None,
     broken: Collection[int] = (),
     captions: Sequence[str] | None = None,
     one_image: bool = False,
@@ -30,15 +29,15 @@ def gradients(
     pairs = replace(pairs, captions=captions or pairs.captions)
     if one_image:
         pairs = replace(pairs, images=[pairs.images[0]] * len(pairs.images))
-    planned = TrainingPlan(batch=12, **plan)
+    planned = TrainingPlan(batch_size=12, **plan)
     choose_weights(model.towers, planned)
-    begin_learning(model.towers, planned)
-    objective = Contrastive(
+    set_training_mode(model.towers, planned)
+    objective = ContrastiveBatches(
         model,
         pairs,
         planned,
-        Order(pairs, 12, 0),
-        group=group or Group(),
+        BatchOrder(pairs, 12, 0),
+        group=group or ProcessGroup(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         on_skip=lambda name, reason: None,
     )

@@ -40,14 +40,14 @@ def test_dropout_falls_on_the_same_places_in_both_passes_and_on_others_in_anothe
     cached = CachedTower(lambda part: tower(rows), 2, dimension=64, learns=True, seed=3, device=CPU)
     torch.rand(5)
     cached.backward(torch.ones(2, 64))
-    kept = cached.vectors != 0
+    kept = cached.embeddings != 0
     assert torch.equal(tower[0].bias.grad, 2 * kept.sum(dim=0).float())
     assert not torch.equal(kept[0], kept[1])
 
 
 def test_a_share_without_rows_has_no_vectors_and_passes_nothing_back():
     nothing = CachedTower(lambda part: pytest.fail("never asked"), 0, dimension=6, learns=True, seed=0, device=CPU)
-    assert nothing.vectors.shape == (0, 6)
+    assert nothing.embeddings.shape == (0, 6)
     nothing.backward(torch.empty(0, 6))
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipcore.training.distributed import Group
+from clipcore.training.distributed import ProcessGroup
 from tests.cli.run import ROOT, clipcore
 from tests.training.gradients import gradients
 from tests.training.together import together
@@ -31,7 +31,7 @@ elastic_launch(LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, start_me
 
 @given(st.integers(0, 100), st.integers(1, 9))
 def test_shares_cover_every_row_once(count, world):
-    rows = [row for rank in range(world) for row in range(count)[Group(rank, world).share(count)]]
+    rows = [row for rank in range(world) for row in range(count)[ProcessGroup(rank, world).share(count)]]
     assert rows == list(range(count))
 
 

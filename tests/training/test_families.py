@@ -12,7 +12,7 @@ import torch
 from clipcore.errors import BadInput, TextNotSupported
 from clipcore.model import ClipModel
 from clipcore.training import TrainingPlan, train
-from clipcore.training.weights import begin_learning, choose_weights, hold_scale
+from clipcore.training.contrastive import choose_weights, clamp_scale, set_training_mode
 from tests.clipcore import easynlp_layouts, originals
 from tests.clipcore.tiny import write_tiny_chinese_clip
 from tests.clipcore.tiny_families import (
@@ -24,7 +24,7 @@ from tests.clipcore.tiny_families import (
 )
 from tests.training.world import load, patches, weights
 
-PLAN = TrainingPlan(epochs=2, batch=6, micro_batch=4, learning_rate=1e-3, checkpoint_every=1)
+PLAN = TrainingPlan(epochs=2, batch_size=6, micro_batch=4, learning_rate=1e-3, checkpoint_every=1)
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "Chinese CLIP": write_tiny_chinese_clip,
     "AltCLIP": write_tiny_altclip,
@@ -92,7 +92,7 @@ class Normed:
 
 def test_batch_norms_keep_their_statistics_and_fixed_towers_have_no_dropout():
     towers = Normed()
-    begin_learning(towers, TrainingPlan(fix_text=True))
+    set_training_mode(towers, TrainingPlan(fix_text=True))
     assert not towers.module["see"][0].training
     assert towers.module["see"][1].training
     assert not towers.module["read"][1].training
@@ -100,7 +100,7 @@ def test_batch_norms_keep_their_statistics_and_fixed_towers_have_no_dropout():
 
 def test_the_temperature_does_not_fall_below_one():
     towers = Normed()
-    hold_scale(towers)
+    clamp_scale(towers)
     assert towers.log_scale.item() == 0
 
 

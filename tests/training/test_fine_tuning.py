@@ -10,15 +10,14 @@ from PIL import Image
 from clipcore.errors import BadInput
 from clipcore.evaluation.retrieval import Recall, Retrieval
 from clipcore.training import TrainingPlan, train
-from clipcore.training.record import Best, Record, Unwatched, Validated
-from clipcore.training.run_folder import draw_curves
-from clipcore.training.weights import optimiser_for
+from clipcore.training.contrastive import optimiser_for
+from clipcore.training.record import Best, Record, TrainingObserver, draw_curves
 from tests.training.world import load, patches, weights
 
-QUICK = TrainingPlan(epochs=2, batch=8, micro_batch=8, learning_rate=1e-3, log_every=2)
+QUICK = TrainingPlan(epochs=2, batch_size=8, micro_batch=8, learning_rate=1e-3, log_every=2)
 
 
-class Heard(Unwatched):
+class Heard(TrainingObserver):
     def __init__(self) -> None:
         self.skips: list[str] = []
         self.words: list[str] = []
@@ -31,7 +30,9 @@ class Heard(Unwatched):
 
 
 def test_what_is_shown_is_learnt(tiny, tmp_path):
-    plan = TrainingPlan(epochs=30, batch=16, micro_batch=16, learning_rate=3e-3, weight_decay=0.0, validate_every=30)
+    plan = TrainingPlan(
+        epochs=30, batch_size=16, micro_batch=16, learning_rate=3e-3, weight_decay=0.0, validate_every=30
+    )
     trained = train(tiny, patches(16), plan, tmp_path / "run", validation=patches(16, seed=1))
     assert trained.finished
     assert trained.first < 0.5
@@ -68,10 +69,12 @@ def test_dropout_is_there_while_learning_and_gone_while_validating(tiny, tmp_pat
 
 
 def test_best_is_kept_when_what_follows_is_worse(tiny, tmp_path):
-    sensible = TrainingPlan(epochs=20, batch=16, micro_batch=16, learning_rate=3e-3, schedule="constant")
+    sensible = TrainingPlan(epochs=20, batch_size=16, micro_batch=16, learning_rate=3e-3, schedule="constant")
     train(tiny, patches(16), sensible, tmp_path / "first", validation=patches(16, seed=1))
     good = load(tmp_path / "first" / "best")
-    wrecking = TrainingPlan(epochs=3, batch=16, micro_batch=16, learning_rate=1.0, schedule="constant", warm_up=0.0)
+    wrecking = TrainingPlan(
+        epochs=3, batch_size=16, micro_batch=16, learning_rate=1.0, schedule="constant", warm_up=0.0
+    )
     trained = train(good, patches(16), wrecking, tmp_path / "second", validation=patches(16, seed=1))
     assert trained.best.step == 0
     assert trained.best.mean_recall == trained.first
@@ -85,7 +88,7 @@ def test_best_is_kept_when_what_follows_is_worse(tiny, tmp_path):
 @pytest.mark.parametrize(("fixed", "still"), [("fix_vision", "vis"), ("fix_text", "text")])
 def test_a_fixed_tower_stays_and_the_other_moves(tiny, tmp_path, fixed, still):
     before = weights(tiny)
-    plan = TrainingPlan(epochs=1, batch=8, micro_batch=4, learning_rate=1e-3, **{fixed: True})
+    plan = TrainingPlan(epochs=1, batch_size=8, micro_batch=4, learning_rate=1e-3, **{fixed: True})
     train(tiny, patches(8), plan, tmp_path / "run")
     moved = {name: not torch.equal(weight, before[name]) for name, weight in weights(tiny).items()}
     assert not any(moves for name, moves in moved.items() if name.startswith(still))
@@ -117,7 +120,7 @@ def test_gains_biases_and_the_temperature_do_not_decay(tiny):
 def test_a_broken_image_is_named_once_and_left_out(tiny, tmp_path):
     heard = Heard()
     validation = patches(8, seed=1, broken=[5])
-    trained = train(tiny, patches(8, broken=[3]), QUICK, tmp_path / "run", validation=validation, watcher=heard)
+    trained = train(tiny, patches(8, broken=[3]), QUICK, tmp_path / "run", validation=validation, observer=heard)
     assert sorted(heard.skips) == sorted(trained.skipped) == ["image 3", "image 5 of the validation set"]
     assert trained.finished
 
@@ -135,15 +138,15 @@ def test_a_log_and_a_curve_are_drawn(tiny, tmp_path):
 def test_without_matplotlib_training_goes_on_and_says_what_is_missing(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     heard = Heard()
-    assert train(tiny, patches(8), QUICK, tmp_path / "run", watcher=heard).finished
+    assert train(tiny, patches(8), QUICK, tmp_path / "run", observer=heard).finished
     assert heard.words == ["Drawing the curves needs matplotlib: pip install 'magpie[lab]'."]
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
 
 
 def test_of_equal_validations_the_earliest_is_best():
     recall = Recall(1, {1: 0.5, 5: 0.5, 10: 0.5}, 1.0)
-    record, found = Record(None), Validated(Retrieval(recall, recall), None)
-    assert [record.validated(step, found, epoch=0.0) for step in (0, 5)] == [True, False]
+    record, found = Record(None), Retrieval(recall, recall)
+    assert [record.log_validation(step, found, None, epoch=0.0) for step in (0, 5)] == [True, False]
     assert record.best == Best(0, 0.5)
 
 
@@ -162,14 +165,14 @@ def test_too_little_memory_is_an_error_that_says_what_to_do(tiny, tmp_path):
 
 
 def test_nothing_but_broken_images_is_an_error(tiny, tmp_path):
-    with pytest.raises(BadInput, match="None of a whole batch"):
+    with pytest.raises(BadInput, match="None of the images of a whole batch"):
         train(tiny, patches(4, broken=range(4)), QUICK, tmp_path / "run")
 
 
 def test_a_loss_beyond_all_numbers_is_an_error(tiny, tmp_path):
     with torch.no_grad():
         tiny.towers.module.visual_projection.weight.fill_(float("nan"))
-    with pytest.raises(BadInput, match="no number any more at step 1"):
+    with pytest.raises(BadInput, match="became nan at step 1"):
         train(tiny, patches(8), QUICK, tmp_path / "run")
 
 

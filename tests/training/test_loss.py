@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import CLIPModel, SiglipConfig, SiglipModel
 
-from clipcore.training.loss import sigmoid_loss, softmax_loss, undecided_pairs
+from clipcore.training.loss import false_negative_mask, sigmoid_loss, softmax_loss
 
 NONE = torch.zeros(5, 5, dtype=torch.bool)
 
@@ -47,7 +47,7 @@ def test_the_sigmoid_loss_is_that_of_transformers():
 
 
 def test_the_same_words_or_the_same_image_in_another_row_are_undecided():
-    found = undecided_pairs(torch.tensor([1, 2, 3, 1]), torch.tensor([7, 8, 8, 9]))
+    found = false_negative_mask(torch.tensor([1, 2, 3, 1]), torch.tensor([7, 8, 8, 9]))
     assert found.nonzero().tolist() == [[0, 3], [1, 2], [2, 1], [3, 0]]
 
 

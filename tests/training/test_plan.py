@@ -18,7 +18,7 @@ SHARES = st.floats(0, 1)
     ("wrong", "words"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
-        ({"batch": 1}, "batch must be at least 2"),
+        ({"batch_size": 1}, "batch size must be at least 2"),
         ({"micro_batch": 0}, "micro batch must be at least 1"),
         ({"learning_rate": 0.0}, "learning rate must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning rate must be greater than 0"),
@@ -37,14 +37,14 @@ def test_a_plan_that_cannot_be_is_refused_with_what_to_change(wrong, words):
 
 
 def test_what_changed_is_said():
-    before = TrainingPlan(epochs=5).binding()
+    before = TrainingPlan(epochs=5).fixed_settings()
     assert first_difference(before, before) is None
-    assert first_difference(before, TrainingPlan(epochs=6).binding()) == "epochs 5, not 6"
+    assert first_difference(before, TrainingPlan(epochs=6).fixed_settings()) == "epochs 5, not 6"
     assert first_difference(before, before | {"new": 1}) == "new None, not 1"
 
 
 def test_how_a_run_is_watched_and_cut_up_may_change():
-    assert TrainingPlan(log_every=1, micro_batch=3, workers=7).binding() == TrainingPlan().binding()
+    assert TrainingPlan(log_every=1, micro_batch=3, workers=7).fixed_settings() == TrainingPlan().fixed_settings()
 
 
 @given(st.sampled_from(["cosine", "linear", "constant"]), STEPS, SHARES)

@@ -17,19 +17,19 @@ from clipcore.cli.app import run as run_command
 from clipcore.errors import BadInput
 from clipcore.training import TrainingPlan, train
 from clipcore.training.fine_tuning import Trained
-from clipcore.training.record import Unwatched
+from clipcore.training.record import TrainingObserver
 from tests.cli.run import clipcore, start_clipcore
 from tests.training.full_disk import disk_full_at
 from tests.training.world import load, patches, write_tsv
 
-PLAN = TrainingPlan(epochs=4, batch=8, micro_batch=3, learning_rate=1e-3, log_every=3, checkpoint_every=2)
+PLAN = TrainingPlan(epochs=4, batch_size=8, micro_batch=3, learning_rate=1e-3, log_every=3, checkpoint_every=2)
 STEPS = 12
 
 
 def run(directory: Path, folder: Path, stopped: Callable[[], bool] = lambda: False, **changes) -> Trained:
     """In a process that has just started, as far as the run can tell."""
     torch.manual_seed(len(folder.name))
-    plan = TrainingPlan(**(PLAN.binding() | {"micro_batch": 3, "log_every": 3, "checkpoint_every": 2} | changes))
+    plan = TrainingPlan(**(PLAN.fixed_settings() | {"micro_batch": 3, "log_every": 3, "checkpoint_every": 2} | changes))
     pairs = patches(24, captions_each=3, broken=[7])
     return train(load(directory), pairs, plan, folder, validation=patches(8, seed=1), stopped=stopped)
 
@@ -104,13 +104,13 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(ti
     (tmp_path / "checkpoint.new").write_bytes(b"half written")
     resumed: list[int] = []
 
-    class Watching(Unwatched):
-        def through(self, steps, done, total):
+    class Watching(TrainingObserver):
+        def progress(self, steps, done, total):
             resumed.append(done)
             return steps
 
     pairs = patches(24, captions_each=3, broken=[7])
-    train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), watcher=Watching())
+    train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), observer=Watching())
     assert resumed == [steps - steps % 2]
     assert_same_ends(tmp_path, whole)
 
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_done_again(tiny_directory, whole):
 
 def test_another_plan_is_refused_and_a_restart_forgets_the_run(tiny_directory, tmp_path, whole):
     run(tiny_directory, tmp_path, after(3), seed=5)
-    with pytest.raises(BadInput, match=r"a run with seed 5, not 0; .* or --restart"):
+    with pytest.raises(BadInput, match=r"a run with seed 5, not 0; .* or add --restart"):
         run(tiny_directory, tmp_path)
     pairs = patches(24, captions_each=3, broken=[7])
     train(load(tiny_directory), pairs, PLAN, tmp_path, validation=patches(8, seed=1), restart=True)
@@ -167,7 +167,7 @@ def test_other_data_are_refused(tiny_directory, tmp_path, pairs, validation, wor
 
 def test_a_broken_checkpoint_is_one_sentence(tiny_directory, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
-    with pytest.raises(BadInput, match="cannot be read .* begin anew with --restart"):
+    with pytest.raises(BadInput, match="cannot be read .* start over with --restart"):
         run(tiny_directory, tmp_path)
 
 
@@ -194,7 +194,7 @@ def test_the_command_goes_on_from_its_last_checkpoint_when_killed(command, undis
                 break
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert clipcore(*command, tmp_path).err.startswith("Going on from step")
+    assert clipcore(*command, tmp_path).err.startswith("Resuming from step")
     assert_same_ends(tmp_path, undisturbed)
 
 
@@ -223,7 +223,7 @@ def test_ctrl_c_puts_the_run_away_and_changes_nothing_in_the_end(command, undist
     code, words = press(("step 7/",), *command, tmp_path)
     assert code == 130
     assert "Stopping after this step" in words
-    assert clipcore(*command, tmp_path).err.startswith("Going on from step 7 of 24.")
+    assert clipcore(*command, tmp_path).err.startswith("Resuming from step 7 of 24.")
     assert_same_ends(tmp_path, undisturbed)
     assert signal.getsignal(signal.SIGINT) is before
 

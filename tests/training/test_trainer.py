@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from clipcore.errors import BadInput
-from clipcore.training.run_folder import Keeper
-from clipcore.training.trainer import Step, Trainer
+from clipcore.training.record import Step
+from clipcore.training.trainer import Checkpointer, Trainer
 from tests.training.full_disk import disk_full_at
 
 
@@ -18,7 +18,7 @@ class Falling:
     def __init__(self, slope: float = 1.0, scaler: torch.amp.GradScaler | None = None, size: int = 4) -> None:
         self.weight = nn.Parameter(torch.full((size,), 8.0))
         self.asked: list[int] = []
-        self.settled = 0
+        self.finished = 0
         self._slope = slope
         self._scaler = scaler
 
@@ -28,8 +28,8 @@ class Falling:
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         return loss.item()
 
-    def settle(self) -> None:
-        self.settled += 1
+    def after_step(self) -> None:
+        self.finished += 1
 
     def state_dict(self):
         return {"weight": self.weight.detach()}
@@ -40,15 +40,16 @@ class Falling:
 
 def trainer(objective: Falling, tmp_path, **options) -> Trainer:
     optimiser = torch.optim.SGD([objective.weight], lr=0.5)
-    keeper = Keeper(tmp_path / "checkpoint.pt", {"objective": objective, "optimiser": optimiser})
-    return Trainer(objective, [optimiser], keeper, **({"steps": 3, "rate": lambda step: 1.0} | options))
+    checkpointer = Checkpointer(tmp_path / "checkpoint.pt", {"objective": objective, "optimiser": optimiser})
+    options = {"steps": 3, "rate": lambda step: 1.0, "after_step": objective.after_step} | options
+    return Trainer(objective.backward, [optimiser], checkpointer, **options)
 
 
-def test_each_step_is_asked_for_once_and_settled(tmp_path):
+def test_each_step_is_asked_for_once_and_finished(tmp_path):
     objective = Falling()
     steps = list(trainer(objective, tmp_path).run())
     assert objective.asked == [0, 1, 2]
-    assert objective.settled == 3
+    assert objective.finished == 3
     assert [step.loss for step in steps] == [128.0, 32.0, 8.0]
     assert steps[0] == Step(1, 128.0, 1.0)
     assert objective.weight.tolist() == [1.0] * 4
@@ -85,15 +86,15 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halved(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path):
     objective = Falling(slope=float("inf"))
-    with pytest.raises(BadInput, match="no number any more at step 1; try a lower learning rate"):
+    with pytest.raises(BadInput, match="became .* at step 1; lower the learning rate"):
         list(trainer(objective, tmp_path).run())
     assert objective.weight.tolist() == [8.0] * 4
 
 
-def test_what_was_put_away_is_taken_up_again(tmp_path):
+def test_what_was_save_checkpoint_is_resumed_again(tmp_path):
     first = trainer(Falling(), tmp_path)
     next(iter(first.run()))
-    first.put_away()
+    first.save_checkpoint()
     objective = Falling()
     second = trainer(objective, tmp_path)
     second.resume()
@@ -103,10 +104,10 @@ def test_what_was_put_away_is_taken_up_again(tmp_path):
 
 def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
     going = trainer(Falling(), tmp_path)
-    going.put_away()
+    going.save_checkpoint()
     with (tmp_path / "checkpoint.pt").open("rb") as before:
         next(iter(going.run()))
-        going.put_away()
+        going.save_checkpoint()
         assert torch.load(before, weights_only=True)["step"] == 0
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -114,10 +115,10 @@ def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
 
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path):
     going = trainer(Falling(size=100_000), tmp_path)
-    going.put_away()
+    going.save_checkpoint()
     next(iter(going.run()))
     with disk_full_at(8192), pytest.raises(BadInput, match="cannot be written to .File too large.; see to the disk"):
-        going.put_away()
+        going.save_checkpoint()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
 
 
@@ -128,6 +129,6 @@ def test_nothing_but_data_is_read_from_a_checkpoint(tmp_path):
         def __reduce__(self):
             return (pytest.fail, ("its code ran",))
 
-    torch.save({"step": 1, "terms": {}, "states": Loud()}, tmp_path / "checkpoint.pt")
+    torch.save({"step": 1, "settings": {}, "states": Loud()}, tmp_path / "checkpoint.pt")
     with pytest.raises(BadInput, match="cannot be read"):
         trainer(Falling(), tmp_path).resume()

@@ -1,4 +1,4 @@
-"""Processes that share a batch, played by threads: what `Group` says to them, without starting any."""
+"""Processes that share a batch, played by threads: what `ProcessGroup` says to them, without starting any."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from clipcore.training.distributed import Group
+from clipcore.training.distributed import ProcessGroup
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Table:
         return summed
 
 
-class Seated(Group):
+class Seated(ProcessGroup):
     """A member whose sums go over the table."""
 
     def __init__(self, rank: int, world: int, table: Table) -> None:
@@ -40,7 +40,7 @@ class Seated(Group):
         tensor.copy_(self._table.add(self.rank, tensor))
 
 
-def together(world: int, work: Callable[[Group], T]) -> list[T]:
+def together(world: int, work: Callable[[ProcessGroup], T]) -> list[T]:
     table = Table(world)
     with ThreadPoolExecutor(world) as pool:
         return list(pool.map(work, [Seated(rank, world, table) for rank in range(world)]))
