@@ -31,7 +31,7 @@ DISCORD_SIDE = {
 TORCH_SIDE = {"clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"}
 ENCODING_AND_BELOW = {
     f"clipcore.{name}"
-    for name in ("encoding", "model", "zero_shot", "linear_probe", "prompts", "label_files", "batching")
+    for name in ("encoding", "model", "zero_shot", "linear_probe", "prompts", "batching")
     + ("models", "runtime", "index", "images", "types", "errors", "files")
 }
 DATASETS_AND_BELOW = ENCODING_AND_BELOW | {"clipcore.datasets"}

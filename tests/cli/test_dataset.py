@@ -97,14 +97,16 @@ def test_where_nothing_can_be_written_is_said_in_a_line(classes: Path, tmp_path:
     assert "a.tsv" in ended.err
 
 
-def test_a_full_disk_is_a_line_and_a_bug_is_none(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported_in_one_line_and_a_bug_keeps_its_traceback(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("clipcore.cli.dataset.write_tsv", fail)
     number = errno.ENOSPC
     ended = clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")
-    assert (ended.code, ended.out, ended.err.count("\n"), "no room" in ended.err) == (1, "", 1, True)
+    assert (ended.code, ended.out, ended.err.count("\n"), "disk is full" in ended.err) == (1, "", 1, True)
     number = errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):
         clipcore("dataset", "to-tsv", classes, "-o", tmp_path / "a.tsv")

@@ -44,7 +44,7 @@ def test_what_it_learnt_can_be_kept_and_classified_with(folders, tmp_path):
     assert "C = 100" in ended.out
     told = clipcore("classify", SAMPLES / "rocket.png", "--probe", kept, "--json", *BUNDLED).json()
     assert told["images"][0]["labels"][0]["label"] == "rocket"
-    with pytest.raises(BadInput, match="learnt on the model 'bundled@"):
+    with pytest.raises(BadInput, match="trained on the model 'bundled@"):
         LinearProbe.load(kept, "another")
 
 
