@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from benchmarks.million import CARD, NEWEST, TAGS
 from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import photograph_labels
-from bot.indexing.protocols import MakeRoom
+from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from bot.search.vector_cache import VectorCache
@@ -44,8 +44,9 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
     async with await Database.open(path) as database:
         store, engine = ImageStore(database), _Blind()
         index = VectorCache(store.embeddings, CARD.key, DIMENSION)
-        tagger = Tagger(engine, LabelStore(database), photograph_labels())
-        indexer = Indexer(store, engine, tagger, index, _own_bytes, ChannelStore(database))
+        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), photograph_labels())
+        registry = ImageRegistry(store, index, tagger, CARD)
+        indexer = Indexer(store, engine, _own_bytes, tagger, registry)
         await indexer.start()
         await index.search(_GUILD, await engine.encode_query(""), [_GUILD + 1], 1)
         began, seen = perf_counter(), Backfilled(images, 0.0, [], [])
@@ -60,9 +61,9 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
     return Backfilled(images, seconds, seen.resident, seen.kept)
 
 
-async def _own_bytes(ref: ImageRef, make_room: MakeRoom) -> bytes:
-    await make_room(8)
-    return ref.attachment_id.to_bytes(8)
+@asynccontextmanager
+async def _own_bytes(ref: ImageRef) -> AsyncIterator[bytes]:
+    yield ref.attachment_id.to_bytes(8)
 
 
 def _refs(images: int) -> Iterator[ImageRef]:

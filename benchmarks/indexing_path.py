@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
-from bot.indexing.protocols import MakeRoom
+from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, ImageRef, Source
 from bot.search.vector_cache import VectorCache
@@ -30,15 +30,10 @@ class IndexingPath:
     def __init__(self, database: Database, engine: ClipEngine) -> None:
         self._store = ImageStore(database)
         self.vector_cache = VectorCache(self._store.embeddings, engine.card.key, engine.card.dimension)
-        self.indexer = Indexer(
-            self._store,
-            engine,
-            Tagger(engine, LabelStore(database), default_labels(engine.card.id)),
-            self.vector_cache,
-            self._fetch,
-            ChannelStore(database),
-            concurrency=_SETTINGS["download_concurrency"].default,
-        )
+        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
+        registry = ImageRegistry(self._store, self.vector_cache, tagger, engine.card)
+        concurrency = _SETTINGS["download_concurrency"].default
+        self.indexer = Indexer(self._store, engine, self._fetch, tagger, registry, concurrency=concurrency)
         self._numbers = count(1)
         self._files: dict[int, bytes] = {}
 
@@ -58,10 +53,9 @@ class IndexingPath:
         self._files[number] = file
         return ImageRef(ChannelRef(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
 
-    async def _fetch(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
-        file = self._files[ref.attachment_id]
-        await make_room(len(file))
-        return file
+    @asynccontextmanager
+    async def _fetch(self, ref: ImageRef) -> AsyncIterator[bytes]:
+        yield self._files[ref.attachment_id]
 
 
 @asynccontextmanager

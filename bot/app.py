@@ -30,6 +30,7 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.reconcile import ChannelReconciler
+from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.monitoring import metrics
@@ -244,15 +245,18 @@ async def _start_services(
         max_bytes = settings.index_memory_mib << 20
         index = VectorCache(images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
         stack.push_async_callback(index.close)
+        tagger = Tagger(engine, labels, channels, defaults)
+        registry = ImageRegistry(images, index, tagger, engine.card, on_forgotten=replies.wake)
+        announcer = TagAnnouncer(bot, tag_formatter, replies)
+        stack.push_async_callback(announcer.close)
+        announcer.start()
         indexer = Indexer(
             images,
             engine,
-            Tagger(engine, labels, defaults),
-            index,
             downloader.fetch,
-            channels,
-            on_finished=TagAnnouncer(bot, images, channels, tag_formatter, replies),
-            on_forgotten=replies.wake,
+            tagger,
+            registry,
+            on_message_indexed=announcer,
             concurrency=settings.download_concurrency,
         )
         stack.push_async_callback(indexer.close)
@@ -260,15 +264,15 @@ async def _start_services(
         catch_up = CatchUp(indexer.accept, channels, messages.history)
         stack.push_async_callback(catch_up.close)
         catch_up.start()
-        reconciler = ChannelReconciler(images.searchable_channels, messages.is_deleted, indexer.forget_channel)
+        reconciler = ChannelReconciler(images.searchable_channels, messages.is_deleted, registry.forget_channel)
         stack.push_async_callback(reconciler.close)
 
-        metrics.IMAGES_IN_HAND.set_function(lambda: indexer.in_hand)
+        metrics.IMAGES_IN_HAND.set_function(lambda: indexer.in_progress)
         metrics.INDEX_SERVERS.set_function(lambda: index.usage().servers)
         metrics.INDEX_ROWS.set_function(lambda: index.usage().rows)
         metrics.INDEX_BYTES.set_function(lambda: index.usage().bytes)
         metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
-        search = SearchService(engine, images, index, indexer, messages.look_up, limit=settings.results_per_answer)
+        search = SearchService(engine, images, index, registry, messages.look_up, limit=settings.results_per_answer)
         yield Services(
             engine=engine,
             images=images,
@@ -276,6 +280,8 @@ async def _start_services(
             labels=labels,
             default_labels=defaults,
             tag_formatter=tag_formatter,
+            tagger=tagger,
+            registry=registry,
             indexer=indexer,
             catch_up=catch_up,
             reconciler=reconciler,

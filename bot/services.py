@@ -12,6 +12,8 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import NamedLabel
 from bot.indexing.reconcile import ChannelReconciler
+from bot.indexing.registry import ImageRegistry
+from bot.indexing.tagger import Tagger
 from bot.search.service import SearchService
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
@@ -28,6 +30,8 @@ class Services:
     labels: LabelStore
     default_labels: tuple[NamedLabel, ...]
     tag_formatter: TagFormatter
+    tagger: Tagger
+    registry: ImageRegistry
     indexer: Indexer
     catch_up: CatchUp
     reconciler: ChannelReconciler

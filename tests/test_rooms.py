@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("clipcore", "bot", "sandbox", "migrations", "tools", "benchmarks")
 
 # For each place, what it may import beside the standard library. The longest prefix of a module's name decides.
-PLAIN = {"bot.models", "bot.errors", "bot.logging", "bot.monitoring.metrics"}
+PLAIN = {"bot.models", "bot.errors", "bot.keyed_lock", "bot.logging", "bot.monitoring.metrics"}
 DISCORD_SIDE = {
     "bot",
     "clipcore",
@@ -55,11 +55,12 @@ ALLOWED: dict[str, set[str]] = {
     "clipcore.cli": {"clipcore", "numpy", "PIL", "typer", "rich"},
     "bot.models": set(),
     "bot.errors": set(),
+    "bot.keyed_lock": set(),
     "bot.logging": {"structlog"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
     "bot.store.backends": PLAIN | {"bot.store", "sqlalchemy", "aiosqlite", "filelock"},
-    "bot.indexing": PLAIN | {"bot.indexing", "bot.search", "bot.store", "clipcore", "numpy"},
+    "bot.indexing": PLAIN | {"bot.indexing", "bot.search", "bot.store", "clipcore", "numpy", "cachetools", "tenacity"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
     "bot.monitoring": DISCORD_SIDE | {"prometheus_client"},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -12,7 +14,6 @@ import aiohttp
 import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
-from bot.indexing.protocols import MakeRoom
 from bot.models import ImageRef, RemoteImage, Source
 from bot.settings import LOOPBACK_HOSTS
 
@@ -23,6 +24,11 @@ IMAGE_SUFFIXES = frozenset(
 # The query of a URL on these hosts is a signature, which changes while the file stays the same.
 _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 _63_BITS = (1 << 63) - 1
+
+LARGE_FILE_BYTES = 8 * 2**20
+"""Larger files are indexed one at a time. So files take at most 8 MiB for each image in progress, of which there are
+three for each concurrent download, and one large file.
+"""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
@@ -130,33 +136,49 @@ class Downloader:
         self._limits = limits
         self._yield_to_queries = yield_to_queries
         self._recent = recent
+        self._one_large_file = asyncio.Semaphore(1)
 
-    async def fetch(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
-        """For indexing. Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge."""
-        data = await self._fetch(ref, make_room)
-        await self._yield_to_queries()
-        return data
+    @asynccontextmanager
+    async def fetch(self, ref: ImageRef) -> AsyncIterator[bytes]:
+        """For indexing. A file larger than LARGE_FILE_BYTES waits until the block of any other such file has ended.
 
-    async def _fetch(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
+        Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
+        """
+        async with AsyncExitStack() as held:
+            data = await self._fetch(ref, held)
+            await self._yield_to_queries()
+            yield data
+
+    async def _fetch(self, ref: ImageRef, held: AsyncExitStack) -> bytes:
         recent = self._recent.pop(ref.key, None)
         if recent is not None:
             try:
-                return await self._download_into_room(recent, make_room)
+                return await self._download_alone_if_large(recent, held)
             except ImageUnreachable:
                 pass  # the URL may have expired: look the message up
         current = next((image for image in await self._look_up(ref) if image.key == ref.key), None)
         if current is None:
             raise ImageGone("the message no longer carries this image")
-        return await self._download_into_room(current, make_room)
+        return await self._download_alone_if_large(current, held)
 
-    async def _download_into_room(self, image: RemoteImage, make_room: MakeRoom) -> bytes:
-        self._check_size(image.size)
-        await make_room(self._limits.max_bytes if image.size is None else image.size)
-        return await self.download(image)
+    async def _download_alone_if_large(self, image: RemoteImage, held: AsyncExitStack) -> bytes:
+        if image.size is None or image.size <= LARGE_FILE_BYTES:
+            try:
+                return await self.download(image, min(LARGE_FILE_BYTES, self._limits.max_bytes))
+            except ImageTooLarge:  # the size of a preview is known only now
+                if self._limits.max_bytes <= LARGE_FILE_BYTES:
+                    raise
+        self._check_size(image.size, self._limits.max_bytes)
+        async with AsyncExitStack() as attempt:
+            await attempt.enter_async_context(self._one_large_file)
+            data = await self.download(image)
+            held.push_async_exit(attempt.pop_all())
+            return data
 
-    async def download(self, image: RemoteImage) -> bytes:
-        """For queries. Raises ImageUnreachable or ImageTooLarge."""
-        self._check_size(image.size)
+    async def download(self, image: RemoteImage, max_bytes: int | None = None) -> bytes:
+        """For queries. max_bytes: lower than the usual limit. Raises ImageUnreachable or ImageTooLarge."""
+        max_bytes = self._limits.max_bytes if max_bytes is None else max_bytes
+        self._check_size(image.size, max_bytes)
         url = image.url
         timeout = aiohttp.ClientTimeout(total=self._limits.timeout_seconds)
         try:
@@ -164,24 +186,24 @@ class Downloader:
                 self._check_host(url)
                 async with self._session.get(url, allow_redirects=False, timeout=timeout) as response:
                     if response.status not in _REDIRECTS:
-                        return await self._read(response)
+                        return await self._read(response, max_bytes)
                     url = urljoin(url, response.headers.get("Location", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ImageUnreachable(f"the download failed: {type(error).__name__}") from error
         raise ImageUnreachable("the download was redirected too often")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if response.status != 200:
             raise ImageUnreachable(f"the image's host answered {response.status}")
-        self._check_size(response.content_length)
+        self._check_size(response.content_length, max_bytes)
         body = bytearray()
         async for chunk in response.content.iter_chunked(64 * 1024):
             body += chunk
-            self._check_size(len(body))
+            self._check_size(len(body), max_bytes)
         return bytes(body)
 
-    def _check_size(self, size: int | None) -> None:
-        if size is not None and size > self._limits.max_bytes:
+    def _check_size(self, size: int | None, max_bytes: int) -> None:
+        if size is not None and size > max_bytes:
             raise ImageTooLarge(self._limits.max_bytes)
 
     def _check_host(self, url: str) -> None:

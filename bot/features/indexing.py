@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import discord
@@ -13,6 +10,7 @@ from discord.ext import commands
 from bot.discord_io.attachments import images_of, is_withheld
 from bot.discord_io.messages import channel_ref
 from bot.indexing.catch_up import ChannelSnapshot
+from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
 
 if TYPE_CHECKING:
@@ -20,25 +18,6 @@ if TYPE_CHECKING:
     from bot.models import ImageRef
 
 log = get_logger(__name__)
-
-
-class KeyedLock:
-    """One lock for each key, for as long as somebody holds it or waits for it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[int, tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def __call__(self, key: int) -> AsyncIterator[None]:
-        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks.pop(key)
-            if users > 1:
-                self._locks[key] = (lock, users - 1)
 
 
 class IndexingCog(commands.Cog, name="indexing"):
@@ -71,16 +50,16 @@ class IndexingCog(commands.Cog, name="indexing"):
             indexed = await services.images.by_message(payload.message_id)
             removed = [image.ref.attachment_id for image in indexed if image.ref.key not in current]
             if removed:
-                await services.indexer.forget_attachments(payload.message_id, removed)
+                await services.registry.forget_attachments(payload.message_id, removed)
             await services.indexer.accept(self._image_refs(payload.message))
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        await self._bot.services.indexer.forget_messages([payload.message_id])
+        await self._bot.services.registry.forget_messages([payload.message_id])
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        await self._bot.services.indexer.forget_messages(sorted(payload.message_ids))
+        await self._bot.services.registry.forget_messages(sorted(payload.message_ids))
 
     def _image_refs(self, message: discord.Message) -> list[ImageRef]:
         """None where the bot may not read the history: such images could never be shown."""
@@ -90,11 +69,11 @@ class IndexingCog(commands.Cog, name="indexing"):
 
     @commands.Cog.listener()
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self._bot.services.indexer.forget_channel(payload.thread_id)
+        await self._bot.services.registry.forget_channel(payload.thread_id)
 
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        await self._bot.services.indexer.forget_channel(channel.id)
+        await self._bot.services.registry.forget_channel(channel.id)
 
     @commands.Cog.listener()
     async def on_guild_channel_create(self, channel: discord.abc.GuildChannel) -> None:
@@ -140,7 +119,7 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """The bot was removed from the guild. An outage arrives as on_guild_unavailable, and deletes nothing."""
-        await self._bot.services.indexer.forget_guild(guild.id)
+        await self._bot.services.registry.forget_guild(guild.id)
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
@@ -148,7 +127,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         services = self._bot.services
         for guild_id in await services.images.guild_ids():
             if (guild_id >> 22) % (self._bot.shard_count or 1) == shard_id and not self._in_session(guild_id):
-                await services.indexer.forget_guild(guild_id)
+                await services.registry.forget_guild(guild_id)
 
     def _in_session(self, guild_id: int) -> bool:
         """Whether the session has this guild. discord.py keeps those of earlier sessions cached as if available, so

@@ -63,7 +63,7 @@ class ConfirmForget(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"
                 return
             await interaction.response.defer()
             # "Up to now" by Discord's clock, which made the interaction's id: this machine's clock may be wrong.
-            forgotten = await interaction.client.services.indexer.forget_author(
+            forgotten = await interaction.client.services.registry.forget_author(
                 interaction.guild_id, self.user_id, up_to_message=interaction.id
             )
             view = sentence_view(texts.forget_me_done.format(count=len(forgotten)))

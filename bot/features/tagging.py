@@ -17,10 +17,9 @@ from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.replies import PublicReplies
 from bot.features.formatting import TagFormatter, plain
 from bot.i18n import CHINESE, ENGLISH, texts_for
+from bot.indexing.indexer import IndexedMessage
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageState, Tag, TaggingMode, utc_now
-from bot.store.guilds import ChannelStore
-from bot.store.images import INTERRUPTED, ImageStore
+from bot.models import ChannelRef, Image, Tag, TaggingMode, utc_now
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -64,6 +63,7 @@ class TagsCog(commands.Cog, name="tags"):
         ref = channel_ref(channel or interaction.channel) or ChannelRef(guild_id, channel_id)
         chosen = TaggingMode(mode.value)
         await self._bot.services.channels.set_tagging_mode(ref, chosen)
+        await self._bot.services.tagger.invalidate(guild_id)
         sentence = texts.tagging_set.format(channel=f"<#{channel_id}>", mode=texts.tagging_modes[chosen])
         await answer(interaction, sentence)
 
@@ -94,6 +94,7 @@ class TagsCog(commands.Cog, name="tags"):
             sentence = texts.labels_full.format(max=MAX_LABELS)
         else:
             await self._bot.services.labels.add(guild_id, name, defaults=self._default_names())
+            await self._bot.services.tagger.invalidate(guild_id)
             sentence = texts.label_added.format(label=plain(name))
         await answer(interaction, sentence)
 
@@ -107,6 +108,7 @@ class TagsCog(commands.Cog, name="tags"):
             await answer(interaction, texts.label_unknown.format(label=plain(label)))
             return
         await self._bot.services.labels.remove(guild_id, known, defaults=self._default_names())
+        await self._bot.services.tagger.invalidate(guild_id)
         await answer(interaction, texts.label_removed.format(label=plain(known)))
 
     @remove_label.autocomplete("label")
@@ -121,7 +123,9 @@ class TagsCog(commands.Cog, name="tags"):
     @labels.command(name="reset", description="Go back to the default labels")
     @_needs_manage_guild
     async def reset_labels(self, interaction: Interaction) -> None:
-        await self._bot.services.labels.reset(_guild_id(interaction))
+        guild_id = _guild_id(interaction)
+        await self._bot.services.labels.reset(guild_id)
+        await self._bot.services.tagger.invalidate(guild_id)
         await answer(interaction, texts_for(interaction.locale).labels_reset)
 
     async def _labels_of(self, guild_id: int) -> list[str]:
@@ -154,59 +158,72 @@ def _shortened(names: Sequence[str]) -> str:
 
 MAX_REACTIONS = 3
 MAX_AGE = timedelta(minutes=10)  # nobody is looking any more at what catch-up finds
+MAX_WAITING = 256
+_CONCURRENCY = 4
+_TIMEOUT_S = 60.0
 _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
-# How long the first indexed image of a message waits for the others, so that one reply names the tags of all.
-_SIBLINGS_S = 5.0
-_POLL_S = 0.1
 
 
 class TagAnnouncer:
-    """The indexer's `on_finished`. Announces each message at most once."""
+    """The indexer's `on_message_indexed`: announces the tags of new images in the background.
 
-    def __init__(
-        self,
-        client: discord.Client,
-        images: ImageStore,
-        channels: ChannelStore,
-        tag_formatter: TagFormatter,
-        replies: PublicReplies,
-    ) -> None:
+    Announcements are optional: where more than MAX_WAITING wait, as when Discord is slow, new ones are skipped. Each
+    message is announced at most once, and not at all if the process ends in between.
+    """
+
+    def __init__(self, client: discord.Client, tag_formatter: TagFormatter, replies: PublicReplies) -> None:
         self._client = client
-        self._images = images
-        self._channels = channels
         self._tag_formatter = tag_formatter
         self._replies = replies
         self._announced: LRUCache[int, None] = LRUCache(1024)
+        self._waiting: asyncio.Queue[IndexedMessage] = asyncio.Queue(MAX_WAITING)
+        self._workers: list[asyncio.Task[None]] = []
 
-    async def __call__(self, image: Image) -> None:
-        ref = image.ref
-        mode = await self._channels.tagging_mode(ref.channel)
-        if mode in (TaggingMode.OFF, TaggingMode.SILENT) or utc_now() - ref.created_at > MAX_AGE:
+    def start(self) -> None:
+        self._workers = [asyncio.create_task(self._work(), name="announce tags") for _ in range(_CONCURRENCY)]
+
+    async def close(self) -> None:
+        """Stops. What waits is not announced. Idempotent."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def __call__(self, message: IndexedMessage) -> None:
+        ref = message.images[0].ref
+        if message.mode in (TaggingMode.OFF, TaggingMode.SILENT) or utc_now() - ref.created_at > MAX_AGE:
             return
         if ref.message_id in self._announced:
             return
         self._announced[ref.message_id] = None
-        images = await self._indexed_images(ref.message_id)
+        try:
+            self._waiting.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("tags are not announced: too many announcements wait", image_id=message.images[0].id)
+
+    async def settled(self) -> None:
+        """Waits until no announcement waits or is being made."""
+        await self._waiting.join()
+
+    async def _work(self) -> None:
+        while True:
+            message = await self._waiting.get()
+            ids = {"image_id": message.images[0].id}
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._announce(message.images, message.mode)
+            except discord.HTTPException as error:
+                # No permission to write or react there, or the message is gone. The tags are in search results anyway.
+                log.info("tags could not be announced", status=error.status, **ids)
+            except Exception:  # one announcement that fails must not prevent the next
+                log.exception("tags could not be announced", **ids)
+            finally:
+                self._waiting.task_done()
+
+    async def _announce(self, images: Sequence[Image], mode: TaggingMode) -> None:
+        """images: all of one message."""
         tags = _all_tags(images)
         if not tags:
             return
-        try:
-            await self._announce(images, tags, mode)
-        except discord.HTTPException as error:
-            # No permission to write or react there, or the message is gone. The tags are in search results anyway.
-            log.info("tags could not be announced", image_id=image.id, status=error.status)
-
-    async def _indexed_images(self, message_id: int) -> list[Image]:
-        """The message's images, once none of them is in its first attempt any more."""
-        deadline = asyncio.get_running_loop().time() + _SIBLINGS_S
-        while True:
-            images = await self._images.by_message(message_id)
-            if not any(_in_first_attempt(image) for image in images) or asyncio.get_running_loop().time() > deadline:
-                return [image for image in images if image.state is ImageState.READY]
-            await asyncio.sleep(_POLL_S)
-
-    async def _announce(self, images: Sequence[Image], tags: Sequence[Tag], mode: TaggingMode) -> None:
-        """images: all of one message."""
         ref = images[0].ref
         channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)
         message = channel.get_partial_message(ref.message_id)
@@ -219,11 +236,6 @@ class TagAnnouncer:
         line = self._tag_formatter.line(tags, chinese=texts is CHINESE, max_characters=_MAX_REPLY_CHARACTERS)
         reply = await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
         await self._replies.remember(ref.channel, reply.id, [image.id for image in images])
-
-
-def _in_first_attempt(image: Image) -> bool:
-    """An attempt counts from its beginning; until its end, its reason is INTERRUPTED."""
-    return image.state is ImageState.PENDING and image.attempts <= 1 and image.reason in (None, INTERRUPTED)
 
 
 def _all_tags(images: Sequence[Image]) -> list[Tag]:

@@ -1,333 +1,313 @@
-"""An image's way in and out: accepted durably, read by a few workers, written, announced, and forgotten for good."""
+"""Indexer: takes accepted images to ready or parked. The queue is the store's table of pending images."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import count
 
-from bot.indexing.protocols import ChannelSettings, Clock, Fetch, MakeRoom, OnFinished, Sleep
-from bot.indexing.retry import Forget, Leave, Park, Postpone, RetryPolicy, Verdict
+from cachetools import TTLCache
+from tenacity import AsyncRetrying, RetryCallState
+
+from bot.indexing.registry import ImageRegistry
+from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
 from bot.indexing.tagger import Tagger
-from bot.indexing.worker import ByteBudget, ImageReader
-from bot.indexing.writer import Announcer, Writer
-from bot.models import Image, ImageRef, utc_now
-from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED, IMAGES_FORGOTTEN
-from bot.search.protocols import Engine, VectorSearch
+from bot.indexing.worker import Fetch, ImageWorker
+from bot.indexing.writer import BatchWriter
+from bot.logging import get_logger
+from bot.models import Image, ImageRef, ImageState, TaggingMode, utc_now
+from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED
+from bot.search.protocols import Engine
 from bot.store.errors import StoreError
-from bot.store.images import INTERRUPTED, ImageStore
+from bot.store.images import INTERRUPTED, Finished, ImageStore
+
+log = get_logger(__name__)
+
+_IMAGES_PER_DOWNLOAD = 3
+_LONGEST_WAIT_S = 600.0  # the system's clock may be set meanwhile
 
 
-class Waker:
-    """One sleeper, any number of wakers. `sleep` is injected so that tests own the time."""
+@dataclass(frozen=True, slots=True)
+class IndexedMessage:
+    """images: those of one message that were indexed for the first time. mode: the tagging mode of its channel."""
 
-    def __init__(self, sleep: Sleep) -> None:
-        self._sleep = sleep
-        self._event = asyncio.Event()
-
-    @property
-    def awake(self) -> bool:
-        return self._event.is_set()
-
-    def wake(self) -> None:
-        self._event.set()
-
-    def reset(self) -> None:
-        """Forgets earlier calls of `wake`: call it before looking for work, so that none is missed after."""
-        self._event.clear()
-
-    async def nap(self, seconds: float) -> None:
-        """Returns after `seconds`, or as soon as somebody wakes."""
-        waiting = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._event.wait())]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-
-    async def sleep(self, seconds: float) -> None:
-        """Returns after `seconds`, whoever wakes."""
-        await self._sleep(seconds)
-
-
-log = logging.getLogger(__name__)
-
-TROUBLE_PAUSE_S = 5.0
-"""How long nothing new is begun after the store or the engine failed as a whole."""
-
-LONGEST_NAP_S = 30.0
-"""How late an image that an earlier run postponed may be begun: nothing in memory knows its time."""
-
-_IN_HAND_A_DOWNLOAD = 3
-# Room for three photographs as they come from a telephone. What waits are files near the largest size allowed, and
-# previews, whose size nobody tells beforehand.
-_BYTES_A_DOWNLOAD = 16 * 2**20
-
-_OUTCOMES = {
-    Forget: "gone",
-    Leave: "returned",
-    Park: "parked",
-    Postpone: "postponed",
-}
+    images: tuple[Image, ...]
+    mode: TaggingMode
 
 
 class Indexer:
-    """Turns accepted references into remembered images.
+    """Indexes images in the background, from `start` to `close`.
 
-    The queue is the store's table of pending images. There are never more than `concurrency` downloads at a time, nor
-    more than three times as many images in hand, so that the model has a batch to look at while the next ones come.
-    Their files have at most 16 MiB for each download together, but for one alone that is larger.
-    An image that fails is tried again after growing pauses and then parked; none of them stops the loop. `on_finished`
-    hears of each image that became searchable for the first time, at most once; `on_forgotten` is called after
-    whatever deleted at least one.
+    At most `concurrency` images are downloaded at a time, and at most three times as many are in progress, so that the
+    model has a batch to encode while the next images arrive. New images begin at once where there is room; the rest
+    waits in the store.
+
+    An image that fails is tried again after growing pauses and then parked; none of them stops the others.
+    on_message_indexed: called when none of a message's images is in its first attempt any more, and again for images
+    that succeed later. trouble_pause_s: how long nothing new begins after the store or the engine failed as a whole.
     """
 
     def __init__(
         self,
         store: ImageStore,
         engine: Engine,
-        tagger: Tagger,
-        index: VectorSearch,
         fetch: Fetch,
-        channels: ChannelSettings,
+        tagger: Tagger,
+        registry: ImageRegistry,
         *,
-        on_finished: OnFinished | None = None,
-        on_forgotten: Callable[[], None] | None = None,
+        on_message_indexed: Callable[[IndexedMessage], None] | None = None,
         concurrency: int = 8,
         retry: RetryPolicy | None = None,
-        clock: Clock = utc_now,
-        sleep: Sleep = asyncio.sleep,
+        trouble_pause_s: float = 5.0,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._index = index
-        self._retry = retry or RetryPolicy()
-        self._clock = clock
-        self._on_forgotten = on_forgotten
-        self._memory = asyncio.Lock()
-        self._fetch = fetch
-        self._downloading = asyncio.Semaphore(concurrency)
-        self._reader = ImageReader(store, engine, self._fetch_in_turn, ByteBudget(_BYTES_A_DOWNLOAD * concurrency))
-        room = _IN_HAND_A_DOWNLOAD * concurrency
-        self._writer = Writer(store, engine, tagger, channels, index, self._memory, room)
-        self._announcer = Announcer(on_finished)
+        self._registry = registry
+        self._on_message_indexed = on_message_indexed
         self._concurrency = concurrency
-        self._in_hand: dict[int, asyncio.Task[None]] = {}
-        self._owned: list[asyncio.Task[None]] = []
-        self._waker = Waker(sleep)
+        self._capacity = _IMAGES_PER_DOWNLOAD * concurrency
+        self._worker = ImageWorker(store, engine, fetch, tagger, concurrency)
+        self._writer = BatchWriter(registry, self._capacity)
+        self._retry = retry or RetryPolicy()
+        self._trouble_pause_s = trouble_pause_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._in_progress: dict[int, asyncio.Task[None]] = {}
+        self._new: deque[Image] = deque()  # accepted, and about to begin
+        self._queueing = asyncio.Lock()  # so that no image is both in `_new` and begun from the store
+        self._more_in_store = True  # images may be due that are not in `_new`
+        self._next_due: datetime | None = None  # when the next one of the others is
+        self._messages = _Messages()
+        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._retries: list[datetime] = []
         self._trouble = False
         self._requeued = False
 
     async def start(self) -> None:
-        """Begins with what was pending, and queues again what another model has seen. The engine has been started."""
-        # By then what a killed process had just begun is due again.
-        heapq.heappush(self._retries, self._clock() + timedelta(seconds=self._retry.pause(0, 1.0)))
-        runs: list[Callable[[], Coroutine[None, None, None]]]
-        runs = [self._requeue, self._run, self._writer.run, self._announcer.run]
-        self._owned = [asyncio.create_task(run(), name=f"indexer {run.__qualname__}") for run in runs]
+        """Begins with the images that are pending, and requeues those of another model. The engine has started."""
+        runs = {"requeue images": self._requeue(), "begin images": self._run(), "commit images": self._writer.run()}
+        self._tasks = [asyncio.create_task(run, name=name) for name, run in runs.items()]
 
     async def accept(self, refs: Sequence[ImageRef]) -> list[Image]:
-        """Remembers that these images exist; those not known before come back, pending and committed."""
+        """Commits new images as pending and returns them; known and forgotten ones are ignored."""
         if not refs:
             return []
-        images = await self._store.accept(refs)
+        async with self._queueing:
+            images = await self._store.accept(refs)
+            room = 0 if self._more_in_store else self._capacity - len(self._in_progress) - len(self._new)
+            self._new.extend(images[: max(room, 0)])
+            self._more_in_store |= len(images) > room
         if images:
             IMAGES_ACCEPTED.inc(len(images))
+            self._messages.add(images)
             self._idle.clear()
-            self._waker.wake()
+            self._wake.set()
         return images
 
-    async def forget_messages(self, message_ids: Sequence[int]) -> list[int]:
-        """Deletes for good, like every `forget_…`, also what is being read now. Gives the deleted images' ids."""
-        return await self._forget(lambda: self._store.forget_messages(message_ids))
-
-    async def forget_attachments(self, message_id: int, attachment_ids: Sequence[int]) -> list[int]:
-        return await self._forget(lambda: self._store.forget_attachments(message_id, attachment_ids))
-
-    async def forget_channel(self, channel_id: int) -> list[int]:
-        """The channel and every thread under it."""
-        return await self._forget(lambda: self._store.forget_channel(channel_id))
-
-    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
-        """All of a member's images in a server. up_to_message: nothing up to it comes back; by default, up to now."""
-        return await self._forget(lambda: self._store.forget_author(guild_id, author_id, up_to_message=up_to_message))
-
-    async def forget_guild(self, guild_id: int) -> list[int]:
-        async with self._memory:
-            gone = list(await self._store.forget_guild(guild_id))
-            self._index.drop(guild_id)
-        log.info("guild %d forgotten with %d images", guild_id, len(gone))
-        self._tell_forgotten(gone)
-        return gone
-
     @property
-    def in_hand(self) -> int:
-        """How many images are being worked on."""
-        return len(self._in_hand)
+    def in_progress(self) -> int:
+        """How many images are being downloaded, encoded or committed."""
+        return len(self._in_progress)
 
     async def settled(self) -> None:
-        """Waits until nothing is due, in hand or to be announced. What waits for a later attempt does not count."""
+        """Waits until no image is due or in progress. Those that wait for a later attempt do not count."""
         await self._idle.wait()
-        await self._announcer.all_said()
 
     async def close(self) -> None:
-        """Stops. What is not finished stays pending for the next start. Idempotent."""
-        begun = list(self._in_hand)
-        tasks = [*self._owned, *self._in_hand.values()]
-        self._owned = []
+        """Stops. Images in progress stay pending for the next start, at no cost of an attempt. Idempotent."""
+        interrupted = list(self._in_progress)
+        tasks = [*self._tasks, *self._in_progress.values()]
+        self._tasks = []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._let_go(begun)
-
-    async def _let_go(self, begun: Sequence[int]) -> None:
-        if not begun:
-            return
-        try:
-            await self._store.release(begun)
-        except StoreError:
-            log.exception("%d images that were under way lose an attempt", len(begun))
+        if interrupted:
+            try:
+                await self._store.release(interrupted)
+            except StoreError:
+                log.exception(
+                    "images in progress could not be released; each is charged an attempt", images=interrupted
+                )
 
     async def _requeue(self) -> None:
-        """Beside everything else, since a million images take half a minute. Nothing depends on it: what another
-        model read is not found, queued or not. What is ready again just as it is re-read keeps what it has.
+        """Requeues what another model encoded, and what a model failed on. A million images take half a minute, and
+        nothing depends on it: searches find the current model's embeddings only.
         """
-        for failures in count():
-            try:
-                stale = await self._store.requeue_for_model(self._engine.card.key)
-                break
-            except Exception:  # what is queued is queued; the rest is found again
-                log.exception("what another model has read could not all be queued, and is tried again")
-                await self._waker.sleep(self._retry.pause(failures, random.random()))  # noqa: S311 - as below
-        if stale:
-            log.info("%d images are read again by model %s", stale, self._engine.card.key)
-        self._requeued = True
-        self._waker.wake()
+
+        def failed(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            log.warning("images could not be requeued for the model; trying again", exc_info=error)
+
+        retrying = AsyncRetrying(wait=lambda state: self._pause(state.attempt_number - 1), before_sleep=failed)
+        images: int = await retrying(self._store.requeue_for_model, self._engine.card.key)
+        if images:
+            log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
+        self._requeued = self._more_in_store = True
+        self._wake.set()
 
     async def _run(self) -> None:
         while True:
-            self._waker.reset()
+            self._wake.clear()
             if self._trouble:
                 self._trouble = False
-                await self._waker.sleep(TROUBLE_PAUSE_S)
+                await asyncio.sleep(self._trouble_pause_s)
             try:
-                begun = await self._begin_due()
+                begun = await self._begin()
             except Exception:  # the store may be locked or full; the images are safe in it
-                log.exception("the images that are due could not be read")
-                self._trouble = True
+                log.exception("pending images could not be begun; trying again")
+                self._trouble = self._more_in_store = True
                 continue
             if not begun:
-                self._idle_if_done()
-                await self._waker.nap(self._until_next_retry())
+                await self._wait()
 
-    async def _begin_due(self) -> int:
-        """Takes up enough for every download once more, as soon as there is room for so many: one question to the store
-        and one write for many images, and nobody waits for it.
+    async def _begin(self) -> bool:
+        """Begins as many images as there is room for. Those from the store are begun many at a time: one query and one
+        transaction for as many as can be downloaded at once.
         """
-        room = _IN_HAND_A_DOWNLOAD * self._concurrency - len(self._in_hand)
-        if room < self._concurrency:
-            return 0
-        due = await self._store.due(room, self._clock(), exclude=self._in_hand.keys())
-        spent = [image for image in due if image.attempts >= self._retry.attempts]
-        for image in spent:
-            log.warning("image %d is given up: its attempts never ended", image.id)
-            await self._store.park(image.id, INTERRUPTED)
-            IMAGE_ATTEMPTS.labels("parked").inc()
-        fresh = [image for image in due if image.attempts < self._retry.attempts]
-        await self._store.begin({image.id: self._next_attempt(image) for image in fresh})
-        # Nobody else begins images, so what was not in hand when the store was asked still is not.
-        for image in fresh:
-            self._in_hand[image.id] = asyncio.create_task(self._work(image), name=f"image {image.id}")
-        return len(due)
+        room = self._capacity - len(self._in_progress)
+        async with self._queueing:
+            images = [self._new.popleft() for _ in range(min(room, len(self._new)))]
+            if not images and self._is_due() and room >= self._concurrency:
+                images = await self._due(room)
+            for image in (image for image in images if image.attempts >= self._retry.attempts):
+                log.warning("image parked: each of its attempts ended with the process", image_id=image.id)
+                await self._store.park(image.id, INTERRUPTED)
+                IMAGE_ATTEMPTS.labels("parked").inc()
+            begun = [image for image in images if image.attempts < self._retry.attempts]
+            if begun:
+                # Should the process end during the attempt, this is when the image is due again.
+                await self._store.begin({one.id: utc_now() + self._pause_after(one.attempts) for one in begun})
+            for image in begun:
+                self._in_progress[image.id] = asyncio.create_task(self._process(image), name=f"image {image.id}")
+        return bool(images)
 
-    def _next_attempt(self, image: Image) -> datetime:
-        """When to try again should this attempt end with the process."""
-        return self._clock() + timedelta(seconds=self._retry.pause(image.attempts, random.random()))  # noqa: S311 - as below
+    async def _due(self, limit: int) -> list[Image]:
+        # An attempt may end during the queries, which leave its image out. So what it notes here is added to.
+        self._more_in_store, self._next_due = False, None
+        images = await self._store.due(limit, utc_now(), exclude=self._in_progress.keys())
+        if len(images) == limit:
+            self._more_in_store = True
+        else:
+            others = [*self._in_progress, *(image.id for image in images)]
+            self._wake_by(await self._store.next_attempt(exclude=others))
+        self._messages.add([image for image in images if image.attempts == 0])
+        return images
 
-    def _idle_if_done(self) -> None:
-        if self._requeued and not self._in_hand and not self._waker.awake:
+    def _wake_by(self, moment: datetime | None) -> None:
+        if moment is not None:
+            self._next_due = moment if self._next_due is None else min(moment, self._next_due)
+
+    def _is_due(self) -> bool:
+        return self._more_in_store or (self._next_due is not None and self._next_due <= utc_now())
+
+    async def _wait(self) -> None:
+        """Until images are accepted, one ends, or the next one is due."""
+        if self._requeued and not (self._in_progress or self._new or self._more_in_store or self._wake.is_set()):
             self._idle.set()
+        seconds = _LONGEST_WAIT_S
+        if self._next_due is not None:
+            seconds = min(seconds, max(0.0, (self._next_due - utc_now()).total_seconds()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
-    def _until_next_retry(self) -> float:
-        now = self._clock()
-        while self._retries and self._retries[0] <= now:
-            heapq.heappop(self._retries)
-        if not self._retries:
-            return LONGEST_NAP_S
-        return min((self._retries[0] - now).total_seconds(), LONGEST_NAP_S)
-
-    async def _work(self, image: Image) -> None:
+    async def _process(self, image: Image) -> None:
+        indexed, mode = None, TaggingMode.OFF
         try:
-            await self._finish(image)
+            finished, mode = await self._worker.process(image)
+            if await self._writer.write(image, finished):
+                indexed = _ready(image, finished)
+                log.info("image indexed", image_id=image.id)
+            else:
+                log.info("image was deleted while it was indexed", image_id=image.id)
+            IMAGE_ATTEMPTS.labels("gone" if indexed is None else "finished").inc()
         except Exception as error:  # one image that fails must not stop the others
             await self._fail(image, error)
         finally:
-            self._in_hand.pop(image.id, None)
-            self._waker.wake()
-
-    async def _finish(self, image: Image) -> None:
-        finished = await self._reader.read(image)
-        ready = await self._writer.write(image, finished)
-        if ready is None:
-            log.info("image %d was forgotten, or is ready again, while it was read", image.id)
-            IMAGE_ATTEMPTS.labels("gone").inc()
-            return
-        log.info("image %d is ready", image.id)
-        IMAGE_ATTEMPTS.labels("finished").inc()
-        if not image.reread:
-            self._announcer.announce(ready)
-
-    async def _fetch_in_turn(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
-        async with self._downloading:
-            return await self._fetch(ref, make_room)
+            del self._in_progress[image.id]
+            self._wake.set()
+        message = self._messages.end(image, None if image.reread else indexed)
+        if message and self._on_message_indexed is not None:
+            self._on_message_indexed(IndexedMessage(tuple(message), mode))
 
     async def _fail(self, image: Image, error: Exception) -> None:
-        verdict = self._retry.verdict(error, image.attempts, self._clock(), random.random())  # noqa: S311 - spreads load
+        verdict = self._retry.verdict(error, image.attempts, utc_now(), random.random())  # noqa: S311 - spreads load
         try:
-            await self._carry_out(image, verdict, error)
-            IMAGE_ATTEMPTS.labels(_OUTCOMES[type(verdict)]).inc()
-        except Exception:  # still pending in the store, so it comes back by itself
-            log.exception("the failure of image %d could not be recorded", image.id)
-            self._trouble = True
+            match verdict:
+                case Gone():
+                    await self._registry.forget_attachments(image.ref.message_id, [image.ref.attachment_id])
+                    outcome = "gone"
+                case Release():
+                    log.warning("image released at no cost", image_id=image.id, reason=type(error).__name__)
+                    self._trouble = True
+                    await self._store.release([image.id])
+                    self._more_in_store = True
+                    outcome = "returned"
+                case Park(reason):
+                    log.warning("image parked", image_id=image.id, reason=reason)
+                    await self._store.park(image.id, reason)
+                    outcome = "parked"
+                case Postpone(until, reason):
+                    unexpected = error if reason.startswith("unexpected") else None
+                    log.warning("image postponed", image_id=image.id, reason=reason, exc_info=unexpected)
+                    await self._store.postpone(image.id, until, reason)
+                    self._wake_by(until)
+                    outcome = "postponed"
+            IMAGE_ATTEMPTS.labels(outcome).inc()
+        except Exception:  # still pending in the store, so it is tried again
+            log.exception("the failure of an image could not be recorded", image_id=image.id)
+            self._trouble = self._more_in_store = True
 
-    async def _carry_out(self, image: Image, verdict: Verdict, error: Exception) -> None:
-        match verdict:
-            case Forget():
-                await self.forget_attachments(image.ref.message_id, [image.ref.attachment_id])
-            case Leave():
-                log.warning("image %d was left as it was: %s", image.id, type(error).__name__)
-                self._trouble = True
-                await self._store.release([image.id])
-            case Park(reason):
-                log.warning("image %d is given up: %s", image.id, reason)
-                await self._store.park(image.id, reason)
-            case Postpone(until, reason):
-                unexpected = reason.startswith("unexpected")
-                log.warning(
-                    "image %d waits for another try: %s", image.id, reason, exc_info=error if unexpected else None
-                )
-                await self._store.postpone(image.id, until, reason)
-                heapq.heappush(self._retries, until)
+    def _pause(self, attempts: int) -> float:
+        return self._retry.pause(attempts, random.random())  # noqa: S311 - spreads load
 
-    async def _forget(self, delete: Callable[[], Awaitable[Sequence[int]]]) -> list[int]:
-        async with self._memory:
-            gone = list(await delete())
-            await self._index.discard(gone)
-        if gone:
-            log.info("%d images forgotten", len(gone))
-        self._tell_forgotten(gone)
-        return gone
+    def _pause_after(self, attempts: int) -> timedelta:
+        return timedelta(seconds=self._pause(attempts))
 
-    def _tell_forgotten(self, gone: Sequence[int]) -> None:
-        if not gone:
-            return
-        IMAGES_FORGOTTEN.inc(len(gone))
-        if self._on_forgotten is not None:
-            self._on_forgotten()
+
+@dataclass(slots=True)
+class _Message:
+    """open: ids of its images whose first attempt has not ended. indexed: those that succeeded."""
+
+    open: set[int] = field(default_factory=set)
+    indexed: list[Image] = field(default_factory=list)
+
+
+class _Messages:
+    """The messages whose images are in their first attempt, or waiting for it."""
+
+    def __init__(self) -> None:
+        # An image that is deleted before its turn never ends, so its message expires.
+        self._messages: TTLCache[int, _Message] = TTLCache(4096, ttl=600.0)
+
+    def add(self, images: Sequence[Image]) -> None:
+        for image in images:
+            if not image.reread:
+                self._messages.setdefault(image.ref.message_id, _Message()).open.add(image.id)
+
+    def end(self, image: Image, indexed: Image | None) -> list[Image]:
+        """An attempt ended. Returns the message's indexed images once none is left in its first attempt."""
+        message = self._messages.get(image.ref.message_id) or _Message()
+        message.open.discard(image.id)
+        if indexed is not None:
+            message.indexed.append(indexed)
+        if message.open:
+            return []
+        self._messages.pop(image.ref.message_id, None)
+        return message.indexed
+
+
+def _ready(image: Image, finished: Finished) -> Image:
+    return replace(
+        image,
+        state=ImageState.READY,
+        content_hash=finished.content_hash,
+        width=finished.width,
+        height=finished.height,
+        tags=tuple(finished.tags),
+        attempts=0,
+        reason=None,
+    )

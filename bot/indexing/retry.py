@@ -12,12 +12,12 @@ from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFu
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class Gone:
     """The image no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class Release:
     """Not the image's fault: the row stays pending as it is, and no attempt is spent."""
 
 
@@ -36,7 +36,7 @@ class Postpone:
     reason: str
 
 
-Verdict = Forget | Leave | Park | Postpone
+Verdict = Gone | Release | Park | Postpone
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class RetryPolicy:
         """What becomes of an image that failed with `error`. Reasons are short words that name no content."""
         match error:
             case ImageGone():
-                return Forget()
+                return Gone()
             case EngineClosed() | StoreError():
-                return Leave()
+                return Release()
             case ImageForbidden():
                 return Park("forbidden")
             case ImageTooLarge():

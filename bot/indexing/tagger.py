@@ -1,74 +1,104 @@
-"""Names what is in an image, in the words of the server it was posted to."""
+"""Tagger: tags an image with its guild's labels, as its channel's tagging mode says."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from bot.indexing.labels import LabelBook, NamedLabel
-from bot.indexing.protocols import GuildLabels
-from bot.models import Tag
+from bot.keyed_lock import KeyedLock
+from bot.logging import get_logger
+from bot.models import ChannelRef, Tag, TaggingMode
 from bot.search.protocols import Classifier, Engine
+from bot.store.guilds import ChannelStore, LabelStore
 from clipcore.errors import EncodingFailed
 from clipcore.types import Label
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
-CLASSIFIERS_KEPT = 32
-TAGS_SHOWN = 5
+MAX_TAGS = 5
+MAX_CLASSIFIERS = 32
+_MAX_GUILDS = 1024
+
+
+@dataclass(slots=True)
+class _GuildSettings:
+    """labels: those in force, as the model is asked for them. modes: of the channels that had images lately."""
+
+    labels: tuple[Label, ...]
+    modes: dict[ChannelRef, TaggingMode] = field(default_factory=dict)
 
 
 class Tagger:
-    """Zero-shot tags from a server's own labels, or from the defaults where it has none of its own.
+    """Zero-shot tags from a guild's own labels, or from the defaults where it has none.
 
-    A server may name its labels in English or Chinese: a word that the defaults know, in either language or as a
-    synonym, is described to the model with the default's phrases; any other word is described by itself.
-    The labels are asked for with every batch of images, so a change holds from the next one on.
+    A guild may name its labels in English or Chinese: a name that the defaults know, in either language or as a
+    synonym, is described to the model by the phrases of the default; any other name describes itself.
+
+    Labels and tagging modes are cached: call `invalidate` once a change of them is committed.
     """
 
-    def __init__(self, engine: Engine, labels_store: GuildLabels, defaults: Sequence[NamedLabel]) -> None:
+    def __init__(
+        self, engine: Engine, labels: LabelStore, channels: ChannelStore, defaults: Sequence[NamedLabel]
+    ) -> None:
         self._engine = engine
-        self._labels_store = labels_store
+        self._labels = labels
+        self._channels = channels
         self._book = LabelBook(defaults)
         self._default_labels = tuple(label.as_label() for label in defaults)
-        self._classifiers: OrderedDict[tuple[Label, ...], Classifier] = OrderedDict()
-        self._building = asyncio.Lock()
+        self._guilds: LRUCache[int, _GuildSettings] = LRUCache(_MAX_GUILDS)
+        self._reading = KeyedLock()
+        self._classifiers: LRUCache[tuple[Label, ...], Classifier] = LRUCache(MAX_CLASSIFIERS)
+        self._building = KeyedLock()
 
-    async def tags(
-        self, guild_id: int, vectors: Sequence[npt.NDArray[np.float16] | npt.NDArray[np.float32]]
-    ) -> list[tuple[Tag, ...]]:
-        """vectors: each [dim], unit length. For each the likeliest first, empty when nothing is likely enough.
+    async def tag(
+        self, channel: ChannelRef, vector: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    ) -> tuple[TaggingMode, tuple[Tag, ...]]:
+        """The channel's tagging mode, and the tags of an image posted there, most probable first.
 
-        Raises QueueFull.
+        vector: the image's embedding, [dim], unit length. There may be no tag that is probable enough; in a channel
+        whose mode is OFF there never is one. Raises QueueFull or EngineClosed.
         """
-        labels = self._worded(await self._labels_store.labels(guild_id))
-        if not labels:
-            return [()] * len(vectors)
+        mode, labels = await self._settings(channel)
+        if mode is TaggingMode.OFF or not labels:
+            return mode, ()
         try:
             classifier = await self._classifier(labels)
-        except EncodingFailed:
-            # A label that the model chokes on must not cost the server its images.
-            log.exception("labels of guild %d cannot be encoded; its images go untagged", guild_id)
-            return [()] * len(vectors)
-        found = classifier.classify(np.stack(vectors).astype(np.float32), top=TAGS_SHOWN)
-        return [tuple(Tag(score.label, score.probability) for score in scores) for scores in found]
+        except EncodingFailed:  # an unencodable label must not block indexing
+            log.exception("labels cannot be encoded; images are not tagged", guild_id=channel.guild_id)
+            return mode, ()
+        [scores] = classifier.classify(np.asarray(vector, np.float32)[np.newaxis], top=MAX_TAGS)
+        return mode, tuple(Tag(score.label, score.probability) for score in scores)
 
-    def _worded(self, names: Sequence[str] | None) -> tuple[Label, ...]:
-        if names is None:
-            return self._default_labels
-        return tuple(self._book.describe(name) for name in names)
+    async def invalidate(self, guild_id: int) -> None:
+        """The labels of a guild, or the tagging mode of one of its channels, changed."""
+        async with self._reading(guild_id):  # else a read that began before the change would be cached after it
+            self._guilds.pop(guild_id, None)
+
+    async def _settings(self, channel: ChannelRef) -> tuple[TaggingMode, tuple[Label, ...]]:
+        guild = self._guilds.get(channel.guild_id)
+        if guild is None or channel not in guild.modes:
+            async with self._reading(channel.guild_id):
+                guild = await self._read(channel)
+        return guild.modes[channel], guild.labels
+
+    async def _read(self, channel: ChannelRef) -> _GuildSettings:
+        guild = self._guilds.get(channel.guild_id)
+        if guild is None:
+            names = await self._labels.labels(channel.guild_id)
+            labels = self._default_labels if names is None else tuple(self._book.describe(name) for name in names)
+            guild = self._guilds[channel.guild_id] = _GuildSettings(labels)
+        if channel not in guild.modes:
+            guild.modes[channel] = await self._channels.tagging_mode(channel)
+        return guild
 
     async def _classifier(self, labels: tuple[Label, ...]) -> Classifier:
-        async with self._building:
+        async with self._building(labels):
             classifier = self._classifiers.get(labels)
             if classifier is None:
                 classifier = self._classifiers[labels] = await self._engine.classifier(labels)
-                if len(self._classifiers) > CLASSIFIERS_KEPT:
-                    self._classifiers.popitem(last=False)
-            self._classifiers.move_to_end(labels)
             return classifier

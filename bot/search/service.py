@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.indexing.indexer import Indexer
+from bot.indexing.registry import ImageRegistry
 from bot.indexing.worker import content_hash_of
 from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
@@ -59,7 +59,7 @@ class SearchService:
         engine: Engine,
         store: ImageStore,
         index: VectorSearch,
-        indexer: Indexer,
+        registry: ImageRegistry,
         look_up: LookUp,
         *,
         limit: int,
@@ -67,7 +67,7 @@ class SearchService:
         self._engine = engine
         self._store = store
         self._index = index
-        self._indexer = indexer
+        self._registry = registry
         self._look_up = look_up
         self._limit = limit
 
@@ -174,14 +174,14 @@ class SearchService:
         try:
             carried = await self._look_up(ref)
         except ImageGone:
-            await self._indexer.forget_messages([ref.message_id])
+            await self._registry.forget_messages([ref.message_id])
             return None
         except (ImageForbidden, ImageUnreachable) as error:
             log.info("match skipped: %s", error, extra={"image_id": image.id})
             return None
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:
-            await self._indexer.forget_attachments(ref.message_id, [ref.attachment_id])
+            await self._registry.forget_attachments(ref.message_id, [ref.attachment_id])
             return None
         return Match(image, score, remote)
 

@@ -118,6 +118,24 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
                 rows += (await connection.execute(query)).all()
         return await _with_tags(connection, rows)
 
+    async def next_attempt(self, *, exclude: Collection[int] = ()) -> datetime | None:
+        """When the next pending image is due; None where there is none. exclude: as in `due`."""
+        return await self._next_attempt(tuple(exclude))
+
+    @reads
+    async def _next_attempt(self, connection: AsyncConnection, exclude: tuple[int, ...]) -> datetime | None:
+        found: list[datetime] = []
+        for reread in (False, True):
+            due = images.c.next_attempt.is_not(None)  # else the partial index is not used
+            query = (
+                select(images.c.next_attempt)
+                .where(images.c.reread == reread, due, images.c.id.not_in(exclude))
+                .order_by(images.c.next_attempt)
+                .limit(1)
+            )
+            found += (await connection.execute(query)).scalars()
+        return min(found, default=None)
+
     @writes
     async def begin(self, connection: AsyncConnection, next_attempts: Mapping[int, datetime]) -> None:
         """Counts an attempt for each of these pending images, and sets the time of the next.

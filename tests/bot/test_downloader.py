@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bot.discord_io import attachments
 from bot.discord_io.attachments import Downloader, DownloadLimits
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.models import ChannelRef, ImageRef, RemoteImage, Source
@@ -29,6 +30,8 @@ class Cdn:
         match request.path:
             case "/good":
                 return web.Response(body=IMAGE)
+            case "/small":
+                return web.Response(body=b"small")
             case "/endless":
                 return await self._endless(request)
             case "/away":
@@ -69,14 +72,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-class Room:
-    """A `MakeRoom` that has room for everything."""
-
-    def __init__(self) -> None:
-        self.requests: list[int] = []
-
-    async def __call__(self, count: int) -> None:
-        self.requests.append(count)
+async def fetched(downloader: Downloader) -> bytes:
+    async with downloader.fetch(REF) as data:
+        return data
 
 
 def remote(url: str, size: int | None = None) -> RemoteImage:
@@ -106,39 +104,38 @@ def downloader(
 
 
 async def test_an_image_is_downloaded_from_its_messages_current_url(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    assert await downloader(session, [remote(cdn.url + "/good")]).fetch(REF, Room()) == IMAGE
+    assert await fetched(downloader(session, [remote(cdn.url + "/good")])) == IMAGE
 
 
 async def test_a_recent_url_saves_the_look_up_of_the_message(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     known = downloader(session, [], [remote(cdn.url + "/good")])
-    assert await known.fetch(REF, Room()) == IMAGE
+    assert await fetched(known) == IMAGE
 
 
 async def test_an_expired_url_is_looked_up_again(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     expired = downloader(session, [remote(cdn.url + "/good")], [remote(cdn.url + "/expired")])
-    assert await expired.fetch(REF, Room()) == IMAGE
+    assert await fetched(expired) == IMAGE
     assert cdn.requests == ["/expired", "/good"]
 
 
 async def test_an_image_that_its_message_no_longer_carries_is_gone(session: aiohttp.ClientSession) -> None:
     with pytest.raises(ImageGone):
-        await downloader(session, []).fetch(REF, Room())
+        await fetched(downloader(session, []))
 
 
 async def test_a_body_without_end_is_cut_off_at_the_limit(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     with pytest.raises(ImageTooLarge):
-        await downloader(session, [remote(cdn.url + "/endless")]).fetch(REF, Room())
+        await fetched(downloader(session, [remote(cdn.url + "/endless")]))
 
 
 async def test_a_file_whose_stated_size_is_too_large_is_not_requested(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    room = Room()
     with pytest.raises(ImageTooLarge):
-        await downloader(session, [remote(cdn.url + "/good", size=5001)]).fetch(REF, room)
-    assert (room.requests, cdn.requests) == ([], [])
+        await fetched(downloader(session, [remote(cdn.url + "/good", size=5001)]))
+    assert cdn.requests == []
 
 
 async def test_a_redirect_within_the_allowed_hosts_is_followed(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    assert await downloader(session, [remote(cdn.url + "/moved")]).fetch(REF, Room()) == IMAGE
+    assert await fetched(downloader(session, [remote(cdn.url + "/moved")])) == IMAGE
 
 
 @pytest.mark.parametrize("path", ["/away", "/circle", "/missing"])
@@ -146,12 +143,12 @@ async def test_a_redirect_to_another_host_a_redirect_loop_and_an_error_make_an_i
     cdn: Cdn, session: aiohttp.ClientSession, path: str
 ) -> None:
     with pytest.raises(ImageUnreachable):
-        await downloader(session, [remote(cdn.url + path)]).fetch(REF, Room())
+        await fetched(downloader(session, [remote(cdn.url + path)]))
 
 
 async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     with pytest.raises(ImageUnreachable):
-        await downloader(session, [remote(cdn.url + "/slow")], seconds=0.2).fetch(REF, Room())
+        await fetched(downloader(session, [remote(cdn.url + "/slow")], seconds=0.2))
 
 
 @pytest.mark.parametrize(
@@ -167,36 +164,63 @@ async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, sess
 )
 async def test_no_other_host_is_ever_contacted(session: aiohttp.ClientSession, url: str) -> None:
     with pytest.raises(ImageUnreachable, match="CDN_HOSTS"):
-        await downloader(session, [remote(url)]).fetch(REF, Room())
+        await fetched(downloader(session, [remote(url)]))
 
 
 async def test_other_machines_are_contacted_over_tls_only(session: aiohttp.ClientSession) -> None:
     elsewhere = downloader(session, [remote("http://cdn.discordapp.com/x.png")], host="cdn.discordapp.com")
     with pytest.raises(ImageUnreachable, match="https"):
-        await elsewhere.fetch(REF, Room())
+        await fetched(elsewhere)
 
 
-@pytest.mark.parametrize(("told", "asked"), [(7, 7), (None, 5000)])
-async def test_memory_is_reserved_before_a_download_for_the_stated_size_or_else_the_limit(
-    cdn: Cdn, session: aiohttp.ClientSession, told: int | None, asked: int
+@pytest.fixture
+def large_files_from_900_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachments, "LARGE_FILE_BYTES", 900)
+
+
+@pytest.mark.usefixtures("large_files_from_900_bytes")
+@pytest.mark.parametrize("size", [1000, None, 800])
+async def test_large_files_are_in_memory_one_at_a_time_even_where_their_size_was_not_known(
+    cdn: Cdn, session: aiohttp.ClientSession, size: int | None
 ) -> None:
-    room = Room()
+    bounded = downloader(session, [remote(cdn.url + "/good", size)])
+    async with bounded.fetch(REF) as first:
+        second = asyncio.create_task(fetched(bounded))
+        async with asyncio.timeout(60):
+            while len(cdn.requests) < (3 if size != 1000 else 1):  # noqa: ASYNC110 - the server has no signal
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        assert not second.done()
+        assert first == IMAGE
+    assert await second == IMAGE
 
-    async def refuse(count: int) -> None:
-        await room(count)
-        raise TimeoutError
 
-    with pytest.raises(TimeoutError):
-        await downloader(session, [remote(cdn.url + "/good", told)]).fetch(REF, refuse)
-    assert (room.requests, cdn.requests) == ([asked], [])
+@pytest.mark.usefixtures("large_files_from_900_bytes")
+async def test_small_files_do_not_wait_for_a_large_one(cdn: Cdn, session: aiohttp.ClientSession) -> None:
+    images = [remote(cdn.url + "/good", 1000)]
+    bounded = downloader(session, images)
+    async with bounded.fetch(REF):
+        images[:] = [remote(cdn.url + "/small", 10)]
+        assert await asyncio.wait_for(fetched(bounded), 60) == b"small"
 
 
-async def test_memory_is_reserved_again_for_a_url_that_was_looked_up_again(
-    cdn: Cdn, session: aiohttp.ClientSession
-) -> None:
-    room = Room()
-    await downloader(session, [remote(cdn.url + "/good", 8)], [remote(cdn.url + "/expired", 7)]).fetch(REF, room)
-    assert room.requests == [7, 8]
+@pytest.mark.usefixtures("large_files_from_900_bytes")
+async def test_a_large_file_that_fails_lets_the_next_one_in(cdn: Cdn, session: aiohttp.ClientSession) -> None:
+    recent = [remote(cdn.url + "/expired", 1000)]
+    bounded = downloader(session, [remote(cdn.url + "/missing", 1000)], recent)
+    with pytest.raises(ImageUnreachable):
+        await fetched(bounded)
+    for path in ("/good", "/good"):
+        with pytest.raises(ZeroDivisionError):
+            async with downloader_of(bounded, cdn.url + path).fetch(REF):
+                raise ZeroDivisionError
+    assert await asyncio.wait_for(fetched(downloader_of(bounded, cdn.url + "/good")), 60) == IMAGE
+
+
+def downloader_of(same: Downloader, url: str) -> Downloader:
+    """The same downloader, now for a message that carries this image."""
+    same._recent[REF.key] = remote(url, 1000)
+    return same
 
 
 async def test_a_downloaded_file_is_handed_on_once_no_query_runs(cdn: Cdn, session: aiohttp.ClientSession) -> None:
@@ -207,7 +231,7 @@ async def test_a_downloaded_file_is_handed_on_once_no_query_runs(cdn: Cdn, sessi
         await query_done.wait()
 
     polite = downloader(session, [remote(cdn.url + "/good")], yield_to_queries=yield_to_queries)
-    fetching = asyncio.create_task(polite.fetch(REF, Room()))
+    fetching = asyncio.create_task(fetched(polite))
     await asyncio.wait_for(waiting.wait(), 10)
     assert not fetching.done()
     query_done.set()

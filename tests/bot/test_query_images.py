@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import io
 from typing import Any, cast
 
@@ -8,7 +7,6 @@ import pytest
 from PIL import Image
 
 from bot.discord_io.client import refusal
-from bot.features.indexing import KeyedLock
 from bot.features.query_image import MessageLink, QueryImages, is_similar_request, message_link
 from bot.i18n import CHINESE, ENGLISH, Texts
 from clipcore.errors import ImageRejected
@@ -53,29 +51,6 @@ def test_a_text_without_three_ids_is_not_a_link(text: str) -> None:
 def test_a_similar_request_mentions_the_bot_and_says_similar(content: str, asked: bool) -> None:
     server = discord_objects.guild([discord_objects.channel(1)])
     assert is_similar_request(discord_objects.message(server, 1, 10, content=content), BOT) is asked
-
-
-async def test_a_keyed_lock_serves_one_key_in_order_while_other_keys_do_not_wait() -> None:
-    lock, order = KeyedLock(), []
-    first_may_end = asyncio.Event()
-
-    async def first() -> None:
-        async with lock(1):
-            order.append("first begins")
-            await first_may_end.wait()
-            order.append("first ends")
-
-    async def later(key: int, name: str) -> None:
-        async with lock(key):
-            order.append(name)
-
-    tasks = [asyncio.create_task(one) for one in (first(), later(1, "second"), later(1, "third"), later(2, "other"))]
-    await tasks[3]
-    assert order == ["first begins", "other"]
-    first_may_end.set()
-    await asyncio.gather(*tasks)
-    assert order == ["first begins", "other", "first ends", "second", "third"]
-    assert lock._locks == {}
 
 
 class Upload:

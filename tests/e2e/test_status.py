@@ -34,7 +34,7 @@ async def test_metrics_count_an_upload_and_a_search(home: House) -> None:
         await bob.similar_to_link(home.nest, images, "no link")
         await command_counted(url, "similar")
         after = await scrape(url)
-        await bot.services.indexer.forget_messages([int(again["id"])])
+        await bot.services.registry.forget_messages([int(again["id"])])
         forgotten = await scrape(url)
 
     def moved(name: str, **labels: str) -> float:

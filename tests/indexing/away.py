@@ -11,7 +11,7 @@ from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore
 from bot.store.images import ImageStore
-from tests.indexing.support import GUILD, FakeTime, image_ref
+from tests.indexing.support import GUILD, FakeSleep, image_ref
 
 
 class Discord:
@@ -60,9 +60,9 @@ class Bot:
         self.places = places
         self.store = ImageStore(database)
         self.channels = ChannelStore(database)
-        self.time = FakeTime()
+        self.sleep = FakeSleep()
         self.accepting = self.store.accept
-        self.catch_up = CatchUp(self._accept, self.channels, discord.history, sleep=self.time.sleep)
+        self.catch_up = CatchUp(self._accept, self.channels, discord.history, sleep=self.sleep)
 
     async def _accept(self, refs: list[ImageRef]) -> list:
         return await self.accepting(refs)

@@ -1,54 +1,56 @@
-"""The whole index room on a real database, with a fake engine and a fake CDN at its edges."""
+"""Indexing and search on a real database, with a fake engine and a fake CDN at the edges."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bot.indexing.indexer import Indexer
+from bot.indexing.indexer import IndexedMessage, Indexer
 from bot.indexing.labels import NamedLabel
+from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.models import Image, ImageRef, RemoteImage
+from bot.search.protocols import Engine
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
-from tests.indexing.support import DIMENSION, FakeCdn, FakeEngine, FakeTime
+from tests.indexing.support import FakeCdn, FakeEngine
 
 DEFAULTS = (NamedLabel("cat", "🐱", "cat", "猫", ("kitty",), ("a cat",)), NamedLabel("dog", "🐶", "dog", "狗"))
-QUICK = RetryPolicy(first_pause_s=10, factor=3, longest_pause_s=300, attempts=4, jitter=0.2)
+QUICK = RetryPolicy(first_pause_s=0.05, factor=2, longest_pause_s=1, attempts=4, jitter=0.2)
 
 
 class Pipeline:
     def __init__(
-        self, database: Database, *, store: ImageStore | None = None, engine: FakeEngine | None = None
+        self,
+        database: Database,
+        *,
+        store: ImageStore | None = None,
+        engine: Engine | None = None,
+        labels: tuple[NamedLabel, ...] = DEFAULTS,
     ) -> None:
         self.store = store or ImageStore(database)
         self.channels = ChannelStore(database)
         self.labels = LabelStore(database)
-        self.engine = engine or FakeEngine()
+        self.engine: Any = engine or FakeEngine()
         self.cdn = FakeCdn()
-        self.time = FakeTime()
         self.announced: list[Image] = []
+        self.messages: list[IndexedMessage] = []
+        self.forgotten = 0
         self.lookup_errors: dict[int, Exception] = {}
         self.carried: dict[int, list[RemoteImage]] = {}
-        self.index = VectorCache(self.store.embeddings, self.engine.card.key, DIMENSION)
+        card = self.engine.card
+        self.index = VectorCache(self.store.embeddings, card.key, card.dimension)
+        self.tagger = Tagger(self.engine, self.labels, self.channels, labels)
+        self.registry = ImageRegistry(self.store, self.index, self.tagger, card, on_forgotten=self._count_forgotten)
         self.indexer = self._indexer()
-        self.search = SearchService(self.engine, self.store, self.index, self.indexer, self.look_up, limit=10)
+        self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, limit=10)
 
     def _indexer(self, **changes: Any) -> Indexer:
-        return Indexer(
-            self.store,
-            self.engine,
-            Tagger(self.engine, self.labels, DEFAULTS),
-            self.index,
-            self.cdn,
-            self.channels,
-            **{"on_finished": self.announce, "concurrency": 4, "retry": QUICK}
-            | {"clock": self.time, "sleep": self.time.sleep}
-            | changes,
-        )
+        settings = {"on_message_indexed": self._announce, "concurrency": 4, "retry": QUICK, "trouble_pause_s": 0.1}
+        return Indexer(self.store, self.engine, self.cdn, self.tagger, self.registry, **settings | changes)
 
     async def restart(self, **changes: Any) -> None:
         """Another indexer takes over, as after a new start of the process. The first call of it starts the first."""
@@ -56,8 +58,12 @@ class Pipeline:
         self.indexer = self._indexer(**changes)
         await self.indexer.start()
 
-    async def announce(self, image: Image) -> None:
-        self.announced.append(image)
+    def _announce(self, message: IndexedMessage) -> None:
+        self.messages.append(message)
+        self.announced.extend(message.images)
+
+    def _count_forgotten(self) -> None:
+        self.forgotten += 1
 
     async def remember(self, *refs: ImageRef) -> list[Image]:
         """Accepts, waits until everything is done, and gives the images as the store has them now."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bot.indexing.protocols import MakeRoom
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
@@ -107,19 +106,17 @@ class FakeClassifier:
 
 
 class FakeCdn:
-    """A `Fetch`: gives each reference its own bytes. Errors are raised once each, in order; a held one waits.
-
-    sizes: what Discord tells of a file, where it is not what the file has.
-    """
+    """A `Fetch`: gives each reference its own bytes. Errors are raised once each, in order; a held one waits."""
 
     def __init__(self) -> None:
         self.files: dict[int, bytes] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.held: dict[int, asyncio.Event] = {}
-        self.sizes: dict[int, int] = {}
         self.fetched: Counter[int] = Counter()
+        self.times: dict[int, list[float]] = {}
         self.under_way = 0
         self.most_under_way = 0
+        self.in_memory = 0
 
     def put(self, ref: ImageRef, data: bytes) -> ImageRef:
         self.files[ref.attachment_id] = data
@@ -128,10 +125,18 @@ class FakeCdn:
     def hold(self, ref: ImageRef) -> asyncio.Event:
         return self.held.setdefault(ref.attachment_id, asyncio.Event())
 
-    async def __call__(self, ref: ImageRef, make_room: MakeRoom) -> bytes:
-        data = self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
-        await make_room(self.sizes.get(ref.attachment_id, len(data)))
+    @asynccontextmanager
+    async def __call__(self, ref: ImageRef) -> AsyncIterator[bytes]:
+        data = await self._download(ref)
+        self.in_memory += 1
+        try:
+            yield data
+        finally:
+            self.in_memory -= 1
+
+    async def _download(self, ref: ImageRef) -> bytes:
         self.fetched[ref.attachment_id] += 1
+        self.times.setdefault(ref.attachment_id, []).append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -141,7 +146,7 @@ class FakeCdn:
                 await asyncio.sleep(0)
             if self.errors.get(ref.attachment_id):
                 raise self.errors[ref.attachment_id].pop(0)
-            return data
+            return self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
         finally:
             self.under_way -= 1
 
@@ -161,27 +166,15 @@ class Readers:
         return frozenset(self.channels & {channel.channel_id for channel in channels})
 
 
-class FakeTime:
-    """A clock that stands still until a sleeper needs it to move on. Sleeping takes a moment, however long it is."""
+class FakeSleep:
+    """Sleeps for a moment, however long it was asked to, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.now = datetime.now(UTC) + timedelta(seconds=1)
         self.slept: list[float] = []
 
-    def __call__(self) -> datetime:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0.002)
+    async def __call__(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.now += timedelta(seconds=seconds)
-
-
-class UnclaimedLabels:
-    """No server has labels of its own."""
-
-    async def labels(self, guild_id: int) -> list[str] | None:
-        return None
+        await asyncio.sleep(0.002)
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:

@@ -11,18 +11,13 @@ import pytest
 import pytest_asyncio
 
 import clipcore
-from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
-from bot.indexing.tagger import Tagger
-from bot.models import Image, ImageRef, RemoteImage, SearchResult
-from bot.search.service import SearchService
-from bot.search.vector_cache import VectorCache
+from bot.models import Image, ImageRef, SearchResult
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
-from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
-from tests.indexing.support import FakeCdn, Readers, image_ref
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import Readers, image_ref
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 
@@ -35,16 +30,11 @@ pytestmark = [
 ]
 
 
-class Server:
+class Server(Pipeline):
     """One server with every sample scene posted to it, as the real parts of the bot remember it."""
 
     def __init__(self, engine: ClipEngine, database: Database) -> None:
-        self.cdn = FakeCdn()
-        self.store = ImageStore(database)
-        index = VectorCache(self.store.embeddings, engine.card.key, engine.card.dimension)
-        tagger = Tagger(engine, LabelStore(database), default_labels(engine.card.id))
-        self.indexer = Indexer(self.store, engine, tagger, index, self.cdn, ChannelStore(database))
-        self.search = SearchService(engine, self.store, index, self.indexer, self.look_up, limit=5)
+        super().__init__(database, engine=engine, labels=default_labels(engine.card.id))
         self.scenes = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
         self.refs = {scene["file"]: self._post(number, scene["file"]) for number, scene in enumerate(self.scenes)}
 
@@ -53,10 +43,7 @@ class Server:
 
     async def find(self, words: str) -> list[ImageRef]:
         result = await self.search.find(Readers(image_ref(0)), words)
-        return [match.image.ref for match in result.matches]
-
-    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
-        return [RemoteImage(ref.source, ref.attachment_id, "https://cdn.discordapp.com/a.png")]
+        return [match.image.ref for match in result.matches[:5]]
 
     async def image(self, file: str) -> Image:
         [image] = await self.store.by_message(self.refs[file].message_id)
@@ -78,7 +65,7 @@ async def server(folder: Path) -> AsyncIterator[Server]:
         await built.indexer.accept(list(built.refs.values()))
         await built.indexer.settled()
         yield built
-        await built.indexer.close()
+        await built.close()
     await engine.close()
 
 
@@ -109,7 +96,7 @@ async def test_what_is_not_there_is_answered_with_nothing_alike(server: Server) 
 async def test_what_is_forgotten_is_never_found_again(server: Server) -> None:
     ref = server.refs["sunflower.png"]
     assert ref in await server.find("a sunflower")
-    await server.indexer.forget_messages([ref.message_id])
+    await server.registry.forget_messages([ref.message_id])
     for words in ("a sunflower", "向日葵", "a yellow flower"):
         assert ref not in await server.find(words)
     assert await server.indexer.accept([ref]) == []

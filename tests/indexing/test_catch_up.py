@@ -212,7 +212,7 @@ async def test_trouble_with_one_channel_is_tried_again_after_pauses_and_the_othe
     bot = await joined(database, discord, bots, ONE, TWO)
     assert await bot.known() == [ref.message_id for ref in refs]
     assert [channel for channel, _ in discord.asked] == [ONE.channel_id, TWO.channel_id, ONE.channel_id, ONE.channel_id]
-    pauses = [pause for pause in bot.time.slept if pause != 1.0]
+    pauses = [pause for pause in bot.sleep.slept if pause != 1.0]
     assert len(pauses) == 2
     assert pauses[1] > pauses[0]
 
@@ -240,7 +240,7 @@ async def test_a_pause_follows_every_page_and_channel(database: Database, discor
         discord.post(number, ONE)
     discord.post(500, TWO)
     bot = await joined(database, discord, bots, ONE, TWO)
-    assert bot.time.slept == [1.0, 1.0, 1.0]
+    assert bot.sleep.slept == [1.0, 1.0, 1.0]
 
 
 async def test_a_channel_made_while_away_is_read_from_its_beginning(

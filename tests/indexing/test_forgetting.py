@@ -56,7 +56,7 @@ async def test_a_forgotten_message_is_never_found_again(pipeline: Pipeline) -> N
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
     [image] = await pipeline.remember(ref)
     assert await _hits(pipeline, ref) == [ref.message_id]
-    assert await pipeline.indexer.forget_messages([ref.message_id]) == [image.id]
+    assert await pipeline.registry.forget_messages([ref.message_id]) == [image.id]
     assert await _hits(pipeline, ref) == []
     assert await pipeline.indexer.accept([ref]) == []
     assert await _hits(pipeline, ref) == []
@@ -68,7 +68,7 @@ async def test_forgetting_while_the_image_is_downloaded_wins(pipeline: Pipeline)
     held = pipeline.cdn.hold(ref)
     [image] = await pipeline.indexer.accept([ref])
     await until(lambda: pipeline.cdn.under_way == 1)
-    assert await pipeline.indexer.forget_messages([ref.message_id]) == [image.id]
+    assert await pipeline.registry.forget_messages([ref.message_id]) == [image.id]
     held.set()
     await pipeline.indexer.settled()
     assert await pipeline.store.get([image.id]) == {}
@@ -83,7 +83,7 @@ async def test_forgetting_that_begins_before_the_write_wins(slow: tuple[Pipeline
     await _hits(pipeline, ref)
     [image] = await pipeline.indexer.accept([ref])
     await store.at_before.wait()
-    forgetting = asyncio.create_task(pipeline.indexer.forget_messages([ref.message_id]))
+    forgetting = asyncio.create_task(pipeline.registry.forget_messages([ref.message_id]))
     store.before.set()
     assert await forgetting == [image.id]
     await pipeline.indexer.settled()
@@ -98,7 +98,7 @@ async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tup
     await _hits(pipeline, ref)  # the server's vectors are in memory from here on
     [image] = await pipeline.indexer.accept([ref])
     await store.at_after.wait()
-    forgetting = asyncio.create_task(pipeline.indexer.forget_messages([ref.message_id]))
+    forgetting = asyncio.create_task(pipeline.registry.forget_messages([ref.message_id]))
     await asyncio.wait({forgetting}, timeout=0.5)  # it waits for its turn; a wrong one would be over by now
     store.after.set()
     assert await forgetting == [image.id]
@@ -124,7 +124,7 @@ async def test_one_attachment_goes_and_the_rest_of_its_message_stays(pipeline: P
     await pipeline.indexer.start()
     first, second = image_ref(1, message=5), image_ref(2, message=5)
     await pipeline.remember(first, second)
-    await pipeline.indexer.forget_attachments(5, [first.attachment_id])
+    await pipeline.registry.forget_attachments(5, [first.attachment_id])
     [left] = await pipeline.store.by_message(5)
     assert left.ref == second
 
@@ -135,7 +135,7 @@ async def test_a_channel_goes_with_its_threads_and_nothing_else(pipeline: Pipeli
     outside = image_ref(3, place(3))
     gone = await pipeline.remember(*inside)
     await pipeline.remember(outside)
-    assert sorted(await pipeline.indexer.forget_channel(place(1).channel_id)) == [image.id for image in gone]
+    assert sorted(await pipeline.registry.forget_channel(place(1).channel_id)) == [image.id for image in gone]
     assert len(await pipeline.store.by_message(outside.message_id)) == 1
 
 
@@ -145,7 +145,7 @@ async def test_a_server_goes_from_the_store_and_from_memory_and_other_servers_st
     other = pipeline.cdn.put(image_ref(2, place(9, guild=77)), b"wanted")
     await pipeline.remember(ref, other)
     assert await _hits(pipeline, ref) == [ref.message_id]
-    assert len(await pipeline.indexer.forget_guild(GUILD)) == 1
+    assert len(await pipeline.registry.forget_guild(GUILD)) == 1
     assert await _hits(pipeline, ref) == []
     [left] = await pipeline.store.by_message(other.message_id)
     assert left.state is ImageState.READY
@@ -155,7 +155,7 @@ async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(pipe
     await pipeline.indexer.start()
     mine, theirs = image_ref(1, author=1), image_ref(2, author=2)
     await pipeline.remember(mine, theirs)
-    assert len(await pipeline.indexer.forget_author(GUILD, 1, up_to_message=mine.message_id)) == 1
+    assert len(await pipeline.registry.forget_author(GUILD, 1, up_to_message=mine.message_id)) == 1
     assert await pipeline.indexer.accept([mine]) == []
     assert len(await pipeline.remember(image_ref(3, author=1))) == 1
     assert len(await pipeline.store.by_message(theirs.message_id)) == 1
@@ -164,20 +164,29 @@ async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(pipe
 @pytest.mark.parametrize(
     "forget",
     [
-        lambda indexer, ref: indexer.forget_messages([ref.message_id]),
-        lambda indexer, ref: indexer.forget_attachments(ref.message_id, [ref.attachment_id]),
-        lambda indexer, ref: indexer.forget_channel(ref.channel.channel_id),
-        lambda indexer, ref: indexer.forget_author(GUILD, ref.author_id),
-        lambda indexer, ref: indexer.forget_guild(GUILD),
+        lambda registry, ref: registry.forget_messages([ref.message_id]),
+        lambda registry, ref: registry.forget_attachments(ref.message_id, [ref.attachment_id]),
+        lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
+        lambda registry, ref: registry.forget_author(GUILD, ref.author_id),
+        lambda registry, ref: registry.forget_guild(GUILD),
     ],
     ids=["messages", "attachments", "channel", "author", "guild"],
 )
-async def test_every_forgetting_is_told_if_it_deleted_something(pipeline: Pipeline, forget: Any) -> None:
-    told: list[str] = []
-    await pipeline.restart(on_forgotten=lambda: told.append("forgotten"))
+async def test_every_deletion_calls_on_forgotten_if_it_deleted_something(pipeline: Pipeline, forget: Any) -> None:
+    await pipeline.indexer.start()
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
     await pipeline.remember(ref)
-    await forget(pipeline.indexer, ref)
-    assert told == ["forgotten"]
-    await forget(pipeline.indexer, ref)
-    assert told == ["forgotten"]
+    await forget(pipeline.registry, ref)
+    assert pipeline.forgotten == 1
+    await forget(pipeline.registry, ref)
+    assert pipeline.forgotten == 1
+
+
+async def test_a_forgotten_guild_is_tagged_with_the_defaults_when_it_comes_back(pipeline: Pipeline) -> None:
+    await pipeline.labels.add(GUILD, "sofa")
+    await pipeline.indexer.start()
+    [before] = await pipeline.remember(image_ref(1))
+    await pipeline.registry.forget_guild(GUILD)
+    await pipeline.store.readmit_guild(GUILD)
+    [after] = await pipeline.remember(image_ref(2))
+    assert [[tag.label for tag in image.tags] for image in (before, after)] == [["sofa"], ["cat"]]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import ImageState, TaggingMode
+from bot.models import ImageState, TaggingMode, utc_now
 from bot.store.database import Database
 from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import CARD, FakeEngine, image_ref, place, until
+from tests.indexing.support import CARD, FakeEngine, image_ref, place, snowflake, until
 
 
 async def test_an_accepted_image_becomes_ready_tagged_and_announced(pipeline: Pipeline) -> None:
@@ -41,7 +42,7 @@ async def test_what_was_pending_at_a_start_is_finished(pipeline: Pipeline) -> No
     await pipeline.indexer.start()
     await pipeline.indexer.settled()
     assert len(pipeline.announced) == 30
-    assert await pipeline.store.due(100, pipeline.time.now) == []
+    assert await pipeline.store.due(100, utc_now()) == []
 
 
 async def test_closing_in_the_middle_leaves_rows_that_the_next_start_finishes_once(pipeline: Pipeline) -> None:
@@ -78,7 +79,7 @@ async def test_a_repost_costs_no_inference(pipeline: Pipeline) -> None:
     assert pipeline.engine.encoded[b"the same file"] == 1
 
 
-async def test_identical_files_that_arrive_together_are_looked_at_once(pipeline: Pipeline) -> None:
+async def test_identical_files_that_arrive_together_are_encoded_once(pipeline: Pipeline) -> None:
     refs = [pipeline.cdn.put(image_ref(number), b"the same file") for number in range(12)]
     await pipeline.indexer.start()
     assert len(await pipeline.remember(*refs)) == 12
@@ -97,7 +98,7 @@ async def test_an_image_that_is_gone_is_forgotten(pipeline: Pipeline) -> None:
     ("error", "reason"),
     [
         (ImageForbidden(), "forbidden"),
-        (ImageTooLarge(), "too_large"),
+        (ImageTooLarge(1000), "too_large"),
         (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
     ],
 )
@@ -121,11 +122,13 @@ async def test_what_may_get_better_is_tried_again_after_growing_pauses(pipeline:
     ref = image_ref(1)
     pipeline.cdn.errors[ref.attachment_id] = [error, error, error]
     await pipeline.indexer.start()
-    begun = pipeline.time.now
     await pipeline.indexer.accept([ref])
     await until(lambda: len(pipeline.announced) == 1)
-    assert pipeline.cdn.fetched[ref.attachment_id] == 4
-    assert (pipeline.time.now - begun).total_seconds() >= 10 + 30 + 90
+    times = pipeline.cdn.times[ref.attachment_id]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    rounding = 0.001  # the store keeps milliseconds
+    assert len(pauses) == 3
+    assert all(pause >= least - rounding for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True))
 
 
 async def test_a_fault_of_the_device_parks_nothing_before_all_attempts(pipeline: Pipeline) -> None:
@@ -156,7 +159,7 @@ async def test_what_the_device_failed_on_to_the_end_is_tried_again_at_the_next_s
 async def test_an_image_whose_attempts_end_with_the_process_is_given_up_after_all_of_them(pipeline: Pipeline) -> None:
     deadly, fine = await pipeline.store.accept([image_ref(1), image_ref(2)])
     for _ in range(4):  # a killed process says nothing more about what it had begun
-        await pipeline.store.begin({deadly.id: pipeline.time.now})
+        await pipeline.store.begin({deadly.id: utc_now()})
     await pipeline.indexer.start()
     await pipeline.indexer.settled()
     rows = await pipeline.store.get([deadly.id, fine.id])
@@ -182,7 +185,7 @@ async def test_an_orderly_end_costs_no_attempt(pipeline: Pipeline) -> None:
     [accepted] = await pipeline.indexer.accept([ref])
     await until(lambda: pipeline.cdn.under_way == 1)
     await pipeline.indexer.close()
-    assert await pipeline.store.due(1, pipeline.time.now) == [accepted]
+    assert await pipeline.store.due(1, utc_now()) == [accepted]
 
 
 async def test_an_image_that_keeps_failing_is_given_up(pipeline: Pipeline) -> None:
@@ -209,27 +212,74 @@ async def test_a_channel_that_is_off_is_searched_but_not_tagged(pipeline: Pipeli
     assert pipeline.engine.classifiers == []
 
 
-async def test_an_announcement_that_fails_or_hangs_holds_nothing_up(pipeline: Pipeline) -> None:
-    hangs = asyncio.Event()
-    heard: list[int] = []
-
-    async def on_finished(image: object) -> None:
-        heard.append(1)
-        if len(heard) == 1:
-            raise RuntimeError("Discord said no")
-        await hangs.wait()
-
-    await pipeline.restart(on_finished=on_finished)
-    accepted = await pipeline.indexer.accept([image_ref(number) for number in range(20)])
-
-    async def all_ready() -> bool:
-        rows = await pipeline.store.get([image.id for image in accepted])
-        return all(image.state is ImageState.READY for image in rows.values())
-
-    await until(all_ready)
-    hangs.set()
+async def test_a_message_is_announced_once_with_all_its_images_when_the_last_one_has_ended(pipeline: Pipeline) -> None:
+    refs = [image_ref(number, message=snowflake(1)) for number in range(3)]
+    slow = pipeline.cdn.hold(refs[2])
+    await pipeline.channels.set_tagging_mode(refs[0].channel, TaggingMode.REPLY)
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept(refs)
+    await until(lambda: pipeline.index.usage().rows == 0 and pipeline.indexer.in_progress == 1)
+    assert pipeline.messages == []
+    slow.set()
     await pipeline.indexer.settled()
-    assert len(heard) == 20
+    [message] = pipeline.messages
+    assert message.mode is TaggingMode.REPLY
+    assert {image.ref for image in message.images} == set(refs)
+    assert all(image.tags and image.state is ImageState.READY for image in message.images)
+
+
+@pytest.mark.parametrize("error", [ImageForbidden(), ImageGone(), ImageUnreachable()])
+async def test_a_message_does_not_wait_for_an_image_that_failed(pipeline: Pipeline, error: Exception) -> None:
+    fine, failing = (image_ref(number, message=snowflake(1)) for number in range(2))
+    pipeline.cdn.errors[failing.attachment_id] = [error] * 4
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept([fine, failing])
+    await until(lambda: len(pipeline.messages) == 1)
+    assert [image.ref for image in pipeline.messages[0].images] == [fine]
+
+
+async def test_an_image_that_succeeds_later_is_announced_by_itself(pipeline: Pipeline) -> None:
+    first, second = (image_ref(number, message=snowflake(1)) for number in range(2))
+    pipeline.cdn.errors[second.attachment_id] = [ImageUnreachable()]
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept([first, second])
+    await until(lambda: len(pipeline.messages) == 2)
+    assert [[image.ref for image in message.images] for message in pipeline.messages] == [[first], [second]]
+
+
+async def test_images_of_one_message_that_wait_in_the_store_are_announced_together(pipeline: Pipeline) -> None:
+    refs = [image_ref(number, message=snowflake(1)) for number in range(40)]
+    await pipeline.indexer.start()
+    await pipeline.remember(*refs)
+    [message] = pipeline.messages
+    assert len(message.images) == 40
+
+
+async def test_a_new_image_begins_without_a_query_for_due_ones(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    await pipeline.remember(image_ref(1))
+    queries: list[int] = []
+    due = pipeline.store.due
+
+    async def counted(limit: int, *args: object, **kwargs: object) -> list:
+        queries.append(limit)
+        return await due(limit, *args, **kwargs)
+
+    pipeline.store.due = counted
+    for number in range(2, 7):
+        assert len(await pipeline.remember(image_ref(number))) == 1
+    assert queries == []
+
+
+async def test_a_file_is_in_memory_until_it_was_encoded(pipeline: Pipeline) -> None:
+    pipeline.engine.gate = asyncio.Event()
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept([image_ref(1)])
+    await until(lambda: pipeline.engine.encoded.total() == 1)
+    assert pipeline.cdn.in_memory == 1
+    pipeline.engine.gate.set()
+    await pipeline.indexer.settled()
+    assert pipeline.cdn.in_memory == 0
 
 
 async def test_images_of_another_model_are_read_again_without_being_announced(database: Database) -> None:

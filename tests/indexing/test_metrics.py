@@ -37,7 +37,7 @@ async def test_an_image_is_counted_from_its_acceptance_to_its_end(pipeline: Pipe
         assert [counted[attempts(outcome)] for outcome in ("gone", "parked", "postponed")] == [1, 1, 1]
         assert counted["magpie_images_accepted_total"] == 4
         assert counted["magpie_images_forgotten_total"] == 1
-        await pipeline.indexer.forget_messages([fine.message_id])
+        await pipeline.registry.forget_messages([fine.message_id])
         assert counted["magpie_images_forgotten_total"] == 2
 
 

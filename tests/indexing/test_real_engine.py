@@ -12,18 +12,12 @@ import pytest
 from PIL import Image
 
 import clipcore
-from bot.indexing.indexer import Indexer
-from bot.indexing.tagger import Tagger
 from bot.models import ImageState, SearchResult
-from bot.search.service import SearchService
-from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
-from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.tiny import write_tiny_clip
-from tests.indexing.pipeline import DEFAULTS, Pipeline
-from tests.indexing.support import FakeCdn, Readers, image_ref, place
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import Readers, image_ref, place
 
 
 def png(seed: int) -> bytes:
@@ -33,30 +27,18 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-class RealPipeline(Pipeline):
-    """The same rooms, with the real engine in place of the fake one."""
-
-    def __init__(self, database: Database, engine: ClipEngine) -> None:
-        self.store, self.cdn = ImageStore(database), FakeCdn()
-        self.index = VectorCache(self.store.embeddings, engine.card.key, engine.card.dimension)
-        tagger = Tagger(engine, LabelStore(database), DEFAULTS)
-        self.indexer = Indexer(self.store, engine, tagger, self.index, self.cdn, ChannelStore(database))
-        self.lookup_errors, self.carried = {}, {}
-        self.search = SearchService(engine, self.store, self.index, self.indexer, self.look_up, limit=10)
-
-
 @pytest.fixture
-async def pipeline(database: Database, tmp_path: Path) -> AsyncIterator[RealPipeline]:
+async def pipeline(database: Database, tmp_path: Path) -> AsyncIterator[Pipeline]:
     engine = ClipEngine(partial(clipcore.ClipModel.load, str(write_tiny_clip(tmp_path)), device="cpu"))
     await engine.start()
-    built = RealPipeline(database, engine)
+    built = Pipeline(database, engine=engine)
     await built.indexer.start()
     yield built
     await built.close()
     await engine.close()
 
 
-async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: RealPipeline) -> None:
+async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: Pipeline) -> None:
     first, repost = (pipeline.cdn.put(image_ref(number, place(number)), png(1)) for number in (1, 2))
     broken = pipeline.cdn.put(image_ref(3), png(3)[:-40])
     images = await pipeline.remember(first, repost, broken)
@@ -70,5 +52,5 @@ async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: 
     assert [match.image.ref for match in result.matches] == [repost]
     assert result.matches[0].score == pytest.approx(1, abs=2e-3)
 
-    await pipeline.indexer.forget_messages([repost.message_id])
+    await pipeline.registry.forget_messages([repost.message_id])
     assert await pipeline.search.similar(readers, embedding, [images[0].id]) == SearchResult((), searched=True)

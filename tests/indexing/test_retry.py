@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import ImageUnreachable
-from bot.indexing.retry import Leave, Park, Postpone, RetryPolicy
+from bot.indexing.retry import Park, Postpone, Release, RetryPolicy
 from clipcore.errors import EngineClosed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_the_last_attempt_parks() -> None:
 
 
 def test_a_closing_engine_costs_no_attempt() -> None:
-    assert RetryPolicy(attempts=1).verdict(EngineClosed(), 0, NOW, 0.0) == Leave()
+    assert RetryPolicy(attempts=1).verdict(EngineClosed(), 0, NOW, 0.0) == Release()
 
 
 def test_an_unforeseen_reason_names_the_kind_of_error_and_not_its_message() -> None:

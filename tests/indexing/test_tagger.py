@@ -7,75 +7,149 @@ import asyncio
 import pytest
 
 from bot.indexing.labels import LabelBook, NamedLabel, default_labels
-from bot.indexing.tagger import CLASSIFIERS_KEPT, Tagger
-from bot.store.guilds import LabelStore
+from bot.indexing.tagger import MAX_CLASSIFIERS, Tagger
+from bot.models import ChannelRef, TaggingMode
+from bot.store.guilds import ChannelStore, LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
 from tests.indexing.pipeline import DEFAULTS
-from tests.indexing.support import GUILD, FakeEngine, axis
+from tests.indexing.support import GUILD, FakeEngine, axis, place
+
+CHANNEL = place()
 
 
-def tagger(engine: FakeEngine, labels: LabelStore) -> Tagger:
-    return Tagger(engine, labels, DEFAULTS)
+class Tagging:
+    """A Tagger on a real database."""
+
+    def __init__(self, engine: FakeEngine, labels: LabelStore, channels: ChannelStore) -> None:
+        self.tagger = Tagger(engine, labels, channels, DEFAULTS)
+
+    async def tags(self, channel: ChannelRef = CHANNEL) -> list[str]:
+        _, tags = await self.tagger.tag(channel, axis(0))
+        return [tag.label for tag in tags]
 
 
-async def test_a_server_without_labels_of_its_own_gets_the_defaults(labels: LabelStore) -> None:
-    engine = FakeEngine()
-    [[tag]] = await tagger(engine, labels).tags(GUILD, [axis(0)])
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def tagging(engine: FakeEngine, labels: LabelStore, channels: ChannelStore) -> Tagging:
+    return Tagging(engine, labels, channels)
+
+
+async def test_a_guild_without_labels_of_its_own_gets_the_defaults(engine: FakeEngine, tagging: Tagging) -> None:
+    mode, [tag] = await tagging.tagger.tag(CHANNEL, axis(0))
+    assert mode is TaggingMode.SILENT
     assert (tag.label, tag.probability) == ("cat", 0.9)
     assert engine.classifiers == [(Label("cat", ("a cat",)), Label("dog"))]
 
 
-async def test_a_changed_label_holds_from_the_next_image_on(labels: LabelStore) -> None:
-    room = tagger(FakeEngine(), labels)
-    await room.tags(GUILD, [axis(0)])
+async def test_a_changed_label_holds_once_the_cache_is_invalidated(tagging: Tagging, labels: LabelStore) -> None:
+    await tagging.tags()
     await labels.add(GUILD, "sofa")
-    assert [tag.label for tag in (await room.tags(GUILD, [axis(0)]))[0]] == ["sofa"]
+    await tagging.tagger.invalidate(GUILD)
+    assert await tagging.tags() == ["sofa"]
     await labels.reset(GUILD)
-    assert [tag.label for tag in (await room.tags(GUILD, [axis(0)]))[0]] == ["cat"]
+    await tagging.tagger.invalidate(GUILD)
+    assert await tagging.tags() == ["cat"]
 
 
-async def test_a_server_that_removed_every_label_gets_no_tags(labels: LabelStore) -> None:
+async def test_a_read_that_began_before_a_change_is_not_cached_after_it(
+    engine: FakeEngine, labels: LabelStore, channels: ChannelStore
+) -> None:
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(LabelStore):
+        async def labels(self, guild_id: int) -> list[str] | None:
+            found = await labels.labels(guild_id)
+            reading.set()
+            await go_on.wait()
+            return found
+
+    slow = Slow.__new__(Slow)
+    tagging = Tagging(engine, slow, channels)
+    first = asyncio.create_task(tagging.tags())
+    await reading.wait()
+    await labels.add(GUILD, "sofa")
+    invalidated = asyncio.create_task(tagging.tagger.invalidate(GUILD))
+    await asyncio.sleep(0)
+    go_on.set()
+    await invalidated
+    assert await first == ["cat"]
+    assert await tagging.tags() == ["sofa"]
+
+
+async def test_a_guild_that_removed_every_label_gets_no_tags(tagging: Tagging, labels: LabelStore) -> None:
     await labels.remove(GUILD, "cat", ["cat"])
-    assert await tagger(FakeEngine(), labels).tags(GUILD, [axis(0)]) == [()]
+    assert await tagging.tags() == []
+
+
+async def test_each_channel_has_its_own_mode_and_off_means_no_tags(tagging: Tagging, channels: ChannelStore) -> None:
+    off, reply = place(2), place(3)
+    await channels.set_tagging_mode(off, TaggingMode.OFF)
+    await channels.set_tagging_mode(reply, TaggingMode.REPLY)
+    assert await tagging.tagger.tag(off, axis(0)) == (TaggingMode.OFF, ())
+    assert (await tagging.tagger.tag(reply, axis(0)))[0] is TaggingMode.REPLY
+    assert (await tagging.tagger.tag(place(4), axis(0)))[0] is TaggingMode.SILENT
+    await channels.set_tagging_mode(off, TaggingMode.REACTION)
+    await tagging.tagger.invalidate(GUILD)
+    assert (await tagging.tagger.tag(off, axis(0)))[0] is TaggingMode.REACTION
 
 
 @pytest.mark.parametrize("word", ["猫", "Kitty", "CAT", " cat "])
-async def test_a_known_word_in_either_language_is_described_as_the_default_and_keeps_its_name(
-    labels: LabelStore, word: str
+async def test_a_known_name_in_either_language_is_described_as_the_default_and_keeps_its_name(
+    engine: FakeEngine, tagging: Tagging, labels: LabelStore, word: str
 ) -> None:
-    engine = FakeEngine()
     await labels.add(GUILD, word)
-    [[tag]] = await tagger(engine, labels).tags(GUILD, [axis(0)])
-    assert tag.label == word
+    assert await tagging.tags() == [word]
     assert engine.classifiers == [(Label(word, ("a cat",)),)]
 
 
-async def test_servers_with_the_same_labels_share_one_classifier(labels: LabelStore) -> None:
-    engine = FakeEngine()
-    room = tagger(engine, labels)
-    await asyncio.gather(*(room.tags(guild, [axis(0)]) for guild in range(1, 20)))
+async def test_guilds_with_the_same_labels_share_one_classifier(engine: FakeEngine, tagging: Tagging) -> None:
+    await asyncio.gather(*(tagging.tags(ChannelRef(guild, guild)) for guild in range(1, 20)))
     assert len(engine.classifiers) == 1
 
 
-async def test_classifiers_do_not_pile_up(labels: LabelStore) -> None:
-    engine = FakeEngine()
-    room = tagger(engine, labels)
-    for guild in range(1, CLASSIFIERS_KEPT + 3):
+async def test_the_least_recently_used_classifier_is_dropped(
+    engine: FakeEngine, tagging: Tagging, labels: LabelStore
+) -> None:
+    for guild in range(1, MAX_CLASSIFIERS + 3):
         await labels.add(guild, f"word {guild}")
-        await room.tags(guild, [axis(0)])
-    await room.tags(CLASSIFIERS_KEPT + 2, [axis(0)])
-    await room.tags(1, [axis(0)])
-    assert len(engine.classifiers) == CLASSIFIERS_KEPT + 3, "the newest was kept, the oldest built again"
+        await tagging.tags(ChannelRef(guild, guild))
+    await tagging.tags(ChannelRef(MAX_CLASSIFIERS + 2, 1))
+    await tagging.tags(ChannelRef(1, 1))
+    assert len(engine.classifiers) == MAX_CLASSIFIERS + 3, "the newest was kept, the oldest built again"
 
 
-async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(labels: LabelStore) -> None:
-    engine = FakeEngine()
+async def test_a_slow_classifier_of_one_guild_does_not_hold_up_another(
+    engine: FakeEngine, tagging: Tagging, labels: LabelStore
+) -> None:
+    await labels.add(1, "slow")
+    build, may_end = engine.classifier, asyncio.Event()
+
+    async def classifier(wanted: tuple[Label, ...]) -> object:
+        if wanted[0].name == "slow":
+            await may_end.wait()
+        return await build(wanted)
+
+    engine.classifier = classifier
+    slow = asyncio.create_task(tagging.tags(ChannelRef(1, 1)))
+    assert await tagging.tags() == ["cat"]
+    assert not slow.done()
+    may_end.set()
+    assert await slow == ["slow"]
+
+
+async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(
+    engine: FakeEngine, tagging: Tagging
+) -> None:
     engine.classifier_error = EncodingFailed()
-    assert await tagger(engine, labels).tags(GUILD, [axis(0)]) == [()]
+    assert await tagging.tags() == []
     engine.classifier_error = QueueFull()
     with pytest.raises(QueueFull):
-        await tagger(engine, labels).tags(GUILD, [axis(0)])
+        await tagging.tags()
 
 
 @pytest.mark.parametrize(("model_id", "least"), [("openai/clip-vit-base-patch32", 150), ("bundled", 600)])

@@ -1,4 +1,4 @@
-"""Micro-batches: one transaction for what collected, and one bad row costs only itself."""
+"""Commits in batches: one transaction for many images, and one bad row costs only itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from bot.errors import ImageUnreachable
 from bot.models import ImageState, TaggingMode
 from bot.store.database import Database
 from bot.store.errors import StoreBusy
 from bot.store.images import Finished, ImageStore
+from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, image_ref, place, until
 
@@ -27,6 +29,8 @@ class Temperamental(ImageStore):
         self.batches: list[int] = []
         self.begun: list[int] = []
         self.poison: set[int] = set()
+        self.reading: asyncio.Event | None = None
+        self.reads = 0
         self.errors: dict[str, list[Exception]] = {}
 
     async def finish(self, batch: Sequence[Finished], model: Any) -> set[int]:
@@ -40,6 +44,14 @@ class Temperamental(ImageStore):
     async def due(self, limit: int, now: Any, *, exclude: Any = ()) -> Any:
         self._fail("due")
         return await super().due(limit, now, exclude=exclude)
+
+    async def next_attempt(self, *, exclude: Any = ()) -> Any:
+        """The answer is on its way until `reading` is set."""
+        answer = await super().next_attempt(exclude=exclude)
+        if self.reading is not None:
+            self.reads += 1
+            await self.reading.wait()
+        return answer
 
     async def begin(self, next_attempts: Any) -> None:
         self.begun.append(len(next_attempts))
@@ -133,12 +145,15 @@ async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(
     home: tuple[Pipeline, Temperamental], what: str
 ) -> None:
     pipeline, store = home
-    store.errors[what] = [StoreBusy("locked")] * 6
+    store.errors[what] = [StoreBusy("locked")] * 3
+    if what == "due":
+        await store.accept([image_ref(1)])
+    began = asyncio.get_running_loop().time()
     await pipeline.restart()
     await pipeline.indexer.accept([image_ref(1)])
     await until(lambda: len(pipeline.announced) == 1)
     assert pipeline.announced[0].attempts == 0
-    assert 5.0 in pipeline.time.slept
+    assert asyncio.get_running_loop().time() - began >= 0.3, "three pauses"
 
 
 async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[Pipeline, Temperamental]) -> None:
@@ -150,3 +165,27 @@ async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[Pipe
     await pipeline.indexer.accept([ref])
     await until(lambda: len(pipeline.announced) == 1)
     assert pipeline.cdn.fetched[ref.attachment_id] == 2
+
+
+@pytest.mark.parametrize("error", [ImageUnreachable(), EngineClosed()], ids=["postponed", "released"])
+async def test_an_attempt_that_ends_while_due_images_are_read_is_not_lost(
+    home: tuple[Pipeline, Temperamental], error: Exception
+) -> None:
+    """The query leaves out what is in progress as it begins."""
+    pipeline, store = home
+    fails, comes = image_ref(1), image_ref(2)
+    held = pipeline.cdn.hold(fails)
+    pipeline.cdn.errors[fails.attachment_id] = [error]
+    await pipeline.restart(concurrency=2)
+    await pipeline.indexer.settled()
+    await pipeline.indexer.accept([fails])
+    await until(lambda: pipeline.cdn.under_way == 1)
+    store.reading = asyncio.Event()
+    await store.accept([comes])
+    pipeline.indexer._more_in_store = True
+    pipeline.indexer._wake.set()
+    await until(lambda: store.reads > 0)
+    held.set()
+    await until(lambda: pipeline.indexer.in_progress == 0)
+    store.reading.set()
+    await until(lambda: len(pipeline.announced) == 2)

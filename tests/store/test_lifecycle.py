@@ -222,3 +222,17 @@ class TestAnotherModel:
         with pytest.raises(ValueError, match="had 16 dimensions before and has 24 now"):
             await images.finish([finished(image.id, dimension=24)], impostor)
         assert (await images.get([image.id]))[image.id].state is ImageState.PENDING
+
+
+async def test_the_next_attempt_is_the_earliest_of_all_pending_images_but_the_excluded(images):
+    assert await images.next_attempt() is None
+    first, second, third = await images.accept([ref(message) for message in (10, 11, 12)])
+    await images.postpone(first.id, NOON + timedelta(minutes=1), "late")
+    await images.postpone(second.id, NOON + timedelta(minutes=2), "late")
+    await images.finish([finished(third.id)], CARD)
+    await images.requeue_for_model(OTHER.key)
+    await images.postpone(third.id, NOON + timedelta(minutes=3), "late")
+    assert await images.next_attempt() == NOON + timedelta(minutes=1)
+    assert await images.next_attempt(exclude=[first.id]) == NOON + timedelta(minutes=2)
+    assert await images.next_attempt(exclude=[first.id, second.id]) == NOON + timedelta(minutes=3)
+    assert await images.next_attempt(exclude=[first.id, second.id, third.id]) is None

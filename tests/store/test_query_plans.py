@@ -23,6 +23,7 @@ async def use_everything(database) -> None:
     first, second, third, *_ = await images.accept([ref(message) for message in range(10, 20)])
     await images.accept([ref(30, place=ChannelRef(1, 3, 2, ThreadKind.PUBLIC))])
     await images.due(5, NOON, exclude=[first.id])
+    await images.next_attempt(exclude=[first.id])
     await images.finish([finished(first.id), finished(second.id)], CARD)
     await images.begin({third.id: NOON})
     await images.release([third.id])

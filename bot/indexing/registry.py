@@ -1,0 +1,94 @@
+"""ImageRegistry: commits indexed images and forgets deleted ones, in the store and in the vector index alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ParamSpec
+
+from bot.indexing.tagger import Tagger
+from bot.logging import get_logger
+from bot.models import Image
+from bot.monitoring.metrics import IMAGES_FORGOTTEN
+from bot.search.protocols import IndexedEmbedding, VectorSearch
+from bot.store.embeddings import Model
+from bot.store.images import Finished, ImageStore
+
+log = get_logger(__name__)
+
+P = ParamSpec("P")
+
+
+class ImageRegistry:
+    """Holds one lock while the store and the vector index change, so that no image is added to the index after it was
+    removed from it. A deletion therefore wins over work in progress, at whatever moment it comes.
+
+    Every `forget_…` method returns the ids of the deleted images, and calls `on_forgotten` if there were any.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        index: VectorSearch,
+        tagger: Tagger,
+        model: Model,
+        *,
+        on_forgotten: Callable[[], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._tagger = tagger
+        self._model = model
+        self._on_forgotten = on_forgotten
+        self._lock = asyncio.Lock()
+
+    async def commit(self, batch: Sequence[tuple[Image, Finished]]) -> set[int]:
+        """Makes these images ready and searchable. Returns their ids; the others were deleted meanwhile."""
+        async with self._lock:
+            taken = await self._store.finish([finished for _, finished in batch], self._model)
+            rows: defaultdict[int, list[IndexedEmbedding]] = defaultdict(list)
+            for image, finished in batch:
+                if image.id in taken:
+                    channel = image.ref.channel
+                    rows[channel.guild_id].append(IndexedEmbedding(image.id, channel.channel_id, finished.embedding))
+            for guild_id, added in rows.items():
+                await self._index.add(guild_id, added)
+            return taken
+
+    async def forget_messages(self, message_ids: Sequence[int]) -> list[int]:
+        return await self._forget(self._store.forget_messages, message_ids)
+
+    async def forget_attachments(self, message_id: int, attachment_ids: Sequence[int]) -> list[int]:
+        return await self._forget(self._store.forget_attachments, message_id, attachment_ids)
+
+    async def forget_channel(self, channel_id: int) -> list[int]:
+        """The channel and every thread under it."""
+        return await self._forget(self._store.forget_channel, channel_id)
+
+    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
+        """All of a member's images in a guild. Nothing up to this message comes back; by default, up to now."""
+        return await self._forget(self._store.forget_author, guild_id, author_id, up_to_message=up_to_message)
+
+    async def forget_guild(self, guild_id: int) -> list[int]:
+        async with self._lock:
+            forgotten = await self._store.forget_guild(guild_id)
+            self._index.drop(guild_id)
+        await self._tagger.invalidate(guild_id)
+        log.info("guild forgotten", guild_id=guild_id, images=len(forgotten))
+        return self._report(forgotten)
+
+    async def _forget(self, delete: Callable[P, Awaitable[list[int]]], *args: P.args, **kwargs: P.kwargs) -> list[int]:
+        async with self._lock:
+            forgotten = await delete(*args, **kwargs)
+            await self._index.discard(forgotten)
+        if forgotten:
+            log.info("images forgotten", images=len(forgotten))
+        return self._report(forgotten)
+
+    def _report(self, forgotten: list[int]) -> list[int]:
+        if forgotten:
+            IMAGES_FORGOTTEN.inc(len(forgotten))
+            if self._on_forgotten is not None:
+                self._on_forgotten()
+        return forgotten

@@ -1,0 +1,169 @@
+"""How the tags of new images are announced, whatever Discord does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import discord
+import pytest
+
+from bot.features.formatting import TagFormatter
+from bot.features.tagging import MAX_AGE, MAX_WAITING, TagAnnouncer
+from bot.indexing.indexer import IndexedMessage
+from bot.indexing.labels import LabelBook, NamedLabel
+from bot.models import (
+    DISCORD_EPOCH_MS,
+    ChannelRef,
+    Image,
+    ImageRef,
+    ImageState,
+    Source,
+    Tag,
+    TaggingMode,
+    utc_now,
+)
+
+LABELS = LabelBook([NamedLabel("cat", "🐱", "cat", "猫"), NamedLabel("dog", "🐶", "dog", "狗")])
+
+
+@dataclass
+class FakeDiscord:
+    """Client, message and remembered replies in one. errors: raised once each, in order. held: where to wait."""
+
+    replies: list[str] = field(default_factory=list)
+    reactions: list[str] = field(default_factory=list)
+    remembered: list[list[int]] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    held: asyncio.Event | None = None
+
+    def get_partial_messageable(self, channel_id: int, *, guild_id: int) -> FakeDiscord:
+        return self
+
+    def get_partial_message(self, message_id: int) -> FakeDiscord:
+        return self
+
+    def get_guild(self, guild_id: int) -> None:
+        return None
+
+    async def add_reaction(self, emoji: str) -> None:
+        self.reactions.append(emoji)
+
+    async def reply(self, text: str, **_: object) -> Any:
+        if self.held is not None:
+            await self.held.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        self.replies.append(text)
+        return SimpleNamespace(id=99)
+
+    async def remember(self, channel: ChannelRef, message_id: int, image_ids: list[int]) -> None:
+        self.remembered.append(image_ids)
+
+
+@pytest.fixture
+def fake() -> FakeDiscord:
+    return FakeDiscord()
+
+
+@pytest.fixture
+async def announcer(fake: FakeDiscord) -> AsyncIterator[TagAnnouncer]:
+    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake))
+    made.start()
+    yield made
+    await made.close()
+
+
+def message(
+    number: int,
+    *labels: str,
+    mode: TaggingMode = TaggingMode.REPLY,
+    posted: datetime | None = None,
+) -> IndexedMessage:
+    """A message with one image for each label."""
+    moment = posted or utc_now()
+    message_id = ((int(moment.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22) + number
+    images = [
+        Image(
+            at,
+            ImageRef(ChannelRef(1, 2), message_id, at, Source.ATTACHMENT, 5),
+            ImageState.READY,
+            tags=(Tag(label, 0.9 - 0.1 * at),),
+        )
+        for at, label in enumerate(labels)
+    ]
+    return IndexedMessage(tuple(images), mode)
+
+
+async def test_one_reply_names_each_tag_of_a_message_once(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    announcer(message(1, "cat", "dog", "cat"))
+    await announcer.settled()
+    [reply] = fake.replies
+    assert reply.count("cat") == 1
+    assert reply.index("cat") < reply.index("dog")
+    assert fake.remembered == [[0, 1, 2]]
+
+
+async def test_reactions_are_the_emoji_of_the_tags(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    announcer(message(1, "cat", "dog", mode=TaggingMode.REACTION))
+    await announcer.settled()
+    assert fake.reactions == ["🐱", "🐶"]
+
+
+@pytest.mark.parametrize("mode", [TaggingMode.OFF, TaggingMode.SILENT])
+async def test_a_quiet_channel_sees_nothing(announcer: TagAnnouncer, fake: FakeDiscord, mode: TaggingMode) -> None:
+    announcer(message(1, "cat", mode=mode))
+    await announcer.settled()
+    assert (fake.replies, fake.reactions) == ([], [])
+
+
+async def test_old_messages_and_messages_without_tags_are_not_announced(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    announcer(message(1, "cat", posted=utc_now() - MAX_AGE - timedelta(seconds=1)))
+    untagged = message(2, "cat")
+    announcer(IndexedMessage((Image(1, untagged.images[0].ref, ImageState.READY),), TaggingMode.REPLY))
+    await announcer.settled()
+    assert fake.replies == []
+
+
+async def test_a_message_is_announced_once(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    first = message(1, "cat")
+    announcer(first)
+    announcer(first)
+    await announcer.settled()
+    assert len(fake.replies) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        discord.Forbidden(cast(Any, SimpleNamespace(status=403, reason="no")), {"code": 50013, "message": "no"}),
+        RuntimeError("unexpected"),
+    ],
+    ids=["refused", "unexpected"],
+)
+async def test_an_announcement_that_fails_does_not_prevent_the_next(
+    announcer: TagAnnouncer, fake: FakeDiscord, error: Exception
+) -> None:
+    fake.errors = [error] * 5
+    for number in range(6):
+        announcer(message(number, "cat"))
+    await announcer.settled()
+    assert len(fake.replies) == 1
+
+
+async def test_where_too_many_announcements_wait_new_ones_are_skipped(
+    announcer: TagAnnouncer, fake: FakeDiscord, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.held = asyncio.Event()
+    for number in range(MAX_WAITING + 10):
+        announcer(message(number, "cat"))
+    fake.held.set()
+    await announcer.settled()
+    assert len(fake.replies) == MAX_WAITING
+    assert "too many announcements wait" in caplog.text
