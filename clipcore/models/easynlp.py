@@ -10,9 +10,8 @@ import gzip
 import json
 import shutil
 import zlib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,81 +19,51 @@ from torch import Tensor, nn
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing, write_preprocessing
+from clipcore.models import openai
 from clipcore.models.clip import VisionTransformer
-from clipcore.models.openai import (
-    Style,
-    has_vision_transformer,
-    open_original_weights,
-    vision_config,
-    with_edge,
-    with_hub_names,
-)
 from clipcore.models.resnet import ResNetShape, open_resnet_network
 from clipcore.models.tokenizers import Merges, padded_to_longest
 from clipcore.models.towers import Opened, Tokens, Towers
-from clipcore.models.weights import (
-    Weights,
-    check_complete,
-    load_exactly,
-    read_weights,
-    weight_shape,
-    without_buffers,
-)
+from clipcore.models.weights import Weights, check_complete, load_exactly, read_weights, weight_shape, without_buffers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_CHINESE_CONTEXT = 52  # Yang et al. 2022 (Chinese CLIP) trained on 52 tokens
+_CHINESE_CONTEXT = 52  # as Chinese CLIP was trained (Yang et al. 2022)
 _ROBERTA_CONTEXT = 128  # the default `sequence_length` of EasyNLP's predictor
-_LONGEST_VOCABULARY = 32 * 2**20
 _MERGES = 49152 - 256 - 2  # how many EasyNLP reads, after a heading
-_VISION = "vision_encoder."
-_VISION_AS_SAVED = "vision_encoder.vision_model."  # transformers of EasyNLP's time had one module more around it
 # EasyNLP's defaults where config.json is silent: a RoBERTa-large over Chinese BERT's vocabulary.
 _ROBERTA: dict[str, Any] = {
-    "vocab_size": 21128,
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "max_position_embeddings": 512,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "pad_token_id": 0,
+    **{"vocab_size": 21128, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
+    **{"num_attention_heads": 16, "max_position_embeddings": 512, "type_vocab_size": 2, "pad_token_id": 0},
+    **{"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02},
+    **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
 }
 
 
-class EasyNlpLayout(StrEnum):
-    """As EasyNLP's `CLIPApp` calls them."""
-
-    OPEN_CLIP = "open_clip"
-    CHINESE_CLIP = "chinese_clip"
-    HUGGINGFACE_CLIP = "huggingface_clip"
+Layout = Literal["open_clip", "chinese_clip", "huggingface_clip"]
+"""As EasyNLP's `CLIPApp` names them."""
 
 
-def easynlp_layout(directory: Path) -> EasyNlpLayout | None:
+def easynlp_layout(directory: Path) -> Layout | None:
     """None for other layouts. Raises ModelUnavailable where config.json is broken."""
     if not all((directory / file).is_file() for file in ("config.json", "pytorch_model.bin", "vocab.txt")):
         return None
     config = read_object(directory / "config.json")
     kind = config.get("model_type")
     # The hub has a chinese_clip as well, with its sizes in a text_config and a vision_config.
-    if kind in (EasyNlpLayout.OPEN_CLIP, EasyNlpLayout.CHINESE_CLIP) and "embed_dim" in config:
-        return EasyNlpLayout(kind)
+    if kind in ("open_clip", "chinese_clip") and "embed_dim" in config:
+        return "open_clip" if kind == "open_clip" else "chinese_clip"
     # The third is named clip, or not at all. The hub's clip has merges; a RoBERTa has a plain vocabulary and token
     # types.
     merges = any((directory / file).is_file() for file in ("merges.txt", "tokenizer.json"))
     texts = config.get("text_config") or {}
     if kind in ("clip", None) and "vision_config" in config and (not merges or "type_vocab_size" in texts):
-        return EasyNlpLayout.HUGGINGFACE_CLIP
+        return "huggingface_clip"
     return None
 
 
-def open_easynlp(directory: Path, layout: EasyNlpLayout) -> Opened:
+def open_easynlp(directory: Path, layout: Layout) -> Opened:
     """Raises InvalidCheckpoint where the weights are not those of the layout."""
     config = read_object(directory / "config.json")
     # A model fine-tuned by EasyNLP has its application's attribute before each name.
@@ -102,18 +71,15 @@ def open_easynlp(directory: Path, layout: EasyNlpLayout) -> Opened:
         name.removeprefix(f"{layout}."): value
         for name, value in without_buffers(read_weights(directory / "pytorch_model.bin")).items()
     }
-    if layout is EasyNlpLayout.OPEN_CLIP:
-        style = Style(text_head=int(config["transformer_width"]) // int(config["transformer_heads"]))
-        return open_original_weights(weights, style, Preprocessing(), _read_merges(directory / "vocab.txt"))
-    if layout is EasyNlpLayout.CHINESE_CLIP:
-        return _open_chinese_clip(config, weights, directory)
-    return _open_huggingface_clip(config, weights, directory)
+    if layout == "open_clip":
+        style = openai.Style(text_head=int(config["transformer_width"]) // int(config["transformer_heads"]))
+        return openai.open_original_weights(weights, style, Preprocessing(), _read_merges(directory / "vocab.txt"))
+    open_layout = _open_chinese_clip if layout == "chinese_clip" else _open_huggingface_clip
+    return open_layout(config, weights, directory)
 
 
 def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
-    """The original's image tower and a BERT that is read at its first token. A vision transformer is saved in the hub's
-    Chinese CLIP layout.
-    """
+    """The original's image tower, and a BERT read at its first token. With a vision transformer saved as the hub's."""
     from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
     from clipcore.models.hub import quiet, softmax_towers
@@ -126,28 +92,27 @@ def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path
     }
     named = {
         name.replace("bert.", "text_model.", 1) if name.startswith("bert.") else name: value
-        for name, value in with_hub_names(weights).items()
+        for name, value in openai.with_hub_names(weights).items()
         if not name.startswith("bert.pooler.")
     }
-    words = weight_shape(weights, "bert.embeddings.word_embeddings.weight", 2)[0]
-    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, words)
+    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, weights, "bert.")
     tokenize = padded_to_longest(tokenizer, _CHINESE_CONTEXT)
-    if not has_vision_transformer(weights):
+    if not openai.has_vision_transformer(weights):
         resnet = ResNetShape.of(weights)
         return open_resnet_network(
             *(resnet, texts, named, tokenize),
             context_length=_CHINESE_CONTEXT,
-            preprocessing=with_edge(Preprocessing(), resnet.image_size),
+            preprocessing=openai.with_edge(Preprocessing(), resnet.image_size),
             save_tokenizer=tokenizer.save_pretrained,
         )
-    images = vision_config(weights, Style())
+    images = openai.vision_config(weights, openai.Style())
     hub_config = ChineseCLIPConfig(text_config=texts, vision_config=images, projection_dim=dimension)
+    preprocessing = openai.with_edge(Preprocessing(), images["image_size"])
     with quiet():
         model, report = ChineseCLIPModel.from_pretrained(
             None, config=hub_config, state_dict=named, dtype=torch.float32, output_loading_info=True
         )
     check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
-    preprocessing = with_edge(Preprocessing(), images["image_size"])
 
     def save(target: Path) -> None:
         with quiet():
@@ -160,23 +125,19 @@ def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path
 
 def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
     """Saved in the same layout, so that EasyNLP can load it."""
-    table = "text_encoder.embeddings.word_embeddings.weight"
-    if table not in weights:
-        raise InvalidCheckpoint(f"its vocab.txt is that of EasyNLP's huggingface_clip, but its weights have no {table}")
-    tokenizer = _bert_tokenizer(directory, _ROBERTA_CONTEXT, weight_shape(weights, table, 2)[0])
-    model = RobertaClip(config, dimension=weight_shape(weights, "text_projection.weight", 2)[0])
-    named = {name.replace(_VISION_AS_SAVED, _VISION): value for name, value in weights.items()}
-    scale = named.get("logit_scale")
+    tokenizer = _bert_tokenizer(directory, _ROBERTA_CONTEXT, weights, "text_encoder.")
+    dimension = weight_shape(weights, "text_projection.weight", 2)[0]
+    model = RobertaClip(config, dimension)
     # EasyNLP starts at CLIP's initial temperature of 0.07, and keeps it as a vector of one number.
-    named["logit_scale"] = torch.tensor(1 / 0.07).log() if scale is None else scale.reshape(())
-    load_exactly(model, named)
+    scale = weights.get("logit_scale", torch.tensor(1 / 0.07).log())
+    load_exactly(model, {**weights, "logit_scale": scale.reshape(())})
 
     def save(target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile(directory / "vocab.txt", target / "vocab.txt")
-        saved = {name.replace(_VISION, _VISION_AS_SAVED): value for name, value in model.state_dict().items()}
-        torch.save({**saved, "logit_scale": saved["logit_scale"].reshape(1)}, target / "pytorch_model.bin")
+        saved = {**model.state_dict(), "logit_scale": model.logit_scale.detach().reshape(1)}
+        torch.save(saved, target / "pytorch_model.bin")
 
     towers = Towers(
         module=model,
@@ -186,9 +147,8 @@ def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: 
         text_features=model.text_features,
         log_scale=model.logit_scale,
     )
-    length, dimension = min(_ROBERTA_CONTEXT, model.positions), model.text_projection.out_features
-    tokenize = padded_to_longest(tokenizer, length)
-    return Opened(towers, tokenize, with_edge(Preprocessing(), model.vision_encoder.edge), dimension, length, save)
+    length, preprocessing = min(_ROBERTA_CONTEXT, model.positions), openai.with_edge(Preprocessing(), model.edge)
+    return Opened(towers, padded_to_longest(tokenizer, length), preprocessing, dimension, length, save)
 
 
 class RobertaClip(nn.Module):
@@ -201,13 +161,16 @@ class RobertaClip(nn.Module):
         texts = _ROBERTA | {name: value for name, value in config["text_config"].items() if name in _ROBERTA}
         self.positions = texts["max_position_embeddings"] - texts["pad_token_id"] - 1
         self.text_encoder = RobertaModel(RobertaConfig(**texts))
-        self.vision_encoder = VisionTransformer(config["vision_config"])
+        vision = VisionTransformer(config["vision_config"])
+        self.edge = vision.edge
+        # The CLIPVisionModel of EasyNLP's time had a module of this name within.
+        self.vision_encoder = nn.ModuleDict({"vision_model": vision})
         self.text_projection = nn.Linear(texts["hidden_size"], dimension)
-        self.vision_projection = nn.Linear(self.vision_encoder.width, dimension)
+        self.vision_projection = nn.Linear(vision.width, dimension)
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.vision_projection(self.vision_encoder(pixels))
+        features: Tensor = self.vision_projection(self.vision_encoder["vision_model"](pixels))
         return features
 
     def text_features(self, tokens: Tokens) -> Tensor:
@@ -220,18 +183,18 @@ def _read_merges(path: Path) -> Merges:
     """EasyNLP's vocab.txt of this layout is the original's list of merges, compressed."""
     try:
         with gzip.open(path) as compressed:
-            lines = compressed.read(_LONGEST_VOCABULARY).decode("utf-8").split("\n")
+            lines = compressed.read(2**25).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InvalidCheckpoint(f"its {path.name} is not the compressed merges of EasyNLP's open_clip") from error
     pairs = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
-def _bert_tokenizer(directory: Path, context_length: int, words: int) -> PreTrainedTokenizerBase:
+def _bert_tokenizer(directory: Path, context_length: int, weights: Weights, prefix: str) -> PreTrainedTokenizerBase:
     from transformers import BertTokenizer
 
-    path = directory / "vocab.txt"
-    tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=str(path), model_max_length=context_length)
+    words = weight_shape(weights, f"{prefix}embeddings.word_embeddings.weight", 2)[0]
+    tokenizer: PreTrainedTokenizerBase = BertTokenizer(str(directory / "vocab.txt"), model_max_length=context_length)
     if len(tokenizer) > words:
-        raise InvalidCheckpoint(f"its {path.name} has {len(tokenizer)} words and the weights have {words}")
+        raise InvalidCheckpoint(f"its vocab.txt has {len(tokenizer)} words and the weights have {words}")
     return tokenizer

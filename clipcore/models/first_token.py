@@ -1,8 +1,8 @@
-"""CLIP's transformer for images, read off at its first token, without the work that the token does not need.
+"""The class token of transformers' CLIP-like image towers, without the work that it does not need.
 
-Of what the last layer makes, only the class token is looked at. It attends to every token, so their keys and values
-are needed; their own queries, outputs and MLP are not. At 50 tokens and 12 layers that is 7 % of all multiplications,
-and the result is the same.
+Only the class token leaves the tower. In the last layer it attends to every token, so their keys and values are needed,
+but not their queries, outputs and MLP: 7 % of all multiplications at 50 tokens and 12 layers. The result is the same.
+`models/clip.py` does so by itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LAYER = {"layer_norm1", "self_attn", "layer_norm2", "mlp"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "out_proj"}
 
 
-def is_read_off_first(tower: PreTrainedModel) -> bool:
-    """Whether this is transformers' CLIP tower, or one of those that took after it, with the parts known here."""
+def pools_class_token(tower: PreTrainedModel) -> bool:
+    """Whether this is transformers' CLIP tower or one derived from it, with exactly the parts that are used here."""
     if not _parts(tower) >= _TOWER:
         return False
     last = tower.encoder.layers[-1]
@@ -29,7 +29,7 @@ def is_read_off_first(tower: PreTrainedModel) -> bool:
 def first_token(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
     """[n, 3, s, s] -> [n, width]: the tower's `pooler_output`. Not for training: there is no dropout in the last layer.
 
-    tower: one that `is_read_off_first`.
+    tower: `pools_class_token` must hold.
     """
     tokens = tower.pre_layrnorm(tower.embeddings(pixels))
     for layer in tower.encoder.layers[:-1]:
@@ -41,12 +41,12 @@ def first_token(tower: PreTrainedModel, pixels: Tensor) -> Tensor:
 def _first_of_last_layer(layer: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - to mypy a module's parts are any
     """[n, tokens, width] -> [n, width]"""
     first = tokens[:, 0] + _attended(layer.self_attn, layer.layer_norm1(tokens))
-    made: Tensor = first + layer.mlp(layer.layer_norm2(first))
-    return made
+    output: Tensor = first + layer.mlp(layer.layer_norm2(first))
+    return output
 
 
 def _attended(attention: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - as above
-    """What the first token takes from all. [n, tokens, width] -> [n, width]"""
+    """Attention with the first token as the only query. [n, tokens, width] -> [n, width]"""
     query, keys, values = (
         project(some).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
         for project, some in (
@@ -55,8 +55,8 @@ def _attended(attention: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - as ab
             (attention.v_proj, tokens),
         )
     )
-    found: Tensor = attention.out_proj(functional.scaled_dot_product_attention(query, keys, values).flatten(1))
-    return found
+    output: Tensor = attention.out_proj(functional.scaled_dot_product_attention(query, keys, values).flatten(1))
+    return output
 
 
 def _parts(module: nn.Module) -> set[str]:

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
-from clipcore.models.first_token import first_token, is_read_off_first
+from clipcore.models.first_token import first_token, pools_class_token
 from clipcore.models.siglip import siglip_towers, spelling_for, square_patches, whole_images
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
@@ -75,7 +75,7 @@ def softmax_towers(model: PreTrainedModel) -> Towers:
         image_features=partial(_image_features, model),
         text_features=partial(_text_features, model),
         log_scale=model.logit_scale,
-        quick_image_features=partial(_quick_image_features, model) if is_read_off_first(model.vision_model) else None,
+        quick_image_features=partial(_quick_image_features, model) if pools_class_token(model.vision_model) else None,
     )
 
 

@@ -20,9 +20,9 @@ _LOWER = normalizers.Lowercase()
 
 
 def siglip_towers(model: PreTrainedModel, inputs: Callable[[Tensor], dict[str, Tensor]]) -> Towers:
-    """Each tower ends in its own head, with no projection behind it (Zhai et al. 2023).
+    """Each tower ends in its own head, without a projection (Zhai et al. 2023).
 
-    inputs: a batch of pixels as the vision tower takes it: `whole_images`, or `square_patches` for NaFlex.
+    inputs: pixels -> what the vision tower takes: `whole_images`, or `square_patches` for NaFlex.
     """
     return Towers(
         module=model,
@@ -52,9 +52,9 @@ def whole_images(pixels: Tensor) -> dict[str, Tensor]:
 def square_patches(patch: int) -> Callable[[Tensor], dict[str, Tensor]]:
     """For NaFlex checkpoints, whose vision tower takes any number of patches in any proportion.
 
-    Here every image is resized to one square of as many patches as the checkpoint allows, since a batch has one
-    shape. A square image gets the very vector that transformers gives it; others lose their proportions, which
-    NaFlex was made to keep, so a fixed-resolution SigLIP 2 checkpoint is the better choice for those.
+    Every image is resized to one square of as many patches as the checkpoint allows, since a batch has one shape. A
+    square image gets the embedding that transformers gives it; others lose their proportions, which NaFlex was made to
+    keep, so for them a fixed-resolution SigLIP 2 checkpoint is the better choice.
     """
 
     def inputs(pixels: Tensor) -> dict[str, Tensor]:
@@ -71,13 +71,13 @@ def square_patches(patch: int) -> Callable[[Tensor], dict[str, Tensor]]:
 
 
 def spelling_for(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str]:
-    """What becomes of a text first. SigLIP 2 has Gemma's tokenizer (BPE), SigLIP a SentencePiece unigram model."""
+    """What is done to a text first. SigLIP 2 has Gemma's tokenizer (BPE), SigLIP a SentencePiece unigram model."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return lower_case if backend is not None and isinstance(backend.model, BPE) else bare_words
 
 
 def lower_case(text: str) -> str:
-    """SigLIP 2's: as transformers' Siglip2Tokenizer, which the checkpoints at fixed resolutions do not name."""
+    """SigLIP 2's, as transformers' Siglip2Tokenizer, which the checkpoints at fixed resolutions do not name."""
     lowered: str = _LOWER.normalize_str(text)
     return lowered
 
