@@ -113,7 +113,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The system's words, also where another error was raised over them."""
+    """The system's reason, even where a library raised its own error over it."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return _reason(error.__context__) if error.__context__ else str(error)

@@ -122,7 +122,7 @@ class ClipModel:
         if backend == "torch":
             forward = None
         else:
-            # Converted before rounding: OpenVINO rounds by itself, and converts exact weights twice as fast.
+            # Converted before rounding: OpenVINO rounds the weights itself, and converts exact weights twice as fast.
             module.to(device=device, dtype=torch.float32)
             forward = _openvino_or_none(opened, card, dtype, required=backend == "openvino")
         module.to(device=device)

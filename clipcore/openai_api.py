@@ -74,7 +74,7 @@ def load(
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, truncate: bool = False) -> Tensor:
-    """CLIP's tokens, int32 [n, context_length]: 49406, the text, 49407, and zeros behind.
+    """CLIP's tokens, int32 [n, context_length]: 49406, the text, 49407, then zeros.
 
     truncate: cut longer texts, keeping the end token. Otherwise they raise TextTooLong, a RuntimeError.
     """

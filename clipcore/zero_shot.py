@@ -1,4 +1,4 @@
-"""Zero-shot classification: labels in words -> the probability of each, for any image. And files of labels."""
+"""Zero-shot classification: the probability of each label, for any image. And reading files of labels."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ZeroShotClassifier:
         threshold: float = 0.0,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> ZeroShotClassifier:
-        """Labels in words -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
+        """Labels -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
 
         prompts: by default those that suit the model, background included. Raises as `LabelBank.encode`.
         """
@@ -211,7 +211,7 @@ def read_labels(path: Path) -> list[Label]:
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
-    """One template a line, each with one {} where the label's words go. Raises BadInput with the row."""
+    """One template a line, each with one {} where the label goes. Raises BadInput with the row."""
     templates = tuple(check_template(line, f"Row {row} of {str(path)!r}") for row, line in _lines(_read_text(path)))
     if not templates:
         raise BadInput(f"{str(path)!r} has no templates; write one a line, such as 'a photo of {{}}.'.")
@@ -222,7 +222,7 @@ def check_template(template: str, what: str = "The template") -> str:
     """The same template. Raises BadInput, with `what` before it, unless it has one {} and no other brace."""
     rest = template.replace(_BLANK, "", 1)
     if rest == template or "{" in rest or "}" in rest:
-        raise BadInput(f"{what} is {template!r}; a template has one {{}} for the words, and no other braces.")
+        raise BadInput(f"{what} is {template!r}; a template has one {{}} for the label, and no other braces.")
     return template
 
 
@@ -230,7 +230,7 @@ def split_labels(listed: str) -> list[Label]:
     """`cat, dog, red apple` -> three labels. Raises BadInput where one comes twice or there is none."""
     names = [name for piece in listed.split(",") if (name := " ".join(piece.split()))]
     if not names or len(set(names)) < len(names):
-        raise BadInput(f"The labels {listed!r} must be different words with commas between them.")
+        raise BadInput(f"The labels {listed!r} must be different names with commas between them.")
     return [Label(name) for name in names]
 
 

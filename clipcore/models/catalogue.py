@@ -53,7 +53,7 @@ def list_models() -> tuple[KnownModel, ...]:
 
 
 def _openai_resnet(name: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
-    """On the hub in open_clip's layout alone (open_clip/pretrained.py)."""
+    """The hub has them in open_clip's layout only (open_clip/pretrained.py)."""
     repository = f"timm/{name.replace('RN', 'resnet')}_clip.openai"
     return KnownModel(name, name, dimension, input_size, 77, ENGLISH, "MIT", parameters, repository)
 
@@ -114,7 +114,7 @@ _OTHER_NAMES = {
 _BY_NAME = {model.name: model for model in list_models()}
 _ALIASES = _OTHER_NAMES | {model.name: model.id for model in list_models()}
 
-# What a model that nobody measured gets: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
+# For models without measurements: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
 # of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
 FALLBACK = Calibration(text_match=0.22, image_match=0.75, tag_match=0.2)
 
@@ -130,8 +130,8 @@ _KNOWN = {
     "openai/clip-vit-large-patch14-336": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
 }
 
-# Models with a bias give each pair a probability by itself, far below a softmax's: with SigLIP so400m CLIP's diagram is
-# "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
+# Models with a bias give each pair an independent probability, far below a softmax's: with SigLIP so400m CLIP's diagram
+# is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
 # between, at a thousandth.
 _LEAST_LOGIT = math.log(0.001 / 0.999)
 

@@ -92,7 +92,7 @@ def open_resnet_network(
 
 @dataclass(frozen=True, slots=True)
 class ResNetShape:
-    """width: channels behind the stem; blocks: in each of the four stages; image_size: pixels along an edge."""
+    """width: channels after the stem; blocks: in each of the four stages; image_size: pixels along an edge."""
 
     width: int
     blocks: tuple[int, int, int, int]
@@ -184,7 +184,7 @@ class Bottleneck(nn.Module):
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outer)
-        # Named "0" and "1" behind a pooling without weights, as the checkpoints have it.
+        # Named "0" and "1" after a pooling without weights, as in the checkpoints.
         self.downsample: nn.Module | None = None
         if stride > 1 or channels != outer:
             self.downsample = nn.Sequential(nn.Conv2d(channels, outer, 1, bias=False), nn.BatchNorm2d(outer))

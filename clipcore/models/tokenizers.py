@@ -41,7 +41,7 @@ Merges = list[tuple[str, str]]
 
 
 def token_ids(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, *, truncate: bool = False) -> TokenIds:
-    """Returns int32 [n, context_length]: 49406, the text, 49407, and zeros behind.
+    """Returns int32 [n, context_length]: 49406, the text, 49407, then zeros.
 
     truncate: cut longer texts, keeping the end token. Otherwise they raise TextTooLong.
     """
@@ -223,7 +223,7 @@ def hub_tokenizer(checkpoint: Checkpoint, context_length: int) -> Tokenize:
 
 
 class _FileTokenizer:
-    """`tokenizer.json` by itself: `input_ids` and `attention_mask`, padded to the longest."""
+    """`tokenizer.json` without transformers: `input_ids` and `attention_mask`, padded to the longest."""
 
     def __init__(self, path: Path, config: dict[str, Any], context_length: int) -> None:
         self._backend = Tokenizer.from_file(str(path))
@@ -282,7 +282,7 @@ def padded_to_longest(tokenizer: PreTrainedTokenizerBase, context_length: int) -
 def padded_to_context(
     tokenizer: PreTrainedTokenizerBase, context_length: int, spelling: Callable[[str], str]
 ) -> Tokenize:
-    """Always the whole context, padded behind, without a mask: SigLIP reads the last position, padding or not.
+    """Always the whole context, padded on the right, without a mask: SigLIP reads the last position, padding or not.
 
     spelling: what is done to a text before the tokenizer sees it.
     """

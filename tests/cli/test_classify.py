@@ -110,7 +110,7 @@ def test_labels_are_given_in_one_way(labels):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--labels", " , "), "different words"),
+        (("--labels", " , "), "different names"),
         (("--labels-file", "none.txt"), "none.txt"),
         (("--labels", "a", "--templates", "none.txt"), "none.txt"),
     ],

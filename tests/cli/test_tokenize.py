@@ -30,7 +30,7 @@ def test_a_text_that_is_too_long_is_refused_or_cut():
     assert clipcore("tokenize", "a cat on a sofa", "--context-length", "5", "--truncate").out.split()[-1] == "49407"
 
 
-def test_tokens_become_words_again():
+def test_tokens_decode_to_text():
     tokens = clipcore("tokenize", "A cat, 你好!").out
     assert clipcore("tokenize", "--decode", tokens).out == "a cat , 你好 !\n"
     assert clipcore("tokenize", "--decode", "--json", "320,2368").json() == {"text": "a cat"}

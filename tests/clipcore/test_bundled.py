@@ -68,7 +68,7 @@ async def test_a_scene_is_found_by_its_caption(engine, samples, language):
     assert first >= 20, f"{first} of {len(SAMPLES)} scenes came first for their own caption"
 
 
-async def test_what_is_in_no_scene_is_hardly_ever_found(engine, samples):
+async def test_a_query_without_a_matching_scene_rarely_matches(engine, samples):
     """Every label that no caption names: the best scene for it must lie below the threshold nearly always."""
     captions = " ".join(sample["en"] for sample in SAMPLES).lower()
     absent = [label["en"] for label in LABELS if not set(label["en"].lower().split()) & set(captions.split())]
@@ -94,7 +94,7 @@ async def test_a_plain_image_gets_no_tags(engine):
     assert classifier.classify(np.stack(plain)) == [(), (), ()]
 
 
-async def test_a_scene_is_its_own_nearest_likeness_when_it_is_posted_again(engine, samples):
+async def test_a_scene_posted_again_is_its_own_nearest_match(engine, samples):
     again = (await engine.encode_image((BUNDLED_DIRECTORY / "samples" / SAMPLES[0]["file"]).read_bytes())).vector
     [best] = index_of(samples).search(again, 1)
     assert best.key == 0

@@ -54,7 +54,7 @@ def test_the_bundled_models_figures_are_those_of_its_files():
     assert bundled.context_length == config["text_config"]["max_position_embeddings"]
 
 
-def test_models_that_see_images_alone_say_so():
+def test_image_only_models_are_marked():
     blind_to_words = {model.name for model in list_models() if not model.reads_text}
     assert blind_to_words == {"dinov2-base", "resnet-50"}
     assert all(bool(model.languages) == model.reads_text for model in list_models())

@@ -93,7 +93,7 @@ def test_an_incomplete_directory_says_what_it_lacks(tiny_directory, tmp_path, mi
         find_checkpoint(str(directory))
 
 
-def test_a_calibration_beside_the_weights_is_believed(tmp_path):
+def test_a_calibration_beside_the_weights_overrides_the_table(tmp_path):
     path = tmp_path / "calibration.json"
     path.write_text('{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3, "source": "x"}')
     assert read_calibration(DEFAULT_MODEL, path) == Calibration(0.1, 0.2, 0.3)
@@ -118,7 +118,7 @@ def test_a_calibration_that_is_broken_is_one_sentence(tmp_path, said):
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/clip", "clip" * 2000, "a\0b"])
-def test_what_cannot_be_a_path_is_no_traceback(name):
+def test_a_name_that_is_no_valid_path_raises_model_unavailable(name):
     with pytest.raises(ModelUnavailable, match="neither a file or directory"):
         find_checkpoint(name, local_only=True)
 
@@ -148,7 +148,7 @@ def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own
     assert read_calibration("clip-vit-large-patch14", absent) == large != FALLBACK
 
 
-def test_a_model_with_a_bias_finds_from_a_thousandth_of_probability_on(tmp_path):
+def test_a_model_with_a_bias_matches_texts_from_a_probability_of_one_thousandth(tmp_path):
     absent = tmp_path / "calibration.json"
     read = read_calibration("google/siglip2-base-patch16-224", absent, logit_scale=112.0, logit_bias=-16.0)
     assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_match)) == pytest.approx(0.001)
@@ -186,7 +186,7 @@ def find_elsewhere(name: str, cache: Path, endpoint: str, *, local_only: bool = 
 
 
 @pytest.mark.parametrize("local_only", [True, False])
-def test_a_model_that_is_neither_local_nor_reachable_says_what_to_do_and_soon(tmp_path, local_only):
+def test_a_model_that_is_neither_local_nor_reachable_fails_soon_with_advice(tmp_path, local_only):
     nobody = f"http://127.0.0.1:{closed_port()}"
     output, seconds = find_elsewhere(DEFAULT_MODEL, tmp_path, nobody, local_only=local_only)
     assert output.startswith("unavailable: ")
@@ -203,7 +203,7 @@ def test_a_model_that_is_neither_local_nor_reachable_says_what_to_do_and_soon(tm
         ("someone/ill", "the hub answered HTTP 500"),
     ],
 )
-def test_a_refusal_by_the_hub_is_told(tiny_directory, tmp_path, name, why):
+def test_the_hubs_refusal_is_part_of_the_message(tiny_directory, tmp_path, name, why):
     with serve_hub(tiny_directory) as hub:
         output, seconds = find_elsewhere(name, tmp_path, hub.url)
     assert why in output
@@ -249,7 +249,7 @@ def test_openais_resnets_are_downloaded_from_the_hub_in_open_clips_layout(tmp_pa
         assert (model.card.dimension, model.card.input_size) == (24, originals.RESNET_INPUT)
 
 
-def test_a_model_that_sees_images_alone_needs_no_tokenizer(tiny_directory, tmp_path):
+def test_an_image_only_model_needs_no_tokenizer(tiny_directory, tmp_path):
     directory = copy_of(tiny_directory, tmp_path / "backbone")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (directory / file).unlink()
@@ -269,7 +269,7 @@ def test_a_sentencepiece_file_counts_as_a_tokenizer_and_is_downloaded(tiny_direc
         assert "open_clip_model.safetensors" not in hub.downloads
 
 
-def test_weights_for_another_library_do_not_hide_the_ones_to_load(tiny_directory, tmp_path):
+def test_weights_for_another_library_are_not_downloaded(tiny_directory, tmp_path):
     source = copy_of(tiny_directory, tmp_path / "source")
     (source / "model.safetensors").rename(source / "pytorch_model.bin")
     (source / "open_clip_model.safetensors").write_bytes(b"a copy for another library")
@@ -288,13 +288,13 @@ def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory
     assert output.startswith("unavailable: ")
 
 
-def test_a_name_that_is_no_name_says_so():
+def test_an_unknown_name_is_refused_with_advice():
     with pytest.raises(ModelUnavailable, match="neither a file or directory on this machine nor a model's name"):
         find_checkpoint("/no/such/directory")
 
 
 @pytest.mark.parametrize("name", ["RN50.pt", "models/mine.safetensors", "no/such/directory", "nonsense"])
-def test_what_can_only_be_a_path_is_not_asked_of_the_hub(name):
+def test_a_name_that_can_only_be_a_path_is_not_looked_up_on_the_hub(name):
     with pytest.raises(ModelUnavailable, match="neither a file or directory"):
         find_checkpoint(name)
 

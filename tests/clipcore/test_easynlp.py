@@ -143,7 +143,7 @@ def test_a_roberta_model_without_a_temperature_has_the_one_that_easynlp_begins_w
     assert load(directory).card.logit_scale == pytest.approx(1 / 0.07)
 
 
-def test_layouts_are_told_apart_by_their_small_files(tmp_path, tiny_directory):
+def test_layouts_are_recognised_by_their_small_files(tmp_path, tiny_directory):
     for name, write in WRITE.items():
         assert easynlp_layout(write(tmp_path / name)) == name.removesuffix("_resnet")
     assert easynlp_layout(write_huggingface_clip(tmp_path / "unnamed", named=False)) == "huggingface_clip"

@@ -60,7 +60,7 @@ def parameters(parts: object) -> set[nn.Parameter]:
     }  # fmt: skip
 
 
-def test_the_card_says_what_the_family_can(family, directory):
+def test_the_card_describes_the_family(family, directory):
     model = load(directory)
     card = model.card
     assert card.reads_text == (family.words is not None)
@@ -129,7 +129,7 @@ def test_rounded_weights_point_the_same_way(family, directory, precision):
 
 
 @pytest.mark.parametrize("family", SEEING, ids=lambda family: family.name, scope="module", indirect=True)
-def test_a_model_that_sees_images_alone_refuses_words(family, directory):
+def test_an_image_only_model_refuses_texts(family, directory):
     model = load(directory)
     for texts in (["a cat"], []):
         with pytest.raises(TextNotSupported, match="image-only model without a text encoder; use a CLIP"):
@@ -142,7 +142,7 @@ def test_a_model_that_sees_images_alone_refuses_words(family, directory):
 compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def test_a_copy_stands_alone(opened):
+def test_a_deep_copy_shares_no_weights(opened):
     pixels = torch.ones(1, 3, opened.preprocessing.crop, opened.preprocessing.crop)
     copied = copy.deepcopy(opened.towers)
     with torch.no_grad():
@@ -169,7 +169,7 @@ def test_compiled_towers_give_the_same_vectors(tmp_path):
 
 
 @compiling
-def test_a_machine_without_a_compiler_is_told_to_do_without(tmp_path):
+def test_without_a_compiler_the_message_says_to_load_without_compiling(tmp_path):
     import torch._inductor.config as inductor
 
     directory = write_tiny_dinov2(tmp_path / "dinov2")
@@ -182,7 +182,7 @@ def test_a_machine_without_a_compiler_is_told_to_do_without(tmp_path):
     assert "InvalidCxxCompiler" in str(caught.value)
 
 
-def test_naflex_gives_up_proportions_and_nothing_else(tmp_path):
+def test_naflex_images_are_resized_to_one_square(tmp_path):
     model = load(write_tiny_naflex(tmp_path / "naflex"))
     wide = noise(96, 48)
     assert model.prepare(wide).shape == (48, 48, 3)

@@ -169,11 +169,11 @@ def test_lab_colours_become_rgb():
     assert np.abs(middling.astype(int) - 128).max() < 5
 
 
-def test_nothing_is_empty():
+def test_an_empty_file_is_rejected_as_empty():
     assert rejected(b"") is RejectReason.EMPTY
 
 
-def test_more_bytes_than_allowed_are_not_even_looked_at():
+def test_too_many_bytes_are_rejected_before_decoding():
     assert rejected(png(), ImageLimits(max_bytes=20)) is RejectReason.TOO_MANY_BYTES
 
 
@@ -223,7 +223,7 @@ def test_formats_that_are_known_but_not_read_are_named(data):
 
 
 @pytest.mark.parametrize("data", [HTML, b"\x00", b"\x00" * 4096, b"hello", b"RIFF\x00\x00\x00\x00WAVE", b"PK\x03\x04"])
-def test_what_is_no_image_is_unknown(data):
+def test_bytes_of_no_known_format_are_rejected_as_unknown(data):
     assert rejected(data) is RejectReason.UNKNOWN_FORMAT
 
 
@@ -240,7 +240,7 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_keeps_its_size():
     assert corners(encode(Image.fromarray(image.pixels))) == [RED, GREEN, BLUE, WHITE]
 
 
-def test_a_reduced_scale_never_goes_below_what_is_wanted():
+def test_a_reduced_scale_never_goes_below_min_edge():
     image = read_image(encode(quarters(2000, 1600), "JPEG"), min_edge=201)
     assert min(image.pixels.shape[:2]) == 400
 
@@ -293,7 +293,7 @@ def test_many_threads_decode_at_once():
     assert all(np.array_equal(pixels, noise(64, 64, place % 8)) for place, pixels in enumerate(decoded))
 
 
-def test_pillows_global_settings_are_left_alone():
+def test_pillows_global_settings_are_not_changed():
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     decode_image(png())
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before == (89478485, False)

@@ -27,7 +27,7 @@ def test_a_line_is_a_label_with_or_without_phrases(tmp_path):
     ]
 
 
-def test_a_mark_and_line_ends_of_other_systems_are_no_part_of_a_label(tmp_path):
+def test_byte_order_marks_and_windows_line_ends_are_stripped(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")
     assert read_labels(path) == [Label("cat"), Label("dog")]
@@ -58,7 +58,7 @@ def test_labels_may_be_json(tmp_path, content, labels):
         ('["a", "a"]', "labels.json", "Entry 2 of .* names 'a' again"),
     ],
 )
-def test_what_is_wrong_with_a_labels_file_is_said_with_its_row(tmp_path, text, name, said):
+def test_errors_in_a_labels_file_name_the_row(tmp_path, text, name, said):
     with pytest.raises(BadInput, match=said):
         read_labels(written(tmp_path, text, name))
 
@@ -94,5 +94,5 @@ def test_labels_may_be_listed():
 
 @pytest.mark.parametrize("wrong", ["", " , ", "cat,dog, cat"])
 def test_a_list_without_labels_or_with_one_twice_is_refused(wrong):
-    with pytest.raises(BadInput, match="different words"):
+    with pytest.raises(BadInput, match="different names"):
         split_labels(wrong)

@@ -64,7 +64,7 @@ except EncodingFailed:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads its own size as Linux tells it")
-def test_too_little_memory_is_not_blamed_on_the_image(tmp_path):
+def test_too_little_memory_does_not_reject_the_image(tmp_path):
     large = tmp_path / "large.png"
     run(DRAW, "RGBA", str(large), "8000")
     assert run(NO_ROOM, str(large)) == "told\n"

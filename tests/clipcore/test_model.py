@@ -61,7 +61,7 @@ def test_vectors_are_float32_of_unit_length(tiny):
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_the_card_says_what_was_loaded(tiny):
+def test_the_card_describes_the_loaded_model(tiny):
     assert (tiny.card.id, tiny.card.dimension, tiny.card.input_size) == ("tiny", DIMENSION, INPUT_SIZE)
     assert tiny.card.context_length == CONTEXT_LENGTH
     assert tiny.card.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
@@ -80,7 +80,7 @@ def test_any_text_is_encoded(tiny, text):
     assert np.isfinite(tiny.encode_texts([text])).all()
 
 
-def test_nothing_becomes_no_vectors(tiny):
+def test_empty_lists_give_empty_arrays(tiny):
     assert tiny.encode_texts([]).shape == tiny.encode_images([]).shape == (0, DIMENSION)
 
 
@@ -105,7 +105,7 @@ def test_the_precision_follows_the_hardware(tiny_directory):
     assert automatic.dtype == ("bfloat16" if native else "float32")
 
 
-def test_pixels_that_must_not_be_written_are_only_read(tiny):
+def test_read_only_pixels_are_accepted(tiny):
     prepared = tiny.prepare(noise(64, 48))[None]
     prepared.setflags(write=False)
     assert tiny.encode_prepared(prepared).shape == (1, DIMENSION)
@@ -224,7 +224,7 @@ print(threading.active_count(), "thread")
 """
 
 
-def test_a_local_model_asks_no_network_and_makes_no_noise(tiny_directory, tmp_path):
+def test_a_local_model_uses_no_network_and_prints_nothing(tiny_directory, tmp_path):
     older = write_tiny_clip(tmp_path / "older")
     weights = CLIPModel.from_pretrained(older).state_dict()
     torch.save(weights, older / "pytorch_model.bin")
@@ -241,14 +241,14 @@ def test_a_local_model_asks_no_network_and_makes_no_noise(tiny_directory, tmp_pa
     assert done.stdout == f"(1, {DIMENSION})\n(1, {DIMENSION})\n1 thread\n"
 
 
-def test_a_model_knows_how_words_are_put_to_it(tiny, tmp_path):
+def test_the_card_has_the_prompts_that_suit_the_model(tiny, tmp_path):
     chinese = load(write_tiny_chinese_clip(tmp_path / "chinese"))
     bundled = ClipModel.load("bundled", device="cpu", precision="fp32", local_only=True)
     assert (tiny.card.prompts, chinese.card.prompts) == (PHOTOGRAPHS, CHINESE)
     assert bundled.card.prompts.for_query("a cat") == ("a cat",)
 
 
-def test_pillow_images_do_as_well_as_pixels(tiny):
+def test_pillow_images_and_pixels_give_the_same_embeddings(tiny):
     upright = quarters()
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6
@@ -257,12 +257,12 @@ def test_pillow_images_do_as_well_as_pixels(tiny):
 
 
 @pytest.mark.parametrize("wrong", ["photo.jpg", Path("photo.jpg"), b"bytes", noise(8, 8).astype(np.float32)])
-def test_what_is_no_image_yet_is_refused_with_what_to_do(tiny, wrong):
+def test_encode_images_refuses_paths_and_bytes_with_advice(tiny, wrong):
     with pytest.raises(BadInput, match="decode_image"):
         tiny.encode_images([wrong])
 
 
-def test_images_that_no_pixels_can_be_made_of_are_refused(tiny):
+def test_empty_images_are_refused(tiny):
     for image in (np.zeros((0, 10, 3), np.uint8), np.zeros((10, 0, 3), np.uint8)):
         with pytest.raises(BadInput, match="is empty"):
             tiny.encode_images([image])
@@ -328,6 +328,6 @@ def test_one_line_classifies_an_image(tmp_path):
     assert repr(best) == f"{best.label}: {best.probability:.1%}"
 
 
-def test_one_text_alone_is_not_taken_for_its_letters(tiny):
+def test_a_single_text_is_not_split_into_letters(tiny):
     with pytest.raises(BadInput, match="list"):
         tiny.encode_texts("a cat")

@@ -111,7 +111,7 @@ def test_the_linear_probe_of_the_readme_works_over_a_data_loader(model):
     assert torch.cat(all_features).cpu().numpy().shape == (5, DIMENSION)
 
 
-def test_both_ways_to_speak_to_a_model_follow_its_weights(directory):
+def test_both_interfaces_follow_the_weights(directory):
     model = clipcore.load(str(directory), device="cpu", dtype="bfloat16", local_only=True).model
     assert (model.dtype, model.clip.dtype) == (torch.bfloat16, "bfloat16")
     assert model.logit_scale.exp().item() == pytest.approx(model.card.logit_scale)
@@ -122,7 +122,7 @@ def test_both_ways_to_speak_to_a_model_follow_its_weights(directory):
     assert model.clip.as_input(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)).device == torch.device("meta")
 
 
-def test_weights_are_frozen_until_they_shall_learn(directory):
+def test_weights_are_frozen_until_requires_grad(directory):
     model = clipcore.load(str(directory), device="cpu", dtype="float32", local_only=True).model
     image = model.preprocess(quarters())[None]
     assert not model.encode_image(image).requires_grad
@@ -157,7 +157,7 @@ def test_features_are_those_of_the_vectors_before_they_are_scaled(model):
     assert np.allclose((feature / feature.norm()).detach().numpy(), vector, atol=1e-5)
 
 
-def test_images_can_be_changed_along_the_gradient_of_a_likeness(model):
+def test_similarity_is_differentiable_with_respect_to_the_image(model):
     image = model.preprocess(quarters()).unsqueeze(0).requires_grad_()
     model(image, clipcore.tokenize("a cat"))[0].sum().backward()
     assert image.grad is not None
@@ -206,7 +206,7 @@ def test_the_transform_can_be_sent_to_another_process(model):
     assert torch.equal(again(quarters()), model.preprocess(quarters()))
 
 
-def test_a_model_with_its_own_vocabulary_has_its_own_tokens():
+def test_a_model_with_its_own_vocabulary_refuses_clips_tokens():
     model = clipcore.load("bundled", device="cpu", dtype=torch.float32, local_only=True).model
     with pytest.raises(BadInput, match=r"vocabulary of its own; pass what model\.tokenize"):
         model.encode_text(clipcore.tokenize(["a cat"], 32))
@@ -251,7 +251,7 @@ def test_tokens_of_the_wrong_shape_are_refused(model):
         model.encode_text(clipcore.tokenize("a cat")[0])
 
 
-def test_left_out_the_weights_are_float32_on_a_cpu_as_with_clip():
+def test_weights_are_float32_on_a_cpu_by_default_as_in_the_original():
     assert clipcore.load("bundled", device="cpu", local_only=True).model.dtype == torch.float32
 
 
@@ -272,7 +272,7 @@ def test_the_tokenizers_result_is_a_tensor_of_the_originals_type():
     assert (tokens.dtype, tuple(tokens.shape)) == (torch.int32, (1, 77))
 
 
-def test_words_are_refused_where_only_images_are_seen(tmp_path):
+def test_an_image_only_model_refuses_text(tmp_path):
     model = clipcore.load(str(write_tiny_dinov2(tmp_path / "dinov2")), device="cpu", local_only=True).model
     assert model.encode_image(model.preprocess(quarters())[None]).shape[0] == 1
     assert (model.vocab_size, model.context_length, model.logit_scale.item()) == (0, 0, 0)

@@ -72,7 +72,7 @@ def assert_as_recorded(model: Any, kind: str) -> None:
 CODE = "from pathlib import Path\n\nPath(__file__).with_name('was-run').touch()\n\n\nclass Tokenizer:\n    pass\n"
 
 
-def test_code_beside_a_checkpoint_is_neither_run_nor_asked_about(files, tmp_path, monkeypatch):
+def test_code_beside_a_checkpoint_is_never_run_and_no_question_is_asked(files, tmp_path, monkeypatch):
     load(files.path("resnet", "state_dict")).opened.save(tmp_path)
     (tmp_path / "code.py").write_text(CODE)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
@@ -96,7 +96,7 @@ def test_a_file_answers_as_the_original_did(files, kind, form):
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_what_is_saved_from_a_file_loads_again_and_sees_the_same(files, tmp_path, kind):
+def test_a_model_saved_from_a_file_loads_again_with_the_same_embeddings(files, tmp_path, kind):
     model = load(files.path(kind, "state_dict"))
     model.opened.save(tmp_path / "saved")
     again = load(tmp_path / "saved")
@@ -194,7 +194,7 @@ def test_open_clips_description_chooses_the_activation_and_the_colours(tmp_path)
     assert np.abs(wide["image_features"] - recorded).max() > 0.01
 
 
-def test_an_open_clip_file_without_its_description_is_not_guessed_at(tmp_path):
+def test_an_open_clip_file_without_its_configuration_is_refused(tmp_path):
     path = open_clip(tmp_path)
     (tmp_path / "open_clip_config.json").unlink()
     with pytest.raises(ModelUnavailable, match="open_clip_config.json"):
@@ -250,7 +250,7 @@ def test_a_file_that_is_no_checkpoint_is_named_in_one_sentence(files, tmp_path, 
     assert "\n" not in str(refusal.value)
 
 
-def test_weights_of_something_else_are_told_from_clips(tmp_path):
+def test_weights_of_another_model_are_refused(tmp_path):
     import torch
 
     path = originals.write_state_dict(tmp_path / "vgg.pt", {"features.0.weight": torch.zeros(3, 3)})

@@ -69,7 +69,7 @@ def test_pixels_equal_those_of_transformers_in_every_family(name, width, height)
 
 
 @pytest.mark.parametrize("name", HUB)
-def test_a_file_that_leaves_out_what_its_class_assumes_is_read_alike(name):
+def test_defaults_left_out_of_a_file_are_filled_in(name):
     whole = HUB[name].to_dict()
     assumed = type(HUB[name])().to_dict()
     short = {key: value for key, value in whole.items() if key == "image_processor_type" or value != assumed.get(key)}
@@ -110,12 +110,12 @@ def test_spellings_of_older_and_newer_files_are_read(config, edge, resized, squa
         {"size": {"longest_edge": 224}},
     ],
 )
-def test_what_cannot_be_followed_is_refused(config):
+def test_unsupported_preprocessing_is_refused(config):
     with pytest.raises(ModelUnavailable, match="not supported; choose"):
         Preprocessing.parse(config)
 
 
-def test_steps_that_a_checkpoint_leaves_out_are_left_out():
+def test_steps_that_a_checkpoint_turns_off_are_skipped():
     read = Preprocessing.parse({"do_normalize": False, "do_rescale": False, "image_mean": [0.1, 0.2, 0.3]})
     assert (read.mean, read.std, read.rescale) == ((0, 0, 0), (1, 1, 1), 1)
 
@@ -170,7 +170,7 @@ def test_an_extreme_strip_costs_no_more_than_an_image(width, height):
     assert (prepared[0, 0, 0], prepared[-1, -1, 0]) == (0, 255)
 
 
-def test_a_shrunk_square_stays_a_square_whatever_the_last_bit_of_its_edge():
+def test_a_shrunk_square_stays_a_square_despite_rounding_errors():
     """Edges are cut, not rounded: one a trifle short of 224 would lose a row, and be given a black one."""
     for edge in range(201, 400):
         length = edge / 7

@@ -27,7 +27,7 @@ def fitted(classes: int = 4, **options: object) -> LinearProbe:
     return LinearProbe.fit(vectors, class_of, names, strength=10.0, model_key=MODEL, **options)
 
 
-def test_separable_features_are_told_apart():
+def test_separable_embeddings_are_classified_correctly():
     vectors, class_of = blobs(1, spread=0.05)
     probe = fitted()
     assert probe.predict(vectors) == [f"class {row}" for row in class_of]
@@ -54,7 +54,7 @@ def test_a_class_without_images_is_never_likely():
     assert {"a", "b", "c"} == set(probe.predict(vectors))
 
 
-def test_its_classes_can_be_asked_for_like_labels():
+def test_classify_returns_scores_of_classes():
     vectors, _ = blobs(0)
     [scores] = fitted().classify(vectors[:1], top=2)
     assert scores[0].label == "class 0"
@@ -73,7 +73,7 @@ def test_it_is_the_same_once_saved_and_loaded(tmp_path):
     assert (loaded.scores(vectors) == probe.scores(vectors)).all()
 
 
-def test_one_learnt_on_another_models_features_is_refused(tmp_path):
+def test_a_probe_trained_on_another_models_embeddings_is_refused(tmp_path):
     fitted().save(tmp_path / "probe.safetensors")
     with pytest.raises(BadInput, match="learnt on the model 'bundled@1df3b15bbcfb#1', not 'other'"):
         LinearProbe.load(tmp_path / "probe.safetensors", "other")
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_probe_is_refused(tmp_path, arrays, about, said):
         LinearProbe.load(path, MODEL)
 
 
-def test_one_class_alone_teaches_nothing():
+def test_a_single_class_is_refused():
     vectors, class_of = blobs(0, 1)
     with pytest.raises(BadInput, match="two classes"):
         LinearProbe.fit(vectors, class_of, ["a"], strength=1.0, model_key=MODEL)
@@ -130,7 +130,7 @@ def test_the_search_keeps_within_its_bounds(spread):
     assert 1e-6 <= min(tried) < max(tried) <= 1e6
 
 
-def test_of_equally_right_strengths_the_smallest_that_is_about_as_sure_is_chosen():
+def test_of_equally_accurate_strengths_the_smallest_about_as_likely_is_chosen():
     vectors, class_of = blobs(2, spread=0.01)
     tried: dict[float, float] = {}
     chosen = choose_strength(vectors, class_of, tried=tried.__setitem__)
@@ -153,7 +153,7 @@ def test_a_fifth_of_each_class_is_held_back_and_never_all_of_one():
     assert (held != held_back(class_of, seed=1)).any()
 
 
-def test_single_images_cannot_be_searched_on_but_can_be_learnt_from():
+def test_one_image_a_class_is_enough_to_fit_but_not_to_choose_c():
     vectors = np.eye(8, dtype=np.float32)[:3]
     with pytest.raises(BadInput, match="give C yourself"):
         choose_strength(vectors, np.arange(3))
@@ -161,13 +161,13 @@ def test_single_images_cannot_be_searched_on_but_can_be_learnt_from():
     assert probe.predict(vectors) == ["a", "b", "c"]
 
 
-def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(BadInput, match=r"magpie\[lab\]"):
         fitted()
 
 
-def test_neither_stopping_early_nor_one_image_a_class_is_worth_a_warning(monkeypatch):
+def test_stopping_early_and_one_image_a_class_cause_no_warning(monkeypatch):
     """Warnings are errors here."""
     monkeypatch.setattr("clipcore.linear_probe._ITERATIONS", 1)
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)

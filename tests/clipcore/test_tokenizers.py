@@ -75,7 +75,7 @@ def test_every_way_to_encode_a_text_takes_the_same_tokens(clip_checkpoint):
 
 
 @pytest.mark.parametrize("files", [("tokenizer.json",), ("vocab.json", "merges.txt")])
-def test_clips_vocabulary_is_recognised_in_whatever_files_it_lies(clip_checkpoint, tmp_path, files):
+def test_clips_vocabulary_is_recognised_in_every_file_format(clip_checkpoint, tmp_path, files):
     from transformers import CLIPTokenizer
 
     directory = Path(shutil.copytree(clip_checkpoint, tmp_path / "copy"))
@@ -153,7 +153,7 @@ def test_a_context_without_room_for_the_marks_is_refused():
     assert token_ids("a", 2, truncate=True).tolist() == [[START, END]]
 
 
-def test_tokens_become_words_again():
+def test_tokens_decode_to_text():
     assert text_of(token_ids("A dog & a CAT, 你好 🎉!")[0]) == "a dog & a cat , 你好 🎉!"
     assert text_of([]) == ""
 
@@ -193,7 +193,7 @@ def test_no_text_takes_time_that_grows_with_its_square(text):
 
 
 @pytest.mark.parametrize("escaped", ["&#", "&amp;#", "<&amp;#"])
-def test_a_number_too_long_for_python_is_no_character(escaped):
+def test_a_character_number_too_long_for_python_is_the_replacement_character(escaped):
     assert clean(escaped + "9" * 5000 + ";") == clean(escaped + "9" * 50 + ";")
 
 

@@ -73,7 +73,7 @@ def test_tensors_are_views_of_their_storage(tmp_path):
     assert found["weight"].tolist() == [[1, 3], [2, 4]]
 
 
-def test_what_torch_saved_is_read_whole_and_only_torchscript_is_taken_for_it(tmp_path):
+def test_an_archive_that_torch_saved_is_read_completely(tmp_path):
     weights = originals.resnet_weights()
     scripted = originals.write_torchscript(tmp_path / "scripted.pt", weights)
     assert is_torchscript(scripted)
@@ -189,7 +189,7 @@ def test_compressed_numbers_are_refused_so_that_no_file_grows_when_read(tmp_path
         )
 
 
-def test_numbers_that_lie_within_others_are_refused_so_that_no_file_grows_when_read(tmp_path):
+def test_overlapping_entries_are_refused_so_that_no_file_grows_when_read(tmp_path):
     """Entries may be nested, each told of by the list at the end of the zip file, and so be read again and again."""
     path, data = tmp_path / "clip.pt", bytes(4096)
     with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
@@ -208,7 +208,7 @@ def test_numbers_that_lie_within_others_are_refused_so_that_no_file_grows_when_r
         read_torchscript(path)
 
 
-def test_a_module_that_holds_itself_has_an_end_all_the_same(tmp_path):
+def test_a_module_that_contains_itself_is_refused(tmp_path):
     # The module is remembered (q) before it is built, and called back (h) as its own attribute.
     held = EMPTY_DICT + MARK + text("self") + b"h\x00" + SETITEMS + BUILD
     path = archive(tmp_path / "clip.pt", PROTO + MODULE + b"q\x00" + held + STOP)
@@ -216,7 +216,7 @@ def test_a_module_that_holds_itself_has_an_end_all_the_same(tmp_path):
         read_torchscript(path)
 
 
-def test_tuples_nested_deeper_than_a_stack_are_refused_before_they_are_looked_into(tmp_path):
+def test_tuples_nested_deep_enough_to_overflow_the_stack_are_refused(tmp_path):
     nested = EMPTY_DICT + MARK + EMPTY_TUPLE + b"\x85" * 300_000 + number(1) + SETITEMS
     with pytest.raises(InvalidCheckpoint, match="larger than any model"):
         read(tmp_path, nested)
@@ -251,7 +251,7 @@ SNIPPETS = st.sampled_from([*STEPS, text("x"), number(1), b"q\x00", b"h\x00"])
     )
 )
 @example(b"S'\\o'\n" + STOP)
-def test_whatever_the_bytes_the_answer_is_a_tree_or_a_refusal(pickled):
+def test_any_bytes_are_read_or_refused(pickled):
     import torch
 
     def six(dtype: torch.dtype, key: str, count: int) -> torch.Tensor:

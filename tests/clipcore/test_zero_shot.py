@@ -46,7 +46,7 @@ def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_background():
     assert np.allclose(classifier.probabilities(CAT[None])[0], expected[:3] / expected.sum())
 
 
-def test_the_likeliest_come_first_and_no_more_than_asked_for():
+def test_the_most_probable_labels_come_first_up_to_top():
     assert tags(between(DOG, DOG, SOFA), scale=5.0, threshold=0.0, top=2) == ["dog", "sofa"]
 
 
@@ -66,7 +66,7 @@ def test_no_images_and_no_labels_are_no_error():
     ("labels", "message"),
     [("cat", "a list"), (["cat", ""], "is empty"), ([Label(" ")], "is empty"), (["cat", Label("cat")], "comes twice")],
 )
-def test_labels_that_cannot_be_meant_are_refused(labels, message):
+def test_single_empty_and_repeated_labels_are_refused(labels, message):
     """A single text was taken letter by letter, and a repeated label shared its probability with itself."""
     with pytest.raises(BadInput, match=message):
         as_labels(labels)
@@ -97,12 +97,12 @@ def test_a_label_with_phrases_is_the_mean_of_them_and_one_without_is_its_name():
     assert np.allclose(np.linalg.norm(bank.vectors, axis=1), 1)
 
 
-def test_a_text_that_two_labels_share_is_asked_for_once():
+def test_a_text_that_two_labels_share_is_encoded_once():
     texts = texts_for([Label("cat"), Label("kitty", ("cat",))], PROMPTS)
     assert texts == ("a photo of cat", "nothing")
 
 
-def test_braces_in_a_label_are_only_letters():
+def test_braces_in_a_label_are_literal():
     assert texts_for([Label("{0} {x}")], PROMPTS)[0] == "a photo of {0} {x}"
 
 
@@ -134,7 +134,7 @@ def test_a_few_words_become_captions_and_a_sentence_stays(words, texts):
 @pytest.mark.parametrize(
     ("words", "is_short"), [("沙发上的猫", True), ("一只猫坐在沙发上看着窗外的小鸟", False), ("猫 on a sofa", False)]
 )
-def test_chinese_words_count_though_nothing_parts_them(words, is_short):
+def test_chinese_words_are_counted_without_spaces(words, is_short):
     assert CHINESE.for_query(words) == (
         (words, f"一张{words}的照片。", f"一张{words}的图片。") if is_short else (words,)
     )
@@ -155,7 +155,7 @@ def test_broken_prompts_are_named(tmp_path):
         read_prompts(tmp_path / "prompts.json", PHOTOGRAPHS)
 
 
-def test_many_images_are_judged_as_few_are():
+def test_many_images_get_the_same_probabilities_as_few():
     images = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
     classifier = ZeroShotClassifier(BANK, logit_scale=2.0, threshold=0.0)
     few = [classifier.probabilities(images[start : start + 10]) for start in range(0, 200, 10)]
@@ -178,7 +178,7 @@ print((process_time() - everybody) / (thread_time() - here))
 """
 
 
-def test_judging_a_few_images_leaves_no_other_thread_spinning():
+def test_classifying_a_few_images_leaves_no_other_thread_spinning():
     threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", ASIDE], env=os.environ | threads, capture_output=True, check=True)
     assert float(done.stdout) < 1.2
