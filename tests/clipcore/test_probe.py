@@ -75,7 +75,7 @@ def test_it_is_the_same_once_saved_and_loaded(tmp_path):
 
 def test_a_probe_trained_on_another_models_embeddings_is_refused(tmp_path):
     fitted().save(tmp_path / "probe.safetensors")
-    with pytest.raises(BadInput, match="learnt on the model 'bundled@1df3b15bbcfb#1', not 'other'"):
+    with pytest.raises(BadInput, match="trained on the model 'bundled@1df3b15bbcfb#1', not 'other'"):
         LinearProbe.load(tmp_path / "probe.safetensors", "other")
 
 
