@@ -66,7 +66,7 @@ class ChannelState(Enum):
     UNREADABLE = auto()
 
 
-class Event(Enum):
+class ChannelEvent(Enum):
     """SESSION: a new gateway session; messages may have been missed since the last one. LISTED: the channel is named
     in the session. MESSAGE: a live message was accepted. LOST: a live message could not be accepted. READ: the history
     was read to its end. REFUSED: Discord refused it. GIVEN_UP: reading failed too often. TURN: the queue reached it.
@@ -82,24 +82,24 @@ class Event(Enum):
     GIVEN_UP = auto()
 
 
-def transition(state: ChannelState, event: Event) -> ChannelState:
+def transition(state: ChannelState, event: ChannelEvent) -> ChannelState:
     """Only a channel that was read to its end without a new gap becomes LIVE: a gap takes it out of READING."""
     match event, state:
-        case Event.SESSION, _:
+        case ChannelEvent.SESSION, _:
             return ChannelState.HELD
-        case Event.LISTED, _:
+        case ChannelEvent.LISTED, _:
             return ChannelState.BEHIND
-        case Event.MESSAGE, ChannelState.HELD:
+        case ChannelEvent.MESSAGE, ChannelState.HELD:
             return ChannelState.BEHIND
-        case Event.LOST, ChannelState.HELD | ChannelState.READING | ChannelState.LIVE:
+        case ChannelEvent.LOST, ChannelState.HELD | ChannelState.READING | ChannelState.LIVE:
             return ChannelState.BEHIND
-        case Event.TURN, ChannelState.BEHIND:
+        case ChannelEvent.TURN, ChannelState.BEHIND:
             return ChannelState.READING
-        case Event.READ, ChannelState.READING:
+        case ChannelEvent.READ, ChannelState.READING:
             return ChannelState.LIVE
-        case Event.REFUSED, ChannelState.READING:
+        case ChannelEvent.REFUSED, ChannelState.READING:
             return ChannelState.UNREADABLE
-        case Event.GIVEN_UP, ChannelState.READING:
+        case ChannelEvent.GIVEN_UP, ChannelState.READING:
             return ChannelState.HELD
     return state
 
@@ -158,17 +158,17 @@ class CatchUp:
         self._listings = deque(listing for listing in self._listings if listing[0] in self._guilds)
         for channel in self._channels.values():
             if guild_ids is None or channel.ref.guild_id in guild_ids:
-                channel.on(Event.SESSION)
+                channel.on(ChannelEvent.SESSION)
 
     def begin(self, guild_id: int, snapshots: Sequence[ChannelSnapshot]) -> None:
         """Catches up on a guild in the background. snapshots: its channels and threads whose history may be read."""
         self._guilds.add(guild_id)
-        self._list(guild_id, snapshots, Event.LISTED)
+        self._list(guild_id, snapshots, ChannelEvent.LISTED)
 
     def appeared(self, snapshot: ChannelSnapshot) -> None:
         """A channel or thread was created. Ignored before `begin`, which will list it."""
         if snapshot.channel.guild_id in self._guilds:
-            self._list(snapshot.channel.guild_id, [snapshot], Event.LISTED)
+            self._list(snapshot.channel.guild_id, [snapshot], ChannelEvent.LISTED)
 
     async def live(self, ref: ChannelRef, message_id: int, images: Sequence[ImageRef]) -> list[Image]:
         """Accepts the images of a new message, and moves the channel's watermark if nothing is missing before it.
@@ -182,13 +182,13 @@ class CatchUp:
             accepted = await self._accept(images)
         except BaseException:
             channel.seen.abandon(message_id)
-            self._read_again(channel, message_id, Event.LOST)
+            self._read_again(channel, message_id, ChannelEvent.LOST)
             raise
         channel.seen.end(message_id)
         if channel.state is ChannelState.LIVE:
             await self._move_watermark(channel)
         else:
-            self._read_again(channel, message_id, Event.MESSAGE)
+            self._read_again(channel, message_id, ChannelEvent.MESSAGE)
         return accepted
 
     async def finished(self) -> None:
@@ -198,7 +198,7 @@ class CatchUp:
     def _channel(self, ref: ChannelRef) -> _Channel:
         return self._channels.setdefault(ref.channel_id, _Channel(ref))
 
-    def _list(self, guild_id: int, snapshots: Sequence[ChannelSnapshot], event: Event) -> None:
+    def _list(self, guild_id: int, snapshots: Sequence[ChannelSnapshot], event: ChannelEvent) -> None:
         for snapshot in snapshots:
             channel = self._channel(snapshot.channel)
             channel.newest = max(channel.newest, snapshot.newest or 0, snapshot.channel.channel_id)
@@ -207,12 +207,12 @@ class CatchUp:
         self._done.clear()
         self._work.set()
 
-    def _read_again(self, channel: _Channel, message_id: int, event: Event) -> None:
+    def _read_again(self, channel: _Channel, message_id: int, event: ChannelEvent) -> None:
         """Queues a channel in which a message was missed, or may have been, unless it is queued already."""
         channel.newest = max(channel.newest, message_id)
         listed = channel.ref.guild_id in self._guilds
         if not listed:
-            channel.on(Event.SESSION)  # `begin` is yet to list it
+            channel.on(ChannelEvent.SESSION)  # `begin` is yet to list it
         elif transition(channel.state, event) is not channel.state:
             self._list(channel.ref.guild_id, [ChannelSnapshot(channel.ref, message_id)], event)
 
@@ -245,17 +245,17 @@ class CatchUp:
     async def _catch_up(self, channel: _Channel) -> None:
         if channel.state is not ChannelState.BEHIND:
             return
-        channel.on(Event.TURN)
+        channel.on(ChannelEvent.TURN)
         try:
             await self._read(channel)
         except (ImageForbidden, ImageGone) as refused:
             log.info("channel cannot be read", channel_id=channel.ref.channel_id, reason=type(refused).__name__)
-            channel.on(Event.REFUSED)
+            channel.on(ChannelEvent.REFUSED)
         except Exception:  # Discord or the store failed: the watermark is where it was; other channels get their turn
             await self._fail(channel)
         else:
             channel.failures = 0
-            channel.on(Event.READ)
+            channel.on(ChannelEvent.READ)
             await self._move_watermark(channel)
 
     async def _read(self, channel: _Channel) -> None:
@@ -290,12 +290,12 @@ class CatchUp:
         if channel.failures >= self._retry.attempts:
             log.exception("catch-up on a channel failed and is given up for now", channel_id=channel_id)
             channel.failures = 0
-            channel.on(Event.GIVEN_UP)
+            channel.on(ChannelEvent.GIVEN_UP)
             return
         log.warning("catch-up on a channel failed and is tried again", channel_id=channel_id, exc_info=True)
         await self._sleep(self._retry.pause(channel.failures - 1, random.random()))  # noqa: S311 - spreads load
         if channel.state is ChannelState.READING:
-            channel.on(Event.LOST)
+            channel.on(ChannelEvent.LOST)
             self._queue.append(channel)
 
     async def _move_watermark(self, channel: _Channel) -> None:
@@ -377,7 +377,7 @@ class _Channel:
     writing: bool = False
     failures: int = 0
 
-    def on(self, event: Event) -> None:
+    def on(self, event: ChannelEvent) -> None:
         self.state = transition(self.state, event)
 
 

@@ -1,4 +1,4 @@
-"""The labels that ship with Magpie: one set for photographs, one for the world of the bundled model."""
+"""The default labels: one set for photographs, one for the scenes of the bundled model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BUNDLED_MODEL = "bundled"
 
 @dataclass(frozen=True, slots=True)
 class NamedLabel:
-    """A label with its names for people and its phrases for the model.
+    """A default label: its names for people and its phrases for the model.
 
-    id: stable, lower-case; emoji: one Unicode emoji, for reactions; phrases: what the model is asked, English first.
+    id: stable, lower-case; emoji: one Unicode emoji, for reactions; phrases: what is encoded, English first.
     """
 
     id: str
@@ -30,7 +30,7 @@ class NamedLabel:
     phrases: tuple[str, ...] = ()
 
     def as_label(self, name: str | None = None) -> Label:
-        """As clipcore takes it, called `name` (the English name by default)."""
+        """clipcore's Label, named `name`; by default, the English name."""
         return Label(name or self.en, self.phrases)
 
     @property
@@ -39,12 +39,12 @@ class NamedLabel:
 
 
 class LabelBook:
-    """Finds a default label by any of its names, whatever their case. Of two that share a name, the first keeps it."""
+    """Finds default labels by name, whatever its case. Where two labels share a name, the first one is found."""
 
     def __init__(self, labels: Iterable[NamedLabel]) -> None:
         self._by_name: dict[str, NamedLabel] = {}
         everything = list(labels)
-        # A label's own names go before anybody's synonyms.
+        # A label's own names take precedence over the synonyms of others.
         for label in everything:
             self._claim(label, (label.en, label.zh, label.id))
         for label in everything:
@@ -54,7 +54,7 @@ class LabelBook:
         return self._by_name.get(_folded(name))
 
     def describe(self, name: str) -> Label:
-        """What a server calls `name`: with a default's phrases where the word is known, else the word as it stands."""
+        """A label called `name`: with the phrases of the default label of that name, or else without any."""
         known = self.find(name)
         return known.as_label(name) if known else Label(name)
 

@@ -1,4 +1,4 @@
-"""When an image that failed is tried again, and when it is given up. Pure: decides from plain data."""
+"""RetryPolicy: what to do with an image whose attempt failed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Not the image's fault: the row stays pending as it is, and no attempt is spent."""
+    """Not the image's fault: it stays pending, and the attempt does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Trying again will not help."""
+    """Retrying will not help, or was tried too often."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """Try again, not before `until`."""
+    """Retry at `until`."""
 
     until: datetime
     reason: str
@@ -41,10 +41,10 @@ Verdict = Gone | Release | Park | Postpone
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Pauses grow by `factor` from `first_pause_s` to `longest_pause_s`; after `attempts` failures it is given up.
+    """Pauses grow by `factor` from `first_pause_s` to `longest_pause_s`; after `attempts` failures the image is parked.
 
-    jitter: each pause is stretched by up to this share, so that what failed together is not retried together.
-    The defaults keep trying for about a day and a half, which outlasts an outage that people would notice.
+    jitter: each pause is lengthened by up to this share, so that images that failed together are not retried together.
+    The defaults retry for about a day and a half, which outlasts most outages.
     """
 
     first_pause_s: float = 5.0
@@ -54,19 +54,13 @@ class RetryPolicy:
     jitter: float = 0.25
 
     def pause(self, attempts: int, luck: float) -> float:
-        """Seconds to wait after `attempts` earlier failures. luck: uniform in [0, 1)."""
-        # The exponent is capped: a float overflows long before the pause needs to grow further.
+        """Seconds before the next attempt after `attempts` + 1 failures. luck: uniform in [0, 1)."""
+        # The exponent is capped: the pause has long reached its limit when the float would overflow.
         grown = self.first_pause_s * self.factor ** min(attempts, 64)
         return min(grown, self.longest_pause_s) * (1 + self.jitter * luck)
 
-    def again(self, attempts: int, now: datetime, luck: float, reason: str) -> Park | Postpone:
-        """attempts: failures before this one."""
-        if attempts + 1 >= self.attempts:
-            return Park(reason)
-        return Postpone(now + timedelta(seconds=self.pause(attempts, luck)), reason)
-
     def verdict(self, error: Exception, attempts: int, now: datetime, luck: float) -> Verdict:
-        """What becomes of an image that failed with `error`. Reasons are short words that name no content."""
+        """attempts: failures before this one. Reasons are short keys without any content."""
         match error:
             case ImageGone():
                 return Gone()
@@ -78,11 +72,17 @@ class RetryPolicy:
                 return Park("too_large")
             case ImageRejected():
                 return Park(error.reason.value)
-            case EncodingFailed():  # the device may be lost or out of memory, which looks the same from here
-                return self.again(attempts, now, luck, ENCODING_FAILED)
+            case EncodingFailed():  # the device may be lost or out of memory, which raises the same error
+                return self._retry_or_park(attempts, now, luck, ENCODING_FAILED)
             case ImageUnreachable():
-                return self.again(attempts, now, luck, "unreachable")
+                return self._retry_or_park(attempts, now, luck, "unreachable")
             case QueueFull():
-                return self.again(attempts, now, luck, "queue_full")
+                return self._retry_or_park(attempts, now, luck, "queue_full")
             case _:
-                return self.again(attempts, now, luck, f"unexpected_{type(error).__name__}")
+                return self._retry_or_park(attempts, now, luck, f"unexpected_{type(error).__name__}")
+
+    def _retry_or_park(self, attempts: int, now: datetime, luck: float, reason: str) -> Park | Postpone:
+        """attempts: failures before this one."""
+        if attempts + 1 >= self.attempts:
+            return Park(reason)
+        return Postpone(now + timedelta(seconds=self.pause(attempts, luck)), reason)

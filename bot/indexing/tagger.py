@@ -56,11 +56,11 @@ class Tagger:
         self._building = KeyedLock()
 
     async def tag(
-        self, channel: ChannelRef, vector: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+        self, channel: ChannelRef, embedding: npt.NDArray[np.float16] | npt.NDArray[np.float32]
     ) -> tuple[TaggingMode, tuple[Tag, ...]]:
         """The channel's tagging mode, and the tags of an image posted there, most probable first.
 
-        vector: the image's embedding, [dim], unit length. There may be no tag that is probable enough; in a channel
+        embedding: [dim], unit length. There may be no tag that is probable enough; in a channel
         whose mode is OFF there never is one. Raises QueueFull or EngineClosed.
         """
         mode, labels = await self._settings(channel)
@@ -71,7 +71,7 @@ class Tagger:
         except EncodingFailed:  # an unencodable label must not block indexing
             log.exception("labels cannot be encoded; images are not tagged", guild_id=channel.guild_id)
             return mode, ()
-        [scores] = classifier.classify(np.asarray(vector, np.float32)[np.newaxis], top=MAX_TAGS)
+        [scores] = classifier.classify(np.asarray(embedding, np.float32)[np.newaxis], top=MAX_TAGS)
         return mode, tuple(Tag(score.label, score.probability) for score in scores)
 
     async def invalidate(self, guild_id: int) -> None:

@@ -67,9 +67,9 @@ class GuildVectors:
     async def discard(self, image_ids: Iterable[int]) -> None:
         await self._change(dict.fromkeys(image_ids))
 
-    async def search(self, vector: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
+    async def search(self, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
         """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
-        return await self._run(partial(self._index.search, vector, k, channels), changes=False)
+        return await self._run(partial(self._index.search, embedding, k, channels), changes=False)
 
     async def _change(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
         if self._recorded is not None:
@@ -109,7 +109,7 @@ def _apply(index: VectorIndex, changes: Mapping[int, IndexedEmbedding | None]) -
     if not rows:
         return 0
     ids, channel_ids = np.array([(row.image_id, row.channel_id) for row in rows], np.int64).T
-    return _add(index, EmbeddingChunk(ids, channel_ids, np.stack([row.vector for row in rows]).astype(np.float16)))
+    return _add(index, EmbeddingChunk(ids, channel_ids, np.stack([row.embedding for row in rows]).astype(np.float16)))
 
 
 def _add(index: VectorIndex, chunk: EmbeddingChunk) -> int:

@@ -35,20 +35,20 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IndexedEmbedding:
-    """vector: [dim], unit length."""
+    """embedding: [dim], unit length."""
 
     image_id: int
     channel_id: int
-    vector: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
 
 class VectorSearch(Protocol):
     """Nearest-neighbour search over the embeddings of one model, guild by guild."""
 
-    async def search(self, guild_id: int, vector: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
+    async def search(self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
         """The k best images of these channels, best first; key: image id, score: cosine.
 
-        vector: float32 [dim], unit length.
+        embedding: float32 [dim], unit length.
         """
 
     async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:

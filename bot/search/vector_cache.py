@@ -57,12 +57,12 @@ class VectorCache:
         self._over_limit = asyncio.Lock()
         self._too_large: set[int] = set()
 
-    async def search(self, guild_id: int, vector: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
+    async def search(self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
         """See VectorSearch. The first search of a guild loads it; others share that load."""
         groups = frozenset(channels)
         if not groups or k < 1:
             return []
-        while (hits := await self._search(self._most_recent(guild_id), vector, groups, k)) is None:
+        while (hits := await self._search(self._most_recent(guild_id), embedding, groups, k)) is None:
             pass  # evicted or half changed before it was this search's turn: load it again
         return hits
 
@@ -106,14 +106,14 @@ class VectorCache:
         return guild
 
     async def _search(
-        self, guild: GuildVectors, vector: Vectors, groups: frozenset[int], k: int
+        self, guild: GuildVectors, embedding: Vectors, groups: frozenset[int], k: int
     ) -> list[SearchHit] | None:
         self._searches[guild] += 1
         try:
             if (load := self._loads.get(guild)) is not None:
                 await asyncio.shield(load)  # a caller that gives up must not cancel it for the others
             began = perf_counter()
-            hits = await guild.search(vector, groups, k)
+            hits = await guild.search(embedding, groups, k)
             if hits is not None:
                 INDEX_SEARCH_SECONDS.observe(perf_counter() - began)
             return hits

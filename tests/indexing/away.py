@@ -1,4 +1,4 @@
-"""A small Discord that goes on while the bot is away, and what the bot does when it comes back."""
+"""A fake Discord that goes on while the bot is offline, and the bot's side of a catch-up."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ class Bot:
         due = await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
         return sorted(image.ref.message_id for image in due)
 
-    async def mark(self, where: ChannelRef) -> int | None:
+    async def watermark(self, where: ChannelRef) -> int | None:
         return await self.channels.last_seen(where.channel_id)

@@ -1,4 +1,4 @@
-"""What the index tests are built from: the real store on a real file, and an engine whose sight is a table."""
+"""Fakes and helpers for the tests of indexing and search: a fake engine, a fake CDN, and references to images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = ModelCard("fake", "1", DIMENSION, 8, 8, 20.0)
 CALIBRATION = Calibration(text_match=0.5, image_match=0.7, tag_match=0.3)
 
 
-def place(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> ChannelRef:
+def channel_ref(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> ChannelRef:
     return ChannelRef(guild, guild + channel, None if parent is None else guild + parent)
 
 
@@ -33,7 +33,7 @@ def snowflake(seconds: float = 0) -> int:
 
 def image_ref(number: int, where: ChannelRef | None = None, *, message: int | None = None, author: int = 7) -> ImageRef:
     message_id = snowflake(number) if message is None else message
-    return ImageRef(where or place(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
+    return ImageRef(where or channel_ref(), message_id, snowflake(number) + 1, Source.ATTACHMENT, author)
 
 
 def direction(name: str) -> np.ndarray:
@@ -48,13 +48,13 @@ def axis(index: int) -> np.ndarray:
 
 
 class FakeEngine:
-    """Sees in bytes what `sights` says, or else something of their own. What a test puts into `errors` is raised."""
+    """Encodes a file as `image_embeddings` says, or else by its bytes. Errors are raised once each, in order."""
 
     def __init__(self, card: ModelCard = CARD) -> None:
         self.card = card
         self.calibration = CALIBRATION
-        self.sights: dict[bytes, np.ndarray] = {}
-        self.words: dict[str, np.ndarray] = {}
+        self.image_embeddings: dict[bytes, np.ndarray] = {}
+        self.query_embeddings: dict[str, np.ndarray] = {}
         self.errors: dict[bytes, list[Exception]] = {}
         self.encoded: Counter[bytes] = Counter()
         self.lanes: list[Lane] = []
@@ -71,12 +71,12 @@ class FakeEngine:
             await self.gate.wait()
         if self.errors.get(data):
             raise self.errors[data].pop(0)
-        return ImageVector(self.sights.get(data, direction(data.hex())), 640, 480)
+        return ImageVector(self.image_embeddings.get(data, direction(data.hex())), 640, 480)
 
     async def encode_query(self, text: str) -> np.ndarray:
         if self.query_error is not None:
             raise self.query_error
-        return self.words.get(text, direction(text))
+        return self.query_embeddings.get(text, direction(text))
 
     @contextmanager
     def foreground(self) -> Iterator[None]:
@@ -114,8 +114,8 @@ class FakeCdn:
         self.held: dict[int, asyncio.Event] = {}
         self.fetched: Counter[int] = Counter()
         self.times: dict[int, list[float]] = {}
-        self.under_way = 0
-        self.most_under_way = 0
+        self.downloading = 0
+        self.most_downloading = 0
         self.in_memory = 0
 
     def put(self, ref: ImageRef, data: bytes) -> ImageRef:
@@ -137,8 +137,8 @@ class FakeCdn:
     async def _download(self, ref: ImageRef) -> bytes:
         self.fetched[ref.attachment_id] += 1
         self.times.setdefault(ref.attachment_id, []).append(asyncio.get_running_loop().time())
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.downloading += 1
+        self.most_downloading = max(self.most_downloading, self.downloading)
         try:
             if ref.attachment_id in self.held:
                 await self.held[ref.attachment_id].wait()
@@ -148,7 +148,7 @@ class FakeCdn:
                 raise self.errors[ref.attachment_id].pop(0)
             return self.files.get(ref.attachment_id, str(ref.attachment_id).encode())
         finally:
-            self.under_way -= 1
+            self.downloading -= 1
 
 
 class Readers:
@@ -188,4 +188,4 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], s
 
 
 class EngineTrouble(ClipError):
-    """Something that nobody foresaw."""
+    """An unexpected error."""

@@ -1,4 +1,4 @@
-"""A start with another model: the bot is at work while what the last one read is queued."""
+"""A start with another model: images are indexed while those of the last model are requeued."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def read_by_another_model(database: Database) -> int:
     return old.id
 
 
-async def test_new_images_are_read_while_old_ones_are_still_being_queued(database: Database) -> None:
+async def test_new_images_are_indexed_while_old_ones_are_requeued(database: Database) -> None:
     old = await read_by_another_model(database)
     store, engine = Reluctant(database), FakeEngine(replace(CARD, revision="2"))
     pipeline = Pipeline(database, store=store, engine=engine)
@@ -58,7 +58,7 @@ async def test_new_images_are_read_while_old_ones_are_still_being_queued(databas
     await pipeline.close()
 
 
-async def test_queueing_that_fails_is_tried_again_after_growing_pauses(database: Database) -> None:
+async def test_requeueing_that_fails_is_retried(database: Database) -> None:
     old = await read_by_another_model(database)
     store, engine = Reluctant(database, failures=3), FakeEngine(replace(CARD, revision="2"))
     store.door.set()
@@ -70,7 +70,7 @@ async def test_queueing_that_fails_is_tried_again_after_growing_pauses(database:
     await pipeline.close()
 
 
-async def test_an_end_does_not_wait_until_all_is_queued(database: Database) -> None:
+async def test_closing_does_not_wait_for_requeueing(database: Database) -> None:
     store = Reluctant(database)
     pipeline = Pipeline(database, store=store)
     await pipeline.restart()

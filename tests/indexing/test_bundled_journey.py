@@ -1,4 +1,4 @@
-"""An image's whole life with the model that ships: posted, tagged, found in two languages, matched, forgotten."""
+"""An image's whole life with the bundled model: posted, tagged, found in two languages, matched, forgotten."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ async def test_a_single_thing_is_tagged_with_its_name(server: Server, file: str,
     assert label in [tag.label for tag in image.tags]
 
 
-async def test_what_is_not_there_is_answered_with_nothing_alike(server: Server) -> None:
+async def test_a_query_for_what_is_not_there_matches_nothing(server: Server) -> None:
     result = await server.search.find(Readers(image_ref(0)), "a toothbrush")
     assert result == SearchResult((), searched=True)
 
 
-async def test_what_is_forgotten_is_never_found_again(server: Server) -> None:
+async def test_a_forgotten_image_is_never_found_again(server: Server) -> None:
     ref = server.refs["sunflower.png"]
     assert ref in await server.find("a sunflower")
     await server.registry.forget_messages([ref.message_id])

@@ -1,4 +1,4 @@
-"""After a pause nothing that was posted is missing, and nothing is there twice."""
+"""After a time offline no message is missing, and none is indexed twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.indexing.catch_up import PAGE_MESSAGES
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from tests.indexing.away import Bot, Discord
-from tests.indexing.support import GUILD, image_ref, place, snowflake, until
+from tests.indexing.support import GUILD, channel_ref, image_ref, snowflake, until
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def bots() -> AsyncIterator[list[Bot]]:
         await bot.catch_up.close()
 
 
-ONE, TWO, THREE = place(1), place(2), place(3)
+ONE, TWO, THREE = channel_ref(1), channel_ref(2), channel_ref(3)
 
 
 async def joined(database: Database, discord: Discord, bots: list[Bot], *places: ChannelRef) -> Bot:
@@ -38,18 +38,18 @@ async def joined(database: Database, discord: Discord, bots: list[Bot], *places:
     return bot
 
 
-async def test_history_from_before_the_first_meeting_is_not_read(
+async def test_history_from_before_the_first_session_is_not_read(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     before = discord.post(1, ONE)
     bot = await joined(database, discord, bots, ONE, TWO)
     assert await bot.known() == []
     assert discord.asked == []
-    assert await bot.mark(ONE) == before.message_id
-    assert await bot.mark(TWO) == TWO.channel_id
+    assert await bot.watermark(ONE) == before.message_id
+    assert await bot.watermark(TWO) == TWO.channel_id
 
 
-async def test_what_was_posted_while_away_is_accepted_once(
+async def test_messages_posted_while_offline_are_accepted_once(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
@@ -59,7 +59,7 @@ async def test_what_was_posted_while_away_is_accepted_once(
     missed = [discord.post(number, where) for number, where in [(2, ONE), (3, ONE), (4, TWO)]]
     again = await joined(database, discord, bots, ONE, TWO)
     assert await again.known() == sorted(ref.message_id for ref in [seen, *missed])
-    assert await again.mark(ONE) == missed[1].message_id
+    assert await again.watermark(ONE) == missed[1].message_id
     discord.asked.clear()
     await again.catch_up.close()
     third = await joined(database, discord, bots, ONE, TWO)
@@ -67,7 +67,7 @@ async def test_what_was_posted_while_away_is_accepted_once(
     assert await third.known() == await again.known()
 
 
-async def test_a_live_message_does_not_move_the_mark_past_a_gap(
+async def test_a_live_message_does_not_move_the_watermark_past_a_gap(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
@@ -83,13 +83,13 @@ async def test_a_live_message_does_not_move_the_mark_past_a_gap(
     await discord.reached.wait()
     live = discord.post(3, ONE)
     await bot.see(live)
-    assert await bot.mark(ONE) == before.message_id
+    assert await bot.watermark(ONE) == before.message_id
     discord.hold_at[missed.message_id].set()
     await bot.catch_up.finished()
-    assert await bot.mark(ONE) == live.message_id
+    assert await bot.watermark(ONE) == live.message_id
     later = discord.post(4, ONE)
     await bot.see(later)
-    assert await bot.mark(ONE) == later.message_id
+    assert await bot.watermark(ONE) == later.message_id
     assert await bot.known() == [ref.message_id for ref in (before, missed, live, later)]
 
 
@@ -106,13 +106,13 @@ async def test_a_crash_in_the_middle_of_a_history_loses_nothing(
     crashed.connect()
     await discord.reached.wait()
     await crashed.catch_up.close()
-    assert await crashed.mark(ONE) == missed[PAGE_MESSAGES - 1].message_id, "one mark for each page"
+    assert await crashed.watermark(ONE) == missed[PAGE_MESSAGES - 1].message_id, "one watermark for each page"
     discord.hold_at[stop.message_id].set()
     again = await joined(database, discord, bots, ONE)
     assert await again.known() == [ref.message_id for ref in missed]
 
 
-async def test_a_message_still_being_accepted_holds_the_mark_below_itself(
+async def test_the_watermark_stays_below_a_message_that_is_still_being_accepted(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     bot = await joined(database, discord, bots, ONE)
@@ -128,10 +128,10 @@ async def test_a_message_still_being_accepted_holds_the_mark_below_itself(
     waiting = asyncio.create_task(bot.see(slow))
     await asyncio.sleep(0)
     await bot.see(quick)
-    assert (await bot.mark(ONE) or 0) < slow.message_id
+    assert (await bot.watermark(ONE) or 0) < slow.message_id
     door.set()
     await waiting
-    assert await bot.mark(ONE) == quick.message_id
+    assert await bot.watermark(ONE) == quick.message_id
 
 
 async def test_a_message_that_could_not_be_accepted_is_read_again_from_the_history(
@@ -149,7 +149,7 @@ async def test_a_message_that_could_not_be_accepted_is_read_again_from_the_histo
         await bot.see(lost)
     await bot.catch_up.finished()
     assert await bot.known() == [lost.message_id]
-    assert await bot.mark(ONE) == lost.message_id
+    assert await bot.watermark(ONE) == lost.message_id
 
 
 async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over(
@@ -171,17 +171,17 @@ async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over
     discord.hold_at[missed[3].message_id].set()
 
     async def stopped() -> bool:
-        return await bot.mark(ONE) == missed[2].message_id
+        return await bot.watermark(ONE) == missed[2].message_id
 
     await until(stopped)
     bot.catch_up.begin(GUILD, [discord.snapshot(ONE)])
     await bot.catch_up.finished()
     assert await bot.known() == [ref.message_id for ref in (*missed, unseen, live)]
-    assert await bot.mark(ONE) == live.message_id
+    assert await bot.watermark(ONE) == live.message_id
 
 
 @pytest.mark.parametrize("refusal", [ImageForbidden(), ImageGone()])
-async def test_a_channel_that_cannot_be_read_is_skipped_and_not_asked_at_every_message(
+async def test_an_unreadable_channel_is_skipped_and_not_requested_at_every_message(
     database: Database, discord: Discord, bots: list[Bot], refusal: Exception
 ) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
@@ -191,18 +191,18 @@ async def test_a_channel_that_cannot_be_read_is_skipped_and_not_asked_at_every_m
     discord.errors[ONE.channel_id] = [refusal]
     bot = await joined(database, discord, bots, ONE, TWO)
     assert await bot.known() == [fine.message_id]
-    before = await bot.mark(ONE)
+    before = await bot.watermark(ONE)
     for number in range(3, 6):
         await bot.see(discord.post(number, ONE))
     await bot.catch_up.finished()
     assert [channel for channel, _ in discord.asked].count(ONE.channel_id) == 1
-    assert await bot.mark(ONE) == before
+    assert await bot.watermark(ONE) == before
     bot.connect()
     await bot.catch_up.finished()
     assert len(await bot.known()) == 5, "the next session asks again"
 
 
-async def test_trouble_with_one_channel_is_tried_again_after_pauses_and_the_others_get_their_turn(
+async def test_a_channel_that_fails_is_retried_after_pauses_and_the_others_get_their_turn(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
@@ -217,7 +217,7 @@ async def test_trouble_with_one_channel_is_tried_again_after_pauses_and_the_othe
     assert pauses[1] > pauses[0]
 
 
-async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
+async def test_a_channel_that_keeps_failing_waits_for_its_next_message(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
@@ -230,7 +230,7 @@ async def test_a_channel_that_keeps_failing_is_left_for_the_next_message(
     await bot.see(live)
     await bot.catch_up.finished()
     assert await bot.known() == [missed.message_id, live.message_id]
-    assert await bot.mark(ONE) == live.message_id
+    assert await bot.watermark(ONE) == live.message_id
 
 
 async def test_a_pause_follows_every_page_and_channel(database: Database, discord: Discord, bots: list[Bot]) -> None:
@@ -243,7 +243,7 @@ async def test_a_pause_follows_every_page_and_channel(database: Database, discor
     assert bot.sleep.slept == [1.0, 1.0, 1.0]
 
 
-async def test_a_channel_made_while_away_is_read_from_its_beginning(
+async def test_a_channel_created_while_offline_is_read_from_its_beginning(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
@@ -258,7 +258,7 @@ async def test_a_channel_made_while_away_is_read_from_its_beginning(
     assert [channel for channel, _ in discord.asked] == [made.channel_id]
 
 
-async def test_the_first_message_of_a_forum_post_made_while_away_is_read_too(
+async def test_the_first_message_of_a_forum_post_created_while_offline_is_read_too(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
@@ -270,7 +270,7 @@ async def test_the_first_message_of_a_forum_post_made_while_away_is_read_too(
     assert await bot.known() == [starter.message_id]
 
 
-async def test_a_thread_made_while_away_on_a_message_seen_before_is_read(
+async def test_a_thread_created_while_offline_from_a_known_message_is_read(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
@@ -285,20 +285,20 @@ async def test_a_thread_made_while_away_on_a_message_seen_before_is_read(
     assert await bot.known() == [ref.message_id for ref in (*seen, inside)]
 
 
-async def test_a_thread_that_appears_is_marked_at_once_and_moves_with_its_messages(
+async def test_a_new_thread_has_a_watermark_at_once_which_moves_with_its_messages(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     bot = await joined(database, discord, bots, ONE)
     thread = ChannelRef(GUILD, snowflake(5), ONE.channel_id)
     bot.catch_up.appeared(discord.snapshot(thread))
     await bot.catch_up.finished()
-    assert await bot.mark(thread) == thread.channel_id
+    assert await bot.watermark(thread) == thread.channel_id
     message = discord.post(6, thread)
     await bot.see(message)
-    assert await bot.mark(thread) == message.message_id
+    assert await bot.watermark(thread) == message.message_id
 
 
-async def test_a_channel_nobody_named_is_caught_up_on_at_its_first_message(
+async def test_a_channel_that_was_not_listed_is_caught_up_on_at_its_first_message(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
@@ -309,10 +309,10 @@ async def test_a_channel_nobody_named_is_caught_up_on_at_its_first_message(
     await bot.see(live)
     await bot.catch_up.finished()
     assert await bot.known() == [missed.message_id, live.message_id]
-    assert await bot.mark(TWO) == live.message_id
+    assert await bot.watermark(TWO) == live.message_id
 
 
-async def test_closing_twice_is_closing_once(database: Database, discord: Discord, bots: list[Bot]) -> None:
+async def test_closing_twice_is_harmless(database: Database, discord: Discord, bots: list[Bot]) -> None:
     bot = await joined(database, discord, bots, ONE)
     await bot.catch_up.close()
     await bot.catch_up.close()
@@ -345,13 +345,13 @@ async def test_a_message_that_is_lost_while_its_channel_is_read_makes_it_read_ag
     discord.hold_at[missed[1].message_id].set()
     await bot.catch_up.finished()
     assert await bot.known() == [ref.message_id for ref in (*missed, lost)]
-    assert await bot.mark(ONE) == lost.message_id
+    assert await bot.watermark(ONE) == lost.message_id
 
 
 async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
-    elsewhere = place(4, guild=GUILD + (1 << 22))
+    elsewhere = channel_ref(4, guild=GUILD + (1 << 22))
     bot = await joined(database, discord, bots, ONE)
     bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
     await bot.catch_up.finished()
@@ -359,8 +359,8 @@ async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
     here, there = discord.post(1, ONE), discord.post(2, elsewhere)
     await bot.see(here)
     await bot.see(there)
-    assert await bot.mark(ONE) == here.message_id
-    assert await bot.mark(elsewhere) == elsewhere.channel_id
+    assert await bot.watermark(ONE) == here.message_id
+    assert await bot.watermark(elsewhere) == elsewhere.channel_id
     bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
     await bot.catch_up.finished()
-    assert await bot.mark(elsewhere) == there.message_id
+    assert await bot.watermark(elsewhere) == there.message_id

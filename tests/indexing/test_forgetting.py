@@ -1,4 +1,4 @@
-"""A deletion wins, at whatever moment it comes, and what it deleted is never found again."""
+"""A deletion wins whenever it comes, and what it deleted is never found again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, Readers, direction, image_ref, place, until
+from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, until
 
 
 class SlowStore(ImageStore):
@@ -67,7 +67,7 @@ async def test_forgetting_while_the_image_is_downloaded_wins(pipeline: Pipeline)
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
     held = pipeline.cdn.hold(ref)
     [image] = await pipeline.indexer.accept([ref])
-    await until(lambda: pipeline.cdn.under_way == 1)
+    await until(lambda: pipeline.cdn.downloading == 1)
     assert await pipeline.registry.forget_messages([ref.message_id]) == [image.id]
     held.set()
     await pipeline.indexer.settled()
@@ -76,7 +76,7 @@ async def test_forgetting_while_the_image_is_downloaded_wins(pipeline: Pipeline)
     assert pipeline.announced == []
 
 
-async def test_forgetting_that_begins_before_the_write_wins(slow: tuple[Pipeline, SlowStore]) -> None:
+async def test_forgetting_that_begins_before_the_commit_wins(slow: tuple[Pipeline, SlowStore]) -> None:
     pipeline, store = slow
     store.before.clear()
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
@@ -91,7 +91,7 @@ async def test_forgetting_that_begins_before_the_write_wins(slow: tuple[Pipeline
     assert await _hits(pipeline, ref) == []
 
 
-async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tuple[Pipeline, SlowStore]) -> None:
+async def test_forgetting_between_the_commit_and_the_vector_index_wins(slow: tuple[Pipeline, SlowStore]) -> None:
     pipeline, store = slow
     store.after.clear()
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
@@ -107,7 +107,7 @@ async def test_forgetting_between_the_commit_and_the_memory_index_wins(slow: tup
     assert vectors == [], "not even in memory"
 
 
-async def test_a_deletion_that_the_store_did_alone_wins_over_a_job_in_flight(slow: tuple[Pipeline, SlowStore]) -> None:
+async def test_a_deletion_in_the_store_alone_wins_over_an_image_in_progress(slow: tuple[Pipeline, SlowStore]) -> None:
     pipeline, store = slow
     store.before.clear()
     ref = image_ref(1)
@@ -120,7 +120,7 @@ async def test_a_deletion_that_the_store_did_alone_wins_over_a_job_in_flight(slo
     assert pipeline.announced == []
 
 
-async def test_one_attachment_goes_and_the_rest_of_its_message_stays(pipeline: Pipeline) -> None:
+async def test_forgetting_one_attachment_keeps_the_rest_of_its_message(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     first, second = image_ref(1, message=5), image_ref(2, message=5)
     await pipeline.remember(first, second)
@@ -129,20 +129,20 @@ async def test_one_attachment_goes_and_the_rest_of_its_message_stays(pipeline: P
     assert left.ref == second
 
 
-async def test_a_channel_goes_with_its_threads_and_nothing_else(pipeline: Pipeline) -> None:
+async def test_forgetting_a_channel_forgets_its_threads_and_nothing_else(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
-    inside = [image_ref(1, place(1)), image_ref(2, place(2, parent=1))]
-    outside = image_ref(3, place(3))
+    inside = [image_ref(1, channel_ref(1)), image_ref(2, channel_ref(2, parent=1))]
+    outside = image_ref(3, channel_ref(3))
     gone = await pipeline.remember(*inside)
     await pipeline.remember(outside)
-    assert sorted(await pipeline.registry.forget_channel(place(1).channel_id)) == [image.id for image in gone]
+    assert sorted(await pipeline.registry.forget_channel(channel_ref(1).channel_id)) == [image.id for image in gone]
     assert len(await pipeline.store.by_message(outside.message_id)) == 1
 
 
-async def test_a_server_goes_from_the_store_and_from_memory_and_other_servers_stay(pipeline: Pipeline) -> None:
+async def test_forgetting_a_guild_empties_store_and_memory_and_keeps_other_guilds(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     ref = pipeline.cdn.put(image_ref(1), b"wanted")
-    other = pipeline.cdn.put(image_ref(2, place(9, guild=77)), b"wanted")
+    other = pipeline.cdn.put(image_ref(2, channel_ref(9, guild=77)), b"wanted")
     await pipeline.remember(ref, other)
     assert await _hits(pipeline, ref) == [ref.message_id]
     assert len(await pipeline.registry.forget_guild(GUILD)) == 1
@@ -151,7 +151,7 @@ async def test_a_server_goes_from_the_store_and_from_memory_and_other_servers_st
     assert left.state is ImageState.READY
 
 
-async def test_a_member_is_forgotten_and_what_they_post_later_is_remembered(pipeline: Pipeline) -> None:
+async def test_forgetting_a_member_keeps_what_they_post_later(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     mine, theirs = image_ref(1, author=1), image_ref(2, author=2)
     await pipeline.remember(mine, theirs)

@@ -1,4 +1,4 @@
-"""An image's way in: durable, bounded, and never stopped by one that fails."""
+"""The indexer: durable, bounded, and never stopped by an image that fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.models import ImageState, TaggingMode, utc_now
 from bot.store.database import Database
 from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import CARD, FakeEngine, image_ref, place, snowflake, until
+from tests.indexing.support import CARD, FakeEngine, channel_ref, image_ref, snowflake, until
 
 
 async def test_an_accepted_image_becomes_ready_tagged_and_announced(pipeline: Pipeline) -> None:
@@ -25,7 +25,7 @@ async def test_an_accepted_image_becomes_ready_tagged_and_announced(pipeline: Pi
     assert pipeline.announced == [image]
 
 
-async def test_accepting_commits_before_anything_is_fetched(pipeline: Pipeline) -> None:
+async def test_accepting_commits_before_anything_is_downloaded(pipeline: Pipeline) -> None:
     ref = image_ref(1)
     held = pipeline.cdn.hold(ref)
     await pipeline.indexer.start()
@@ -36,7 +36,7 @@ async def test_accepting_commits_before_anything_is_fetched(pipeline: Pipeline) 
     assert (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.READY
 
 
-async def test_what_was_pending_at_a_start_is_finished(pipeline: Pipeline) -> None:
+async def test_images_that_were_pending_at_the_start_are_indexed(pipeline: Pipeline) -> None:
     refs = [image_ref(number) for number in range(30)]
     await pipeline.store.accept(refs)
     await pipeline.indexer.start()
@@ -45,7 +45,7 @@ async def test_what_was_pending_at_a_start_is_finished(pipeline: Pipeline) -> No
     assert await pipeline.store.due(100, utc_now()) == []
 
 
-async def test_closing_in_the_middle_leaves_rows_that_the_next_start_finishes_once(pipeline: Pipeline) -> None:
+async def test_images_that_closing_interrupts_are_indexed_once_by_the_next_start(pipeline: Pipeline) -> None:
     refs = [image_ref(number) for number in range(40)]
     for ref in refs[10:]:
         pipeline.cdn.hold(ref)
@@ -60,16 +60,16 @@ async def test_closing_in_the_middle_leaves_rows_that_the_next_start_finishes_on
     assert sorted(image.ref.message_id for image in pipeline.announced) == [ref.message_id for ref in refs]
 
 
-async def test_no_more_images_are_downloaded_at_once_than_was_asked_for(pipeline: Pipeline) -> None:
+async def test_downloads_at_a_time_are_limited_by_concurrency(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     await pipeline.remember(*(image_ref(number) for number in range(60)))
     assert len(pipeline.announced) == 60
-    assert pipeline.cdn.most_under_way == 4
+    assert pipeline.cdn.most_downloading == 4
 
 
 async def test_a_repost_costs_no_inference(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
-    first, second = image_ref(1), image_ref(2, place(2))
+    first, second = image_ref(1), image_ref(2, channel_ref(2))
     for ref in (first, second):
         pipeline.cdn.put(ref, b"the same file")
     await pipeline.remember(first)
@@ -102,7 +102,7 @@ async def test_an_image_that_is_gone_is_forgotten(pipeline: Pipeline) -> None:
         (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
     ],
 )
-async def test_what_cannot_get_better_is_parked_with_its_reason(
+async def test_a_permanent_failure_parks_the_image_with_its_reason(
     pipeline: Pipeline, error: Exception, reason: str
 ) -> None:
     ref = pipeline.cdn.put(image_ref(1), b"poison")
@@ -118,7 +118,7 @@ async def test_what_cannot_get_better_is_parked_with_its_reason(
 
 
 @pytest.mark.parametrize("error", [ImageUnreachable(), QueueFull(), ZeroDivisionError()])
-async def test_what_may_get_better_is_tried_again_after_growing_pauses(pipeline: Pipeline, error: Exception) -> None:
+async def test_a_temporary_failure_is_retried_after_growing_pauses(pipeline: Pipeline, error: Exception) -> None:
     ref = image_ref(1)
     pipeline.cdn.errors[ref.attachment_id] = [error, error, error]
     await pipeline.indexer.start()
@@ -131,7 +131,7 @@ async def test_what_may_get_better_is_tried_again_after_growing_pauses(pipeline:
     assert all(pause >= least - rounding for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True))
 
 
-async def test_a_fault_of_the_device_parks_nothing_before_all_attempts(pipeline: Pipeline) -> None:
+async def test_an_encoding_failure_parks_the_image_only_after_all_attempts(pipeline: Pipeline) -> None:
     ref = pipeline.cdn.put(image_ref(1), b"unlucky")
     pipeline.engine.errors[b"unlucky"] = [EncodingFailed(), EncodingFailed(), EncodingFailed()]
     await pipeline.indexer.start()
@@ -140,7 +140,7 @@ async def test_a_fault_of_the_device_parks_nothing_before_all_attempts(pipeline:
     assert pipeline.engine.encoded[b"unlucky"] == 4
 
 
-async def test_what_the_device_failed_on_to_the_end_is_tried_again_at_the_next_start(pipeline: Pipeline) -> None:
+async def test_an_image_parked_by_encoding_failures_is_retried_by_the_next_start(pipeline: Pipeline) -> None:
     ref = pipeline.cdn.put(image_ref(1), b"unlucky")
     pipeline.engine.errors[b"unlucky"] = [EncodingFailed()] * 4
     await pipeline.indexer.start()
@@ -156,7 +156,7 @@ async def test_what_the_device_failed_on_to_the_end_is_tried_again_at_the_next_s
     await until(lambda: len(pipeline.announced) == 1)
 
 
-async def test_an_image_whose_attempts_end_with_the_process_is_given_up_after_all_of_them(pipeline: Pipeline) -> None:
+async def test_an_image_that_crashes_the_process_is_parked_after_all_attempts(pipeline: Pipeline) -> None:
     deadly, fine = await pipeline.store.accept([image_ref(1), image_ref(2)])
     for _ in range(4):  # a killed process says nothing more about what it had begun
         await pipeline.store.begin({deadly.id: utc_now()})
@@ -168,27 +168,27 @@ async def test_an_image_whose_attempts_end_with_the_process_is_given_up_after_al
     assert pipeline.cdn.fetched == {fine.ref.attachment_id: 1}
 
 
-async def test_an_attempt_is_counted_before_anything_is_fetched(pipeline: Pipeline) -> None:
+async def test_an_attempt_is_charged_before_anything_is_downloaded(pipeline: Pipeline) -> None:
     ref = image_ref(1)
     pipeline.cdn.hold(ref)
     await pipeline.indexer.start()
     [accepted] = await pipeline.indexer.accept([ref])
-    await until(lambda: pipeline.cdn.under_way == 1)
+    await until(lambda: pipeline.cdn.downloading == 1)
     begun = (await pipeline.store.get([accepted.id]))[accepted.id]
     assert (begun.attempts, begun.reason) == (1, "interrupted")
 
 
-async def test_an_orderly_end_costs_no_attempt(pipeline: Pipeline) -> None:
+async def test_closing_costs_no_attempt(pipeline: Pipeline) -> None:
     ref = image_ref(1)
     pipeline.cdn.hold(ref)
     await pipeline.indexer.start()
     [accepted] = await pipeline.indexer.accept([ref])
-    await until(lambda: pipeline.cdn.under_way == 1)
+    await until(lambda: pipeline.cdn.downloading == 1)
     await pipeline.indexer.close()
     assert await pipeline.store.due(1, utc_now()) == [accepted]
 
 
-async def test_an_image_that_keeps_failing_is_given_up(pipeline: Pipeline) -> None:
+async def test_an_image_that_keeps_failing_is_parked(pipeline: Pipeline) -> None:
     ref = image_ref(1)
     pipeline.cdn.errors[ref.attachment_id] = [ImageUnreachable()] * 100
     await pipeline.indexer.start()
@@ -202,7 +202,7 @@ async def test_an_image_that_keeps_failing_is_given_up(pipeline: Pipeline) -> No
     assert (await pipeline.store.get([accepted.id]))[accepted.id].reason == "unreachable"
 
 
-async def test_a_channel_that_is_off_is_searched_but_not_tagged(pipeline: Pipeline) -> None:
+async def test_a_channel_with_tagging_off_is_indexed_but_not_tagged(pipeline: Pipeline) -> None:
     ref = image_ref(1)
     await pipeline.channels.set_tagging_mode(ref.channel, TaggingMode.OFF)
     await pipeline.indexer.start()
@@ -282,7 +282,7 @@ async def test_a_file_is_in_memory_until_it_was_encoded(pipeline: Pipeline) -> N
     assert pipeline.cdn.in_memory == 0
 
 
-async def test_images_of_another_model_are_read_again_without_being_announced(database: Database) -> None:
+async def test_images_of_another_model_are_encoded_again_without_an_announcement(database: Database) -> None:
     before = Pipeline(database)
     await before.restart()
     [old] = await before.remember(image_ref(1))

@@ -41,7 +41,7 @@ async def test_an_image_is_counted_from_its_acceptance_to_its_end(pipeline: Pipe
         assert counted["magpie_images_forgotten_total"] == 2
 
 
-async def test_an_image_that_a_closed_engine_gave_back_is_counted_as_returned(pipeline: Pipeline) -> None:
+async def test_an_image_released_by_a_closed_engine_is_counted_as_returned(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     ref = pipeline.cdn.put(image_ref(1), b"a file")
     pipeline.engine.errors[b"a file"] = [EngineClosed("closed")]

@@ -1,4 +1,4 @@
-"""The index room on the real engine: a random CLIP sees no meaning, but it knows the same image when it sees it."""
+"""Indexing and search with the real engine: a random CLIP knows no meaning, but encodes equal images equally."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from tests.clipcore.tiny import write_tiny_clip
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import Readers, image_ref, place
+from tests.indexing.support import Readers, channel_ref, image_ref
 
 
 def png(seed: int) -> bytes:
@@ -38,8 +38,8 @@ async def pipeline(database: Database, tmp_path: Path) -> AsyncIterator[Pipeline
     await engine.close()
 
 
-async def test_an_image_is_read_matched_with_its_repost_and_forgotten(pipeline: Pipeline) -> None:
-    first, repost = (pipeline.cdn.put(image_ref(number, place(number)), png(1)) for number in (1, 2))
+async def test_an_image_is_indexed_matched_with_its_repost_and_forgotten(pipeline: Pipeline) -> None:
+    first, repost = (pipeline.cdn.put(image_ref(number, channel_ref(number)), png(1)) for number in (1, 2))
     broken = pipeline.cdn.put(image_ref(3), png(3)[:-40])
     images = await pipeline.remember(first, repost, broken)
     assert [image.state for image in images] == [ImageState.READY, ImageState.READY, ImageState.PARKED]

@@ -12,12 +12,12 @@ CHANNEL, THREAD = ChannelRef(GUILD, 10), ChannelRef(GUILD, 20, 10, ThreadKind.PU
 PRIVATE, ELSEWHERE = ChannelRef(GUILD, 30, 10, ThreadKind.PRIVATE), ChannelRef(GUILD, 40, 11, ThreadKind.PUBLIC)
 
 
-def test_what_is_stored_and_not_present_is_asked_for_channels_first_then_the_newest() -> None:
+def test_missing_channels_come_first_then_missing_threads_the_newest_first() -> None:
     assert missing([CHANNEL, THREAD, PRIVATE, ELSEWHERE], {10}) == [11, 30, 20]
     assert missing([CHANNEL, THREAD], {10, 20}) == []
 
 
-def test_threads_go_with_a_channel_that_is_missing_itself() -> None:
+def test_threads_of_a_missing_channel_are_left_out() -> None:
     assert missing([CHANNEL, THREAD, PRIVATE], {11}) == [10]
 
 

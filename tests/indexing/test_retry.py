@@ -1,4 +1,4 @@
-"""The retry policy, as a rule about numbers."""
+"""The retry policy."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_a_closing_engine_costs_no_attempt() -> None:
     assert RetryPolicy(attempts=1).verdict(EngineClosed(), 0, NOW, 0.0) == Release()
 
 
-def test_an_unforeseen_reason_names_the_kind_of_error_and_not_its_message() -> None:
+def test_the_reason_of_an_unexpected_error_names_its_type_and_not_its_message() -> None:
     verdict = RetryPolicy(attempts=1).verdict(ValueError("https://secret.example"), 0, NOW, 0.0)
     assert verdict == Park("unexpected_ValueError")
 
 
-def test_by_default_an_image_is_tried_for_more_than_a_day() -> None:
+def test_by_default_an_image_is_retried_for_more_than_a_day() -> None:
     policy = RetryPolicy()
     assert sum(policy.pause(attempts, 0.0) for attempts in range(policy.attempts - 1)) > 24 * 3600

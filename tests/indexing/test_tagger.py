@@ -1,4 +1,4 @@
-"""Tags in the words of the server, from the next image on."""
+"""Tags from a guild's labels and a channel's tagging mode."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bot.store.guilds import ChannelStore, LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
 from tests.indexing.pipeline import DEFAULTS
-from tests.indexing.support import GUILD, FakeEngine, axis, place
+from tests.indexing.support import GUILD, FakeEngine, axis, channel_ref
 
-CHANNEL = place()
+CHANNEL = channel_ref()
 
 
 class Tagging:
@@ -87,12 +87,12 @@ async def test_a_guild_that_removed_every_label_gets_no_tags(tagging: Tagging, l
 
 
 async def test_each_channel_has_its_own_mode_and_off_means_no_tags(tagging: Tagging, channels: ChannelStore) -> None:
-    off, reply = place(2), place(3)
+    off, reply = channel_ref(2), channel_ref(3)
     await channels.set_tagging_mode(off, TaggingMode.OFF)
     await channels.set_tagging_mode(reply, TaggingMode.REPLY)
     assert await tagging.tagger.tag(off, axis(0)) == (TaggingMode.OFF, ())
     assert (await tagging.tagger.tag(reply, axis(0)))[0] is TaggingMode.REPLY
-    assert (await tagging.tagger.tag(place(4), axis(0)))[0] is TaggingMode.SILENT
+    assert (await tagging.tagger.tag(channel_ref(4), axis(0)))[0] is TaggingMode.SILENT
     await channels.set_tagging_mode(off, TaggingMode.REACTION)
     await tagging.tagger.invalidate(GUILD)
     assert (await tagging.tagger.tag(off, axis(0)))[0] is TaggingMode.REACTION
@@ -153,7 +153,7 @@ async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(
 
 
 @pytest.mark.parametrize(("model_id", "least"), [("openai/clip-vit-base-patch32", 150), ("bundled", 600)])
-def test_the_labels_that_ship_are_complete_and_without_doubles(model_id: str, least: int) -> None:
+def test_the_default_labels_are_complete_and_unique(model_id: str, least: int) -> None:
     labels = default_labels(model_id)
     assert len(labels) >= least
     for field in ("id", "emoji", "en", "zh"):
@@ -164,7 +164,7 @@ def test_the_labels_that_ship_are_complete_and_without_doubles(model_id: str, le
     assert all(not label.emoji.isascii() for label in labels)
 
 
-def test_a_labels_own_name_goes_before_another_ones_synonym() -> None:
+def test_a_labels_own_name_precedes_another_labels_synonym() -> None:
     book = LabelBook([NamedLabel("a", "🅰️", "big cat", "大猫", ("lion",)), NamedLabel("b", "🦁", "lion", "狮子")])
     found = book.find("Lion")
     assert found is not None

@@ -16,7 +16,7 @@ from bot.store.errors import StoreBusy
 from bot.store.images import Finished, ImageStore
 from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, image_ref, place, until
+from tests.indexing.support import GUILD, channel_ref, image_ref, until
 
 
 class Temperamental(ImageStore):
@@ -75,7 +75,7 @@ async def home(tmp_path: Path) -> AsyncIterator[tuple[Pipeline, Temperamental]]:
         await pipeline.close()
 
 
-async def test_what_collects_during_one_transaction_goes_into_the_next(home: tuple[Pipeline, Temperamental]) -> None:
+async def test_images_that_arrive_during_a_commit_form_the_next_batch(home: tuple[Pipeline, Temperamental]) -> None:
     pipeline, store = home
     store.door.clear()
     await pipeline.restart(concurrency=8)
@@ -88,14 +88,14 @@ async def test_what_collects_during_one_transaction_goes_into_the_next(home: tup
     assert len(pipeline.announced) == 8
 
 
-async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel(
+async def test_in_a_batch_each_image_gets_the_tags_of_its_own_guild_and_channel(
     home: tuple[Pipeline, Temperamental],
 ) -> None:
     pipeline, store = home
-    quiet, other = place(channel=2), place(guild=GUILD + (1 << 30))
+    quiet, other = channel_ref(channel=2), channel_ref(guild=GUILD + (1 << 30))
     await pipeline.channels.set_tagging_mode(quiet, TaggingMode.OFF)
     await pipeline.labels.add(other.guild_id, "sofa")
-    wanted = [("cat", place()), (None, quiet), ("sofa", other)] * 2
+    wanted = [("cat", channel_ref()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()
     await pipeline.restart(concurrency=8)
     await pipeline.indexer.accept([image_ref(99)])  # holds the door
@@ -111,14 +111,14 @@ async def test_in_a_batch_each_image_gets_the_tags_of_its_own_server_and_channel
     assert max(store.batches) > 1
 
 
-async def test_what_is_due_is_begun_many_at_a_time(home: tuple[Pipeline, Temperamental]) -> None:
+async def test_due_images_are_begun_many_at_a_time(home: tuple[Pipeline, Temperamental]) -> None:
     pipeline, store = home
     await store.accept([image_ref(number) for number in range(40)])
     await pipeline.restart(concurrency=4)
     await pipeline.indexer.settled()
     assert len(pipeline.announced) == 40
     begun = [count for count in store.begun if count]
-    assert begun[0] == 12, "as many as may be in hand"
+    assert begun[0] == 12, "as many as may be in progress"
     assert min(begun[:-1]) >= 4, "and then never one by one"
 
 
@@ -156,7 +156,7 @@ async def test_a_store_that_is_busy_for_a_while_costs_no_attempt(
     assert asyncio.get_running_loop().time() - began >= 0.3, "three pauses"
 
 
-async def test_a_failure_that_cannot_be_recorded_is_tried_again(home: tuple[Pipeline, Temperamental]) -> None:
+async def test_an_image_whose_failure_cannot_be_recorded_is_retried(home: tuple[Pipeline, Temperamental]) -> None:
     pipeline, store = home
     ref = image_ref(1)
     pipeline.cdn.errors[ref.attachment_id] = [ZeroDivisionError()]
@@ -179,7 +179,7 @@ async def test_an_attempt_that_ends_while_due_images_are_read_is_not_lost(
     await pipeline.restart(concurrency=2)
     await pipeline.indexer.settled()
     await pipeline.indexer.accept([fails])
-    await until(lambda: pipeline.cdn.under_way == 1)
+    await until(lambda: pipeline.cdn.downloading == 1)
     store.reading = asyncio.Event()
     await store.accept([comes])
     pipeline.indexer._more_in_store = True

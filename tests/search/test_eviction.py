@@ -22,7 +22,7 @@ residents = st.lists(
 
 
 @given(residents, st.integers(0, 400))
-def test_no_more_guilds_are_evicted_than_must_the_least_recent_first_and_no_busy_one(there, limit):
+def test_as_few_guilds_as_possible_are_evicted_the_least_recent_first_and_no_busy_one(there, limit):
     evicted = to_evict(there, limit)
     kept = [one for one in there if one.guild_id not in evicted]
     left = sum(one.bytes for one in kept)
@@ -79,7 +79,7 @@ async def bytes_of(shelves: Shelves) -> int:
     return taken
 
 
-async def test_the_server_not_searched_for_the_longest_time_makes_room() -> None:
+async def test_the_least_recently_searched_guild_is_evicted() -> None:
     shelves = Shelves(g1={1}, g2={2}, g3={3})
     index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=2 * await bytes_of(Shelves(g1={1})))
     for guild in (1, 2, 1, 3):
@@ -92,7 +92,7 @@ async def test_the_server_not_searched_for_the_longest_time_makes_room() -> None
     await index.close()
 
 
-async def test_a_server_that_is_being_read_or_searched_stays() -> None:
+async def test_a_guild_that_is_being_loaded_or_searched_is_not_evicted() -> None:
     shelves = Shelves(g1={1}, g2={2})
     shelves.held[1] = asyncio.Semaphore(0)
     index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
@@ -106,7 +106,7 @@ async def test_a_server_that_is_being_read_or_searched_stays() -> None:
     await index.close()
 
 
-async def test_a_search_does_not_wait_for_another_servers_read() -> None:
+async def test_a_search_does_not_wait_for_the_load_of_another_guild() -> None:
     shelves = Shelves(g1={1, 2}, g2={3})
     shelves.held[1] = asyncio.Semaphore(0)
     index = VectorCache(shelves.embeddings, "m", DIMENSION)
@@ -119,7 +119,7 @@ async def test_a_search_does_not_wait_for_another_servers_read() -> None:
     await index.close()
 
 
-async def test_where_memory_is_full_servers_are_read_one_after_the_other() -> None:
+async def test_while_memory_is_full_guilds_are_loaded_one_after_the_other() -> None:
     shelves = Shelves(g1={1, 2, 3}, g2=set(range(100, 140)))
     shelves.held[1] = asyncio.Semaphore(1)
     index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=1)
@@ -168,7 +168,7 @@ async def test_a_load_that_waits_for_memory_goes_on_when_the_first_fails() -> No
     await index.close()
 
 
-async def test_a_server_larger_than_all_memory_allowed_is_searched_and_told_of_once(
+async def test_a_guild_above_the_limit_is_searched_all_the_same_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shelves = Shelves(g1=set(range(1, 30)), g2={100})
@@ -197,7 +197,7 @@ steps = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(steps, st.sampled_from([1, 6_000, 12_000]))
-async def test_answers_are_those_of_unlimited_memory_whatever_comes_and_goes(changes, ceiling) -> None:
+async def test_eviction_never_changes_a_search_result(changes, ceiling) -> None:
     shelves = Shelves(g1={11, 12}, g2={21}, g3=set())
     index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=ceiling)
     memory = asyncio.Lock()  # as the writer holds it: store and index change together

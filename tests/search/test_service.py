@@ -13,7 +13,7 @@ from bot.search.service import select_matches
 from clipcore.errors import QueueFull
 from clipcore.types import Lane, SearchHit
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import Readers, axis, image_ref, place
+from tests.indexing.support import Readers, axis, channel_ref, image_ref
 from tests.metric_values import counting
 
 
@@ -25,16 +25,16 @@ def between(first: int, second: int, cosine: float) -> np.ndarray:
 async def see(
     pipeline: Pipeline, number: int, sight: np.ndarray, *, channel: int = 1, data: bytes | None = None
 ) -> ImageRef:
-    ref = image_ref(number, place(channel))
+    ref = image_ref(number, channel_ref(channel))
     data = data or f"file {number}".encode()
-    pipeline.engine.sights[data] = sight
+    pipeline.engine.image_embeddings[data] = sight
     await pipeline.remember(pipeline.cdn.put(ref, data))
     return ref
 
 
 @pytest.fixture
 async def home(pipeline: Pipeline) -> Pipeline:
-    pipeline.engine.words["a cat"] = axis(0)
+    pipeline.engine.query_embeddings["a cat"] = axis(0)
     await pipeline.indexer.start()
     return pipeline
 
@@ -63,7 +63,7 @@ async def test_a_member_who_can_read_no_image_is_told_apart_from_one_whose_query
     home: Pipeline,
 ) -> None:
     ref = await see(home, 1, axis(0), channel=1)
-    assert await home.search.find(Readers(image_ref(9, place(2))), "a cat") == SearchResult((), searched=False)
+    assert await home.search.find(Readers(image_ref(9, channel_ref(2))), "a cat") == SearchResult((), searched=False)
     assert (await home.search.find(Readers(ref), "a cat")).matches
 
 
@@ -77,8 +77,8 @@ async def test_channels_that_the_audience_cannot_read_are_not_searched_and_take_
 async def test_a_search_may_be_limited_to_one_channel_and_its_threads(home: Pipeline) -> None:
     elsewhere = await see(home, 1, axis(0), channel=1)
     inside = await see(home, 2, axis(0), channel=2, data=b"other")
-    thread = home.cdn.put(image_ref(3, place(3, parent=2)), b"third")
-    home.engine.sights[b"third"] = axis(0)
+    thread = home.cdn.put(image_ref(3, channel_ref(3, parent=2)), b"third")
+    home.engine.image_embeddings[b"third"] = axis(0)
     await home.remember(thread)
     everywhere = Readers(elsewhere, inside, thread)
     result = await home.search.find(everywhere, "a cat", inside.channel.channel_id)
@@ -158,7 +158,7 @@ async def test_an_image_without_a_similar_one_matches_nothing(home: Pipeline) ->
 
 async def test_a_query_image_is_encoded_in_the_interactive_lane_unless_its_file_is_known(home: Pipeline) -> None:
     await see(home, 1, axis(3), data=b"known file")
-    home.engine.sights[b"new file"] = axis(4)
+    home.engine.image_embeddings[b"new file"] = axis(4)
     home.engine.lanes.clear()
     assert await home.search.embedding_of_file(b"known file") == pytest.approx(axis(3), abs=1e-3)
     assert home.engine.lanes == []
@@ -175,7 +175,7 @@ async def test_a_pending_image_has_no_embedding(home: Pipeline) -> None:
 async def test_an_image_is_visible_to_those_who_can_read_its_channel(home: Pipeline) -> None:
     [image] = await home.remember(image_ref(1))
     assert await home.search.visible_image(Readers(image.ref), image.id) == image
-    assert await home.search.visible_image(Readers(image_ref(2, place(2))), image.id) is None
+    assert await home.search.visible_image(Readers(image_ref(2, channel_ref(2))), image.id) is None
     assert await home.search.visible_image(Readers(image.ref), image.id + 1) is None
     strangers = Readers(image.ref)
     strangers.guild_id = 77

@@ -1,4 +1,4 @@
-"""Vectors in memory stay in step with the store, also while they are being read from it."""
+"""The vectors in memory stay in step with the store, also while they are loaded from it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def found(index: VectorCache, guild: int = 1, channels: tuple[int, ...] = 
     return {hit.key for hit in await index.search(guild, axis(0), channels, 100)}
 
 
-async def test_a_search_reads_the_server_once_for_all_who_wait() -> None:
+async def test_concurrent_searches_share_one_load() -> None:
     shelf = Shelf([1, 2], [3])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     searches = [asyncio.create_task(found(index)) for _ in range(5)]
@@ -63,7 +63,7 @@ async def test_a_search_reads_the_server_once_for_all_who_wait() -> None:
     await index.close()
 
 
-async def test_an_image_forgotten_while_its_chunk_is_on_the_way_is_not_found() -> None:
+async def test_an_image_forgotten_during_the_load_is_not_found() -> None:
     shelf = Shelf([1, 2])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -74,7 +74,7 @@ async def test_an_image_forgotten_while_its_chunk_is_on_the_way_is_not_found() -
     await index.close()
 
 
-async def test_an_image_finished_during_the_read_is_found_whether_or_not_the_read_saw_it() -> None:
+async def test_an_image_added_during_the_load_is_found_whether_or_not_the_load_read_it() -> None:
     shelf = Shelf([1], [2])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -85,7 +85,7 @@ async def test_an_image_finished_during_the_read_is_found_whether_or_not_the_rea
     await index.close()
 
 
-async def test_the_last_word_during_a_read_counts() -> None:
+async def test_the_last_change_during_a_load_counts() -> None:
     shelf = Shelf([1])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -97,7 +97,7 @@ async def test_the_last_word_during_a_read_counts() -> None:
     await index.close()
 
 
-async def test_a_server_nobody_searched_keeps_nothing_in_memory() -> None:
+async def test_a_guild_that_was_not_searched_takes_no_memory() -> None:
     shelf = Shelf([1])
     shelf.open()
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
@@ -108,7 +108,7 @@ async def test_a_server_nobody_searched_keeps_nothing_in_memory() -> None:
 
 
 @pytest.mark.parametrize("fails", ["an addition", "a removal"])
-async def test_a_change_that_fails_in_memory_fails_nobody_and_the_store_is_read_again(fails, caplog) -> None:
+async def test_a_change_that_fails_in_memory_raises_nothing_and_the_guild_is_loaded_again(fails, caplog) -> None:
     shelf = Shelf([1, 2])
     shelf.open()
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
@@ -125,7 +125,7 @@ async def test_a_change_that_fails_in_memory_fails_nobody_and_the_store_is_read_
     await index.close()
 
 
-async def test_a_search_that_waits_for_a_read_which_is_given_up_gets_all_of_the_next_one() -> None:
+async def test_a_search_that_waits_for_a_load_of_a_dropped_guild_gets_all_of_the_next_load() -> None:
     shelf = Shelf([1], [2, 3])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -139,7 +139,7 @@ async def test_a_search_that_waits_for_a_read_which_is_given_up_gets_all_of_the_
     await index.close()
 
 
-async def test_only_the_channels_asked_for_are_searched_and_they_fill_the_answer() -> None:
+async def test_other_channels_are_not_searched_and_take_no_places() -> None:
     shelf = Shelf()
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     await found(index)
@@ -151,7 +151,7 @@ async def test_only_the_channels_asked_for_are_searched_and_they_fill_the_answer
     await index.close()
 
 
-async def test_a_read_that_fails_is_told_to_everyone_and_the_next_search_reads_afresh() -> None:
+async def test_a_load_that_fails_raises_in_every_waiting_search_and_the_next_one_loads_again() -> None:
     shelf = Shelf([1])
     shelf.error = OSError("disk")
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
@@ -164,7 +164,7 @@ async def test_a_read_that_fails_is_told_to_everyone_and_the_next_search_reads_a
     await index.close()
 
 
-async def test_a_caller_who_gives_up_does_not_spoil_the_read_for_the_others() -> None:
+async def test_a_cancelled_search_does_not_cancel_the_load_for_the_others() -> None:
     shelf = Shelf([1])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     first, second = asyncio.create_task(found(index)), asyncio.create_task(found(index))
@@ -176,7 +176,7 @@ async def test_a_caller_who_gives_up_does_not_spoil_the_read_for_the_others() ->
     await index.close()
 
 
-async def test_a_dropped_server_is_read_again_and_a_read_under_way_is_not_kept() -> None:
+async def test_a_guild_dropped_during_its_load_is_loaded_again() -> None:
     shelf = Shelf([1], [2])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -190,7 +190,7 @@ async def test_a_dropped_server_is_read_again_and_a_read_under_way_is_not_kept()
     await index.close()
 
 
-async def test_closing_ends_the_read_of_a_server_that_was_dropped() -> None:
+async def test_closing_cancels_the_load_of_a_dropped_guild() -> None:
     shelf = Shelf([1], [2])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -202,7 +202,7 @@ async def test_closing_ends_the_read_of_a_server_that_was_dropped() -> None:
 
 
 @pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf])
-async def test_damaged_vectors_in_the_database_are_left_out_and_hide_no_others(
+async def test_damaged_embeddings_in_the_database_are_left_out_and_hide_no_others(
     store: ImageStore, caplog: pytest.LogCaptureFixture, broken: float
 ) -> None:
     """By itself one such row makes a search lose the sound ones that it is scored beside."""
@@ -220,7 +220,7 @@ async def test_damaged_vectors_in_the_database_are_left_out_and_hide_no_others(
     await index.close()
 
 
-async def test_a_damaged_vector_that_comes_later_is_left_out_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_damaged_embedding_that_is_added_later_is_left_out_too(caplog: pytest.LogCaptureFixture) -> None:
     shelf = Shelf([1])
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     search = asyncio.create_task(found(index))
@@ -235,7 +235,7 @@ async def test_a_damaged_vector_that_comes_later_is_left_out_too(caplog: pytest.
     await index.close()
 
 
-async def test_searching_leaves_the_event_loop_free() -> None:
+async def test_searches_run_outside_the_event_loop() -> None:
     index = VectorCache(Shelf().embeddings, "m", DIMENSION)
     await found(index)
     await index.add(1, [row(1)])
@@ -259,7 +259,7 @@ changes = st.lists(st.tuples(st.sampled_from(["add", "discard"]), st.integers(1,
 
 @settings(max_examples=40, deadline=None)
 @given(stored=st.lists(st.integers(1, 6), unique=True), during=changes, after=changes)
-async def test_whatever_happens_during_a_read_the_index_ends_like_a_plain_set(
+async def test_after_any_changes_during_and_after_a_load_the_index_equals_a_plain_set(
     stored: list[int], during: list[tuple[str, int]], after: list[tuple[str, int]]
 ) -> None:
     shelf = Shelf(*([key] for key in stored))
