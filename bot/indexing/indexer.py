@@ -21,7 +21,7 @@ from bot.indexing.writer import BatchWriter
 from bot.logging import get_logger
 from bot.models import Image, ImageRef, ImageState, TaggingMode, utc_now
 from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED
-from bot.search.protocols import Engine
+from bot.protocols import Engine
 from bot.store.errors import StoreError
 from bot.store.images import INTERRUPTED, Finished, ImageStore
 

@@ -11,7 +11,7 @@ from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.models import Image
 from bot.monitoring.metrics import IMAGES_FORGOTTEN
-from bot.search.protocols import IndexedEmbedding, VectorSearch
+from bot.protocols import IndexedEmbedding, VectorSearch
 from bot.store.embeddings import Model
 from bot.store.images import Finished, ImageStore
 

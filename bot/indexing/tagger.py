@@ -13,7 +13,7 @@ from bot.indexing.labels import LabelBook, NamedLabel
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
 from bot.models import ChannelRef, Tag, TaggingMode
-from bot.search.protocols import Classifier, Engine
+from bot.protocols import Classifier, Engine
 from bot.store.guilds import ChannelStore, LabelStore
 from clipcore.errors import EncodingFailed
 from clipcore.types import Label

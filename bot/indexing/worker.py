@@ -14,7 +14,7 @@ from bot.indexing.tagger import Tagger
 from bot.keyed_lock import KeyedLock
 from bot.models import Image, ImageRef, TaggingMode
 from bot.monitoring.metrics import IMAGE_CONTENTS
-from bot.search.protocols import Engine
+from bot.protocols import Engine
 from bot.store.embeddings import KnownEmbedding
 from bot.store.images import Finished, ImageStore
 from clipcore.types import Lane

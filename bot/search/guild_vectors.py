@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from bot.logging import get_logger
-from bot.search.protocols import IndexedEmbedding
+from bot.protocols import IndexedEmbedding
 from bot.store.embeddings import EmbeddingChunk
 from clipcore.index.vector_index import VectorIndex
 from clipcore.types import SearchHit, Vectors

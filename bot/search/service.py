@@ -15,7 +15,7 @@ from bot.indexing.registry import ImageRegistry
 from bot.indexing.worker import content_hash_of
 from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
-from bot.search.protocols import Engine, VectorSearch
+from bot.protocols import Engine, VectorSearch
 from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.types import Lane, SearchHit, Vectors

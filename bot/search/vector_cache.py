@@ -11,8 +11,8 @@ from time import perf_counter
 
 from bot.logging import get_logger
 from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
+from bot.protocols import IndexedEmbedding
 from bot.search.guild_vectors import GuildVectors
-from bot.search.protocols import IndexedEmbedding
 from bot.store.embeddings import EmbeddingChunk
 from clipcore.types import SearchHit, Vectors
 

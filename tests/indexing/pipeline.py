@@ -10,7 +10,7 @@ from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.models import Image, ImageRef, RemoteImage
-from bot.search.protocols import Engine
+from bot.protocols import Engine
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.search.protocols import IndexedEmbedding
+from bot.protocols import IndexedEmbedding
 from bot.search.vector_cache import VectorCache
 from bot.store.embeddings import EmbeddingChunk
 from bot.store.images import Finished, ImageStore
