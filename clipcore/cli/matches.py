@@ -16,7 +16,7 @@ from rich.table import Table
 
 from clipcore.cli.output import Skips, let_any_name_pass, print_json, say
 from clipcore.errors import BadInput
-from clipcore.folder_search.contact_sheet import Asked, Cell, check_sheet, draw_sheet
+from clipcore.folder_search.contact_sheet import Cell, QueryCard, check_sheet, draw_sheet
 from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
 from clipcore.folder_search.search import Answer, Match, Term, written
 
@@ -160,7 +160,7 @@ def _near_name(match: Match) -> str:
 def _draw(answer: Answer, terms: Sequence[Term], sheet: Path) -> None:
     image = next((term.image for term in terms if term.image is not None), None)
     cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in answer.matches]
-    if missing := draw_sheet(Asked(written(terms), image), cells, sheet):
+    if missing := draw_sheet(QueryCard(written(terms), image), cells, sheet):
         say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
     say(f"Sheet: {sheet}")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipcore.errors import ModelUnavailable
-from clipcore.folder_search.contact_sheet import Asked, draw_sheet
+from clipcore.folder_search.contact_sheet import QueryCard, draw_sheet
 from clipcore.folder_search.paths import root_of
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_listed_loses_nothing(indexed):
 def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
     image = paint(indexed.folder / "a.png")
     for name in ("sheet.png", "sheet.jpg"):
-        draw_sheet(Asked(("red",)), [], indexed.folder / name)
+        draw_sheet(QueryCard(("red",)), [], indexed.folder / name)
     shutil.copy(indexed.folder / "sheet.png", indexed.folder / "holiday.png")
     expected = {"a.png": "encoded", "holiday.png": "sheet", "sheet.jpg": "sheet", "sheet.png": "sheet"}
     assert indexed.run() == expected

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from clipcore.errors import BadInput
-from clipcore.folder_search import contact_sheet as lettering
+from clipcore.folder_search import contact_sheet
 from clipcore.folder_search.contact_sheet import (
     CAPTION,
     GAP,
     MARGIN,
     THUMBNAIL,
-    Asked,
     Cell,
-    TextDrawing,
+    QueryCard,
     check_sheet,
     draw_sheet,
+    elide,
+    font_for,
+    wrap,
 )
 from clipcore.folder_search.store import is_own_sheet
 from tests.clipcore.images import encode, quarters
@@ -27,8 +27,8 @@ STEP_X, STEP_Y = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
 PAPER = (0xF4, 0xF3, 0xF0)
 
 
-def drawn(tmp_path, asked, cells, name="sheet.png"):
-    draw_sheet(asked, cells, tmp_path / name)
+def drawn(tmp_path, query, cells, name="sheet.png"):
+    draw_sheet(query, cells, tmp_path / name)
     with Image.open(tmp_path / name) as sheet:
         return np.asarray(sheet.convert("RGB")).astype(int)
 
@@ -47,7 +47,7 @@ def test_each_cell_shows_its_image_whole_and_in_the_middle(tmp_path):
         ("cyan", (0, 255, 255)),
     ]
     cells = [Cell(paint(tmp_path / f"{name}.png", name, width=400), "0.5") for name, _ in colours]
-    pixels = drawn(tmp_path, Asked(("words",)), cells)
+    pixels = drawn(tmp_path, QueryCard(("words",)), cells)
     assert pixels.shape == (2 * MARGIN + 2 * STEP_Y - GAP, 2 * MARGIN + 4 * STEP_X - GAP, 3)
     for number, (_, rgb) in enumerate(colours, start=1):
         x, y = corner(number, 4)
@@ -60,15 +60,15 @@ def test_the_image_asked_about_comes_first_and_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = write(tmp_path / "q.jpg", encode(quarters(400, 400), "JPEG", quality=95, exif=exif))
-    pixels = drawn(tmp_path, Asked(("q.jpg",), turned), [])
+    pixels = drawn(tmp_path, QueryCard(("q.jpg",), turned), [])
     quarter, three = MARGIN + THUMBNAIL // 4, MARGIN + 3 * THUMBNAIL // 4
     assert np.abs(pixels[quarter, quarter] - (0, 0, 255)).max() < 12
     assert np.abs(pixels[quarter, three] - (255, 0, 0)).max() < 12
 
 
 def test_words_asked_for_are_drawn_in_the_first_cell(tmp_path):
-    some = drawn(tmp_path, Asked(("a cat",)), [])
-    more = drawn(tmp_path, Asked(("a cat", "− a very long line of words about something else altogether")), [])
+    some = drawn(tmp_path, QueryCard(("a cat",)), [])
+    more = drawn(tmp_path, QueryCard(("a cat", "− a very long line of words about something else altogether")), [])
     inside = np.s_[MARGIN + 10 : MARGIN + THUMBNAIL - 10, MARGIN + 10 : MARGIN + THUMBNAIL - 10]
     ink_of_some, ink_of_more = ((pixels[inside].sum(axis=2) < 400).sum() for pixels in (some, more))
     assert 0 < ink_of_some < ink_of_more
@@ -78,7 +78,7 @@ def test_words_asked_for_are_drawn_in_the_first_cell(tmp_path):
 
 def test_captions_stay_below_their_cell_however_long_a_name_is(tmp_path):
     images = [paint(tmp_path / f"{'long name ' * 15}{number}.png") for number in range(2)]
-    pixels = drawn(tmp_path, Asked(("x",)), [Cell(path, "0.123 · 4 more · weak") for path in images])
+    pixels = drawn(tmp_path, QueryCard(("x",)), [Cell(path, "0.123 · 4 more · weak") for path in images])
     x, y = corner(1, 3)
     assert (pixels[y + THUMBNAIL + 4 : y + STEP_Y - 4, x : x + THUMBNAIL].sum(axis=2) < 400).any()
     assert (pixels[y : y + STEP_Y, x + THUMBNAIL + 2 : x + STEP_X - 1] == PAPER).all()
@@ -88,18 +88,20 @@ def test_what_hardly_fits_is_named_more_faintly(tmp_path):
     image = paint(tmp_path / "a.png", "white")
     x, y = corner(1, 2)
     caption = np.s_[y + THUMBNAIL : y + STEP_Y - GAP, x : x + THUMBNAIL]
-    strong = drawn(tmp_path, Asked(("x",)), [Cell(image, "0.9")])[caption].min()
-    weak = drawn(tmp_path, Asked(("x",)), [Cell(image, "0.9", faint=True)])[caption].min()
+    strong = drawn(tmp_path, QueryCard(("x",)), [Cell(image, "0.9")])[caption].min()
+    weak = drawn(tmp_path, QueryCard(("x",)), [Cell(image, "0.9", faint=True)])[caption].min()
     assert weak > strong + 60
 
 
 def test_an_image_that_is_gone_leaves_its_card_and_the_sheet_stands(tmp_path):
-    drawn(tmp_path, Asked(("x",)), [Cell(tmp_path / "gone.png", "0.5"), Cell(write(tmp_path / "b.png", b"x"), "0.4")])
+    drawn(
+        tmp_path, QueryCard(("x",)), [Cell(tmp_path / "gone.png", "0.5"), Cell(write(tmp_path / "b.png", b"x"), "0.4")]
+    )
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.JPG", "sheet.jpeg"])
 def test_a_sheet_says_what_it_is_and_an_image_does_not(tmp_path, name):
-    drawn(tmp_path, Asked(("x",)), [], name)
+    drawn(tmp_path, QueryCard(("x",)), [], name)
     assert is_own_sheet((tmp_path / name).read_bytes())
     assert not is_own_sheet(paint(tmp_path / "a.png").read_bytes())
 
@@ -122,41 +124,43 @@ def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
     where = (slice(MARGIN + THUMBNAIL + 26, MARGIN + THUMBNAIL + CAPTION), slice(None))
     lines = []
     for name in ("a.png", "a\nggggg.png"):
-        sheet = drawn(tmp_path, Asked(("x",)), [Cell(paint(tmp_path / name), "", False)])
+        sheet = drawn(tmp_path, QueryCard(("x",)), [Cell(paint(tmp_path / name), "", False)])
         lines.append(sheet[where][:, corner(1, 2)[0] :])
     assert np.array_equal(*lines), "the note's line is as empty as without the line break"
 
 
 def test_long_names_are_cut_in_the_middle():
-    letters = TextDrawing(15)
     name = "IMG_2024_holiday_in_the_mountains_with_friends_0042.jpg"
-    cut = letters.elided(name, 150)
+    font = font_for(name, 15)
+    cut = elide(name, font, 150)
     start, end = cut.split("…")
-    assert name.startswith(start) and name.endswith(end) and letters.width(cut) <= 150 < letters.width(name)
-    assert letters.elided("short.png", 150) == "short.png"
+    assert name.startswith(start) and name.endswith(end)
+    assert font.getlength(cut) <= 150 < font.getlength(name)
+    assert elide("short.png", font, 150) == "short.png"
 
 
 def test_lines_break_at_spaces_or_else_anywhere_and_the_last_is_elided():
-    letters = TextDrawing(20)
+    text = "a cat that sits on a very old sofa"
+    font = font_for(text, 20)
     for width in range(70, 200, 10):
-        lines = letters.wrapped("a cat that sits on a very old sofa", width, 9)
-        assert " ".join(lines) == "a cat that sits on a very old sofa"
-        assert len(lines) > 1 and all(letters.width(line) <= width for line in lines)
-    assert all(letters.width(line) <= 120 for line in letters.wrapped("w" * 99, 120, 3))
-    assert "…" in letters.wrapped("w" * 99, 120, 3)[-1]
+        lines = wrap(text, font, width, 9)
+        assert " ".join(lines) == text
+        assert len(lines) > 1 and all(font.getlength(line) <= width for line in lines)
+    assert all(font.getlength(line) <= 120 for line in wrap("w" * 99, font, 120, 3))
+    assert "…" in wrap("w" * 99, font, 120, 3)[-1]
 
 
-def test_characters_that_no_font_here_draws_become_boxes_and_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(lettering, "_FALLBACKS", ())
-    lettering._fonts.cache_clear(), lettering._face_for.cache_clear()
+def test_characters_that_no_font_can_draw_are_returned(tmp_path, monkeypatch):
+    monkeypatch.setattr(contact_sheet, "_FALLBACK_FONTS", ())
+    contact_sheet._fonts.cache_clear()
     try:
-        assert draw_sheet(Asked(("一 cat",)), [], tmp_path / "sheet.png") == "一"
+        assert draw_sheet(QueryCard(("一 cat",)), [], tmp_path / "sheet.png") == "一"
     finally:
-        lettering._fonts.cache_clear(), lettering._face_for.cache_clear()
+        contact_sheet._fonts.cache_clear()
 
 
-def test_every_script_that_the_fonts_here_have_is_drawn(tmp_path):
-    if not any("Noto" in Path(getattr(font, "path", "")).name for font in lettering._fonts(15)[1:]):
+def test_a_text_that_the_default_font_cannot_draw_is_drawn_in_a_cjk_font(tmp_path):
+    if not any("Noto" in str(getattr(font, "path", "")) for font in contact_sheet._fonts(15)):
         pytest.skip("no Noto font on this machine")
-    assert draw_sheet(Asked(("一只猫 Ж é",)), [], tmp_path / "sheet.png") == ""
-    assert TextDrawing(15).width("一只猫") > TextDrawing(15).width("一")
+    assert draw_sheet(QueryCard(("一只猫 Ж é",)), [], tmp_path / "sheet.png") == ""
+    assert font_for("a cat", 15) is contact_sheet._fonts(15)[0]
