@@ -18,7 +18,7 @@ from clipcore.cli.output import Skips, let_any_name_pass, print_json, say
 from clipcore.errors import BadInput
 from clipcore.folder_search.contact_sheet import Cell, QueryCard, check_sheet, draw_sheet
 from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
-from clipcore.folder_search.search import Answer, Match, Term, written
+from clipcore.folder_search.search import Match, SearchResult, Term, describe_terms
 
 Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many images to show at most.")]
 
@@ -46,7 +46,7 @@ Null = Annotated[bool, typer.Option("--null", "-0", help="End each path with a N
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """How a person wants to see the answer. Raises BadInput where a wish cannot be fulfilled, before any work."""
+    """How a person wants to see the result. Raises BadInput where a wish cannot be fulfilled, before any work."""
 
     top: int
     as_json: bool = False
@@ -62,29 +62,29 @@ class Showing:
             check_sheet(self.sheet, self.top)
 
 
-def show(answer: Answer, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips) -> None:
+def show(result: SearchResult, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips) -> None:
     if showing.as_json:
-        print_json(as_json(answer, terms, root, model, showing, skips))
+        print_json(as_json(result, terms, root, model, showing, skips))
     elif showing.paths or showing.null:
-        _print_paths(answer.matches, "\0" if showing.null else "\n")
+        _print_paths(result.matches, "\0" if showing.null else "\n")
     elif sys.stdout.isatty():
-        Console().print(table(answer, terms))
+        Console().print(table(result, terms))
     else:
-        _print_lines(answer.matches)
-    _say_what_is_weak(answer, root)
+        _print_lines(result.matches)
+    _say_what_is_weak(result, root)
     if showing.sheet is not None:
-        _draw(answer, terms, showing.sheet)
+        _draw(result, terms, showing.sheet)
     if showing.open:
-        _open(answer, showing.sheet)
+        _open(result, showing.sheet)
 
 
-def table(answer: Answer, terms: Sequence[Term]) -> Table:
+def table(result: SearchResult, terms: Sequence[Term]) -> Table:
     """Above it how a query of several parts was understood; faint what the model hardly means."""
-    asked = escape(" ".join(written(terms))) if len(terms) > 1 else None
+    asked = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
     shape = Table("", "score", "image", title=asked, title_justify="left", box=None, pad_edge=False)
     shape.columns[0].justify = shape.columns[1].justify = "right"
     shape.columns[2].overflow = "fold"
-    for rank, match in enumerate(answer.matches, start=1):
+    for rank, match in enumerate(result.matches, start=1):
         more = f"  (and {len(match.files) - 1} more with the same content)" if len(match.files) > 1 else ""
         name = escape(f"{_near_name(match)}{more}")
         shape.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
@@ -92,23 +92,23 @@ def table(answer: Answer, terms: Sequence[Term]) -> Table:
 
 
 def as_json(
-    answer: Answer, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips
+    result: SearchResult, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips
 ) -> dict[str, Any]:
     return {
         "query": [_term_as_json(term) for term in terms],
         "folder": None if root == EVERYWHERE else shown(root),
         "model": model,
-        "searched": answer.searched,
-        "threshold": answer.threshold,
-        "nothing_alike": all(match.weak for match in answer.matches),
-        "matches": [_match_as_json(rank, match) for rank, match in enumerate(answer.matches, start=1)],
+        "searched": result.searched,
+        "threshold": result.threshold,
+        "nothing_alike": all(match.weak for match in result.matches),
+        "matches": [_match_as_json(rank, match) for rank, match in enumerate(result.matches, start=1)],
         "sheet": None if showing.sheet is None else str(showing.sheet.absolute()),
         "skipped": skips.as_json(),
     }
 
 
 def _term_as_json(term: Term) -> dict[str, Any]:
-    what = {"words": term.words} if term.image is None else {"image": shown(str(term.image.absolute()))}
+    what = {"words": term.text} if term.image is None else {"image": shown(str(term.image.absolute()))}
     return {**what, "weight": term.weight}
 
 
@@ -138,16 +138,16 @@ def _print_paths(matches: Sequence[Match], end: str) -> None:
         print(os.fsdecode(match.files[0].path), end=end)
 
 
-def _say_what_is_weak(answer: Answer, root: bytes) -> None:
+def _say_what_is_weak(result: SearchResult, root: bytes) -> None:
     where = "in the index" if root == EVERYWHERE else f"below {visible(root)}"
-    if not answer.matches:
+    if not result.matches:
         say(f"Nothing {where} scores high enough.")
-    elif all(match.weak for match in answer.matches):
-        best = answer.matches[0].score
-        threshold = f"matches begin at {answer.threshold:.3f}"
+    elif all(match.weak for match in result.matches):
+        best = result.matches[0].score
+        threshold = f"matches begin at {result.threshold:.3f}"
         say(f"Nothing {where} is clearly like that: the best scores {best:.3f}, {threshold}.")
-    if answer.gone:
-        say(f"Left out: {answer.gone} better matches whose files are gone; `clipcore index` updates the index.")
+    if result.gone:
+        say(f"Left out: {result.gone} better matches whose files are gone; `clipcore index` updates the index.")
 
 
 def _near_name(match: Match) -> str:
@@ -157,10 +157,10 @@ def _near_name(match: Match) -> str:
     return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
-def _draw(answer: Answer, terms: Sequence[Term], sheet: Path) -> None:
+def _draw(result: SearchResult, terms: Sequence[Term], sheet: Path) -> None:
     image = next((term.image for term in terms if term.image is not None), None)
-    cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in answer.matches]
-    if missing := draw_sheet(QueryCard(written(terms), image), cells, sheet):
+    cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in result.matches]
+    if missing := draw_sheet(QueryCard(describe_terms(terms), image), cells, sheet):
         say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
     say(f"Sheet: {sheet}")
 
@@ -170,9 +170,9 @@ def _note(match: Match) -> str:
     return f"{match.score:.3f}" + (f" · {more} more" if more else "") + (" · weak" if match.weak else "")
 
 
-def _open(answer: Answer, sheet: Path | None) -> None:
-    if sheet is None and not answer.matches:
+def _open(result: SearchResult, sheet: Path | None) -> None:
+    if sheet is None and not result.matches:
         return
-    path = path_of(answer.matches[0].files[0].path) if sheet is None else sheet.absolute()
+    path = path_of(result.matches[0].files[0].path) if sheet is None else sheet.absolute()
     if typer.launch(str(path)):
         say(f"No viewer could be started for {shown(str(path))}.")

@@ -79,7 +79,7 @@ def test_exact_needs_no_index_and_no_model(album, tmp_path):
 def test_a_broken_image_is_named_and_the_rest_is_compared(album):
     write(album / "broken.png", b"x")
     ended = clipcore("duplicates", album)
-    assert (ended.code, "broken.png: These bytes are not an image" in ended.err) == (3, True)
+    assert (ended.code, "broken.png: The bytes are no image" in ended.err) == (3, True)
     assert ended.out.count("\n") == 4
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from clipcore.cli.matches import table
 from clipcore.cli.search import Miswritten, unsigned
-from clipcore.folder_search.search import Answer, Match, parse_query
+from clipcore.folder_search.search import Match, SearchResult, parse_query
 from clipcore.folder_search.store import StoredFile
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
@@ -161,7 +161,7 @@ def test_search_indexes_first_and_names_what_it_skipped_once(tmp_path, monkeypat
     (tmp_path / "broken.png").write_bytes(b"x")
     ended = clipcore("search", "panda", "--in", tmp_path, "-f")
     assert (ended.code, names(ended)) == (3, ["x"])
-    assert f"skipped {tmp_path.resolve() / 'broken.png'}: These bytes are not an image" in ended.err
+    assert f"skipped {tmp_path.resolve() / 'broken.png'}: The bytes are no image" in ended.err
     again = clipcore("search", "panda", "--in", tmp_path, "-f")
     assert (again.code, names(again), again.err) == (0, ["x"], "")
 
@@ -234,7 +234,7 @@ def test_similar_to_nothing_is_one_line():
 def test_people_see_a_table_that_fits_80_columns(album):
     files = tuple(StoredFile(os.fsencode(album / name), 1, 1, b"", 1, 1) for name in ("a[b].png", "copy.png"))
     weak = StoredFile(b"/elsewhere/" + b"x" * 100 + b".png", 1, 2, b"", 1, 1)
-    answer = Answer((Match(0.91234, files, weak=False), Match(0.1, (weak,), weak=True)), 0.3, 2, 0)
+    answer = SearchResult((Match(0.91234, files, weak=False), Match(0.1, (weak,), weak=True)), 0.3, 2, 0)
     out = StringIO()
     terms = parse_query(["a sofa"], ["2:[red]"], ["man"])
     Console(file=out, width=80, force_terminal=True, color_system="standard").print(table(answer, terms))

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipcore.errors import BadInput
-from clipcore.folder_search.search import Term, combine, match_threshold, parse_image, parse_query, parse_term, written
+from clipcore.folder_search.search import (
+    Term,
+    combine,
+    describe_terms,
+    match_threshold,
+    parse_image,
+    parse_query,
+    parse_term,
+)
 from tests.folder_search.support import CALIBRATION, paint, unit, write
 
 
@@ -26,7 +34,7 @@ from tests.folder_search.support import CALIBRATION, paint, unit, write
 )
 def test_words_are_words_and_a_number_before_a_colon_is_their_weight(text, term):
     assert parse_term(text) == term
-    assert parse_term(text, -1) == Term(-term.weight, term.words)
+    assert parse_term(text, -1) == Term(-term.weight, term.text)
 
 
 def test_the_file_of_an_image_is_an_image_whatever_it_is_called(tmp_path, monkeypatch):
@@ -107,7 +115,7 @@ def test_where_an_image_is_wanted_words_are_refused(text, why):
 
 def test_a_query_can_be_read_back(tmp_path):
     terms = [Term(2, "sofa"), Term(0.5, image=tmp_path / "cat.png"), Term(-1, "night")]
-    assert written(terms) == ("2 × sofa", "+ 0.5 × cat.png", "− night")
+    assert describe_terms(terms) == ("2 × sofa", "+ 0.5 × cat.png", "− night")
 
 
 def test_parts_are_added_and_taken_away_by_weight():
