@@ -11,43 +11,26 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-import aiohttp
 import discord
 
 import clipcore
-from bot.discord_io.attachments import Downloader, DownloadLimits
 from bot.discord_io.client import MagpieBot, use_endpoint
-from bot.discord_io.messages import NETWORK_ERRORS, Messages
-from bot.discord_io.replies import PublicReplies
+from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import StartupError
-from bot.features.formatting import TagFormatter
 from bot.features.indexing import IndexingCog
 from bot.features.privacy import PrivacyCog
-from bot.features.query_image import QueryImages
 from bot.features.search import SearchCog
 from bot.features.tagging import TagAnnouncer, TagsCog
-from bot.indexing.catch_up import CatchUp
-from bot.indexing.indexer import Indexer
-from bot.indexing.labels import LabelBook, default_labels
-from bot.indexing.reconcile import ChannelReconciler
-from bot.indexing.registry import ImageRegistry
-from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
-from bot.monitoring import metrics
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
-from bot.search.service import SearchService
-from bot.search.vector_cache import VectorCache
 from bot.services import Services
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.errors import StoreError
-from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
-from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
-from clipcore.index.scan import KERNEL
 from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
@@ -198,7 +181,13 @@ async def _set_up(
     await _load_model(engine)
     try:
         await database.prove_writable()  # loading the model took its time; another process may hold the database by now
-        bot.services = await bot.exit_stack.enter_async_context(_start_services(settings, engine, database, bot))
+        bot.services = services = Services(settings, engine, database, bot)
+        announcer = TagAnnouncer(bot, services.tag_formatter, services.replies)
+        services.indexer.on_message_indexed = announcer
+        for part in (services, announcer):
+            bot.exit_stack.push_async_callback(part.close)
+        announcer.start()
+        await services.start()
     except StoreError as error:
         raise StartupError(str(error)) from error
     for cog in (IndexingCog(bot), SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
@@ -206,7 +195,7 @@ async def _set_up(
     if status is not None:
         monitor = GatewayMonitor(bot)
         await bot.add_cog(monitor)
-        status.watch(engine, monitor, database.prove_writable, bot.services.images.count_pending)
+        status.watch(engine, monitor, database.prove_writable, services.images.count_pending)
     # Next to the database. Without this file the commands are registered once more.
     await bot.sync_commands(database.path.with_name(database.path.name + ".commands"))
 
@@ -222,71 +211,3 @@ async def _load_model(engine: ClipEngine) -> None:
             f"{DEFAULT_MODEL}, or to bundled for a trial."
         )
     log.info("model loaded", model=card.key)
-
-
-@asynccontextmanager
-async def _start_services(
-    settings: Settings, engine: ClipEngine, database: Database, bot: MagpieBot
-) -> AsyncIterator[Services]:
-    hosts = frozenset(settings.cdn_hosts)
-    images, channels, labels = ImageStore(database), ChannelStore(database), LabelStore(database)
-    defaults = default_labels(engine.card.id)
-    tag_formatter = TagFormatter(LabelBook(defaults))
-    messages = Messages(bot, hosts, other_bots=settings.index_other_bots)
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
-        limits = DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds)
-        recent = messages.recent_images
-        downloader = Downloader(session, messages.look_up, recent, limits, engine.yield_to_queries)
-        replies = PublicReplies(bot, ReplyStore(database))
-        stack.push_async_callback(replies.close)
-        replies.start()
-        log.info("vector search kernel chosen", kernel=KERNEL)
-        max_bytes = settings.index_memory_mib << 20
-        index = VectorCache(images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
-        stack.push_async_callback(index.close)
-        tagger = Tagger(engine, labels, channels, defaults)
-        registry = ImageRegistry(images, index, tagger, engine.card, on_forgotten=replies.wake)
-        announcer = TagAnnouncer(bot, tag_formatter, replies)
-        stack.push_async_callback(announcer.close)
-        announcer.start()
-        indexer = Indexer(
-            images,
-            engine,
-            downloader.fetch,
-            tagger,
-            registry,
-            on_message_indexed=announcer,
-            concurrency=settings.download_concurrency,
-        )
-        stack.push_async_callback(indexer.close)
-        await indexer.start()
-        catch_up = CatchUp(indexer.accept, channels, messages.history)
-        stack.push_async_callback(catch_up.close)
-        catch_up.start()
-        reconciler = ChannelReconciler(images.searchable_channels, messages.is_deleted, registry.forget_channel)
-        stack.push_async_callback(reconciler.close)
-
-        metrics.IMAGES_IN_HAND.set_function(lambda: indexer.in_progress)
-        metrics.INDEX_SERVERS.set_function(lambda: index.usage().servers)
-        metrics.INDEX_ROWS.set_function(lambda: index.usage().rows)
-        metrics.INDEX_BYTES.set_function(lambda: index.usage().bytes)
-        metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
-        search = SearchService(engine, images, index, registry, messages.look_up, limit=settings.results_per_answer)
-        yield Services(
-            engine=engine,
-            images=images,
-            channels=channels,
-            labels=labels,
-            default_labels=defaults,
-            tag_formatter=tag_formatter,
-            tagger=tagger,
-            registry=registry,
-            indexer=indexer,
-            catch_up=catch_up,
-            reconciler=reconciler,
-            messages=messages,
-            replies=replies,
-            search=search,
-            query_images=QueryImages(images, search, messages, downloader),
-        )

@@ -1,41 +1,98 @@
-"""What the features work with. The bot's `services`, set before the first event arrives."""
+"""What the features work with, and how its parts depend on one another."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 
+import aiohttp
+import discord
+
+from bot.discord_io.attachments import Downloader, DownloadLimits
 from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
 from bot.features.formatting import TagFormatter
 from bot.features.query_image import QueryImages
 from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
-from bot.indexing.labels import NamedLabel
+from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
+from bot.logging import get_logger
+from bot.monitoring import metrics
 from bot.search.service import SearchService
-from bot.store.guilds import ChannelStore, LabelStore
+from bot.search.vector_cache import VectorCache
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
+from clipcore.index.scan import KERNEL
+
+log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Services:
-    """default_labels: those of a guild that has none of its own. query_images: reads the image of a query."""
+    """Belongs to one bot, which has logged in. Owns neither the engine nor the database, which have been started."""
 
-    engine: ClipEngine
-    images: ImageStore
-    channels: ChannelStore
-    labels: LabelStore
-    default_labels: tuple[NamedLabel, ...]
-    tag_formatter: TagFormatter
-    tagger: Tagger
-    registry: ImageRegistry
-    indexer: Indexer
-    catch_up: CatchUp
-    reconciler: ChannelReconciler
-    messages: Messages
-    replies: PublicReplies
-    search: SearchService
-    query_images: QueryImages
+    def __init__(self, settings: Settings, engine: ClipEngine, database: Database, client: discord.Client) -> None:
+        self.engine = engine
+        self.images = ImageStore(database)
+        self.channels = ChannelStore(database)
+        self.labels = LabelStore(database)
+        self.default_labels = default_labels(engine.card.id)
+        self.tag_formatter = TagFormatter(LabelBook(self.default_labels))
+
+        hosts = frozenset(settings.cdn_hosts)
+        self.messages = Messages(client, hosts, other_bots=settings.index_other_bots)
+        self.replies = PublicReplies(client, ReplyStore(database))
+        self._session = aiohttp.ClientSession(auto_decompress=True)
+        self._downloader = Downloader(
+            self._session,
+            self.messages.look_up,
+            self.messages.recent_images,
+            DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds),
+            engine.yield_to_queries,
+        )
+
+        max_bytes = settings.index_memory_mib << 20
+        self._vectors = VectorCache(self.images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
+        self.tagger = Tagger(engine, self.labels, self.channels, self.default_labels)
+        self.registry = ImageRegistry(
+            self.images, self._vectors, self.tagger, engine.card, on_forgotten=self.replies.wake
+        )
+        self.indexer = Indexer(
+            self.images,
+            engine,
+            self._downloader.fetch,
+            self.tagger,
+            self.registry,
+            concurrency=settings.download_concurrency,
+        )
+        self.catch_up = CatchUp(self.indexer.accept, self.channels, self.messages.history)
+        self.reconciler = ChannelReconciler(
+            self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel
+        )
+        limit = settings.results_per_answer
+        self.search = SearchService(
+            engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=limit
+        )
+        self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
+
+        metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
+        metrics.INDEX_SERVERS.set_function(lambda: self._vectors.usage().servers)
+        metrics.INDEX_ROWS.set_function(lambda: self._vectors.usage().rows)
+        metrics.INDEX_BYTES.set_function(lambda: self._vectors.usage().bytes)
+        metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
+
+    async def start(self) -> None:
+        log.info("vector search kernel chosen", kernel=KERNEL)
+        self.replies.start()
+        await self.indexer.start()
+        self.catch_up.start()
+
+    async def close(self) -> None:
+        """Stops everything, what feeds the others first."""
+        async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
+            for part in (self._session, self.replies, self._vectors, self.indexer, self.catch_up, self.reconciler):
+                stack.push_async_callback(part.close)

@@ -67,7 +67,7 @@ class Indexer:
         self._store = store
         self._engine = engine
         self._registry = registry
-        self._on_message_indexed = on_message_indexed
+        self.on_message_indexed = on_message_indexed
         self._concurrency = concurrency
         self._capacity = _IMAGES_PER_DOWNLOAD * concurrency
         self._worker = ImageWorker(store, engine, fetch, tagger, concurrency)
@@ -230,8 +230,8 @@ class Indexer:
             del self._in_progress[image.id]
             self._wake.set()
         message = self._messages.end(image, None if image.reread else indexed)
-        if message and self._on_message_indexed is not None:
-            self._on_message_indexed(IndexedMessage(tuple(message), mode))
+        if message and self.on_message_indexed is not None:
+            self.on_message_indexed(IndexedMessage(tuple(message), mode))
 
     async def _fail(self, image: Image, error: Exception) -> None:
         verdict = self._retry.verdict(error, image.attempts, utc_now(), random.random())  # noqa: S311 - spreads load

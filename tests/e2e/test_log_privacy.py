@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -40,7 +40,7 @@ async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_
         told = await bob.find(home.nest, images, SOUGHT, only=thread["id"])
         assert told.words == ENGLISH.unknown_channel
 
-        bot.services = replace(bot.services, search=None)  # type: ignore[arg-type]  # a failure that nobody foresaw
+        bot.services.search = cast(Any, None)  # a failure that nobody foresaw
         failed = await bob.find(home.nest, images, SOUGHT)
         assert failed.words.startswith(ENGLISH.failed.split("{")[0])
     lines = [form.format(one) for one in caplog.records for form in map(formatter, LogFormat)]
