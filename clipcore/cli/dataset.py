@@ -22,7 +22,7 @@ from clipcore.datasets.tsv import write_folder, write_tsv
 from clipcore.encoding.batch import Problem
 from clipcore.encoding.resumable import Progress
 
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,23 +38,26 @@ def split(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with a folder for each class.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder, for train, val and test.")],
     ratios: Annotated[str, typer.Option(help="train:val:test or train:test, in any unit.")] = DEFAULT_RATIOS,
-    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
-    how: Annotated[How, typer.Option(help="What becomes of the files.")] = How.COPY,
+    seed: Annotated[int, typer.Option(help="Of the random order; another seed gives another split.")] = 0,
+    how: Annotated[How, typer.Option(help="How the images get to their part.")] = How.COPY,
     letterbox: Annotated[
-        int | None, typer.Option(min=1, help="Write PNGs of this edge instead, proportions kept, on black.")
+        int | None, typer.Option(min=1, help="Write PNGs instead: black squares of this edge that hold the images.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Share each class out to train, val and test: the same for a seed, on every machine.
+    """Divide each class into train, val and test: the same for a seed, on every machine.
 
-    The same command goes on with a split that was stopped. Every class is in train.
+    Every class has images in train. The same command resumes a split that was stopped.
     """
     result = split_folder(
         source, output, parse_ratios(ratios), seed=seed, how=how, letterbox=letterbox, progress=_progress("splitting")
     )
-    skips = _skips(result.problems)
+    skips = Skips(result.problems)
     if as_json:
-        print_json({"output": str(output), "classes": result.counts, "done_before": result.done_before} | _end(skips))
+        print_json(
+            {"output": str(output), "classes": result.counts, "done_before": result.done_before}
+            | {"skipped": skips.as_json()}
+        )
     else:
         _show_split(result)
     return skips.exit_code
@@ -71,9 +74,9 @@ def stats(
     header: Header = None,
     as_json: Json = False,
 ) -> int:
-    """Each channel's mean and standard deviation over all pixels, from 0 to 1; counts, sizes and formats."""
+    """Show each channel's mean and standard deviation over all pixels, from 0 to 1; counts, sizes and formats."""
     inventory = take_inventory(source, Columns(text_column, image_column, header))
-    skips = _skips(inventory.problems)
+    skips = Skips(inventory.problems)
     measured = ImageStats()
     outcomes = measure_images(inventory.images, size=size, workers=workers)
     for outcome in tracked(outcomes, "measuring", len(inventory.images)):
@@ -82,7 +85,7 @@ def stats(
         else:
             measured.add(outcome)
     if as_json:
-        print_json(_stats_json(inventory, measured) | _end(skips))
+        print_json(_stats_json(inventory, measured) | {"skipped": skips.as_json()})
     else:
         _show_stats(inventory, measured)
     return skips.exit_code
@@ -93,8 +96,10 @@ def to_tsv(
         Path, typer.Argument(help="A folder of classes, a folder with captions, a captions file, a table or a tar.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write.")],
-    captions: Annotated[Path | None, typer.Option(help="The captions file, where its name is not a usual one.")] = None,
-    part: Annotated[str | None, typer.Option("--split", help="Of Karpathy's captions: train, val, test.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="The captions file, if its name is not a usual one.")] = None,
+    part: Annotated[
+        str | None, typer.Option("--split", help="Which split of a Karpathy file: train, val, test.")
+    ] = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     header: Header = None,
@@ -103,13 +108,16 @@ def to_tsv(
 ) -> int:
     """Write `text, tab, url-safe base64 image`, one row a caption; the images' own bytes.
 
-    Tabs and line breaks in captions become spaces. The same command goes on with a table that was stopped.
+    Tabs and line breaks in captions become spaces. The same command resumes a table that was stopped.
     """
     pairs = open_texts(source, captions=captions, split=part, columns=Columns(text_column, image_column, header))
     written = write_tsv(pairs, output, force=force, progress=_progress("writing"))
-    skips = _skips(written.problems)
+    skips = Skips(written.problems)
     if as_json:
-        print_json({"output": str(output), "rows": written.rows, "resumed_at": written.resumed_at} | _end(skips))
+        print_json(
+            {"output": str(output), "rows": written.rows, "resumed_at": written.resumed_at}
+            | {"skipped": skips.as_json()}
+        )
     else:
         print(f"{written.rows} rows in {output}")
     return skips.exit_code
@@ -129,33 +137,23 @@ def from_tsv(
 ) -> int:
     """Write each image's own bytes as a file named by its row, and captions.json beside them, as COCO has it.
 
-    Rows with the same image share one file. The same command goes on with a folder that was stopped.
+    Rows with the same image share one file. The same command resumes a folder that was stopped.
     """
     columns = Columns(text_column, image_column, header)
     written = write_folder(
         source, output, by_class=by_class, columns=columns, force=force, progress=_progress("writing")
     )
-    skips = _skips(written.problems)
+    skips = Skips(written.problems)
     if as_json:
-        told = {"files": written.files, "captions": written.captions, "resumed_at": written.resumed_at}
-        print_json({"output": str(output)} | told | _end(skips))
+        counts = {"files": written.files, "captions": written.captions, "resumed_at": written.resumed_at}
+        print_json({"output": str(output)} | counts | {"skipped": skips.as_json()})
     else:
         print(f"{written.files} images and {written.captions} captions in {output}")
     return skips.exit_code
 
 
 def _progress(doing: str) -> Progress:
-    return lambda things: tracked(things, doing, len(things))
-
-
-def _skips(problems: Iterable[Problem]) -> Skips:
-    skips = Skips()
-    skips.problems(problems)
-    return skips
-
-
-def _end(skips: Skips) -> dict[str, Any]:
-    return {"skipped": skips.as_json()}
+    return lambda items: tracked(items, doing, len(items))
 
 
 def _show_split(result: SplitResult) -> None:
@@ -167,11 +165,11 @@ def _show_split(result: SplitResult) -> None:
     table.add_row("all", *map(str, sums))
     Console().print(table)
     if result.done_before:
-        say(f"{result.done_before} of them were there before.")
+        say(f"{result.done_before} of them were there already.")
 
 
 def _stats_json(inventory: Inventory, measured: ImageStats) -> dict[str, Any]:
-    # JSON has no nan: what was not measured is null.
+    # JSON has no NaN.
     channels = {"mean": measured.mean, "std": measured.std} if measured.images else {"mean": None, "std": None}
     return {
         "images": measured.images,
@@ -206,7 +204,7 @@ def _show_stats(inventory: Inventory, measured: ImageStats) -> None:
 
 
 def _channels(values: Iterable[float]) -> str:
-    """Red, green and blue, ready to be pasted into a preprocessor's configuration."""
+    """Red, green and blue, in the form of a preprocessor's configuration."""
     return ", ".join(f"{value:.6f}" for value in values)
 
 
@@ -218,5 +216,5 @@ def _range(sizes: Counter[int]) -> dict[str, float] | None:
 
 
 def _span(sizes: Counter[int]) -> str:
-    found = _range(sizes) or {}
-    return ", ".join(f"{name} {size:g}" for name, size in found.items())
+    span = _range(sizes) or {}
+    return ", ".join(f"{name} {span[key]:g}" for name, key in (("min", "least"), ("mean", "mean"), ("max", "most")))

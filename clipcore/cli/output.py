@@ -25,8 +25,9 @@ DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 class Skips:
     """Names each skipped image or row at once, and remembers them for the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.names_and_reasons: list[tuple[str, str]] = []
+        self.problems(problems)
 
     def image(self, skipped: SkippedImage) -> None:
         self.add(skipped.source.name, skipped.reason)

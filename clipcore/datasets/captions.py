@@ -67,13 +67,13 @@ def read_captions_lines(images: Path, captions: Path) -> Pairs:
                 continue
             try:
                 text, ids = _parse_line(line.line)
-                found = [row_of[image_id] for image_id in ids if image_id in row_of]
-                if not found:
+                rows = [row_of[image_id] for image_id in ids if image_id in row_of]
+                if not rows:
                     raise BadInput("None of its images is in the table.")
             except BadInput as error:
                 builder.skip(f"{captions.name}, {line.name}", str(error))
                 continue
-            for row in found:
+            for row in rows:
                 builder.add_caption(text, row, line.number)
     return builder.build(f"No text of {str(captions)!r} describes an image of {str(images)!r}", table.images)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,27 +14,20 @@ from clipcore.datasets.tables import Columns, read_table
 from clipcore.errors import BadInput
 
 # Usual names of the captions file in a folder: ours, COCO's, Karpathy's, Flickr8k's, Flickr30k's.
-_USUAL_NAMES = (
-    "captions*.json",
-    "dataset_*.json",
-    "captions.txt",
-    "captions.tsv",
-    "captions.csv",
-    "*.token",
-    "results.csv",
-)
+_USUAL_NAMES = ["captions*.json", "dataset_*.json", "captions.txt", "captions.tsv", "captions.csv", "*.token"]
+_USUAL_NAMES += ["results.csv"]
 
 
 class PairsFormat(StrEnum):
-    """jsonl: Chinese-CLIP's, beside a table of images. json: COCO's or Karpathy's. folder: a name.txt for each
-    name.jpg.
+    """FOLDER: a name.txt beside each name.jpg. JSON: COCO's or Karpathy's. LINES: Chinese-CLIP's .jsonl of texts for a
+    table of images.
     """
 
-    JSONL = "jsonl"
-    ARCHIVE = "tar"
-    JSON = "json"
-    TABLE = "table"
     FOLDER = "folder"
+    JSON = "json"
+    LINES = "jsonl"
+    TABLE = "table"
+    TAR = "tar"
 
 
 def open_pairs(
@@ -58,9 +49,24 @@ def open_pairs(
     """
     if not source.is_file() and not source.is_dir():
         raise BadInput(f"There is no file or folder {str(source)!r}; a pipe cannot be read twice, so save it first.")
-    request = _Request(source, _captions_file(source, captions), split, columns or Columns())
-    chosen = format or next(known for known, reader in _READERS.items() if reader.matches(request))
-    return _READERS[chosen].read(request)
+    folder = source if source.is_dir() else source.parent
+    file = _captions_file(source) if captions is None else captions
+    chosen = format or _guess_format(source, file, is_table=captions is not None and source.is_file())
+    if chosen is PairsFormat.FOLDER:
+        return read_folder(folder)
+    if file is None:
+        raise BadInput(f"{str(source)!r} has no captions file; name one.")
+    if split is not None and chosen in (PairsFormat.TABLE, PairsFormat.LINES):
+        raise BadInput(f"{str(file)!r} has no splits; only Karpathy's JSON files have them.")
+    match chosen:
+        case PairsFormat.JSON:
+            return read_captions_json(file, folder, split)
+        case PairsFormat.LINES:
+            return read_captions_lines(source, file)
+        case PairsFormat.TAR:
+            return read_archive(file)
+        case PairsFormat.TABLE:
+            return read_table(file, folder, columns or Columns(), merge=True)
 
 
 def open_texts(
@@ -83,74 +89,23 @@ def open_texts(
     return Pairs(names, np.arange(len(labelled)), labelled.images, problems=labelled.problems)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """captions: the file with the captions, which may be the source itself; None where there is none."""
-
-    source: Path
-    captions: Path | None
-    split: str | None
-    columns: Columns
-
-    @property
-    def folder(self) -> Path:
-        return self.source if self.source.is_dir() else self.source.parent
-
-    @property
-    def is_one_file(self) -> bool:
-        return self.source == self.captions
-
-    def captions_end_with(self, suffix: str) -> bool:
-        return self.captions is not None and self.captions.suffix.lower() == suffix
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    matches: Callable[[_Request], bool]
-    read: Callable[[_Request], Pairs]
-
-
-def _captions_file(source: Path, given: Path | None) -> Path | None:
-    if given is not None:
-        if not source.is_dir() and given.suffix.lower() != ".jsonl":
+def _guess_format(source: Path, captions: Path | None, *, is_table: bool) -> PairsFormat:
+    """By the ending of the captions file. is_table: the source is a table of images, beside its captions file."""
+    if captions is None:
+        return PairsFormat.FOLDER
+    suffix = captions.suffix.lower()
+    if is_table:
+        if suffix != ".jsonl":
             raise BadInput(f"{str(source)!r} is a file: a captions file goes with a folder, or is a .jsonl for a TSV.")
-        return given
+        return PairsFormat.LINES
+    return {".json": PairsFormat.JSON, ".tar": PairsFormat.TAR}.get(suffix, PairsFormat.TABLE)
+
+
+def _captions_file(source: Path) -> Path | None:
     if source.is_file():
         return source
-    found = {path for pattern in _USUAL_NAMES for path in source.glob(pattern) if path.is_file()}
-    if len(found) > 1:
-        names = ", ".join(sorted(path.name for path in found))
+    files = {path for pattern in _USUAL_NAMES for path in source.glob(pattern) if path.is_file()}
+    if len(files) > 1:
+        names = ", ".join(sorted(path.name for path in files))
         raise BadInput(f"{str(source)!r} has several captions files ({names}); name one.")
-    return found.pop() if found else None
-
-
-def _captions(request: _Request) -> Path:
-    if request.captions is None:
-        raise BadInput(f"{str(request.source)!r} has no captions file; name one.")
-    return request.captions
-
-
-def _read_table(request: _Request) -> Pairs:
-    captions = _captions(request)
-    if request.split is not None:
-        raise BadInput(f"{str(captions)!r} has no splits; only Karpathy's JSON files have them.")
-    return read_table(captions, request.folder, request.columns, merge=True)
-
-
-# In the order in which they are tried.
-_READERS = {
-    PairsFormat.JSONL: _Reader(
-        lambda request: request.captions_end_with(".jsonl") and request.source.is_file() and not request.is_one_file,
-        lambda request: read_captions_lines(request.source, _captions(request)),
-    ),
-    PairsFormat.ARCHIVE: _Reader(
-        lambda request: request.captions_end_with(".tar"),
-        lambda request: read_archive(_captions(request)),
-    ),
-    PairsFormat.JSON: _Reader(
-        lambda request: request.captions_end_with(".json"),
-        lambda request: read_captions_json(_captions(request), request.folder, request.split),
-    ),
-    PairsFormat.TABLE: _Reader(lambda request: request.captions is not None, _read_table),
-    PairsFormat.FOLDER: _Reader(lambda request: True, lambda request: read_folder(request.folder)),
-}
+    return files.pop() if files else None

@@ -96,7 +96,7 @@ class ImageFinder:
 def sub_folders(folder: Path) -> list[Path]:
     """The folders directly below, without hidden ones, sorted by name. Raises BadInput where it cannot be listed."""
     try:
-        found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
+        folders = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
     except OSError as error:
         raise BadInput(f"{str(folder)!r} cannot be listed: {error.strerror}.") from error
-    return sorted(found, key=lambda path: path.name)
+    return sorted(folders, key=lambda path: path.name)

@@ -32,7 +32,7 @@ def inputs_of(arguments: Sequence[str]) -> list[Input]:
     """An argument that exists on disk is an image or a folder of images; anything else is a text. Raises BadInput for
     an empty argument, and for one that looks like a path but does not exist.
     """
-    return [found for argument in arguments for found in _inputs(argument)]
+    return [each for argument in arguments for each in _inputs(argument)]
 
 
 def lines_of(text: str) -> list[Input]:

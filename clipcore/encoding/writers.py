@@ -189,20 +189,17 @@ class NpyWriter:
         part.replace(output)
 
 
-class SafetensorsWriter:
+class SafetensorsWriter(NpyWriter):
     """`vectors`, float32 [rows, dim]; the metadata has the model's key and a JSON list of the names. Needs memory for
     all embeddings once, at the end.
     """
 
     def __init__(self, dimension: int, model_key: str) -> None:
-        self._dimension = dimension
+        super().__init__(dimension)
         self._model_key = model_key
 
     def head(self, rows: int) -> bytes:
         return b""
-
-    def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return _matrix(batch, self._dimension).astype("<f4").tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         vectors = np.fromfile(part, "<f4").reshape(-1, self._dimension)

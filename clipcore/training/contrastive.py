@@ -102,7 +102,7 @@ class ContrastiveBatches:
 
     def _report_skipped(self, images: Rows) -> None:
         for image in sorted({int(row) for row in images} - self._skipped):
-            # Another process may have read it, and told only that it failed.
+            # Another process may have read it, and reported only that it failed.
             again = self._reader.read(image)
             reason = again.reason if isinstance(again, SkippedImage) else "It could not be read."
             self._skipped.add(image)

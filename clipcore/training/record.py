@@ -1,4 +1,4 @@
-"""What happened in a run: its log, the best validation so far, the learning curves, and who is told. Without torch."""
+"""What happened in a run: its log, the best validation, the learning curves, and its observer. Without torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Best:
 
 
 class TrainingObserver:
-    """Is told what happens in a run; this one ignores it. row: see `Record`."""
+    """Receives the events of a run; this base class ignores them. row: see `Record`."""
 
     def logged(self, row: dict[str, Any], steps: int) -> None: ...
 

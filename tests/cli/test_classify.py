@@ -25,7 +25,7 @@ def test_each_image_gets_probabilities_that_add_up_to_one():
     assert ended.json()["model"].startswith("bundled@")
 
 
-def test_people_see_the_name_and_a_line_a_label(monkeypatch):
+def test_text_output_has_the_name_and_a_line_for_each_label(monkeypatch):
     ended = clipcore("classify", PANDA, "--labels", "panda,rocket", "--top", "1", *BUNDLED)
     name, line = ended.out.splitlines()
     assert name == str(PANDA)
@@ -59,20 +59,20 @@ def test_labels_with_phrases_and_templates_come_from_files(tmp_path):
     assert best(ended) == ["bear", "space"]
 
 
-def test_an_image_of_none_of_the_labels_gets_none_with_abstain():
+def test_with_abstain_an_image_of_none_of_the_labels_gets_none():
     asked = ("classify", PANDA, "--labels", "sailboat,guitar", *BUNDLED)
     assert best(clipcore(*asked, "--json")) != [""]
     assert best(clipcore(*asked, "--json", "--abstain")) == [""]
     assert "none of the labels" in clipcore(*asked, "--abstain").out
 
 
-def test_labels_in_a_images_place_are_told_where_to_go():
+def test_a_label_in_place_of_an_image_is_refused_with_the_option():
     ended = clipcore("classify", PANDA, "rocket,cat", *BUNDLED)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "--labels rocket,cat" in ended.err
 
 
-def test_with_a_background_labels_that_are_hardly_likely_are_left_out():
+def test_with_a_background_unlikely_labels_are_left_out():
     asked = ("classify", PANDA, "--labels", "panda,sailboat,guitar", "--background", "kitchen", "--json", *BUNDLED)
     [image] = clipcore(*asked).json()["images"]
     assert [label["label"] for label in image["labels"]] == ["panda"]
@@ -80,27 +80,27 @@ def test_with_a_background_labels_that_are_hardly_likely_are_left_out():
     assert len(image["labels"]) == 3
 
 
-def test_a_background_of_ones_own_takes_its_share():
+def test_a_given_background_competes_with_the_labels():
     asked = ("classify", PANDA, "--labels", "sailboat,guitar", "--min-score", "0", "--json", *BUNDLED)
     [image] = clipcore(*asked, "--background", "panda, bear").json()["images"]
     assert sum(label["probability"] for label in image["labels"]) < 0.5
 
 
-def test_labels_below_the_least_probability_are_left_out():
+def test_labels_below_min_score_are_left_out():
     ended = clipcore("classify", PANDA, "--labels", "panda,rocket,sofa", "--min-score", "0.5", "--json", *BUNDLED)
     [image] = ended.json()["images"]
     assert [label["label"] for label in image["labels"]] == ["panda"]
 
 
 @pytest.mark.parametrize("words", [("--templates", "t.txt"), ("--background", "sky"), ("--abstain",)])
-def test_words_for_a_probe_are_wrong_use(words):
+def test_texts_for_a_probe_are_wrong_usage(words):
     ended = clipcore("classify", SAMPLES, "--probe", "none.safetensors", *words, *BUNDLED)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "leave out --templates" in ended.err
 
 
 @pytest.mark.parametrize("labels", [(), ("--labels", "a", "--labels-file", "b"), ("--labels", "a", "--probe", "b")])
-def test_labels_are_given_in_one_way(labels):
+def test_labels_are_given_by_exactly_one_option(labels):
     ended = clipcore("classify", PANDA, *labels, *BUNDLED)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
@@ -115,19 +115,19 @@ def test_labels_are_given_in_one_way(labels):
         (("--labels", "a", "--templates", "none.txt"), "none.txt"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_before_a_model_is_loaded(arguments, said):
+def test_invalid_options_are_refused_in_one_line_before_a_model_is_loaded(arguments, said):
     ended = clipcore("classify", PANDA, *arguments, "--model", "no/such-model")
     assert ended.code == 1
     assert ended.err.count("\n") == 1
     assert said in ended.err
 
 
-def test_a_folder_without_images_is_said(tmp_path):
+def test_a_folder_without_images_is_an_error(tmp_path):
     ended = clipcore("classify", tmp_path, "--labels", "a,b", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
 
 
-def test_a_pipe_is_named_and_skipped_alone_and_in_a_folder(tmp_path):
+def test_a_pipe_is_reported_and_skipped_alone_and_in_a_folder(tmp_path):
     (tmp_path / "a.png").write_bytes(PANDA.read_bytes())
     for asked in ("classify", "encode"):
         labels = ["--labels", "panda,rocket"] if asked == "classify" else []

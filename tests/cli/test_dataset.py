@@ -19,7 +19,7 @@ def classes(tmp_path: Path) -> Path:
     )
 
 
-def test_split_shows_how_many_went_where(classes: Path, tmp_path: Path):
+def test_split_shows_the_number_of_images_in_each_part(classes: Path, tmp_path: Path):
     ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--ratios", "3:1:1")
     assert (ended.code, ended.err) == (0, "")
     assert [line.split()[1::2] for line in ended.out.splitlines() if "all" in line] == [["all", "6", "2", "2"]]
@@ -32,7 +32,7 @@ def test_split_shows_how_many_went_where(classes: Path, tmp_path: Path):
     }
 
 
-def test_split_refuses_in_a_line(classes: Path, tmp_path: Path):
+def test_split_refuses_in_one_line(classes: Path, tmp_path: Path):
     ended = clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--ratios", "many")
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert clipcore("dataset", "split", classes, "-o", tmp_path / "out", "--how", "burn").code == 2
@@ -66,7 +66,7 @@ def test_stats_for_people(tmp_path: Path):
     assert max(map(len, ended.out.splitlines())) <= 80
 
 
-def test_stats_of_nothing_but_broken_images_is_no_number(tmp_path: Path):
+def test_stats_of_broken_images_are_null(tmp_path: Path):
     ended = clipcore("dataset", "stats", write_files(tmp_path / "in", {"a.png": b"no"}), "--json")
     assert (ended.code, ended.json()["mean"], ended.json()["widths"]) == (3, None, None)
 
@@ -89,7 +89,7 @@ def test_there_and_back_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", ["to-tsv", "from-tsv", "split"])
-def test_where_nothing_can_be_written_is_said_in_a_line(classes: Path, tmp_path: Path, command: str):
+def test_an_unwritable_output_is_refused_in_one_line(classes: Path, tmp_path: Path, command: str):
     table = write_lines(tmp_path / "a.tsv", row("red", RED))
     source = table if command == "from-tsv" else classes
     ended = clipcore("dataset", command, source, "-o", table / "beneath a file")
@@ -132,7 +132,7 @@ def test_columns_are_named_for_every_command_that_reads_a_table(tmp_path: Path):
     assert classes == {"x": 2}
 
 
-def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path):
+def test_ctrl_c_leaves_a_table_that_the_same_command_resumes(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/0.png": RED, "a/1.png": BLUE, "a/2.png": GREEN, "b/3.png": RED})
     command = ["dataset", "to-tsv", folder, "-o", tmp_path / "out.tsv"]
     stopped = clipcore_until_ctrl_c("2.png", *command)
@@ -144,7 +144,7 @@ def test_ctrl_c_leaves_a_table_that_the_same_command_goes_on_with(tmp_path: Path
     assert (tmp_path / "out.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
 
 
-def test_images_beside_the_classes_are_told(classes: Path, tmp_path: Path):
+def test_images_outside_the_classes_are_reported(classes: Path, tmp_path: Path):
     write_files(classes, {"loose.png": RED, "another.PNG": BLUE, ".hidden.png": RED, "notes.txt": b""})
     for command in ("to-tsv", "split"):
         ended = clipcore("dataset", command, classes, "-o", tmp_path / command)

@@ -40,7 +40,7 @@ def vectors_of(model: ClipModel, *colours: str) -> np.ndarray:
     return model.encode_images([np.asarray(Image.new("RGB", (64, 48), colour)) for colour in colours])
 
 
-def test_words_become_lines_with_their_name_first(model):
+def test_texts_become_tsv_lines_with_the_name_first(model):
     ended = clipcore("encode", "a cat", "两只狗", *MODEL)
     assert (ended.code, ended.err) == (0, "")
     names, *columns = zip(*(line.split("\t") for line in ended.out.splitlines()), strict=True)
@@ -48,7 +48,7 @@ def test_words_become_lines_with_their_name_first(model):
     assert np.array_equal(np.array(columns, np.float32).T, model.encode_texts(["a cat", "两只狗"]))
 
 
-def test_words_images_and_folders_keep_their_order(model, folder):
+def test_texts_images_and_folders_keep_their_order(model, folder):
     ended = clipcore("encode", "a cat", folder, "a dog", folder / "b.png", "--json", *MODEL)
     assert ended.code == 0
     told = ended.json()
@@ -60,7 +60,7 @@ def test_words_images_and_folders_keep_their_order(model, folder):
     assert np.array_equal(vectors[0], model.encode_texts(["a cat"])[0])
 
 
-def test_npy_has_the_vectors_and_a_list_of_names_beside_it(model, folder, tmp_path):
+def test_npy_has_the_embeddings_and_a_list_of_names_beside_it(model, folder, tmp_path):
     output = tmp_path / "out.npy"
     ended = clipcore("encode", folder, "-o", output, *MODEL)
     assert (ended.code, ended.out) == (0, f"3 embeddings of 256 dimensions in {output}\n")
@@ -82,7 +82,7 @@ def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path
         assert np.array_equal(file.get_tensor("vectors"), model.encode_texts(["a cat", "a dog"]))
 
 
-def test_json_on_stdout_has_a_line_a_vector_and_is_one_document_even_when_empty(folder):
+def test_json_on_stdout_has_one_embedding_a_line_and_is_valid_when_empty(folder):
     (folder / "b.png").write_bytes(b"no image")
     ended = clipcore("encode", "a cat", folder, "--json", *MODEL)
     assert ended.code == 3
@@ -93,14 +93,14 @@ def test_json_on_stdout_has_a_line_a_vector_and_is_one_document_even_when_empty(
     assert (told["vectors"], len(told["skipped"])) == ([], 1)
 
 
-def test_tsv_says_the_same_in_a_file_as_on_stdout(folder, tmp_path):
+def test_tsv_is_the_same_in_a_file_and_on_stdout(folder, tmp_path):
     output = tmp_path / "out.tsv"
     assert clipcore("encode", folder, "a cat", "-o", output, *MODEL).code == 0
     assert output.read_text() == clipcore("encode", folder, "a cat", *MODEL).out
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".tsv"])
-def test_a_broken_image_is_named_and_has_no_row(folder, tmp_path, suffix):
+def test_a_broken_image_is_reported_and_has_no_row(folder, tmp_path, suffix):
     (folder / "b.png").write_bytes(png()[:60])
     ended = clipcore("encode", folder, "-o", tmp_path / f"out{suffix}", *MODEL)
     assert ended.code == 3
@@ -108,7 +108,7 @@ def test_a_broken_image_is_named_and_has_no_row(folder, tmp_path, suffix):
     assert ended.out.startswith("2 embeddings of 256 dimensions")
 
 
-def test_words_that_read_like_a_skipped_images_name_keep_their_row(model, tmp_path):
+def test_a_text_that_equals_a_skipped_images_path_keeps_its_row(model, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "texts.txt").write_text(f"a cat\n{tmp_path / 'broken.png'}\na dog\n")
     command = ["encode", tmp_path / "broken.png", "--texts", tmp_path / "texts.txt", "-o", tmp_path / "out.npy"]
@@ -118,7 +118,7 @@ def test_words_that_read_like_a_skipped_images_name_keep_their_row(model, tmp_pa
     assert np.allclose(np.load(tmp_path / "out.npy"), model.encode_texts(names), atol=1e-5)
 
 
-def test_nothing_that_could_be_encoded_is_an_empty_file(tmp_path):
+def test_an_output_without_rows_is_an_empty_file(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert clipcore("encode", tmp_path / "broken.png", "-o", tmp_path / "out.npy", *MODEL).code == 3
     assert np.load(tmp_path / "out.npy").shape == (0, 256)
@@ -148,7 +148,7 @@ def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
         (["--texts", "missing.txt"], "'missing.txt' cannot be read"),
     ],
 )
-def test_what_cannot_be_encoded_is_one_sentence(arguments, said):
+def test_invalid_inputs_are_refused_in_one_sentence(arguments, said):
     ended = clipcore("encode", *arguments, *MODEL)
     assert (ended.code, ended.out) == (1, "")
     assert said in ended.err
@@ -196,7 +196,7 @@ def test_an_empty_text_is_refused_by_the_library(argument):
         inputs_of([argument])
 
 
-def test_words_that_are_too_long_for_a_file_name_are_words():
+def test_a_text_that_is_too_long_for_a_file_name_is_a_text():
     (found,) = inputs_of(["a cat and " * 1000])
     assert found.image is None
 
@@ -204,7 +204,7 @@ def test_words_that_are_too_long_for_a_file_name_are_words():
 @pytest.mark.parametrize(
     ("name", "said"), [("a.csv", "must end in"), ("there.npy", "exists"), ("none/a.npy", "make it first")]
 )
-def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_path, name, said):
+def test_an_unwritable_output_is_refused_before_a_model_is_loaded(tmp_path, name, said):
     (tmp_path / "there.npy").touch()
     ended = clipcore("encode", "a cat", "-o", tmp_path / name, "--model", tmp_path / "no-model")
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
@@ -212,7 +212,7 @@ def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_pat
     assert not (tmp_path / "none").exists()
 
 
-def test_an_output_that_exists_is_kept_unless_it_may_be_replaced(tmp_path):
+def test_an_existing_output_is_replaced_only_with_force(tmp_path):
     output = tmp_path / "out.tsv"
     output.write_text("mine")
     refused = clipcore("encode", "a cat", "-o", output, *MODEL)
@@ -238,7 +238,7 @@ class Tired:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".tsv"])
-def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path, suffix):
+def test_an_interrupted_output_resumes_to_the_same_file(model, tmp_path, suffix):
     for number in range(10):
         Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
     (tmp_path / "3.png").write_bytes(b"broken")
@@ -256,7 +256,7 @@ def test_an_interrupted_output_is_gone_on_with_and_ends_the_same(model, tmp_path
 
 
 @pytest.mark.parametrize("change", ["an image", "the model"])
-def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, change):
+def test_another_commands_partial_output_is_not_resumed(model, tmp_path, change):
     for number in range(6):
         Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
     inputs, output = inputs_of([str(tmp_path)]), tmp_path / "out.tsv"
@@ -272,7 +272,7 @@ def test_the_beginning_of_anothers_output_is_not_gone_on_with(model, tmp_path, c
     assert write_inputs(other, inputs, output, batch_size=2, force=True).resumed_at == 0
 
 
-def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_has_its_own_exit_code_and_the_same_command_resumes(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     for number in range(200):

@@ -9,7 +9,7 @@ from tests.cli.measured import BUNDLED, SAMPLES, row, sample_rows, samples, writ
 from tests.cli.run import clipcore
 
 
-def test_the_bundled_model_knows_its_samples_by_words(tmp_path):
+def test_the_bundled_model_classifies_its_samples(tmp_path):
     """24 classes, one image each; words are the folders' names."""
     ended = clipcore("evaluate", "zero-shot", write_classes(tmp_path / "scenes"), "--json", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
@@ -45,7 +45,7 @@ def test_mistakes_are_counted_shown_and_drawn(tmp_path):
     assert told["confusions"] == [{"class": "a cat on a sofa", "taken_for": "a rocket", "images": 1}]
 
 
-def test_classes_are_called_by_the_words_of_a_file(tmp_path):
+def test_class_names_come_from_a_file(tmp_path):
     classes = write_classes(tmp_path / "scenes", 8, called="file")
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{one['file']}: {one['zh']}\n" for one in samples()), encoding="utf-8")
@@ -54,7 +54,7 @@ def test_classes_are_called_by_the_words_of_a_file(tmp_path):
     assert [one["class"] for one in told["per_class"]][:1] == ["生日蛋糕和气球"]
 
 
-def test_a_class_without_words_stops_it_before_a_model_is_loaded(tmp_path):
+def test_a_class_without_a_name_is_refused_before_a_model_is_loaded(tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("panda\n", encoding="utf-8")
     classes = write_classes(tmp_path / "scenes", 3)
@@ -63,7 +63,7 @@ def test_a_class_without_words_stops_it_before_a_model_is_loaded(tmp_path):
     assert "no line for the class" in ended.err
 
 
-def test_templates_are_told_with_the_result(tmp_path):
+def test_templates_are_part_of_the_result(tmp_path):
     templates = tmp_path / "templates.txt"
     templates.write_text("{}\na photo of {}\n", encoding="utf-8")
     classes = write_classes(tmp_path / "scenes", 3)
@@ -71,7 +71,7 @@ def test_templates_are_told_with_the_result(tmp_path):
     assert told["templates"] == ["{}", "a photo of {}"]
 
 
-def test_broken_images_and_rows_take_no_part_and_are_named(tmp_path):
+def test_broken_images_and_rows_are_reported_and_left_out(tmp_path):
     rows = sample_rows("en")[:3]
     broken = row("a panda", (SAMPLES / "panda.png").read_bytes()[:300])
     table = write_table(tmp_path / "classes.tsv", [rows[0], "no image here", rows[1], broken, rows[2]])
@@ -96,7 +96,7 @@ def test_one_class_alone_is_measured_too(tmp_path):
     assert (told["top_1"], told["top_5"]) == (1, None)
 
 
-def test_nothing_readable_is_said_in_a_line(tmp_path):
+def test_only_unreadable_images_are_an_error(tmp_path):
     folder = tmp_path / "scenes" / "cat"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(b"no image")
@@ -106,21 +106,21 @@ def test_nothing_readable_is_said_in_a_line(tmp_path):
 
 
 @pytest.mark.parametrize("command", [("zero-shot",), ("retrieval",)])
-def test_a_data_set_that_nobody_published_on_is_said(tmp_path, command):
+def test_an_unknown_data_set_is_refused(tmp_path, command):
     ended = clipcore("evaluate", *command, write_classes(tmp_path / "s", 1), "--dataset", "holidays", *BUNDLED)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "holidays" in ended.err
     assert "coco-cn, flickr30k, flickr30k-cn" in ended.err
 
 
-def test_a_confusion_image_that_cannot_be_drawn_is_said_before_anything_is_encoded(tmp_path):
+def test_an_unusable_confusion_image_is_refused_before_encoding(tmp_path):
     classes = write_classes(tmp_path / "s", 1)
     ended = clipcore("evaluate", "zero-shot", classes, "--confusion", tmp_path / "c.xyz", "--model", "no/such-model")
     assert ended.code == 1
     assert "c.png" in ended.err
 
 
-def test_published_figures_stand_beside_where_the_data_set_is_known(tmp_path):
+def test_published_figures_are_shown_for_a_known_data_set(tmp_path):
     classes = write_classes(tmp_path / "imagenet" / "val", 6)
     ended = clipcore("evaluate", "zero-shot", classes, *BUNDLED)
     assert "63.2" in ended.out

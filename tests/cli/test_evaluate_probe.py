@@ -29,7 +29,7 @@ def folders(tmp_path):
     return tmp_path / "train", tmp_path / "test"
 
 
-def test_it_learns_from_some_images_and_is_measured_on_others(folders, tmp_path):
+def test_a_probe_learns_from_some_images_and_is_measured_on_others(folders, tmp_path):
     ended = clipcore("evaluate", "probe", *folders, "--json", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
     told = ended.json()
@@ -38,7 +38,7 @@ def test_it_learns_from_some_images_and_is_measured_on_others(folders, tmp_path)
     assert tried[told["strength"]] == max(tried.values())
 
 
-def test_what_it_learnt_can_be_kept_and_classified_with(folders, tmp_path):
+def test_a_probe_can_be_saved_and_classifies(folders, tmp_path):
     kept = tmp_path / "probe.safetensors"
     ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--save", kept, *BUNDLED)
     assert "C = 100" in ended.out
@@ -48,7 +48,7 @@ def test_what_it_learnt_can_be_kept_and_classified_with(folders, tmp_path):
         LinearProbe.load(kept, "another")
 
 
-def test_a_class_that_only_the_test_has_is_always_missed(folders):
+def test_a_class_that_only_the_test_has_is_never_predicted(folders):
     train, test = folders
     (test / "octopus").mkdir()
     shutil.copy(SAMPLES / "octopus.png", test / "octopus")
@@ -58,7 +58,7 @@ def test_a_class_that_only_the_test_has_is_always_missed(folders):
     assert told["top_1"] == 0.75
 
 
-def test_broken_images_of_either_part_are_named(folders):
+def test_broken_images_of_both_parts_are_reported(folders):
     train, test = folders
     for folder in folders:
         for name in ("0.png", "1.png", "2.png"):
@@ -70,7 +70,7 @@ def test_broken_images_of_either_part_are_named(folders):
     assert ended.json()["top_1"] == 1
 
 
-def test_one_class_alone_is_one_line(folders):
+def test_a_single_class_is_refused(folders):
     train, test = folders
     for name in NAMES[1:]:
         shutil.rmtree(train / name)
@@ -79,20 +79,20 @@ def test_one_class_alone_is_one_line(folders):
     assert "two classes" in ended.err
 
 
-def test_where_it_cannot_be_kept_is_said_before_any_work(folders, tmp_path):
+def test_an_unwritable_probe_file_is_refused_before_any_work(folders, tmp_path):
     ended = clipcore("evaluate", "probe", *folders, "--save", tmp_path / "none" / "a", "--model", tmp_path / "no-model")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "no folder" in ended.err
     assert "no-model" not in ended.err
 
 
-def test_it_says_the_same_each_time(folders):
+def test_a_probe_is_deterministic(folders):
     first, second = (clipcore("evaluate", "probe", *folders, "--json", *BUNDLED).json() for _ in range(2))
     assert np.isclose(first["strength"], second["strength"])
     assert first == second
 
 
-def test_a_class_that_train_lacks_is_told_and_counts_as_wrong(folders):
+def test_a_class_that_train_lacks_is_reported_and_counts_as_wrong(folders):
     train, _ = folders
     shutil.rmtree(train / "panda")
     ended = clipcore("evaluate", "probe", *folders, "-C", "100", "--json", *BUNDLED)

@@ -23,7 +23,7 @@ def test_easynlps_table_is_measured_both_ways(tmp_path):
     assert told["mean_recall"] == 1
 
 
-def test_several_captions_of_one_image_are_told_from_captions_json(tmp_path):
+def test_several_captions_of_one_image_come_from_captions_json(tmp_path):
     for sample in samples():
         shutil.copy(SAMPLES / sample["file"], tmp_path)
     images = [{"id": number, "file_name": sample["file"]} for number, sample in enumerate(samples())]
@@ -59,7 +59,7 @@ def test_people_see_both_directions_and_the_published_figures(tmp_path):
     assert max(map(len, ended.out.splitlines())) <= 80
 
 
-def test_easynlps_own_example_stands_beside_its_table(tmp_path):
+def test_easynlps_published_figures_are_shown_for_its_table(tmp_path):
     table = write_table(tmp_path / "MUGE_MR_valid_base64_part.tsv", sample_rows("zh"))
     [published] = clipcore("evaluate", "retrieval", table, "--json", *BUNDLED).json()["published"]
     assert list(published["percent"].values()) == [28.6, 59.0, 72.0]
@@ -68,7 +68,7 @@ def test_easynlps_own_example_stands_beside_its_table(tmp_path):
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_rows_and_images_that_cannot_be_read_take_no_part(tmp_path):
+def test_unreadable_rows_and_images_are_left_out(tmp_path):
     rows = sample_rows("en")[:4]
     broken = row("a broken panda", (SAMPLES / "panda.png").read_bytes()[:300])
     table = write_table(tmp_path / "pairs.tsv", [*rows[:2], "only text", broken, *rows[2:]])

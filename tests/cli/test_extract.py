@@ -33,7 +33,7 @@ def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
     return np.stack([outcome.embedding for outcome in outcomes])
 
 
-def test_texts_become_a_line_of_features_each(model: ClipModel, tmp_path: Path):
+def test_each_text_becomes_a_line_of_numbers(model: ClipModel, tmp_path: Path):
     texts = ["a dog", "two cats", "一只猫"]
     ended = clipcore("extract", write_lines(tmp_path / "in.tsv", *texts), "-o", tmp_path / "out.tsv", *BUNDLED)
     assert (ended.code, ended.err) == (0, "")
@@ -41,7 +41,7 @@ def test_texts_become_a_line_of_features_each(model: ClipModel, tmp_path: Path):
     np.testing.assert_allclose(found, model.encode_texts(texts), atol=1e-6)
 
 
-def test_images_become_what_the_model_makes_of_their_files(model: ClipModel, tmp_path: Path):
+def test_base64_images_are_encoded_like_their_files(model: ClipModel, tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", *(f"{path.name}\t{url_safe(path.read_bytes())}" for path in SAMPLES))
     schema = ["--input-schema", "name:str:1,image:str:1", "--column", "image", "--append", "name"]
     ended = clipcore("extract", table, "-o", tmp_path / "out.tsv", *schema, *BUNDLED)
@@ -88,7 +88,7 @@ def test_from_stdin_to_stdout():
     assert out.splitlines() == ["\t".join(lines[0]), "\t\t\t", "\t".join(lines[1])]
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path):
+def test_a_closed_pipe_is_not_a_failure(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", *("a dog" for _ in range(20_000)))
     with start_with_a_fake_model(table, "--batch-size", "8") as process:
         assert process.stdout is not None
@@ -99,14 +99,14 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path):
     assert process.returncode == 0
 
 
-def test_what_cannot_go_to_stdout_is_refused(tmp_path: Path):
+def test_only_tsv_goes_to_stdout(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", "a dog")
     for wrong in (["--json"], ["--format", "npy"]):
         ended = clipcore("extract", table, *wrong, *BUNDLED)
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
 
 
-def test_an_ending_that_says_nothing_needs_a_format(tmp_path: Path):
+def test_an_unknown_ending_needs_a_format(tmp_path: Path):
     table = write_lines(tmp_path / "in.tsv", "a dog")
     for name in ("out.csv", "out.txt", "out"):
         ended = clipcore("extract", table, "-o", tmp_path / name, *BUNDLED)
@@ -118,7 +118,7 @@ def test_an_ending_that_says_nothing_needs_a_format(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "said"), [("there.npy", "exists"), ("none/a.tsv", "make it first"), ("a.npy", "embeddings only")]
 )
-def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(tmp_path: Path, name: str, said: str):
+def test_an_unwritable_output_is_refused_before_a_model_is_loaded(tmp_path: Path, name: str, said: str):
     (tmp_path / "there.npy").touch()
     table = write_lines(tmp_path / "in.tsv", "1\ta dog")
     columns = ["--column", "2", "--append", "1"]
@@ -138,7 +138,7 @@ def test_refusals_are_one_line(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv"]
 
 
-def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(model: ClipModel, tmp_path: Path):
+def test_ctrl_c_loses_nothing_and_the_same_command_resumes(model: ClipModel, tmp_path: Path):
     """A broken row is named as soon as it is met: then the work is under way."""
     texts = [f"text number {n}" if n != 100 else "" for n in range(600)]
     command = ["extract", write_lines(tmp_path / "in.tsv", *texts), "-o", tmp_path / "out.tsv", *BUNDLED]

@@ -52,7 +52,7 @@ def test_the_command_starts_without_torch():
 
 @pytest.mark.parametrize("texts", [1, 2000], ids=["at the end", "while it writes"])
 @pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
-def test_a_reader_that_has_seen_enough_is_no_failure(texts, buffered):
+def test_a_closed_pipe_is_not_a_failure(texts, buffered):
     command = ["tokenize", *["a cat"] * texts]
     with start_clipcore(*command, env={**os.environ, "PYTHONUNBUFFERED": buffered}) as process:
         assert process.stdout is not None

@@ -41,7 +41,7 @@ def test_a_table_trains_a_model_that_other_commands_take(table, tiny, tmp_path):
     assert measured.json()["mean_recall"] == pytest.approx(summary["best"]["mean_recall"], abs=0.02)
 
 
-def test_without_json_a_person_reads_what_came_of_it_in_eighty_columns(table, tiny, tmp_path):
+def test_without_json_the_summary_fits_in_eighty_columns(table, tiny, tmp_path):
     ended = train(table, tiny, tmp_path / "run", "--validation", table)
     assert "4 of 4 steps" in ended.out
     assert "mean recall" in ended.out
@@ -83,7 +83,7 @@ def test_the_splits_of_one_captions_file_train_and_validate(tiny, tmp_path):
     assert json.loads(first)["text_to_image"]["R@10"] == 1
 
 
-def test_broken_rows_and_broken_images_are_named_and_make_the_code_3(tiny, tmp_path):
+def test_broken_rows_and_images_are_reported_and_the_exit_code_is_3(tiny, tmp_path):
     table = write_tsv(tmp_path / "train.tsv", patches(17, broken=[4]))
     with table.open("a", encoding="utf-8") as file:
         file.write("a row without an image\n")
@@ -107,7 +107,7 @@ def test_broken_rows_and_broken_images_are_named_and_make_the_code_3(tiny, tmp_p
         (["--validation", "nowhere.tsv"], "There is no file or folder 'nowhere.tsv'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(table, tiny, tmp_path, options, words):
+def test_invalid_settings_are_refused_in_one_line(table, tiny, tmp_path, options, words):
     ended = train(table, tiny, tmp_path / "run", *options)
     assert ended.code == 1
     assert words in ended.err
@@ -121,7 +121,7 @@ def test_an_output_that_is_a_file_is_refused_before_any_model_is_loaded(table, t
     assert (ended.code, ended.err) == (1, f"{str(tmp_path / 'out')!r} is a file; give a folder for the run.\n")
 
 
-def test_a_folder_with_another_run_is_refused_until_it_is_told_to_restart(table, tiny, tmp_path):
+def test_a_folder_with_another_run_is_refused_without_restart(table, tiny, tmp_path):
     assert train(table, tiny, tmp_path / "run").code == 0
     refused = train(table, tiny, tmp_path / "run", "--seed", "1")
     assert refused.code == 1

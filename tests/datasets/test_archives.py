@@ -49,7 +49,7 @@ def test_a_tar_of_images_and_captions(tmp_path: Path):
     assert [problem.name for problem in pairs.problems] == ["b/001.png", "b/003", "b/004.png"]
 
 
-def test_what_is_no_tar_of_pairs_is_refused_in_a_sentence(tmp_path: Path):
+def test_a_file_that_is_not_a_tar_of_pairs_is_refused(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(b"no tar")
     with pytest.raises(BadInput, match="as an uncompressed tar"):
         open_pairs(tmp_path / "a.tar")
@@ -59,7 +59,7 @@ def test_what_is_no_tar_of_pairs_is_refused_in_a_sentence(tmp_path: Path):
         open_pairs(write_tar(tmp_path / "c.tar", {"a.png": RED, "b.txt": b"red"}))
 
 
-def test_chinese_clips_texts_tell_of_images_by_id(tmp_path: Path):
+def test_chinese_clips_texts_refer_to_images_by_id(tmp_path: Path):
     table = write_lines(tmp_path / "valid_imgs.tsv", row("7", RED), row("8", BLUE), row("9", RED), "10\t!")
     lines = [
         {"text_id": 1, "text": "红色", "image_ids": [7, 9]},

@@ -51,7 +51,7 @@ KARPATHY = {
 }
 
 
-def test_coco_captions_lie_beside_their_images(folder: Path):
+def test_coco_captions_are_read_beside_their_images(folder: Path):
     write_json(folder / "captions.json", COCO)
     pairs = open_pairs(folder)
     assert told(pairs) == [("red.png", "红色"), ("blue.png", "a blue one"), ("blue.png", "blue again")]
@@ -59,7 +59,7 @@ def test_coco_captions_lie_beside_their_images(folder: Path):
     assert [problem.name for problem in pairs.problems] == ["no.png"]
 
 
-def test_captions_may_lie_elsewhere(folder: Path, tmp_path: Path):
+def test_the_captions_file_may_be_outside_the_folder(folder: Path, tmp_path: Path):
     captions = write_json(tmp_path / "any_name.json", COCO)
     captions.write_bytes(b"\xef\xbb\xbf" + captions.read_bytes())
     assert told(open_pairs(folder, captions=captions)) == told(open_pairs(captions))
@@ -105,7 +105,7 @@ def test_flickrs_tables(folder: Path, name: str, lines: list[str]):
     assert told(open_pairs(folder)) == [("red.png", "a red, red one"), ("red.png", "red"), ("blue.png", "蓝")]
 
 
-def test_a_row_that_names_no_file_is_left_out(folder: Path):
+def test_a_row_that_names_no_file_is_skipped(folder: Path):
     """As one row of Flickr30k's results.csv lacks a bar, and as images get lost."""
     header = "image_name| comment_number| comment"
     write_lines(folder / "results.csv", header, "red.png| 0| red", "blue.png| 1  blue", "gone.png| 0| gone")
@@ -144,7 +144,7 @@ def test_a_text_file_beside_each_image(folder: Path):
         ({"images": [1, 2]}, "an entry has another shape"),
     ],
 )
-def test_other_json_is_refused_in_a_sentence(folder: Path, document: Any, words: str):
+def test_json_of_another_shape_is_refused(folder: Path, document: Any, words: str):
     with pytest.raises(BadInput, match=words):
         open_pairs(write_json(folder / "captions.json", document))
 
@@ -160,7 +160,7 @@ def test_an_explicit_format_overrides_the_names(folder: Path, tmp_path: Path):
         open_pairs(folder, format=PairsFormat.JSON)
 
 
-def test_what_cannot_be_pairs_is_refused_in_a_sentence(folder: Path, tmp_path: Path):
+def test_a_source_without_pairs_is_refused(folder: Path, tmp_path: Path):
     with pytest.raises(BadInput, match="no images with captions"):
         open_pairs(folder)
     with pytest.raises(BadInput, match="no file or folder"):

@@ -24,13 +24,13 @@ def test_images_come_at_any_depth_in_the_order_of_their_names(tmp_path: Path):
     assert found == ["a.webp", "b/1.jpg", "b/2.PNG", "é/[x].gif"]
 
 
-def test_a_folder_that_is_linked_into_itself_is_met_once(tmp_path: Path):
+def test_a_folder_that_links_to_itself_is_listed_once(tmp_path: Path):
     make(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "up").symlink_to("..")
     assert image_files(tmp_path) == [tmp_path / "a" / "1.jpg"]
 
 
-def test_a_class_may_be_a_link_and_a_link_that_leads_nowhere_is_kept_to_be_named(tmp_path: Path):
+def test_a_class_may_be_a_link_and_broken_links_are_listed(tmp_path: Path):
     make(tmp_path / "elsewhere", "1.jpg")
     data = make(tmp_path / "data", "b/2.jpg")
     (data / "a").symlink_to(tmp_path / "elsewhere")
@@ -41,7 +41,7 @@ def test_a_class_may_be_a_link_and_a_link_that_leads_nowhere_is_kept_to_be_named
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path):
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path):
     make(tmp_path, "a/b/1.jpg")
     (tmp_path / "a" / "b").chmod(0)
     with pytest.raises(BadInput, match="a/b/"):

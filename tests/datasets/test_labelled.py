@@ -39,13 +39,13 @@ def test_a_table_of_labels_and_paths(tmp_path: Path, lines: list[str]):
     ]
 
 
-def test_an_image_that_is_named_twice_stays_two(tmp_path: Path):
+def test_an_image_that_is_listed_twice_counts_twice(tmp_path: Path):
     write_files(tmp_path, {"x.png": GREEN})
     found = open_labelled(write_lines(tmp_path / "labels.tsv", "x.png\tcat", "x.png\tbird"))
     assert (len(found), found.class_of.tolist()) == (2, [1, 0])
 
 
-def test_what_has_no_classes_is_refused_in_a_sentence(tmp_path: Path):
+def test_a_source_without_classes_is_refused(tmp_path: Path):
     write_files(tmp_path, {"a.png": RED})
     with pytest.raises(BadInput, match="no folders with images"):
         open_labelled(tmp_path)

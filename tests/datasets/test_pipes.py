@@ -18,13 +18,13 @@ from tests.datasets.tables import RED, write_files
     [open_labelled, lambda table: check_extract(table, None, ColumnOptions(), VectorFormat.TSV)],
     ids=["labelled", "extract"],
 )
-def test_a_pipe_is_no_table(tmp_path, ask):
+def test_a_pipe_is_refused_as_a_table(tmp_path, ask):
     with pipe(tmp_path / "a.tsv") as table, pytest.raises(BadInput, match=r"a\.tsv' cannot be read: it is a pipe"):
         ask(table)
 
 
 @pytest.mark.parametrize("how", How)
-def test_a_split_leaves_a_pipe_where_it_is(tmp_path, how):
+def test_a_split_does_not_move_a_pipe(tmp_path, how):
     source = write_files(tmp_path / "in", {"cat/a.png": RED})
     with pipe(source / "cat" / "b.png") as named:
         result = split_folder(source, tmp_path / "out", parse_ratios("1:0"), how=how)

@@ -66,7 +66,7 @@ def test_any_bytes_survive_a_field_in_every_spelling(data: bytes, url_safe: bool
 
 
 @pytest.mark.parametrize("field", [b"", b"====", b"A", b"AAAAA", b"AA A", b"AA\xff="])
-def test_what_is_no_base64_is_rejected(field: bytes):
+def test_a_field_that_is_not_base64_is_rejected(field: bytes):
     assert canonical(field) is None
     with pytest.raises(ImageRejected):
         decode_field(field)
@@ -98,7 +98,7 @@ def test_a_folder_of_classes_comes_back_as_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("label", ["../up", "a/b", ".hidden", "x" * 300])
-def test_a_label_that_leads_elsewhere_makes_no_folder(tmp_path: Path, label: str):
+def test_a_label_that_is_a_path_makes_no_folder(tmp_path: Path, label: str):
     table = write_lines(tmp_path / "a.tsv", row(label, RED), row("fine", BLUE))
     written = write_folder(table, tmp_path / "out", by_class=True)
     assert [problem.name for problem in written.problems] == ["row 1"]
@@ -110,7 +110,7 @@ def test_tabs_and_line_breaks_in_captions_become_spaces(tmp_path: Path):
     assert open_pairs(tmp_path / "a.tsv").captions == ["a b c  d"]
 
 
-def test_what_is_no_image_is_named_and_left_out(tmp_path: Path):
+def test_a_file_that_is_not_an_image_is_reported_and_skipped(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"not an image", "a/3.png": b""})
     written = write_tsv(open_texts(folder), tmp_path / "a.tsv")
     assert written.rows == 1
@@ -123,7 +123,7 @@ def test_what_is_no_image_is_named_and_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
+def test_an_interrupted_table_resumes(tmp_path: Path, number: int):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/2.png": b"no", "a/3.png": BLUE, "b/1.png": GREEN})
     output = tmp_path / "a.tsv"
     with pytest.raises(Stop):
@@ -136,7 +136,7 @@ def test_a_stopped_table_is_gone_on_with(tmp_path: Path, number: int):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "in", "whole.tsv"]
 
 
-def test_another_commands_beginning_is_not_gone_on_with(tmp_path: Path):
+def test_another_commands_partial_table_is_not_resumed(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED, "a/3.png": BLUE})
     with pytest.raises(Stop):
         write_tsv(open_texts(folder), tmp_path / "a.tsv", progress=lambda things: stopping_after(1, things))
@@ -162,7 +162,7 @@ def test_two_commands_do_not_write_into_one_file(tmp_path: Path):
     assert write_tsv(open_texts(folder), output, force=True).rows == 2
 
 
-def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
+def test_a_file_of_another_table_is_replaced(tmp_path: Path):
     alike = RED[:-1] + b"?"
     older = write_lines(tmp_path / "old.tsv", row("red", RED), row("green", GREEN))
     table = write_lines(tmp_path / "a.tsv", row("as long", alike), row("green", GREEN))
@@ -173,7 +173,7 @@ def test_a_file_of_another_table_is_not_taken_for_this_ones(tmp_path: Path):
     assert (tmp_path / "out" / "00000001.png").read_bytes() == alike
 
 
-def test_an_image_that_would_not_be_read_back_is_left_out(tmp_path: Path):
+def test_an_image_that_is_too_large_to_read_back_is_skipped(tmp_path: Path):
     large = RED + bytes(33 * 1024 * 1024)
     pairs = Pairs(["large", "red"], np.arange(2), [ImageSource("a", lambda: large), ImageSource("b", lambda: RED)])
     written = write_tsv(pairs, tmp_path / "a.tsv")
@@ -181,7 +181,7 @@ def test_an_image_that_would_not_be_read_back_is_left_out(tmp_path: Path):
     assert "the limit is" in written.problems[0].reason
 
 
-def test_what_is_done_is_told_while_the_work_goes_on(tmp_path: Path):
+def test_the_journal_is_written_while_work_continues(tmp_path: Path):
     """A process that is killed tells nothing at its end."""
     with Partial(tmp_path / "a", {"job": 1}) as partial:
         partial.file.write(b"first")
@@ -191,13 +191,13 @@ def test_what_is_done_is_told_while_the_work_goes_on(tmp_path: Path):
         assert (tmp_path / "a.part").read_bytes() == b"first"
 
 
-def test_a_folder_is_no_name_for_a_file(tmp_path: Path):
+def test_an_output_that_is_a_folder_is_refused(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED})
     with pytest.raises(BadInput, match="is a folder; name a file"):
         write_tsv(open_texts(folder), tmp_path / "in", force=True)
 
 
-def test_what_exists_is_replaced_by_force_alone(tmp_path: Path):
+def test_existing_outputs_are_replaced_only_with_force(tmp_path: Path):
     folder = write_files(tmp_path / "in", {"a/1.png": RED})
     output = tmp_path / "a.tsv"
     output.write_text("precious", encoding="utf-8")
@@ -214,7 +214,7 @@ def test_what_exists_is_replaced_by_force_alone(tmp_path: Path):
         write_folder(output, output)
 
 
-def test_a_stopped_folder_is_gone_on_with(tmp_path: Path):
+def test_an_interrupted_folder_resumes(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
     with pytest.raises(Stop):
         write_folder(table, tmp_path / "out", progress=lambda things: stopping_after(2, things))

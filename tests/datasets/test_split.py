@@ -84,7 +84,7 @@ def test_many_small_classes_fill_val_and_test_alike():
 
 
 @pytest.mark.parametrize("told", ["", "a:b", "1", "1:2:3:4", "0:1:1", "8:-1:1", "1:1/0"])
-def test_ratios_that_are_none_are_refused(told: str):
+def test_invalid_ratios_are_refused(told: str):
     with pytest.raises(BadInput, match="ratios"):
         parse_ratios(told)
 
@@ -128,7 +128,7 @@ def test_the_seed_alone_decides(classes: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", list(How))
-def test_a_stopped_split_ends_as_an_unstopped_one(classes: Path, tmp_path: Path, how: How):
+def test_an_interrupted_split_resumes_to_the_same_result(classes: Path, tmp_path: Path, how: How):
     before = files_in(classes)
     split_folder(classes, tmp_path / "whole", RATIOS_6_2_2)
     with pytest.raises(Stop):
@@ -141,7 +141,7 @@ def test_a_stopped_split_ends_as_an_unstopped_one(classes: Path, tmp_path: Path,
     assert (again.done_before, again.counts) == (20, result.counts)
 
 
-def test_a_target_that_holds_anything_else_is_left_alone(classes: Path, tmp_path: Path):
+def test_an_output_folder_with_other_files_is_refused(classes: Path, tmp_path: Path):
     split_folder(classes, tmp_path / "out", RATIOS_6_2_2)
     there = files_in(tmp_path / "out")
     for other in ({"seed": 5}, {"letterbox": 8}, {"how": How.LINK}):
@@ -158,7 +158,7 @@ def test_a_target_that_holds_anything_else_is_left_alone(classes: Path, tmp_path
         split_folder(tmp_path / "nowhere", tmp_path / "new", RATIOS_6_2_2)
 
 
-def test_an_image_that_came_or_went_after_the_plan_is_named(classes: Path, tmp_path: Path):
+def test_an_image_that_was_added_or_removed_after_planning_is_reported(classes: Path, tmp_path: Path):
     with pytest.raises(Stop):
         split_folder(classes, tmp_path / "out", RATIOS_6_2_2, progress=lambda names: stopping_after(0, names))
     write_files(classes, {"cat/late.png": RED})

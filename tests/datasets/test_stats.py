@@ -64,7 +64,7 @@ def test_with_a_size_the_model_s_squares_are_measured():
     assert (stats.widths, stats.heights) == ({40: 1}, {20: 1})
 
 
-def test_broken_images_are_named_in_their_place():
+def test_broken_images_are_reported_in_order():
     sources = [ImageSource("good", lambda: RED), ImageSource("bad", lambda: RED[:60])]
     sources.append(ImageSource("gone", Path("nowhere.png").read_bytes))
     good, bad, gone = measure_images(sources)

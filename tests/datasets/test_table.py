@@ -28,7 +28,7 @@ def test_each_row_is_a_text_and_its_image(tmp_path: Path):
     assert (len(pairs), list(pairs.problems)) == (2, [])
 
 
-def test_the_same_image_in_several_rows_is_one_image_however_it_is_spelt(tmp_path: Path):
+def test_the_same_image_in_several_rows_is_one_image_in_any_base64_alphabet(tmp_path: Path):
     spelt = [url_safe(RED), base64.b64encode(RED).decode(), url_safe(RED).rstrip("=")]
     assert url_safe(RED).endswith("=")
     assert len(set(spelt)) > 1
@@ -41,25 +41,25 @@ def test_the_same_image_in_several_rows_is_one_image_however_it_is_spelt(tmp_pat
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("last_end", [True, False])
-def test_line_ends_and_a_utf8_mark_are_no_part_of_the_rows(tmp_path: Path, end: str, mark: str, last_end: bool):
+def test_line_ends_and_a_byte_order_mark_are_stripped(tmp_path: Path, end: str, mark: str, last_end: bool):
     table = write_lines(tmp_path / "a.tsv", mark + row("red", RED), row("blue", BLUE), end=end)
     if not last_end:
         table.write_bytes(table.read_bytes().removesuffix(end.encode()))
     assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
 
 
-def test_the_image_may_stand_first(tmp_path: Path):
+def test_the_image_column_may_come_first(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", f"{url_safe(RED)}\tred", f"{url_safe(BLUE)}\tblue")
     assert told(open_pairs(table)) == [("red", RED), ("blue", BLUE)]
 
 
 @pytest.mark.parametrize("columns", [None, Columns(text="caption"), Columns(header=True)])
-def test_a_header_row_is_no_pair(tmp_path: Path, columns: Columns | None):
+def test_a_header_row_is_not_a_pair(tmp_path: Path, columns: Columns | None):
     table = write_lines(tmp_path / "a.tsv", "caption\timage", row("red", RED))
     assert told(open_pairs(table, columns=columns)) == [("red", RED)]
 
 
-def test_a_person_says_which_of_three_columns_holds_the_text(tmp_path: Path):
+def test_with_three_columns_the_text_column_must_be_given(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", f"7\tred\t{url_safe(RED)}", f"8\tblue\t{url_safe(BLUE)}")
     with pytest.raises(BadInput, match="3 columns; say which"):
         open_pairs(table)
@@ -68,7 +68,7 @@ def test_a_person_says_which_of_three_columns_holds_the_text(tmp_path: Path):
         open_pairs(table, columns=Columns(text="caption"))
 
 
-def test_broken_rows_are_named_and_left_out(tmp_path: Path):
+def test_broken_rows_are_reported_and_skipped(tmp_path: Path):
     table = write_lines(
         tmp_path / "a.tsv",
         row("red", RED),
@@ -93,7 +93,7 @@ def test_broken_rows_are_named_and_left_out(tmp_path: Path):
     assert [image.name for image in pairs.images] == ["row 1", "row 7"]
 
 
-def test_a_header_row_says_how_many_columns_there_are(tmp_path: Path):
+def test_the_header_row_decides_the_number_of_columns(tmp_path: Path):
     short = [f"a\t{url_safe(RED)}", f"b\t{url_safe(RED)}"]
     table = write_lines(tmp_path / "a.tsv", "text\timage\tid", *short, f"c\t{url_safe(RED)}\t3")
     pairs = open_pairs(table)
@@ -110,20 +110,20 @@ def test_a_header_row_says_how_many_columns_there_are(tmp_path: Path):
         (b"text\timage\n", "No column holds images"),
     ],
 )
-def test_a_table_of_no_use_is_refused_in_a_sentence(tmp_path: Path, content: bytes, words: str):
+def test_an_unusable_table_is_refused(tmp_path: Path, content: bytes, words: str):
     table = tmp_path / "a.tsv"
     table.write_bytes(content)
     with pytest.raises(BadInput, match=words):
         open_pairs(table)
 
 
-def test_a_table_with_broken_rows_alone_says_why(tmp_path: Path):
+def test_a_table_of_broken_rows_only_is_refused_with_the_first_problem(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row(" ", RED))
     with pytest.raises(BadInput, match="row 1: Its text is empty"):
         open_pairs(table)
 
 
-def test_an_image_that_was_changed_since_is_rejected_when_it_is_read(tmp_path: Path):
+def test_an_image_that_changed_after_opening_is_rejected_when_read(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED))
     pairs = open_pairs(table)
     table.write_bytes(table.read_bytes().replace(b"iVBOR", b"\t\n!\t\t"))
@@ -131,7 +131,7 @@ def test_an_image_that_was_changed_since_is_rejected_when_it_is_read(tmp_path: P
         pairs.images[0].read()
 
 
-def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_passed_over(tmp_path: Path):
+def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_skipped(tmp_path: Path):
     large = encode(quarters(), "PNG") + noise(900, 700).tobytes()
     table = write_lines(tmp_path / "a.tsv", row("large", large), row("green", GREEN))
     assert told(open_pairs(table)) == [("large", large), ("green", GREEN)]
@@ -142,7 +142,7 @@ def test_a_row_of_megabytes_is_read_and_one_beyond_the_limit_is_passed_over(tmp_
     assert table.read_bytes()[rows[1].start :] == rows[1].line + b"\n"
 
 
-def test_images_can_be_taken_in_slices_and_from_behind(tmp_path: Path):
+def test_images_can_be_sliced_and_indexed_from_the_end(tmp_path: Path):
     table = write_lines(tmp_path / "a.tsv", row("red", RED), row("green", GREEN), row("blue", BLUE))
     images = open_pairs(table).images
     assert [image.read() for image in images[::-1][:2]] == [BLUE, GREEN]
@@ -151,7 +151,7 @@ def test_images_can_be_taken_in_slices_and_from_behind(tmp_path: Path):
         images[3]
 
 
-def test_reading_a_table_keeps_no_images(tmp_path: Path):
+def test_opening_a_table_keeps_no_images_in_memory(tmp_path: Path):
     """Ten megabytes of images are worth a few hundred bytes."""
     import tracemalloc
 

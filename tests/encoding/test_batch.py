@@ -31,7 +31,7 @@ def test_outcomes_come_in_the_order_of_their_sources():
     assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
 
 
-def test_batches_are_as_large_as_asked():
+def test_batches_have_the_given_size():
     encoder = FakeEncoder()
     list(encode_images(encoder, map(gray, range(20)), batch_size=8))
     assert [len(batch) for batch in encoder.batches()] == [8, 8, 4]
@@ -61,14 +61,14 @@ def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
     assert [outcome.embedding[0] for outcome in outcomes if isinstance(outcome, EncodedImage)] == [1, 2]
 
 
-def test_an_image_without_a_direction_is_skipped():
+def test_an_image_whose_embedding_is_not_finite_is_skipped():
     """One NaN among stored vectors would outrank everything in each later search."""
     outcomes = list(encode_images(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
     assert [isinstance(outcome, SkippedImage) for outcome in outcomes] == [False, True, False]
     assert isinstance(outcomes[1], SkippedImage) and isinstance(outcomes[1].cause, EncodingFailed)
 
 
-def test_a_vector_that_nobody_needs_is_not_encoded():
+def test_an_image_that_is_not_needed_is_not_encoded():
     def read() -> bytes:
         raise NotNeeded("It is known.")
 
@@ -78,19 +78,19 @@ def test_a_vector_that_nobody_needs_is_not_encoded():
     assert encoder.calls == []
 
 
-def test_nothing_but_broken_images_needs_no_model():
+def test_a_batch_of_broken_images_does_not_reach_the_model():
     encoder = FakeEncoder()
     assert len(list(encode_images(encoder, [ImageSource("x", lambda: BROKEN)] * 3))) == 3
     assert encoder.calls == []
 
 
-def test_a_batch_beyond_memory_is_halved_until_it_fits():
+def test_an_image_batch_that_does_not_fit_in_memory_is_halved():
     encoder = FakeEncoder(fits=2)
     outcomes = list(encode_images(encoder, map(gray, range(8)), batch_size=8))
     assert np.array_equal([one.embedding for one in outcomes], [vector(value) for value in range(8)])
 
 
-def test_words_beyond_memory_are_halved_as_well():
+def test_a_text_batch_that_does_not_fit_in_memory_is_halved():
     encoder = FakeEncoder(fits=2)
     words = ["a", "bb", "ccc", "dddd", "eeeee"]
     assert np.array_equal(list(encode_texts(encoder, words, batch_size=5)), [vector(len(word)) for word in words])
@@ -103,7 +103,7 @@ def test_a_device_without_memory_for_one_image_says_so():
         list(encode_images(FakeEncoder(fits=0), [gray(1)]))
 
 
-def test_sources_are_read_only_a_little_ahead_and_stopping_ends_the_threads():
+def test_few_sources_are_read_ahead_and_closing_ends_the_threads():
     read: list[int] = []
 
     def source(value: int) -> ImageSource:
@@ -126,14 +126,14 @@ class Measuring(FakeEncoder):
         return super().prepare(pixels, box)
 
 
-def test_ones_own_panoramas_may_be_larger_than_what_a_server_takes():
+def test_own_files_may_be_larger_than_uploads():
     panorama = encode(Image.new("1", (13_000, 5_000)), "PNG")
     (outcome,) = encode_images(FakeEncoder(), [ImageSource("panorama", lambda: panorama)])
     assert isinstance(outcome, EncodedImage)
     assert outcome.width * outcome.height > ImageLimits().max_pixels
 
 
-def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
+def test_a_large_photograph_is_decoded_small_and_reports_its_full_size():
     encoder = Measuring(card=replace(CARD, input_size=100))
     large = ImageSource("large", lambda: encode(Image.fromarray(noise(1600, 1200)), "JPEG"))
     [outcome] = encode_images(encoder, [large])
@@ -142,7 +142,7 @@ def test_a_large_photograph_is_decoded_small_and_its_true_size_is_told():
     assert encoder.seen == (300, 400, 3)
 
 
-def test_a_large_photograph_is_decoded_whole_where_figures_shall_compare():
+def test_full_resolution_decodes_a_large_photograph_at_full_size():
     encoder = Measuring(card=replace(CARD, input_size=100))
     list(encode_images(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], full_resolution=True))
     assert encoder.seen == (1200, 1600, 3)

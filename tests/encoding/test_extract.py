@@ -37,7 +37,7 @@ def numbers(*lengths: int | None) -> list[list[str]]:
     return [[""] * 4 if length is None else [str(number) for number in UNIT[length]] for length in lengths]
 
 
-def test_each_line_has_its_line(tmp_path: Path, encoder: FakeEncoder):
+def test_each_row_of_the_table_has_a_row_in_the_output(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "\ufeffone", "three", "一只猫", end="\r\n")
     done = extract(encoder, table, tmp_path / "out.tsv", ColumnOptions())
     assert tsv(tmp_path / "out.tsv") == numbers(3, 5, 3)
@@ -45,7 +45,7 @@ def test_each_line_has_its_line(tmp_path: Path, encoder: FakeEncoder):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv", "out.tsv"]
 
 
-def test_broken_lines_are_named_and_keep_their_place(tmp_path: Path, encoder: FakeEncoder):
+def test_broken_rows_are_reported_and_keep_their_place(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "one", "", "a\tb", "three", " ")
     table.write_bytes(table.read_bytes() + b"\xff")
     done = extract(encoder, table, tmp_path / "out.tsv", ColumnOptions(), batch_size=2)
@@ -62,7 +62,7 @@ def test_broken_lines_are_named_and_keep_their_place(tmp_path: Path, encoder: Fa
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\r\n \n", "\n\t\n"])
-def test_what_is_blank_at_the_very_end_is_no_row(tmp_path: Path, encoder: FakeEncoder, end: str):
+def test_blank_lines_at_the_end_are_dropped(tmp_path: Path, encoder: FakeEncoder, end: str):
     (tmp_path / "in.tsv").write_text(f"one\n\nthree{end}", newline="")
     done = extract(encoder, tmp_path / "in.tsv", tmp_path / "out.tsv", ColumnOptions())
     assert tsv(tmp_path / "out.tsv") == numbers(3, None, 5)
@@ -106,7 +106,7 @@ def test_columns_by_number_by_schema_and_by_header(
     assert done.problems[0].name == f"row {len(head) + 3}"
 
 
-def test_line_ends_of_windows_are_no_part_of_appended_columns(tmp_path: Path, encoder: FakeEncoder):
+def test_windows_line_ends_are_stripped_from_appended_columns(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", "one\tx", "three\ty", end="\r\n")
     extract(encoder, table, tmp_path / "out.tsv", ColumnOptions("1", append=("2",)))
     assert (tmp_path / "out.tsv").read_bytes().endswith(b"\ty\n")
@@ -160,12 +160,12 @@ def test_a_schema_names_each_column_once():
             parse_schema(wrong)
 
 
-def test_the_header_has_no_vote_on_what_the_column_holds():
+def test_the_header_row_is_ignored_when_guessing_what_a_column_holds():
     rows = list(read_rows(io.BytesIO(f"image\n{url_safe(RED)}\nbroken\n".encode())))
     assert resolve_columns(ColumnOptions("image", header=True), rows).kind is ColumnKind.IMAGE
 
 
-def test_words_that_begin_like_a_bitmap_are_words():
+def test_texts_that_begin_like_a_bitmap_are_texts():
     """Qk is base64 of BM, a bitmap's signature."""
     rows = list(read_rows(io.BytesIO(b"Qk0A\nQk1234567890\nBM\n")))
     assert resolve_columns(ColumnOptions(), rows).kind is ColumnKind.TEXT
@@ -188,7 +188,7 @@ def read_back(path: Path, form: VectorFormat) -> np.ndarray:
 
 @pytest.mark.parametrize("form", list(VectorFormat))
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_stopped_and_gone_on_with_ends_as_if_never_stopped(
+def test_an_interrupted_extraction_resumes_to_the_same_output(
     tmp_path: Path, encoder: FakeEncoder, form: VectorFormat, number: int
 ):
     table = write_lines(tmp_path / "in.tsv", *LINES)
@@ -215,7 +215,7 @@ def test_stopped_and_gone_on_with_ends_as_if_never_stopped(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv", "out"]
 
 
-def test_a_half_written_batch_is_cut_off(tmp_path: Path, encoder: FakeEncoder):
+def test_a_half_written_batch_is_truncated(tmp_path: Path, encoder: FakeEncoder):
     table = write_lines(tmp_path / "in.tsv", *LINES)
     output = tmp_path / "out.tsv"
     with pytest.raises(Stop):
@@ -227,7 +227,7 @@ def test_a_half_written_batch_is_cut_off(tmp_path: Path, encoder: FakeEncoder):
 
 
 @pytest.mark.parametrize("change", ["table", "column", "format", "model"])
-def test_only_the_same_command_goes_on(tmp_path: Path, encoder: FakeEncoder, change: str):
+def test_only_the_same_command_resumes(tmp_path: Path, encoder: FakeEncoder, change: str):
     table = write_lines(tmp_path / "in.tsv", "one\tx", "three\ty", "four\tz")
     output = tmp_path / "out"
     with pytest.raises(Stop):
@@ -270,7 +270,7 @@ def test_an_npy_file_holds_no_appended_columns(tmp_path: Path, encoder: FakeEnco
 
 
 @pytest.mark.parametrize("rows", [0, 7, 10**15])
-def test_an_npy_head_is_one_that_numpy_reads(rows: int):
+def test_numpy_reads_the_header_of_an_npy_file(rows: int):
     head = NpyWriter(768).head(rows)
     file = io.BytesIO(head)
     assert np.lib.format.read_magic(file) == (1, 0)

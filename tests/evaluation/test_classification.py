@@ -43,7 +43,7 @@ def test_mean_recall_is_balanced_accuracy():
     assert result.mean_recall == pytest.approx(balanced_accuracy_score([0, 0, 1, 1, 2, 0], [0, 0, 0, 1, 2, 2]))
 
 
-def test_a_class_that_ties_with_the_right_one_was_preferred():
+def test_a_class_that_ties_with_the_right_one_counts_as_predicted():
     result = tallied([[0.5, 0.5, 0.1], [0.5, 0.5, 0.1]], [0, 1], "abc")
     assert result.counts.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     assert result.top_1 == 0
@@ -60,21 +60,21 @@ def test_ties_count_against_the_top_five_too():
 
 
 @pytest.mark.parametrize("true", [0, 1])
-def test_scores_that_are_no_numbers_flatter_nobody(true):
+def test_nan_scores_count_as_wrong(true):
     assert tallied([[np.nan, np.nan, np.nan]], [true], "abc").top_1 == 0
 
 
-def test_a_class_that_was_never_learnt_is_never_right():
+def test_a_class_that_was_not_trained_is_never_predicted():
     result = tallied([[-np.inf, 0.1], [-np.inf, 0.1]], [0, 1], "ab")
     assert result.counts.tolist() == [[0, 1], [0, 1]]
 
 
-def test_top_5_of_five_classes_says_nothing():
+def test_top_5_of_five_classes_is_none():
     assert tallied(np.eye(5), [0, 1, 2, 3, 4], "abcde").top_5 is None
     assert tallied(np.eye(6), [0, 1, 2, 3, 4, 5], "abcdef").top_5 == 1
 
 
-def test_a_class_without_images_has_no_recall_and_no_share_in_the_mean():
+def test_a_class_without_images_has_no_recall_and_does_not_count_in_the_mean():
     result = tallied([[1, 0, 0], [0, 0, 1]], [0, 0], "abc")
     assert [one.recall for one in result.per_class] == [0.5, None, None]
     assert result.mean_recall == 0.5
@@ -91,12 +91,12 @@ def test_one_class_alone_is_always_right():
     assert (result.top_1, result.top_5, result.mean_recall) == (1, None, 1)
 
 
-def test_nothing_at_all_has_no_shares():
+def test_without_images_there_are_no_figures():
     result = Tally(["a", "b"]).result()
     assert (result.images, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
 
 
-def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
+def test_the_most_frequent_mistakes_come_first():
     scores = np.eye(3)[[0, 0, 1, 2, 2, 0]]
     result = tallied(scores, [0, 0, 0, 1, 1, 2], "abc")
     mistakes = [(one.true, one.predicted, one.images) for one in result.confusions(10)]
@@ -104,7 +104,7 @@ def test_the_most_frequent_mistakes_come_first_and_right_ones_are_none():
     assert len(result.confusions(1)) == 1
 
 
-def test_captions_in_place_of_classes_are_refused_before_memory_runs_out():
+def test_captions_given_as_classes_are_refused_before_memory_runs_out():
     check_classes([str(number) for number in range(21_841)])
     with pytest.raises(BadInput, match="evaluate retrieval"):
         check_classes([str(number) for number in range(29_000)])

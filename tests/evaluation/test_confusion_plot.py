@@ -56,6 +56,6 @@ def test_classes_without_images_are_drawn_empty(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "said"), [("confusion.txt", "confusion.png"), ("none/c.png", "no folder")])
-def test_a_file_that_cannot_be_drawn_into_is_refused_beforehand(tmp_path, name, said):
+def test_an_unusable_image_file_is_refused_beforehand(tmp_path, name, said):
     with pytest.raises(BadInput, match=said):
         check_drawable(tmp_path / name)

@@ -20,7 +20,7 @@ def outcomes(*, broken: range = range(0, MANY, 7)) -> Iterator[EncodedImage | Sk
             yield EncodedImage(source, VECTORS[row], 1, 1)
 
 
-def test_what_could_be_read_is_gathered_with_the_rows_it_belongs_to():
+def test_readable_images_are_gathered_with_their_row_numbers():
     skipped: list[SkippedImage] = []
     gathered = gather(outcomes(), 4, skipped.append)
     expected = [row for row in range(MANY) if row % 7]
@@ -29,13 +29,13 @@ def test_what_could_be_read_is_gathered_with_the_rows_it_belongs_to():
     assert [one.source.name for one in skipped] == [f"row {row}" for row in range(0, MANY, 7)]
 
 
-def test_nothing_gathered_still_has_its_shape():
+def test_gathering_nothing_returns_empty_arrays():
     gathered = gather(outcomes(broken=range(MANY)), 4, lambda _: None)
     assert gathered.embeddings.shape == (0, 4)
     assert gathered.rows.shape == (0,)
 
 
-def test_images_are_classified_a_part_at_a_time_and_each_once():
+def test_images_are_classified_in_parts_and_each_once():
     class_of = np.arange(MANY) % 4
     sizes: list[int] = []
 

@@ -30,7 +30,7 @@ def test_a_data_set_is_known_by_the_names_that_people_give_it(name, dataset):
 @pytest.mark.parametrize(
     "name", ["imagenet-a", "imagenetv2", "ImageNet-R", "flickr8k", "cocoa", "test", "", "holidays"]
 )
-def test_a_name_that_only_begins_alike_is_another_data_set(name):
+def test_a_similar_name_is_another_data_set(name):
     assert known_as(name) is None
 
 

@@ -65,7 +65,7 @@ def test_recalls_are_shares_of_queries_within_the_cutoff():
     assert result.text_to_image.median_rank == 1
 
 
-def test_an_image_is_found_by_any_of_its_captions_and_each_caption_counts_by_itself():
+def test_any_caption_of_an_image_is_right_and_each_caption_is_a_query():
     left, up = np.eye(2, dtype=np.float32)
     far = np.array([0.6, 0.8], np.float32)
     # Two captions of the left image: one right on it, one nearer the other image.
@@ -75,27 +75,27 @@ def test_an_image_is_found_by_any_of_its_captions_and_each_caption_counts_by_its
     assert result.mean == pytest.approx((1 + (2 / 3 + 1 + 1) / 3) / 2)
 
 
-def test_a_model_to_which_everything_looks_alike_finds_nothing():
+def test_equal_embeddings_retrieve_nothing():
     alike = np.tile(np.array([[0.6, 0.8]], np.float32), (20, 1))
     result = measure_retrieval(alike, alike, np.arange(20))
     assert result.mean == 0
 
 
 @pytest.mark.parametrize("broken", ["images", "captions"])
-def test_vectors_that_are_no_numbers_flatter_nobody(broken):
+def test_nan_embeddings_count_as_wrong(broken):
     vectors = {"images": np.eye(20, dtype=np.float32), "captions": np.eye(20, dtype=np.float32)}
     vectors[broken] = vectors[broken] * np.nan
     assert measure_retrieval(vectors["images"], vectors["captions"], np.arange(20)).mean == 0
 
 
-def test_an_image_without_captions_is_no_query_but_in_the_way():
+def test_an_image_without_captions_is_not_a_query_but_competes():
     images, captions = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2]]
     result = measure_retrieval(images, captions, np.array([0, 1]))
     assert result.image_to_text.queries == 2
     assert result.text_to_image.at[1] == 0.5
 
 
-def test_captions_of_images_that_could_not_be_read_take_no_part():
+def test_captions_of_unreadable_images_are_left_out():
     pairs = Pairs(["3", "1", "0", "2", "0"], np.array([3, 1, 0, 2, 0]), [])
     asked = queries_for(Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3])), pairs)
     assert asked.texts == ["3", "0", "0"]

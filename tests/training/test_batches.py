@@ -20,7 +20,7 @@ def epoch(order: BatchOrder, number: int) -> list[int]:
 
 
 @given(SEEDS, st.integers(2, 40), st.integers(2, 50), st.integers(1, 5))
-def test_an_epoch_shows_no_image_twice_and_leaves_out_less_than_a_batch(seed, images, batch, captions):
+def test_an_epoch_shows_no_image_twice_and_omits_less_than_a_batch(seed, images, batch, captions):
     pairs = patches(images, captions_each=captions)
     order = BatchOrder(pairs, batch, seed)
     for number in (0, 3):
@@ -36,7 +36,7 @@ def test_epochs_differ_in_order_and_captions_and_seeds_do_too():
     assert len({tuple(sorted(rows)) for rows in epochs}) == 4
 
 
-def test_a_batch_follows_from_its_number_alone():
+def test_a_batch_depends_only_on_its_number():
     pairs = patches(30, captions_each=5)
     in_order, at_once = BatchOrder(pairs, 7, 3), BatchOrder(pairs, 7, 3)
     rows = [in_order.batch(step) for step in range(9)]
@@ -44,18 +44,18 @@ def test_a_batch_follows_from_its_number_alone():
         assert np.array_equal(at_once.batch(step), rows[step])
 
 
-def test_an_image_without_captions_is_passed_over():
+def test_an_image_without_captions_is_skipped():
     pairs = patches(3)
     lonely = Pairs(pairs.captions[:2], np.array([2, 0]), pairs.images)
     assert sorted(lonely.image_of[BatchOrder(lonely, 9, 0).batch(0)]) == [0, 2]
 
 
-def test_a_single_image_is_too_little_to_tell_apart():
+def test_a_single_image_is_refused():
     with pytest.raises(BadInput, match="at least two"):
         BatchOrder(patches(1, captions_each=4), 2, 0)
 
 
-def test_images_come_prepared_in_the_order_asked_for_and_equal_files_have_equal_keys(tiny):
+def test_images_are_prepared_in_order_and_equal_files_have_equal_keys(tiny):
     pairs = patches(4, broken=[1])
     doubled = [*pairs.images, pairs.images[2]]
     reader = ImageReader(tiny, doubled, workers=2)

@@ -25,7 +25,7 @@ def test_gradients_do_not_depend_on_the_micro_batch(tiny_directory, micro_batch)
         assert torch.allclose(cached[name], gradient, atol=1e-5), name
 
 
-def test_every_weight_learns_under_autocast_however_the_batch_is_cut(tiny_directory):
+def test_every_weight_gets_a_gradient_under_autocast_with_any_micro_batch(tiny_directory):
     _, exact = gradients(tiny_directory, micro_batch=12)
     for micro_batch in (4, 12):
         _, rounded = gradients(tiny_directory, micro_batch=micro_batch, amp="bf16")
@@ -34,7 +34,7 @@ def test_every_weight_learns_under_autocast_however_the_batch_is_cut(tiny_direct
         assert 0.99 < torch.cosine_similarity(ours, theirs, dim=0) < 0.999999
 
 
-def test_dropout_falls_on_the_same_places_in_both_passes_and_on_others_in_another_part():
+def test_dropout_is_the_same_in_both_passes_and_differs_between_parts():
     tower = nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5))
     rows = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
     cached = CachedTower(lambda part: tower(rows), 2, dimension=64, learns=True, seed=3, device=CPU)
@@ -45,14 +45,14 @@ def test_dropout_falls_on_the_same_places_in_both_passes_and_on_others_in_anothe
     assert not torch.equal(kept[0], kept[1])
 
 
-def test_a_share_without_rows_has_no_vectors_and_passes_nothing_back():
+def test_an_empty_share_has_no_embeddings_and_no_gradients():
     nothing = CachedTower(lambda part: pytest.fail("never asked"), 0, dimension=6, learns=True, seed=0, device=CPU)
     assert nothing.embeddings.shape == (0, 6)
     nothing.backward(torch.empty(0, 6))
 
 
 @pytest.mark.parametrize(("fixed", "still"), [("fix_vision", "vis"), ("fix_text", "text")])
-def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_ever(tiny_directory, fixed, still):
+def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_before(tiny_directory, fixed, still):
     _, everything = gradients(tiny_directory, micro_batch=5)
     _, found = gradients(tiny_directory, micro_batch=5, **{fixed: True})
     fixed_names = {name for name in everything if name.startswith(still)}
@@ -62,7 +62,7 @@ def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_ever(tiny_dir
         assert torch.allclose(gradient, everything[name], atol=1e-6), name
 
 
-def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_directory):
+def test_captions_are_cut_to_the_given_length_and_keep_their_end(tiny_directory):
     from clipcore.training.data import check_length, shortened
 
     model = load(tiny_directory)
@@ -76,7 +76,7 @@ def test_captions_are_cut_to_the_length_asked_for_and_keep_their_end(tiny_direct
 
 
 @pytest.mark.parametrize("alike", [{"captions": ["a b"] * 24}, {"one_image": True}])
-def test_equal_captions_and_equal_files_are_no_wrong_answers_to_each_other(tiny_directory, alike):
+def test_equal_captions_and_equal_files_are_not_negatives(tiny_directory, alike):
     """Images that all go by one name, or captions of one image, leave nothing to tell apart."""
     loss, found = gradients(tiny_directory, **alike)
     assert loss == pytest.approx(0, abs=1e-6)

@@ -37,7 +37,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("family", WRITERS)
-def test_a_family_learns_and_goes_on_exactly(tmp_path, family):
+def test_every_family_learns_and_resumes_exactly(tmp_path, family):
     directory = WRITERS[family](tmp_path / "model")
     before = weights(load(directory))
     train(load(directory), patches(12), PLAN, tmp_path / "whole")
@@ -50,7 +50,7 @@ def test_a_family_learns_and_goes_on_exactly(tmp_path, family):
     assert sum(not torch.equal(whole[name], before[name]) for name in whole) > 0.8 * len(learning)
 
 
-def test_a_sigmoid_model_learns_its_bias_and_may_be_as_sure_as_it_likes(tmp_path):
+def test_a_sigmoid_model_learns_its_bias_and_its_scale_is_not_limited(tmp_path):
     write_tiny_siglip(tmp_path / "model")
     model = load(tmp_path / "model")
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_a_sigmoid_model_reads_its_whole_context(tmp_path):
         train(load(tmp_path / "model"), patches(12), plan, tmp_path / "run")
 
 
-def test_a_model_of_images_alone_cannot_learn_words(tmp_path):
+def test_an_image_only_model_is_refused(tmp_path):
     write_tiny_dinov2(tmp_path / "model")
     with pytest.raises(TextNotSupported):
         train(load(tmp_path / "model"), patches(12), PLAN, tmp_path / "run")

@@ -29,7 +29,7 @@ class Heard(TrainingObserver):
         self.words.append(words)
 
 
-def test_what_is_shown_is_learnt(tiny, tmp_path):
+def test_a_model_learns_the_training_pairs(tiny, tmp_path):
     plan = TrainingPlan(
         epochs=30, batch_size=16, micro_batch=16, learning_rate=3e-3, weight_decay=0.0, validate_every=30
     )
@@ -39,7 +39,7 @@ def test_what_is_shown_is_learnt(tiny, tmp_path):
     assert trained.best.mean_recall > 0.95
 
 
-def test_the_output_is_a_model_like_any_other_and_says_where_its_thresholds_come_from(tiny, tmp_path):
+def test_the_output_is_a_model_and_documents_its_thresholds(tiny, tmp_path):
     train(tiny, patches(45), QUICK, tmp_path / "run", validation=patches(45, seed=1))
     last = load(tmp_path / "run" / "last")
     for name, weight in weights(last).items():
@@ -51,14 +51,14 @@ def test_the_output_is_a_model_like_any_other_and_says_where_its_thresholds_come
     assert last.calibration.tag_match == tiny.calibration.tag_match
 
 
-def test_after_training_the_model_encodes_as_before_its_weights_learnt(tiny, tmp_path):
+def test_after_training_the_model_encodes_with_its_new_weights(tiny, tmp_path):
     train(tiny, patches(8), QUICK, tmp_path / "run")
     assert not tiny.towers.module.training
     assert not any(weight.requires_grad for weight in tiny.towers.module.parameters())
     assert (tiny.encode_texts(["a"]) == load(tmp_path / "run" / "last").encode_texts(["a"])).all()
 
 
-def test_dropout_is_there_while_learning_and_gone_while_validating(tiny, tmp_path):
+def test_dropout_is_on_in_training_and_off_in_validation(tiny, tmp_path):
     seen: set[tuple[bool, bool]] = set()
     # A part that every way through the tower calls as a module.
     tiny.towers.module.vision_model.embeddings.register_forward_pre_hook(
@@ -68,7 +68,7 @@ def test_dropout_is_there_while_learning_and_gone_while_validating(tiny, tmp_pat
     assert seen == {(False, True), (True, False)}
 
 
-def test_best_is_kept_when_what_follows_is_worse(tiny, tmp_path):
+def test_best_is_kept_when_later_steps_are_worse(tiny, tmp_path):
     sensible = TrainingPlan(epochs=20, batch_size=16, micro_batch=16, learning_rate=3e-3, schedule="constant")
     train(tiny, patches(16), sensible, tmp_path / "first", validation=patches(16, seed=1))
     good = load(tmp_path / "first" / "best")
@@ -86,7 +86,7 @@ def test_best_is_kept_when_what_follows_is_worse(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(("fixed", "still"), [("fix_vision", "vis"), ("fix_text", "text")])
-def test_a_fixed_tower_stays_and_the_other_moves(tiny, tmp_path, fixed, still):
+def test_a_fixed_tower_keeps_its_weights_and_the_other_learns(tiny, tmp_path, fixed, still):
     before = weights(tiny)
     plan = TrainingPlan(epochs=1, batch_size=8, micro_batch=4, learning_rate=1e-3, **{fixed: True})
     train(tiny, patches(8), plan, tmp_path / "run")
@@ -117,7 +117,7 @@ def test_gains_biases_and_the_temperature_do_not_decay(tiny):
         assert decay[id(weight)] == (0 if plain else 0.2), name
 
 
-def test_a_broken_image_is_named_once_and_left_out(tiny, tmp_path):
+def test_a_broken_image_is_reported_once_and_skipped(tiny, tmp_path):
     heard = Heard()
     validation = patches(8, seed=1, broken=[5])
     trained = train(tiny, patches(8, broken=[3]), QUICK, tmp_path / "run", validation=validation, observer=heard)
@@ -135,7 +135,7 @@ def test_a_log_and_a_curve_are_drawn(tiny, tmp_path):
         assert len(curve.convert("RGB").getcolors(1 << 20)) > 50
 
 
-def test_without_matplotlib_training_goes_on_and_says_what_is_missing(tiny, tmp_path, monkeypatch):
+def test_without_matplotlib_training_continues_with_a_warning(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     heard = Heard()
     assert train(tiny, patches(8), QUICK, tmp_path / "run", observer=heard).finished
@@ -150,13 +150,13 @@ def test_of_equal_validations_the_earliest_is_best():
     assert record.best == Best(0, 0.5)
 
 
-def test_a_single_logged_step_is_seen_on_the_curve(tmp_path):
+def test_a_single_logged_step_is_visible_on_the_curve(tmp_path):
     draw_curves([{"step": 1, "loss": 2.0}], tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as curve:
         assert (31, 119, 180) in {colour for _, colour in curve.convert("RGB").getcolors(1 << 20)}
 
 
-def test_too_little_memory_is_an_error_that_says_what_to_do(tiny, tmp_path):
+def test_too_little_memory_is_reported_with_what_to_do(tiny, tmp_path):
     def no_room() -> bool:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -164,12 +164,12 @@ def test_too_little_memory_is_an_error_that_says_what_to_do(tiny, tmp_path):
         train(tiny, patches(8), QUICK, tmp_path / "run", stopped=no_room)
 
 
-def test_nothing_but_broken_images_is_an_error(tiny, tmp_path):
+def test_a_batch_of_broken_images_is_an_error(tiny, tmp_path):
     with pytest.raises(BadInput, match="None of the images of a whole batch"):
         train(tiny, patches(4, broken=range(4)), QUICK, tmp_path / "run")
 
 
-def test_a_loss_beyond_all_numbers_is_an_error(tiny, tmp_path):
+def test_a_loss_that_is_not_finite_is_an_error(tiny, tmp_path):
     with torch.no_grad():
         tiny.towers.module.visual_projection.weight.fill_(float("nan"))
     with pytest.raises(BadInput, match="became nan at step 1"):

@@ -46,12 +46,12 @@ def test_the_sigmoid_loss_is_that_of_transformers():
     assert torch.allclose(ours, out.loss, atol=1e-5)
 
 
-def test_the_same_words_or_the_same_image_in_another_row_are_undecided():
+def test_the_same_caption_or_image_in_another_row_is_a_false_negative():
     found = false_negative_mask(torch.tensor([1, 2, 3, 1]), torch.tensor([7, 8, 8, 9]))
     assert found.nonzero().tolist() == [[0, 3], [1, 2], [2, 1], [3, 0]]
 
 
-def test_an_undecided_pair_leaves_no_gradient():
+def test_a_masked_pair_has_no_gradient():
     images, texts = (normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(k))) for k in (1, 2))
     undecided = torch.zeros(3, 3, dtype=torch.bool)
     undecided[0, 1] = undecided[1, 0] = True

@@ -31,24 +31,24 @@ SHARES = st.floats(0, 1)
         ({"fix_vision": True, "fix_text": True}, "nothing is left to train"),
     ],
 )
-def test_a_plan_that_cannot_be_is_refused_with_what_to_change(wrong, words):
+def test_an_invalid_plan_is_refused_with_what_to_change(wrong, words):
     with pytest.raises(BadInput, match=words):
         TrainingPlan(**wrong)
 
 
-def test_what_changed_is_said():
+def test_the_first_changed_setting_is_named():
     before = TrainingPlan(epochs=5).fixed_settings()
     assert first_difference(before, before) is None
     assert first_difference(before, TrainingPlan(epochs=6).fixed_settings()) == "epochs 5, not 6"
     assert first_difference(before, before | {"new": 1}) == "new None, not 1"
 
 
-def test_how_a_run_is_watched_and_cut_up_may_change():
+def test_reporting_and_micro_batches_may_change_when_resuming():
     assert TrainingPlan(log_every=1, micro_batch=3, workers=7).fixed_settings() == TrainingPlan().fixed_settings()
 
 
 @given(st.sampled_from(["cosine", "linear", "constant"]), STEPS, SHARES)
-def test_the_rate_rises_once_then_never_rises_again_and_is_always_above_nothing(schedule, steps, warm_up):
+def test_the_rate_rises_once_then_falls_and_is_always_positive(schedule, steps, warm_up):
     factors = [rate_factor(schedule, step, steps, warm_up) for step in range(steps)]
     rising = round(warm_up * steps)
     assert all(0 < factor <= 1 for factor in factors)

@@ -74,7 +74,7 @@ def whole(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize("steps", [1, 11])
-def test_a_stopped_run_goes_on_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
+def test_a_stopped_run_resumes_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
     stopped = run(tiny_directory, tmp_path, after(steps))
     assert (stopped.done, stopped.finished) == (steps, False)
     trained = run(tiny_directory, tmp_path)
@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_directory, tmp_path, who
     assert_same_ends(tmp_path, whole)
 
 
-def test_a_run_stopped_again_and_again_goes_on_to_the_same_weights(tiny_directory, tmp_path, whole):
+def test_a_run_that_is_stopped_repeatedly_ends_at_the_same_weights(tiny_directory, tmp_path, whole):
     while not run(tiny_directory, tmp_path, after(5)).finished:
         pass
     assert_same_ends(tmp_path, whole)
@@ -97,7 +97,7 @@ def cut() -> bool:
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
+def test_a_run_that_died_resumes_from_its_last_checkpoint_to_the_same_weights(tiny_directory, tmp_path, whole, steps):
     dies = after(steps)
     with pytest.raises(PowerCut):
         run(tiny_directory, tmp_path, lambda: dies() and cut())
@@ -116,7 +116,7 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_weights(ti
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_a_model_that_was_being_replaced_comes_back(tiny_directory, tmp_path, name):
+def test_a_model_whose_replacement_was_interrupted_is_restored(tiny_directory, tmp_path, name):
     run(tiny_directory, tmp_path, after(3))
     before = _weights(tmp_path / name)
     # Killed between the two renames.
@@ -127,7 +127,7 @@ def test_a_model_that_was_being_replaced_comes_back(tiny_directory, tmp_path, na
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tiny_directory, tmp_path, whole, size):
+def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_space(tiny_directory, tmp_path, whole, size):
     run(tiny_directory, tmp_path, after(5))
     with disk_full_at(size), pytest.raises(BadInput, match=r"cannot be written to \(.*File too large.*; see to the"):
         run(tiny_directory, tmp_path)
@@ -135,14 +135,14 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(tiny
     assert_same_ends(tmp_path, whole)
 
 
-def test_a_finished_run_is_not_done_again(tiny_directory, whole):
+def test_a_finished_run_is_not_repeated(tiny_directory, whole):
     before = (whole / "last" / "model.safetensors").stat().st_mtime_ns
     trained = run(tiny_directory, whole)
     assert (trained.finished, trained.best.mean_recall) == (True, max(row.get("mean_recall", 0) for row in _log(whole)))
     assert (whole / "last" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_another_plan_is_refused_and_a_restart_forgets_the_run(tiny_directory, tmp_path, whole):
+def test_another_plan_is_refused_and_restart_deletes_the_run(tiny_directory, tmp_path, whole):
     run(tiny_directory, tmp_path, after(3), seed=5)
     with pytest.raises(BadInput, match=r"a run with seed 5, not 0; .* or add --restart"):
         run(tiny_directory, tmp_path)
@@ -165,7 +165,7 @@ def test_other_data_are_refused(tiny_directory, tmp_path, pairs, validation, wor
         train(load(tiny_directory), pairs, PLAN, tmp_path, validation=validation)
 
 
-def test_a_broken_checkpoint_is_one_sentence(tiny_directory, tmp_path):
+def test_a_broken_checkpoint_is_refused(tiny_directory, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
     with pytest.raises(BadInput, match="cannot be read .* start over with --restart"):
         run(tiny_directory, tmp_path)
@@ -186,7 +186,7 @@ def undisturbed(command: list[str | Path], tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_the_command_goes_on_from_its_last_checkpoint_when_killed(command, undisturbed, tmp_path):
+def test_a_killed_command_resumes_from_its_last_checkpoint(command, undisturbed, tmp_path):
     with start_clipcore(*command, tmp_path) as process:
         for line in process.stderr:
             if line.startswith("step 4/"):
@@ -218,7 +218,7 @@ def press(words: tuple[str, ...], *arguments: str | Path) -> tuple[int, str]:
         return run_command([str(argument) for argument in arguments]), terminal.getvalue()
 
 
-def test_ctrl_c_puts_the_run_away_and_changes_nothing_in_the_end(command, undisturbed, tmp_path):
+def test_ctrl_c_saves_the_run_and_does_not_change_the_result(command, undisturbed, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     code, words = press(("step 7/",), *command, tmp_path)
     assert code == 130
@@ -228,7 +228,7 @@ def test_ctrl_c_puts_the_run_away_and_changes_nothing_in_the_end(command, undist
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_twice_ends_at_once(command, tmp_path):
+def test_ctrl_c_twice_stops_at_once(command, tmp_path):
     code, words = press(("step 7/", "Stopping"), *command, tmp_path)
     assert code == 130
     assert "step 8/" not in words

@@ -45,7 +45,7 @@ def trainer(objective: Falling, tmp_path, **options) -> Trainer:
     return Trainer(objective.backward, [optimiser], checkpointer, **options)
 
 
-def test_each_step_is_asked_for_once_and_finished(tmp_path):
+def test_each_step_runs_once_and_calls_after_step(tmp_path):
     objective = Falling()
     steps = list(trainer(objective, tmp_path).run())
     assert objective.asked == [0, 1, 2]
@@ -61,14 +61,14 @@ def test_the_rate_is_a_share_of_each_optimisers_own(tmp_path):
     assert objective.weight.tolist() == [6.0] * 4
 
 
-def test_a_gradient_is_no_longer_than_allowed(tmp_path):
+def test_long_gradients_are_clipped(tmp_path):
     objective = Falling()
     list(trainer(objective, tmp_path, steps=1, clip=2.0).run())
     # A gradient of 8 in each of 4 places is 16 long: an eighth of it is left.
     assert objective.weight.tolist() == pytest.approx([7.5] * 4)
 
 
-def test_a_scaled_loss_moves_the_weights_alike_and_is_clipped_after_unscaling(tmp_path):
+def test_a_scaled_loss_has_the_same_effect_and_is_clipped_after_unscaling(tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     objective = Falling(scaler=scaler)
     [step] = trainer(objective, tmp_path, steps=1, clip=2.0, scaler=scaler).run()
@@ -76,7 +76,7 @@ def test_a_scaled_loss_moves_the_weights_alike_and_is_clipped_after_unscaling(tm
     assert objective.weight.tolist() == pytest.approx([7.5] * 4)
 
 
-def test_a_step_that_overflows_is_left_out_and_the_scale_halved(tmp_path):
+def test_a_step_that_overflows_is_skipped_and_the_scale_halved(tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     objective = Falling(scaler=scaler)
     list(trainer(objective, tmp_path, steps=1, scaler=scaler).run())
@@ -84,14 +84,14 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halved(tmp_path):
     assert scaler.get_scale() == 2.0**126
 
 
-def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path):
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
     objective = Falling(slope=float("inf"))
     with pytest.raises(BadInput, match="became .* at step 1; lower the learning rate"):
         list(trainer(objective, tmp_path).run())
     assert objective.weight.tolist() == [8.0] * 4
 
 
-def test_what_was_save_checkpoint_is_resumed_again(tmp_path):
+def test_a_saved_checkpoint_is_resumed(tmp_path):
     first = trainer(Falling(), tmp_path)
     next(iter(first.run()))
     first.save_checkpoint()
@@ -102,7 +102,7 @@ def test_what_was_save_checkpoint_is_resumed_again(tmp_path):
     assert objective.weight.tolist() == [1.0] * 4
 
 
-def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
+def test_a_checkpoint_is_replaced_and_never_overwritten(tmp_path):
     going = trainer(Falling(), tmp_path)
     going.save_checkpoint()
     with (tmp_path / "checkpoint.pt").open("rb") as before:
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path):
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
     going = trainer(Falling(size=100_000), tmp_path)
     going.save_checkpoint()
     next(iter(going.run()))
@@ -122,7 +122,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path):
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
 
 
-def test_nothing_but_data_is_read_from_a_checkpoint(tmp_path):
+def test_a_checkpoint_runs_no_code(tmp_path):
     """A checkpoint from a stranger runs no code of theirs."""
 
     class Loud:
