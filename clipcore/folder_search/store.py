@@ -1,4 +1,4 @@
-"""The SQL of folder search."""
+"""The SQLite index of folder search."""
 
 from __future__ import annotations
 
@@ -20,51 +20,215 @@ from clipcore.errors import ClipError
 from clipcore.folder_search.paths import span_below
 from clipcore.types import Vectors
 
-VERSION = 1
-BUSY_SECONDS = 30.0
-# Tells our files from other SQLite files (PRAGMA application_id); "Mgpi" in ASCII.
-APPLICATION = 0x4D677069
+StoredVectors = npt.NDArray[np.float16]
 
-# contents: what a file's bytes are, once for all its copies. vectors: float16, little-endian, unit length, one for each
-# model that has looked. files: where the bytes lie, as bytes, because a name need not be UTF-8.
-_SCHEMA = """
-CREATE TABLE models (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    dimension INTEGER NOT NULL CHECK (dimension > 0)
-) STRICT;
-CREATE TABLE contents (
-    id INTEGER PRIMARY KEY,
-    hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
-    state TEXT NOT NULL CHECK (state IN ('picture', 'broken', 'sheet')),
-    reason TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL
-) STRICT;
-CREATE TABLE vectors (
-    id INTEGER PRIMARY KEY,
-    model INTEGER NOT NULL REFERENCES models (id),
-    content INTEGER NOT NULL REFERENCES contents (id) ON DELETE CASCADE,
-    vector BLOB NOT NULL,
-    UNIQUE (content, model)
-) STRICT;
-CREATE TABLE files (
-    id INTEGER PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    content INTEGER NOT NULL REFERENCES contents (id)
-) STRICT;
-CREATE INDEX files_content ON files (content);
-"""
+_ROWS_AT_ONCE = 4096
+_STORED = np.dtype("<f2")
+_MAX_NAMES = 500  # host parameters in one statement; old SQLite allows 999
 
 
 class IndexUnusable(ClipError):
     """The index file is broken, foreign, newer than this program, in use, or cannot be written."""
 
 
+class State(StrEnum):
+    """What a file's bytes are. SHEET: a contact sheet of ours, which no search should find."""
+
+    IMAGE = "picture"  # the value that existing index files store and their CHECK constraint demands
+    BROKEN = "broken"
+    SHEET = "sheet"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """hash: SHA-256 of the bytes. width, height: pixels after the EXIF rotation, 0 where it is not an image.
+    reason: why it is broken. vector: float32 [dim], unit length, of images alone."""
+
+    hash: bytes
+    state: State
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file as it was when last indexed. complete: whether nothing is left to read or encode for the model.
+    broken: why it is not an image; empty where it is one."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    complete: bool
+    broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file whose content is known by its hash. size in bytes, mtime_ns as the file system gave them."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An indexed file and its content. content: the id that its vectors are stored under."""
+
+    path: bytes
+    size: int
+    content: int
+    hash: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """images: how many files below a folder the model has encoded. others: the keys of other models that have encoded
+    files there."""
+
+    images: int
+    others: tuple[str, ...]
+
+
+class FolderStore:
+    """One connection, for one thread at a time. Every method may raise IndexUnusable.
+
+    `model` is everywhere a ModelCard's key: vectors of different models never meet. `root` is a folder's key as
+    `root_of` makes it; only what lies below it is touched.
+    """
+
+    def __init__(self, path: Path, *, any_thread: bool = False) -> None:
+        self.path = path
+        self._connection = connect(path, any_thread=any_thread)
+
+    def __enter__(self) -> FolderStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def known_files(self, root: bytes, model: str) -> Iterator[KnownFile]:
+        """In the order of the paths' bytes. Read in pages, so that writing between them is allowed."""
+        first, beyond = span_below(root)
+        while page := self._rows(_KNOWN_FILES, (model, State.IMAGE, first, beyond, _ROWS_AT_ONCE)):
+            for path, size, mtime_ns, state, reason, has_vector in page:
+                broken = reason if state == State.BROKEN else ""
+                yield KnownFile(path, size, mtime_ns, state != State.IMAGE or bool(has_vector), broken)
+            first = page[-1][0] + b"\0"
+
+    def settled(self, content_hash: bytes, model: str) -> bool:
+        """Whether these bytes are encoded by this model, or known not to be an image."""
+        return bool(self._rows(_SETTLED, (model, content_hash, State.IMAGE)))
+
+    def write(
+        self, model: str, contents: Sequence[Content], files: Sequence[FileRow], gone: Sequence[bytes]
+    ) -> dict[bytes, tuple[State, str]]:
+        """One transaction. Returns what each file's content is, with the reason where it is broken, by the file's
+        path; a file whose content is unknown is not written, and is missing from the result.
+        """
+        with plain_errors(self.path), transaction(self._connection):
+            for content in contents:
+                self._write_content(model, content)
+            self._connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
+            found = {row.path: self._write_file(row) for row in files}
+        return {path: what for path, what in found.items() if what is not None}
+
+    def prune(self) -> None:
+        """Deletes contents that no file has any more, with their vectors."""
+        with plain_errors(self.path), transaction(self._connection):
+            self._connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM files)")
+
+    def forget_below(self, root: bytes) -> int:
+        """Returns how many files were forgotten."""
+        with plain_errors(self.path), transaction(self._connection):
+            forgotten = self._connection.execute("DELETE FROM files WHERE path >= ? AND path < ?", span_below(root))
+        self.prune()
+        return forgotten.rowcount
+
+    def census(self, root: bytes, model: str) -> Census:
+        images = dict(self._rows(_CENSUS, span_below(root)))
+        return Census(images.pop(model, 0), tuple(sorted(images)))
+
+    def vectors_below(self, root: bytes, model: str) -> Iterator[tuple[list[int], StoredVectors]]:
+        """Each content once: ids, and float16 [n, dim] beside them, some thousands at a time."""
+        with plain_errors(self.path):
+            cursor = self._connection.execute(_VECTORS_BELOW, (model, *span_below(root)))
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield [content for content, _ in rows], _matrix([vector for _, vector in rows])
+
+    def vector_of(self, content_hash: bytes, model: str) -> Vectors | None:
+        """float32 [dim]; None where this model has not encoded these bytes."""
+        rows = self._rows(_VECTOR_OF, (content_hash, model))
+        return _matrix([rows[0][0]])[0].astype(np.float32) if rows else None
+
+    def files_of(self, contents: Sequence[int], root: bytes) -> dict[int, list[StoredFile]]:
+        """The files below the root with these contents, in the order of their paths."""
+        found: dict[int, list[StoredFile]] = {content: [] for content in contents}
+        for start in range(0, len(contents), _MAX_NAMES):
+            some = contents[start : start + _MAX_NAMES]
+            for row in self._rows(_FILES_OF.format(", ".join("?" * len(some))), (*some, *span_below(root))):
+                found[row[2]].append(StoredFile(*row))
+        return found
+
+    def copied_contents(self, root: bytes) -> list[int]:
+        """Images that several files below the root share."""
+        return [content for (content,) in self._rows(_COPIED, (*span_below(root), State.IMAGE))]
+
+    def sizes_below(self, root: bytes) -> dict[int, int]:
+        """How many pixels each image below the root has, by content."""
+        return dict(self._rows(_SIZES, span_below(root)))
+
+    def _write_content(self, model: str, content: Content) -> None:
+        values = (content.hash, content.state, content.reason, content.width, content.height)
+        self._connection.execute(_PUT_CONTENT, values)
+        if content.vector is None:
+            return
+        self._connection.execute(
+            "INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, content.vector.size)
+        )
+        stored = np.asarray(content.vector, _STORED).tobytes()
+        self._connection.execute(_PUT_VECTOR, (stored, model, content.hash))
+
+    def _write_file(self, row: FileRow) -> tuple[State, str] | None:
+        found = self._connection.execute(
+            "SELECT id, state, reason FROM contents WHERE hash = ?", (row.hash,)
+        ).fetchone()
+        if found is None:
+            return None
+        content, state, reason = found
+        self._connection.execute(_PUT_FILE, (row.path, row.size, row.mtime_ns, content))
+        return State(state), reason
+
+    def _rows(self, statement: str, values: Iterable[Any]) -> list[Any]:
+        with plain_errors(self.path):
+            return self._connection.execute(statement, tuple(values)).fetchall()
+
+
 def default_location() -> Path:
     return platformdirs.user_cache_path("clipcore") / "folders.sqlite3"
+
+
+# Written into every contact sheet, so that sheets are not indexed.
+SHEET_MARK = "clipcore contact sheet"
+_HEAD = 1024  # PNG writes its texts and JPEG its comment before any pixel
+
+
+def hash_of(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def is_own_sheet(data: bytes) -> bool:
+    return SHEET_MARK.encode() in data[:_HEAD]
 
 
 def connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
@@ -83,7 +247,7 @@ def connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """What a person can act on becomes one sentence; a mistake of ours in the SQL passes through."""
+    """Turns errors that a person can mend into IndexUnusable; others, such as wrong SQL, pass through."""
     try:
         yield
     except sqlite3.Error as error:
@@ -95,7 +259,7 @@ def plain_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing. Writers wait for each other here, never in the middle."""
+    """All or nothing. IMMEDIATE: a writer waits for others at the beginning, never in the middle."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -160,213 +324,47 @@ _SENTENCES = {
 }
 
 
-class State(StrEnum):
-    """What some bytes turned out to be. sheet: a contact sheet that we drew ourselves, which no search should find."""
-
-    IMAGE = "picture"
-    BROKEN = "broken"
-    SHEET = "sheet"
-
-
-# How a contact sheet says that it is one, so that no sheet ever finds itself.
-SHEET_MARK = "clipcore contact sheet"
-_HEAD = 1024  # PNG writes its texts and JPEG its comment before any pixel
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """hash: SHA-256 of the bytes. width, height: pixels after the EXIF turn, 0 where it is no image.
-    reason: why it is broken. vector: float32 [dim], unit length, of images alone."""
-
-    hash: bytes
-    state: State
-    reason: str = ""
-    width: int = 0
-    height: int = 0
-    vector: Vectors | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """A file as it was when last indexed. complete: all that the model in question could want of it is there.
-    broken: why it is no image; empty where it is one."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    complete: bool
-    broken: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file whose content is known by its hash. size in bytes, mtime_ns as the file system gave them."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A remembered file with what is known of its content. content: the id that vectors are found under."""
-
-    path: bytes
-    size: int
-    content: int
-    hash: bytes
-    width: int
-    height: int
-
-
-def hash_of(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def is_own_sheet(data: bytes) -> bool:
-    return SHEET_MARK.encode() in data[:_HEAD]
-
-
-StoredVectors = npt.NDArray[np.float16]
-
-_ROWS_AT_ONCE = 4096
-_STORED = np.dtype("<f2")
-_MOST_NAMES = 500  # host parameters in one statement; old SQLite allows 999
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """What is known below a folder. images: files that the model has seen. others: the keys of other models that
-    have seen files there."""
-
-    images: int
-    others: tuple[str, ...]
-
-
-class FolderStore:
-    """One connection, one thread. Raises IndexUnusable where the file is, and says what to do.
-
-    `model` is everywhere a ModelCard's key: vectors of different models never meet. `root` is a folder's key as
-    `root_of` makes it; only what lies below it is touched.
-    """
-
-    def __init__(self, path: Path, *, any_thread: bool = False) -> None:
-        self.path = path
-        self._connection = connect(path, any_thread=any_thread)
-
-    def __enter__(self) -> FolderStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def known_files(self, root: bytes, model: str) -> Iterator[KnownFile]:
-        """In the order of the paths' bytes. Read in pages, so that writing between them is allowed."""
-        first, beyond = span_below(root)
-        while page := self._rows(_KNOWN_FILES, (model, State.IMAGE, first, beyond, _ROWS_AT_ONCE)):
-            for path, size, mtime_ns, state, reason, has_vector in page:
-                broken = reason if state == State.BROKEN else ""
-                yield KnownFile(path, size, mtime_ns, state != State.IMAGE or bool(has_vector), broken)
-            first = page[-1][0] + b"\0"
-
-    def settled(self, content_hash: bytes, model: str) -> bool:
-        """Whether reading these bytes again would teach this model nothing."""
-        return bool(self._rows(_SETTLED, (model, content_hash, State.IMAGE)))
-
-    def write(
-        self, model: str, contents: Sequence[Content], files: Sequence[FileRow], gone: Sequence[bytes]
-    ) -> dict[bytes, tuple[State, str]]:
-        """One transaction. Returns what each file's content is, with the reason where it is broken, by the file's
-        path; a file is left out, and not written, while its content is unknown.
-        """
-        with plain_errors(self.path), transaction(self._connection):
-            for content in contents:
-                self._write_content(model, content)
-            self._connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
-            found = {row.path: self._write_file(row) for row in files}
-        return {path: what for path, what in found.items() if what is not None}
-
-    def prune(self) -> None:
-        """Forgets contents that no file has any more, vectors included."""
-        with plain_errors(self.path), transaction(self._connection):
-            self._connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM files)")
-
-    def forget_below(self, root: bytes) -> int:
-        """Returns how many files were forgotten."""
-        with plain_errors(self.path), transaction(self._connection):
-            forgotten = self._connection.execute("DELETE FROM files WHERE path >= ? AND path < ?", span_below(root))
-        self.prune()
-        return forgotten.rowcount
-
-    def census(self, root: bytes, model: str) -> Census:
-        images = dict(self._rows(_CENSUS, span_below(root)))
-        return Census(images.pop(model, 0), tuple(sorted(images)))
-
-    def vectors_below(self, root: bytes, model: str) -> Iterator[tuple[list[int], StoredVectors]]:
-        """Each content once: ids, and float16 [n, dim] beside them, some thousands at a time."""
-        with plain_errors(self.path):
-            cursor = self._connection.execute(_VECTORS_BELOW, (model, *span_below(root)))
-            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield [content for content, _ in rows], _matrix([vector for _, vector in rows])
-
-    def vector_of(self, content_hash: bytes, model: str) -> Vectors | None:
-        """float32 [dim]; None where this model has not seen these bytes."""
-        rows = self._rows(_VECTOR_OF, (content_hash, model))
-        return _matrix([rows[0][0]])[0].astype(np.float32) if rows else None
-
-    def files_of(self, contents: Sequence[int], root: bytes) -> dict[int, list[StoredFile]]:
-        """The files below the root with these contents, in the order of their paths."""
-        found: dict[int, list[StoredFile]] = {content: [] for content in contents}
-        for start in range(0, len(contents), _MOST_NAMES):
-            some = contents[start : start + _MOST_NAMES]
-            for row in self._rows(_FILES_OF.format(", ".join("?" * len(some))), (*some, *span_below(root))):
-                found[row[2]].append(StoredFile(*row))
-        return found
-
-    def copied_contents(self, root: bytes) -> list[int]:
-        """Images that several files below the root share."""
-        return [content for (content,) in self._rows(_COPIED, (*span_below(root), State.IMAGE))]
-
-    def sizes_below(self, root: bytes) -> dict[int, int]:
-        """How many pixels each image below the root has, by content."""
-        return dict(self._rows(_SIZES, span_below(root)))
-
-    def _write_content(self, model: str, content: Content) -> None:
-        values = (content.hash, content.state, content.reason, content.width, content.height)
-        self._connection.execute(_PUT_CONTENT, values)
-        if content.vector is None:
-            return
-        self._connection.execute(
-            "INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, content.vector.size)
-        )
-        stored = np.asarray(content.vector, _STORED).tobytes()
-        self._connection.execute(_PUT_VECTOR, (stored, model, content.hash))
-
-    def _write_file(self, row: FileRow) -> tuple[State, str] | None:
-        found = self._connection.execute(
-            "SELECT id, state, reason FROM contents WHERE hash = ?", (row.hash,)
-        ).fetchone()
-        if found is None:
-            return None
-        content, state, reason = found
-        self._connection.execute(_PUT_FILE, (row.path, row.size, row.mtime_ns, content))
-        return State(state), reason
-
-    def _rows(self, statement: str, values: Iterable[Any]) -> list[Any]:
-        with plain_errors(self.path):
-            return self._connection.execute(statement, tuple(values)).fetchall()
-
-
 def _matrix(blobs: list[bytes]) -> StoredVectors:
     return np.frombuffer(b"".join(blobs), _STORED).reshape(len(blobs), -1)
 
 
+VERSION = 1
+BUSY_SECONDS = 30.0
+# Identifies our files among other SQLite files (PRAGMA application_id); "Mgpi" in ASCII.
+APPLICATION = 0x4D677069
+
+# contents: one row for all copies of a file. vectors: float16, little-endian, unit length, one for each content and
+# model. files: paths as bytes, because a name need not be UTF-8.
+_SCHEMA = """
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    dimension INTEGER NOT NULL CHECK (dimension > 0)
+) STRICT;
+CREATE TABLE contents (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+    state TEXT NOT NULL CHECK (state IN ('picture', 'broken', 'sheet')),
+    reason TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL
+) STRICT;
+CREATE TABLE vectors (
+    id INTEGER PRIMARY KEY,
+    model INTEGER NOT NULL REFERENCES models (id),
+    content INTEGER NOT NULL REFERENCES contents (id) ON DELETE CASCADE,
+    vector BLOB NOT NULL,
+    UNIQUE (content, model)
+) STRICT;
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    content INTEGER NOT NULL REFERENCES contents (id)
+) STRICT;
+CREATE INDEX files_content ON files (content);
+"""
 _KNOWN_FILES = """
 SELECT f.path, f.size, f.mtime_ns, c.state, c.reason, v.id IS NOT NULL
 FROM files f
@@ -409,7 +407,7 @@ _SIZES = """
 SELECT DISTINCT c.id, c.width * c.height FROM files f JOIN contents c ON c.id = f.content
 WHERE f.path >= ? AND f.path < ?
 """
-# Another run, or another model's, may have been here before; the last word counts.
+# Another run may have written the same content; the last one wins.
 _PUT_CONTENT = """
 INSERT INTO contents (hash, state, reason, width, height) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (hash) DO UPDATE SET state = excluded.state, reason = excluded.reason,

@@ -1,6 +1,6 @@
-"""Brings the index up to date with a folder tree: reads what is new or changed, encodes what is unknown.
+"""Brings the index up to date with a folder: reads new and changed files, encodes contents that the model has not seen.
 
-Every batch is one transaction, so that whatever ends the run, at most the batch in flight has to be done again.
+Each batch is one transaction, so an interrupted run loses at most the batch in progress.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import chain
-from pathlib import Path
-from types import TracebackType
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
-from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageOutcome, ImageSource, NotNeeded, encode_images
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.files import read_regular
 from clipcore.folder_search.paths import path_of, shown
@@ -26,77 +25,10 @@ from clipcore.images.decode import OWN_FILES, ImageLimits
 from clipcore.images.walk import SEPARATOR, ImageFile, Unreadable, UnsupportedFormat, WalkEntry, WalkFilter, walk
 
 
-class ContentClaims:
-    """Which contents are being encoded just now, so that each is encoded once. Thread-safe.
-
-    Has a connection of its own; memory: one hash for each content that is not committed yet.
-    """
-
-    def __init__(self, path: Path, model: str) -> None:
-        self._store = FolderStore(path, any_thread=True)
-        self._model = model
-        self._lock = threading.Lock()
-        self._claimed: set[bytes] = set()
-
-    def __enter__(self) -> ContentClaims:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._store.close()
-
-    def claim(self, content_hash: bytes) -> bool:
-        """Whether the caller is to encode it: nobody has, and nobody else is about to."""
-        with self._lock:
-            if content_hash in self._claimed or self._store.settled(content_hash, self._model):
-                return False
-            self._claimed.add(content_hash)
-            return True
-
-    def committed(self, hashes: Iterable[bytes]) -> None:
-        """The index answers for these from now on."""
-        with self._lock:
-            self._claimed.difference_update(hashes)
-
-
-class Reading:
-    """One file on its way. After its `source` was read: hash, empty where it could not be read, and whether it is a
-    sheet. changed: what the index holds of it is of other bytes.
-    """
-
-    def __init__(self, decision: Read, claims: ContentClaims, limits: ImageLimits) -> None:
-        self.file = decision.file
-        self.changed = decision.changed
-        self.hash = b""
-        self.is_sheet = False
-        self._claims = claims
-        self._limits = limits
-
-    @property
-    def source(self) -> ImageSource:
-        return ImageSource(shown(self.file.path), self._read)
-
-    def _read(self) -> bytes:
-        if self.file.size > self._limits.max_bytes:
-            raise ImageRejected(
-                RejectReason.TOO_MANY_BYTES,
-                f"The file has {self.file.size} bytes; at most {self._limits.max_bytes} are read.",
-            )
-        data = read_regular(path_of(self.file.path))
-        self.hash = hash_of(data)
-        if not self._claims.claim(self.hash):
-            raise NotNeeded("Its content is known.")
-        if is_own_sheet(data):
-            self.is_sheet = True
-            raise NotNeeded("It is a contact sheet.")
-        return data
-
-
 class FileStatus(StrEnum):
-    """What status of a file. REUSED: read, and its content was known. BROKEN: no image, and not read again until it
-    changes. UNREADABLE: tried again next time. KEPT: not seen, and remembered all the same; see `index_folder`.
+    """REUSED: read, but its content was already indexed. BROKEN: not an image; read again only when it changes.
+    UNREADABLE: tried again next time. SHEET: a contact sheet, which is not searched. FOREIGN: in an unsupported format.
+    KEPT: not found, but still indexed; see `index_folder`.
     """
 
     UNCHANGED = "unchanged"
@@ -112,7 +44,8 @@ class FileStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """reason: one sentence where a file was skipped; the suffix of an unsupported format. known: the index knew it."""
+    """reason: one sentence where a file was skipped; the suffix where its format is unsupported. known: the file was
+    indexed before."""
 
     path: bytes
     status: FileStatus
@@ -142,156 +75,28 @@ def index_folder(
     filter leaves out. Raises ModelUnavailable and IndexUnusable.
     """
     entries = walk(root, filter_)
-    leading, first = _up_to_first_file(entries)
     known = store.known_files(root, model.key)
-    decisions = decide(chain(leading, [first], entries), known) if first else _without_images(leading, known, observe)
+    leading: list[WalkEntry] = []
+    for entry in entries:
+        leading.append(entry)
+        if isinstance(entry, ImageFile):
+            break
+    else:
+        for file in known:
+            observe(Step(file.path, FileStatus.KEPT))
+    decisions = decide(chain(leading, entries), known)
     if keep_filtered:
-        decisions = _without_filtered(decisions, filter_ or WalkFilter(), root)
-    with ContentClaims(store.path, model.key) as claims:
-        run = _Run(store, model.key, claims, observe, batch_size, limits)
+        visits = (filter_ or WalkFilter()).visits
+        decisions = (one for one in decisions if not isinstance(one, Forget) or visits(one.known.path, root))
+    with FolderStore(store.path, any_thread=True) as lookups:
+        run = _Run(store, lookups, model.key, observe, batch_size, limits)
         sources = run.sources(decisions)
-        # Closed before the claims are: the reading threads end first, whatever ends the run.
+        # Closing the outcomes ends the threads that read files, before the connection that they use is closed.
         with closing(encode_images(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
             for outcome in outcomes:
                 run.take(outcome)
         run.finish()
     store.prune()
-
-
-def _up_to_first_file(entries: Iterator[WalkEntry]) -> tuple[list[WalkEntry], ImageFile | None]:
-    leading: list[WalkEntry] = []
-    for entry in entries:
-        if isinstance(entry, ImageFile):
-            return leading, entry
-        leading.append(entry)
-    return leading, None
-
-
-def _without_images(entries: Iterable[WalkEntry], known: Iterable[KnownFile], observe: Observe) -> Iterator[Decision]:
-    for row in known:
-        observe(Step(row.path, FileStatus.KEPT))
-    return decide(entries, ())
-
-
-def _without_filtered(decisions: Iterable[Decision], filter_: WalkFilter, root: bytes) -> Iterator[Decision]:
-    for decision in decisions:
-        if not isinstance(decision, Forget) or filter_.visits(decision.known.path, root):
-            yield decision
-
-
-@dataclass
-class _Run:
-    """What is between a decision and its commit. Belongs to the thread that owns the store."""
-
-    store: FolderStore
-    model: str
-    claims: ContentClaims
-    observe: Observe
-    batch_size: int
-    limits: ImageLimits
-    readings: deque[Reading] = field(default_factory=deque)
-    contents: list[Content] = field(default_factory=list)
-    files: list[tuple[FileRow, FileStatus]] = field(default_factory=list)
-    gone: list[tuple[bytes, Step]] = field(default_factory=list)
-
-    def sources(self, decisions: Iterable[Decision]) -> Iterator[ImageSource]:
-        """What has to be read. Everything else is told and done on the way."""
-        for decision in decisions:
-            if isinstance(decision, Read):
-                reading = Reading(decision, self.claims, self.limits)
-                self.readings.append(reading)
-                yield reading.source
-            else:
-                self._pass(decision)
-
-    def take(self, outcome: EncodedImage | SkippedImage) -> None:
-        reading = self.readings.popleft()
-        if isinstance(outcome, SkippedImage) and _may_pass(outcome.cause):
-            self._leave(reading, outcome.reason)
-        else:
-            self._keep(reading, outcome)
-        self._commit_when_full()
-
-    def _keep(self, reading: Reading, outcome: EncodedImage | SkippedImage) -> None:
-        content = _content(reading, outcome)
-        if content is not None:
-            self.contents.append(content)
-        file = reading.file
-        row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
-        self.files.append((row, FileStatus.REUSED if content is None else FileStatus.ENCODED))
-
-    def _leave(self, reading: Reading, reason: str) -> None:
-        step = Step(reading.file.path, FileStatus.UNREADABLE, reason)
-        if reading.changed:
-            self.gone.append((reading.file.path, step))
-        else:
-            self.observe(step)
-
-    def finish(self) -> None:
-        self._commit()
-        for row, _ in self.files:
-            self.observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
-
-    def _pass(self, decision: Unchanged | Forget | Unreadable | UnsupportedFormat) -> None:
-        match decision:
-            case Unchanged(known):
-                status = FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED
-                self.observe(Step(known.path, status, known.broken, known=True))
-            case Forget(known):
-                self.gone.append((known.path, Step(known.path, FileStatus.FORGOTTEN)))
-                self._commit_when_full()
-            case Unreadable(path, reason):
-                self.observe(Step(path, FileStatus.UNREADABLE, reason))
-            case UnsupportedFormat(path, suffix):
-                self.observe(Step(path, FileStatus.FOREIGN, suffix))
-
-    def _commit_when_full(self) -> None:
-        if len(self.files) + len(self.gone) >= self.batch_size:
-            self._commit()
-
-    def _commit(self) -> None:
-        """A copy may arrive before what it is a copy of: it waits for a later commit."""
-        written = self.store.write(
-            self.model, self.contents, [row for row, _ in self.files], [path for path, _ in self.gone]
-        )
-        self.claims.committed(content.hash for content in self.contents)
-        done = [(row, status) for row, status in self.files if row.path in written]
-        self.files = [(row, status) for row, status in self.files if row.path not in written]
-        steps = [*(step for _, step in self.gone), *(_step(row, status, *written[row.path]) for row, status in done)]
-        self.contents, self.gone = [], []
-        for step in steps:
-            self.observe(step)
-
-
-def _content(reading: Reading, outcome: EncodedImage | SkippedImage) -> Content | None:
-    """What has been learnt of the bytes; None where nothing."""
-    if isinstance(outcome, EncodedImage):
-        return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding)
-    if reading.is_sheet:
-        return Content(reading.hash, State.SHEET)
-    if isinstance(outcome.cause, NotNeeded):
-        return None
-    return Content(reading.hash, State.BROKEN, outcome.reason)
-
-
-def _may_pass(cause: Exception) -> bool:
-    """Whether trying again may help: too little memory, a drive that answers badly, limits that may be raised."""
-    if isinstance(cause, ImageRejected):
-        return cause.reason in _LIMITS
-    return not isinstance(cause, NotNeeded)
-
-
-def _step(row: FileRow, status: FileStatus, state: State, reason: str) -> Step:
-    match state:
-        case State.IMAGE:
-            return Step(row.path, status)
-        case State.BROKEN:
-            return Step(row.path, FileStatus.BROKEN, reason)
-        case State.SHEET:
-            return Step(row.path, FileStatus.SHEET)
-
-
-_LIMITS = (RejectReason.TOO_MANY_BYTES, RejectReason.TOO_MANY_PIXELS, RejectReason.TOO_MANY_FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +106,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """New, changed, or not yet seen by this model. changed: what is known of it is of other bytes."""
+    """A file that is new, changed, or not yet encoded by this model. changed: the index has its former content."""
 
     file: ImageFile
     changed: bool = False
@@ -309,7 +114,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Gone from the folder."""
+    """A file that is gone from the folder."""
 
     known: KnownFile
 
@@ -318,35 +123,179 @@ Decision = Unchanged | Read | Forget | Unreadable | UnsupportedFormat
 
 
 def decide(entries: Iterable[WalkEntry], known: Iterable[KnownFile]) -> Iterator[Decision]:
-    """Both in the order of their paths' bytes. What lies where nobody could look is neither seen nor forgotten."""
+    """Merges the walk with the index; both are in the order of their paths' bytes. Known files in a folder that could
+    not be read are not forgotten.
+    """
     rows = iter(known)
     row = next(rows, None)
     for entry in entries:
         while row is not None and row.path < entry.path:
             yield Forget(row)
             row = next(rows, None)
-        if isinstance(entry, ImageFile):
-            match = row if row is not None and row.path == entry.path else None
-            yield _compared(entry, match)
-            row = next(rows, None) if match else row
-            continue
-        yield entry
-        while row is not None and _covers(entry, row.path):
+        if not isinstance(entry, ImageFile):
+            yield entry
+            while row is not None and _covers(entry, row.path):
+                row = next(rows, None)
+        elif row is None or row.path != entry.path:
+            yield Read(entry)
+        else:
+            changed = (row.size, row.mtime_ns) != (entry.size, entry.mtime_ns)
+            yield Unchanged(row) if row.complete and not changed else Read(entry, changed)
             row = next(rows, None)
     while row is not None:
         yield Forget(row)
         row = next(rows, None)
 
 
-def _compared(file: ImageFile, known: KnownFile | None) -> Decision:
-    if known is None:
-        return Read(file)
-    if (known.size, known.mtime_ns) != (file.size, file.mtime_ns):
-        return Read(file, changed=True)
-    return Unchanged(known) if known.complete else Read(file)
-
-
 def _covers(entry: Unreadable | UnsupportedFormat, path: bytes) -> bool:
     if isinstance(entry, UnsupportedFormat):
         return False
     return path.startswith(entry.path) if entry.path.endswith(SEPARATOR) else path == entry.path
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A file that is being read. hash and is_sheet are set once it has been."""
+
+    file: ImageFile
+    changed: bool
+    hash: bytes = b""
+    is_sheet: bool = False
+
+
+class _Run:
+    """Collects results and commits them in batches. `_read` runs in the decoding threads, all else in the caller's.
+
+    lookups: a connection for the decoding threads. claimed: the hashes of contents that are being encoded, so that
+    copies in the same run are encoded once. files: waiting for the next commit; without a content, they have one that
+    is indexed or claimed. gone: files to delete from the index.
+    """
+
+    def __init__(
+        self,
+        store: FolderStore,
+        lookups: FolderStore,
+        model: str,
+        observe: Observe,
+        batch_size: int,
+        limits: ImageLimits,
+    ) -> None:
+        self._store = store
+        self._lookups = lookups
+        self._model = model
+        self._observe = observe
+        self._batch_size = batch_size
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._claimed: set[bytes] = set()
+        self._readings: deque[_Reading] = deque()
+        self._files: list[tuple[FileRow, Content | None]] = []
+        self._gone: list[Step] = []
+
+    def sources(self, decisions: Iterable[Decision]) -> Iterator[ImageSource]:
+        """Yields the files to read, and reports all others."""
+        for decision in decisions:
+            match decision:
+                case Read(file, changed):
+                    reading = _Reading(file, changed)
+                    self._readings.append(reading)
+                    yield ImageSource(shown(file.path), partial(self._read, reading))
+                case Unchanged(known):
+                    status = FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED
+                    self._observe(Step(known.path, status, known.broken, known=True))
+                case Forget(known):
+                    self._gone.append(Step(known.path, FileStatus.FORGOTTEN))
+                    self._commit_when_full()
+                case Unreadable(path, reason):
+                    self._observe(Step(path, FileStatus.UNREADABLE, reason))
+                case UnsupportedFormat(path, suffix):
+                    self._observe(Step(path, FileStatus.FOREIGN, suffix))
+
+    def take(self, outcome: ImageOutcome) -> None:
+        """Outcomes come in the order of their sources."""
+        reading = self._readings.popleft()
+        file = reading.file
+        if not isinstance(outcome, EncodedImage) and _is_temporary(outcome.cause):
+            step = Step(file.path, FileStatus.UNREADABLE, outcome.reason)
+            if reading.changed:
+                self._gone.append(step)
+            else:
+                self._observe(step)
+        else:
+            row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
+            self._files.append((row, _content(reading, outcome)))
+        self._commit_when_full()
+
+    def finish(self) -> None:
+        self._commit()
+        for row, _ in self._files:
+            self._observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
+
+    def _read(self, reading: _Reading) -> bytes:
+        """Raises ImageRejected, OSError, and NotNeeded where the content need not be encoded."""
+        size, max_bytes = reading.file.size, self._limits.max_bytes
+        if size > max_bytes:
+            raise ImageRejected(
+                RejectReason.TOO_MANY_BYTES, f"The file has {size} bytes; at most {max_bytes} are read."
+            )
+        data = read_regular(path_of(reading.file.path))
+        reading.hash = hash_of(data)
+        with self._lock:
+            if reading.hash in self._claimed or self._lookups.settled(reading.hash, self._model):
+                raise NotNeeded("Its content is known.")
+            self._claimed.add(reading.hash)
+        if is_own_sheet(data):
+            reading.is_sheet = True
+            raise NotNeeded("It is a contact sheet.")
+        return data
+
+    def _commit_when_full(self) -> None:
+        if len(self._files) + len(self._gone) >= self._batch_size:
+            self._commit()
+
+    def _commit(self) -> None:
+        """A copy may come before the file whose content it shares is encoded; it waits for a later commit."""
+        contents = [content for _, content in self._files if content is not None]
+        rows = [row for row, _ in self._files]
+        written = self._store.write(self._model, contents, rows, [step.path for step in self._gone])
+        with self._lock:
+            self._claimed.difference_update(content.hash for content in contents)
+        steps = self._gone + [
+            _step(row.path, content is None, *written[row.path]) for row, content in self._files if row.path in written
+        ]
+        self._files = [(row, content) for row, content in self._files if row.path not in written]
+        self._gone = []
+        for step in steps:
+            self._observe(step)
+
+
+def _content(reading: _Reading, outcome: ImageOutcome) -> Content | None:
+    """None where the content is known or claimed by another file."""
+    if isinstance(outcome, EncodedImage):
+        return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding)
+    if reading.is_sheet:
+        return Content(reading.hash, State.SHEET)
+    if isinstance(outcome.cause, NotNeeded):
+        return None
+    return Content(reading.hash, State.BROKEN, outcome.reason)
+
+
+def _is_temporary(cause: Exception) -> bool:
+    """Whether reading the same bytes again may succeed: with more memory, a drive that answers, or higher limits."""
+    if isinstance(cause, ImageRejected):
+        return cause.reason in (
+            RejectReason.TOO_MANY_BYTES,
+            RejectReason.TOO_MANY_PIXELS,
+            RejectReason.TOO_MANY_FRAMES,
+        )
+    return not isinstance(cause, NotNeeded)
+
+
+def _step(path: bytes, reused: bool, state: State, reason: str) -> Step:
+    match state:
+        case State.IMAGE:
+            return Step(path, FileStatus.REUSED if reused else FileStatus.ENCODED)
+        case State.BROKEN:
+            return Step(path, FileStatus.BROKEN, reason)
+        case State.SHEET:
+            return Step(path, FileStatus.SHEET)
