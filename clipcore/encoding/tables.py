@@ -108,11 +108,8 @@ def extract(
             return _write_to_stdout(encode(0), model.card.dimension, batch_size, on_problem)
         job = None
         if table is not None:
-            # As JSON returns it: lists instead of tuples.
-            choice = {
-                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()
-            }
-            job = {"extract": file_identity(table), "model": model.card.key, "options": choice, "format": format}
+            job = {"extract": file_identity(table), "options": asdict(options)}
+            job |= {"model": model.card.key, "format": format}
         writer = writer_for(format, model.card, options.append)
         return write_rows(
             output, writer, job, encode, batch_size=batch_size, keep_skipped=True, force=force, on_problem=on_problem
