@@ -1,12 +1,14 @@
-"""`clipcore index` and `clipcore duplicates`, and the updating of the index that every search begins with."""
+"""`clipcore index`, `clipcore duplicates`, and the update of the index before each search."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,66 +16,28 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
-from clipcore.cli.output import (
-    DONE,
-    let_any_name_pass,
-    print_json,
-    say,
-    tracked,
+from clipcore.cli.options import (
+    BATCH_SIZE,
+    DEFAULT_MODEL_NAME,
+    BatchSize,
+    Device,
+    Exclude,
+    Hidden,
+    IndexFile,
+    Json,
+    Model,
+    UpdateIndex,
+    load_model,
 )
+from clipcore.cli.output import DONE, Skips, counted, let_any_name_pass, print_json, say, tracked, watched
 from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
-from clipcore.folder_search.store import Census, FolderStore
-from clipcore.folder_search.sync import FileStatus
-
-if TYPE_CHECKING:
-    pass
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from clipcore.cli.output import Skips, counted, watched
 from clipcore.folder_search.search import LazyModel
-from clipcore.folder_search.store import default_location
-from clipcore.folder_search.sync import Step, index_folder
+from clipcore.folder_search.store import Census, FolderStore, default_location
+from clipcore.folder_search.sync import FileStatus, Step, index_folder
 from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.runtime.cores import usable_cores
-
-if TYPE_CHECKING:
-    pass
-
-
-IndexFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--index-file",
-        envvar="CLIPCORE_INDEX",
-        dir_okay=False,
-        help="The SQLite file that remembers. Default: one in your cache folder.",
-        show_default=False,
-    ),
-]
-
-
-Hidden = Annotated[bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")]
-
-
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
-        show_default=False,
-    ),
-]
-
-
-UpdateIndex = Annotated[
-    bool,
-    typer.Option("--index/--no-index", help="Index new and changed files first, or use the index as it is."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -107,13 +71,13 @@ def index(
         if forget:
             return _forget(store, folders, as_json)
         roots = distinct([root_of(folder) for folder in folders], walk_filter(hidden, exclude))
-        looking = lazy_model(model, device)
+        encoder = lazy_model(model, device)
         update = Update()
         for root in roots:
-            update.run(store, root, looking, walk_filter(hidden, exclude), batch_size)
-        censuses = [store.census(root, looking.key) for root in roots]
+            update.run(store, root, encoder, walk_filter(hidden, exclude), batch_size)
+        censuses = [store.census(root, encoder.key) for root in roots]
     if as_json:
-        print_json(_as_json(roots, censuses, update, store, looking.key))
+        print_json(_index_as_json(roots, censuses, update, store, encoder.key))
     else:
         for root, census in zip(roots, censuses, strict=True):
             images = "1 image" if census.images == 1 else f"{census.images} images"
@@ -122,12 +86,62 @@ def index(
     return update.skips.exit_code
 
 
+def duplicates(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            min=0,
+            max=1,
+            help="The cosine from which images are alike; lower it for crops and other colours.",
+            show_default="the model's",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Identical files only, byte by byte; needs neither model nor index.")
+    ] = False,
+    update_index: UpdateIndex = True,
+    hidden: Hidden = False,
+    exclude: Exclude = None,
+    index_file: IndexFile = None,
+    model: Model = DEFAULT_MODEL_NAME,
+    device: Device = "auto",
+    batch_size: BatchSize = BATCH_SIZE,
+    as_json: Json = False,
+) -> int:
+    """Group the images below a folder that are identical, or that look all but the same.
+
+    The first of a group has the most pixels, and the others resemble it.
+    Resized and recompressed copies are found; crops and other colours often
+    need a lower --min-score. What to delete is up to you.
+    """
+    if not update_index and (hidden or exclude):
+        raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
+    root, filter_, update = root_of(folder), walk_filter(hidden, exclude), Update()
+    if exact:
+        groups, threshold, none = find_identical(root, filter_), None, "No identical files."
+    else:
+        encoder = lazy_model(model, device)
+        threshold = near_threshold(encoder.calibration) if min_score is None else min_score
+        with open_store(index_file) as store:
+            if update_index:
+                update.run(store, root, encoder, filter_, batch_size)
+            groups = find_duplicates(store, root, encoder.key, min_score=threshold, track=_with_bar)
+            none = f"No duplicates among {store.census(root, encoder.key).images} images."
+    if as_json:
+        print_json(_duplicates_as_json(groups, root, threshold, update))
+    else:
+        _print_groups(groups, root, threshold, none)
+    return update.skips.exit_code
+
+
 def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
-    """The folders need not exist any more."""
+    """Removes folders from the index; they need not exist any more."""
     roots = [true_path(folder) for folder in folders]
     forgotten = sum(store.forget_below(root) for root in roots)
     if not forgotten:
-        raise BadInput(f"Nothing was remembered below {', '.join(visible(root) for root in roots)}; check the path.")
+        raise BadInput(f"Nothing is indexed below {', '.join(visible(root) for root in roots)}; check the path.")
     if as_json:
         print_json({"forgotten": forgotten, "index": str(store.path)})
     else:
@@ -148,7 +162,7 @@ def _summary(update: Update) -> str:
     return ", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do."
 
 
-def _as_json(
+def _index_as_json(
     roots: list[bytes], censuses: list[Census], update: Update, store: FolderStore, key: str
 ) -> dict[str, Any]:
     return {
@@ -189,7 +203,7 @@ class Update:
     foreign: Counter[str] = field(default_factory=Counter)
 
     def run(self, store: FolderStore, root: bytes, model: LazyModel, filter_: WalkFilter, batch_size: int) -> None:
-        total = _files_below(root, filter_) if watched() else None
+        total = sum(isinstance(entry, ImageFile) for entry in walk(root, filter_)) if watched() else None
         kept, foreign = self.counts[FileStatus.KEPT], self.foreign.copy()
         with counted("indexing", total) as done:
 
@@ -205,10 +219,11 @@ class Update:
                 observe,
                 filter_=filter_,
                 batch_size=batch_size,
-                workers=_workers(),
+                # Enough to keep the model busy; each thread may hold one large image.
+                workers=min(8, max(2, usable_cores())),
                 keep_filtered=self.before_search,
             )
-        self._tell(shown(root), self.counts[FileStatus.KEPT] - kept, self.foreign - foreign)
+        self._report(shown(root), self.counts[FileStatus.KEPT] - kept, self.foreign - foreign)
 
     def as_json(self) -> dict[str, Any]:
         return {status.value: self.counts[status] for status in FileStatus}
@@ -222,7 +237,7 @@ class Update:
         elif step.status is FileStatus.FOREIGN:
             self.foreign[step.reason] += 1
 
-    def _tell(self, folder: str, kept: int, foreign: Counter[str]) -> None:
+    def _report(self, folder: str, kept: int, foreign: Counter[str]) -> None:
         if kept:
             self.skips.add(
                 folder,
@@ -234,70 +249,11 @@ class Update:
             say(f"Skipped below {folder}, in unsupported formats: {kinds}.")
 
 
-def _workers() -> int:
-    """Enough to keep the model busy; each thread may hold one large image."""
-    return min(8, max(2, usable_cores()))
-
-
-def _files_below(root: bytes, filter_: WalkFilter) -> int:
-    return sum(isinstance(entry, ImageFile) for entry in walk(root, filter_))
-
-
-def duplicates(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score",
-            min=0,
-            max=1,
-            help="The cosine from which images are alike; lower it for crops and other colours.",
-            show_default="the model's",
-        ),
-    ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Identical files alone, byte by byte; needs neither model nor index.")
-    ] = False,
-    update_index: UpdateIndex = True,
-    hidden: Hidden = False,
-    exclude: Exclude = None,
-    index_file: IndexFile = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
-    as_json: Json = False,
-) -> int:
-    """Group the images below a folder that are identical, or that look all but the same.
-
-    The first of a group has the most pixels, and the others resemble it.
-    Resized and recompressed copies are found; crops and other colours often
-    need a lower --min-score. What to delete is up to you.
-    """
-    if not update_index and (hidden or exclude):
-        raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
-    root, filter_, update = root_of(folder), walk_filter(hidden, exclude), Update()
-    if exact:
-        groups, threshold, none = find_identical(root, filter_), None, "No identical files."
-    else:
-        looking = lazy_model(model, device)
-        threshold = near_threshold(looking.calibration) if min_score is None else min_score
-        with open_store(index_file) as store:
-            if update_index:
-                update.run(store, root, looking, filter_, batch_size)
-            groups = find_duplicates(store, root, looking.key, min_score=threshold, track=_bar)
-            none = f"No duplicates among {store.census(root, looking.key).images} images."
-    if as_json:
-        print_json(_as_json_duplicates(groups, root, threshold, update))
-    else:
-        _print(groups, root, threshold, none)
-    return update.skips.exit_code
-
-
-def _bar(blocks: range) -> Iterator[int]:
+def _with_bar(blocks: range) -> Iterator[int]:
     return tracked(blocks, "comparing", len(blocks))
 
 
-def _as_json_duplicates(groups: list[Group], root: bytes, threshold: float | None, update: Update) -> dict[str, Any]:
+def _duplicates_as_json(groups: list[Group], root: bytes, threshold: float | None, update: Update) -> dict[str, Any]:
     return {
         "folder": shown(root),
         "threshold": threshold,
@@ -328,8 +284,8 @@ def _copy_as_json(copy: Copy, relation: str) -> dict[str, Any]:
     }
 
 
-def _print(groups: list[Group], root: bytes, threshold: float | None, none: str) -> None:
-    """Tables for people; for pipes one line a file: group, what it is beside the first, cosine, bytes, path."""
+def _print_groups(groups: list[Group], root: bytes, threshold: float | None, none: str) -> None:
+    """Prints tables on a terminal; in a pipe one line a file: group, relation to the first, cosine, bytes, path."""
     if not sys.stdout.isatty():
         if not groups:
             say(none)

@@ -1,4 +1,4 @@
-"""Search results as tables, lines, paths, JSON and contact sheets, and the options that choose among them."""
+"""Search results as tables, lines, paths, JSON and contact sheets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -20,33 +20,10 @@ from clipcore.folder_search.contact_sheet import Cell, QueryCard, check_sheet, d
 from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
 from clipcore.folder_search.search import Match, SearchResult, Term, describe_terms
 
-Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many images to show at most.")]
-
-
-MinScore = Annotated[
-    float,
-    typer.Option("--min-score", min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False),
-]
-
-
-Sheet = Annotated[
-    Path | None,
-    typer.Option("--sheet", dir_okay=False, help="Draw a contact sheet: a .png or .jpg.", show_default=False),
-]
-
-
-Open = Annotated[bool, typer.Option("--open", help="Open the sheet, or else the best match, in the desktop's viewer.")]
-
-
-Paths = Annotated[bool, typer.Option("--paths", "-f", help="Print paths alone, for pipes.")]
-
-
-Null = Annotated[bool, typer.Option("--null", "-0", help="End each path with a NUL, for xargs -0; implies --paths.")]
-
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """How a person wants to see the result. Raises BadInput where a wish cannot be fulfilled, before any work."""
+    """How to show the result. Raises BadInput for options that contradict each other, or a sheet with a wrong path."""
 
     top: int
     as_json: bool = False
@@ -66,12 +43,16 @@ def show(result: SearchResult, terms: Sequence[Term], root: bytes, model: str, s
     if showing.as_json:
         print_json(as_json(result, terms, root, model, showing, skips))
     elif showing.paths or showing.null:
-        _print_paths(result.matches, "\0" if showing.null else "\n")
+        let_any_name_pass()
+        for match in result.matches:
+            print(os.fsdecode(match.files[0].path), end="\0" if showing.null else "\n")
     elif sys.stdout.isatty():
         Console().print(table(result, terms))
     else:
-        _print_lines(result.matches)
-    _say_what_is_weak(result, root)
+        let_any_name_pass()
+        for match in result.matches:
+            print(f"{match.score:.3f}\t{os.fsdecode(match.files[0].path)}")
+    _explain(result, root)
     if showing.sheet is not None:
         _draw(result, terms, showing.sheet)
     if showing.open:
@@ -79,16 +60,16 @@ def show(result: SearchResult, terms: Sequence[Term], root: bytes, model: str, s
 
 
 def table(result: SearchResult, terms: Sequence[Term]) -> Table:
-    """Above it how a query of several parts was understood; faint what the model hardly means."""
-    asked = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
-    shape = Table("", "score", "image", title=asked, title_justify="left", box=None, pad_edge=False)
-    shape.columns[0].justify = shape.columns[1].justify = "right"
-    shape.columns[2].overflow = "fold"
+    """The title shows how a query of several parts was understood; weak matches are dim."""
+    title = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
+    grid = Table("", "score", "image", title=title, title_justify="left", box=None, pad_edge=False)
+    grid.columns[0].justify = grid.columns[1].justify = "right"
+    grid.columns[2].overflow = "fold"
     for rank, match in enumerate(result.matches, start=1):
         more = f"  (and {len(match.files) - 1} more with the same content)" if len(match.files) > 1 else ""
-        name = escape(f"{_near_name(match)}{more}")
-        shape.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
-    return shape
+        name = escape(f"{_relative_name(match)}{more}")
+        grid.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
+    return grid
 
 
 def as_json(
@@ -126,19 +107,7 @@ def _match_as_json(rank: int, match: Match) -> dict[str, Any]:
     }
 
 
-def _print_lines(matches: Sequence[Match]) -> None:
-    let_any_name_pass()
-    for match in matches:
-        print(f"{match.score:.3f}\t{os.fsdecode(match.files[0].path)}")
-
-
-def _print_paths(matches: Sequence[Match], end: str) -> None:
-    let_any_name_pass()
-    for match in matches:
-        print(os.fsdecode(match.files[0].path), end=end)
-
-
-def _say_what_is_weak(result: SearchResult, root: bytes) -> None:
+def _explain(result: SearchResult, root: bytes) -> None:
     where = "in the index" if root == EVERYWHERE else f"below {visible(root)}"
     if not result.matches:
         say(f"Nothing {where} scores high enough.")
@@ -150,8 +119,8 @@ def _say_what_is_weak(result: SearchResult, root: bytes) -> None:
         say(f"Left out: {result.gone} better matches whose files are gone; `clipcore index` updates the index.")
 
 
-def _near_name(match: Match) -> str:
-    """Short where the file lies below the current folder."""
+def _relative_name(match: Match) -> str:
+    """The path relative to the current folder, where the file is below it."""
     path = path_of(match.files[0].path)
     here = Path.cwd()
     return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -1,8 +1,8 @@
-"""`clipcore search` and `clipcore similar`: the remembered images that fit words or images best."""
+"""`clipcore search` and `clipcore similar`: the indexed images that fit a query best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,22 +10,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcore.cli.commands import StrictCommand
-from clipcore.cli.index import Exclude, Hidden, IndexFile, Update, UpdateIndex, lazy_model, open_store, walk_filter
-from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model
-from clipcore.folder_search.paths import root_of
+from clipcore.cli.index import Update, lazy_model, open_store, walk_filter
+from clipcore.cli.matches import Showing, show
+from clipcore.cli.options import (
+    BATCH_SIZE,
+    DEFAULT_MODEL_NAME,
+    BatchSize,
+    Device,
+    Exclude,
+    Hidden,
+    IndexFile,
+    Json,
+    MinScore,
+    Model,
+    Null,
+    Open,
+    Paths,
+    Sheet,
+    Top,
+    UpdateIndex,
+)
+from clipcore.folder_search.paths import EVERYWHERE, root_of
+from clipcore.folder_search.search import parse_image, parse_query, search_folder
 from clipcore.models.catalogue import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context
-from clipcore.cli.matches import MinScore, Null, Open, Paths, Sheet, Showing, Top, show
-from clipcore.folder_search.paths import EVERYWHERE
-from clipcore.folder_search.search import parse_image, parse_query, search_folder
-
-SIGNS = {"+": "--plus", "-": "--minus"}
 
 
-class Miswritten(typer.TyperException):
-    """One sentence about how the query was written, and the command whose help tells more."""
+class UsageError(typer.TyperException):
+    """A query that is not written as it must be. ctx: the command whose help tells more."""
 
     def __init__(self, message: str, ctx: Context | None = None) -> None:
         super().__init__(message)
@@ -33,86 +47,69 @@ class Miswritten(typer.TyperException):
 
 
 class QueryCommand(StrictCommand):
-    """Rewrites signed parts to `--plus` and `--minus` before the options are parsed, and nothing else."""
+    """Rewrites `+PART` and `-PART` to `--plus` and `--minus` before the options are parsed."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        names = {name: not getattr(param, "is_flag", False) for param in self.params for name in param.opts}
-        names |= dict.fromkeys(
-            (*ctx.help_option_names, *(name for p in self.params for name in p.secondary_opts)), False
-        )
+        takes_value = {name: not getattr(param, "is_flag", False) for param in self.params for name in param.opts}
+        flags = [*ctx.help_option_names, *(name for param in self.params for name in param.secondary_opts)]
         try:
-            return super().parse_args(ctx, unsigned(args, names))
-        except Miswritten as error:
+            return super().parse_args(ctx, rewrite_signed(args, takes_value | dict.fromkeys(flags, False)))
+        except UsageError as error:
             error.ctx = ctx
             raise
 
 
-def unsigned(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]:
-    """options: every option's name, and whether a value follows it.
+def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]:
+    """Rewrites `+x`, `-x`, `+ x` and `- x` to `--plus=x` and `--minus=x`.
 
-    `+x` and `-x`, or the sign alone with the part after it, become `--plus=x` and `--minus=x`. Two dashes always begin
-    an option, and so do one dash and one Latin letter, so a mistyped option stays an error; and so does what can only
-    be meant as one, such as `-f0`, `-t5` and `-mRN50`, while `-tiger` is a part. After `--` all are words.
-    Raises Miswritten where words follow a signed part, since it is unclear what they belong to, and for options after
-    `--`.
+    options: the name of every option, and whether it takes a value. Two dashes always begin an option, and so does one
+    dash with one Latin letter, so that a mistyped option is an error. `-f0`, `-t5` and `-mRN50` are options as well,
+    but `-tiger` is a part. After `--` everything is text. Raises UsageError for text after a signed part, where it is
+    unclear what it belongs to, and for options after `--`, which would be ignored.
     """
-    found: list[str] = []
+    rewritten: list[str] = []
     signed = False
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
-            return [*found, argument, *_words(rest, options)]
+            texts = list(rest)
+            if option := next((text for text in texts if _names_option(text, options)), None):
+                raise UsageError(f"After -- all are words, and {option!r} is an option: put it before --")
+            return [*rewritten, argument, *texts]
         if _is_option(argument, options):
-            found.append(argument)
+            rewritten.append(argument)
             if options.get(argument, False):
-                found.extend(islice(rest, 1))
-        elif argument[:1] in SIGNS:
+                rewritten.extend(islice(rest, 1))
+        elif argument[:1] in ("+", "-"):
             part = argument[1:] or next(rest, "")
-            _check_part(argument, part, options)
-            found.append(f"{SIGNS[argument[0]]}={part}")
+            if not part.strip() or _names_option(part, options):
+                raise UsageError(f"After {argument!r} words or an image are missing")
+            if f"-{argument}" in options:
+                raise UsageError(f"Write -{argument} for the option, or --minus={part} for words to leave out")
+            rewritten.append(f"--{'plus' if argument[0] == '+' else 'minus'}={part}")
             signed = True
         elif signed:
-            raise Miswritten(f"Put words that belong together in quotes: {argument!r} stands alone")
+            raise UsageError(f"Put words that belong together in quotes: {argument!r} stands alone")
         else:
-            found.append(argument)
-    return found
+            rewritten.append(argument)
+    return rewritten
 
 
-def _words(rest: Iterable[str], options: Mapping[str, bool]) -> Iterator[str]:
-    """An option that is passed over in silence would search elsewhere than a person thinks."""
-    for word in rest:
-        if _names(word, options):
-            raise Miswritten(f"After -- all are words, and {word!r} is an option: put it before --")
-        yield word
-
-
-def _names(word: str, options: Mapping[str, bool]) -> bool:
-    return word in options or (word.startswith("--") and word.partition("=")[0] in options)
+def _names_option(argument: str, options: Mapping[str, bool]) -> bool:
+    return argument in options or (argument.startswith("--") and argument.partition("=")[0] in options)
 
 
 def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
     if argument.startswith("--") or argument in options:
         return True
-    if argument[:1] != "-":
-        return False
-    option, rest = argument[:2], argument[2:]
-    if option not in options:
-        return len(argument) == 2 and argument.isascii() and argument[1].isalpha()
-    if options[option]:
-        return rest.isdigit() or rest.startswith("=") or (option == "-m" and _is_model(rest))
-    return all(options.get(f"-{letter}") is False for letter in rest)
-
-
-def _is_model(name: str) -> bool:
-    """Whether it is known, lies on this machine, or is called as on the hub."""
-    return "/" in name or resolve(name) != ModelName(name)
-
-
-def _check_part(argument: str, part: str, options: Mapping[str, bool]) -> None:
-    if not part.strip() or _names(part, options):
-        raise Miswritten(f"After {argument!r} words or an image are missing")
-    if f"-{argument}" in options:
-        raise Miswritten(f"Write -{argument} for the option, or --minus={part} for words to leave out")
+    name, value = argument[:2], argument[2:]
+    if argument[:1] != "-" or name not in options:
+        return len(argument) == 2 and argument[0] == "-" and argument.isascii() and argument[1].isalpha()
+    if not options[name]:  # flags in one word
+        return all(options.get(f"-{letter}") is False for letter in value)
+    # A model is known by name, a path of this machine, or OWNER/NAME as on the hub.
+    is_model = name == "-m" and ("/" in value or resolve(value) != ModelName(value))
+    return value.isdigit() or value.startswith("=") or is_model
 
 
 _EXAMPLES = """Examples: clipcore search "a red car"
@@ -166,24 +163,24 @@ def search(
 ) -> int:
     """Find the images below a folder that fit words, an image, or a mixture of both best.
 
-    The score is the cosine. What lies below the model's threshold is shown faint,
-    and said to be weak.
+    The score is the cosine. Matches below the model's threshold are weak, and
+    shown dim.
     """
     if not (words or plus or minus):
-        raise Miswritten("Say what to look for: words, or the path of an image", context)
+        raise UsageError("Say what to look for: words, or the path of an image", context)
     terms = parse_query(words or (), plus or (), minus or ())
     filter_ = walk_filter(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = root_of(folder)
-    looking = lazy_model(model, device)
+    encoder = lazy_model(model, device)
     update = Update(before_search=True)
     with open_store(index_file) as store:
         if update_index:
-            update.run(store, root, looking, filter_, batch_size)
-        answer = search_folder(
-            store, root, looking, terms, top=top, min_score=min_score, filter_=filter_, updated=update_index
+            update.run(store, root, encoder, filter_, batch_size)
+        result = search_folder(
+            store, root, encoder, terms, top=top, min_score=min_score, filter_=filter_, updated=update_index
         )
-    show(answer, terms, root, looking.key, showing, update.skips)
+    show(result, terms, root, encoder.key, showing, update.skips)
     return update.skips.exit_code
 
 
@@ -210,27 +207,28 @@ def similar(
 ) -> int:
     """Find the images that look most like one image, which need not be indexed itself.
 
-    Its own copies elsewhere are found too; the file itself is no answer.
+    Copies of it elsewhere are found too; the file itself is not.
     """
-    asked = parse_image(image)
+    term = parse_image(image)
     filter_ = walk_filter(hidden, exclude)
     showing = Showing(top, as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
-    looking = lazy_model(model, device)
+    encoder = lazy_model(model, device)
     update = Update(before_search=True)
+    update_index = update_index and folder is not None
     with open_store(index_file) as store:
-        if update_index and folder is not None:
-            update.run(store, root, looking, filter_, batch_size)
-        answer = search_folder(
+        if update_index:
+            update.run(store, root, encoder, filter_, batch_size)
+        result = search_folder(
             store,
             root,
-            looking,
-            [asked],
+            encoder,
+            [term],
             top=top,
             min_score=min_score,
-            exclude_file=asked.image,
+            exclude_file=term.image,
             filter_=filter_,
-            updated=update_index and folder is not None,
+            updated=update_index,
         )
-    show(answer, [asked], root, looking.key, showing, update.skips)
+    show(result, [term], root, encoder.key, showing, update.skips)
     return update.skips.exit_code

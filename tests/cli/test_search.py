@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from clipcore.cli.matches import table
-from clipcore.cli.search import Miswritten, unsigned
+from clipcore.cli.search import UsageError, rewrite_signed
 from clipcore.folder_search.search import Match, SearchResult, parse_query
 from clipcore.folder_search.store import StoredFile
 from clipcore.models.catalogue import BUNDLED_DIRECTORY
@@ -75,10 +75,10 @@ def names(ended):
 )
 def test_signed_parts_are_told_from_options(written, parsed):
     if parsed is None:
-        with pytest.raises(Miswritten):
-            unsigned(written, OPTIONS)
+        with pytest.raises(UsageError):
+            rewrite_signed(written, OPTIONS)
     else:
-        assert unsigned(written, OPTIONS) == parsed
+        assert rewrite_signed(written, OPTIONS) == parsed
 
 
 def test_words_find_their_image_and_a_pipe_gets_score_and_path(album):
