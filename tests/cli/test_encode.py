@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 from safetensors import safe_open
@@ -82,6 +83,13 @@ def test_safetensors_has_the_names_and_the_model_in_its_metadata(model, tmp_path
         assert np.array_equal(file.get_tensor("vectors"), model.encode_texts(["a cat", "a dog"]))
 
 
+def test_parquet_has_a_column_of_names(model, tmp_path):
+    assert clipcore("encode", "a cat", "a dog", "-o", tmp_path / "out.parquet", *MODEL).code == 0
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table["name"].to_pylist() == ["a cat", "a dog"]
+    assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), model.encode_texts(["a cat", "a dog"]))
+
+
 def test_json_on_stdout_has_one_embedding_a_line_and_is_valid_when_empty(folder):
     (folder / "b.png").write_bytes(b"no image")
     ended = clipcore("encode", "a cat", folder, "--json", *MODEL)
@@ -99,7 +107,7 @@ def test_tsv_is_the_same_in_a_file_and_on_stdout(folder, tmp_path):
     assert output.read_text() == clipcore("encode", folder, "a cat", *MODEL).out
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".tsv"])
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".safetensors", ".tsv"])
 def test_a_broken_image_is_reported_and_has_no_row(folder, tmp_path, suffix):
     (folder / "b.png").write_bytes(png()[:60])
     ended = clipcore("encode", folder, "-o", tmp_path / f"out{suffix}", *MODEL)
@@ -237,7 +245,7 @@ class Tired:
         return self._model.encode_prepared(batch)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".tsv"])
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".safetensors", ".tsv"])
 def test_an_interrupted_output_resumes_to_the_same_file(model, tmp_path, suffix):
     for number in range(10):
         Image.fromarray(noise(40, 40, seed=number)).save(tmp_path / f"{number}.png")
