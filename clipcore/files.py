@@ -87,7 +87,7 @@ def read_tensors(path: Path, kind: str, what: str) -> tuple[dict[str, Array], di
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             if metadata.pop(_KIND, None) != kind:
-                raise BadInput(f"{str(path)!r} is not {what} that Magpie has saved.")
+                raise BadInput(f"{str(path)!r} is not {what} saved by Magpie.")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no mapping, has keys()
     except FileNotFoundError as error:
         raise BadInput(f"There is no file {str(path)!r}.") from error

@@ -30,6 +30,7 @@ async def first_chunk(images: ImageStore) -> object:
 READS = {
     ImageStore: {
         "due": lambda images: images.due(5, NOON),
+        "next_attempt": lambda images: images.next_attempt(),
         "get": lambda images: images.get([1]),
         "by_message": lambda images: images.by_message(10),
         "embedding": lambda images: images.embedding(1, CARD.key),

@@ -90,7 +90,7 @@ def test_a_foreign_file_is_refused_in_one_sentence(path, content):
 
 def test_safetensors_of_another_kind_are_refused(path):
     save_file({"weight": np.zeros(3, np.float32)}, path)
-    with pytest.raises(BadInput, match="is not an index of Magpie's"):
+    with pytest.raises(BadInput, match="is not an index saved by Magpie"):
         VectorIndex.load(path, MODEL)
 
 

@@ -43,7 +43,7 @@ def test_a_model_on_the_cpu_says_so(tiny):
 
 def test_an_unknown_precision_or_backend_is_refused_with_the_choices(tiny_directory):
     with pytest.raises(BadInput, match="choose auto, fp32, bf16 or fp16"):
-        ClipModel.load(str(tiny_directory), precision="half")
+        ClipModel.load(str(tiny_directory), precision="fp8")
     with pytest.raises(BadInput, match="choose auto, torch or openvino"):
         ClipModel.load(str(tiny_directory), backend="onnx")
 
