@@ -121,6 +121,6 @@ def _reader_has_left() -> bool:
 
 
 def _words(error: typer.TyperException) -> str:
-    """A sentence; none where typer has shown the help instead."""
+    """The error as a sentence; empty where typer has shown the help instead."""
     message = str(getattr(error, "format_message", error.__str__)()).strip()
     return message if not message or message.endswith((".", "?", "!")) else f"{message}."

@@ -59,12 +59,12 @@ def index(
     batch_size: BatchSize = BATCH_SIZE,
     as_json: Json = False,
 ) -> int:
-    """Remember what the images below folders look like, for search, similar and duplicates.
+    """Index the images below folders for search, similar and duplicates.
 
     Only new and changed files are read; copies, renamed and moved files cost
     no inference. Files that are gone, or left out now, are forgotten, unless a
-    folder shows no image at all: its drive may not be mounted. Links to
-    folders are not followed. Stop it whenever you like: the same command goes on.
+    folder has no image at all: its drive may not be mounted. Links to folders
+    are not followed. Stop it at any time: the same command resumes.
     """
     folders = folders or [Path()]
     with open_store(index_file) as store:
@@ -306,15 +306,15 @@ def _print_groups(groups: list[Group], root: bytes, threshold: float | None, non
 
 
 def _table(group: Group) -> Table:
-    shape = Table(box=None, show_header=False, pad_edge=True)
+    grid = Table(box=None, show_header=False, pad_edge=True)
     for _ in range(4):
-        shape.add_column(justify="right", no_wrap=True)
-    shape.add_column(overflow="fold")
+        grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
     for copy in group.copies:
         file = copy.file
         links = f"  (also named {', '.join(visible(link) for link in copy.links)})" if copy.links else ""
         pixels = f"{file.width} x {file.height}" if file.width else ""
-        shape.add_row(
+        grid.add_row(
             group.relation(copy), f"{copy.cosine:.3f}", pixels, decimal(file.size), escape(visible(file.path) + links)
         )
-    return shape
+    return grid

@@ -135,7 +135,7 @@ def _short(name: str) -> str:
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A heading that begins with > stands above figures, to the right."""
+    """A heading that begins with > marks a column of figures, aligned to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(
@@ -145,7 +145,7 @@ def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[st
         )
     for row in rows:
         table.add_row(*row)
-    # Names are people's words: square brackets in them are no markup.
+    # Names are user text: square brackets in them are not markup.
     Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(table, markup=False)
 
 

@@ -1,6 +1,6 @@
-"""What a command says, where it says it, and the code it ends with.
+"""Output of the commands, and their exit codes.
 
-stdout carries the result alone, for people or, with --json, as one JSON document; progress and complaints go to stderr.
+The result goes to stdout, as text or with --json as one JSON document; progress and warnings go to stderr.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Skips:
-    """Names each skipped image or row at once, and remembers them for the end."""
+    """Prints each skipped image or row at once, and collects them for the exit code and JSON."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.names_and_reasons: list[tuple[str, str]] = []
@@ -52,7 +52,7 @@ class Skips:
 
 
 def say(line: str) -> None:
-    """To a person, beside the result."""
+    """Prints a line to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -61,7 +61,7 @@ def say_skipped(name: str, reason: str) -> None:
 
 
 def let_any_name_pass() -> None:
-    """A pipe gets the very bytes of a file's name, UTF-8 or not. For results that are no JSON."""
+    """Makes stdout write file names byte for byte, UTF-8 or not; not for JSON."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
 
@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 class _Rate(ProgressColumn):
-    """Things a second, of late."""
+    """Items a second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -82,21 +82,21 @@ class _Rate(ProgressColumn):
 
 
 def tracked(things: Iterable[T], doing: str, total: int | None = None) -> Iterator[T]:
-    """The same things, with a bar beside them. total: None where it is not known."""
+    """Yields the same things while a bar shows the progress. total: None where it is unknown."""
     with _bar() as progress:
         yield from progress.track(things, total=total, description=doing)
 
 
 @contextmanager
 def counted(doing: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """A bar for what is pushed: call what this gives once for each thing done."""
+    """Shows a bar, and gives the function to call once for each thing done."""
     with _bar() as progress:
         task = progress.add_task(doing, total=total)
         yield lambda: progress.advance(task)
 
 
 def watched() -> bool:
-    """Whether a bar would be seen, and so whether counting for it is worth the while."""
+    """Whether a bar would be shown, and so whether it is worth counting the total."""
     return Console(stderr=True).is_terminal
 
 

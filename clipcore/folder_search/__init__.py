@@ -1,3 +1,3 @@
-"""Search over folder trees: one SQLite file remembers what every image looks like. Loads no torch by itself."""
+"""Search over folders of images, with their embeddings in one SQLite file. Importing it does not load torch."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Groups of files with the same content, and of images that look all but the same."""
+"""Finds groups of files with the same content, and of near-duplicate images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from clipcore.folder_search.store import FolderStore, StoredFile
 from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.types import Calibration, Vectors
 
-# A block of cosines held at a time: 64 MB of float32.
-_MOST_COSINES = 16_000_000
+# Cosines held at a time: 64 MB of float32.
+_MAX_COSINES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """cosine: with the group's first. links: other names of the very same file, which hold no bytes of their own."""
+    """cosine: with the group's first. links: other names of the same file, which take no space of their own."""
 
     file: StoredFile
     cosine: float
@@ -32,14 +32,14 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """kind: whether all are identical byte by byte, or some only look alike. copies: at least two; the first has the
-    most pixels, and every other resembles it."""
+    """kind: "identical" if all have the same bytes. copies: at least two; the first has the most pixels, and
+    each of the others resembles it."""
 
     kind: Literal["identical", "alike"]
     copies: tuple[Copy, ...]
 
     def relation(self, copy: Copy) -> Literal["first", "identical", "alike"]:
-        """What the copy is beside the first."""
+        """How the copy relates to the first."""
         first = self.copies[0]
         if copy is first:
             return "first"
@@ -47,7 +47,7 @@ class Group:
 
     @property
     def spare_bytes(self) -> int:
-        """What would be free if only the first stayed."""
+        """How many bytes deleting all but the first would free."""
         return sum(copy.file.size for copy in self.copies[1:])
 
 
@@ -55,8 +55,8 @@ Track = Callable[[range], Iterable[int]]
 
 
 def near_threshold(calibration: Calibration) -> float:
-    """Four fifths of the way from "alike" to "the same": a resized or recompressed copy lies above it, another
-    image of the same thing below; see the measurement in the tests.
+    """Four fifths of the way from the model's image threshold to 1. Resized and recompressed copies lie above it, other
+    images of the same thing below; the tests measure this.
     """
     return 1 - (1 - calibration.image_match) / 5
 
@@ -64,8 +64,9 @@ def near_threshold(calibration: Calibration) -> float:
 def find_duplicates(
     store: FolderStore, root: bytes, model_key: str, *, min_score: float, track: Track = iter
 ) -> list[Group]:
-    """min_score: the cosine from which two images count as alike. track: sees the blocks of comparisons go by, for a
-    progress bar. The groups with the most to gain come first.
+    """Returns the groups that would free the most bytes first.
+
+    min_score: the cosine from which two images are alike. track: wraps the blocks of comparisons, for a progress bar.
     """
     several = set(store.copied_contents(root))
     everything = _alike(store, root, model_key, min_score, track)
@@ -74,9 +75,8 @@ def find_duplicates(
 
 
 def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group]:
-    """The same for identical files alone: needs neither model nor index, and reads only files of equal size.
-
-    Raises nothing for files that cannot be read; they are left out.
+    """Returns groups of identical files, without a model or an index. Reads only files of equal size, and leaves out
+    those that cannot be read.
     """
     by_size: dict[int, list[bytes]] = {}
     for entry in walk(root, filter_):
@@ -87,15 +87,16 @@ def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group
 
 
 def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track = iter) -> list[list[tuple[int, float]]]:
-    """Rows of unit length, most preferred first -> groups of (row, cosine with the group's first), alone ones included.
+    """Groups rows of unit length, the preferred ones first. Returns each group, even of one row, as pairs of a row and
+    its cosine with the group's first.
 
-    Each row joins the first earlier one that it resembles and that leads a group. So all of a group resemble its
-    first; chains, where the last no longer looks like the first, cannot form. Memory: one block of cosines.
+    Each row joins the first earlier one that it resembles and that leads a group. So every row resembles its group's
+    first, and no chains form. Memory: one block of cosines.
     """
     count = len(vectors)
     leader = np.full(count, -1, np.int64)
     cosine = np.ones(count, np.float32)
-    step = max(1, min(1024, _MOST_COSINES // max(count, 1)))
+    step = max(1, min(1024, _MAX_COSINES // max(count, 1)))
     for start in track(range(0, count, step)):
         block = np.asarray(vectors[start : start + step], np.float32)
         cosines = _cosines(block, vectors[start:])
@@ -111,7 +112,7 @@ def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track =
 def _lead(
     row: int, start: int, cosines: Vectors, min_score: float, leader: npt.NDArray[np.int64], cosine: Vectors
 ) -> None:
-    """Takes every later row that is still free and resembles this one. cosines: with the rows from `start` on."""
+    """Adds every later row without a group that resembles this one. cosines: with the rows from `start` on."""
     leader[row] = row
     after = slice(row + 1, None)
     near = np.flatnonzero((cosines[row + 1 - start :] >= min_score) & (leader[after] < 0)) + row + 1
@@ -163,7 +164,7 @@ def _sorted(groups: Iterable[Group | None]) -> list[Group]:
 
 
 def _group(files: list[tuple[StoredFile, float]]) -> Group | None:
-    """Several names of one file (hard links, links) are one copy. Files that are gone by now are none."""
+    """Counts several names of one file (hard links, symbolic links) as one copy, and leaves out files that are gone."""
     names: dict[tuple[int, int], list[tuple[StoredFile, float]]] = {}
     for file, cosine in files:
         with suppress(OSError):
@@ -176,6 +177,6 @@ def _group(files: list[tuple[StoredFile, float]]) -> Group | None:
 
 
 def _copy(names: list[tuple[StoredFile, float]]) -> Copy:
-    """The real file is named first, so that nobody deletes what a link leads to."""
+    """Names the real file first, so that nobody deletes the target of a link."""
     (file, cosine), *others = sorted(names, key=lambda name: (os.path.islink(name[0].path), name[0].path))  # noqa: PTH114
     return Copy(file, cosine, tuple(other.path for other, _ in others))

@@ -53,7 +53,7 @@ class Folder:
 
     def update(self) -> int:
         """Brings the index up to date and returns how many images can be searched."""
-        with self._store() as store:
+        with FolderStore(self._index_file) as store:
             self._update(store)
             return store.census(self._root, self._model.key).images
 
@@ -84,7 +84,7 @@ class Folder:
     def duplicates(self, *, min_score: float | None = None, update: bool = True) -> list[list[Path]]:
         """Returns groups of images that are identical or nearly so; the first of a group has the most pixels."""
         threshold = near_threshold(self._model.calibration) if min_score is None else min_score
-        with self._store() as store:
+        with FolderStore(self._index_file) as store:
             if update:
                 self._update(store)
             groups = find_duplicates(store, self._root, self._model.key, min_score=threshold)
@@ -95,10 +95,10 @@ class Folder:
     ) -> list[FolderMatch]:
         if top < 1:
             raise BadInput(f"top is {top}; it must be at least 1.")
-        with self._store() as store:
+        with FolderStore(self._index_file) as store:
             if update:
                 self._update(store)
-            answer = search_folder(
+            result = search_folder(
                 store,
                 self._root,
                 self._model,
@@ -108,10 +108,7 @@ class Folder:
                 exclude_file=exclude_file,
                 updated=update,
             )
-        return [FolderMatch(path_of(match.files[0].path), match.score, match.weak) for match in answer.matches]
-
-    def _store(self) -> FolderStore:
-        return FolderStore(self._index_file)
+        return [FolderMatch(path_of(match.files[0].path), match.score, match.weak) for match in result.matches]
 
     def _update(self, store: FolderStore) -> None:
         def observe(step: Step) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import chain
@@ -163,6 +163,7 @@ class _Reading:
     is_sheet: bool = False
 
 
+@dataclass
 class _Run:
     """Collects results and commits them in batches. `_read` runs in the decoding threads, all else in the caller's.
 
@@ -171,26 +172,17 @@ class _Run:
     is indexed or claimed. gone: files to delete from the index.
     """
 
-    def __init__(
-        self,
-        store: FolderStore,
-        lookups: FolderStore,
-        model: str,
-        observe: Observe,
-        batch_size: int,
-        limits: ImageLimits,
-    ) -> None:
-        self._store = store
-        self._lookups = lookups
-        self._model = model
-        self._observe = observe
-        self._batch_size = batch_size
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._claimed: set[bytes] = set()
-        self._readings: deque[_Reading] = deque()
-        self._files: list[tuple[FileRow, Content | None]] = []
-        self._gone: list[Step] = []
+    store: FolderStore
+    lookups: FolderStore
+    model: str
+    observe: Observe
+    batch_size: int
+    limits: ImageLimits
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    claimed: set[bytes] = field(default_factory=set)
+    readings: deque[_Reading] = field(default_factory=deque)
+    files: list[tuple[FileRow, Content | None]] = field(default_factory=list)
+    gone: list[Step] = field(default_factory=list)
 
     def sources(self, decisions: Iterable[Decision]) -> Iterator[ImageSource]:
         """Yields the files to read, and reports all others."""
@@ -198,75 +190,75 @@ class _Run:
             match decision:
                 case Read(file, changed):
                     reading = _Reading(file, changed)
-                    self._readings.append(reading)
+                    self.readings.append(reading)
                     yield ImageSource(shown(file.path), partial(self._read, reading))
                 case Unchanged(known):
                     status = FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED
-                    self._observe(Step(known.path, status, known.broken, known=True))
+                    self.observe(Step(known.path, status, known.broken, known=True))
                 case Forget(known):
-                    self._gone.append(Step(known.path, FileStatus.FORGOTTEN))
+                    self.gone.append(Step(known.path, FileStatus.FORGOTTEN))
                     self._commit_when_full()
                 case Unreadable(path, reason):
-                    self._observe(Step(path, FileStatus.UNREADABLE, reason))
+                    self.observe(Step(path, FileStatus.UNREADABLE, reason))
                 case UnsupportedFormat(path, suffix):
-                    self._observe(Step(path, FileStatus.FOREIGN, suffix))
+                    self.observe(Step(path, FileStatus.FOREIGN, suffix))
 
     def take(self, outcome: ImageOutcome) -> None:
         """Outcomes come in the order of their sources."""
-        reading = self._readings.popleft()
+        reading = self.readings.popleft()
         file = reading.file
         if not isinstance(outcome, EncodedImage) and _is_temporary(outcome.cause):
             step = Step(file.path, FileStatus.UNREADABLE, outcome.reason)
             if reading.changed:
-                self._gone.append(step)
+                self.gone.append(step)
             else:
-                self._observe(step)
+                self.observe(step)
         else:
             row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
-            self._files.append((row, _content(reading, outcome)))
+            self.files.append((row, _content(reading, outcome)))
         self._commit_when_full()
 
     def finish(self) -> None:
         self._commit()
-        for row, _ in self._files:
-            self._observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
+        for row, _ in self.files:
+            self.observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
 
     def _read(self, reading: _Reading) -> bytes:
         """Raises ImageRejected, OSError, and NotNeeded where the content need not be encoded."""
-        size, max_bytes = reading.file.size, self._limits.max_bytes
+        size, max_bytes = reading.file.size, self.limits.max_bytes
         if size > max_bytes:
             raise ImageRejected(
                 RejectReason.TOO_MANY_BYTES, f"The file has {size} bytes; at most {max_bytes} are read."
             )
         data = read_regular(path_of(reading.file.path))
         reading.hash = hash_of(data)
-        with self._lock:
-            if reading.hash in self._claimed or self._lookups.settled(reading.hash, self._model):
+        with self.lock:
+            if reading.hash in self.claimed or self.lookups.settled(reading.hash, self.model):
                 raise NotNeeded("Its content is known.")
-            self._claimed.add(reading.hash)
+            self.claimed.add(reading.hash)
         if is_own_sheet(data):
             reading.is_sheet = True
             raise NotNeeded("It is a contact sheet.")
         return data
 
     def _commit_when_full(self) -> None:
-        if len(self._files) + len(self._gone) >= self._batch_size:
+        if len(self.files) + len(self.gone) >= self.batch_size:
             self._commit()
 
     def _commit(self) -> None:
         """A copy may come before the file whose content it shares is encoded; it waits for a later commit."""
-        contents = [content for _, content in self._files if content is not None]
-        rows = [row for row, _ in self._files]
-        written = self._store.write(self._model, contents, rows, [step.path for step in self._gone])
-        with self._lock:
-            self._claimed.difference_update(content.hash for content in contents)
-        steps = self._gone + [
-            _step(row.path, content is None, *written[row.path]) for row, content in self._files if row.path in written
+        contents = [content for _, content in self.files if content is not None]
+        rows = [row for row, _ in self.files]
+        written = self.store.write(self.model, contents, rows, [step.path for step in self.gone])
+        with self.lock:
+            self.claimed.difference_update(content.hash for content in contents)
+        steps = self.gone + [
+            _step(row.path, content is None, *written[row.path]) for row, content in self.files if row.path in written
         ]
-        self._files = [(row, content) for row, content in self._files if row.path not in written]
-        self._gone = []
+        self.files = [(row, content) for row, content in self.files if row.path not in written]
+        self.gone = []
         for step in steps:
-            self._observe(step)
+            self.observe(step)
 
 
 def _content(reading: _Reading, outcome: ImageOutcome) -> Content | None:

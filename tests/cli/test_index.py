@@ -86,7 +86,7 @@ def test_a_line_break_in_a_name_and_a_link_to_nothing_stay_on_one_line(tmp_path,
     assert told in clipcore("classify", folder / "link.png", "--labels", "a,b", *MODEL).err
 
 
-def test_an_emptied_folder_keeps_what_is_remembered_until_told_to_forget(album, index):
+def test_an_emptied_folder_stays_indexed_until_forgotten(album, index):
     clipcore("index", album, *MODEL)
     shutil.rmtree(album)
     assert clipcore("index", album, *MODEL).err.startswith("There is no folder")

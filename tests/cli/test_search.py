@@ -105,7 +105,7 @@ def test_an_image_is_found_by_itself_and_by_its_name_alone():
     assert names(clipcore("search", "-f", "-t1", "panda.png")) == ["panda"]
 
 
-def test_json_tells_all(album):
+def test_json_has_the_query_and_the_matches(album):
     ended = clipcore("search", "2:panda", "-snow", "--top", "2", "--json")
     answer = ended.json()
     assert answer["query"] == [{"words": "panda", "weight": 2.0}, {"words": "snow", "weight": -1.0}]
@@ -126,7 +126,7 @@ def test_json_tells_all(album):
     assert (answer["sheet"], answer["skipped"], ended.err) == (None, [], "")
 
 
-def test_when_nothing_is_like_that_it_is_said():
+def test_a_search_without_a_clear_match_says_so():
     ended = clipcore("search", "a spaceship made of cheese in court", "--top", "1")
     assert ended.code == 0
     assert "is clearly like that" in ended.err and "matches begin at 0.476" in ended.err
@@ -246,7 +246,7 @@ def test_people_see_a_table_that_fits_80_columns(album):
     assert max(map(len, lines)) <= 80
 
 
-def test_a_pipe_gets_the_very_bytes_of_a_name(tmp_path):
+def test_a_pipe_gets_the_bytes_of_a_name(tmp_path):
     """In a process of its own, for a stdout that is strict about UTF-8."""
     name = b"caf\xe9\n.png"
     index = tmp_path / "own.sqlite3"
@@ -261,7 +261,7 @@ def test_a_pipe_gets_the_very_bytes_of_a_name(tmp_path):
     assert clipcore(*arguments, "--json").json()["matches"][0]["path"].endswith("caf\N{REPLACEMENT CHARACTER}\n.png")
 
 
-def test_an_image_that_is_remembered_is_searched_for_without_torch(album):
+def test_an_indexed_image_is_searched_for_without_torch(album):
     """The difference between a fraction of a second and several."""
     code = (
         "import sys; from clipcore.cli.app import run; run(sys.argv[1:]); "
@@ -285,7 +285,7 @@ def test_an_index_that_is_no_database_is_one_line(tmp_path):
     assert "is broken; delete it" in ended.err
 
 
-def test_what_vanished_since_is_told(album, tmp_path, monkeypatch):
+def test_files_that_are_gone_are_counted_on_stderr(album, tmp_path, monkeypatch):
     folder = tmp_path / "album"
     shutil.copytree(album, folder)
     index = tmp_path / "own.sqlite3"

@@ -107,7 +107,7 @@ def test_all_of_a_group_resemble_its_first_and_firsts_do_not_resemble_each_other
 def test_blocks_do_not_change_the_groups(monkeypatch):
     vectors = unit(np.random.default_rng(1).normal(size=(500, 3)))
     at_once = clusters(vectors, 0.9)
-    monkeypatch.setattr("clipcore.folder_search.duplicates._MOST_COSINES", 500 * 7)
+    monkeypatch.setattr("clipcore.folder_search.duplicates._MAX_COSINES", 500 * 7)
     assert clusters(vectors, 0.9) == at_once
 
 

@@ -36,7 +36,7 @@ def test_a_changed_file_is_read_again(indexed):
     paint(path, "blue", mtime=2)
     assert indexed.run() == {"a.png": "encoded"}
     assert everything(indexed.file)[2] != before[2]
-    assert len(everything(indexed.file)[1]) == 1, "what the file was before is still remembered"
+    assert len(everything(indexed.file)[1]) == 1, "the former content is still indexed"
 
 
 def test_copies_and_renamed_and_moved_files_cost_no_inference(indexed):
@@ -88,7 +88,7 @@ def test_a_copy_of_a_broken_file_is_broken(indexed):
     assert indexed.run() == {"a.png": "broken", "b.png": "broken"}
 
 
-def test_what_is_too_large_is_tried_again_since_limits_can_be_raised(indexed):
+def test_an_image_beyond_the_limits_is_tried_again_next_time(indexed):
     paint(indexed.folder / "a.png", width=64)
     steps = []
     with FolderStore(indexed.file) as store:
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(indexed, monkeypatch):
     assert indexed.run() == {"a.png": "encoded"}
 
 
-def test_an_image_for_which_the_model_finds_no_vector_is_tried_again(indexed):
+def test_an_image_with_a_non_finite_embedding_is_tried_again(indexed):
     class Lost(CountingModel):
         def encode_prepared(self, batch: Pixels) -> Vectors:
             return super().encode_prepared(batch) * np.float32(np.nan)
@@ -131,7 +131,7 @@ def test_an_image_for_which_the_model_finds_no_vector_is_tried_again(indexed):
     assert indexed.run() == {"a.png": "encoded"}
 
 
-def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
+def test_an_unreadable_file_is_forgotten_only_if_it_has_changed(indexed):
     """Of a changed file, what is known is of bytes that are no longer there; of another, it is as true as before."""
     changed = paint(indexed.folder / "changed.png", "red", mtime=1)
     paint(indexed.folder / "same.png", "blue", width=64)
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_forgotten_only_where_it_has_changed(indexed):
     assert indexed.run() == {"changed.png": "encoded", "same.png": "unchanged"}
 
 
-def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
+def test_copies_of_an_image_that_cannot_be_encoded_are_unreadable(indexed):
     for name in ("a", "b", "c"):
         paint(indexed.folder / f"{name}.png", width=64)
     steps = []
@@ -155,7 +155,7 @@ def test_a_copy_of_what_cannot_be_encoded_is_no_riddle(indexed):
     assert sorted(indexed.run().values()) == ["encoded", "reused", "reused"], "the limit was lifted"
 
 
-def test_models_lie_side_by_side_and_never_mix(indexed):
+def test_embeddings_of_different_models_never_mix(indexed):
     paint(indexed.folder / "a.png")
     indexed.run()
     other = replace(indexed, model=CountingModel("other"))
@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_listed_loses_nothing(indexed):
     assert indexed.run() == {"locked/a.png": "unchanged", "z.png": "unchanged"}
 
 
-def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
+def test_contact_sheets_are_not_indexed_whatever_their_names(indexed):
     image = paint(indexed.folder / "a.png")
     for name in ("sheet.png", "sheet.jpg"):
         draw_sheet(QueryCard(("red",)), [], indexed.folder / name)
@@ -216,7 +216,7 @@ def test_a_contact_sheet_of_ours_is_left_out_whatever_it_is_called(indexed):
     assert image.exists()
 
 
-def test_names_that_are_no_utf_8_are_kept_byte_for_byte(indexed):
+def test_names_that_are_not_utf_8_are_stored_byte_for_byte(indexed):
     name = b"caf\xe9 \xff.png"
     paint(indexed.folder / "a.png")
     paint(indexed.folder / os.fsdecode(name))
@@ -232,7 +232,7 @@ def test_hidden_and_excluded_names_are_passed_over(indexed):
     assert set(indexed.run(WalkFilter(hidden=True))) == {".hidden/a.png", "thumbs/c.png", "d_small.png", "e.png"}
 
 
-def test_what_the_model_says_when_it_cannot_load_is_heard_and_nothing_is_lost(indexed):
+def test_a_model_that_cannot_be_loaded_raises_and_loses_nothing(indexed):
     paint(indexed.folder / "a.png")
 
     def load() -> CountingModel:
@@ -278,7 +278,7 @@ def test_a_link_to_the_folder_names_the_same_folder(indexed, tmp_path):
     assert replace(indexed, folder=tmp_path / "alias").run() == {"a.png": "unchanged"}
 
 
-def test_formats_that_are_not_read_are_told_by_their_suffix(indexed):
+def test_unsupported_formats_are_reported_with_their_suffix(indexed):
     write(indexed.folder / "a.HEIC", b"x")
     write(indexed.folder / "b.txt", b"x")
     assert indexed.run() == {"a.HEIC": "foreign"}

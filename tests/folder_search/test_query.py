@@ -32,12 +32,12 @@ from tests.folder_search.support import CALIBRATION, paint, unit, write
         ("mp3 vs. png", Term(1, "mp3 vs. png")),
     ],
 )
-def test_words_are_words_and_a_number_before_a_colon_is_their_weight(text, term):
+def test_a_number_before_a_colon_is_the_weight_of_a_text(text, term):
     assert parse_term(text) == term
     assert parse_term(text, -1) == Term(-term.weight, term.text)
 
 
-def test_the_file_of_an_image_is_an_image_whatever_it_is_called(tmp_path, monkeypatch):
+def test_a_path_of_an_image_is_an_image_whatever_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = paint(tmp_path / "2:beach")
     assert parse_term(str(image)) == Term(1, image=image)
@@ -45,7 +45,7 @@ def test_the_file_of_an_image_is_an_image_whatever_it_is_called(tmp_path, monkey
     assert parse_term(f"3:{image}", -1) == Term(-3, image=image)
 
 
-def test_a_file_or_folder_that_is_no_image_is_words(tmp_path, monkeypatch):
+def test_a_file_or_folder_that_is_not_an_image_is_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "cat", b"not an image")
     (tmp_path / "dog").mkdir()
@@ -54,19 +54,19 @@ def test_a_file_or_folder_that_is_no_image_is_words(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["https://example.org/cat.jpg", "HTTP://example.org/cat", "2:http://x"])
-def test_addresses_are_not_fetched_and_it_is_said(text):
+def test_urls_are_refused(text):
     with pytest.raises(BadInput, match="not fetched from the web"):
         parse_term(text)
 
 
 @pytest.mark.parametrize("text", ["./cat.jpg", "../cat", "/nowhere/cat", "holiday.JPG", "3:cat.png", "~/cat"])
-def test_what_is_plainly_meant_as_a_file_and_is_none_is_no_search_for_words(text):
+def test_a_path_of_a_missing_image_is_refused(text):
     with pytest.raises(BadInput, match="There is no image"):
         parse_term(text)
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "empty"), ("  ", "empty"), ("2: ", "empty"), ("0:cat", "is 0")])
-def test_a_part_that_says_nothing_is_refused(text, words):
+def test_an_empty_part_is_refused(text, words):
     with pytest.raises(BadInput, match=words):
         parse_term(text)
 
@@ -89,7 +89,7 @@ def test_words_beside_an_image_need_a_sign(tmp_path):
         parse_query([str(paint(tmp_path / "a.png")), "at", "night"], [], [])
 
 
-def test_a_file_that_is_missing_among_words_is_no_word(tmp_path, monkeypatch):
+def test_a_missing_image_among_words_is_refused(tmp_path, monkeypatch):
     for words in (["cat", "./sofa.jpg"], ["sofa.jpg", "at", "night"]):
         with pytest.raises(BadInput, match=r"There is no image '(\./)?sofa\.jpg'"):
             parse_query(words, [], [])
@@ -108,17 +108,17 @@ def test_a_tilde_is_the_home_or_else_a_tilde(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "why"), [("https://x.org/a.png", "not fetched"), ("a.png", "no image 'a.png'"), ("cat", "no image")]
 )
-def test_where_an_image_is_wanted_words_are_refused(text, why):
+def test_parse_image_refuses_text(text, why):
     with pytest.raises(BadInput, match=why):
         parse_image(text)
 
 
-def test_a_query_can_be_read_back(tmp_path):
+def test_terms_are_described_for_people(tmp_path):
     terms = [Term(2, "sofa"), Term(0.5, image=tmp_path / "cat.png"), Term(-1, "night")]
     assert describe_terms(terms) == ("2 × sofa", "+ 0.5 × cat.png", "− night")
 
 
-def test_parts_are_added_and_taken_away_by_weight():
+def test_terms_are_added_and_subtracted_by_weight():
     x, y = np.eye(4, dtype=np.float32)[:2]
     combined = combine([Term(3, "x"), Term(-4, "y")], [x, y])
     np.testing.assert_allclose(combined, [0.6, -0.8, 0, 0], atol=1e-6)
@@ -126,7 +126,7 @@ def test_parts_are_added_and_taken_away_by_weight():
 
 
 @given(st.lists(st.floats(0.1, 9), min_size=1, max_size=4), st.integers(0, 99))
-def test_a_query_has_unit_length_and_its_scale_means_nothing(weights, seed):
+def test_a_query_has_unit_length_whatever_the_scale_of_its_weights(weights, seed):
     vectors = unit(np.random.default_rng(seed).normal(size=(len(weights), 8)))
     combined = combine([Term(weight, "x") for weight in weights], vectors)
     twice = combine([Term(2 * weight, "x") for weight in weights], vectors)
@@ -134,13 +134,13 @@ def test_a_query_has_unit_length_and_its_scale_means_nothing(weights, seed):
     np.testing.assert_allclose(combined, twice, atol=1e-5)
 
 
-def test_parts_that_cancel_out_are_refused():
+def test_terms_that_cancel_each_other_out_are_refused():
     x = np.eye(4, dtype=np.float32)[0]
     with pytest.raises(BadInput, match="cancel each other out"):
         combine([Term(1, "x"), Term(-1, "x")], [x, x])
 
 
-def test_what_counts_as_a_match_depends_on_what_is_asked_with(tmp_path):
+def test_the_threshold_is_the_weighted_mean_over_the_added_terms(tmp_path):
     words, image, less = Term(3, "x"), Term(1, image=tmp_path), Term(-9, image=tmp_path)
     assert match_threshold([words, less], CALIBRATION) == pytest.approx(0.3)
     assert match_threshold([image], CALIBRATION) == pytest.approx(0.8)

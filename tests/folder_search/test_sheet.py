@@ -56,7 +56,7 @@ def test_each_cell_shows_its_image_whole_and_in_the_middle(tmp_path):
     assert tuple(pixels[5, 5]) == PAPER
 
 
-def test_the_image_asked_about_comes_first_and_stands_upright(tmp_path):
+def test_the_query_image_comes_first_and_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = write(tmp_path / "q.jpg", encode(quarters(400, 400), "JPEG", quality=95, exif=exif))
@@ -66,7 +66,7 @@ def test_the_image_asked_about_comes_first_and_stands_upright(tmp_path):
     assert np.abs(pixels[quarter, three] - (255, 0, 0)).max() < 12
 
 
-def test_words_asked_for_are_drawn_in_the_first_cell(tmp_path):
+def test_a_text_query_is_drawn_in_the_first_cell(tmp_path):
     some = drawn(tmp_path, QueryCard(("a cat",)), [])
     more = drawn(tmp_path, QueryCard(("a cat", "− a very long line of words about something else altogether")), [])
     inside = np.s_[MARGIN + 10 : MARGIN + THUMBNAIL - 10, MARGIN + 10 : MARGIN + THUMBNAIL - 10]
@@ -84,7 +84,7 @@ def test_captions_stay_below_their_cell_however_long_a_name_is(tmp_path):
     assert (pixels[y : y + STEP_Y, x + THUMBNAIL + 2 : x + STEP_X - 1] == PAPER).all()
 
 
-def test_what_hardly_fits_is_named_more_faintly(tmp_path):
+def test_weak_matches_have_fainter_captions(tmp_path):
     image = paint(tmp_path / "a.png", "white")
     x, y = corner(1, 2)
     caption = np.s_[y + THUMBNAIL : y + STEP_Y - GAP, x : x + THUMBNAIL]
@@ -93,14 +93,14 @@ def test_what_hardly_fits_is_named_more_faintly(tmp_path):
     assert weak > strong + 60
 
 
-def test_an_image_that_is_gone_leaves_its_card_and_the_sheet_stands(tmp_path):
+def test_an_image_that_is_gone_leaves_an_empty_card(tmp_path):
     drawn(
         tmp_path, QueryCard(("x",)), [Cell(tmp_path / "gone.png", "0.5"), Cell(write(tmp_path / "b.png", b"x"), "0.4")]
     )
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.JPG", "sheet.jpeg"])
-def test_a_sheet_says_what_it_is_and_an_image_does_not(tmp_path, name):
+def test_a_sheet_is_recognised_and_an_image_is_not(tmp_path, name):
     drawn(tmp_path, QueryCard(("x",)), [], name)
     assert is_own_sheet((tmp_path / name).read_bytes())
     assert not is_own_sheet(paint(tmp_path / "a.png").read_bytes())
@@ -109,12 +109,12 @@ def test_a_sheet_says_what_it_is_and_an_image_does_not(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "why"), [("sheet.gif", "must end in"), ("sheet", "must end in"), ("no/s.png", "no folder")]
 )
-def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(tmp_path, name, why):
+def test_a_sheet_that_cannot_be_written_is_refused_before_the_search(tmp_path, name, why):
     with pytest.raises(BadInput, match=why):
         check_sheet(tmp_path / name, 10)
 
 
-def test_a_sheet_larger_than_viewers_bear_is_refused(tmp_path):
+def test_a_sheet_of_too_many_images_is_refused(tmp_path):
     check_sheet(tmp_path / "sheet.png", 400)
     with pytest.raises(BadInput, match="holds 400 images"):
         check_sheet(tmp_path / "sheet.png", 401)
