@@ -215,7 +215,7 @@ class Indexer:
                 await self._wake.wait()
 
     async def _process(self, image: Image) -> None:
-        indexed, mode = None, TaggingMode.OFF
+        indexed, mode, counts = None, TaggingMode.OFF, True
         try:
             finished, mode = await self._worker.process(image)
             if await self._writer.write(image, finished):
@@ -225,15 +225,17 @@ class Indexer:
                 log.info("image was deleted while it was indexed", image_id=image.id)
             IMAGE_ATTEMPTS.labels("gone" if indexed is None else "finished").inc()
         except Exception as error:  # one image that fails must not stop the others
-            await self._fail(image, error)
+            counts = await self._fail(image, error)
         finally:
             del self._in_progress[image.id]
             self._wake.set()
-        message = self._messages.end(image, None if image.reread else indexed)
-        if message and self.on_message_indexed is not None:
-            self.on_message_indexed(IndexedMessage(tuple(message), mode))
+        if counts:
+            message = self._messages.end(image, None if image.reread else indexed)
+            if message and self.on_message_indexed is not None:
+                self.on_message_indexed(IndexedMessage(tuple(message), mode))
 
-    async def _fail(self, image: Image, error: Exception) -> None:
+    async def _fail(self, image: Image, error: Exception) -> bool:
+        """Whether the attempt counts; else it is repeated as if it had not been made."""
         verdict = self._retry.verdict(error, image.attempts, utc_now(), random.random())  # noqa: S311 - spreads load
         try:
             match verdict:
@@ -257,9 +259,11 @@ class Indexer:
                     self._wake_by(until)
                     outcome = "postponed"
             IMAGE_ATTEMPTS.labels(outcome).inc()
+            return not isinstance(verdict, Release)
         except Exception:  # still pending in the store, so it is tried again
             log.exception("the failure of an image could not be recorded", image_id=image.id)
             self._trouble = self._more_in_store = True
+            return False
 
     def _pause(self, attempts: int) -> float:
         return self._retry.pause(attempts, random.random())  # noqa: S311 - spreads load

@@ -11,7 +11,7 @@ import pytest
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
 from bot.models import ImageState, TaggingMode, utc_now
 from bot.store.database import Database
-from clipcore.errors import EncodingFailed, ImageRejected, QueueFull, RejectReason
+from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import CARD, FakeEngine, channel_ref, image_ref, snowflake, until
 
@@ -236,6 +236,16 @@ async def test_a_message_does_not_wait_for_an_image_that_failed(pipeline: Pipeli
     await pipeline.indexer.accept([fine, failing])
     await until(lambda: len(pipeline.messages) == 1)
     assert [image.ref for image in pipeline.messages[0].images] == [fine]
+
+
+async def test_a_message_waits_for_an_image_whose_attempt_did_not_count(pipeline: Pipeline) -> None:
+    fine, released = (image_ref(number, message=snowflake(1)) for number in range(2))
+    pipeline.cdn.put(released, b"interrupted")
+    pipeline.engine.errors[b"interrupted"] = [EngineClosed()]
+    await pipeline.indexer.start()
+    await pipeline.indexer.accept([fine, released])
+    await until(lambda: len(pipeline.messages) == 1)
+    assert {image.ref for image in pipeline.messages[0].images} == {fine, released}
 
 
 async def test_an_image_that_succeeds_later_is_announced_by_itself(pipeline: Pipeline) -> None:
