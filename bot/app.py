@@ -16,7 +16,7 @@ import discord
 import clipcore
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.discord_io.messages import NETWORK_ERRORS
-from bot.errors import StartupError
+from bot.errors import StartupError, StoreError
 from bot.features.indexing import IndexingCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
@@ -27,7 +27,6 @@ from bot.monitoring.http import serve_status
 from bot.services import Services
 from bot.settings import Settings
 from bot.store.database import Database
-from bot.store.errors import StoreError
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits

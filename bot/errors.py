@@ -11,6 +11,21 @@ class StartupError(MagpieError):
     """The bot cannot start as configured. `python -m bot` prints the message and exits with code 2."""
 
 
+# -- the store failed; every other error of a statement is a bug and passes through
+
+
+class StoreError(MagpieError):
+    """The transaction failed and changed nothing."""
+
+
+class StoreBusy(StoreError):
+    """Another process held the database for longer than the busy timeout. A retry may succeed."""
+
+
+class StoreUnusable(StoreError):
+    """The database or its disk fails. No retry succeeds until an operator has acted."""
+
+
 # -- an image cannot be downloaded
 
 

@@ -13,16 +13,15 @@ from datetime import datetime, timedelta
 from cachetools import TTLCache
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.indexing.registry import ImageRegistry
+from bot.errors import StoreError
+from bot.indexing.registry import BatchWriter, ImageRegistry
 from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
-from bot.indexing.writer import BatchWriter
 from bot.logging import get_logger
 from bot.models import Image, ImageRef, ImageState, TaggingMode, utc_now
 from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED
 from bot.protocols import Engine
-from bot.store.errors import StoreError
 from bot.store.images import INTERRUPTED, Finished, ImageStore
 
 log = get_logger(__name__)

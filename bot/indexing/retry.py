@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.store.errors import StoreError
+from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable, StoreError
 from bot.store.requeue import ENCODING_FAILED
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 

@@ -13,10 +13,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bot.errors import StoreError
 from bot.models import utc_now
 from bot.monitoring.metrics import STORE_WRITE_SECONDS
 from bot.store.backends import Backend, open_backend
-from bot.store.errors import StoreError
 from bot.store.migrate import prepare
 
 P = ParamSpec("P")

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from bot.errors import StoreBusy
 from bot.models import ImageState
 from bot.store.database import Database
-from bot.store.errors import StoreBusy
 from bot.store.images import ImageStore
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import CARD, FakeEngine, image_ref, until

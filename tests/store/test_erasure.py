@@ -8,9 +8,9 @@ import sqlite3
 import numpy as np
 import pytest
 
+from bot.errors import StoreUnusable
 from bot.models import Tag
 from bot.store.database import Database
-from bot.store.errors import StoreUnusable
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, finished, ref
 

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.errors import StoreError, StoreUnusable
 from bot.models import ImageState
 from bot.store.database import Database
-from bot.store.errors import StoreError, StoreUnusable
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, finished, ref
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from bot.errors import StoreBusy
 from bot.models import ChannelRef, TaggingMode
 from bot.store.database import Database
-from bot.store.errors import StoreBusy
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, NOON, finished, ref

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bot.errors import StoreBusy
 from bot.models import ChannelRef, ImageState
 from bot.store.database import Database
-from bot.store.errors import StoreBusy
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 

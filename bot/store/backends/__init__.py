@@ -16,9 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bot.errors import StartupError
+from bot.errors import StartupError, StoreError
 from bot.store.backends.sqlite import SQLiteBackend
-from bot.store.errors import StoreError
 
 _INSERTS = {"sqlite": sqlite_insert}
 

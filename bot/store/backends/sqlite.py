@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from bot.errors import StartupError
-from bot.store.errors import StoreBusy, StoreError, StoreUnusable
+from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from bot.errors import ImageUnreachable
+from bot.errors import ImageUnreachable, StoreBusy
 from bot.models import ImageState, TaggingMode
 from bot.store.database import Database
-from bot.store.errors import StoreBusy
 from bot.store.images import Finished, ImageStore
 from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
