@@ -220,7 +220,8 @@ class _PatchEmbeddings(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_embedding.expand(len(patches), 1, -1), patches], dim=1)
+        # `shape`, since a trace for OpenVINO takes `len` for a constant and works for that batch size only.
+        tokens = torch.cat([self.class_embedding.expand(patches.shape[0], 1, -1), patches], dim=1)
         return tokens + self.position_embedding.weight
 
 
