@@ -83,12 +83,22 @@ class Database:
         """Awaits `work` in one read transaction, which sees one state of the database. Raises StoreError."""
         return await self._to_its_end(self._transaction(self._backend.readers, work))
 
-    async def write(self, work: Work[T], *, erases: bool = False) -> T:
-        """Awaits `work` in one write transaction. erases: deleted rows must not remain anywhere on the disk.
+    async def write(self, work: Work[T]) -> T:
+        """Awaits `work` in one write transaction.
 
         Raises StoreBusy when another process holds the database for too long; then nothing was written.
         """
-        return await self._to_its_end(self._write(work, erases))
+        return await self._to_its_end(self._write(work))
+
+    async def erase(self, work: Work[T]) -> T:
+        """As `write`, for work that deletes rows: nothing of them remains on the disk."""
+
+        async def erasing() -> T:
+            result = await self._write(work)
+            await self._backend.after_erasing()
+            return result
+
+        return await self._to_its_end(erasing())
 
     async def prove_writable(self) -> None:
         """Writes to the disk, and changes nothing. Raises StoreBusy or StoreUnusable, also where the file is gone."""
@@ -112,14 +122,12 @@ class Database:
                 await asyncio.wait({task})
             raise
 
-    async def _write(self, work: Work[T], erases: bool) -> T:
+    async def _write(self, work: Work[T]) -> T:
         async with self._backend.write_lock:
             started = perf_counter()
             result = await self._transaction(self._backend.writer, work)
             STORE_WRITE_SECONDS.observe(perf_counter() - started)
-        if erases:
-            await self._backend.after_erasing()
-        return result
+            return result
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
@@ -144,30 +152,25 @@ class Store:
 
 def reads(step: Step[S, P, T]) -> Method[S, P, T]:
     """Runs the method in one read transaction."""
-
-    @wraps(step)
-    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.read(lambda connection: step(self, connection, *args, **kwargs))
-
-    return method
+    return _in_transaction(step, lambda database: database.read)
 
 
 def writes(step: Step[S, P, T]) -> Method[S, P, T]:
     """Runs the method in one write transaction."""
-
-    @wraps(step)
-    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.write(lambda connection: step(self, connection, *args, **kwargs))
-
-    return method
+    return _in_transaction(step, lambda database: database.write)
 
 
 def erases(step: Step[S, P, T]) -> Method[S, P, T]:
     """Runs the method in one write transaction, and removes what it deleted from the write-ahead log, too."""
+    return _in_transaction(step, lambda database: database.erase)
 
+
+def _in_transaction(
+    step: Step[S, P, T], kind: Callable[[Database], Callable[[Work[T]], Awaitable[T]]]
+) -> Method[S, P, T]:
     @wraps(step)
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.write(lambda connection: step(self, connection, *args, **kwargs), erases=True)
+        return await kind(self._database)(lambda connection: step(self, connection, *args, **kwargs))
 
     return method
 

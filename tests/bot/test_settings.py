@@ -169,6 +169,14 @@ def test_the_former_names_of_the_image_limits_still_work_and_the_new_ones_win(
     assert getattr(load_settings(), f"max_image_{what.lower()}") == 4096
 
 
+def test_the_former_name_of_the_database_still_works_and_the_new_one_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "t")
+    monkeypatch.setenv("DATABASE_PATH", "/var/lib/magpie.db")
+    assert load_settings().database_url == "/var/lib/magpie.db"
+    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///other.db")
+    assert load_settings().database_url == "sqlite+aiosqlite:///other.db"
+
+
 def test_the_token_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISCORD_TOKEN", "very-secret")
     settings = load_settings()

@@ -1,6 +1,6 @@
-"""A process to be killed: accepts, finishes and forgets without end, and says on stdout what was committed.
+"""A process to be killed: accepts, finishes and deletes without end, and prints what was committed.
 
-Run as `python -m tests.store.busy_writer PATH ROUND`. Each line is printed after the commit that it tells of.
+Run as `python -m tests.store.busy_writer PATH ROUND`. Each line is printed after its commit.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def ref(message: int = 10, attachment: int = 100, **changes: object) -> ImageRef:
-    """An image by member 7 in channel 2 of server 1."""
+    """An image by member 7 in channel 2 of guild 1."""
     place = changes.pop("place", ChannelRef(1, 2))
     values = {"source": Source.ATTACHMENT, "author_id": 7, **changes}
     return ImageRef(place, message, attachment, **values)

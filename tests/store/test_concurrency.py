@@ -15,7 +15,7 @@ async def found(images) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whichever_of_finish_and_forget_comes_first_nothing_forgotten_stays(images, seed):
+async def test_no_deleted_image_remains_in_whichever_order_it_is_finished_and_deleted(images, seed):
     order = random.Random(seed)
     added = await images.accept([ref(message) for message in range(1, 61)])
     doomed = [image.ref.message_id for image in added[::2]]
@@ -30,19 +30,19 @@ async def test_whichever_of_finish_and_forget_comes_first_nothing_forgotten_stay
     assert await images.due(100, NOON) == []
 
 
-async def test_the_same_image_accepted_many_times_at_once_is_new_once(images):
+async def test_an_image_that_is_accepted_many_times_concurrently_is_new_once(images):
     answers = await asyncio.gather(*(images.accept([ref(10), ref(11)]) for _ in range(20)))
     assert sum(len(answer) for answer in answers) == 2
     assert len(await images.due(100, NOON)) == 2
 
 
-async def test_the_same_image_finished_many_times_at_once_is_finished_once(images):
+async def test_an_image_that_is_finished_many_times_concurrently_is_finished_once(images):
     [image] = await images.accept([ref(10)])
     answers = await asyncio.gather(*(images.finish([finished(image.id)], CARD) for _ in range(20)))
     assert [answer for answer in answers if answer] == [{image.id}]
 
 
-async def test_reads_run_beside_writes_and_see_whole_transactions(images):
+async def test_concurrent_reads_see_whole_transactions(images):
     async def write():
         for message in range(0, 60, 4):
             await images.accept([ref(message + part + 1) for part in range(4)])
@@ -56,7 +56,7 @@ async def test_reads_run_beside_writes_and_see_whole_transactions(images):
     assert len(await images.due(1000, NOON)) == 60
 
 
-async def test_a_server_can_be_read_while_it_is_forgotten(images):
+async def test_a_guild_can_be_deleted_while_its_embeddings_are_read(images):
     added = await images.accept([ref(message) for message in range(1, 101)])
     await images.finish([finished(image.id) for image in added], CARD)
     chunks = images.embeddings(1, CARD.key, chunk=10)
@@ -95,7 +95,7 @@ async def test_a_cancelled_reader_gives_its_connection_back(images):
     assert len(await asyncio.gather(*(images.due(10, NOON) for _ in range(20)))) == 20
 
 
-async def test_closing_waits_for_what_is_under_way(path):
+async def test_closing_waits_for_running_transactions(path):
     database = await Database.open(path)
     images = ImageStore(database)
     accepting = [asyncio.create_task(images.accept([ref(message)])) for message in range(1, 21)]
@@ -106,7 +106,7 @@ async def test_closing_waits_for_what_is_under_way(path):
         assert len(await ImageStore(again).due(100, NOON.replace(year=2100))) == 20
 
 
-async def test_a_write_under_way_is_committed_before_its_cancelled_caller_hears_of_it(database):
+async def test_a_running_write_is_committed_before_its_caller_is_cancelled(database):
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(connection):

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was said to be done is done, nothing is there twice, and the next start goes on."""
+"""kill -9 at any moment: what was committed is kept, nothing is duplicated, and the next start continues."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ROOT = Path(__file__).parents[2]
 
 
 async def run_and_kill(path: Path, round_: int, lines: int, pause: float) -> dict[str, list[int]]:
-    """What the process said before it was killed, a little after so many lines."""
+    """What the process printed before it was killed, a little after so many lines."""
     command = [sys.executable, "-m", "tests.store.busy_writer", str(path), str(round_)]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    said = [await process.stdout.readline() for _ in range(lines)]
+    printed = [await process.stdout.readline() for _ in range(lines)]
     await asyncio.sleep(pause)  # not for luck: the kill is to fall at any point of a transaction
     process.kill()
-    said += (await process.stdout.read()).splitlines(keepends=True)
+    printed += (await process.stdout.read()).splitlines(keepends=True)
     await process.wait()
-    told: dict[str, list[int]] = defaultdict(list)
-    for line in said:
+    reported: dict[str, list[int]] = defaultdict(list)
+    for line in printed:
         if line.endswith(b"\n"):
             word, *messages = line.decode().split()
-            told[word] += map(int, messages)
-    return told
+            reported[word] += map(int, messages)
+    return reported
 
 
 def check_file(path: Path) -> None:
@@ -52,35 +52,35 @@ def check_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_killed_process_loses_nothing_and_doubles_nothing(path, seed):
+async def test_a_killed_process_loses_and_duplicates_nothing(path, seed):
     chance = random.Random(seed)
-    told: dict[str, set[int]] = defaultdict(set)
+    reported: dict[str, set[int]] = defaultdict(set)
     for round_ in range(2):
-        said = await run_and_kill(path, round_, chance.randrange(3, 25), chance.uniform(0, 0.01))
-        for word, messages in said.items():
-            told[word].update(messages)
+        printed = await run_and_kill(path, round_, chance.randrange(3, 25), chance.uniform(0, 0.01))
+        for word, messages in printed.items():
+            reported[word].update(messages)
         check_file(path)
 
     async with await Database.open(path) as database:
         images = ImageStore(database)
         states = {}
-        for message in told["accepted"]:
+        for message in reported["accepted"]:
             for image in await images.by_message(message):
                 states[message] = image.state
-        kept = told["accepted"] - told["forgot"]
+        kept = reported["accepted"] - reported["forgot"]
         # In each of the two rounds one deletion may have been committed without a word of it.
         assert len(kept - states.keys()) <= 2
-        assert not told["forgot"] & states.keys()
-        assert all(states[message] is ImageState.READY for message in told["finished"] & states.keys())
+        assert not reported["forgot"] & states.keys()
+        assert all(states[message] is ImageState.READY for message in reported["finished"] & states.keys())
 
         left = await images.due(10_000, NOON.replace(year=2100))
         done = await images.finish([finished(image.id) for image in left], CARD)
         assert done == {image.id for image in left}
-        assert len(left) >= len(told["accepted"]) // BATCH
+        assert len(left) >= len(reported["accepted"]) // BATCH
         assert await images.due(10, NOON.replace(year=2100)) == []
 
 
-async def test_a_process_killed_while_it_makes_the_tables_leaves_a_file_that_can_be_opened(path):
+async def test_a_database_can_be_opened_after_its_migration_was_killed(path):
     command = [sys.executable, "-m", "tests.store.busy_writer", str(path), "0"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(60):

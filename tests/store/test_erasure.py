@@ -1,4 +1,4 @@
-"""Deleted means gone from the disk: neither the file nor its write-ahead log holds what was forgotten."""
+"""Deleted data is gone from the disk: neither the file nor its write-ahead log contains it."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ async def remember_secret(images: ImageStore, neighbours: int = 200) -> int:
 
 
 @pytest.mark.parametrize("forget", FORGET.values(), ids=FORGET)
-async def test_what_was_forgotten_is_in_no_file_at_once(path, images, forget):
+async def test_deleted_data_is_in_no_file_when_the_deletion_returns(path, images, forget):
     await remember_secret(images)
     assert on_disk(path) == list(SECRETS)
     await forget(images)
     assert on_disk(path) == []
 
 
-async def test_a_replaced_vector_is_in_no_file_after_the_next_forgetting(path, images):
+async def test_a_replaced_embedding_is_in_no_file_after_the_next_deletion(path, images):
     id_ = await remember_secret(images)
     await images.requeue_for_model("new")
     other = type(CARD)("new", "r1", 16, 224, 77, 100.0)
@@ -58,7 +58,7 @@ async def test_a_replaced_vector_is_in_no_file_after_the_next_forgetting(path, i
     assert on_disk(path) == [SECRETS[0], SECRETS[1]]
 
 
-async def test_the_log_is_empty_after_a_forgetting_and_gone_after_closing(path):
+async def test_the_log_is_empty_after_a_deletion_and_gone_after_closing(path):
     async with await Database.open(path) as database:
         images = ImageStore(database)
         await remember_secret(images)
@@ -69,7 +69,7 @@ async def test_the_log_is_empty_after_a_forgetting_and_gone_after_closing(path):
     assert not log.exists()
 
 
-async def test_a_reader_in_the_way_delays_the_erasure_only_until_it_is_done(path, images):
+async def test_a_reader_that_blocks_the_checkpoint_delays_it_until_it_ends(path, images):
     await remember_secret(images)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
@@ -97,14 +97,14 @@ async def test_closing_erases_what_a_reader_kept_in_the_log(path):
     reader.close()
 
 
-async def test_many_deletions_at_once_share_their_erasure_and_leave_nothing(path, images):
+async def test_concurrent_deletions_share_a_checkpoint_and_leave_nothing(path, images):
     await remember_secret(images)
     await asyncio.gather(*(images.forget_messages([message]) for message in range(10, 110)))
     assert on_disk(path) == []
     assert path.with_name("magpie.db-wal").stat().st_size == 0
 
 
-async def test_every_connection_overwrites_what_it_deletes_and_keeps_foreign_keys(database):
+async def test_every_connection_has_secure_delete_and_foreign_keys_on(database):
     async def work(connection):
         pragmas = ("PRAGMA secure_delete", "PRAGMA foreign_keys")
         return [(await connection.exec_driver_sql(pragma)).scalar() for pragma in pragmas]

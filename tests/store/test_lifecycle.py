@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +31,7 @@ async def test_an_accepted_image_is_pending_and_due(images):
     assert await images.get([image.id]) == {image.id: image}
 
 
-async def test_accepting_twice_adds_nothing_and_answers_nothing(images):
+async def test_accepting_an_image_again_adds_and_returns_nothing(images):
     [first, second] = await images.accept([ref(10), ref(11), ref(10)])
     assert (first.ref.message_id, second.ref.message_id) == (10, 11)
     assert await images.accept([ref(11), ref(10)]) == []
@@ -44,12 +45,15 @@ async def test_a_forward_of_the_same_attachment_is_an_image_of_its_own(images):
     assert [image.ref for image in await images.by_message(11)] == [forward]
 
 
-async def test_more_images_than_sqlite_takes_parameters_are_accepted_and_finished_at_once(images):
-    added = await images.accept([ref(message) for message in range(1, 20_002)])
-    assert len(added) == 20_001
-    done = await images.finish([finished(image.id, tags=()) for image in added], CARD)
-    assert len(done) == 20_001
-    assert len(await images.get(done)) == 20_001
+async def test_a_call_may_name_more_ids_than_a_statement_takes_parameters(images):
+    ids = range(1, 40_001)
+    [image] = await images.accept([ref(1)])
+    batch = [replace(finished(image.id, tags=()), image_id=id_) for id_ in ids]
+    assert await images.finish(batch, CARD) == {image.id}
+    assert set(await images.get(ids)) == {image.id}
+    await images.release(ids)
+    assert await images.forget_messages(ids) == [image.id]
+    assert await images.accept([ref(message, message) for message in ids]) == []
 
 
 async def test_a_thread_keeps_its_parent_and_kind(images):
@@ -59,7 +63,7 @@ async def test_a_thread_keeps_its_parent_and_kind(images):
     assert await images.searchable_channels(1) == [place]
 
 
-async def test_finishing_makes_an_image_ready_with_vector_size_and_tags_in_order(images):
+async def test_finishing_makes_an_image_ready_with_embedding_size_and_tags_in_order(images):
     [id_] = await ready(images, ref())
     image = (await images.get([id_]))[id_]
     assert image.state is ImageState.READY
@@ -69,13 +73,13 @@ async def test_finishing_makes_an_image_ready_with_vector_size_and_tags_in_order
     assert await images.due(10, LATER) == []
 
 
-async def test_finishing_twice_counts_once(images):
+async def test_an_image_is_finished_once(images):
     [image] = await images.accept([ref()])
     assert await images.finish([finished(image.id)], CARD) == {image.id}
     assert await images.finish([finished(image.id)], CARD) == set()
 
 
-async def test_a_vector_of_the_wrong_dimension_is_refused_before_anything_is_written(images):
+async def test_an_embedding_of_the_wrong_dimension_is_refused_before_anything_is_written(images):
     [image] = await images.accept([ref()])
     with pytest.raises(ValueError, match=r"\(24,\), not \(16,\)"):
         await images.finish([finished(image.id, dimension=24)], CARD)
@@ -91,7 +95,7 @@ async def test_a_postponed_image_is_due_at_its_time_with_its_attempts_counted(im
     assert (again.attempts, again.reason) == (1, "unreachable")
 
 
-async def test_an_image_that_was_begun_is_due_again_only_later_and_may_be_let_go(images):
+async def test_an_image_in_progress_is_due_later_or_when_it_is_released(images):
     first, second = await images.accept([ref(10), ref(11)])
     await images.begin({first.id: LATER, second.id: LATER})
     assert await images.due(10, NOON) == []
@@ -103,7 +107,7 @@ async def test_an_image_that_was_begun_is_due_again_only_later_and_may_be_let_go
     ]
 
 
-async def test_beginning_or_letting_go_changes_nothing_of_a_finished_image(images):
+async def test_beginning_or_releasing_a_finished_image_changes_nothing(images):
     [id_] = await ready(images, ref())
     before = await images.get([id_])
     await images.begin({id_: LATER, 999: LATER})
@@ -128,7 +132,7 @@ async def test_only_a_pending_image_is_postponed_or_parked(images, step):
     assert (await images.get([id_]))[id_].state is ImageState.READY
 
 
-async def test_what_is_left_out_of_what_is_due_is_what_the_caller_had_in_hand_when_it_asked(images):
+async def test_excluded_ids_are_copied_when_due_is_called(images):
     [image] = await images.accept([ref()])
     in_hand = {image.id: "being read"}
     asking = asyncio.create_task(images.due(10, NOON, exclude=in_hand.keys()))
@@ -137,7 +141,7 @@ async def test_what_is_left_out_of_what_is_due_is_what_the_caller_had_in_hand_wh
     assert await asking == []
 
 
-async def test_what_is_due_longest_comes_first_within_the_limit_and_without_the_excluded(images):
+async def test_due_images_come_in_order_of_their_next_attempt_within_the_limit_and_without_excluded_ones(images):
     first, second, third = await images.accept([ref(10), ref(11), ref(12)])
     await images.postpone(first.id, LATER, "late")
     assert [image.id for image in await images.due(2, LATER)] == [second.id, third.id]
@@ -149,7 +153,7 @@ async def test_a_time_without_a_zone_is_refused(images):
         await images.due(1, datetime(2026, 3, 1))  # noqa: DTZ001  # the mistake under test
 
 
-async def test_everything_survives_closing_and_opening(path: Path):
+async def test_images_survive_closing_and_opening(path: Path):
     async with await Database.open(path) as database:
         [id_] = await ready(ImageStore(database), ref())
         before = await ImageStore(database).get([id_])
@@ -158,7 +162,7 @@ async def test_everything_survives_closing_and_opening(path: Path):
 
 
 class TestAnotherModel:
-    async def test_requeues_what_the_old_one_read_and_never_mixes_vectors(self, images):
+    async def test_requeues_what_the_old_one_encoded_and_never_mixes_embeddings(self, images):
         [id_] = await ready(images, ref())
         assert await images.requeue_for_model(OTHER.key) == 1
         [image] = await images.due(10, NOON)
@@ -166,7 +170,7 @@ class TestAnotherModel:
         assert await images.embedding(id_, OTHER.key) is None
         assert [chunk async for chunk in images.embeddings(1, OTHER.key)] == []
 
-    async def test_replaces_vector_and_tags_once_it_has_read_the_image(self, images):
+    async def test_replaces_embedding_and_tags_once_it_has_encoded_the_image(self, images):
         [id_] = await ready(images, ref())
         await images.requeue_for_model(OTHER.key)
         assert await images.finish([finished(id_, dimension=24, tags=(Tag("dog", 0.5),))], OTHER) == {id_}
@@ -175,27 +179,27 @@ class TestAnotherModel:
         assert await images.embedding(id_, CARD.key) is None
         assert np.array_equal(await images.embedding(id_, OTHER.key), unit_embedding(id_, 24))
 
-    async def test_has_nothing_to_do_the_second_time(self, images):
+    async def test_requeues_nothing_the_second_time(self, images):
         await ready(images, ref())
         assert await images.requeue_for_model(CARD.key) == 0
         assert await images.requeue_for_model(OTHER.key) == 1
         assert await images.requeue_for_model(OTHER.key) == 0
 
-    async def test_comes_after_what_is_new(self, images):
+    async def test_comes_after_new_images(self, images):
         [old] = await ready(images, ref(10))
         await images.requeue_for_model(OTHER.key)
         [new] = await images.accept([ref(11)])
         assert [image.id for image in await images.due(10, NOON)] == [new.id, old]
         assert [image.id for image in await images.due(1, NOON)] == [new.id]
 
-    async def test_going_back_needs_no_second_look(self, images):
+    async def test_and_back_to_the_first_needs_no_encoding(self, images):
         [id_] = await ready(images, ref())
         await images.requeue_for_model(OTHER.key)
         assert await images.requeue_for_model(CARD.key) == 0
         assert await images.due(10, NOON) == []
         assert np.array_equal(await images.embedding(id_, CARD.key), unit_embedding(id_))
 
-    async def test_gives_up_an_image_without_losing_what_the_old_one_knew(self, images):
+    async def test_parks_an_image_without_losing_the_old_embedding(self, images):
         [id_] = await ready(images, ref())
         [before] = (await images.get([id_])).values()
         await images.requeue_for_model(OTHER.key)
@@ -207,7 +211,7 @@ class TestAnotherModel:
         assert (after.state, after.tags) == (ImageState.READY, before.tags)
         assert np.array_equal(await images.embedding(id_, CARD.key), unit_embedding(id_))
 
-    async def test_or_another_start_tries_again_what_a_model_failed_on_and_nothing_else(self, images):
+    async def test_or_another_start_retries_images_that_a_model_failed_on_and_no_others(self, images):
         failed, broken = await images.accept([ref(10), ref(11)])
         await images.begin({failed.id: LATER})
         await images.park(failed.id, "encoding_failed")

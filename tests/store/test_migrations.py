@@ -52,6 +52,10 @@ def schema(path) -> set[tuple]:
     }
 
 
+def contents(path) -> dict[str, list[tuple]]:
+    return {name: query(path, f"SELECT * FROM {name} ORDER BY 1, 2") for name in metadata.tables}
+
+
 async def test_the_sample_has_a_row_in_every_table(path):
     await fill(path)
     for table in metadata.tables:
@@ -59,16 +63,32 @@ async def test_the_sample_has_a_row_in_every_table(path):
 
 
 @pytest.mark.parametrize("below", [step.down_revision or "base" for step in STEPS])
-async def test_each_step_goes_down_and_up_again_with_data_in_the_tables(path, below):
+async def test_each_revision_goes_down_and_up_again_and_keeps_the_data(path, below):
     await fill(path)
-    full = schema(path)
+    full, rows = schema(path), contents(path)
     await migrate(open_backend(path, 1.0), below)
     assert (schema(path) == set()) == (below == "base")
     await migrate(open_backend(path, 1.0), "head")
     assert schema(path) == full
+    new_since = {"base": metadata.tables.keys(), "0001": {"replies"}}.get(below, set())
+    assert contents(path) == {name: [] if name in new_since else rows[name] for name in rows}
     assert query(path, "PRAGMA foreign_key_check") == []
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     await fill(path)
+
+
+async def test_before_revision_0004_the_same_rows_have_the_old_names(path):
+    await fill(path)
+    rows = contents(path)
+    await migrate(open_backend(path, 1.0), "0003")
+    assert query(path, "SELECT picture_id, model_id, guild_id, channel_id, vector FROM vectors") == rows["embeddings"]
+    assert query(path, "SELECT picture_id, rank, label, probability FROM tags ORDER BY 1, 2") == rows["tags"]
+    assert query(path, "SELECT message_id, position, channel_id, picture_id FROM replies") == rows["replies"]
+    assert query(path, "SELECT id, announcement FROM channels") == [(2, "reply")]
+    assert [row[0] for row in query(path, "SELECT id FROM pictures ORDER BY id")] == [row[0] for row in rows["images"]]
+    names = " ".join(sql for _, sql in schema(path))
+    assert "image" not in names
+    assert "embedding" not in names
 
 
 async def test_migrating_a_current_database_changes_nothing(path):
@@ -99,7 +119,7 @@ async def test_every_table_is_strict(path):
 
 
 async def test_a_migration_that_fails_half_way_leaves_nothing_behind(path, tmp_path):
-    """A second, broken revision beside the real one: its first table must not stay."""
+    """A broken revision after the real ones: its first table must not remain."""
     await fill(path)
     package = tmp_path / "migrations"
     (package / "versions").mkdir(parents=True)

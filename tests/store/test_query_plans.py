@@ -13,7 +13,7 @@ from bot.store.images import ImageStore
 from bot.store.schema import metadata
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
-# Read once, at start: each lists a table that has one row a server, or one a model.
+# Scanned at startup: tables with one row for each guild or model.
 LARGE_TABLES = metadata.tables.keys() - {"guilds", "models"}
 
 
@@ -91,7 +91,7 @@ async def test_every_statement_finds_its_rows_by_an_index(statements, path):
     assert [*slow.values()] == [["SCAN images USING COVERING INDEX ix_images_due"]]
 
 
-async def test_what_is_due_is_read_in_order_without_sorting(statements, path):
+async def test_due_images_are_read_in_order_without_sorting(statements, path):
     connection = sqlite3.connect(path)
     due = [statement for statement in statements if "next_attempt <= ?" in statement]
     assert due

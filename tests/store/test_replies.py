@@ -1,4 +1,4 @@
-"""What the bot itself said about an image is known for as long as the image, and an orphan once that is gone."""
+"""A public reply is known as long as its images, and an orphan once one of them is deleted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(path) -> list[tuple]:
 
 
 @pytest.mark.parametrize("forget", FORGET.values(), ids=FORGET)
-async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_images_is_forgotten(images, replies, forget):
+async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_images_is_deleted(images, replies, forget):
     first, second = await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [first, second])
     await replies.remember(ChannelRef(1, 3), 51, [second])
@@ -42,14 +42,14 @@ async def test_a_reply_is_an_orphan_as_soon_as_one_of_its_images_is_forgotten(im
     assert await replies.orphans(5) == [Reply(3, 50)]
 
 
-async def test_a_reply_about_an_image_forgotten_before_it_was_sent_is_an_orphan_at_once(images, replies):
+async def test_a_reply_about_an_image_that_was_deleted_before_is_an_orphan_at_once(images, replies):
     first, second = await two_images(images)
     await images.forget_messages([10])
     await replies.remember(ChannelRef(1, 3), 50, [first, second])
     assert await replies.orphans(5) == [Reply(3, 50)]
 
 
-async def test_an_orphan_stays_one_until_it_is_dropped(path, images, replies):
+async def test_an_orphan_is_listed_until_it_is_dropped(path, images, replies):
     first, second = await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [first])
     await replies.remember(ChannelRef(1, 3), 51, [second])
@@ -61,7 +61,7 @@ async def test_an_orphan_stays_one_until_it_is_dropped(path, images, replies):
     assert rows(path) == [(51, second)]
 
 
-async def test_orphans_come_once_each_and_page_by_page(images, replies):
+async def test_orphans_come_page_by_page_each_once(images, replies):
     first, second = await two_images(images)
     for message_id in (54, 52, 53):
         await replies.remember(ChannelRef(1, 3), message_id, [first, second])
@@ -70,7 +70,7 @@ async def test_orphans_come_once_each_and_page_by_page(images, replies):
     assert [reply.message_id for reply in await replies.orphans(2, after=53)] == [54]
 
 
-async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, images, replies):
+async def test_a_reply_that_is_deleted_in_discord_is_deleted(path, images, replies):
     first, _ = await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [first])
     assert await images.forget_messages([50]) == []
@@ -78,7 +78,7 @@ async def test_a_reply_that_is_deleted_in_discord_is_known_no_more(path, images,
 
 
 @pytest.mark.parametrize("forget", [lambda images: images.forget_channel(3), lambda images: images.forget_guild(1)])
-async def test_a_reply_goes_with_its_channel_and_its_server_and_does_not_come_back(path, images, replies, forget):
+async def test_a_reply_is_deleted_with_its_channel_and_guild_and_does_not_come_back(path, images, replies, forget):
     first, _ = await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [first])
     await forget(images)
@@ -86,7 +86,7 @@ async def test_a_reply_goes_with_its_channel_and_its_server_and_does_not_come_ba
     assert rows(path) == []
 
 
-async def test_a_reply_that_describes_nothing_is_not_kept(path, images, replies):
+async def test_a_reply_that_describes_no_image_is_not_stored(path, images, replies):
     await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [])
     assert rows(path) == []

@@ -1,4 +1,4 @@
-"""After a change of model: queued in portions, each image once, whatever comes between two of them."""
+"""After a change of model: images are queued page by page, each once, whatever happens between two pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THIRD = type(CARD)("third", "r1", 24, 224, 77, 100.0)
 
 
 class CutShort:
-    """The database, of which only so many more writes are let through. written: at least one was."""
+    """The database, which refuses all writes after so many. written: set after the first."""
 
     def __init__(self, database: Database, writes: int) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class CutShort:
 
 
 async def remembered(images: ImageStore, count: int) -> list[int]:
-    """Ready images over three servers, read by the first model."""
+    """Ready images in three guilds, encoded by the first model."""
     refs = [ref(10 + n, place=ChannelRef(n % 3 + 1, n % 3 + 101)) for n in range(count)]
     ids = [image.id for image in await images.accept(refs)]
     await images.finish([finished(id_) for id_ in ids], CARD)
@@ -54,7 +54,7 @@ async def states(images: ImageStore, ids: Sequence[int]) -> set[ImageState]:
 
 
 @pytest.mark.parametrize("page", [1, 4, 12, 13, 1000])
-async def test_every_image_is_queued_once_however_small_the_portions(images, page):
+async def test_every_image_is_queued_once_for_every_page_size(images, page):
     ids = await remembered(images, 12)
     assert await images.requeue_for_model(OTHER.key, page=page) == 12
     assert sorted(await pending(images)) == ids
@@ -62,7 +62,7 @@ async def test_every_image_is_queued_once_however_small_the_portions(images, pag
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
-async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(images, database, writes):
+async def test_an_interrupted_requeue_continues_and_queues_nothing_twice(images, database, writes):
     ids = await remembered(images, 12)
     with pytest.raises(StoreBusy):
         await ImageStore(CutShort(database, writes), clock=lambda: NOON).requeue_for_model(OTHER.key, page=3)
@@ -76,7 +76,7 @@ async def test_what_was_cut_short_goes_on_and_queues_nothing_twice(images, datab
     assert (await images.get([begun[1]]))[begun[1]].attempts == 1
 
 
-async def test_another_writer_has_its_turn_between_two_portions(images, database):
+async def test_another_writer_gets_its_turn_between_two_pages(images, database):
     await remembered(images, 60)
     watched = CutShort(database, 1000)
     requeueing = asyncio.create_task(ImageStore(watched).requeue_for_model(OTHER.key, page=1))
@@ -87,7 +87,7 @@ async def test_another_writer_has_its_turn_between_two_portions(images, database
 
 
 @pytest.mark.parametrize("page", [1, 3, 100])
-async def test_going_back_makes_ready_what_waits_and_what_was_given_up(images, page):
+async def test_returning_to_a_model_makes_its_pending_and_parked_images_ready(images, page):
     ids = await remembered(images, 9)
     await images.requeue_for_model(OTHER.key)
     for id_, reason in zip(ids, ("forbidden", "forbidden", "encoding_failed", "broken"), strict=False):
@@ -99,7 +99,7 @@ async def test_going_back_makes_ready_what_waits_and_what_was_given_up(images, p
     assert await states(images, ids[:-1]) == {ImageState.READY}
 
 
-async def test_the_vectors_of_several_earlier_models_are_all_outdated(images):
+async def test_images_of_several_earlier_models_are_all_queued(images):
     first, second, third = await remembered(images, 3)
     await images.requeue_for_model(OTHER.key)
     await images.finish([finished(second, dimension=24)], OTHER)
@@ -107,7 +107,7 @@ async def test_the_vectors_of_several_earlier_models_are_all_outdated(images):
     assert sorted(await pending(images)) == [first, second, third]
 
 
-async def test_many_that_a_model_failed_on_are_tried_again_and_what_else_was_given_up_is_not(images):
+async def test_images_that_a_model_failed_on_are_retried_and_other_parked_ones_are_not(images):
     ids = [image.id for image in await images.accept([ref(10 + n) for n in range(7)])]
     for id_ in ids:
         await images.park(id_, "broken" if id_ == ids[3] else "encoding_failed")

@@ -1,4 +1,4 @@
-"""What a failing statement says may end up in a log, so it must not show what is in the rows."""
+"""An error of a statement may be logged, so it must not contain what is in the rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sqlalchemy.exc import DBAPIError
 from bot.store.backends import open_backend
 from bot.store.database import Database
 
-SECRET = "a-label-that-nobody-else-should-read"
+SECRET = "a-secret-label"
 
 
-async def test_a_failing_statement_of_the_store_names_no_value(database):
+async def test_an_error_of_a_statement_contains_no_value(database):
     async def work(connection):
         statement = "INSERT INTO labels (guild_id, position, label) VALUES (?, ?, ?)"
         await connection.exec_driver_sql(statement, (1, 1, SECRET))
@@ -22,7 +22,7 @@ async def test_a_failing_statement_of_the_store_names_no_value(database):
     assert SECRET not in str(caught.value)
 
 
-async def test_a_failing_statement_of_a_migration_names_no_value(path):
+async def test_an_error_of_a_migration_contains_no_value(path):
     await (await Database.open(path)).close()
     engine = open_backend(path, 1.0).migration_engine()
     with pytest.raises(DBAPIError) as caught:

@@ -21,7 +21,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def test_the_file_and_its_directory_are_made_for_the_owner_alone(tmp_path):
+async def test_the_file_and_its_directory_are_readable_by_the_owner_only(tmp_path):
     path = tmp_path / "new" / "nested" / "magpie.db"
     async with await Database.open(path) as database:
         await ImageStore(database).accept([ref()])
@@ -30,20 +30,20 @@ async def test_the_file_and_its_directory_are_made_for_the_owner_alone(tmp_path)
         assert mode(path.with_name("magpie.db-wal")) == 0o600
 
 
-async def test_odd_characters_in_the_path_are_fine(tmp_path):
+async def test_the_path_may_contain_special_characters(tmp_path):
     path = tmp_path / "100% magpie? #1 &c" / "mag:pie.db"
     async with await Database.open(path) as database:
         await ImageStore(database).accept([ref()])
     assert path.is_file()
 
 
-@pytest.mark.parametrize("place", ["below a file", "a directory", "where nobody can write"])
+@pytest.mark.parametrize("place", ["below a file", "a directory", "not writable"])
 async def test_a_path_that_cannot_be_written_ends_with_one_sentence(tmp_path, place):
     (tmp_path / "file").write_bytes(b"")
     path = {
         "below a file": tmp_path / "file" / "magpie.db",
         "a directory": tmp_path,
-        "where nobody can write": Path("/proc/magpie/magpie.db"),
+        "not writable": Path("/proc/magpie/magpie.db"),
     }[place]
     with pytest.raises(StartupError, match="cannot be written: give the bot write access"):
         await Database.open(path)
@@ -57,7 +57,7 @@ async def test_a_read_only_file_ends_with_one_sentence(path):
         await Database.open(path)
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path):
+async def test_a_file_that_is_no_database_is_refused_and_unchanged(path):
     path.write_bytes(b"a shopping list, and surely no database\n" * 100)
     before = path.read_bytes()
     with pytest.raises(StartupError, match="is not a SQLite database"):
@@ -74,7 +74,7 @@ async def test_a_damaged_database_is_refused(path):
         await Database.open(path)
 
 
-async def test_another_programs_database_is_refused_and_left_as_it_is(path):
+async def test_another_programs_database_is_refused_and_unchanged(path):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE invoices (id INTEGER)")
     connection.close()
@@ -95,7 +95,7 @@ async def test_a_database_newer_than_the_code_is_refused(path):
         await Database.open(path)
 
 
-async def test_a_database_that_another_process_holds_is_refused_after_the_time_out(path):
+async def test_a_database_that_another_process_locks_is_refused_after_the_busy_timeout(path):
     await (await Database.open(path)).close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -110,7 +110,7 @@ async def test_an_empty_file_becomes_a_database(path):
         assert len(await ImageStore(database).accept([ref()])) == 1
 
 
-async def test_closing_twice_is_fine_and_using_it_afterwards_says_so(path):
+async def test_closing_twice_is_allowed_and_a_closed_database_says_so(path):
     database = await Database.open(path)
     await database.close()
     await database.close()
@@ -119,7 +119,7 @@ async def test_closing_twice_is_fine_and_using_it_afterwards_says_so(path):
     assert [file.name for file in path.parent.iterdir()] == ["magpie.db"]
 
 
-async def test_old_tombstones_are_gone_after_a_start(path):
+async def test_expired_tombstones_are_deleted_at_startup(path):
     async with await Database.open(path) as database:
         long_ago = ImageStore(database, clock=lambda: NOON - TOMBSTONE_LIFETIME - timedelta(days=3650))
         await long_ago.forget_messages([10])
@@ -127,7 +127,7 @@ async def test_old_tombstones_are_gone_after_a_start(path):
         assert len(await ImageStore(database).accept([ref(10)])) == 1
 
 
-def test_starting_from_another_directory_prints_nothing(tmp_path):
+def test_a_migration_prints_nothing_in_another_directory(tmp_path):
     code = "import asyncio, bot.store.database as d; asyncio.run((lambda: d.Database.open('sub/magpie.db'))())"
     ran = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")

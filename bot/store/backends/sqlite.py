@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -19,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
+from bot.logging import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 P = ParamSpec("P")
 
@@ -30,6 +30,8 @@ READERS = 4
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 # Every query of a large guild reads 2 MiB of an index; 8 MiB a connection keep it in memory.
 _READER_PRAGMAS = (*PRAGMAS, "query_only = ON", "cache_size = -8192")
+# LIFO: the connection that was used last has the warmest cache. A transaction waits for its turn without a limit.
+_POOL = {"max_overflow": 0, "pool_use_lifo": True, "pool_timeout": None}
 _MIGRATION_PRAGMAS = ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF")
 
 # A checkpoint waits this long for readers, whose transactions are short. A blocked one is repeated after the pause.
@@ -59,9 +61,8 @@ class SQLiteBackend:
         self.path = path
         self._busy_timeout = busy_timeout
         self._identity = _identity(path)
-        self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, max_overflow=0)
-        # LIFO: the connection that was used last has the warmest cache.
-        self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, max_overflow=0, pool_use_lifo=True)
+        self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
+        self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
         self._checkpoint = CheckpointTask(self.writer, self.write_lock, busy_timeout)
         self._file_lock: FileLock | None = None
@@ -277,7 +278,7 @@ class CheckpointTask:
                     await driver.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
             self._due = bool(blocked)
         except (DBAPIError, sqlite3.Error) as error:
-            log.warning("the write-ahead log could not be truncated: %s", type(error).__name__)
+            log.warning("the write-ahead log could not be truncated", error=type(error).__name__)
             self._due = True
 
 

@@ -32,7 +32,7 @@ async def count(database, table) -> int:
     return await database.read(work)
 
 
-async def test_a_forgotten_message_loses_every_image_and_never_comes_back(images):
+async def test_a_deleted_message_loses_every_image_and_never_comes_back(images):
     first, second, other = await ready(images, ref(10, 100), ref(10, 101), ref(11, 102))
     assert await images.forget_messages([10]) == [first, second]
     assert await images.get([first, second, other]) == {other: (await images.get([other]))[other]}
@@ -40,12 +40,12 @@ async def test_a_forgotten_message_loses_every_image_and_never_comes_back(images
     assert await images.accept([ref(10, 100), ref(10, 555)]) == []
 
 
-async def test_a_message_never_seen_is_remembered_as_forgotten(images):
+async def test_a_message_that_was_never_indexed_gets_a_tombstone(images):
     assert await images.forget_messages([10, 11]) == []
     assert [image.ref.message_id for image in await images.accept([ref(10), ref(11), ref(12)])] == [12]
 
 
-async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(images):
+async def test_a_deleted_attachment_leaves_its_message_and_its_forwards(images):
     forward = ref(20, 100, source=Source.FORWARD)
     gone, sibling, forwarded = await ready(images, ref(10, 100), ref(10, 101), forward)
     assert await images.forget_attachments(10, [100]) == [gone]
@@ -55,7 +55,7 @@ async def test_a_forgotten_attachment_leaves_its_message_and_its_forwards(images
     assert [image.ref for image in await images.accept([ref(30, 100)])] == [ref(30, 100)]
 
 
-async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(images, channels):
+async def test_a_deleted_channel_is_deleted_with_its_threads_watermarks_and_modes(images, channels):
     mine, thread, elsewhere = await ready(images, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.mark_seen(THREAD, 11)
@@ -68,14 +68,14 @@ async def test_a_forgotten_channel_takes_its_threads_marks_and_settings_along(im
     assert await images.accept([ref(20), ref(21, place=THREAD), ref(22, place=unseen_thread)]) == []
 
 
-async def test_a_forgotten_thread_leaves_its_channel(images):
+async def test_a_deleted_thread_leaves_its_channel(images):
     mine, thread = await ready(images, ref(10), ref(11, place=THREAD))
     assert await images.forget_channel(3) == [thread]
     assert await found(images) == [mine]
     assert len(await images.accept([ref(12)])) == 1
 
 
-async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(images, channels):
+async def test_a_late_watermark_or_mode_does_not_restore_a_deleted_channel(images, channels):
     await ready(images, ref(10))
     await images.forget_channel(2)
     await channels.mark_seen(ChannelRef(1, 2), 11)
@@ -84,7 +84,7 @@ async def test_a_late_mark_or_setting_does_not_bring_a_forgotten_channel_back(im
     assert await channels.tagging_mode(ChannelRef(1, 2)) is TaggingMode.SILENT
 
 
-async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channels, labels, database):
+async def test_no_table_has_a_row_of_a_deleted_guild(images, channels, labels, database):
     gone = await ready(images, ref(10), ref(11, place=THREAD))
     [kept] = await ready(images, ref(12, place=OTHER_GUILD))
     await channels.mark_seen(ChannelRef(1, 2), 11)
@@ -98,7 +98,7 @@ async def test_of_a_forgotten_server_nothing_is_left_in_any_table(images, channe
     assert [await count(database, table) for table in ("labels", "author_cutoffs", "tags")] == [0, 0, 2]
 
 
-async def test_a_forgotten_server_stays_forgotten_until_it_is_welcomed(images, channels, labels):
+async def test_a_deleted_guild_accepts_nothing_until_it_is_readmitted(images, channels, labels):
     await ready(images, ref(10))
     await images.forget_guild(1)
     assert await images.accept([ref(11), ref(12, place=THREAD)]) == []
@@ -114,31 +114,31 @@ class TestAMemberWhoAsksToBeForgotten:
     BEFORE = _last_message_by(NOON - timedelta(hours=1))
     AFTER = _last_message_by(NOON + timedelta(hours=1))
 
-    async def test_loses_the_images_of_this_server_alone(self, images):
+    async def test_loses_the_images_of_one_guild(self, images):
         mine, others = await ready(images, ref(self.BEFORE), ref(self.BEFORE, 101, author_id=8))
         [elsewhere] = await ready(images, ref(self.BEFORE, 102, place=OTHER_GUILD))
         assert await images.forget_author(1, 7) == [mine]
         assert await found(images) == [others]
         assert await found(images, 9) == [elsewhere]
 
-    async def test_sees_no_earlier_image_come_back_known_or_not(self, images):
+    async def test_has_no_earlier_image_accepted_again_known_or_not(self, images):
         await ready(images, ref(self.BEFORE))
         await images.forget_author(1, 7)
         never_seen = ref(self.BEFORE - 1)
         assert await images.accept([ref(self.BEFORE), never_seen]) == []
 
-    async def test_is_remembered_with_what_is_posted_later(self, images):
+    async def test_has_later_images_accepted(self, images):
         await ready(images, ref(self.BEFORE))
         await images.forget_author(1, 7)
         assert len(await images.accept([ref(self.AFTER)])) == 1
 
-    async def test_may_name_the_last_message_and_a_smaller_one_does_not_undo_it(self, images):
+    async def test_may_give_the_last_message_and_an_earlier_one_does_not_undo_it(self, images):
         await images.forget_author(1, 7, up_to_message=500)
         await images.forget_author(1, 7, up_to_message=400)
         added = await images.accept([ref(450), ref(500), ref(501), ref(450, 101, author_id=8)])
         assert [(image.ref.message_id, image.ref.author_id) for image in added] == [(501, 7), (450, 8)]
 
-    async def test_stays_forgotten_when_tombstones_expire(self, database):
+    async def test_keeps_the_cutoff_when_tombstones_expire(self, database):
         now = [NOON]
         images = ImageStore(database, clock=lambda: now[0])
         await images.forget_author(1, 7)
@@ -147,7 +147,7 @@ class TestAMemberWhoAsksToBeForgotten:
         assert await images.accept([ref(self.BEFORE)]) == []
 
 
-async def test_what_was_forgotten_in_flight_is_not_finished_postponed_or_parked(images):
+async def test_an_image_that_is_deleted_in_progress_is_not_finished_postponed_or_parked(images):
     kept, gone = await images.accept([ref(10), ref(11)])
     await images.forget_messages([11])
     assert await images.finish([finished(kept.id), finished(gone.id)], CARD) == {kept.id}
@@ -156,21 +156,21 @@ async def test_what_was_forgotten_in_flight_is_not_finished_postponed_or_parked(
     assert await found(images) == [kept.id]
 
 
-async def test_an_image_being_read_again_can_be_forgotten(images):
+async def test_an_image_that_is_encoded_again_can_be_deleted(images):
     [id_] = await ready(images, ref(10))
     await images.requeue_for_model(OTHER.key)
     assert await images.forget_messages([10]) == [id_]
     assert await images.finish([finished(id_, dimension=24)], OTHER) == set()
 
 
-async def test_the_id_of_a_forgotten_image_is_never_given_again(images):
+async def test_the_id_of_a_deleted_image_is_never_used_again(images):
     [last] = await ready(images, ref(10))
     await images.forget_messages([10])
     [next_] = await images.accept([ref(11)])
     assert next_.id > last
 
 
-async def test_tombstones_expire_and_do_not_pile_up(database):
+async def test_tombstones_expire(database):
     now = [NOON]
     images = ImageStore(database, clock=lambda: now[0])
     await images.forget_messages(range(1, 101))
@@ -190,13 +190,13 @@ async def test_tombstones_expire_and_do_not_pile_up(database):
         lambda images: images.forget_author(77, 7),
     ],
 )
-async def test_forgetting_what_is_not_there_deletes_nothing(images, forget):
+async def test_deleting_what_is_unknown_deletes_nothing(images, forget):
     [id_] = await ready(images, ref(10))
     assert await forget(images) == []
     assert await found(images) == [id_]
 
 
-async def test_a_link_preview_that_discord_took_off_and_put_back_is_remembered_again(images):
+async def test_a_link_preview_that_discord_removes_and_adds_again_is_accepted_again(images):
     preview = ref(10, 555, source=Source.PREVIEW)
     gone, attached = await ready(images, preview, ref(10, 100))
     assert await images.forget_attachments(10, [555, 100]) == [gone, attached]
@@ -211,7 +211,7 @@ async def test_a_preview_of_a_deleted_message_does_not_come_back(images):
     assert await images.accept([preview]) == []
 
 
-async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_without_images_along(images, channels):
+async def test_a_deleted_channel_is_deleted_with_its_threads_that_have_no_images(images, channels):
     marked, set_up = THREAD, ChannelRef(1, 5, parent_id=2, thread=ThreadKind.PRIVATE)
     await channels.mark_seen(marked, 11)
     await channels.set_tagging_mode(set_up, TaggingMode.REPLY)
@@ -220,7 +220,7 @@ async def test_a_forgotten_channel_takes_the_marks_and_settings_of_threads_witho
     assert await channels.tagging_mode(set_up) is TaggingMode.SILENT
 
 
-async def test_a_thread_of_a_forgotten_channel_gets_no_mark(images, channels):
+async def test_a_thread_of_a_deleted_channel_gets_no_watermark(images, channels):
     await images.forget_channel(2)
     await channels.mark_seen(THREAD, 11)
     await channels.set_tagging_mode(THREAD, TaggingMode.REPLY)

@@ -1,4 +1,4 @@
-"""After any sequence of accept, finish, postpone, requeue and forget, nothing forgotten is found in any way."""
+"""After any sequence of accept, finish, postpone, requeue and deletions, no deleted image is found in any way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.store.images import ImageStore
 from tests.empty_database import empty_database
 from tests.store.samples import CARD, NOON, OTHER, finished
 
-PLACES = (
+CHANNELS = (
     ChannelRef(1, 11),
     ChannelRef(1, 12),
     ChannelRef(1, 13, 11, ThreadKind.PUBLIC),
@@ -29,14 +29,14 @@ MODELS = (CARD, OTHER)
 
 @st.composite
 def refs(draw) -> ImageRef:
-    """A small world, so that images meet: a message number fixes its place and author, as in Discord."""
+    """Few messages, so that rules meet the same ones: a message has one channel and author, as in Discord."""
     message = draw(st.integers(1, 12))
-    place = PLACES[message % len(PLACES)]
-    return ImageRef(place, message, draw(st.integers(101, 103)), draw(st.sampled_from(Source)), 7 + message % 2)
+    channel = CHANNELS[message % len(CHANNELS)]
+    return ImageRef(channel, message, draw(st.integers(101, 103)), draw(st.sampled_from(Source)), 7 + message % 2)
 
 
-class Remembering(RuleBasedStateMachine):
-    """`known` is an independent account of what must be remembered; `dead` says what may never come back."""
+class StoreMachine(RuleBasedStateMachine):
+    """`known`: the images that must be in the store; `tombstones`: conditions of images that must not come back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class Remembering(RuleBasedStateMachine):
         self.database = self.run(Database.open(empty_database(Path(self.folder.name) / "magpie.db")))
         self.images = ImageStore(self.database, clock=lambda: NOON)
         self.replies = ReplyStore(self.database)
-        self.said: dict[int, tuple[ChannelRef, list[int]]] = {}
+        self.replied: dict[int, tuple[ChannelRef, list[int]]] = {}
         self.channels_gone: set[int] = set()
         self.known: dict[ImageRef, int] = {}
         self.gone: set[int] = set()
         self.messages_sent = 0
-        self.dead: list = []
+        self.tombstones: list = []
         self.guilds_gone: set[int] = set()
         self.model = CARD
 
@@ -62,52 +62,54 @@ class Remembering(RuleBasedStateMachine):
         self.loop.close()
         self.folder.cleanup()
 
-    def lose(self, rule_of_death, ids) -> None:
-        lost = {ref: id_ for ref, id_ in self.known.items() if rule_of_death(ref)}
+    def expect_deleted(self, covers, ids) -> None:
+        lost = {ref: id_ for ref, id_ in self.known.items() if covers(ref)}
         assert sorted(ids) == sorted(lost.values())
         self.known = {ref: id_ for ref, id_ in self.known.items() if ref not in lost}
         self.gone.update(ids)
 
-    def unsay(self, gone) -> None:
-        self.said = {message: (place, ids) for message, (place, ids) in self.said.items() if not gone(place)}
+    def drop_replies(self, gone) -> None:
+        self.replied = {
+            message: (channel, ids) for message, (channel, ids) in self.replied.items() if not gone(channel)
+        }
 
-    def is_dead(self, ref: ImageRef) -> bool:
-        return ref.channel.guild_id in self.guilds_gone or any(rule_of_death(ref) for rule_of_death in self.dead)
+    def is_covered(self, ref: ImageRef) -> bool:
+        return ref.channel.guild_id in self.guilds_gone or any(covers(ref) for covers in self.tombstones)
 
     @rule(batch=st.lists(refs(), max_size=6))
     def accept(self, batch):
-        expected = [ref for ref in dict.fromkeys(batch) if ref not in self.known and not self.is_dead(ref)]
+        expected = [ref for ref in dict.fromkeys(batch) if ref not in self.known and not self.is_covered(ref)]
         added = self.run(self.images.accept(batch))
         assert [image.ref for image in added] == expected
         self.known.update({image.ref: image.id for image in added})
 
     @rule(data=st.data())
     def finish(self, data):
-        """Late answers for forgotten images among them."""
+        """Deleted images among them, as if they had been in progress."""
         ids = sorted({*self.known.values(), *self.gone})
         some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
         batch = [finished(id_, dimension=self.model.dimension) for id_ in some]
         assert self.run(self.images.finish(batch, self.model)).isdisjoint(self.gone)
 
-    @rule(data=st.data(), give_up=st.booleans())
-    def fail(self, data, give_up):
+    @rule(data=st.data(), park=st.booleans())
+    def fail(self, data, park):
         ids = sorted({*self.known.values(), *self.gone})
         if ids:
             id_ = data.draw(st.sampled_from(ids))
-            step = self.images.park(id_, "broken") if give_up else self.images.postpone(id_, NOON, "late")
+            step = self.images.park(id_, "broken") if park else self.images.postpone(id_, NOON, "late")
             assert not (self.run(step) and id_ in self.gone)
 
-    @rule(data=st.data(), place=st.sampled_from(PLACES))
-    def say(self, data, place):
-        """The bot describes images, forgotten ones among them."""
+    @rule(data=st.data(), channel=st.sampled_from(CHANNELS))
+    def reply(self, data, channel):
+        """The bot describes images, deleted ones among them."""
         ids = sorted({*self.known.values(), *self.gone})
         described = data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=3)) if ids else []
         message = 1000 + self.messages_sent
         self.messages_sent += 1
-        self.run(self.replies.remember(place, message, described))
-        gone = self.channels_gone & {place.channel_id, place.parent_id} or place.guild_id in self.guilds_gone
+        self.run(self.replies.remember(channel, message, described))
+        gone = self.channels_gone & {channel.channel_id, channel.parent_id} or channel.guild_id in self.guilds_gone
         if described and not gone:
-            self.said[message] = (place, described)
+            self.replied[message] = (channel, described)
 
     @rule(model=st.sampled_from(MODELS))
     def change_model(self, model):
@@ -116,44 +118,44 @@ class Remembering(RuleBasedStateMachine):
 
     @rule(message=st.integers(1, 12))
     def forget_message(self, message):
-        doomed = lambda ref: ref.message_id == message  # noqa: E731  # kept, to be asked again later
-        self.dead.append(doomed)
-        self.lose(doomed, self.run(self.images.forget_messages([message])))
+        covers = lambda ref: ref.message_id == message  # noqa: E731  # stored
+        self.tombstones.append(covers)
+        self.expect_deleted(covers, self.run(self.images.forget_messages([message])))
 
     @rule(message=st.integers(1, 12), attachment=st.integers(101, 103))
     def forget_attachment(self, message, attachment):
-        doomed = lambda ref: (ref.message_id, ref.attachment_id) == (message, attachment)  # noqa: E731  # as above
-        if {ref.source for ref in self.known if doomed(ref)} != {Source.PREVIEW}:  # a preview may come back
-            self.dead.append(doomed)
-        self.lose(doomed, self.run(self.images.forget_attachments(message, [attachment])))
+        covers = lambda ref: (ref.message_id, ref.attachment_id) == (message, attachment)  # noqa: E731  # as above
+        if {ref.source for ref in self.known if covers(ref)} != {Source.PREVIEW}:  # a preview may come back
+            self.tombstones.append(covers)
+        self.expect_deleted(covers, self.run(self.images.forget_attachments(message, [attachment])))
 
     @rule(channel=st.sampled_from([11, 12, 13, 21]))
     def forget_channel(self, channel):
-        doomed = lambda ref: channel in (ref.channel.channel_id, ref.channel.parent_id)  # noqa: E731  # as above
-        self.dead.append(doomed)
-        self.lose(doomed, self.run(self.images.forget_channel(channel)))
+        covers = lambda ref: channel in (ref.channel.channel_id, ref.channel.parent_id)  # noqa: E731  # as above
+        self.tombstones.append(covers)
+        self.expect_deleted(covers, self.run(self.images.forget_channel(channel)))
         self.channels_gone.add(channel)
-        self.unsay(lambda place: channel in (place.channel_id, place.parent_id))
+        self.drop_replies(lambda channel: channel in (channel.channel_id, channel.parent_id))
 
     @rule(author=st.sampled_from([7, 8]), up_to=st.integers(1, 12))
     def forget_author(self, author, up_to):
         mine = lambda ref: ref.channel.guild_id == 1 and ref.author_id == author  # noqa: E731  # as above
         if 1 not in self.guilds_gone:
-            self.dead.append(lambda ref: mine(ref) and ref.message_id <= up_to)
-        self.lose(mine, self.run(self.images.forget_author(1, author, up_to_message=up_to)))
+            self.tombstones.append(lambda ref: mine(ref) and ref.message_id <= up_to)
+        self.expect_deleted(mine, self.run(self.images.forget_author(1, author, up_to_message=up_to)))
 
-    @rule(welcome=st.booleans())
-    def forget_or_welcome_a_guild(self, welcome):
-        if welcome:
+    @rule(readmit=st.booleans())
+    def forget_or_readmit_a_guild(self, readmit):
+        if readmit:
             self.guilds_gone.discard(2)
             self.run(self.images.readmit_guild(2))
         else:
             self.guilds_gone.add(2)
-            self.lose(lambda ref: ref.channel.guild_id == 2, self.run(self.images.forget_guild(2)))
-            self.unsay(lambda place: place.guild_id == 2)
+            self.expect_deleted(lambda ref: ref.channel.guild_id == 2, self.run(self.images.forget_guild(2)))
+            self.drop_replies(lambda channel: channel.guild_id == 2)
 
     @invariant()
-    def everything_remembered_is_there_and_nothing_else(self):
+    def the_store_has_exactly_the_known_images(self):
         alive = set(self.known.values())
         there = self.run(self.images.get(alive | self.gone))
         assert {image.ref: id_ for id_, image in there.items()} == self.known
@@ -163,9 +165,9 @@ class Remembering(RuleBasedStateMachine):
         assert self.run(self.searchable()) == ready
 
     @invariant()
-    def what_was_said_is_to_be_deleted_exactly_when_an_image_in_it_is_forgotten(self):
+    def a_reply_is_an_orphan_exactly_when_one_of_its_images_is_deleted(self):
         alive = set(self.known.values())
-        expected = [message for message, (_, ids) in sorted(self.said.items()) if not alive.issuperset(ids)]
+        expected = [message for message, (_, ids) in sorted(self.replied.items()) if not alive.issuperset(ids)]
         assert [reply.message_id for reply in self.run(self.replies.orphans(1000))] == expected
 
     async def searchable(self) -> set[int]:
@@ -177,5 +179,5 @@ class Remembering(RuleBasedStateMachine):
         }
 
 
-Remembering.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
-test_nothing_forgotten_is_ever_found_again = Remembering.TestCase
+StoreMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+test_no_deleted_image_is_ever_found_again = StoreMachine.TestCase
