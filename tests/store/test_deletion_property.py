@@ -135,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.tombstones.append(covers)
         self.expect_deleted(covers, self.run(self.images.forget_channel(channel)))
         self.channels_gone.add(channel)
-        self.drop_replies(lambda channel: channel in (channel.channel_id, channel.parent_id))
+        self.drop_replies(lambda where: channel in (where.channel_id, where.parent_id))
 
     @rule(author=st.sampled_from([7, 8]), up_to=st.integers(1, 12))
     def forget_author(self, author, up_to):
@@ -152,7 +152,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             self.guilds_gone.add(2)
             self.expect_deleted(lambda ref: ref.channel.guild_id == 2, self.run(self.images.forget_guild(2)))
-            self.drop_replies(lambda channel: channel.guild_id == 2)
+            self.drop_replies(lambda where: where.guild_id == 2)
 
     @invariant()
     def the_store_has_exactly_the_known_images(self):
