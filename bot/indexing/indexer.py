@@ -75,6 +75,7 @@ class Indexer:
         self._trouble_pause_s = trouble_pause_s
         self._tasks: list[asyncio.Task[None]] = []
         self._in_progress: dict[int, asyncio.Task[None]] = {}
+        self._beginning: list[int] = []  # images whose attempt the store is counting just now
         self._new: deque[Image] = deque()  # accepted, and about to begin
         self._queueing = asyncio.Lock()  # so that no image is both in `_new` and begun from the store
         self._more_in_store = True  # images may be due that are not in `_new`
@@ -123,6 +124,8 @@ class Indexer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        interrupted += self._beginning
+        self._beginning = []
         if interrupted:
             try:
                 await self._store.release(interrupted)
@@ -178,9 +181,17 @@ class Indexer:
             begun = [image for image in images if image.attempts < self._retry.attempts]
             if begun:
                 # Should the process end during the attempt, this is when the image is due again.
-                await self._store.begin({one.id: utc_now() + self._pause_after(one.attempts) for one in begun})
+                due_again = {one.id: utc_now() + self._pause_after(one.attempts) for one in begun}
+                # Closing may cancel this after the commit, and must then release these images, too.
+                self._beginning = list(due_again)
+                try:
+                    await self._store.begin(due_again)
+                except Exception:
+                    self._beginning = []
+                    raise
             for image in begun:
                 self._in_progress[image.id] = asyncio.create_task(self._process(image), name=f"image {image.id}")
+            self._beginning = []
         return bool(images)
 
     async def _due(self, limit: int) -> list[Image]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
 from bot.models import ImageState, TaggingMode, utc_now
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import CARD, FakeEngine, channel_ref, image_ref, snowflake, until
@@ -58,6 +61,30 @@ async def test_images_that_closing_interrupts_are_indexed_once_by_the_next_start
     await pipeline.restart()
     await pipeline.indexer.settled()
     assert sorted(image.ref.message_id for image in pipeline.announced) == [ref.message_id for ref in refs]
+
+
+class BegunStore(ImageStore):
+    """Its `begin` commits, and then does not return."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.begun = asyncio.Event()
+
+    async def begin(self, next_attempts: Mapping[int, datetime]) -> None:
+        await super().begin(next_attempts)
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
+async def test_an_image_whose_attempt_was_counted_as_the_indexer_closed_gets_it_back(database: Database) -> None:
+    store = BegunStore(database)
+    pipeline = Pipeline(database, store=store)
+    await pipeline.indexer.start()
+    [image] = await pipeline.indexer.accept([image_ref(1)])
+    async with asyncio.timeout(60):
+        await store.begun.wait()
+    await pipeline.close()
+    assert (await store.get([image.id]))[image.id].attempts == 0
 
 
 async def test_downloads_at_a_time_are_limited_by_concurrency(pipeline: Pipeline) -> None:
