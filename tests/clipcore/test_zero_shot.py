@@ -168,17 +168,27 @@ import numpy as np
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier
 rows = np.random.default_rng(0).standard_normal((250, 512), dtype=np.float32)
 classifier = ZeroShotClassifier(LabelBank(("cat",) * 250, rows, rows[:1]), logit_scale=1.0, threshold=0.0)
-everybody, here = process_time(), thread_time()
-for _ in range(5):
-    classifier.classify(rows[:8])
-    until = thread_time() + 0.02
-    while thread_time() < until:
-        pass
-print((process_time() - everybody) / (thread_time() - here))
+
+def cpu_of_all_threads(classify):
+    "CPU time of all threads, as a multiple of this thread's."
+    everybody, here = process_time(), thread_time()
+    for _ in range(5):
+        if classify:
+            classifier.classify(rows[:8])
+        until = thread_time() + 0.02
+        while thread_time() < until:
+            pass
+    return (process_time() - everybody) / (thread_time() - here)
+
+while cpu_of_all_threads(classify=False) > 1.05:  # OpenBLAS's threads spin for a while once they are made
+    pass
+print(cpu_of_all_threads(classify=True))
 """
 
 
 def test_classifying_a_few_images_leaves_no_other_thread_spinning():
     threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", ASIDE], env=os.environ | threads, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ASIDE], env=os.environ | threads, capture_output=True, check=True, timeout=300
+    )
     assert float(done.stdout) < 1.2
