@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
 from clipcore.encoding.batch import ImageSource
@@ -202,18 +202,6 @@ def _text(field: bytes) -> str:
     return text
 
 
-class _Images(Protocol):
-    """The images of a table while it is read."""
-
-    def keep(self, field: bytes, row: int, start: int) -> int:
-        """field: the image's, at byte `start` of the file. Returns the image's row in `sources()`. Raises BadInput
-        where the field is not an image.
-        """
-        ...
-
-    def sources(self) -> Sequence[ImageSource]: ...
-
-
 class _ImageFields:
     """Images that are base64 fields: 24 bytes of memory each, and a hash while reading if they are merged."""
 
@@ -224,6 +212,9 @@ class _ImageFields:
         self._row_of: dict[bytes, int] = {}
 
     def keep(self, field: bytes, row: int, start: int) -> int:
+        """field: the image's, at byte `start` of the file. Returns the image's row in `sources()`. Raises BadInput
+        where the field is not an image.
+        """
         core = canonical(field)
         if core is None:
             raise BadInput("Its image is not base64.")
