@@ -14,7 +14,7 @@ import typer
 
 from clipcore.cli.options import BATCH_SIZE, DEFAULT_MODEL_NAME, BatchSize, Device, Json, Model, load_model
 from clipcore.cli.output import Skips, print_json, tracked
-from clipcore.encoding.batch import ImageSource, SkippedImage, encode_images
+from clipcore.encoding.batch import ImageSource, SkippedImage, encode_sources
 from clipcore.errors import BadInput
 from clipcore.folder_search.paths import shown, visible
 from clipcore.images.formats import has_image_suffix
@@ -103,7 +103,7 @@ def classify(
     results: list[dict[str, Any]] = []
     # Without --json the lines of each image show the progress.
     watched = tracked(sources, "classifying", len(sources)) if as_json else sources
-    for outcome in encode_images(loaded, watched, batch_size=batch_size):
+    for outcome in encode_sources(loaded, watched, batch_size=batch_size):
         if isinstance(outcome, SkippedImage):
             skips.image(outcome)
             continue

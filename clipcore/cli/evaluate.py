@@ -33,7 +33,7 @@ from clipcore.cli.options import (
 )
 from clipcore.cli.output import Skips, print_json, say, tracked
 from clipcore.datasets import Columns, Labelled, open_labelled, open_pairs
-from clipcore.encoding.batch import ImageOutcome, encode_images, gather
+from clipcore.encoding.batch import ImageOutcome, encode_sources, gather
 from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput
 from clipcore.evaluation.classification import check_classes, classify_images, name_classes
@@ -263,7 +263,7 @@ def retrieval(
 
 def _encoded(model: ClipModel, labelled: Labelled, doing: str, batch_size: int) -> Iterable[ImageOutcome]:
     sources = tracked(labelled.images, doing, len(labelled))
-    return encode_images(model, sources, batch_size=batch_size, full_resolution=True)
+    return encode_sources(model, sources, batch_size=batch_size, full_resolution=True)
 
 
 def _rows_in(classes: Sequence[str], labelled: Labelled) -> npt.NDArray[np.int64]:

@@ -70,7 +70,7 @@ ImageOutcome = EncodedImage | SkippedImage
 OnSkip = Callable[[SkippedImage], object]
 
 
-def encode_images(
+def encode_sources(
     model: Encoder,
     sources: Iterable[ImageSource],
     *,
@@ -118,7 +118,7 @@ class Gathered:
 
 
 def gather(outcomes: Iterable[ImageOutcome], dimension: int, on_skip: OnSkip) -> Gathered:
-    """Collects the embeddings of all images. outcomes: as `encode_images` yields them."""
+    """Collects the embeddings of all images. outcomes: as `encode_sources` yields them."""
     parts = list(gather_parts(outcomes, on_skip))
     return Gathered(
         embeddings=np.concatenate([part.embeddings for part in parts])

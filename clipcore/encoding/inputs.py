@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
-from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_sources
 from clipcore.encoding.resumable import check_output, file_identity
 from clipcore.encoding.writers import EncodedRow, VectorFormat, Written, check_format, write_rows, writer_for
 from clipcore.errors import BadInput, TextNotSupported
@@ -134,7 +134,7 @@ def _inputs(argument: str) -> Iterator[Input]:
 
 def _encode_images(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[EncodedRow]:
     sources = (ImageSource(each.name, ImageSource.file(each.image).read) for each in inputs if each.image)
-    for outcome in encode_images(model, sources, batch_size=batch_size):
+    for outcome in encode_sources(model, sources, batch_size=batch_size):
         name = outcome.source.name
         if isinstance(outcome, EncodedImage):
             yield EncodedRow(name, outcome.embedding, (name,))

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of, encode_halving
-from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_sources
 from clipcore.encoding.resumable import check_output, file_identity
 from clipcore.encoding.rows import (
     Row,
@@ -218,7 +218,7 @@ def _encode_images(
             appended.append(_appended(row, columns))
             yield ImageSource(row.name, partial(_image, row, columns, folder))
 
-    for outcome in encode_images(model, sources(), batch_size=batch_size, workers=workers, full_resolution=True):
+    for outcome in encode_sources(model, sources(), batch_size=batch_size, workers=workers, full_resolution=True):
         name, texts = outcome.source.name, appended.popleft()
         if isinstance(outcome, EncodedImage):
             yield EncodedRow(name, outcome.embedding, texts)

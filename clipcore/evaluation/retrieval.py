@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
 from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import Gathered, OnSkip, encode_images, gather
+from clipcore.encoding.batch import Gathered, OnSkip, encode_sources, gather
 from clipcore.errors import BadInput, TextNotSupported
 from clipcore.evaluation import TIE
 from clipcore.types import Encoder, Vectors
@@ -110,7 +110,7 @@ def evaluate_retrieval(
     if not model.card.reads_text:
         raise TextNotSupported(model.card.id)
     sources = progress(pairs.images, "encoding images", len(pairs.images))
-    outcomes = encode_images(model, sources, batch_size=batch_size, full_resolution=True)
+    outcomes = encode_sources(model, sources, batch_size=batch_size, full_resolution=True)
     images = gather(outcomes, model.card.dimension, on_skip)
     queries = queries_for(images, pairs)
     if not queries.texts:

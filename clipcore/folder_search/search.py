@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipcore.encoding.batch import EncodedImage, ImageSource, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, encode_sources
 from clipcore.errors import BadInput
 from clipcore.folder_search.paths import from_home, is_file, shown, visible
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
@@ -272,7 +272,7 @@ def _embedding(term: Term, model: LazyModel, store: FolderStore) -> Vectors:
     known = store.vector_of(hash_of(data), model.key)
     if known is not None:
         return known
-    (outcome,) = encode_images(model, [ImageSource(name, lambda: data)], batch_size=1, workers=1)
+    (outcome,) = encode_sources(model, [ImageSource(name, lambda: data)], batch_size=1, workers=1)
     if isinstance(outcome, EncodedImage):
         return outcome.embedding
     raise BadInput(f"The image {name} cannot be used: {outcome.reason}")

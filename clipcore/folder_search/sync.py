@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
-from clipcore.encoding.batch import EncodedImage, ImageOutcome, ImageSource, NotNeeded, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageOutcome, ImageSource, NotNeeded, encode_sources
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.files import read_regular
 from clipcore.folder_search.paths import path_of, shown
@@ -92,7 +92,7 @@ def index_folder(
         run = _Run(store, lookups, model.key, observe, batch_size, limits)
         sources = run.sources(decisions)
         # Closing the outcomes ends the threads that read files, before the connection that they use is closed.
-        with closing(encode_images(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
+        with closing(encode_sources(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
             for outcome in outcomes:
                 run.take(outcome)
         run.finish()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcore.encoding.batch import ImageSource, encode_images
+from clipcore.encoding.batch import ImageSource, encode_sources
 from clipcore.model import ClipModel
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.clipcore.fakes import vector
@@ -29,7 +29,7 @@ def features(text: str) -> np.ndarray:
 
 
 def vectors_of(model: ClipModel, files: Sequence[Path]) -> np.ndarray:
-    outcomes = encode_images(model, [ImageSource.file(path) for path in files], full_resolution=True)
+    outcomes = encode_sources(model, [ImageSource.file(path) for path in files], full_resolution=True)
     return np.stack([outcome.embedding for outcome in outcomes])
 
 

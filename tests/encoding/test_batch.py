@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clipcore.batching import encode_texts
-from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_images
+from clipcore.encoding.batch import EncodedImage, ImageSource, NotNeeded, SkippedImage, encode_sources
 from clipcore.errors import BadInput, EncodingFailed
 from clipcore.images.decode import ImageLimits
 from clipcore.types import Box, Pixels
@@ -25,7 +25,7 @@ def gray(value: int) -> ImageSource:
 
 def test_outcomes_come_in_the_order_of_their_sources():
     encoder = FakeEncoder()
-    outcomes = list(encode_images(encoder, map(gray, range(50)), batch_size=8, workers=4))
+    outcomes = list(encode_sources(encoder, map(gray, range(50)), batch_size=8, workers=4))
     assert [outcome.source.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
     assert all(isinstance(one, EncodedImage) and one.embedding[0] == value for value, one in enumerate(outcomes))
     assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
@@ -33,14 +33,14 @@ def test_outcomes_come_in_the_order_of_their_sources():
 
 def test_batches_have_the_given_size():
     encoder = FakeEncoder()
-    list(encode_images(encoder, map(gray, range(20)), batch_size=8))
+    list(encode_sources(encoder, map(gray, range(20)), batch_size=8))
     assert [len(batch) for batch in encoder.batches()] == [8, 8, 4]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_size_below_one_is_refused(batch_size: int):
     with pytest.raises(BadInput, match="batch size is .*; it must be at least 1"):
-        list(encode_images(FakeEncoder(), [gray(1)], batch_size=batch_size))
+        list(encode_sources(FakeEncoder(), [gray(1)], batch_size=batch_size))
     with pytest.raises(BadInput, match="batch size"):
         list(encode_texts(FakeEncoder(), ["a"], batch_size=batch_size))
 
@@ -53,7 +53,7 @@ def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
         ImageSource("text", lambda: b"no image at all"),
         gray(2),
     ]
-    outcomes = list(encode_images(FakeEncoder(), sources))
+    outcomes = list(encode_sources(FakeEncoder(), sources))
     assert [isinstance(outcome, SkippedImage) for outcome in outcomes] == [False, True, True, True, False]
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, SkippedImage)]
     assert reasons[0] == "The PNG image is truncated or broken."
@@ -63,7 +63,7 @@ def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
 
 def test_an_image_whose_embedding_is_not_finite_is_skipped():
     """One NaN among stored vectors would outrank everything in each later search."""
-    outcomes = list(encode_images(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
+    outcomes = list(encode_sources(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))
     assert [isinstance(outcome, SkippedImage) for outcome in outcomes] == [False, True, False]
     assert isinstance(outcomes[1], SkippedImage) and isinstance(outcomes[1].cause, EncodingFailed)
 
@@ -73,20 +73,20 @@ def test_an_image_that_is_not_needed_is_not_encoded():
         raise NotNeeded("It is known.")
 
     encoder = FakeEncoder()
-    [outcome] = encode_images(encoder, [ImageSource("copy", read)])
+    [outcome] = encode_sources(encoder, [ImageSource("copy", read)])
     assert isinstance(outcome, SkippedImage) and isinstance(outcome.cause, NotNeeded)
     assert encoder.calls == []
 
 
 def test_a_batch_of_broken_images_does_not_reach_the_model():
     encoder = FakeEncoder()
-    assert len(list(encode_images(encoder, [ImageSource("x", lambda: BROKEN)] * 3))) == 3
+    assert len(list(encode_sources(encoder, [ImageSource("x", lambda: BROKEN)] * 3))) == 3
     assert encoder.calls == []
 
 
 def test_an_image_batch_that_does_not_fit_in_memory_is_halved():
     encoder = FakeEncoder(fits=2)
-    outcomes = list(encode_images(encoder, map(gray, range(8)), batch_size=8))
+    outcomes = list(encode_sources(encoder, map(gray, range(8)), batch_size=8))
     assert np.array_equal([one.embedding for one in outcomes], [vector(value) for value in range(8)])
 
 
@@ -100,7 +100,7 @@ def test_a_text_batch_that_does_not_fit_in_memory_is_halved():
 
 def test_a_device_without_memory_for_one_image_says_so():
     with pytest.raises(EncodingFailed, match="too little memory"):
-        list(encode_images(FakeEncoder(fits=0), [gray(1)]))
+        list(encode_sources(FakeEncoder(fits=0), [gray(1)]))
 
 
 def test_few_sources_are_read_ahead_and_closing_ends_the_threads():
@@ -109,7 +109,7 @@ def test_few_sources_are_read_ahead_and_closing_ends_the_threads():
     def source(value: int) -> ImageSource:
         return ImageSource(str(value), lambda: read.append(value) or png())
 
-    outcomes = encode_images(FakeEncoder(), (source(value) for value in range(1000)), batch_size=4, workers=2)
+    outcomes = encode_sources(FakeEncoder(), (source(value) for value in range(1000)), batch_size=4, workers=2)
     next(outcomes)
     outcomes.close()
     assert len(read) <= 4 + 2 * 4 + 2
@@ -128,7 +128,7 @@ class Measuring(FakeEncoder):
 
 def test_own_files_may_be_larger_than_uploads():
     panorama = encode(Image.new("1", (13_000, 5_000)), "PNG")
-    (outcome,) = encode_images(FakeEncoder(), [ImageSource("panorama", lambda: panorama)])
+    (outcome,) = encode_sources(FakeEncoder(), [ImageSource("panorama", lambda: panorama)])
     assert isinstance(outcome, EncodedImage)
     assert outcome.width * outcome.height > ImageLimits().max_pixels
 
@@ -136,7 +136,7 @@ def test_own_files_may_be_larger_than_uploads():
 def test_a_large_photograph_is_decoded_small_and_reports_its_full_size():
     encoder = Measuring(card=replace(CARD, input_size=100))
     large = ImageSource("large", lambda: encode(Image.fromarray(noise(1600, 1200)), "JPEG"))
-    [outcome] = encode_images(encoder, [large])
+    [outcome] = encode_sources(encoder, [large])
     assert isinstance(outcome, EncodedImage)
     assert (outcome.width, outcome.height) == (1600, 1200)
     assert encoder.seen == (300, 400, 3)
@@ -144,5 +144,5 @@ def test_a_large_photograph_is_decoded_small_and_reports_its_full_size():
 
 def test_full_resolution_decodes_a_large_photograph_at_full_size():
     encoder = Measuring(card=replace(CARD, input_size=100))
-    list(encode_images(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], full_resolution=True))
+    list(encode_sources(encoder, [ImageSource("large", lambda: png(width=1600, height=1200))], full_resolution=True))
     assert encoder.seen == (1200, 1600, 3)
