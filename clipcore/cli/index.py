@@ -209,7 +209,7 @@ class Update:
 
             def observe(step: Step) -> None:
                 self._count(step)
-                if step.status not in (FileStatus.FOREIGN, FileStatus.FORGOTTEN, FileStatus.KEPT):
+                if step.status not in (FileStatus.UNSUPPORTED, FileStatus.FORGOTTEN, FileStatus.KEPT):
                     done()
 
             index_folder(
@@ -234,7 +234,7 @@ class Update:
             if self.before_search and step.known:
                 return
             self.skips.add(shown(step.path), step.reason)
-        elif step.status is FileStatus.FOREIGN:
+        elif step.status is FileStatus.UNSUPPORTED:
             self.foreign[step.reason] += 1
 
     def _report(self, folder: str, kept: int, foreign: Counter[str]) -> None:

@@ -27,8 +27,8 @@ from clipcore.images.walk import SEPARATOR, ImageFile, Unreadable, UnsupportedFo
 
 class FileStatus(StrEnum):
     """REUSED: read, but its content was already indexed. BROKEN: not an image; read again only when it changes.
-    UNREADABLE: tried again next time. SHEET: a contact sheet, which is not searched. FOREIGN: in an unsupported format.
-    KEPT: not found, but still indexed; see `index_folder`.
+    UNREADABLE: tried again next time. SHEET: a contact sheet, which is not searched. UNSUPPORTED: in a format that is
+    not read. KEPT: not found, but still indexed; see `index_folder`.
     """
 
     UNCHANGED = "unchanged"
@@ -38,7 +38,7 @@ class FileStatus(StrEnum):
     UNREADABLE = "unreadable"
     SHEET = "sheet"
     FORGOTTEN = "forgotten"
-    FOREIGN = "foreign"
+    UNSUPPORTED = "unsupported"
     KEPT = "kept"
 
 
@@ -201,7 +201,7 @@ class _Run:
                 case Unreadable(path, reason):
                     self.observe(Step(path, FileStatus.UNREADABLE, reason))
                 case UnsupportedFormat(path, suffix):
-                    self.observe(Step(path, FileStatus.FOREIGN, suffix))
+                    self.observe(Step(path, FileStatus.UNSUPPORTED, suffix))
 
     def take(self, outcome: ImageOutcome) -> None:
         """Outcomes come in the order of their sources."""

@@ -281,4 +281,4 @@ def test_a_link_to_the_folder_names_the_same_folder(indexed, tmp_path):
 def test_unsupported_formats_are_reported_with_their_suffix(indexed):
     write(indexed.folder / "a.HEIC", b"x")
     write(indexed.folder / "b.txt", b"x")
-    assert indexed.run() == {"a.HEIC": "foreign"}
+    assert indexed.run() == {"a.HEIC": "unsupported"}
