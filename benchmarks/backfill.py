@@ -77,7 +77,7 @@ class _Blind:
     """Gives each image another vector without looking at it."""
 
     card: ModelCard = CARD
-    calibration = Calibration(text_match=0.2, image_match=0.7, tag_match=0.3)
+    calibration = Calibration(text_threshold=0.2, image_threshold=0.7, tag_threshold=0.3)
 
     def foreground(self) -> AbstractContextManager[None]:
         return nullcontext()

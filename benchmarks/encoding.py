@@ -22,7 +22,7 @@ from benchmarks.scale import Scale
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from clipcore.types import Pixels
 
 _ENGINE = "the engine, from RGB arrays"

@@ -30,7 +30,7 @@ from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
-from clipcore.models.catalogue import DEFAULT_MODEL
+from clipcore.models.known_models import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
 

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from clipcore.linear_probe import LinearProbe as LinearProbe
     from clipcore.model import ClipModel as ClipModel
     from clipcore.model import classify as classify
-    from clipcore.models.catalogue import KnownModel as KnownModel
-    from clipcore.models.catalogue import available_models as available_models
-    from clipcore.models.catalogue import list_models as list_models
+    from clipcore.models.known_models import KnownModel as KnownModel
+    from clipcore.models.known_models import available_models as available_models
+    from clipcore.models.known_models import list_models as list_models
     from clipcore.openai_api import load as load
     from clipcore.openai_api import tokenize as tokenize
     from clipcore.types import Label as Label
@@ -55,7 +55,7 @@ _MODULES = {
     "Folder": "folder_search.folder",
     "ImageLimits": "images.decode",
     "ImageRejected": "errors",
-    "KnownModel": "models.catalogue",
+    "KnownModel": "models.known_models",
     "Label": "types",
     "LabelScore": "types",
     "Lane": "types",
@@ -67,10 +67,10 @@ _MODULES = {
     "TextTooLong": "errors",
     "VectorIndex": "index.vector_index",
     "ZeroShotClassifier": "zero_shot",
-    "available_models": "models.catalogue",
+    "available_models": "models.known_models",
     "classify": "model",
     "decode_image": "images.decode",
-    "list_models": "models.catalogue",
+    "list_models": "models.known_models",
     "load": "openai_api",
     "tokenize": "openai_api",
 }

@@ -20,9 +20,9 @@ from clipcore.errors import BadInput, ClipError, ModelUnavailable, TextNotSuppor
 from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
 from clipcore.images.formats import has_image_suffix
 from clipcore.images.preprocess import Preprocessing
-from clipcore.models.catalogue import DEFAULT_MODEL
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint
 from clipcore.models.families import open_checkpoint
+from clipcore.models.known_models import DEFAULT_MODEL
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, openvino_is_installed
 from clipcore.runtime.torch import (

@@ -78,13 +78,13 @@ class Calibration:
     """The thresholds from which a model's scores mean something. Measured for each model; the sources are beside the
     figures.
 
-    text_match: the cosine of a text query and an image that counts as a match. image_match: the cosine of two images
-    that counts as alike. tag_match: the probability of a label, background prompts included, that counts as a tag.
+    text_threshold: the least cosine of a text query and an image that match. image_threshold: the least cosine of two
+    images that are alike. tag_threshold: the least probability of a tag, background prompts included.
     """
 
-    text_match: float
-    image_match: float
-    tag_match: float
+    text_threshold: float
+    image_threshold: float
+    tag_threshold: float
 
 
 class Encoder(Protocol):

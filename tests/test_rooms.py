@@ -213,7 +213,7 @@ LIGHT = (
     "clipcore.engine.engine",
     "clipcore.images.decode",
     "clipcore.index",
-    "clipcore.models.catalogue",
+    "clipcore.models.known_models",
     "clipcore.models.checkpoint",
     "clipcore.zero_shot",
     "bot.store",

@@ -163,16 +163,15 @@ def _best_without(scores: Vectors, scenes: list[Scene], rng: np.random.Generator
 def calibration_json(text: Threshold, image: Threshold, tag: Threshold) -> str:
     """What `clipcore` reads beside the weights, with where each figure comes from."""
     source = {
-        "text_match": f"keeps {text.kept:.1%} of captions of held-out pictures and of names of one of two things; the "
-        f"best of {GALLERY} pictures without "
-        f"what was asked for passes {text.fooled:.1%} of the time",
-        "image_match": f"keeps {image.kept:.1%} of pairs of renderings of one concept; the best of {GALLERY} others "
-        f"passes {image.fooled:.1%} of the time",
-        "tag_match": f"keeps {tag.kept:.1%} of the labels of what is shown; {tag.fooled:.1%} of pictures get a label "
-        "that is not",
+        "text_threshold": f"keeps {text.kept:.1%} of captions of held-out pictures and of names of one of two things; "
+        f"the best of {GALLERY} pictures without what was asked for passes {text.fooled:.1%} of the time",
+        "image_threshold": f"keeps {image.kept:.1%} of pairs of renderings of one concept; the best of {GALLERY} "
+        f"others passes {image.fooled:.1%} of the time",
+        "tag_threshold": f"keeps {tag.kept:.1%} of the labels of what is shown; {tag.fooled:.1%} of pictures get a "
+        "label that is not",
         "tool": "tools/evaluate_bundled.py",
     }
-    values = {"text_match": text.value, "image_match": image.value, "tag_match": tag.value}
+    values = {"text_threshold": text.value, "image_threshold": image.value, "tag_threshold": tag.value}
     return json.dumps({**values, "source": source}, indent=2) + "\n"
 
 
@@ -189,7 +188,7 @@ def main() -> None:
         print(f"{language}: single concepts R@1 {alone.at_1:.3f}, R@5 {alone.at_5:.3f}")
         print(f"{language}: unseen pairs among {DISTRACTORS} R@1 {together.at_1:.3f}, R@5 {together.at_5:.3f}")
     thresholds = bench.text_threshold(), bench.image_threshold(), bench.tag_threshold()
-    for name, threshold in zip(("text_match", "image_match", "tag_match"), thresholds, strict=True):
+    for name, threshold in zip(("text_threshold", "image_threshold", "tag_threshold"), thresholds, strict=True):
         print(f"{name} {threshold.value:.3f}: keeps {threshold.kept:.3f}, fooled {threshold.fooled:.3f}")
     if options.calibrate:
         (options.model / "calibration.json").write_text(calibration_json(*thresholds), "utf-8")

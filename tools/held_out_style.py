@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tools.emoji_captions import caption, plain_caption
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
 from tools.emoji_scenes import Pixels, Scene, load_sprites, render, scale_sprites, single

@@ -194,7 +194,7 @@ class Wording:
 
 
 def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
-    threshold, logit_scale = services.engine.calibration.text_match, services.engine.card.logit_scale
+    threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
     heading = texts.found_for_query.format(count=len(result.matches), query=short_query(query))
 
     def percent(score: float) -> int:
@@ -204,7 +204,7 @@ def found_view(services: Services, result: SearchResult, texts: Texts, query: st
 
 
 def similar_view(services: Services, result: SearchResult, texts: Texts, note: str | None = None) -> View:
-    threshold = services.engine.calibration.image_match
+    threshold = services.engine.calibration.image_threshold
     heading = texts.similar_found.format(count=len(result.matches))
 
     def percent(score: float) -> int:

@@ -76,7 +76,7 @@ class SearchService:
 
         channel_id: search this channel and its threads only. Raises QueueFull or EngineClosed.
         """
-        threshold = self._engine.calibration.text_match
+        threshold = self._engine.calibration.text_threshold
         return await self._counted(
             "words", self._search(audience, text, threshold, channel_id=channel_id, one_per_content=True)
         )
@@ -86,7 +86,7 @@ class SearchService:
 
         embedding: [dim], unit length. exclude: ids of images to leave out, such as the image of the query itself.
         """
-        threshold = self._engine.calibration.image_match
+        threshold = self._engine.calibration.image_threshold
         return await self._counted("likeness", self._search(audience, embedding, threshold, exclude=frozenset(exclude)))
 
     async def embedding_of(self, image: Image) -> Vectors | None:

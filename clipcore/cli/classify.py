@@ -168,7 +168,7 @@ def judge_for(request: ClassifyRequest, model: ClipModel, batch_size: int) -> Ju
     may_reject = request.abstain or bool(request.background)
     min_score = request.min_score
     if min_score is None:
-        min_score = model.calibration.tag_match if may_reject else 0.0
+        min_score = model.calibration.tag_threshold if may_reject else 0.0
     if request.probe is not None:
         probe = LinearProbe.load(request.probe, model.card.key)
         return partial(probe.classify, top=request.top, threshold=min_score)

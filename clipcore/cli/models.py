@@ -11,8 +11,8 @@ from rich.table import Table
 
 from clipcore.cli.options import Json
 from clipcore.cli.output import print_json
-from clipcore.models.catalogue import KnownModel, list_models
 from clipcore.models.checkpoint import is_on_this_machine
+from clipcore.models.known_models import KnownModel, list_models
 
 _LEGEND = """
 here: on this machine already. text: it encodes texts as well as images.

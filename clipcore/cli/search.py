@@ -32,7 +32,7 @@ from clipcore.cli.options import (
 )
 from clipcore.folder_search.paths import EVERYWHERE, root_of
 from clipcore.folder_search.search import parse_image, parse_query, search_folder
-from clipcore.models.catalogue import ModelName, resolve
+from clipcore.models.known_models import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context

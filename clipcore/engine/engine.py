@@ -139,7 +139,7 @@ class ClipEngine:
                 bank,
                 logit_scale=card.logit_scale,
                 logit_bias=card.logit_bias or None,
-                threshold=encoder.calibration.tag_match,
+                threshold=encoder.calibration.tag_threshold,
             )
 
     @contextmanager

@@ -78,7 +78,7 @@ class EvaluatedRetrieval:
     texts: Vectors
     queries: Queries
 
-    def text_match(self) -> float | None:
+    def text_threshold(self) -> float | None:
         """Estimates the least cosine of a text and an image that counts as a match: the best of GALLERY other images
         exceeds it MAX_FALSE_MATCHES of the time, as for the bundled model. None where there are too few images.
         """

@@ -58,7 +58,7 @@ def near_threshold(calibration: Calibration) -> float:
     """Four fifths of the way from the model's image threshold to 1. Resized and recompressed copies lie above it, other
     images of the same thing below; the tests measure this.
     """
-    return 1 - (1 - calibration.image_match) / 5
+    return 1 - (1 - calibration.image_threshold) / 5
 
 
 def find_duplicates(

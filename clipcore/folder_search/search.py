@@ -161,7 +161,7 @@ def match_threshold(terms: Sequence[Term], calibration: Calibration) -> float:
     thresholds: an approximation, since mixtures were not measured.
     """
     added = [term for term in terms if term.weight > 0]
-    thresholds = [calibration.text_match if term.image is None else calibration.image_match for term in added]
+    thresholds = [calibration.text_threshold if term.image is None else calibration.image_threshold for term in added]
     return float(np.average(thresholds, weights=[term.weight for term in added]))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from clipcore.errors import ModelUnavailable
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing, preprocessing_file
-from clipcore.models.catalogue import DEFAULT_MODEL, ModelName, list_models, read_calibration, resolve
+from clipcore.models.known_models import DEFAULT_MODEL, ModelName, list_models, read_calibration, resolve
 from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
 from clipcore.types import Calibration
 

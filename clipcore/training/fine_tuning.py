@@ -190,11 +190,11 @@ class FineTuning:
             on_skip=lambda image: self._skip(f"{image.source.name} of the validation set", image.reason),
         )
         set_training_mode(self._model.towers, self._plan)
-        text_match = evaluated.text_match()
+        text_threshold = evaluated.text_threshold()
         epoch = step / self._order.steps_per_epoch
-        best = self._record.log_validation(step, evaluated.result, text_match, epoch=epoch)
+        best = self._record.log_validation(step, evaluated.result, text_threshold, epoch=epoch)
         if best:
-            self._output.save("best", self._model, text_match)
+            self._output.save("best", self._model, text_threshold)
         self._observer.validated(self._record.rows[-1], best=best)
 
     def _skip(self, name: str, reason: str) -> None:
@@ -206,7 +206,7 @@ class FineTuning:
         if not self._group.is_main:
             return
         validations = self._record.validations
-        self._output.save("last", self._model, validations[-1]["text_match"] if validations else None)
+        self._output.save("last", self._model, validations[-1].get("text_threshold") if validations else None)
         try:
             draw_curves(self._record.rows, self._output.curve)
         except BadInput as error:

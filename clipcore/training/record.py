@@ -49,8 +49,8 @@ class Record:
     """The log of a run, in memory and in a file, part of each checkpoint.
 
     path: one JSON object a line: {"step", "epoch", "loss", "learning_rate", "logit_scale", "seconds"} with the mean
-    loss since the line before, and {"step", "epoch", "mean_recall", "text_to_image", "image_to_text", "text_match"}.
-    None where another process writes it. skipped: names of skipped images, with reasons.
+    loss since the line before, and {"step", "epoch", "mean_recall", "text_to_image", "image_to_text",
+    "text_threshold"}. None where another process writes it. skipped: names of skipped images, with reasons.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -89,9 +89,9 @@ class Record:
             }
         )
 
-    def log_validation(self, step: int, retrieval: Retrieval, text_match: float | None, *, epoch: float) -> bool:
-        """Adds a row. text_match: the threshold estimated for the model. Returns whether this is the best validation so
-        far; the earliest of equals is.
+    def log_validation(self, step: int, retrieval: Retrieval, text_threshold: float | None, *, epoch: float) -> bool:
+        """Adds a row. text_threshold: as estimated for the model. Returns whether this is the best validation so far;
+        the earliest of equals is.
         """
         self._add(
             {
@@ -100,7 +100,7 @@ class Record:
                 "mean_recall": retrieval.mean,
                 "text_to_image": _by_name(retrieval.text_to_image.at),
                 "image_to_text": _by_name(retrieval.image_to_text.at),
-                "text_match": text_match,
+                "text_threshold": text_threshold,
             }
         )
         if self.best is not None and retrieval.mean <= self.best.mean_recall:

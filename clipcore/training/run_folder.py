@@ -43,15 +43,15 @@ class OutputFolder:
             if old.exists() and not target.exists():
                 old.rename(target)
 
-    def save(self, name: str, model: ClipModel, text_match: float | None) -> None:
-        """Replaces the model `name` by the present weights. text_match: as measured by validation. Raises BadInput."""
+    def save(self, name: str, model: ClipModel, text_threshold: float | None) -> None:
+        """Replaces the model `name` by the present weights. text_threshold: as measured. Raises BadInput."""
         target, new, old = self._paths(name)
         with writing_to(self.folder):
             for leftover in (new, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             new.mkdir()
             model.opened.save(new)
-            (new / "calibration.json").write_text(calibration_json(model.calibration, text_match), "utf-8")
+            (new / "calibration.json").write_text(calibration_json(model.calibration, text_threshold), "utf-8")
             (new / "prompts.json").write_text(model.card.prompts.as_json(), "utf-8")
             if target.exists():
                 target.rename(old)
@@ -63,10 +63,10 @@ class OutputFolder:
         return self.folder / name, self.folder / f"{name}.new", self.folder / f"{name}.old"
 
 
-def calibration_json(before: Calibration, text_match: float | None) -> str:
-    """The calibration of a fine-tuned model, with the source of each figure: validation measures only text_match."""
+def calibration_json(before: Calibration, text_threshold: float | None) -> str:
+    """The calibration of a fine-tuned model, with each figure's source: validation measures only text_threshold."""
     carried = "carried over from the model before fine-tuning; not measured since"
     measured = f"the best of {GALLERY} other images of the validation set passes {MAX_FALSE_MATCHES:.1%} of the time"
-    values = asdict(before) | ({} if text_match is None else {"text_match": text_match})
-    source = dict.fromkeys(values, carried) | ({} if text_match is None else {"text_match": measured})
+    values = asdict(before) | ({} if text_threshold is None else {"text_threshold": text_threshold})
+    source = dict.fromkeys(values, carried) | ({} if text_threshold is None else {"text_threshold": measured})
     return json.dumps({**values, "source": source}, indent=2) + "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
 from tests.folder_search.support import write
 

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 import pytest
 from PIL import Image
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore, start_clipcore
 from tests.clipcore.images import encode, noise
 from tests.folder_search.support import everything, paint, write

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from clipcore.models.catalogue import list_models
+from clipcore.models.known_models import list_models
 from tests.cli.run import clipcore
 
 

@@ -17,7 +17,7 @@ from clipcore.cli.matches import table
 from clipcore.cli.search import UsageError, rewrite_signed
 from clipcore.folder_search.search import Match, SearchResult, parse_query
 from clipcore.folder_search.store import StoredFile
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore, start_clipcore
 from tests.folder_search.support import paint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.cli.run import clipcore
 from tests.clipcore.tiny import write_tiny_clip
 from tests.training.world import load, patch, patches, write_tsv

@@ -12,7 +12,7 @@ from PIL import Image
 
 import clipcore
 from clipcore.images.decode import decode_image
-from clipcore.models.catalogue import DEFAULT_MODEL, KnownModel, list_models
+from clipcore.models.known_models import DEFAULT_MODEL, KnownModel, list_models
 from clipcore.openai_api import TorchClip
 
 DIAGRAM_SHA256 = "308a3ca4503f1c7a07803916c369d78c4ef501e5ab7fc727da9b5e1d2f9ec85b"

@@ -13,7 +13,7 @@ import pytest
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.vector_index import VectorIndex
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from clipcore.types import ImageVector, Label
 from tests.clipcore.images import png
 
@@ -64,7 +64,7 @@ async def test_a_scene_is_found_by_its_caption(engine, samples, language):
     first = 0
     for place, sample in enumerate(SAMPLES):
         hits = index.search(await engine.encode_query(sample[language]), 5)
-        first += hits[0].key == place and hits[0].score >= engine.calibration.text_match
+        first += hits[0].key == place and hits[0].score >= engine.calibration.text_threshold
     assert first >= 20, f"{first} of {len(SAMPLES)} scenes came first for their own caption"
 
 
@@ -75,7 +75,7 @@ async def test_a_query_without_a_matching_scene_rarely_matches(engine, samples):
     assert len(absent) > 300
     index = index_of(samples)
     best = [index.search(vector, 1)[0].score for vector in await engine.encode_texts(absent)]
-    wrong = sum(score >= engine.calibration.text_match for score in best) / len(best)
+    wrong = sum(score >= engine.calibration.text_threshold for score in best) / len(best)
     assert wrong < 0.1
 
 
@@ -98,4 +98,4 @@ async def test_a_scene_posted_again_is_its_own_nearest_match(engine, samples):
     again = (await engine.encode_image((BUNDLED_DIRECTORY / "samples" / SAMPLES[0]["file"]).read_bytes())).vector
     [best] = index_of(samples).search(again, 1)
     assert best.key == 0
-    assert best.score >= max(0.99, engine.calibration.image_match)
+    assert best.score >= max(0.99, engine.calibration.image_threshold)

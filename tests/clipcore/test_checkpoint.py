@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
 from clipcore.models.checkpoint import find_checkpoint
+from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
 from clipcore.types import Calibration
 from tests.clipcore import originals
 from tests.clipcore.hub import COMMIT, serve_hub
@@ -95,21 +95,27 @@ def test_an_incomplete_directory_says_what_it_lacks(tiny_directory, tmp_path, mi
 
 def test_a_calibration_beside_the_weights_overrides_the_table(tmp_path):
     path = tmp_path / "calibration.json"
-    path.write_text('{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3, "source": "x"}')
+    path.write_text('{"text_threshold": 0.1, "image_threshold": 0.2, "tag_threshold": 0.3, "source": "x"}')
+    assert read_calibration(DEFAULT_MODEL, path) == Calibration(0.1, 0.2, 0.3)
+
+
+def test_a_calibration_under_the_former_names_is_read(tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text('{"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3}')
     assert read_calibration(DEFAULT_MODEL, path) == Calibration(0.1, 0.2, 0.3)
 
 
 def test_each_of_several_files_in_a_folder_has_its_own_calibration(tmp_path):
     for name in ("one.pt", "another.pt"):
         (tmp_path / name).write_bytes(name.encode())
-    figures = {"text_match": 0.1, "image_match": 0.2, "tag_match": 0.3}
-    (tmp_path / "calibration.json").write_text(json.dumps(figures | {"text_match": 0.9}))
+    figures = {"text_threshold": 0.1, "image_threshold": 0.2, "tag_threshold": 0.3}
+    (tmp_path / "calibration.json").write_text(json.dumps(figures | {"text_threshold": 0.9}))
     (tmp_path / "one.calibration.json").write_text(json.dumps(figures))
     assert find_checkpoint(str(tmp_path / "one.pt")).calibration() == Calibration(0.1, 0.2, 0.3)
     assert find_checkpoint(str(tmp_path / "another.pt")).calibration() == FALLBACK
 
 
-@pytest.mark.parametrize("said", ['{"text_match": 0.1}', '{"text_match": 0, "image_match": [], "tag_match": 0}', "[]"])
+@pytest.mark.parametrize("said", ['{"text_threshold": 0.1}', '{"text_threshold": 0, "image_threshold": []}', "[]"])
 def test_a_calibration_that_is_broken_is_one_sentence(tmp_path, said):
     path = tmp_path / "calibration.json"
     path.write_text(said)
@@ -148,11 +154,12 @@ def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own
     assert read_calibration("clip-vit-large-patch14", absent) == large != FALLBACK
 
 
-def test_a_model_with_a_bias_matches_texts_from_a_probability_of_one_thousandth(tmp_path):
+def test_a_model_with_a_bias_matches_texts_and_tags_from_a_probability_of_one_thousandth(tmp_path):
     absent = tmp_path / "calibration.json"
     read = read_calibration("google/siglip2-base-patch16-224", absent, logit_scale=112.0, logit_bias=-16.0)
-    assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_match)) == pytest.approx(0.001)
-    assert (read.image_match, read.tag_match) == (FALLBACK.image_match, FALLBACK.tag_match)
+    assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_threshold)) == pytest.approx(0.001)
+    assert read.tag_threshold == pytest.approx(0.001)
+    assert read.image_threshold == FALLBACK.image_threshold
     large = "openai/clip-vit-large-patch14"
     assert read_calibration(large, absent, logit_scale=100.0) == read_calibration(large, absent)
 

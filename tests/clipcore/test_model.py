@@ -18,7 +18,7 @@ import clipcore
 from clipcore.errors import BadInput, ImageRejected, ModelUnavailable
 from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import FALLBACK
+from clipcore.models.known_models import FALLBACK
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
 from clipcore.types import Label
 from tests.clipcore.images import noise, quarters

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.cli.run import ROOT, clipcore
 from tests.clipcore.originals import drawn, vit_weights, write_state_dict
 

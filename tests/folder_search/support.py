@@ -19,7 +19,7 @@ from clipcore.images.walk import WalkFilter
 from clipcore.types import Box, Calibration, ModelCard, Pixels, Vectors
 from tests.clipcore.images import png
 
-CALIBRATION = Calibration(text_match=0.3, image_match=0.8, tag_match=0.2)
+CALIBRATION = Calibration(text_threshold=0.3, image_threshold=0.8, tag_threshold=0.2)
 
 
 @dataclass

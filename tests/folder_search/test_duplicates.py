@@ -16,7 +16,7 @@ from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import index_folder
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from clipcore.types import Calibration
 from tests.folder_search.support import paint, unit, write
 

@@ -10,7 +10,7 @@ import pytest
 import clipcore
 from clipcore import ClipModel, Folder
 from clipcore.errors import BadInput
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
 

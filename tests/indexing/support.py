@@ -18,7 +18,7 @@ from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, Mo
 DIMENSION = 16
 GUILD = 1 << 40
 CARD = ModelCard("fake", "1", DIMENSION, 8, 8, 20.0)
-CALIBRATION = Calibration(text_match=0.5, image_match=0.7, tag_match=0.3)
+CALIBRATION = Calibration(text_threshold=0.5, image_threshold=0.7, tag_threshold=0.3)
 
 
 def channel_ref(channel: int = 1, guild: int = GUILD, parent: int | None = None) -> ChannelRef:

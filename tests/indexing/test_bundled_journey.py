@@ -15,7 +15,7 @@ from bot.indexing.labels import default_labels
 from bot.models import Image, ImageRef, SearchResult
 from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
-from clipcore.models.catalogue import BUNDLED, BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED, BUNDLED_DIRECTORY
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import Readers, image_ref
 

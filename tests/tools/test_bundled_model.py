@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clipcore.model import ClipModel
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from clipcore.types import Label, Vectors
 from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
 from tests.tools.worlds import LABELS, shipped_concepts
@@ -51,7 +51,7 @@ def classifier(model: ClipModel) -> ZeroShotClassifier:
     texts = texts_for(labels, prompts)
     vectors = dict(zip(texts, model.encode_texts(texts), strict=True))
     bank = LabelBank.build(labels, prompts, vectors, model.card.dimension)
-    return ZeroShotClassifier(bank, logit_scale=model.card.logit_scale, threshold=model.calibration.tag_match)
+    return ZeroShotClassifier(bank, logit_scale=model.card.logit_scale, threshold=model.calibration.tag_threshold)
 
 
 def test_all_files_together_are_small_enough_for_a_repository():
@@ -89,7 +89,7 @@ def test_samples_are_found_by_their_captions(model, samples, images, language):
     scores = texts @ images.T
     right = scores.argmax(axis=1) == np.arange(len(samples))
     assert right.mean() >= SAMPLES_FOUND, [s[language] for s, r in zip(samples, right, strict=True) if not r]
-    assert (scores.diagonal() >= model.calibration.text_match).mean() >= SAMPLES_FOUND
+    assert (scores.diagonal() >= model.calibration.text_threshold).mean() >= SAMPLES_FOUND
 
 
 def shown_in(caption: str) -> set[str]:

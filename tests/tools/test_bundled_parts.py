@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.tools.worlds import made_up_sprites, shipped_concepts
 from tools.bundled_loss import answers, members_loss, training_loss
 from tools.bundled_model import as_tokens, image_vectors, new_model

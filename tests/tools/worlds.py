@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY
+from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
 from tools.emoji_scenes import SIZES, Pixels
 

@@ -45,10 +45,10 @@ def test_the_output_is_a_model_and_documents_its_thresholds(tiny, tmp_path):
     for name, weight in weights(last).items():
         assert torch.equal(weight, weights(tiny)[name])
     written = json.loads((tmp_path / "run" / "last" / "calibration.json").read_text("utf-8"))
-    assert "validation set" in written["source"]["text_match"]
-    assert "carried over" in written["source"]["tag_match"]
-    assert last.calibration.text_match == written["text_match"] != tiny.calibration.text_match
-    assert last.calibration.tag_match == tiny.calibration.tag_match
+    assert "validation set" in written["source"]["text_threshold"]
+    assert "carried over" in written["source"]["tag_threshold"]
+    assert last.calibration.text_threshold == written["text_threshold"] != tiny.calibration.text_threshold
+    assert last.calibration.tag_threshold == tiny.calibration.tag_threshold
 
 
 def test_after_training_the_model_encodes_with_its_new_weights(tiny, tmp_path):

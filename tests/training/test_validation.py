@@ -19,11 +19,11 @@ def test_the_estimated_threshold_lets_the_best_of_forty_others_pass_a_tenth_of_t
     images = tiny.encode_images([decode_image(image.read()) for image in pairs.images])
     scores = tiny.encode_texts(pairs.captions) @ images.T
     np.fill_diagonal(scores, -1)
-    assert evaluated.text_match() == pytest.approx(np.quantile(scores.max(axis=1), 0.9), abs=1e-3)
+    assert evaluated.text_threshold() == pytest.approx(np.quantile(scores.max(axis=1), 0.9), abs=1e-3)
 
 
 def test_a_small_set_gives_no_threshold(tiny):
-    assert evaluate_retrieval(tiny, patches(GALLERY), on_skip=ignore).text_match() is None
+    assert evaluate_retrieval(tiny, patches(GALLERY), on_skip=ignore).text_threshold() is None
 
 
 def test_captions_of_broken_images_are_left_out(tiny):

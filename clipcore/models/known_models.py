@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from clipcore.errors import ModelUnavailable
@@ -104,7 +104,7 @@ BUNDLED = "bundled"
 BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
-# Words that were names here before the catalogue, and the names of `hf download`'s directories.
+# Words that were names before those of `list_models`, and the names of `hf download`'s directories.
 _OTHER_NAMES = {
     "base": DEFAULT_MODEL,
     "clip-vit-base-patch32": DEFAULT_MODEL,
@@ -116,24 +116,20 @@ _ALIASES = _OTHER_NAMES | {model.name: model.id for model in list_models()}
 
 # For models without measurements: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
 # of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
-FALLBACK = Calibration(text_match=0.22, image_match=0.75, tag_match=0.2)
+FALLBACK = Calibration(text_threshold=0.22, image_threshold=0.75, tag_threshold=0.2)
 
 # Starting points, not measurements of ours; `calibration.json` in a model's directory overrides them.
-# text_match: Schuhmann et al. 2021 (LAION-400M, §2) kept caption pairs from a ViT-B/32 cosine of 0.3 as good matches,
-# and unrelated pairs lie around 0.15 to 0.2. Short queries score lower than full captions, so the line lies between.
+# Text: Schuhmann et al. 2021 (LAION-400M, §2) kept caption pairs from a ViT-B/32 cosine of 0.3 as good matches, and
+# unrelated pairs lie around 0.15 to 0.2. Short queries score lower than full captions, so the line lies between.
 # The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
-# 0.15. image_match: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
-_KNOWN = {
-    "openai/clip-vit-base-patch32": FALLBACK,
-    "openai/clip-vit-base-patch16": FALLBACK,
-    "openai/clip-vit-large-patch14": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
-    "openai/clip-vit-large-patch14-336": Calibration(text_match=0.18, image_match=0.7, tag_match=0.2),
-}
+# 0.15. Images: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
+_LARGE = Calibration(text_threshold=0.18, image_threshold=0.7, tag_threshold=0.2)
+_KNOWN = {"openai/clip-vit-large-patch14": _LARGE, "openai/clip-vit-large-patch14-336": _LARGE}
 
 # Models with a bias give each pair an independent probability, far below a softmax's: with SigLIP so400m CLIP's diagram
 # is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
-# between, at a thousandth.
-_LEAST_LOGIT = math.log(0.001 / 0.999)
+# between, at a thousandth, for matches and for tags.
+_LEAST_PROBABILITY = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,22 +181,25 @@ def _named_by_cache(directory: Path) -> ModelName | None:
 
 
 def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
-    """path: a file that may be there, `calibration.json` ({"text_match", "image_match", "tag_match"}); else the table,
-    else the fallback. logit_scale, logit_bias: as on the model's card, where it is loaded.
+    """path: a file that may be there, `calibration.json` with the three numbers; else the table, else the fallback.
+    logit_scale, logit_bias: as on the model's card, where it is loaded.
 
     Raises ModelUnavailable where the file is broken.
     """
     if path.is_file():
-        measured = read_object(path)
+        # Files of before the thresholds were called that have `text_match` and so on.
+        measured = {name.replace("_match", "_threshold"): value for name, value in read_object(path).items()}
+        names = [field.name for field in fields(Calibration)]
         try:
-            return Calibration(*(float(measured[field]) for field in ("text_match", "image_match", "tag_match")))
+            return Calibration(*(float(measured[name]) for name in names))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelUnavailable(
-                f"{str(path)!r} lacks one of the numbers text_match, image_match and tag_match; add it, or delete the "
-                "file."
+                f"{str(path)!r} lacks one of the numbers {', '.join(names)}; add it, or delete the file."
             ) from error
     if known := _KNOWN.get(_ALIASES.get(model_id, model_id)):
         return known
     if logit_bias:
-        return replace(FALLBACK, text_match=(_LEAST_LOGIT - logit_bias) / logit_scale)
+        least_logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
+        text_threshold = (least_logit - logit_bias) / logit_scale
+        return replace(FALLBACK, text_threshold=text_threshold, tag_threshold=_LEAST_PROBABILITY)
     return FALLBACK

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clipcore.models.catalogue import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, list_models, resolve
+from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, list_models, resolve
 
 OPENAI = ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
 
