@@ -21,6 +21,7 @@ from clipcore.cli.options import (
     read_texts,
 )
 from clipcore.cli.output import Skips, print_json, tracked
+from clipcore.encoding.batch import EncodedRow
 from clipcore.encoding.inputs import (
     Input,
     check_texts,
@@ -31,7 +32,7 @@ from clipcore.encoding.inputs import (
     write_inputs,
 )
 from clipcore.encoding.tables import ColumnKind, ColumnOptions, check_extract, extract, parse_schema
-from clipcore.encoding.writers import EncodedRow, TsvWriter, VectorFormat
+from clipcore.encoding.writers import TsvWriter, VectorFormat
 from clipcore.errors import BadInput
 from clipcore.models.tokenizers import CONTEXT_LENGTH, END, TokenIds, text_of, token_ids
 

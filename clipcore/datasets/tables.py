@@ -20,7 +20,6 @@ from typing import overload
 from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.rows import (
-    Row,
     begins_as_image,
     canonical,
     decode_field,
@@ -29,6 +28,7 @@ from clipcore.encoding.rows import (
     open_table,
     read_rows,
     split_fields,
+    text_of,
 )
 from clipcore.errors import BadInput
 from clipcore.images.formats import has_image_suffix
@@ -82,12 +82,12 @@ def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pa
         filled = (row for row in read_rows(file) if not row.is_blank)
         for row in islice(filled, int(layout.header), None):
             try:
-                fields = _fields(row, layout)
-                text = _text(fields[layout.text])
+                fields = row.fields(layout.columns, layout.delimiter)
+                text = text_of(fields[layout.text])
                 before = fields[: layout.image]
                 start = row.start + sum(map(len, before)) + len(before)
                 image = images.keep(fields[layout.image], row.number, start)
-            except (BadInput, ValueError) as error:
+            except BadInput as error:
                 builder.skip(row.name, str(error))
             else:
                 builder.add_caption(text, image, row.number)
@@ -179,27 +179,8 @@ def _delimiter(lines: Sequence[str]) -> str:
 def _fields_or_none(line: bytes, delimiter: str) -> list[bytes]:
     try:
         return split_fields(line, delimiter)
-    except ValueError:
+    except BadInput:
         return []
-
-
-def _fields(row: Row, layout: Layout) -> list[bytes]:
-    if row.problem:
-        raise BadInput(row.problem)
-    fields = split_fields(row.line, layout.delimiter, layout.columns)
-    if len(fields) != layout.columns:
-        raise BadInput(f"It has {len(fields)} columns instead of {layout.columns}.")
-    return fields
-
-
-def _text(field: bytes) -> str:
-    try:
-        text = field.decode().strip()
-    except UnicodeDecodeError as error:
-        raise BadInput("Its text is not UTF-8.") from error
-    if not text:
-        raise BadInput("Its text is empty.")
-    return text
 
 
 class _ImageFields:

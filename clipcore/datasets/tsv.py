@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ import numpy.typing as npt
 from clipcore.datasets.pairs import Pairs
 from clipcore.datasets.tables import Columns, read_table
 from clipcore.encoding.batch import ImageSource, Problem, reason_of
-from clipcore.encoding.resumable import Partial, Progress, file_identity, read_json_object, write_atomically
-from clipcore.encoding.rows import encode_field
+from clipcore.encoding.resumable import (
+    Progress,
+    file_identity,
+    fingerprint,
+    read_json_object,
+    resumable,
+    write_atomically,
+)
+from clipcore.encoding.writers import Written
 from clipcore.errors import BadInput, ImageRejected
 from clipcore.images.decode import ImageLimits
 from clipcore.images.formats import Format, sniff
@@ -26,15 +34,6 @@ CAPTIONS = "captions.json"
 _JOURNAL = ".unfinished.json"
 _USUAL_SUFFIXES = {Format.JPEG: "jpg", Format.TIFF: "tif"}
 _BREAKS = re.compile(r"[\t\r\n]+")
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenTable:
-    """rows: in the whole output. resumed_at: the number of pairs that earlier runs had finished."""
-
-    rows: int
-    problems: list[Problem]
-    resumed_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +46,15 @@ class WrittenFolder:
     resumed_at: int
 
 
-def write_tsv(pairs: Pairs, output: Path, *, force: bool = False, progress: Progress = iter) -> WrittenTable:
+def write_tsv(pairs: Pairs, output: Path, *, force: bool = False, progress: Progress = iter) -> Written:
     """Writes one row a caption: the caption, a tab, the image's own bytes in url-safe base64. Tabs and line breaks in a
     caption become spaces.
 
     Images that cannot be read or are not images become problems. Raises BadInput where the output exists, unless
     `force`. After an interruption the same call resumes.
     """
-    with Partial(output, {"to-tsv": _fingerprint(pairs)}, force=force) as partial:
+    inputs = chain(pairs.image_of.tolist(), pairs.captions, (image.name for image in pairs.images))
+    with resumable(output, {"to-tsv": fingerprint(inputs)}, force=force) as partial:
         resumed_at = partial.taken
         for at in progress(range(resumed_at, len(pairs))):
             image = pairs.images[int(pairs.image_of[at])]
@@ -65,8 +65,7 @@ def write_tsv(pairs: Pairs, output: Path, *, force: bool = False, progress: Prog
             else:
                 partial.file.write(row)
                 partial.commit(at + 1)
-        partial.finish()
-    return WrittenTable(len(pairs) - len(partial.problems), [*pairs.problems, *partial.problems], resumed_at)
+    return Written(len(pairs) - len(partial.problems), [*pairs.problems, *partial.problems], resumed_at)
 
 
 def write_folder(
@@ -123,17 +122,8 @@ def _row(caption: str, image: ImageSource) -> bytes:
         raise BadInput(f"It has {len(data)} bytes; the limit is {limit}.")
     if sniff(data) is None:
         raise BadInput("Its bytes are not an image in a known format.")
-    return b"%s\t%s\n" % (text.encode(errors="replace"), encode_field(data))
-
-
-def _fingerprint(pairs: Pairs) -> str:
-    """Identifies captions and names; the images are not opened for it."""
-    digest = hashlib.blake2b(pairs.image_of.tobytes(), digest_size=16)
-    for text in pairs.captions:
-        digest.update(text.encode(errors="replace") + b"\n")
-    for image in pairs.images:
-        digest.update(image.name.encode(errors="replace") + b"\n")
-    return digest.hexdigest()
+    # Url-safe and padded is what Python's and EasyNLP's decoders accept.
+    return b"%s\t%s\n" % (text.encode(errors="replace"), base64.urlsafe_b64encode(data))
 
 
 def _row_numbers(table: Pairs) -> npt.NDArray[np.int64]:

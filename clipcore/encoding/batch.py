@@ -1,4 +1,4 @@
-"""Encodes many images in constant memory: threads decode a few images ahead of the model; outcomes come in order."""
+"""Encodes many images and texts in order and in constant memory; threads decode a few images ahead of the model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, tee
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,6 @@ from clipcore.errors import ClipError, EncodingFailed, ImageRejected
 from clipcore.files import read_regular
 from clipcore.images.decode import OWN_FILES, ImageLimits, read_image
 from clipcore.types import Encoder, Pixels, Vectors
-
-_GATHERED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +118,77 @@ class Gathered:
 
 def gather(outcomes: Iterable[ImageOutcome], dimension: int, on_skip: OnSkip) -> Gathered:
     """Collects the embeddings of all images. outcomes: as `encode_sources` yields them."""
-    parts = list(gather_parts(outcomes, on_skip))
-    return Gathered(
-        embeddings=np.concatenate([part.embeddings for part in parts])
-        if parts
-        else np.empty((0, dimension), np.float32),
-        rows=np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64),
-    )
+    encoded = [(outcome.embedding, row) for row, outcome in without_skipped(outcomes, on_skip)]
+    embeddings = np.stack([embedding for embedding, _ in encoded]) if encoded else np.empty((0, dimension), np.float32)
+    return Gathered(embeddings, np.array([row for _, row in encoded], np.int64))
 
 
-def gather_parts(outcomes: Iterable[ImageOutcome], on_skip: OnSkip) -> Iterator[Gathered]:
-    """As `gather`, a few hundred images at a time, so that memory does not depend on their number."""
-    embeddings: list[Vectors] = []
-    rows: list[int] = []
+def without_skipped(outcomes: Iterable[ImageOutcome], on_skip: OnSkip) -> Iterator[tuple[int, EncodedImage]]:
+    """Yields the images that were encoded, each with the number of its source."""
     for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, SkippedImage):
+        if isinstance(outcome, EncodedImage):
+            yield row, outcome
+        else:
             on_skip(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """What a row of the output is made from: an image, whose bytes `image` returns, or a text. columns: the texts to
+    write beside the embedding. problem: a sentence where there is no text to encode.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    image: Callable[[], bytes] | None = None
+    text: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """embedding: float32 [dim], unit length; None where the source was skipped, and then `reason` is a sentence."""
+
+    name: str
+    embedding: Vectors | None
+    columns: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def encode_rows(
+    model: Encoder,
+    sources: Iterable[RowSource],
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int = 2,
+    full_resolution: bool = False,
+) -> Iterator[EncodedRow]:
+    """Yields one row for each source, in order. Memory: a few batches. Raises as `encode_sources`, and what the model
+    raises for texts.
+    """
+    for are_images, run in groupby(sources, key=lambda source: source.image is not None):
+        if not are_images:
+            yield from _encode_texts(model, run, batch_size)
             continue
-        embeddings.append(outcome.embedding)
-        rows.append(row)
-        if len(rows) == _GATHERED_AT_ONCE:
-            yield Gathered(np.stack(embeddings), np.array(rows, np.int64))
-            embeddings, rows = [], []
-    if rows:
-        yield Gathered(np.stack(embeddings), np.array(rows, np.int64))
+        named, read = tee(run)
+        images = (ImageSource(source.name, source.image) for source in read if source.image)
+        outcomes = encode_sources(
+            model, images, batch_size=batch_size, workers=workers, full_resolution=full_resolution
+        )
+        for source, outcome in zip(named, outcomes, strict=True):
+            if isinstance(outcome, EncodedImage):
+                yield EncodedRow(source.name, outcome.embedding, source.columns)
+            else:
+                yield EncodedRow(source.name, None, source.columns, outcome.reason)
+
+
+def _encode_texts(model: Encoder, sources: Iterable[RowSource], batch_size: int) -> Iterator[EncodedRow]:
+    for batch in batches_of(sources, batch_size):
+        texts = [source.text for source in batch if not source.problem]
+        embeddings = iter(encode_halving(model.encode_texts, texts) if texts else ())
+        for source in batch:
+            embedding = None if source.problem else next(embeddings)
+            yield EncodedRow(source.name, embedding, source.columns, source.problem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, tee
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
-from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_sources
-from clipcore.encoding.resumable import check_output, file_identity
-from clipcore.encoding.writers import EncodedRow, VectorFormat, Written, check_format, write_rows, writer_for
+from clipcore.batching import DEFAULT_BATCH_SIZE
+from clipcore.encoding.batch import EncodedRow, Problem, RowSource, encode_rows
+from clipcore.encoding.resumable import check_output, file_identity, fingerprint
+from clipcore.encoding.writers import VectorFormat, Written, check_format, write_rows, writer_for
 from clipcore.errors import BadInput, TextNotSupported
+from clipcore.files import read_regular
 from clipcore.images.formats import has_image_suffix
 from clipcore.images.walk import image_files
 from clipcore.types import Encoder
@@ -28,7 +27,7 @@ class Input:
     image: Path | None = None
 
 
-def inputs_of(arguments: Sequence[str]) -> list[Input]:
+def inputs_of(arguments: Iterable[str]) -> list[Input]:
     """An argument that exists on disk is an image or a folder of images; anything else is a text. Raises BadInput for
     an empty argument, and for one that looks like a path but does not exist.
     """
@@ -41,9 +40,7 @@ def lines_of(text: str) -> list[Input]:
 
 
 def check_texts(model: Encoder, inputs: Iterable[Input]) -> None:
-    """Checks before any work that the model can encode the inputs. Raises TextNotSupported where there are texts and
-    the model has no text encoder.
-    """
+    """Raises TextNotSupported, before any work, where there are texts and the model has no text encoder."""
     if not model.card.reads_text and any(each.image is None for each in inputs):
         raise TextNotSupported(model.card.id)
 
@@ -51,13 +48,8 @@ def check_texts(model: Encoder, inputs: Iterable[Input]) -> None:
 def encode_inputs(
     model: Encoder, inputs: Iterable[Input], *, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Iterator[EncodedRow]:
-    """Yields one row for each input, in order; its one column is the name. Memory: a few batches.
-
-    Raises TextNotSupported for a text where the model has no text encoder, and what the model raises.
-    """
-    for are_images, run in groupby(inputs, key=lambda each: each.image is not None):
-        encode = _encode_images if are_images else _encode_texts
-        yield from encode(model, run, batch_size)
+    """As `encode_rows`; each row has one column, the name."""
+    return encode_rows(model, map(_source, inputs), batch_size=batch_size)
 
 
 def write_inputs(
@@ -80,24 +72,18 @@ def write_inputs(
     unless `force`.
     """
     format = check_vector_file(output, force=force)
-    job = {"model": model.card.key, "format": format, "inputs": _fingerprint(inputs)}
-
-    def encode(taken: int) -> Iterator[EncodedRow]:
-        return encode_inputs(model, progress(inputs[taken:]), batch_size=batch_size)
 
     def names(problems: Sequence[Problem]) -> list[str]:
         skipped = {problem.name for problem in problems}
         # A text is never skipped, though it may read like the path of an image that was.
         return [each.name for each in inputs if each.image is None or each.name not in skipped]
 
-    writer = writer_for(format, model.card, ["name"], columns_first=True)
     return write_rows(
         output,
-        writer,
-        job,
-        encode,
+        writer_for(format, model.card, ["name"], columns_first=True),
+        {"model": model.card.key, "format": format, "inputs": fingerprint(map(_identity, inputs))},
+        lambda taken: encode_inputs(model, progress(inputs[taken:]), batch_size=batch_size),
         batch_size=batch_size,
-        keep_skipped=False,
         force=force,
         names=names,
         on_problem=on_problem,
@@ -132,28 +118,9 @@ def _inputs(argument: str) -> Iterator[Input]:
         yield Input(argument)
 
 
-def _encode_images(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[EncodedRow]:
-    sources = (ImageSource(each.name, ImageSource.file(each.image).read) for each in inputs if each.image)
-    for outcome in encode_sources(model, sources, batch_size=batch_size):
-        name = outcome.source.name
-        if isinstance(outcome, EncodedImage):
-            yield EncodedRow(name, outcome.embedding, (name,))
-        else:
-            yield EncodedRow(name, None, (name,), outcome.reason)
-
-
-def _encode_texts(model: Encoder, inputs: Iterable[Input], batch_size: int) -> Iterator[EncodedRow]:
-    names, texts = tee(each.name for each in inputs)
-    for name, embedding in zip(names, encode_texts(model, texts, batch_size=batch_size), strict=True):
-        yield EncodedRow(name, embedding, (name,))
-
-
-def _fingerprint(inputs: Sequence[Input]) -> str:
-    """Identifies the inputs and the states of their files."""
-    digest = hashlib.sha256()
-    for each in inputs:
-        digest.update(json.dumps(_identity(each)).encode() + b"\n")
-    return digest.hexdigest()
+def _source(each: Input) -> RowSource:
+    image = None if each.image is None else partial(read_regular, each.image)
+    return RowSource(each.name, (each.name,), image, each.name)
 
 
 def _identity(each: Input) -> Any:  # noqa: ANN401 - JSON

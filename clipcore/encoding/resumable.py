@@ -6,13 +6,14 @@ removed when `out.tsv` is finished.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,49 +30,56 @@ Progress = Callable[[Sequence[int]], Iterable[int]]
 """Wraps the items of a loop, as a progress bar does; `iter` shows nothing."""
 
 
-class Partial:
-    """An output file that is being written: a context manager that keeps what is complete when it is left early.
+@contextmanager
+def resumable(
+    path: Path,
+    job: Mapping[str, Any] | None,
+    *,
+    force: bool = False,
+    convert: Callable[[Path, Path], object] = Path.replace,
+) -> Iterator[Partial]:
+    """Writes an output file. Where the body is left early, what is complete is kept for the next run.
 
     job: what determines the output, as JSON; only the same job resumes. None where the input cannot be read again, such
-    as a pipe: then nothing is kept. taken: the number of inputs that are finished. file: the part, open for writing.
+    as a pipe: then nothing is kept. convert: makes the output (second path) from the complete part (first path).
 
     Raises BadInput where the output, or the part of another job, exists, unless `force`, and where its folder is
     missing.
     """
-
-    def __init__(self, path: Path, job: Mapping[str, Any] | None, *, force: bool = False) -> None:
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
-        self._journal = path.with_name(f"{path.name}.part.json")
-        # As the journal returns it: lists instead of tuples.
-        self._job = None if job is None else json.loads(json.dumps(job))
-        self._journal_written = 0.0
-        check_output(path, force=force)
-        self._part.touch()
-        self._lock = _lock(self._part)
+    check_output(path, force=force)
+    part, journal = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+    part.touch()
+    with _locked(part):
+        partial = Partial(part, journal, job, force=force)
+        keep = job is not None
         try:
-            state = self._resumable_state(force)
-        except BadInput:
-            self._release()
-            raise
+            with closing(partial):
+                yield partial
+            convert(part, path)
+            keep = False
+        finally:
+            if not keep:
+                part.unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
+
+
+class Partial:
+    """What is complete of an output. taken: the number of inputs that are finished. problems: of these inputs. file:
+    the part, open for writing.
+    """
+
+    def __init__(self, part: Path, journal: Path, job: Mapping[str, Any] | None, *, force: bool) -> None:
+        self._journal = journal
+        # As the journal returns it: lists instead of tuples.
+        self._job = json.loads(json.dumps(job))
+        self._journal_written = 0.0
+        state = self._resumable_state(part, force)
         self.taken: int = state["taken"]
         self.problems = [Problem(*problem) for problem in state["problems"]]
         self._bytes: int = state["bytes"]
-        self.file: BinaryIO = self._part.open("r+b")
+        self.file: BinaryIO = part.open("r+b")
         self.file.truncate(self._bytes)
         self.file.seek(self._bytes)
-
-    def __enter__(self) -> Partial:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.file.closed:
-            return
-        self._write_journal()
-        self.file.close()
-        if self._job is None:
-            self._remove()
-        self._release()
 
     def commit(self, taken: int, problems: Sequence[Problem] = ()) -> None:
         """Records that what has been written covers the first `taken` inputs. problems: those of the new inputs.
@@ -83,24 +91,20 @@ class Partial:
         if time.monotonic() - self._journal_written > _JOURNAL_SECONDS:
             self._write_journal()
 
-    def finish(self, convert: Callable[[Path, Path], object] = Path.replace) -> None:
-        """Gives the output its name. convert: makes the output (second path) from the part (first path)."""
+    def close(self) -> None:
         self._write_journal()
         self.file.close()
-        convert(self._part, self._path)
-        self._remove()
-        self._release()
 
-    def _resumable_state(self, force: bool) -> dict[str, Any]:
+    def _resumable_state(self, part: Path, force: bool) -> dict[str, Any]:
         nothing: dict[str, Any] = {"taken": 0, "bytes": 0, "problems": []}
         state = read_json_object(self._journal) or nothing
-        size = self._part.stat().st_size
+        size = part.stat().st_size
         job = state.get("job")
         if self._job is not None and job == self._job and size >= state["bytes"]:
             return state
         if force or not size or job is None or job == self._job:
             return nothing
-        raise BadInput(f"{str(self._part)!r} is the beginning of another command's output; add --force to replace it.")
+        raise BadInput(f"{str(part)!r} is the beginning of another command's output; add --force to replace it.")
 
     def _write_journal(self) -> None:
         self.file.flush()
@@ -108,14 +112,6 @@ class Partial:
         state = {"job": self._job, "taken": self.taken, "bytes": self._bytes, "problems": problems}
         write_atomically(self._journal, json.dumps(state).encode())
         self._journal_written = time.monotonic()
-
-    def _remove(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -168,19 +164,29 @@ def file_identity(path: Path) -> list[Any]:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
-def _lock(path: Path) -> int | None:
-    """Locks the file until the returned descriptor is closed or the process ends. None on Windows, which has no flock.
+def fingerprint(parts: Iterable[object]) -> str:
+    """Identifies a long list of inputs, each of which JSON can express."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part).encode() + b"\n")
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Locks the file; a lock ends with its process. Does nothing on Windows, which has no flock.
 
     Raises BadInput where another process holds the lock, or has just renamed the file to its final name.
     """
     if sys.platform == "win32":
-        return None
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    raise BadInput(f"{str(path)!r} is being written by another command; wait for that, or name another output.")
+        yield
+        return
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            is_locked = False
+        if not is_locked:
+            raise BadInput(f"{str(path)!r} is being written by another command; wait for that, or name another output.")
+        yield

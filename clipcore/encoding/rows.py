@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import csv
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +20,6 @@ LONGEST_ROW = 64 * 1024 * 1024
 # How much of a table is read to guess its layout.
 _SAMPLE_ROWS = 64
 _SAMPLE_BYTES = 16 * 1024 * 1024
-_UTF8_MARK = b"\xef\xbb\xbf"
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -47,6 +48,15 @@ class Row:
     def name(self) -> str:
         return f"row {self.number}"
 
+    def fields(self, columns: int, delimiter: str = "\t") -> list[bytes]:
+        """Raises BadInput where the number of fields is another, and where the line could not be read."""
+        if self.problem:
+            raise BadInput(self.problem)
+        fields = split_fields(self.line, delimiter, columns)
+        if len(fields) != columns:
+            raise BadInput(f"It has {len(fields)} columns instead of {columns}.")
+        return fields
+
 
 def open_table(path: Path) -> BinaryIO:
     """Opens a table. Raises BadInput where there is no such file, or it is a pipe: tables are read more than once."""
@@ -60,23 +70,17 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
     """Yields every line, including blank ones. Skips a leading UTF-8 byte order mark, and a `\\r` at the end of a line.
     Raises BadInput for UTF-16.
     """
-    start = number = 0
-    while line := file.readline(longest):
-        number += 1
-        taken = len(line)
-        whole = line.endswith(b"\n") or taken < longest
-        if not whole:
-            taken += _skip_line(file)
-        skipped = 0
-        if number == 1:
-            _refuse_utf16(line)
-            skipped = len(_UTF8_MARK) if line.startswith(_UTF8_MARK) else 0
-        text = line[skipped:].removesuffix(b"\n").removesuffix(b"\r")
-        if not whole:
+    start = 0
+    for number, line in enumerate(iter(partial(file.readline, longest), b""), start=1):
+        if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise BadInput("The table is in UTF-16; save it as UTF-8.")
+        if len(line) == longest and not line.endswith(b"\n"):
             yield Row(number, start, b"", f"It is longer than {longest / 2**20:.0f} MiB.")
-        else:
-            yield Row(number, start + skipped, text)
-        start += taken
+            start += len(line) + _skip_line(file)
+            continue
+        mark = len(BOM_UTF8) if number == 1 and line.startswith(BOM_UTF8) else 0
+        yield Row(number, start + mark, line[mark:].removesuffix(b"\n").removesuffix(b"\r"))
+        start += len(line)
 
 
 def without_blank_end(rows: Iterable[Row]) -> Iterator[Row]:
@@ -107,14 +111,14 @@ def split_fields(line: bytes, delimiter: str, columns: int | None = None) -> lis
     """Splits a line. columns: the expected number, if known: in a comma-separated line without quotes, further commas
     belong to the last field, as in captions files that were written without quoting.
 
-    Raises ValueError where a quoted field continues on the next line.
+    Raises BadInput where a quoted field continues on the next line.
     """
     if delimiter != ",":
         return line.split(delimiter.encode())
     if b'"' not in line:
         return line.split(b",", -1 if columns is None else columns - 1)
     if line.count(b'"') % 2:
-        raise ValueError("A quoted field continues on the next line.")
+        raise BadInput("A quoted field continues on the next line.")
     # surrogateescape: invalid UTF-8 is kept here and reported where the field is read.
     parsed = next(csv.reader([line.decode(errors="surrogateescape")]))
     return [field.encode(errors="surrogateescape") for field in parsed]
@@ -133,9 +137,15 @@ def find_column(column: str, names: Sequence[str]) -> int:
     raise BadInput(f"The table has no column {column!r}; {known}.")
 
 
-def encode_field(data: bytes) -> bytes:
-    """Encodes bytes in url-safe, padded base64, which Python's and EasyNLP's decoders accept."""
-    return base64.urlsafe_b64encode(data)
+def text_of(field: bytes) -> str:
+    """Raises BadInput where the field is empty or not UTF-8."""
+    try:
+        text = field.decode().strip()
+    except UnicodeDecodeError as error:
+        raise BadInput("Its text is not UTF-8.") from error
+    if not text:
+        raise BadInput("Its text is empty.")
+    return text
 
 
 def decode_field(field: bytes) -> bytes:
@@ -174,8 +184,3 @@ def _skip_line(file: BinaryIO) -> int:
         if piece.endswith(b"\n"):
             break
     return skipped
-
-
-def _refuse_utf16(line: bytes) -> None:
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput("The table is in UTF-16; save it as UTF-8.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -12,8 +12,8 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of, encode_halving
-from clipcore.encoding.batch import EncodedImage, ImageSource, Problem, encode_sources
+from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
+from clipcore.encoding.batch import EncodedRow, Problem, RowSource, encode_rows
 from clipcore.encoding.resumable import check_output, file_identity
 from clipcore.encoding.rows import (
     Row,
@@ -23,10 +23,10 @@ from clipcore.encoding.rows import (
     first_rows,
     open_table,
     read_rows,
+    text_of,
     without_blank_end,
 )
 from clipcore.encoding.writers import (
-    EncodedRow,
     TsvWriter,
     VectorFormat,
     Written,
@@ -101,8 +101,8 @@ def extract(
         rows, columns = _begin(read_rows(file), options)
 
         def encode(taken: int) -> Iterable[EncodedRow]:
-            remaining = islice(rows, taken, None)
-            return progress(encode_rows(model, remaining, columns, folder, batch_size=batch_size, workers=workers))
+            sources = (_source(row, columns, folder) for row in islice(rows, taken, None))
+            return progress(encode_rows(model, sources, batch_size=batch_size, workers=workers, full_resolution=True))
 
         if output is None:
             return _write_to_stdout(encode(0), model.card.dimension, batch_size, on_problem)
@@ -111,9 +111,7 @@ def extract(
             job = {"extract": file_identity(table), "options": asdict(options)}
             job |= {"model": model.card.key, "format": format}
         writer = writer_for(format, model.card, options.append)
-        return write_rows(
-            output, writer, job, encode, batch_size=batch_size, keep_skipped=True, force=force, on_problem=on_problem
-        )
+        return write_rows(output, writer, job, encode, batch_size=batch_size, force=force, on_problem=on_problem)
 
 
 def check_extract(
@@ -152,15 +150,6 @@ def resolve_columns(options: ColumnOptions, sample: Sequence[Row]) -> ResolvedCo
     if kind is ColumnKind.AUTO:
         kind = _guess_kind([row[column] for row in rows if len(row) == columns])
     return ResolvedColumns(column, kind, append, columns)
-
-
-def encode_rows(
-    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, folder: Path, *, batch_size: int, workers: int
-) -> Iterator[EncodedRow]:
-    """folder: the base of relative image paths. Memory: a few batches. Raises what the model raises."""
-    if columns.kind is ColumnKind.TEXT:
-        return _encode_texts(model, rows, columns, batch_size)
-    return _encode_images(model, rows, columns, folder, batch_size=batch_size, workers=workers)
 
 
 def _check_appended(options: ColumnOptions, format: VectorFormat) -> None:
@@ -207,63 +196,24 @@ def _guess_kind(fields: Sequence[bytes]) -> ColumnKind:
     return ColumnKind.IMAGE if images and 2 * images >= len(filled) else ColumnKind.TEXT
 
 
-def _encode_images(
-    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, folder: Path, *, batch_size: int, workers: int
-) -> Iterator[EncodedRow]:
-    # Sources are read a few rows ahead of the outcomes, in the same order.
-    appended: deque[tuple[str, ...]] = deque()
-
-    def sources() -> Iterator[ImageSource]:
-        for row in rows:
-            appended.append(_appended(row, columns))
-            yield ImageSource(row.name, partial(_image, row, columns, folder))
-
-    for outcome in encode_sources(model, sources(), batch_size=batch_size, workers=workers, full_resolution=True):
-        name, texts = outcome.source.name, appended.popleft()
-        if isinstance(outcome, EncodedImage):
-            yield EncodedRow(name, outcome.embedding, texts)
-        else:
-            yield EncodedRow(name, None, texts, outcome.reason)
-
-
-def _encode_texts(
-    model: Encoder, rows: Iterable[Row], columns: ResolvedColumns, batch_size: int
-) -> Iterator[EncodedRow]:
-    for batch in batches_of(rows, batch_size):
-        readings = [_text_or_reason(row, columns) for row in batch]
-        texts = [text for text, reason in readings if not reason]
-        embeddings = iter(encode_halving(model.encode_texts, texts) if texts else ())
-        for row, (_, reason) in zip(batch, readings, strict=True):
-            yield EncodedRow(row.name, None if reason else next(embeddings), _appended(row, columns), reason)
-
-
-def _image(row: Row, columns: ResolvedColumns, folder: Path) -> bytes:
+def _source(row: Row, columns: ResolvedColumns, folder: Path) -> RowSource:
+    appended = _appended(row, columns)
+    if columns.kind is not ColumnKind.TEXT:
+        return RowSource(row.name, appended, image=partial(_read_image, row, columns, folder))
     try:
-        field = _field(row, columns)
+        return RowSource(row.name, appended, text=text_of(row.fields(columns.columns)[columns.column]))
+    except BadInput as error:
+        return RowSource(row.name, appended, problem=str(error))
+
+
+def _read_image(row: Row, columns: ResolvedColumns, folder: Path) -> bytes:
+    try:
+        field = row.fields(columns.columns)[columns.column]
     except BadInput as error:
         raise ImageRejected(RejectReason.BROKEN, str(error)) from error
     if columns.kind is ColumnKind.FILE:
         return read_regular(folder / field.decode(errors="replace").strip())
     return decode_field(field)
-
-
-def _text_or_reason(row: Row, columns: ResolvedColumns) -> tuple[str, str]:
-    try:
-        text = _field(row, columns).decode().strip()
-    except UnicodeDecodeError:
-        return "", "Its text is not UTF-8."
-    except BadInput as error:
-        return "", str(error)
-    return text, "" if text else "Its text is empty."
-
-
-def _field(row: Row, columns: ResolvedColumns) -> bytes:
-    if row.problem:
-        raise BadInput(row.problem)
-    fields = row.line.split(b"\t")
-    if len(fields) != columns.columns:
-        raise BadInput(f"It has {len(fields)} columns instead of {columns.columns}.")
-    return fields[columns.column]
 
 
 def _appended(row: Row, columns: ResolvedColumns) -> tuple[str, ...]:

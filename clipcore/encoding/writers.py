@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from clipcore.batching import batches_of
-from clipcore.encoding.batch import Problem
-from clipcore.encoding.resumable import Partial, atomic_path, write_atomically
+from clipcore.encoding.batch import EncodedRow, Problem
+from clipcore.encoding.resumable import atomic_path, resumable, write_atomically
 from clipcore.errors import BadInput
 from clipcore.files import write_tensors
 from clipcore.types import ModelCard, Vectors
@@ -39,18 +39,6 @@ class VectorFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """One input and what became of it. embedding: float32 [dim], unit length; None where the input was skipped, and
-    then `reason` is a sentence. columns: the texts that are written beside the embedding.
-    """
-
-    name: str
-    embedding: Vectors | None
-    columns: tuple[str, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Written:
     """rows: the number of rows in the whole output. problems: all skipped inputs. resumed_at: the number of inputs that
     earlier runs had finished.
@@ -66,13 +54,13 @@ class Writer(Protocol):
 
     def head(self, rows: int) -> bytes:
         """The beginning of the part, of the same length for any number of rows."""
-        ...
+        return b""
 
     def rows(self, batch: Sequence[EncodedRow]) -> bytes: ...
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         """names: of the rows, for formats that keep them outside the rows; None where there are none."""
-        ...
+        part.replace(output)
 
 
 def writer_for(
@@ -105,18 +93,22 @@ def write_rows(
     encode: Callable[[int], Iterable[EncodedRow]],
     *,
     batch_size: int,
-    keep_skipped: bool,
     force: bool = False,
     names: Callable[[Sequence[Problem]], Sequence[str]] | None = None,
     on_problem: Callable[[Problem], object] = lambda problem: None,
 ) -> Written:
     """Writes what `encode` yields; called again with the same job after an interruption, it resumes.
 
-    encode: called with the number of inputs that are finished, yields a row for each of the others. keep_skipped:
-    whether a skipped input has a row of missing numbers, or none. names: given all problems, returns the names of the
-    rows. on_problem: called for each skipped input, those of earlier runs first. Raises BadInput as `Partial` does.
+    encode: called with the number of inputs that are finished, yields a row for each of the others. names: given all
+    problems, returns the names of the rows; a skipped input has none. Without names a row is known by its place, so a
+    skipped input has a row of missing numbers. on_problem: called for each skipped input, those of earlier runs first.
+    Raises BadInput as `resumable` does.
     """
-    with Partial(output, job, force=force) as partial:
+
+    def convert(part: Path, path: Path) -> None:
+        writer.finish(part, path, None if names is None else names(partial.problems))
+
+    with resumable(output, job, force=force, convert=convert) as partial:
         resumed_at = partial.taken
         for problem in partial.problems:
             on_problem(problem)
@@ -124,17 +116,15 @@ def write_rows(
             partial.file.write(writer.head(0))
         for batch in batches_of(encode(resumed_at), batch_size):
             problems = problems_of(batch)
-            kept = batch if keep_skipped else [row for row in batch if row.embedding is not None]
+            kept = batch if names is None else [row for row in batch if row.embedding is not None]
             if kept:
                 partial.file.write(writer.rows(kept))
             partial.commit(partial.taken + len(batch), problems)
             for problem in problems:
                 on_problem(problem)
-        rows = partial.taken if keep_skipped else partial.taken - len(partial.problems)
+        rows = partial.taken if names is None else partial.taken - len(partial.problems)
         partial.file.seek(0)
         partial.file.write(writer.head(rows))
-        row_names = None if names is None else names(partial.problems)
-        partial.finish(lambda part, path: writer.finish(part, path, row_names))
     return Written(rows, partial.problems, resumed_at)
 
 
@@ -142,7 +132,7 @@ def problems_of(rows: Iterable[EncodedRow]) -> list[Problem]:
     return [Problem(row.name, row.reason) for row in rows if row.embedding is None]
 
 
-class TsvWriter:
+class TsvWriter(Writer):
     """One line a row: the numbers and the text columns, separated by tabs. The numbers of a skipped row are empty, so
     that the line is not blank and readers that skip blank lines keep count.
     """
@@ -151,14 +141,8 @@ class TsvWriter:
         self._missing = [""] * dimension
         self._columns_first = columns_first
 
-    def head(self, rows: int) -> bytes:
-        return b""
-
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
         return "".join(f"{self._line(row)}\n" for row in batch).encode(errors="replace")
-
-    def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
-        part.replace(output)
 
     def _line(self, row: EncodedRow) -> str:
         # str() writes the fewest digits that identify a float32.
@@ -167,7 +151,7 @@ class TsvWriter:
         return "\t".join([*texts, *numbers] if self._columns_first else [*numbers, *texts])
 
 
-class NpyWriter:
+class NpyWriter(Writer):
     """float32 [rows, dim]; skipped rows are nan. Names lie in `<output>.names.json`, a JSON list."""
 
     def __init__(self, dimension: int) -> None:
@@ -181,7 +165,7 @@ class NpyWriter:
         return head.getvalue()
 
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return _matrix(batch, self._dimension).astype("<f4").tobytes()
+        return _matrix(batch, self._dimension).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         if names is not None:
@@ -189,17 +173,17 @@ class NpyWriter:
         part.replace(output)
 
 
-class SafetensorsWriter(NpyWriter):
+class SafetensorsWriter(Writer):
     """`vectors`, float32 [rows, dim]; the metadata has the model's key and a JSON list of the names. Needs memory for
     all embeddings once, at the end.
     """
 
     def __init__(self, dimension: int, model_key: str) -> None:
-        super().__init__(dimension)
+        self._dimension = dimension
         self._model_key = model_key
 
-    def head(self, rows: int) -> bytes:
-        return b""
+    def rows(self, batch: Sequence[EncodedRow]) -> bytes:
+        return _matrix(batch, self._dimension).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         vectors = np.fromfile(part, "<f4").reshape(-1, self._dimension)
@@ -207,7 +191,7 @@ class SafetensorsWriter(NpyWriter):
         write_tensors(output, SAFETENSORS_KIND, {"vectors": vectors}, metadata)
 
 
-class ParquetWriter:
+class ParquetWriter(Writer):
     """`vector`, a list of `dim` float32, null where the row was skipped, and the text columns as strings.
 
     Parquet files cannot be appended to, so the part is an Arrow stream, which can.
@@ -259,8 +243,9 @@ def _valid_unicode(text: str) -> str:
 
 
 def _matrix(batch: Sequence[EncodedRow], dimension: int) -> Vectors:
+    """float32 [rows, dim], little-endian; skipped rows are nan."""
     missing = np.full(dimension, np.nan, np.float32)
-    return np.stack([missing if row.embedding is None else row.embedding for row in batch])
+    return np.stack([missing if row.embedding is None else row.embedding for row in batch]).astype("<f4", copy=False)
 
 
 def _pyarrow() -> ModuleType:

@@ -11,9 +11,10 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import load_file
 
+from clipcore.encoding.batch import EncodedRow
 from clipcore.encoding.rows import read_rows
 from clipcore.encoding.tables import ColumnKind, ColumnOptions, extract, parse_schema, resolve_columns
-from clipcore.encoding.writers import EncodedRow, NpyWriter, TsvWriter, VectorFormat
+from clipcore.encoding.writers import NpyWriter, TsvWriter, VectorFormat
 from clipcore.errors import BadInput
 from tests.clipcore.fakes import FakeEncoder, vector
 from tests.clipcore.images import png

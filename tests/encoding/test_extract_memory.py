@@ -15,8 +15,8 @@ from tests.datasets.tables import RED, url_safe
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clipcore.encoding.tables import ColumnKind, ColumnOptions, extract, parse_schema, resolve_columns
-from clipcore.encoding.writers import EncodedRow, NpyWriter, TsvWriter, VectorFormat
+from clipcore.encoding.tables import ColumnOptions, extract
+from clipcore.encoding.writers import VectorFormat
 from tests.clipcore.fakes import FakeEncoder
 
 class Forgetful(FakeEncoder):
