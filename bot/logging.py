@@ -9,25 +9,14 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-
-class LogLevel(StrEnum):
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-
-
-class LogFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
-
+LogFormat = Literal["text", "json"]
 
 _FRAMES = 6
 
@@ -50,7 +39,7 @@ def get_logger(name: str) -> BoundLogger:
     return logger
 
 
-def configure_logging(level: LogLevel, form: LogFormat) -> None:
+def configure_logging(level: str, form: LogFormat) -> None:
     """Sends the whole log to stderr. Libraries log from WARNING on, whatever our own level is."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(form, colors=sys.stderr.isatty()))
@@ -59,7 +48,7 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
         # Their warnings about rate limits contain URLs, some with an interaction's token in them.
         logging.getLogger(library).setLevel(logging.ERROR)
     for package in ("bot", "clipcore", "__main__"):
-        logging.getLogger(package).setLevel(level.value)
+        logging.getLogger(package).setLevel(level)
 
 
 def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
@@ -68,7 +57,7 @@ def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
         structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_logger_name,
     ]
-    if form is LogFormat.JSON:
+    if form == "json":
         rendering: list[Processor] = [
             _level_in_capitals,
             structlog.processors.TimeStamper(fmt="iso", key="time"),

@@ -6,12 +6,21 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import StartupError
-from bot.logging import LogFormat, LogLevel
+from bot.logging import LogFormat
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -25,134 +34,78 @@ DISCORD_CDN_HOSTS = (
 
 
 class Settings(BaseSettings):
-    """The bot's settings. A field's name in capitals is the environment variable; descriptions appear in the README."""
+    """The bot's settings. A field's name in capitals is the environment variable; its docstring is in the README."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
-    discord_token: SecretStr = Field(
-        default=SecretStr(""),
-        description="The bot's token, from the *Bot* page of the developer portal. Required.",
-    )
-    discord_api_base: str = Field(
-        default="https://discord.com/api/v10",
-        description="Base URL of Discord's REST API. Change it for the sandbox, or for a proxy in front of Discord.",
-    )
-    discord_gateway: str = Field(
-        default="wss://gateway.discord.gg/",
-        description="URL of Discord's gateway.",
-    )
-    cdn_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=DISCORD_CDN_HOSTS,
-        min_length=1,
-        description="The only hosts that images are downloaded from, separated by commas.",
-    )
+    discord_token: SecretStr = SecretStr("")
+    """The bot's token, from the *Bot* page of the developer portal. Required."""
+    discord_api_base: str = "https://discord.com/api/v10"
+    """Base URL of Discord's REST API. Change it for the sandbox, or for a proxy in front of Discord."""
+    discord_gateway: str = "wss://gateway.discord.gg/"
+    """URL of Discord's gateway."""
+    cdn_hosts: Annotated[tuple[str, ...], NoDecode] = Field(default=DISCORD_CDN_HOSTS, min_length=1)
+    """The only hosts that images are downloaded from, separated by commas."""
     database_url: str = Field(
         default="sqlite+aiosqlite:///magpie.sqlite3",
         min_length=1,
         validation_alias=AliasChoices("database_url", "database_path"),
-        description="The SQLite database: a URL, or the path of the file. Created at the first start.",
     )
-    clip_model: str = Field(
-        default="openai/clip-vit-base-patch32",
-        min_length=1,
-        description="The CLIP model: a name on the Hugging Face hub, a directory, or `bundled` (trial only).",
-    )
-    clip_device: str = Field(
-        default="auto",
-        description="The device that the model runs on: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.",
-    )
-    clip_precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="`auto`, `fp32` or `bf16`. `auto` chooses bf16 where the hardware supports it natively.",
-    )
-    clip_backend: Literal["auto", "torch", "openvino"] = Field(
-        default="auto",
-        description="Inference backend on a CPU: `torch` or `openvino`. `auto` chooses openvino where it is installed.",
-    )
+    """The SQLite database: a URL, or the path of the file. Created at the first start."""
+    clip_model: str = Field(default="openai/clip-vit-base-patch32", min_length=1)
+    """The CLIP model: a name on the Hugging Face hub, a directory, or `bundled` (trial only)."""
+    clip_device: str = "auto"
+    """The device that the model runs on: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    clip_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`, `fp32` or `bf16`. `auto` chooses bf16 where the hardware supports it natively."""
+    clip_backend: Literal["auto", "torch", "openvino"] = "auto"
+    """Inference backend on a CPU: `torch` or `openvino`. `auto` chooses openvino where it is installed."""
     max_image_bytes: int = Field(
-        default=32 * 1024 * 1024,
-        ge=1024,
-        validation_alias=AliasChoices("max_image_bytes", "max_picture_bytes"),
-        description="Larger files are skipped.",
+        default=32 * 1024 * 1024, ge=1024, validation_alias=AliasChoices("max_image_bytes", "max_picture_bytes")
     )
+    """Larger files are skipped."""
     max_image_pixels: int = Field(
-        default=64_000_000,
-        ge=1024,
-        validation_alias=AliasChoices("max_image_pixels", "max_picture_pixels"),
-        description="Images with more pixels (width × height) are skipped.",
+        default=64_000_000, ge=1024, validation_alias=AliasChoices("max_image_pixels", "max_picture_pixels")
     )
+    """Images with more pixels (width × height) are skipped."""
     max_image_frames: int = Field(
-        default=2000,
-        ge=1,
-        validation_alias=AliasChoices("max_image_frames", "max_picture_frames"),
-        description="Animations with more frames are skipped; of others, the first frame is indexed.",
+        default=2000, ge=1, validation_alias=AliasChoices("max_image_frames", "max_picture_frames")
     )
-    download_timeout_seconds: float = Field(
-        default=30.0,
-        gt=0,
-        le=600,
-        description="Time limit of one download; the image is retried later.",
-    )
+    """Animations with more frames are skipped; of others, the first frame is indexed."""
+    download_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
+    """Time limit of one download; the image is retried later."""
     # Concurrent downloads share the bandwidth within DOWNLOAD_TIMEOUT_SECONDS. Too few leave the model with batches of
     # two or three images, which takes a third longer.
-    download_concurrency: int = Field(
-        default=8,
-        ge=1,
-        le=64,
-        description="How many images are downloaded at the same time. Up to three times as many are in memory, "
-        "with at most 16 MiB for each download or one larger file alone.",
-    )
-    decode_workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=64,
-        description="How many threads decode images. Empty: all cores but one with a GPU, a few otherwise.",
-    )
-    max_queue: int = Field(
-        default=1024,
-        ge=1,
-        description='Maximum length of the inference queue; beyond it, commands answer "busy".',
-    )
-    index_memory_mib: int = Field(
-        default=2048,
-        ge=16,
-        le=16 * 1024 * 1024,  # 16 TiB: anything above is a typing error
-        description="Memory limit of the vector index, in MiB; an image takes about 1 KiB. The least recently searched "
-        "servers are evicted, and reloaded on demand.",
-    )
-    index_other_bots: bool = Field(
-        default=False,
-        description="Whether to index images posted by other bots and by webhooks.",
-    )
-    results_per_answer: int = Field(
-        default=5,
-        ge=1,
-        le=6,
-        description="Maximum number of images in one answer.",
-    )
-    log_level: LogLevel = Field(
-        default=LogLevel.INFO,
-        description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
-    )
-    log_format: LogFormat = Field(
-        default=LogFormat.TEXT,
-        description="`text` for people, `json` for machines: one line an event, with ids and without contents.",
-    )
-
-    status_port: int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="Port of `/metrics` and `/healthz`, such as 9464. Empty: they are not served.",
-    )
-    status_host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description="Address of `/metrics` and `/healthz`, which are unauthenticated: any but loopback, such as "
-        "`0.0.0.0` in a container, lets other machines read them.",
-    )
+    download_concurrency: int = Field(default=8, ge=1, le=64)
+    """How many images are downloaded at the same time. Up to three times as many are in memory, with at most 16 MiB for
+    each download or one larger file alone."""
+    decode_workers: int | None = Field(default=None, ge=1, le=64)
+    """How many threads decode images. Empty: all cores but one with a GPU, a few otherwise."""
+    max_queue: int = Field(default=1024, ge=1)
+    """Maximum length of the inference queue; beyond it, commands answer "busy"."""
+    index_memory_mib: int = Field(default=2048, ge=16, le=16 * 1024 * 1024)  # 16 TiB: anything above is a typing error
+    """Memory limit of the vector index, in MiB; an image takes about 1 KiB. The least recently searched servers are
+    evicted, and reloaded on demand."""
+    index_other_bots: bool = False
+    """Whether to index images posted by other bots and by webhooks."""
+    results_per_answer: int = Field(default=5, ge=1, le=6)
+    """Maximum number of images in one answer."""
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+    log_format: LogFormat = "text"
+    """`text` for people, `json` for machines: one line an event, with ids and without contents."""
+    status_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of `/metrics` and `/healthz`, such as 9464. Empty: they are not served."""
+    status_host: str = Field(default="127.0.0.1", min_length=1)
+    """Address of `/metrics` and `/healthz`, which are unauthenticated: any but loopback, such as `0.0.0.0` in a
+    container, lets other machines read them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -168,11 +121,6 @@ class Settings(BaseSettings):
             return value
         return tuple(host.strip().lower() for host in value.split(",") if host.strip())
 
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper_case(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
     @field_validator("clip_device")
     @classmethod
     def _model_device(cls, value: str) -> str:
@@ -180,15 +128,14 @@ class Settings(BaseSettings):
             raise ValueError("it must be auto, cpu, mps or cuda, or cuda:1 for the second of several GPUs")
         return value
 
-    @field_validator("discord_api_base")
+    @field_validator("discord_api_base", "discord_gateway")
     @classmethod
-    def _http_url(cls, value: str) -> str:
-        return _checked_url(value, secure="https", plain="http").rstrip("/")
-
-    @field_validator("discord_gateway")
-    @classmethod
-    def _websocket_url(cls, value: str) -> str:
-        return _checked_url(value, secure="wss", plain="ws")
+    def _url_of_protocol(cls, value: str, field: ValidationInfo) -> str:
+        plain = "ws" if field.field_name == "discord_gateway" else "http"
+        parts = urlsplit(value)
+        if parts.scheme not in (plain, f"{plain}s") or not parts.hostname:
+            raise ValueError(f"it must be a URL that begins with {plain}s:// (or {plain}:// for a local one)")
+        return value
 
 
 def load_settings() -> Settings:
@@ -203,13 +150,6 @@ def load_settings() -> Settings:
             'or try Magpie without a token with "make run".'
         )
     return settings
-
-
-def _checked_url(value: str, *, secure: str, plain: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in (secure, plain) or not parts.hostname:
-        raise ValueError(f"it must be a URL that begins with {secure}:// (or {plain}:// for a local one)")
-    return value
 
 
 def _sentence(error: ErrorDetails) -> str:

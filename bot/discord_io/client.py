@@ -56,7 +56,7 @@ discord.VoiceClient.warn_dave = False
 
 def use_endpoint(api_base: str, gateway: str) -> None:
     """Points discord.py at this REST base and gateway, for the whole process: call it before creating a bot."""
-    Route.BASE = api_base
+    Route.BASE = api_base.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
 
 

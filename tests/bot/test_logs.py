@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from structlog.contextvars import bound_contextvars
 
-from bot.logging import LogFormat, LogLevel, configure_logging, get_logger, outline
+from bot.logging import LogFormat, configure_logging, get_logger, outline
 
 SECRET = "what a person wrote"
-BOTH_FORMATS = pytest.mark.parametrize("form", list(LogFormat))
+BOTH_FORMATS = pytest.mark.parametrize("form", ["text", "json"])
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def failure() -> ValueError:
 
 
 def test_a_json_line_is_one_object_with_the_ids_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(LogLevel.INFO, LogFormat.JSON)
+    configure_logging("INFO", "json")
     get_logger("bot.x").info("image indexed", image_id=7, exc_info=failure())
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -50,7 +50,7 @@ def test_a_json_line_is_one_object_with_the_ids_as_fields(capsys: pytest.Capture
 
 
 def test_a_text_line_has_the_level_the_logger_and_the_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(LogLevel.INFO, LogFormat.TEXT)
+    configure_logging("INFO", "text")
     get_logger("bot.x").info("image indexed", image_id=7, guild_id=8)
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -61,7 +61,7 @@ def test_a_text_line_has_the_level_the_logger_and_the_ids(capsys: pytest.Capture
 def test_a_bound_id_is_on_every_line_of_its_block_also_on_those_of_other_loggers(
     capsys: pytest.CaptureFixture[str], form: LogFormat
 ) -> None:
-    configure_logging(LogLevel.INFO, form)
+    configure_logging("INFO", form)
     with bound_contextvars(interaction_id=1234):
         get_logger("bot.x").info("ours")
         logging.getLogger("somebody.else").warning("theirs %d", 1)
@@ -74,7 +74,7 @@ def test_a_bound_id_is_on_every_line_of_its_block_also_on_those_of_other_loggers
 
 @BOTH_FORMATS
 def test_a_traceback_never_shows_the_values_of_variables(capsys: pytest.CaptureFixture[str], form: LogFormat) -> None:
-    configure_logging(LogLevel.INFO, form)
+    configure_logging("INFO", form)
     query = "a " + "secret"  # the source line that a traceback quotes has it in two parts
     try:
         raise RuntimeError(len(query))
@@ -101,7 +101,7 @@ def test_an_outline_tells_what_failed_and_where_without_messages() -> None:
 def test_libraries_that_log_bodies_and_urls_stay_silent_at_the_lowest_level(
     form: LogFormat, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure_logging(LogLevel.DEBUG, form)
+    configure_logging("DEBUG", form)
     get_logger("bot.features").debug("ours")
     for library in ("discord.http", "discord.webhook.async_"):
         logging.getLogger(library).warning(SECRET)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.logging import LogLevel
 from bot.settings import DISCORD_CDN_HOSTS, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +31,7 @@ def shown_default(name: str) -> str:
         return str(default).lower()
     if isinstance(default, float):
         return f"{default:g}"
-    return str(getattr(default, "value", default))
+    return str(default)
 
 
 def test_the_example_file_lists_every_setting_with_its_default() -> None:
@@ -45,8 +44,12 @@ def test_the_readmes_table_lists_every_setting_with_its_default_and_meaning() ->
     chapter = (ROOT / "README.md").read_text("utf-8").split("## Settings")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([A-Z_]+)` \|(.*?)\| (.*) \|$", chapter, re.MULTILINE)
     table = {name: (default.strip().strip("`"), meaning) for name, default, meaning in rows}
-    wanted = {name: (shown_default(name), Settings.model_fields[name.lower()].description) for name in NAMES}
-    assert table == wanted
+    assert table == {name: (shown_default(name), description(name)) for name in NAMES}
+
+
+def description(name: str) -> str:
+    """The docstring of this setting, on one line."""
+    return " ".join((Settings.model_fields[name.lower()].description or "").split())
 
 
 def test_the_defaults_are_for_discord_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +70,7 @@ def test_settings_come_from_the_env_file_and_the_environment_wins(
     settings = load_settings()
     assert settings.discord_token.get_secret_value() == "from-file"
     assert settings.clip_model == "from-environment"
-    assert settings.log_level is LogLevel.DEBUG
+    assert settings.log_level == "DEBUG"
     assert settings.cdn_hosts == ("a.example", "b.example")
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from bot.i18n import ENGLISH
-from bot.logging import LogFormat, formatter
+from bot.logging import formatter
 from tests.e2e.harness import House, sample
 
 WRITTEN = "marzipan"
@@ -43,7 +43,7 @@ async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_
         bot.services.search = cast(Any, None)  # a failure that nobody foresaw
         failed = await bob.find(home.nest, images, SOUGHT)
         assert failed.words.startswith(ENGLISH.failed.split("{")[0])
-    lines = [form.format(one) for one in caplog.records for form in map(formatter, LogFormat)]
+    lines = [form.format(one) for one in caplog.records for form in (formatter("text"), formatter("json"))]
     for error in ("TransformerError", "AttributeError"):
         assert any("command failed" in line and error in line and "interaction_id" in line for line in lines)
     assert [line for line in lines if any(word in line.casefold() for word in WORDS)] == []
