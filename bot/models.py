@@ -56,6 +56,11 @@ class ChannelRef:
     parent_id: int | None = None
     thread: ThreadKind = ThreadKind.NONE
 
+    @property
+    def root_id(self) -> int | None:
+        """The channel whose permissions apply: for a thread its parent, which may be unknown."""
+        return self.channel_id if self.thread is ThreadKind.NONE else self.parent_id
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:

@@ -104,21 +104,23 @@ class Messages:
         """Whether Discord says that this channel or thread does not exist. Any other answer, or none, means False."""
         try:
             await self._client.fetch_channel(channel_id)
-        except discord.NotFound as error:
-            return error.code == _UNKNOWN_CHANNEL
-        except NETWORK_ERRORS:
-            return False
+        except NETWORK_ERRORS as error:
+            return isinstance(error, discord.NotFound) and error.code == _UNKNOWN_CHANNEL
         return False
 
 
 def channel_ref(channel: object) -> ChannelRef | None:
     """None for what is not a channel of a guild in which messages are posted, and for partial channels."""
     if isinstance(channel, discord.Thread):
-        kind = ThreadKind.PRIVATE if channel.is_private() else ThreadKind.PUBLIC
-        return ChannelRef(channel.guild.id, channel.id, channel.parent_id, kind)
+        return thread_ref(channel)
     if isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.StageChannel):
         return ChannelRef(channel.guild.id, channel.id)
     return None
+
+
+def thread_ref(thread: discord.Thread) -> ChannelRef:
+    kind = ThreadKind.PRIVATE if thread.is_private() else ThreadKind.PUBLIC
+    return ChannelRef(thread.guild.id, thread.id, thread.parent_id, kind)
 
 
 def means_deleted(error: discord.NotFound) -> bool:

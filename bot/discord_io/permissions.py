@@ -1,19 +1,19 @@
 """Who may see which channel's images. Whatever cannot be established counts as no.
 
 `MemberAudience` and `ChannelAudience` ask Discord's cache at the moment of the call and remember nothing between two
-calls. `member_access` and `everyone_may_see` are the rules themselves, over plain data.
+calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from functools import cache
 
-import aiohttp
 import discord
 
+from bot.discord_io.messages import NETWORK_ERRORS, thread_ref
 from bot.logging import get_logger
 from bot.models import ChannelRef, ThreadKind
 
@@ -25,6 +25,8 @@ _CONCURRENT_LOOKUPS = 5
 
 # Compared instead of isinstance(), which is slow against discord.py's abstract classes: this runs for every channel.
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
+
+_LEFT_IN_TIME_OUT = discord.Permissions(view_channel=True, read_message_history=True)
 
 
 async def is_thread_member(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
@@ -55,20 +57,21 @@ class MemberAudience:
         """Ids of those channels and threads whose images the member may be shown."""
         guild = self.member.guild
         age_restricted_ok = _shows_age_restricted(guild, self.shown_in)
-        rights: dict[int | None, Rights | None] = {}  # thousands of threads may share their parent's
+
+        @cache  # thousands of threads may share their parent's
+        def permissions_in(root: discord.abc.GuildChannel) -> discord.Permissions:
+            return root.permissions_for(self.member)
+
         readable: set[int] = set()
-        to_look_up: list[int] = []
-        for channel in (_current(guild, channel) for channel in channels):
-            root_id = _root_id(channel)
-            if root_id not in rights:
-                root = _root(guild, channel)
-                rights[root_id] = None if root is None else member_rights(self.member, root)
-            access = member_access(rights[root_id], channel.thread, age_restricted_ok=age_restricted_ok)
-            if access is Access.YES:
-                readable.add(channel.channel_id)
-            elif access is Access.IF_THREAD_MEMBER:
-                to_look_up.append(channel.channel_id)
-        return frozenset(readable | await self._joined(to_look_up))
+        private: list[int] = []
+        for channel, root in _with_roots(guild, channels):
+            permissions = permissions_in(root)
+            if _may_read(root, permissions, age_restricted_ok):
+                if channel.thread is ThreadKind.PRIVATE and not permissions.manage_threads:
+                    private.append(channel.channel_id)
+                else:
+                    readable.add(channel.channel_id)
+        return frozenset(readable | await self._joined(private))
 
     async def _joined(self, thread_ids: Iterable[int]) -> set[int]:
         """Those of these private threads that the member has joined, among the newest MEMBERSHIP_LOOKUPS."""
@@ -79,7 +82,7 @@ class MemberAudience:
             try:
                 async with slots:
                     return await self.is_thread_member(self.member.guild, thread_id, self.member.id)
-            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except NETWORK_ERRORS as error:
                 log.warning("thread membership unknown", channel_id=thread_id, error=type(error).__name__)
                 return False
 
@@ -101,130 +104,77 @@ class ChannelAudience:
     async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
         """Ids of those channels and threads whose images every reader of `here` may be shown."""
         age_restricted_ok = _shows_age_restricted(self.guild, self.here.channel_id)
-        readable: set[int] = set()
-        for channel in (_current(self.guild, channel) for channel in channels):
-            root = _root(self.guild, channel)
-            rights = None if root is None else everyones_rights(root)
-            if everyone_may_see(channel, rights, self.here, age_restricted_ok=age_restricted_ok):
-                readable.add(channel.channel_id)
-        return frozenset(readable)
+        return frozenset(
+            channel.channel_id
+            for channel, root in _with_roots(self.guild, channels)
+            if _everyone_may_read(channel, root, self.here, age_restricted_ok)
+        )
 
 
 # -- the rules
 
 
-class Access(Enum):
-    """IF_THREAD_MEMBER: only a member of the private thread may see it."""
-
-    NO = "no"
-    YES = "yes"
-    IF_THREAD_MEMBER = "if thread member"
-
-
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """What a member, or every member, may do in a channel (for a thread: in its parent), and what kind it is."""
-
-    view: bool
-    history: bool
-    connect: bool
-    manage_threads: bool
-    voice: bool
-    age_restricted: bool
-
-
-def member_access(rights: Rights | None, thread: ThreadKind, *, age_restricted_ok: bool) -> Access:
-    """The rule for one member. rights: None where the channel is unknown.
+def _may_read(channel: discord.abc.GuildChannel, permissions: discord.Permissions, age_restricted_ok: bool) -> bool:
+    """Whether who has these permissions in a channel may see its images, and those of its public threads.
 
     age_restricted_ok: whether the answer is shown in an age-restricted channel.
     """
-    if rights is None or not (rights.view and rights.history):
-        return Access.NO
-    if rights.voice and not rights.connect:
-        return Access.NO
-    if rights.age_restricted and not age_restricted_ok:
-        return Access.NO
-    if thread is ThreadKind.PRIVATE and not rights.manage_threads:
-        return Access.IF_THREAD_MEMBER
-    return Access.YES
+    if not (permissions.view_channel and permissions.read_message_history):
+        return False
+    if channel.type in _VOICE_TYPES and not permissions.connect:
+        return False
+    return age_restricted_ok or not _is_age_restricted(channel)
 
 
-def everyone_may_see(channel: ChannelRef, rights: Rights | None, here: ChannelRef, *, age_restricted_ok: bool) -> bool:
+def _everyone_may_read(
+    channel: ChannelRef, root: discord.abc.GuildChannel, here: ChannelRef, age_restricted_ok: bool
+) -> bool:
     """The rule for a public answer: whether each reader of `here` may see the images of `channel`.
 
-    rights: those that every member has in the channel. Readers of `here` see `here` itself and the public threads
-    beside it, so only the permission to read history is in question there. Any other channel must be open to all.
+    Readers of `here` see `here` itself and the public threads beside it, so only the permission to read history is in
+    question there. Any other channel must be open to all.
     """
-    if rights is None or not rights.history or (rights.age_restricted and not age_restricted_ok):
+    permissions = everyones_permissions(root)
+    if not permissions.read_message_history or (_is_age_restricted(root) and not age_restricted_ok):
         return False
     if channel.channel_id == here.channel_id:
         return True
-    if channel.thread is not ThreadKind.PRIVATE and _root_or_self(channel) == _root_or_self(here):
-        return True
-    return member_access(rights, channel.thread, age_restricted_ok=age_restricted_ok) is Access.YES
+    if channel.thread is ThreadKind.PRIVATE:
+        return False
+    return root.id == here.root_id or _may_read(root, permissions, age_restricted_ok)
 
 
-def member_rights(member: discord.Member, channel: discord.abc.GuildChannel) -> Rights:
-    permissions = channel.permissions_for(member)
-    return Rights(
-        view=permissions.view_channel,
-        history=permissions.read_message_history,
-        connect=permissions.connect,
-        manage_threads=permissions.manage_threads,
-        voice=channel.type in _VOICE_TYPES,
-        age_restricted=_is_age_restricted(channel),
-    )
+def everyones_permissions(channel: discord.abc.GuildChannel) -> discord.Permissions:
+    """What every member may do: what @everyone may and no overwrite denies to any role or member.
 
-
-def everyones_rights(channel: discord.abc.GuildChannel) -> Rights:
-    """What every member may do, whatever roles they have. In a time-out nobody can connect or manage threads."""
-    return Rights(
-        view=_everyone_has(channel, discord.Permissions(view_channel=True)),
-        history=_everyone_has(channel, discord.Permissions(read_message_history=True)),
-        connect=False,
-        manage_threads=False,
-        voice=channel.type in _VOICE_TYPES,
-        age_restricted=_is_age_restricted(channel),
-    )
-
-
-def _everyone_has(channel: discord.abc.GuildChannel, permission: discord.Permissions) -> bool:
-    """Whether @everyone has this permission here and no overwrite denies it to any role or member."""
+    None but _LEFT_IN_TIME_OUT: a member in a time-out cannot connect or manage threads.
+    """
     everyone = channel.guild.default_role
-    granted = everyone.permissions.is_superset(permission)
+    allowed, denied = everyone.permissions.value, 0
     for target, overwrite in channel.overwrites.items():
         allow, deny = overwrite.pair()
-        if deny.value & permission.value:
-            return False
-        if target.id == everyone.id and allow.value & permission.value:
-            granted = True
-    return granted
+        denied |= deny.value
+        if target.id == everyone.id:
+            allowed |= allow.value
+    return discord.Permissions(allowed & ~denied & _LEFT_IN_TIME_OUT.value)
 
 
 # -- what Discord says now
 
 
-def _current(guild: discord.Guild, channel: ChannelRef) -> ChannelRef:
-    """What the store remembers of a thread, corrected by the cache while the thread is active."""
-    thread = guild.get_thread(channel.channel_id)
-    if thread is None:
-        return channel
-    kind = ThreadKind.PRIVATE if thread.is_private() else ThreadKind.PUBLIC
-    return ChannelRef(guild.id, thread.id, thread.parent_id, kind)
+def _with_roots(
+    guild: discord.Guild, channels: Iterable[ChannelRef]
+) -> Iterator[tuple[ChannelRef, discord.abc.GuildChannel]]:
+    """Each channel with the one whose permissions apply: for a thread, its parent. Without those not in the cache.
 
-
-def _root_id(channel: ChannelRef) -> int | None:
-    return channel.channel_id if channel.thread is ThreadKind.NONE else channel.parent_id
-
-
-def _root_or_self(channel: ChannelRef) -> int:
-    return channel.parent_id or channel.channel_id
-
-
-def _root(guild: discord.Guild, channel: ChannelRef) -> discord.abc.GuildChannel | None:
-    """The channel whose permissions apply: a thread's parent. None where it is unknown."""
-    root_id = _root_id(channel)
-    return None if root_id is None else guild.get_channel(root_id)
+    What the store remembers of a thread is corrected by the cache while the thread is active.
+    """
+    for channel in channels:
+        thread = guild.get_thread(channel.channel_id)
+        current = thread_ref(thread) if thread is not None else channel
+        root = guild.get_channel(current.root_id) if current.root_id is not None else None
+        if root is not None:
+            yield current, root
 
 
 def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
