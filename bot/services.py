@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import discord
 
-from bot.discord_io.attachments import Downloader, DownloadLimits
+from bot.discord_io.attachments import Downloader
 from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
 from bot.features.formatting import TagFormatter
@@ -46,13 +46,14 @@ class Services:
         hosts = frozenset(settings.cdn_hosts)
         self.messages = Messages(client, hosts, other_bots=settings.index_other_bots)
         self.replies = PublicReplies(client, ReplyStore(database))
-        self._session = aiohttp.ClientSession(auto_decompress=True)
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(settings.download_timeout_seconds))
         self._downloader = Downloader(
             self._session,
             self.messages.look_up,
             self.messages.recent_images,
-            DownloadLimits(hosts, settings.max_image_bytes, settings.download_timeout_seconds),
             engine.yield_to_queries,
+            hosts=hosts,
+            max_bytes=settings.max_image_bytes,
         )
 
         max_bytes = settings.index_memory_mib << 20

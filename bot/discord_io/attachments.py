@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import PurePosixPath
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -36,17 +35,10 @@ _MAX_REDIRECTS = 3
 
 def images_of(message: discord.Message) -> list[RemoteImage]:
     """Every image that the message carries, whatever its host. An image that is missing here has been removed."""
-    found = [
-        *_attached(Source.ATTACHMENT, message.attachments),
-        *_previews(message.id, message.embeds),
-        *(image for snapshot in message.message_snapshots for image in _forwarded(message.id, snapshot)),
-    ]
-    return list({image.key: image for image in found}.values())
-
-
-def downloadable_images_of(message: discord.Message, hosts: frozenset[str]) -> list[RemoteImage]:
-    """Those of its images that are on one of these hosts."""
-    return [image for image in images_of(message) if urlsplit(image.url).hostname in hosts]
+    found: dict[tuple[Source, int], RemoteImage] = {}
+    for part in _parts(message):
+        found |= {image.key: image for image in (*_attached(part), *_previews(message.id, part.embeds))}
+    return list(found.values())
 
 
 def is_withheld(message: discord.Message) -> bool:
@@ -54,9 +46,7 @@ def is_withheld(message: discord.Message) -> bool:
 
     Discord accepts no empty message from a person. A bot's can become empty: suppressed previews may be its only part.
     """
-    if any((message.content, message.attachments, message.embeds, message.stickers, message.components, message.poll)):
-        return False
-    if any(_has_content(snapshot) for snapshot in message.message_snapshots):
+    if message.poll or any(_has_content(part) for part in _parts(message)):
         return False
     by_person = not message.author.bot and message.webhook_id is None
     return by_person or not message.flags.suppress_embeds
@@ -71,17 +61,16 @@ def preview_id(message_id: int, url: str) -> int:
     return int.from_bytes(digest) & _63_BITS
 
 
-def _attached(source: Source, attachments: Sequence[discord.Attachment]) -> Iterator[RemoteImage]:
-    for attachment in attachments:
-        if _looks_like_image(attachment.content_type, attachment.filename):
-            yield RemoteImage(
-                source,
-                attachment.id,
-                attachment.url,
-                attachment.size,
-                attachment.description,
-                attachment.is_spoiler(),
-            )
+def _parts(message: discord.Message) -> list[discord.Message | discord.MessageSnapshot]:
+    """The message itself and those that it forwards."""
+    return [message, *message.message_snapshots]
+
+
+def _attached(part: discord.Message | discord.MessageSnapshot) -> Iterator[RemoteImage]:
+    source = Source.ATTACHMENT if isinstance(part, discord.Message) else Source.FORWARD
+    for file in part.attachments:
+        if _looks_like_image(file.content_type, file.filename):
+            yield RemoteImage(source, file.id, file.url, file.size, file.description, file.is_spoiler())
 
 
 def _looks_like_image(content_type: str | None, filename: str) -> bool:
@@ -89,11 +78,6 @@ def _looks_like_image(content_type: str | None, filename: str) -> bool:
     if content_type is not None and content_type.lower().startswith("image/"):
         return not content_type.lower().startswith("image/svg")
     return PurePosixPath(filename.lower()).suffix in IMAGE_SUFFIXES
-
-
-def _forwarded(message_id: int, snapshot: discord.MessageSnapshot) -> Iterator[RemoteImage]:
-    yield from _attached(Source.FORWARD, snapshot.attachments)
-    yield from _previews(message_id, snapshot.embeds)
 
 
 def _previews(message_id: int, embeds: Sequence[discord.Embed]) -> Iterator[RemoteImage]:
@@ -104,20 +88,14 @@ def _previews(message_id: int, embeds: Sequence[discord.Embed]) -> Iterator[Remo
             yield RemoteImage(Source.PREVIEW, preview_id(message_id, media.url), media.proxy_url)
 
 
-def _has_content(snapshot: discord.MessageSnapshot) -> bool:
-    return any((snapshot.content, snapshot.attachments, snapshot.embeds, snapshot.stickers, snapshot.components))
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadLimits:
-    hosts: frozenset[str]
-    max_bytes: int
-    timeout_seconds: float
+def _has_content(part: discord.Message | discord.MessageSnapshot) -> bool:
+    return any((part.content, part.attachments, part.embeds, part.stickers, part.components))
 
 
 class Downloader:
-    """Downloads images from the allowed hosts, with limits of size and time that discord.py's own downloads lack.
+    """Downloads images, with limits that discord.py's own downloads lack.
 
+    session: its timeout is that of a download. hosts: those allowed.
     look_up: all images that the message of this image carries now. Raises ImageGone, ImageForbidden, ImageUnreachable.
     recent: images by key whose URLs are likely to be valid still, so that their messages need not be looked up.
     yield_to_queries: waits while a query runs. Hashing a file that has arrived, and the next download, take CPU time.
@@ -128,14 +106,17 @@ class Downloader:
         session: aiohttp.ClientSession,
         look_up: Callable[[ImageRef], Awaitable[list[RemoteImage]]],
         recent: MutableMapping[tuple[Source, int], RemoteImage],
-        limits: DownloadLimits,
         yield_to_queries: Callable[[], Awaitable[None]],
+        *,
+        hosts: frozenset[str],
+        max_bytes: int,
     ) -> None:
         self._session = session
         self._look_up = look_up
-        self._limits = limits
-        self._yield_to_queries = yield_to_queries
         self._recent = recent
+        self._yield_to_queries = yield_to_queries
+        self._hosts = hosts
+        self._max_bytes = max_bytes
         self._one_large_file = asyncio.Semaphore(1)
 
     @asynccontextmanager
@@ -145,46 +126,43 @@ class Downloader:
         Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
         """
         async with AsyncExitStack() as held:
-            data = await self._fetch(ref, held)
+            data = None
+            if ref.key in self._recent:
+                with suppress(ImageUnreachable):  # the URL may have expired: look the message up
+                    data = await held.enter_async_context(self._alone_if_large(self._recent.pop(ref.key)))
+            if data is None:
+                current = next((image for image in await self._look_up(ref) if image.key == ref.key), None)
+                if current is None:
+                    raise ImageGone("the message no longer carries this image")
+                data = await held.enter_async_context(self._alone_if_large(current))
             await self._yield_to_queries()
             yield data
 
-    async def _fetch(self, ref: ImageRef, held: AsyncExitStack) -> bytes:
-        recent = self._recent.pop(ref.key, None)
-        if recent is not None:
+    @asynccontextmanager
+    async def _alone_if_large(self, image: RemoteImage) -> AsyncIterator[bytes]:
+        self._check_size(image.size, self._max_bytes)
+        small = min(LARGE_FILE_BYTES, self._max_bytes)
+        if image.size is None or image.size <= small:
             try:
-                return await self._download_alone_if_large(recent, held)
-            except ImageUnreachable:
-                pass  # the URL may have expired: look the message up
-        current = next((image for image in await self._look_up(ref) if image.key == ref.key), None)
-        if current is None:
-            raise ImageGone("the message no longer carries this image")
-        return await self._download_alone_if_large(current, held)
-
-    async def _download_alone_if_large(self, image: RemoteImage, held: AsyncExitStack) -> bytes:
-        if image.size is None or image.size <= LARGE_FILE_BYTES:
-            try:
-                return await self.download(image, min(LARGE_FILE_BYTES, self._limits.max_bytes))
+                data = await self.download(image, small)
             except ImageTooLarge:  # the size of a preview is known only now
-                if self._limits.max_bytes <= LARGE_FILE_BYTES:
+                if small == self._max_bytes:
                     raise
-        self._check_size(image.size, self._limits.max_bytes)
-        async with AsyncExitStack() as attempt:
-            await attempt.enter_async_context(self._one_large_file)
-            data = await self.download(image)
-            held.push_async_exit(attempt.pop_all())
-            return data
+            else:
+                yield data
+                return
+        async with self._one_large_file:
+            yield await self.download(image)
 
     async def download(self, image: RemoteImage, max_bytes: int | None = None) -> bytes:
         """For queries. max_bytes: lower than the usual limit. Raises ImageUnreachable or ImageTooLarge."""
-        max_bytes = self._limits.max_bytes if max_bytes is None else max_bytes
+        max_bytes = self._max_bytes if max_bytes is None else max_bytes
         self._check_size(image.size, max_bytes)
         url = image.url
-        timeout = aiohttp.ClientTimeout(total=self._limits.timeout_seconds)
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 self._check_host(url)
-                async with self._session.get(url, allow_redirects=False, timeout=timeout) as response:
+                async with self._session.get(url, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
                         return await self._read(response, max_bytes)
                     url = urljoin(url, response.headers.get("Location", ""))
@@ -204,12 +182,12 @@ class Downloader:
 
     def _check_size(self, size: int | None, max_bytes: int) -> None:
         if size is not None and size > max_bytes:
-            raise ImageTooLarge(self._limits.max_bytes)
+            raise ImageTooLarge(self._max_bytes)
 
     def _check_host(self, url: str) -> None:
         """Only the listed hosts, and over TLS unless it is this machine: no message can direct downloads elsewhere."""
         parts = urlsplit(url)
-        if parts.hostname not in self._limits.hosts:
+        if parts.hostname not in self._hosts:
             raise ImageUnreachable("the image's host is not listed in CDN_HOSTS")
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
             raise ImageUnreachable("the image's URL is not https")

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from bot.discord_io import attachments
-from bot.discord_io.attachments import Downloader, DownloadLimits
+from bot.discord_io.attachments import Downloader
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.models import ChannelRef, ImageRef, RemoteImage, Source
 
@@ -90,7 +90,6 @@ def downloader(
     current: list[RemoteImage],
     recent: list[RemoteImage] | None = None,
     *,
-    seconds: float = 5.0,
     host: str = "127.0.0.1",
     yield_to_queries: Callable[[], Awaitable[None]] = do_not_wait,
 ) -> Downloader:
@@ -99,8 +98,8 @@ def downloader(
     async def look_up(ref: ImageRef) -> list[RemoteImage]:
         return current
 
-    limits = DownloadLimits(frozenset({host}), 5000, seconds)
-    return Downloader(session, look_up, {image.key: image for image in recent or []}, limits, yield_to_queries)
+    by_key = {image.key: image for image in recent or []}
+    return Downloader(session, look_up, by_key, yield_to_queries, hosts=frozenset({host}), max_bytes=5000)
 
 
 async def test_an_image_is_downloaded_from_its_messages_current_url(cdn: Cdn, session: aiohttp.ClientSession) -> None:
@@ -146,9 +145,10 @@ async def test_a_redirect_to_another_host_a_redirect_loop_and_an_error_make_an_i
         await fetched(downloader(session, [remote(cdn.url + path)]))
 
 
-async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn, session: aiohttp.ClientSession) -> None:
-    with pytest.raises(ImageUnreachable):
-        await fetched(downloader(session, [remote(cdn.url + "/slow")], seconds=0.2))
+async def test_a_host_that_does_not_answer_in_time_is_unreachable(cdn: Cdn) -> None:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(0.2)) as impatient:
+        with pytest.raises(ImageUnreachable):
+            await fetched(downloader(impatient, [remote(cdn.url + "/slow")]))
 
 
 @pytest.mark.parametrize(

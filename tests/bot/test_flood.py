@@ -13,7 +13,7 @@ import discord
 import pytest
 from discord import app_commands
 
-from bot.discord_io.attachments import downloadable_images_of
+from bot.discord_io.attachments import images_of
 from bot.features.query_image import MAX_DOWNLOADS, MAX_WAITING, QueryImages
 from bot.features.search import MoreLikeThis, SearchCog
 from bot.models import RemoteImage
@@ -21,7 +21,6 @@ from clipcore.errors import QueueFull
 from tests.bot import discord_objects
 from tests.bot.commands import bot_with_commands
 
-HOSTS = frozenset({"cdn.discordapp.com"})
 BOT = 900_000_000_000_000_009
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,7 +36,7 @@ class SlowImages:
         return []
 
     def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
-        return downloadable_images_of(message, HOSTS)
+        return images_of(message)
 
     async def download(self, image: RemoteImage) -> bytes:
         self.begun += 1

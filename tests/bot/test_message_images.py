@@ -6,7 +6,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.discord_io.attachments import downloadable_images_of, images_of, is_withheld, preview_id
+from bot.discord_io.attachments import images_of, is_withheld, preview_id
 from bot.discord_io.messages import Messages, channel_ref
 from bot.models import ChannelRef, ImageRef, Source, ThreadKind
 from tests.bot import discord_objects
@@ -33,9 +33,13 @@ def media(url: str = "https://example.org/cat.png", proxy_url: str | None = PROX
     return {"url": url, "width": 1, "height": 1, **({"proxy_url": proxy_url} if proxy_url else {})}
 
 
-def images(message: discord.Message, *, other_bots: bool = False) -> list[ImageRef]:
+def messages(hosts: frozenset[str] = HOSTS, *, other_bots: bool = False) -> Messages:
     client: Any = SimpleNamespace(user=discord.Object(BOT))
-    return Messages(client, HOSTS, other_bots=other_bots).image_refs(message)
+    return Messages(client, hosts, other_bots=other_bots)
+
+
+def images(message: discord.Message, *, other_bots: bool = False) -> list[ImageRef]:
+    return messages(other_bots=other_bots).image_refs(message)
 
 
 def test_an_attached_image_is_identified_by_its_ids(server: discord.Guild) -> None:
@@ -83,10 +87,10 @@ def test_a_forwarded_image_belongs_to_the_forwarding_message(server: discord.Gui
 
 def test_a_link_preview_is_downloaded_through_discords_proxy_only(server: discord.Guild) -> None:
     through_proxy = message(server, 1, 10, embeds=[embed(thumbnail=media())])
-    assert [seen.url for seen in downloadable_images_of(through_proxy, HOSTS)] == [PROXIED]
+    assert [seen.url for seen in messages().downloadable_images_of(through_proxy)] == [PROXIED]
     elsewhere = message(server, 1, 10, embeds=[embed(image=media(proxy_url="https://evil.example/x.png"))])
     unproxied = message(server, 1, 10, embeds=[embed(image=media(proxy_url=None))])
-    assert downloadable_images_of(elsewhere, HOSTS) == downloadable_images_of(unproxied, HOSTS) == []
+    assert messages().downloadable_images_of(elsewhere) == messages().downloadable_images_of(unproxied) == []
 
 
 def test_a_preview_keeps_its_id_when_another_is_removed(server: discord.Guild) -> None:
@@ -115,18 +119,15 @@ def test_the_bots_own_messages_are_never_indexed(server: discord.Guild) -> None:
 
 
 def test_a_spoiler_is_recognised_by_its_flag_or_its_name(server: discord.Guild) -> None:
-    seen = downloadable_images_of(
-        message(
-            server, 1, 10, attachments=[attachment(20, "SPOILER_cat.png"), attachment(21, flags=8), attachment(22)]
-        ),
-        HOSTS,
+    seen = messages().downloadable_images_of(
+        message(server, 1, 10, attachments=[attachment(20, "SPOILER_cat.png"), attachment(21, flags=8), attachment(22)])
     )
     assert [one.spoiler for one in seen] == [True, True, False]
 
 
 def test_a_message_still_carries_an_image_whose_host_is_not_listed(server: discord.Guild) -> None:
     posted = message(server, 1, 10, attachments=[attachment(20)])
-    assert downloadable_images_of(posted, frozenset({"elsewhere.example"})) == []
+    assert messages(frozenset({"elsewhere.example"})).downloadable_images_of(posted) == []
     assert [one.attachment_id for one in images_of(posted)] == [20]
 
 
