@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.million import CARD, NEWEST, TAGS
 from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.indexing.indexer import Indexer
-from bot.indexing.labels import photograph_labels
+from bot.indexing.labels import default_labels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
@@ -44,7 +44,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
     async with await Database.open(path) as database:
         store, engine = ImageStore(database), _Blind()
         index = VectorCache(store.embeddings, CARD.key, DIMENSION)
-        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), photograph_labels())
+        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
         registry = ImageRegistry(store, index, tagger, CARD)
         indexer = Indexer(store, engine, _own_bytes, tagger, registry)
         await indexer.start()

@@ -264,23 +264,23 @@ class CatchUp:
         after = channel.watermark = await self._store.last_seen(channel_id) or channel_id
         if channel.newest <= after:
             return
-        page = _Page()
-        async for message_id, refs in self._history(channel_id, after):
+        page: list[tuple[int, list[ImageRef]]] = []
+        async for message in self._history(channel_id, after):
             if channel.state is not ChannelState.READING:
                 break
-            page.add(message_id, refs)
-            if page.messages == PAGE_MESSAGES:
+            page.append(message)
+            if len(page) == PAGE_MESSAGES:
                 await self._accept_page(channel, page)
-                page = _Page()
-        if page.messages:
+                page = []
+        if page:
             await self._accept_page(channel, page)
         elif channel.state is ChannelState.READING:
             await self._write_watermark(channel, channel_id)  # of a new channel it lies just before its id
 
-    async def _accept_page(self, channel: _Channel, page: _Page) -> None:
-        await self._accept(page.refs)
-        await self._write_watermark(channel, page.newest)
-        log.info("caught up on messages", channel_id=channel.ref.channel_id, messages=page.messages)
+    async def _accept_page(self, channel: _Channel, page: list[tuple[int, list[ImageRef]]]) -> None:
+        await self._accept([ref for _, refs in page for ref in refs])
+        await self._write_watermark(channel, page[-1][0])
+        log.info("caught up on messages", channel_id=channel.ref.channel_id, messages=len(page))
         await self._sleep(self._pause_s)
 
     async def _fail(self, channel: _Channel) -> None:
@@ -379,15 +379,3 @@ class _Channel:
 
     def on(self, event: ChannelEvent) -> None:
         self.state = transition(self.state, event)
-
-
-@dataclass(slots=True)
-class _Page:
-    refs: list[ImageRef] = field(default_factory=list)
-    messages: int = 0
-    newest: int = 0
-
-    def add(self, message_id: int, refs: Sequence[ImageRef]) -> None:
-        self.refs.extend(refs)
-        self.messages += 1
-        self.newest = max(self.newest, message_id)

@@ -96,8 +96,6 @@ class ImageRegistry:
         return forgotten
 
 
-log = get_logger(__name__)
-
 MAX_BATCH = 64
 
 

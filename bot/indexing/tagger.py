@@ -49,7 +49,7 @@ class Tagger:
         self._labels = labels
         self._channels = channels
         self._book = LabelBook(defaults)
-        self._default_labels = tuple(label.as_label() for label in defaults)
+        self._default_labels = tuple(Label(label.en, label.phrases) for label in defaults)
         self._guilds: LRUCache[int, _GuildSettings] = LRUCache(_MAX_GUILDS)
         self._reading = KeyedLock()
         self._classifiers: LRUCache[tuple[Label, ...], Classifier] = LRUCache(MAX_CLASSIFIERS)
