@@ -34,7 +34,7 @@ from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
 from clipcore.folder_search.search import LazyModel
-from clipcore.folder_search.store import Census, FolderStore, default_location
+from clipcore.folder_search.store import FolderStore, default_location
 from clipcore.folder_search.sync import FileStatus, Step, index_folder
 from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.runtime.cores import usable_cores
@@ -75,12 +75,12 @@ def index(
         update = Update()
         for root in roots:
             update.run(store, root, encoder, walk_filter(hidden, exclude), batch_size)
-        censuses = [store.census(root, encoder.key) for root in roots]
+        images_below = {root: store.count_images(root)[encoder.key] for root in roots}
     if as_json:
-        print_json(_index_as_json(roots, censuses, update, store, encoder.key))
+        print_json(_index_as_json(images_below, update, store, encoder.key))
     else:
-        for root, census in zip(roots, censuses, strict=True):
-            images = "1 image" if census.images == 1 else f"{census.images} images"
+        for root, count in images_below.items():
+            images = "1 image" if count == 1 else f"{count} images"
             print(f"{images} below {visible(root)} can be searched.")
         print(_summary(update))
     return update.skips.exit_code
@@ -128,7 +128,7 @@ def duplicates(
             if update_index:
                 update.run(store, root, encoder, filter_, batch_size)
             groups = find_duplicates(store, root, encoder.key, min_score=threshold, track=_with_bar)
-            none = f"No duplicates among {store.census(root, encoder.key).images} images."
+            none = f"No duplicates among {store.count_images(root)[encoder.key]} images."
     if as_json:
         print_json(_duplicates_as_json(groups, root, threshold, update))
     else:
@@ -162,13 +162,9 @@ def _summary(update: Update) -> str:
     return ", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do."
 
 
-def _index_as_json(
-    roots: list[bytes], censuses: list[Census], update: Update, store: FolderStore, key: str
-) -> dict[str, Any]:
+def _index_as_json(images_below: dict[bytes, int], update: Update, store: FolderStore, key: str) -> dict[str, Any]:
     return {
-        "folders": [
-            {"folder": shown(root), "images": census.images} for root, census in zip(roots, censuses, strict=True)
-        ],
+        "folders": [{"folder": shown(root), "images": images} for root, images in images_below.items()],
         "files": update.as_json(),
         "unread_formats": dict(update.foreign),
         "skipped": update.skips.as_json(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,10 @@ import numpy.typing as npt
 from clipcore.folder_search.paths import path_of
 from clipcore.folder_search.store import FolderStore, StoredFile
 from clipcore.images.walk import ImageFile, WalkFilter, walk
-from clipcore.types import Calibration, Vectors
+from clipcore.types import Calibration
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 # Cosines held at a time: 64 MB of float32.
 _MAX_COSINES = 16_000_000
@@ -32,11 +36,14 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """kind: "identical" if all have the same bytes. copies: at least two; the first has the most pixels, and
-    each of the others resembles it."""
+    """copies: at least two; the first has the most pixels, and each of the others resembles it."""
 
-    kind: Literal["identical", "alike"]
     copies: tuple[Copy, ...]
+
+    @property
+    def kind(self) -> Literal["identical", "alike"]:
+        """Identical if all have the same bytes."""
+        return "identical" if len({copy.file.hash for copy in self.copies}) == 1 else "alike"
 
     def relation(self, copy: Copy) -> Literal["first", "identical", "alike"]:
         """How the copy relates to the first."""
@@ -68,22 +75,30 @@ def find_duplicates(
 
     min_score: the cosine from which two images are alike. track: wraps the blocks of comparisons, for a progress bar.
     """
-    several = set(store.copied_contents(root))
-    everything = _alike(store, root, model_key, min_score, track)
-    found = [members for members in everything if len(members) > 1 or members[0][0] in several]
-    return _sorted(_group(_files(store, root, members)) for members in found)
+    pages = list(store.vectors_below(root, model_key))
+    if not pages:
+        return []
+    ids = np.array([content for contents, _ in pages for content in contents], np.int64)
+    below = store.contents_below(root)
+    pixels = np.array([below[content][0] for content in ids.tolist()], np.int64)
+    order = np.lexsort((ids, -pixels))
+    vectors = np.concatenate([vectors for _, vectors in pages])[order]
+    found = ([(int(ids[order[row]]), cosine) for row, cosine in rows] for rows in clusters(vectors, min_score, track))
+    return _groups(
+        [(file, cosine) for content, cosine in members for file in store.files_of(content, root)]
+        for members in found
+        if len(members) > 1 or below[members[0][0]][1] > 1
+    )
 
 
 def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group]:
     """Returns groups of identical files, without a model or an index. Reads only files of equal size, and leaves out
     those that cannot be read.
     """
-    by_size: dict[int, list[bytes]] = {}
-    for entry in walk(root, filter_):
-        if isinstance(entry, ImageFile) and entry.size:
-            by_size.setdefault(entry.size, []).append(entry.path)
-    same = (files for size, paths in by_size.items() if len(paths) > 1 for files in _by_content(paths, size))
-    return _sorted(_group([(file, 1.0) for file in files]) for files in same)
+    files = [entry for entry in walk(root, filter_) if isinstance(entry, ImageFile) and entry.size]
+    same_size = [group for group in _grouped((file.size, file) for file in files) if len(group) > 1]
+    hashed = (file for group in same_size for entry in group if (file := _hashed(entry)) is not None)
+    return _groups([(file, 1.0) for file in same] for same in _grouped((file.hash, file) for file in hashed))
 
 
 def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track = iter) -> list[list[tuple[int, float]]]:
@@ -91,89 +106,49 @@ def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track =
     its cosine with the group's first.
 
     Each row joins the first earlier one that it resembles and that leads a group. So every row resembles its group's
-    first, and no chains form. Memory: one block of cosines.
+    first, and no chains form. Memory: the vectors as float32, and one block of cosines.
     """
+    vectors = np.asarray(vectors, np.float32)
     count = len(vectors)
     leader = np.full(count, -1, np.int64)
     cosine = np.ones(count, np.float32)
     step = max(1, min(1024, _MAX_COSINES // max(count, 1)))
     for start in track(range(0, count, step)):
-        block = np.asarray(vectors[start : start + step], np.float32)
-        cosines = _cosines(block, vectors[start:])
-        for row in range(len(block)):
-            if leader[start + row] < 0:
-                _lead(start + row, start, cosines[row], min_score, leader, cosine)
-    groups: dict[int, list[tuple[int, float]]] = {}
-    for row in range(count):
-        groups.setdefault(int(leader[row]), []).append((row, float(cosine[row])))
+        for row, cosines in enumerate(vectors[start : start + step] @ vectors[start:].T, start):
+            if leader[row] < 0:
+                leader[row] = row
+                near = np.flatnonzero((cosines >= min_score) & (leader[start:] < 0))
+                leader[start + near] = row
+                cosine[start + near] = np.minimum(cosines[near], 1)
+    return _grouped(zip(leader.tolist(), enumerate(cosine.tolist()), strict=True))
+
+
+def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> list[list[_Value]]:
+    """The values of each key, in the order in which keys and values come."""
+    groups: defaultdict[_Key, list[_Value]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
     return list(groups.values())
 
 
-def _lead(
-    row: int, start: int, cosines: Vectors, min_score: float, leader: npt.NDArray[np.int64], cosine: Vectors
-) -> None:
-    """Adds every later row without a group that resembles this one. cosines: with the rows from `start` on."""
-    leader[row] = row
-    after = slice(row + 1, None)
-    near = np.flatnonzero((cosines[row + 1 - start :] >= min_score) & (leader[after] < 0)) + row + 1
-    leader[near] = row
-    cosine[near] = np.minimum(cosines[near - start], 1)
+def _hashed(entry: ImageFile) -> StoredFile | None:
+    with suppress(OSError), path_of(entry.path).open("rb") as file:
+        return StoredFile(entry.path, entry.size, 0, hashlib.file_digest(file, "sha256").digest(), 0, 0)
+    return None
 
 
-def _cosines(block: Vectors, vectors: npt.NDArray[np.floating]) -> Vectors:
-    """float32 [block, vectors], a few thousand columns converted at a time."""
-    out = np.empty((len(block), len(vectors)), np.float32)
-    for start in range(0, len(vectors), 4096):
-        some = slice(start, start + 4096)
-        out[:, some] = block @ np.asarray(vectors[some], np.float32).T
-    return out
-
-
-def _alike(
-    store: FolderStore, root: bytes, model_key: str, min_score: float, track: Track
-) -> Iterator[list[tuple[int, float]]]:
-    pages = list(store.vectors_below(root, model_key))
-    if not pages:
-        return
-    ids = np.array([content for contents, _ in pages for content in contents], np.int64)
-    sizes = store.sizes_below(root)
-    pixels = np.array([sizes[content] for content in ids.tolist()], np.int64)
-    order = np.lexsort((ids, -pixels))
-    vectors = np.concatenate([vectors for _, vectors in pages])[order]
-    for members in clusters(vectors, min_score, track):
-        yield [(int(ids[order[row]]), cosine) for row, cosine in members]
-
-
-def _files(store: FolderStore, root: bytes, members: list[tuple[int, float]]) -> list[tuple[StoredFile, float]]:
-    below = store.files_of([content for content, _ in members], root)
-    return [(file, cosine) for content, cosine in members for file in below[content]]
-
-
-def _by_content(paths: list[bytes], size: int) -> Iterator[list[StoredFile]]:
-    found: dict[bytes, list[StoredFile]] = {}
-    for path in paths:
-        with suppress(OSError), path_of(path).open("rb") as file:
-            content_hash = hashlib.file_digest(file, "sha256").digest()
-            found.setdefault(content_hash, []).append(StoredFile(path, size, 0, content_hash, 0, 0))
-    return (files for files in found.values() if len(files) > 1)
-
-
-def _sorted(groups: Iterable[Group | None]) -> list[Group]:
-    real = [group for group in groups if group is not None]
-    return sorted(real, key=lambda group: (-group.spare_bytes, group.copies[0].file.path))
-
-
-def _group(files: list[tuple[StoredFile, float]]) -> Group | None:
+def _groups(candidates: Iterable[list[tuple[StoredFile, float]]]) -> list[Group]:
     """Counts several names of one file (hard links, symbolic links) as one copy, and leaves out files that are gone."""
-    names: dict[tuple[int, int], list[tuple[StoredFile, float]]] = {}
-    for file, cosine in files:
-        with suppress(OSError):
-            status = os.stat(file.path)  # noqa: PTH116 - bytes
-            names.setdefault((status.st_dev, status.st_ino), []).append((file, cosine))
-    if len(names) < 2:
-        return None
-    copies = tuple(_copy(same) for same in names.values())
-    return Group("identical" if len({copy.file.hash for copy in copies}) == 1 else "alike", copies)
+    groups = []
+    for files in candidates:
+        names: defaultdict[tuple[int, int], list[tuple[StoredFile, float]]] = defaultdict(list)
+        for file, cosine in files:
+            with suppress(OSError):
+                status = os.stat(file.path)  # noqa: PTH116 - bytes
+                names[status.st_dev, status.st_ino].append((file, cosine))
+        if len(names) > 1:
+            groups.append(Group(tuple(map(_copy, names.values()))))
+    return sorted(groups, key=lambda group: (-group.spare_bytes, group.copies[0].file.path))
 
 
 def _copy(names: list[tuple[StoredFile, float]]) -> Copy:

@@ -55,7 +55,7 @@ class Folder:
         """Brings the index up to date and returns how many images can be searched."""
         with FolderStore(self._index_file) as store:
             self._update(store)
-            return store.census(self._root, self._model.key).images
+            return store.count_images(self._root)[self._model.key]
 
     def search(
         self,

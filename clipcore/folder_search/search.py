@@ -81,7 +81,7 @@ def search_folder(
     for hit in _hits(index, vector, top):
         if hit.score < min_score or len(matches) == top:
             break
-        files = [file for file in store.files_of([hit.key], root)[hit.key] if not _excludes(filter_, file, root)]
+        files = [file for file in store.files_of(hit.key, root) if not _excludes(filter_, file, root)]
         existing = sorted((file for file in files if is_file(file.path)), key=_is_link)
         gone += bool(files) and not existing
         if found := tuple(file for file in existing if file.path != excluded):
@@ -233,7 +233,7 @@ def _load_index(store: FolderStore, root: bytes, model_key: str, updated: bool) 
     folder = shown(root)
     if updated:
         raise BadInput(f"There are no images below {folder}; check the path.")
-    if others := store.census(root, model_key).others:
+    if others := sorted(store.count_images(root)):
         names = ", ".join(key.split("@")[0] for key in others)
         raise BadInput(
             f"{folder} is indexed with another model ({names}): choose that one with --model, or run "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ import platformdirs
 
 from clipcore.errors import ClipError
 from clipcore.folder_search.paths import span_below
+from clipcore.images.walk import ImageFile
 from clipcore.types import Vectors
 
 StoredVectors = npt.NDArray[np.float16]
 
 _ROWS_AT_ONCE = 4096
 _STORED = np.dtype("<f2")
-_MAX_NAMES = 500  # host parameters in one statement; old SQLite allows 999
 
 
 class IndexUnusable(ClipError):
@@ -54,24 +55,12 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file as it was when last indexed. complete: whether nothing is left to read or encode for the model.
+    """file: as it was when last indexed. complete: whether nothing is left to read or encode for the model.
     broken: why it is not an image; empty where it is one."""
 
-    path: bytes
-    size: int
-    mtime_ns: int
+    file: ImageFile
     complete: bool
     broken: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file whose content is known by its hash. size in bytes, mtime_ns as the file system gave them."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +75,22 @@ class StoredFile:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
-    """images: how many files below a folder the model has encoded. others: the keys of other models that have encoded
-    files there."""
-
-    images: int
-    others: tuple[str, ...]
-
-
 class FolderStore:
-    """One connection, for one thread at a time. Every method may raise IndexUnusable.
+    """One connection, for any thread. Every method may raise IndexUnusable.
 
     `model` is everywhere a ModelCard's key: vectors of different models never meet. `root` is a folder's key as
     `root_of` makes it; only what lies below it is touched.
     """
 
-    def __init__(self, path: Path, *, any_thread: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = connect(path, any_thread=any_thread)
+        self._connection = connect(path)
+        self._lock = threading.Lock()
 
     def __enter__(self) -> FolderStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -120,44 +99,58 @@ class FolderStore:
     def known_files(self, root: bytes, model: str) -> Iterator[KnownFile]:
         """In the order of the paths' bytes. Read in pages, so that writing between them is allowed."""
         first, beyond = span_below(root)
-        while page := self._rows(_KNOWN_FILES, (model, State.IMAGE, first, beyond, _ROWS_AT_ONCE)):
-            for path, size, mtime_ns, state, reason, has_vector in page:
-                broken = reason if state == State.BROKEN else ""
-                yield KnownFile(path, size, mtime_ns, state != State.IMAGE or bool(has_vector), broken)
+        while page := self._rows(_KNOWN_FILES, (model, first, beyond, _ROWS_AT_ONCE)):
+            for path, size, mtime_ns, complete, broken in page:
+                yield KnownFile(ImageFile(path, size, mtime_ns), bool(complete), broken)
             first = page[-1][0] + b"\0"
 
     def settled(self, content_hash: bytes, model: str) -> bool:
         """Whether these bytes are encoded by this model, or known not to be an image."""
-        return bool(self._rows(_SETTLED, (model, content_hash, State.IMAGE)))
+        return bool(self._rows(_SETTLED, (model, content_hash)))
 
     def write(
-        self, model: str, contents: Sequence[Content], files: Sequence[FileRow], gone: Sequence[bytes]
+        self,
+        model: str,
+        contents: Sequence[Content],
+        files: Iterable[tuple[ImageFile, bytes]],
+        gone: Iterable[bytes],
     ) -> dict[bytes, tuple[State, str]]:
-        """One transaction. Returns what each file's content is, with the reason where it is broken, by the file's
-        path; a file whose content is unknown is not written, and is missing from the result.
+        """One transaction. files: with the hashes of their contents. gone: paths of files to delete. Returns what each
+        file's content is, with the reason where it is broken, by the file's path; a file whose content is unknown is
+        not written, and is missing from the result.
         """
-        with plain_errors(self.path), transaction(self._connection):
+        vectors = [(content.hash, content.vector) for content in contents if content.vector is not None]
+        written = {}
+        with self._transaction() as execute:
             for content in contents:
-                self._write_content(model, content)
-            self._connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in gone])
-            found = {row.path: self._write_file(row) for row in files}
-        return {path: what for path, what in found.items() if what is not None}
+                execute(_PUT_CONTENT, (content.hash, content.state, content.reason, content.width, content.height))
+            for content_hash, vector in vectors:
+                execute("INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, vector.size))
+                execute(_PUT_VECTOR, (np.asarray(vector, _STORED).tobytes(), model, content_hash))
+            for path in gone:
+                execute("DELETE FROM files WHERE path = ?", (path,))
+            for file, content_hash in files:
+                if found := execute(_FIND_CONTENT, (content_hash,)).fetchone():
+                    content_id, state, reason = found
+                    execute(_PUT_FILE, (file.path, file.size, file.mtime_ns, content_id))
+                    written[file.path] = State(state), reason
+        return written
 
     def prune(self) -> None:
         """Deletes contents that no file has any more, with their vectors."""
-        with plain_errors(self.path), transaction(self._connection):
-            self._connection.execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM files)")
+        with self._transaction() as execute:
+            execute("DELETE FROM contents WHERE id NOT IN (SELECT content FROM files)")
 
     def forget_below(self, root: bytes) -> int:
         """Returns how many files were forgotten."""
-        with plain_errors(self.path), transaction(self._connection):
-            forgotten = self._connection.execute("DELETE FROM files WHERE path >= ? AND path < ?", span_below(root))
+        with self._transaction() as execute:
+            forgotten = execute("DELETE FROM files WHERE path >= ? AND path < ?", span_below(root))
         self.prune()
         return forgotten.rowcount
 
-    def census(self, root: bytes, model: str) -> Census:
-        images = dict(self._rows(_CENSUS, span_below(root)))
-        return Census(images.pop(model, 0), tuple(sorted(images)))
+    def count_images(self, root: bytes) -> Counter[str]:
+        """How many files below a folder each model has encoded, by the model's key."""
+        return Counter(dict(self._rows(_COUNT_IMAGES, span_below(root))))
 
     def vectors_below(self, root: bytes, model: str) -> Iterator[tuple[list[int], StoredVectors]]:
         """Each content once: ids, and float16 [n, dim] beside them, some thousands at a time."""
@@ -171,47 +164,24 @@ class FolderStore:
         rows = self._rows(_VECTOR_OF, (content_hash, model))
         return _matrix([rows[0][0]])[0].astype(np.float32) if rows else None
 
-    def files_of(self, contents: Sequence[int], root: bytes) -> dict[int, list[StoredFile]]:
-        """The files below the root with these contents, in the order of their paths."""
-        found: dict[int, list[StoredFile]] = {content: [] for content in contents}
-        for start in range(0, len(contents), _MAX_NAMES):
-            some = contents[start : start + _MAX_NAMES]
-            for row in self._rows(_FILES_OF.format(", ".join("?" * len(some))), (*some, *span_below(root))):
-                found[row[2]].append(StoredFile(*row))
-        return found
+    def files_of(self, content: int, root: bytes) -> list[StoredFile]:
+        """The files below the root with this content, in the order of their paths."""
+        return [StoredFile(*row) for row in self._rows(_FILES_OF, (content, *span_below(root)))]
 
-    def copied_contents(self, root: bytes) -> list[int]:
-        """Images that several files below the root share."""
-        return [content for (content,) in self._rows(_COPIED, (*span_below(root), State.IMAGE))]
+    def contents_below(self, root: bytes) -> dict[int, tuple[int, int]]:
+        """How many pixels each content below the root has, and how many files have it there."""
+        return {content: (pixels, files) for content, pixels, files in self._rows(_CONTENTS, span_below(root))}
 
-    def sizes_below(self, root: bytes) -> dict[int, int]:
-        """How many pixels each image below the root has, by content."""
-        return dict(self._rows(_SIZES, span_below(root)))
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        with plain_errors(self.path), self._lock:
+            return self._connection.execute(statement, values).fetchall()
 
-    def _write_content(self, model: str, content: Content) -> None:
-        values = (content.hash, content.state, content.reason, content.width, content.height)
-        self._connection.execute(_PUT_CONTENT, values)
-        if content.vector is None:
-            return
-        self._connection.execute(
-            "INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, content.vector.size)
-        )
-        stored = np.asarray(content.vector, _STORED).tobytes()
-        self._connection.execute(_PUT_VECTOR, (stored, model, content.hash))
-
-    def _write_file(self, row: FileRow) -> tuple[State, str] | None:
-        found = self._connection.execute(
-            "SELECT id, state, reason FROM contents WHERE hash = ?", (row.hash,)
-        ).fetchone()
-        if found is None:
-            return None
-        content, state, reason = found
-        self._connection.execute(_PUT_FILE, (row.path, row.size, row.mtime_ns, content))
-        return State(state), reason
-
-    def _rows(self, statement: str, values: Iterable[Any]) -> list[Any]:
-        with plain_errors(self.path):
-            return self._connection.execute(statement, tuple(values)).fetchall()
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """All or nothing. IMMEDIATE: a writer waits for others at the beginning, never in the middle."""
+        with plain_errors(self.path), self._lock, self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
 
 
 def default_location() -> Path:
@@ -231,14 +201,17 @@ def is_own_sheet(data: bytes) -> bool:
     return SHEET_MARK.encode() in data[:_HEAD]
 
 
-def connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
-    """Transactions are explicit (`transaction`). Makes the file where there is none. Raises IndexUnusable."""
+def connect(path: Path) -> sqlite3.Connection:
+    """Makes the file where there is none. Raises IndexUnusable."""
     with plain_errors(path):
         with suppress(OSError):  # what is wrong with the folder, SQLite says next
             path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not any_thread)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(connection, path)
+            if _version(connection, path) == 0:
+                connection.executescript(_SCHEMA)
+            # With a write-ahead log, NORMAL may lose the last commits when the power fails, and never the file.
+            connection.executescript("PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
         except BaseException:
             connection.close()
             raise
@@ -257,43 +230,13 @@ def plain_errors(path: Path) -> Iterator[None]:
         raise IndexUnusable(sentence.format(path=path)) from error
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing. IMMEDIATE: a writer waits for others at the beginning, never in the middle."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has ended it already
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA foreign_keys = ON")
-    if _version(connection, path) == 0:
-        _create(connection, path)
-    # With a write-ahead log, NORMAL may lose the last commits when the power fails, and never the file.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    with transaction(connection):
-        if _version(connection, path):  # another process was quicker
-            return
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """0: an empty file. Raises IndexUnusable where it is not ours, or newer."""
     # One statement sees one moment; between two, another process could be making the tables.
-    with closing(connection.execute(_IDENTITY)) as cursor:
-        used, version, application = map(int, cursor.fetchone())
+    [(used, version, application)] = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema), user_version, application_id"
+        " FROM pragma_user_version, pragma_application_id"
+    )
     if used and application != APPLICATION:
         raise IndexUnusable(f"{path} is another program's database; name another file with CLIPCORE_INDEX.")
     if version > VERSION:
@@ -301,13 +244,9 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"The index {path} was written by a newer clipcore; update this one, or name another file with "
             "CLIPCORE_INDEX."
         )
-    return version
+    return int(version)
 
 
-_IDENTITY = """
-SELECT EXISTS (SELECT 1 FROM sqlite_schema),
-    (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id)
-"""
 _BROKEN = "The index {path} is broken; delete it and run `clipcore index` again."
 _UNREACHABLE = "The index {path} cannot be opened and written here; name another file with CLIPCORE_INDEX."
 _IN_USE = "The index {path} is in use by another program; try again when that has ended."
@@ -334,14 +273,15 @@ BUSY_SECONDS = 30.0
 APPLICATION = 0x4D677069
 
 # contents: one row for all copies of a file. vectors: float16, little-endian, unit length, one for each content and
-# model. files: paths as bytes, because a name need not be UTF-8.
-_SCHEMA = """
-CREATE TABLE models (
+# model. files: paths as bytes, because a name need not be UTF-8. IF NOT EXISTS: another process may be quicker.
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS models (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     dimension INTEGER NOT NULL CHECK (dimension > 0)
 ) STRICT;
-CREATE TABLE contents (
+CREATE TABLE IF NOT EXISTS contents (
     id INTEGER PRIMARY KEY,
     hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
     state TEXT NOT NULL CHECK (state IN ('picture', 'broken', 'sheet')),
@@ -349,35 +289,38 @@ CREATE TABLE contents (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE vectors (
+CREATE TABLE IF NOT EXISTS vectors (
     id INTEGER PRIMARY KEY,
     model INTEGER NOT NULL REFERENCES models (id),
     content INTEGER NOT NULL REFERENCES contents (id) ON DELETE CASCADE,
     vector BLOB NOT NULL,
     UNIQUE (content, model)
 ) STRICT;
-CREATE TABLE files (
+CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     content INTEGER NOT NULL REFERENCES contents (id)
 ) STRICT;
-CREATE INDEX files_content ON files (content);
+CREATE INDEX IF NOT EXISTS files_content ON files (content);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
 _KNOWN_FILES = """
-SELECT f.path, f.size, f.mtime_ns, c.state, c.reason, v.id IS NOT NULL
+SELECT f.path, f.size, f.mtime_ns, c.state <> 'picture' OR v.id IS NOT NULL, c.reason
 FROM files f
 JOIN contents c ON c.id = f.content
-LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?) AND c.state = ?
+LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?)
 WHERE f.path >= ? AND f.path < ? ORDER BY f.path LIMIT ?
 """
 _SETTLED = """
 SELECT 1 FROM contents c
 LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?)
-WHERE c.hash = ? AND (c.state <> ? OR v.id IS NOT NULL)
+WHERE c.hash = ? AND (c.state <> 'picture' OR v.id IS NOT NULL)
 """
-_CENSUS = """
+_COUNT_IMAGES = """
 SELECT m.key, count(*)
 FROM files f JOIN vectors v ON v.content = f.content JOIN models m ON m.id = v.model
 WHERE f.path >= ? AND f.path < ? GROUP BY m.key
@@ -396,17 +339,14 @@ WHERE c.hash = ? AND m.key = ?
 _FILES_OF = """
 SELECT f.path, f.size, f.content, c.hash, c.width, c.height
 FROM files f JOIN contents c ON c.id = f.content
-WHERE f.content IN ({}) AND f.path >= ? AND f.path < ? ORDER BY f.path
+WHERE f.content = ? AND f.path >= ? AND f.path < ? ORDER BY f.path
 """
-_COPIED = """
-SELECT f.content FROM files f JOIN contents c ON c.id = f.content
-WHERE f.path >= ? AND f.path < ? AND c.state = ?
-GROUP BY f.content HAVING count(*) > 1 ORDER BY f.content
+_CONTENTS = """
+SELECT c.id, c.width * c.height, count(*)
+FROM files f JOIN contents c ON c.id = f.content
+WHERE f.path >= ? AND f.path < ? GROUP BY c.id
 """
-_SIZES = """
-SELECT DISTINCT c.id, c.width * c.height FROM files f JOIN contents c ON c.id = f.content
-WHERE f.path >= ? AND f.path < ?
-"""
+_FIND_CONTENT = "SELECT id, state, reason FROM contents WHERE hash = ?"
 # Another run may have written the same content; the last one wins.
 _PUT_CONTENT = """
 INSERT INTO contents (hash, state, reason, width, height) VALUES (?, ?, ?, ?, ?)

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from itertools import chain
+from itertools import tee
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.encoding.batch import EncodedImage, ImageOutcome, ImageSource, NotNeeded, encode_sources
@@ -20,7 +20,7 @@ from clipcore.errors import ImageRejected, RejectReason
 from clipcore.files import read_regular
 from clipcore.folder_search.paths import path_of, shown
 from clipcore.folder_search.search import LazyModel
-from clipcore.folder_search.store import Content, FileRow, FolderStore, KnownFile, State, hash_of, is_own_sheet
+from clipcore.folder_search.store import Content, FolderStore, KnownFile, State, hash_of, is_own_sheet
 from clipcore.images.decode import OWN_FILES, ImageLimits
 from clipcore.images.walk import SEPARATOR, ImageFile, Unreadable, UnsupportedFormat, WalkEntry, WalkFilter, walk
 
@@ -74,156 +74,129 @@ def index_folder(
     nothing is forgotten, and the files are reported as KEPT. keep_filtered: whether to keep known files that only the
     filter leaves out. Raises ModelUnavailable and IndexUnusable.
     """
-    entries = walk(root, filter_)
+    filter_ = filter_ or WalkFilter()
+    entries, leading = tee(walk(root, filter_))
     known = store.known_files(root, model.key)
-    leading: list[WalkEntry] = []
-    for entry in entries:
-        leading.append(entry)
-        if isinstance(entry, ImageFile):
-            break
-    else:
-        for file in known:
-            observe(Step(file.path, FileStatus.KEPT))
-    decisions = decide(chain(leading, entries), known)
+    if not any(isinstance(entry, ImageFile) for entry in leading):
+        for row in known:
+            observe(Step(row.file.path, FileStatus.KEPT))
+    del leading  # else tee would keep every entry for it
+    decisions = decide(entries, known)
     if keep_filtered:
-        visits = (filter_ or WalkFilter()).visits
-        decisions = (one for one in decisions if not isinstance(one, Forget) or visits(one.known.path, root))
-    with FolderStore(store.path, any_thread=True) as lookups:
-        run = _Run(store, lookups, model.key, observe, batch_size, limits)
-        sources = run.sources(decisions)
-        # Closing the outcomes ends the threads that read files, before the connection that they use is closed.
-        with closing(encode_sources(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
-            for outcome in outcomes:
-                run.take(outcome)
-        run.finish()
+        decisions = (
+            one
+            for one in decisions
+            if isinstance(one, Reading) or one.status is not FileStatus.FORGOTTEN or filter_.visits(one.path, root)
+        )
+    run = _Run(store, model.key, observe, batch_size, limits)
+    sources = run.sources(decisions)
+    # Closing the outcomes ends the threads that read files, before the caller closes the connection that they use.
+    with closing(encode_sources(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
+        for outcome in outcomes:
+            run.take(outcome)
+    run.finish()
     store.prune()
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    known: KnownFile
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A file that is new, changed, or not yet encoded by this model. changed: the index has its former content."""
+@dataclass(slots=True)
+class Reading:
+    """A file to read: it is new, changed, or not yet encoded by this model. changed: the index has its former content.
+    hash and is_sheet are set once it has been read."""
 
     file: ImageFile
     changed: bool = False
+    hash: bytes = b""
+    is_sheet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """A file that is gone from the folder."""
-
-    known: KnownFile
-
-
-Decision = Unchanged | Read | Forget | Unreadable | UnsupportedFormat
-
-
-def decide(entries: Iterable[WalkEntry], known: Iterable[KnownFile]) -> Iterator[Decision]:
+def decide(entries: Iterable[WalkEntry], known: Iterable[KnownFile]) -> Iterator[Reading | Step]:
     """Merges the walk with the index; both are in the order of their paths' bytes. Known files in a folder that could
     not be read are not forgotten.
     """
     rows = iter(known)
     row = next(rows, None)
     for entry in entries:
-        while row is not None and row.path < entry.path:
-            yield Forget(row)
+        while row is not None and row.file.path < entry.path:
+            yield Step(row.file.path, FileStatus.FORGOTTEN)
             row = next(rows, None)
-        if not isinstance(entry, ImageFile):
-            yield entry
-            while row is not None and _covers(entry, row.path):
+        if isinstance(entry, UnsupportedFormat):
+            yield Step(entry.path, FileStatus.UNSUPPORTED, entry.suffix)
+        elif isinstance(entry, Unreadable):
+            yield Step(entry.path, FileStatus.UNREADABLE, entry.reason)
+            while row is not None and _covers(entry, row.file.path):
                 row = next(rows, None)
-        elif row is None or row.path != entry.path:
-            yield Read(entry)
+        elif row is None or row.file.path != entry.path:
+            yield Reading(entry)
         else:
-            changed = (row.size, row.mtime_ns) != (entry.size, entry.mtime_ns)
-            yield Unchanged(row) if row.complete and not changed else Read(entry, changed)
+            yield _compare(entry, row)
             row = next(rows, None)
     while row is not None:
-        yield Forget(row)
+        yield Step(row.file.path, FileStatus.FORGOTTEN)
         row = next(rows, None)
 
 
-def _covers(entry: Unreadable | UnsupportedFormat, path: bytes) -> bool:
-    if isinstance(entry, UnsupportedFormat):
-        return False
+def _covers(entry: Unreadable, path: bytes) -> bool:
     return path.startswith(entry.path) if entry.path.endswith(SEPARATOR) else path == entry.path
 
 
-@dataclass(slots=True)
-class _Reading:
-    """A file that is being read. hash and is_sheet are set once it has been."""
-
-    file: ImageFile
-    changed: bool
-    hash: bytes = b""
-    is_sheet: bool = False
+def _compare(file: ImageFile, known: KnownFile) -> Reading | Step:
+    if file != known.file or not known.complete:
+        return Reading(file, changed=file != known.file)
+    return Step(file.path, FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED, known.broken, known=True)
 
 
 @dataclass
 class _Run:
     """Collects results and commits them in batches. `_read` runs in the decoding threads, all else in the caller's.
 
-    lookups: a connection for the decoding threads. claimed: the hashes of contents that are being encoded, so that
-    copies in the same run are encoded once. files: waiting for the next commit; without a content, they have one that
-    is indexed or claimed. gone: files to delete from the index.
+    claimed: the hashes of contents that are being encoded, so that copies in the same run are encoded once. files:
+    waiting for the next commit; without a content, they have one that is indexed or claimed. gone: files to delete from
+    the index.
     """
 
     store: FolderStore
-    lookups: FolderStore
     model: str
     observe: Observe
     batch_size: int
     limits: ImageLimits
     lock: threading.Lock = field(default_factory=threading.Lock)
     claimed: set[bytes] = field(default_factory=set)
-    readings: deque[_Reading] = field(default_factory=deque)
-    files: list[tuple[FileRow, Content | None]] = field(default_factory=list)
+    readings: deque[Reading] = field(default_factory=deque)
+    files: list[tuple[Reading, Content | None]] = field(default_factory=list)
     gone: list[Step] = field(default_factory=list)
 
-    def sources(self, decisions: Iterable[Decision]) -> Iterator[ImageSource]:
+    def sources(self, decisions: Iterable[Reading | Step]) -> Iterator[ImageSource]:
         """Yields the files to read, and reports all others."""
         for decision in decisions:
-            match decision:
-                case Read(file, changed):
-                    reading = _Reading(file, changed)
-                    self.readings.append(reading)
-                    yield ImageSource(shown(file.path), partial(self._read, reading))
-                case Unchanged(known):
-                    status = FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED
-                    self.observe(Step(known.path, status, known.broken, known=True))
-                case Forget(known):
-                    self.gone.append(Step(known.path, FileStatus.FORGOTTEN))
-                    self._commit_when_full()
-                case Unreadable(path, reason):
-                    self.observe(Step(path, FileStatus.UNREADABLE, reason))
-                case UnsupportedFormat(path, suffix):
-                    self.observe(Step(path, FileStatus.UNSUPPORTED, suffix))
+            if isinstance(decision, Reading):
+                self.readings.append(decision)
+                yield ImageSource(shown(decision.file.path), partial(self._read, decision))
+            elif decision.status is FileStatus.FORGOTTEN:
+                self.gone.append(decision)
+                self._commit_when_full()
+            else:
+                self.observe(decision)
 
     def take(self, outcome: ImageOutcome) -> None:
         """Outcomes come in the order of their sources."""
         reading = self.readings.popleft()
-        file = reading.file
         if not isinstance(outcome, EncodedImage) and _is_temporary(outcome.cause):
-            step = Step(file.path, FileStatus.UNREADABLE, outcome.reason)
+            step = Step(reading.file.path, FileStatus.UNREADABLE, outcome.reason)
             if reading.changed:
                 self.gone.append(step)
             else:
                 self.observe(step)
         else:
-            row = FileRow(file.path, file.size, file.mtime_ns, reading.hash)
-            self.files.append((row, _content(reading, outcome)))
+            self.files.append((reading, _content(reading, outcome)))
         self._commit_when_full()
 
     def finish(self) -> None:
         self._commit()
-        for row, _ in self.files:
-            self.observe(Step(row.path, FileStatus.UNREADABLE, "A file with the same content could not be encoded."))
+        for reading, _ in self.files:
+            reason = "A file with the same content could not be encoded."
+            self.observe(Step(reading.file.path, FileStatus.UNREADABLE, reason))
 
-    def _read(self, reading: _Reading) -> bytes:
+    def _read(self, reading: Reading) -> bytes:
         """Raises ImageRejected, OSError, and NotNeeded where the content need not be encoded."""
         size, max_bytes = reading.file.size, self.limits.max_bytes
         if size > max_bytes:
@@ -233,7 +206,7 @@ class _Run:
         data = read_regular(path_of(reading.file.path))
         reading.hash = hash_of(data)
         with self.lock:
-            if reading.hash in self.claimed or self.lookups.settled(reading.hash, self.model):
+            if reading.hash in self.claimed or self.store.settled(reading.hash, self.model):
                 raise NotNeeded("Its content is known.")
             self.claimed.add(reading.hash)
         if is_own_sheet(data):
@@ -248,20 +221,28 @@ class _Run:
     def _commit(self) -> None:
         """A copy may come before the file whose content it shares is encoded; it waits for a later commit."""
         contents = [content for _, content in self.files if content is not None]
-        rows = [row for row, _ in self.files]
-        written = self.store.write(self.model, contents, rows, [step.path for step in self.gone])
+        hashes = [(reading.file, reading.hash) for reading, _ in self.files]
+        written = self.store.write(self.model, contents, hashes, [step.path for step in self.gone])
         with self.lock:
             self.claimed.difference_update(content.hash for content in contents)
-        steps = self.gone + [
-            _step(row.path, content is None, *written[row.path]) for row, content in self.files if row.path in written
-        ]
-        self.files = [(row, content) for row, content in self.files if row.path not in written]
-        self.gone = []
+        steps, files = self.gone, self.files
+        self.gone, self.files = [], []
+        for reading, content in files:
+            path = reading.file.path
+            if path not in written:
+                self.files.append((reading, content))
+                continue
+            state, reason = written[path]
+            if state is State.IMAGE:
+                status = FileStatus.REUSED if content is None else FileStatus.ENCODED
+            else:
+                status = FileStatus(state.value)
+            steps.append(Step(path, status, reason))
         for step in steps:
             self.observe(step)
 
 
-def _content(reading: _Reading, outcome: ImageOutcome) -> Content | None:
+def _content(reading: Reading, outcome: ImageOutcome) -> Content | None:
     """None where the content is known or claimed by another file."""
     if isinstance(outcome, EncodedImage):
         return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding)
@@ -281,13 +262,3 @@ def _is_temporary(cause: Exception) -> bool:
             RejectReason.TOO_MANY_FRAMES,
         )
     return not isinstance(cause, NotNeeded)
-
-
-def _step(path: bytes, reused: bool, state: State, reason: str) -> Step:
-    match state:
-        case State.IMAGE:
-            return Step(path, FileStatus.REUSED if reused else FileStatus.ENCODED)
-        case State.BROKEN:
-            return Step(path, FileStatus.BROKEN, reason)
-        case State.SHEET:
-            return Step(path, FileStatus.SHEET)

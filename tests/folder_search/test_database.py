@@ -11,13 +11,13 @@ from clipcore.folder_search import store as database
 from clipcore.folder_search.store import (
     APPLICATION,
     Content,
-    FileRow,
     FolderStore,
     IndexUnusable,
     State,
     connect,
     default_location,
 )
+from clipcore.images.walk import ImageFile
 from tests.folder_search.support import unit
 
 VECTOR = unit([[1, 2, 3, 4]])[0]
@@ -81,9 +81,9 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
     wrong = Content(b"too short", State.IMAGE, vector=VECTOR)
     with FolderStore(tmp_path / "i.sqlite3") as store:
         with pytest.raises(sqlite3.IntegrityError):
-            store.write("m@1#1", [content, wrong], [FileRow(b"/a", 1, 1, b"1" * 32)], [])
+            store.write("m@1#1", [content, wrong], [(ImageFile(b"/a", 1, 1), b"1" * 32)], [])
         assert not store.settled(b"1" * 32, "m@1#1")
-        store.write("m@1#1", [content], [FileRow(b"/a", 1, 1, b"1" * 32)], [])
+        store.write("m@1#1", [content], [(ImageFile(b"/a", 1, 1), b"1" * 32)], [])
         assert store.settled(b"1" * 32, "m@1#1")
 
 
@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_in_the_middle_is_one_sentence_and_loses_nothing(tm
 def test_whoever_comes_second_finds_the_tables_made(tmp_path):
     """Two processes may both have seen an empty file."""
     with closing(connect(tmp_path / "i.sqlite3")) as connection:
-        database._create(connection, tmp_path / "i.sqlite3")
+        connection.executescript(database._SCHEMA)
 
 
 OPENS = """
@@ -129,5 +129,5 @@ def test_more_files_than_a_page_are_all_known(tmp_path):
     content = Content(b"1" * 32, State.IMAGE, vector=VECTOR)
     paths = [f"/root/{number:05}".encode() for number in range(9000)]
     with FolderStore(tmp_path / "i.sqlite3") as store:
-        store.write("m@1#1", [content], [FileRow(path, 1, 1, b"1" * 32) for path in paths], [])
-        assert [known.path for known in store.known_files(b"/root", "m@1#1")] == paths
+        store.write("m@1#1", [content], [(ImageFile(path, 1, 1), b"1" * 32) for path in paths], [])
+        assert [known.file.path for known in store.known_files(b"/root", "m@1#1")] == paths
