@@ -90,9 +90,9 @@ def read_archive(path: Path) -> Pairs:
             if has_image_suffix(name):
                 sample.image = ImageSource(name, partial(_read_range, path, offset, size))
             elif name.endswith(".txt"):
-                sample.lines = _lines(data.decode(errors="replace"))
+                sample.captions = _lines(data.decode(errors="replace")) or sample.captions
             else:
-                sample.json_captions = _captions_of_json(data)
+                sample.captions = sample.captions or _captions_of_json(data)
     except (tarfile.TarError, OSError) as error:
         raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
     builder = PairsBuilder()
@@ -112,18 +112,15 @@ def read_folder(folder: Path) -> Pairs:
     Raises BadInput where no image has one.
     """
     builder = PairsBuilder()
-    files = image_files(folder)
-    for path in files:
+    for path in image_files(folder):
         try:
             builder.add_image(ImageSource.file(path), _captions_beside(path))
         except BadInput as error:
             builder.skip(str(path), str(error))
-    if len(builder.problems) == len(files):
-        raise BadInput(
-            f"{str(folder)!r} has no images with captions: put captions.json, captions.txt or a name.txt for each "
-            "name.jpg into it, or name the captions file."
-        )
-    return builder.build("")
+    return builder.build(
+        f"{str(folder)!r} has no images with captions: put captions.json, captions.txt or a name.txt for each name.jpg "
+        "into it, or name the captions file"
+    )
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -140,12 +137,12 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[tuple[str, list[str]]]:
     """Yields the file name and the captions of each image of the split."""
-    wanted = None if split is None else set(split.split("+"))
     available = {str(image.get("split", "")) for image in document["images"]}
-    if wanted is not None and not wanted <= available:
+    wanted = available if split is None else set(split.split("+"))
+    if not wanted <= available:
         raise BadInput(f"There is no split {split!r}; the captions have {', '.join(sorted(available))}.")
     for image in document["images"]:
-        if wanted is None or image.get("split") in wanted:
+        if str(image.get("split", "")) in wanted:
             file = "/".join(part for part in (image.get("filepath"), image["filename"]) if part)
             yield file, _non_empty(sentence["raw"] for sentence in image["sentences"])
 
@@ -181,15 +178,10 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
 
 @dataclass(slots=True)
 class _Sample:
-    """lines: of its .txt. json_captions: of its .json, used where there is no .txt."""
+    """captions: of its .txt, or else of its .json."""
 
     image: ImageSource | None = None
-    lines: list[str] = field(default_factory=list)
-    json_captions: list[str] = field(default_factory=list)
-
-    @property
-    def captions(self) -> list[str]:
-        return self.lines or self.json_captions
+    captions: list[str] = field(default_factory=list)
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,59 +13,42 @@ from clipcore.datasets.tables import Columns, read_table
 from clipcore.errors import BadInput
 
 # Usual names of the captions file in a folder: ours, COCO's, Karpathy's, Flickr8k's, Flickr30k's.
-_USUAL_NAMES = ["captions*.json", "dataset_*.json", "captions.txt", "captions.tsv", "captions.csv", "*.token"]
-_USUAL_NAMES += ["results.csv"]
-
-
-class PairsFormat(StrEnum):
-    """FOLDER: a name.txt beside each name.jpg. JSON: COCO's or Karpathy's. LINES: Chinese-CLIP's .jsonl of texts for a
-    table of images.
-    """
-
-    FOLDER = "folder"
-    JSON = "json"
-    LINES = "jsonl"
-    TABLE = "table"
-    TAR = "tar"
+_USUAL_NAMES = (
+    *("captions*.json", "dataset_*.json", "captions.txt", "captions.tsv", "captions.csv"),
+    *("*.token", "results.csv"),
+)
 
 
 def open_pairs(
-    source: Path,
-    *,
-    captions: Path | None = None,
-    split: str | None = None,
-    columns: Columns | None = None,
-    format: PairsFormat | None = None,
+    source: Path, *, captions: Path | None = None, split: str | None = None, columns: Columns | None = None
 ) -> Pairs:
     """source: a table (TSV of texts and base64 images, or of texts and paths), a captions file (JSON of COCO or
     Karpathy, or Flickr's tables), a tar as webdataset writes it, or a folder of images with a captions file:
     `captions`, or one of a usual name in the folder, or a name.txt beside each name.jpg. Chinese-CLIP's TSV of ids and
     images takes its .jsonl as `captions`.
 
-    split: which of Karpathy's. columns: what cannot be guessed from the first rows of a table. format: None guesses it
-    from the names. Images are not opened here; rows and files that cannot be used are in the result's `problems`.
-    Raises BadInput where nothing can be used.
+    split: which of Karpathy's. columns: what cannot be guessed from the first rows of a table. Images are not opened
+    here; rows and files that cannot be used are in the result's `problems`. Raises BadInput where nothing can be used.
     """
     if not source.is_file() and not source.is_dir():
         raise BadInput(f"There is no file or folder {str(source)!r}; a pipe cannot be read twice, so save it first.")
     folder = source if source.is_dir() else source.parent
-    file = _captions_file(source) if captions is None else captions
-    chosen = format or _guess_format(source, file, is_table=captions is not None and source.is_file())
-    if chosen is PairsFormat.FOLDER:
-        return read_folder(folder)
+    is_table_of_images = captions is not None and source.is_file()
+    file = captions or _captions_file(source)
     if file is None:
-        raise BadInput(f"{str(source)!r} has no captions file; name one.")
-    if split is not None and chosen in (PairsFormat.TABLE, PairsFormat.LINES):
+        return read_folder(folder)
+    suffix = file.suffix.lower()
+    if is_table_of_images and suffix != ".jsonl":
+        raise BadInput(f"{str(source)!r} is a file: a captions file goes with a folder, or is a .jsonl for a TSV.")
+    if suffix == ".json":
+        return read_captions_json(file, folder, split)
+    if suffix == ".tar":
+        return read_archive(file)
+    if split is not None:
         raise BadInput(f"{str(file)!r} has no splits; only Karpathy's JSON files have them.")
-    match chosen:
-        case PairsFormat.JSON:
-            return read_captions_json(file, folder, split)
-        case PairsFormat.LINES:
-            return read_captions_lines(source, file)
-        case PairsFormat.TAR:
-            return read_archive(file)
-        case PairsFormat.TABLE:
-            return read_table(file, folder, columns or Columns(), merge=True)
+    if is_table_of_images:
+        return read_captions_lines(source, file)
+    return read_table(file, folder, columns or Columns(), merge=True)
 
 
 def open_texts(
@@ -87,18 +69,6 @@ def open_texts(
             raise error from None
     names = [labelled.classes[row] for row in labelled.class_of]
     return Pairs(names, np.arange(len(labelled)), labelled.images, problems=labelled.problems)
-
-
-def _guess_format(source: Path, captions: Path | None, *, is_table: bool) -> PairsFormat:
-    """By the ending of the captions file. is_table: the source is a table of images, beside its captions file."""
-    if captions is None:
-        return PairsFormat.FOLDER
-    suffix = captions.suffix.lower()
-    if is_table:
-        if suffix != ".jsonl":
-            raise BadInput(f"{str(source)!r} is a file: a captions file goes with a folder, or is a .jsonl for a TSV.")
-        return PairsFormat.LINES
-    return {".json": PairsFormat.JSON, ".tar": PairsFormat.TAR}.get(suffix, PairsFormat.TABLE)
 
 
 def _captions_file(source: Path) -> Path | None:

@@ -20,6 +20,7 @@ from typing import overload
 from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.rows import (
+    Row,
     begins_as_image,
     canonical,
     decode_field,
@@ -76,22 +77,24 @@ def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pa
     Rows that cannot be used become problems. Raises BadInput where no row can be used.
     """
     layout = find_layout(path, columns)
-    images = _ImageFiles(folder, merge=merge) if layout.in_files else _ImageFields(path, merge=merge)
+    images: _ImageFields | _ImageFiles = _ImageFiles(folder) if layout.in_files else _ImageFields(path)
+    row_of: dict[bytes, int] = {}
     builder = PairsBuilder()
     with open_table(path) as file:
         filled = (row for row in read_rows(file) if not row.is_blank)
         for row in islice(filled, int(layout.header), None):
             try:
                 fields = row.fields(layout.columns, layout.delimiter)
-                text = text_of(fields[layout.text])
-                before = fields[: layout.image]
-                start = row.start + sum(map(len, before)) + len(before)
-                image = images.keep(fields[layout.image], row.number, start)
+                text, field = text_of(fields[layout.text]), fields[layout.image]
+                key = images.key(field)
+                if key not in row_of or not merge:
+                    images.add(field, row)
+                    row_of[key] = len(images) - 1
             except BadInput as error:
                 builder.skip(row.name, str(error))
             else:
-                builder.add_caption(text, image, row.number)
-    return builder.build(f"No row of {str(path)!r} can be used", images.sources())
+                builder.add_caption(text, row_of[key], row.number)
+    return builder.build(f"No row of {str(path)!r} can be used", images)
 
 
 def find_layout(path: Path, columns: Columns) -> Layout:
@@ -120,6 +123,8 @@ def _layout(rows: Sequence[Sequence[bytes]], delimiter: str, given: Columns) -> 
     text = _text_column(given, names, columns, image)
     if image == text:
         raise BadInput("The texts and the images cannot be in the same column.")
+    if (last := max(image, text)) >= columns:
+        raise BadInput(f"The table has {columns} columns, so there is no column {last + 1}.")
     return Layout(delimiter, text, image, columns, bool(names), in_files)
 
 
@@ -183,86 +188,54 @@ def _fields_or_none(line: bytes, delimiter: str) -> list[bytes]:
         return []
 
 
-class _ImageFields:
-    """Images that are base64 fields: 24 bytes of memory each, and a hash while reading if they are merged."""
+class _ImageFields(Sequence[ImageSource]):
+    """Images that are base64 fields: 24 bytes of memory each, since a table may have millions."""
 
-    def __init__(self, path: Path, *, merge: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._merge = merge
         self._rows, self._starts, self._lengths = array("q"), array("q"), array("q")
-        self._row_of: dict[bytes, int] = {}
 
-    def keep(self, field: bytes, row: int, start: int) -> int:
-        """field: the image's, at byte `start` of the file. Returns the image's row in `sources()`. Raises BadInput
-        where the field is not an image.
-        """
+    def key(self, field: bytes) -> bytes:
+        """Equal for equal images. Raises BadInput where the field is not base64."""
         core = canonical(field)
         if core is None:
             raise BadInput("Its image is not base64.")
-        new = len(self._rows)
-        if self._merge:
-            known = self._row_of.setdefault(hashlib.blake2b(core, digest_size=16).digest(), new)
-            if known < new:
-                return known
-        self._rows.append(row)
-        self._starts.append(start)
+        return hashlib.blake2b(core, digest_size=16).digest()
+
+    def add(self, field: bytes, row: Row) -> None:
+        self._rows.append(row.number)
+        self._starts.append(row.start + row.line.index(field))
         self._lengths.append(len(field))
-        return new
-
-    def sources(self) -> Sequence[ImageSource]:
-        self._row_of.clear()
-        return _LazySources(len(self._rows), self._source)
-
-    def _source(self, at: int) -> ImageSource:
-        read = partial(_read_field, self._path, self._starts[at], self._lengths[at])
-        return ImageSource(f"row {self._rows[at]}", read)
-
-
-class _ImageFiles:
-    """Images whose paths are in the table."""
-
-    def __init__(self, folder: Path, *, merge: bool) -> None:
-        self._finder = ImageFinder(folder)
-        self._merge = merge
-        self._paths: list[Path] = []
-        self._row_of: dict[str, int] = {}
-
-    def keep(self, field: bytes, row: int, start: int) -> int:
-        name = _without_caption_number(field)
-        if self._merge and name in self._row_of:
-            return self._row_of[name]
-        self._paths.append(self._finder.find(name))
-        new = len(self._paths) - 1
-        return self._row_of.setdefault(name, new) if self._merge else new
-
-    def sources(self) -> Sequence[ImageSource]:
-        return _LazySources(len(self._paths), lambda at: ImageSource.file(self._paths[at]))
-
-
-@dataclass(frozen=True, slots=True)
-class _LazySources(Sequence[ImageSource]):
-    """Sources that are made when they are asked for: a table may have millions."""
-
-    length: int
-    make: Callable[[int], ImageSource]
 
     def __len__(self) -> int:
-        return self.length
+        return len(self._rows)
 
     @overload
     def __getitem__(self, index: int) -> ImageSource: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[ImageSource]: ...
+    def __getitem__(self, index: slice) -> list[ImageSource]: ...
 
-    def __getitem__(self, index: int | slice) -> ImageSource | Sequence[ImageSource]:
+    def __getitem__(self, index: int | slice) -> ImageSource | list[ImageSource]:
         if isinstance(index, slice):
-            chosen = range(self.length)[index]
-            return _LazySources(len(chosen), lambda at: self.make(chosen[at]))
-        return self.make(range(self.length)[index])
+            return [self[at] for at in range(len(self))[index]]
+        return ImageSource(f"row {self._rows[index]}", partial(self._read, index))
+
+    def _read(self, at: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(self._starts[at])
+            return decode_field(file.read(self._lengths[at]))
 
 
-def _read_field(path: Path, start: int, length: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return decode_field(file.read(length))
+class _ImageFiles(list[ImageSource]):
+    """Images whose paths are in the table."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._finder = ImageFinder(folder)
+
+    def key(self, field: bytes) -> bytes:
+        return _without_caption_number(field).encode()
+
+    def add(self, field: bytes, row: Row) -> None:
+        self.append(ImageSource.file(self._finder.find(_without_caption_number(field))))

@@ -89,7 +89,7 @@ def write_folder(
     job = {"from-tsv": file_identity(path), "by_class": by_class}
     _begin(output, job | {"columns": [columns.text, columns.image, columns.header]}, force)
     already_there = 0
-    rows = _row_numbers(table)
+    assert table.text_of is not None  # noqa: S101 - a table numbers its texts by row
     # An image is named by the first of its rows.
     _, first_row = np.unique(table.image_of, return_index=True)
     files: dict[int, Path] = {}
@@ -98,12 +98,13 @@ def write_folder(
         try:
             folder = output / _class_folder(table.captions[first_row[at]]) if by_class else output
             data = table.images[at].read()
-            file = folder / f"{rows[first_row[at]]:08d}.{_suffix(data)}"
+            format = _format_of(data)
+            file = folder / f"{table.text_of[first_row[at]]:08d}.{_USUAL_SUFFIXES.get(format, format)}"
             already_there += not _write_if_changed(file, data)
             files[at] = file
         except (BadInput, ImageRejected, OSError) as error:
             problems.append(Problem(table.images[at].name, reason_of(error)))
-    captions = len(files) if by_class else _write_captions(output / CAPTIONS, table, files)
+    captions = len(files) if by_class else _write_captions(output / CAPTIONS, table, table.text_of, files)
     (output / _JOURNAL).unlink(missing_ok=True)
     return WrittenFolder(len(files), captions, problems, already_there)
 
@@ -120,15 +121,9 @@ def _row(caption: str, image: ImageSource) -> bytes:
     data = image.read()
     if len(data) > (limit := ImageLimits().max_bytes):
         raise BadInput(f"It has {len(data)} bytes; the limit is {limit}.")
-    if sniff(data) is None:
-        raise BadInput("Its bytes are not an image in a known format.")
+    _format_of(data)
     # Url-safe and padded is what Python's and EasyNLP's decoders accept.
     return b"%s\t%s\n" % (text.encode(errors="replace"), base64.urlsafe_b64encode(data))
-
-
-def _row_numbers(table: Pairs) -> npt.NDArray[np.int64]:
-    assert table.text_of is not None  # noqa: S101 - a table numbers its texts by row
-    return table.text_of
 
 
 def _begin(output: Path, job: Mapping[str, Any], force: bool) -> None:
@@ -150,11 +145,11 @@ def _class_folder(text: str) -> str:
     return text
 
 
-def _suffix(data: bytes) -> str:
+def _format_of(data: bytes) -> Format:
     format = sniff(data)
     if format is None:
         raise BadInput("Its bytes are not an image in a known format.")
-    return _USUAL_SUFFIXES.get(format, format)
+    return format
 
 
 def _write_if_changed(path: Path, data: bytes) -> bool:
@@ -166,12 +161,12 @@ def _write_if_changed(path: Path, data: bytes) -> bool:
     return True
 
 
-def _write_captions(path: Path, table: Pairs, files: Mapping[int, Path]) -> int:
+def _write_captions(path: Path, table: Pairs, rows: npt.NDArray[np.int64], files: Mapping[int, Path]) -> int:
     """Writes COCO's format; an image's id is the row that its file is named by. Returns the number of captions."""
     images = [{"id": int(file.stem), "file_name": file.name} for file in files.values()]
     annotations = [
         {"id": int(row), "image_id": int(files[image].stem), "caption": text}
-        for row, image, text in zip(_row_numbers(table), map(int, table.image_of), table.captions, strict=True)
+        for row, image, text in zip(rows, map(int, table.image_of), table.captions, strict=True)
         if image in files
     ]
     document = {"images": images, "annotations": annotations}

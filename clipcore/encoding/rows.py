@@ -17,6 +17,8 @@ from clipcore.images.formats import sniff, unsupported_name
 
 # The largest image that a table holds takes 32 MiB (see ImageLimits), in base64 a third more.
 LONGEST_ROW = 64 * 1024 * 1024
+# csv has one limit for the process, by default less than an image takes.
+csv.field_size_limit(max(LONGEST_ROW, csv.field_size_limit()))
 # How much of a table is read to guess its layout.
 _SAMPLE_ROWS = 64
 _SAMPLE_BYTES = 16 * 1024 * 1024

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from clipcore.datasets import Pairs, open_pairs
-from clipcore.datasets.opening import PairsFormat
 from clipcore.errors import BadInput
 from tests.datasets.tables import BLUE, GREEN, RED, write_files, write_lines
 
@@ -147,17 +146,6 @@ def test_a_text_file_beside_each_image(folder: Path):
 def test_json_of_another_shape_is_refused(folder: Path, document: Any, words: str):
     with pytest.raises(BadInput, match=words):
         open_pairs(write_json(folder / "captions.json", document))
-
-
-def test_an_explicit_format_overrides_the_names(folder: Path, tmp_path: Path):
-    captions = write_json(tmp_path / "captions.data", COCO)
-    with pytest.raises(BadInput, match="No column holds images"):
-        open_pairs(folder, captions=captions)
-    assert told(open_pairs(folder, captions=captions, format=PairsFormat.JSON))[0] == ("red.png", "红色")
-    write_lines(folder / "red.txt", "from its own file")
-    assert told(open_pairs(folder, format=PairsFormat.FOLDER)) == [("red.png", "from its own file")]
-    with pytest.raises(BadInput, match="no captions file; name one"):
-        open_pairs(folder, format=PairsFormat.JSON)
 
 
 def test_a_source_without_pairs_is_refused(folder: Path, tmp_path: Path):

@@ -68,6 +68,23 @@ def test_with_three_columns_the_text_column_must_be_given(tmp_path: Path):
         open_pairs(table, columns=Columns(text="caption"))
 
 
+def test_a_column_beyond_the_last_is_refused(tmp_path: Path):
+    table = write_lines(tmp_path / "a.tsv", row("red", RED), row("blue", BLUE))
+    for beyond in (Columns(text="9"), Columns(image="9", text="1")):
+        with pytest.raises(BadInput, match="2 columns, so there is no column 9"):
+            open_pairs(table, columns=beyond)
+
+
+def test_an_image_of_any_length_may_follow_a_quoted_text(tmp_path: Path):
+    """Python's csv module reads 128 KiB a field if it is not told otherwise."""
+    large = encode(quarters(), "PNG") + noise(300, 200).tobytes()
+    lines = [f'"red, ""dark"" red",{url_safe(RED)}', f'"a large one",{url_safe(large)}']
+    assert told(open_pairs(write_lines(tmp_path / "a.csv", *lines))) == [
+        ('red, "dark" red', RED),
+        ("a large one", large),
+    ]
+
+
 def test_broken_rows_are_reported_and_skipped(tmp_path: Path):
     table = write_lines(
         tmp_path / "a.tsv",
