@@ -14,8 +14,13 @@ from clipcore.errors import BadInput
 
 # Usual names of the captions file in a folder: ours, COCO's, Karpathy's, Flickr8k's, Flickr30k's.
 _USUAL_NAMES = (
-    *("captions*.json", "dataset_*.json", "captions.txt", "captions.tsv", "captions.csv"),
-    *("*.token", "results.csv"),
+    "captions.txt",
+    "captions.tsv",
+    "captions.csv",
+    "captions*.json",
+    "dataset_*.json",
+    "*.token",
+    "results.csv",
 )
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +74,13 @@ def split_folder(
         raise BadInput(f"{str(output)!r} lies inside the folder to be split; name one outside.")
     job = {"source": str(source.resolve()), "ratios": [str(share) for share in ratios], "seed": seed}
     job |= {"how": str(how), "letterbox": letterbox}
-    plan = _load_or_make_plan(source, output, job, lambda names: plan_split(names, ratios, seed))
+    plan = _load_or_make_plan(source, output, job, ratios, seed)
     put: _Put = _PUT[how] if letterbox is None else partial(_put_letterboxed, letterbox)
-    names = sorted(plan)
     targets = _targets(plan, output, as_png=letterbox is not None)
     done = sum(target.exists() for target in targets.values())
     problems = [*loose_images_problem(source), *_unplanned(source, plan)]
     counts: dict[str, dict[str, int]] = {}
-    for at in progress(range(len(names))):
-        name = names[at]
+    for name in progress(sorted(plan)):
         try:
             if not targets[name].exists():
                 check_regular(source / name)
@@ -119,9 +116,9 @@ def plan_split(names: Mapping[str, Sequence[str]], ratios: Sequence[Fraction], s
     """
     parts: dict[str, str] = {}
     for class_name, members in names.items():
-        shuffled = sorted(members, key=lambda name: _draw(seed, name))
+        shuffled = sorted(members, key=partial(_draw, seed))
         # Otherwise val would get every odd image of small classes, and test none.
-        sizes = divide(len(members), ratios, prefer_last=bool(_draw(seed, class_name)[0][0] % 2))
+        sizes = divide(len(members), ratios, prefer_last=bool(_draw(seed, class_name)[0] % 2))
         of_each = [part for part, size in zip(PARTS, sizes, strict=True) for _ in range(size)]
         parts.update(zip(shuffled, of_each, strict=True))
     return parts
@@ -152,13 +149,13 @@ def letterboxed(pixels: Pixels, edge: int) -> Image.Image:
     return square
 
 
-def _draw(seed: int, name: str) -> tuple[bytes, str]:
+def _draw(seed: int, name: str) -> bytes:
     """The name's place in the shuffled order, which does not depend on the other names."""
-    return hashlib.blake2b(f"{seed}/{name}".encode(errors="surrogateescape"), digest_size=16).digest(), name
+    return hashlib.blake2b(f"{seed}/{name}".encode(errors="surrogateescape"), digest_size=16).digest()
 
 
 def _load_or_make_plan(
-    source: Path, output: Path, job: Mapping[str, Any], make: Callable[[Mapping[str, Sequence[str]]], dict[str, str]]
+    source: Path, output: Path, job: Mapping[str, Any], ratios: Sequence[Fraction], seed: int
 ) -> dict[str, str]:
     """The plan of an earlier run of the same job, or a new one. Names are paths below the source."""
     known = read_json_object(output / PLAN)
@@ -169,7 +166,7 @@ def _load_or_make_plan(
     names = _names(source)
     if not any(names.values()):
         raise BadInput(f"{str(source)!r} has no images in folders named by their class.")
-    parts = make(names)
+    parts = plan_split(names, ratios, seed)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / PLAN, json.dumps({"job": job, "parts": parts}, indent=1).encode())
     return parts
@@ -195,14 +192,13 @@ def _targets(plan: Mapping[str, str], output: Path, *, as_png: bool) -> dict[str
     """as_png: `a.jpg` becomes `a.png`, or `a.jpg.png` where another image has that name."""
     if not as_png:
         return {name: output / part / name for name, part in plan.items()}
-    targets: dict[str, Path] = {}
-    taken: set[str] = set()
+    name_of: dict[str, str] = {}
     for name in sorted(plan):
-        candidates = chain([f"{name.rsplit('.', 1)[0]}.png"], (name + ".png" * times for times in count(1)))
-        renamed = next(candidate for candidate in candidates if candidate not in taken)
-        taken.add(renamed)
-        targets[name] = output / plan[name] / renamed
-    return targets
+        longer, png = name, f"{name.rsplit('.', 1)[0]}.png"
+        while png in name_of:
+            longer = png = f"{longer}.png"
+        name_of[png] = name
+    return {name: output / plan[name] / png for png, name in name_of.items()}
 
 
 def _put_copy(source: Path, target: Path) -> None:

@@ -26,7 +26,7 @@ from clipcore.images.decode import OWN_FILES, read_image
 from clipcore.images.formats import sniff
 from clipcore.images.preprocess import Preprocessing
 from clipcore.images.walk import image_files
-from clipcore.types import Pixels, detail_for
+from clipcore.types import detail_for
 
 _BATCH = 64
 
@@ -46,20 +46,11 @@ class Inventory:
     loose: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One image. levels: int64 [3, 256], its pixels with each value. width, height: after the EXIF rotation."""
-
-    levels: Counts
-    width: int
-    height: int
-    format: str
-    bytes: int
-
-
 @dataclass(slots=True)
 class ImageStats:
-    """Totals over the images added so far. widths, heights: the number of images of each size, in pixels."""
+    """Totals over images. levels: int64 [3, 256], the number of pixels with each value. widths, heights: the number of
+    images of each size in pixels, after the EXIF rotation.
+    """
 
     levels: Counts = field(default_factory=lambda: np.zeros((3, 256), np.int64))
     widths: Counter[int] = field(default_factory=Counter)
@@ -67,12 +58,12 @@ class ImageStats:
     formats: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
 
-    def add(self, measured: Measured) -> None:
-        self.levels += measured.levels
-        self.widths[measured.width] += 1
-        self.heights[measured.height] += 1
-        self.formats[measured.format] += 1
-        self.bytes += measured.bytes
+    def add(self, other: ImageStats) -> None:
+        self.levels += other.levels
+        self.widths += other.widths
+        self.heights += other.heights
+        self.formats += other.formats
+        self.bytes += other.bytes
 
     @property
     def images(self) -> int:
@@ -105,8 +96,8 @@ def take_inventory(source: Path, columns: Columns | None = None) -> Inventory:
 
 def measure_images(
     sources: Iterable[ImageSource], *, size: int | None = None, workers: int = 2
-) -> Iterator[Measured | Problem]:
-    """Yields one outcome for each image, in order. size: the edge in pixels of the square that a model would see, the
+) -> Iterator[ImageStats | Problem]:
+    """Yields the figures of each image, in order. size: the edge in pixels of the square that a model would see, the
     shorter edge resized and the middle cropped; None measures the images as they are.
     """
     preprocessing = None if size is None else Preprocessing(size=size, crop=size)
@@ -125,26 +116,22 @@ def _folder_inventory(folder: Path) -> Inventory:
     return Inventory([ImageSource.file(path) for path in files], classes=classes, loose=loose)
 
 
-def _measure(preprocessing: Preprocessing | None, source: ImageSource) -> Measured | Problem:
+def _measure(preprocessing: Preprocessing | None, source: ImageSource) -> ImageStats | Problem:
     try:
         data = source.read()
         image = read_image(data, OWN_FILES, min_edge=None if preprocessing is None else detail_for(preprocessing.size))
     except (ImageRejected, EncodingFailed, OSError) as error:
         return Problem(source.name, reason_of(error))
     pixels = image.pixels if preprocessing is None else preprocessing.prepare(image.pixels, image.box)
-    return Measured(_levels(pixels), image.width, image.height, str(sniff(data)), len(data))
-
-
-def _levels(pixels: Pixels) -> Counts:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).histogram(), np.int64).reshape(3, 256)
+    levels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).histogram(), np.int64).reshape(3, 256)
+    sizes = Counter([image.width]), Counter([image.height])
+    return ImageStats(levels, *sizes, Counter([str(sniff(data))]), len(data))
 
 
 def _mean_and_variance(levels: Counts) -> tuple[float, float]:
     """Of values 0 to 255, in integers until the last division."""
-    counts = [int(count) for count in levels]
-    total = sum(counts)
+    total = int(levels.sum())
     if not total:
         return float("nan"), float("nan")
-    values = sum(value * count for value, count in enumerate(counts))
-    squares = sum(value * value * count for value, count in enumerate(counts))
+    values, squares = (int(levels @ np.arange(256) ** power) for power in (1, 2))
     return values / total, (total * squares - values * values) / (total * total)

@@ -91,15 +91,15 @@ def write_folder(
     already_there = 0
     assert table.text_of is not None  # noqa: S101 - a table numbers its texts by row
     # An image is named by the first of its rows.
-    _, first_row = np.unique(table.image_of, return_index=True)
+    first_rows: list[int] = np.unique(table.image_of, return_index=True)[1].tolist()
     files: dict[int, Path] = {}
     problems = list(table.problems)
-    for at in progress(range(len(table.images))):
+    for at, first in enumerate(progress(first_rows)):
         try:
-            folder = output / _class_folder(table.captions[first_row[at]]) if by_class else output
+            folder = output / _class_folder(table.captions[first]) if by_class else output
             data = table.images[at].read()
             format = _format_of(data)
-            file = folder / f"{table.text_of[first_row[at]]:08d}.{_USUAL_SUFFIXES.get(format, format)}"
+            file = folder / f"{table.text_of[first]:08d}.{_USUAL_SUFFIXES.get(format, format)}"
             already_there += not _write_if_changed(file, data)
             files[at] = file
         except (BadInput, ImageRejected, OSError) as error:

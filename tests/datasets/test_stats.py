@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipcore.datasets import Problem
-from clipcore.datasets.stats import ImageStats, Measured, measure_images, take_inventory
+from clipcore.datasets.stats import ImageStats, measure_images, take_inventory
 from clipcore.encoding.batch import ImageSource
 from clipcore.errors import BadInput
 from clipcore.images.preprocess import Preprocessing
@@ -23,7 +23,7 @@ def measured(images: Sequence[bytes], size: int | None = None) -> ImageStats:
     stats = ImageStats()
     sources = [ImageSource(str(number), lambda data=data: data) for number, data in enumerate(images)]
     for outcome in measure_images(sources, size=size):
-        assert isinstance(outcome, Measured)
+        assert isinstance(outcome, ImageStats)
         stats.add(outcome)
     return stats
 
@@ -68,7 +68,7 @@ def test_broken_images_are_reported_in_order():
     sources = [ImageSource("good", lambda: RED), ImageSource("bad", lambda: RED[:60])]
     sources.append(ImageSource("gone", Path("nowhere.png").read_bytes))
     good, bad, gone = measure_images(sources)
-    assert isinstance(good, Measured)
+    assert isinstance(good, ImageStats)
     assert bad == Problem("bad", "The PNG image is truncated or broken.")
     assert gone == Problem("gone", "It cannot be read: No such file or directory.")
 
