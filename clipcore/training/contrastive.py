@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from math import log
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from clipcore.batching import batches_of
 from clipcore.datasets.pairs import Pairs
 from clipcore.encoding.batch import SkippedImage
 from clipcore.errors import BadInput
 from clipcore.model import ClipModel
 from clipcore.models.towers import Towers
+from clipcore.runtime.torch import find_dtype, unit_length
 from clipcore.training.data import BatchOrder, ImageReader, ReadImage, Rows, check_length, shortened
 from clipcore.training.distributed import ProcessGroup
 from clipcore.training.loss import CachedTower, false_negative_mask, sigmoid_loss, softmax_loss
@@ -27,13 +28,13 @@ from clipcore.types import Pixels
 # published SigLIP models lie beyond it.
 MAX_LOG_SCALE = log(100)
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+T = TypeVar("T")
 
 
 class ContrastiveBatches:
     """Computes the gradients of one batch after the other.
 
-    on_skip: called with the name of each image that cannot be read and the reason, once, in the main process.
+    on_skip: called, in the main process, with the name of each image that cannot be read and the reason.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ContrastiveBatches:
         scaler: torch.amp.GradScaler,
         on_skip: Callable[[str, str], None],
     ) -> None:
+        check_length(model, plan.sequence_length)
         self._model = model
         self._pairs = pairs
         self._plan = plan
@@ -54,91 +56,69 @@ class ContrastiveBatches:
         self._group = group
         self._scaler = scaler
         self._on_skip = on_skip
-        self._skipped: set[int] = set()
         self._reader = ImageReader(model, pairs.images, plan.workers)
-        self._caption_keys = _keys_of(pairs.captions)
-        check_length(model, plan.sequence_length)
+        numbers: dict[str, int] = {}
+        self._caption_keys = torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in pairs.captions])
 
     def backward(self, step: int) -> float:
         """Leaves the scaled gradients of the step's loss on the weights. Returns the loss, unscaled."""
         batch = self._order.batch(step)
         share = self._group.share(len(batch))
-        read = self._reader.take(self._images(batch[share]))
-        self._reader.prefetch(self._images(self._order.batch(step + 1)[share]))
-        usable = self._usable_rows(batch, share, read)
-        mask = false_negative_mask(usable.image_keys, self._caption_keys[usable.captions].to(usable.image_keys.device))
+        read = self._reader.take(self._pairs.image_of[batch[share]])
+        self._reader.prefetch(self._pairs.image_of[self._order.batch(step + 1)[share]])
+        image_keys = self._gather_keys(read, batch, share)
+        usable = image_keys.nonzero()[:, 0].cpu()
+        captions = batch[usable.numpy()]
+        mask = false_negative_mask(image_keys[usable], self._caption_keys[captions].to(image_keys.device))
+        # Of the usable rows, those of this process.
+        own = slice(int((usable < share.start).sum()), int((usable < share.stop).sum()))
         seeds = self._dropout_seeds(step)
         pixels = [image.pixels for image in read if isinstance(image, ReadImage)]
-        captions = [self._pairs.captions[row] for row in usable.captions[usable.own]]
-        images = self._tower(
-            len(pixels),
-            lambda rows: self._encode_images(np.stack(pixels[rows])),
-            fixed=self._plan.fix_vision,
-            seed=seeds[0],
-        )
-        texts = self._tower(
-            len(captions), lambda rows: self._encode_texts(captions[rows]), fixed=self._plan.fix_text, seed=seeds[1]
-        )
-        return self._backward(images, texts, usable.own, mask)
+        images = self._tower(self._encode_images, pixels, fixed=self._plan.fix_vision, seed=seeds[0])
+        own_texts = [self._pairs.captions[row] for row in captions[own]]
+        texts = self._tower(self._encode_texts, own_texts, fixed=self._plan.fix_text, seed=seeds[1])
+        return self._backward(images, texts, own, mask)
 
     def close(self) -> None:
         self._reader.close()
 
-    def _images(self, captions: Rows) -> Rows:
-        return self._pairs.image_of[captions]
-
-    def _usable_rows(self, batch: Rows, share: slice, read: list[ReadImage | SkippedImage]) -> _UsableRows:
-        own_keys = [image.key if isinstance(image, ReadImage) else 0 for image in read]
-        own = torch.tensor(own_keys, dtype=torch.int64)
+    def _gather_keys(self, read: list[ReadImage | SkippedImage], batch: Rows, share: slice) -> Tensor:
+        """int64 [batch]: equal for equal images, 0 for those that cannot be read, which are reported."""
+        own = torch.tensor([image.key if isinstance(image, ReadImage) else 0 for image in read], dtype=torch.int64)
         keys = self._group.gather(own.to(self._model.device), share, len(batch))
-        broken = self._images(batch[(keys == 0).cpu().numpy()])
+        broken = self._pairs.image_of[batch[(keys == 0).cpu().numpy()]]
         if len(broken) == len(batch):
             raise BadInput("None of the images of a whole batch can be read; check the data set.")
-        if self._group.is_main:
-            self._report_skipped(broken)
-        usable = keys.nonzero()[:, 0].cpu()
-        own_rows = slice(int((usable < share.start).sum()), int((usable < share.stop).sum()))
-        return _UsableRows(keys[usable], batch[usable.numpy()], own_rows)
-
-    def _report_skipped(self, images: Rows) -> None:
-        for image in sorted({int(row) for row in images} - self._skipped):
+        for image in broken.tolist() if self._group.is_main else ():
             # Another process may have read it, and reported only that it failed.
             again = self._reader.read(image)
             reason = again.reason if isinstance(again, SkippedImage) else "It could not be read."
-            self._skipped.add(image)
             self._on_skip(self._pairs.images[image].name, reason)
+        return keys
 
     def _dropout_seeds(self, step: int) -> list[int]:
         """One for each tower, from seed, step and process, so that a resumed run needs no generator state."""
         sequence = np.random.SeedSequence([self._plan.seed, step, self._group.rank])
         return [int(seed) for seed in sequence.generate_state(2)]
 
-    def _tower(self, count: int, encode: Callable[[slice], Tensor], *, fixed: bool, seed: int) -> CachedTower:
-        size = self._plan.micro_batch
-        return CachedTower(
-            lambda part: encode(slice(part * size, (part + 1) * size)),
-            -(-count // size),
-            dimension=self._model.card.dimension,
-            learns=not fixed,
-            seed=seed,
-            device=self._model.device,
-        )
+    def _tower(self, encode: Callable[[list[T]], Tensor], inputs: list[T], *, fixed: bool, seed: int) -> CachedTower:
+        parts = [partial(encode, part) for part in batches_of(inputs, self._plan.micro_batch)]
+        empty = torch.empty((0, self._model.card.dimension), device=self._model.device)
+        return CachedTower(parts, empty, learns=not fixed, seed=seed)
 
-    def _encode_images(self, pixels: Pixels) -> Tensor:
-        with self._autocast():
-            features = self._model.towers.image_features(self._model.as_input(pixels))
-        return functional.normalize(features.float(), dim=-1)
+    def _encode_images(self, pixels: list[Pixels]) -> Tensor:
+        return self._encode(self._model.towers.image_features, self._model.as_input(np.stack(pixels)))
 
     def _encode_texts(self, texts: list[str]) -> Tensor:
         tokens = shortened(self._model.as_tokens(texts), self._plan.sequence_length)
-        with self._autocast():
-            features = self._model.towers.text_features(tokens)
-        return functional.normalize(features.float(), dim=-1)
+        return self._encode(self._model.towers.text_features, tokens)
 
-    def _autocast(self) -> torch.autocast:
-        """A new one for each part: its cache of rounded weights from a pass without a graph has no gradients."""
-        dtype = _DTYPES[self._plan.amp]
-        return torch.autocast(self._model.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    def _encode(self, features_of: Callable[[T], Tensor], inputs: T) -> Tensor:
+        dtype = find_dtype(self._plan.amp, self._model.device)
+        # A new one for each part: its cache of rounded weights from a pass without a graph has no gradients.
+        with torch.autocast(self._model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            features = features_of(inputs)
+        return unit_length(features)
 
     def _backward(self, images: CachedTower, texts: CachedTower, own: slice, mask: Tensor) -> float:
         towers, group = self._model.towers, self._group
@@ -157,17 +137,6 @@ class ContrastiveBatches:
         complete = {id(towers.log_scale), id(towers.logit_bias)}
         group.add_gradients([weight for weight in towers.module.parameters() if id(weight) not in complete])
         return loss.item()
-
-
-@dataclass(frozen=True, slots=True)
-class _UsableRows:
-    """The rows of a batch whose images can be read. image_keys: int64 [n]. captions: int64 [n], rows of the data set.
-    own: those of this process.
-    """
-
-    image_keys: Tensor
-    captions: Rows
-    own: slice
 
 
 def choose_weights(towers: Towers, plan: TrainingPlan) -> list[nn.Parameter]:
@@ -210,9 +179,3 @@ def clamp_scale(towers: Towers) -> None:
 
 def _fixed_parts(towers: Towers, plan: TrainingPlan) -> list[nn.Module | nn.Parameter]:
     return [*(towers.vision if plan.fix_vision else ()), *(towers.text if plan.fix_text else ())]
-
-
-def _keys_of(captions: Sequence[str]) -> Tensor:
-    """int64 [n], equal numbers for equal captions."""
-    numbers: dict[str, int] = {}
-    return torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in captions])

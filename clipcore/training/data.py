@@ -34,33 +34,30 @@ class BatchOrder:
 
     def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
         """Raises BadInput where fewer than two images have captions."""
-        self._captions_of = _captions_of(pairs)
-        if len(self._captions_of) < 2:
+        self._by_image = np.argsort(pairs.image_of, kind="stable")
+        _, self._starts, self._counts = np.unique(pairs.image_of[self._by_image], return_index=True, return_counts=True)
+        if len(self._starts) < 2:
             raise BadInput("Training needs at least two images with captions.")
-        self._batch_size = min(batch_size, len(self._captions_of))
+        self._batch_size = min(batch_size, len(self._starts))
         self._seed = seed
-        self._drawn: tuple[int, Rows, npt.NDArray[np.float64]] | None = None
+        self._epoch = -1
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self._captions_of) // self._batch_size
+        return len(self._starts) // self._batch_size
 
     def batch(self, step: int) -> Rows:
         """int64 [batch]: the rows of captions of different images."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order, chances = self._draw(epoch)
-        images = order[place * self._batch_size : (place + 1) * self._batch_size]
-        return np.array([_pick(self._captions_of[image], chances[image]) for image in images], np.int64)
+        if epoch != self._epoch:  # kept for all of its batches: a data set may have millions of images
+            self._epoch, self._captions = epoch, self._draw(epoch)
+        return self._captions[place * self._batch_size : (place + 1) * self._batch_size]
 
-    def _draw(self, epoch: int) -> tuple[Rows, npt.NDArray[np.float64]]:
-        """The order of an epoch's images and a random number for each, kept for all of its batches: a data set may have
-        millions of images.
-        """
-        if self._drawn is None or self._drawn[0] != epoch:
-            rng = np.random.default_rng([self._seed, epoch])
-            count = len(self._captions_of)
-            self._drawn = epoch, rng.permutation(count), rng.random(count)
-        return self._drawn[1:]
+    def _draw(self, epoch: int) -> Rows:
+        """One caption of each image, the images in random order."""
+        rng = np.random.default_rng([self._seed, epoch])
+        order, chances = rng.permutation(len(self._starts)), rng.random(len(self._starts))
+        return self._by_image[self._starts + (chances * self._counts).astype(np.int64)][order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +123,3 @@ def check_length(model: ClipModel, length: int | None) -> None:
         raise BadInput(f"{model.card.id!r} reads {model.card.context_length} tokens at most; {length} are too many.")
     if "attention_mask" not in tokens:
         raise BadInput(f"{model.card.id!r} always reads its whole context; leave the sequence length out.")
-
-
-def _captions_of(pairs: Pairs) -> list[Rows]:
-    """The rows of the captions of each image that has any."""
-    by_image = np.argsort(pairs.image_of, kind="stable")
-    starts = np.flatnonzero(np.diff(pairs.image_of[by_image])) + 1
-    return [rows.astype(np.int64) for rows in np.split(by_image, starts) if len(rows)]
-
-
-def _pick(rows: Rows, chance: float) -> int:
-    return int(rows[int(chance * len(rows))])

@@ -38,12 +38,11 @@ class ProcessGroup:
 
     def sum(self, tensor: Tensor) -> None:
         """In place, over all processes."""
-        dist.all_reduce(tensor)
+        if self.world > 1:
+            dist.all_reduce(tensor)
 
     def gather(self, own: Tensor, rows: slice, count: int) -> Tensor:
         """own: [k, …], this process's rows of [count, …]. Returns all rows; gradients do not reach other processes."""
-        if self.world == 1:
-            return own
         whole = own.new_zeros((count, *own.shape[1:]))
         whole[rows] = own
         self.sum(whole)
@@ -63,8 +62,6 @@ class ProcessGroup:
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in any process: all must stop at the same step, or the others wait for ever."""
-        if self.world == 1:
-            return flag
         votes = torch.tensor(int(flag), device=device)
         self.sum(votes)
         return bool(votes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -40,43 +40,34 @@ class CachedTower:
     """One tower's part of a step with cached gradients (Gao et al. 2021, GradCache): a first pass embeds the batch part
     by part without a graph; once the loss's gradient is known, a second pass takes each part's gradients.
 
-    encode: the number of a part -> its embeddings, [n, dim], differentiable. learns: whether the tower needs gradients.
-    seed: of dropout, so that it drops the same places in both passes.
+    parts: each encodes a part, to [n, dim], differentiable. empty: [0, dim], the embeddings of no parts. learns: whether
+    the tower needs gradients. seed: of dropout, so that it drops the same places in both passes.
     """
 
-    def __init__(
-        self,
-        encode: Callable[[int], Tensor],
-        parts: int,
-        *,
-        dimension: int,
-        learns: bool,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self._encode = encode
-        self._none = torch.empty((0, dimension), device=device)
+    def __init__(self, parts: Sequence[Callable[[], Tensor]], empty: Tensor, *, learns: bool, seed: int) -> None:
+        self._parts = parts
+        self._empty = empty
         self._learns = learns
         self._seed = seed
         # A batch in one part needs no second pass: its graph is kept.
-        self._keeps_graph = learns and parts == 1
+        self._keeps_graph = learns and len(parts) == 1
         with torch.set_grad_enabled(self._keeps_graph):
-            self._embeddings = [self._encode_seeded(part) for part in range(parts)]
+            self._embeddings = [self._encode(number) for number in range(len(parts))]
 
     @property
     def embeddings(self) -> Tensor:
         """[n, dim], without a graph."""
-        return torch.cat([self._none, *(embeddings.detach() for embeddings in self._embeddings)])
+        return torch.cat([self._empty, *(embeddings.detach() for embeddings in self._embeddings)])
 
     def backward(self, gradient: Tensor) -> None:
         """gradient: [n, dim], of the loss with respect to `embeddings`. Adds to the gradients of the weights."""
         if not self._learns:
             return
         shares = torch.split(gradient, [len(embeddings) for embeddings in self._embeddings])
-        for part, (first, share) in enumerate(zip(self._embeddings, shares, strict=True)):
-            embeddings = first if self._keeps_graph else self._encode_seeded(part)
+        for number, (first, share) in enumerate(zip(self._embeddings, shares, strict=True)):
+            embeddings = first if self._keeps_graph else self._encode(number)
             embeddings.backward(share)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
-    def _encode_seeded(self, part: int) -> Tensor:
-        torch.manual_seed(self._seed + part)  # of every device's generator
-        return self._encode(part)
+    def _encode(self, number: int) -> Tensor:
+        torch.manual_seed(self._seed + number)  # of every device's generator
+        return self._parts[number]()

@@ -11,8 +11,6 @@ from clipcore.training.loss import CachedTower
 from tests.training.gradients import gradients
 from tests.training.world import load
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 11])
 def test_gradients_do_not_depend_on_the_micro_batch(tiny_directory, micro_batch):
@@ -37,7 +35,7 @@ def test_every_weight_gets_a_gradient_under_autocast_with_any_micro_batch(tiny_d
 def test_dropout_is_the_same_in_both_passes_and_differs_between_parts():
     tower = nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5))
     rows = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-    cached = CachedTower(lambda part: tower(rows), 2, dimension=64, learns=True, seed=3, device=CPU)
+    cached = CachedTower([lambda: tower(rows)] * 2, torch.empty(0, 64), learns=True, seed=3)
     torch.rand(5)
     cached.backward(torch.ones(2, 64))
     kept = cached.embeddings != 0
@@ -46,7 +44,7 @@ def test_dropout_is_the_same_in_both_passes_and_differs_between_parts():
 
 
 def test_an_empty_share_has_no_embeddings_and_no_gradients():
-    nothing = CachedTower(lambda part: pytest.fail("never asked"), 0, dimension=6, learns=True, seed=0, device=CPU)
+    nothing = CachedTower([], torch.empty(0, 6), learns=True, seed=0)
     assert nothing.embeddings.shape == (0, 6)
     nothing.backward(torch.empty(0, 6))
 
