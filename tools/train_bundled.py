@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from clipcore.training.trainer import Checkpointer, Stateful, Trainer
+from clipcore.training.trainer import Stateful, Trainer
 from tools.bundled_model import as_tokens, image_vectors, new_model, save_model, text_vectors
 from tools.bundled_objective import FINISH, Lessons, Plan, optimisers_for
 from tools.bundled_stream import Mix, Stream, draw
@@ -32,11 +32,11 @@ def trainer_for(model: CLIPModel, stream: Stream, plan: Plan, folder: Path) -> T
     lessons, optimisers = Lessons(model, stream, plan), optimisers_for(model, plan)
     states: dict[str, Stateful] = {"model": model, "lessons": lessons}
     states |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
-    checkpointer = Checkpointer(folder / "checkpoint.pt", states)
     trainer = Trainer(
         lessons.backward,
         optimisers,
-        checkpointer,
+        folder / "checkpoint.pt",
+        states,
         steps=plan.steps,
         rate=plan.rate,
         after_step=lessons.clamp_scale,
@@ -52,7 +52,7 @@ def run(trainer: Trainer) -> Iterator[int]:
         if (step.number - 1) % 20 == 0:
             log.info("step %d loss %.4f seconds %.0f", step.number - 1, step.loss, time.monotonic() - started)
         if step.number % CHECKPOINT_EVERY == 0:
-            trainer.save_checkpoint()
+            trainer.save()
         yield step.number
 
 

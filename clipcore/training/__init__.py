@@ -6,7 +6,6 @@ train(model, pairs, TrainingPlan(epochs=3), Path("tuned"), validation=held_out)
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from clipcore.training.plan import TrainingPlan as TrainingPlan
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
     from clipcore.training.fine_tuning import train as train
 
 
-__all__ = ["TrainingPlan", "train"]
-
-
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module holds
     if name != "train":
         raise AttributeError(f"module 'clipcore.training' has no attribute {name!r}")
-    return import_module("clipcore.training.fine_tuning").train
+    from clipcore.training.fine_tuning import train
+
+    return train

@@ -49,10 +49,18 @@ class ProcessGroup:
         return whole
 
     def add_gradients(self, weights: Sequence[nn.Parameter]) -> None:
-        """Replaces each weight's gradient by the sum over all processes; a weight without any keeps none."""
+        """Replaces each weight's gradient by the sum over all processes; a weight that has none in any keeps none."""
         if self.world == 1:
             return
-        gradients = self._present_gradients([weight for weight in weights if weight.requires_grad])
+        learning = [weight for weight in weights if weight.requires_grad]
+        present = torch.tensor([float(weight.grad is not None) for weight in learning], device=learning[0].device)
+        self.sum(present)
+        gradients = []
+        for weight, processes in zip(learning, present.tolist(), strict=True):
+            if processes:
+                # A process whose share of a batch was unreadable has none, and adds zeros.
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                gradients.append(weight.grad)
         # In one message: a model has hundreds of weights, and each message costs a round trip.
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self.sum(flat)
@@ -69,17 +77,6 @@ class ProcessGroup:
     def barrier(self) -> None:
         if self.world > 1:
             dist.barrier()
-
-    def _present_gradients(self, weights: Sequence[nn.Parameter]) -> list[Tensor]:
-        """The gradients that any process has. One whose share of a batch was unreadable has none, and adds zeros."""
-        present = torch.tensor([float(weight.grad is not None) for weight in weights], device=weights[0].device)
-        self.sum(present)
-        gradients = []
-        for weight, votes in zip(weights, present.tolist(), strict=True):
-            if votes:
-                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                gradients.append(weight.grad)
-        return gradients
 
 
 def local_device(device: str) -> str:

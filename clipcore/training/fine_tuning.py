@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +24,15 @@ from clipcore.training.contrastive import (
 from clipcore.training.data import BatchOrder
 from clipcore.training.distributed import ProcessGroup, process_group
 from clipcore.training.plan import TrainingPlan, rate_factor
-from clipcore.training.record import Best, Record, Step, TrainingObserver, draw_curves
+from clipcore.training.record import Record, Step, TrainingObserver, draw_curves
 from clipcore.training.run_folder import OutputFolder
-from clipcore.training.trainer import Checkpointer, Stateful, Trainer
+from clipcore.training.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    step: int
+    mean_recall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,16 @@ def train(
     Raises BadInput where plan, data, model and folder do not fit together, and TextNotSupported for an image-only
     model.
     """
+    if model.dtype != "float32":
+        raise BadInput("Training needs the weights in float32; load the model so, and choose bf16 with amp.")
+    if plan.amp == "fp16" and model.device.type != "cuda":
+        raise BadInput("fp16 needs an NVIDIA GPU; use bf16 or fp32 here.")
     with process_group(model.device) as group:
-        run = FineTuning(
-            model, pairs, plan, folder, validation=validation, group=group, restart=restart, observer=observer
-        )
+        if observer is None or not group.is_main:
+            observer = TrainingObserver()
+        run = FineTuning(model, pairs, plan, OutputFolder(folder), validation, group, observer)
         try:
+            run.resume(restart=restart)
             return run.run(stopped)
         except torch.OutOfMemoryError as error:
             raise BadInput(
@@ -93,30 +103,47 @@ class FineTuning:
         model: ClipModel,
         pairs: Pairs,
         plan: TrainingPlan,
-        folder: Path,
-        *,
+        output: OutputFolder,
         validation: Pairs | None,
         group: ProcessGroup,
-        restart: bool,
-        observer: TrainingObserver | None,
+        observer: TrainingObserver,
     ) -> None:
-        _check_model(model, plan)
         self._model = model
         self._plan = plan
+        self._output = output
         self._validation = validation
         self._group = group
-        self._observer = observer if observer is not None and group.is_main else TrainingObserver()
-        self._output = OutputFolder(folder)
+        self._observer = observer
         self._order = BatchOrder(pairs, plan.batch_size, plan.seed)
-        self._record = Record(self._output.log if group.is_main else None)
+        self._record = Record(output.log if group.is_main else None)
         scaler = torch.amp.GradScaler(model.device.type, enabled=plan.amp == "fp16")
         self._batches = ContrastiveBatches(
             model, pairs, plan, self._order, group=group, scaler=scaler, on_skip=self._skip
         )
-        self._trainer = self._new_trainer(scaler, _settings(model, pairs, plan, validation))
-        if group.is_main:
+        optimiser = optimiser_for(choose_weights(model.towers, plan), plan)
+        steps = plan.epochs * self._order.steps_per_epoch
+        self._trainer = Trainer(
+            self._batches.backward,
+            [optimiser],
+            output.checkpoint,
+            {"model": model.towers.module, "optimiser": optimiser, "scaler": scaler, "record": self._record},
+            steps=steps,
+            rate=lambda step: rate_factor(plan.schedule, step, steps, plan.warm_up),
+            settings={
+                "model": model.card.key,
+                "training data": _fingerprint(pairs),
+                "validation data": None if validation is None else _fingerprint(validation),
+                **plan.fixed_settings(),
+            },
+            after_step=lambda: clamp_scale(model.towers),
+            clip=plan.clip,
+            scaler=scaler,
+        )
+
+    def resume(self, *, restart: bool) -> None:
+        if self._group.is_main:
             self._output.prepare(restart=restart)
-        group.barrier()
+        self._group.barrier()
         self._trainer.resume()
         self._record.rewrite_file()
 
@@ -138,45 +165,29 @@ class FineTuning:
         self._batches.close()
         self._model.towers.module.eval().requires_grad_(False)
 
-    def _new_trainer(self, scaler: torch.amp.GradScaler, settings: dict[str, Any]) -> Trainer:
-        towers = self._model.towers
-        optimiser = optimiser_for(choose_weights(towers, self._plan), self._plan)
-        states: dict[str, Stateful] = {
-            "model": towers.module,
-            "optimiser": optimiser,
-            "scaler": scaler,
-            "record": self._record,
-        }
-        steps = self._plan.epochs * self._order.steps_per_epoch
-        return Trainer(
-            self._batches.backward,
-            [optimiser],
-            Checkpointer(self._output.checkpoint, states, settings),
-            steps=steps,
-            rate=lambda step: rate_factor(self._plan.schedule, step, steps, self._plan.warm_up),
-            after_step=lambda: clamp_scale(towers),
-            clip=self._plan.clip,
-            scaler=scaler,
-        )
-
     def _after(self, step: Step) -> None:
-        self._record.add_loss(step.loss)
+        self._record.losses.append(step.loss)
         number, last = step.number, step.number == self._trainer.steps
         if number % self._plan.log_every == 0 or last:
             self._log(step)
         if number % (self._plan.validate_every or self._order.steps_per_epoch) == 0 or last:
             self._validate(number)
         if number % self._plan.checkpoint_every == 0 and not last and self._group.is_main:
-            self._trainer.save_checkpoint()
+            self._trainer.save()
 
     def _log(self, step: Step) -> None:
         scale = self._model.towers.log_scale
-        row = self._record.log(
-            step,
-            epoch=step.number / self._order.steps_per_epoch,
-            learning_rate=self._plan.learning_rate * step.rate,
-            logit_scale=1.0 if scale is None else float(scale.detach().exp()),
+        row = self._record.add(
+            {
+                "step": step.number,
+                "epoch": round(step.number / self._order.steps_per_epoch, 3),
+                "loss": sum(self._record.losses) / len(self._record.losses),
+                "learning_rate": self._plan.learning_rate * step.rate,
+                "logit_scale": 1.0 if scale is None else float(scale.detach().exp()),
+                "seconds": round(self._record.seconds, 1),
+            }
         )
+        self._record.losses.clear()
         self._observer.logged(row, self._trainer.steps)
 
     def _validate(self, step: int) -> None:
@@ -190,15 +201,25 @@ class FineTuning:
             on_skip=lambda image: self._skip(f"{image.source.name} of the validation set", image.reason),
         )
         set_training_mode(self._model.towers, self._plan)
-        text_threshold = evaluated.text_threshold()
-        epoch = step / self._order.steps_per_epoch
-        best = self._record.log_validation(step, evaluated.result, text_threshold, epoch=epoch)
+        result, text_threshold = evaluated.result, evaluated.text_threshold()
+        row = self._record.add(
+            {
+                "step": step,
+                "epoch": round(step / self._order.steps_per_epoch, 3),
+                "mean_recall": result.mean,
+                "text_to_image": {f"R@{cutoff}": share for cutoff, share in result.text_to_image.at.items()},
+                "image_to_text": {f"R@{cutoff}": share for cutoff, share in result.image_to_text.at.items()},
+                "text_threshold": text_threshold,
+            }
+        )
+        best = self._record.best is row
         if best:
             self._output.save("best", self._model, text_threshold)
-        self._observer.validated(self._record.rows[-1], best=best)
+        self._observer.validated(row, best=best)
 
     def _skip(self, name: str, reason: str) -> None:
-        if self._record.skip(name, reason):
+        if name not in self._record.skipped:
+            self._record.skipped[name] = reason
             self._observer.skipped(name, reason)
 
     def _save(self) -> None:
@@ -211,36 +232,19 @@ class FineTuning:
             draw_curves(self._record.rows, self._output.curve)
         except BadInput as error:
             self._observer.warned(str(error))
-        self._trainer.save_checkpoint()
+        self._trainer.save()
 
     def _summary(self) -> Trained:
-        validations = self._record.validations
+        validations, best = self._record.validations, self._record.best
         return Trained(
             self._output.folder,
             self._trainer.steps,
             self._trainer.done,
             validations[0]["mean_recall"] if validations else None,
-            self._record.best,
+            Best(best["step"], best["mean_recall"]) if best else None,
             self._record.seconds,
-            dict(self._record.skipped),
+            self._record.skipped,
         )
-
-
-def _check_model(model: ClipModel, plan: TrainingPlan) -> None:
-    if model.dtype != "float32":
-        raise BadInput("Training needs the weights in float32; load the model so, and choose bf16 with amp.")
-    if plan.amp == "fp16" and model.device.type != "cuda":
-        raise BadInput("fp16 needs an NVIDIA GPU; use bf16 or fp32 here.")
-
-
-def _settings(model: ClipModel, pairs: Pairs, plan: TrainingPlan, validation: Pairs | None) -> dict[str, Any]:
-    """What must stay the same when a run is resumed; see `Checkpointer`."""
-    return {
-        "model": model.card.key,
-        "training data": _fingerprint(pairs),
-        "validation data": None if validation is None else _fingerprint(validation),
-        **plan.fixed_settings(),
-    }
 
 
 def _fingerprint(pairs: Pairs) -> str:

@@ -40,8 +40,8 @@ class CachedTower:
     """One tower's part of a step with cached gradients (Gao et al. 2021, GradCache): a first pass embeds the batch part
     by part without a graph; once the loss's gradient is known, a second pass takes each part's gradients.
 
-    parts: each encodes a part, to [n, dim], differentiable. empty: [0, dim], the embeddings of no parts. learns: whether
-    the tower needs gradients. seed: of dropout, so that it drops the same places in both passes.
+    parts: each encodes a part, to [n, dim], differentiable. empty: [0, dim], what no parts give. learns: whether the
+    tower needs gradients. seed: of dropout, so that it drops the same places in both passes.
     """
 
     def __init__(self, parts: Sequence[Callable[[], Tensor]], empty: Tensor, *, learns: bool, seed: int) -> None:

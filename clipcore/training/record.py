@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from clipcore.errors import BadInput
-from clipcore.evaluation.retrieval import Retrieval
 from clipcore.files import writing_to
 
 
@@ -21,12 +20,6 @@ class Step:
     number: int
     loss: float
     rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    step: int
-    mean_recall: float
 
 
 class TrainingObserver:
@@ -50,15 +43,15 @@ class Record:
 
     path: one JSON object a line: {"step", "epoch", "loss", "learning_rate", "logit_scale", "seconds"} with the mean
     loss since the line before, and {"step", "epoch", "mean_recall", "text_to_image", "image_to_text",
-    "text_threshold"}. None where another process writes it. skipped: names of skipped images, with reasons.
+    "text_threshold"}. None where another process writes it. losses: since the last line. skipped: names of skipped
+    images, with reasons.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.best: Best | None = None
+        self.losses: list[float] = []
         self.skipped: dict[str, str] = {}
         self._path = path
-        self._losses: list[float] = []
         self._seconds_before = 0.0
         self._started = time.monotonic()
 
@@ -71,61 +64,28 @@ class Record:
     def validations(self) -> Sequence[dict[str, Any]]:
         return [row for row in self.rows if "mean_recall" in row]
 
-    def add_loss(self, loss: float) -> None:
-        self._losses.append(loss)
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best validation, the earliest of equals."""
+        return max(self.validations, key=lambda row: row["mean_recall"], default=None)
 
-    def log(self, step: Step, *, epoch: float, learning_rate: float, logit_scale: float) -> dict[str, Any]:
-        """Adds a row with the mean loss of the steps since the last one."""
-        loss = sum(self._losses) / len(self._losses)
-        self._losses = []
-        return self._add(
-            {
-                "step": step.number,
-                "epoch": round(epoch, 3),
-                "loss": loss,
-                "learning_rate": learning_rate,
-                "logit_scale": logit_scale,
-                "seconds": round(self.seconds, 1),
-            }
-        )
-
-    def log_validation(self, step: int, retrieval: Retrieval, text_threshold: float | None, *, epoch: float) -> bool:
-        """Adds a row. text_threshold: as estimated for the model. Returns whether this is the best validation so far;
-        the earliest of equals is.
-        """
-        self._add(
-            {
-                "step": step,
-                "epoch": round(epoch, 3),
-                "mean_recall": retrieval.mean,
-                "text_to_image": _by_name(retrieval.text_to_image.at),
-                "image_to_text": _by_name(retrieval.image_to_text.at),
-                "text_threshold": text_threshold,
-            }
-        )
-        if self.best is not None and retrieval.mean <= self.best.mean_recall:
-            return False
-        self.best = Best(step, retrieval.mean)
-        return True
-
-    def skip(self, name: str, reason: str) -> bool:
-        """Returns whether the image was not skipped before."""
-        new = name not in self.skipped
-        self.skipped[name] = reason
-        return new
+    def add(self, row: dict[str, Any]) -> dict[str, Any]:
+        self.rows.append(row)
+        if self._path is not None:
+            with writing_to(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+        return row
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "rows": list(self.rows),
-            "best": None if self.best is None else [self.best.step, self.best.mean_recall],
             "skipped": dict(self.skipped),
-            "losses": list(self._losses),
+            "losses": list(self.losses),
             "seconds": self.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.rows, self._losses, self.skipped = list(state["rows"]), list(state["losses"]), dict(state["skipped"])
-        self.best = None if state["best"] is None else Best(*state["best"])
+        self.rows, self.losses, self.skipped = list(state["rows"]), list(state["losses"]), dict(state["skipped"])
         self._seconds_before, self._started = state["seconds"], time.monotonic()
 
     def rewrite_file(self) -> None:
@@ -133,13 +93,6 @@ class Record:
         if self._path is not None:
             with writing_to(self._path.parent):
                 self._path.write_text("".join(map(_line, self.rows)), "utf-8")
-
-    def _add(self, row: dict[str, Any]) -> dict[str, Any]:
-        self.rows.append(row)
-        if self._path is not None:
-            with writing_to(self._path.parent), self._path.open("a", encoding="utf-8") as file:
-                file.write(_line(row))
-        return row
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -175,10 +128,6 @@ def _draw_recalls(panel: Any, recalls: Sequence[dict[str, Any]]) -> None:  # noq
     # Recalls near 100 % would stretch the axis beyond what a recall can be.
     panel.set_ylim(bottom=max(0, panel.get_ylim()[0]), top=min(101, panel.get_ylim()[1]))
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
-
-
-def _by_name(at: dict[int, float]) -> dict[str, float]:
-    return {f"R@{cutoff}": share for cutoff, share in at.items()}
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clipcore.errors import BadInput
 from clipcore.files import writing_to
@@ -27,67 +27,26 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> object: ...
 
 
-class Checkpointer:
-    """One file with the states of everything that changes in a run, and the settings that it was made with."""
-
-    def __init__(self, path: Path, states: Mapping[str, Stateful], settings: Mapping[str, Any] | None = None) -> None:
-        self._path = path
-        self._states = states
-        self._settings = dict(settings or {})
-
-    def save(self, step: int) -> None:
-        """Replaces the file in one step: a power cut leaves the old file or the new one. Raises BadInput."""
-        states = {name: part.state_dict() for name, part in self._states.items()}
-        new = self._path.with_suffix(".new")
-        with writing_to(self._path.parent):
-            with new.open("wb") as file:
-                torch.save({"step": step, "settings": self._settings, "states": states}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-
-    def restore(self) -> int:
-        """Loads all states. Returns the number of finished steps; 0 where there is no file.
-
-        Raises BadInput where the file cannot be read, or was made with other settings.
-        """
-        if not self._path.exists():
-            return 0
-        try:
-            loaded = torch.load(self._path, map_location="cpu", weights_only=True)
-            step, settings, states = int(loaded["step"]), loaded["settings"], loaded["states"]
-        except Exception as error:
-            # A damaged file raises whatever the layer raises that finds the damage.
-            raise BadInput(
-                f"The checkpoint {str(self._path)!r} cannot be read ({type(error).__name__}); start over with "
-                "--restart."
-            ) from error
-        if changed := first_difference(settings, self._settings):
-            raise BadInput(
-                f"{str(self._path.parent)!r} holds a run with {changed}; repeat its command, name another output "
-                "folder, or add --restart to start over."
-            )
-        for name, part in self._states.items():
-            part.load_state_dict(states[name])
-        return step
-
-
 class Trainer:
-    """Runs optimiser steps, and knows how many are done. It owns the optimisers.
+    """Runs optimiser steps, knows how many are done, and saves them to a checkpoint.
 
     backward: called with a step's number, from 0; leaves the gradients of its loss on the weights, scaled by `scaler`,
-    and returns the unscaled loss. after_step: called after the optimisers' step. rate: step from 0 -> factor of each
-    optimiser's learning rate. clip: the longest gradient, 0 for no limit.
+    and returns the unscaled loss. checkpoint: a file with `states`, everything that changes in a run, optimisers
+    included, and `settings`, which must be the same when the run is resumed. rate: step from 0 -> factor of each
+    optimiser's learning rate. after_step: called after the optimisers' step. clip: the longest gradient, 0 for no
+    limit.
     """
 
     def __init__(
         self,
         backward: Callable[[int], float],
         optimisers: Sequence[torch.optim.Optimizer],
-        checkpointer: Checkpointer,
+        checkpoint: Path,
+        states: Mapping[str, Stateful],
         *,
         steps: int,
         rate: Callable[[int], float],
+        settings: Mapping[str, Any] | None = None,
         after_step: Callable[[], object] = lambda: None,
         clip: float = 0.0,
         scaler: torch.amp.GradScaler | None = None,
@@ -96,9 +55,11 @@ class Trainer:
         self.done = 0
         self._backward = backward
         self._optimisers = optimisers
-        self._checkpointer = checkpointer
+        self._checkpoint = checkpoint
+        self._states = states
         self._rate = rate
-        self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
+        self._rates = [group["lr"] for group in self._groups()]
+        self._settings = dict(settings or {})
         self._after_step = after_step
         self._clip = clip
         self._scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
@@ -108,23 +69,50 @@ class Trainer:
         while self.done < self.steps:
             yield self._step()
 
-    def save_checkpoint(self) -> None:
-        self._checkpointer.save(self.done)
+    def save(self) -> None:
+        """Replaces the checkpoint in one step: a power cut leaves the old file or the new one. Raises BadInput."""
+        states = {name: part.state_dict() for name, part in self._states.items()}
+        new = self._checkpoint.with_suffix(".new")
+        with writing_to(self._checkpoint.parent):
+            with new.open("wb") as file:
+                torch.save({"step": self.done, "settings": self._settings, "states": states}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._checkpoint)
 
     def resume(self) -> None:
-        """Loads the checkpoint, if there is one."""
-        self.done = self._checkpointer.restore()
+        """Loads the checkpoint, if there is one. Raises BadInput where it cannot be read, or has other settings."""
+        if not self._checkpoint.exists():
+            return
+        try:
+            loaded = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+            step, settings, states = int(loaded["step"]), loaded["settings"], loaded["states"]
+        except Exception as error:
+            # A damaged file raises whatever the layer raises that finds the damage.
+            raise BadInput(
+                f"The checkpoint {str(self._checkpoint)!r} cannot be read ({type(error).__name__}); start over with "
+                "--restart."
+            ) from error
+        if changed := first_difference(settings, self._settings):
+            raise BadInput(
+                f"{str(self._checkpoint.parent)!r} holds a run with {changed}; repeat its command, name another output "
+                "folder, or add --restart to start over."
+            )
+        for name, part in self._states.items():
+            part.load_state_dict(states[name])
+        self.done = step
 
     def _step(self) -> Step:
         factor = self._rate(self.done)
-        self._set_rates(factor)
+        for group, rate in zip(self._groups(), self._rates, strict=True):
+            group["lr"] = rate * factor
         loss = self._backward(self.done)
         if not isfinite(loss):
             raise BadInput(f"The loss became {loss} at step {self.done + 1}; lower the learning rate.")
         for optimiser in self._optimisers:
             self._scaler.unscale_(optimiser)
         if self._clip:
-            nn.utils.clip_grad_norm_(self._weights(), self._clip)
+            nn.utils.clip_grad_norm_([weight for group in self._groups() for weight in group["params"]], self._clip)
         for optimiser in self._optimisers:
             self._scaler.step(optimiser)
             optimiser.zero_grad()
@@ -133,11 +121,6 @@ class Trainer:
         self.done += 1
         return Step(self.done, loss, factor)
 
-    def _set_rates(self, factor: float) -> None:
-        for optimiser, rates in zip(self._optimisers, self._rates, strict=True):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-
-    def _weights(self) -> list[Tensor]:
-        groups = [group for optimiser in self._optimisers for group in optimiser.param_groups]
-        return [weight for group in groups for weight in group["params"]]
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimisers' groups of weights. Loading a state replaces them."""
+        return [group for optimiser in self._optimisers for group in optimiser.param_groups]

@@ -8,7 +8,7 @@ from torch import nn
 
 from clipcore.errors import BadInput
 from clipcore.training.record import Step
-from clipcore.training.trainer import Checkpointer, Trainer
+from clipcore.training.trainer import Trainer
 from tests.training.full_disk import disk_full_at
 
 
@@ -40,9 +40,9 @@ class Falling:
 
 def trainer(objective: Falling, tmp_path, **options) -> Trainer:
     optimiser = torch.optim.SGD([objective.weight], lr=0.5)
-    checkpointer = Checkpointer(tmp_path / "checkpoint.pt", {"objective": objective, "optimiser": optimiser})
+    states = {"objective": objective, "optimiser": optimiser}
     options = {"steps": 3, "rate": lambda step: 1.0, "after_step": objective.after_step} | options
-    return Trainer(objective.backward, [optimiser], checkpointer, **options)
+    return Trainer(objective.backward, [optimiser], tmp_path / "checkpoint.pt", states, **options)
 
 
 def test_each_step_runs_once_and_calls_after_step(tmp_path):
@@ -94,7 +94,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
 def test_a_saved_checkpoint_is_resumed(tmp_path):
     first = trainer(Falling(), tmp_path)
     next(iter(first.run()))
-    first.save_checkpoint()
+    first.save()
     objective = Falling()
     second = trainer(objective, tmp_path)
     second.resume()
@@ -104,10 +104,10 @@ def test_a_saved_checkpoint_is_resumed(tmp_path):
 
 def test_a_checkpoint_is_replaced_and_never_overwritten(tmp_path):
     going = trainer(Falling(), tmp_path)
-    going.save_checkpoint()
+    going.save()
     with (tmp_path / "checkpoint.pt").open("rb") as before:
         next(iter(going.run()))
-        going.save_checkpoint()
+        going.save()
         assert torch.load(before, weights_only=True)["step"] == 0
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -115,10 +115,10 @@ def test_a_checkpoint_is_replaced_and_never_overwritten(tmp_path):
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
     going = trainer(Falling(size=100_000), tmp_path)
-    going.save_checkpoint()
+    going.save()
     next(iter(going.run()))
     with disk_full_at(8192), pytest.raises(BadInput, match="cannot be written to .File too large.; see to the disk"):
-        going.save_checkpoint()
+        going.save()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
 
 
