@@ -65,7 +65,7 @@ def _measured(device: str, scale: Scale, note: str) -> Outcome:
 
 
 def _tower(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
-    return model.towers.quick_image_features or model.towers.image_features
+    return model.towers.image_features
 
 
 def _encoding(models: dict[str, ClipModel], scale: Scale, device: str, note: str) -> tuple[Spread, list[Figure], Curve]:

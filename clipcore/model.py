@@ -16,13 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
-from clipcore.errors import BadInput, ClipError, ModelUnavailable, TextNotSupported
+from clipcore.errors import BadInput, ClipError, InvalidCheckpoint, ModelUnavailable, TextNotSupported
 from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
 from clipcore.images.formats import has_image_suffix
 from clipcore.images.preprocess import Preprocessing
-from clipcore.models.checkpoint import Checkpoint, find_checkpoint
-from clipcore.models.families import open_checkpoint
+from clipcore.models import clip, resnet
+from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
+from clipcore.models.easynlp import easynlp_layout, open_easynlp
 from clipcore.models.known_models import DEFAULT_MODEL
+from clipcore.models.openai import open_weights_file
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, openvino_is_installed
 from clipcore.runtime.torch import (
@@ -115,7 +117,7 @@ class ClipModel:
     def _from_checkpoint(
         cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, backend: Backend
     ) -> ClipModel:
-        opened = _open(checkpoint)
+        opened = open_checkpoint(checkpoint)
         card = _card(checkpoint, opened)
         calibration = checkpoint.calibration(logit_scale=card.logit_scale, logit_bias=card.logit_bias)
         module = opened.towers.module.eval().requires_grad_(False)
@@ -134,13 +136,11 @@ class ClipModel:
 
     def _compiled(self) -> ClipModel:
         size = self.preprocessing.crop
-        quick = self.towers.quick_image_features
         try:
             towers = replace(
                 self.towers,
                 image_features=torch.compile(self.towers.image_features),
                 text_features=torch.compile(self.towers.text_features),
-                quick_image_features=torch.compile(quick) if quick else None,
             )
             compiled = ClipModel(replace(self.opened, towers=towers), self.card, self.calibration)
             # torch compiles at the first call, and fails only then.
@@ -273,18 +273,37 @@ class ClipModel:
         return {name: ids.to(self.device) for name, ids in self.opened.tokenize(texts).items()}
 
 
-def _open(checkpoint: Checkpoint) -> Opened:
+def open_checkpoint(checkpoint: Checkpoint) -> Opened:
+    """In float32, on the CPU. Raises ModelUnavailable, and MemoryError."""
     try:
         with memory_errors():
-            return open_checkpoint(checkpoint)
+            return _open(checkpoint)
     except (ClipError, MemoryError):
         raise
+    except InvalidCheckpoint as error:
+        raise ModelUnavailable(f"The model {checkpoint.id!r} cannot be loaded: {error}.") from error
     except Exception as error:
         # Broken files raise whatever the parser that reads them raises.
         raise ModelUnavailable(
             f"The model {checkpoint.id!r} could not be loaded: its files are broken or of a kind that is not supported "
             f"({_summary(error)}); download it again, or use the bundled model for a trial."
         ) from error
+
+
+def _open(checkpoint: Checkpoint) -> Opened:
+    if checkpoint.file is not None:
+        return open_weights_file(checkpoint.file)
+    if layout := easynlp_layout(checkpoint.directory):
+        return open_easynlp(checkpoint.directory, layout)
+    kind = model_type(checkpoint.directory)
+    if kind == clip.MODEL_TYPE:
+        return clip.open_clip_directory(checkpoint)
+    if kind == resnet.MODEL_TYPE:
+        return resnet.open_clip_resnet(checkpoint)
+    # transformers takes longer to import than torch, so it is imported only for the families that need it.
+    from clipcore.models.hub import open_with_transformers
+
+    return open_with_transformers(checkpoint)
 
 
 def _round_weights(towers: Towers, dtype: torch.dtype) -> None:

@@ -20,10 +20,9 @@ from torch.nn import functional
 
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
-from clipcore.images.preprocess import Preprocessing, write_preprocessing
 from clipcore.models.checkpoint import Checkpoint, copy_processor_files, preprocessing_of
-from clipcore.models.tokenizers import ClipTokenizer, hub_tokenizer, limited_context
-from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
+from clipcore.models.tokenizers import hub_tokenizer, limited_context
+from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.weights import load_exactly, read_checkpoint_weights
 
 MODEL_TYPE = "clip"
@@ -62,37 +61,23 @@ def open_clip_directory(checkpoint: Checkpoint) -> Opened:
     """
     directory = checkpoint.directory
     config = read_object(directory / "config.json")
-    network = _network(config)
+    network = ClipNetwork(config)
     weights = read_checkpoint_weights(directory)
     load_exactly(network, {name: weights[name] for name in network.state_dict() if name in weights})
-    context_length = limited_context(network.text_model.positions, directory)
-    tokenize = hub_tokenizer(checkpoint, context_length)
-
-    def save(target: Path) -> None:
-        save_network(network, config, target)
-        copy_processor_files(directory, target)
-
-    return _opened(network, tokenize, context_length, preprocessing_of(checkpoint), save)
-
-
-def open_clip_network(
-    config: dict[str, Any], weights: dict[str, Tensor], tokenizer: ClipTokenizer, preprocessing: Preprocessing
-) -> Opened:
-    """weights: exactly those of a ClipNetwork. Raises InvalidCheckpoint where they are not."""
-    network = _network(config)
-    load_exactly(network, weights)
-
-    def save(target: Path) -> None:
-        save_network(network, config, target)
-        tokenizer.save(target)
-        write_preprocessing(preprocessing, target)
-
-    return _opened(network, tokenizer, tokenizer.context_length, preprocessing, save)
+    length = limited_context(network.text_model.positions, directory)
+    return Opened(
+        network.towers(),
+        hub_tokenizer(checkpoint, length),
+        preprocessing_of(checkpoint),
+        network.text_projection.out_features,
+        length,
+        save_weights=partial(save_network, network, config),
+        save_tokenizer=partial(copy_processor_files, directory),
+    )
 
 
 def save_network(network: nn.Module, config: dict[str, Any], target: Path) -> None:
     """Writes config.json and model.safetensors, which transformers reads as well."""
-    target.mkdir(parents=True, exist_ok=True)
     dtype = str(next(each.dtype for each in network.parameters() if each.ndim > 1)).removeprefix("torch.")
     # transformers loads the weights in the precision that config.json names.
     written = {**{key: value for key, value in config.items() if key != "torch_dtype"}, "dtype": dtype}
@@ -101,31 +86,9 @@ def save_network(network: nn.Module, config: dict[str, Any], target: Path) -> No
     safetensors.torch.save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
 
 
-def _network(config: dict[str, Any]) -> ClipNetwork:
-    with torch.device("meta"):  # the weights are assigned, so none are drawn at random first
-        return ClipNetwork(config)
-
-
-def _opened(
-    network: ClipNetwork,
-    tokenize: Tokenize,
-    context_length: int,
-    preprocessing: Preprocessing,
-    save: Callable[[Path], None],
-) -> Opened:
-    towers = Towers(
-        module=network,
-        vision=(network.vision_model, network.visual_projection),
-        text=(network.text_model, network.text_projection),
-        image_features=network.image_features,
-        text_features=network.text_features,
-        log_scale=network.logit_scale,
-    )
-    return Opened(towers, tokenize, preprocessing, network.visual_projection.out_features, context_length, save)
-
-
 class ClipNetwork(nn.Module):
-    """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3).
+    """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3). `load_exactly`
+    assigns the weights.
 
     config: the content of a config.json of transformers' CLIPModel.
     """
@@ -138,11 +101,16 @@ class ClipNetwork(nn.Module):
             for tower in ("text", "vision")
         )
         dimension = config.get("projection_dim", 512)
-        self.text_model = TextTransformer(text)
-        self.vision_model = VisionTransformer(vision)
-        self.visual_projection = nn.Linear(self.vision_model.width, dimension, bias=False)
-        self.text_projection = nn.Linear(self.text_model.width, dimension, bias=False)
-        self.logit_scale = nn.Parameter(torch.zeros(()))
+        with torch.device("meta"):  # so that no weights are drawn at random first
+            self.text_model = TextTransformer(text)
+            self.vision_model = VisionTransformer(vision)
+            self.visual_projection = nn.Linear(self.vision_model.width, dimension, bias=False)
+            self.text_projection = nn.Linear(self.text_model.width, dimension, bias=False)
+            self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    def towers(self) -> Towers:
+        vision, text = (self.vision_model, self.visual_projection), (self.text_model, self.text_projection)
+        return Towers(self, vision, text, self.image_features, self.text_features)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, s, s], normalised -> [n, dim], not of unit length."""

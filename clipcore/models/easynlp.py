@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
-from clipcore.images.preprocess import Preprocessing, write_preprocessing
+from clipcore.images.preprocess import Preprocessing
 from clipcore.models import openai
-from clipcore.models.clip import VisionTransformer
-from clipcore.models.resnet import ResNetShape, open_resnet_network
+from clipcore.models.checkpoint import copy_processor_files
+from clipcore.models.clip import VisionTransformer, save_network
+from clipcore.models.resnet import ResNetClip, resnet_config
 from clipcore.models.tokenizers import Merges, padded_to_longest
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.weights import Weights, check_complete, load_exactly, read_weights, weight_shape, without_buffers
@@ -96,31 +98,31 @@ def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path
         if not name.startswith("bert.pooler.")
     }
     tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, weights, "bert.")
-    tokenize = padded_to_longest(tokenizer, _CHINESE_CONTEXT)
-    if not openai.has_vision_transformer(weights):
-        resnet = ResNetShape.of(weights)
-        return open_resnet_network(
-            *(resnet, texts, named, tokenize),
-            context_length=_CHINESE_CONTEXT,
-            preprocessing=openai.with_edge(Preprocessing(), resnet.image_size),
-            save_tokenizer=tokenizer.save_pretrained,
-        )
-    images = openai.vision_config(weights, openai.Style())
-    hub_config = ChineseCLIPConfig(text_config=texts, vision_config=images, projection_dim=dimension)
-    preprocessing = openai.with_edge(Preprocessing(), images["image_size"])
-    with quiet():
-        model, report = ChineseCLIPModel.from_pretrained(
-            None, config=hub_config, state_dict=named, dtype=torch.float32, output_loading_info=True
-        )
-    check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
-
-    def save(target: Path) -> None:
+    save_weights: Callable[[Path], object]
+    if openai.has_vision_transformer(weights):
+        images = openai.vision_config(weights, openai.Style())
+        hub_config = ChineseCLIPConfig(text_config=texts, vision_config=images, projection_dim=dimension)
         with quiet():
-            model.save_pretrained(target)
-            tokenizer.save_pretrained(target)
-        write_preprocessing(preprocessing, target)
-
-    return Opened(softmax_towers(model), tokenize, preprocessing, dimension, _CHINESE_CONTEXT, save)
+            model, report = ChineseCLIPModel.from_pretrained(
+                None, config=hub_config, state_dict=named, dtype=torch.float32, output_loading_info=True
+            )
+        check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
+        towers, save_weights = softmax_towers(model), quiet()(model.save_pretrained)
+    else:
+        saved_config = resnet_config(weights, texts, _CHINESE_CONTEXT)
+        images = saved_config["vision_config"]
+        network = ResNetClip(saved_config)
+        load_exactly(network, named)
+        towers, save_weights = network.towers(), partial(save_network, network, saved_config)
+    return Opened(
+        towers,
+        padded_to_longest(tokenizer, _CHINESE_CONTEXT),
+        _preprocessing(images["image_size"]),
+        dimension,
+        _CHINESE_CONTEXT,
+        save_weights,
+        save_tokenizer=tokenizer.save_pretrained,
+    )
 
 
 def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
@@ -132,23 +134,26 @@ def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: 
     scale = weights.get("logit_scale", torch.tensor(1 / 0.07).log())
     load_exactly(model, {**weights, "logit_scale": scale.reshape(())})
 
-    def save(target: Path) -> None:
-        target.mkdir(parents=True, exist_ok=True)
+    def save_weights(target: Path) -> None:
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        shutil.copyfile(directory / "vocab.txt", target / "vocab.txt")
         saved = {**model.state_dict(), "logit_scale": model.logit_scale.detach().reshape(1)}
         torch.save(saved, target / "pytorch_model.bin")
 
-    towers = Towers(
-        module=model,
-        vision=(model.vision_encoder, model.vision_projection),
-        text=(model.text_encoder, model.text_projection),
-        image_features=model.image_features,
-        text_features=model.text_features,
-        log_scale=model.logit_scale,
+    vision, text = (model.vision_encoder, model.vision_projection), (model.text_encoder, model.text_projection)
+    length = min(_ROBERTA_CONTEXT, model.positions)
+    return Opened(
+        Towers(model, vision, text, model.image_features, model.text_features),
+        padded_to_longest(tokenizer, length),
+        _preprocessing(model.edge),
+        dimension,
+        length,
+        save_weights,
+        save_tokenizer=partial(copy_processor_files, directory),
     )
-    length, preprocessing = min(_ROBERTA_CONTEXT, model.positions), openai.with_edge(Preprocessing(), model.edge)
-    return Opened(towers, padded_to_longest(tokenizer, length), preprocessing, dimension, length, save)
+
+
+def _preprocessing(edge: int) -> Preprocessing:
+    return Preprocessing(size=edge, crop=edge)
 
 
 class RobertaClip(nn.Module):

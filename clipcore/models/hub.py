@@ -4,51 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
 from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
-from clipcore.models.first_token import first_token, pools_class_token
-from clipcore.models.siglip import siglip_towers, spelling_for, square_patches, whole_images
+from clipcore.models.clip import VisionTransformer
+from clipcore.models.siglip import spelling_for, square_patches
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
+from clipcore.models.weights import load_exactly
 
+_Parts = tuple[Towers, Tokenize | None, int, int]
+"""Towers, tokenizer, dimension and context length, as in `Opened`."""
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    towers: Towers
-    tokenize: Tokenize | None
-    dimension: int
-    context_length: int
+# CLIP's image tower, under the names of the families that have it.
+_CLIP_VISION = ("clip_vision_model", "chinese_clip_vision_model", "altclip_vision_model")
 
 
 def open_with_transformers(checkpoint: Checkpoint) -> Opened:
     """Raises ModelUnavailable, and whatever the parsers of broken files raise."""
-    directory = checkpoint.directory
-    family = _family(checkpoint)
+    kind = model_type(checkpoint.directory)
+    if not isinstance(kind, str) or kind not in _FAMILIES:
+        raise ModelUnavailable(
+            f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
+        )
     with quiet():
         model = _load(checkpoint)
-        parts = family(model, checkpoint)
-
-    def save(target: Path) -> None:
-        with quiet():
-            model.save_pretrained(target)
-        copy_processor_files(directory, target)
-
+        towers, tokenize, dimension, length = _FAMILIES[kind](model, checkpoint)
     return Opened(
-        towers=parts.towers,
-        tokenize=parts.tokenize,
-        preprocessing=preprocessing_of(checkpoint),
-        dimension=parts.dimension,
-        context_length=parts.context_length,
-        save=save,
+        towers,
+        tokenize,
+        preprocessing_of(checkpoint),
+        dimension,
+        length,
+        save_weights=quiet()(model.save_pretrained),
+        save_tokenizer=partial(copy_processor_files, checkpoint.directory),
     )
 
 
@@ -64,28 +59,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if with_bars:
             logging.enable_progress_bar()
-
-
-def softmax_towers(model: PreTrainedModel) -> Towers:
-    """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
-    return Towers(
-        module=model,
-        vision=(model.vision_model, model.visual_projection),
-        text=(model.text_model, model.text_projection),
-        image_features=partial(_image_features, model),
-        text_features=partial(_text_features, model),
-        log_scale=model.logit_scale,
-        quick_image_features=partial(_quick_image_features, model) if pools_class_token(model.vision_model) else None,
-    )
-
-
-def _family(checkpoint: Checkpoint) -> Callable[[PreTrainedModel, Checkpoint], _Parts]:
-    kind = model_type(checkpoint.directory)
-    if not isinstance(kind, str) or kind not in _FAMILIES:
-        raise ModelUnavailable(
-            f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
-        )
-    return _FAMILIES[kind]
 
 
 def _load(checkpoint: Checkpoint) -> PreTrainedModel:
@@ -104,25 +77,33 @@ def _load(checkpoint: Checkpoint) -> PreTrainedModel:
 
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     length = context_length(model.config.text_config, checkpoint.directory)
-    return _Parts(softmax_towers(model), hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length)
+    return softmax_towers(model), hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length
 
 
-def _siglip(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
-    return _sigmoid(siglip_towers(model, whole_images), model.config, checkpoint)
+def softmax_towers(model: PreTrainedModel) -> Towers:
+    """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
+    image_features = _image_features
+    if model.vision_model.config.model_type in _CLIP_VISION:
+        with torch.device("meta"):
+            tower = VisionTransformer(model.vision_model.config.to_dict())
+        load_exactly(tower, model.vision_model.state_dict())
+        # The same features with less work, see `VisionTransformer.forward`.
+        model.vision_model, image_features = tower, _class_token_features
+    vision, text = (model.vision_model, model.visual_projection), (model.text_model, model.text_projection)
+    return Towers(model, vision, text, partial(image_features, model), partial(_text_features, model))
 
 
-def _naflex(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
-    patches = square_patches(int(model.config.vision_config.patch_size))
-    return _sigmoid(siglip_towers(model, patches), model.config, checkpoint)
-
-
-def _sigmoid(towers: Towers, config: PretrainedConfig, checkpoint: Checkpoint) -> _Parts:
-    length = context_length(config.text_config, checkpoint.directory)
+def _sigmoid(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
+    """Each tower ends in its own head, without a projection (Zhai et al. 2023)."""
+    length = context_length(model.config.text_config, checkpoint.directory)
     # As filed: SigLIP 2 at fixed resolutions names Gemma's tokenizer class, and SigLIP's own class needs the
     # SentencePiece reader.
     tokenizer = load_tokenizer(checkpoint, as_filed=True)
     tokenize = padded_to_context(tokenizer, length, spelling_for(tokenizer))
-    return _Parts(towers, tokenize, int(config.vision_config.hidden_size), length)
+    image_features = _naflex_features if model.config.model_type == "siglip2" else _image_features
+    vision, text = (model.vision_model,), (model.text_model,)
+    towers = Towers(model, vision, text, partial(image_features, model), partial(_text_features, model))
+    return towers, tokenize, int(model.config.vision_config.hidden_size), length
 
 
 def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
@@ -132,15 +113,9 @@ def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     models return). ResNet: the last feature map, averaged over all positions (He et al. 2015, §3.3).
     """
     config = model.config
-    towers = Towers(
-        module=model,
-        vision=(model,),
-        text=(),
-        image_features=partial(_pooled, model),
-        text_features=partial(_no_text_features, checkpoint.id),
-    )
+    towers = Towers(model, (model,), (), partial(_pooled, model), partial(_no_text_features, checkpoint.id))
     dimension = config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
-    return _Parts(towers, None, int(dimension), 0)
+    return towers, None, int(dimension), 0
 
 
 def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
@@ -149,8 +124,14 @@ def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
     return features
 
 
-def _quick_image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    features: Tensor = model.visual_projection(first_token(model.vision_model, pixels))
+def _class_token_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    features: Tensor = model.visual_projection(model.vision_model(pixels))
+    return features
+
+
+def _naflex_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
+    patches = square_patches(pixels, int(model.config.vision_config.patch_size))
+    features: Tensor = model.get_image_features(**patches).pooler_output
     return features
 
 
@@ -173,7 +154,7 @@ _FAMILIES: dict[str, Callable[[PreTrainedModel, Checkpoint], _Parts]] = {
     "chinese_clip": _softmax,
     "altclip": _softmax,
     "vision-text-dual-encoder": _softmax,
-    "siglip": _siglip,
-    "siglip2": _naflex,
+    "siglip": _sigmoid,
+    "siglip2": _sigmoid,
     **dict.fromkeys(IMAGE_ONLY, _image_only),
 }

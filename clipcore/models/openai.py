@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch import Tensor
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
-from clipcore.models.clip import MODEL_TYPE, open_clip_network
-from clipcore.models.resnet import ResNetShape, open_resnet_network
+from clipcore.models.clip import MODEL_TYPE, ClipNetwork, save_network
+from clipcore.models.resnet import ResNetClip, resnet_config
 from clipcore.models.tokenizers import ClipTokenizer, Merges
 from clipcore.models.towers import Opened
-from clipcore.models.weights import Weights, grid, read_weights, weight_shape, without_buffers
+from clipcore.models.weights import Weights, grid, load_exactly, read_weights, weight_shape, without_buffers
 
 # As torchvision transforms, which OpenAI's and open_clip's code use, crop.
 ORIGINAL_PREPROCESSING = Preprocessing(rounded_crop=True)
@@ -58,31 +59,26 @@ def open_original_weights(
     """
     weights = without_buffers(weights)
     texts = _text_config(weights, style)
-    tokenizer = ClipTokenizer(texts["vocab_size"], int(texts["max_position_embeddings"]), merges)
-    if not has_vision_transformer(weights):
-        resnet = ResNetShape.of(weights)
-        return open_resnet_network(
-            resnet,
-            texts,
-            with_hub_names(weights),
-            tokenizer,
-            context_length=tokenizer.context_length,
-            preprocessing=with_edge(preprocessing, resnet.image_size),
-            save_tokenizer=tokenizer.save,
-        )
-    images = vision_config(weights, style)
-    config = {
-        "architectures": ["CLIPModel"],
-        "model_type": MODEL_TYPE,
-        "projection_dim": texts["projection_dim"],
-        "text_config": texts,
-        "vision_config": images,
-    }
-    return open_clip_network(config, with_hub_names(weights), tokenizer, with_edge(preprocessing, images["image_size"]))
-
-
-def with_edge(preprocessing: Preprocessing, edge: int) -> Preprocessing:
-    return replace(preprocessing, size=edge, crop=edge)
+    dimension, length = texts["projection_dim"], texts["max_position_embeddings"]
+    tokenizer = ClipTokenizer(texts["vocab_size"], length, merges)
+    network: ClipNetwork | ResNetClip
+    if has_vision_transformer(weights):
+        config = {
+            "architectures": ["CLIPModel"],
+            "model_type": MODEL_TYPE,
+            "projection_dim": dimension,
+            "text_config": texts,
+            "vision_config": vision_config(weights, style),
+        }
+        network = ClipNetwork(config)
+    else:
+        config = resnet_config(weights, texts, length)
+        network = ResNetClip(config)
+    load_exactly(network, with_hub_names(weights))
+    edge = config["vision_config"]["image_size"]
+    preprocessing = replace(preprocessing, size=edge, crop=edge)
+    save_weights = partial(save_network, network, config)
+    return Opened(network.towers(), tokenizer, preprocessing, dimension, length, save_weights, tokenizer.save)
 
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:

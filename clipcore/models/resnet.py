@@ -7,10 +7,8 @@ He et al. 2019). Where a block halves the image it averages before a convolution
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +17,10 @@ from torch.nn import functional
 
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
-from clipcore.images.preprocess import Preprocessing, write_preprocessing
 from clipcore.models.checkpoint import Checkpoint, copy_processor_files, preprocessing_of
 from clipcore.models.clip import TextTransformer, save_network
 from clipcore.models.tokenizers import hub_tokenizer
-from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
+from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.weights import Weights, grid, load_exactly, read_weights, weight_shape
 
 MODEL_TYPE = "clip_resnet"
@@ -35,95 +32,61 @@ _REDUCTION = 32  # image size over the size of the last grid: twice 2 in the ste
 
 
 def open_clip_resnet(checkpoint: Checkpoint) -> Opened:
-    """What `save` wrote. Raises InvalidCheckpoint where it is incomplete."""
+    """What `save_network` wrote. Raises InvalidCheckpoint where it is incomplete."""
     directory = checkpoint.directory
     config = read_object(directory / "config.json")
-    vision = config["vision_config"]
+    network = ResNetClip(config)
+    load_exactly(network, read_weights(directory / "model.safetensors"))
     length = int(config["context_length"])
-    return open_resnet_network(
-        ResNetShape(**{**vision, "blocks": tuple(vision["blocks"])}),
-        config["text_config"],
-        read_weights(directory / "model.safetensors"),
+    return Opened(
+        network.towers(),
         hub_tokenizer(checkpoint, length),
-        context_length=length,
-        preprocessing=preprocessing_of(checkpoint),
+        preprocessing_of(checkpoint),
+        network.text_projection.out_features,
+        length,
+        save_weights=partial(save_network, network, config),
         save_tokenizer=partial(copy_processor_files, directory),
     )
 
 
-def open_resnet_network(
-    shape: ResNetShape,
-    text_config: dict[str, Any],
-    weights: Weights,
-    tokenize: Tokenize,
-    *,
-    context_length: int,
-    preprocessing: Preprocessing,
-    save_tokenizer: Callable[[Path], None],
-) -> Opened:
-    """text_config: of CLIP's or Chinese CLIP's text tower. weights: float32, under this layout's names."""
-    with torch.device("meta"):  # the weights are assigned, so none are drawn at random first
-        visual = ResNetTower(shape)
-    _, text_width = weight_shape(weights, "text_projection.weight", 2)
-    model = ResNetClip(visual, _text_model(text_config), text_width, shape.dimension)
-    load_exactly(model, weights)
-    config = {
+def resnet_config(weights: Weights, text_config: dict[str, Any], context_length: int) -> dict[str, Any]:
+    """text_config: of CLIP's or Chinese CLIP's text tower. Raises InvalidCheckpoint for other weights."""
+    vision = {
+        "width": weight_shape(weights, "visual.layer1.0.conv1.weight", 4)[0],
+        "blocks": [_block_count(weights, stage) for stage in (1, 2, 3, 4)],
+        "image_size": _REDUCTION * grid(weights, "visual.attnpool.positional_embedding"),
+        "dimension": weight_shape(weights, "visual.attnpool.c_proj.weight", 2)[0],
+    }
+    return {
         "model_type": MODEL_TYPE,
         "context_length": context_length,
-        "vision_config": asdict(shape),
+        "vision_config": vision,
         "text_config": text_config,
     }
 
-    def save(target: Path) -> None:
-        save_network(model, config, target)
-        save_tokenizer(target)
-        write_preprocessing(preprocessing, target)
 
-    towers = Towers(
-        module=model,
-        vision=(model.visual,),
-        text=(model.text_model, model.text_projection),
-        image_features=model.visual,
-        text_features=model.text_features,
-        log_scale=model.logit_scale,
-    )
-    return Opened(towers, tokenize, preprocessing, shape.dimension, context_length, save)
-
-
-@dataclass(frozen=True, slots=True)
-class ResNetShape:
-    """width: channels after the stem; blocks: in each of the four stages; image_size: pixels along an edge."""
-
-    width: int
-    blocks: tuple[int, int, int, int]
-    image_size: int
-    dimension: int
-
-    @classmethod
-    def of(cls, weights: Weights) -> ResNetShape:
-        """Raises InvalidCheckpoint where these are no weights of such a tower."""
-        first, second, third, fourth = (_blocks(weights, stage) for stage in (1, 2, 3, 4))
-        return cls(
-            width=weight_shape(weights, "visual.layer1.0.conv1.weight", 4)[0],
-            blocks=(first, second, third, fourth),
-            image_size=_REDUCTION * grid(weights, "visual.attnpool.positional_embedding"),
-            dimension=weight_shape(weights, "visual.attnpool.c_proj.weight", 2)[0],
-        )
-
-
-def _blocks(weights: Weights, stage: int) -> int:
+def _block_count(weights: Weights, stage: int) -> int:
     return len({name.split(".")[2] for name in weights if name.startswith(f"visual.layer{stage}.")})
 
 
 class ResNetClip(nn.Module):
-    """The ResNet beside a text tower: CLIP's own transformer, or Chinese CLIP's BERT."""
+    """The ResNet beside a text tower: CLIP's own transformer, or Chinese CLIP's BERT. `load_exactly` assigns the
+    weights.
 
-    def __init__(self, visual: ResNetTower, text_model: nn.Module, text_width: int, dimension: int) -> None:
+    config: as `resnet_config` returns it.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        self.visual = visual
-        self.text_model = text_model
-        self.text_projection = nn.Linear(text_width, dimension, bias=False)
-        self.logit_scale = nn.Parameter(torch.zeros(()))
+        text = config["text_config"]
+        with torch.device("meta"):  # so that no weights are drawn at random first
+            self.visual = ResNetTower(**config["vision_config"])
+            self.text_projection = nn.Linear(text["hidden_size"], config["vision_config"]["dimension"], bias=False)
+            self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.text_model = _text_model(text)
+
+    def towers(self) -> Towers:
+        return Towers(self, (self.visual,), (self.text_model, self.text_projection), self.visual, self.text_features)
 
     def text_features(self, tokens: Tokens) -> Tensor:
         output = self.text_model(**tokens)
@@ -144,24 +107,26 @@ def _text_model(config: dict[str, Any]) -> nn.Module:
 
 
 class ResNetTower(nn.Module):
-    """Pixels [n, 3, s, s], normalised -> features [n, dimension]."""
+    """Pixels [n, 3, s, s], normalised -> features [n, dimension].
 
-    def __init__(self, shape: ResNetShape) -> None:
+    width: channels after the stem; blocks: in each of the four stages; image_size: pixels along an edge.
+    """
+
+    def __init__(self, width: int, blocks: Sequence[int], image_size: int, dimension: int) -> None:
         super().__init__()
-        width = shape.width
-        if width < 2 or width * _REDUCTION % _HEAD or min(shape.blocks) < 1:
-            raise InvalidCheckpoint(f"there is no CLIP ResNet {width} wide with {shape.blocks} blocks")
+        if width < 2 or width * _REDUCTION % _HEAD or min(blocks) < 1:
+            raise InvalidCheckpoint(f"there is no CLIP ResNet {width} wide with {blocks} blocks")
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width // 2)
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width, shape.blocks[0], stride=1)
-        self.layer2 = _stage(width * 4, width * 2, shape.blocks[1], stride=2)
-        self.layer3 = _stage(width * 8, width * 4, shape.blocks[2], stride=2)
-        self.layer4 = _stage(width * 16, width * 8, shape.blocks[3], stride=2)
-        self.attnpool = AttentionPool(shape.image_size // _REDUCTION, width * _REDUCTION, shape.dimension)
+        self.layer1 = _stage(width, width, blocks[0], stride=1)
+        self.layer2 = _stage(width * 4, width * 2, blocks[1], stride=2)
+        self.layer3 = _stage(width * 8, width * 4, blocks[2], stride=2)
+        self.layer4 = _stage(width * 16, width * 8, blocks[3], stride=2)
+        self.attnpool = AttentionPool(image_size // _REDUCTION, width * _REDUCTION, dimension)
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = functional.relu(self.bn1(self.conv1(pixels)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from clipcore.images.preprocess import Preprocessing
+from clipcore.images.preprocess import Preprocessing, preprocessing_file, write_preprocessing
 
 Tokens = dict[str, Tensor]
 """What a text tower takes: `input_ids` int64 [n, l] and, where the family masks its padding, `attention_mask`."""
@@ -24,13 +24,11 @@ class Towers:
     The functions are the module's own methods or partials over it, never closures: a deep copy of a closure would still
     use the original's weights.
 
-    module: owns every weight; it is what is moved, rounded, trained and saved.
+    module: owns every weight; it is what is moved, rounded, trained and saved. Its temperature and bias, where it has
+    them, are `logit_scale` and `logit_bias`, as in transformers.
     vision, text: the parts that only images, or only texts, pass through, projections included; `text` is empty in
     image-only models.
     image_features: [n, 3, s, s], normalised -> [n, dim], not of unit length. text_features: the same for tokens.
-    quick_image_features: the same result with less work, where the family has such a path; not for training.
-    log_scale: the natural logarithm of the logit scale (inverse temperature); None in image-only models.
-    logit_bias: what SigLIP adds to each logit (Zhai et al. 2023, §3.2); None in families trained with a softmax.
     """
 
     module: nn.Module
@@ -38,9 +36,18 @@ class Towers:
     text: Sequence[nn.Module]
     image_features: Callable[[Tensor], Tensor]
     text_features: Callable[[Tokens], Tensor]
-    log_scale: nn.Parameter | None = None
-    logit_bias: nn.Parameter | None = None
-    quick_image_features: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def log_scale(self) -> nn.Parameter | None:
+        """The natural logarithm of the logit scale (inverse temperature); None in image-only models."""
+        scale: nn.Parameter | None = getattr(self.module, "logit_scale", None)
+        return scale
+
+    @property
+    def logit_bias(self) -> nn.Parameter | None:
+        """What SigLIP adds to each logit (Zhai et al. 2023, §3.2); None in families trained with a softmax."""
+        bias: nn.Parameter | None = getattr(self.module, "logit_bias", None)
+        return bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,8 @@ class Opened:
     """A checkpoint opened, on the CPU and in float32.
 
     tokenize: None in image-only models. context_length: tokens that a text may have, 0 without a text tower.
-    save: writes a directory that `find_checkpoint` and `open_checkpoint` read again, with the current weights.
+    save_weights: writes config.json and the current weights. save_tokenizer: the tokenizer's files, and those of the
+    preprocessing if the checkpoint has any.
     """
 
     towers: Towers
@@ -56,4 +64,13 @@ class Opened:
     preprocessing: Preprocessing
     dimension: int
     context_length: int
-    save: Callable[[Path], None]
+    save_weights: Callable[[Path], object]
+    save_tokenizer: Callable[[Path], object]
+
+    def save(self, directory: Path) -> None:
+        """Writes a directory that `find_checkpoint` and `open_checkpoint` read again."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.save_weights(directory)
+        self.save_tokenizer(directory)
+        if preprocessing_file(directory) is None:
+            write_preprocessing(self.preprocessing, directory)

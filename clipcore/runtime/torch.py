@@ -37,7 +37,7 @@ class ImageTower:
         preprocessing = opened.preprocessing
         mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (preprocessing.mean, preprocessing.std))
         self._scale, self._shift = preprocessing.rescale / std, -mean / std
-        self._features = opened.towers.quick_image_features or opened.towers.image_features
+        self._features = opened.towers.image_features
         self._vision = opened.towers.vision[0]
 
     @property

@@ -15,9 +15,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, SiglipProcessor
 
 from clipcore.errors import ModelUnavailable, TextNotSupported
-from clipcore.model import ClipModel
+from clipcore.model import ClipModel, open_checkpoint
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.models.families import open_checkpoint
 from clipcore.models.towers import Opened
 from tests.clipcore.families import FAMILIES, READING, SEEING, Family
 from tests.clipcore.images import noise

@@ -121,7 +121,7 @@ def test_a_chinese_clip_is_loaded_the_same_way(tmp_path):
 class FullDevice:
     """Towers whose device has no memory left."""
 
-    log_scale = logit_bias = quick_image_features = None
+    log_scale = logit_bias = None
     module = torch.nn.Linear(1, 1)
     vision, text = (module,), ()
 
@@ -159,7 +159,7 @@ def test_a_model_that_does_not_fit_is_not_called_broken(tiny_directory, monkeypa
     def full(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("clipcore.model.open_checkpoint", full)
+    monkeypatch.setattr("clipcore.model._open", full)
     with pytest.raises(ModelUnavailable, match="does not fit the memory of cpu; choose a smaller"):
         load(tiny_directory)
 

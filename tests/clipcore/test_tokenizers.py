@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import clipcore
 from clipcore.errors import BadInput, TextTooLong
+from clipcore.model import open_checkpoint
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.models.families import open_checkpoint
 from clipcore.models.tokenizers import (
     END,
     START,
