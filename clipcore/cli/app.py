@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from clipcore.cli.commands import Commands
+from clipcore.cli.options import Commands
 from clipcore.cli.output import DONE, FAILED, INTERRUPTED, MISUSED, say
 from clipcore.errors import ClipError
 
-# Each command and the module that registers it.
+# Each command and its module.
 COMMANDS = {
     "classify": "classify",
     "dataset": "dataset",
@@ -51,7 +51,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     named = COMMANDS.get(arguments[0]) if arguments else None
     for module in [named] if named else dict.fromkeys(COMMANDS.values()):
-        import_module(f"clipcore.cli.{module}").register(app)
+        app.add_typer(import_module(f"clipcore.cli.{module}").commands)
     return app
 
 

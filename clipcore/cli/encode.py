@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcore.cli.options import (
-    BATCH_SIZE,
-    DEFAULT_MODEL_NAME,
-    BatchSize,
-    Device,
-    Json,
-    Model,
-    TextsFile,
-    load_model,
-    read_texts,
-)
-from clipcore.cli.output import Skips, print_json, tracked
-from clipcore.encoding.batch import EncodedRow
+from clipcore.cli.options import Commands, EncodingOptions, Force, Json, TextsFile, read_texts
+from clipcore.cli.output import Skips, finish, print_json, tracked
+from clipcore.encoding.batch import EncodedRow, Problem
 from clipcore.encoding.inputs import (
     Input,
     check_texts,
@@ -40,14 +31,12 @@ if TYPE_CHECKING:
     from clipcore.model import ClipModel
 
 _PIPE = Path("-")
+_tracked = partial(tracked, doing="encoding")
+
+commands = Commands()
 
 
-def register(app: typer.Typer) -> None:
-    app.command("encode")(encode)
-    app.command("extract")(extract_features)
-    app.command("tokenize")(tokenize)
-
-
+@commands.command()
 def encode(
     things: Annotated[
         list[str] | None,
@@ -58,10 +47,9 @@ def encode(
         Path | None,
         typer.Option("--output", "-o", help="A .npy, .parquet, .safetensors or .tsv file; TSV on stdout if not given."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    force: Force = False,
+    *,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Encode texts and images as embeddings of unit length, one row each, with their names.
@@ -74,30 +62,21 @@ def encode(
         raise BadInput("There is nothing to encode; give texts, images, folders, or --texts FILE.")
     if output is not None:
         check_vector_file(output, force=force)
-    loaded = load_model(model, device)
-    check_texts(loaded, inputs)
-    if output is None:
-        return _print_embeddings(loaded, inputs, batch_size, as_json)
+    model = encoding.load()
+    check_texts(model, inputs)
     skips = Skips()
-    written = write_inputs(
-        loaded, inputs, output, batch_size=batch_size, force=force, progress=_tracked, on_problem=skips.problem
-    )
-    if as_json:
-        print_json(
-            {
-                "model": loaded.card.key,
-                "dimension": loaded.card.dimension,
-                "output": str(output),
-                "encoded": written.rows,
-                "resumed_at": written.resumed_at,
-                "skipped": skips.as_json(),
-            }
-        )
-    else:
-        print(f"{written.rows} embeddings of {loaded.card.dimension} dimensions in {output}")
-    return skips.exit_code
+    size = encoding.batch_size
+    if output is None:
+        _print_embeddings(model, _encode(model, inputs, size, skips), skips, as_json)
+        return skips.exit_code
+    written = write_inputs(model, inputs, output, batch_size=size, force=force, progress=_tracked, on_problem=skips.add)
+    result = {"model": model.card.key, "dimension": model.card.dimension, "output": str(output)}
+    counts = {"encoded": written.rows, "resumed_at": written.resumed_at}
+    told = f"{written.rows} embeddings of {model.card.dimension} dimensions in {output}"
+    return finish(result | counts, lambda: print(told), skips, as_json=as_json)
 
 
+@commands.command("extract")
 def extract_features(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A TSV of texts or base64 images; - for stdin.")],
     output: Annotated[
@@ -119,10 +98,9 @@ def extract_features(
     header: Annotated[bool, typer.Option("--header", help="The first row names the columns.")] = False,
     form: Annotated[VectorFormat | None, typer.Option("--format", help="By the output's ending if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Images decoded at a time.")] = 2,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    force: Force = False,
+    *,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Encode one column of a table: one row for each of its rows, tab-separated, in constant memory.
@@ -131,50 +109,46 @@ def extract_features(
     null in .parquet); blank lines at the very end are dropped.
     The same command resumes an output that was stopped, unless it uses stdin or stdout.
     """
-    to_pipe = output == _PIPE
-    format = form or (VectorFormat.TSV if to_pipe else VectorFormat.of(output))
-    if format is None:
-        raise BadInput(f"The ending of {str(output)!r} names no format; add --format {', '.join(VectorFormat)}.")
-    if to_pipe and (as_json or format is not VectorFormat.TSV):
-        raise BadInput("Only TSV goes to stdout; add --output FILE for --json or another --format.")
+    format = _format_of(form, output, as_json)
     names = parse_schema(input_schema) if input_schema else ()
     options = ColumnOptions(column, kind, tuple(name for name in append.split(",") if name), names, header)
-    source, target = None if table == _PIPE else table, None if to_pipe else output
+    source, target = (None if path == _PIPE else path for path in (table, output))
     check_extract(source, target, options, format, force=force)
-    loaded = load_model(model, device)
+    model = encoding.load()
     skips = Skips()
     written = extract(
-        loaded,
+        model,
         source,
         target,
         options,
         format,
-        batch_size=batch_size,
+        batch_size=encoding.batch_size,
         workers=workers,
         force=force,
-        progress=lambda rows: tracked(rows, "encoding"),
-        on_problem=skips.problem,
+        progress=_tracked,
+        on_problem=skips.add,
     )
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "rows": written.rows,
-                "dimension": loaded.card.dimension,
-                "resumed_at": written.resumed_at,
-                "skipped": skips.as_json(),
-            }
-        )
-    elif not to_pipe:
-        print(f"{written.rows} rows of {loaded.card.dimension} dimensions in {output}")
-    return skips.exit_code
+    result = {"output": str(output), "rows": written.rows, "dimension": model.card.dimension}
+    told = f"{written.rows} rows of {model.card.dimension} dimensions in {output}"
+    show = (lambda: None) if target is None else (lambda: print(told))
+    return finish(result | {"resumed_at": written.resumed_at}, show, skips, as_json=as_json)
 
 
+def _format_of(form: VectorFormat | None, output: Path, as_json: bool) -> VectorFormat:
+    format = form or (VectorFormat.TSV if output == _PIPE else VectorFormat.of(output))
+    if format is None:
+        raise BadInput(f"The ending of {str(output)!r} names no format; add --format {', '.join(VectorFormat)}.")
+    if output == _PIPE and (as_json or format is not VectorFormat.TSV):
+        raise BadInput("Only TSV goes to stdout; add --output FILE for --json or another --format.")
+    return format
+
+
+@commands.command()
 def tokenize(
     given: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; with --decode, tokens.")] = None,
     texts_file: TextsFile = None,
     context_length: Annotated[
-        int, typer.Option("--context-length", min=2, help="Tokens a text may have, start and end included.")
+        int, typer.Option(min=2, help="Tokens a text may have, start and end included.")
     ] = CONTEXT_LENGTH,
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut longer texts instead of refusing them.")] = False,
     decode: Annotated[bool, typer.Option("--decode", help="Turn tokens into text instead.")] = False,
@@ -188,37 +162,30 @@ def tokenize(
         text = text_of(_parse_tokens(texts))
         print_json({"text": text}) if as_json else print(text)
         return
-    rows = token_ids(texts, context_length, truncate=truncate)
+    rows = [_without_padding(row) for row in token_ids(texts, context_length, truncate=truncate)]
     if as_json:
-        tokens = [{"text": text, "tokens": _without_padding(row)} for text, row in zip(texts, rows, strict=True)]
+        tokens = [{"text": text, "tokens": row} for text, row in zip(texts, rows, strict=True)]
         print_json({"context_length": context_length, "texts": tokens})
         return
     for row in rows:
-        print(*_without_padding(row))
+        print(*row)
 
 
-def _print_embeddings(model: ClipModel, inputs: Sequence[Input], batch_size: int, as_json: bool) -> int:
-    skips = Skips()
-    rows = _without_skipped(encode_inputs(model, _tracked(inputs), batch_size=batch_size), skips)
-    if as_json:
-        _print_json(model, rows, skips)
-    else:
-        writer = TsvWriter(model.card.dimension, columns_first=True)
-        for row in rows:
-            print(writer.rows([row]).decode(), end="", flush=True)
-    return skips.exit_code
-
-
-def _without_skipped(rows: Iterator[EncodedRow], skips: Skips) -> Iterator[EncodedRow]:
-    for row in rows:
+def _encode(model: ClipModel, inputs: Sequence[Input], batch_size: int, skips: Skips) -> Iterator[EncodedRow]:
+    for row in encode_inputs(model, _tracked(inputs), batch_size=batch_size):
         if row.embedding is None:
-            skips.add(row.name, row.reason)
+            skips.add(Problem(row.name, row.reason))
         else:
             yield row
 
 
-def _print_json(model: ClipModel, rows: Iterator[EncodedRow], skips: Skips) -> None:
-    """Prints one document with one embedding a line, as they come: there may be more than memory holds."""
+def _print_embeddings(model: ClipModel, rows: Iterator[EncodedRow], skips: Skips, as_json: bool) -> None:
+    """JSON is one document with one embedding a line. Prints each as it comes: there may be more than memory holds."""
+    if not as_json:
+        writer = TsvWriter(model.card.dimension, columns_first=True)
+        for row in rows:
+            print(writer.rows([row]).decode(), end="", flush=True)
+        return
     print(f'{{"model": {_json(model.card.key)}, "dimension": {model.card.dimension}, "vectors": [', end="")
     between = "\n"
     for row in rows:
@@ -234,15 +201,10 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _tracked(inputs: Sequence[Input]) -> Iterator[Input]:
-    return tracked(inputs, "encoding", len(inputs))
-
-
 def _without_padding(row: TokenIds) -> list[int]:
     """Drops the zeros after the last end token; a text may contain an end token of its own."""
-    last = len(row) - 1 - row[::-1].tolist().index(END)
-    tokens: list[int] = row[: last + 1].tolist()
-    return tokens
+    tokens: list[int] = row.tolist()
+    return tokens[: len(tokens) - tokens[::-1].index(END)]
 
 
 def _parse_tokens(texts: list[str]) -> list[int]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
-from clipcore.cli.classify import TemplatesFile
-from clipcore.cli.commands import Commands
 from clipcore.cli.measures import (
     classification_as_json,
     published_as_json,
@@ -19,30 +17,17 @@ from clipcore.cli.measures import (
     show_classification,
     show_retrieval,
 )
-from clipcore.cli.options import (
-    BATCH_SIZE,
-    DEFAULT_MODEL_NAME,
-    BatchSize,
-    Device,
-    Header,
-    ImageColumn,
-    Json,
-    Model,
-    TextColumn,
-    load_model,
-)
-from clipcore.cli.output import Skips, print_json, say, tracked
-from clipcore.datasets import Columns, Labelled, open_labelled, open_pairs
-from clipcore.encoding.batch import ImageOutcome, encode_sources, gather
+from clipcore.cli.options import Commands, EncodingOptions, Json, TableOptions, TemplatesFile
+from clipcore.cli.output import Skips, finish, say, tracked
+from clipcore.datasets import Labelled, open_labelled, open_pairs
+from clipcore.encoding.batch import Gathered, ImageOutcome, encode_sources, gather
 from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput
 from clipcore.evaluation.classification import check_classes, classify_images, name_classes
 from clipcore.evaluation.plots import check_drawable, draw_confusions
 from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
 from clipcore.evaluation.retrieval import evaluate_retrieval
-from clipcore.linear_probe import LinearProbe, choose_strength, require_two
-from clipcore.prompts import Prompts
-from clipcore.types import Vectors
+from clipcore.linear_probe import Classes, LinearProbe, choose_strength, require_two
 from clipcore.zero_shot import LabelBank, check_template, read_labels, read_templates
 
 if TYPE_CHECKING:
@@ -58,15 +43,10 @@ Dataset = Annotated[
     typer.Option("--dataset", help="Which known data set this is, if its name does not tell: flickr30k, imagenet …"),
 ]
 
-
-def register(app: typer.Typer) -> None:
-    group = Commands(no_args_is_help=True, help="Measure a model on labelled or captioned images.")
-    group.command("zero-shot")(zero_shot)
-    group.command("probe")(probe)
-    group.command("retrieval")(retrieval)
-    app.add_typer(group, name="evaluate")
+commands = Commands(name="evaluate", no_args_is_help=True, help="Measure a model on labelled or captioned images.")
 
 
+@commands.command()
 def zero_shot(
     source: Annotated[
         Path,
@@ -75,18 +55,14 @@ def zero_shot(
         ),
     ],
     names: Annotated[
-        Path | None,
-        typer.Option("--names", help="What the classes are called in words: `n02123045: tabby cat, tabby` a line."),
+        Path | None, typer.Option(help="What the classes are called in words: `n02123045: tabby cat, tabby` a line.")
     ] = None,
     templates: TemplatesFile = None,
     confusion: ConfusionImage = None,
     dataset: Dataset = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    header: Header = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    *,
+    columns: TableOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Predict each image's class from the classes' names: top-1, top-5, per class, and which are confused.
@@ -96,61 +72,49 @@ def zero_shot(
     published = _published(dataset, source)
     if confusion is not None:
         check_drawable(confusion)
-    skips = Skips()
-    labelled = open_labelled(source, Columns(text_column, image_column, header))
-    skips.problems(labelled.problems)
+    labelled = open_labelled(source, columns)
+    skips = Skips(labelled.problems)
     check_classes(labelled.classes)
     class_names = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     own_templates = read_templates(templates) if templates is not None else None
-    loaded = load_model(model, device)
-    label_templates = own_templates or loaded.card.prompts.label
-    prompts = Prompts(label=label_templates, query=("{}",), background=())
-    bank = LabelBank.encode(loaded, class_names.labels, prompts, batch_size=batch_size)
-
-    def scores(embeddings: Vectors) -> Vectors:
-        cosines: Vectors = embeddings @ bank.vectors.T
-        return cosines
-
-    outcomes = _encoded(loaded, labelled, "encoding images", batch_size)
-    result = classify_images(outcomes, labelled.class_of, class_names.shown, scores, skips.image)
+    model = encoding.load()
+    prompts = replace(model.card.prompts, label=own_templates or model.card.prompts.label, background=())
+    bank = LabelBank.encode(model, class_names.labels, prompts, batch_size=encoding.batch_size)
+    outcomes = _encoded(model, labelled, "encoding images", encoding)
+    result = classify_images(
+        outcomes, labelled.class_of, class_names.shown, lambda embeddings: embeddings @ bank.vectors.T, skips.add
+    )
     if confusion is not None:
-        draw_confusions(result, confusion, f"{source.name}, zero-shot, {loaded.card.id}")
-    if as_json:
-        print_json(
-            {
-                "model": loaded.card.key,
-                "templates": list(label_templates),
-                **classification_as_json(result),
-                "published": published_as_json(published),
-                "skipped": skips.as_json(),
-            }
-        )
-    else:
-        print(f"{loaded.card.id}, zero-shot")
-        show_classification(result, published)
-    return skips.exit_code
+        draw_confusions(result, confusion, f"{source.name}, zero-shot, {model.card.id}")
+    told = {"model": model.card.key, "templates": prompts.label, **classification_as_json(result)}
+    told |= {"published": published_as_json(published)}
+    title = f"{model.card.id}, zero-shot"
+    return finish(told, lambda: show_classification(title, result, published), skips, as_json=as_json)
 
 
-def probe(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="A folder with a folder for each class, or a table.")],
-    test: Annotated[
-        Path, typer.Argument(metavar="TEST", help="What the probe is measured on, with the same class names.")
-    ],
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
     strength: Annotated[
         float | None,
         typer.Option(
             "-C", "--strength", min=1e-6, max=1e6, help="C, the inverse of the regularisation; searched if not given."
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which fifth of TRAIN the search holds back.")] = 0,
-    save: Annotated[Path | None, typer.Option("--save", help="Keep the probe here, such as probe.safetensors.")] = None,
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Which fifth of TRAIN the search holds back.")] = 0
+    save: Annotated[Path | None, typer.Option(help="Keep the probe here, such as probe.safetensors.")] = None
+
+
+@commands.command()
+def probe(
+    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="A folder with a folder for each class, or a table.")],
+    test: Annotated[
+        Path, typer.Argument(metavar="TEST", help="What the probe is measured on, with the same class names.")
+    ],
+    options: ProbeOptions,
     confusion: ConfusionImage = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    header: Header = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    *,
+    columns: TableOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Fit a linear classifier to TRAIN's embeddings and measure it on TEST.
@@ -159,51 +123,29 @@ def probe(
     """
     if confusion is not None:
         check_drawable(confusion)
-    if save is not None:
-        check_output_folder(save)
-    skips = Skips()
-    columns = Columns(text_column, image_column, header)
+    if options.save is not None:
+        check_output_folder(options.save)
     training, testing = open_labelled(train, columns), open_labelled(test, columns)
-    skips.problems([*training.problems, *testing.problems])
+    skips = Skips([*training.problems, *testing.problems])
     classes = tuple(sorted({*training.classes, *testing.classes}))
     check_classes(classes)
     require_two(training.class_of)
     missing = _missing_classes(training, testing)
-    if missing:
-        named = ", ".join(map(repr, missing[:_MAX_NAMED])) + (" …" if len(missing) > _MAX_NAMED else "")
-        say(f"TRAIN has no images of {len(missing)} of TEST's classes, whose images all count as wrong: {named}")
-    loaded = load_model(model, device)
-    outcomes = _encoded(loaded, training, "encoding TRAIN", batch_size)
-    gathered = gather(outcomes, loaded.card.dimension, skips.image)
-    class_of = _rows_in(classes, training)[gathered.rows]
-    search: dict[float, float] = {}
-    if strength is None:
-        strength = choose_strength(gathered.embeddings, class_of, seed=seed, tried=search.__setitem__)
-    fitted = LinearProbe.fit(gathered.embeddings, class_of, classes, strength=strength, model_key=loaded.card.key)
-    if save is not None:
-        fitted.save(save)
-    outcomes = _encoded(loaded, testing, "encoding TEST", batch_size)
-    result = classify_images(outcomes, _rows_in(classes, testing), classes, fitted.scores, skips.image)
+    model = encoding.load()
+    gathered = gather(_encoded(model, training, "encoding TRAIN", encoding), model.card.dimension, skips.add)
+    fitted, search = _fit(gathered, _rows_in(classes, training), classes, model.card.key, options)
+    outcomes = _encoded(model, testing, "encoding TEST", encoding)
+    result = classify_images(outcomes, _rows_in(classes, testing), classes, fitted.scores, skips.add)
     if confusion is not None:
-        draw_confusions(result, confusion, f"{test.name}, linear probe, {loaded.card.id}")
-    if as_json:
-        print_json(
-            {
-                "model": loaded.card.key,
-                "train_images": len(gathered.rows),
-                "strength": strength,
-                "search": [{"strength": tried, "accuracy": accuracy} for tried, accuracy in sorted(search.items())],
-                **classification_as_json(result),
-                "not_in_train": missing,
-                "skipped": skips.as_json(),
-            }
-        )
-    else:
-        print(f"{loaded.card.id}, linear probe on {len(gathered.rows)} images, C = {strength:.3g}")
-        show_classification(result, ())
-    return skips.exit_code
+        draw_confusions(result, confusion, f"{test.name}, linear probe, {model.card.id}")
+    images = len(gathered.rows)
+    told = {"model": model.card.key, "train_images": images, "strength": fitted.strength, "search": search}
+    told |= {**classification_as_json(result), "not_in_train": missing}
+    title = f"{model.card.id}, linear probe on {images} images, C = {fitted.strength:.3g}"
+    return finish(told, lambda: show_classification(title, result, ()), skips, as_json=as_json)
 
 
+@commands.command()
 def retrieval(
     source: Annotated[
         Path,
@@ -213,20 +155,14 @@ def retrieval(
         ),
     ],
     captions: Annotated[
-        Path | None,
-        typer.Option("--captions", help="The captions file of a folder of images, or Chinese-CLIP's .jsonl."),
+        Path | None, typer.Option(help="The captions file of a folder of images, or Chinese-CLIP's .jsonl.")
     ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Which split of a Karpathy file: test, val …")] = None,
-    template: Annotated[
-        str, typer.Option("--template", help="A template for the captions, such as 'a photo of {}'.")
-    ] = "{}",
+    split: Annotated[str | None, typer.Option(help="Which split of a Karpathy file: test, val …")] = None,
+    template: Annotated[str, typer.Option(help="A template for the captions, such as 'a photo of {}'.")] = "{}",
     dataset: Dataset = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    header: Header = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    *,
+    columns: TableOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Retrieve captions by image and images by caption: R@1, R@5, R@10 and their means.
@@ -236,60 +172,63 @@ def retrieval(
     """
     published = _published(dataset, source)
     check_template(template)
-    skips = Skips()
-    pairs = open_pairs(source, captions=captions, split=split, columns=Columns(text_column, image_column, header))
-    skips.problems(pairs.problems)
-    loaded = load_model(model, device)
+    pairs = open_pairs(source, captions=captions, split=split, columns=columns)
+    skips = Skips(pairs.problems)
+    model = encoding.load()
     evaluated = evaluate_retrieval(
-        loaded, pairs, template=template, batch_size=batch_size, on_skip=skips.image, progress=tracked
+        model, pairs, template=template, batch_size=encoding.batch_size, on_skip=skips.add, progress=tracked
     )
     images, result = len(evaluated.images.rows), evaluated.result
-    if as_json:
-        print_json(
-            {
-                "model": loaded.card.key,
-                "template": template,
-                "images": images,
-                **retrieval_as_json(result),
-                "published": published_as_json(published),
-                "skipped": skips.as_json(),
-            }
-        )
-    else:
-        print(f"{loaded.card.id}, {images} images, {result.text_to_image.queries} captions")
-        show_retrieval(result, published)
-    return skips.exit_code
+    told = {"model": model.card.key, "template": template, "images": images, **retrieval_as_json(result)}
+    told |= {"published": published_as_json(published)}
+    title = f"{model.card.id}, {images} images, {result.text_to_image.queries} captions"
+    return finish(told, lambda: show_retrieval(title, result, published), skips, as_json=as_json)
 
 
-def _encoded(model: ClipModel, labelled: Labelled, doing: str, batch_size: int) -> Iterable[ImageOutcome]:
-    sources = tracked(labelled.images, doing, len(labelled))
-    return encode_sources(model, sources, batch_size=batch_size, full_resolution=True)
+def _encoded(model: ClipModel, labelled: Labelled, doing: str, encoding: EncodingOptions) -> Iterable[ImageOutcome]:
+    sources = tracked(labelled.images, doing)
+    return encode_sources(model, sources, batch_size=encoding.batch_size, full_resolution=True)
 
 
-def _rows_in(classes: Sequence[str], labelled: Labelled) -> npt.NDArray[np.int64]:
+def _fit(
+    training: Gathered, classes_of: Classes, classes: Sequence[str], model_key: str, options: ProbeOptions
+) -> tuple[LinearProbe, list[dict[str, float]]]:
+    """Returns the probe, and the accuracy of each strength that was tried."""
+    class_of = classes_of[training.rows]
+    tried: dict[float, float] = {}
+    strength = options.strength
+    if strength is None:
+        strength = choose_strength(training.embeddings, class_of, seed=options.seed, tried=tried.__setitem__)
+    probe = LinearProbe.fit(training.embeddings, class_of, classes, strength=strength, model_key=model_key)
+    if options.save is not None:
+        probe.save(options.save)
+    return probe, [{"strength": strength, "accuracy": accuracy} for strength, accuracy in sorted(tried.items())]
+
+
+def _rows_in(classes: Sequence[str], labelled: Labelled) -> Classes:
     """int64 [images]: the row of each image's class in `classes`."""
     row_of = {name: row for row, name in enumerate(classes)}
     return np.array([row_of[name] for name in labelled.classes], np.int64)[labelled.class_of]
 
 
 def _missing_classes(training: Labelled, testing: Labelled) -> list[str]:
-    """The classes of TEST's images of which TRAIN has none. Raises BadInput where that is all of them."""
+    """Names the classes of TEST's images of which TRAIN has none. Raises BadInput where that is all of them."""
     wanted = {testing.classes[row] for row in np.unique(testing.class_of)}
-    missing = wanted - {training.classes[row] for row in np.unique(training.class_of)}
-    if missing == wanted:
+    missing = sorted(wanted - {training.classes[row] for row in np.unique(training.class_of)})
+    if len(missing) == len(wanted):
         raise BadInput("TRAIN and TEST have no class in common; give the same classes the same names.")
-    return sorted(missing)
+    if missing:
+        named = ", ".join(map(repr, missing[:_MAX_NAMED])) + (" …" if len(missing) > _MAX_NAMED else "")
+        say(f"TRAIN has no images of {len(missing)} of TEST's classes, whose images all count as wrong: {named}")
+    return missing
 
 
 def _published(given: str | None, source: Path) -> tuple[Published, ...]:
     """The figures on the data set that is given, which must be known, or that the source's name tells."""
-    if given is None:
-        dataset = dataset_of(source)
-        return published_on(dataset) if dataset else ()
-    dataset = known_as(given)
-    if dataset is None:
+    dataset = dataset_of(source) if given is None else known_as(given)
+    if given is not None and dataset is None:
         raise BadInput(
             f"No figures are known for the data set {given!r}; leave --dataset out, or give one of "
             f"{', '.join(known_datasets())}."
         )
-    return published_on(dataset)
+    return published_on(dataset) if dataset is not None else ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,20 +17,20 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from clipcore.cli.options import (
-    BATCH_SIZE,
-    DEFAULT_MODEL_NAME,
-    BatchSize,
-    Device,
-    Exclude,
-    Hidden,
-    IndexFile,
-    Json,
-    Model,
-    UpdateIndex,
-    load_model,
+from clipcore.cli.options import Commands, EncodingOptions, Json
+from clipcore.cli.output import (
+    DONE,
+    Skips,
+    counted,
+    finish,
+    let_any_name_pass,
+    print_json,
+    say,
+    table_of,
+    tracked,
+    watched,
 )
-from clipcore.cli.output import DONE, Skips, counted, let_any_name_pass, print_json, say, tracked, watched
+from clipcore.encoding.batch import Problem
 from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
@@ -39,24 +40,54 @@ from clipcore.folder_search.sync import FileStatus, Step, index_folder
 from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.runtime.cores import usable_cores
 
+commands = Commands()
 
-def register(app: typer.Typer) -> None:
-    app.command("index")(index)
-    app.command("duplicates")(duplicates)
+UpdateIndex = Annotated[
+    bool,
+    typer.Option("--index/--no-index", help="Index new and changed files first, or use the index as it is."),
+]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")
+    ] = False
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
+    index_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CLIPCORE_INDEX",
+            dir_okay=False,
+            help="The SQLite file of the index. Default: one in your cache folder.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def filter(self) -> WalkFilter:
+        return WalkFilter(self.hidden, tuple(self.exclude or ()))
+
+    def open_store(self) -> FolderStore:
+        return FolderStore(self.index_file or default_location())
+
+
+@commands.command()
 def index(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(metavar="DIR", help="Folders, with all below them.", show_default="the current one"),
     ] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget everything below these folders instead.")] = False,
-    hidden: Hidden = False,
-    exclude: Exclude = None,
-    index_file: IndexFile = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    *,
+    options: IndexOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Index the images below folders for search, similar and duplicates.
@@ -67,31 +98,31 @@ def index(
     are not followed. Stop it at any time: the same command resumes.
     """
     folders = folders or [Path()]
-    with open_store(index_file) as store:
+    with options.open_store() as store:
         if forget:
             return _forget(store, folders, as_json)
-        roots = distinct([root_of(folder) for folder in folders], walk_filter(hidden, exclude))
-        encoder = lazy_model(model, device)
-        update = Update()
+        roots = distinct([root_of(folder) for folder in folders], options.filter)
+        model = LazyModel.named(encoding.model, encoding.load)
+        update = Update(options, encoding)
         for root in roots:
-            update.run(store, root, encoder, walk_filter(hidden, exclude), batch_size)
-        images_below = {root: store.count_images(root)[encoder.key] for root in roots}
-    if as_json:
-        print_json(_index_as_json(images_below, update, store, encoder.key))
-    else:
-        for root, count in images_below.items():
-            images = "1 image" if count == 1 else f"{count} images"
-            print(f"{images} below {visible(root)} can be searched.")
-        print(_summary(update))
-    return update.skips.exit_code
+            update.run(store, root, model)
+        images_below = {root: store.count_images(root)[model.key] for root in roots}
+    result = {
+        "folders": [{"folder": shown(root), "images": images} for root, images in images_below.items()],
+        "files": {status.value: update.counts[status] for status in FileStatus},
+        "unread_formats": dict(update.unsupported),
+        "model": model.key,
+        "index": str(store.path),
+    }
+    return finish(result, lambda: _show_update(images_below, update), update.skips, as_json=as_json)
 
 
+@commands.command()
 def duplicates(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
     min_score: Annotated[
         float | None,
         typer.Option(
-            "--min-score",
             min=0,
             max=1,
             help="The cosine from which images are alike; lower it for crops and other colours.",
@@ -102,12 +133,9 @@ def duplicates(
         bool, typer.Option("--exact", help="Identical files only, byte by byte; needs neither model nor index.")
     ] = False,
     update_index: UpdateIndex = True,
-    hidden: Hidden = False,
-    exclude: Exclude = None,
-    index_file: IndexFile = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    *,
+    options: IndexOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Group the images below a folder that are identical, or that look all but the same.
@@ -116,24 +144,22 @@ def duplicates(
     Resized and recompressed copies are found; crops and other colours often
     need a lower --min-score. What to delete is up to you.
     """
-    if not update_index and (hidden or exclude):
+    if not update_index and (options.hidden or options.exclude):
         raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
-    root, filter_, update = root_of(folder), walk_filter(hidden, exclude), Update()
+    root, update = root_of(folder), Update(options, encoding)
     if exact:
-        groups, threshold, none = find_identical(root, filter_), None, "No identical files."
+        groups, threshold, none = find_identical(root, options.filter), None, "No identical files."
     else:
-        encoder = lazy_model(model, device)
-        threshold = near_threshold(encoder.calibration) if min_score is None else min_score
-        with open_store(index_file) as store:
+        model = LazyModel.named(encoding.model, encoding.load)
+        threshold = near_threshold(model.calibration) if min_score is None else min_score
+        with options.open_store() as store:
             if update_index:
-                update.run(store, root, encoder, filter_, batch_size)
-            groups = find_duplicates(store, root, encoder.key, min_score=threshold, track=_with_bar)
-            none = f"No duplicates among {store.count_images(root)[encoder.key]} images."
-    if as_json:
-        print_json(_duplicates_as_json(groups, root, threshold, update))
-    else:
-        _print_groups(groups, root, threshold, none)
-    return update.skips.exit_code
+                update.run(store, root, model)
+            track = partial(tracked, doing="comparing")
+            groups = find_duplicates(store, root, model.key, min_score=threshold, track=track)
+            none = f"No duplicates among {store.count_images(root)[model.key]} images."
+    result = {"folder": shown(root), "threshold": threshold, **_groups_as_json(groups)}
+    return finish(result, lambda: _print_groups(groups, root, threshold, none), update.skips, as_json=as_json)
 
 
 def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
@@ -149,8 +175,9 @@ def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
     return DONE
 
 
-def _summary(update: Update) -> str:
-    counts = update.counts
+def _show_update(images_below: Mapping[bytes, int], update: Update) -> None:
+    for root, images in images_below.items():
+        print(f"{'1 image' if images == 1 else f'{images} images'} below {visible(root)} can be searched.")
     words = [
         (FileStatus.ENCODED, "new"),
         (FileStatus.REUSED, "copied or moved"),
@@ -159,30 +186,8 @@ def _summary(update: Update) -> str:
         (FileStatus.BROKEN, "broken"),
         (FileStatus.UNREADABLE, "unreadable"),
     ]
-    return ", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do."
-
-
-def _index_as_json(images_below: dict[bytes, int], update: Update, store: FolderStore, key: str) -> dict[str, Any]:
-    return {
-        "folders": [{"folder": shown(root), "images": images} for root, images in images_below.items()],
-        "files": update.as_json(),
-        "unread_formats": dict(update.foreign),
-        "skipped": update.skips.as_json(),
-        "model": key,
-        "index": str(store.path),
-    }
-
-
-def open_store(index_file: Path | None) -> FolderStore:
-    return FolderStore(index_file or default_location())
-
-
-def lazy_model(name: str, device: str) -> LazyModel:
-    return LazyModel.named(name, lambda: load_model(name, device))
-
-
-def walk_filter(hidden: bool, exclude: list[str] | None) -> WalkFilter:
-    return WalkFilter(hidden, tuple(exclude or ()))
+    counts = update.counts
+    print(", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do.")
 
 
 @dataclass
@@ -193,20 +198,29 @@ class Update:
     an earlier run has reported is not reported again.
     """
 
+    options: IndexOptions
+    encoding: EncodingOptions
     before_search: bool = False
     skips: Skips = field(default_factory=Skips)
     counts: Counter[FileStatus] = field(default_factory=Counter)
-    foreign: Counter[str] = field(default_factory=Counter)
+    unsupported: Counter[str] = field(default_factory=Counter)
 
-    def run(self, store: FolderStore, root: bytes, model: LazyModel, filter_: WalkFilter, batch_size: int) -> None:
+    def run(self, store: FolderStore, root: bytes, model: LazyModel) -> None:
+        folder, filter_ = shown(root), self.options.filter
         total = sum(isinstance(entry, ImageFile) for entry in walk(root, filter_)) if watched() else None
-        kept, foreign = self.counts[FileStatus.KEPT], self.foreign.copy()
+        counts: Counter[FileStatus] = Counter()
+        unsupported: Counter[str] = Counter()
         with counted("indexing", total) as done:
 
             def observe(step: Step) -> None:
-                self._count(step)
-                if step.status not in (FileStatus.UNSUPPORTED, FileStatus.FORGOTTEN, FileStatus.KEPT):
+                counts[step.status] += 1
+                if step.status is FileStatus.UNSUPPORTED:
+                    unsupported[step.reason] += 1
+                elif step.status not in (FileStatus.FORGOTTEN, FileStatus.KEPT):
                     done()
+                is_problem = step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE)
+                if is_problem and not (self.before_search and step.known):
+                    self.skips.add(Problem(shown(step.path), step.reason))
 
             index_folder(
                 store,
@@ -214,45 +228,26 @@ class Update:
                 model,
                 observe,
                 filter_=filter_,
-                batch_size=batch_size,
+                batch_size=self.encoding.batch_size,
                 # Enough to keep the model busy; each thread may hold one large image.
                 workers=min(8, max(2, usable_cores())),
                 keep_filtered=self.before_search,
             )
-        self._report(shown(root), self.counts[FileStatus.KEPT] - kept, self.foreign - foreign)
-
-    def as_json(self) -> dict[str, Any]:
-        return {status.value: self.counts[status] for status in FileStatus}
-
-    def _count(self, step: Step) -> None:
-        self.counts[step.status] += 1
-        if step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE):
-            if self.before_search and step.known:
-                return
-            self.skips.add(shown(step.path), step.reason)
-        elif step.status is FileStatus.UNSUPPORTED:
-            self.foreign[step.reason] += 1
-
-    def _report(self, folder: str, kept: int, foreign: Counter[str]) -> None:
-        if kept:
-            self.skips.add(
-                folder,
+        if kept := counts[FileStatus.KEPT]:
+            reason = (
                 f"It contains no images, but {kept} are indexed below it; they are kept in case a drive is missing. "
-                f"If they are really gone, run `clipcore index {folder} --forget`.",
+                f"If they are really gone, run `clipcore index {folder} --forget`."
             )
-        if foreign and not self.before_search:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in foreign.most_common())
+            self.skips.add(Problem(folder, reason))
+        if unsupported and not self.before_search:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in unsupported.most_common())
             say(f"Skipped below {folder}, in unsupported formats: {kinds}.")
+        self.counts += counts
+        self.unsupported += unsupported
 
 
-def _with_bar(blocks: range) -> Iterator[int]:
-    return tracked(blocks, "comparing", len(blocks))
-
-
-def _duplicates_as_json(groups: list[Group], root: bytes, threshold: float | None, update: Update) -> dict[str, Any]:
+def _groups_as_json(groups: list[Group]) -> dict[str, Any]:
     return {
-        "folder": shown(root),
-        "threshold": threshold,
         "spare_bytes": sum(group.spare_bytes for group in groups),
         "groups": [
             {
@@ -262,7 +257,6 @@ def _duplicates_as_json(groups: list[Group], root: bytes, threshold: float | Non
             }
             for group in groups
         ],
-        "skipped": update.skips.as_json(),
     }
 
 
@@ -302,15 +296,11 @@ def _print_groups(groups: list[Group], root: bytes, threshold: float | None, non
 
 
 def _table(group: Group) -> Table:
-    grid = Table(box=None, show_header=False, pad_edge=True)
-    for _ in range(4):
-        grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(overflow="fold")
+    rows = []
     for copy in group.copies:
         file = copy.file
         links = f"  (also named {', '.join(visible(link) for link in copy.links)})" if copy.links else ""
         pixels = f"{file.width} x {file.height}" if file.width else ""
-        grid.add_row(
-            group.relation(copy), f"{copy.cosine:.3f}", pixels, decimal(file.size), escape(visible(file.path) + links)
-        )
-    return grid
+        name = escape(visible(file.path) + links)
+        rows.append((group.relation(copy), f"{copy.cosine:.3f}", pixels, decimal(file.size), name))
+    return table_of([*4 * ">", ""], rows, show_header=False, pad_edge=True)

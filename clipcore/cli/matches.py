@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clipcore.cli.output import Skips, let_any_name_pass, print_json, say
+from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
 from clipcore.folder_search.contact_sheet import Cell, QueryCard, check_sheet, draw_sheet
 from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
@@ -22,60 +22,42 @@ from clipcore.folder_search.search import Match, SearchResult, Term, describe_te
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
-    """How to show the result. Raises BadInput for options that contradict each other, or a sheet with a wrong path."""
+class ShowOptions:
+    top: Annotated[int, typer.Option("--top", "-t", min=1, help="How many images to show at most.")] = 10
+    min_score: Annotated[
+        float, typer.Option(min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False)
+    ] = -1.0
+    sheet: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Draw a contact sheet: a .png or .jpg.", show_default=False)
+    ] = None
+    open: Annotated[
+        bool, typer.Option("--open", help="Open the sheet, or else the best match, in the desktop's viewer.")
+    ] = False
+    paths: Annotated[bool, typer.Option("--paths", "-f", help="Print paths alone, for pipes.")] = False
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="End each path with a NUL, for xargs -0; implies --paths.")
+    ] = False
 
-    top: int
-    as_json: bool = False
-    paths: bool = False
-    null: bool = False
-    sheet: Path | None = None
-    open: bool = False
-
-    def __post_init__(self) -> None:
-        if self.as_json and (self.paths or self.null):
+    def check(self, as_json: bool) -> None:
+        """Raises BadInput for options that contradict each other, or a sheet with a wrong path."""
+        if as_json and (self.paths or self.null):
             raise BadInput("Choose either --json or --paths.")
         if self.sheet is not None:
             check_sheet(self.sheet, self.top)
 
 
-def show(result: SearchResult, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips) -> None:
-    if showing.as_json:
-        print_json(as_json(result, terms, root, model, showing, skips))
-    elif showing.paths or showing.null:
-        let_any_name_pass()
-        for match in result.matches:
-            print(os.fsdecode(match.files[0].path), end="\0" if showing.null else "\n")
-    elif sys.stdout.isatty():
-        Console().print(table(result, terms))
-    else:
-        let_any_name_pass()
-        for match in result.matches:
-            print(f"{match.score:.3f}\t{os.fsdecode(match.files[0].path)}")
-    _explain(result, root)
-    if showing.sheet is not None:
-        _draw(result, terms, showing.sheet)
-    if showing.open:
-        _open(result, showing.sheet)
-
-
-def table(result: SearchResult, terms: Sequence[Term]) -> Table:
-    """The title shows how a query of several parts was understood; weak matches are dim."""
-    title = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
-    grid = Table("", "score", "image", title=title, title_justify="left", box=None, pad_edge=False)
-    grid.columns[0].justify = grid.columns[1].justify = "right"
-    grid.columns[2].overflow = "fold"
-    for rank, match in enumerate(result.matches, start=1):
-        more = f"  (and {len(match.files) - 1} more with the same content)" if len(match.files) > 1 else ""
-        name = escape(f"{_relative_name(match)}{more}")
-        grid.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
-    return grid
-
-
-def as_json(
-    result: SearchResult, terms: Sequence[Term], root: bytes, model: str, showing: Showing, skips: Skips
-) -> dict[str, Any]:
-    return {
+def show(
+    result: SearchResult,
+    terms: Sequence[Term],
+    root: bytes,
+    model: str,
+    showing: ShowOptions,
+    skips: Skips,
+    *,
+    as_json: bool,
+) -> int:
+    """Shows the result, and what else one should know of it on stderr. Returns the exit code."""
+    told = {
         "query": [_term_as_json(term) for term in terms],
         "folder": None if root == EVERYWHERE else shown(root),
         "model": model,
@@ -84,8 +66,38 @@ def as_json(
         "nothing_alike": all(match.weak for match in result.matches),
         "matches": [_match_as_json(rank, match) for rank, match in enumerate(result.matches, start=1)],
         "sheet": None if showing.sheet is None else str(showing.sheet.absolute()),
-        "skipped": skips.as_json(),
     }
+    code = finish(told, lambda: _print(result, terms, showing), skips, as_json=as_json)
+    _explain(result, root)
+    if showing.sheet is not None:
+        _draw(result, terms, showing.sheet)
+    if showing.open:
+        _open(result, showing.sheet)
+    return code
+
+
+def _print(result: SearchResult, terms: Sequence[Term], showing: ShowOptions) -> None:
+    if sys.stdout.isatty() and not (showing.paths or showing.null):
+        Console().print(table(result, terms))
+        return
+    let_any_name_pass()
+    for match in result.matches:
+        path = os.fsdecode(match.files[0].path)
+        if showing.paths or showing.null:
+            print(path, end="\0" if showing.null else "\n")
+        else:
+            print(f"{match.score:.3f}\t{path}")
+
+
+def table(result: SearchResult, terms: Sequence[Term]) -> Table:
+    """The title shows how a query of several parts was understood; weak matches are dim."""
+    title = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
+    grid = table_of([">", ">score", "image"], (), title=title, title_justify="left")
+    for rank, match in enumerate(result.matches, start=1):
+        more = f"  (and {len(match.files) - 1} more with the same content)" if len(match.files) > 1 else ""
+        name = escape(f"{_relative_name(match)}{more}")
+        grid.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
+    return grid
 
 
 def _term_as_json(term: Term) -> dict[str, Any]:

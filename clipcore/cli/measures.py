@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from clipcore.cli.output import table_of
 from clipcore.evaluation.classification import Classification
 from clipcore.evaluation.published import TO_IMAGE, TO_TEXT, TOP_1, TOP_5, Published
 from clipcore.evaluation.retrieval import Recall, Retrieval
 
 
-def show_classification(result: Classification, published: Sequence[Published]) -> None:
+def show_classification(title: str, result: Classification, published: Sequence[Published]) -> None:
+    print(title)
     print(f"{result.images} images of {len(result.classes)} classes")
     print(f"  top-1                  {percent(result.top_1):>8}")
     print(f"  top-5                  {percent(result.top_5):>8}")
@@ -51,7 +51,8 @@ def classification_as_json(result: Classification) -> dict[str, Any]:
     }
 
 
-def show_retrieval(result: Retrieval, published: Sequence[Published]) -> None:
+def show_retrieval(title: str, result: Retrieval, published: Sequence[Published]) -> None:
+    print(title)
     rows = [
         ("image → text", *_recall_cells(result.image_to_text)),
         ("text → image", *_recall_cells(result.text_to_image)),
@@ -135,18 +136,9 @@ def _short(name: str) -> str:
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A heading that begins with > marks a column of figures, aligned to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(
-            heading.removeprefix(">"),
-            justify="right" if heading.startswith(">") else "left",
-            no_wrap=heading.startswith(">"),
-        )
-    for row in rows:
-        table.add_row(*row)
+    table = table_of(headings, rows, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     # Names are user text: square brackets in them are not markup.
-    Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(table, markup=False)
+    Console(highlight=False, markup=False, emoji=False).print(table, markup=False)
 
 
 # More classes than a screen holds are shown by the worst of them.

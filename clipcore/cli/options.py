@@ -1,90 +1,147 @@
-"""The options that several commands share, and the reading of what they name."""
+"""How commands take their options; the options that several share, and the reading of what they name."""
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
+from clipcore.datasets import Columns
 from clipcore.errors import BadInput
 
 if TYPE_CHECKING:
+    from typer._click.core import Context
+
     from clipcore.model import ClipModel
 
-DEFAULT_MODEL_NAME = "ViT-B/32"
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", envvar="CLIPCORE_MODEL", help="A name from `clipcore models`, a hub id, a directory or a file."
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images or texts encoded at a time.")]
+
+class StrictCommand(TyperCommand):
+    """A command that refuses an empty argument or option value.
+
+    `clipcore encode "$PHOTOS"` with an unset variable passes an empty path, which pathlib reads as the current folder.
+    """
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if args:
+            values, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            for param in self.params:
+                given = values.get(param.name or "")
+                if "" in (given if isinstance(given, list | tuple) else [given]):
+                    name = param.opts[0] if isinstance(param, TyperOption) else "An argument"
+                    ctx.fail(f"{name} is empty; give a value, or leave it out.")
+        return super().parse_args(ctx, args)
+
+
+class Commands(typer.Typer):
+    """An application, or a group of commands, of `StrictCommand`s. A parameter of a command whose type is a dataclass
+    stands for an option for each of its fields.
+    """
+
+    def command(self, *args: Any, **options: Any) -> Callable[[CommandFunction], CommandFunction]:  # noqa: ANN401
+        register = super().command(*args, **{"cls": StrictCommand, **options})
+
+        def register_expanded(command: CommandFunction) -> CommandFunction:
+            register(_expand_options(command))
+            return command
+
+        return register_expanded
+
+
+def _expand_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            parameters += _options_of(groups[name])
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def run(**values: Any) -> Any:  # noqa: ANN401 - what the command takes and returns
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return command(**values)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _options_of(group: type) -> Iterator[inspect.Parameter]:
+    """The type of a field has its `typer.Option`, or else its metadata the help and its panel, as `TrainingPlan`'s."""
+    types = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        annotation, told = types[field.name], field.metadata
+        if told:
+            flag = "--" + field.name.replace("_", "-")
+            annotation = Annotated[annotation, typer.Option(flag, help=told["help"], rich_help_panel=told["panel"])]
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="CLIPCORE_MODEL",
+            help="A name from `clipcore models`, a hub id, a directory or a file.",
+        ),
+    ] = "ViT-B/32"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto"
+
+    def load(self) -> ClipModel:
+        """Imports torch, so commands call it only when something must be encoded. Raises ModelUnavailable."""
+        from clipcore.model import ClipModel
+
+        return ClipModel.load(self.model, device=self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingOptions(ModelOptions):
+    batch_size: Annotated[int, typer.Option(min=1, help="Images or texts encoded at a time.")] = DEFAULT_BATCH_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions(Columns):
+    text: Annotated[
+        str | None,
+        typer.Option("--text-column", help="Name or number of the column of texts or classes; guessed if not given."),
+    ] = None
+    image: Annotated[
+        str | None,
+        typer.Option("--image-column", help="Name or number of the column of images; guessed if not given."),
+    ] = None
+    header: Annotated[
+        bool | None, typer.Option(help="Whether the first row names the columns; guessed if not given.")
+    ] = None
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text for people.")]
-TextColumn = Annotated[
-    str | None,
-    typer.Option("--text-column", help="Name or number of the column of texts or classes; guessed if not given."),
-]
-ImageColumn = Annotated[
-    str | None, typer.Option("--image-column", help="Name or number of the column of images; guessed if not given.")
-]
-Header = Annotated[
-    bool | None,
-    typer.Option("--header/--no-header", help="Whether the first row names the columns; guessed if not given."),
-]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 TextsFile = Annotated[
     Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
 ]
-
-# Folder search.
-IndexFile = Annotated[
+TemplatesFile = Annotated[
     Path | None,
     typer.Option(
-        "--index-file",
-        envvar="CLIPCORE_INDEX",
-        dir_okay=False,
-        help="The SQLite file of the index. Default: one in your cache folder.",
-        show_default=False,
+        "--templates", help="One prompt template a line, with {} for the label; averaged. The model's own if not given."
     ),
 ]
-Hidden = Annotated[bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
-        show_default=False,
-    ),
-]
-UpdateIndex = Annotated[
-    bool,
-    typer.Option("--index/--no-index", help="Index new and changed files first, or use the index as it is."),
-]
-Top = Annotated[int, typer.Option("--top", "-t", min=1, help="How many images to show at most.")]
-MinScore = Annotated[
-    float,
-    typer.Option("--min-score", min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False),
-]
-Sheet = Annotated[
-    Path | None,
-    typer.Option("--sheet", dir_okay=False, help="Draw a contact sheet: a .png or .jpg.", show_default=False),
-]
-Open = Annotated[bool, typer.Option("--open", help="Open the sheet, or else the best match, in the desktop's viewer.")]
-Paths = Annotated[bool, typer.Option("--paths", "-f", help="Print paths alone, for pipes.")]
-Null = Annotated[bool, typer.Option("--null", "-0", help="End each path with a NUL, for xargs -0; implies --paths.")]
-
-BATCH_SIZE = DEFAULT_BATCH_SIZE
-
-
-def load_model(name: str, device: str) -> ClipModel:
-    """Imports torch, so commands call it only when something must be encoded. Raises ModelUnavailable."""
-    from clipcore.model import ClipModel
-
-    return ClipModel.load(name, device=device)
 
 
 def read_texts(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from clipcore.encoding.batch import Problem, SkippedImage
@@ -26,29 +27,30 @@ class Skips:
     """Prints each skipped image or row at once, and collects them for the exit code and JSON."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
-        self.names_and_reasons: list[tuple[str, str]] = []
-        self.problems(problems)
-
-    def image(self, skipped: SkippedImage) -> None:
-        self.add(skipped.source.name, skipped.reason)
-
-    def add(self, name: str, reason: str) -> None:
-        self.names_and_reasons.append((shown(name), reason))
-        say_skipped(name, reason)
-
-    def problem(self, problem: Problem) -> None:
-        self.add(problem.name, problem.reason)
-
-    def problems(self, problems: Iterable[Problem]) -> None:
+        self._skipped: list[dict[str, str]] = []
         for problem in problems:
-            self.problem(problem)
+            self.add(problem)
+
+    def add(self, skipped: Problem | SkippedImage) -> None:
+        name = skipped.name if isinstance(skipped, Problem) else skipped.source.name
+        self._skipped.append({"name": shown(name), "reason": skipped.reason})
+        say_skipped(name, skipped.reason)
 
     @property
     def exit_code(self) -> int:
-        return SKIPPED if self.names_and_reasons else DONE
+        return SKIPPED if self._skipped else DONE
 
     def as_json(self) -> list[dict[str, str]]:
-        return [{"name": name, "reason": reason} for name, reason in self.names_and_reasons]
+        return self._skipped
+
+
+def finish(result: Mapping[str, Any], show: Callable[[], object], skips: Skips, *, as_json: bool) -> int:
+    """Prints the result, as JSON with what was skipped, or by `show` for people. Returns the exit code."""
+    if as_json:
+        print_json({**result, "skipped": skips.as_json()})
+    else:
+        show()
+    return skips.exit_code
 
 
 def say(line: str) -> None:
@@ -70,6 +72,19 @@ def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
     print(json.dumps(result, ensure_ascii=False, indent=2))
 
 
+def table_of(headings: Sequence[str], rows: Iterable[Sequence[str]], **look: Any) -> Table:  # noqa: ANN401 - of rich
+    """A heading that begins with > marks a column of figures, aligned to the right. look: Table's own options."""
+    table = Table(**{"box": None, "pad_edge": False, **look})
+    for heading in headings:
+        if heading.startswith(">"):
+            table.add_column(heading[1:], justify="right", no_wrap=True)
+        else:
+            table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 T = TypeVar("T")
 
 
@@ -82,7 +97,7 @@ class _Rate(ProgressColumn):
 
 
 def tracked(things: Iterable[T], doing: str, total: int | None = None) -> Iterator[T]:
-    """Yields the same things while a bar shows the progress. total: None where it is unknown."""
+    """Yields the same things while a bar shows the progress. total: needed where the things have no length."""
     with _bar() as progress:
         yield from progress.track(things, total=total, description=doing)
 

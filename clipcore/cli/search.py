@@ -9,41 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcore.cli.commands import StrictCommand
-from clipcore.cli.index import Update, lazy_model, open_store, walk_filter
-from clipcore.cli.matches import Showing, show
-from clipcore.cli.options import (
-    BATCH_SIZE,
-    DEFAULT_MODEL_NAME,
-    BatchSize,
-    Device,
-    Exclude,
-    Hidden,
-    IndexFile,
-    Json,
-    MinScore,
-    Model,
-    Null,
-    Open,
-    Paths,
-    Sheet,
-    Top,
-    UpdateIndex,
-)
+from clipcore.cli.index import IndexOptions, Update, UpdateIndex
+from clipcore.cli.matches import ShowOptions, show
+from clipcore.cli.options import Commands, EncodingOptions, Json, StrictCommand
+from clipcore.errors import BadInput
 from clipcore.folder_search.paths import EVERYWHERE, root_of
-from clipcore.folder_search.search import parse_image, parse_query, search_folder
+from clipcore.folder_search.search import LazyModel, Term, parse_image, parse_query, search_folder
 from clipcore.models.known_models import ModelName, resolve
 
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-
-class UsageError(typer.TyperException):
-    """A query that is not written as it must be. ctx: the command whose help tells more."""
-
-    def __init__(self, message: str, ctx: Context | None = None) -> None:
-        super().__init__(message)
-        self.ctx = ctx
+commands = Commands()
 
 
 class QueryCommand(StrictCommand):
@@ -53,10 +30,10 @@ class QueryCommand(StrictCommand):
         takes_value = {name: not getattr(param, "is_flag", False) for param in self.params for name in param.opts}
         flags = [*ctx.help_option_names, *(name for param in self.params for name in param.secondary_opts)]
         try:
-            return super().parse_args(ctx, rewrite_signed(args, takes_value | dict.fromkeys(flags, False)))
-        except UsageError as error:
-            error.ctx = ctx
-            raise
+            rewritten = rewrite_signed(args, takes_value | dict.fromkeys(flags, False))
+        except BadInput as error:
+            ctx.fail(str(error))
+        return super().parse_args(ctx, rewritten)
 
 
 def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> list[str]:
@@ -64,7 +41,7 @@ def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> lis
 
     options: the name of every option, and whether it takes a value. Two dashes always begin an option, and so does one
     dash with one Latin letter, so that a mistyped option is an error. `-f0`, `-t5` and `-mRN50` are options as well,
-    but `-tiger` is a part. After `--` everything is text. Raises UsageError for text after a signed part, where it is
+    but `-tiger` is a part. After `--` everything is text. Raises BadInput for text after a signed part, where it is
     unclear what it belongs to, and for options after `--`, which would be ignored.
     """
     rewritten: list[str] = []
@@ -74,7 +51,7 @@ def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> lis
         if argument == "--":
             texts = list(rest)
             if option := next((text for text in texts if _names_option(text, options)), None):
-                raise UsageError(f"After -- all are words, and {option!r} is an option: put it before --")
+                raise BadInput(f"After -- all are words, and {option!r} is an option: put it before --")
             return [*rewritten, argument, *texts]
         if _is_option(argument, options):
             rewritten.append(argument)
@@ -83,13 +60,13 @@ def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> lis
         elif argument[:1] in ("+", "-"):
             part = argument[1:] or next(rest, "")
             if not part.strip() or _names_option(part, options):
-                raise UsageError(f"After {argument!r} words or an image are missing")
+                raise BadInput(f"After {argument!r} words or an image are missing")
             if f"-{argument}" in options:
-                raise UsageError(f"Write -{argument} for the option, or --minus={part} for words to leave out")
+                raise BadInput(f"Write -{argument} for the option, or --minus={part} for words to leave out")
             rewritten.append(f"--{'plus' if argument[0] == '+' else 'minus'}={part}")
             signed = True
         elif signed:
-            raise UsageError(f"Put words that belong together in quotes: {argument!r} stands alone")
+            raise BadInput(f"Put words that belong together in quotes: {argument!r} stands alone")
         else:
             rewritten.append(argument)
     return rewritten
@@ -121,11 +98,7 @@ clipcore search ./beach.jpg +"2:sunset" --sheet found.png
 clipcore search -0 dog | xargs -0 cp -t dogs/"""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("search", cls=QueryCommand, epilog=_EXAMPLES)(search)
-    app.command("similar")(similar)
-
-
+@commands.command(cls=QueryCommand, epilog=_EXAMPLES)
 def search(
     context: typer.Context,
     words: Annotated[
@@ -137,28 +110,19 @@ def search(
         ),
     ] = None,
     plus: Annotated[
-        list[str] | None, typer.Option("--plus", help="Words or an image to add; also +WORDS.", show_default=False)
+        list[str] | None, typer.Option(help="Words or an image to add; also +WORDS.", show_default=False)
     ] = None,
     minus: Annotated[
-        list[str] | None,
-        typer.Option("--minus", help="Words or an image to take away; also -WORDS.", show_default=False),
+        list[str] | None, typer.Option(help="Words or an image to take away; also -WORDS.", show_default=False)
     ] = None,
     folder: Annotated[
         Path, typer.Option("--in", help="Search below this folder.", show_default="the current one")
     ] = Path(),
-    top: Top = 10,
-    min_score: MinScore = -1.0,
-    sheet: Sheet = None,
-    open_: Open = False,
-    paths: Paths = False,
-    null: Null = False,
+    *,
+    showing: ShowOptions,
     update_index: UpdateIndex = True,
-    hidden: Hidden = False,
-    exclude: Exclude = None,
-    index_file: IndexFile = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    options: IndexOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Find the images below a folder that fit words, an image, or a mixture of both best.
@@ -167,42 +131,23 @@ def search(
     shown dim.
     """
     if not (words or plus or minus):
-        raise UsageError("Say what to look for: words, or the path of an image", context)
+        context.fail("Say what to look for: words, or the path of an image")
     terms = parse_query(words or (), plus or (), minus or ())
-    filter_ = walk_filter(hidden, exclude)
-    showing = Showing(top, as_json, paths, null, sheet, open_)
-    root = root_of(folder)
-    encoder = lazy_model(model, device)
-    update = Update(before_search=True)
-    with open_store(index_file) as store:
-        if update_index:
-            update.run(store, root, encoder, filter_, batch_size)
-        result = search_folder(
-            store, root, encoder, terms, top=top, min_score=min_score, filter_=filter_, updated=update_index
-        )
-    show(result, terms, root, encoder.key, showing, update.skips)
-    return update.skips.exit_code
+    update = Update(options, encoding, before_search=True)
+    return _search(terms, root_of(folder), showing, update, update_index=update_index, as_json=as_json)
 
 
+@commands.command()
 def similar(
-    context: typer.Context,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to compare with.", show_default=False)],
     folder: Annotated[
         Path | None, typer.Option("--in", help="Search below this folder.", show_default="all that is indexed")
     ] = None,
-    top: Top = 10,
-    min_score: MinScore = -1.0,
-    sheet: Sheet = None,
-    open_: Open = False,
-    paths: Paths = False,
-    null: Null = False,
+    *,
+    showing: ShowOptions,
     update_index: UpdateIndex = True,
-    hidden: Hidden = False,
-    exclude: Exclude = None,
-    index_file: IndexFile = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
-    batch_size: BatchSize = BATCH_SIZE,
+    options: IndexOptions,
+    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Find the images that look most like one image, which need not be indexed itself.
@@ -210,25 +155,36 @@ def similar(
     Copies of it elsewhere are found too; the file itself is not.
     """
     term = parse_image(image)
-    filter_ = walk_filter(hidden, exclude)
-    showing = Showing(top, as_json, paths, null, sheet, open_)
     root = EVERYWHERE if folder is None else root_of(folder)
-    encoder = lazy_model(model, device)
-    update = Update(before_search=True)
+    update = Update(options, encoding, before_search=True)
     update_index = update_index and folder is not None
-    with open_store(index_file) as store:
+    return _search([term], root, showing, update, update_index=update_index, as_json=as_json, exclude_file=term.image)
+
+
+def _search(
+    terms: Sequence[Term],
+    root: bytes,
+    showing: ShowOptions,
+    update: Update,
+    *,
+    update_index: bool,
+    as_json: bool,
+    exclude_file: Path | None = None,
+) -> int:
+    showing.check(as_json)
+    model = LazyModel.named(update.encoding.model, update.encoding.load)
+    with update.options.open_store() as store:
         if update_index:
-            update.run(store, root, encoder, filter_, batch_size)
+            update.run(store, root, model)
         result = search_folder(
             store,
             root,
-            encoder,
-            [term],
-            top=top,
-            min_score=min_score,
-            exclude_file=term.image,
-            filter_=filter_,
+            model,
+            terms,
+            top=showing.top,
+            min_score=showing.min_score,
+            exclude_file=exclude_file,
+            filter_=update.options.filter,
             updated=update_index,
         )
-    show(result, [term], root, encoder.key, showing, update.skips)
-    return update.skips.exit_code
+    return show(result, terms, root, model.key, showing, update.skips, as_json=as_json)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcore.cli.options import DEFAULT_MODEL_NAME, Device, Header, ImageColumn, Json, Model, TextColumn
+from clipcore.cli.options import Commands, Json, ModelOptions, TableOptions
 from clipcore.cli.output import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped, tracked
 from clipcore.datasets import Columns, Pairs, open_pairs
 from clipcore.errors import BadInput
@@ -24,28 +22,10 @@ if TYPE_CHECKING:
     from clipcore.training.fine_tuning import Trained
 
 
-def register(app: typer.Typer) -> None:
-    app.command(name="train", short_help="Fine-tune a model on images with captions.")(train)
+commands = Commands()
 
 
-def with_plan_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Gives the command an option for each field of `TrainingPlan`, in place of its **keywords."""
-    types = get_type_hints(TrainingPlan)
-    options = []
-    for each in fields(TrainingPlan):
-        flag = "--" + each.name.replace("_", "-")
-        option = typer.Option(flag, help=each.metadata["help"], rich_help_panel=each.metadata["panel"])
-        annotation = Annotated[types[each.name], option]  # type: ignore[valid-type, name-defined]
-        options.append(
-            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
-        )
-    signature = inspect.signature(command, eval_str=True)
-    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-    return command
-
-
-@with_plan_options
+@commands.command(short_help="Fine-tune a model on images with captions.")
 def train(
     pairs: Annotated[
         Path, typer.Argument(help="Rows of text, tab, base64 image (or its path); or a folder with captions.")
@@ -60,14 +40,12 @@ def train(
         Path | None, typer.Option(help="The captions file, if VALIDATION is a folder of images.")
     ] = None,
     validation_split: Annotated[str | None, typer.Option(help="Which split to validate with: val …")] = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    header: Header = None,
-    model: Model = DEFAULT_MODEL_NAME,
-    device: Device = "auto",
+    *,
+    columns: TableOptions,
+    model_options: ModelOptions,
     restart: Annotated[bool, typer.Option("--restart", help="Delete the run that OUTPUT holds.")] = False,
     as_json: Json = False,
-    **plan: Any,  # noqa: ANN401 - the fields of TrainingPlan
+    plan: TrainingPlan,
 ) -> int:
     """Fine-tune a model on images with captions, so that each retrieves the other.
 
@@ -77,29 +55,25 @@ def train(
 
     Several GPUs: torchrun --nproc-per-node 2 --no-python clipcore train …
     """
-    settings = TrainingPlan(**plan)
-    if restart and Path(model).resolve() in [(output / name).resolve() for name in ("last", "best")]:
-        raise BadInput(f"--restart would delete {model!r} itself; give another output folder.")
+    name = model_options.model
+    if restart and Path(name).resolve() in [(output / model).resolve() for model in ("last", "best")]:
+        raise BadInput(f"--restart would delete {name!r} itself; give another output folder.")
     if output.exists() and not output.is_dir():
         raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
     reporter = _Reporter(is_main=os.environ.get("RANK", "0") == "0")
-    columns = Columns(text_column, image_column, header)
-    training_pairs = reporter.problems_of(open_pairs(pairs, captions=captions, split=split, columns=columns), pairs)
-    validation_pairs = None
-    if validation is not None:
-        opened = open_pairs(validation, captions=validation_captions, split=validation_split, columns=columns)
-        validation_pairs = reporter.problems_of(opened, validation)
+    learnt = reporter.open_pairs(pairs, captions, split, columns)
+    held_out = reporter.open_pairs(validation, validation_captions, validation_split, columns) if validation else None
     with _Interruption() as interruption:
         from clipcore.model import ClipModel
         from clipcore.training import train
         from clipcore.training.distributed import local_device
 
         trained = train(
-            ClipModel.load(model, device=local_device(device), precision="fp32"),
-            training_pairs,
-            settings,
+            ClipModel.load(name, device=local_device(model_options.device), precision="fp32"),
+            learnt,
+            plan,
             output,
-            validation=validation_pairs,
+            validation=held_out,
             restart=restart,
             observer=reporter,
             stopped=lambda: interruption.requested,
@@ -144,8 +118,9 @@ class _Reporter(TrainingObserver):
         self.is_main = is_main
         self.problems: dict[str, str] = {}
 
-    def problems_of(self, pairs: Pairs, path: Path) -> Pairs:
+    def open_pairs(self, path: Path, captions: Path | None, split: str | None, columns: Columns) -> Pairs:
         """Reports the rows that were skipped, before there is a run to remember them."""
+        pairs = open_pairs(path, captions=captions, split=split, columns=columns)
         for problem in pairs.problems:
             name = f"{problem.name} of {path}"
             self.problems[name] = problem.reason

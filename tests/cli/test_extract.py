@@ -65,11 +65,11 @@ def test_the_outputs_name_decides_its_format(tmp_path: Path, name: str):
 
 
 WITH_A_FAKE_MODEL = """
-import clipcore.cli.encode
 from clipcore.cli import main
+from clipcore.cli.options import ModelOptions
 from tests.clipcore.fakes import FakeEncoder
 
-clipcore.cli.encode.load_model = lambda name, device: FakeEncoder()
+ModelOptions.load = lambda self: FakeEncoder()
 main()
 """
 

@@ -108,5 +108,6 @@ def test_bad_input_is_its_own_sentence():
 def test_what_keeps_nothing_does_not_promise_to_go_on(tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n", "utf-8")
+    (tmp_path / "a.png").touch()
     stopped = clipcore_until_ctrl_c("labels.txt", "classify", tmp_path, "--labels-file", labels)
     assert (stopped.code, stopped.err) == (130, "Stopped.\n")

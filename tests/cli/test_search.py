@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from clipcore.cli.matches import table
-from clipcore.cli.search import UsageError, rewrite_signed
+from clipcore.cli.search import rewrite_signed
+from clipcore.errors import BadInput
 from clipcore.folder_search.search import Match, SearchResult, parse_query
 from clipcore.folder_search.store import StoredFile
 from clipcore.models.known_models import BUNDLED_DIRECTORY
@@ -75,7 +76,7 @@ def names(ended):
 )
 def test_signed_parts_are_told_from_options(written, parsed):
     if parsed is None:
-        with pytest.raises(UsageError):
+        with pytest.raises(BadInput):
             rewrite_signed(written, OPTIONS)
     else:
         assert rewrite_signed(written, OPTIONS) == parsed
