@@ -88,7 +88,8 @@ def test_words_find_their_image_and_a_pipe_gets_score_and_path(album):
     lines = [line.split("\t") for line in ended.out.splitlines()]
     assert len(lines) == 3
     assert lines[0][1] == str((album / "cat-on-sofa.png").resolve())
-    assert float(lines[0][0]) > float(lines[1][0]) > float(lines[2][0])
+    # Three digits of two different scores may be the same.
+    assert float(lines[0][0]) > float(lines[1][0]) >= float(lines[2][0])
 
 
 def test_unquoted_words_and_another_language_find_the_same():
