@@ -79,7 +79,7 @@ class _Blind:
     card: ModelCard = CARD
     calibration = Calibration(text_threshold=0.2, image_threshold=0.7, tag_threshold=0.3)
 
-    def foreground(self) -> AbstractContextManager[None]:
+    def pause_background(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def __init__(self) -> None:

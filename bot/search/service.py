@@ -133,7 +133,7 @@ class SearchService:
         exclude: frozenset[int] = frozenset(),
         one_per_content: bool = False,
     ) -> SearchResult:
-        with self._engine.foreground():
+        with self._engine.pause_background():
             channels = await self._store.searchable_channels(audience.guild_id)
             if channel_id is not None:
                 channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]

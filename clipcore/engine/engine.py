@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from clipcore.batching import batches_of
 from clipcore.engine.executor import DeviceState, InferenceExecutor, OnBatch
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.images.decode import ImageLimits, as_pixels, read_image
@@ -103,7 +104,7 @@ class ClipEngine:
             encoder = await self._ready()
             decode = partial(_decode_and_prepare, encoder, data, self._limits)
             square, width, height = await self._in_pool(decode, lane)
-            vector = await asyncio.wrap_future(self._executor.submit_image(square, lane))
+            vector = await asyncio.wrap_future(self._executor.submit(square, lane))
             return ImageVector(vector, width, height)
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
@@ -114,7 +115,7 @@ class ClipEngine:
         with self._call(), self._image(lane):
             encoder = await self._ready()
             square = await self._in_pool(partial(encoder.prepare, as_pixels(pixels)), lane)
-            return await asyncio.wrap_future(self._executor.submit_image(square, lane))
+            return await asyncio.wrap_future(self._executor.submit(square, lane))
 
     async def encode_texts(self, texts: Sequence[str], lane: Lane = Lane.INTERACTIVE) -> Vectors:
         """Texts without a prompt template. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
@@ -143,7 +144,7 @@ class ClipEngine:
             )
 
     @contextmanager
-    def foreground(self) -> Iterator[None]:
+    def pause_background(self) -> Iterator[None]:
         """Wraps the answering of a query: background work yields while any such block is open.
 
         No background batch starts (on a CPU) and no background image is decoded; what has started finishes. So that
@@ -151,15 +152,15 @@ class ClipEngine:
         Encoding an image of the interactive lane counts as such a block.
         """
         self._queries += 1
-        self._pause_background()
+        self._apply_pause()
         try:
             yield
         finally:
             self._queries -= 1
-            self._pause_background()
+            self._apply_pause()
 
     async def yield_to_queries(self) -> None:
-        """Waits while a `foreground` block is open, for 0.1 s at most. For other background work, such as downloads."""
+        """Waits for the end of a `pause_background` block, 0.1 s at most. For other background work, as downloads."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_MAX_YIELD_S):
                 await self._no_query.wait()
@@ -190,7 +191,7 @@ class ClipEngine:
         Calls that take longer than `close_seconds`, such as those that wait for a model to load, raise EngineClosed.
         """
         self._closing = True
-        self._pause_background()
+        self._apply_pause()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         self._closed = True
@@ -223,6 +224,11 @@ class ClipEngine:
         if lane is Lane.INTERACTIVE:
             return await asyncio.wrap_future(self._submit(work))
         slots, loop = self._decode_slots, asyncio.get_running_loop()
+
+        def release(_: Future[Result]) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(slots.release)
+
         await slots.acquire()
         try:
             await self.yield_to_queries()
@@ -230,7 +236,7 @@ class ClipEngine:
         except BaseException:
             slots.release()
             raise
-        future.add_done_callback(lambda _: _call_in_loop(loop, slots.release))
+        future.add_done_callback(release)
         return await asyncio.wrap_future(future)
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:
@@ -238,21 +244,19 @@ class ClipEngine:
             raise EngineClosed("The engine was closed before this work was done.")
         return self._pool.submit(work)
 
-    def _pause_background(self) -> None:
+    def _apply_pause(self) -> None:
         """While a query is being answered, unless the engine is closing and has calls to finish."""
         paused = self._queries > 0 and not self._closing
-        if paused == self._no_query.is_set():
-            (self._no_query.clear if paused else self._no_query.set)()
-            self._executor.pause_background(paused)
+        (self._no_query.clear if paused else self._no_query.set)()
+        self._executor.pause_background(paused)
 
     async def _encode_texts(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
         vectors = [np.empty((0, encoder.card.dimension), np.float32)]
-        at_once = min(_TEXTS_AT_ONCE, self._max_queue)
-        for start in range(0, len(texts), at_once):
+        for batch in batches_of(texts, min(_TEXTS_AT_ONCE, self._max_queue)):
             futures: list[Future[Vectors]] = []
             try:
-                for text in texts[start : start + at_once]:
-                    futures.append(self._executor.submit_text(text, lane))
+                for text in batch:
+                    futures.append(self._executor.submit(text, lane))
                 vectors.append(np.stack(await asyncio.gather(*map(asyncio.wrap_future, futures))))
             finally:
                 for future in futures:  # after a failure, the rest of the call's texts are not worth encoding
@@ -289,12 +293,12 @@ class ClipEngine:
 
     @contextmanager
     def _image(self, lane: Lane) -> Iterator[None]:
-        """Counts an image against `max_queue`. An interactive one is a query in the foreground."""
+        """Counts an image against `max_queue`. An interactive one pauses the background, as a query does."""
         if self._images[lane] >= self._max_queue:
             raise QueueFull(f"{self._max_queue} images are waiting already; try again later.")
         self._images[lane] += 1
         try:
-            with self.foreground() if lane is Lane.INTERACTIVE else nullcontext():
+            with self.pause_background() if lane is Lane.INTERACTIVE else nullcontext():
                 yield
         finally:
             self._images[lane] -= 1
@@ -304,8 +308,3 @@ def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> t
     """The model's input, and the image's own width and height. Runs in the decode pool."""
     image = read_image(data, limits, min_edge=encoder.card.detail)
     return encoder.prepare(image.pixels, image.box), image.width, image.height
-
-
-def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-        loop.call_soon_threadsafe(callback)

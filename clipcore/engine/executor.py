@@ -97,17 +97,18 @@ class InferenceExecutor:
         except (ModelUnavailable, EngineClosed) as error:
             raise _copy(error) from error
 
-    def submit_image(self, prepared: Pixels, lane: Lane = Lane.BACKGROUND) -> Future[Vectors]:
-        """prepared: uint8 [s, s, 3]. Returns a future of float32 [dim], unit length.
+    def submit(self, payload: Pixels | str, lane: Lane = Lane.BACKGROUND) -> Future[Vectors]:
+        """payload: a prepared image, uint8 [s, s, 3], or a text. Returns a future of float32 [dim], unit length.
 
         Raises QueueFull, EngineClosed, ModelUnavailable. The future raises EncodingFailed if the model fails on this
         input. Cancelling it skips the work.
         """
-        return self._submit(Kind.IMAGE, prepared, lane)
-
-    def submit_text(self, text: str, lane: Lane = Lane.INTERACTIVE) -> Future[Vectors]:
-        """As `submit_image`, for a text."""
-        return self._submit(Kind.TEXT, text, lane)
+        with self._changed:
+            self._check_open()
+            job = self._queue.add(Kind.TEXT if isinstance(payload, str) else Kind.IMAGE, payload, lane)
+            self._ensure_thread()
+            self._changed.notify_all()
+        return job.answer
 
     def pause_background(self, paused: bool) -> None:
         """While paused, background batches are delayed, by MAX_BACKGROUND_WAIT_S each at most. It has no effect on a
@@ -151,14 +152,6 @@ class InferenceExecutor:
             if not idle_load:
                 log.error("the inference thread did not end within %g seconds and is abandoned", self._close_seconds)
             self._fail_all(EngineClosed("The engine was closed before this work was done."))
-
-    def _submit(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Future[Vectors]:
-        with self._changed:
-            self._check_open()
-            job = self._queue.add(kind, payload, lane)
-            self._ensure_thread()
-            self._changed.notify_all()
-        return job.answer
 
     def _ensure_thread(self) -> None:
         if self._thread is None:

@@ -79,7 +79,7 @@ class FakeEngine:
         return self.query_embeddings.get(text, direction(text))
 
     @contextmanager
-    def foreground(self) -> Iterator[None]:
+    def pause_background(self) -> Iterator[None]:
         self.in_foreground += 1
         try:
             yield

@@ -41,7 +41,7 @@ class Bot:
         self.service = SearchService(this, this, this, this, this.look_up, limit=5)
 
     @contextmanager
-    def foreground(self) -> Iterator[None]:
+    def pause_background(self) -> Iterator[None]:
         self.searching += 1
         try:
             yield

@@ -18,13 +18,13 @@ async def results(futures: list[Future]) -> list[object]:
 async def warm_up(executor: InferenceExecutor, encoder: FakeEncoder) -> None:
     """Shows the executor that the device is fast, so that it forms full batches."""
     for _ in range(8):
-        await results([executor.submit_image(square(0)) for _ in range(64)])
+        await results([executor.submit(square(0)) for _ in range(64)])
     encoder.calls.clear()
 
 
 async def keep_busy(executor: InferenceExecutor, encoder: FakeEncoder) -> Future:
     """Blocks the device with one image, until `encoder.gate` is set: later work has to queue."""
     encoder.hold()
-    future = executor.submit_image(square(0))
+    future = executor.submit(square(0))
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     return future

@@ -15,7 +15,7 @@ Q, B = Lane.INTERACTIVE, Lane.BACKGROUND
 
 
 async def test_images_and_texts_come_back_as_vectors(executor):
-    assert await results([executor.submit_image(square(7)), executor.submit_text("four")]) == [vector(7), vector(4)]
+    assert await results([executor.submit(square(7)), executor.submit("four")]) == [vector(7), vector(4)]
 
 
 async def test_loading_and_encoding_happen_on_one_thread(encoder):
@@ -26,7 +26,7 @@ async def test_loading_and_encoding_happen_on_one_thread(encoder):
         return encoder
 
     executor = InferenceExecutor(load)
-    await results([executor.submit_image(square(1)), executor.submit_text("a")])
+    await results([executor.submit(square(1)), executor.submit("a")])
     await executor.close()
     assert encoder.threads == set(loaded_on) == {"clip-inference"}
 
@@ -34,7 +34,7 @@ async def test_loading_and_encoding_happen_on_one_thread(encoder):
 async def test_work_queued_while_the_device_was_busy_forms_one_batch(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    waiting = [executor.submit_image(square(value)) for value in range(20, 60)]
+    waiting = [executor.submit(square(value)) for value in range(20, 60)]
     encoder.gate.set()
     await results(waiting)
     assert encoder.batches() == [[0], list(range(20, 60))]
@@ -43,8 +43,8 @@ async def test_work_queued_while_the_device_was_busy_forms_one_batch(executor, e
 async def test_a_query_overtakes_a_thousand_queued_images(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    images = [executor.submit_image(square(value % 10)) for value in range(1000)]
-    query = executor.submit_text("a cat", Q)
+    images = [executor.submit(square(value % 10)) for value in range(1000)]
+    query = executor.submit("a cat", Q)
     encoder.gate.set()
     assert await results([query]) == [vector(5)]
     await results(images)
@@ -54,8 +54,8 @@ async def test_a_query_overtakes_a_thousand_queued_images(executor, encoder):
 async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    images = [executor.submit_image(square(1)) for _ in range(1000)]
-    query = executor.submit_image(square(99), Q)
+    images = [executor.submit(square(1)) for _ in range(1000)]
+    query = executor.submit(square(99), Q)
     encoder.gate.set()
     await results([*images, query])
     assert encoder.batches()[1] == [99]
@@ -63,7 +63,7 @@ async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder
 
 async def test_images_and_texts_of_one_lane_are_encoded_in_order_of_arrival(executor, encoder):
     await keep_busy(executor, encoder)
-    futures = [executor.submit_text("a", B), executor.submit_image(square(2)), executor.submit_text("ccc", B)]
+    futures = [executor.submit("a", B), executor.submit(square(2)), executor.submit("ccc", B)]
     encoder.gate.set()
     await results(futures)
     assert encoder.calls[1:] == [("text", [1]), ("image", [2]), ("text", [3])]
@@ -73,7 +73,7 @@ async def test_background_batches_end_within_the_query_budget():
     encoder = FakeEncoder(seconds_each=0.04)
     executor = InferenceExecutor(lambda: encoder, query_budget_ms=200, clock=encoder.clock)
     await keep_busy(executor, encoder)
-    futures = [executor.submit_image(square(value % 10)) for value in range(100)]
+    futures = [executor.submit(square(value % 10)) for value in range(100)]
     encoder.gate.set()
     await results(futures)
     await executor.close()
@@ -82,7 +82,7 @@ async def test_background_batches_end_within_the_query_budget():
 
 async def test_cancelled_work_is_skipped(executor, encoder):
     await keep_busy(executor, encoder)
-    gone, stays = executor.submit_image(square(1)), executor.submit_image(square(2))
+    gone, stays = executor.submit(square(1)), executor.submit(square(2))
     caller = asyncio.create_task(results([gone]))
     await asyncio.sleep(0)
     caller.cancel()
@@ -97,17 +97,17 @@ async def test_cancelling_work_that_is_being_encoded_affects_no_other(executor, 
     running = asyncio.wrap_future(await keep_busy(executor, encoder))
     running.cancel()
     encoder.gate.set()
-    assert await results([executor.submit_image(square(3))]) == [vector(3)]
+    assert await results([executor.submit(square(3))]) == [vector(3)]
 
 
 async def test_a_full_lane_refuses_and_the_other_does_not(encoder):
     executor = InferenceExecutor(lambda: encoder, max_queue=3)
     await keep_busy(executor, encoder)
-    waiting = [executor.submit_image(square(value)) for value in range(3)]
+    waiting = [executor.submit(square(value)) for value in range(3)]
     with pytest.raises(QueueFull, match="try again later"):
-        executor.submit_image(square(4))
-    waiting.append(executor.submit_image(square(5), Q))
-    waiting.append(executor.submit_text("a", Q))
+        executor.submit(square(4))
+    waiting.append(executor.submit(square(5), Q))
+    waiting.append(executor.submit("a", Q))
     encoder.gate.set()
     assert len(await results(waiting)) == 5
     await executor.close()
@@ -116,10 +116,10 @@ async def test_a_full_lane_refuses_and_the_other_does_not(encoder):
 async def test_cancelled_work_makes_room_in_a_full_lane(encoder):
     executor = InferenceExecutor(lambda: encoder, max_queue=2)
     await keep_busy(executor, encoder)
-    gone = [executor.submit_image(square(1)), executor.submit_image(square(2))]
+    gone = [executor.submit(square(1)), executor.submit(square(2))]
     for future in gone:
         future.cancel()
-    stays = executor.submit_image(square(3))
+    stays = executor.submit(square(3))
     encoder.gate.set()
     assert await results([stays]) == [vector(3)]
     await executor.close()
@@ -128,11 +128,11 @@ async def test_cancelled_work_makes_room_in_a_full_lane(encoder):
 async def test_close_finishes_accepted_work_and_refuses_new_work(encoder):
     executor = InferenceExecutor(lambda: encoder)
     await keep_busy(executor, encoder)
-    accepted = [executor.submit_image(square(value)) for value in range(10)]
+    accepted = [executor.submit(square(value)) for value in range(10)]
     closing = asyncio.create_task(executor.close())
     await asyncio.sleep(0)
     with pytest.raises(EngineClosed):
-        executor.submit_image(square(1))
+        executor.submit(square(1))
     encoder.gate.set()
     await closing
     assert await results(accepted) == [vector(value) for value in range(10)]

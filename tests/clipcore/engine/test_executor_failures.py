@@ -24,7 +24,7 @@ Q = Lane.INTERACTIVE
 async def test_only_the_failing_input_of_a_batch_fails(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    futures = [executor.submit_image(square(value)) for value in (10, 11, 12, POISON, 15)]
+    futures = [executor.submit(square(value)) for value in (10, 11, 12, POISON, 15)]
     encoder.gate.set()
     answers = await results(futures)
     assert isinstance(answers.pop(3), EncodingFailed)
@@ -35,9 +35,9 @@ async def test_only_the_failing_input_of_a_batch_fails(executor, encoder):
 async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    futures = [executor.submit_image(square(value)) for value in (10, POISON, 15)]
+    futures = [executor.submit(square(value)) for value in (10, POISON, 15)]
     asked: list[Future] = []
-    futures[0].add_done_callback(lambda _: asked.append(executor.submit_text("now", Q)))
+    futures[0].add_done_callback(lambda _: asked.append(executor.submit("now", Q)))
     encoder.gate.set()
     await results(futures)
     await results(asked)
@@ -47,7 +47,7 @@ async def test_a_query_goes_between_the_retries_of_a_failed_batch(executor, enco
 async def test_a_nan_vector_fails_only_its_own_image(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
-    futures = [executor.submit_image(square(value)) for value in (10, NOT_A_NUMBER)]
+    futures = [executor.submit(square(value)) for value in (10, NOT_A_NUMBER)]
     encoder.gate.set()
     good, bad = await results(futures)
     assert good == vector(10)
@@ -57,7 +57,7 @@ async def test_a_nan_vector_fails_only_its_own_image(executor, encoder):
 @pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), MemoryError(), RuntimeError("device lost")])
 async def test_no_failure_of_an_image_ends_the_thread(executor, encoder, failure):
     encoder.failure = failure
-    bad, good = await results([executor.submit_image(square(POISON)), executor.submit_image(square(1))])
+    bad, good = await results([executor.submit(square(POISON)), executor.submit(square(1))])
     assert isinstance(bad, EncodingFailed)
     assert good == vector(1)
 
@@ -66,7 +66,7 @@ async def test_out_of_memory_halves_the_batch_until_it_fits(executor, encoder):
     await warm_up(executor, encoder)
     await keep_busy(executor, encoder)
     encoder.fits = 10
-    futures = [executor.submit_image(square(value)) for value in range(20, 60)]
+    futures = [executor.submit(square(value)) for value in range(20, 60)]
     encoder.gate.set()
     assert await results(futures) == [vector(value) for value in range(20, 60)]
     assert [len(batch) for batch in encoder.batches()][:4] == [1, 40, 20, 10]
@@ -82,7 +82,7 @@ async def test_every_caller_gets_the_failure_of_a_load_that_is_tried_once():
         raise ModelUnavailable("There is no such model.")
 
     executor = InferenceExecutor(load)
-    early = [executor.submit_image(square(1)), executor.submit_text("a")]
+    early = [executor.submit(square(1)), executor.submit("a")]
     starting = asyncio.create_task(executor.start())
     await asyncio.sleep(0)
     gate.set()
@@ -92,7 +92,7 @@ async def test_every_caller_gets_the_failure_of_a_load_that_is_tried_once():
         with pytest.raises(ModelUnavailable, match="no such model"):
             await attempt
     with pytest.raises(ModelUnavailable, match="no such model"):
-        executor.submit_image(square(1))
+        executor.submit(square(1))
     await executor.close()
     assert loads == [1]
 
@@ -165,7 +165,7 @@ async def test_close_abandons_a_load_without_work_and_fails_its_callers(slow_loa
 
 async def test_a_load_that_outlives_close_ends_its_thread_quietly(slow_load):
     executor = InferenceExecutor(slow_load, close_seconds=0.05)
-    image = executor.submit_image(square(1))
+    image = executor.submit(square(1))
     await asyncio.wait_for(executor.close(), 60)
     [answer] = await asyncio.wait_for(results([image]), 60)
     assert isinstance(answer, EngineClosed)
@@ -208,7 +208,7 @@ async def test_close_and_the_device_may_answer_the_same_work_at_once(encoder, fa
     monkeypatch.setattr(threading, "excepthook", unhandled.append)
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
     await keep_busy(executor, encoder)
-    queued = [executor.submit_image(square(value)) for value in range(3)]
+    queued = [executor.submit(square(value)) for value in range(3)]
     [job] = executor._current_batch
     job.answer = RacingFuture(encoder, failure_first=failure_first)
     await asyncio.wait_for(executor.close(), 60)
@@ -223,7 +223,7 @@ async def test_close_and_the_device_may_answer_the_same_work_at_once(encoder, fa
 async def test_an_answer_given_by_close_is_not_encoded_again_after_a_failed_batch(encoder):
     executor = InferenceExecutor(lambda: encoder, close_seconds=0.05)
     encoder.hold()
-    futures = [executor.submit_image(square(value)) for value in (POISON, 1)]
+    futures = [executor.submit(square(value)) for value in (POISON, 1)]
     executor._sizers[Kind.IMAGE].observe(8, 0.001)
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     await asyncio.wait_for(executor.close(), 60)
@@ -246,13 +246,13 @@ async def test_a_crash_of_the_thread_fails_every_caller(encoder):
 
     executor = InferenceExecutor(lambda: encoder, clock=clock)
     running = await keep_busy(executor, encoder)
-    queued = executor.submit_image(square(1))
+    queued = executor.submit(square(1))
     broken.set()
     encoder.gate.set()
     for answer in await asyncio.wait_for(results([running, queued]), 60):
         assert isinstance(answer, EngineClosed)
     with pytest.raises(EngineClosed, match="crashed"):
-        executor.submit_image(square(1))
+        executor.submit(square(1))
     assert "crashed" in str(await asyncio.wait_for(executor.crashed(), 60))
     await executor.close()
 
@@ -294,7 +294,7 @@ def test_an_event_loop_may_close_before_the_answer():
     assert abandoned.result(10).tolist() == vector(0)
 
     async def ask_again() -> list[object]:
-        answers = await results([executor.submit_image(square(8))])
+        answers = await results([executor.submit(square(8))])
         await executor.close()
         return answers
 
@@ -314,7 +314,7 @@ def test_everyone_gets_their_own_answer_whatever_the_mixture(work):
         executor = InferenceExecutor(lambda: encoder)
         futures = []
         for lane, is_text, value, gone in work:
-            future = executor.submit_text("x" * value, lane) if is_text else executor.submit_image(square(value), lane)
+            future = executor.submit("x" * value, lane) if is_text else executor.submit(square(value), lane)
             if gone:
                 future.cancel()
             futures.append(future)

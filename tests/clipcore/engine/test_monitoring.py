@@ -18,8 +18,8 @@ async def test_each_encoded_batch_is_reported_with_its_size_lane_and_time(execut
     reports: list[BatchReport] = []
     executor.on_batch = reports.append
     encoder.seconds_each = 0.001
-    images = [await keep_busy(executor, encoder), *(executor.submit_image(square(1)) for _ in range(5))]
-    query = executor.submit_text("a cat", Lane.INTERACTIVE)
+    images = [await keep_busy(executor, encoder), *(executor.submit(square(1)) for _ in range(5))]
+    query = executor.submit("a cat", Lane.INTERACTIVE)
     encoder.gate.set()
     await results([*images, query])
     assert [(report.kind, report.lane, report.size) for report in reports] == [
@@ -33,8 +33,8 @@ async def test_each_encoded_batch_is_reported_with_its_size_lane_and_time(execut
 async def test_a_failed_batch_is_not_reported(executor, encoder):
     reports: list[BatchReport] = []
     executor.on_batch = reports.append
-    await results([executor.submit_image(square(POISON))])
-    await results([executor.submit_image(square(1))])
+    await results([executor.submit(square(POISON))])
+    await results([executor.submit(square(1))])
     assert [report.size for report in reports] == [1]
 
 
@@ -43,8 +43,8 @@ async def test_a_failing_batch_callback_is_logged_and_fails_no_work(executor, ca
         raise RuntimeError("no room for another counter")
 
     executor.on_batch = fails
-    assert await results([executor.submit_image(square(3))]) == [vector(3)]
-    assert await results([executor.submit_image(square(4))]) == [vector(4)]
+    assert await results([executor.submit(square(3))]) == [vector(3)]
+    assert await results([executor.submit(square(4))]) == [vector(4)]
     assert "the batch callback failed" in caplog.text
 
 
@@ -65,7 +65,7 @@ async def test_a_backlog_that_makes_progress_is_not_reported_as_a_hang(executor,
     encoder.seconds_each = 5.0
     seen: list[float] = []
     executor.on_batch = lambda report: seen.append(executor.device().busy_seconds)
-    await results([executor.submit_image(square(1)) for _ in range(4)])
+    await results([executor.submit(square(1)) for _ in range(4)])
     assert max(seen) == pytest.approx(5.0 * max(map(len, encoder.batches())))
     assert len(seen) > 1
 

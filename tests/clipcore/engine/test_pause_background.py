@@ -46,9 +46,9 @@ def long_yield(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_while_paused_queries_run_and_background_batches_do_not(executor, encoder):
     executor.pause_background(True)
-    upload, label = executor.submit_image(square(1), B), executor.submit_text("label", B)
+    upload, label = executor.submit(square(1), B), executor.submit("label", B)
     for _ in range(MANY):
-        await results([executor.submit_text("a cat", Q), executor.submit_image(square(9), Q)])
+        await results([executor.submit("a cat", Q), executor.submit(square(9), Q)])
     assert {kind: set(sum(encoder.batches(kind), [])) for kind in ("image", "text")} == {"image": {9}, "text": {5}}
     executor.pause_background(False)
     assert await results([upload, label]) == [vector(1), vector(5)]
@@ -65,7 +65,7 @@ async def test_a_pause_that_does_not_end_lets_a_batch_through_each_time_the_limi
     executor = InferenceExecutor(lambda: encoder, max_batch=1)
     executor.pause_background(True)
     began = perf_counter()
-    uploads = [executor.submit_image(square(value)) for value in (1, 2)]
+    uploads = [executor.submit(square(value)) for value in (1, 2)]
     for count, upload in enumerate(uploads, 1):
         await asyncio.wait_for(results([upload]), 60)
         assert perf_counter() - began >= count * MAX_BACKGROUND_WAIT_S
@@ -76,8 +76,8 @@ async def test_uploads_are_encoded_although_queries_come_without_a_gap(encoder):
     encoder.seconds_each = MAX_BACKGROUND_WAIT_S / 5
     executor = InferenceExecutor(lambda: encoder, clock=encoder.clock, max_batch=1)
     await keep_busy(executor, encoder)
-    upload = executor.submit_image(square(1), B)
-    queries = [executor.submit_text("a cat", Q) for _ in range(MANY)]
+    upload = executor.submit(square(1), B)
+    queries = [executor.submit("a cat", Q) for _ in range(MANY)]
     encoder.gate.set()
     await results([upload, *queries])
     await executor.close()
@@ -87,10 +87,10 @@ async def test_uploads_are_encoded_although_queries_come_without_a_gap(encoder):
 async def test_closing_ends_a_pause(encoder):
     executor = InferenceExecutor(lambda: encoder, clock=encoder.clock, close_seconds=5)  # its time stands still
     encoder.hold()
-    query = executor.submit_text("a cat", Q)
+    query = executor.submit("a cat", Q)
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     executor.pause_background(True)
-    uploads = [executor.submit_image(square(1)) for _ in range(3)]
+    uploads = [executor.submit(square(1)) for _ in range(3)]
     closing = asyncio.create_task(executor.close())
     await asyncio.sleep(0)
     encoder.gate.set()
@@ -102,18 +102,18 @@ async def test_the_batches_of_a_gpu_are_not_paused():
     encoder = FakeEncoder(runs_on_cpu=False)
     executor = InferenceExecutor(lambda: encoder, clock=encoder.clock)  # its time stands still
     executor.pause_background(True)
-    assert await asyncio.wait_for(results([executor.submit_image(square(1))]), 60) == [vector(1)]
+    assert await asyncio.wait_for(results([executor.submit(square(1))]), 60) == [vector(1)]
     await executor.close()
 
 
 @pytest.mark.usefixtures("long_yield")
 @pytest.mark.parametrize("runs_on_cpu", [False, True])
-async def test_in_the_foreground_the_images_of_queries_are_decoded_and_uploads_are_not(runs_on_cpu):
+async def test_while_the_background_is_paused_images_of_queries_are_decoded_and_uploads_are_not(runs_on_cpu):
     encoder = CountingDecoder(runs_on_cpu=runs_on_cpu)
     engine = ClipEngine(lambda: encoder)
     await engine.start()
-    with engine.foreground():
-        with engine.foreground():
+    with engine.pause_background():
+        with engine.pause_background():
             uploads = [asyncio.create_task(engine.encode_image(GRAY)) for _ in range(3)]
             await ask_many(engine)
         assert encoder.decoded == 0
@@ -124,11 +124,11 @@ async def test_in_the_foreground_the_images_of_queries_are_decoded_and_uploads_a
     await engine.close()
 
 
-async def test_no_background_batch_starts_in_the_foreground(encoder):
+async def test_no_background_batch_starts_while_it_is_paused(encoder):
     engine = ClipEngine(lambda: encoder)
     await engine.start()
     engine._executor._clock = encoder.clock  # time stands still
-    with engine.foreground():
+    with engine.pause_background():
         label = asyncio.create_task(engine.encode_texts(["a label"], B))
         await ask_many(engine)
         assert not label.done()
@@ -137,7 +137,7 @@ async def test_no_background_batch_starts_in_the_foreground(encoder):
 
 
 @pytest.mark.usefixtures("long_yield")
-async def test_encoding_the_image_of_a_query_counts_as_foreground(encoder):
+async def test_encoding_the_image_of_a_query_pauses_the_background(encoder):
     engine = ClipEngine(lambda: encoder)
     encoder.hold()
     upload = asyncio.create_task(engine.encode_image(GRAY))
@@ -154,11 +154,11 @@ async def test_encoding_the_image_of_a_query_counts_as_foreground(encoder):
 
 
 @pytest.mark.usefixtures("long_yield")
-async def test_a_cancelled_query_leaves_the_foreground(encoder):
+async def test_a_cancelled_query_ends_the_pause(encoder):
     engine = ClipEngine(lambda: encoder)
 
     async def ask() -> None:
-        with engine.foreground():
+        with engine.pause_background():
             await asyncio.Event().wait()
 
     asked = asyncio.create_task(ask())
@@ -172,17 +172,17 @@ async def test_a_cancelled_query_leaves_the_foreground(encoder):
 
 
 @pytest.mark.usefixtures("long_yield")
-async def test_a_closing_engine_finishes_its_calls_although_a_query_is_in_the_foreground():
+async def test_a_closing_engine_finishes_its_calls_although_a_query_pauses_them():
     encoder = CountingDecoder()
     engine = ClipEngine(lambda: encoder)
     await engine.start()
     engine._executor._clock = encoder.clock  # time stands still
-    with engine.foreground():
+    with engine.pause_background():
         uploads = [asyncio.create_task(engine.encode_image(GRAY)) for _ in range(30)]
         await asyncio.sleep(0)
         closing = asyncio.create_task(engine.close())
         await asyncio.wait_for(closing, 60)
-        with engine.foreground():
+        with engine.pause_background():
             pass
     assert all(upload.done() for upload in uploads)
     assert encoder.decoded == 30
@@ -190,7 +190,7 @@ async def test_a_closing_engine_finishes_its_calls_although_a_query_is_in_the_fo
 
 async def test_uploads_are_encoded_however_long_a_query_takes(encoder):
     engine = ClipEngine(lambda: encoder, decode_workers=1)
-    with engine.foreground():
+    with engine.pause_background():
         await asyncio.wait_for(asyncio.gather(*(engine.encode_image(GRAY) for _ in range(7))), 60)
     await engine.close()
 
@@ -198,10 +198,10 @@ async def test_uploads_are_encoded_however_long_a_query_takes(encoder):
 async def test_other_background_work_yields_for_a_limited_time(encoder, monkeypatch):
     engine = ClipEngine(lambda: encoder)
     await engine.yield_to_queries()
-    with engine.foreground():
+    with engine.pause_background():
         await asyncio.wait_for(engine.yield_to_queries(), 60)
     monkeypatch.setattr("clipcore.engine.engine._MAX_YIELD_S", 30)
-    with engine.foreground():
+    with engine.pause_background():
         work = asyncio.create_task(engine.yield_to_queries())
         await ask_many(engine)
         assert not work.done()
