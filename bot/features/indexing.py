@@ -75,19 +75,10 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         await self._bot.services.registry.forget_channel(channel.id)
 
-    @commands.Cog.listener()
-    async def on_guild_channel_create(self, channel: discord.abc.GuildChannel) -> None:
-        self._catch_up_on(channel)
-
-    @commands.Cog.listener()
-    async def on_thread_create(self, thread: discord.Thread) -> None:
-        self._catch_up_on(thread)
-
-    @commands.Cog.listener()
-    async def on_thread_join(self, thread: discord.Thread) -> None:
-        self._catch_up_on(thread)
-
-    def _catch_up_on(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
+    @commands.Cog.listener("on_guild_channel_create")
+    @commands.Cog.listener("on_thread_create")
+    @commands.Cog.listener("on_thread_join")
+    async def catch_up_on(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
         snapshot = _snapshot(channel)
         if snapshot is not None:
             self._bot.services.catch_up.appeared(snapshot)
@@ -101,20 +92,16 @@ class IndexingCog(commands.Cog, name="indexing"):
         self._arrived -= guild_ids
         self._bot.services.catch_up.hold(guild_ids)
 
-    @commands.Cog.listener()
-    async def on_guild_available(self, guild: discord.Guild) -> None:
-        await self._welcome(guild)
-
-    @commands.Cog.listener()
-    async def on_guild_join(self, guild: discord.Guild) -> None:
-        await self._welcome(guild)
-
-    async def _welcome(self, guild: discord.Guild) -> None:
+    @commands.Cog.listener("on_guild_available")
+    @commands.Cog.listener("on_guild_join")
+    async def welcome(self, guild: discord.Guild) -> None:
         self._arrived.add(guild.id)
         services = self._bot.services
         await services.images.readmit_guild(guild.id)
-        services.catch_up.begin(guild.id, channel_snapshots(guild))
-        services.reconciler.begin(guild.id, {channel.id for channel in (*guild.channels, *guild.threads)})
+        channels = (*guild.channels, *guild.threads)
+        snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
+        services.catch_up.begin(guild.id, snapshots)
+        services.reconciler.begin(guild.id, {channel.id for channel in channels})
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
@@ -141,13 +128,8 @@ class IndexingCog(commands.Cog, name="indexing"):
         log.info("ready", guilds=len(self._bot.guilds))
 
 
-def channel_snapshots(guild: discord.Guild) -> list[ChannelSnapshot]:
-    """Every channel and active thread of a guild whose history the bot may read."""
-    found = (_snapshot(channel) for channel in (*guild.channels, *guild.threads))
-    return [snapshot for snapshot in found if snapshot is not None]
-
-
 def _snapshot(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnapshot | None:
+    """None where no messages are posted, or the bot may not read the history."""
     ref = channel_ref(channel)
     if ref is None or not isinstance(channel, discord.abc.Messageable) or not _may_read_history(channel):
         return None
