@@ -7,9 +7,9 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from time import monotonic
+from typing import Literal
 
 from discord.ext import commands
 
@@ -30,49 +30,37 @@ MAX_LOOP_LAG_S = 2.0
 """Discord gives a command three seconds; an event loop that is later than this cannot answer in time."""
 
 
-class Phase(StrEnum):
-    STARTING = "starting"
-    SERVING = "serving"
-    CLOSING = "closing"
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
-    """status: "ok", "failing", "starting" or "closing". checks: "ok" or what is wrong, by the check's name."""
+    """checks: "ok" or what is wrong, by the check's name."""
 
-    status: str
+    status: Literal["starting", "ok", "failing", "closing"]
     checks: Mapping[str, str]
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok"
 
 
 class Health:
     """Runs the checks between `serve` and `close`. Logs when they begin to fail and when they have recovered."""
 
     def __init__(self) -> None:
-        self._phase = Phase.STARTING
+        self._phase: Literal["starting", "serving", "closing"] = "starting"
         self._checks: Mapping[str, Check] = {}
         self._starting: Callable[[], bool] = bool
         self._failing = False
 
     def serve(self, checks: Mapping[str, Check], starting: Callable[[], bool] = bool) -> None:
         """starting: while it is true, a failing "gateway" alone means that the bot is starting."""
-        self._phase, self._checks, self._starting = Phase.SERVING, checks, starting
+        self._phase, self._checks, self._starting = "serving", checks, starting
 
     def close(self) -> None:
-        self._phase = Phase.CLOSING
+        self._phase, self._checks = "closing", {}
 
     async def report(self) -> Report:
-        if self._phase is not Phase.SERVING:
-            return Report(self._phase, {})
         found = {name: await check() or "ok" for name, check in self._checks.items()}
-        if self._phase is not Phase.SERVING:  # closed while the checks ran
+        if self._phase != "serving":  # it may have been closed while the checks ran
             return Report(self._phase, {})
         failed = [name for name, result in found.items() if result != "ok"]
         if failed == ["gateway"] and self._starting():
-            return Report(Phase.STARTING, found)
+            return Report("starting", found)
         if failed and not self._failing:
             log.warning("health checks failing", checks=", ".join(failed))
         elif self._failing and not failed:
@@ -105,7 +93,7 @@ class Status:
         metrics.watch_engine(engine)
         metrics.EVENT_LOOP_RECENT_LAG_SECONDS.set_function(lambda: self._lag.worst)
         metrics.GATEWAY_CONNECTED.set_function(lambda: not gateway.disconnected_shards())
-        metrics.GATEWAY_LATENCY_SECONDS.set_function(lambda: gateway.latency)
+        metrics.GATEWAY_LATENCY_SECONDS.set_function(lambda: gateway.bot.latency)
         checks: dict[str, Check] = {
             "gateway": gateway.check,
             "device": partial(check_device, engine),
@@ -140,24 +128,20 @@ class GatewayMonitor(commands.Cog, name="status"):
     """Follows the connection of each shard."""
 
     def __init__(self, bot: commands.AutoShardedBot) -> None:
-        self._bot = bot
+        self.bot = bot
         self._in_session: set[int] = set()
         self.has_connected = False
 
     def disconnected_shards(self) -> list[int]:
-        shards = self._bot.shards
+        shards = self.bot.shards
         return [
             shard_id
-            for shard_id in range(self._bot.shard_count or 1)
+            for shard_id in range(self.bot.shard_count or 1)
             if shard_id not in self._in_session or shard_id not in shards or shards[shard_id].is_closed()
         ]
 
-    @property
-    def latency(self) -> float:
-        return self._bot.latency
-
     async def check(self) -> str | None:
-        disconnected, count = self.disconnected_shards(), self._bot.shard_count or 1
+        disconnected, count = self.disconnected_shards(), self.bot.shard_count or 1
         if not disconnected:
             return None
         if count == 1:

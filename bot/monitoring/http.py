@@ -14,7 +14,6 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from bot.errors import StartupError
 from bot.logging import get_logger
 from bot.monitoring.health import Status
-from bot.settings import LOOPBACK_HOSTS
 
 log = get_logger(__name__)
 
@@ -29,7 +28,7 @@ async def serve_status(host: str, port: int, status: Status) -> AsyncIterator[st
         address, bound_port = runner.addresses[0][:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         log.info("serving /metrics and /healthz", url=url)
-        if not _is_loopback(host):
+        if not ip_address(address).is_loopback:
             log.warning("/metrics and /healthz are unauthenticated and can be reached from other machines", url=url)
         yield url
     finally:
@@ -46,9 +45,8 @@ def _application(status: Status) -> web.Application:
 
     async def healthz(_: web.Request) -> web.Response:
         report = await status.health.report()
-        return web.json_response(
-            asdict(report), status=200 if report.ok else 503, headers={"Cache-Control": "no-store"}
-        )
+        code = 200 if report.status == "ok" else 503
+        return web.json_response(asdict(report), status=code, headers={"Cache-Control": "no-store"})
 
     application = web.Application()
     application.router.add_get("/metrics", metrics)
@@ -70,12 +68,3 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
             "STATUS_HOST is not an address of this machine: use 127.0.0.1 for this machine only, 0.0.0.0 for all "
             "networks."
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
