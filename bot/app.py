@@ -20,7 +20,7 @@ from bot.errors import StartupError, StoreError
 from bot.features.indexing import IndexingCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
-from bot.features.tagging import TagAnnouncer, TagsCog
+from bot.features.tagging import TagsCog
 from bot.logging import get_logger
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
@@ -181,11 +181,7 @@ async def _set_up(
     try:
         await database.prove_writable()  # loading the model took its time; another process may hold the database by now
         bot.services = services = Services(settings, engine, database, bot)
-        announcer = TagAnnouncer(bot, services.tag_formatter, services.replies)
-        services.indexer.on_message_indexed = announcer
-        for part in (services, announcer):
-            bot.exit_stack.push_async_callback(part.close)
-        announcer.start()
+        bot.exit_stack.push_async_callback(services.close)
         await services.start()
     except StoreError as error:
         raise StartupError(str(error)) from error

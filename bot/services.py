@@ -12,6 +12,7 @@ from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
 from bot.features.formatting import TagFormatter
 from bot.features.query_image import QueryImages
+from bot.features.tagging import TagAnnouncer
 from bot.indexing.catch_up import CatchUp
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
@@ -70,13 +71,14 @@ class Services:
             self.registry,
             concurrency=settings.download_concurrency,
         )
+        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies)
+        self.indexer.on_message_indexed = self._announcer
         self.catch_up = CatchUp(self.indexer.accept, self.channels, self.messages.history)
         self.reconciler = ChannelReconciler(
             self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel
         )
-        limit = settings.results_per_answer
         self.search = SearchService(
-            engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=limit
+            engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=settings.results_per_answer
         )
         self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
 
@@ -95,5 +97,13 @@ class Services:
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            for part in (self._session, self.replies, self._vectors, self.indexer, self.catch_up, self.reconciler):
+            for part in (
+                self._session,
+                self.replies,
+                self._vectors,
+                self.indexer,
+                self.catch_up,
+                self.reconciler,
+                self._announcer,
+            ):
                 stack.push_async_callback(part.close)

@@ -167,7 +167,7 @@ _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 class TagAnnouncer:
     """The indexer's `on_message_indexed`: announces the tags of new images in the background.
 
-    Announcements are optional: where more than MAX_WAITING wait, as when Discord is slow, new ones are skipped. Each
+    Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
     message is announced at most once, and not at all if the process ends in between.
     """
 
@@ -176,17 +176,14 @@ class TagAnnouncer:
         self._tag_formatter = tag_formatter
         self._replies = replies
         self._announced: LRUCache[int, None] = LRUCache(1024)
-        self._waiting: asyncio.Queue[IndexedMessage] = asyncio.Queue(MAX_WAITING)
-        self._workers: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        self._workers = [asyncio.create_task(self._work(), name="announce tags") for _ in range(_CONCURRENCY)]
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Stops. What waits is not announced. Idempotent."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await self.settled()
 
     def __call__(self, message: IndexedMessage) -> None:
         ref = message.images[0].ref
@@ -195,29 +192,27 @@ class TagAnnouncer:
         if ref.message_id in self._announced:
             return
         self._announced[ref.message_id] = None
-        try:
-            self._waiting.put_nowait(message)
-        except asyncio.QueueFull:
+        if len(self._tasks) >= MAX_WAITING:
             log.warning("tags are not announced: too many announcements wait", image_id=message.images[0].id)
+            return
+        task = asyncio.create_task(self._try_to_announce(message), name="announce tags")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def settled(self) -> None:
         """Waits until no announcement waits or is being made."""
-        await self._waiting.join()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _work(self) -> None:
-        while True:
-            message = await self._waiting.get()
-            ids = {"image_id": message.images[0].id}
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self._announce(message.images, message.mode)
-            except discord.HTTPException as error:
-                # No permission to write or react there, or the message is gone. The tags are in search results anyway.
-                log.info("tags could not be announced", status=error.status, **ids)
-            except Exception:  # one announcement that fails must not prevent the next
-                log.exception("tags could not be announced", **ids)
-            finally:
-                self._waiting.task_done()
+    async def _try_to_announce(self, message: IndexedMessage) -> None:
+        ids = {"image_id": message.images[0].id}
+        try:
+            async with self._slots, asyncio.timeout(_TIMEOUT_S):
+                await self._announce(message.images, message.mode)
+        except discord.HTTPException as error:
+            # No permission to write or react there, or the message is gone. The tags are in search results anyway.
+            log.info("tags could not be announced", status=error.status, **ids)
+        except Exception:  # the process goes on without this announcement
+            log.exception("tags could not be announced", **ids)
 
     async def _announce(self, images: Sequence[Image], mode: TaggingMode) -> None:
         """images: all of one message."""

@@ -73,7 +73,6 @@ def fake() -> FakeDiscord:
 @pytest.fixture
 async def announcer(fake: FakeDiscord) -> AsyncIterator[TagAnnouncer]:
     made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake))
-    made.start()
     yield made
     await made.close()
 
