@@ -52,10 +52,6 @@ class ImageTooLarge(MagpieError):
 # -- a member's query cannot be answered; the bot tells them why
 
 
-class OneQueryImageNeeded(MagpieError):
-    """/similar got no image, or two."""
-
-
 class InvalidMessageLink(MagpieError):
     """Not a link to a message of this server."""
 

@@ -22,8 +22,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from bot.errors import StartupError
 from bot.logging import LogFormat
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-
 # Discord serves attachments from the first two, and images of other hosts (link previews) through the other two.
 DISCORD_CDN_HOSTS = (
     "cdn.discordapp.com",

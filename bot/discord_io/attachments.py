@@ -14,11 +14,12 @@ import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.models import ImageRef, RemoteImage, Source
-from bot.settings import LOOPBACK_HOSTS
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
 )
+
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 # The query of a URL on these hosts is a signature, which changes while the file stays the same.
 _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
@@ -189,5 +190,5 @@ class Downloader:
         parts = urlsplit(url)
         if parts.hostname not in self._hosts:
             raise ImageUnreachable("the image's host is not listed in CDN_HOSTS")
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
             raise ImageUnreachable("the image's URL is not https")

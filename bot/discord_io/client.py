@@ -12,7 +12,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import discord
 import yarl
 from discord import app_commands
@@ -21,6 +20,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from structlog.contextvars import bind_contextvars
 
+from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import (
     ImageForbidden,
     ImageGone,
@@ -30,7 +30,6 @@ from bot.errors import (
     MessageNotFound,
     MessageWithoutImage,
     NotAReply,
-    OneQueryImageNeeded,
 )
 from bot.i18n import Texts, command_text, texts_for
 from bot.logging import get_logger, outline
@@ -133,14 +132,15 @@ class MagpieBot(commands.AutoShardedBot):
 
         Discord limits registrations a day, and each makes clients reload. The file holds a hash of the last ones.
         """
-        await self.tree.set_translator(CommandTranslator())
-        fingerprint = await self._commands_fingerprint()
-        if await asyncio.to_thread(_read_text, fingerprint_file) == fingerprint:
-            return False
+        translator = CommandTranslator()
+        await self.tree.set_translator(translator)
+        fingerprint = await self._commands_fingerprint(translator)
         try:
+            if await asyncio.to_thread(_read_private, fingerprint_file) == fingerprint:
+                return False
             await self.tree.sync()
-            await asyncio.to_thread(_write_private, fingerprint_file, fingerprint)
-        except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+            await asyncio.to_thread(fingerprint_file.write_text, fingerprint, "utf-8")
+        except NETWORK_ERRORS as error:
             # The commands of the last start still work; search and indexing need not wait for the next attempt.
             status = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
             log.error("commands could not be registered", error=f"{type(error).__name__}{status}")
@@ -148,10 +148,7 @@ class MagpieBot(commands.AutoShardedBot):
         log.info("commands registered")
         return True
 
-    async def _commands_fingerprint(self) -> str:
-        translator = self.tree.translator
-        if translator is None:
-            raise RuntimeError("set the translator first")
+    async def _commands_fingerprint(self, translator: CommandTranslator) -> str:
         payloads = [
             await command.get_translated_payload(self.tree, translator)
             for command in sorted(self.tree.get_commands(), key=lambda command: command.name)
@@ -222,8 +219,6 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.invalid_option
         case QueueFull() | EngineClosed():
             return texts.busy
-        case OneQueryImageNeeded():
-            return texts.one_query_image
         case InvalidMessageLink():
             return texts.not_a_message_link
         case NotAReply():
@@ -264,14 +259,8 @@ def sentence_view(sentence: str) -> discord.ui.LayoutView:
     return view
 
 
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.chmod(0o600)  # also where an earlier version created it readable for everybody
-    path.write_text(text, "utf-8")
-
-
-def _read_text(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        return None
+def _read_private(path: Path) -> str:
+    """Creates the file where it is missing. Afterwards it is private, also where an earlier version created it."""
+    path.touch()
+    path.chmod(0o600)
+    return path.read_text("utf-8")

@@ -72,7 +72,5 @@ class ConfirmForget(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"
 
 def forget_me_view(user_id: int, texts: Texts) -> View:
     view = sentence_view(texts.forget_me_ask)
-    row: discord.ui.ActionRow[View] = discord.ui.ActionRow()
-    row.add_item(ConfirmForget(user_id, texts.forget_me_confirm))
-    view.add_item(row)
+    view.add_item(discord.ui.ActionRow(ConfirmForget(user_id, texts.forget_me_confirm)))
     return view

@@ -18,7 +18,7 @@ from clipcore.errors import QueueFull
 from clipcore.types import Vectors
 
 # The host may be any: Discord has several, and the ids are sufficient.
-_LINK = re.compile(r"/channels/(?P<guild>\d{1,20})/(?P<channel>\d{1,20})/(?P<message>\d{1,20})\b")
+_LINK = re.compile(r"/channels/(\d{1,20})/(\d{1,20})/(\d{1,20})\b")
 _SIMILAR = re.compile(r"\b(similar|alike|look-?alikes?|more like this)\b|相似|类似|相像|像", re.IGNORECASE)
 
 MAX_DOWNLOADS = 3
@@ -33,16 +33,10 @@ class QueryImage:
     image_ids: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class MessageLink:
-    guild_id: int
-    channel_id: int
-    message_id: int
-
-
-def message_link(text: str) -> MessageLink | None:
+def linked_message(text: str) -> tuple[int, int, int] | None:
+    """The ids of the guild, the channel and the message that a link in this text leads to."""
     found = _LINK.search(text)
-    return MessageLink(*(int(found[part]) for part in ("guild", "channel", "message"))) if found else None
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def is_similar_request(message: discord.Message, own_id: int) -> bool:
@@ -70,24 +64,24 @@ class QueryImages:
 
     async def from_link(self, audience: Audience, text: str) -> QueryImage:
         """A message of this guild that the audience may see. For others it looks as if it did not exist."""
-        link = message_link(text)
-        if link is None or link.guild_id != audience.guild_id:
+        link = linked_message(text)
+        if link is None or link[0] != audience.guild_id:
             raise InvalidMessageLink
-        channel = await self._messages.channel(link.guild_id, link.channel_id)
-        if channel is None or link.channel_id not in await audience.readable([channel]):
+        guild_id, channel_id, message_id = link
+        channel = await self._messages.channel(guild_id, channel_id)
+        if channel is None or channel_id not in await audience.readable([channel]):
             raise MessageNotFound
-        return await self.from_message(await self._messages.fetch(link.guild_id, link.channel_id, link.message_id))
+        return await self.from_message(await self._messages.fetch(guild_id, channel_id, message_id))
 
     async def from_reply(self, message: discord.Message) -> QueryImage:
         """The message that this one replies to."""
         reply = message.reference
         if reply is None or reply.message_id is None or reply.type is not discord.MessageReferenceType.reply:
             raise NotAReply
-        if isinstance(reply.resolved, discord.Message):
-            return await self.from_message(reply.resolved)
-        return await self.from_message(
-            await self._messages.fetch(reply.guild_id or 0, reply.channel_id, reply.message_id)
-        )
+        target = reply.resolved
+        if not isinstance(target, discord.Message):
+            target = await self._messages.fetch(reply.guild_id or 0, reply.channel_id, reply.message_id)
+        return await self.from_message(target)
 
     async def from_message(self, message: discord.Message) -> QueryImage:
         """The first image of a message: its stored embedding where it is indexed, else a new one."""

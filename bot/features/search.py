@@ -6,16 +6,16 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import Interaction, errors_answered, refusal, sentence_view
+from bot.discord_io.client import Interaction, answer, errors_answered, refusal, sentence_view
 from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
-from bot.errors import OneQueryImageNeeded
 from bot.features.formatting import TagFormatter, image_match_percent, short_query, text_match_percent
 from bot.features.query_image import QueryImage, is_similar_request
 from bot.i18n import CHINESE, Texts, texts_for
@@ -90,7 +90,8 @@ class SearchCog(commands.Cog, name="search"):
         elif message is not None and image is None:
             query = await query_images.from_link(audience_of(interaction), message)
         else:
-            raise OneQueryImageNeeded
+            await answer(interaction, texts_for(interaction.locale).one_query_image)
+            return
         await answer_similar(interaction, query)
 
     @_cooldown
@@ -195,21 +196,14 @@ class Wording:
 
 def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
     threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
+    percent = partial(text_match_percent, threshold=threshold, logit_scale=logit_scale)
     heading = texts.found_for_query.format(count=len(result.matches), query=short_query(query))
-
-    def percent(score: float) -> int:
-        return text_match_percent(score, threshold, logit_scale)
-
     return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_matches))
 
 
 def similar_view(services: Services, result: SearchResult, texts: Texts, note: str | None = None) -> View:
-    threshold = services.engine.calibration.image_threshold
+    percent = partial(image_match_percent, threshold=services.engine.calibration.image_threshold)
     heading = texts.similar_found.format(count=len(result.matches))
-
-    def percent(score: float) -> int:
-        return image_match_percent(score, threshold)
-
     return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_similar, note))
 
 
@@ -221,7 +215,12 @@ def result_view(result: SearchResult, wording: Wording) -> View:
     view.add_item(discord.ui.TextDisplay(wording.heading))
     for match in result.matches:
         view.add_item(_section(match, wording))
-        view.add_item(_buttons(match, wording.texts))
+        view.add_item(
+            discord.ui.ActionRow(
+                MoreLikeThis(match.image.id, wording.texts.more_like_this),
+                discord.ui.Button(label=wording.texts.open_message, url=match.image.ref.message_url),
+            )
+        )
     if wording.note is not None:
         view.add_item(discord.ui.TextDisplay(f"-# {wording.note}"))
     return view
@@ -229,25 +228,15 @@ def result_view(result: SearchResult, wording: Wording) -> View:
 
 def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
     texts, ref, tags = wording.texts, match.image.ref, match.image.tags
-    tag_line = wording.tags.line(tags, chinese=texts is CHINESE) or texts.no_tags
+    chinese = texts is CHINESE
+    tag_line = wording.tags.line(tags, chinese=chinese) or texts.no_tags
     percent = texts.match.format(percent=wording.percent(match.score))
     when = f"<t:{int(ref.created_at.timestamp())}:R>"
     posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
+    names = wording.tags.names(tags, chinese=chinese)
+    tagged = texts.image_alt.format(tags=names) if names else texts.image_alt_without_tags
+    alt_text = (match.remote.description or tagged)[:_ALT_TEXT_LIMIT]  # best is the poster's own description
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
-        match.remote.url, description=_alt_text(match, wording), spoiler=match.remote.spoiler
+        match.remote.url, description=alt_text, spoiler=match.remote.spoiler
     )
     return discord.ui.Section(f"{percent} · {tag_line}\n{posted}", accessory=thumbnail)
-
-
-def _alt_text(match: Match, wording: Wording) -> str:
-    """The poster's own description where there is one; else the tags."""
-    names = wording.tags.names(match.image.tags, chinese=wording.texts is CHINESE)
-    tagged = wording.texts.image_alt.format(tags=names) if names else wording.texts.image_alt_without_tags
-    return (match.remote.description or tagged)[:_ALT_TEXT_LIMIT]
-
-
-def _buttons(match: Match, texts: Texts) -> discord.ui.ActionRow[View]:
-    row: discord.ui.ActionRow[View] = discord.ui.ActionRow()
-    row.add_item(MoreLikeThis(match.image.id, texts.more_like_this))
-    row.add_item(discord.ui.Button(label=texts.open_message, url=match.image.ref.message_url))
-    return row

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bot.discord_io.client import refusal
-from bot.features.query_image import MessageLink, QueryImages, is_similar_request, message_link
+from bot.features.query_image import QueryImages, is_similar_request, linked_message
 from bot.i18n import CHINESE, ENGLISH, Texts
 from clipcore.errors import ImageRejected
 from clipcore.images.decode import ImageLimits, decode_image
@@ -26,12 +26,12 @@ BOT = 900_000_000_000_000_009
     ],
 )
 def test_a_message_link_is_recognised_on_any_host(text: str) -> None:
-    assert message_link(text) == MessageLink(1, 2, 3)
+    assert linked_message(text) == (1, 2, 3)
 
 
 @pytest.mark.parametrize("text", ["", "https://discord.com/channels/1/2", "/channels/@me/2/3", "1/2/3"])
 def test_a_text_without_three_ids_is_not_a_link(text: str) -> None:
-    assert message_link(text) is None
+    assert linked_message(text) is None
 
 
 @pytest.mark.parametrize(
