@@ -75,14 +75,14 @@ def zero_shot(
     labelled = open_labelled(source, columns)
     skips = Skips(labelled.problems)
     check_classes(labelled.classes)
-    class_names = name_classes(labelled.classes, read_labels(names) if names is not None else ())
+    class_labels, shown_names = name_classes(labelled.classes, read_labels(names) if names is not None else ())
     own_templates = read_templates(templates) if templates is not None else None
     model = encoding.load()
     prompts = replace(model.card.prompts, label=own_templates or model.card.prompts.label, background=())
-    bank = LabelBank.encode(model, class_names.labels, prompts, batch_size=encoding.batch_size)
+    bank = LabelBank.encode(model, class_labels, prompts, batch_size=encoding.batch_size)
     outcomes = _encoded(model, labelled, "encoding images", encoding)
     result = classify_images(
-        outcomes, labelled.class_of, class_names.shown, lambda embeddings: embeddings @ bank.vectors.T, skips.add
+        outcomes, labelled.class_of, shown_names, lambda embeddings: embeddings @ bank.vectors.T, skips.add
     )
     if confusion is not None:
         draw_confusions(result, confusion, f"{source.name}, zero-shot, {model.card.id}")

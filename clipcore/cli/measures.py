@@ -23,7 +23,7 @@ def show_classification(title: str, result: Classification, published: Sequence[
     print(f"  mean per-class recall  {percent(result.mean_recall):>8}")
     _show_classes(result)
     if wrong := result.confusions(_MOST_CONFUSIONS):
-        rows = [(str(one.images), one.true, one.predicted) for one in wrong]
+        rows = [(str(images), true, predicted) for true, predicted, images in wrong]
         _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], rows)
     show_published(published, (TOP_1, TOP_5), (result.top_1, result.top_5))
 
@@ -45,8 +45,8 @@ def classification_as_json(result: Classification) -> dict[str, Any]:
             for one in result.per_class
         ],
         "confusions": [
-            {"class": one.true, "taken_for": one.predicted, "images": one.images}
-            for one in result.confusions(result.counts.size)
+            {"class": true, "taken_for": predicted, "images": images}
+            for true, predicted, images in result.confusions(result.counts.size)
         ],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +35,6 @@ class ClassResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Confusion:
-    """images: the number of images of class `true` for which `predicted` was predicted."""
-
-    true: str
-    predicted: str
-    images: int
-
-
-@dataclass(frozen=True, slots=True)
 class Classification:
     """classes: names. counts: int64 [true class, predicted class]. among_top: the number of images whose class was
     among the TOP best.
@@ -70,32 +61,28 @@ class Classification:
     def mean_recall(self) -> float | None:
         """The mean recall of the classes that have images, so that large classes do not weigh more."""
         recalls = [one.recall for one in self.per_class if one.recall is not None]
-        return sum(recalls) / len(recalls) if recalls else None
+        return _share(sum(recalls), len(recalls))
 
     @property
     def per_class(self) -> tuple[ClassResult, ...]:
-        images, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        counted = (self.counts.sum(axis=1), self.counts.sum(axis=0), self.counts.diagonal())
         return tuple(
-            ClassResult(
-                name=name,
-                images=int(images[row]),
-                predicted=int(predicted[row]),
-                recall=_share(int(self.counts[row, row]), int(images[row])),
-                precision=_share(int(self.counts[row, row]), int(predicted[row])),
-            )
-            for row, name in enumerate(self.classes)
+            ClassResult(name, images, predicted, recall=_share(right, images), precision=_share(right, predicted))
+            for name, images, predicted, right in zip(self.classes, *(array.tolist() for array in counted), strict=True)
         )
 
-    def confusions(self, limit: int) -> tuple[Confusion, ...]:
-        """The most frequent mistakes, in descending order; equals in the order of the classes."""
+    def confusions(self, limit: int) -> list[tuple[str, str, int]]:
+        """The most frequent mistakes, in descending order; equals in the order of the classes. Each is the true class,
+        the predicted one, and the number of images.
+        """
         wrong = self.counts.copy()
         np.fill_diagonal(wrong, 0)
         true, predicted = np.nonzero(wrong)
         images = wrong[true, predicted]
-        return tuple(
-            Confusion(self.classes[true[at]], self.classes[predicted[at]], int(images[at]))
+        return [
+            (self.classes[true[at]], self.classes[predicted[at]], int(images[at]))
             for at in np.argsort(-images, kind="stable")[:limit]
-        )
+        ]
 
 
 def classify_images(
@@ -110,11 +97,13 @@ def classify_images(
     Memory: a few hundred embeddings and scores, however many images there are. Raises BadInput where no image can be
     read.
     """
-    tally = Tally(classes)
-    for batch in batches_of(without_skipped(outcomes, on_skip), _IMAGES_AT_ONCE):
-        embeddings = np.stack([image.embedding for _, image in batch])
-        tally.add(scores(embeddings), class_of[[row for row, _ in batch]])
-    result = tally.result()
+
+    def parts() -> Iterator[tuple[Vectors, npt.NDArray[np.int64]]]:
+        for batch in batches_of(without_skipped(outcomes, on_skip), _IMAGES_AT_ONCE):
+            embeddings = np.stack([image.embedding for _, image in batch])
+            yield scores(embeddings), class_of[[row for row, _ in batch]]
+
+    result = count_predictions(parts(), classes)
     if not result.images:
         raise BadInput("None of the images could be read, so there is nothing to measure.")
     return result
@@ -129,16 +118,13 @@ def check_classes(classes: Sequence[str]) -> None:
         )
 
 
-class Tally:
-    """Counts predictions. A class that ties with the true one counts as predicted (see the package)."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
-        self._counts = np.zeros((len(classes), len(classes)), np.int64)
-        self._among_top = 0
-
-    def add(self, scores: Vectors, class_of: npt.NDArray[np.int64]) -> None:
-        """scores: [n, classes], greater is likelier. class_of: int64 [n], the true classes."""
+def count_predictions(parts: Iterable[tuple[Vectors, npt.NDArray[np.int64]]], classes: Sequence[str]) -> Classification:
+    """parts: scores [n, classes], greater is likelier, and the true classes, int64 [n]. A class that ties with the true
+    one counts as predicted (see the package).
+    """
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    among_top = 0
+    for scores, class_of in parts:
         rows = np.arange(len(scores))
         own = scores[rows, class_of]
         others = scores.copy()
@@ -146,41 +132,33 @@ class Tally:
         before = (~(others < (own - TIE)[:, None])).sum(axis=1)
         # A true class without a finite score has its own -inf counted above; it is wrong either way.
         predicted = np.where(before == 0, class_of, others.argmax(axis=1))
-        np.add.at(self._counts, (class_of, predicted), 1)
-        self._among_top += int((before < TOP).sum())
-
-    def result(self) -> Classification:
-        return Classification(self._classes, self._counts.copy(), self._among_top)
+        np.add.at(counts, (class_of, predicted), 1)
+        among_top += int((before < TOP).sum())
+    return Classification(tuple(classes), counts, among_top)
 
 
-@dataclass(frozen=True, slots=True)
-class ClassNames:
-    """labels: for the model, one for each class. shown: unique names for people."""
+def name_classes(classes: Sequence[str], labels: Sequence[Label]) -> tuple[list[Label], list[str]]:
+    """Returns a label for the model and a unique name for people, for each class.
 
-    labels: tuple[Label, ...]
-    shown: tuple[str, ...]
-
-
-def name_classes(classes: Sequence[str], labels: Sequence[Label]) -> ClassNames:
-    """classes: the names in the data set, such as n02123045. labels: phrases for those names; without any, the names
+    classes: the names in the data set, such as n02123045. labels: phrases for those names; without any, the names
     themselves are used, with spaces for underscores.
 
     A label whose class is not in the data set is ignored. Raises BadInput where labels are given but not for every
     class.
     """
     if not labels:
-        return ClassNames(tuple(Label(name, (name.replace("_", " "),)) for name in classes), tuple(classes))
+        return [Label(name, (name.replace("_", " "),)) for name in classes], list(classes)
     phrases_of = {label.name: label.phrases or (label.name,) for label in labels}
     if missing := [name for name in classes if name not in phrases_of]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise BadInput(f"The names file has no line for the class {missing[0]!r}{more}; add one for each class.")
     first = [phrases_of[name][0] for name in classes]
     times = Counter(first)
-    shown = tuple(
+    shown = [
         phrase if times[phrase] == 1 else f"{phrase} ({name})" for name, phrase in zip(classes, first, strict=True)
-    )
-    return ClassNames(tuple(Label(name, phrases_of[name]) for name in classes), shown)
+    ]
+    return [Label(name, phrases_of[name]) for name in classes], shown
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: float, whole: int) -> float | None:
     return part / whole if whole else None

@@ -30,16 +30,17 @@ _CHINESE_FONTS = (
 def draw_confusions(result: Classification, path: Path, title: str) -> None:
     """Draws the matrix in the format that the file's ending names. Rows: the true class; columns: the predicted class.
 
-    A cell's colour is its share of the row's images; its number counts them. Raises BadInput as `check_drawable` does,
-    and where the file cannot be written.
+    A cell's colour is its share of the row's images; its number counts them. path: as `check_drawable` accepts. Raises
+    BadInput where the file cannot be written.
     """
-    check_drawable(path)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    classes, numbered = len(result.classes), len(result.classes) <= _MAX_NUMBERED
-    side = float(np.clip(3.0 + _inches_per_class(classes) * classes, *_INCHES))
+    classes = len(result.classes)
+    numbered, named = classes <= _MAX_NUMBERED, classes <= _MAX_NAMED
+    inches = 0.38 if numbered else 0.15 if named else 0.02  # room for a number, for a legible name, or for neither
+    side = float(np.clip(3.0 + inches * classes, *_INCHES))
     shares = result.counts / np.maximum(result.counts.sum(axis=1, keepdims=True), 1)
     with rc_context({"font.family": _fonts()}), warnings.catch_warnings():
         # A character that no installed font has is drawn as a box; the rest of the image is useful.
@@ -54,8 +55,8 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
         if numbered:
             for text, count in zip(display.text_.ravel(), result.counts.ravel(), strict=True):
                 text.set_text(str(count) if count else "")
-        named = result.classes if classes <= _MAX_NAMED else ()
-        places, names = range(len(named)), [_shortened(name) for name in named]
+        names = [_shortened(name) for name in result.classes] if named else []
+        places = range(len(names))
         size = 9.0 if numbered else 7.0
         # A dollar sign in a name does not start a formula.
         axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
@@ -79,13 +80,6 @@ def check_drawable(path: Path) -> None:
     if path.suffix.lower().lstrip(".") not in FigureCanvasAgg.get_supported_filetypes():
         raise BadInput(f"{str(path)!r} does not end like an image; call it '{path.stem}.png'.")
     check_output_folder(path)
-
-
-def _inches_per_class(classes: int) -> float:
-    """Room for a number, for a legible name, or for neither."""
-    if classes <= _MAX_NUMBERED:
-        return 0.38
-    return 0.15 if classes <= _MAX_NAMED else 0.02
 
 
 def _shortened(name: str) -> str:

@@ -139,15 +139,15 @@ def measure_retrieval(
     images: Vectors,
     texts: Vectors,
     image_of: npt.NDArray[np.int64],
-    text_of: npt.NDArray[np.int64] | None = None,
+    text_of: npt.NDArray[np.int64],
 ) -> Retrieval:
     """images: float32 [n, dim]; texts: float32 [m, dim], unit length. image_of, text_of: int64 [pairs], rows of
-    both that match; text_of may be left out where each text has one image.
+    both that match.
 
     An image without texts only competes with the others. Ties count as wrong (see the package). Memory: the embeddings
     and a block of scores of fixed size, also for 30,000 images and 150,000 captions.
     """
-    to_text, to_image = ranks(images, texts, image_of, np.arange(len(texts)) if text_of is None else text_of)
+    to_text, to_image = ranks(images, texts, image_of, text_of)
     return Retrieval(image_to_text=_recall(to_text), text_to_image=_recall(to_image))
 
 
@@ -176,8 +176,9 @@ def ranks(
         scores = images[block] @ texts.T
         inside = np.flatnonzero((image_of >= start) & (image_of < start + rows))
         scores[image_of[inside] - start, text_of[inside]] = -np.inf  # right answers do not compete
-        before_text[block] = _not_below(scores, best_text[block, None] - TIE).sum(axis=1)
-        before_image += _not_below(scores, best_image[None] - TIE).sum(axis=0)
+        # NaN is not below anything, so it counts as a wrong answer.
+        before_text[block] = (~(scores < best_text[block, None] - TIE)).sum(axis=1)
+        before_image += (~(scores < best_image - TIE)).sum(axis=0)
     return before_text[np.unique(image_of)], before_image
 
 
@@ -192,11 +193,6 @@ def _own_scores(
         part = slice(start, start + _OWN_AT_ONCE)
         own[part] = np.einsum("ij,ij->i", texts[text_of[part]], images[image_of[part]])
     return np.nan_to_num(own, nan=-np.inf, copy=False)
-
-
-def _not_below(scores: Vectors, bound: Vectors) -> npt.NDArray[np.bool_]:
-    """NaN is not below anything, so it counts as a wrong answer."""
-    return ~(scores < bound)
 
 
 def _recall(before: npt.NDArray[np.int64]) -> Recall:

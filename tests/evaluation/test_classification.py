@@ -7,13 +7,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, top_k_accuracy_score
 
 from clipcore.errors import BadInput
-from clipcore.evaluation.classification import Classification, Tally, check_classes
+from clipcore.evaluation.classification import Classification, check_classes, count_predictions
 
 
 def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classification:
-    tally = Tally(list(names))
-    tally.add(np.asarray(scores, np.float32), np.array(class_of, np.int64))
-    return tally.result()
+    return count_predictions([(np.asarray(scores, np.float32), np.array(class_of, np.int64))], names)
 
 
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 60), classes=st.integers(6, 10), parts=st.integers(1, 4))
@@ -22,10 +20,9 @@ def test_without_ties_the_figures_are_scikit_learns(seed, images, classes, parts
     random = np.random.default_rng(seed)
     scores = random.permuted(np.arange(classes, dtype=np.float32)[None].repeat(images, 0), axis=1)
     class_of = random.integers(0, classes, images)
-    tally = Tally([str(row) for row in range(classes)])
-    for part in np.array_split(np.arange(images), parts):
-        tally.add(scores[part], class_of[part])
-    result, guessed, every = tally.result(), scores.argmax(axis=1), np.arange(classes)
+    split = [(scores[part], class_of[part]) for part in np.array_split(np.arange(images), parts)]
+    result = count_predictions(split, [str(row) for row in range(classes)])
+    guessed, every = scores.argmax(axis=1), np.arange(classes)
 
     assert (result.counts == confusion_matrix(class_of, guessed, labels=every)).all()
     assert result.top_1 == pytest.approx(np.mean(guessed == class_of))
@@ -92,15 +89,14 @@ def test_one_class_alone_is_always_right():
 
 
 def test_without_images_there_are_no_figures():
-    result = Tally(["a", "b"]).result()
+    result = count_predictions([], "ab")
     assert (result.images, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
 
 
 def test_the_most_frequent_mistakes_come_first():
     scores = np.eye(3)[[0, 0, 1, 2, 2, 0]]
     result = tallied(scores, [0, 0, 0, 1, 1, 2], "abc")
-    mistakes = [(one.true, one.predicted, one.images) for one in result.confusions(10)]
-    assert mistakes == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
+    assert result.confusions(10) == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
     assert len(result.confusions(1)) == 1
 
 

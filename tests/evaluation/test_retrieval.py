@@ -58,7 +58,7 @@ def test_recalls_are_shares_of_queries_within_the_cutoff():
     captions = np.eye(13, dtype=np.float32)
     captions[0] = 1 - captions[0]
     captions[0] /= np.linalg.norm(captions[0])
-    result = measure_retrieval(images, captions, np.arange(13))
+    result = measure_retrieval(images, captions, np.arange(13), np.arange(13))
     assert result.text_to_image.queries == 13
     assert result.text_to_image.at == pytest.approx({1: 12 / 13, 5: 12 / 13, 10: 12 / 13})
     assert result.text_to_image.mean == pytest.approx(12 / 13)
@@ -69,7 +69,7 @@ def test_any_caption_of_an_image_is_right_and_each_caption_is_a_query():
     left, up = np.eye(2, dtype=np.float32)
     far = np.array([0.6, 0.8], np.float32)
     # Two captions of the left image: one right on it, one nearer the other image.
-    result = measure_retrieval(np.stack([left, up]), np.stack([left, far, up]), np.array([0, 0, 1]))
+    result = measure_retrieval(np.stack([left, up]), np.stack([left, far, up]), np.array([0, 0, 1]), np.arange(3))
     assert result.image_to_text.at[1] == 1
     assert result.text_to_image.at[1] == pytest.approx(2 / 3)
     assert result.mean == pytest.approx((1 + (2 / 3 + 1 + 1) / 3) / 2)
@@ -77,7 +77,7 @@ def test_any_caption_of_an_image_is_right_and_each_caption_is_a_query():
 
 def test_equal_embeddings_retrieve_nothing():
     alike = np.tile(np.array([[0.6, 0.8]], np.float32), (20, 1))
-    result = measure_retrieval(alike, alike, np.arange(20))
+    result = measure_retrieval(alike, alike, np.arange(20), np.arange(20))
     assert result.mean == 0
 
 
@@ -85,12 +85,12 @@ def test_equal_embeddings_retrieve_nothing():
 def test_nan_embeddings_count_as_wrong(broken):
     vectors = {"images": np.eye(20, dtype=np.float32), "captions": np.eye(20, dtype=np.float32)}
     vectors[broken] = vectors[broken] * np.nan
-    assert measure_retrieval(vectors["images"], vectors["captions"], np.arange(20)).mean == 0
+    assert measure_retrieval(vectors["images"], vectors["captions"], np.arange(20), np.arange(20)).mean == 0
 
 
 def test_an_image_without_captions_is_not_a_query_but_competes():
     images, captions = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 2]]
-    result = measure_retrieval(images, captions, np.array([0, 1]))
+    result = measure_retrieval(images, captions, np.array([0, 1]), np.arange(2))
     assert result.image_to_text.queries == 2
     assert result.text_to_image.at[1] == 0.5
 
