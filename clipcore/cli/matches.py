@@ -16,7 +16,7 @@ from rich.table import Table
 
 from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
-from clipcore.folder_search.contact_sheet import Cell, QueryCard, check_sheet, draw_sheet
+from clipcore.folder_search.contact_sheet import Cell, check_sheet, draw_sheet
 from clipcore.folder_search.paths import EVERYWHERE, path_of, shown, visible
 from clipcore.folder_search.search import Match, SearchResult, Term, describe_terms
 
@@ -141,7 +141,7 @@ def _relative_name(match: Match) -> str:
 def _draw(result: SearchResult, terms: Sequence[Term], sheet: Path) -> None:
     image = next((term.image for term in terms if term.image is not None), None)
     cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in result.matches]
-    if missing := draw_sheet(QueryCard(describe_terms(terms), image), cells, sheet):
+    if missing := draw_sheet(sheet, describe_terms(terms), cells, image=image):
         say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
     say(f"Sheet: {sheet}")
 

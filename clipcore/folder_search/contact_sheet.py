@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected
 from clipcore.folder_search.paths import visible
 from clipcore.folder_search.store import SHEET_MARK
@@ -30,14 +31,6 @@ _LARGE, _NAME, _NOTE = 24, 15, 14
 
 
 @dataclass(frozen=True, slots=True)
-class QueryCard:
-    """The first cell. terms: each part of the query, as text. image: the first image among them."""
-
-    terms: tuple[str, ...]
-    image: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
     """A match. note: the line below the name, such as the score. faint: draws the text in a lighter grey."""
 
@@ -52,13 +45,12 @@ def check_sheet(path: Path, top: int) -> None:
         raise BadInput(f"A contact sheet holds {_MAX_MATCHES} images; ask for fewer with --top.")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise BadInput(f"The contact sheet {str(path)!r} must end in .png or .jpg.")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"There is no folder {str(path.absolute().parent)!r} for the contact sheet; make it first.")
+    check_output_folder(path)
 
 
-def draw_sheet(query: QueryCard, cells: Sequence[Cell], path: Path) -> str:
-    """Writes the sheet. Returns the characters that no font on this machine could draw. Raises BadInput where the
-    file cannot be written.
+def draw_sheet(path: Path, terms: Sequence[str], cells: Sequence[Cell], *, image: Path | None = None) -> str:
+    """Writes the sheet. terms: each part of the query, as text. image: the first image among them. Returns the
+    characters that no font on this machine could draw. Raises BadInput where the file cannot be written.
     """
     count = 1 + len(cells)
     columns = min(count, _MAX_COLUMNS, max(4, math.ceil(math.sqrt(1.5 * count))))  # wider than high, as screens are
@@ -66,11 +58,16 @@ def draw_sheet(query: QueryCard, cells: Sequence[Cell], path: Path) -> str:
     width = 2 * MARGIN + columns * (THUMBNAIL + GAP) - GAP
     height = 2 * MARGIN + rows * (THUMBNAIL + CAPTION + GAP) - GAP
     pen = _Pen(Image.new("RGB", (width, height), _PAPER))
-    pen.query(MARGIN, MARGIN, query)
+    pen.query(MARGIN, MARGIN, terms, image)
     for number, cell in enumerate(cells, start=1):
         row, column = divmod(number, columns)
         pen.cell(MARGIN + column * (THUMBNAIL + GAP), MARGIN + row * (THUMBNAIL + CAPTION + GAP), cell)
-    _save(pen.page, path)
+    mark = PngInfo()
+    mark.add_text("Software", SHEET_MARK)
+    try:
+        pen.page.save(path, pnginfo=mark, comment=SHEET_MARK, quality=90)  # PNG takes the first, JPEG the others
+    except OSError as error:
+        raise BadInput(f"The contact sheet {str(path)!r} cannot be written: {error.strerror or error}.") from error
     return "".join(sorted(pen.missing))
 
 
@@ -82,17 +79,17 @@ class _Pen:
         self.missing: set[str] = set()
         self._draw = ImageDraw.Draw(page)
 
-    def query(self, x: int, y: int, query: QueryCard) -> None:
+    def query(self, x: int, y: int, terms: Sequence[str], image: Path | None) -> None:
         self._card(x, y, _QUERY_CARD, _QUERY_EDGE, 2)
-        if query.image is not None:
-            self._thumbnail(x, y, query.image)
-            text = " ".join(query.terms)
+        if image is not None:
+            self._thumbnail(x, y, image)
+            text = " ".join(terms)
             font = font_for(text, _NAME)
             for number, line in enumerate(wrap(text, font, THUMBNAIL, 2)):
                 self._text(x, y + THUMBNAIL + 20 + 20 * number, line, font, _QUERY_INK)
             return
-        max_lines = max(1, 6 // len(query.terms))
-        fonts = [(term, font_for(term, _LARGE)) for term in query.terms]
+        max_lines = max(1, 6 // len(terms))
+        fonts = [(term, font_for(term, _LARGE)) for term in terms]
         lines = [(line, font) for term, font in fonts for line in wrap(term, font, THUMBNAIL - 4 * _INSET, max_lines)]
         baseline = y + (THUMBNAIL - 34 * len(lines[:6])) / 2 + 26
         for line, font in lines[:6]:
@@ -129,18 +126,6 @@ class _Pen:
         self._draw.text((x, baseline), text, colour, font, anchor="ls")
 
 
-def _save(page: Image.Image, path: Path) -> None:
-    mark = PngInfo()
-    mark.add_text("Software", SHEET_MARK)
-    try:
-        if path.suffix.lower() == ".png":
-            page.save(path, "PNG", pnginfo=mark)
-        else:
-            page.save(path, "JPEG", quality=90, comment=SHEET_MARK)
-    except OSError as error:
-        raise BadInput(f"The contact sheet {str(path)!r} cannot be written: {error.strerror or error}.") from error
-
-
 # Fonts of Linux, macOS and Windows for text that Pillow's own font cannot draw, with the face in a collection: Noto's
 # third is Simplified Chinese.
 _FALLBACK_FONTS = (
@@ -170,11 +155,8 @@ def elide(text: str, font: Font, width: float) -> str:
     """Cuts the middle out of a text that is too wide: the end of a file's name has its number and its suffix."""
     if font.getlength(text) <= width:
         return text
-    for kept in range(len(text) - 1, 0, -1):
-        shorter = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-        if font.getlength(shorter) <= width:
-            return shorter
-    return "…"
+    shortened = (f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}" for kept in range(len(text) - 1, 0, -1))
+    return next((shorter for shorter in shortened if font.getlength(shorter) <= width), "…")
 
 
 def wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
