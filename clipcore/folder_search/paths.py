@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clipcore.errors import BadInput
-from clipcore.images.walk import SEPARATOR, WalkFilter
+from clipcore.images.walk import WalkFilter
 
 EVERYWHERE = b""
 """The root of everything that is indexed, on all drives."""
@@ -40,7 +40,7 @@ def span_below(root: bytes) -> tuple[bytes, bytes]:
     """The range of paths below the root, in the order of bytes: the first, and the first beyond."""
     if root == EVERYWHERE:
         return b"", b"\xff"
-    first = root if root.endswith(SEPARATOR) else root + SEPARATOR
+    first = os.path.join(root, b"")  # noqa: PTH118 - bytes
     return first, first[:-1] + bytes([first[-1] + 1])
 
 
@@ -70,5 +70,4 @@ def distinct(roots: Iterable[bytes], filter_: WalkFilter) -> list[bytes]:
 
 
 def _passes(outer: bytes, root: bytes, filter_: WalkFilter) -> bool:
-    first = outer if outer.endswith(SEPARATOR) else outer + SEPARATOR
-    return root.startswith(first) and all(map(filter_.includes, root[len(first) :].split(SEPARATOR)))
+    return root.startswith(os.path.join(outer, b"")) and filter_.visits(root, outer)  # noqa: PTH118 - bytes

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.images.walk import WalkFilter
 from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.types import Box, Calibration, Encoder, ModelCard, Pixels, SearchHit, Vectors
+from clipcore.types import Calibration, Encoder, ModelCard, SearchHit, Vectors
 from clipcore.zero_shot import mean_direction
 
 
@@ -71,6 +72,7 @@ def search_folder(
     are no matches. updated: whether the index was just updated, for the error message. Raises BadInput if nothing
     below the root is indexed or the query cannot be used, and TextNotSupported.
     """
+    filter_ = filter_ or WalkFilter()
     index = _load_index(store, root, model.key, updated)
     vector = combine(terms, [_embedding(term, model, store) for term in terms])
     threshold = match_threshold(terms, model.calibration)
@@ -81,7 +83,7 @@ def search_folder(
     for hit in _hits(index, vector, top):
         if hit.score < min_score or len(matches) == top:
             break
-        files = [file for file in store.files_of(hit.key, root) if not _excludes(filter_, file, root)]
+        files = [file for file in store.files_of(hit.key, root) if not filter_.excludes(file.path, root)]
         existing = sorted((file for file in files if is_file(file.path)), key=_is_link)
         gone += bool(files) and not existing
         if found := tuple(file for file in existing if file.path != excluded):
@@ -148,7 +150,7 @@ def combine(terms: Sequence[Term], vectors: Sequence[Vectors]) -> Vectors:
 
     Raises BadInput where the terms cancel each other out.
     """
-    total = sum((np.float32(term.weight) * vector for term, vector in zip(terms, vectors, strict=True)), np.float32(0))
+    total = np.array([term.weight for term in terms], np.float32) @ np.stack(vectors)
     length = float(np.linalg.norm(total))
     if length < _MIN_LENGTH:
         raise BadInput("The parts of this query cancel each other out; leave one away.")
@@ -187,29 +189,16 @@ class LazyModel:
         """The checkpoint's own, or once the model is loaded the model's: SigLIP's depends on the weights."""
         return self._calibration if self._loaded is None else self._loaded.calibration
 
-    @property
-    def card(self) -> ModelCard:
-        return self._model.card
-
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        return self._model.prepare(pixels, box)
-
-    def encode_prepared(self, batch: Pixels) -> Vectors:
-        return self._model.encode_prepared(batch)
-
-    @property
-    def runs_on_cpu(self) -> bool:
-        return self._model.runs_on_cpu
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return self._model.encode_texts(texts)
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of whichever type it is
+        """The rest of an Encoder's interface is the loaded model's."""
+        return getattr(self._model, name)
 
     def encode_query(self, text: str) -> Vectors:
         """Returns the mean embedding of a text in the model's prompt templates: float32 [dim], unit length.
 
         Raises TextNotSupported if the model has no text encoder.
         """
-        return mean_direction(self.encode_texts(self.card.prompts.for_query(text)))
+        return mean_direction(self._model.encode_texts(self._model.card.prompts.for_query(text)))
 
     @property
     def _model(self) -> Encoder:
@@ -249,10 +238,6 @@ def _hits(index: VectorIndex, vector: Vectors, top: int) -> Iterator[SearchHit]:
         hits = index.search(vector, wanted)
         yield from hits[done:]
         done, wanted = len(hits), 2 * wanted
-
-
-def _excludes(filter_: WalkFilter | None, file: StoredFile, root: bytes) -> bool:
-    return filter_ is not None and filter_.excludes(file.path, root)
 
 
 def _is_link(file: StoredFile) -> bool:

@@ -145,6 +145,10 @@ def _compare(file: ImageFile, known: KnownFile) -> Reading | Step:
     return Step(file.path, FileStatus.BROKEN if known.broken else FileStatus.UNCHANGED, known.broken, known=True)
 
 
+# Images that are read again next time, when the limits may be higher.
+_LIMITS = (RejectReason.TOO_MANY_BYTES, RejectReason.TOO_MANY_PIXELS, RejectReason.TOO_MANY_FRAMES)
+
+
 @dataclass
 class _Run:
     """Collects results and commits them in batches. `_read` runs in the decoding threads, all else in the caller's.
@@ -172,22 +176,28 @@ class _Run:
                 self.readings.append(decision)
                 yield ImageSource(shown(decision.file.path), partial(self._read, decision))
             elif decision.status is FileStatus.FORGOTTEN:
-                self.gone.append(decision)
-                self._commit_when_full()
+                self._forget(decision)
             else:
                 self.observe(decision)
 
     def take(self, outcome: ImageOutcome) -> None:
         """Outcomes come in the order of their sources."""
         reading = self.readings.popleft()
-        if not isinstance(outcome, EncodedImage) and _is_temporary(outcome.cause):
-            step = Step(reading.file.path, FileStatus.UNREADABLE, outcome.reason)
-            if reading.changed:
-                self.gone.append(step)
-            else:
-                self.observe(step)
+        content: Content | None
+        if isinstance(outcome, EncodedImage):
+            content = Content(
+                reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding
+            )
+        elif isinstance(outcome.cause, NotNeeded):
+            content = Content(reading.hash, State.SHEET) if reading.is_sheet else None
+        elif isinstance(outcome.cause, ImageRejected) and outcome.cause.reason not in _LIMITS:
+            content = Content(reading.hash, State.BROKEN, outcome.reason)
         else:
-            self.files.append((reading, _content(reading, outcome)))
+            step = Step(reading.file.path, FileStatus.UNREADABLE, outcome.reason)
+            report = self._forget if reading.changed else self.observe
+            report(step)
+            return
+        self.files.append((reading, content))
         self._commit_when_full()
 
     def finish(self) -> None:
@@ -213,6 +223,10 @@ class _Run:
             reading.is_sheet = True
             raise NotNeeded("It is a contact sheet.")
         return data
+
+    def _forget(self, step: Step) -> None:
+        self.gone.append(step)
+        self._commit_when_full()
 
     def _commit_when_full(self) -> None:
         if len(self.files) + len(self.gone) >= self.batch_size:
@@ -240,25 +254,3 @@ class _Run:
             steps.append(Step(path, status, reason))
         for step in steps:
             self.observe(step)
-
-
-def _content(reading: Reading, outcome: ImageOutcome) -> Content | None:
-    """None where the content is known or claimed by another file."""
-    if isinstance(outcome, EncodedImage):
-        return Content(reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding)
-    if reading.is_sheet:
-        return Content(reading.hash, State.SHEET)
-    if isinstance(outcome.cause, NotNeeded):
-        return None
-    return Content(reading.hash, State.BROKEN, outcome.reason)
-
-
-def _is_temporary(cause: Exception) -> bool:
-    """Whether reading the same bytes again may succeed: with more memory, a drive that answers, or higher limits."""
-    if isinstance(cause, ImageRejected):
-        return cause.reason in (
-            RejectReason.TOO_MANY_BYTES,
-            RejectReason.TOO_MANY_PIXELS,
-            RejectReason.TOO_MANY_FRAMES,
-        )
-    return not isinstance(cause, NotNeeded)
