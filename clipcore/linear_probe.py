@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from clipcore.errors import BadInput
 from clipcore.files import read_tensors, write_tensors
 from clipcore.types import LabelScore, Vectors
-from clipcore.zero_shot import as_embeddings, best_scores
+from clipcore.zero_shot import as_embeddings, best_scores, softmax
 
 _KIND = "linear probe 1"
 _ITERATIONS = 1000
@@ -49,15 +50,12 @@ class LinearProbe:
 
         Raises BadInput where fewer than two classes have images, and where scikit-learn is missing.
         """
-        regression = _regression(strength)
         require_two(class_of)
-        _quietly(lambda: regression.fit(vectors, class_of))
-        # Of two classes scikit-learn keeps one row, whose sigmoid is the softmax of that row and zero.
-        binary = len(regression.coef_) == 1
-        rows = np.concatenate([0 * regression.coef_, regression.coef_]) if binary else regression.coef_
-        offsets = (
-            np.concatenate([0 * regression.intercept_, regression.intercept_]) if binary else regression.intercept_
-        )
+        regression = _fitted(strength, vectors, class_of)
+        rows, offsets = regression.coef_, regression.intercept_
+        if len(rows) == 1:
+            # Of two classes scikit-learn keeps one row, whose sigmoid is the softmax of that row and zero.
+            rows, offsets = np.concatenate([0 * rows, rows]), np.append(0, offsets)
         weights = np.zeros((len(classes), vectors.shape[1]), np.float32)
         biases = np.full(len(classes), -np.inf, np.float32)
         weights[regression.classes_], biases[regression.classes_] = rows, offsets
@@ -70,10 +68,7 @@ class LinearProbe:
 
     def probabilities(self, vectors: Vectors) -> Vectors:
         """float32 [n, classes]; each row adds up to 1."""
-        logits = self.scores(vectors)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: Vectors = weights / weights.sum(axis=1, keepdims=True)
-        return shares
+        return softmax(self.scores(vectors))
 
     def predict(self, vectors: Vectors) -> list[str]:
         """The most probable class of each."""
@@ -99,10 +94,10 @@ class LinearProbe:
         try:
             classes, strength = tuple(json.loads(metadata["classes"])), float(metadata["strength"])
             weights, biases = arrays["weights"].astype(np.float32), arrays["biases"].astype(np.float32)
+            if weights.ndim != 2 or biases.shape != weights.shape[:1] or len(classes) != len(weights):
+                raise ValueError("its arrays do not fit together")
         except (KeyError, ValueError) as error:
             raise BadInput(f"The probe {str(path)!r} is broken; train it again.") from error
-        if weights.ndim != 2 or biases.shape != weights.shape[:1] or len(classes) != len(weights):
-            raise BadInput(f"The probe {str(path)!r} is broken; train it again.")
         return cls(classes, weights, biases, strength, model_key)
 
 
@@ -122,14 +117,13 @@ def choose_strength(
     require_two(class_of)
     if not held.any():
         raise BadInput("No class has two images, so nothing can be held back to choose C by; give C yourself.")
-    merit_of: dict[float, tuple[float, float]] = {}
 
+    @cache
     def merit(exponent: float) -> tuple[float, float]:
-        if exponent not in merit_of:
-            merit_of[exponent] = _merit(10.0**exponent, vectors, class_of, held)
-            if tried is not None:
-                tried(10.0**exponent, merit_of[exponent][0])
-        return merit_of[exponent]
+        accuracy, likelihood = _merit(10.0**exponent, vectors, class_of, held)
+        if tried is not None:
+            tried(10.0**exponent, accuracy)
+        return accuracy, likelihood
 
     best = _preferred([float(decade) for decade in _DECADES], merit)
     step = 1.0
@@ -160,8 +154,7 @@ def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArra
 
 def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Accuracy and log-likelihood on the images held back."""
-    regression = _regression(strength)
-    _quietly(lambda: regression.fit(vectors[~held], class_of[~held]))
+    regression = _fitted(strength, vectors[~held], class_of[~held])
     probabilities = regression.predict_proba(vectors[held])
     places = np.searchsorted(regression.classes_, class_of[held])
     own = probabilities[np.arange(len(places)), places]
@@ -176,19 +169,14 @@ def require_two(class_of: Classes) -> None:
         raise BadInput("A linear probe needs images of at least two classes.")
 
 
-def _regression(strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
+def _fitted(strength: float, vectors: Vectors, class_of: Classes):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
+    """Stopping at the last iteration is part of the recipe, and classes may have one or two images: neither warns."""
     try:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise BadInput("A linear probe needs scikit-learn: pip install 'magpie[lab]'.") from error
-    return LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS)
-
-
-def _quietly(fit: Callable[[], object]) -> None:
-    """Stopping at the last iteration is part of the recipe, and classes may have one or two images."""
-    from sklearn.exceptions import ConvergenceWarning
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        fit()
+        return LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS).fit(vectors, class_of)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clipcore.batching import DEFAULT_BATCH_SIZE
+from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
 from clipcore.errors import BadInput, ClipError, InvalidCheckpoint, ModelUnavailable, TextNotSupported
 from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
 from clipcore.images.formats import has_image_suffix
@@ -44,7 +44,6 @@ from clipcore.zero_shot import ZeroShotClassifier
 log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "torch", "openvino"]
-Batch = TypeVar("Batch")
 Input = str | os.PathLike[str] | Image.Image | Pixels
 """A text, a path of an image, or an image."""
 
@@ -191,21 +190,22 @@ class ClipModel:
         (`cat.jpg`), else a text. progress: show a bar on the terminal. Raises BadInput for an input that is none of
         these and for a file that cannot be read, ImageRejected for a broken image, TextNotSupported.
         """
-        if batch_size < 1:
-            raise BadInput(f"A batch has at least one input, not {batch_size}.")
         if isinstance(inputs, str | os.PathLike | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim == 3):
             vector: Vectors = self.encode([inputs])[0]
             return vector
         items: list[Any] = list(inputs)
         texts = [row for row, item in enumerate(items) if isinstance(item, str) and not has_image_suffix(item)]
         images = sorted(set(range(len(items))).difference(texts))
-        batches = [
-            (encode, rows[start : start + batch_size])
-            for encode, rows in ((self.encode_texts, texts), (self._encode_files, images))
-            for start in range(0, len(rows), batch_size)
+        batches: Iterable[tuple[Callable[[list[Any]], Vectors], list[int]]] = [
+            *((self.encode_texts, rows) for rows in batches_of(texts, batch_size)),
+            *((self._encode_files, rows) for rows in batches_of(images, batch_size)),
         ]
+        if progress:
+            from rich.progress import track
+
+            batches = track(batches, "Encoding", transient=True)
         vectors = np.empty((len(items), self.card.dimension), np.float32)
-        for encode, rows in _tracked(batches) if progress else batches:
+        for encode, rows in batches:
             vectors[rows] = encode([items[row] for row in rows])
         return vectors
 
@@ -357,9 +357,3 @@ def _openvino_or_none(opened: Opened, card: ModelCard, dtype: torch.dtype, *, re
 def _summary(error: Exception) -> str:
     first_line = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first_line[:200]}".rstrip(": ")
-
-
-def _tracked(batches: Sequence[Batch]) -> Iterable[Batch]:
-    from rich.progress import track
-
-    return track(batches, "Encoding", transient=True)

@@ -59,7 +59,8 @@ def load(
     precision = ("float32" if chosen.type == "cpu" else "auto") if dtype is None else str(dtype)
     cache_dir = None if download_root is None else Path(download_root).expanduser()
     name = os.fspath(name)
-    if cache_dir and (file := cache_dir / f"{name.translate(_FILE_NAME)}.pt").is_file():
+    # As OpenAI names its files: `ViT-L-14-336px.pt`.
+    if cache_dir and (file := cache_dir / f"{name.replace('/', '-').replace('@', '-')}.pt").is_file():
         name = str(file)
     clip = ClipModel.load(
         name,
@@ -202,7 +203,3 @@ class Preprocess:
         pixels = torch.from_numpy(square).permute(2, 0, 1).float() * self.preprocessing.rescale
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.preprocessing.mean, self.preprocessing.std))
         return (pixels - mean) / std
-
-
-# As OpenAI names its files: `ViT-L-14-336px.pt`.
-_FILE_NAME = str.maketrans("/@", "--")

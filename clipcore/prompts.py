@@ -31,7 +31,7 @@ class Prompts:
     def for_query(self, query: str) -> tuple[str, ...]:
         """A sentence is a caption already and stays as it is; a few words are also put into captions."""
         query = " ".join(query.split())
-        if _word_count(query) > _MAX_SHORT_QUERY:
+        if len(_WORD.findall(query)) > _MAX_SHORT_QUERY:
             return (query,)
         return tuple(template.format(query) for template in self.query)
 
@@ -56,12 +56,8 @@ def read_prompts(path: Path, default: Prompts) -> Prompts:
         ) from error
 
 
-def _word_count(text: str) -> int:
-    """Chinese has no spaces; its words are mostly two characters."""
-    return len(_WORD.findall(text))
-
-
 _MAX_SHORT_QUERY = 3
+# Chinese has no spaces; its words are mostly two characters.
 _WORD = re.compile("[\u2e80-\u9fff]{1,2}|[^\\s\u2e80-\u9fff]+")
 
 # The templates that OpenAI's notebook "Prompt_Engineering_for_ImageNet" found best are about objects in photographs; a

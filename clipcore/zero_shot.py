@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,19 @@ def as_labels(labels: Sequence[str | Label]) -> list[Label]:
     if isinstance(labels, str):
         raise BadInput(f"Labels are a list; give [{labels!r}] for a single one.")
     named = [Label(label) if isinstance(label, str) else label for label in labels]
-    seen: set[str] = set()
-    for label in named:
+    return _distinct((f"Label {number}", label) for number, label in enumerate(named, start=1))
+
+
+def _distinct(entries: Iterable[tuple[str, Label]]) -> list[Label]:
+    """entries: labels, each with its place for messages."""
+    distinct: dict[str, Label] = {}
+    for place, label in entries:
         if not label.name.strip():
-            raise BadInput("A label is empty; give it a name.")
-        if label.name in seen:
-            raise BadInput(f"The label {label.name!r} comes twice; give each once.")
-        seen.add(label.name)
-    return named
+            raise BadInput(f"{place} has no name; give the label one.")
+        if label.name in distinct:
+            raise BadInput(f"{place} names {label.name!r} again; give each label once, with all of its phrases.")
+        distinct[label.name] = label
+    return list(distinct.values())
 
 
 def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
@@ -124,12 +129,12 @@ class ZeroShotClassifier:
         logits = self._logit_scale * _cosines(as_embeddings(vectors, self._rows.shape[1]), self._rows)
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
-        if self._logit_bias is not None:
-            return _sigmoid(logits[:, : len(self._labels)] + self._logit_bias)
-        logits -= logits.max(axis=1, keepdims=True)
-        weights = np.exp(logits)
-        shares: Vectors = weights[:, : len(self._labels)] / weights.sum(axis=1, keepdims=True)
-        return shares
+        if self._logit_bias is None:
+            return softmax(logits)[:, : len(self._labels)]
+        # The sigmoid. tanh does not overflow, however far from zero a logit is.
+        halves = 0.5 * (logits[:, : len(self._labels)] + self._logit_bias)
+        probabilities: Vectors = (0.5 * (1 + np.tanh(halves))).astype(np.float32)
+        return probabilities
 
     def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
         """For each vector its `top` most probable labels, best first; empty where none reaches the threshold."""
@@ -146,6 +151,13 @@ def best_scores(labels: Sequence[str], probabilities: Vectors, top: int, thresho
     return tuple(
         LabelScore(labels[index], float(probabilities[index])) for index in best if probabilities[index] >= threshold
     )
+
+
+def softmax(logits: Vectors) -> Vectors:
+    """Of each row."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Vectors = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def as_embeddings(vectors: Vectors, dimension: int) -> Vectors:
@@ -173,12 +185,6 @@ def _cosines(vectors: Vectors, rows: Vectors) -> Vectors:
     return cosines
 
 
-def _sigmoid(logits: Vectors) -> Vectors:
-    # tanh does not overflow, however far from zero a logit is.
-    probabilities: Vectors = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
-    return probabilities
-
-
 def _texts_of(label: Label, prompts: Prompts) -> list[str]:
     return [text for phrase in label.phrases or (label.name,) for text in prompts.for_phrase(phrase)]
 
@@ -197,17 +203,10 @@ def read_labels(path: Path) -> list[Label]:
     Raises BadInput with the row, for a label without a name, a label that comes twice, and a file without labels.
     """
     text = _read_text(path)
-    entries = list(_from_json(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
-    if not entries:
+    labels = _distinct(_from_json(text, path) if path.suffix.lower() == ".json" else _from_lines(text, path))
+    if not labels:
         raise BadInput(f"{str(path)!r} has no labels; write one a line.")
-    seen: set[str] = set()
-    for place, label in entries:
-        if not label.name:
-            raise BadInput(f"{place} has no name for the label.")
-        if label.name in seen:
-            raise BadInput(f"{place} names {label.name!r} again; give its phrases beside the first.")
-        seen.add(label.name)
-    return [label for _, label in entries]
+    return labels
 
 
 def read_templates(path: Path) -> tuple[str, ...]:

@@ -93,15 +93,13 @@ class Storage:
             rows[some] = slab[inside]
         return self._keys[places], rows
 
-    def everything(self) -> Iterator[tuple[Keys, Keys, Float16]]:
-        """Keys, groups and rows, in portions."""
-        groups = np.fromiter(self._numbers, np.int64)
+    def everything(self) -> tuple[Keys, Keys, Float16]:
+        """Keys, groups and rows, a copy."""
         chunks = np.flatnonzero(self.used)
-        for start in range(0, len(chunks), self.slab_chunks):
-            some = chunks[start : start + self.slab_chunks]
-            places = self._places_in(some)[np.arange(self.chunk_rows) < self.used[some, None]]
-            keys, rows = self.read(places)
-            yield keys, groups[self._owners[places // self.chunk_rows]], rows
+        places = self._places_in(chunks)[np.arange(self.chunk_rows) < self.used[chunks, None]]
+        groups = np.fromiter(self._numbers, np.int64)
+        keys, rows = self.read(places)
+        return keys, groups[self._owners[places // self.chunk_rows]], rows
 
     def _reserve(self, groups: Keys) -> Places:
         """Takes a place for a row of each of these groups."""

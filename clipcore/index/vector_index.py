@@ -105,12 +105,7 @@ class VectorIndex:
 
         Copies all vectors once in memory. Raises BadInput where the file cannot be written.
         """
-        keys, groups = np.empty(len(self), np.int64), np.empty(len(self), np.int64)
-        rows = np.empty((len(self), self.dimension), np.float16)
-        end = 0
-        for some_keys, some_groups, some_rows in self._storage.everything():
-            start, end = end, end + len(some_keys)
-            keys[start:end], groups[start:end], rows[start:end] = some_keys, some_groups, some_rows
+        keys, groups, rows = self._storage.everything()
         write_tensors(Path(path), _KIND, {"keys": keys, "groups": groups, "rows": rows}, {"model": model_key})
 
     @classmethod

@@ -48,8 +48,8 @@ def test_labels_may_be_json(tmp_path, content, labels):
     ("text", "name", "said"),
     [
         ("cat\n\ncat: a cat\n", "labels.txt", "Row 3 of .* names 'cat' again"),
-        ("cat\n: a dog\n", "labels.txt", "Row 2 of .* has no name for the label"),
-        ("cat\n\ta dog\n", "labels.txt", "Row 2 of .* has no name for the label"),
+        ("cat\n: a dog\n", "labels.txt", "Row 2 of .* has no name; give the label one"),
+        ("cat\n\ta dog\n", "labels.txt", "Row 2 of .* has no name; give the label one"),
         ("\n\n", "labels.txt", "has no labels"),
         ("[1]", "labels.json", "list of names"),
         ("7", "labels.json", "list of names"),

@@ -304,7 +304,7 @@ def test_encode_takes_paths_images_and_texts_one_or_many(tiny, tmp_path):
 def test_encode_says_what_is_wrong_with_an_input(tiny, tmp_path):
     with pytest.raises(BadInput, match=r"'none\.jpg' cannot be read"):
         tiny.encode("none.jpg")
-    with pytest.raises(BadInput, match="at least one input, not 0"):
+    with pytest.raises(BadInput, match="batch size is 0"):
         tiny.encode(["a"], batch_size=0)
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(ImageRejected):

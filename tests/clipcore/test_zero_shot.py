@@ -64,7 +64,12 @@ def test_no_images_and_no_labels_are_no_error():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [("cat", "a list"), (["cat", ""], "is empty"), ([Label(" ")], "is empty"), (["cat", Label("cat")], "comes twice")],
+    [
+        ("cat", "a list"),
+        (["cat", ""], "Label 2 has no name"),
+        ([Label(" ")], "Label 1 has no name"),
+        (["cat", Label("cat")], "Label 2 names 'cat' again"),
+    ],
 )
 def test_single_empty_and_repeated_labels_are_refused(labels, message):
     """A single text was taken letter by letter, and a repeated label shared its probability with itself."""

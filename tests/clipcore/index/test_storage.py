@@ -30,11 +30,8 @@ def filled(keys: np.ndarray, groups: np.ndarray, storage: Storage | None = None)
 
 
 def contents(storage: Storage) -> dict[int, tuple[int, float]]:
-    return {
-        key: (group, row[0])
-        for keys, groups, rows in storage.everything()
-        for key, group, row in zip(keys.tolist(), groups.tolist(), rows.tolist(), strict=True)
-    }
+    keys, groups, rows = (array.tolist() for array in storage.everything())
+    return {key: (group, row[0]) for key, group, row in zip(keys, groups, rows, strict=True)}
 
 
 def runs(storage: Storage, group: int) -> list[int]:
