@@ -19,9 +19,10 @@ from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from bot.search.vector_cache import VectorCache
-from bot.store.database import Database, chunks
+from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore
 from bot.store.images import ImageStore
+from clipcore.batching import batches_of
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
 
 STEPS = 20
@@ -50,7 +51,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
         await indexer.start()
         await index.search(_GUILD, await engine.encode_query(""), [_GUILD + 1], 1)
         began, seen = perf_counter(), Backfilled(images, 0.0, [], [])
-        for page in chunks(_refs(images), images // STEPS):
+        for page in batches_of(_refs(images), images // STEPS):
             await indexer.accept(page)
             await indexer.settled()
             seen.resident.append(resident())

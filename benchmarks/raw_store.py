@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bot.store.backends.sqlite import PRAGMAS
-from bot.store.database import chunks
 from bot.store.images import Finished
+from bot.store.sqlite import PRAGMAS
+from clipcore.batching import batches_of
 
 _READ = "SELECT image_id, channel_id, embedding FROM embeddings WHERE model_id = 1 AND guild_id = ? ORDER BY image_id"
 _PENDING = "SELECT id, guild_id, channel_id, reread FROM images WHERE state = 'pending' AND id IN ({})"
@@ -29,7 +29,7 @@ def open_raw(path: Path) -> sqlite3.Connection:
 
 
 def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch: int) -> None:
-    for some in chunks(images, batch):
+    for some in batches_of(images, batch):
         connection.execute("BEGIN IMMEDIATE")
         marks = ", ".join("?" * len(some))
         waiting = connection.execute(_PENDING.format(marks), [one.image_id for one in some]).fetchall()

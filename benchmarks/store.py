@@ -16,8 +16,9 @@ from benchmarks.random_vectors import random_halves
 from benchmarks.raw_store import finish_raw, open_raw
 from benchmarks.scale import Scale
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source, Tag
-from bot.store.database import Database, chunks
+from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
+from clipcore.batching import batches_of
 
 BATCH = 64  # the indexer's largest
 PAGE = 100  # messages that a history is read in
@@ -66,7 +67,7 @@ class _Round:
         self._finished: list[Finished] = []
 
     async def accept(self) -> None:
-        for some in chunks(self._refs, PAGE):
+        for some in batches_of(self._refs, PAGE):
             self._ids += [image.id for image in await self._store.accept(some)]
 
     async def due(self) -> None:
@@ -74,11 +75,11 @@ class _Round:
             await self._store.due(BATCH, self._later)
 
     async def begin(self) -> None:
-        for some in chunks(self._ids, BATCH):
+        for some in batches_of(self._ids, BATCH):
             await self._store.begin(dict.fromkeys(some, self._later))
 
     async def finish(self) -> None:
-        for some in chunks(self._finished, BATCH):
+        for some in batches_of(self._finished, BATCH):
             await self._store.finish(some, CARD)
 
     async def finish_raw(self, connection: sqlite3.Connection) -> None:

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.logging": {"structlog"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
-    "bot.store.backends": PLAIN | {"bot.store", "sqlalchemy", "aiosqlite", "filelock"},
+    "bot.store.sqlite": PLAIN | {"sqlalchemy", "aiosqlite", "filelock"},
     "bot.indexing": PLAIN
     | {"bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy", "cachetools", "tenacity"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy"},

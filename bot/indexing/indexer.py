@@ -197,11 +197,11 @@ class Indexer:
     async def _due(self, limit: int) -> list[Image]:
         # An attempt may end during the queries, which leave its image out. So what it notes here is added to.
         self._more_in_store, self._next_due = False, None
-        images = await self._store.due(limit, utc_now(), exclude=self._in_progress.keys())
+        images = await self._store.due(limit, utc_now(), exclude=tuple(self._in_progress))
         if len(images) == limit:
             self._more_in_store = True
         else:
-            others = [*self._in_progress, *(image.id for image in images)]
+            others = (*self._in_progress, *(image.id for image in images))
             self._wake_by(await self._store.next_attempt(exclude=others))
         self._messages.add([image for image in images if image.attempts == 0])
         return images

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from functools import wraps
-from itertools import islice
+from functools import partial, wraps
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -16,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bot.errors import StoreError
 from bot.models import utc_now
 from bot.monitoring.metrics import STORE_WRITE_SECONDS
-from bot.store.backends import Backend, open_backend
-from bot.store.migrate import prepare
+from bot.store.migrate import migrate
+from bot.store.sqlite import SQLiteBackend, open_backend
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,26 +35,28 @@ class Database:
     connection whose task is cancelled in the middle of a statement.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: SQLiteBackend) -> None:
         self._backend = backend
         self._transactions: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @classmethod
     async def open(cls, url: str | Path, *, busy_timeout: float = 5.0, exclusive: bool = False) -> Self:
-        """Creates the database if necessary and applies migrations.
+        """Creates the database if necessary, and applies every migration.
 
         url: `sqlite+aiosqlite:///FILE`, or the path of a SQLite file. busy_timeout: seconds to wait for another
         process's lock. exclusive: refuse to start beside another process that opened it like this.
-        Raises StartupError, with one sentence that says what to do.
+        Raises StartupError, with one sentence that says what to do: where it cannot be written, belongs to another
+        program, or is newer than the code.
         """
         backend = open_backend(url, busy_timeout)
         try:
-            if exclusive:
-                backend.lock()
-            await prepare(backend)
-        except BaseException:
+            backend.create(exclusive=exclusive)
+            await migrate(backend)
+        except BaseException as error:
             await backend.close()
+            if (known := backend.startup_error(error)) is not None:
+                raise known from error
             raise
         return cls(backend)
 
@@ -83,22 +84,12 @@ class Database:
         """Awaits `work` in one read transaction, which sees one state of the database. Raises StoreError."""
         return await self._to_its_end(self._transaction(self._backend.readers, work))
 
-    async def write(self, work: Work[T]) -> T:
-        """Awaits `work` in one write transaction.
+    async def write(self, work: Work[T], *, erase: bool = False) -> T:
+        """Awaits `work` in one write transaction. erase: nothing of the rows that it deletes remains on the disk.
 
         Raises StoreBusy when another process holds the database for too long; then nothing was written.
         """
-        return await self._to_its_end(self._write(work))
-
-    async def erase(self, work: Work[T]) -> T:
-        """As `write`, for work that deletes rows: nothing of them remains on the disk."""
-
-        async def erasing() -> T:
-            result = await self._write(work)
-            await self._backend.after_erasing()
-            return result
-
-        return await self._to_its_end(erasing())
+        return await self._to_its_end(self._write(work, erase))
 
     async def prove_writable(self) -> None:
         """Writes to the disk, and changes nothing. Raises StoreBusy or StoreUnusable, also where the file is gone."""
@@ -122,12 +113,14 @@ class Database:
                 await asyncio.wait({task})
             raise
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], erase: bool) -> T:
         async with self._backend.write_lock:
             started = perf_counter()
             result = await self._transaction(self._backend.writer, work)
             STORE_WRITE_SECONDS.observe(perf_counter() - started)
-            return result
+        if erase:
+            await self._backend.checkpoint.request()
+        return result
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
@@ -162,7 +155,7 @@ def writes(step: Step[S, P, T]) -> Method[S, P, T]:
 
 def erases(step: Step[S, P, T]) -> Method[S, P, T]:
     """Runs the method in one write transaction, and removes what it deleted from the write-ahead log, too."""
-    return _in_transaction(step, lambda database: database.erase)
+    return _in_transaction(step, lambda database: partial(database.write, erase=True))
 
 
 def _in_transaction(
@@ -173,10 +166,3 @@ def _in_transaction(
         return await kind(self._database)(lambda connection: step(self, connection, *args, **kwargs))
 
     return method
-
-
-def chunks(items: Iterable[T], size: int = 8_000) -> Iterator[list[T]]:
-    """Lists of at most `size` items: SQLite takes 32,766 parameters in one statement, PostgreSQL 32,767."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

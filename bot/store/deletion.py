@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, case, delete, or_, select
+from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
-from bot.store.backends import insert
-from bot.store.database import Store, chunks, erases, writes
+from bot.store.database import Store, erases, writes
 from bot.store.schema import (
     author_cutoffs,
     channels,
@@ -23,6 +22,7 @@ from bot.store.schema import (
     replies,
     tombstones,
 )
+from bot.store.sqlite import any_of
 
 Key = tuple[str, int, int]
 """Of a tombstone: kind, id, scope."""
@@ -39,16 +39,15 @@ class Deletions(Store):
     """Each method deletes rows and writes tombstones in one transaction, and returns the ids of the deleted images.
 
     Their bytes are overwritten on the disk before the method returns, unless another process still reads them.
+    Cascading keys take an image's embedding and tags along, and set its id to null in the replies that describe it.
     """
 
     @erases
     async def forget_messages(self, connection: AsyncConnection, ids: Collection[int]) -> list[int]:
         """Deletes the images of these messages, and the bot's own replies among them."""
-        gone: list[int] = []
-        for some in chunks(ids):
-            gone += await _delete_images(connection, images.c.message_id.in_(some))
-            await connection.execute(delete(replies).where(replies.c.message_id.in_(some)))
-        await _bury(connection, Kind.MESSAGE, ((id_, 0) for id_ in ids), self._now())
+        gone = await _delete_images(connection, images.c.message_id.in_(any_of(ids)))
+        await connection.execute(delete(replies).where(replies.c.message_id.in_(any_of(ids))))
+        await _bury(connection, Kind.MESSAGE, ids, self._now())
         return gone
 
     @erases
@@ -59,39 +58,33 @@ class Deletions(Store):
 
         A link preview gets no tombstone: its id is made of its address, and Discord removes and adds previews itself.
         """
-        gone: list[int] = []
-        previews: set[int] = set()
-        for some in chunks(attachment_ids):
-            these = (images.c.message_id == message_id, images.c.attachment_id.in_(some))
-            found = await connection.execute(
-                delete(images).where(*these).returning(*images.c["id", "attachment_id", "source"])
-            )
-            rows = found.all()
-            gone += [row.id for row in rows]
-            previews |= {row.attachment_id for row in rows if row.source == Source.PREVIEW}
-            previews -= {row.attachment_id for row in rows if row.source != Source.PREVIEW}
-        stones = ((id_, message_id) for id_ in attachment_ids if id_ not in previews)
-        await _bury(connection, Kind.ATTACHMENT, stones, self._now())
-        return gone
+        these = images.c.message_id == message_id, images.c.attachment_id.in_(any_of(attachment_ids))
+        found = delete(images).where(*these).returning(*images.c["id", "attachment_id", "source"])
+        rows = (await connection.execute(found)).all()
+        previews = {row.attachment_id for row in rows if row.source == Source.PREVIEW}
+        previews -= {row.attachment_id for row in rows if row.source != Source.PREVIEW}
+        await _bury(connection, Kind.ATTACHMENT, {*attachment_ids} - previews, self._now(), scope=message_id)
+        return [row.id for row in rows]
 
     @erases
     async def forget_channel(self, connection: AsyncConnection, channel_id: int) -> list[int]:
-        """Deletes everything of the channel and of every thread under it, archived ones included."""
+        """Deletes the channel and every thread under it, archived ones included. Cascading: replies there."""
         under = or_(channels.c.id == channel_id, channels.c.parent_id == channel_id)
         ids = {channel_id, *(await connection.execute(select(channels.c.id).where(under))).scalars()}
-        gone: list[int] = []
-        for some in chunks(ids):
-            gone += await _delete_images(connection, images.c.channel_id.in_(some))
-            await connection.execute(delete(channels).where(channels.c.id.in_(some)))
-        await _bury(connection, Kind.CHANNEL, ((id_, 0) for id_ in ids), self._now())
+        gone = await _delete_images(connection, images.c.channel_id.in_(any_of(ids)))
+        await connection.execute(delete(channels).where(channels.c.id.in_(any_of(ids))))
+        await _bury(connection, Kind.CHANNEL, ids, self._now())
         return gone
 
     @erases
     async def forget_guild(self, connection: AsyncConnection, guild_id: int) -> list[int]:
-        """Deletes everything of the guild. `accept` ignores its images until `readmit_guild`."""
+        """Deletes the guild. `accept` ignores its images until `readmit_guild`.
+
+        Cascading: its labels, author cutoffs and channels, with the replies there.
+        """
         gone = await _delete_images(connection, images.c.guild_id == guild_id)
         await connection.execute(delete(guilds).where(guilds.c.id == guild_id))
-        await _bury(connection, Kind.GUILD, [(guild_id, 0)], self._now())
+        await _bury(connection, Kind.GUILD, [guild_id], self._now())
         return gone
 
     @erases
@@ -106,14 +99,14 @@ class Deletions(Store):
         gone = await _delete_images(connection, images.c.guild_id == guild_id, images.c.author_id == author_id)
         if await add_guild(connection, guild_id):
             cutoff = _last_message_by(self._now()) if up_to_message is None else up_to_message
-            statement = insert(connection, author_cutoffs).values(
-                guild_id=guild_id, author_id=author_id, up_to_message=cutoff
+            statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=cutoff)
+            new = statement.excluded.up_to_message
+            statement = statement.on_conflict_do_update(
+                index_elements=["guild_id", "author_id"],
+                set_={"up_to_message": new},
+                where=new > author_cutoffs.c.up_to_message,
             )
-            old, new = author_cutoffs.c.up_to_message, statement.excluded.up_to_message
-            later = {"up_to_message": case((old > new, old), else_=new)}
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=["guild_id", "author_id"], set_=later)
-            )
+            await connection.execute(statement)
         return gone
 
     @writes
@@ -123,38 +116,28 @@ class Deletions(Store):
         await connection.execute(delete(tombstones).where(*this))
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstones:
-    """The tombstones that concern some images.
-
-    cutoffs: (guild, author) to the last message whose images are ignored.
-    """
-
-    buried: set[Key]
-    cutoffs: dict[tuple[int, int], int]
-
-    def cover(self, ref: ImageRef) -> bool:
-        cutoff = self.cutoffs.get((ref.channel.guild_id, ref.author_id))
-        return not self.buried.isdisjoint(_keys_of_image(ref)) or (cutoff is not None and ref.message_id <= cutoff)
-
-
-async def tombstones_of(connection: AsyncConnection, refs: Sequence[ImageRef]) -> Tombstones:
-    """Those of these images, their channels and their authors."""
+async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[ImageRef]:
+    """Those of these images that no tombstone and no author cutoff covers."""
     buried = await _buried(connection, {key for ref in refs for key in _keys_of_image(ref)})
-    authors = {(ref.channel.guild_id, ref.author_id) for ref in refs}
-    cutoffs: dict[tuple[int, int], int] = {}
-    for some in chunks({author for _, author in authors}):
-        these = author_cutoffs.c.guild_id.in_({guild for guild, _ in authors}), author_cutoffs.c.author_id.in_(some)
-        rows = await connection.execute(select(author_cutoffs).where(*these))
-        cutoffs.update({(row.guild_id, row.author_id): row.up_to_message for row in rows})
-    return Tombstones(buried, cutoffs)
+    of_authors = (
+        author_cutoffs.c.guild_id.in_(any_of({ref.channel.guild_id for ref in refs})),
+        author_cutoffs.c.author_id.in_(any_of({ref.author_id for ref in refs})),
+    )
+    rows = await connection.execute(select(author_cutoffs).where(*of_authors))
+    cutoffs = {(row.guild_id, row.author_id): row.up_to_message for row in rows}
+    return [
+        ref
+        for ref in refs
+        if buried.isdisjoint(_keys_of_image(ref))
+        and ref.message_id > cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
+    ]
 
 
 async def add_guild(connection: AsyncConnection, guild_id: int) -> bool:
     """Adds the guild's row if it is missing. False, and no row, when the guild was deleted."""
-    if await _buried(connection, {(Kind.GUILD.value, guild_id, 0)}):
+    if await _buried(connection, {(Kind.GUILD, guild_id, 0)}):
         return False
-    await connection.execute(insert(connection, guilds).values(id=guild_id).on_conflict_do_nothing())
+    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
     return True
 
 
@@ -169,9 +152,9 @@ async def add_channel(connection: AsyncConnection, channel: ChannelRef) -> bool:
 async def add_channels(connection: AsyncConnection, added: Collection[ChannelRef]) -> None:
     """Adds rows for channels without tombstones, and for their guilds; updates the parent and kind of known ones."""
     await connection.execute(
-        insert(connection, guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {one.guild_id for one in added}]
+        insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {one.guild_id for one in added}]
     )
-    statement = insert(connection, channels)
+    statement = insert(channels)
     known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["id"], set_=known),
@@ -186,37 +169,36 @@ async def _delete_images(connection: AsyncConnection, *conditions: ColumnElement
     return list((await connection.execute(delete(images).where(*conditions).returning(images.c.id))).scalars())
 
 
-async def _bury(connection: AsyncConnection, kind: Kind, keys: Iterable[tuple[int, int]], now: datetime) -> None:
-    """Writes a tombstone for each (id, scope), and deletes expired ones."""
-    rows = [{"kind": kind, "id": id_, "scope": scope, "forgotten_at": now} for id_, scope in keys]
-    if rows:
-        statement = insert(connection, tombstones)
+async def _bury(
+    connection: AsyncConnection, kind: Kind, ids: Collection[int], now: datetime, *, scope: int = 0
+) -> None:
+    """Writes a tombstone for each id, and deletes expired ones."""
+    if ids:
+        statement = insert(tombstones)
         renewed = {"forgotten_at": statement.excluded.forgotten_at}
         await connection.execute(
-            statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed), rows
+            statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed),
+            [{"kind": kind, "id": id_, "scope": scope, "forgotten_at": now} for id_ in ids],
         )
     await connection.execute(expired_tombstones(now))
 
 
-async def _buried(connection: AsyncConnection, keys: Collection[Key]) -> set[Key]:
+async def _buried(connection: AsyncConnection, keys: set[Key]) -> set[Key]:
     """Those of these tombstones that exist."""
-    found: set[Key] = set()
-    for some in chunks({id_ for _, id_, _ in keys}):
-        # Not by tuples, for which SQLite uses no index: other kinds with these ids are sorted out below.
-        these = tombstones.c.kind.in_({kind for kind, _, _ in keys}), tombstones.c.id.in_(some)
-        rows = await connection.execute(select(*tombstones.c["kind", "id", "scope"]).where(*these))
-        found.update((row.kind, row.id, row.scope) for row in rows)
-    return found.intersection(keys)
+    # Not by tuples, for which SQLite uses no index: other kinds with these ids are sorted out below.
+    these = tombstones.c.kind.in_([*Kind]), tombstones.c.id.in_(any_of({id_ for _, id_, _ in keys}))
+    rows = await connection.execute(select(*tombstones.c["kind", "id", "scope"]).where(*these))
+    return keys.intersection((row.kind, row.id, row.scope) for row in rows)
 
 
 def _keys_of_channel(channel: ChannelRef) -> set[Key]:
-    above = {(Kind.CHANNEL.value, channel.parent_id, 0)} if channel.parent_id is not None else set()
-    return {(Kind.GUILD.value, channel.guild_id, 0), (Kind.CHANNEL.value, channel.channel_id, 0)} | above
+    above = {(Kind.CHANNEL, channel.parent_id, 0)} if channel.parent_id is not None else set()
+    return {(Kind.GUILD, channel.guild_id, 0), (Kind.CHANNEL, channel.channel_id, 0)} | above
 
 
 def _keys_of_image(ref: ImageRef) -> set[Key]:
-    message = (Kind.MESSAGE.value, ref.message_id, 0)
-    return _keys_of_channel(ref.channel) | {message, (Kind.ATTACHMENT.value, ref.attachment_id, ref.message_id)}
+    message = (Kind.MESSAGE, ref.message_id, 0)
+    return _keys_of_channel(ref.channel) | {message, (Kind.ATTACHMENT, ref.attachment_id, ref.message_id)}
 
 
 def _last_message_by(moment: datetime) -> int:

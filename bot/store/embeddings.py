@@ -10,11 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, insert, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import utc_now
-from bot.store.backends import insert
 from bot.store.database import Database, Store, reads, writes
 from bot.store.schema import Embedding, Embeddings, embeddings, images, models
 
@@ -123,7 +122,7 @@ class EmbeddingQueries(Store):
                 raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
             return int(row.id)
         columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
-        statement = insert(connection, models).values(model=model.id, **columns).returning(models.c.id)
+        statement = insert(models).values(model=model.id, **columns).returning(models.c.id)
         return int((await connection.execute(statement)).scalar_one())
 
 

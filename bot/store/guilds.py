@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from sqlalchemy import Result, delete, func, select, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import ChannelRef, TaggingMode
-from bot.store.backends import insert
-from bot.store.database import Store, chunks, erases, reads, writes
+from bot.store.database import Store, erases, reads, writes
 from bot.store.deletion import add_channel, add_guild
 from bot.store.schema import channels, guilds, images, labels, replies
+
+T = TypeVar("T")
 
 
 class ChannelStore(Store):
     """Channels' tagging modes, and the newest message that was indexed in each. Deleted channels keep neither."""
 
-    async def tagging_mode(self, channel: ChannelRef) -> TaggingMode:
-        """The channel's own mode, else its parent's, else silent."""
-        return (await self.tagging_modes([channel]))[channel]
-
     @reads
-    async def tagging_modes(
-        self, connection: AsyncConnection, asked: Collection[ChannelRef]
-    ) -> dict[ChannelRef, TaggingMode]:
-        """As `tagging_mode`, for several channels in one query."""
-        ids = {id_ for one in asked for id_ in (one.channel_id, one.parent_id) if id_ is not None}
-        query = select(*channels.c["id", "tagging_mode"]).where(channels.c.tagging_mode.is_not(None))
-        own: dict[int, TaggingMode] = {}
-        for some in chunks(ids):
-            rows = await connection.execute(query.where(channels.c.id.in_(some)))
-            own.update({row.id: TaggingMode(row.tagging_mode) for row in rows})
-        inherited = {one: own.get(one.parent_id or 0, TaggingMode.SILENT) for one in asked}
-        return {one: own.get(one.channel_id, inherited[one]) for one in asked}
+    async def tagging_mode(self, connection: AsyncConnection, channel: ChannelRef) -> TaggingMode:
+        """The channel's own mode, else its parent's, else silent."""
+        ids = channel.channel_id, channel.parent_id
+        query = select(*channels.c["id", "tagging_mode"]).where(channels.c.id.in_(ids))
+        modes = {row.id: row.tagging_mode for row in await connection.execute(query)}
+        return TaggingMode(modes.get(ids[0]) or modes.get(ids[1]) or TaggingMode.SILENT)
 
     @writes
     async def set_tagging_mode(self, connection: AsyncConnection, channel: ChannelRef, mode: TaggingMode) -> None:
@@ -63,7 +56,8 @@ class ChannelStore(Store):
         """The watermarks of this guild's channels and threads, by id."""
         query = select(*channels.c["id", "last_seen"])
         query = query.where(channels.c.guild_id == guild_id, channels.c.last_seen.is_not(None))
-        return await asyncio.to_thread(_pairs, await connection.execute(query))
+        rows = await connection.execute(query)
+        return await asyncio.to_thread(lambda: {row.id: row.last_seen for row in rows})
 
 
 class LabelStore(Store):
@@ -76,13 +70,13 @@ class LabelStore(Store):
     @reads
     async def labels(self, connection: AsyncConnection, guild_id: int) -> list[str] | None:
         """The guild's own labels in the order in which they were added, possibly none; None: it uses the defaults."""
-        return await _own_labels(connection, guild_id)
+        return await _labels(connection, guild_id, None)
 
     @writes
     async def add(self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()) -> bool:
         """False when the label exists, in upper or lower case."""
-        before = await _labels_in_use(connection, guild_id, defaults)
-        if any(_same(label, known) for known in before):
+        before = await _labels(connection, guild_id, defaults)
+        if label.casefold() in map(str.casefold, before):
             return False
         return await _replace_labels(connection, guild_id, [*before, label])
 
@@ -91,8 +85,8 @@ class LabelStore(Store):
         self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()
     ) -> bool:
         """False when the label does not exist, in upper or lower case."""
-        before = await _labels_in_use(connection, guild_id, defaults)
-        after = [known for known in before if not _same(label, known)]
+        before = await _labels(connection, guild_id, defaults)
+        after = [known for known in before if known.casefold() != label.casefold()]
         return len(after) < len(before) and await _replace_labels(connection, guild_id, after)
 
     @writes
@@ -125,7 +119,7 @@ class ReplyStore(Store):
         rows = [
             {**reply, "position": at, "image_id": id_ if id_ in found else None} for at, id_ in enumerate(image_ids)
         ]
-        await connection.execute(insert(connection, replies).on_conflict_do_nothing(), rows)
+        await connection.execute(insert(replies).on_conflict_do_nothing(), rows)
 
     @reads
     async def orphans(self, connection: AsyncConnection, limit: int, after: int = 0) -> list[Reply]:
@@ -148,25 +142,13 @@ class ReplyStore(Store):
         await connection.execute(delete(replies).where(replies.c.message_id == message_id))
 
 
-def _pairs(rows: Result[int, int]) -> dict[int, int]:
-    return {key: value for key, value in rows}
-
-
-def _same(label: str, other: str) -> bool:
-    return label.casefold() == other.casefold()
-
-
-async def _own_labels(connection: AsyncConnection, guild_id: int) -> list[str] | None:
+async def _labels(connection: AsyncConnection, guild_id: int, defaults: T) -> list[str] | T:
+    """The guild's own labels in their order; the defaults where it has none of its own."""
     own = (await connection.execute(select(guilds.c.own_labels).where(guilds.c.id == guild_id))).scalar()
     if not own:
-        return None
+        return defaults
     query = select(labels.c.label).where(labels.c.guild_id == guild_id).order_by(labels.c.position)
     return list((await connection.execute(query)).scalars())
-
-
-async def _labels_in_use(connection: AsyncConnection, guild_id: int, defaults: Sequence[str]) -> list[str]:
-    own = await _own_labels(connection, guild_id)
-    return list(defaults) if own is None else own
 
 
 async def _replace_labels(connection: AsyncConnection, guild_id: int, after: Sequence[str]) -> bool:
@@ -176,5 +158,5 @@ async def _replace_labels(connection: AsyncConnection, guild_id: int, after: Seq
     await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
     rows = [{"guild_id": guild_id, "position": at, "label": label} for at, label in enumerate(after)]
     if rows:
-        await connection.execute(insert(connection, labels), rows)
+        await connection.execute(insert(labels), rows)
     return True

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Result, Row, Select, Update, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Result, Row, Select, bindparam, delete, exists, func, select, update
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
-from bot.store import backends
-from bot.store.database import chunks, reads, writes
-from bot.store.deletion import Deletions, add_channels, tombstones_of
+from bot.store.database import reads, writes
+from bot.store.deletion import Deletions, add_channels, not_deleted
 from bot.store.embeddings import EmbeddingQueries, Model
 from bot.store.requeue import Requeue
 from bot.store.schema import Embeddings, channels, embeddings, guilds, images, tags
+from bot.store.sqlite import any_of
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -26,9 +27,6 @@ _KEY = ("message_id", "attachment_id", "source")
 _KINDS = {kind.value: kind for kind in ThreadKind}
 
 # Executed for each batch of a backfill, so they are built once: building one takes as long as executing it.
-_PENDING = select(*images.c["id", "guild_id", "channel_id", "reread"]).where(
-    images.c.id.in_(bindparam("ids", expanding=True)), images.c.state == ImageState.PENDING
-)
 _MAKE_READY = (
     update(images)
     .where(images.c.id == bindparam("image"))
@@ -59,12 +57,12 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
     @writes
     async def accept(self, connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[Image]:
         """Adds new images as pending, and returns them in the order given; skips known and deleted ones."""
-        found = await tombstones_of(connection, refs)
-        accepted = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in refs if not found.cover(ref)}
+        left = await not_deleted(connection, refs)
+        accepted = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in left}
         if not accepted:
             return []
         await add_channels(connection, {ref.channel.channel_id: ref.channel for ref in accepted.values()}.values())
-        statement = backends.insert(connection, images).on_conflict_do_nothing(index_elements=_KEY)
+        statement = insert(images).on_conflict_do_nothing(index_elements=_KEY)
         added = await connection.execute(
             statement.returning(*images.c["id", *_KEY]),
             [
@@ -84,43 +82,30 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         ids = {(row.message_id, row.attachment_id, row.source): row.id for row in added}
         return [Image(ids[key], ref, ImageState.PENDING) for key, ref in accepted.items() if key in ids]
 
-    async def due(self, limit: int, now: datetime, *, exclude: Collection[int] = ()) -> list[Image]:
-        """At most `limit` pending images whose next attempt is due: new ones first, then those to be encoded again by
-        another model; in each group the longest due first. exclude: ids, copied before the transaction begins.
-        """
-        return await self._due(limit, now, tuple(exclude))
-
     @reads
-    async def _due(
-        self, connection: AsyncConnection, limit: int, now: datetime, exclude: tuple[int, ...]
+    async def due(
+        self, connection: AsyncConnection, limit: int, now: datetime, *, exclude: tuple[int, ...] = ()
     ) -> list[Image]:
-        rows: list[Row[Any]] = []
-        for reread in (False, True):
-            if len(rows) < limit:
-                query = (
-                    _select_images()
-                    .where(images.c.reread == reread, images.c.next_attempt <= now, images.c.id.not_in(exclude))
-                    .order_by(images.c.next_attempt, images.c.id)
-                    .limit(limit - len(rows))
-                )
-                rows += (await connection.execute(query)).all()
-        return await _with_tags(connection, rows)
-
-    async def next_attempt(self, *, exclude: Collection[int] = ()) -> datetime | None:
-        """When the next pending image is due; None where there is none. exclude: as in `due`."""
-        return await self._next_attempt(tuple(exclude))
+        """At most `limit` pending images whose next attempt is due: new ones first, then those to be encoded again by
+        another model; in each group the longest due first. exclude: ids.
+        """
+        query = (
+            _select_images()
+            .where(images.c.reread.in_((False, True)), images.c.next_attempt <= now)
+            .where(images.c.id.not_in(any_of(exclude)))
+            .order_by(*images.c["reread", "next_attempt", "id"])
+            .limit(limit)
+        )
+        return await _with_tags(connection, (await connection.execute(query)).all())
 
     @reads
-    async def _next_attempt(self, connection: AsyncConnection, exclude: tuple[int, ...]) -> datetime | None:
+    async def next_attempt(self, connection: AsyncConnection, *, exclude: tuple[int, ...] = ()) -> datetime | None:
+        """When the next pending image is due; None where there is none. exclude: ids."""
+        pending = images.c.next_attempt.is_not(None)  # else the partial index is not used
         found: list[datetime] = []
         for reread in (False, True):
-            due = images.c.next_attempt.is_not(None)  # else the partial index is not used
-            query = (
-                select(images.c.next_attempt)
-                .where(images.c.reread == reread, due, images.c.id.not_in(exclude))
-                .order_by(images.c.next_attempt)
-                .limit(1)
-            )
+            query = select(images.c.next_attempt).where(images.c.reread == reread, pending)
+            query = query.where(images.c.id.not_in(any_of(exclude))).order_by(images.c.next_attempt).limit(1)
             found += (await connection.execute(query)).scalars()
         return min(found, default=None)
 
@@ -143,12 +128,9 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
     @writes
     async def release(self, connection: AsyncConnection, ids: Collection[int]) -> None:
         """Takes back the attempt that `begin` counted, and makes these due now: they did not cause the interruption."""
-        for some in chunks(ids):
-            await connection.execute(
-                update(images)
-                .where(images.c.id.in_(some), images.c.state == ImageState.PENDING, images.c.attempts > 0)
-                .values(attempts=images.c.attempts - 1, next_attempt=self._now(), reason=None)
-            )
+        these = images.c.id.in_(any_of(ids)), images.c.state == ImageState.PENDING, images.c.attempts > 0
+        values = {"attempts": images.c.attempts - 1, "next_attempt": self._now(), "reason": None}
+        await connection.execute(update(images).where(*these).values(values))
 
     async def finish(self, batch: Sequence[Finished], model: Model) -> set[int]:
         """Makes pending images ready, with embedding and tags, in one transaction.
@@ -165,13 +147,14 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
 
     @writes
     async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
-        pending: dict[int, Row[Any]] = {}
-        for some in chunks(item.image_id for item in batch):
-            pending.update({row.id: row for row in await connection.execute(_PENDING, {"ids": some})})
+        query = select(*images.c["id", "guild_id", "channel_id", "reread"]).where(
+            images.c.id.in_(any_of(item.image_id for item in batch)), images.c.state == ImageState.PENDING
+        )
+        pending = {row.id: row for row in await connection.execute(query)}
         done = {item.image_id: item for item in batch if item.image_id in pending}
-        for encoded_before in chunks(id_ for id_, row in pending.items() if row.reread):
+        if encoded_before := [row.id for row in pending.values() if row.reread]:
             for table in (embeddings, tags):
-                await connection.execute(delete(table).where(table.c.image_id.in_(encoded_before)))
+                await connection.execute(delete(table).where(table.c.image_id.in_(any_of(encoded_before))))
         if done:
             await connection.execute(_MAKE_READY, [_file_row(item) for item in done.values()])
             rows = [_embedding_row(item, model_id, pending[item.image_id]) for item in done.values()]
@@ -183,8 +166,7 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
     @writes
     async def postpone(self, connection: AsyncConnection, image_id: int, next_attempt: datetime, reason: str) -> bool:
         """The attempt failed: sets the time of the next. False when the image is no longer pending."""
-        statement = _update_pending(image_id).values(next_attempt=next_attempt, reason=reason)
-        return (await connection.execute(statement)).rowcount > 0
+        return await _update_pending(connection, image_id, next_attempt=next_attempt, reason=reason)
 
     @writes
     async def park(self, connection: AsyncConnection, image_id: int, reason: str) -> bool:
@@ -192,16 +174,14 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
 
         An embedding by an earlier model stays: it is searchable again when that model is.
         """
-        statement = _update_pending(image_id).values(state=ImageState.PARKED, next_attempt=None, reason=reason)
-        return (await connection.execute(statement)).rowcount > 0
+        return await _update_pending(connection, image_id, state=ImageState.PARKED, next_attempt=None, reason=reason)
 
     @reads
     async def get(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:
         """The images with these ids that exist, in any state."""
-        rows: list[Row[Any]] = []
-        for some in chunks(ids):
-            rows += (await connection.execute(_select_images().where(images.c.id.in_(some)))).all()
-        return {image.id: image for image in await _with_tags(connection, rows)}
+        query = _select_images().where(images.c.id.in_(any_of(ids)))
+        found = await _with_tags(connection, (await connection.execute(query)).all())
+        return {image.id: image for image in found}
 
     @reads
     async def by_message(self, connection: AsyncConnection, message_id: int) -> list[Image]:
@@ -245,8 +225,9 @@ def _tag_rows(item: Finished) -> list[dict[str, object]]:
     ]
 
 
-def _update_pending(image_id: int) -> Update:
-    return update(images).where(images.c.id == image_id, images.c.state == ImageState.PENDING)
+async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:
+    this = images.c.id == image_id, images.c.state == ImageState.PENDING
+    return (await connection.execute(update(images).where(*this).values(values))).rowcount > 0
 
 
 def _select_images() -> Select[Any]:
@@ -257,11 +238,10 @@ def _select_images() -> Select[Any]:
 
 async def _with_tags(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Image]:
     """The images of these rows of `_select_images`, in their order."""
+    its_image = tags.c.image_id.in_(any_of(row.id for row in rows))
     found: dict[int, list[Tag]] = {}
-    for some in chunks(row.id for row in rows):
-        query = select(tags).where(tags.c.image_id.in_(some)).order_by(tags.c.image_id, tags.c.rank)
-        for row in await connection.execute(query):
-            found.setdefault(row.image_id, []).append(Tag(row.label, row.probability))
+    for row in await connection.execute(select(tags).where(its_image).order_by(tags.c.image_id, tags.c.rank)):
+        found.setdefault(row.image_id, []).append(Tag(row.label, row.probability))
     return [_image(row, tuple(found.get(row.id, ()))) for row in rows]
 
 

@@ -13,28 +13,18 @@ from sqlalchemy import Connection, inspect
 
 import migrations
 from bot.errors import StartupError
-from bot.store.backends import Backend
 from bot.store.schema import expired_tombstones
+from bot.store.sqlite import SQLiteBackend
 
 SCRIPTS = Path(migrations.__file__).parent
 
 
-async def prepare(backend: Backend) -> None:
-    """Creates the database if necessary, applies every migration and deletes expired tombstones.
+async def migrate(backend: SQLiteBackend, revision: str = "head", scripts: Path = SCRIPTS) -> None:
+    """Upgrades to this revision, or downgrades where the database is past it, in one transaction.
 
-    Raises StartupError when it cannot be written, belongs to another program, or is newer than the code.
+    Deletes expired tombstones, too. Raises StartupError where the database belongs to another program or is newer than
+    the code.
     """
-    try:
-        await backend.create()
-        await migrate(backend)
-    except Exception as error:
-        if (known := backend.startup_error(error)) is not None:
-            raise known from error
-        raise
-
-
-async def migrate(backend: Backend, revision: str = "head", scripts: Path = SCRIPTS) -> None:
-    """Upgrades to this revision, or downgrades where the database is past it, in one transaction."""
     engine = backend.migration_engine()
     try:
         async with engine.begin() as connection:

@@ -55,11 +55,3 @@ async def test_accepting_images_keeps_tagging_modes_and_watermarks(channels, ima
     assert await channels.last_seen(3) == 10
     await channels.mark_seen(THREAD, 11)
     assert (await images.get([image.id]))[image.id].ref.channel == THREAD
-
-
-async def test_several_channels_get_the_same_answers_as_one_by_one(channels):
-    await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REACTION)
-    await channels.set_tagging_mode(ChannelRef(1, 4), TaggingMode.OFF)
-    places = [ChannelRef(1, 2), THREAD, ChannelRef(1, 4), ChannelRef(1, 5), ChannelRef(6, 7)]
-    assert await channels.tagging_modes(places) == {place: await channels.tagging_mode(place) for place in places}
-    assert await channels.tagging_modes([]) == {}

@@ -42,7 +42,6 @@ READS = {
     },
     ChannelStore: {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
-        "tagging_modes": lambda channels: channels.tagging_modes([CHANNEL]),
         "last_seen": lambda channels: channels.last_seen(2),
         "seen_channels": lambda channels: channels.seen_channels(1),
     },

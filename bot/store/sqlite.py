@@ -1,19 +1,26 @@
-"""SQLite: engines and pragmas, the checkpoint after erasing, the lock of one process, errors in plain sentences."""
+"""SQLite: engines and pragmas, the checkpoint after erasing, the lock of one process, errors in plain sentences.
+
+The rest of the store is SQLAlchemy Core. Of SQLite's own it uses `any_of`, and `insert`, whose ON CONFLICT PostgreSQL
+has, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, Self
+from typing import Any, Self
 
 import aiosqlite
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, event
-from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Select, event, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -21,8 +28,6 @@ from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
 from bot.logging import get_logger
 
 log = get_logger(__name__)
-
-P = ParamSpec("P")
 
 OLDEST_VERSION = (3, 37)  # STRICT tables
 READERS = 4
@@ -35,7 +40,7 @@ _POOL = {"max_overflow": 0, "pool_use_lifo": True, "pool_timeout": None}
 _MIGRATION_PRAGMAS = ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF")
 
 # A checkpoint waits this long for readers, whose transactions are short. A blocked one is repeated after the pause.
-CHECKPOINT_TIMEOUT_MS = 100
+CHECKPOINT_TIMEOUT_S = 0.1
 CHECKPOINT_PAUSE_S = 1.0
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -52,59 +57,85 @@ _UNUSABLE_AT_STARTUP = {
     sqlite3.SQLITE_BUSY: "is locked by another process: end it, and start the bot again.",
     sqlite3.SQLITE_FULL: "is on a full disk: free some space.",
 }
+_NOT_WRITABLE = (
+    "cannot be written: give the bot write access to it and its directory, or set DATABASE_URL to another file."
+)
+
+
+def open_backend(url: str | Path, busy_timeout: float) -> SQLiteBackend:
+    """url: `sqlite+aiosqlite:///FILE`, or the path of a SQLite file. busy_timeout: seconds to wait for a lock.
+
+    Raises StartupError for every other URL.
+    """
+    if "://" not in str(url):
+        return SQLiteBackend(Path(url), busy_timeout)
+    try:
+        parsed = make_url(str(url))
+    except ArgumentError as error:
+        raise StartupError("DATABASE_URL is not a URL: it must be like sqlite+aiosqlite:///magpie.sqlite3.") from error
+    if parsed.get_backend_name() != "sqlite":
+        raise StartupError(
+            f"DATABASE_URL names a {parsed.get_backend_name()} database, and Magpie stores its data in SQLite only: "
+            "set it to sqlite+aiosqlite:///FILE."
+        )
+    if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query:
+        raise StartupError(
+            "DATABASE_URL must name a file and nothing else, such as sqlite+aiosqlite:///magpie.sqlite3."
+        )
+    return SQLiteBackend(Path(parsed.database), busy_timeout)
+
+
+def any_of(ids: Iterable[int]) -> Select[Any]:
+    """For `column.in_(…)`: one parameter, however many ids. A list of them may have 32,766, and is a new statement for
+    each length.
+    """
+    return select(func.json_each(json.dumps([*ids])).table_valued("value").c.value)
 
 
 class SQLiteBackend:
-    """One file in WAL mode: a connection that writes, and READERS connections that read at the same time."""
+    """One file in WAL mode: a connection that writes, and READERS connections that read at the same time.
+
+    Engines begin a transaction with the first statement and hide parameters in errors. write_lock: held for each write
+    transaction.
+    """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
         self.path = path
+        # "rw" creates no file: where the database was deleted, a new connection fails instead of starting an empty one.
+        self._uri = path.absolute().as_uri() + "?mode=rw"
         self._busy_timeout = busy_timeout
-        self._identity = _identity(path)
+        self._identity: tuple[int, int] | None = None
         self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
         self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
-        self._checkpoint = CheckpointTask(self.writer, self.write_lock, busy_timeout)
+        self.checkpoint = CheckpointTask(self._uri, self.write_lock)
         self._file_lock: FileLock | None = None
 
-    async def create(self) -> None:
+    def create(self, *, exclusive: bool = False) -> None:
+        """Creates an empty database where there is none, readable by its owner only.
+
+        exclusive: locks the database for this process until `close`. Raises StartupError where another process has the
+        lock, or OSError.
+        """
         if sqlite3.sqlite_version_info < OLDEST_VERSION:
             raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.37 or newer.")
-        await asyncio.to_thread(_create_private, self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if exclusive:
+            self._lock()
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self.path)
 
     def migration_engine(self) -> AsyncEngine:
         """Changes tables in one transaction, with foreign keys off: a dropped table must not cascade to others."""
         return self._engine("BEGIN IMMEDIATE", _MIGRATION_PRAGMAS, poolclass=NullPool)
 
-    def lock(self) -> None:
-        """Locks a file beside the database, mode 0600. The system releases the lock when the process ends.
-
-        The lock file is never deleted: two processes could then lock two files of one name.
-        """
-        file = self.path.resolve()  # a symbolic link and its target are one database
-        lock = FileLock(file.with_name(file.name + ".lock"), timeout=0, mode=0o600)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock.acquire()
-        except Timeout as error:
-            raise StartupError(
-                f"Another bot is running with the database {self.path}: "
-                "end it first, or set DATABASE_URL to another file."
-            ) from error
-        except OSError as error:
-            raise StartupError(self._not_writable()) from error
-        self._file_lock = lock
-
-    async def after_erasing(self) -> None:
-        await self._checkpoint.request()
-
     async def prove_writable(self, connection: AsyncConnection) -> None:
-        """Writes one page. A transaction that is rolled back would stay in memory, and a full disk unnoticed.
+        """Writes one page, and changes nothing. A transaction that is rolled back would stay in memory, and a full disk
+        unnoticed.
 
-        A system that lets a file in use be deleted or replaced accepts writes to it, and loses them.
+        Raises StoreUnusable where the file was deleted or replaced: the system accepts writes to it, and loses them.
         """
-        if self._identity is None or await asyncio.to_thread(_identity, self.path) != self._identity:
+        if await asyncio.to_thread(_identity, self.path) != self._identity:
             raise StoreUnusable(
                 "The database file was deleted or replaced while the bot runs, and new data is lost: "
                 "stop the bot, then restore the file from a backup or start with an empty one."
@@ -113,63 +144,64 @@ class SQLiteBackend:
         await connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
     def log_bytes(self) -> int:
-        """It grows while a reader keeps an old snapshot open, and is cut back afterwards."""
+        """The size of the write-ahead log. It grows while a reader keeps an old snapshot open, and is then cut back."""
         try:
             return self.path.with_name(self.path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
     def store_error(self, error: Exception) -> StoreError | None:
+        """The error to raise instead of this one; None if an operator cannot act on it."""
         code = _primary_code(error)
         if code in _BUSY:
             return StoreBusy("The database is locked by another process: end it, or try again.")
         return StoreUnusable(_UNUSABLE[code]) if code in _UNUSABLE else None
 
-    def startup_error(self, error: Exception) -> StartupError | None:
+    def startup_error(self, error: BaseException) -> StartupError | None:
+        """As `store_error`, for errors while the database is created or migrated."""
         if not isinstance(error, OSError | DBAPIError | sqlite3.Error):
             return None
-        why = _UNUSABLE_AT_STARTUP.get(_primary_code(error) or 0)
-        return StartupError(f"The database {self.path} {why}" if why else self._not_writable())
+        why = _UNUSABLE_AT_STARTUP.get(_primary_code(error) or 0, _NOT_WRITABLE)
+        return StartupError(f"The database {self.path} {why}")
 
     async def close(self) -> None:
         """Closes readers first: one that is open blocks the last checkpoint. SQLite deletes an empty log itself."""
         await self.readers.dispose()
-        await self._checkpoint.close()
+        await self.checkpoint.close()
         await self.writer.dispose()
         if self._file_lock is not None:
             self._file_lock.release()
 
-    def _not_writable(self) -> str:
-        return (
-            f"The database {self.path} cannot be written: "
-            "give the bot write access to it and its directory, or set DATABASE_URL to another file."
-        )
+    def _lock(self) -> None:
+        """Locks a file beside the database, mode 0600. The system releases the lock when the process ends.
+
+        The lock file is never deleted: two processes could then lock two files of one name.
+        """
+        file = self.path.resolve()  # a symbolic link and its target are one database
+        lock = FileLock(file.with_name(file.name + ".lock"), timeout=0, mode=0o600)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StartupError(
+                f"Another bot is running with the database {self.path}: "
+                "end it first, or set DATABASE_URL to another file."
+            ) from error
+        self._file_lock = lock
 
     def _engine(self, begin: str, pragmas: Sequence[str], **pool: object) -> AsyncEngine:
-        # "rw" creates no file: where the database was deleted, a new connection fails instead of starting an empty one.
-        file = self.path.absolute().as_uri() + "?mode=rw"
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(self.path)),
-            async_creator=lambda: OneHopConnection.open(file, self._busy_timeout),
+            async_creator=partial(OneHopConnection.open, self._uri, self._busy_timeout, pragmas),
             hide_parameters=True,  # a traceback in the log must not show labels and ids
             pool_reset_on_return=None,  # every transaction ends by commit or rollback before its connection returns
             **pool,
         )
-
-        def set_pragmas(connection: AsyncAdapt_dbapi_connection, _: object) -> None:
-            try:
-                for pragma in pragmas:
-                    connection.execute(f"PRAGMA {pragma}").close()
-            except BaseException:
-                connection.close()  # the pool drops it without ending its thread
-                raise
 
         def begin_transaction(connection: Connection) -> None:
             # sqlite3 would begin late, and deferred. One call to the driver's thread instead of a cursor's three.
             dbapi_connection: Any = connection.connection.dbapi_connection
             dbapi_connection.run_async(lambda driver: driver.execute(begin))
 
-        event.listen(engine.sync_engine, "connect", set_pragmas)
         event.listen(engine.sync_engine, "begin", begin_transaction)
         return engine
 
@@ -180,14 +212,17 @@ class OneHopConnection(aiosqlite.Connection):
     """
 
     @classmethod
-    async def open(cls, uri: str, busy_timeout: float) -> Self:
-        connection = cls(lambda: sqlite3.connect(uri, busy_timeout, isolation_level=None, uri=True), iter_chunk_size=64)
+    async def open(cls, uri: str, busy_timeout: float, pragmas: Sequence[str]) -> Self:
+        connect = partial(sqlite3.connect, uri, busy_timeout, isolation_level=None, uri=True)
+        connection = cls(connect, iter_chunk_size=64)
         connection._thread.daemon = True  # as SQLAlchemy does: it must not keep a failing process alive
         await connection
+        try:
+            await connection.executescript("".join(f"PRAGMA {pragma};" for pragma in pragmas))
+        except BaseException:
+            await connection.close()
+            raise
         return connection
-
-    async def run(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        await self._execute(work, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def cursor(self) -> OneHopCursor:  # type: ignore[override]
         return OneHopCursor(self)
@@ -208,21 +243,24 @@ class OneHopCursor:
         return self
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
-        await self._connection.run(self._run, sqlite3.Connection.execute, sql, parameters)
+        await self._run(sqlite3.Connection.execute, sql, parameters)
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        await self._connection.run(self._run, sqlite3.Connection.executemany, sql, rows)
+        await self._run(sqlite3.Connection.executemany, sql, rows)
 
     async def fetchall(self) -> list[Any]:
         return self._rows
 
     async def close(self) -> None: ...
 
-    def _run(self, execute: Callable[..., sqlite3.Cursor], sql: str, parameters: Sequence[object]) -> None:
-        cursor = execute(self._connection._conn, sql, parameters)
-        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
-        self._rows = cursor.fetchall()
-        cursor.close()
+    async def _run(self, execute: Callable[..., sqlite3.Cursor], sql: str, parameters: Sequence[object]) -> None:
+        def run() -> None:
+            cursor = execute(self._connection._conn, sql, parameters)
+            self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+            self._rows = cursor.fetchall()
+            cursor.close()
+
+        await self._connection._execute(run)  # type: ignore[no-untyped-call]
 
 
 class CheckpointTask:
@@ -231,10 +269,9 @@ class CheckpointTask:
     A reader blocks it for the length of its transaction; then the task repeats it until it succeeds.
     """
 
-    def __init__(self, writer: AsyncEngine, write_lock: asyncio.Lock, busy_timeout: float) -> None:
-        self._writer = writer
+    def __init__(self, uri: str, write_lock: asyncio.Lock) -> None:
+        self._uri = uri
         self._write_lock = write_lock
-        self._busy_timeout_ms = int(busy_timeout * 1000)
         self._due = False
         self._retrying: asyncio.Task[None] | None = None
 
@@ -268,23 +305,17 @@ class CheckpointTask:
 
     async def _truncate(self) -> None:
         try:
-            async with self._writer.connect() as connection:
-                # On the driver: SQLAlchemy would begin a transaction, inside which nothing can be truncated.
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                await driver.execute_fetchall(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
-                try:
-                    [[blocked, *_]] = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-                finally:
-                    await driver.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
-            self._due = bool(blocked)
-        except (DBAPIError, sqlite3.Error) as error:
+            self._due = not await asyncio.to_thread(_truncate_log, self._uri)
+        except sqlite3.Error as error:
             log.warning("the write-ahead log could not be truncated", error=type(error).__name__)
             self._due = True
 
 
-def _create_private(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _truncate_log(uri: str) -> bool:
+    """False where a reader blocks it. On a connection of its own, which does not wait as long as the writer's."""
+    with closing(sqlite3.connect(uri, CHECKPOINT_TIMEOUT_S, uri=True)) as connection:
+        [[blocked, *_]] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not blocked
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
