@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
 
 from bot.logging import get_logger
 from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
 from bot.protocols import IndexedEmbedding
-from bot.search.guild_vectors import GuildVectors
-from bot.store.embeddings import EmbeddingChunk
+from bot.store.embeddings import EmbeddingPage
+from clipcore.index.vector_index import VectorIndex
 from clipcore.types import SearchHit, Vectors
 
 log = get_logger(__name__)
 
-ReadVectors = Callable[[int, str], AsyncIterator[EmbeddingChunk]]
-"""`ImageStore.embeddings`: a guild's stored embeddings by one model, in chunks."""
+T = TypeVar("T")
+ReadVectors = Callable[[int, str], AsyncIterator[EmbeddingPage]]
+"""`ImageStore.embeddings`: a guild's stored embeddings by one model, page by page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What is in memory: guilds, their images, and the bytes that these take."""
 
-    servers: int
+    guilds: int
     rows: int
     bytes: int
 
@@ -40,12 +47,7 @@ class VectorCache:
     """
 
     def __init__(
-        self,
-        read_vectors: ReadVectors,
-        model_key: str,
-        dimension: int,
-        *,
-        max_bytes: int | None = None,
+        self, read_vectors: ReadVectors, model_key: str, dimension: int, *, max_bytes: int = sys.maxsize
     ) -> None:
         self._read_vectors = read_vectors
         self._model_key = model_key
@@ -70,20 +72,19 @@ class VectorCache:
         """See VectorSearch. A guild that is not in memory will read these rows from the store."""
         guild = self._guilds.get(guild_id)
         if guild is not None and rows:
-            await self._change(guild, guild.add(rows))
+            await self._change(guild, guild.change({row.image_id: row for row in rows}))
             self._evict()
 
     async def discard(self, image_ids: Iterable[int]) -> None:
         """See VectorSearch."""
-        gone = list(image_ids)
+        gone = dict.fromkeys(image_ids)
         if gone:
-            await asyncio.gather(*(self._change(guild, guild.discard(gone)) for guild in self._guilds.values()))
+            await asyncio.gather(*(self._change(guild, guild.change(gone)) for guild in self._guilds.values()))
 
     def drop(self, guild_id: int) -> None:
         """See VectorSearch."""
-        guild = self._guilds.pop(guild_id, None)
-        if guild is not None:
-            guild.retired = True
+        if (guild := self._guilds.get(guild_id)) is not None:
+            self._retire(guild)
 
     def usage(self) -> Usage:
         return Usage(len(self._guilds), sum(map(len, self._guilds.values())), self._bytes())
@@ -124,13 +125,13 @@ class VectorCache:
             self._evict()
 
     async def _load(self, guild: GuildVectors) -> None:
-        """Adds each chunk while the next one is read, which takes about as long."""
+        """Adds each page while the next one is read, which takes about as long."""
         began = perf_counter()
         adding: asyncio.Task[None] | None = None
         waits = False
         try:
             async with AsyncExitStack() as turn:
-                async for chunk in self._read_vectors(guild.guild_id, self._model_key):
+                async for page in self._read_vectors(guild.guild_id, self._model_key):
                     if adding is not None:
                         await adding
                         self._evict()
@@ -139,7 +140,7 @@ class VectorCache:
                             await turn.enter_async_context(self._over_limit)
                     if guild.retired:
                         return
-                    adding = asyncio.create_task(guild.load(chunk))
+                    adding = asyncio.create_task(guild.load(page))
                 if adding is not None:
                     await adding
                 await guild.finish_load()
@@ -169,16 +170,12 @@ class VectorCache:
         return sum(guild.nbytes for guild in self._guilds.values())
 
     def _is_full(self) -> bool:
-        return self._max_bytes is not None and self._bytes() > self._max_bytes
+        return self._bytes() > self._max_bytes
 
     def _evict(self) -> None:
-        if self._max_bytes is None or not self._is_full():
-            return
-        residents = [
-            Resident(guild_id, guild.nbytes, busy=not guild.loaded or guild in self._searches)
-            for guild_id, guild in self._guilds.items()
-        ]
-        for guild_id in to_evict(residents, self._max_bytes):
+        sizes = {guild_id: guild.nbytes for guild_id, guild in self._guilds.items()}
+        busy = [id_ for id_, guild in self._guilds.items() if not guild.loaded or guild in self._searches]
+        for guild_id in to_evict(sizes, busy, self._max_bytes):
             self.drop(guild_id)
             log.info("vectors evicted from memory until the next search", guild_id=guild_id)
         for guild_id, guild in self._guilds.items():
@@ -192,26 +189,104 @@ class VectorCache:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A guild in memory. bytes: what it takes. busy: being loaded or searched now."""
+def to_evict(sizes: Mapping[int, int], busy: Collection[int], max_bytes: int) -> list[int]:
+    """The guilds to evict so that the others take at most `max_bytes`.
 
-    guild_id: int
-    bytes: int
-    busy: bool
-
-
-def to_evict(residents: Sequence[Resident], max_bytes: int) -> list[int]:
-    """The guilds to evict so that the others take at most `max_bytes`. residents: least recently searched first.
-
-    Busy guilds stay, and so does the most recently searched one, however large: its next search is the likeliest.
+    sizes: bytes of each guild in memory, the least recently searched first. busy: guilds being loaded or searched now.
+    These stay, and so does the most recently searched one, however large: its next search is the likeliest.
     """
-    excess = sum(one.bytes for one in residents) - max_bytes
+    excess = sum(sizes.values()) - max_bytes
     evicted = []
-    for one in residents[:-1]:
+    for guild_id in [*sizes][:-1]:
         if excess <= 0:
             break
-        if not one.busy:
-            evicted.append(one.guild_id)
-            excess -= one.bytes
+        if guild_id not in busy:
+            evicted.append(guild_id)
+            excess -= sizes[guild_id]
     return evicted
+
+
+class GuildVectors:
+    """A VectorIndex with the embeddings of one guild, kept in step with the store.
+
+    While it is being loaded, changes are recorded, the last one for each image, and applied by `finish_load`. Every
+    operation runs in a worker thread and holds a lock there: the event loop is never blocked, no search sees half a
+    change, and a cancelled caller leaves nothing half done.
+
+    retired: not to be used any more, since it was evicted or a change failed half-way.
+    """
+
+    def __init__(self, guild_id: int, dimension: int) -> None:
+        self.guild_id = guild_id
+        self.retired = False
+        self._index = VectorIndex(dimension)
+        self._lock = threading.Lock()
+        self._recorded: dict[int, IndexedEmbedding | None] | None = {}  # None for a deleted image; no dict once loaded
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def nbytes(self) -> int:
+        return self._index.nbytes
+
+    @property
+    def loaded(self) -> bool:
+        return self._recorded is None
+
+    async def load(self, page: EmbeddingPage) -> None:
+        """Adds rows that were read from the store."""
+        await self._run(partial(self._add, page))
+
+    async def finish_load(self) -> None:
+        while self._recorded:  # more changes may arrive while these are applied
+            recorded, self._recorded = self._recorded, {}
+            await self._run(partial(self._apply, recorded))
+        self._recorded = None
+
+    async def change(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
+        """Adds images by their id; None: removes it."""
+        if self._recorded is not None:
+            self._recorded.update(changes)
+        else:
+            await self._run(partial(self._apply, changes))
+
+    async def search(self, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
+        """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
+        return await self._run(partial(self._index.search, embedding, k, channels), changes=False)
+
+    async def _run(self, work: Callable[[], T], *, changes: bool = True) -> T | None:
+        """None where retired. A change that fails retires the vectors, since half of it may have been made."""
+
+        def locked() -> T | None:
+            with self._lock:
+                if self.retired:
+                    return None
+                try:
+                    return work()
+                except BaseException:
+                    self.retired |= changes
+                    raise
+
+        return await asyncio.to_thread(locked)
+
+    def _apply(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
+        self._index.discard([image_id for image_id, row in changes.items() if row is None])
+        rows = [row for row in changes.values() if row is not None]
+        if rows:
+            ids, channel_ids = np.array([(row.image_id, row.channel_id) for row in rows], np.int64).T
+            vectors = np.stack([row.embedding for row in rows]).astype(np.float16)
+            self._add(EmbeddingPage(ids, channel_ids, vectors))
+
+    def _add(self, page: EmbeddingPage) -> None:
+        """Adds all rows but those that are not finite, as a damaged database may hold."""
+        try:
+            self._index.add(page.embeddings, page.ids, page.channel_ids)
+        except ValueError:
+            finite = np.isfinite(page.embeddings).all(axis=1)
+            self._index.add(page.embeddings[finite], page.ids[finite], page.channel_ids[finite])
+            log.warning(
+                "damaged embeddings are left out of searches; restore the database from a backup if there are many",
+                guild_id=self.guild_id,
+                embeddings=int((~finite).sum()),
+            )

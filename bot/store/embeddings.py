@@ -18,10 +18,10 @@ from bot.store.database import Database, Store, reads, writes
 from bot.store.schema import Embedding, Embeddings, embeddings, images, models
 
 # A megabyte: larger buffers keep other threads waiting for the interpreter, and stay with the allocator afterwards.
-CHUNK = 1_024
+PAGE = 1_024
 
 _NEXT = (
-    # As stored: a whole chunk is decoded at once.
+    # As stored: a whole page is decoded at once.
     select(*embeddings.c["image_id", "channel_id"], type_coerce(embeddings.c.embedding, LargeBinary))
     .where(
         embeddings.c.model_id == select(models.c.id).where(models.c.key == bindparam("model_key")).scalar_subquery(),
@@ -48,7 +48,7 @@ class Model(Protocol):
     def dimension(self) -> int: ...
 
 
-class EmbeddingChunk(NamedTuple):
+class EmbeddingPage(NamedTuple):
     """ids, channel_ids: int64 [n], ids rising; embeddings: float16 [n, dim], unit length."""
 
     ids: npt.NDArray[np.int64]
@@ -58,7 +58,7 @@ class EmbeddingChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownEmbedding:
-    """The embedding of an identical file, and its size in pixels. embedding: float16 [dim]."""
+    """Of an identical file. embedding: float16 [dim]; width, height: pixels."""
 
     embedding: Embeddings
     width: int
@@ -89,20 +89,20 @@ class EmbeddingQueries(Store):
         row = (await connection.execute(_of_model(query, model_key, images.c.content_hash == content_hash))).first()
         return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
 
-    async def embeddings(self, guild_id: int, model_key: str, *, chunk: int = CHUNK) -> AsyncIterator[EmbeddingChunk]:
-        """A guild's embeddings by this model, by rising image id, at most `chunk` rows at a time.
+    async def embeddings(self, guild_id: int, model_key: str, *, page: int = PAGE) -> AsyncIterator[EmbeddingPage]:
+        """A guild's embeddings by this model, by rising image id, at most `page` rows at a time.
 
-        Each chunk is a transaction of its own: images that are finished or deleted meanwhile may be missing or not.
+        Each page is a transaction of its own: images that are finished or deleted meanwhile may be missing or not.
         """
         after = 0
-        while (rows := await self._chunk(guild_id, model_key, after, chunk)) is not None:
+        while (rows := await self._page(guild_id, model_key, after, page)) is not None:
             yield rows
             after = int(rows.ids[-1])
 
     @reads
-    async def _chunk(
+    async def _page(
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
-    ) -> EmbeddingChunk | None:
+    ) -> EmbeddingPage | None:
         where = {"model_key": model_key, "guild": guild_id, "after": after, "size": size}
         # Off the event loop, which would stop meanwhile.
         return await asyncio.to_thread(_decode, await connection.execute(_NEXT, where))
@@ -126,12 +126,12 @@ class EmbeddingQueries(Store):
         return int((await connection.execute(statement)).scalar_one())
 
 
-def _decode(result: Result[Any]) -> EmbeddingChunk | None:
+def _decode(result: Result[Any]) -> EmbeddingPage | None:
     rows = result.all()
     if not rows:
         return None
     ids, channel_ids, stored = zip(*rows, strict=True)
-    return EmbeddingChunk(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
+    return EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
 
 
 def _of_model(query: Select[Any], model_key: str, condition: ColumnElement[bool]) -> Select[Any]:

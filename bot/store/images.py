@@ -26,14 +26,12 @@ INTERRUPTED = "interrupted"
 _KEY = ("message_id", "attachment_id", "source")
 _KINDS = {kind.value: kind for kind in ThreadKind}
 
-# Executed for each batch of a backfill, so they are built once: building one takes as long as executing it.
+# Executed for each batch of a backfill, so it is built once: building it takes as long as executing it.
 _MAKE_READY = (
     update(images)
     .where(images.c.id == bindparam("image"))
     .values(state=ImageState.READY, attempts=0, next_attempt=None, reason=None)
 )
-_ADD_EMBEDDING = insert(embeddings)
-_ADD_TAG = insert(tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
             .order_by(*images.c["reread", "next_attempt", "id"])
             .limit(limit)
         )
-        return await _with_tags(connection, (await connection.execute(query)).all())
+        return await _read(connection, query)
 
     @reads
     async def next_attempt(self, connection: AsyncConnection, *, exclude: tuple[int, ...] = ()) -> datetime | None:
@@ -155,12 +153,23 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         if encoded_before := [row.id for row in pending.values() if row.reread]:
             for table in (embeddings, tags):
                 await connection.execute(delete(table).where(table.c.image_id.in_(any_of(encoded_before))))
-        if done:
-            await connection.execute(_MAKE_READY, [_file_row(item) for item in done.values()])
-            rows = [_embedding_row(item, model_id, pending[item.image_id]) for item in done.values()]
-            await connection.execute(_ADD_EMBEDDING, rows)
-        if rows := [row for item in done.values() for row in _tag_rows(item)]:
-            await connection.execute(_ADD_TAG, rows)
+        files = [
+            {"image": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
+            for id_, item in done.items()
+        ]
+        vectors = [
+            {"image_id": id_, "model_id": model_id, "embedding": done[id_].embedding}
+            | {"guild_id": row.guild_id, "channel_id": row.channel_id}
+            for id_, row in pending.items()
+        ]
+        labels = [
+            {"image_id": id_, "rank": rank, "label": tag.label, "probability": tag.probability}
+            for id_, item in done.items()
+            for rank, tag in enumerate(item.tags)
+        ]
+        for statement, rows in ((_MAKE_READY, files), (insert(embeddings), vectors), (insert(tags), labels)):
+            if rows:
+                await connection.execute(statement, rows)
         return set(done)
 
     @writes
@@ -180,14 +189,13 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
     async def get(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:
         """The images with these ids that exist, in any state."""
         query = _select_images().where(images.c.id.in_(any_of(ids)))
-        found = await _with_tags(connection, (await connection.execute(query)).all())
-        return {image.id: image for image in found}
+        return {image.id: image for image in await _read(connection, query)}
 
     @reads
     async def by_message(self, connection: AsyncConnection, message_id: int) -> list[Image]:
         """The images of one message, in the order in which they were accepted."""
         query = _select_images().where(images.c.message_id == message_id).order_by(images.c.id)
-        return await _with_tags(connection, (await connection.execute(query)).all())
+        return await _read(connection, query)
 
     @reads
     async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
@@ -209,22 +217,6 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         return int((await connection.execute(query)).scalar_one())
 
 
-def _file_row(item: Finished) -> dict[str, object]:
-    return {"image": item.image_id, "content_hash": item.content_hash, "width": item.width, "height": item.height}
-
-
-def _embedding_row(item: Finished, model_id: int, image: Row[Any]) -> dict[str, object]:
-    where = {"guild_id": image.guild_id, "channel_id": image.channel_id}
-    return {"image_id": item.image_id, "model_id": model_id, "embedding": item.embedding, **where}
-
-
-def _tag_rows(item: Finished) -> list[dict[str, object]]:
-    return [
-        {"image_id": item.image_id, "rank": rank, "label": tag.label, "probability": tag.probability}
-        for rank, tag in enumerate(item.tags)
-    ]
-
-
 async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:
     this = images.c.id == image_id, images.c.state == ImageState.PENDING
     return (await connection.execute(update(images).where(*this).values(values))).rowcount > 0
@@ -236,8 +228,9 @@ def _select_images() -> Select[Any]:
     return select(images, *where).join_from(images, channels, channels.c.id == images.c.channel_id)
 
 
-async def _with_tags(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Image]:
-    """The images of these rows of `_select_images`, in their order."""
+async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
+    """The images of a query that begins with `_select_images`, in its order, with their tags."""
+    rows = (await connection.execute(query)).all()
     its_image = tags.c.image_id.in_(any_of(row.id for row in rows))
     found: dict[int, list[Tag]] = {}
     for row in await connection.execute(select(tags).where(its_image).order_by(tags.c.image_id, tags.c.rank)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 Embeddings = npt.NDArray[np.float16]
@@ -55,11 +55,8 @@ Flag: TypeEngine[bool] = Boolean().with_variant(Integer(), "sqlite")
 class Time(TypeDecorator[datetime]):
     """Whole milliseconds since 1970, UTC. Refuses a time without a zone."""
 
-    impl = BigInteger
+    impl = WholeNumber
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(WholeNumber)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         return None if value is None else milliseconds(value)
@@ -101,17 +98,21 @@ metadata = MetaData(
     }
 )
 
-guilds = Table(
+
+def _table(name: str, *items: SchemaItem, with_rowid: bool = True, autoincrement: bool = False) -> Table:
+    return Table(
+        name, metadata, *items, sqlite_strict=True, sqlite_with_rowid=with_rowid, sqlite_autoincrement=autoincrement
+    )
+
+
+guilds = _table(
     "guilds",
-    metadata,
     Column("id", WholeNumber, primary_key=True, autoincrement=False),
     Column("own_labels", Flag, nullable=False, server_default=false()),
-    sqlite_strict=True,
 )
 
-channels = Table(
+channels = _table(
     "channels",
-    metadata,
     Column("id", WholeNumber, primary_key=True, autoincrement=False),
     Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
     Column("parent_id", WholeNumber),
@@ -122,12 +123,10 @@ channels = Table(
     CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
     Index(None, "guild_id"),
     Index(None, "parent_id"),
-    sqlite_strict=True,
 )
 
-images = Table(
+images = _table(
     "images",
-    metadata,
     Column("id", WholeNumber, primary_key=True),
     Column("guild_id", WholeNumber, nullable=False),
     Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
@@ -151,112 +150,84 @@ images = Table(
     Index(None, "channel_id", "state"),
     Index(None, "guild_id", "author_id"),
     Index(None, "content_hash"),
-    sqlite_strict=True,
+    Index("ix_images_due", "reread", "next_attempt", "id", sqlite_where=text("next_attempt IS NOT NULL")),
+    # Few images are parked: a partial index finds them without a look at all others.
+    Index("ix_images_parked", "reread", "reason", sqlite_where=text("state = 'parked'")),
     # Never reuses an id: a worker must not finish another image that got the id of a deleted one.
-    sqlite_autoincrement=True,
-)
-Index(
-    "ix_images_due",
-    images.c.reread,
-    images.c.next_attempt,
-    images.c.id,
-    sqlite_where=images.c.next_attempt.is_not(None),
-    postgresql_where=images.c.next_attempt.is_not(None),
-)
-# Few images are parked: a partial index finds them without a look at all others.
-Index(
-    "ix_images_parked",
-    images.c.reread,
-    images.c.reason,
-    sqlite_where=images.c.state == text("'parked'"),
-    postgresql_where=images.c.state == text("'parked'"),
+    autoincrement=True,
 )
 
-models = Table(
+models = _table(
     "models",
-    metadata,
     Column("id", Integer, primary_key=True),
     Column("key", Text, nullable=False, unique=True),
     Column("model", Text, nullable=False),
     Column("revision", Text, nullable=False),
     Column("preprocessing", Text, nullable=False),
     Column("dimension", Integer, nullable=False),
-    sqlite_strict=True,
 )
 
 # guild_id and channel_id repeat the image's, so that a guild's embeddings load without a join.
-embeddings = Table(
+embeddings = _table(
     "embeddings",
-    metadata,
     Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("model_id", Integer, ForeignKey("models.id"), nullable=False),
     Column("guild_id", WholeNumber, nullable=False),
     Column("channel_id", WholeNumber, nullable=False),
     Column("embedding", Embedding, nullable=False),
     Index(None, "model_id", "guild_id", "image_id"),
-    sqlite_strict=True,
 )
 
-tags = Table(
+tags = _table(
     "tags",
-    metadata,
     Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("rank", Integer, primary_key=True),
     Column("label", Text, nullable=False),
     Column("probability", Number, nullable=False),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
+    with_rowid=False,
 )
 
-labels = Table(
+labels = _table(
     "labels",
-    metadata,
     Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("label", Text, nullable=False),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
+    with_rowid=False,
 )
 
 # The bot's public replies with tags: one row for each image that a reply describes. image_id: null once that image is
 # deleted; the row stays until the reply is deleted in Discord, too.
-replies = Table(
+replies = _table(
     "replies",
-    metadata,
     Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True),
     Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
     Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="SET NULL")),
     Index(None, "channel_id"),
     Index(None, "image_id"),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
+    with_rowid=False,
 )
 
 # What was deleted, so that work in progress cannot bring it back. scope: the message of an attachment, since forwards
 # share attachment ids; 0 otherwise.
-tombstones = Table(
+tombstones = _table(
     "tombstones",
-    metadata,
     Column("kind", Text, primary_key=True),
     Column("id", WholeNumber, primary_key=True, autoincrement=False),
     Column("scope", WholeNumber, primary_key=True, server_default=text("0")),
     Column("forgotten_at", Time, nullable=False),
     CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name="kind"),
     Index(None, "forgotten_at"),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
+    with_rowid=False,
 )
 
 # Members whose images were deleted on request: no message up to this one is indexed again, later ones are.
-author_cutoffs = Table(
+author_cutoffs = _table(
     "author_cutoffs",
-    metadata,
     Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
     Column("author_id", WholeNumber, primary_key=True),
     Column("up_to_message", WholeNumber, nullable=False),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
+    with_rowid=False,
 )
 
 

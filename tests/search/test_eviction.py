@@ -12,27 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.protocols import IndexedEmbedding
-from bot.search.vector_cache import Resident, VectorCache, to_evict
-from bot.store.embeddings import EmbeddingChunk
+from bot.search.vector_cache import VectorCache, to_evict
+from bot.store.embeddings import EmbeddingPage
 from tests.indexing.support import DIMENSION, axis, direction, until
 
-residents = st.lists(
-    st.builds(Resident, st.integers(1, 99), st.integers(0, 100), st.booleans()), unique_by=lambda one: one.guild_id
-)
+sizes = st.dictionaries(st.integers(1, 99), st.integers(0, 100))
 
 
-@given(residents, st.integers(0, 400))
-def test_as_few_guilds_as_possible_are_evicted_the_least_recent_first_and_no_busy_one(there, limit):
-    evicted = to_evict(there, limit)
-    kept = [one for one in there if one.guild_id not in evicted]
-    left = sum(one.bytes for one in kept)
-    assert not any(one.busy for one in there if one.guild_id in evicted)
-    assert not there or there[-1] in kept
-    assert left <= limit or all(one.busy or one is there[-1] for one in kept)
+@given(sizes, st.sets(st.integers(1, 99)), st.integers(0, 400))
+def test_as_few_guilds_as_possible_are_evicted_the_least_recent_first_and_no_busy_one(sizes, busy, limit):
+    evicted = to_evict(sizes, busy, limit)
+    order = list(sizes)
+    kept = [guild for guild in order if guild not in evicted]
+    left = sum(sizes[guild] for guild in kept)
+    assert busy.isdisjoint(evicted)
+    assert not order or order[-1] in kept
+    assert left <= limit or all(guild in busy or guild == order[-1] for guild in kept)
     if evicted:
-        last = next(at for at, one in enumerate(there) if one.guild_id == evicted[-1])
-        assert left + there[last].bytes > limit
-        assert all(one.busy for one in there[:last] if one in kept)
+        assert left + sizes[evicted[-1]] > limit
+        assert all(guild in busy for guild in order[: order.index(evicted[-1])] if guild in kept)
 
 
 class Shelves:
@@ -44,14 +42,14 @@ class Shelves:
         self.held: dict[int, asyncio.Semaphore] = {}
         self.error: Exception | None = None
 
-    async def embeddings(self, guild_id: int, model_key: str) -> AsyncIterator[EmbeddingChunk]:
+    async def embeddings(self, guild_id: int, model_key: str) -> AsyncIterator[EmbeddingPage]:
         self.reads.append(guild_id)
         after = 0
         while rest := sorted(id_ for id_ in self.guilds[guild_id] if id_ > after):
             after = rest[0]
             row = direction(str(after)).astype(np.float16)[np.newaxis]
             await asyncio.sleep(0)
-            yield EmbeddingChunk(np.array([after]), np.array([1]), row)
+            yield EmbeddingPage(np.array([after]), np.array([1]), row)
             if guild_id in self.held:
                 await self.held[guild_id].acquire()
                 if self.error is not None:
@@ -84,7 +82,7 @@ async def test_the_least_recently_searched_guild_is_evicted() -> None:
     index = VectorCache(shelves.embeddings, "m", DIMENSION, max_bytes=2 * await bytes_of(Shelves(g1={1})))
     for guild in (1, 2, 1, 3):
         assert await found(index, guild) == {guild}
-    assert index.usage().servers == 2
+    assert index.usage().guilds == 2
     assert await found(index, 1) == {1}
     assert shelves.reads == [1, 2, 3]
     assert await found(index, 2) == {2}
@@ -129,7 +127,7 @@ async def test_while_memory_is_full_guilds_are_loaded_one_after_the_other() -> N
     await until(lambda: index.usage().rows == 3)
     for _ in range(200):
         await asyncio.sleep(0)
-    assert index.usage().rows == 3, "the second load went no further than its first chunk"
+    assert index.usage().rows == 3, "the second load went no further than its first page"
     shelves.let_go(1)
     assert await first == {1, 2, 3}
     assert await second == shelves.guilds[2]
@@ -176,7 +174,7 @@ async def test_a_guild_above_the_limit_is_searched_all_the_same_with_one_warning
     with caplog.at_level(logging.WARNING):
         for guild in (1, 1, 2, 1):
             assert await found(index, guild) == shelves.guilds[guild]
-            assert index.usage().servers == 1
+            assert index.usage().guilds == 1
     warned = [getattr(record, "guild_id", None) for record in caplog.records if "INDEX_MEMORY_MIB" in record.message]
     assert warned.count(1) == 1
     await index.close()

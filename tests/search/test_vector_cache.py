@@ -13,31 +13,31 @@ from hypothesis import strategies as st
 
 from bot.protocols import IndexedEmbedding
 from bot.search.vector_cache import VectorCache
-from bot.store.embeddings import EmbeddingChunk
+from bot.store.embeddings import EmbeddingPage
 from bot.store.images import Finished, ImageStore
 from tests.indexing.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
 
 
 class Shelf:
-    """A guild's stored vectors. Each chunk waits until the test lets it go."""
+    """A guild's stored vectors. Each page waits until the test lets it go."""
 
-    def __init__(self, *chunks: list[int]) -> None:
-        self.chunks = list(chunks)
+    def __init__(self, *pages: list[int]) -> None:
+        self.pages = list(pages)
         self.reads = 0
         self.reached = asyncio.Semaphore(0)
         self.let_go = asyncio.Semaphore(0)
         self.error: Exception | None = None
 
-    async def embeddings(self, guild_id: int, model_key: str) -> AsyncIterator[EmbeddingChunk]:
+    async def embeddings(self, guild_id: int, model_key: str) -> AsyncIterator[EmbeddingPage]:
         self.reads += 1
-        for ids in list(self.chunks):
+        for ids in list(self.pages):
             rows = np.stack([direction(str(key)) for key in ids]).astype(np.float16)
-            chunk = EmbeddingChunk(np.array(ids, np.int64), np.full(len(ids), 1, np.int64), rows)
+            page = EmbeddingPage(np.array(ids, np.int64), np.full(len(ids), 1, np.int64), rows)
             self.reached.release()
             await self.let_go.acquire()
             if self.error is not None:
                 raise self.error
-            yield chunk
+            yield page
 
     def open(self) -> None:
         for _ in range(100):
@@ -113,7 +113,7 @@ async def test_a_change_that_fails_in_memory_raises_nothing_and_the_guild_is_loa
     shelf.open()
     index = VectorCache(shelf.embeddings, "m", DIMENSION)
     assert await found(index) == {1, 2}
-    shelf.chunks = [[2, 3]]  # what the store has after the change
+    shelf.pages = [[2, 3]]  # what the store has after the change
     if fails == "an addition":
         change = index.add(1, [IndexedEmbedding(3, 1, np.ones(DIMENSION + 1, np.float32))])
     else:
@@ -182,7 +182,7 @@ async def test_a_guild_dropped_during_its_load_is_loaded_again() -> None:
     search = asyncio.create_task(found(index))
     await shelf.reached.acquire()
     index.drop(1)
-    shelf.chunks = []
+    shelf.pages = []
     shelf.open()
     assert await search == set()
     assert await found(index) == set()

@@ -11,7 +11,7 @@ from tests.store.samples import CARD, NOON, finished, ref
 
 
 async def found(images) -> set[int]:
-    return {int(id_) async for chunk in images.embeddings(1, CARD.key) for id_ in chunk.ids}
+    return {int(id_) async for page in images.embeddings(1, CARD.key) for id_ in page.ids}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,11 +59,11 @@ async def test_concurrent_reads_see_whole_transactions(images):
 async def test_a_guild_can_be_deleted_while_its_embeddings_are_read(images):
     added = await images.accept([ref(message) for message in range(1, 101)])
     await images.finish([finished(image.id) for image in added], CARD)
-    chunks = images.embeddings(1, CARD.key, chunk=10)
-    first = await anext(chunks)
+    pages = images.embeddings(1, CARD.key, page=10)
+    first = await anext(pages)
     await images.forget_guild(1)
     assert len(first.ids) == 10
-    assert [chunk async for chunk in chunks] == []
+    assert [page async for page in pages] == []
 
 
 async def test_a_cancelled_caller_leaves_whole_transactions_and_a_working_database(path):

@@ -22,7 +22,7 @@ async def ready(images, *refs) -> list[int]:
 
 
 async def found(images, guild=1) -> list[int]:
-    return [int(id_) async for chunk in images.embeddings(guild, CARD.key) for id_ in chunk.ids]
+    return [int(id_) async for page in images.embeddings(guild, CARD.key) for id_ in page.ids]
 
 
 async def count(database, table) -> int:

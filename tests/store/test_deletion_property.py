@@ -174,8 +174,8 @@ class StoreMachine(RuleBasedStateMachine):
         return {
             int(id_)
             for guild in (1, 2)
-            async for chunk in self.images.embeddings(guild, self.model.key, chunk=3)
-            for id_ in chunk.ids
+            async for page in self.images.embeddings(guild, self.model.key, page=3)
+            for id_ in page.ids
         }
 
 

@@ -13,31 +13,31 @@ async def read(images, *refs, model=CARD):
     return [image.id for image in added]
 
 
-async def test_a_guilds_embeddings_come_in_bounded_chunks_by_rising_id(images):
+async def test_a_guilds_embeddings_come_in_bounded_pages_by_rising_id(images):
     ids = await read(images, *(ref(message, place=ChannelRef(1, 2 + message % 2)) for message in range(10)))
     await read(images, ref(99, place=ChannelRef(5, 50)))
-    chunks = [chunk async for chunk in images.embeddings(1, CARD.key, chunk=4)]
-    assert [len(chunk.ids) for chunk in chunks] == [4, 4, 2]
-    assert np.concatenate([chunk.ids for chunk in chunks]).tolist() == ids
-    assert np.concatenate([chunk.channel_ids for chunk in chunks]).tolist() == [2, 3] * 5
-    together = np.concatenate([chunk.embeddings for chunk in chunks])
+    pages = [page async for page in images.embeddings(1, CARD.key, page=4)]
+    assert [len(page.ids) for page in pages] == [4, 4, 2]
+    assert np.concatenate([page.ids for page in pages]).tolist() == ids
+    assert np.concatenate([page.channel_ids for page in pages]).tolist() == [2, 3] * 5
+    together = np.concatenate([page.embeddings for page in pages])
     assert together.dtype == np.float16
     assert np.array_equal(together, np.stack([unit_embedding(id_) for id_ in ids]))
 
 
 async def test_an_unknown_model_or_guild_has_no_embeddings(images):
     await read(images, ref())
-    assert [chunk async for chunk in images.embeddings(1, OTHER.key)] == []
-    assert [chunk async for chunk in images.embeddings(6, CARD.key)] == []
+    assert [page async for page in images.embeddings(1, OTHER.key)] == []
+    assert [page async for page in images.embeddings(6, CARD.key)] == []
 
 
 async def test_embeddings_of_two_models_never_mix(images):
     [first] = await read(images, ref(10))
     [second] = await read(images, ref(11), model=OTHER)
-    [chunk] = [chunk async for chunk in images.embeddings(1, CARD.key)]
-    assert (chunk.ids.tolist(), chunk.embeddings.shape) == ([first], (1, 16))
-    [chunk] = [chunk async for chunk in images.embeddings(1, OTHER.key)]
-    assert (chunk.ids.tolist(), chunk.embeddings.shape) == ([second], (1, 24))
+    [page] = [page async for page in images.embeddings(1, CARD.key)]
+    assert (page.ids.tolist(), page.embeddings.shape) == ([first], (1, 16))
+    [page] = [page async for page in images.embeddings(1, OTHER.key)]
+    assert (page.ids.tolist(), page.embeddings.shape) == ([second], (1, 24))
 
 
 async def test_an_identical_file_is_known_by_its_hash_to_the_model_that_encoded_it(images):

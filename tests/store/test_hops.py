@@ -66,7 +66,7 @@ async def test_embeddings_and_channels_are_decoded_off_the_event_loop(images: Im
 
     monkeypatch.setattr(embeddings_module, "_decode", noting(embeddings_module._decode))
     monkeypatch.setattr(images_module, "_channels_of", noting(images_module._channels_of))
-    assert [chunk.ids.tolist() async for chunk in images.embeddings(1, CARD.key)] == [[image.id]]
+    assert [page.ids.tolist() async for page in images.embeddings(1, CARD.key)] == [[image.id]]
     assert len(await images.searchable_channels(1)) == 1
     assert len(threads) == 3
     assert threading.main_thread() not in threads

@@ -158,7 +158,7 @@ class TestAnotherModel:
         [image] = await images.due(10, NOON)
         assert (image.id, image.reread, image.attempts) == (id_, True, 0)
         assert await images.embedding(id_, OTHER.key) is None
-        assert [chunk async for chunk in images.embeddings(1, OTHER.key)] == []
+        assert [page async for page in images.embeddings(1, OTHER.key)] == []
 
     async def test_replaces_embedding_and_tags_once_it_has_encoded_the_image(self, images):
         [id_] = await ready(images, ref())
@@ -194,7 +194,7 @@ class TestAnotherModel:
         [before] = (await images.get([id_])).values()
         await images.requeue_for_model(OTHER.key)
         await images.park(id_, "broken")
-        assert [chunk async for chunk in images.embeddings(1, OTHER.key)] == []
+        assert [page async for page in images.embeddings(1, OTHER.key)] == []
         assert await images.requeue_for_model(OTHER.key) == 0
         assert await images.requeue_for_model(CARD.key) == 0
         [after] = (await images.get([id_])).values()

@@ -21,9 +21,9 @@ STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore)
 CHANNEL = ChannelRef(1, 2)
 
 
-async def first_chunk(images: ImageStore) -> object:
-    async for chunk in images.embeddings(1, CARD.key):
-        return chunk
+async def first_page(images: ImageStore) -> object:
+    async for page in images.embeddings(1, CARD.key):
+        return page
     return None
 
 
@@ -35,7 +35,7 @@ READS = {
         "by_message": lambda images: images.by_message(10),
         "embedding": lambda images: images.embedding(1, CARD.key),
         "embedding_of_hash": lambda images: images.embedding_of_hash("hash-1", CARD.key),
-        "embeddings": first_chunk,
+        "embeddings": first_page,
         "searchable_channels": lambda images: images.searchable_channels(1),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),

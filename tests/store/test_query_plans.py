@@ -35,7 +35,7 @@ async def use_everything(database) -> None:
     await images.by_message(10)
     await images.embedding(first.id, OTHER.key)
     await images.embedding_of_hash("hash-1", OTHER.key)
-    assert [chunk async for chunk in images.embeddings(1, OTHER.key)]
+    assert [page async for page in images.embeddings(1, OTHER.key)]
     await images.searchable_channels(1)
     await images.guild_ids()
     await images.count_pending()
