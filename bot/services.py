@@ -83,7 +83,7 @@ class Services:
         self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
-        metrics.INDEX_SERVERS.set_function(lambda: self._vectors.usage().servers)
+        metrics.INDEX_SERVERS.set_function(lambda: self._vectors.usage().guilds)
         metrics.INDEX_ROWS.set_function(lambda: self._vectors.usage().rows)
         metrics.INDEX_BYTES.set_function(lambda: self._vectors.usage().bytes)
         metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
