@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable, StoreError
-from bot.store.requeue import ENCODING_FAILED
+from bot.store.images import ENCODING_FAILED
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 
 

@@ -135,7 +135,7 @@ class VectorCache:
                     if adding is not None:
                         await adding
                         self._evict()
-                        if self._is_full() and not waits:
+                        if self._bytes() > self._max_bytes and not waits:
                             waits = True
                             await turn.enter_async_context(self._over_limit)
                     if guild.retired:
@@ -168,9 +168,6 @@ class VectorCache:
 
     def _bytes(self) -> int:
         return sum(guild.nbytes for guild in self._guilds.values())
-
-    def _is_full(self) -> bool:
-        return self._bytes() > self._max_bytes
 
     def _evict(self) -> None:
         sizes = {guild_id: guild.nbytes for guild_id, guild in self._guilds.items()}

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, insert, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, select, type_coerce
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import utc_now
@@ -116,14 +117,12 @@ class EmbeddingQueries(Store):
 
     @writes
     async def _add_model(self, connection: AsyncConnection, model: Model) -> int:
-        known = await connection.execute(select(models).where(models.c.key == model.key))
-        if (row := known.first()) is not None:
-            if row.dimension != model.dimension:
-                raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
-            return int(row.id)
         columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
-        statement = insert(models).values(model=model.id, **columns).returning(models.c.id)
-        return int((await connection.execute(statement)).scalar_one())
+        await connection.execute(insert(models).values(model=model.id, **columns).on_conflict_do_nothing())
+        row = (await connection.execute(select(models).where(models.c.key == model.key))).one()
+        if row.dimension != model.dimension:
+            raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
+        return int(row.id)
 
 
 def _decode(result: Result[Any]) -> EmbeddingPage | None:

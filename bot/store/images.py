@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Result, Row, Select, bindparam, delete, exists, func, select, update
+from sqlalchemy import Result, Row, Select, Update, bindparam, delete, exists, func, select, text, true, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,22 +16,23 @@ from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, Thr
 from bot.store.database import reads, writes
 from bot.store.deletion import Deletions, add_channels, not_deleted
 from bot.store.embeddings import EmbeddingQueries, Model
-from bot.store.requeue import Requeue
-from bot.store.schema import Embeddings, channels, embeddings, guilds, images, tags
+from bot.store.schema import Embeddings, channels, embeddings, guilds, images, models, tags
 from bot.store.sqlite import any_of
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
 
+ENCODING_FAILED = "encoding_failed"
+"""The reason of a parked image that the model or its device failed on: another start may succeed."""
+
+PAGE = 1_000
+"""Images that one transaction requeues: 30 ms, in which other writers wait."""
+
+_PARKED = images.c.state == text("'parked'")  # the words of the partial index, without which it is not used
 _KEY = ("message_id", "attachment_id", "source")
 _KINDS = {kind.value: kind for kind in ThreadKind}
 
-# Executed for each batch of a backfill, so it is built once: building it takes as long as executing it.
-_MAKE_READY = (
-    update(images)
-    .where(images.c.id == bindparam("image"))
-    .values(state=ImageState.READY, attempts=0, next_attempt=None, reason=None)
-)
+_READY = {"state": ImageState.READY, "attempts": 0, "next_attempt": None, "reason": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Finished:
     tags: tuple[Tag, ...] = ()
 
 
-class ImageStore(EmbeddingQueries, Deletions, Requeue):
+class ImageStore(EmbeddingQueries, Deletions):
     """Images, with their embeddings and tags. Each method is one transaction, except where it says otherwise."""
 
     @writes
@@ -167,7 +168,8 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
             for id_, item in done.items()
             for rank, tag in enumerate(item.tags)
         ]
-        for statement, rows in ((_MAKE_READY, files), (insert(embeddings), vectors), (insert(tags), labels)):
+        make_ready = update(images).where(images.c.id == bindparam("image")).values(_READY)
+        for statement, rows in ((make_ready, files), (insert(embeddings), vectors), (insert(tags), labels)):
             if rows:
                 await connection.execute(statement, rows)
         return set(done)
@@ -184,6 +186,63 @@ class ImageStore(EmbeddingQueries, Deletions, Requeue):
         An embedding by an earlier model stays: it is searchable again when that model is.
         """
         return await _update_pending(connection, image_id, state=ImageState.PARKED, next_attempt=None, reason=reason)
+
+    async def requeue_for_model(self, model_key: str, *, page: int = PAGE) -> int:
+        """Makes images pending that another model encoded, as `reread`, and images that a model failed on.
+
+        Images that this model encoded before an earlier change become ready again. Returns the number of images queued.
+        Each page is a transaction of its own. A call that is interrupted leaves the rest to the next one: a page that
+        is done is not selected again, or its images no longer meet the condition of the update.
+        """
+        ids = await self._models()
+        model = ids.pop(model_key, None)
+        if model is not None:
+            restore = update(images).values(_READY)
+            encoded = exists().where(embeddings.c.image_id == images.c.id, embeddings.c.model_id == model)
+            restore = restore.where(encoded)
+            waiting = images.c.next_attempt.is_not(None), images.c.reread == true()
+            await self._update_pages(select(*images.c["next_attempt", "id"]).where(*waiting), restore, page)
+            parked = select(*images.c["reason", "id"]).where(_PARKED, images.c.reread == true())
+            await self._update_pages(parked, restore, page)
+        retry = update(images).values(state=ImageState.PENDING, next_attempt=self._now(), attempts=0, reason=None)
+        reread = retry.where(images.c.state == ImageState.READY).values(reread=True)
+        queued = 0
+        for other in ids.values():
+            keys = select(*embeddings.c["guild_id", "image_id"]).where(embeddings.c.model_id == other)
+            queued += await self._update_pages(keys, reread, page)
+        for again in (False, True):
+            failed = select(images.c.id).where(_PARKED, images.c.reread == again, images.c.reason == ENCODING_FAILED)
+            queued += await self._update_pages(failed, retry, page)
+        return queued
+
+    @reads
+    async def _models(self, connection: AsyncConnection) -> dict[str, int]:
+        return {row.key: row.id for row in await connection.execute(select(*models.c["key", "id"]))}
+
+    async def _update_pages(self, keys: Select[Any], change: Update, size: int) -> int:
+        """Applies `change` to the images whose keys the query selects, and returns how many it changed.
+
+        keys: the columns of an index, the image's id last: pages follow each other in the order of that index.
+        """
+        changed = 0
+        after: Row[Any] | None = None
+        while True:
+            after, count = await self._update_page(keys, change, size, after)
+            changed += count
+            if after is None:
+                return changed
+
+    @writes
+    async def _update_page(
+        self, connection: AsyncConnection, keys: Select[Any], change: Update, size: int, after: Row[Any] | None
+    ) -> tuple[Row[Any] | None, int]:
+        """The last keys of the page, unless it is the last page; and the number of images changed."""
+        query = keys.order_by(*keys.selected_columns).limit(size)
+        if after is not None:
+            query = query.where(tuple_(*keys.selected_columns) > tuple(after))
+        page = (await connection.execute(query)).all()
+        changed = await connection.execute(change.where(images.c.id.in_(any_of(row[-1] for row in page))))
+        return page[-1] if len(page) == size else None, changed.rowcount
 
     @reads
     async def get(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, inspect
 
 import migrations
 from bot.errors import StartupError
+from bot.models import utc_now
 from bot.store.schema import expired_tombstones
 from bot.store.sqlite import SQLiteBackend
 
@@ -25,14 +25,10 @@ async def migrate(backend: SQLiteBackend, revision: str = "head", scripts: Path 
     Deletes expired tombstones, too. Raises StartupError where the database belongs to another program or is newer than
     the code.
     """
-    engine = backend.migration_engine()
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_move, revision, backend.path, scripts)
-            if revision == "head":
-                await connection.execute(expired_tombstones(datetime.now(UTC)))
-    finally:
-        await engine.dispose()
+    async with backend.migration_engine().begin() as connection:
+        await connection.run_sync(_move, revision, backend.path, scripts)
+        if revision == "head":
+            await connection.execute(expired_tombstones(utc_now()))
 
 
 def _move(connection: Connection, revision: str, path: Path, scripts: Path) -> None:
@@ -42,19 +38,15 @@ def _move(connection: Connection, revision: str, path: Path, scripts: Path) -> N
     config.attributes["connection"] = connection
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     current = MigrationContext.configure(connection).get_current_revision()
-    _refuse_foreign(connection, current, known, path)
-    target = known[0] if revision == "head" else revision
-    if target == current:
-        return
-    below = current is not None and (target == "base" or known.index(target) > known.index(current))
-    (command.downgrade if below else command.upgrade)(config, target)
-
-
-def _refuse_foreign(connection: Connection, current: str | None, known: list[str], path: Path) -> None:
+    if current is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
+        raise StartupError(f"The database {path} belongs to another program: set DATABASE_URL to another file.")
     if current is not None and current not in known:
         raise StartupError(
             f"The database {path} is from a newer version of Magpie: "
             "install that version, or name another file in DATABASE_URL."
         )
-    if current is None and set(inspect(connection).get_table_names()) - {"alembic_version"}:
-        raise StartupError(f"The database {path} belongs to another program: set DATABASE_URL to another file.")
+    target = known[0] if revision == "head" else revision
+    if target == current:
+        return
+    below = current is not None and (target == "base" or known.index(target) > known.index(current))
+    (command.downgrade if below else command.upgrade)(config, target)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Column,
     Delete,
     Dialect,
-    Double,
     ForeignKey,
     Index,
     Integer,
@@ -48,7 +47,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only.
 WholeNumber = BigInteger().with_variant(Integer(), "sqlite")
-Number: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 Flag: TypeEngine[bool] = Boolean().with_variant(Integer(), "sqlite")
 
 
@@ -183,7 +181,7 @@ tags = _table(
     Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     Column("rank", Integer, primary_key=True),
     Column("label", Text, nullable=False),
-    Column("probability", Number, nullable=False),
+    Column("probability", REAL, nullable=False),
     with_rowid=False,
 )
 

@@ -63,10 +63,7 @@ _NOT_WRITABLE = (
 
 
 def open_backend(url: str | Path, busy_timeout: float) -> SQLiteBackend:
-    """url: `sqlite+aiosqlite:///FILE`, or the path of a SQLite file. busy_timeout: seconds to wait for a lock.
-
-    Raises StartupError for every other URL.
-    """
+    """See `Database.open`. Raises StartupError where the URL names no file of SQLite."""
     if "://" not in str(url):
         return SQLiteBackend(Path(url), busy_timeout)
     try:
