@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -72,14 +72,14 @@ class VectorCache:
         """See VectorSearch. A guild that is not in memory will read these rows from the store."""
         guild = self._guilds.get(guild_id)
         if guild is not None and rows:
-            await self._change(guild, guild.change({row.image_id: row for row in rows}))
+            await self._change(guild, {row.image_id: row for row in rows})
             self._evict()
 
     async def discard(self, image_ids: Iterable[int]) -> None:
         """See VectorSearch."""
         gone = dict.fromkeys(image_ids)
         if gone:
-            await asyncio.gather(*(self._change(guild, guild.change(gone)) for guild in self._guilds.values()))
+            await asyncio.gather(*(self._change(guild, gone) for guild in self._guilds.values()))
 
     def drop(self, guild_id: int) -> None:
         """See VectorSearch."""
@@ -153,10 +153,10 @@ class VectorCache:
         finally:
             del self._loads[guild]
 
-    async def _change(self, guild: GuildVectors, change: Awaitable[None]) -> None:
+    async def _change(self, guild: GuildVectors, changes: Mapping[int, IndexedEmbedding | None]) -> None:
         """A change that fails in memory fails nobody's upload or deletion: the store has it already."""
         try:
-            await change
+            await guild.change(changes)
         except Exception:
             log.exception("embeddings could not be changed in memory and will be loaded again", guild_id=guild.guild_id)
             self._retire(guild)
@@ -171,7 +171,7 @@ class VectorCache:
 
     def _evict(self) -> None:
         sizes = {guild_id: guild.nbytes for guild_id, guild in self._guilds.items()}
-        busy = [id_ for id_, guild in self._guilds.items() if not guild.loaded or guild in self._searches]
+        busy = [id_ for id_, guild in self._guilds.items() if guild in self._loads or guild in self._searches]
         for guild_id in to_evict(sizes, busy, self._max_bytes):
             self.drop(guild_id)
             log.info("vectors evicted from memory until the next search", guild_id=guild_id)
@@ -226,10 +226,6 @@ class GuildVectors:
     @property
     def nbytes(self) -> int:
         return self._index.nbytes
-
-    @property
-    def loaded(self) -> bool:
-        return self._recorded is None
 
     async def load(self, page: EmbeddingPage) -> None:
         """Adds rows that were read from the store."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, LargeBinary, Result, Select, bindparam, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, Result, select, type_coerce
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,18 +20,6 @@ from bot.store.schema import Embedding, Embeddings, embeddings, images, models
 
 # A megabyte: larger buffers keep other threads waiting for the interpreter, and stay with the allocator afterwards.
 PAGE = 1_024
-
-_NEXT = (
-    # As stored: a whole page is decoded at once.
-    select(*embeddings.c["image_id", "channel_id"], type_coerce(embeddings.c.embedding, LargeBinary))
-    .where(
-        embeddings.c.model_id == select(models.c.id).where(models.c.key == bindparam("model_key")).scalar_subquery(),
-        embeddings.c.guild_id == bindparam("guild"),
-        embeddings.c.image_id > bindparam("after"),
-    )
-    .order_by(embeddings.c.image_id)
-    .limit(bindparam("size"))
-)
 
 
 class Model(Protocol):
@@ -76,7 +64,7 @@ class EmbeddingQueries(Store):
     @reads
     async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
         """float16 [dim], unit length; None if this model has not encoded the image."""
-        query = _of_model(select(embeddings.c.embedding), model_key, embeddings.c.image_id == image_id)
+        query = select(embeddings.c.embedding).where(_by_model(model_key), embeddings.c.image_id == image_id)
         found: Embeddings | None = (await connection.execute(query)).scalar()
         return found
 
@@ -87,7 +75,8 @@ class EmbeddingQueries(Store):
         """What this model made of an identical file, in whichever guild that was posted."""
         query = select(embeddings.c.embedding, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
-        row = (await connection.execute(_of_model(query, model_key, images.c.content_hash == content_hash))).first()
+        query = query.where(_by_model(model_key), images.c.content_hash == content_hash).limit(1)
+        row = (await connection.execute(query)).first()
         return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
 
     async def embeddings(self, guild_id: int, model_key: str, *, page: int = PAGE) -> AsyncIterator[EmbeddingPage]:
@@ -104,9 +93,15 @@ class EmbeddingQueries(Store):
     async def _page(
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
     ) -> EmbeddingPage | None:
-        where = {"model_key": model_key, "guild": guild_id, "after": after, "size": size}
+        query = (
+            # As stored: a whole page is decoded at once.
+            select(*embeddings.c["image_id", "channel_id"], type_coerce(embeddings.c.embedding, LargeBinary))
+            .where(_by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after)
+            .order_by(embeddings.c.image_id)
+            .limit(size)
+        )
         # Off the event loop, which would stop meanwhile.
-        return await asyncio.to_thread(_decode, await connection.execute(_NEXT, where))
+        return await asyncio.to_thread(_decode, await connection.execute(query))
 
     async def _model_id(self, model: Model) -> int:
         """The id of this model's row, which is committed and never changes."""
@@ -133,5 +128,5 @@ def _decode(result: Result[Any]) -> EmbeddingPage | None:
     return EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
 
 
-def _of_model(query: Select[Any], model_key: str, condition: ColumnElement[bool]) -> Select[Any]:
-    return query.join(models, models.c.id == embeddings.c.model_id).where(models.c.key == model_key, condition).limit(1)
+def _by_model(key: str) -> ColumnElement[bool]:
+    return embeddings.c.model_id == select(models.c.id).where(models.c.key == key).scalar_subquery()

@@ -197,9 +197,8 @@ class ImageStore(EmbeddingQueries, Deletions):
         ids = await self._models()
         model = ids.pop(model_key, None)
         if model is not None:
-            restore = update(images).values(_READY)
             encoded = exists().where(embeddings.c.image_id == images.c.id, embeddings.c.model_id == model)
-            restore = restore.where(encoded)
+            restore = update(images).values(_READY).where(encoded)
             waiting = images.c.next_attempt.is_not(None), images.c.reread == true()
             await self._update_pages(select(*images.c["next_attempt", "id"]).where(*waiting), restore, page)
             parked = select(*images.c["reason", "id"]).where(_PARKED, images.c.reread == true())
