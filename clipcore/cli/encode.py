@@ -182,7 +182,7 @@ def _encode(model: ClipModel, inputs: Sequence[Input], batch_size: int, skips: S
 def _print_embeddings(model: ClipModel, rows: Iterator[EncodedRow], skips: Skips, as_json: bool) -> None:
     """JSON is one document with one embedding a line. Prints each as it comes: there may be more than memory holds."""
     if not as_json:
-        writer = TsvWriter(model.card.dimension, columns_first=True)
+        writer = TsvWriter(model.card, columns_first=True)
         for row in rows:
             print(writer.rows([row]).decode(), end="", flush=True)
         return

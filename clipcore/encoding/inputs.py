@@ -11,7 +11,7 @@ from typing import Any
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.encoding.batch import EncodedRow, Problem, RowSource, encode_rows
 from clipcore.encoding.resumable import check_output, file_identity, fingerprint
-from clipcore.encoding.writers import VectorFormat, Written, check_format, write_rows, writer_for
+from clipcore.encoding.writers import WRITERS, VectorFormat, Written, check_format, write_rows
 from clipcore.errors import BadInput, TextNotSupported
 from clipcore.files import read_regular
 from clipcore.images.formats import has_image_suffix
@@ -80,7 +80,7 @@ def write_inputs(
 
     return write_rows(
         output,
-        writer_for(format, model.card, ["name"], columns_first=True),
+        WRITERS[format](model.card, ["name"], columns_first=True),
         {"model": model.card.key, "format": format, "inputs": fingerprint(map(_identity, inputs))},
         lambda taken: encode_inputs(model, progress(inputs[taken:]), batch_size=batch_size),
         batch_size=batch_size,

@@ -27,13 +27,14 @@ from clipcore.encoding.rows import (
     without_blank_end,
 )
 from clipcore.encoding.writers import (
+    WRITERS,
     TsvWriter,
     VectorFormat,
+    Writer,
     Written,
     check_format,
     problems_of,
     write_rows,
-    writer_for,
 )
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.files import read_regular
@@ -105,12 +106,12 @@ def extract(
             return progress(encode_rows(model, sources, batch_size=batch_size, workers=workers, full_resolution=True))
 
         if output is None:
-            return _write_to_stdout(encode(0), model.card.dimension, batch_size, on_problem)
+            return _write_to_stdout(encode(0), TsvWriter(model.card), batch_size, on_problem)
         job = None
         if table is not None:
             job = {"extract": file_identity(table), "options": asdict(options)}
             job |= {"model": model.card.key, "format": format}
-        writer = writer_for(format, model.card, options.append)
+        writer = WRITERS[format](model.card, options.append)
         return write_rows(output, writer, job, encode, batch_size=batch_size, force=force, on_problem=on_problem)
 
 
@@ -165,10 +166,9 @@ def _begin(rows: Iterator[Row], options: ColumnOptions) -> tuple[Iterator[Row], 
 
 
 def _write_to_stdout(
-    rows: Iterable[EncodedRow], dimension: int, batch_size: int, on_problem: Callable[[Problem], object]
+    rows: Iterable[EncodedRow], writer: Writer, batch_size: int, on_problem: Callable[[Problem], object]
 ) -> Written:
-    writer, count = TsvWriter(dimension), 0
-    problems: list[Problem] = []
+    count, problems = 0, list[Problem]()
     for batch in batches_of(rows, batch_size):
         for problem in problems_of(batch):
             problems.append(problem)

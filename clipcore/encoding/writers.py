@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -49,35 +51,32 @@ class Written:
     resumed_at: int = 0
 
 
-class Writer(Protocol):
+class Writer(ABC):
     """One format. A part file holds a head, then the rows; `finish` makes the output of it."""
+
+    def __init__(self, card: ModelCard, columns: Sequence[str] = (), *, columns_first: bool = False) -> None:
+        """columns: the names of the text columns; TSV and Parquet alone hold them. columns_first: in TSV, write them
+        before the embedding.
+        """
+        self._card = card
+        self._columns = columns
+        self._columns_first = columns_first
 
     def head(self, rows: int) -> bytes:
         """The beginning of the part, of the same length for any number of rows."""
         return b""
 
+    @abstractmethod
     def rows(self, batch: Sequence[EncodedRow]) -> bytes: ...
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         """names: of the rows, for formats that keep them outside the rows; None where there are none."""
         part.replace(output)
 
-
-def writer_for(
-    format: VectorFormat, card: ModelCard, columns: Sequence[str] = (), *, columns_first: bool = False
-) -> Writer:
-    """columns: the names of the text columns; TSV and Parquet alone hold them. columns_first: in TSV, write them before
-    the embedding. Raises BadInput where Parquet is asked for and pyarrow is missing.
-    """
-    match format:
-        case VectorFormat.TSV:
-            return TsvWriter(card.dimension, columns_first=columns_first)
-        case VectorFormat.NPY:
-            return NpyWriter(card.dimension)
-        case VectorFormat.PARQUET:
-            return ParquetWriter(card.dimension, columns)
-        case VectorFormat.SAFETENSORS:
-            return SafetensorsWriter(card.dimension, card.key)
+    def _matrix(self, batch: Sequence[EncodedRow]) -> Vectors:
+        """float32 [rows, dim], little-endian; skipped rows are nan."""
+        missing = np.full(self._card.dimension, np.nan, "<f4")
+        return np.stack([missing if row.embedding is None else row.embedding for row in batch], dtype="<f4")
 
 
 def check_format(format: VectorFormat) -> None:
@@ -137,16 +136,12 @@ class TsvWriter(Writer):
     that the line is not blank and readers that skip blank lines keep count.
     """
 
-    def __init__(self, dimension: int, *, columns_first: bool = False) -> None:
-        self._missing = [""] * dimension
-        self._columns_first = columns_first
-
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
         return "".join(f"{self._line(row)}\n" for row in batch).encode(errors="replace")
 
     def _line(self, row: EncodedRow) -> str:
         # str() writes the fewest digits that identify a float32.
-        numbers = self._missing if row.embedding is None else [str(number) for number in row.embedding]
+        numbers = [""] * self._card.dimension if row.embedding is None else [str(number) for number in row.embedding]
         texts = [text.translate(_SEPARATORS) for text in row.columns]
         return "\t".join([*texts, *numbers] if self._columns_first else [*numbers, *texts])
 
@@ -154,18 +149,15 @@ class TsvWriter(Writer):
 class NpyWriter(Writer):
     """float32 [rows, dim]; skipped rows are nan. Names lie in `<output>.names.json`, a JSON list."""
 
-    def __init__(self, dimension: int) -> None:
-        self._dimension = dimension
-
     def head(self, rows: int) -> bytes:
         head = io.BytesIO()
         # NumPy pads the header, so that the number of rows may grow.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dimension)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._card.dimension)}
         np.lib.format.write_array_header_1_0(head, header)
         return head.getvalue()
 
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return _matrix(batch, self._dimension).tobytes()
+        return self._matrix(batch).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         if names is not None:
@@ -178,39 +170,35 @@ class SafetensorsWriter(Writer):
     all embeddings once, at the end.
     """
 
-    def __init__(self, dimension: int, model_key: str) -> None:
-        self._dimension = dimension
-        self._model_key = model_key
-
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return _matrix(batch, self._dimension).tobytes()
+        return self._matrix(batch).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
-        vectors = np.fromfile(part, "<f4").reshape(-1, self._dimension)
-        metadata = {"model": self._model_key} | ({} if names is None else {"names": json.dumps(list(names))})
+        vectors = np.fromfile(part, "<f4").reshape(-1, self._card.dimension)
+        metadata = {"model": self._card.key} | ({} if names is None else {"names": json.dumps(list(names))})
         write_tensors(output, SAFETENSORS_KIND, {"vectors": vectors}, metadata)
 
 
 class ParquetWriter(Writer):
     """`vector`, a list of `dim` float32, null where the row was skipped, and the text columns as strings.
 
-    Parquet files cannot be appended to, so the part is an Arrow stream, which can.
+    Parquet files cannot be appended to, so the part is an Arrow stream, which can. Raises BadInput where pyarrow is
+    missing.
     """
 
-    def __init__(self, dimension: int, columns: Sequence[str]) -> None:
-        self._arrow = arrow = _pyarrow()
-        self._dimension = dimension
-        vector = ("vector", arrow.list_(arrow.float32(), dimension))
-        self._schema = arrow.schema([vector, *((name, arrow.string()) for name in columns)])
+    @cached_property
+    def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
+        arrow = _pyarrow()
+        vector = ("vector", arrow.list_(arrow.float32(), self._card.dimension))
+        return arrow.schema([vector, *((name, arrow.string()) for name in self._columns)])
 
     def head(self, rows: int) -> bytes:
         return bytes(self._schema.serialize())
 
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        arrow = self._arrow
-        numbers = arrow.array(_matrix(batch, self._dimension).ravel())
+        arrow = _pyarrow()
         missing = arrow.array([row.embedding is None for row in batch])
-        vectors = arrow.FixedSizeListArray.from_arrays(numbers, self._dimension, mask=missing)
+        vectors = arrow.FixedSizeListArray.from_arrays(self._matrix(batch).ravel(), self._card.dimension, mask=missing)
         texts = [
             arrow.array([_valid_unicode(text) for text in column], arrow.string())
             for column in zip(*(row.columns for row in batch), strict=True)
@@ -220,9 +208,18 @@ class ParquetWriter(Writer):
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         from pyarrow.parquet import ParquetWriter as File
 
+        arrow = _pyarrow()
         with part.open("rb") as file, atomic_path(output) as new, File(new, self._schema) as writer:
-            for group in _row_groups(self._arrow.ipc.open_stream(file)):
-                writer.write_table(self._arrow.Table.from_batches(group, self._schema), row_group_size=_ROW_GROUP)
+            for group in _row_groups(arrow.ipc.open_stream(file)):
+                writer.write_table(arrow.Table.from_batches(group, self._schema), row_group_size=_ROW_GROUP)
+
+
+WRITERS: Mapping[VectorFormat, type[Writer]] = {
+    VectorFormat.TSV: TsvWriter,
+    VectorFormat.NPY: NpyWriter,
+    VectorFormat.PARQUET: ParquetWriter,
+    VectorFormat.SAFETENSORS: SafetensorsWriter,
+}
 
 
 def _row_groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
@@ -240,12 +237,6 @@ def _row_groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
 def _valid_unicode(text: str) -> str:
     """A file name may hold bytes that are not UTF-8, which Arrow refuses."""
     return text.encode(errors="replace").decode()
-
-
-def _matrix(batch: Sequence[EncodedRow], dimension: int) -> Vectors:
-    """float32 [rows, dim], little-endian; skipped rows are nan."""
-    missing = np.full(dimension, np.nan, np.float32)
-    return np.stack([missing if row.embedding is None else row.embedding for row in batch]).astype("<f4", copy=False)
 
 
 def _pyarrow() -> ModuleType:

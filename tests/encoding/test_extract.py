@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from clipcore.encoding.rows import read_rows
 from clipcore.encoding.tables import ColumnKind, ColumnOptions, extract, parse_schema, resolve_columns
 from clipcore.encoding.writers import NpyWriter, TsvWriter, VectorFormat
 from clipcore.errors import BadInput
-from tests.clipcore.fakes import FakeEncoder, vector
+from tests.clipcore.fakes import CARD, FakeEncoder, vector
 from tests.clipcore.images import png
 from tests.datasets.stopping import Stop, stopping_after
 from tests.datasets.tables import BLUE, RED, row, url_safe, write_files, write_lines
@@ -236,8 +237,6 @@ def test_only_the_same_command_resumes(tmp_path: Path, encoder: FakeEncoder, cha
     if change == "table":
         write_lines(table, "another\tx")
     if change == "model":
-        from dataclasses import replace
-
         encoder = FakeEncoder(card=replace(encoder.card, revision="2"))
     options = ColumnOptions("2") if change == "column" else ColumnOptions("1")
     form = VectorFormat.NPY if change == "format" else VectorFormat.TSV
@@ -272,12 +271,13 @@ def test_an_npy_file_holds_no_appended_columns(tmp_path: Path, encoder: FakeEnco
 
 @pytest.mark.parametrize("rows", [0, 7, 10**15])
 def test_numpy_reads_the_header_of_an_npy_file(rows: int):
-    head = NpyWriter(768).head(rows)
+    writer = NpyWriter(replace(CARD, dimension=768))
+    head = writer.head(rows)
     file = io.BytesIO(head)
     assert np.lib.format.read_magic(file) == (1, 0)
     assert np.lib.format.read_array_header_1_0(file) == ((rows, 768), False, np.dtype("<f4"))
     # It is written before the rows are counted, and again when they are.
-    assert file.tell() == len(head) == len(NpyWriter(768).head(0))
+    assert file.tell() == len(head) == len(writer.head(0))
 
 
 @pytest.mark.parametrize("form", list(VectorFormat))
@@ -290,5 +290,5 @@ def test_an_empty_table_has_no_rows(tmp_path: Path, encoder: FakeEncoder, form: 
 def test_float32_numbers_come_back_exactly(tmp_path: Path):
 
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    line = TsvWriter(1000).rows([EncodedRow("row 1", values, ())])
+    line = TsvWriter(replace(CARD, dimension=1000)).rows([EncodedRow("row 1", values, ())])
     np.testing.assert_array_equal(np.asarray(line.decode().split("\t"), np.float32), values)
