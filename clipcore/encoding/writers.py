@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,7 +50,7 @@ class Written:
     resumed_at: int = 0
 
 
-class Writer(ABC):
+class Writer:
     """One format. A part file holds a head, then the rows; `finish` makes the output of it."""
 
     def __init__(self, card: ModelCard, columns: Sequence[str] = (), *, columns_first: bool = False) -> None:
@@ -66,15 +65,15 @@ class Writer(ABC):
         """The beginning of the part, of the same length for any number of rows."""
         return b""
 
-    @abstractmethod
-    def rows(self, batch: Sequence[EncodedRow]) -> bytes: ...
+    def rows(self, batch: Sequence[EncodedRow]) -> bytes:
+        """float32 [rows, dim], little-endian; skipped rows are nan."""
+        return self._matrix(batch).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         """names: of the rows, for formats that keep them outside the rows; None where there are none."""
         part.replace(output)
 
     def _matrix(self, batch: Sequence[EncodedRow]) -> Vectors:
-        """float32 [rows, dim], little-endian; skipped rows are nan."""
         missing = np.full(self._card.dimension, np.nan, "<f4")
         return np.stack([missing if row.embedding is None else row.embedding for row in batch], dtype="<f4")
 
@@ -156,9 +155,6 @@ class NpyWriter(Writer):
         np.lib.format.write_array_header_1_0(head, header)
         return head.getvalue()
 
-    def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return self._matrix(batch).tobytes()
-
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         if names is not None:
             write_atomically(output.with_suffix(".names.json"), json.dumps(list(names)).encode())
@@ -169,9 +165,6 @@ class SafetensorsWriter(Writer):
     """`vectors`, float32 [rows, dim]; the metadata has the model's key and a JSON list of the names. Needs memory for
     all embeddings once, at the end.
     """
-
-    def rows(self, batch: Sequence[EncodedRow]) -> bytes:
-        return self._matrix(batch).tobytes()
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
         vectors = np.fromfile(part, "<f4").reshape(-1, self._card.dimension)
@@ -199,10 +192,9 @@ class ParquetWriter(Writer):
         arrow = _pyarrow()
         missing = arrow.array([row.embedding is None for row in batch])
         vectors = arrow.FixedSizeListArray.from_arrays(self._matrix(batch).ravel(), self._card.dimension, mask=missing)
-        texts = [
-            arrow.array([_valid_unicode(text) for text in column], arrow.string())
-            for column in zip(*(row.columns for row in batch), strict=True)
-        ]
+        # A file name may hold bytes that are not UTF-8, which Arrow refuses.
+        valid = [[text.encode(errors="replace").decode() for text in row.columns] for row in batch]
+        texts = [arrow.array(column, arrow.string()) for column in zip(*valid, strict=True)]
         return bytes(arrow.record_batch([vectors, *texts], schema=self._schema).serialize())
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
@@ -232,11 +224,6 @@ def _row_groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
             group = []
     if group:
         yield group
-
-
-def _valid_unicode(text: str) -> str:
-    """A file name may hold bytes that are not UTF-8, which Arrow refuses."""
-    return text.encode(errors="replace").decode()
 
 
 def _pyarrow() -> ModuleType:
