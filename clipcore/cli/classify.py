@@ -129,9 +129,9 @@ def classify(
         [scores] = judge(outcome.embedding[None])
         if as_json:
             labels = [{"label": score.label, "probability": round(score.probability, 6)} for score in scores]
-            results.append({"name": shown(outcome.source.name), "labels": labels})
+            results.append({"name": shown(outcome.name), "labels": labels})
         else:
-            print(_as_text(outcome.source.name, scores), flush=True)
+            print(_as_text(outcome.name, scores), flush=True)
     if as_json:
         print_json({"model": model.card.key, "images": results, "skipped": skips.as_json()})
     return skips.exit_code

@@ -12,7 +12,7 @@ import typer
 
 from clipcore.cli.options import Commands, EncodingOptions, Force, Json, TextsFile, read_texts
 from clipcore.cli.output import Skips, finish, print_json, tracked
-from clipcore.encoding.batch import EncodedRow, Problem
+from clipcore.encoding.batch import EncodedRow
 from clipcore.encoding.inputs import (
     Input,
     check_texts,
@@ -173,8 +173,8 @@ def tokenize(
 
 def _encode(model: ClipModel, inputs: Sequence[Input], batch_size: int, skips: Skips) -> Iterator[EncodedRow]:
     for row in encode_inputs(model, _tracked(inputs), batch_size=batch_size):
-        if row.embedding is None:
-            skips.add(Problem(row.name, row.reason))
+        if row.problem is not None:
+            skips.add(row.problem)
         else:
             yield row
 

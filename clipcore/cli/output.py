@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from clipcore.encoding.batch import Problem, SkippedImage
+from clipcore.encoding.batch import Problem
 from clipcore.folder_search.paths import shown, visible
 
 DONE, FAILED, MISUSED, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -31,10 +31,9 @@ class Skips:
         for problem in problems:
             self.add(problem)
 
-    def add(self, skipped: Problem | SkippedImage) -> None:
-        name = skipped.name if isinstance(skipped, Problem) else skipped.source.name
-        self._skipped.append({"name": shown(name), "reason": skipped.reason})
-        say_skipped(name, skipped.reason)
+    def add(self, problem: Problem) -> None:
+        self._skipped.append({"name": shown(problem.name), "reason": problem.reason})
+        say_skipped(problem.name, problem.reason)
 
     @property
     def exit_code(self) -> int:

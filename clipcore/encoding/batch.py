@@ -40,21 +40,12 @@ class NotNeeded(ClipError):
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """embedding: float32 [dim], unit length; width, height: pixels after the EXIF rotation."""
+    """name: the source's. embedding: float32 [dim], unit length; width, height: pixels after the EXIF rotation."""
 
-    source: ImageSource
+    name: str
     embedding: Vectors
     width: int
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedImage:
-    """reason: one sentence. cause: the exception that reading, decoding or encoding raised."""
-
-    source: ImageSource
-    reason: str
-    cause: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +56,15 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedImage(Problem):
+    """cause: what reading, decoding or encoding raised. Its traceback holds the image, so these are not collected."""
+
+    cause: Exception
+
+
 ImageOutcome = EncodedImage | SkippedImage
-OnSkip = Callable[[SkippedImage], object]
+OnProblem = Callable[[Problem], object]
 
 
 def encode_sources(
@@ -90,8 +88,8 @@ def encode_sources(
         try:
             decoded = read_image(source.read(), limits, min_edge=None if full_resolution else lambda: model.card.detail)
         except (ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
-            return SkippedImage(source, reason_of(error), error)
-        return _Prepared(source, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
+            return SkippedImage(source.name, reason_of(error), error)
+        return _Prepared(source.name, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
 
     pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
     try:
@@ -116,14 +114,14 @@ class Gathered:
     rows: npt.NDArray[np.int64]
 
 
-def gather(outcomes: Iterable[ImageOutcome], dimension: int, on_skip: OnSkip) -> Gathered:
+def gather(outcomes: Iterable[ImageOutcome], dimension: int, on_skip: OnProblem) -> Gathered:
     """Collects the embeddings of all images. outcomes: as `encode_sources` yields them."""
     encoded = [(outcome.embedding, row) for row, outcome in without_skipped(outcomes, on_skip)]
     embeddings = np.stack([embedding for embedding, _ in encoded]) if encoded else np.empty((0, dimension), np.float32)
     return Gathered(embeddings, np.array([row for _, row in encoded], np.int64))
 
 
-def without_skipped(outcomes: Iterable[ImageOutcome], on_skip: OnSkip) -> Iterator[tuple[int, EncodedImage]]:
+def without_skipped(outcomes: Iterable[ImageOutcome], on_skip: OnProblem) -> Iterator[tuple[int, EncodedImage]]:
     """Yields the images that were encoded, each with the number of its source."""
     for row, outcome in enumerate(outcomes):
         if isinstance(outcome, EncodedImage):
@@ -147,12 +145,12 @@ class RowSource:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """embedding: float32 [dim], unit length; None where the source was skipped, and then `reason` is a sentence."""
+    """embedding: float32 [dim], unit length; None where there was a problem."""
 
     name: str
     embedding: Vectors | None
     columns: tuple[str, ...] = ()
-    reason: str = ""
+    problem: Problem | None = None
 
 
 def encode_rows(
@@ -179,7 +177,7 @@ def encode_rows(
             if isinstance(outcome, EncodedImage):
                 yield EncodedRow(source.name, outcome.embedding, source.columns)
             else:
-                yield EncodedRow(source.name, None, source.columns, outcome.reason)
+                yield EncodedRow(source.name, None, source.columns, Problem(source.name, outcome.reason))
 
 
 def _encode_texts(model: Encoder, sources: Iterable[RowSource], batch_size: int) -> Iterator[EncodedRow]:
@@ -187,13 +185,15 @@ def _encode_texts(model: Encoder, sources: Iterable[RowSource], batch_size: int)
         texts = [source.text for source in batch if not source.problem]
         embeddings = iter(encode_halving(model.encode_texts, texts) if texts else ())
         for source in batch:
-            embedding = None if source.problem else next(embeddings)
-            yield EncodedRow(source.name, embedding, source.columns, source.problem)
+            if source.problem:
+                yield EncodedRow(source.name, None, source.columns, Problem(source.name, source.problem))
+            else:
+                yield EncodedRow(source.name, next(embeddings), source.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    source: ImageSource
+    name: str
     pixels: Pixels
     width: int
     height: int
@@ -224,6 +224,6 @@ def _encode(model: Encoder, batch: list[_Prepared | SkippedImage]) -> Iterator[I
 
 def _outcome(image: _Prepared, embedding: Vectors) -> ImageOutcome:
     if np.isfinite(embedding).all():
-        return EncodedImage(image.source, embedding, image.width, image.height)
+        return EncodedImage(image.name, embedding, image.width, image.height)
     error = EncodingFailed("The model's embedding of it is not finite; another precision may help.")
-    return SkippedImage(image.source, str(error), error)
+    return SkippedImage(image.name, str(error), error)

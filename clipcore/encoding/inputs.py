@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
-from clipcore.encoding.batch import EncodedRow, Problem, RowSource, encode_rows
+from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
 from clipcore.encoding.resumable import check_output, file_identity, fingerprint
 from clipcore.encoding.writers import WRITERS, VectorFormat, Written, check_format, write_rows
 from clipcore.errors import BadInput, TextNotSupported
@@ -60,7 +60,7 @@ def write_inputs(
     batch_size: int = DEFAULT_BATCH_SIZE,
     force: bool = False,
     progress: Callable[[Sequence[Input]], Iterable[Input]] = iter,
-    on_problem: Callable[[Problem], object] = lambda problem: None,
+    on_problem: OnProblem = lambda problem: None,
 ) -> Written:
     """Encodes the inputs into a file whose ending names the format; skipped inputs have no row. Resumable.
 

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
-from clipcore.encoding.batch import EncodedRow, Problem, RowSource, encode_rows
+from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
 from clipcore.encoding.resumable import check_output, file_identity
 from clipcore.encoding.rows import (
     Row,
@@ -33,7 +33,6 @@ from clipcore.encoding.writers import (
     Writer,
     Written,
     check_format,
-    problems_of,
     write_rows,
 )
 from clipcore.errors import BadInput, ImageRejected, RejectReason
@@ -88,7 +87,7 @@ def extract(
     workers: int = 2,
     force: bool = False,
     progress: Progress = iter,
-    on_problem: Callable[[Problem], object] = lambda problem: None,
+    on_problem: OnProblem = lambda problem: None,
 ) -> Written:
     """Encodes a column of the table. Each row of the table has a row in the output; that of a broken one is empty.
 
@@ -165,12 +164,10 @@ def _begin(rows: Iterator[Row], options: ColumnOptions) -> tuple[Iterator[Row], 
     return islice(chain(sample, rows), int(options.header), None), resolve_columns(options, sample)
 
 
-def _write_to_stdout(
-    rows: Iterable[EncodedRow], writer: Writer, batch_size: int, on_problem: Callable[[Problem], object]
-) -> Written:
+def _write_to_stdout(rows: Iterable[EncodedRow], writer: Writer, batch_size: int, on_problem: OnProblem) -> Written:
     count, problems = 0, list[Problem]()
     for batch in batches_of(rows, batch_size):
-        for problem in problems_of(batch):
+        for problem in (row.problem for row in batch if row.problem):
             problems.append(problem)
             on_problem(problem)
         sys.stdout.buffer.write(writer.rows(batch))

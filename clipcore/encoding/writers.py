@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clipcore.batching import batches_of
-from clipcore.encoding.batch import EncodedRow, Problem
+from clipcore.encoding.batch import EncodedRow, OnProblem, Problem
 from clipcore.encoding.resumable import atomic_path, resumable, write_atomically
 from clipcore.errors import BadInput
 from clipcore.files import write_tensors
@@ -93,7 +93,7 @@ def write_rows(
     batch_size: int,
     force: bool = False,
     names: Callable[[Sequence[Problem]], Sequence[str]] | None = None,
-    on_problem: Callable[[Problem], object] = lambda problem: None,
+    on_problem: OnProblem = lambda problem: None,
 ) -> Written:
     """Writes what `encode` yields; called again with the same job after an interruption, it resumes.
 
@@ -113,7 +113,7 @@ def write_rows(
         if not resumed_at:
             partial.file.write(writer.head(0))
         for batch in batches_of(encode(resumed_at), batch_size):
-            problems = problems_of(batch)
+            problems = [row.problem for row in batch if row.problem]
             kept = batch if names is None else [row for row in batch if row.embedding is not None]
             if kept:
                 partial.file.write(writer.rows(kept))
@@ -124,10 +124,6 @@ def write_rows(
         partial.file.seek(0)
         partial.file.write(writer.head(rows))
     return Written(rows, partial.problems, resumed_at)
-
-
-def problems_of(rows: Iterable[EncodedRow]) -> list[Problem]:
-    return [Problem(row.name, row.reason) for row in rows if row.embedding is None]
 
 
 class TsvWriter(Writer):

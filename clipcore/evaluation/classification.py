@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.batching import batches_of
-from clipcore.encoding.batch import ImageOutcome, OnSkip, without_skipped
+from clipcore.encoding.batch import ImageOutcome, OnProblem, without_skipped
 from clipcore.errors import BadInput
 from clipcore.evaluation import TIE
 from clipcore.types import Label, Vectors
@@ -90,7 +90,7 @@ def classify_images(
     class_of: npt.NDArray[np.int64],
     classes: Sequence[str],
     scores: Callable[[Vectors], Vectors],
-    on_skip: OnSkip,
+    on_skip: OnProblem,
 ) -> Classification:
     """outcomes: one for each source, in order. class_of: int64 [sources]. scores: embeddings [n, dim] -> [n, classes].
 

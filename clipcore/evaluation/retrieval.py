@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
 from clipcore.datasets.pairs import Pairs
-from clipcore.encoding.batch import Gathered, OnSkip, encode_sources, gather
+from clipcore.encoding.batch import Gathered, OnProblem, encode_sources, gather
 from clipcore.errors import BadInput, TextNotSupported
 from clipcore.evaluation import TIE
 from clipcore.types import Encoder, Vectors
@@ -99,7 +99,7 @@ def evaluate_retrieval(
     *,
     template: str = "{}",
     batch_size: int = DEFAULT_BATCH_SIZE,
-    on_skip: OnSkip,
+    on_skip: OnProblem,
     progress: Progress = lambda items, doing, total: items,
 ) -> EvaluatedRetrieval:
     """Encodes images and captions and measures recall. template: has one {} for the caption. progress: wraps the items

@@ -94,7 +94,7 @@ class ImageReader:
             data = source.read()
             decoded = read_image(data, OWN_FILES, min_edge=self._model.card.detail)
         except (ImageRejected, OSError) as error:
-            return SkippedImage(source, reason_of(error), error)
+            return SkippedImage(source.name, reason_of(error), error)
         key = int.from_bytes(blake2b(data, digest_size=8).digest(), "big", signed=True)
         return ReadImage(self._model.prepare(decoded.pixels, decoded.box), key or 1)
 

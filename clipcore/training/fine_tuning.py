@@ -198,7 +198,7 @@ class FineTuning:
             self._model,
             self._validation,
             batch_size=self._plan.micro_batch,
-            on_skip=lambda image: self._skip(f"{image.source.name} of the validation set", image.reason),
+            on_skip=lambda image: self._skip(f"{image.name} of the validation set", image.reason),
         )
         set_training_mode(self._model.towers, self._plan)
         result, text_threshold = evaluated.result, evaluated.text_threshold()

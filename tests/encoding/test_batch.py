@@ -26,7 +26,7 @@ def gray(value: int) -> ImageSource:
 def test_outcomes_come_in_the_order_of_their_sources():
     encoder = FakeEncoder()
     outcomes = list(encode_sources(encoder, map(gray, range(50)), batch_size=8, workers=4))
-    assert [outcome.source.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
+    assert [outcome.name for outcome in outcomes] == [f"gray {value}" for value in range(50)]
     assert all(isinstance(one, EncodedImage) and one.embedding[0] == value for value, one in enumerate(outcomes))
     assert {(one.width, one.height) for one in outcomes} == {(8, 6)}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clipcore.encoding.batch import EncodedImage, ImageSource, SkippedImage, gather
+from clipcore.encoding.batch import EncodedImage, Problem, SkippedImage, gather
 from clipcore.evaluation.classification import classify_images
 
 MANY = 700
@@ -13,20 +13,20 @@ VECTORS = np.random.default_rng(0).normal(size=(MANY, 4)).astype(np.float32)
 
 def outcomes(*, broken: range = range(0, MANY, 7)) -> Iterator[EncodedImage | SkippedImage]:
     for row in range(MANY):
-        source = ImageSource(f"row {row}", bytes)
+        name = f"row {row}"
         if row in broken:
-            yield SkippedImage(source, "It is broken.", ValueError())
+            yield SkippedImage(name, "It is broken.", ValueError())
         else:
-            yield EncodedImage(source, VECTORS[row], 1, 1)
+            yield EncodedImage(name, VECTORS[row], 1, 1)
 
 
 def test_readable_images_are_gathered_with_their_row_numbers():
-    skipped: list[SkippedImage] = []
+    skipped: list[Problem] = []
     gathered = gather(outcomes(), 4, skipped.append)
     expected = [row for row in range(MANY) if row % 7]
     assert gathered.rows.tolist() == expected
     assert (gathered.embeddings == VECTORS[expected]).all()
-    assert [one.source.name for one in skipped] == [f"row {row}" for row in range(0, MANY, 7)]
+    assert [one.name for one in skipped] == [f"row {row}" for row in range(0, MANY, 7)]
 
 
 def test_gathering_nothing_returns_empty_arrays():

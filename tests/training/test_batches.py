@@ -68,5 +68,5 @@ def test_images_are_prepared_in_order_and_equal_files_have_equal_keys(tiny):
     assert isinstance(broken, SkippedImage)
     assert first.pixels.shape == (32, 32, 3)
     assert first.key != third.key == same.key != 0
-    assert broken.source.name == "image 1"
+    assert broken.name == "image 1"
     assert broken.reason.endswith(".")

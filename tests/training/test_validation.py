@@ -29,7 +29,7 @@ def test_a_small_set_gives_no_threshold(tiny):
 def test_captions_of_broken_images_are_left_out(tiny):
     skipped: list[str] = []
     pairs = patches(6, captions_each=2, broken=[0, 4])
-    evaluated = evaluate_retrieval(tiny, pairs, batch_size=4, on_skip=lambda image: skipped.append(image.source.name))
+    evaluated = evaluate_retrieval(tiny, pairs, batch_size=4, on_skip=lambda image: skipped.append(image.name))
     assert skipped == ["image 0", "image 4"]
     assert evaluated.result.text_to_image.queries == 8
     assert evaluated.result.image_to_text.queries == 4
