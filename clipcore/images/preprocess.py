@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,21 +115,19 @@ class Preprocessing:
         `DecodedImage`); by default all.
         """
         box = box or (0, 0, pixels.shape[1], pixels.shape[0])
-        if self.squash:
-            resized = self._resize(pixels, box, self.size, self.size)
-        else:
+        width = height = self.size
+        if not self.squash:
             left, top, right, bottom = box = _cropped_to_ratio(box)
-            width, height = right - left, bottom - top
-            short = min(height, width)
+            short = min(right - left, bottom - top)
             # Truncated, not rounded, as in torchvision and transformers. The millionth is less than one pixel's share
             # in the proportions of any image, and more than the rounding error of the floats.
-            size = (int(self.size * length / short + 1e-6) for length in (width, height))
-            resized = self._resize(pixels, box, *size)
-        return _center_crop(resized, self.crop, round if self.rounded_crop else math.floor)
-
-    def _resize(self, pixels: Pixels, box: Box, width: int, height: int) -> Pixels:
+            width, height = (int(self.size * length / short + 1e-6) for length in (right - left, bottom - top))
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(image.resize((width, height), Image.Resampling(self.resample), box))
+        resized = image.resize((width, height), Image.Resampling(self.resample), box)
+        rounding = round if self.rounded_crop else math.floor
+        left, top = (rounding((length - self.crop) / 2) for length in resized.size)
+        # Where the image is smaller than the crop, Pillow puts black around it.
+        return np.array(resized.crop((left, top, left + self.crop, top + self.crop)))
 
 
 def preprocessing_file(directory: Path) -> Path | None:
@@ -177,18 +174,6 @@ def _cropped_to_ratio(box: Box) -> Box:
     left += max(0, (right - left - longest) // 2)
     top += max(0, (bottom - top - longest) // 2)
     return left, top, min(right, left + longest), min(bottom, top + longest)
-
-
-def _center_crop(pixels: Pixels, edge: int, rounding: Callable[[float], int]) -> Pixels:
-    """The middle edge x edge pixels; where the image is smaller, black around it."""
-    height, width = pixels.shape[:2]
-    if height < edge or width < edge:
-        pad_y, pad_x = max(0, edge - height), max(0, edge - width)
-        above, before = (pad_y + 1) // 2, (pad_x + 1) // 2
-        pixels = np.pad(pixels, ((above, pad_y - above), (before, pad_x - before), (0, 0)))
-        height, width = pixels.shape[:2]
-    top, left = rounding((height - edge) / 2), rounding((width - edge) / 2)
-    return np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
 
 
 def write_preprocessing(preprocessing: Preprocessing, directory: Path) -> None:

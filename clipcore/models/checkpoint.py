@@ -28,14 +28,7 @@ _PROBE_SECONDS = 10.0
 _FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 # By `model_type` in config.json: models without a text tower, and so without a tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 # Safetensors are preferred; PyTorch's own format is read as weights only (torch >= 2.6), so no code in it runs.
 _WEIGHT_FILES = (
     "model.safetensors",
@@ -46,18 +39,7 @@ _WEIGHT_FILES = (
 _SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.model")
 # What a directory holds beside config and weights, and what a fine-tuned copy needs as well. A calibration is not among
 # it: training moves the cosines.
-_PROCESSOR_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "*.model",
-)
+_PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model")
 # open_clip's names of its file of weights (open_clip/constants.py), the preferred one first.
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -103,20 +85,19 @@ def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Pa
     if model.file is not None:
         return Checkpoint(model.id, _sha256(model.file).hex()[:12], model.file.parent, model.file)
     if model.directory is not None:
-        if missing := _missing(model.directory):
-            if file := _single_file(model.directory):
-                revision = model.revision or _sha256(file).hex()
-                return Checkpoint(model.id, revision[:12], model.directory, file)
+        missing = _missing(model.directory)
+        file = _single_file(model.directory) if missing else None
+        if missing and not file:
             raise ModelUnavailable(
                 f"The model directory {str(name)!r} has no {missing}; it must hold a complete CLIP checkpoint."
             )
-        revision = model.revision or _fingerprint(model.directory)
-        return Checkpoint(model.id, revision[:12], model.directory)
+        revision = model.revision or (_sha256(file).hex() if file else _fingerprint(model.directory))
+        return Checkpoint(model.id, revision[:12], model.directory, file)
     repository = model.repository or model.id
-    if repository.endswith(_FILE_ENDINGS) or "/" not in repository:
-        raise _no_such_model(model.id)
-    if near := _typo(repository):
-        raise _no_such_model(repository, near)
+    # A known name in other capitals is no repository of the hub: `vit-b/32`.
+    misspelt = repository.lower() in (known.name.lower() for known in list_models())
+    if misspelt or repository.endswith(_FILE_ENDINGS) or "/" not in repository:
+        raise _no_such_model(repository)
     directory = _cached(model, cache_dir)
     if directory is None:
         if local_only:
@@ -244,18 +225,16 @@ def _missing(directory: Path) -> str | None:
     easynlp = all((directory / file).is_file() for file in ("pytorch_model.bin", "vocab.txt"))
     if preprocessing_file(directory) is None and not easynlp:
         return "preprocessor_config.json"
-    if model_type(directory) not in IMAGE_ONLY and not any((directory / file).is_file() for file in _TOKENIZER_FILES):
+    tokenizer_files = [file for pattern in _TOKENIZER_FILES for file in directory.glob(pattern)]
+    if model_type(directory) not in IMAGE_ONLY and not tokenizer_files:
         return "tokenizer files"
     files = weight_files(directory)
     return next((file.name for file in files if not file.is_file()), None) if files else "weights (model.safetensors)"
 
 
 def _fingerprint(directory: Path) -> str:
-    """A directory has no commit to name it, so its weights do: 12 hexadecimal digits of their SHA-256."""
-    digest = hashlib.sha256()
-    for file in weight_files(directory):
-        digest.update(_sha256(file))
-    return digest.hexdigest()[:12]
+    """A directory has no commit to name it, so its weights do: the SHA-256 of their files' SHA-256."""
+    return hashlib.sha256(b"".join(map(_sha256, weight_files(directory)))).hexdigest()
 
 
 def _sha256(file: Path) -> bytes:
@@ -273,25 +252,18 @@ def _read_sha256(file: Path, *_unchanged: int) -> bytes:
         return hashlib.file_digest(weights, "sha256").digest()
 
 
-def _no_such_model(name: str, near: str | None = None) -> ModelUnavailable:
+def _no_such_model(name: str) -> ModelUnavailable:
     shown = repr(name) if len(name) < 100 else f"{name[:60]!r}…"
-    near = near or _near(name)
-    suggestion = f" (did you mean {near}?)" if near else ""
     return ModelUnavailable(
-        f"{shown} is neither a file or directory on this machine nor a model's name{suggestion}; set {_HOW} to one of "
-        f"those, such as {DEFAULT_MODEL}, or to `bundled` for a trial."
+        f"{shown} is neither a file or directory on this machine nor a model's name{_suggestion(name)}; set {_HOW} to "
+        f"one of those, such as {DEFAULT_MODEL}, or to `bundled` for a trial."
     )
 
 
-def _typo(name: str) -> str | None:
-    """A known name in other capitals is no repository of the hub: `vit-b/32`."""
-    return next((known.name for known in list_models() if known.name.lower() == name.lower() != known.name), None)
-
-
-def _near(name: str) -> str | None:
+def _suggestion(name: str) -> str:
     names = {known.name.lower(): known.name for known in list_models()}
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
-    return names[near[0]] if near else None
+    return f" (did you mean {names[near[0]]}?)" if near else ""
 
 
 def _unavailable(repository: str, why: str) -> ModelUnavailable:
@@ -299,9 +271,8 @@ def _unavailable(repository: str, why: str) -> ModelUnavailable:
     calibration is found by that name.
     """
     directory = repository.rsplit("/", 1)[-1]
-    suggestion = f" (did you mean {near}?)" if (near := _near(repository)) else ""
     return ModelUnavailable(
-        f"The model {repository!r}{suggestion} {why}; on a machine with internet run "
+        f"The model {repository!r}{_suggestion(repository)} {why}; on a machine with internet run "
         f"`hf download {repository} --local-dir {directory}`, copy that directory here and set {_HOW} to its "
         f"path, such as ./{directory}, or use `bundled` for a trial without any download."
     )

@@ -28,28 +28,26 @@ from clipcore.models.weights import load_exactly, read_checkpoint_weights
 MODEL_TYPE = "clip"
 
 # What transformers' CLIPTextConfig and CLIPVisionConfig assume where config.json is silent.
-_TEXT_DEFAULTS: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
+    "num_hidden_layers": 12,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "attention_dropout": 0.0,
+}
+_TEXT_DEFAULTS = _DEFAULTS | {
     "vocab_size": 49408,
     "hidden_size": 512,
     "intermediate_size": 2048,
-    "num_hidden_layers": 12,
     "num_attention_heads": 8,
     "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "attention_dropout": 0.0,
     "eos_token_id": 49407,
 }
-_VISION_DEFAULTS: dict[str, Any] = {
+_VISION_DEFAULTS = _DEFAULTS | {
     "hidden_size": 768,
     "intermediate_size": 3072,
-    "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "image_size": 224,
     "patch_size": 32,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "attention_dropout": 0.0,
 }
 # Before 2023 the hub's configurations gave 2 as the end-of-text token, whatever it was.
 _LEGACY_EOS = 2
@@ -238,14 +236,22 @@ class _Attention(nn.Module):
         self._heads, self._dropout = config["num_attention_heads"], config["attention_dropout"] or 0.0
 
     def forward(self, queries: Tensor, tokens: Tensor, *, causal: bool) -> Tensor:
-        query, key, value = (
-            projected.unflatten(-1, (self._heads, -1)).transpose(1, 2)
-            for projected in (self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens))
-        )
+        projected = self.q_proj(queries), self.k_proj(tokens), self.v_proj(tokens)
         dropout = self._dropout if self.training else 0.0
-        attended = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
-        output: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
+        output: Tensor = self.out_proj(attention(*projected, self._heads, dropout=dropout, causal=causal))
         return output
+
+
+def attention(
+    queries: Tensor, keys: Tensor, values: Tensor, heads: int, *, dropout: float = 0.0, causal: bool = False
+) -> Tensor:
+    """[n, queries, width] and twice [n, tokens, width] -> [n, queries, width]"""
+    query, key, value = (
+        each.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        for each in (queries, keys, values)
+    )
+    attended = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
+    return attended.transpose(1, 2).flatten(2)
 
 
 class _Mlp(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,15 +83,15 @@ def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
 
 def softmax_towers(model: PreTrainedModel) -> Towers:
     """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
-    image_features = _image_features
+    image_features = partial(_pooled, model.get_image_features)
     if model.vision_model.config.model_type in _CLIP_VISION:
         with torch.device("meta"):
             tower = VisionTransformer(model.vision_model.config.to_dict())
         load_exactly(tower, model.vision_model.state_dict())
         # The same features with less work, see `VisionTransformer.forward`.
-        model.vision_model, image_features = tower, _class_token_features
+        model.vision_model, image_features = tower, partial(_class_token_features, model)
     vision, text = (model.vision_model, model.visual_projection), (model.text_model, model.text_projection)
-    return Towers(model, vision, text, partial(image_features, model), partial(_text_features, model))
+    return Towers(model, vision, text, image_features, partial(_text_features, model))
 
 
 def _sigmoid(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
@@ -100,9 +101,10 @@ def _sigmoid(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     # SentencePiece reader.
     tokenizer = load_tokenizer(checkpoint, as_filed=True)
     tokenize = padded_to_context(tokenizer, length, spelling_for(tokenizer))
-    image_features = _naflex_features if model.config.model_type == "siglip2" else _image_features
-    vision, text = (model.vision_model,), (model.text_model,)
-    towers = Towers(model, vision, text, partial(image_features, model), partial(_text_features, model))
+    image_features = partial(_pooled, model.get_image_features)
+    if model.config.model_type == "siglip2":
+        image_features = partial(_naflex_features, model)
+    towers = Towers(model, (model.vision_model,), (model.text_model,), image_features, partial(_text_features, model))
     return towers, tokenize, int(model.config.vision_config.hidden_size), length
 
 
@@ -118,10 +120,11 @@ def _image_only(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     return towers, None, int(dimension), 0
 
 
-def _image_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    # transformers 5 wraps features in an output object, whose pooler_output is the projection.
-    features: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
-    return features
+def _pooled(encode: Callable[..., Any], pixels: Tensor) -> Tensor:
+    # transformers 5 wraps features in an output object, whose pooler_output is the projection, if there is one. A
+    # ResNet's is [n, dim, 1, 1].
+    features: Tensor = encode(pixel_values=pixels).pooler_output
+    return features.flatten(1)
 
 
 def _class_token_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
@@ -138,11 +141,6 @@ def _naflex_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
 def _text_features(model: PreTrainedModel, tokens: Tokens) -> Tensor:
     features: Tensor = model.get_text_features(**tokens).pooler_output
     return features
-
-
-def _pooled(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    features: Tensor = model(pixel_values=pixels).pooler_output
-    return features.flatten(1)
 
 
 def _no_text_features(model_id: str, tokens: Tokens) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.models.checkpoint import Checkpoint, copy_processor_files, preprocessing_of
-from clipcore.models.clip import TextTransformer, save_network
+from clipcore.models.clip import TextTransformer, attention, save_network
 from clipcore.models.tokenizers import hub_tokenizer
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.weights import Weights, grid, load_exactly, read_weights, weight_shape
@@ -176,17 +176,9 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         positions = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([positions.mean(dim=1, keepdim=True), positions], dim=1) + self.positional_embedding
-        attended = functional.scaled_dot_product_attention(
-            _in_heads(self.q_proj(tokens[:, :1])), _in_heads(self.k_proj(tokens)), _in_heads(self.v_proj(tokens))
-        )
-        features: Tensor = self.c_proj(attended.transpose(1, 2).flatten(1))
+        projected = self.q_proj(tokens[:, :1]), self.k_proj(tokens), self.v_proj(tokens)
+        features: Tensor = self.c_proj(attention(*projected, self.q_proj.out_features // _HEAD)[:, 0])
         return features
-
-
-def _in_heads(tokens: Tensor) -> Tensor:
-    """[n, tokens, channels] -> [n, heads, tokens, head]"""
-    count, length, channels = tokens.shape
-    return tokens.view(count, length, channels // _HEAD, _HEAD).transpose(1, 2)
 
 
 def _stage(channels: int, inner: int, count: int, stride: int) -> nn.Sequential:

@@ -12,8 +12,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -276,7 +275,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, as_filed: bool = False) -> PreTrai
 
 def padded_to_longest(tokenizer: PreTrainedTokenizerBase, context_length: int) -> Tokenize:
     """With a mask for the padding: CLIP and the families derived from it."""
-    return _Transformers(tokenizer, {"padding": True, "max_length": context_length})
+    return partial(_tokenized, partial(tokenizer, padding=True, max_length=context_length))
 
 
 def padded_to_context(
@@ -287,18 +286,12 @@ def padded_to_context(
     spelling: what is done to a text before the tokenizer sees it.
     """
     options = {"padding": "max_length", "max_length": context_length, "padding_side": "right"}
-    return _Transformers(tokenizer, {**options, "return_attention_mask": False}, spelling)
+    return partial(_tokenized, partial(tokenizer, **options, return_attention_mask=False), spelling=spelling)
 
 
-@dataclass(frozen=True, slots=True)
-class _Transformers:
-    tokenizer: PreTrainedTokenizerBase
-    options: dict[str, Any]
-    spelling: Callable[[str], str] | None = None
-
-    def __call__(self, texts: Sequence[str]) -> Tokens:
-        spelt = [text if self.spelling is None else self.spelling(text) for text in map(_valid_unicode, texts)]
-        return dict(self.tokenizer(spelt, truncation=True, return_tensors="pt", **self.options))
+def _tokenized(tokenizer: Callable[..., Tokens], texts: Sequence[str], spelling: Callable[[str], str] = str) -> Tokens:
+    spelt = [spelling(_valid_unicode(text)) for text in texts]
+    return dict(tokenizer(spelt, truncation=True, return_tensors="pt"))
 
 
 def _valid_unicode(text: str) -> str:

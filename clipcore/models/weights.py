@@ -49,8 +49,11 @@ def read_checkpoint_weights(directory: Path) -> Weights:
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:
     """Raises InvalidCheckpoint where a weight is missing, left over, or of another shape."""
+    # How many batches a normalisation has counted in training is not in every checkpoint.
+    counters = [name for name, _ in model.named_buffers() if name.endswith("num_batches_tracked")]
+    zeros = {name: torch.zeros((), dtype=torch.int64) for name in counters}
     try:
-        report = model.load_state_dict({**_counters(model), **weights}, strict=False, assign=True)
+        report = model.load_state_dict(zeros | weights, strict=False, assign=True)
     except RuntimeError as error:
         raise InvalidCheckpoint("its weights do not fit each other's shapes; download it again") from error
     check_complete(report.missing_keys, report.unexpected_keys)
@@ -87,15 +90,6 @@ def grid(weights: Weights, positions: str) -> int:
 _BUFFERS = re.compile(
     r"(input_resolution|context_length|vocab_size)$|(.*\.)?(attn_mask|num_batches_tracked|position_ids)$"
 )
-
-
-def _counters(model: nn.Module) -> Weights:
-    """How many batches a normalisation has counted in training; not in every checkpoint."""
-    return {
-        name: torch.zeros((), dtype=torch.int64)
-        for name, _ in model.named_buffers()
-        if name.endswith("num_batches_tracked")
-    }
 
 
 def _read(path: Path) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from math import ceil
 from pathlib import Path, PurePosixPath
 
@@ -42,30 +43,17 @@ def _quotas(root: Path) -> Iterator[float]:
     for line in memberships:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            hierarchy, read_quota = root / "sys/fs/cgroup", _quota_v2
+            # Quota and period in microseconds; without a limit the word max (kernel documentation,
+            # admin-guide/cgroup-v2).
+            hierarchy, files = root / "sys/fs/cgroup", ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            hierarchy, read_quota = root / "sys/fs/cgroup/cpu", _quota_v1
+            # Version 1: without a limit the quota is -1 (scheduler/sched-bwc).
+            hierarchy, files = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         group = PurePosixPath(path.lstrip("/"))
         for ancestor in (group, *group.parents):
-            try:
-                yield read_quota(hierarchy / ancestor)
-            except (OSError, ValueError):  # invisible from here, or unlimited
-                continue
-
-
-def _quota_v2(group: Path) -> float:
-    """cpu.max holds "$MAX $PERIOD" in microseconds (kernel documentation, admin-guide/cgroup-v2). Raises ValueError if
-    there is no limit: MAX is then the word max.
-    """
-    limit, period = (group / "cpu.max").read_text().split()
-    return int(limit) / int(period)
-
-
-def _quota_v1(group: Path) -> float:
-    """Without a limit the quota is -1 (kernel documentation, scheduler/sched-bwc)."""
-    quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-    if quota < 0:
-        raise ValueError("no limit")
-    return quota / period
+            with suppress(OSError, ValueError):  # invisible from here, or unlimited
+                quota, period = map(int, " ".join((hierarchy / ancestor / file).read_text() for file in files).split())
+                if quota >= 0:
+                    yield quota / period

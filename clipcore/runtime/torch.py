@@ -13,7 +13,6 @@ from torch import Tensor
 
 from clipcore.errors import BadInput, ModelUnavailable
 from clipcore.models.towers import Opened
-from clipcore.runtime.cuda import copy_to_gpu, copy_to_host
 from clipcore.types import Pixels, Vectors
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -61,8 +60,25 @@ def torch_forward(tower: ImageTower, batch: Pixels) -> Vectors:
     device = tower.weight.device
     with torch.inference_mode():
         if device.type == "cuda":
-            return copy_to_host(unit_length(tower(copy_to_gpu(as_tensor(batch), device))))
+            # Work queued on the same stream waits for the copy on the GPU. torch caches pinned memory, and reuses a
+            # block only after the copies from it are done.
+            return _copy_to_host(unit_length(tower(as_tensor(batch).pin_memory().to(device, non_blocking=True))))
         return to_numpy(tower(as_tensor(batch).to(device)))
+
+
+def _copy_to_host(vectors: Tensor) -> Vectors:
+    """vectors: float32 on the GPU. Waits for the work that computes them.
+
+    The thread sleeps instead of spinning (`blocking=True`), because decoding needs the cores. Not tested on hardware:
+    this and the copy to the GPU were written without one.
+    """
+    host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    host.copy_(vectors, non_blocking=True)
+    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    done.record(torch.cuda.current_stream(vectors.device))
+    done.synchronize()
+    copied: Vectors = host.numpy().copy()  # so that long-lived vectors keep no pinned memory
+    return copied
 
 
 def as_tensor(batch: Pixels) -> Tensor:
