@@ -16,6 +16,7 @@ from clipcore.errors import BadInput, TextNotSupported
 from clipcore.evaluation import TIE
 from clipcore.types import Encoder, Vectors
 
+Rows = npt.NDArray[np.int64]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 CUTOFFS = (1, 5, 10)
@@ -44,15 +45,6 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
-    """texts: each once. image_of, text_of: int64 [pairs], the rows in the gathered images and in `texts` that match."""
-
-    texts: list[str]
-    image_of: npt.NDArray[np.int64]
-    text_of: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
 class Retrieval:
     """image_to_text: any of an image's texts is right. text_to_image: any of a text's images is; most have one.
 
@@ -71,12 +63,15 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRetrieval:
-    """images: the embeddings of the images that could be read; texts: float32 [queries, dim]."""
+    """images: the embeddings of the images that could be read. texts: float32 [queries, dim], each text once. image_of,
+    text_of: [pairs], rows of `images` and `texts` that match.
+    """
 
     result: Retrieval
     images: Gathered
     texts: Vectors
-    queries: Queries
+    image_of: Rows
+    text_of: Rows
 
     def text_threshold(self) -> float | None:
         """Estimates the least cosine of a text and an image that counts as a match: the best of GALLERY other images
@@ -87,7 +82,7 @@ class EvaluatedRetrieval:
             return None
         rng = np.random.default_rng(0)
         best = []
-        for text, own in zip(self.texts[self.queries.text_of], self.queries.image_of, strict=True):
+        for text, own in zip(self.texts[self.text_of], self.image_of, strict=True):
             others = rng.permutation(len(images))[: GALLERY + 1]
             best.append((images[others[others != own][:GALLERY]] @ text).max())
         return round(float(np.quantile(best, 1 - MAX_FALSE_MATCHES)), 3)
@@ -112,37 +107,31 @@ def evaluate_retrieval(
     sources = progress(pairs.images, "encoding images", len(pairs.images))
     outcomes = encode_sources(model, sources, batch_size=batch_size, full_resolution=True)
     images = gather(outcomes, model.card.dimension, on_skip)
-    queries = queries_for(images, pairs)
-    if not queries.texts:
+    queries, image_of, text_of = queries_for(images, pairs)
+    if not queries:
         raise BadInput("None of the images could be read, so there is nothing to measure.")
-    texts = np.empty((len(queries.texts), model.card.dimension), np.float32)
-    prompts = progress((template.replace("{}", text) for text in queries.texts), "encoding captions", len(texts))
+    texts = np.empty((len(queries), model.card.dimension), np.float32)
+    prompts = progress((template.replace("{}", text) for text in queries), "encoding captions", len(texts))
     for row, embedding in enumerate(encode_texts(model, prompts, batch_size=batch_size)):
         texts[row] = embedding
-    result = measure_retrieval(images.embeddings, texts, queries.image_of, queries.text_of)
-    return EvaluatedRetrieval(result, images, texts, queries)
+    result = measure_retrieval(images.embeddings, texts, image_of, text_of)
+    return EvaluatedRetrieval(result, images, texts, image_of, text_of)
 
 
-def queries_for(gathered: Gathered, pairs: Pairs) -> Queries:
-    """gathered: the images that could be read; texts of other images are left out."""
+def queries_for(gathered: Gathered, pairs: Pairs) -> tuple[list[str], Rows, Rows]:
+    """gathered: the images that could be read; texts of other images are left out. Returns each text once, and
+    image_of and text_of as EvaluatedRetrieval has them.
+    """
     readable = np.flatnonzero(np.isin(pairs.image_of, gathered.rows))
     text_numbers = np.arange(len(pairs)) if pairs.text_of is None else pairs.text_of
     _, first, text_of = np.unique(text_numbers[readable], return_index=True, return_inverse=True)
-    return Queries(
-        texts=[pairs.captions[row] for row in readable[first].tolist()],
-        image_of=np.searchsorted(gathered.rows, pairs.image_of[readable]),
-        text_of=text_of.astype(np.int64),
-    )
+    image_of = np.searchsorted(gathered.rows, pairs.image_of[readable])
+    return [pairs.captions[row] for row in readable[first].tolist()], image_of, text_of.astype(np.int64)
 
 
-def measure_retrieval(
-    images: Vectors,
-    texts: Vectors,
-    image_of: npt.NDArray[np.int64],
-    text_of: npt.NDArray[np.int64],
-) -> Retrieval:
-    """images: float32 [n, dim]; texts: float32 [m, dim], unit length. image_of, text_of: int64 [pairs], rows of
-    both that match.
+def measure_retrieval(images: Vectors, texts: Vectors, image_of: Rows, text_of: Rows) -> Retrieval:
+    """images: float32 [n, dim]; texts: float32 [m, dim], unit length. image_of, text_of: [pairs], rows of both that
+    match.
 
     An image without texts only competes with the others. Ties count as wrong (see the package). Memory: the embeddings
     and a block of scores of fixed size, also for 30,000 images and 150,000 captions.
@@ -152,13 +141,8 @@ def measure_retrieval(
 
 
 def ranks(
-    images: Vectors,
-    texts: Vectors,
-    image_of: npt.NDArray[np.int64],
-    text_of: npt.NDArray[np.int64],
-    *,
-    at_once: int = _SCORES_AT_ONCE,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    images: Vectors, texts: Vectors, image_of: Rows, text_of: Rows, *, at_once: int = _SCORES_AT_ONCE
+) -> tuple[Rows, Rows]:
     """Counts the wrong answers before the best right one, for each image with texts and for each text.
 
     Each score is computed once and serves both directions. Returns int64 [images with texts] and int64 [m].
@@ -182,9 +166,7 @@ def ranks(
     return before_text[np.unique(image_of)], before_image
 
 
-def _own_scores(
-    images: Vectors, texts: Vectors, image_of: npt.NDArray[np.int64], text_of: npt.NDArray[np.int64]
-) -> Vectors:
+def _own_scores(images: Vectors, texts: Vectors, image_of: Rows, text_of: Rows) -> Vectors:
     """float32 [pairs]; minus infinity where a score is not a number. In parts: the embeddings of all pairs at once
     would double the memory.
     """
@@ -195,7 +177,7 @@ def _own_scores(
     return np.nan_to_num(own, nan=-np.inf, copy=False)
 
 
-def _recall(before: npt.NDArray[np.int64]) -> Recall:
+def _recall(before: Rows) -> Recall:
     queries = len(before)
     at = {cutoff: float(np.mean(before < cutoff)) if queries else 0.0 for cutoff in CUTOFFS}
     return Recall(queries, at, float(np.median(before)) + 1 if queries else 0.0)

@@ -97,22 +97,23 @@ def test_an_image_without_captions_is_not_a_query_but_competes():
 
 def test_captions_of_unreadable_images_are_left_out():
     pairs = Pairs(["3", "1", "0", "2", "0"], np.array([3, 1, 0, 2, 0]), [])
-    asked = queries_for(Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3])), pairs)
-    assert asked.texts == ["3", "0", "0"]
-    assert (asked.image_of.tolist(), asked.text_of.tolist()) == ([1, 0, 0], [0, 1, 2])
+    gathered = Gathered(np.eye(4, dtype=np.float32)[[0, 3]], np.array([0, 3]))
+    texts, image_of, text_of = queries_for(gathered, pairs)
+    assert texts == ["3", "0", "0"]
+    assert (image_of.tolist(), text_of.tolist()) == ([1, 0, 0], [0, 1, 2])
 
 
 def test_a_text_of_several_images_is_one_query_that_any_of_them_answers():
     captions, image_of, text_of = ["red", "red", "blue"], np.array([0, 2, 1]), np.array([7, 7, 9])
     images = Gathered(np.eye(3, dtype=np.float32), np.arange(3))
-    asked = queries_for(images, Pairs(captions, image_of, [], text_of=text_of))
-    assert asked.texts == ["red", "blue"]
+    queries, *rows = queries_for(images, Pairs(captions, image_of, [], text_of=text_of))
+    assert queries == ["red", "blue"]
     # The red text lies on one of its images alone; the other one has the blue image before it.
     texts = np.array([[0, 0.6, 0.8], [0, 1, 0]], np.float32)
-    result = measure_retrieval(images.embeddings, texts, asked.image_of, asked.text_of)
+    result = measure_retrieval(images.embeddings, texts, *rows)
     assert (result.text_to_image.queries, result.text_to_image.at[1]) == (2, 1)
-    alike = queries_for(images, Pairs(captions, image_of, []))
-    apart = measure_retrieval(images.embeddings, texts[[0, 0, 1]], alike.image_of, alike.text_of)
+    _, *rows = queries_for(images, Pairs(captions, image_of, []))
+    apart = measure_retrieval(images.embeddings, texts[[0, 0, 1]], *rows)
     assert (apart.text_to_image.queries, apart.text_to_image.at[1]) == (3, pytest.approx(2 / 3))
 
 
