@@ -133,7 +133,7 @@ def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> list[list[_Value]]:
 
 def _hashed(entry: ImageFile) -> StoredFile | None:
     with suppress(OSError), path_of(entry.path).open("rb") as file:
-        return StoredFile(entry.path, entry.size, 0, hashlib.file_digest(file, "sha256").digest(), 0, 0)
+        return StoredFile(entry.path, entry.size, hashlib.file_digest(file, "sha256").digest(), 0, 0)
     return None
 
 

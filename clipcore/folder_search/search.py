@@ -110,10 +110,8 @@ def parse_term(text: str, sign: int = 1) -> Term:
 
     Raises BadInput for URLs, for paths of images that do not exist, and for an empty text.
     """
-    if (image := _image(text)) is not None:
-        return Term(float(sign), image=image)
     weight, rest = 1.0, text
-    if match := _MULTIPLIER.fullmatch(text):
+    if _image(text) is None and (match := _MULTIPLIER.fullmatch(text)):
         weight, rest = float(match[1]), match[2]
     if weight == 0:
         raise BadInput(f"In {text!r} the multiplier is 0; leave that part out instead.")

@@ -29,7 +29,7 @@ _STORED = np.dtype("<f2")
 
 
 class IndexUnusable(ClipError):
-    """The index file is broken, foreign, newer than this program, in use, or cannot be written."""
+    """The index file is broken, another program's, newer than this program, in use, or cannot be written."""
 
 
 class State(StrEnum):
@@ -65,11 +65,10 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An indexed file and its content. content: the id that its vectors are stored under."""
+    """An indexed file and its content, as in Content."""
 
     path: bytes
     size: int
-    content: int
     hash: bytes
     width: int
     height: int
@@ -106,7 +105,8 @@ class FolderStore:
 
     def settled(self, content_hash: bytes, model: str) -> bool:
         """Whether these bytes are encoded by this model, or known not to be an image."""
-        return bool(self._rows(_SETTLED, (model, content_hash)))
+        found = self._rows(_FIND_CONTENT, (content_hash,))
+        return bool(found) and (found[0][1] != State.IMAGE or self.vector_of(content_hash, model) is not None)
 
     def write(
         self,
@@ -315,11 +315,6 @@ JOIN contents c ON c.id = f.content
 LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?)
 WHERE f.path >= ? AND f.path < ? ORDER BY f.path LIMIT ?
 """
-_SETTLED = """
-SELECT 1 FROM contents c
-LEFT JOIN vectors v ON v.content = c.id AND v.model = (SELECT id FROM models WHERE key = ?)
-WHERE c.hash = ? AND (c.state <> 'picture' OR v.id IS NOT NULL)
-"""
 _COUNT_IMAGES = """
 SELECT m.key, count(*)
 FROM files f JOIN vectors v ON v.content = f.content JOIN models m ON m.id = v.model
@@ -337,7 +332,7 @@ JOIN contents c ON c.id = v.content JOIN models m ON m.id = v.model
 WHERE c.hash = ? AND m.key = ?
 """
 _FILES_OF = """
-SELECT f.path, f.size, f.content, c.hash, c.width, c.height
+SELECT f.path, f.size, c.hash, c.width, c.height
 FROM files f JOIN contents c ON c.id = f.content
 WHERE f.content = ? AND f.path >= ? AND f.path < ? ORDER BY f.path
 """

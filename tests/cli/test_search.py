@@ -234,8 +234,8 @@ def test_similar_to_nothing_is_one_line():
 
 
 def test_people_see_a_table_that_fits_80_columns(album):
-    files = tuple(StoredFile(os.fsencode(album / name), 1, 1, b"", 1, 1) for name in ("a[b].png", "copy.png"))
-    weak = StoredFile(b"/elsewhere/" + b"x" * 100 + b".png", 1, 2, b"", 1, 1)
+    files = tuple(StoredFile(os.fsencode(album / name), 1, b"", 1, 1) for name in ("a[b].png", "copy.png"))
+    weak = StoredFile(b"/elsewhere/" + b"x" * 100 + b".png", 1, b"", 1, 1)
     answer = SearchResult((Match(0.91234, files, weak=False), Match(0.1, (weak,), weak=True)), 0.3, 2, 0)
     out = StringIO()
     terms = parse_query(["a sofa"], ["2:[red]"], ["man"])
