@@ -19,7 +19,6 @@ from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
 from clipcore.errors import BadInput, ClipError, InvalidCheckpoint, ModelUnavailable, TextNotSupported
 from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
 from clipcore.images.formats import has_image_suffix
-from clipcore.images.preprocess import Preprocessing
 from clipcore.models import clip, resnet
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
 from clipcore.models.easynlp import easynlp_layout, open_easynlp
@@ -74,6 +73,8 @@ class ClipModel:
         self.card = card
         self.calibration = calibration
         self.opened = opened
+        self.towers = opened.towers
+        self.preprocessing = opened.preprocessing
         self._image_tower = ImageTower(opened)
         self._forward = forward or partial(torch_forward, self._image_tower)
 
@@ -166,14 +167,6 @@ class ClipModel:
     @property
     def runs_on_cpu(self) -> bool:
         return self.device.type == "cpu"
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self.opened.preprocessing
-
-    @property
-    def towers(self) -> Towers:
-        return self.opened.towers
 
     def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
         """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. box: the part that holds the image, see

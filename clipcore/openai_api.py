@@ -26,7 +26,6 @@ from clipcore.model import ClipModel
 from clipcore.models.tokenizers import CONTEXT_LENGTH, ClipTokenizer, token_ids
 from clipcore.models.towers import Tokens
 from clipcore.runtime.torch import find_device
-from clipcore.types import ModelCard
 
 
 class Loaded(NamedTuple):
@@ -101,14 +100,11 @@ class TorchClip(nn.Module):
     def __init__(self, clip: ClipModel) -> None:
         super().__init__()
         self.clip = clip
+        self.card = clip.card
         self.preprocess = Preprocess(replace(clip.preprocessing, rounded_crop=True))
         self.visual = Visual(clip.card.input_size, clip.card.dimension)
         self.context_length = clip.card.context_length
         self.towers = clip.towers.module
-
-    @property
-    def card(self) -> ModelCard:
-        return self.clip.card
 
     @property
     def dtype(self) -> torch.dtype:

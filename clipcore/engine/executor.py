@@ -90,8 +90,7 @@ class InferenceExecutor:
         loaded, now and each later time, and EngineClosed if `close` is called first.
         """
         with self._changed:
-            self._check_open()
-            self._ensure_thread()
+            self._ensure_running()
         try:
             return await asyncio.wrap_future(self._loaded)
         except (ModelUnavailable, EngineClosed) as error:
@@ -104,9 +103,8 @@ class InferenceExecutor:
         input. Cancelling it skips the work.
         """
         with self._changed:
-            self._check_open()
+            self._ensure_running()
             job = self._queue.add(Kind.TEXT if isinstance(payload, str) else Kind.IMAGE, payload, lane)
-            self._ensure_thread()
             self._changed.notify_all()
         return job.answer
 
@@ -153,16 +151,15 @@ class InferenceExecutor:
                 log.error("the inference thread did not end within %g seconds and is abandoned", self._close_seconds)
             self._fail_all(EngineClosed("The engine was closed before this work was done."))
 
-    def _ensure_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="clip-inference", daemon=True)
-            self._thread.start()
-
-    def _check_open(self) -> None:
+    def _ensure_running(self) -> None:
+        """Starts the thread, if need be. Raises ModelUnavailable or EngineClosed where there is none any more."""
         if self._failure is not None:
             raise _copy(self._failure)
         if self._closing:
             raise EngineClosed("The engine is closed and takes no more work.")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="clip-inference", daemon=True)
+            self._thread.start()
 
     def _fail_all(self, failure: ModelUnavailable | EngineClosed) -> None:
         """Fails all present and future callers. Called on any thread."""

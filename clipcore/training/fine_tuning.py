@@ -24,8 +24,7 @@ from clipcore.training.contrastive import (
 from clipcore.training.data import BatchOrder
 from clipcore.training.distributed import ProcessGroup, process_group
 from clipcore.training.plan import TrainingPlan, rate_factor
-from clipcore.training.record import Record, Step, TrainingObserver, draw_curves
-from clipcore.training.run_folder import OutputFolder
+from clipcore.training.record import OutputFolder, Record, Step, TrainingObserver, draw_curves
 from clipcore.training.trainer import Trainer
 
 

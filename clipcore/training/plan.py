@@ -16,7 +16,7 @@ Autocast = Literal["fp32", "bf16", "fp16"]
 CHANGEABLE = frozenset({"micro_batch", "log_every", "checkpoint_every", "workers"})
 
 
-def _setting(default: Any, help: str, *, panel: str) -> Any:  # noqa: ANN401 - a dataclass field of any type
+def _setting(default: Any, panel: str, help: str) -> Any:  # noqa: ANN401 - a dataclass field of any type
     """help: one sentence for readers of this file and of `clipcore train --help`; panel: its heading there."""
     return field(default=default, metadata={"help": help, "panel": panel})
 
@@ -25,37 +25,29 @@ def _setting(default: Any, help: str, *, panel: str) -> Any:  # noqa: ANN401 - a
 class TrainingPlan:
     """Weights are always float32, and AdamW's other settings are those of CLIP (Radford et al. 2021, table 18)."""
 
-    epochs: int = _setting(5, "Number of times that each image is shown.", panel="Learning")
-    learning_rate: float = _setting(1e-5, "Highest learning rate, reached after warm-up.", panel="Learning")
-    schedule: Schedule = _setting("cosine", "How the learning rate falls after warm-up.", panel="Learning")
-    warm_up: float = _setting(0.1, "Share of all steps in which the learning rate rises.", panel="Learning")
-    weight_decay: float = _setting(
-        0.2, "Of matrices only: gains, biases and the temperature do not decay.", panel="Learning"
-    )
-    clip: float = _setting(1.0, "Longest gradient; 0 for no limit.", panel="Learning")
-    fix_vision: bool = _setting(False, "Keep the weights of the image tower.", panel="Learning")
-    fix_text: bool = _setting(False, "Keep the weights of the text tower.", panel="Learning")
-    seed: int = _setting(0, "Of the order, the choice of captions, and dropout.", panel="Learning")
+    epochs: int = _setting(5, "Learning", "Number of times that each image is shown.")
+    learning_rate: float = _setting(1e-5, "Learning", "Highest learning rate, reached after warm-up.")
+    schedule: Schedule = _setting("cosine", "Learning", "How the learning rate falls after warm-up.")
+    warm_up: float = _setting(0.1, "Learning", "Share of all steps in which the learning rate rises.")
+    weight_decay: float = _setting(0.2, "Learning", "Of matrices only: gains, biases and the temperature do not decay.")
+    clip: float = _setting(1.0, "Learning", "Longest gradient; 0 for no limit.")
+    fix_vision: bool = _setting(False, "Learning", "Keep the weights of the image tower.")
+    fix_text: bool = _setting(False, "Learning", "Keep the weights of the text tower.")
+    seed: int = _setting(0, "Learning", "Of the order, the choice of captions, and dropout.")
     batch_size: int = _setting(
         256,
+        "Batches and memory",
         "Pairs contrasted in one step, over all processes. More is better and costs time, hardly memory.",
-        panel="Batches and memory",
     )
-    micro_batch: int = _setting(64, "Pairs encoded at a time, which must fit in memory.", panel="Batches and memory")
-    amp: Autocast = _setting(
-        "fp32", "Precision that the towers compute in; fp16 on NVIDIA GPUs.", panel="Batches and memory"
-    )
+    micro_batch: int = _setting(64, "Batches and memory", "Pairs encoded at a time, which must fit in memory.")
+    amp: Autocast = _setting("fp32", "Batches and memory", "Precision that the towers compute in; fp16 on NVIDIA GPUs.")
     sequence_length: int | None = _setting(
-        None,
-        "Tokens that captions are cut to while training; the model's context if not given.",
-        panel="Batches and memory",
+        None, "Batches and memory", "Tokens that captions are cut to while training; the model's context if not given."
     )
-    workers: int = _setting(2, "Threads that decode images.", panel="Batches and memory")
-    log_every: int = _setting(10, "Steps between lines of the log.", panel="The run")
-    checkpoint_every: int = _setting(200, "Steps between checkpoints.", panel="The run")
-    validate_every: int | None = _setting(
-        None, "Steps between validations; after each epoch if not given.", panel="The run"
-    )
+    workers: int = _setting(2, "Batches and memory", "Threads that decode images.")
+    log_every: int = _setting(10, "The run", "Steps between lines of the log.")
+    checkpoint_every: int = _setting(200, "The run", "Steps between checkpoints.")
+    validate_every: int | None = _setting(None, "The run", "Steps between validations; after each epoch if not given.")
 
     def __post_init__(self) -> None:
         """Raises BadInput."""
