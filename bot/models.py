@@ -9,11 +9,6 @@ from enum import StrEnum
 DISCORD_EPOCH_MS = 1_420_070_400_000
 
 
-def snowflake_time(snowflake: int) -> datetime:
-    """When this Discord id was created (developer docs, reference, "Snowflakes")."""
-    return datetime.fromtimestamp(((snowflake >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
-
-
 class Source(StrEnum):
     """How a message carries an image."""
 
@@ -82,7 +77,8 @@ class ImageRef:
 
     @property
     def created_at(self) -> datetime:
-        return snowflake_time(self.message_id)
+        """When the message was posted, as its id tells (developer docs, reference, "Snowflakes")."""
+        return datetime.fromtimestamp(((self.message_id >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
 
     @property
     def message_url(self) -> str:

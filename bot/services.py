@@ -97,13 +97,6 @@ class Services:
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            for part in (
-                self._session,
-                self.replies,
-                self._vectors,
-                self.indexer,
-                self.catch_up,
-                self.reconciler,
-                self._announcer,
-            ):
+            indexing = (self.indexer, self.catch_up, self.reconciler)
+            for part in (self._session, self.replies, self._vectors, *indexing, self._announcer):
                 stack.push_async_callback(part.close)

@@ -10,7 +10,7 @@ import discord
 from bot.indexing.labels import LabelBook
 from bot.models import Tag
 
-OWN_LABEL_EMOJI = "🏷️"
+LABEL_EMOJI = "🏷️"
 _QUERY_CHARACTERS = 100
 _TAG_LINE_CHARACTERS = 300  # six results with their tags stay below the 4000 characters that a message may show
 
@@ -68,7 +68,7 @@ class TagFormatter:
     def emoji(self, tags: Sequence[Tag]) -> list[str]:
         """The emoji of these tags, each once. A server's own labels have none and share one."""
         labels = (self._labels.find(tag.label) for tag in tags)
-        return list(dict.fromkeys(label.emoji if label is not None else OWN_LABEL_EMOJI for label in labels))
+        return list(dict.fromkeys(label.emoji if label is not None else LABEL_EMOJI for label in labels))
 
     def _name(self, tag: Tag, *, chinese: bool) -> str:
         label = self._labels.find(tag.label)

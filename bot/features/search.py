@@ -230,7 +230,6 @@ def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
     texts, ref, tags = wording.texts, match.image.ref, match.image.tags
     chinese = texts is CHINESE
     tag_line = wording.tags.line(tags, chinese=chinese) or texts.no_tags
-    percent = texts.match.format(percent=wording.percent(match.score))
     when = f"<t:{int(ref.created_at.timestamp())}:R>"
     posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
     names = wording.tags.names(tags, chinese=chinese)
@@ -239,4 +238,4 @@ def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
         match.remote.url, description=alt_text, spoiler=match.remote.spoiler
     )
-    return discord.ui.Section(f"{percent} · {tag_line}\n{posted}", accessory=thumbnail)
+    return discord.ui.Section(f"**{wording.percent(match.score)}%** · {tag_line}\n{posted}", accessory=thumbnail)

@@ -15,7 +15,7 @@ from discord.ext import commands
 from bot.discord_io.client import Interaction, answer
 from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.replies import PublicReplies
-from bot.features.formatting import TagFormatter, plain
+from bot.features.formatting import LABEL_EMOJI, TagFormatter, plain
 from bot.i18n import CHINESE, ENGLISH, texts_for
 from bot.indexing.indexer import IndexedMessage
 from bot.logging import get_logger
@@ -72,12 +72,9 @@ class TagsCog(commands.Cog, name="tags"):
     async def list_labels(self, interaction: Interaction) -> None:
         texts = texts_for(interaction.locale)
         own = await self._bot.services.labels.labels(_guild_id(interaction))
-        if own is None:
-            names = [label.zh if texts is CHINESE else label.en for label in self._bot.services.default_labels]
-            sentence = texts.labels_default.format(count=len(names), labels=_shortened(names))
-        else:
-            sentence = texts.labels_own.format(count=len(own), labels=_shortened(own))
-        await answer(interaction, sentence)
+        defaults = [label.zh if texts is CHINESE else label.en for label in self._bot.services.default_labels]
+        sentence, names = (texts.labels_default, defaults) if own is None else (texts.labels_own, own)
+        await answer(interaction, sentence.format(count=len(names), labels=_shortened(names)))
 
     @labels.command(name="add", description="Add a label")
     @app_commands.describe(label="One or a few words")
@@ -227,16 +224,15 @@ class TagAnnouncer:
                 await message.add_reaction(emoji)
             return
         guild = self._client.get_guild(ref.channel.guild_id)
-        texts = texts_for(guild.preferred_locale if guild is not None else None)
-        line = self._tag_formatter.line(tags, chinese=texts is CHINESE, max_characters=_MAX_REPLY_CHARACTERS)
-        reply = await message.reply(texts.announced_tags.format(tags=line), mention_author=False)
+        chinese = texts_for(guild.preferred_locale if guild is not None else None) is CHINESE
+        line = self._tag_formatter.line(tags, chinese=chinese, max_characters=_MAX_REPLY_CHARACTERS)
+        reply = await message.reply(f"{LABEL_EMOJI} {line}", mention_author=False)
         await self._replies.remember(ref.channel, reply.id, [image.id for image in images])
 
 
 def _all_tags(images: Sequence[Image]) -> list[Tag]:
     """The tags of all these images, each label once, most probable first."""
     best: dict[str, Tag] = {}
-    for tag in (tag for image in images for tag in image.tags):
-        if tag.label not in best or best[tag.label].probability < tag.probability:
-            best[tag.label] = tag
-    return sorted(best.values(), key=lambda tag: -tag.probability)
+    for tag in sorted((tag for image in images for tag in image.tags), key=lambda tag: -tag.probability):
+        best.setdefault(tag.label, tag)
+    return list(best.values())

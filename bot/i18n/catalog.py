@@ -17,7 +17,6 @@ class Texts:
     no_similar: str
     nothing_to_search: str
     channel_empty: str
-    match: str  # {percent}
     posted: str  # {author} {channel} {when}
     no_tags: str
     open_message: str
@@ -40,7 +39,6 @@ class Texts:
     # tagging
     tagging_set: str  # {channel} {mode}
     tagging_modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
-    announced_tags: str  # {tags}
     labels_default: str  # {count} {labels}
     labels_own: str  # {count} {labels}
     label_added: str  # {label}

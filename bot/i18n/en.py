@@ -15,7 +15,6 @@ ENGLISH = Texts(
         "are posted."
     ),
     channel_empty="That channel has no indexed pictures that you can see from here.",
-    match="**{percent}%**",
     posted="{author} in {channel}, {when}",
     no_tags="no tags",
     open_message="Open message",
@@ -41,7 +40,6 @@ ENGLISH = Texts(
         TaggingMode.REACTION: "reaction: I react to new pictures with their tags' emoji",
         TaggingMode.REPLY: "reply: I reply to new pictures with their tags",
     },
-    announced_tags="🏷️ {tags}",
     labels_default="This server uses the {count} default labels:\n{labels}",
     labels_own="This server uses {count} labels of its own:\n{labels}",
     label_added="New pictures can now be tagged “{label}”.",
