@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import discord
 
@@ -26,7 +25,7 @@ _CONCURRENT_LOOKUPS = 5
 # Compared instead of isinstance(), which is slow against discord.py's abstract classes: this runs for every channel.
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
 
-_LEFT_IN_TIME_OUT = discord.Permissions(view_channel=True, read_message_history=True)
+_TO_READ = discord.Permissions(view_channel=True, read_message_history=True)
 
 
 async def is_thread_member(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
@@ -57,15 +56,11 @@ class MemberAudience:
         """Ids of those channels and threads whose images the member may be shown."""
         guild = self.member.guild
         age_restricted_ok = _shows_age_restricted(guild, self.shown_in)
-
-        @cache  # thousands of threads may share their parent's
-        def permissions_in(root: discord.abc.GuildChannel) -> discord.Permissions:
-            return root.permissions_for(self.member)
-
         readable: set[int] = set()
         private: list[int] = []
-        for channel, root in _with_roots(guild, channels):
-            permissions = permissions_in(root)
+        for channel, root, permissions in _with_permissions(
+            guild, channels, lambda root: root.permissions_for(self.member)
+        ):
             if _may_read(root, permissions, age_restricted_ok):
                 if channel.thread is ThreadKind.PRIVATE and not permissions.manage_threads:
                     private.append(channel.channel_id)
@@ -106,8 +101,8 @@ class ChannelAudience:
         age_restricted_ok = _shows_age_restricted(self.guild, self.here.channel_id)
         return frozenset(
             channel.channel_id
-            for channel, root in _with_roots(self.guild, channels)
-            if _everyone_may_read(channel, root, self.here, age_restricted_ok)
+            for channel, root, permissions in _with_permissions(self.guild, channels, everyones_permissions)
+            if _everyone_may_read(channel, root, permissions, self.here, age_restricted_ok)
         )
 
 
@@ -119,7 +114,7 @@ def _may_read(channel: discord.abc.GuildChannel, permissions: discord.Permission
 
     age_restricted_ok: whether the answer is shown in an age-restricted channel.
     """
-    if not (permissions.view_channel and permissions.read_message_history):
+    if not permissions.is_superset(_TO_READ):
         return False
     if channel.type in _VOICE_TYPES and not permissions.connect:
         return False
@@ -127,14 +122,17 @@ def _may_read(channel: discord.abc.GuildChannel, permissions: discord.Permission
 
 
 def _everyone_may_read(
-    channel: ChannelRef, root: discord.abc.GuildChannel, here: ChannelRef, age_restricted_ok: bool
+    channel: ChannelRef,
+    root: discord.abc.GuildChannel,
+    permissions: discord.Permissions,
+    here: ChannelRef,
+    age_restricted_ok: bool,
 ) -> bool:
     """The rule for a public answer: whether each reader of `here` may see the images of `channel`.
 
-    Readers of `here` see `here` itself and the public threads beside it, so only the permission to read history is in
-    question there. Any other channel must be open to all.
+    permissions: those that every member has in the root. Readers of `here` see `here` itself and the public threads
+    beside it, so only the permission to read history is in question there. Any other channel must be open to all.
     """
-    permissions = everyones_permissions(root)
     if not permissions.read_message_history or (_is_age_restricted(root) and not age_restricted_ok):
         return False
     if channel.channel_id == here.channel_id:
@@ -147,7 +145,7 @@ def _everyone_may_read(
 def everyones_permissions(channel: discord.abc.GuildChannel) -> discord.Permissions:
     """What every member may do: what @everyone may and no overwrite denies to any role or member.
 
-    None but _LEFT_IN_TIME_OUT: a member in a time-out cannot connect or manage threads.
+    None but _TO_READ: a member in a time-out can do nothing else, such as connect or manage threads.
     """
     everyone = channel.guild.default_role
     allowed, denied = everyone.permissions.value, 0
@@ -156,25 +154,32 @@ def everyones_permissions(channel: discord.abc.GuildChannel) -> discord.Permissi
         denied |= deny.value
         if target.id == everyone.id:
             allowed |= allow.value
-    return discord.Permissions(allowed & ~denied & _LEFT_IN_TIME_OUT.value)
+    return discord.Permissions(allowed & ~denied & _TO_READ.value)
 
 
 # -- what Discord says now
 
 
-def _with_roots(
-    guild: discord.Guild, channels: Iterable[ChannelRef]
-) -> Iterator[tuple[ChannelRef, discord.abc.GuildChannel]]:
-    """Each channel with the one whose permissions apply: for a thread, its parent. Without those not in the cache.
+def _with_permissions(
+    guild: discord.Guild,
+    channels: Iterable[ChannelRef],
+    permissions_in: Callable[[discord.abc.GuildChannel], discord.Permissions],
+) -> Iterator[tuple[ChannelRef, discord.abc.GuildChannel, discord.Permissions]]:
+    """Each channel with its root, whose permissions apply (for a thread, its parent), and the permissions there.
 
-    What the store remembers of a thread is corrected by the cache while the thread is active.
+    Leaves out channels whose root is not in the cache. What the store remembers of a thread is corrected by the cache
+    while the thread is active.
     """
+    by_root: dict[int, discord.Permissions] = {}  # thousands of threads may share their parent's
     for channel in channels:
         thread = guild.get_thread(channel.channel_id)
         current = thread_ref(thread) if thread is not None else channel
         root = guild.get_channel(current.root_id) if current.root_id is not None else None
-        if root is not None:
-            yield current, root
+        if root is None:
+            continue
+        if root.id not in by_root:
+            by_root[root.id] = permissions_in(root)
+        yield current, root, by_root[root.id]
 
 
 def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
