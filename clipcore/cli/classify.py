@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcore.cli.options import Commands, EncodingOptions, Json, TemplatesFile
-from clipcore.cli.output import Skips, print_json, tracked
+from clipcore.cli.options import TEMPLATES_HELP, Commands, EncodingOptions, Json, option
+from clipcore.cli.output import Skips, finish, tracked
 from clipcore.encoding.batch import ImageSource, SkippedImage, encode_sources
 from clipcore.errors import BadInput
 from clipcore.folder_search.paths import shown, visible
@@ -36,40 +36,28 @@ commands = Commands()
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
-    labels: Annotated[
-        str | None,
-        typer.Option(help="Labels, separated by commas; a label that contains a comma needs --labels-file."),
-    ] = None
-    labels_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="One label a line: `name`, `name: phrase, phrase` or separated by tabs; or JSON. The phrases describe "
-            "the label to the model, and are averaged."
-        ),
-    ] = None
-    probe: Annotated[
-        Path | None, typer.Option(help="Instead of labels: a probe that `clipcore evaluate probe` saved.")
-    ] = None
-    templates: TemplatesFile = None
-    top: Annotated[int, typer.Option(min=1, help="Labels shown for an image.")] = 5
-    min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Show no label with a lower probability.")] = (
-        None
+    labels: str | None = option(
+        None, help="Labels, separated by commas; a label that contains a comma needs --labels-file."
     )
-    background: Annotated[
-        str | None,
-        typer.Option(
-            help="What else an image may show: texts, separated by commas, that compete with the labels but are not "
-            "shown. Labels below the model's own threshold are then left out."
-        ),
-    ] = None
-    abstain: Annotated[
-        bool,
-        typer.Option(
-            "--abstain",
-            help="Show no label rather than a doubtful one: --background with the model's own texts. It rejects images "
-            "of other things, but not every wrong choice among similar labels.",
-        ),
-    ] = False
+    labels_file: Path | None = option(
+        None,
+        help="One label a line: `name`, `name: phrase, phrase` or separated by tabs; or JSON. The phrases describe "
+        "the label to the model, and are averaged.",
+    )
+    probe: Path | None = option(None, help="Instead of labels: a probe that `clipcore evaluate probe` saved.")
+    templates: Path | None = option(None, help=TEMPLATES_HELP)
+    top: int = option(5, min=1, help="Labels shown for an image.")
+    min_score: float | None = option(None, min=0, max=1, help="Show no label with a lower probability.")
+    background: str | None = option(
+        None,
+        help="What else an image may show: texts, separated by commas, that compete with the labels but are not "
+        "shown. Labels below the model's own threshold are then left out.",
+    )
+    abstain: bool = option(
+        False,
+        help="Show no label rather than a doubtful one: --background with the model's own texts. It rejects images "
+        "of other things, but not every wrong choice among similar labels.",
+    )
 
     def load_judge(self, encoding: EncodingOptions) -> tuple[ClipModel, Judge]:
         """Returns the model, and the function that classifies its embeddings. Raises typer.BadParameter for options
@@ -132,9 +120,7 @@ def classify(
             results.append({"name": shown(outcome.name), "labels": labels})
         else:
             print(_as_text(outcome.name, scores), flush=True)
-    if as_json:
-        print_json({"model": model.card.key, "images": results, "skipped": skips.as_json()})
-    return skips.exit_code
+    return finish({"model": model.card.key, "images": results}, lambda: None, skips, as_json=as_json)
 
 
 def _refuse_label(image: Path) -> None:

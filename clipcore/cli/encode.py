@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcore.cli.options import Commands, EncodingOptions, Force, Json, TextsFile, read_texts
+from clipcore.cli.options import Commands, EncodingOptions, Force, Json
 from clipcore.cli.output import Skips, finish, print_json, tracked
 from clipcore.encoding.batch import EncodedRow
 from clipcore.encoding.inputs import (
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 _PIPE = Path("-")
 _tracked = partial(tracked, doing="encoding")
+_json = partial(json.dumps, ensure_ascii=False)
+
+TextsFile = Annotated[
+    Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
+]
 
 commands = Commands()
 
@@ -57,7 +63,7 @@ def encode(
     Names: the first column of .tsv, a column of .parquet, the metadata of .safetensors, a .names.json beside .npy.
     Images that cannot be read are named on stderr and have no row. The same command resumes an output that was stopped.
     """
-    inputs = [*inputs_of(things or []), *(lines_of(read_texts(texts)) if texts is not None else [])]
+    inputs = [*inputs_of(things or []), *_read_texts(texts)]
     if not inputs:
         raise BadInput("There is nothing to encode; give texts, images, folders, or --texts FILE.")
     if output is not None:
@@ -155,7 +161,7 @@ def tokenize(
     as_json: Json = False,
 ) -> None:
     """Show CLIP's tokens, one text a line: 49406, the text, 49407. Works without any model."""
-    texts = [*(given or []), *(each.name for each in (lines_of(read_texts(texts_file)) if texts_file else []))]
+    texts = [*(given or []), *(each.name for each in _read_texts(texts_file))]
     if not texts:
         raise typer.BadParameter("Give texts, or --texts FILE.")
     if decode:
@@ -169,6 +175,17 @@ def tokenize(
         return
     for row in rows:
         print(*row)
+
+
+def _read_texts(path: Path | None) -> list[Input]:
+    """Raises BadInput, and OSError where the file cannot be read."""
+    if path is None:
+        return []
+    data = sys.stdin.buffer.read() if path == _PIPE else path.read_bytes()
+    try:
+        return lines_of(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{str(path)!r} is not UTF-8; save it as that, one text a line.") from error
 
 
 def _encode(model: ClipModel, inputs: Sequence[Input], batch_size: int, skips: Skips) -> Iterator[EncodedRow]:
@@ -194,11 +211,7 @@ def _print_embeddings(model: ClipModel, rows: Iterator[EncodedRow], skips: Skips
         vector = [float(str(number)) for number in row.embedding]
         print(between, _json({"name": row.name, "vector": vector}), sep="", end="")
         between = ",\n"
-    print(f'\n], "skipped": {_json(skips.as_json())}}}')
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    print(f'\n], "skipped": {_json(skips.as_json)}}}')
 
 
 def _without_padding(row: TokenIds) -> list[int]:

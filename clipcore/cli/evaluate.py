@@ -17,7 +17,7 @@ from clipcore.cli.measures import (
     show_classification,
     show_retrieval,
 )
-from clipcore.cli.options import Commands, EncodingOptions, Json, TableOptions, TemplatesFile
+from clipcore.cli.options import TEMPLATES_HELP, Commands, EncodingOptions, Json, TableOptions, option
 from clipcore.cli.output import Skips, finish, say, tracked
 from clipcore.datasets import Labelled, open_labelled, open_pairs
 from clipcore.encoding.batch import Gathered, ImageOutcome, encode_sources, gather
@@ -57,7 +57,7 @@ def zero_shot(
     names: Annotated[
         Path | None, typer.Option(help="What the classes are called in words: `n02123045: tabby cat, tabby` a line.")
     ] = None,
-    templates: TemplatesFile = None,
+    templates: Annotated[Path | None, typer.Option(help=TEMPLATES_HELP)] = None,
     confusion: ConfusionImage = None,
     dataset: Dataset = None,
     *,
@@ -94,14 +94,16 @@ def zero_shot(
 
 @dataclass(frozen=True, slots=True)
 class ProbeOptions:
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "-C", "--strength", min=1e-6, max=1e6, help="C, the inverse of the regularisation; searched if not given."
-        ),
-    ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Which fifth of TRAIN the search holds back.")] = 0
-    save: Annotated[Path | None, typer.Option(help="Keep the probe here, such as probe.safetensors.")] = None
+    strength: float | None = option(
+        None,
+        "-C",
+        "--strength",
+        min=1e-6,
+        max=1e6,
+        help="C, the inverse of the regularisation; searched if not given.",
+    )
+    seed: int = option(0, min=0, help="Which fifth of TRAIN the search holds back.")
+    save: Path | None = option(None, help="Keep the probe here, such as probe.safetensors.")
 
 
 @commands.command()

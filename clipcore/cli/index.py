@@ -17,22 +17,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from clipcore.cli.options import Commands, EncodingOptions, Json
-from clipcore.cli.output import (
-    DONE,
-    Skips,
-    counted,
-    finish,
-    let_any_name_pass,
-    print_json,
-    say,
-    table_of,
-    tracked,
-    watched,
-)
+from clipcore.cli.options import Commands, EncodingOptions, Json, option
+from clipcore.cli.output import Skips, counted, finish, let_any_name_pass, say, table_of, tracked, watched
 from clipcore.encoding.batch import Problem
 from clipcore.errors import BadInput
-from clipcore.folder_search.duplicates import Copy, Group, find_duplicates, find_identical, near_threshold
+from clipcore.folder_search.duplicates import Group, find_duplicates, find_identical, near_threshold
 from clipcore.folder_search.paths import distinct, root_of, shown, true_path, visible
 from clipcore.folder_search.search import LazyModel
 from clipcore.folder_search.store import FolderStore, default_location
@@ -42,40 +31,39 @@ from clipcore.runtime.cores import usable_cores
 
 commands = Commands()
 
-UpdateIndex = Annotated[
-    bool,
-    typer.Option("--index/--no-index", help="Index new and changed files first, or use the index as it is."),
-]
-
 
 @dataclass(frozen=True, slots=True)
-class IndexOptions:
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Index files and folders whose names begin with a dot as well.")
-    ] = False
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
-            show_default=False,
-        ),
-    ] = None
-    index_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="CLIPCORE_INDEX",
-            dir_okay=False,
-            help="The SQLite file of the index. Default: one in your cache folder.",
-            show_default=False,
-        ),
-    ] = None
+class IndexOptions(EncodingOptions):
+    hidden: bool = option(False, help="Index files and folders whose names begin with a dot as well.")
+    exclude: list[str] | None = option(
+        None,
+        help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
+        show_default=False,
+    )
+    index_file: Path | None = option(
+        None,
+        envvar="CLIPCORE_INDEX",
+        dir_okay=False,
+        help="The SQLite file of the index. Default: one in your cache folder.",
+        show_default=False,
+    )
 
     @property
     def filter(self) -> WalkFilter:
         return WalkFilter(self.hidden, tuple(self.exclude or ()))
 
+    def lazy_model(self) -> LazyModel:
+        return LazyModel.named(self.model, self.load)
+
     def open_store(self) -> FolderStore:
         return FolderStore(self.index_file or default_location())
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOptions(IndexOptions):
+    update: bool = option(
+        True, "--index/--no-index", help="Index new and changed files first, or use the index as it is."
+    )
 
 
 @commands.command()
@@ -87,7 +75,6 @@ def index(
     forget: Annotated[bool, typer.Option("--forget", help="Forget everything below these folders instead.")] = False,
     *,
     options: IndexOptions,
-    encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
     """Index the images below folders for search, similar and duplicates.
@@ -102,8 +89,8 @@ def index(
         if forget:
             return _forget(store, folders, as_json)
         roots = distinct([root_of(folder) for folder in folders], options.filter)
-        model = LazyModel.named(encoding.model, encoding.load)
-        update = Update(options, encoding)
+        model = options.lazy_model()
+        update = Update(options)
         for root in roots:
             update.run(store, root, model)
         images_below = {root: store.count_images(root)[model.key] for root in roots}
@@ -132,10 +119,8 @@ def duplicates(
     exact: Annotated[
         bool, typer.Option("--exact", help="Identical files only, byte by byte; needs neither model nor index.")
     ] = False,
-    update_index: UpdateIndex = True,
     *,
-    options: IndexOptions,
-    encoding: EncodingOptions,
+    options: UpdateOptions,
     as_json: Json = False,
 ) -> int:
     """Group the images below a folder that are identical, or that look all but the same.
@@ -144,21 +129,26 @@ def duplicates(
     Resized and recompressed copies are found; crops and other colours often
     need a lower --min-score. What to delete is up to you.
     """
-    if not update_index and (options.hidden or options.exclude):
+    if not options.update and (options.hidden or options.exclude):
         raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
-    root, update = root_of(folder), Update(options, encoding)
+    root, update = root_of(folder), Update(options)
     if exact:
         groups, threshold, none = find_identical(root, options.filter), None, "No identical files."
     else:
-        model = LazyModel.named(encoding.model, encoding.load)
+        model = options.lazy_model()
         threshold = near_threshold(model.calibration) if min_score is None else min_score
         with options.open_store() as store:
-            if update_index:
+            if options.update:
                 update.run(store, root, model)
             track = partial(tracked, doing="comparing")
             groups = find_duplicates(store, root, model.key, min_score=threshold, track=track)
             none = f"No duplicates among {store.count_images(root)[model.key]} images."
-    result = {"folder": shown(root), "threshold": threshold, **_groups_as_json(groups)}
+    result = {
+        "folder": shown(root),
+        "threshold": threshold,
+        "spare_bytes": sum(group.spare_bytes for group in groups),
+        "groups": [_group_as_json(group) for group in groups],
+    }
     return finish(result, lambda: _print_groups(groups, root, threshold, none), update.skips, as_json=as_json)
 
 
@@ -168,11 +158,8 @@ def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
     forgotten = sum(store.forget_below(root) for root in roots)
     if not forgotten:
         raise BadInput(f"Nothing is indexed below {', '.join(visible(root) for root in roots)}; check the path.")
-    if as_json:
-        print_json({"forgotten": forgotten, "index": str(store.path)})
-    else:
-        print(f"{forgotten} files forgotten.")
-    return DONE
+    result = {"forgotten": forgotten, "index": str(store.path)}
+    return finish(result, lambda: print(f"{forgotten} files forgotten."), Skips(), as_json=as_json)
 
 
 def _show_update(images_below: Mapping[bytes, int], update: Update) -> None:
@@ -199,7 +186,6 @@ class Update:
     """
 
     options: IndexOptions
-    encoding: EncodingOptions
     before_search: bool = False
     skips: Skips = field(default_factory=Skips)
     counts: Counter[FileStatus] = field(default_factory=Counter)
@@ -228,7 +214,7 @@ class Update:
                 model,
                 observe,
                 filter_=filter_,
-                batch_size=self.encoding.batch_size,
+                batch_size=self.options.batch_size,
                 # Enough to keep the model busy; each thread may hold one large image.
                 workers=min(8, max(2, usable_cores())),
                 keep_filtered=self.before_search,
@@ -246,32 +232,21 @@ class Update:
         self.unsupported += unsupported
 
 
-def _groups_as_json(groups: list[Group]) -> dict[str, Any]:
-    return {
-        "spare_bytes": sum(group.spare_bytes for group in groups),
-        "groups": [
-            {
-                "kind": group.kind,
-                "spare_bytes": group.spare_bytes,
-                "files": [_copy_as_json(copy, group.relation(copy)) for copy in group.copies],
-            }
-            for group in groups
-        ],
-    }
-
-
-def _copy_as_json(copy: Copy, relation: str) -> dict[str, Any]:
-    file = copy.file
-    return {
-        "path": shown(file.path),
-        "is": relation,
-        "cosine": round(copy.cosine, 6),
-        "bytes": file.size,
-        "width": file.width or None,
-        "height": file.height or None,
-        "sha256": file.hash.hex(),
-        "links": [shown(link) for link in copy.links],
-    }
+def _group_as_json(group: Group) -> dict[str, Any]:
+    files = [
+        {
+            "path": shown(copy.file.path),
+            "is": group.relation(copy),
+            "cosine": round(copy.cosine, 6),
+            "bytes": copy.file.size,
+            "width": copy.file.width or None,
+            "height": copy.file.height or None,
+            "sha256": copy.file.hash.hex(),
+            "links": [shown(link) for link in copy.links],
+        }
+        for copy in group.copies
+    ]
+    return {"kind": group.kind, "spare_bytes": group.spare_bytes, "files": files}
 
 
 def _print_groups(groups: list[Group], root: bytes, threshold: float | None, none: str) -> None:

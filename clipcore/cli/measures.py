@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,18 +14,22 @@ from clipcore.evaluation.classification import Classification
 from clipcore.evaluation.published import TO_IMAGE, TO_TEXT, TOP_1, TOP_5, Published
 from clipcore.evaluation.retrieval import Recall, Retrieval
 
+# More classes than a screen holds are shown by the worst of them.
+_MOST_CLASSES = 40
+_MOST_CONFUSIONS = 10
+
 
 def show_classification(title: str, result: Classification, published: Sequence[Published]) -> None:
     print(title)
     print(f"{result.images} images of {len(result.classes)} classes")
-    print(f"  top-1                  {percent(result.top_1):>8}")
-    print(f"  top-5                  {percent(result.top_5):>8}")
-    print(f"  mean per-class recall  {percent(result.mean_recall):>8}")
+    print(f"  top-1                  {_percent(result.top_1):>8}")
+    print(f"  top-5                  {_percent(result.top_5):>8}")
+    print(f"  mean per-class recall  {_percent(result.mean_recall):>8}")
     _show_classes(result)
     if wrong := result.confusions(_MOST_CONFUSIONS):
         rows = [(str(images), true, predicted) for true, predicted, images in wrong]
         _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], rows)
-    show_published(published, (TOP_1, TOP_5), (result.top_1, result.top_5))
+    _show_published(published, {TOP_1: result.top_1, TOP_5: result.top_5})
 
 
 def classification_as_json(result: Classification) -> dict[str, Any]:
@@ -58,9 +62,9 @@ def show_retrieval(title: str, result: Retrieval, published: Sequence[Published]
         ("text → image", *_recall_cells(result.text_to_image)),
     ]
     headings = ["", ">queries", ">R@1", ">R@5", ">R@10", ">mean", ">median rank"]
-    _print_table(f"Mean recall {percent(result.mean)}", headings, rows)
+    _print_table(f"Mean recall {_percent(result.mean)}", headings, rows)
     measured = [*result.image_to_text.at.values(), *result.text_to_image.at.values()]
-    show_published(published, (*TO_TEXT, *TO_IMAGE), measured)
+    _show_published(published, dict(zip((*TO_TEXT, *TO_IMAGE), measured, strict=True)))
 
 
 def retrieval_as_json(result: Retrieval) -> dict[str, Any]:
@@ -71,22 +75,17 @@ def retrieval_as_json(result: Retrieval) -> dict[str, Any]:
     }
 
 
-def show_published(published: Sequence[Published], names: Sequence[str], measured: Sequence[float | None]) -> None:
-    """Beside one's own, which come first; nothing where the data set is not known."""
+def _show_published(published: Sequence[Published], measured: Mapping[str, float | None]) -> None:
+    """Beside one's own, which come first; nothing where the data set is not known. measured: by name, from 0 to 1."""
     if not published:
         return
-    kept = [at for at, name in enumerate(names) if any(name in one.figures for one in published)]
-    own = ["this run", *(_figure(measured[at]) for at in kept), ""]
-    sources = {source: mark for mark, source in enumerate(dict.fromkeys(_source(one) for one in published), start=1)}
-    others = [
-        [one.model, *(f"{one.figures[names[at]]:.1f}" if names[at] in one.figures else "" for at in kept)]
-        + [f"[{sources[_source(one)]}]"]
-        for one in published
-    ]
-    _print_table(
-        "Beside published figures, in percent", ["", *(f">{_short(names[at])}" for at in kept), ""], [own, *others]
-    )
-    for source, mark in sources.items():
+    kept = [name for name in measured if any(name in one.figures for one in published)]
+    own = {name: 100 * share for name, share in measured.items() if share is not None}
+    sources = list(dict.fromkeys(_source(one) for one in published))
+    rows = [_figures("this run", own, kept, "")]
+    rows += [_figures(one.model, one.figures, kept, f"[{sources.index(_source(one)) + 1}]") for one in published]
+    _print_table("Beside published figures, in percent", ["", *(f">{_short(name)}" for name in kept), ""], rows)
+    for mark, source in enumerate(sources, start=1):
         print(textwrap.fill(f"[{mark}] {source}", 78, initial_indent="  ", subsequent_indent="      "))
 
 
@@ -98,14 +97,14 @@ def published_as_json(published: Iterable[Published]) -> list[dict[str, Any]]:
     ]
 
 
-def percent(share: float | None) -> str:
+def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def _show_classes(result: Classification) -> None:
     ordered = sorted(result.per_class, key=lambda one: (one.recall is None, one.recall or 0.0, one.name))
     rows = [
-        (one.name, str(one.images), str(one.predicted), percent(one.recall), percent(one.precision))
+        (one.name, str(one.images), str(one.predicted), _percent(one.recall), _percent(one.precision))
         for one in ordered[:_MOST_CLASSES]
     ]
     more = len(ordered) > _MOST_CLASSES
@@ -114,7 +113,7 @@ def _show_classes(result: Classification) -> None:
 
 
 def _recall_cells(recall: Recall) -> list[str]:
-    return [str(recall.queries), *map(percent, recall.at.values()), percent(recall.mean), f"{recall.median_rank:g}"]
+    return [str(recall.queries), *map(_percent, recall.at.values()), _percent(recall.mean), f"{recall.median_rank:g}"]
 
 
 def _recall_as_json(recall: Recall) -> dict[str, Any]:
@@ -126,8 +125,8 @@ def _source(one: Published) -> str:
     return f"{one.source}; {one.note}" if one.note else one.source
 
 
-def _figure(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def _figures(model: str, figures: Mapping[str, float], names: Sequence[str], source: str) -> list[str]:
+    return [model, *(f"{figures[name]:.1f}" if name in figures else "" for name in names), source]
 
 
 def _short(name: str) -> str:
@@ -139,10 +138,3 @@ def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[st
     table = table_of(headings, rows, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     # Names are user text: square brackets in them are not markup.
     Console(highlight=False, markup=False, emoji=False).print(table, markup=False)
-
-
-# More classes than a screen holds are shown by the worst of them.
-_MOST_CLASSES = 40
-
-
-_MOST_CONFUSIONS = 10

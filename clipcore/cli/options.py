@@ -1,13 +1,11 @@
-"""How commands take their options; the options that several share, and the reading of what they name."""
+"""How commands take their options, and the options that several share."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -15,7 +13,6 @@ from typer.core import TyperCommand, TyperOption
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.datasets import Columns
-from clipcore.errors import BadInput
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -79,30 +76,30 @@ def _expand_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _options_of(group: type) -> Iterator[inspect.Parameter]:
-    """The type of a field has its `typer.Option`, or else its metadata the help and its panel, as `TrainingPlan`'s."""
-    types = get_type_hints(group, include_extras=True)
-    for field in fields(group):
-        annotation, told = types[field.name], field.metadata
-        if told:
-            flag = "--" + field.name.replace("_", "-")
-            annotation = Annotated[annotation, typer.Option(flag, help=told["help"], rich_help_panel=told["panel"])]
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
-        )
+    """A field without flags of its own gets one by its name."""
+    types = get_type_hints(group)
+    for each in fields(group):
+        how = dict(each.metadata)
+        flags = how.pop("flags", None) or ["--" + each.name.replace("_", "-")]
+        annotation = Annotated[types[each.name], typer.Option(*flags, **how)]  # type: ignore[valid-type, name-defined]
+        yield inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
+
+
+def option(default: Any, *flags: str, **how: Any) -> Any:  # noqa: ANN401 - a dataclass field of any type
+    """A field of a dataclass of options. how: as for `typer.Option`."""
+    return field(default=default, metadata={"flags": flags, **how})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="CLIPCORE_MODEL",
-            help="A name from `clipcore models`, a hub id, a directory or a file.",
-        ),
-    ] = "ViT-B/32"
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto"
+    model: str = option(
+        "ViT-B/32",
+        "--model",
+        "-m",
+        envvar="CLIPCORE_MODEL",
+        help="A name from `clipcore models`, a hub id, a directory or a file.",
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1, mps.")
 
     def load(self) -> ClipModel:
         """Imports torch, so commands call it only when something must be encoded. Raises ModelUnavailable."""
@@ -113,43 +110,25 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class EncodingOptions(ModelOptions):
-    batch_size: Annotated[int, typer.Option(min=1, help="Images or texts encoded at a time.")] = DEFAULT_BATCH_SIZE
+    batch_size: int = option(DEFAULT_BATCH_SIZE, min=1, help="Images or texts encoded at a time.")
 
 
 @dataclass(frozen=True, slots=True)
 class TableOptions(Columns):
-    text: Annotated[
-        str | None,
-        typer.Option("--text-column", help="Name or number of the column of texts or classes; guessed if not given."),
-    ] = None
-    image: Annotated[
-        str | None,
-        typer.Option("--image-column", help="Name or number of the column of images; guessed if not given."),
-    ] = None
-    header: Annotated[
-        bool | None, typer.Option(help="Whether the first row names the columns; guessed if not given.")
-    ] = None
+    text: str | None = option(
+        None, "--text-column", help="Name or number of the column of texts or classes; guessed if not given."
+    )
+    image: str | None = option(
+        None, "--image-column", help="Name or number of the column of images; guessed if not given."
+    )
+    header: bool | None = option(
+        None, "--header/--no-header", help="Whether the first row names the columns; guessed if not given."
+    )
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text for people.")]
+TEMPLATES_HELP = "One prompt template a line, with {} for the label; averaged. The model's own if not given."
+
+JSON_HELP = "Print one JSON document instead of text for people."
+
+Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
-TextsFile = Annotated[
-    Path | None, typer.Option("--texts", help="A file with one text a line; - for stdin.", allow_dash=True)
-]
-TemplatesFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--templates", help="One prompt template a line, with {} for the label; averaged. The model's own if not given."
-    ),
-]
-
-
-def read_texts(path: Path) -> str:
-    """Raises BadInput."""
-    try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{str(path)!r} is not UTF-8; save it as that, one text a line.") from error

@@ -27,26 +27,23 @@ class Skips:
     """Prints each skipped image or row at once, and collects them for the exit code and JSON."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
-        self._skipped: list[dict[str, str]] = []
+        self.as_json: list[dict[str, str]] = []
         for problem in problems:
             self.add(problem)
 
     def add(self, problem: Problem) -> None:
-        self._skipped.append({"name": shown(problem.name), "reason": problem.reason})
+        self.as_json.append({"name": shown(problem.name), "reason": problem.reason})
         say_skipped(problem.name, problem.reason)
 
     @property
     def exit_code(self) -> int:
-        return SKIPPED if self._skipped else DONE
-
-    def as_json(self) -> list[dict[str, str]]:
-        return self._skipped
+        return SKIPPED if self.as_json else DONE
 
 
 def finish(result: Mapping[str, Any], show: Callable[[], object], skips: Skips, *, as_json: bool) -> int:
     """Prints the result, as JSON with what was skipped, or by `show` for people. Returns the exit code."""
     if as_json:
-        print_json({**result, "skipped": skips.as_json()})
+        print_json({**result, "skipped": skips.as_json})
     else:
         show()
     return skips.exit_code

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperOption
 
-from clipcore.cli.index import IndexOptions, Update, UpdateIndex
-from clipcore.cli.matches import ShowOptions, show
-from clipcore.cli.options import Commands, EncodingOptions, Json, StrictCommand
+from clipcore.cli.index import Update, UpdateOptions
+from clipcore.cli.options import JSON_HELP, Commands, StrictCommand, option
+from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
-from clipcore.folder_search.paths import EVERYWHERE, root_of
-from clipcore.folder_search.search import LazyModel, Term, parse_image, parse_query, search_folder
+from clipcore.folder_search.contact_sheet import Cell, check_sheet, draw_sheet
+from clipcore.folder_search.paths import EVERYWHERE, path_of, root_of, shown, visible
+from clipcore.folder_search.search import (
+    Match,
+    SearchResult,
+    Term,
+    describe_terms,
+    parse_image,
+    parse_query,
+    search_folder,
+)
 from clipcore.models.known_models import ModelName, resolve
 
 if TYPE_CHECKING:
@@ -23,14 +39,32 @@ if TYPE_CHECKING:
 commands = Commands()
 
 
+@dataclass(frozen=True, slots=True)
+class ShowOptions:
+    top: int = option(10, "--top", "-t", min=1, help="How many images to show at most.")
+    min_score: float = option(-1.0, min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False)
+    sheet: Path | None = option(None, dir_okay=False, help="Draw a contact sheet: a .png or .jpg.", show_default=False)
+    open: bool = option(False, help="Open the sheet, or else the best match, in the desktop's viewer.")
+    paths: bool = option(False, "--paths", "-f", help="Print paths alone, for pipes.")
+    null: bool = option(False, "--null", "-0", help="End each path with a NUL, for xargs -0; implies --paths.")
+    as_json: bool = option(False, "--json", help=JSON_HELP)
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for options that contradict each other, or a sheet with a wrong path."""
+        if self.as_json and (self.paths or self.null):
+            raise BadInput("Choose either --json or --paths.")
+        if self.sheet is not None:
+            check_sheet(self.sheet, self.top)
+
+
 class QueryCommand(StrictCommand):
     """Rewrites `+PART` and `-PART` to `--plus` and `--minus` before the options are parsed."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        takes_value = {name: not getattr(param, "is_flag", False) for param in self.params for name in param.opts}
-        flags = [*ctx.help_option_names, *(name for param in self.params for name in param.secondary_opts)]
+        options = [param for param in self.get_params(ctx) if isinstance(param, TyperOption)]
+        takes_value = {name: not each.is_flag for each in options for name in (*each.opts, *each.secondary_opts)}
         try:
-            rewritten = rewrite_signed(args, takes_value | dict.fromkeys(flags, False))
+            rewritten = rewrite_signed(args, takes_value)
         except BadInput as error:
             ctx.fail(str(error))
         return super().parse_args(ctx, rewritten)
@@ -42,24 +76,21 @@ def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> lis
     options: the name of every option, and whether it takes a value. Two dashes always begin an option, and so does one
     dash with one Latin letter, so that a mistyped option is an error. `-f0`, `-t5` and `-mRN50` are options as well,
     but `-tiger` is a part. After `--` everything is text. Raises BadInput for text after a signed part, where it is
-    unclear what it belongs to, and for options after `--`, which would be ignored.
+    unclear what it belongs to.
     """
     rewritten: list[str] = []
     signed = False
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
-            texts = list(rest)
-            if option := next((text for text in texts if _names_option(text, options)), None):
-                raise BadInput(f"After -- all are words, and {option!r} is an option: put it before --")
-            return [*rewritten, argument, *texts]
+            return [*rewritten, argument, *rest]
         if _is_option(argument, options):
             rewritten.append(argument)
             if options.get(argument, False):
                 rewritten.extend(islice(rest, 1))
         elif argument[:1] in ("+", "-"):
             part = argument[1:] or next(rest, "")
-            if not part.strip() or _names_option(part, options):
+            if not part.strip() or part in options or part.startswith("--"):
                 raise BadInput(f"After {argument!r} words or an image are missing")
             if f"-{argument}" in options:
                 raise BadInput(f"Write -{argument} for the option, or --minus={part} for words to leave out")
@@ -70,10 +101,6 @@ def rewrite_signed(arguments: Sequence[str], options: Mapping[str, bool]) -> lis
         else:
             rewritten.append(argument)
     return rewritten
-
-
-def _names_option(argument: str, options: Mapping[str, bool]) -> bool:
-    return argument in options or (argument.startswith("--") and argument.partition("=")[0] in options)
 
 
 def _is_option(argument: str, options: Mapping[str, bool]) -> bool:
@@ -120,10 +147,7 @@ def search(
     ] = Path(),
     *,
     showing: ShowOptions,
-    update_index: UpdateIndex = True,
-    options: IndexOptions,
-    encoding: EncodingOptions,
-    as_json: Json = False,
+    options: UpdateOptions,
 ) -> int:
     """Find the images below a folder that fit words, an image, or a mixture of both best.
 
@@ -133,8 +157,7 @@ def search(
     if not (words or plus or minus):
         context.fail("Say what to look for: words, or the path of an image")
     terms = parse_query(words or (), plus or (), minus or ())
-    update = Update(options, encoding, before_search=True)
-    return _search(terms, root_of(folder), showing, update, update_index=update_index, as_json=as_json)
+    return _search(terms, root_of(folder), showing, options)
 
 
 @commands.command()
@@ -145,10 +168,7 @@ def similar(
     ] = None,
     *,
     showing: ShowOptions,
-    update_index: UpdateIndex = True,
-    options: IndexOptions,
-    encoding: EncodingOptions,
-    as_json: Json = False,
+    options: UpdateOptions,
 ) -> int:
     """Find the images that look most like one image, which need not be indexed itself.
 
@@ -156,25 +176,21 @@ def similar(
     """
     term = parse_image(image)
     root = EVERYWHERE if folder is None else root_of(folder)
-    update = Update(options, encoding, before_search=True)
-    update_index = update_index and folder is not None
-    return _search([term], root, showing, update, update_index=update_index, as_json=as_json, exclude_file=term.image)
+    return _search([term], root, showing, options, exclude_file=term.image)
 
 
 def _search(
     terms: Sequence[Term],
     root: bytes,
     showing: ShowOptions,
-    update: Update,
-    *,
-    update_index: bool,
-    as_json: bool,
+    options: UpdateOptions,
     exclude_file: Path | None = None,
 ) -> int:
-    showing.check(as_json)
-    model = LazyModel.named(update.encoding.model, update.encoding.load)
-    with update.options.open_store() as store:
-        if update_index:
+    model = options.lazy_model()
+    update = Update(options, before_search=True)
+    updates = options.update and root != EVERYWHERE
+    with options.open_store() as store:
+        if updates:
             update.run(store, root, model)
         result = search_folder(
             store,
@@ -184,7 +200,118 @@ def _search(
             top=showing.top,
             min_score=showing.min_score,
             exclude_file=exclude_file,
-            filter_=update.options.filter,
-            updated=update_index,
+            filter_=options.filter,
+            updated=updates,
         )
-    return show(result, terms, root, model.key, showing, update.skips, as_json=as_json)
+    return _show(result, terms, root, model.key, showing, update.skips)
+
+
+def _show(
+    result: SearchResult,
+    terms: Sequence[Term],
+    root: bytes,
+    model: str,
+    showing: ShowOptions,
+    skips: Skips,
+) -> int:
+    """Shows the result, and what else one should know of it on stderr. Returns the exit code."""
+    told = {
+        "query": [_term_as_json(term) for term in terms],
+        "folder": None if root == EVERYWHERE else shown(root),
+        "model": model,
+        "searched": result.searched,
+        "threshold": result.threshold,
+        "nothing_alike": all(match.weak for match in result.matches),
+        "matches": [_match_as_json(rank, match) for rank, match in enumerate(result.matches, start=1)],
+        "sheet": None if showing.sheet is None else str(showing.sheet.absolute()),
+    }
+    code = finish(told, lambda: _print(result, terms, showing), skips, as_json=showing.as_json)
+    _explain(result, root)
+    if showing.sheet is not None:
+        _draw(result, terms, showing.sheet)
+    if showing.open:
+        _open(result, showing.sheet)
+    return code
+
+
+def _print(result: SearchResult, terms: Sequence[Term], showing: ShowOptions) -> None:
+    if sys.stdout.isatty() and not (showing.paths or showing.null):
+        Console().print(table(result, terms))
+        return
+    let_any_name_pass()
+    for match in result.matches:
+        path = os.fsdecode(match.files[0].path)
+        if showing.paths or showing.null:
+            print(path, end="\0" if showing.null else "\n")
+        else:
+            print(f"{match.score:.3f}\t{path}")
+
+
+def table(result: SearchResult, terms: Sequence[Term]) -> Table:
+    """The title shows how a query of several parts was understood; weak matches are dim."""
+    title = escape(" ".join(describe_terms(terms))) if len(terms) > 1 else None
+    grid = table_of([">", ">score", "image"], (), title=title, title_justify="left")
+    for rank, match in enumerate(result.matches, start=1):
+        more = f"  (and {len(match.files) - 1} more with the same content)" if len(match.files) > 1 else ""
+        name = escape(f"{_relative_name(match)}{more}")
+        grid.add_row(str(rank), f"{match.score:.3f}", name, style="dim" if match.weak else None)
+    return grid
+
+
+def _term_as_json(term: Term) -> dict[str, Any]:
+    what = {"words": term.text} if term.image is None else {"image": shown(str(term.image.absolute()))}
+    return {**what, "weight": term.weight}
+
+
+def _match_as_json(rank: int, match: Match) -> dict[str, Any]:
+    first, *copies = match.files
+    return {
+        "rank": rank,
+        "score": round(match.score, 6),
+        "weak": match.weak,
+        "path": shown(first.path),
+        "copies": [shown(copy.path) for copy in copies],
+        "width": first.width,
+        "height": first.height,
+        "bytes": first.size,
+    }
+
+
+def _explain(result: SearchResult, root: bytes) -> None:
+    where = "in the index" if root == EVERYWHERE else f"below {visible(root)}"
+    if not result.matches:
+        say(f"Nothing {where} scores high enough.")
+    elif all(match.weak for match in result.matches):
+        best = result.matches[0].score
+        threshold = f"matches begin at {result.threshold:.3f}"
+        say(f"Nothing {where} is clearly like that: the best scores {best:.3f}, {threshold}.")
+    if result.gone:
+        say(f"Left out: {result.gone} better matches whose files are gone; `clipcore index` updates the index.")
+
+
+def _relative_name(match: Match) -> str:
+    """The path relative to the current folder, where the file is below it."""
+    path = path_of(match.files[0].path)
+    here = Path.cwd()
+    return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _draw(result: SearchResult, terms: Sequence[Term], sheet: Path) -> None:
+    image = next((term.image for term in terms if term.image is not None), None)
+    cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in result.matches]
+    if missing := draw_sheet(sheet, describe_terms(terms), cells, image=image):
+        say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
+    say(f"Sheet: {sheet}")
+
+
+def _note(match: Match) -> str:
+    more = len(match.files) - 1
+    return f"{match.score:.3f}" + (f" · {more} more" if more else "") + (" · weak" if match.weak else "")
+
+
+def _open(result: SearchResult, sheet: Path | None) -> None:
+    if sheet is None and not result.matches:
+        return
+    path = path_of(result.matches[0].files[0].path) if sheet is None else sheet.absolute()
+    if typer.launch(str(path)):
+        say(f"No viewer could be started for {shown(str(path))}.")

@@ -18,7 +18,7 @@ CHANGEABLE = frozenset({"micro_batch", "log_every", "checkpoint_every", "workers
 
 def _setting(default: Any, panel: str, help: str) -> Any:  # noqa: ANN401 - a dataclass field of any type
     """help: one sentence for readers of this file and of `clipcore train --help`; panel: its heading there."""
-    return field(default=default, metadata={"help": help, "panel": panel})
+    return field(default=default, metadata={"help": help, "rich_help_panel": panel})
 
 
 @dataclass(frozen=True, slots=True)
