@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcore.cli.options import Commands, EncodingOptions, Force, Json
+from clipcore.cli.options import Commands, EncodingOptions, Force, Json, option
 from clipcore.cli.output import Skips, finish, print_json, tracked
 from clipcore.encoding.batch import EncodedRow
 from clipcore.encoding.inputs import (
@@ -82,6 +83,21 @@ def encode(
     return finish(result | counts, lambda: print(told), skips, as_json=as_json)
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnChoice:
+    column: str | None = option(None, help="Which to encode: a name, or a number from 1.")
+    kind: ColumnKind = option(ColumnKind.AUTO, help="What it holds; auto tells base64 images from texts.")
+    append: str = option("", help="Columns to write after the embedding, such as id,label.")
+    input_schema: str = option("", help="Names for the columns, such as text:str:1,image:str:1; types are ignored.")
+    header: bool = option(False, help="The first row names the columns.")
+
+    def parse(self) -> ColumnOptions:
+        """Raises BadInput."""
+        names = parse_schema(self.input_schema) if self.input_schema else ()
+        append = tuple(name for name in self.append.split(",") if name)
+        return ColumnOptions(self.column, self.kind, append, names, self.header)
+
+
 @commands.command("extract")
 def extract_features(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A TSV of texts or base64 images; - for stdin.")],
@@ -93,19 +109,11 @@ def extract_features(
             help="A .npy, .parquet, .safetensors or .tsv file; - is stdout, for TSV and without --json.",
         ),
     ] = _PIPE,
-    column: Annotated[str | None, typer.Option(help="Which to encode: a name, or a number from 1.")] = None,
-    kind: Annotated[
-        ColumnKind, typer.Option(help="What it holds; auto tells base64 images from texts.")
-    ] = ColumnKind.AUTO,
-    append: Annotated[str, typer.Option(help="Columns to write after the embedding, such as id,label.")] = "",
-    input_schema: Annotated[
-        str, typer.Option(help="Names for the columns, such as text:str:1,image:str:1; types are ignored.")
-    ] = "",
-    header: Annotated[bool, typer.Option("--header", help="The first row names the columns.")] = False,
+    *,
+    columns: ColumnChoice,
     form: Annotated[VectorFormat | None, typer.Option("--format", help="By the output's ending if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Images decoded at a time.")] = 2,
     force: Force = False,
-    *,
     encoding: EncodingOptions,
     as_json: Json = False,
 ) -> int:
@@ -116,8 +124,7 @@ def extract_features(
     The same command resumes an output that was stopped, unless it uses stdin or stdout.
     """
     format = _format_of(form, output, as_json)
-    names = parse_schema(input_schema) if input_schema else ()
-    options = ColumnOptions(column, kind, tuple(name for name in append.split(",") if name), names, header)
+    options = columns.parse()
     source, target = (None if path == _PIPE else path for path in (table, output))
     check_extract(source, target, options, format, force=force)
     model = encoding.load()

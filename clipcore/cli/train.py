@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcore.cli.options import Commands, Json, ModelOptions, TableOptions
+from clipcore.cli.options import Commands, Json, ModelOptions, TableOptions, option
 from clipcore.cli.output import DONE, INTERRUPTED, SKIPPED, print_json, say, say_skipped, tracked
 from clipcore.datasets import Columns, Pairs, open_pairs
 from clipcore.errors import BadInput
@@ -25,22 +26,25 @@ if TYPE_CHECKING:
 commands = Commands()
 
 
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    validation: Path | None = option(
+        None, help="Held-out pairs: best/ is the model with the highest mean recall on them."
+    )
+    captions: Path | None = option(None, help="The captions file, if PAIRS is a folder of images.")
+    split: str | None = option(None, help="Which split of a Karpathy file to learn from: train …")
+    validation_captions: Path | None = option(None, help="The captions file, if VALIDATION is a folder of images.")
+    validation_split: str | None = option(None, help="Which split to validate with: val …")
+
+
 @commands.command(short_help="Fine-tune a model on images with captions.")
 def train(
     pairs: Annotated[
         Path, typer.Argument(help="Rows of text, tab, base64 image (or its path); or a folder with captions.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and the model.")],
-    validation: Annotated[
-        Path | None, typer.Option(help="Held-out pairs: best/ is the model with the highest mean recall on them.")
-    ] = None,
-    captions: Annotated[Path | None, typer.Option(help="The captions file, if PAIRS is a folder of images.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of a Karpathy file to learn from: train …")] = None,
-    validation_captions: Annotated[
-        Path | None, typer.Option(help="The captions file, if VALIDATION is a folder of images.")
-    ] = None,
-    validation_split: Annotated[str | None, typer.Option(help="Which split to validate with: val …")] = None,
     *,
+    data: DataOptions,
     columns: TableOptions,
     model_options: ModelOptions,
     restart: Annotated[bool, typer.Option("--restart", help="Delete the run that OUTPUT holds.")] = False,
@@ -61,8 +65,9 @@ def train(
     if output.exists() and not output.is_dir():
         raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
     reporter = _Reporter(is_main=os.environ.get("RANK", "0") == "0")
-    learnt = reporter.open_pairs(pairs, captions, split, columns)
-    held_out = reporter.open_pairs(validation, validation_captions, validation_split, columns) if validation else None
+    learnt, held_out = reporter.open_pairs(pairs, data.captions, data.split, columns), None
+    if data.validation is not None:
+        held_out = reporter.open_pairs(data.validation, data.validation_captions, data.validation_split, columns)
     with _Interruption() as interruption:
         from clipcore.model import ClipModel
         from clipcore.training import train

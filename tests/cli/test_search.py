@@ -100,6 +100,10 @@ def test_parts_are_added_and_taken_away():
     assert names(clipcore("search", "-f", "-t1", "./panda.png", "-", "./panda.png", "+octopus")) == ["octopus"]
 
 
+def test_a_word_that_is_the_name_of_a_parameter_takes_no_value():
+    assert clipcore("search", "words", "-dog", "-t1").code == 0
+
+
 def test_an_image_is_found_by_itself_and_by_its_name_alone():
     assert names(clipcore("search", "-f", "-t1", "panda.png")) == ["panda"]
 
