@@ -13,7 +13,7 @@ from rich.table import Table
 
 from clipcore.cli.options import Commands, Force, Json, TableOptions
 from clipcore.cli.output import Skips, finish, say, tracked
-from clipcore.datasets.opening import open_texts
+from clipcore.datasets.captions import open_texts
 from clipcore.datasets.split import DEFAULT_RATIOS, PARTS, How, SplitResult, parse_ratios, split_folder
 from clipcore.datasets.stats import ImageStats, Inventory, measure_images, take_inventory
 from clipcore.datasets.tsv import write_folder, write_tsv

@@ -1,4 +1,4 @@
-"""Readers of captions that are not tables: JSON, JSON lines, tar archives, and text files beside images.
+"""Opens captioned images: tables, JSON, JSON lines, tar archives, and text files beside images.
 
 COCO: {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]} (Chen et al. 2015).
 Karpathy: {"dataset", "images": [{"filename", "filepath"?, "split", "sentences": [{"raw"}]}]} (Karpathy & Fei-Fei 2015).
@@ -16,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
+import numpy as np
+
+from clipcore.datasets.labelled import open_labelled
+from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder, read_part
 from clipcore.datasets.tables import Columns, read_table
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.rows import open_table, read_rows
@@ -25,9 +28,73 @@ from clipcore.images.formats import has_image_suffix
 from clipcore.images.walk import image_files
 
 _IDS_AND_IMAGES = Columns(text="1", image="2", header=False)
+# Usual names of the captions file in a folder: ours, COCO's, Karpathy's, Flickr8k's, Flickr30k's.
+_USUAL_NAMES = ("captions.txt", "captions.[ct]sv", "captions*.json", "dataset_*.json", "*.token", "results.csv")
 
 
-def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
+def open_pairs(
+    source: Path, *, captions: Path | None = None, split: str | None = None, columns: Columns | None = None
+) -> Pairs:
+    """source: a table (TSV of texts and base64 images, or of texts and paths), a captions file (JSON of COCO or
+    Karpathy, or Flickr's tables), a tar as webdataset writes it, or a folder of images with a captions file:
+    `captions`, or one of a usual name in the folder, or a name.txt beside each name.jpg. Chinese-CLIP's TSV of ids and
+    images takes its .jsonl as `captions`.
+
+    split: which of Karpathy's. columns: what cannot be guessed from the first rows of a table. Images are not opened
+    here; rows and files that cannot be used are in the result's `problems`. Raises BadInput where nothing can be used.
+    """
+    if not source.is_file() and not source.is_dir():
+        raise BadInput(f"There is no file or folder {str(source)!r}; a pipe cannot be read twice, so save it first.")
+    folder = source if source.is_dir() else source.parent
+    is_table_of_images = captions is not None and source.is_file()
+    file = captions or _captions_file(source)
+    if file is None:
+        return _read_folder(folder)
+    suffix = file.suffix.lower()
+    if is_table_of_images and suffix != ".jsonl":
+        raise BadInput(f"{str(source)!r} is a file: a captions file goes with a folder, or is a .jsonl for a TSV.")
+    if suffix == ".json":
+        return _read_captions_json(file, folder, split)
+    if suffix == ".tar":
+        return _read_archive(file)
+    if split is not None:
+        raise BadInput(f"{str(file)!r} has no splits; only Karpathy's JSON files have them.")
+    if is_table_of_images:
+        return _read_captions_lines(source, file)
+    return read_table(file, folder, columns or Columns(), merge=True)
+
+
+def open_texts(
+    source: Path, *, captions: Path | None = None, split: str | None = None, columns: Columns | None = None
+) -> Pairs:
+    """Opens captioned images as `open_pairs` does, or else a folder of classes, whose names become the captions.
+
+    Raises BadInput where the source is neither.
+    """
+    try:
+        return open_pairs(source, captions=captions, split=split, columns=columns)
+    except BadInput as error:
+        if captions is not None or split is not None or not source.is_dir():
+            raise
+        try:
+            labelled = open_labelled(source)
+        except BadInput:
+            raise error from None
+    names = [labelled.classes[row] for row in labelled.class_of]
+    return Pairs(names, np.arange(len(labelled)), labelled.images, problems=labelled.problems)
+
+
+def _captions_file(source: Path) -> Path | None:
+    if source.is_file():
+        return source
+    files = {path for pattern in _USUAL_NAMES for path in source.glob(pattern) if path.is_file()}
+    if len(files) > 1:
+        names = ", ".join(sorted(path.name for path in files))
+        raise BadInput(f"{str(source)!r} has several captions files ({names}); name one.")
+    return files.pop() if files else None
+
+
+def _read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
     """Reads COCO's or Karpathy's captions. folder: has the images, or folders of them. split: one of Karpathy's
     (train, restval, val, test), several joined by `+`; None for all.
 
@@ -51,7 +118,7 @@ def read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
     return builder.build(f"No image of {str(path)!r} can be used")
 
 
-def read_captions_lines(images: Path, captions: Path) -> Pairs:
+def _read_captions_lines(images: Path, captions: Path) -> Pairs:
     """Reads Chinese-CLIP's table of images and its .jsonl of texts. A text of several images is a pair with each.
 
     Images without a text are kept: retrieval has to tell the others from them. Raises BadInput where nothing can be
@@ -78,7 +145,7 @@ def read_captions_lines(images: Path, captions: Path) -> Pairs:
     return builder.build(f"No text of {str(captions)!r} describes an image of {str(images)!r}", table.images)
 
 
-def read_archive(path: Path) -> Pairs:
+def _read_archive(path: Path) -> Pairs:
     """Reads an uncompressed tar as webdataset writes it. Samples without an image or a caption are skipped.
 
     Raises BadInput where no sample has both, or the file is not a tar.
@@ -88,7 +155,7 @@ def read_archive(path: Path) -> Pairs:
         for key, name, offset, size, data in _members(path):
             sample = samples.setdefault(key, _Sample())
             if has_image_suffix(name):
-                sample.image = ImageSource(name, partial(_read_range, path, offset, size))
+                sample.image = ImageSource(name, partial(read_part, path, offset, size))
             elif name.endswith(".txt"):
                 sample.captions = _lines(data.decode(errors="replace")) or sample.captions
             else:
@@ -106,7 +173,7 @@ def read_archive(path: Path) -> Pairs:
     return builder.build(f"{str(path)!r} has no images with captions: no key.jpg with a key.txt or key.json")
 
 
-def read_folder(folder: Path) -> Pairs:
+def _read_folder(folder: Path) -> Pairs:
     """Reads images that each have a text file of the same name beside them; each line of it is a caption.
 
     Raises BadInput where no image has one.
@@ -211,12 +278,6 @@ def _captions_of_json(data: bytes) -> list[str]:
         return []
     captions = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
     return _non_empty([one for one in captions if isinstance(one, str)])
-
-
-def _read_range(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def _captions_beside(image: Path) -> list[str]:

@@ -93,6 +93,13 @@ class ImageFinder:
         raise BadInput(f"There is no file {name!r} in {str(self._folder)!r}.")
 
 
+def read_part(path: Path, start: int, length: int) -> bytes:
+    """Reads an image, or its base64, that is a part of a file."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
+
+
 def sub_folders(folder: Path) -> list[Path]:
     """The folders directly below, without hidden ones, sorted by name. Raises BadInput where it cannot be listed."""
     try:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipcore.batching import batches_of
-from clipcore.datasets.opening import open_pairs
+from clipcore.datasets.captions import open_pairs
 from clipcore.datasets.tables import Columns
 from clipcore.encoding.batch import ImageSource, Problem, reason_of
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import overload
 
-from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder
+from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder, read_part
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.rows import (
     Row,
@@ -222,9 +222,7 @@ class _ImageFields(Sequence[ImageSource]):
         return ImageSource(f"row {self._rows[index]}", partial(self._read, index))
 
     def _read(self, at: int) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(self._starts[at])
-            return decode_field(file.read(self._lengths[at]))
+        return decode_field(read_part(self._path, self._starts[at], self._lengths[at]))
 
 
 class _ImageFiles(list[ImageSource]):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcore.datasets import Pairs, open_labelled, open_pairs
-from clipcore.datasets.opening import open_texts
+from clipcore.datasets.captions import open_texts
 from clipcore.datasets.tsv import one_line, write_folder, write_tsv
 from clipcore.encoding.batch import ImageSource
 from clipcore.encoding.resumable import resumable
