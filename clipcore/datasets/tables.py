@@ -10,7 +10,7 @@ import hashlib
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -30,6 +30,7 @@ from clipcore.encoding.rows import (
     read_rows,
     split_fields,
     text_of,
+    usual_width,
 )
 from clipcore.errors import BadInput
 from clipcore.images.formats import has_image_suffix
@@ -118,8 +119,8 @@ def _layout(rows: Sequence[Sequence[bytes]], delimiter: str, given: Columns) -> 
     in_files = not _votes(body, begins_as_image)
     is_image = _is_path if in_files else begins_as_image
     image = _image_column(given, names, _votes(body, is_image))
-    columns = len(names) or _usual_width(row for row in body if len(row) > image and is_image(row[image]))
-    columns = columns or len(rows[0])
+    with_image = [row for row in body if len(row) > image and is_image(row[image])]
+    columns = len(names) or usual_width(with_image, default=len(rows[0]))
     text = _text_column(given, names, columns, image)
     if image == text:
         raise BadInput("The texts and the images cannot be in the same column.")
@@ -161,11 +162,6 @@ def _text_column(given: Columns, names: Sequence[str], columns: int, image: int)
 def _votes(rows: Sequence[Sequence[bytes]], holds: Callable[[bytes], bool]) -> Counter[int]:
     """Counts for each column the rows whose field there passes the test."""
     return Counter(column for row in rows for column, field in enumerate(row) if holds(field))
-
-
-def _usual_width(rows: Iterable[Sequence[bytes]]) -> int:
-    """0 where there are no rows."""
-    return next((width for width, _ in Counter(map(len, rows)).most_common(1)), 0)
 
 
 def _is_path(field: bytes) -> bool:

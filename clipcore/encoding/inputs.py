@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
-from clipcore.encoding.resumable import check_output, file_identity, fingerprint
+from clipcore.encoding.resumable import Progress, check_output, file_identity, fingerprint
 from clipcore.encoding.writers import WRITERS, VectorFormat, Written, check_format, write_rows
 from clipcore.errors import BadInput, TextNotSupported
 from clipcore.files import read_regular
@@ -59,7 +59,7 @@ def write_inputs(
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
     force: bool = False,
-    progress: Callable[[Sequence[Input]], Iterable[Input]] = iter,
+    progress: Progress = iter,
     on_problem: OnProblem = lambda problem: None,
 ) -> Written:
     """Encodes the inputs into a file whose ending names the format; skipped inputs have no row. Resumable.

@@ -26,7 +26,7 @@ if sys.platform != "win32":
 # Often enough to lose little in a crash, seldom enough for a long list of problems.
 _JOURNAL_SECONDS = 1.0
 
-Progress = Callable[[Sequence[Any]], Iterable[Any]]
+Progress = Callable[[Any], Iterable[Any]]
 """Wraps the items of a loop, as a progress bar does; `iter` shows nothing."""
 
 

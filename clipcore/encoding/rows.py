@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +108,11 @@ def first_rows(rows: Iterator[Row]) -> list[Row]:
         if len(sample) == _SAMPLE_ROWS or taken >= _SAMPLE_BYTES:
             break
     return sample
+
+
+def usual_width(rows: Iterable[Sequence[bytes]], *, default: int) -> int:
+    """The number of fields that most rows have. default: where there are no rows."""
+    return next((width for width, _ in Counter(map(len, rows)).most_common(1)), default)
 
 
 def split_fields(line: bytes, delimiter: str, columns: int | None = None) -> list[bytes]:

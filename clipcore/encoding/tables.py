@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
 from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
-from clipcore.encoding.resumable import check_output, file_identity
+from clipcore.encoding.resumable import Progress, check_output, file_identity
 from clipcore.encoding.rows import (
     Row,
     begins_as_image,
@@ -24,6 +23,7 @@ from clipcore.encoding.rows import (
     open_table,
     read_rows,
     text_of,
+    usual_width,
     without_blank_end,
 )
 from clipcore.encoding.writers import (
@@ -38,8 +38,6 @@ from clipcore.encoding.writers import (
 from clipcore.errors import BadInput, ImageRejected, RejectReason
 from clipcore.files import read_regular
 from clipcore.types import Encoder
-
-Progress = Callable[[Iterable[EncodedRow]], Iterable[EncodedRow]]
 
 
 class ColumnKind(StrEnum):
@@ -142,8 +140,7 @@ def resolve_columns(options: ColumnOptions, sample: Sequence[Row]) -> ResolvedCo
     if options.header and rows:
         names = [field.decode(errors="replace").strip() for field in rows[0]]
         rows = rows[1:]
-    widths = Counter(len(row) for row in rows)
-    columns = len(names) or (widths.most_common(1)[0][0] if widths else 1)
+    columns = len(names) or usual_width(rows, default=1)
     column = _column_index(options.column, names, columns)
     append = tuple(_column_index(name, names, columns) for name in options.append)
     kind = options.kind

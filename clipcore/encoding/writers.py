@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -224,8 +225,6 @@ def _row_groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _pyarrow() -> ModuleType:
     try:
-        import pyarrow
+        return import_module("pyarrow")
     except ImportError as error:
         raise BadInput("Writing Parquet needs pyarrow: pip install 'magpie[lab]'.") from error
-    module: ModuleType = pyarrow
-    return module
