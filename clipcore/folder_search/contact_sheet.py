@@ -83,26 +83,23 @@ class _Pen:
         self._card(x, y, _QUERY_CARD, _QUERY_EDGE, 2)
         if image is not None:
             self._thumbnail(x, y, image)
-            text = " ".join(terms)
-            font = font_for(text, _NAME)
-            for number, line in enumerate(wrap(text, font, THUMBNAIL, 2)):
+            font = font_for(" ".join(terms), _NAME)
+            for number, line in enumerate(wrap(" ".join(terms), font, THUMBNAIL, 2)):
                 self._text(x, y + THUMBNAIL + 20 + 20 * number, line, font, _QUERY_INK)
             return
         max_lines = max(1, 6 // len(terms))
         fonts = [(term, font_for(term, _LARGE)) for term in terms]
         lines = [(line, font) for term, font in fonts for line in wrap(term, font, THUMBNAIL - 4 * _INSET, max_lines)]
-        baseline = y + (THUMBNAIL - 34 * len(lines[:6])) / 2 + 26
-        for line, font in lines[:6]:
-            self._text(x + (THUMBNAIL - font.getlength(line)) / 2, baseline, line, font, _QUERY_INK)
-            baseline += 34
+        first_baseline = y + (THUMBNAIL - 34 * len(lines[:6])) / 2 + 26
+        for number, (line, font) in enumerate(lines[:6]):
+            self._text(x + THUMBNAIL / 2, first_baseline + 34 * number, line, font, _QUERY_INK, anchor="ms")
         self._text(x, y + THUMBNAIL + 20, "query", font_for("query", _NOTE), _QUERY_EDGE)
 
     def cell(self, x: int, y: int, cell: Cell) -> None:
         self._card(x, y, _CARD, _EDGE, 1)
         self._thumbnail(x, y, cell.image)
         name = visible(cell.image.name)
-        font = font_for(name, _NAME)
-        self._text(x, y + THUMBNAIL + 20, elide(name, font, THUMBNAIL), font, _FAINT if cell.faint else _INK)
+        self._text(x, y + THUMBNAIL + 20, name, font_for(name, _NAME), _FAINT if cell.faint else _INK)
         self._text(x, y + THUMBNAIL + 40, cell.note, font_for(cell.note, _NOTE), _FAINT if cell.faint else _GREY)
 
     def _card(self, x: int, y: int, fill: str, edge: str, width: int) -> None:
@@ -121,9 +118,9 @@ class _Pen:
         image = ImageOps.contain(image, (inside, inside), Image.Resampling.LANCZOS)
         self.page.paste(image, (x + (THUMBNAIL - image.width) // 2, y + (THUMBNAIL - image.height) // 2))
 
-    def _text(self, x: float, baseline: float, text: str, font: Font, colour: str) -> None:
+    def _text(self, x: float, baseline: float, text: str, font: Font, colour: str, anchor: str = "ls") -> None:
         self.missing |= missing_glyphs(text, font)
-        self._draw.text((x, baseline), text, colour, font, anchor="ls")
+        self._draw.text((x, baseline), elide(text, font, THUMBNAIL), colour, font, anchor)
 
 
 # Fonts of Linux, macOS and Windows for text that Pillow's own font cannot draw, with the face in a collection: Noto's
