@@ -6,7 +6,7 @@ The store keeps ids only; whatever is shown or downloaded is looked up here firs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -66,7 +66,9 @@ class Messages:
     def image_refs(self, message: discord.Message) -> list[ImageRef]:
         """The images of this message to index. Magpie's own messages do not count, nor do those outside guilds."""
         channel = channel_ref(message.channel)
-        if channel is None or not self._counts(message):
+        own = self._client.user is not None and message.author.id == self._client.user.id
+        by_bot = message.author.bot or message.webhook_id is not None
+        if channel is None or own or (by_bot and not self._other_bots):
             return []
         images = self.downloadable_images_of(message)
         self.recent_images.update({image.key: image for image in images})
@@ -84,11 +86,6 @@ class Messages:
             async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
                 yield message.id, self.image_refs(message)
 
-    def _counts(self, message: discord.Message) -> bool:
-        if self._client.user is not None and message.author.id == self._client.user.id:
-            return False
-        return self._other_bots or not (message.author.bot or message.webhook_id is not None)
-
     async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
         """A channel or thread of this guild, also an archived one; None where Discord does not tell."""
         guild = self._client.get_guild(guild_id)
@@ -96,10 +93,8 @@ class Messages:
             return None
         channel: object = guild.get_channel_or_thread(channel_id)
         if channel is None:
-            try:
+            with suppress(*NETWORK_ERRORS):
                 channel = await guild.fetch_channel(channel_id)
-            except NETWORK_ERRORS:
-                return None
         return channel_ref(channel)
 
     async def is_deleted(self, channel_id: int) -> bool:
