@@ -54,11 +54,6 @@ def classify(
     return _loaded(model).classify(image, labels, top=top)
 
 
-@lru_cache(maxsize=1)
-def _loaded(name: str) -> ClipModel:
-    return ClipModel.load(name)
-
-
 class ClipModel:
     """A loaded checkpoint; an `Encoder`. Blocking and not thread-safe: one thread owns it, see engine/executor.py. Only
     `prepare` and the properties may be used on any thread.
@@ -264,6 +259,9 @@ class ClipModel:
         if self.opened.tokenize is None:
             raise TextNotSupported(self.card.id)
         return {name: ids.to(self.device) for name, ids in self.opened.tokenize(texts).items()}
+
+
+_loaded = lru_cache(maxsize=1)(ClipModel.load)
 
 
 def open_checkpoint(checkpoint: Checkpoint) -> Opened:

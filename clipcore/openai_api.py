@@ -114,10 +114,8 @@ class TorchClip(nn.Module):
     @property
     def vocab_size(self) -> int:
         """Tokens that the text tower has; 0 in image-only models."""
-        tables = [
-            table for part in self.clip.towers.text for table in part.modules() if isinstance(table, nn.Embedding)
-        ]
-        return max((table.num_embeddings for table in tables), default=0)
+        modules = (module for part in self.clip.towers.text for module in part.modules())
+        return max((module.num_embeddings for module in modules if isinstance(module, nn.Embedding)), default=0)
 
     @property
     def logit_scale(self) -> Tensor:

@@ -136,7 +136,8 @@ class VectorIndex:
             raise ValueError(f"expected vectors of shape [n, {self.dimension}], got {list(given.shape)}")
         with np.errstate(over="ignore"):
             rows = given.astype(np.float16, copy=False)
-        if _has_non_finite(rows):
+        # Whether any exponent is all ones: comparing bits as integers takes a twenty-fifth of the time of `isfinite`.
+        if rows.view(np.int16).max(initial=0) >= 0x7C00 or rows.view(np.uint16).max(initial=0) >= 0xFC00:
             row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             raise ValueError(f"vector {row} holds NaN, an infinity, or a number too large for float16")
         return rows
@@ -161,8 +162,3 @@ def _possible_best(scores: Vectors, k: int, error: float) -> Places:
     kth = float(np.partition(scores, len(scores) - k)[len(scores) - k]) if len(scores) > k else -np.inf
     bound = np.float32(kth - 2 * error - 10.0**-_DECIMALS)
     return np.flatnonzero(scores > np.nextafter(bound, np.float32(-np.inf)))
-
-
-def _has_non_finite(rows: Float16) -> bool:
-    """Whether any exponent is all ones. Comparing bits as integers takes a twenty-fifth of the time of `isfinite`."""
-    return bool(rows.view(np.int16).max(initial=0) >= 0x7C00 or rows.view(np.uint16).max(initial=0) >= 0xFC00)
