@@ -90,9 +90,6 @@ class FolderStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._connection.close()
 
     def known_files(self, root: bytes, model: str) -> Iterator[KnownFile]:
@@ -109,11 +106,7 @@ class FolderStore:
         return bool(found) and (found[0][1] != State.IMAGE or self.vector_of(content_hash, model) is not None)
 
     def write(
-        self,
-        model: str,
-        contents: Sequence[Content],
-        files: Iterable[tuple[ImageFile, bytes]],
-        gone: Iterable[bytes],
+        self, model: str, contents: Sequence[Content], files: Iterable[tuple[ImageFile, bytes]], gone: Iterable[bytes]
     ) -> dict[bytes, tuple[State, str]]:
         """One transaction. files: with the hashes of their contents. gone: paths of files to delete. Returns what each
         file's content is, with the reason where it is broken, by the file's path; a file whose content is unknown is

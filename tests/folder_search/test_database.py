@@ -109,7 +109,8 @@ OPENS = """
 import sys
 from pathlib import Path
 from clipcore.folder_search.store import FolderStore
-FolderStore(Path(sys.argv[1])).close()
+with FolderStore(Path(sys.argv[1])):
+    pass
 """
 
 
