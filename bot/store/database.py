@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bot.errors import StoreError
 from bot.models import utc_now
 from bot.monitoring.metrics import STORE_WRITE_SECONDS
+from bot.store.backend import Backend, open_backend
 from bot.store.migrate import migrate
-from bot.store.sqlite import SQLiteBackend, open_backend
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Database:
     connection whose task is cancelled in the middle of a statement.
     """
 
-    def __init__(self, backend: SQLiteBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._transactions: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -119,7 +119,7 @@ class Database:
             result = await self._transaction(self._backend.writer, work)
             STORE_WRITE_SECONDS.observe(perf_counter() - started)
         if erase:
-            await self._backend.checkpoint.request()
+            await self._backend.after_erasing()
         return result
 
     async def _transaction(self, engine: AsyncEngine, work: Work[T]) -> T:

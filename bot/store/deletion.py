@@ -7,10 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, delete, or_, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
+from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, writes
 from bot.store.schema import (
     author_cutoffs,
@@ -22,7 +22,6 @@ from bot.store.schema import (
     replies,
     tombstones,
 )
-from bot.store.sqlite import any_of
 
 Key = tuple[str, int, int]
 """Of a tombstone: kind, id, scope."""
@@ -99,7 +98,9 @@ class Deletions(Store):
         gone = await _delete_images(connection, images.c.guild_id == guild_id, images.c.author_id == author_id)
         if await add_guild(connection, guild_id):
             cutoff = _last_message_by(self._now()) if up_to_message is None else up_to_message
-            statement = insert(author_cutoffs).values(guild_id=guild_id, author_id=author_id, up_to_message=cutoff)
+            statement = insert(connection, author_cutoffs).values(
+                guild_id=guild_id, author_id=author_id, up_to_message=cutoff
+            )
             new = statement.excluded.up_to_message
             statement = statement.on_conflict_do_update(
                 index_elements=["guild_id", "author_id"],
@@ -137,7 +138,7 @@ async def add_guild(connection: AsyncConnection, guild_id: int) -> bool:
     """Adds the guild's row if it is missing. False, and no row, when the guild was deleted."""
     if await _buried(connection, {(Kind.GUILD, guild_id, 0)}):
         return False
-    await connection.execute(insert(guilds).values(id=guild_id).on_conflict_do_nothing())
+    await connection.execute(insert(connection, guilds).values(id=guild_id).on_conflict_do_nothing())
     return True
 
 
@@ -152,9 +153,9 @@ async def add_channel(connection: AsyncConnection, channel: ChannelRef) -> bool:
 async def add_channels(connection: AsyncConnection, added: Collection[ChannelRef]) -> None:
     """Adds rows for channels without tombstones, and for their guilds; updates the parent and kind of known ones."""
     await connection.execute(
-        insert(guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {one.guild_id for one in added}]
+        insert(connection, guilds).on_conflict_do_nothing(), [{"id": id_} for id_ in {one.guild_id for one in added}]
     )
-    statement = insert(channels)
+    statement = insert(connection, channels)
     known = {"parent_id": statement.excluded.parent_id, "thread": statement.excluded.thread}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["id"], set_=known),
@@ -174,7 +175,7 @@ async def _bury(
 ) -> None:
     """Writes a tombstone for each id, and deletes expired ones."""
     if ids:
-        statement = insert(tombstones)
+        statement = insert(connection, tombstones)
         renewed = {"forgotten_at": statement.excluded.forgotten_at}
         await connection.execute(
             statement.on_conflict_do_update(index_elements=["kind", "id", "scope"], set_=renewed),

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, LargeBinary, Result, select, type_coerce
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import utc_now
+from bot.store.backend import insert
 from bot.store.database import Database, Store, reads, writes
 from bot.store.schema import Embedding, Embeddings, embeddings, images, models
 
@@ -113,7 +113,7 @@ class EmbeddingQueries(Store):
     @writes
     async def _add_model(self, connection: AsyncConnection, model: Model) -> int:
         columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
-        await connection.execute(insert(models).values(model=model.id, **columns).on_conflict_do_nothing())
+        await connection.execute(insert(connection, models).values(model=model.id, **columns).on_conflict_do_nothing())
         row = (await connection.execute(select(models).where(models.c.key == model.key))).one()
         if row.dimension != model.dimension:
             raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")

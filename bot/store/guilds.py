@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import ChannelRef, TaggingMode
+from bot.store.backend import insert
 from bot.store.database import Store, erases, reads, writes
 from bot.store.deletion import add_channel, add_guild
 from bot.store.schema import channels, guilds, images, labels, replies
@@ -119,7 +119,7 @@ class ReplyStore(Store):
         rows = [
             {**reply, "position": at, "image_id": id_ if id_ in found else None} for at, id_ in enumerate(image_ids)
         ]
-        await connection.execute(insert(replies).on_conflict_do_nothing(), rows)
+        await connection.execute(insert(connection, replies).on_conflict_do_nothing(), rows)
 
     @reads
     async def orphans(self, connection: AsyncConnection, limit: int, after: int = 0) -> list[Reply]:
@@ -158,5 +158,5 @@ async def _replace_labels(connection: AsyncConnection, guild_id: int, after: Seq
     await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
     rows = [{"guild_id": guild_id, "position": at, "label": label} for at, label in enumerate(after)]
     if rows:
-        await connection.execute(insert(labels), rows)
+        await connection.execute(labels.insert(), rows)
     return True

@@ -9,15 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Result, Row, Select, Update, bindparam, delete, exists, func, select, text, true, tuple_, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
+from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import Deletions, add_channels, not_deleted
 from bot.store.embeddings import EmbeddingQueries, Model
 from bot.store.schema import Embeddings, channels, embeddings, guilds, images, models, tags
-from bot.store.sqlite import any_of
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -61,7 +60,7 @@ class ImageStore(EmbeddingQueries, Deletions):
         if not accepted:
             return []
         await add_channels(connection, {ref.channel.channel_id: ref.channel for ref in accepted.values()}.values())
-        statement = insert(images).on_conflict_do_nothing(index_elements=_KEY)
+        statement = insert(connection, images).on_conflict_do_nothing(index_elements=_KEY)
         added = await connection.execute(
             statement.returning(*images.c["id", *_KEY]),
             [
@@ -169,7 +168,7 @@ class ImageStore(EmbeddingQueries, Deletions):
             for rank, tag in enumerate(item.tags)
         ]
         make_ready = update(images).where(images.c.id == bindparam("image")).values(_READY)
-        for statement, rows in ((make_ready, files), (insert(embeddings), vectors), (insert(tags), labels)):
+        for statement, rows in ((make_ready, files), (embeddings.insert(), vectors), (tags.insert(), labels)):
             if rows:
                 await connection.execute(statement, rows)
         return set(done)

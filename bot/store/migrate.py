@@ -13,13 +13,13 @@ from sqlalchemy import Connection, inspect
 import migrations
 from bot.errors import StartupError
 from bot.models import utc_now
+from bot.store.backend import Backend
 from bot.store.schema import expired_tombstones
-from bot.store.sqlite import SQLiteBackend
 
 SCRIPTS = Path(migrations.__file__).parent
 
 
-async def migrate(backend: SQLiteBackend, revision: str = "head", scripts: Path = SCRIPTS) -> None:
+async def migrate(backend: Backend, revision: str = "head", scripts: Path = SCRIPTS) -> None:
     """Upgrades to this revision, or downgrades where the database is past it, in one transaction.
 
     Deletes expired tombstones, too. Raises StartupError where the database belongs to another program or is newer than

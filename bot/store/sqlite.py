@@ -1,16 +1,11 @@
-"""SQLite: engines and pragmas, the checkpoint after erasing, the lock of one process, errors in plain sentences.
-
-The rest of the store is SQLAlchemy Core. Of SQLite's own it uses `any_of`, and `insert`, whose ON CONFLICT PostgreSQL
-has, too.
-"""
+"""SQLite: engines and pragmas, the checkpoint after erasing, the lock of one process, errors in plain sentences."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,9 +13,8 @@ from typing import Any, Self
 
 import aiosqlite
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Select, event, func, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -62,39 +56,8 @@ _NOT_WRITABLE = (
 )
 
 
-def open_backend(url: str | Path, busy_timeout: float) -> SQLiteBackend:
-    """See `Database.open`. Raises StartupError where the URL names no file of SQLite."""
-    if "://" not in str(url):
-        return SQLiteBackend(Path(url), busy_timeout)
-    try:
-        parsed = make_url(str(url))
-    except ArgumentError as error:
-        raise StartupError("DATABASE_URL is not a URL: it must be like sqlite+aiosqlite:///magpie.sqlite3.") from error
-    if parsed.get_backend_name() != "sqlite":
-        raise StartupError(
-            f"DATABASE_URL names a {parsed.get_backend_name()} database, and Magpie stores its data in SQLite only: "
-            "set it to sqlite+aiosqlite:///FILE."
-        )
-    if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query:
-        raise StartupError(
-            "DATABASE_URL must name a file and nothing else, such as sqlite+aiosqlite:///magpie.sqlite3."
-        )
-    return SQLiteBackend(Path(parsed.database), busy_timeout)
-
-
-def any_of(ids: Iterable[int]) -> Select[Any]:
-    """For `column.in_(…)`: one parameter, however many ids. A list of them may have 32,766, and is a new statement for
-    each length.
-    """
-    return select(func.json_each(json.dumps([*ids])).table_valued("value").c.value)
-
-
 class SQLiteBackend:
-    """One file in WAL mode: a connection that writes, and READERS connections that read at the same time.
-
-    Engines begin a transaction with the first statement and hide parameters in errors. write_lock: held for each write
-    transaction.
-    """
+    """One file in WAL mode: a connection that writes, and READERS connections that read at the same time."""
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
         self.path = path
@@ -105,15 +68,10 @@ class SQLiteBackend:
         self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
         self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
-        self.checkpoint = CheckpointTask(self._uri, self.write_lock)
+        self._checkpoint = CheckpointTask(self._uri, self.write_lock)
         self._file_lock: FileLock | None = None
 
     def create(self, *, exclusive: bool = False) -> None:
-        """Creates an empty database where there is none, readable by its owner only.
-
-        exclusive: locks the database for this process until `close`. Raises StartupError where another process has the
-        lock, or OSError.
-        """
         if sqlite3.sqlite_version_info < OLDEST_VERSION:
             raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.37 or newer.")
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -126,11 +84,13 @@ class SQLiteBackend:
         """Changes tables in one transaction, with foreign keys off: a dropped table must not cascade to others."""
         return self._engine("BEGIN IMMEDIATE", _MIGRATION_PRAGMAS, poolclass=NullPool)
 
-    async def prove_writable(self, connection: AsyncConnection) -> None:
-        """Writes one page, and changes nothing. A transaction that is rolled back would stay in memory, and a full disk
-        unnoticed.
+    async def after_erasing(self) -> None:
+        await self._checkpoint.request()
 
-        Raises StoreUnusable where the file was deleted or replaced: the system accepts writes to it, and loses them.
+    async def prove_writable(self, connection: AsyncConnection) -> None:
+        """Writes one page: a transaction that is rolled back would stay in memory, and a full disk unnoticed.
+
+        A system that lets a file in use be deleted or replaced accepts writes to it, and loses them.
         """
         if await asyncio.to_thread(_identity, self.path) != self._identity:
             raise StoreUnusable(
@@ -141,21 +101,19 @@ class SQLiteBackend:
         await connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
     def log_bytes(self) -> int:
-        """The size of the write-ahead log. It grows while a reader keeps an old snapshot open, and is then cut back."""
+        """It grows while a reader keeps an old snapshot open, and is cut back afterwards."""
         try:
             return self.path.with_name(self.path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
     def store_error(self, error: Exception) -> StoreError | None:
-        """The error to raise instead of this one; None if an operator cannot act on it."""
         code = _primary_code(error)
         if code in _BUSY:
             return StoreBusy("The database is locked by another process: end it, or try again.")
         return StoreUnusable(_UNUSABLE[code]) if code in _UNUSABLE else None
 
     def startup_error(self, error: BaseException) -> StartupError | None:
-        """As `store_error`, for errors while the database is created or migrated."""
         if not isinstance(error, OSError | DBAPIError | sqlite3.Error):
             return None
         why = _UNUSABLE_AT_STARTUP.get(_primary_code(error) or 0, _NOT_WRITABLE)
@@ -164,7 +122,7 @@ class SQLiteBackend:
     async def close(self) -> None:
         """Closes readers first: one that is open blocks the last checkpoint. SQLite deletes an empty log itself."""
         await self.readers.dispose()
-        await self.checkpoint.close()
+        await self._checkpoint.close()
         await self.writer.dispose()
         if self._file_lock is not None:
             self._file_lock.release()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.store.sqlite import open_backend
+from bot.store.backend import open_backend
 
 
 @pytest.mark.parametrize(

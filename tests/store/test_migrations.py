@@ -9,12 +9,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from bot.models import ChannelRef, TaggingMode
+from bot.store.backend import open_backend
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.migrate import SCRIPTS, migrate
 from bot.store.schema import metadata
-from bot.store.sqlite import open_backend
 from tests.store.samples import CARD, finished, ref
 
 STEPS = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())

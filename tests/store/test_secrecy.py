@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from bot.store.backend import open_backend
 from bot.store.database import Database
-from bot.store.sqlite import open_backend
 
 SECRET = "a-secret-label"
 
