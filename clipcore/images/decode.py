@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import (
@@ -197,9 +196,9 @@ def _decode(image: ImageFile.ImageFile, min_edge: int | None) -> DecodedImage:
     image.load()
     shrink = 1 if min_edge is None else max(1, min(image.size) // min_edge)
     box = 0.0, 0.0, across / shrink, down / shrink
-    orientation = _TURNS[_orientation(image)]
+    orientation = _orientation(image)
     pixels, box = _turned(flatten(image, shrink), box, orientation)
-    if orientation.swap_axes:
+    if orientation in _SWAPPED:
         width, height = height, width
     return DecodedImage(pixels, width, height, box)
 
@@ -215,24 +214,16 @@ def _draft(image: ImageFile.ImageFile, min_edge: int | None) -> tuple[float, flo
     return width, height
 
 
-class _Turn(NamedTuple):
-    """How an image is turned upright: first the axes are swapped, then the result is mirrored."""
-
-    swap_axes: bool
-    mirror_x: bool
-    mirror_y: bool
-
-
-def _turned(pixels: Pixels, box: Box, turn: _Turn) -> tuple[Pixels, Box]:
+def _turned(pixels: Pixels, box: Box, orientation: int) -> tuple[Pixels, Box]:
     left, top, right, bottom = box
-    if turn.swap_axes:
+    if orientation in _SWAPPED:
         pixels = pixels.transpose(1, 0, 2)
         left, top, right, bottom = top, left, bottom, right
     height, width = pixels.shape[:2]
-    if turn.mirror_x:
+    if orientation in _MIRRORED_X:
         pixels = pixels[:, ::-1]
         left, right = width - right, width - left
-    if turn.mirror_y:
+    if orientation in _MIRRORED_Y:
         pixels = pixels[::-1]
         top, bottom = height - bottom, height - top
     return pixels, (left, top, right, bottom)
@@ -244,20 +235,14 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # Cameras and editors often write broken EXIF; the image itself is fine, so it stays as stored.
         return 1
-    return orientation if orientation in _TURNS else 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
-    1: _Turn(False, False, False),
-    2: _Turn(False, True, False),
-    3: _Turn(False, True, True),
-    4: _Turn(False, False, True),
-    5: _Turn(True, False, False),
-    6: _Turn(True, True, False),
-    7: _Turn(True, True, True),
-    8: _Turn(True, False, True),
-}  # Exif 2.32, §4.6.4 A
+# The orientations (Exif 2.32, §4.6.4 A) that are turned upright by swapping the axes, and then by mirroring the result.
+_SWAPPED = (5, 6, 7, 8)
+_MIRRORED_X = (2, 3, 6, 7)
+_MIRRORED_Y = (3, 4, 7, 8)
 _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.PNG: PngImagePlugin.PngImageFile,

@@ -149,7 +149,7 @@ def _kind(config: dict[str, Any]) -> str:
 def _geometry(kind: str, settings: dict[str, Any]) -> tuple[int, int, bool]:
     """size, crop and squash, as in `Preprocessing`."""
     if kind == "Siglip2":
-        # NaFlex: as many patches as fit, here always in one square (see models/siglip.py).
+        # NaFlex: as many patches as fit, here always in one square (see models/hub.py).
         edge = math.isqrt(int(settings["max_num_patches"])) * int(settings["patch_size"])
         return edge, edge, True
     edge = _edge(settings["size"])
@@ -178,16 +178,12 @@ def _cropped_to_ratio(box: Box) -> Box:
 
 def write_preprocessing(preprocessing: Preprocessing, directory: Path) -> None:
     """`preprocessor_config.json` as transformers writes and `Preprocessing.read` reads it."""
-    size = (
-        {"height": preprocessing.size, "width": preprocessing.size}
-        if preprocessing.squash
-        else {"shortest_edge": preprocessing.size}
-    )
+    edges = ("height", "width") if preprocessing.squash else ("shortest_edge",)
     config = {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": size,
+        "size": dict.fromkeys(edges, preprocessing.size),
         "resample": preprocessing.resample,
         "do_center_crop": True,
         "crop_size": {"height": preprocessing.crop, "width": preprocessing.crop},

@@ -180,7 +180,11 @@ def _download(model: ModelName, cache_dir: Path | None) -> Path:
         wanted = _wanted_of_open_clip(files) if model.repository else _wanted(files)
         directory = Path(snapshot_download(repository, allow_patterns=wanted, cache_dir=cache_dir))
     except HfHubHTTPError as error:
-        raise _unavailable(repository, _refusal(error.response.status_code)) from error
+        status = error.response.status_code
+        why = f"could not be downloaded: the hub answered HTTP {status}"
+        if status in (401, 403, 404):
+            why = f"does not exist on the hub or needs a login (HTTP {status})"
+        raise _unavailable(repository, why) from error
     except Exception as error:
         # The hub's client lets its HTTP library's errors through, and which library that is has changed before.
         raise _unavailable(
@@ -192,12 +196,6 @@ def _download(model: ModelName, cache_dir: Path | None) -> Path:
             f"The model {repository!r} has no {missing}: it is not a CLIP checkpoint that can be loaded."
         )
     return directory
-
-
-def _refusal(status: int) -> str:
-    if status in (401, 403, 404):
-        return f"does not exist on the hub or needs a login (HTTP {status})"
-    return f"could not be downloaded: the hub answered HTTP {status}"
 
 
 def _wanted(files: Sequence[str]) -> list[str]:

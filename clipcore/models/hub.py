@@ -15,7 +15,6 @@ from transformers.utils import logging
 from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
 from clipcore.models.clip import VisionTransformer
-from clipcore.models.siglip import spelling_for, square_patches
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
 from clipcore.models.weights import load_exactly
@@ -99,8 +98,7 @@ def _sigmoid(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     length = context_length(model.config.text_config, checkpoint.directory)
     # As filed: SigLIP 2 at fixed resolutions names Gemma's tokenizer class, and SigLIP's own class needs the
     # SentencePiece reader.
-    tokenizer = load_tokenizer(checkpoint, as_filed=True)
-    tokenize = padded_to_context(tokenizer, length, spelling_for(tokenizer))
+    tokenize = padded_to_context(load_tokenizer(checkpoint, as_filed=True), length)
     image_features = partial(_pooled, model.get_image_features)
     if model.config.model_type == "siglip2":
         image_features = partial(_naflex_features, model)
@@ -133,8 +131,21 @@ def _class_token_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
 
 
 def _naflex_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    patches = square_patches(pixels, int(model.config.vision_config.patch_size))
-    features: Tensor = model.get_image_features(**patches).pooler_output
+    """NaFlex's vision tower takes any number of patches in any proportion.
+
+    Every image is resized to one square of as many patches as the checkpoint allows, since a batch has one shape. A
+    square image gets the embedding that transformers gives it; others lose their proportions, which NaFlex was made to
+    keep, so for them a fixed-resolution SigLIP 2 checkpoint is the better choice.
+    """
+    count, channels, height, width = pixels.shape
+    patch = int(model.config.vision_config.patch_size)
+    rows, columns = height // patch, width // patch
+    tiles = pixels.reshape(count, channels, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
+    features: Tensor = model.get_image_features(
+        pixel_values=tiles.reshape(count, rows * columns, patch * patch * channels),
+        pixel_attention_mask=torch.ones(count, rows * columns, dtype=torch.int32, device=pixels.device),
+        spatial_shapes=torch.tensor([[rows, columns]] * count),
+    ).pooler_output
     return features
 
 

@@ -13,26 +13,27 @@ from clipcore.types import Calibration
 ENGLISH = ("en",)
 CHINESE = ("zh",)
 MANY = ("mul",)  # ISO 639-2: more than are listed
+APACHE = "Apache-2.0"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """name: short, for people. id: what the hub, or the model's own file, calls it; stored embeddings name it.
 
-    dimension: of its embeddings. input_size: edge in pixels of the square that it takes. context_length: tokens that a
-    text may have, 0 in image-only models. languages: ISO 639 codes of the texts that it was trained on; `mul` are many.
-    parameters: their number; a download is two or four bytes for each. repository: the hub's, where the id is not one;
-    its weights are open_clip's single file.
+    dimension: of its embeddings. input_size: edge in pixels of the square that it takes. parameters: their number; a
+    download is two or four bytes for each. context_length: tokens that a text may have, 0 in image-only models.
+    languages: ISO 639 codes of the texts that it was trained on; `mul` are many. repository: the hub's, where the id is
+    not one; its weights are open_clip's single file.
     """
 
     name: str
     id: str
     dimension: int
     input_size: int
-    context_length: int
-    languages: tuple[str, ...]
-    licence: str
     parameters: int
+    context_length: int = 77
+    languages: tuple[str, ...] = ENGLISH
+    licence: str = "MIT"
     repository: str | None = None
 
     @property
@@ -55,14 +56,10 @@ def list_models() -> tuple[KnownModel, ...]:
 def _openai_resnet(name: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
     """The hub has them in open_clip's layout only (open_clip/pretrained.py)."""
     repository = f"timm/{name.replace('RN', 'resnet')}_clip.openai"
-    return KnownModel(name, name, dimension, input_size, 77, ENGLISH, "MIT", parameters, repository)
+    return KnownModel(name, name, dimension, input_size, parameters, repository=repository)
 
 
-def _openai_vit(name: str, hub_id: str, dimension: int, input_size: int, parameters: int) -> KnownModel:
-    return KnownModel(name, hub_id, dimension, input_size, 77, ENGLISH, "MIT", parameters)
-
-
-_BUNDLED = KnownModel("bundled", "bundled", 256, 60, 32, (*ENGLISH, *CHINESE), "MIT", 4_918_657)
+_BUNDLED = KnownModel("bundled", "bundled", 256, 60, 4_918_657, 32, (*ENGLISH, *CHINESE))
 
 # Dimensions and input sizes: Radford et al. 2021, tables 19 and 20, and open_clip's docs/model_profile.csv, with which
 # the parameters agree; these were counted on models built from the published configurations. Licence: openai/CLIP.
@@ -72,31 +69,25 @@ _OPENAI = (
     _openai_resnet("RN50x4", 640, 288, 178_300_601),
     _openai_resnet("RN50x16", 768, 384, 290_979_217),
     _openai_resnet("RN50x64", 1024, 448, 623_258_305),
-    _openai_vit("ViT-B/32", "openai/clip-vit-base-patch32", 512, 224, 151_277_313),
-    _openai_vit("ViT-B/16", "openai/clip-vit-base-patch16", 512, 224, 149_620_737),
-    _openai_vit("ViT-L/14", "openai/clip-vit-large-patch14", 768, 224, 427_616_513),
-    _openai_vit("ViT-L/14@336px", "openai/clip-vit-large-patch14-336", 768, 336, 427_944_193),
+    KnownModel("ViT-B/32", "openai/clip-vit-base-patch32", 512, 224, 151_277_313),
+    KnownModel("ViT-B/16", "openai/clip-vit-base-patch16", 512, 224, 149_620_737),
+    KnownModel("ViT-L/14", "openai/clip-vit-large-patch14", 768, 224, 427_616_513),
+    KnownModel("ViT-L/14@336px", "openai/clip-vit-large-patch14-336", 768, 336, 427_944_193),
 )
 
 # Licences as each model's page on the hub states them. SigLIP 2: Tschannen et al. 2025, §2, texts of 64 tokens in 109
 # languages. LAION: open_clip, trained on the English part of LAION-5B. Chinese-CLIP: the table of models in its README,
 # and its context length of 52. DINOv2 and ResNet-50 give the class token, or the pooled map, of their configurations.
 _RECOMMENDED = (
-    KnownModel("siglip2-base", "google/siglip2-base-patch16-224", 768, 224, 64, MANY, "Apache-2.0", 375_187_970),
-    KnownModel("siglip2-so400m", "google/siglip2-so400m-patch14-384", 1152, 384, 64, MANY, "Apache-2.0", 1_136_008_498),
-    KnownModel("laion-B/32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 224, 77, ENGLISH, "MIT", 151_277_313),
-    KnownModel("laion-L/14", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 768, 224, 77, ENGLISH, "MIT", 427_616_513),
-    KnownModel(
-        "chinese-B/16", "OFA-Sys/chinese-clip-vit-base-patch16", 512, 224, 52, CHINESE, "Apache-2.0", 188_262_913
-    ),
-    KnownModel(
-        "chinese-L/14", "OFA-Sys/chinese-clip-vit-large-patch14", 768, 224, 52, CHINESE, "Apache-2.0", 406_233_089
-    ),
-    KnownModel(
-        "chinese-H/14", "OFA-Sys/chinese-clip-vit-huge-patch14", 1024, 224, 52, CHINESE, "Apache-2.0", 957_598_209
-    ),
-    KnownModel("dinov2-base", "facebook/dinov2-base", 768, 224, 0, (), "Apache-2.0", 86_580_480),
-    KnownModel("resnet-50", "microsoft/resnet-50", 2048, 224, 0, (), "Apache-2.0", 23_508_032),
+    KnownModel("siglip2-base", "google/siglip2-base-patch16-224", 768, 224, 375_187_970, 64, MANY, APACHE),
+    KnownModel("siglip2-so400m", "google/siglip2-so400m-patch14-384", 1152, 384, 1_136_008_498, 64, MANY, APACHE),
+    KnownModel("laion-B/32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 224, 151_277_313),
+    KnownModel("laion-L/14", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 768, 224, 427_616_513),
+    KnownModel("chinese-B/16", "OFA-Sys/chinese-clip-vit-base-patch16", 512, 224, 188_262_913, 52, CHINESE, APACHE),
+    KnownModel("chinese-L/14", "OFA-Sys/chinese-clip-vit-large-patch14", 768, 224, 406_233_089, 52, CHINESE, APACHE),
+    KnownModel("chinese-H/14", "OFA-Sys/chinese-clip-vit-huge-patch14", 1024, 224, 957_598_209, 52, CHINESE, APACHE),
+    KnownModel("dinov2-base", "facebook/dinov2-base", 768, 224, 86_580_480, 0, (), APACHE),
+    KnownModel("resnet-50", "microsoft/resnet-50", 2048, 224, 23_508_032, 0, (), APACHE),
 )
 
 

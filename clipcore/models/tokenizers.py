@@ -11,6 +11,7 @@ import gzip
 import html
 import json
 import re
+import string
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from importlib.util import find_spec
@@ -203,6 +204,7 @@ _UNITS = r"<\|startoftext\|>|<\|endoftext\|>|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}
 _TRAINED_AT = {"chinese_clip_text_model": 52}
 # Their position numbers begin behind the padding token's id, so the first rows of the table are never used.
 _NUMBERED_FROM_PADDING = ("altclip_text_model", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # What `tokenizer.json` holds completely; transformers' other classes add steps of their own.
 _COMPLETE_CLASSES = (None, "PreTrainedTokenizerFast", "TokenizersBackend", "CLIPTokenizer", "CLIPTokenizerFast")
 
@@ -278,20 +280,29 @@ def padded_to_longest(tokenizer: PreTrainedTokenizerBase, context_length: int) -
     return partial(_tokenized, partial(tokenizer, padding=True, max_length=context_length))
 
 
-def padded_to_context(
-    tokenizer: PreTrainedTokenizerBase, context_length: int, spelling: Callable[[str], str]
-) -> Tokenize:
-    """Always the whole context, padded on the right, without a mask: SigLIP reads the last position, padding or not.
-
-    spelling: what is done to a text before the tokenizer sees it.
-    """
+def padded_to_context(tokenizer: PreTrainedTokenizerBase, context_length: int) -> Tokenize:
+    """Always the whole context, padded on the right, without a mask: SigLIP reads the last position, padding or not."""
     options = {"padding": "max_length", "max_length": context_length, "padding_side": "right"}
+    # SigLIP 2 has Gemma's tokenizer (BPE), SigLIP a SentencePiece unigram model.
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    spelling = _lower_case if backend is not None and isinstance(backend.model, models.BPE) else _bare_words
     return partial(_tokenized, partial(tokenizer, **options, return_attention_mask=False), spelling=spelling)
 
 
 def _tokenized(tokenizer: Callable[..., Tokens], texts: Sequence[str], spelling: Callable[[str], str] = str) -> Tokens:
     spelt = [spelling(_valid_unicode(text)) for text in texts]
     return dict(tokenizer(spelt, truncation=True, return_tensors="pt"))
+
+
+def _lower_case(text: str) -> str:
+    """SigLIP 2's, as transformers' Siglip2Tokenizer, which the checkpoints at fixed resolutions do not name."""
+    lowered: str = normalizers.Lowercase().normalize_str(text)
+    return lowered
+
+
+def _bare_words(text: str) -> str:
+    """SigLIP's: lower case, no ASCII punctuation, single spaces; big_vision's `canonicalize_text`."""
+    return " ".join(text.lower().translate(_WITHOUT_PUNCTUATION).split())
 
 
 def _valid_unicode(text: str) -> str:

@@ -53,7 +53,7 @@ def model(directory: Path) -> ClipModel:
 
 @pytest.fixture(scope="module")
 def files(family: Family) -> list[bytes]:
-    # NaFlex keeps proportions where ours squashes, and agrees on squares; see `square_patches`.
+    # NaFlex keeps proportions where ours squashes, and agrees on squares; see `_naflex_features`.
     sizes = [(64, 64), (200, 200), (48, 48), (61, 61), (500, 500)] if family.name == "naflex" else SIZES
     return [encode(scene(*size, number), "JPEG", quality=90) for number, size in enumerate(sizes)]
 
