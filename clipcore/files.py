@@ -1,10 +1,10 @@
-"""Reading regular files only, since opening a pipe or a device may block forever; JSON and safetensors files."""
+"""Reads regular files only, since opening a pipe or a device may block forever; writes files in one step."""
 
 from __future__ import annotations
 
 import errno
 import json
-import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +56,24 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file in one step: until all is written, an older file of that name stays."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; on success the file there is renamed to `path`."""
+    # Unique to this process, and short: the name itself may be as long as names can be.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 Array = npt.NDArray[np.generic]
 
 _KIND = "magpie"
@@ -66,16 +84,12 @@ def write_tensors(path: Path, kind: str, arrays: Mapping[str, Array], metadata: 
 
     Raises BadInput where the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, {**metadata, _KIND: kind}
-        )
-        part.replace(path)
+        with atomic_path(path) as part:
+            save_file(contiguous, part, {**metadata, _KIND: kind})
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path, kind: str, what: str) -> tuple[dict[str, Array], dict[str, str]]:

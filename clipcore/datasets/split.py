@@ -23,9 +23,9 @@ from PIL import Image
 
 from clipcore.datasets.labelled import class_files, loose_images_problem
 from clipcore.encoding.batch import Problem, reason_of
-from clipcore.encoding.resumable import Progress, atomic_path, read_json_object, write_atomically
+from clipcore.encoding.resumable import Progress, read_json_object
 from clipcore.errors import BadInput, ClipError
-from clipcore.files import check_regular
+from clipcore.files import atomic_path, check_regular, write_atomically
 from clipcore.images.decode import OWN_FILES, decode_image
 from clipcore.types import Pixels
 

@@ -17,16 +17,10 @@ import numpy.typing as npt
 from clipcore.datasets.pairs import Pairs
 from clipcore.datasets.tables import Columns, read_table
 from clipcore.encoding.batch import ImageSource, Problem, reason_of
-from clipcore.encoding.resumable import (
-    Progress,
-    file_identity,
-    fingerprint,
-    read_json_object,
-    resumable,
-    write_atomically,
-)
+from clipcore.encoding.resumable import Progress, file_identity, fingerprint, read_json_object, resumable
 from clipcore.encoding.writers import Written
 from clipcore.errors import BadInput, ImageRejected
+from clipcore.files import write_atomically
 from clipcore.images.decode import ImageLimits
 from clipcore.images.formats import Format, sniff
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 
 from clipcore.encoding.batch import Problem
 from clipcore.errors import BadInput
+from clipcore.files import write_atomically
 
 if sys.platform != "win32":
     import fcntl
@@ -138,24 +138,6 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return state if isinstance(state, dict) else None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file in one step: until all is written, an older file of that name stays."""
-    with atomic_path(path) as part:
-        part.write_bytes(data)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; on success the file there is renamed to `path`."""
-    # Unique to this process, and short: the name itself may be as long as names can be.
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def file_identity(path: Path) -> list[Any]:

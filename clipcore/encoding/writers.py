@@ -17,9 +17,9 @@ import numpy as np
 
 from clipcore.batching import batches_of
 from clipcore.encoding.batch import EncodedRow, OnProblem, Problem
-from clipcore.encoding.resumable import atomic_path, resumable, write_atomically
+from clipcore.encoding.resumable import resumable
 from clipcore.errors import BadInput
-from clipcore.files import write_tensors
+from clipcore.files import atomic_path, write_atomically, write_tensors
 from clipcore.types import ModelCard, Vectors
 
 SAFETENSORS_KIND = "vectors 1"
