@@ -42,7 +42,7 @@ _SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.model")
 _PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model")
 # open_clip's names of its file of weights (open_clip/constants.py), the preferred one first.
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _cached(model: ModelName, cache_dir: Path | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repository = model.repository or model.id
-    files = [_OPEN_CLIP_CONFIG] if model.repository else list(_SMALL_FILES)
+    files = [OPEN_CLIP_CONFIG] if model.repository else list(_SMALL_FILES)
     try:
         directory = Path(
             snapshot_download(repository, local_files_only=True, allow_patterns=files, cache_dir=cache_dir)
@@ -205,12 +205,12 @@ def _wanted(files: Sequence[str]) -> list[str]:
 
 
 def _wanted_of_open_clip(files: Sequence[str]) -> list[str]:
-    return [_OPEN_CLIP_CONFIG, next((file for file in _OPEN_CLIP_FILES if file in files), _OPEN_CLIP_FILES[0])]
+    return [OPEN_CLIP_CONFIG, next((file for file in _OPEN_CLIP_FILES if file in files), _OPEN_CLIP_FILES[0])]
 
 
 def _single_file(directory: Path) -> Path | None:
     """open_clip's weights, where its configuration lies beside them."""
-    if not (directory / _OPEN_CLIP_CONFIG).is_file():
+    if not (directory / OPEN_CLIP_CONFIG).is_file():
         return None
     return next((directory / file for file in _OPEN_CLIP_FILES if (directory / file).is_file()), None)
 

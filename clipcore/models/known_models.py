@@ -178,7 +178,7 @@ def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, log
     Raises ModelUnavailable where the file is broken.
     """
     if path.is_file():
-        # Files of before the thresholds were called that have `text_match` and so on.
+        # Older files call them `text_match` and so on.
         measured = {name.replace("_match", "_threshold"): value for name, value in read_object(path).items()}
         names = [field.name for field in fields(Calibration)]
         try:

@@ -17,6 +17,7 @@ from torch import Tensor
 from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
+from clipcore.models.checkpoint import OPEN_CLIP_CONFIG
 from clipcore.models.clip import MODEL_TYPE, ClipNetwork, save_network
 from clipcore.models.resnet import ResNetClip, resnet_config
 from clipcore.models.tokenizers import ClipTokenizer, Merges
@@ -39,13 +40,12 @@ class Style:
 # open_clip's names are the original's, but not its activation, and no weight tells that. So files named as open_clip
 # names them are read with its own description beside them, and all others as OpenAI's.
 _OPEN_CLIP = "open_clip_"
-_OPEN_CLIP_CONFIG = "open_clip_config.json"
 
 
 def open_weights_file(file: Path) -> Opened:
     """Raises InvalidCheckpoint where the file holds no CLIP model, or more than weights."""
     if file.name.startswith(_OPEN_CLIP):
-        style, preprocessing = _described_by_open_clip(file.with_name(_OPEN_CLIP_CONFIG))
+        style, preprocessing = _described_by_open_clip(file.with_name(OPEN_CLIP_CONFIG))
     else:
         style, preprocessing = Style(), ORIGINAL_PREPROCESSING
     return open_original_weights(read_weights(file), style, preprocessing)
