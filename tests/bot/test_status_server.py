@@ -164,13 +164,13 @@ async def test_a_failing_database_costs_one_number_and_not_the_page(
     async with create_bot(settings, ClipEngine(FakeEncoder)) as bot:
         await log_in(bot, settings)
         assert (await scrape(url))["magpie_images_pending"] == 0
-        rename_images(tmp_path / "magpie.sqlite3", "images", "away")
+        await asyncio.to_thread(rename_images, tmp_path / "magpie.sqlite3", "images", "away")
         for _ in range(2):
             found = await scrape(url)
             assert math.isnan(found["magpie_images_pending"])
             assert found["magpie_images_in_hand"] == 0
         assert caplog.messages.count("could not count pending images") == 1
-        rename_images(tmp_path / "magpie.sqlite3", "away", "images")
+        await asyncio.to_thread(rename_images, tmp_path / "magpie.sqlite3", "away", "images")
         assert (await scrape(url))["magpie_images_pending"] == 0
 
 
