@@ -59,11 +59,7 @@ def train(
 
     Several GPUs: torchrun --nproc-per-node 2 --no-python clipcore train …
     """
-    name = model_options.model
-    if restart and Path(name).resolve() in [(output / model).resolve() for model in ("last", "best")]:
-        raise BadInput(f"--restart would delete {name!r} itself; give another output folder.")
-    if output.exists() and not output.is_dir():
-        raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
+    _check_output(output, model_options.model, restart=restart)
     reporter = _Reporter(is_main=os.environ.get("RANK", "0") == "0")
     learnt, held_out = reporter.open_pairs(pairs, data.captions, data.split, columns), None
     if data.validation is not None:
@@ -74,7 +70,7 @@ def train(
         from clipcore.training.distributed import local_device
 
         trained = train(
-            ClipModel.load(name, device=local_device(model_options.device), precision="fp32"),
+            ClipModel.load(model_options.model, device=local_device(model_options.device), precision="fp32"),
             learnt,
             plan,
             output,
@@ -91,6 +87,14 @@ def train(
     if not trained.finished:
         return INTERRUPTED
     return SKIPPED if skipped else DONE
+
+
+def _check_output(output: Path, model: str, *, restart: bool) -> None:
+    """Raises BadInput, before anything is loaded."""
+    if restart and Path(model).resolve() in [(output / name).resolve() for name in ("last", "best")]:
+        raise BadInput(f"--restart would delete {model!r} itself; give another output folder.")
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
 
 
 class _Interruption:
