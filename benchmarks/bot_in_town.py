@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +19,7 @@ from benchmarks.million import CARD, GUILD, TAGS, database_of, hash_of
 from benchmarks.stages import Stages, watched
 from benchmarks.town import Town
 from benchmarks.town_server import Post
-from bot.app import create_bot, create_engine, freeze_startup_objects, log_in, stay_connected
+from bot.app import create_bot, create_engine, log_in, stay_connected
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.settings import Settings
 from clipcore.engine.engine import ClipEngine
@@ -85,7 +86,8 @@ async def bot_in(
             try:
                 await asyncio.wait_for(bot.wait_until_ready(), PATIENCE_S)
                 await asyncio.wait_for(bot.services.catch_up.finished(), PATIENCE_S)
-                freeze_startup_objects()
+                gc.collect()  # as the bot itself does once it is ready
+                gc.freeze()
                 yield BotInTown(town, bot, engine, stages)
             finally:
                 connection.cancel()

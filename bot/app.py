@@ -77,17 +77,11 @@ async def _run(settings: Settings) -> None:
     engine = create_engine(settings)
     async with create_bot(settings, engine) as bot:
         await log_in(bot, settings)
-        freeze_startup_objects()
+        # The objects that exist now, half a million and most of them libraries', live as long as the process; a full
+        # garbage collection that visits them stops the event loop for 200 ms.
+        gc.collect()
+        gc.freeze()
         await stay_connected(bot, engine)
-
-
-def freeze_startup_objects() -> None:
-    """Exempts the objects that exist now, half a million and most of them libraries', from garbage collection.
-
-    They live as long as the process, and a full collection that visits them stops the event loop for 200 ms.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def create_engine(settings: Settings) -> ClipEngine:

@@ -58,4 +58,4 @@ class VectorSearch(Protocol):
         """Call it once the store has deleted these images; they may belong to any guild."""
 
     def drop(self, guild_id: int) -> None:
-        """Call it once the store has deleted everything of this guild."""
+        """Frees the memory of this guild's embeddings; a search reads them again."""

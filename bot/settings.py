@@ -16,7 +16,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.errors import StartupError
@@ -141,17 +140,14 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        raise StartupError(_sentence(error.errors(include_url=False, include_input=False)[0])) from None
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = str(problem["loc"][0]).upper() if problem["loc"] else "A setting"
+        rule = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        # Never the value: it may be a secret in the wrong place.
+        raise StartupError(f"{name} is invalid: {rule[:1].lower()}{rule[1:]}; see .env.example.") from None
     if not settings.discord_token.get_secret_value():
         raise StartupError(
             "DISCORD_TOKEN is not set: copy .env.example to .env and put the bot's token there, "
             'or try Magpie without a token with "make run".'
         )
     return settings
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """Names the setting and the rule, never the value: it may be a secret in the wrong place."""
-    name = str(error["loc"][0]).upper() if error["loc"] else "A setting"
-    rule = error["msg"].removeprefix("Value error, ")
-    return f"{name} is invalid: {rule[:1].lower()}{rule[1:].rstrip('.')}; see .env.example."

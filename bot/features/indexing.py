@@ -133,7 +133,9 @@ def _snapshot(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnap
     ref = channel_ref(channel)
     if ref is None or not isinstance(channel, discord.abc.Messageable) or not _may_read_history(channel):
         return None
-    return ChannelSnapshot(ref, channel.last_message_id, _created_as_snowflake(channel))
+    # A thread created from a message has that message's id, which may be much older than the thread.
+    created = channel.created_at if isinstance(channel, discord.Thread) else None
+    return ChannelSnapshot(ref, channel.last_message_id, discord.utils.time_snowflake(created) if created else None)
 
 
 def _may_read_history(channel: object) -> bool:
@@ -144,10 +146,3 @@ def _may_read_history(channel: object) -> bool:
         return False
     permissions = channel.permissions_for(channel.guild.me)
     return permissions.view_channel and permissions.read_message_history
-
-
-def _created_as_snowflake(channel: discord.abc.GuildChannel | discord.Thread) -> int | None:
-    """A thread created from a message has that message's id, which may be much older than the thread."""
-    if not isinstance(channel, discord.Thread) or channel.created_at is None:
-        return None
-    return discord.utils.time_snowflake(channel.created_at)

@@ -85,11 +85,9 @@ class ChannelEvent(Enum):
 def transition(state: ChannelState, event: ChannelEvent) -> ChannelState:
     """Only a channel that was read to its end without a new gap becomes LIVE: a gap takes it out of READING."""
     match event, state:
-        case ChannelEvent.SESSION, _:
+        case (ChannelEvent.SESSION, _) | (ChannelEvent.GIVEN_UP, ChannelState.READING):
             return ChannelState.HELD
-        case ChannelEvent.LISTED, _:
-            return ChannelState.BEHIND
-        case ChannelEvent.MESSAGE, ChannelState.HELD:
+        case (ChannelEvent.LISTED, _) | (ChannelEvent.MESSAGE, ChannelState.HELD):
             return ChannelState.BEHIND
         case ChannelEvent.LOST, ChannelState.HELD | ChannelState.READING | ChannelState.LIVE:
             return ChannelState.BEHIND
@@ -99,8 +97,6 @@ def transition(state: ChannelState, event: ChannelEvent) -> ChannelState:
             return ChannelState.LIVE
         case ChannelEvent.REFUSED, ChannelState.READING:
             return ChannelState.UNREADABLE
-        case ChannelEvent.GIVEN_UP, ChannelState.READING:
-            return ChannelState.HELD
     return state
 
 

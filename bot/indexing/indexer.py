@@ -172,7 +172,8 @@ class Indexer:
         room = self._capacity - len(self._in_progress)
         async with self._queueing:
             images = [self._new.popleft() for _ in range(min(room, len(self._new)))]
-            if not images and self._is_due() and room >= self._concurrency:
+            due = self._more_in_store or (self._next_due is not None and self._next_due <= utc_now())
+            if due and not images and room >= self._concurrency:
                 images = await self._due(room)
             for image in (image for image in images if image.attempts >= self._retry.attempts):
                 log.warning("image parked: each of its attempts ended with the process", image_id=image.id)
@@ -181,7 +182,7 @@ class Indexer:
             begun = [image for image in images if image.attempts < self._retry.attempts]
             if begun:
                 # Should the process end during the attempt, this is when the image is due again.
-                due_again = {one.id: utc_now() + self._pause_after(one.attempts) for one in begun}
+                due_again = {one.id: utc_now() + timedelta(seconds=self._pause(one.attempts)) for one in begun}
                 # Closing may cancel this after the commit, and must then release these images, too.
                 self._beginning = list(due_again)
                 try:
@@ -209,9 +210,6 @@ class Indexer:
     def _wake_by(self, moment: datetime | None) -> None:
         if moment is not None:
             self._next_due = moment if self._next_due is None else min(moment, self._next_due)
-
-    def _is_due(self) -> bool:
-        return self._more_in_store or (self._next_due is not None and self._next_due <= utc_now())
 
     async def _wait(self) -> None:
         """Until images are accepted, one ends, or the next one is due."""
@@ -277,9 +275,6 @@ class Indexer:
 
     def _pause(self, attempts: int) -> float:
         return self._retry.pause(attempts, random.random())  # noqa: S311 - spreads load
-
-    def _pause_after(self, attempts: int) -> timedelta:
-        return timedelta(seconds=self._pause(attempts))
 
 
 @dataclass(slots=True)

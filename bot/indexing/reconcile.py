@@ -10,15 +10,13 @@ from bot.models import ChannelRef
 
 log = get_logger(__name__)
 
-PAUSE_S = 1.0
-"""Between two requests, for all guilds together: in every new session each archived thread is asked for once."""
-
 
 class ChannelReconciler:
-    """Asks Discord for each stored channel that a session does not list, one request at a time.
+    """Asks Discord for each stored channel that a session does not list, as archived threads are, one request at a
+    time for all guilds together.
 
     stored_channels: the channels and threads of a guild that have images. is_deleted: True only where Discord says so.
-    forget: deletes a channel, its threads and their images.
+    forget: deletes a channel, its threads and their images. pause_s: after each request.
     """
 
     def __init__(
@@ -27,7 +25,7 @@ class ChannelReconciler:
         is_deleted: Callable[[int], Awaitable[bool]],
         forget: Callable[[int], Awaitable[object]],
         *,
-        pause_s: float = PAUSE_S,
+        pause_s: float = 1.0,
     ) -> None:
         self._stored_channels = stored_channels
         self._is_deleted = is_deleted

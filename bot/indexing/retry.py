@@ -72,16 +72,13 @@ class RetryPolicy:
             case ImageRejected():
                 return Park(error.reason.value)
             case EncodingFailed():  # the device may be lost or out of memory, which raises the same error
-                return self._retry_or_park(attempts, now, luck, ENCODING_FAILED)
+                reason = ENCODING_FAILED
             case ImageUnreachable():
-                return self._retry_or_park(attempts, now, luck, "unreachable")
+                reason = "unreachable"
             case QueueFull():
-                return self._retry_or_park(attempts, now, luck, "queue_full")
+                reason = "queue_full"
             case _:
-                return self._retry_or_park(attempts, now, luck, f"unexpected_{type(error).__name__}")
-
-    def _retry_or_park(self, attempts: int, now: datetime, luck: float, reason: str) -> Park | Postpone:
-        """attempts: failures before this one."""
+                reason = f"unexpected_{type(error).__name__}"
         if attempts + 1 >= self.attempts:
             return Park(reason)
         return Postpone(now + timedelta(seconds=self.pause(attempts, luck)), reason)

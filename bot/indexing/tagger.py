@@ -67,7 +67,10 @@ class Tagger:
         if mode is TaggingMode.OFF or not labels:
             return mode, ()
         try:
-            classifier = await self._classifier(labels)
+            async with self._building(labels):
+                classifier = self._classifiers.get(labels)
+                if classifier is None:
+                    classifier = self._classifiers[labels] = await self._engine.classifier(labels)
         except EncodingFailed:  # an unencodable label must not block indexing
             log.exception("labels cannot be encoded; images are not tagged", guild_id=channel.guild_id)
             return mode, ()
@@ -80,25 +83,12 @@ class Tagger:
             self._guilds.pop(guild_id, None)
 
     async def _settings(self, channel: ChannelRef) -> tuple[TaggingMode, tuple[Label, ...]]:
-        guild = self._guilds.get(channel.guild_id)
-        if guild is None or channel not in guild.modes:
-            async with self._reading(channel.guild_id):
-                guild = await self._read(channel)
-        return guild.modes[channel], guild.labels
-
-    async def _read(self, channel: ChannelRef) -> _GuildSettings:
-        guild = self._guilds.get(channel.guild_id)
-        if guild is None:
-            names = await self._labels.labels(channel.guild_id)
-            labels = self._default_labels if names is None else tuple(self._book.describe(name) for name in names)
-            guild = self._guilds[channel.guild_id] = _GuildSettings(labels)
-        if channel not in guild.modes:
-            guild.modes[channel] = await self._channels.tagging_mode(channel)
-        return guild
-
-    async def _classifier(self, labels: tuple[Label, ...]) -> Classifier:
-        async with self._building(labels):
-            classifier = self._classifiers.get(labels)
-            if classifier is None:
-                classifier = self._classifiers[labels] = await self._engine.classifier(labels)
-            return classifier
+        async with self._reading(channel.guild_id):
+            guild = self._guilds.get(channel.guild_id)
+            if guild is None:
+                names = await self._labels.labels(channel.guild_id)
+                labels = self._default_labels if names is None else tuple(self._book.describe(name) for name in names)
+                guild = self._guilds[channel.guild_id] = _GuildSettings(labels)
+            if channel not in guild.modes:
+                guild.modes[channel] = await self._channels.tagging_mode(channel)
+            return guild.modes[channel], guild.labels

@@ -142,11 +142,8 @@ class GatewayMonitor(commands.Cog, name="status"):
 
     async def check(self) -> str | None:
         disconnected, count = self.disconnected_shards(), self.bot.shard_count or 1
-        if not disconnected:
-            return None
-        if count == 1:
-            return "Discord's gateway is not connected; the bot keeps reconnecting."
-        return f"{len(disconnected)} of {count} gateway shards are not connected; the bot keeps reconnecting."
+        shards = f" on {len(disconnected)} of {count} shards" if count > 1 else ""
+        return f"Discord's gateway is not connected{shards}; the bot keeps reconnecting." if disconnected else None
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:

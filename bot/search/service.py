@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
@@ -13,6 +12,7 @@ import numpy as np
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.worker import content_hash_of
+from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
 from bot.protocols import Engine, VectorSearch
@@ -20,7 +20,7 @@ from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.types import Lane, SearchHit, Vectors
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # Candidates for each result shown: some turn out to be reposts, deleted, or no longer visible.
 _CANDIDATES = 4
@@ -177,7 +177,7 @@ class SearchService:
             await self._registry.forget_messages([ref.message_id])
             return None
         except (ImageForbidden, ImageUnreachable) as error:
-            log.info("match skipped: %s", error, extra={"image_id": image.id})
+            log.info("match skipped", reason=str(error), image_id=image.id)
             return None
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:

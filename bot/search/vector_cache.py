@@ -76,13 +76,11 @@ class VectorCache:
             self._evict()
 
     async def discard(self, image_ids: Iterable[int]) -> None:
-        """See VectorSearch."""
         gone = dict.fromkeys(image_ids)
         if gone:
             await asyncio.gather(*(self._change(guild, gone) for guild in self._guilds.values()))
 
     def drop(self, guild_id: int) -> None:
-        """See VectorSearch."""
         if (guild := self._guilds.get(guild_id)) is not None:
             self._retire(guild)
 
@@ -228,7 +226,6 @@ class GuildVectors:
         return self._index.nbytes
 
     async def load(self, page: EmbeddingPage) -> None:
-        """Adds rows that were read from the store."""
         await self._run(partial(self._add, page))
 
     async def finish_load(self) -> None:

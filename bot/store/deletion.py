@@ -170,9 +170,7 @@ async def _delete_images(connection: AsyncConnection, *conditions: ColumnElement
     return list((await connection.execute(delete(images).where(*conditions).returning(images.c.id))).scalars())
 
 
-async def _bury(
-    connection: AsyncConnection, kind: Kind, ids: Collection[int], now: datetime, *, scope: int = 0
-) -> None:
+async def _bury(connection: AsyncConnection, kind: Kind, ids: Collection[int], now: datetime, scope: int = 0) -> None:
     """Writes a tombstone for each id, and deletes expired ones."""
     if ids:
         statement = insert(connection, tombstones)

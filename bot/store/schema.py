@@ -11,29 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import (
-    REAL,
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Delete,
-    Dialect,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    delete,
-    false,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.schema import SchemaItem
-from sqlalchemy.types import TypeEngine
 
 Embeddings = npt.NDArray[np.float16]
 """One embedding [dim], or several [n, dim]; unit length."""
@@ -45,34 +24,34 @@ TOMBSTONE_LIFETIME = timedelta(days=30)
 _STORED = np.dtype("<f2")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only.
-WholeNumber = BigInteger().with_variant(Integer(), "sqlite")
-Flag: TypeEngine[bool] = Boolean().with_variant(Integer(), "sqlite")
+# SQLite's STRICT tables know INTEGER, sa.REAL, TEXT and BLOB only.
+WholeNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Flag: sa.types.TypeEngine[bool] = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 
 
-class Time(TypeDecorator[datetime]):
+class Time(sa.TypeDecorator[datetime]):
     """Whole milliseconds since 1970, UTC. Refuses a time without a zone."""
 
     impl = WholeNumber
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         return None if value is None else milliseconds(value)
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(milliseconds=value)
 
 
-class Embedding(TypeDecorator[Embeddings]):
+class Embedding(sa.TypeDecorator[Embeddings]):
     """float16 [dim], stored as little-endian bytes."""
 
-    impl = LargeBinary
+    impl = sa.LargeBinary
     cache_ok = True
 
-    def process_bind_param(self, value: npt.ArrayLike | None, dialect: Dialect) -> bytes | None:
+    def process_bind_param(self, value: npt.ArrayLike | None, dialect: sa.Dialect) -> bytes | None:
         return None if value is None else np.asarray(value, _STORED).tobytes()
 
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Embeddings | None:
+    def process_result_value(self, value: bytes | None, dialect: sa.Dialect) -> Embeddings | None:
         return None if value is None else self.stack([value])[0]
 
     @staticmethod
@@ -86,7 +65,7 @@ def milliseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -97,99 +76,99 @@ metadata = MetaData(
 )
 
 
-def _table(name: str, *items: SchemaItem, with_rowid: bool = True, autoincrement: bool = False) -> Table:
-    return Table(
+def _table(name: str, *items: SchemaItem, with_rowid: bool = True, autoincrement: bool = False) -> sa.Table:
+    return sa.Table(
         name, metadata, *items, sqlite_strict=True, sqlite_with_rowid=with_rowid, sqlite_autoincrement=autoincrement
     )
 
 
 guilds = _table(
     "guilds",
-    Column("id", WholeNumber, primary_key=True, autoincrement=False),
-    Column("own_labels", Flag, nullable=False, server_default=false()),
+    sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("own_labels", Flag, nullable=False, server_default=sa.false()),
 )
 
 channels = _table(
     "channels",
-    Column("id", WholeNumber, primary_key=True, autoincrement=False),
-    Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
-    Column("parent_id", WholeNumber),
-    Column("thread", Text, nullable=False, server_default="none"),
-    Column("tagging_mode", Text),
-    Column("last_seen", WholeNumber),
-    CheckConstraint("thread IN ('none', 'public', 'private')", name="thread"),
-    CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
-    Index(None, "guild_id"),
-    Index(None, "parent_id"),
+    sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("parent_id", WholeNumber),
+    sa.Column("thread", sa.Text, nullable=False, server_default="none"),
+    sa.Column("tagging_mode", sa.Text),
+    sa.Column("last_seen", WholeNumber),
+    sa.CheckConstraint("thread IN ('none', 'public', 'private')", name="thread"),
+    sa.CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
+    sa.Index(None, "guild_id"),
+    sa.Index(None, "parent_id"),
 )
 
 images = _table(
     "images",
-    Column("id", WholeNumber, primary_key=True),
-    Column("guild_id", WholeNumber, nullable=False),
-    Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
-    Column("message_id", WholeNumber, nullable=False),
-    Column("attachment_id", WholeNumber, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("author_id", WholeNumber, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reread", Flag, nullable=False, server_default=false()),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("next_attempt", Time),
-    Column("reason", Text),
-    Column("content_hash", Text),
-    Column("width", Integer),
-    Column("height", Integer),
-    UniqueConstraint("message_id", "attachment_id", "source"),
-    CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
-    CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
+    sa.Column("id", WholeNumber, primary_key=True),
+    sa.Column("guild_id", WholeNumber, nullable=False),
+    sa.Column("channel_id", WholeNumber, sa.ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("message_id", WholeNumber, nullable=False),
+    sa.Column("attachment_id", WholeNumber, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("author_id", WholeNumber, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reread", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("next_attempt", Time),
+    sa.Column("reason", sa.Text),
+    sa.Column("content_hash", sa.Text),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.UniqueConstraint("message_id", "attachment_id", "source"),
+    sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
+    sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
     # Due images are found by next_attempt alone, in a partial index, so the two must agree.
-    CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
-    Index(None, "channel_id", "state"),
-    Index(None, "guild_id", "author_id"),
-    Index(None, "content_hash"),
-    Index("ix_images_due", "reread", "next_attempt", "id", sqlite_where=text("next_attempt IS NOT NULL")),
+    sa.CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
+    sa.Index(None, "channel_id", "state"),
+    sa.Index(None, "guild_id", "author_id"),
+    sa.Index(None, "content_hash"),
+    sa.Index("ix_images_due", "reread", "next_attempt", "id", sqlite_where=sa.text("next_attempt IS NOT NULL")),
     # Few images are parked: a partial index finds them without a look at all others.
-    Index("ix_images_parked", "reread", "reason", sqlite_where=text("state = 'parked'")),
+    sa.Index("ix_images_parked", "reread", "reason", sqlite_where=sa.text("state = 'parked'")),
     # Never reuses an id: a worker must not finish another image that got the id of a deleted one.
     autoincrement=True,
 )
 
 models = _table(
     "models",
-    Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
-    Column("model", Text, nullable=False),
-    Column("revision", Text, nullable=False),
-    Column("preprocessing", Text, nullable=False),
-    Column("dimension", Integer, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("revision", sa.Text, nullable=False),
+    sa.Column("preprocessing", sa.Text, nullable=False),
+    sa.Column("dimension", sa.Integer, nullable=False),
 )
 
 # guild_id and channel_id repeat the image's, so that a guild's embeddings load without a join.
 embeddings = _table(
     "embeddings",
-    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
-    Column("model_id", Integer, ForeignKey("models.id"), nullable=False),
-    Column("guild_id", WholeNumber, nullable=False),
-    Column("channel_id", WholeNumber, nullable=False),
-    Column("embedding", Embedding, nullable=False),
-    Index(None, "model_id", "guild_id", "image_id"),
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("model_id", sa.Integer, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("guild_id", WholeNumber, nullable=False),
+    sa.Column("channel_id", WholeNumber, nullable=False),
+    sa.Column("embedding", Embedding, nullable=False),
+    sa.Index(None, "model_id", "guild_id", "image_id"),
 )
 
 tags = _table(
     "tags",
-    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
-    Column("rank", Integer, primary_key=True),
-    Column("label", Text, nullable=False),
-    Column("probability", REAL, nullable=False),
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("rank", sa.Integer, primary_key=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("probability", sa.REAL, nullable=False),
     with_rowid=False,
 )
 
 labels = _table(
     "labels",
-    Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("label", Text, nullable=False),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("label", sa.Text, nullable=False),
     with_rowid=False,
 )
 
@@ -197,12 +176,12 @@ labels = _table(
 # deleted; the row stays until the reply is deleted in Discord, too.
 replies = _table(
     "replies",
-    Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
-    Column("position", Integer, primary_key=True),
-    Column("channel_id", WholeNumber, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
-    Column("image_id", WholeNumber, ForeignKey("images.id", ondelete="SET NULL")),
-    Index(None, "channel_id"),
-    Index(None, "image_id"),
+    sa.Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("channel_id", WholeNumber, sa.ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="SET NULL")),
+    sa.Index(None, "channel_id"),
+    sa.Index(None, "image_id"),
     with_rowid=False,
 )
 
@@ -210,25 +189,25 @@ replies = _table(
 # share attachment ids; 0 otherwise.
 tombstones = _table(
     "tombstones",
-    Column("kind", Text, primary_key=True),
-    Column("id", WholeNumber, primary_key=True, autoincrement=False),
-    Column("scope", WholeNumber, primary_key=True, server_default=text("0")),
-    Column("forgotten_at", Time, nullable=False),
-    CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name="kind"),
-    Index(None, "forgotten_at"),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("scope", WholeNumber, primary_key=True, server_default=sa.text("0")),
+    sa.Column("forgotten_at", Time, nullable=False),
+    sa.CheckConstraint("kind IN ('message', 'attachment', 'channel', 'guild')", name="kind"),
+    sa.Index(None, "forgotten_at"),
     with_rowid=False,
 )
 
 # Members whose images were deleted on request: no message up to this one is indexed again, later ones are.
 author_cutoffs = _table(
     "author_cutoffs",
-    Column("guild_id", WholeNumber, ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
-    Column("author_id", WholeNumber, primary_key=True),
-    Column("up_to_message", WholeNumber, nullable=False),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("author_id", WholeNumber, primary_key=True),
+    sa.Column("up_to_message", WholeNumber, nullable=False),
     with_rowid=False,
 )
 
 
-def expired_tombstones(now: datetime) -> Delete:
+def expired_tombstones(now: datetime) -> sa.Delete:
     """The statement that deletes them."""
-    return delete(tombstones).where(tombstones.c.forgotten_at < now - TOMBSTONE_LIFETIME)
+    return sa.delete(tombstones).where(tombstones.c.forgotten_at < now - TOMBSTONE_LIFETIME)

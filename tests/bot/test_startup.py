@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sqlite3
@@ -22,7 +21,7 @@ from discord.ext import commands
 from pydantic import SecretStr
 
 import clipcore
-from bot.app import create_bot, create_engine, freeze_startup_objects, log_in, stay_connected
+from bot.app import create_bot, create_engine, log_in, stay_connected
 from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
 from bot.settings import Settings
@@ -319,16 +318,6 @@ async def test_a_second_signal_stops_the_bot_at_once(start: Start, sandbox: Sand
         said = await process.stderr.read()
         assert await process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)  # whichever was handled last
     assert b"stopped at once by a second signal" in said.splitlines()[-1]
-
-
-def test_start_up_objects_are_exempt_from_garbage_collection() -> None:
-    standing = [[number] for number in range(100)]
-    try:
-        freeze_startup_objects()
-        assert gc.get_freeze_count() > len(standing)
-        assert not any(one is standing for one in gc.get_objects())
-    finally:
-        gc.unfreeze()
 
 
 async def test_the_model_uses_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ async def test_the_gateway_is_connected_while_every_shard_is() -> None:
     shards = Shards(2)
     monitor = GatewayMonitor(cast(Any, shards))
     await monitor.on_shard_ready(0)
-    assert "1 of 2 gateway shards" in str(await monitor.check())
+    assert "on 1 of 2 shards" in str(await monitor.check())
     assert not monitor.has_connected
     await monitor.on_shard_ready(1)
     assert await monitor.check() is None
@@ -156,7 +156,7 @@ async def test_the_gateway_is_connected_while_every_shard_is() -> None:
     assert monitor.disconnected_shards() == [0]
     shards.closed = set()
     await monitor.on_shard_disconnect(1)
-    assert "1 of 2 gateway shards" in str(await monitor.check())
+    assert "on 1 of 2 shards" in str(await monitor.check())
     await monitor.on_shard_resumed(1)
     assert await monitor.check() is None
     assert monitor.has_connected
