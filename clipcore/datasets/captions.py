@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,17 @@ def open_pairs(
     folder = source if source.is_dir() else source.parent
     is_table_of_images = captions is not None and source.is_file()
     file = captions or _captions_file(source)
-    if file is None:
-        return _read_folder(folder)
-    suffix = file.suffix.lower()
+    suffix = "" if file is None else file.suffix.lower()
     if is_table_of_images and suffix != ".jsonl":
         raise BadInput(f"{str(source)!r} is a file: a captions file goes with a folder, or is a .jsonl for a TSV.")
-    if suffix == ".json":
+    if file is not None and suffix == ".json":
         return _read_captions_json(file, folder, split)
+    if split is not None:
+        raise BadInput(f"{str(file or source)!r} has no splits; only Karpathy's JSON files have them.")
+    if file is None:
+        return _read_folder(source)
     if suffix == ".tar":
         return _read_archive(file)
-    if split is not None:
-        raise BadInput(f"{str(file)!r} has no splits; only Karpathy's JSON files have them.")
     if is_table_of_images:
         return _read_captions_lines(source, file)
     return read_table(file, folder, columns or Columns(), merge=True)
@@ -73,15 +73,13 @@ def open_texts(
     """
     try:
         return open_pairs(source, captions=captions, split=split, columns=columns)
-    except BadInput as error:
-        if captions is not None or split is not None or not source.is_dir():
-            raise
-        try:
-            labelled = open_labelled(source)
-        except BadInput:
-            raise error from None
-    names = [labelled.classes[row] for row in labelled.class_of]
-    return Pairs(names, np.arange(len(labelled)), labelled.images, problems=labelled.problems)
+    except BadInput:
+        if captions is None and split is None and source.is_dir():
+            with suppress(BadInput):
+                labelled = open_labelled(source)
+                names = [labelled.classes[row] for row in labelled.class_of]
+                return Pairs(names, np.arange(len(labelled)), labelled.images, problems=labelled.problems)
+        raise
 
 
 def _captions_file(source: Path) -> Path | None:
@@ -100,21 +98,23 @@ def _read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
 
     Raises BadInput where the file has another shape, or no image is found.
     """
-    document = _read_document(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or type(error).__name__}.") from error
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r} is not JSON: {error}.") from error
     builder, finder = PairsBuilder(), ImageFinder(folder)
     try:
         is_karpathy = any("sentences" in image for image in document["images"])
         for file, captions in _karpathy(document, split) if is_karpathy else _coco(document, split, path):
             try:
-                image = ImageSource.file(finder.find(file))
-                if not captions:
-                    raise BadInput("It has no caption.")
-                builder.add_image(image, captions)
+                builder.add_image(ImageSource.file(finder.find(file)), captions)
             except BadInput as error:
                 builder.skip(file, str(error))
     except (KeyError, TypeError, AttributeError) as error:
         wrong = f"lacks {error}" if isinstance(error, KeyError) else "has another shape"
-        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: an entry {wrong}.") from error
+        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: it {wrong}.") from error
     return builder.build(f"No image of {str(path)!r} can be used")
 
 
@@ -150,26 +150,25 @@ def _read_archive(path: Path) -> Pairs:
 
     Raises BadInput where no sample has both, or the file is not a tar.
     """
-    samples: dict[str, _Sample] = {}
+    images: dict[str, ImageSource] = {}
+    captions: dict[str, list[str]] = {}
     try:
         for key, name, offset, size, data in _members(path):
-            sample = samples.setdefault(key, _Sample())
+            known = captions.setdefault(key, [])
             if has_image_suffix(name):
-                sample.image = ImageSource(name, partial(read_part, path, offset, size))
-            elif name.endswith(".txt"):
-                sample.captions = _lines(data.decode(errors="replace")) or sample.captions
-            else:
-                sample.captions = sample.captions or _captions_of_json(data)
+                images[key] = ImageSource(name, partial(read_part, path, offset, size))
+            elif name.endswith(".txt"):  # goes before the .json
+                captions[key] = _non_empty(data.decode(errors="replace").splitlines()) or known
+            elif not known:
+                captions[key] = _captions_of_json(data)
     except (tarfile.TarError, OSError) as error:
         raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
     builder = PairsBuilder()
-    for key, sample in samples.items():
-        if sample.image is None:
-            builder.skip(key.lstrip("/"), "There is no image with this caption.")
-        elif not sample.captions:
-            builder.skip(sample.image.name, "It has no caption.")
+    for key, texts in captions.items():
+        if key in images:
+            builder.add_image(images[key], texts)
         else:
-            builder.add_image(sample.image, sample.captions)
+            builder.skip(key.lstrip("/"), "There is no image with this caption.")
     return builder.build(f"{str(path)!r} has no images with captions: no key.jpg with a key.txt or key.json")
 
 
@@ -180,26 +179,19 @@ def _read_folder(folder: Path) -> Pairs:
     """
     builder = PairsBuilder()
     for path in image_files(folder):
+        text_file = path.with_suffix(".txt")
         try:
-            builder.add_image(ImageSource.file(path), _captions_beside(path))
-        except BadInput as error:
-            builder.skip(str(path), str(error))
+            captions = _non_empty(text_file.read_text(encoding="utf-8-sig").splitlines())
+        except FileNotFoundError:
+            builder.skip(str(path), f"It has no {text_file.name} beside it.")
+        except (OSError, UnicodeDecodeError):
+            builder.skip(str(path), f"The {text_file.name} beside it cannot be read as UTF-8 text.")
+        else:
+            builder.add_image(ImageSource.file(path), captions)
     return builder.build(
         f"{str(folder)!r} has no images with captions: put captions.json, captions.txt or a name.txt for each name.jpg "
         "into it, or name the captions file"
     )
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or type(error).__name__}.") from error
-    except ValueError as error:
-        raise BadInput(f"{str(path)!r} is not JSON: {error}.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
-        raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: it has no list of images.")
-    return document
 
 
 def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[tuple[str, list[str]]]:
@@ -217,8 +209,6 @@ def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[tuple[str
 def _coco(document: dict[str, Any], split: str | None, path: Path) -> Iterator[tuple[str, list[str]]]:
     if split is not None:
         raise BadInput(f"{str(path)!r} has no splits: COCO has a captions file for each.")
-    if not isinstance(document.get("annotations"), list):
-        raise BadInput(f"{str(path)!r} has images but neither annotations nor sentences.")
     captions: defaultdict[Any, list[str]] = defaultdict(list)
     for annotation in document["annotations"]:
         if "caption" in annotation:
@@ -227,7 +217,7 @@ def _coco(document: dict[str, Any], split: str | None, path: Path) -> Iterator[t
         yield image["file_name"], _non_empty(captions[image["id"]])
 
 
-def _non_empty(captions: Iterator[str] | list[str]) -> list[str]:
+def _non_empty(captions: Iterable[str]) -> list[str]:
     """Each caption on one line; empty ones are dropped."""
     return [line for caption in captions if (line := " ".join(caption.split()))]
 
@@ -241,14 +231,6 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
     if not text:
         raise BadInput("Its text is empty.")
     return text, ids
-
-
-@dataclass(slots=True)
-class _Sample:
-    """captions: of its .txt, or else of its .json."""
-
-    image: ImageSource | None = None
-    captions: list[str] = field(default_factory=list)
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
@@ -267,27 +249,10 @@ def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
             yield f"{folder}/{base.split('.', 1)[0]}", member.name, member.offset_data, member.size, data
 
 
-def _lines(text: str) -> list[str]:
-    return [line for part in text.splitlines() if (line := part.strip())]
-
-
 def _captions_of_json(data: bytes) -> list[str]:
     try:
         caption = json.loads(data).get("caption", [])
     except (ValueError, AttributeError):
         return []
     captions = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
-    return _non_empty([one for one in captions if isinstance(one, str)])
-
-
-def _captions_beside(image: Path) -> list[str]:
-    text_file = image.with_suffix(".txt")
-    try:
-        captions = _lines(text_file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise BadInput(f"It has no {text_file.name} beside it.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The {text_file.name} beside it cannot be read as UTF-8 text.") from error
-    if not captions:
-        raise BadInput(f"The {text_file.name} beside it is empty.")
-    return captions
+    return _non_empty(one for one in captions if isinstance(one, str))

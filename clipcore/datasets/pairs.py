@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,11 @@ class PairsBuilder:
         self._text_of = array("q")
         self._images: list[ImageSource] = []
 
-    def add_image(self, image: ImageSource, captions: Iterable[str]) -> None:
+    def add_image(self, image: ImageSource, captions: Sequence[str]) -> None:
         """Adds an image with all of its captions. Use this, or `add_caption`, for the whole data set."""
+        if not captions:
+            self.skip(image.name, "It has no caption.")
+            return
         for caption in captions:
             self._captions.append(caption)
             self._image_of.append(len(self._images))

@@ -7,7 +7,6 @@ images were moved.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -32,8 +31,6 @@ from clipcore.types import Pixels
 PARTS = ("train", "val", "test")
 DEFAULT_RATIOS = "8:1:1"
 PLAN = "split.json"
-
-_Put = Callable[[Path, Path], None]
 
 
 class How(StrEnum):
@@ -68,17 +65,25 @@ def split_folder(
 
     Raises BadInput where `output` holds anything but this same split. Images that cannot be read become problems.
     """
+    if not source.is_dir():
+        raise BadInput(
+            f"There is no folder {str(source)!r}; `clipcore dataset from-tsv --by-class` makes one from a table."
+        )
     if letterbox is not None and how is not How.COPY:
         raise BadInput("Letterboxed images are new files, which can be neither links nor moved; leave out --how.")
     if output.resolve().is_relative_to(source.resolve()):
         raise BadInput(f"{str(output)!r} lies inside the folder to be split; name one outside.")
     job = {"source": str(source.resolve()), "ratios": [str(share) for share in ratios], "seed": seed}
     job |= {"how": str(how), "letterbox": letterbox}
-    plan = _load_or_make_plan(source, output, job, ratios, seed)
-    put: _Put = _PUT[how] if letterbox is None else partial(_put_letterboxed, letterbox)
+    files = class_files(source)
+    names = {of_class: [path.relative_to(source).as_posix() for path in paths] for of_class, paths in files.items()}
+    plan = _load_or_make_plan(names, output, job, ratios, seed)
+    put = _PUT[how] if letterbox is None else partial(_put_letterboxed, letterbox)
     targets = _targets(plan, output, as_png=letterbox is not None)
     done = sum(target.exists() for target in targets.values())
-    problems = [*loose_images_problem(source), *_unplanned(source, plan)]
+    late = [name for of_class in names.values() for name in of_class if name not in plan]
+    problems = loose_images_problem(source)
+    problems += [Problem(name, "It was added after this split was planned.") for name in late]
     counts: dict[str, dict[str, int]] = {}
     for name in progress(sorted(plan)):
         try:
@@ -155,37 +160,20 @@ def _draw(seed: int, name: str) -> bytes:
 
 
 def _load_or_make_plan(
-    source: Path, output: Path, job: Mapping[str, Any], ratios: Sequence[Fraction], seed: int
+    names: Mapping[str, Sequence[str]], output: Path, job: Mapping[str, Any], ratios: Sequence[Fraction], seed: int
 ) -> dict[str, str]:
-    """The plan of an earlier run of the same job, or a new one. Names are paths below the source."""
+    """The plan of an earlier run of the same job, or a new one."""
     known = read_json_object(output / PLAN)
     if known is not None and known.get("job") == job:
         return dict(known["parts"])
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadInput(f"{str(output)!r} holds something else than this split; name a new folder.")
-    names = _names(source)
     if not any(names.values()):
-        raise BadInput(f"{str(source)!r} has no images in folders named by their class.")
+        raise BadInput(f"{job['source']!r} has no images in folders named by their class.")
     parts = plan_split(names, ratios, seed)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / PLAN, json.dumps({"job": job, "parts": parts}, indent=1).encode())
     return parts
-
-
-def _names(source: Path) -> dict[str, list[str]]:
-    if not source.is_dir():
-        raise BadInput(
-            f"There is no folder {str(source)!r}; `clipcore dataset from-tsv --by-class` makes one from a table."
-        )
-    return {
-        name: [path.relative_to(source).as_posix() for path in files] for name, files in class_files(source).items()
-    }
-
-
-def _unplanned(source: Path, plan: Mapping[str, str]) -> list[Problem]:
-    """Images that were added after the plan was made."""
-    names = (name for members in _names(source).values() for name in members)
-    return [Problem(name, "It was added after this split was planned.") for name in names if name not in plan]
 
 
 def _targets(plan: Mapping[str, str], output: Path, *, as_png: bool) -> dict[str, Path]:
@@ -213,19 +201,14 @@ def _put_link(source: Path, target: Path) -> None:
         raise BadInput(f"It cannot be linked ({error.strerror}); copy instead.") from error
 
 
-def _put_moved(source: Path, target: Path) -> None:
-    """Also across file systems: the source is removed once the copy is complete."""
-    try:
-        source.rename(target)
-    except OSError:
-        _put_copy(source, target)
-        source.unlink()
-
-
 def _put_letterboxed(edge: int, source: Path, target: Path) -> None:
-    buffer = io.BytesIO()
-    letterboxed(decode_image(source.read_bytes(), OWN_FILES), edge).save(buffer, "PNG")
-    write_atomically(target, buffer.getvalue())
+    square = letterboxed(decode_image(source.read_bytes(), OWN_FILES), edge)
+    with atomic_path(target) as part:
+        square.save(part, "PNG")
 
 
-_PUT: Mapping[How, _Put] = {How.COPY: _put_copy, How.LINK: _put_link, How.MOVE: _put_moved}
+_PUT: Mapping[How, Callable[[Path, Path], object]] = {
+    How.COPY: _put_copy,
+    How.LINK: _put_link,
+    How.MOVE: partial(shutil.move, copy_function=_put_copy),  # across file systems the copy is complete or missing
+}

@@ -106,7 +106,8 @@ def find_layout(path: Path, columns: Columns) -> Layout:
         sample = [row.line for row in first_rows(read_rows(file)) if row.line.strip()]
     if not sample:
         raise BadInput(f"{str(path)!r} is empty.")
-    delimiter = _delimiter([line.decode(errors="replace") for line in sample])
+    # A tab where any line has one; else a bar, as in Flickr30k's captions; else a comma.
+    delimiter = next((mark for mark in "\t|" if any(mark.encode() in line for line in sample)), ",")
     try:
         return _layout([_fields_or_none(line, delimiter) for line in sample], delimiter, columns)
     except BadInput as error:
@@ -170,11 +171,6 @@ def _is_path(field: bytes) -> bool:
 
 def _without_caption_number(field: bytes) -> str:
     return _CAPTION_NUMBER.sub("", field.decode(errors="replace").strip())
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """A tab where any line has one; else a bar, as in Flickr30k's captions; else a comma."""
-    return next((mark for mark in "\t|" if any(mark in line for line in lines)), ",")
 
 
 def _fields_or_none(line: bytes, delimiter: str) -> list[bytes]:

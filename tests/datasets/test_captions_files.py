@@ -86,6 +86,14 @@ def test_a_split_that_is_not_there_is_refused(folder: Path):
         open_pairs(write_json(folder / "captions.json", COCO), split="test")
 
 
+def test_a_split_of_what_has_none_is_refused(folder: Path):
+    write_lines(folder / "red.txt", "red")
+    with pytest.raises(BadInput, match=r"images' has no splits; only Karpathy's JSON files have them\.$"):
+        open_pairs(folder, split="test")
+    with pytest.raises(BadInput, match=r"a\.tar' has no splits"):
+        open_pairs(write_files(folder, {"a.tar": b""}) / "a.tar", split="test")
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
@@ -135,12 +143,13 @@ def test_a_text_file_beside_each_image(folder: Path):
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ([], "no list of images"),
-        ({"images": [{"id": 1}]}, "neither annotations nor sentences"),
+        ([], "has another shape"),
+        ({"annotations": []}, "lacks 'images'"),
+        ({"images": [{"id": 1}]}, "lacks 'annotations'"),
         ({"images": [{"id": 1}], "annotations": []}, "lacks 'file_name'"),
         ({"images": [{"sentences": []}]}, "lacks 'filename'"),
         ({"images": [], "annotations": []}, "No image"),
-        ({"images": [1, 2]}, "an entry has another shape"),
+        ({"images": [1, 2]}, "has another shape"),
     ],
 )
 def test_json_of_another_shape_is_refused(folder: Path, document: Any, words: str):
