@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from clipcore.cli.options import JSON_HELP, Commands, StrictCommand, option
 from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
 from clipcore.folder_search.contact_sheet import Cell, check_sheet, draw_sheet
-from clipcore.folder_search.paths import EVERYWHERE, path_of, root_of, shown, visible
+from clipcore.folder_search.paths import EVERYWHERE, root_of, shown, visible
 from clipcore.folder_search.search import (
     Match,
     SearchResult,
@@ -240,11 +239,10 @@ def _print(result: SearchResult, terms: Sequence[Term], showing: ShowOptions) ->
         return
     let_any_name_pass()
     for match in result.matches:
-        path = os.fsdecode(match.files[0].path)
         if showing.paths or showing.null:
-            print(path, end="\0" if showing.null else "\n")
+            print(match.path, end="\0" if showing.null else "\n")
         else:
-            print(f"{match.score:.3f}\t{path}")
+            print(f"{match.score:.3f}\t{match.path}")
 
 
 def table(result: SearchResult, terms: Sequence[Term]) -> Table:
@@ -291,14 +289,14 @@ def _explain(result: SearchResult, root: bytes) -> None:
 
 def _relative_name(match: Match) -> str:
     """The path relative to the current folder, where the file is below it."""
-    path = path_of(match.files[0].path)
+    path = match.path
     here = Path.cwd()
     return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _draw(result: SearchResult, terms: Sequence[Term], sheet: Path) -> None:
     image = next((term.image for term in terms if term.image is not None), None)
-    cells = [Cell(path_of(match.files[0].path), _note(match), match.weak) for match in result.matches]
+    cells = [Cell(match.path, _note(match), match.weak) for match in result.matches]
     if missing := draw_sheet(sheet, describe_terms(terms), cells, image=image):
         say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
     say(f"Sheet: {sheet}")
@@ -312,6 +310,6 @@ def _note(match: Match) -> str:
 def _open(result: SearchResult, sheet: Path | None) -> None:
     if sheet is None and not result.matches:
         return
-    path = path_of(result.matches[0].files[0].path) if sheet is None else sheet.absolute()
+    path = result.matches[0].path if sheet is None else sheet.absolute()
     if typer.launch(str(path)):
         say(f"No viewer could be started for {shown(str(path))}.")

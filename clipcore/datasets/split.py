@@ -189,8 +189,8 @@ def _targets(plan: Mapping[str, str], output: Path, *, as_png: bool) -> dict[str
     return {name: output / plan[name] / png for png, name in name_of.items()}
 
 
-def _put_copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as part:
+def _put_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    with atomic_path(Path(target)) as part:
         shutil.copy2(source, part)
 
 

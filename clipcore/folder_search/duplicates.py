@@ -5,24 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from clipcore.encoding.resumable import Progress
 from clipcore.folder_search.paths import path_of
-from clipcore.folder_search.store import FolderStore, StoredFile
+from clipcore.folder_search.store import FolderStore, StoredFile, StoredVectors
 from clipcore.images.walk import ImageFile, WalkFilter, walk
-from clipcore.types import Calibration
+from clipcore.types import Calibration, Vectors
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 # Cosines held at a time: 64 MB of float32.
 _MAX_COSINES = 16_000_000
+# Stored vectors converted to float32 at a time.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,6 @@ class Group:
         return sum(copy.file.size for copy in self.copies[1:])
 
 
-Track = Callable[[range], Iterable[int]]
-
-
 def near_threshold(calibration: Calibration) -> float:
     """Four fifths of the way from the model's image threshold to 1. Resized and recompressed copies lie above it, other
     images of the same thing below; the tests measure this.
@@ -69,7 +68,7 @@ def near_threshold(calibration: Calibration) -> float:
 
 
 def find_duplicates(
-    store: FolderStore, root: bytes, model_key: str, *, min_score: float, track: Track = iter
+    store: FolderStore, root: bytes, model_key: str, *, min_score: float, track: Progress = iter
 ) -> list[Group]:
     """Returns the groups that would free the most bytes first.
 
@@ -78,16 +77,12 @@ def find_duplicates(
     pages = list(store.vectors_below(root, model_key))
     if not pages:
         return []
-    ids = np.array([content for contents, _ in pages for content in contents], np.int64)
-    below = store.contents_below(root)
-    pixels = np.array([below[content][0] for content in ids.tolist()], np.int64)
-    order = np.lexsort((ids, -pixels))
+    files = [store.files_of(content, root) for contents, _ in pages for content in contents]
+    order = sorted(range(len(files)), key=lambda row: -files[row][0].width * files[row][0].height)
     vectors = np.concatenate([vectors for _, vectors in pages])[order]
-    found = ([(int(ids[order[row]]), cosine) for row, cosine in rows] for rows in clusters(vectors, min_score, track))
     return _groups(
-        [(file, cosine) for content, cosine in members for file in store.files_of(content, root)]
-        for members in found
-        if len(members) > 1 or below[members[0][0]][1] > 1
+        [(file, cosine) for row, cosine in members for file in files[order[row]]]
+        for members in clusters(vectors, min_score, track)
     )
 
 
@@ -101,20 +96,26 @@ def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group
     return _groups([(file, 1.0) for file in same] for same in _grouped((file.hash, file) for file in hashed))
 
 
-def clusters(vectors: npt.NDArray[np.floating], min_score: float, track: Track = iter) -> list[list[tuple[int, float]]]:
+def clusters(
+    vectors: StoredVectors | Vectors, min_score: float, track: Progress = iter
+) -> list[list[tuple[int, float]]]:
     """Groups rows of unit length, the preferred ones first. Returns each group, even of one row, as pairs of a row and
     its cosine with the group's first.
 
     Each row joins the first earlier one that it resembles and that leads a group. So every row resembles its group's
-    first, and no chains form. Memory: the vectors as float32, and one block of cosines.
+    first, and no chains form. Memory: one block of cosines.
     """
-    vectors = np.asarray(vectors, np.float32)
     count = len(vectors)
     leader = np.full(count, -1, np.int64)
     cosine = np.ones(count, np.float32)
     step = max(1, min(1024, _MAX_COSINES // max(count, 1)))
     for start in track(range(0, count, step)):
-        for row, cosines in enumerate(vectors[start : start + step] @ vectors[start:].T, start):
+        block = vectors[start : start + step].astype(np.float32)
+        block_cosines = np.empty((len(block), count - start), np.float32)
+        for at in range(0, count - start, _ROWS_AT_ONCE):
+            later = vectors[start + at :][:_ROWS_AT_ONCE].astype(np.float32)
+            block_cosines[:, at : at + _ROWS_AT_ONCE] = block @ later.T
+        for row, cosines in enumerate(block_cosines, start):
             if leader[row] < 0:
                 leader[row] = row
                 near = np.flatnonzero((cosines >= min_score) & (leader[start:] < 0))
@@ -141,6 +142,8 @@ def _groups(candidates: Iterable[list[tuple[StoredFile, float]]]) -> list[Group]
     """Counts several names of one file (hard links, symbolic links) as one copy, and leaves out files that are gone."""
     groups = []
     for files in candidates:
+        if len(files) < 2:
+            continue
         names: defaultdict[tuple[int, int], list[tuple[StoredFile, float]]] = defaultdict(list)
         for file, cosine in files:
             with suppress(OSError):

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clipcore.errors import BadInput
 from clipcore.folder_search.duplicates import find_duplicates, near_threshold
 from clipcore.folder_search.paths import path_of, root_of
-from clipcore.folder_search.search import LazyModel, Term, parse_image, parse_query, search_folder
+from clipcore.folder_search.search import LazyModel, Match, Term, parse_image, parse_query, search_folder
 from clipcore.folder_search.store import FolderStore, default_location
 from clipcore.folder_search.sync import FileStatus, Step, index_folder
 from clipcore.model import ClipModel
-
-
-@dataclass(frozen=True, slots=True)
-class FolderMatch:
-    """score: cosine. weak: whether it lies below the model's threshold."""
-
-    path: Path
-    score: float
-    weak: bool
 
 
 class Folder:
@@ -53,8 +44,7 @@ class Folder:
 
     def update(self) -> int:
         """Brings the index up to date and returns how many images can be searched."""
-        with FolderStore(self._index_file) as store:
-            self._update(store)
+        with self._opened() as store:
             return store.count_images(self._root)[self._model.key]
 
     def search(
@@ -65,39 +55,32 @@ class Folder:
         top: int = 10,
         min_score: float = -1.0,
         update: bool = True,
-    ) -> list[FolderMatch]:
+    ) -> list[Match]:
         """Returns the best matches for a text, an image's path, or several of them added up; best first.
 
         minus: texts or images to steer away from. A part may have a weight: "2:a red car".
         """
         parts = [query] if isinstance(query, str) else [str(query)] if isinstance(query, Path) else [*query]
-        terms = parse_query(parts[:1], parts[1:], [*minus])
-        return self._search(terms, None, top, min_score, update)
+        return self._search(parse_query(parts[:1], parts[1:], [*minus]), top, min_score, update)
 
-    def similar(
-        self, image: str | Path, *, top: int = 10, min_score: float = -1.0, update: bool = True
-    ) -> list[FolderMatch]:
+    def similar(self, image: str | Path, *, top: int = 10, min_score: float = -1.0, update: bool = True) -> list[Match]:
         """Returns the images that look most like this one, which need not lie in the folder; never the file itself."""
         term = parse_image(str(image))
-        return self._search([term], term.image, top, min_score, update)
+        return self._search([term], top, min_score, update, exclude_file=term.image)
 
     def duplicates(self, *, min_score: float | None = None, update: bool = True) -> list[list[Path]]:
         """Returns groups of images that are identical or nearly so; the first of a group has the most pixels."""
         threshold = near_threshold(self._model.calibration) if min_score is None else min_score
-        with FolderStore(self._index_file) as store:
-            if update:
-                self._update(store)
+        with self._opened(update) as store:
             groups = find_duplicates(store, self._root, self._model.key, min_score=threshold)
         return [[path_of(copy.file.path) for copy in group.copies] for group in groups]
 
     def _search(
-        self, terms: list[Term], exclude_file: Path | None, top: int, min_score: float, update: bool
-    ) -> list[FolderMatch]:
+        self, terms: list[Term], top: int, min_score: float, update: bool, *, exclude_file: Path | None = None
+    ) -> list[Match]:
         if top < 1:
             raise BadInput(f"top is {top}; it must be at least 1.")
-        with FolderStore(self._index_file) as store:
-            if update:
-                self._update(store)
+        with self._opened(update) as store:
             result = search_folder(
                 store,
                 self._root,
@@ -108,12 +91,18 @@ class Folder:
                 exclude_file=exclude_file,
                 updated=update,
             )
-        return [FolderMatch(path_of(match.files[0].path), match.score, match.weak) for match in result.matches]
+        return list(result.matches)
 
-    def _update(self, store: FolderStore) -> None:
+    @contextmanager
+    def _opened(self, update: bool = True) -> Iterator[FolderStore]:
+        """The index, brought up to date first."""
+
         def observe(step: Step) -> None:
             if step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE):
                 self.skipped[path_of(step.path)] = step.reason
 
-        self.skipped = {}
-        index_folder(store, self._root, self._model, observe, keep_filtered=True)
+        with FolderStore(self._index_file) as store:
+            if update:
+                self.skipped = {}
+                index_folder(store, self._root, self._model, observe, keep_filtered=True)
+            yield store

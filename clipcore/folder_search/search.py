@@ -8,19 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clipcore.encoding.batch import EncodedImage, ImageSource, encode_sources
 from clipcore.errors import BadInput
-from clipcore.folder_search.paths import from_home, is_file, shown, visible
+from clipcore.folder_search.paths import from_home, is_file, path_of, shown, visible
 from clipcore.folder_search.store import FolderStore, StoredFile, hash_of
 from clipcore.images.formats import SUFFIXES, sniff, unsupported_name
 from clipcore.images.walk import WalkFilter
 from clipcore.index.vector_index import VectorIndex
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.types import Calibration, Encoder, ModelCard, SearchHit, Vectors
+from clipcore.types import Box, Calibration, Encoder, ModelCard, Pixels, SearchHit, Vectors
 from clipcore.zero_shot import mean_direction
 
 
@@ -35,11 +34,19 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One content. score: cosine. files: all that have this content, at least one. weak: below the threshold."""
+    """One content. score: cosine. files: all that have this content, at least one. weak: whether the score lies below
+    the model's threshold."""
 
     score: float
     files: tuple[StoredFile, ...]
     weak: bool
+
+    @property
+    def path(self) -> Path:
+        return path_of(self.files[0].path)
+
+    def __repr__(self) -> str:
+        return f"{self.path}: {self.score:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,8 @@ def search_folder(
         if hit.score < min_score or len(matches) == top:
             break
         files = [file for file in store.files_of(hit.key, root) if not filter_.excludes(file.path, root)]
-        existing = sorted((file for file in files if is_file(file.path)), key=_is_link)
+        existing = [file for file in files if is_file(file.path)]
+        existing.sort(key=lambda file: os.path.islink(file.path))  # noqa: PTH114 - bytes
         gone += bool(files) and not existing
         if found := tuple(file for file in existing if file.path != excluded):
             matches.append(Match(min(hit.score, 1.0), found, hit.score < threshold))
@@ -187,16 +195,22 @@ class LazyModel:
         """The checkpoint's own, or once the model is loaded the model's: SigLIP's depends on the weights."""
         return self._calibration if self._loaded is None else self._loaded.calibration
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of whichever type it is
-        """The rest of an Encoder's interface is the loaded model's."""
-        return getattr(self._model, name)
+    @property
+    def card(self) -> ModelCard:
+        return self._model.card
 
-    def encode_query(self, text: str) -> Vectors:
-        """Returns the mean embedding of a text in the model's prompt templates: float32 [dim], unit length.
+    @property
+    def runs_on_cpu(self) -> bool:
+        return self._model.runs_on_cpu
 
-        Raises TextNotSupported if the model has no text encoder.
-        """
-        return mean_direction(self._model.encode_texts(self._model.card.prompts.for_query(text)))
+    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        return self._model.prepare(pixels, box)
+
+    def encode_prepared(self, batch: Pixels) -> Vectors:
+        return self._model.encode_prepared(batch)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._model.encode_texts(texts)
 
     @property
     def _model(self) -> Encoder:
@@ -238,15 +252,10 @@ def _hits(index: VectorIndex, vector: Vectors, top: int) -> Iterator[SearchHit]:
         done, wanted = len(hits), 2 * wanted
 
 
-def _is_link(file: StoredFile) -> bool:
-    """Sorts real files before links to them."""
-    return os.path.islink(file.path)  # noqa: PTH114 - bytes
-
-
 def _embedding(term: Term, model: LazyModel, store: FolderStore) -> Vectors:
     """float32 [dim]. An indexed image needs no inference, and its stored float16 has unit length up to rounding."""
     if term.image is None:
-        return model.encode_query(term.text)
+        return mean_direction(model.encode_texts(model.card.prompts.for_query(term.text)))
     name = shown(str(term.image))
     try:
         data = term.image.read_bytes()

@@ -112,14 +112,13 @@ class FolderStore:
         file's content is, with the reason where it is broken, by the file's path; a file whose content is unknown is
         not written, and is missing from the result.
         """
-        vectors = [(content.hash, content.vector) for content in contents if content.vector is not None]
         written = {}
         with self._transaction() as execute:
             for content in contents:
                 execute(_PUT_CONTENT, (content.hash, content.state, content.reason, content.width, content.height))
-            for content_hash, vector in vectors:
-                execute("INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, vector.size))
-                execute(_PUT_VECTOR, (np.asarray(vector, _STORED).tobytes(), model, content_hash))
+                if content.vector is not None:
+                    execute("INSERT OR IGNORE INTO models (key, dimension) VALUES (?, ?)", (model, content.vector.size))
+                    execute(_PUT_VECTOR, (np.asarray(content.vector, _STORED).tobytes(), model, content.hash))
             for path in gone:
                 execute("DELETE FROM files WHERE path = ?", (path,))
             for file, content_hash in files:
@@ -160,10 +159,6 @@ class FolderStore:
     def files_of(self, content: int, root: bytes) -> list[StoredFile]:
         """The files below the root with this content, in the order of their paths."""
         return [StoredFile(*row) for row in self._rows(_FILES_OF, (content, *span_below(root)))]
-
-    def contents_below(self, root: bytes) -> dict[int, tuple[int, int]]:
-        """How many pixels each content below the root has, and how many files have it there."""
-        return {content: (pixels, files) for content, pixels, files in self._rows(_CONTENTS, span_below(root))}
 
     def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
         with plain_errors(self.path), self._lock:
@@ -328,11 +323,6 @@ _FILES_OF = """
 SELECT f.path, f.size, c.hash, c.width, c.height
 FROM files f JOIN contents c ON c.id = f.content
 WHERE f.content = ? AND f.path >= ? AND f.path < ? ORDER BY f.path
-"""
-_CONTENTS = """
-SELECT c.id, c.width * c.height, count(*)
-FROM files f JOIN contents c ON c.id = f.content
-WHERE f.path >= ? AND f.path < ? GROUP BY c.id
 """
 _FIND_CONTENT = "SELECT id, state, reason FROM contents WHERE hash = ?"
 # Another run may have written the same content; the last one wins.

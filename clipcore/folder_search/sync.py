@@ -53,14 +53,11 @@ class Step:
     known: bool = False
 
 
-Observe = Callable[[Step], None]
-
-
 def index_folder(
     store: FolderStore,
     root: bytes,
     model: LazyModel,
-    observe: Observe,
+    observe: Callable[[Step], None],
     *,
     filter_: WalkFilter | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -77,19 +74,14 @@ def index_folder(
     filter_ = filter_ or WalkFilter()
     entries, leading = tee(walk(root, filter_))
     known = store.known_files(root, model.key)
+    if keep_filtered:
+        known = (row for row in known if filter_.visits(row.file.path, root))
     if not any(isinstance(entry, ImageFile) for entry in leading):
         for row in known:
             observe(Step(row.file.path, FileStatus.KEPT))
     del leading  # else tee would keep every entry for it
-    decisions = decide(entries, known)
-    if keep_filtered:
-        decisions = (
-            one
-            for one in decisions
-            if isinstance(one, Reading) or one.status is not FileStatus.FORGOTTEN or filter_.visits(one.path, root)
-        )
     run = _Run(store, model.key, observe, batch_size, limits)
-    sources = run.sources(decisions)
+    sources = run.sources(decide(entries, known))
     # Closing the outcomes ends the threads that read files, before the caller closes the connection that they use.
     with closing(encode_sources(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
         for outcome in outcomes:
@@ -160,7 +152,7 @@ class _Run:
 
     store: FolderStore
     model: str
-    observe: Observe
+    observe: Callable[[Step], None]
     batch_size: int
     limits: ImageLimits
     lock: threading.Lock = field(default_factory=threading.Lock)

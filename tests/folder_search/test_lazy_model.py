@@ -22,7 +22,7 @@ def test_thresholds_are_those_of_the_loaded_model(tmp_path):
     model = ClipModel.load(directory, device="cpu", precision="fp32", local_only=True)
     lazy = LazyModel.named(directory, lambda: model)
     assert lazy.calibration != model.calibration
-    lazy.encode_query("red")
+    lazy.encode_texts(["red"])
     assert lazy.calibration == model.calibration
 
 
@@ -30,12 +30,12 @@ def test_a_model_that_is_not_what_was_promised_is_never_used():
     """Its vectors would lie among another's."""
     lazy = LazyModel("promised@1#1", CALIBRATION, CountingModel)
     with pytest.raises(RuntimeError, match="promised@1#1"):
-        lazy.encode_query("red")
+        lazy.encode_texts(["red"])
 
 
 def test_it_is_loaded_once():
     model = CountingModel()
     lazy = model.lazily()
-    lazy.encode_query("red")
-    lazy.encode_query("blue")
+    lazy.encode_texts(["red"])
+    lazy.encode_texts(["blue"])
     assert model.loads == 1
