@@ -19,7 +19,7 @@ from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
 from clipcore.errors import BadInput, ClipError, InvalidCheckpoint, ModelUnavailable, TextNotSupported
 from clipcore.images.decode import OWN_FILES, as_pixels, read_image, read_image_file
 from clipcore.images.formats import has_image_suffix
-from clipcore.models import clip, resnet
+from clipcore.models import clip
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
 from clipcore.models.easynlp import easynlp_layout, open_easynlp
 from clipcore.models.known_models import DEFAULT_MODEL
@@ -287,10 +287,8 @@ def _open(checkpoint: Checkpoint) -> Opened:
     if layout := easynlp_layout(checkpoint.directory):
         return open_easynlp(checkpoint.directory, layout)
     kind = model_type(checkpoint.directory)
-    if kind == clip.MODEL_TYPE:
+    if kind in clip.MODEL_TYPES:
         return clip.open_clip_directory(checkpoint)
-    if kind == resnet.MODEL_TYPE:
-        return resnet.open_clip_resnet(checkpoint)
     # transformers takes longer to import than torch, so it is imported only for the families that need it.
     from clipcore.models.hub import open_with_transformers
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,11 +21,11 @@ from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models import openai
 from clipcore.models.checkpoint import copy_processor_files
-from clipcore.models.clip import VisionTransformer, save_network
-from clipcore.models.resnet import ResNetClip, resnet_config
+from clipcore.models.clip import CHINESE_TEXT, save_network
 from clipcore.models.tokenizers import Merges, padded_to_longest
 from clipcore.models.towers import Opened, Tokens, Towers
-from clipcore.models.weights import Weights, check_complete, load_exactly, read_weights, weight_shape, without_buffers
+from clipcore.models.transformer import VisionTransformer
+from clipcore.models.weights import Weights, load_exactly, read_weights, weight_shape, without_buffers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,46 +80,26 @@ def open_easynlp(directory: Path, layout: Layout) -> Opened:
 
 
 def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
-    """The original's image tower, and a BERT read at its first token. With a vision transformer saved as the hub's."""
-    from transformers import ChineseCLIPConfig, ChineseCLIPModel
-
-    from clipcore.models.hub import quiet, softmax_towers
-
-    dimension = weight_shape(weights, "text_projection", 2)[1]
+    """The original's image tower, and a BERT read at its first token."""
+    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, weights, "bert.")
     texts: dict[str, Any] = {
         **{name.removeprefix("text_"): value for name, value in config.items() if name.startswith("text_")},
-        **{"model_type": "chinese_clip_text_model", "vocab_size": config["vocab_size"]},
-        **{"layer_norm_eps": 1e-12, "pad_token_id": 0, "projection_dim": dimension},
+        **{"model_type": CHINESE_TEXT, "vocab_size": config["vocab_size"]},
+        **{"layer_norm_eps": 1e-12, "pad_token_id": 0},
     }
     named = {
-        name.replace("bert.", "text_model.", 1) if name.startswith("bert.") else name: value
-        for name, value in openai.with_hub_names(weights).items()
+        f"text_model.{name.removeprefix('bert.')}" if name.startswith("bert.") else name: value
+        for name, value in weights.items()
         if not name.startswith("bert.pooler.")
     }
-    tokenizer = _bert_tokenizer(directory, _CHINESE_CONTEXT, weights, "bert.")
-    save_weights: Callable[[Path], object]
-    if openai.has_vision_transformer(weights):
-        images = openai.vision_config(weights, openai.Style())
-        hub_config = ChineseCLIPConfig(text_config=texts, vision_config=images, projection_dim=dimension)
-        with quiet():
-            model, report = ChineseCLIPModel.from_pretrained(
-                None, config=hub_config, state_dict=named, dtype=torch.float32, output_loading_info=True
-            )
-        check_complete(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]))
-        towers, save_weights = softmax_towers(model), quiet()(model.save_pretrained)
-    else:
-        saved_config = resnet_config(weights, texts, _CHINESE_CONTEXT)
-        images = saved_config["vision_config"]
-        network = ResNetClip(saved_config)
-        load_exactly(network, named)
-        towers, save_weights = network.towers(), partial(save_network, network, saved_config)
+    network, saved_config = openai.clip_network(named, texts, openai.Style())
     return Opened(
-        towers,
+        network.towers(),
         padded_to_longest(tokenizer, _CHINESE_CONTEXT),
-        _preprocessing(images["image_size"]),
-        dimension,
+        _preprocessing(saved_config["vision_config"]["image_size"]),
+        network.text_projection.out_features,
         _CHINESE_CONTEXT,
-        save_weights,
+        save_weights=partial(save_network, network, saved_config),
         save_tokenizer=tokenizer.save_pretrained,
     )
 

@@ -1,4 +1,4 @@
-"""The families that transformers implements: Chinese CLIP, AltCLIP, dual encoders, SigLIP, DINOv2, ResNet."""
+"""The families that transformers implements: AltCLIP, dual encoders, SigLIP, DINOv2, ResNet."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from transformers.utils import logging
 
 from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
-from clipcore.models.clip import VisionTransformer
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
+from clipcore.models.transformer import VisionTransformer
 from clipcore.models.weights import load_exactly
 
 _Parts = tuple[Towers, Tokenize | None, int, int]
 """Towers, tokenizer, dimension and context length, as in `Opened`."""
 
 # CLIP's image tower, under the names of the families that have it.
-_CLIP_VISION = ("clip_vision_model", "chinese_clip_vision_model", "altclip_vision_model")
+_CLIP_VISION = ("clip_vision_model", "altclip_vision_model")
 
 
 def open_with_transformers(checkpoint: Checkpoint) -> Opened:
@@ -76,11 +76,6 @@ def _load(checkpoint: Checkpoint) -> PreTrainedModel:
 
 
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
-    length = context_length(model.config.text_config, checkpoint.directory)
-    return softmax_towers(model), hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length
-
-
-def softmax_towers(model: PreTrainedModel) -> Towers:
     """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
     image_features = partial(_pooled, model.get_image_features)
     if model.vision_model.config.model_type in _CLIP_VISION:
@@ -90,12 +85,14 @@ def softmax_towers(model: PreTrainedModel) -> Towers:
         # The same features with less work, see `VisionTransformer.forward`.
         model.vision_model, image_features = tower, partial(_class_token_features, model)
     vision, text = (model.vision_model, model.visual_projection), (model.text_model, model.text_projection)
-    return Towers(model, vision, text, image_features, partial(_text_features, model))
+    towers = Towers(model, vision, text, image_features, partial(_text_features, model))
+    length = context_length(model.config.text_config.to_dict(), checkpoint.directory)
+    return towers, hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length
 
 
 def _sigmoid(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     """Each tower ends in its own head, without a projection (Zhai et al. 2023)."""
-    length = context_length(model.config.text_config, checkpoint.directory)
+    length = context_length(model.config.text_config.to_dict(), checkpoint.directory)
     # As filed: SigLIP 2 at fixed resolutions names Gemma's tokenizer class, and SigLIP's own class needs the
     # SentencePiece reader.
     tokenize = padded_to_context(load_tokenizer(checkpoint, as_filed=True), length)
@@ -160,7 +157,6 @@ def _no_text_features(model_id: str, tokens: Tokens) -> Tensor:
 
 # By `model_type` in config.json. SigLIP 2 is "siglip" at fixed resolutions and "siglip2" where it is NaFlex.
 _FAMILIES: dict[str, Callable[[PreTrainedModel, Checkpoint], _Parts]] = {
-    "chinese_clip": _softmax,
     "altclip": _softmax,
     "vision-text-dual-encoder": _softmax,
     "siglip": _sigmoid,

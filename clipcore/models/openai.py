@@ -18,8 +18,8 @@ from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import OPEN_CLIP_CONFIG
-from clipcore.models.clip import MODEL_TYPE, ClipNetwork, save_network
-from clipcore.models.resnet import ResNetClip, resnet_config
+from clipcore.models.clip import CHINESE_CLIP, CHINESE_TEXT, CLIP, CLIP_RESNET, ClipNetwork, save_network
+from clipcore.models.resnet import REDUCTION
 from clipcore.models.tokenizers import ClipTokenizer, Merges
 from clipcore.models.towers import Opened
 from clipcore.models.weights import Weights, grid, load_exactly, read_weights, weight_shape, without_buffers
@@ -59,26 +59,39 @@ def open_original_weights(
     """
     weights = without_buffers(weights)
     texts = _text_config(weights, style)
-    dimension, length = texts["projection_dim"], texts["max_position_embeddings"]
+    length = texts["max_position_embeddings"]
     tokenizer = ClipTokenizer(texts["vocab_size"], length, merges)
-    network: ClipNetwork | ResNetClip
-    if has_vision_transformer(weights):
-        config = {
-            "architectures": ["CLIPModel"],
-            "model_type": MODEL_TYPE,
-            "projection_dim": dimension,
-            "text_config": texts,
-            "vision_config": vision_config(weights, style),
-        }
-        network = ClipNetwork(config)
-    else:
-        config = resnet_config(weights, texts, length)
-        network = ResNetClip(config)
-    load_exactly(network, with_hub_names(weights))
+    network, config = clip_network(weights, texts, style)
     edge = config["vision_config"]["image_size"]
-    preprocessing = replace(preprocessing, size=edge, crop=edge)
-    save_weights = partial(save_network, network, config)
-    return Opened(network.towers(), tokenizer, preprocessing, dimension, length, save_weights, tokenizer.save)
+    return Opened(
+        network.towers(),
+        tokenizer,
+        replace(preprocessing, size=edge, crop=edge),
+        network.text_projection.out_features,
+        length,
+        save_weights=partial(save_network, network, config),
+        save_tokenizer=tokenizer.save,
+    )
+
+
+def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) -> tuple[ClipNetwork, dict[str, Any]]:
+    """With its config.json. text_config: as transformers has it, of CLIP's or Chinese CLIP's text tower."""
+    config = {
+        "projection_dim": weight_shape(weights, "text_projection", 2)[1],
+        "text_config": text_config,
+    }
+    if not _has_vision_transformer(weights):
+        config |= {"model_type": CLIP_RESNET, "vision_config": _resnet_config(weights)}
+    else:
+        chinese = text_config.get("model_type") == CHINESE_TEXT
+        config |= {
+            "architectures": ["ChineseCLIPModel" if chinese else "CLIPModel"],
+            "model_type": CHINESE_CLIP if chinese else CLIP,
+            "vision_config": _vision_config(weights, style),
+        }
+    network = ClipNetwork(config)
+    load_exactly(network, _with_hub_names(weights))
+    return network, config
 
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
@@ -104,13 +117,13 @@ def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
     )
 
 
-def has_vision_transformer(weights: Weights) -> bool:
+def _has_vision_transformer(weights: Weights) -> bool:
     return "visual.proj" in weights
 
 
-def with_hub_names(weights: Weights) -> Weights:
+def _with_hub_names(weights: Weights) -> Weights:
     """Transformers under the hub's names. A ResNet's names stay, and so do those that the original does not have."""
-    hub_names = {**_TEXT, **_VISION} if has_vision_transformer(weights) else _TEXT
+    hub_names = {**_TEXT, **_VISION} if _has_vision_transformer(weights) else _TEXT
     renamed: Weights = {}
     for name, value in weights.items():
         if block := _BLOCK.fullmatch(name):
@@ -140,7 +153,7 @@ def _text_config(weights: Weights, style: Style) -> dict[str, Any]:
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": weight_shape(weights, "transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
-        "num_hidden_layers": _block_count(weights, "transformer."),
+        "num_hidden_layers": _block_count(weights, "transformer.resblocks."),
         "num_attention_heads": _heads(width, style.text_head),
         "max_position_embeddings": weight_shape(weights, "positional_embedding", 2)[0],
         "hidden_act": style.activation,
@@ -152,13 +165,13 @@ def _text_config(weights: Weights, style: Style) -> dict[str, Any]:
     }
 
 
-def vision_config(weights: Weights, style: Style) -> dict[str, Any]:
+def _vision_config(weights: Weights, style: Style) -> dict[str, Any]:
     """As transformers' CLIPVisionConfig has it."""
     width, _, patch, _ = weight_shape(weights, "visual.conv1.weight", 4)
     return {
         "hidden_size": width,
         "intermediate_size": weight_shape(weights, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
-        "num_hidden_layers": _block_count(weights, "visual.transformer."),
+        "num_hidden_layers": _block_count(weights, "visual.transformer.resblocks."),
         "num_attention_heads": _heads(width, style.vision_head),
         "patch_size": patch,
         "image_size": patch * grid(weights, "visual.positional_embedding"),
@@ -167,8 +180,19 @@ def vision_config(weights: Weights, style: Style) -> dict[str, Any]:
     }
 
 
+def _resnet_config(weights: Weights) -> dict[str, Any]:
+    """As `ResNetTower` takes it."""
+    return {
+        "width": weight_shape(weights, "visual.layer1.0.conv1.weight", 4)[0],
+        "blocks": [_block_count(weights, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+        "image_size": REDUCTION * grid(weights, "visual.attnpool.positional_embedding"),
+        "dimension": weight_shape(weights, "visual.attnpool.c_proj.weight", 2)[0],
+    }
+
+
 def _block_count(weights: Weights, prefix: str) -> int:
-    return len({name.split(".")[prefix.count(".") + 1] for name in weights if name.startswith(f"{prefix}resblocks.")})
+    """prefix: what stands before a block's number."""
+    return len({name.removeprefix(prefix).split(".")[0] for name in weights if name.startswith(prefix)})
 
 
 def _heads(width: int, head: int) -> int:

@@ -29,7 +29,7 @@ from clipcore.files import read_object
 from clipcore.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from clipcore.models.towers import Tokenize, Tokens
 
@@ -312,15 +312,13 @@ def _valid_unicode(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def context_length(text_config: PretrainedConfig, directory: Path) -> int:
-    """Tokens that a text may have. The position table is the hard limit; many tokenizers name none."""
-    positions = int(text_config.max_position_embeddings)
-    if text_config.model_type in _NUMBERED_FROM_PADDING:
-        positions -= int(text_config.pad_token_id) + 1
-    return limited_context(positions, directory, _TRAINED_AT.get(text_config.model_type))
-
-
-def limited_context(positions: int, directory: Path, trained_at: int | None = None) -> int:
-    """The tokenizer's own limit where it is below the position table's, else what the family was trained at."""
+def context_length(text_config: dict[str, Any], directory: Path) -> int:
+    """Tokens that a text may have: the tokenizer's own limit where it is below the position table's, which many do not
+    name, else what the family was trained at.
+    """
+    kind = str(text_config.get("model_type"))
+    positions = int(text_config.get("max_position_embeddings", CONTEXT_LENGTH))
+    if kind in _NUMBERED_FROM_PADDING:
+        positions -= int(text_config["pad_token_id"]) + 1
     limit = _tokenizer_config(directory).get("model_max_length")
-    return int(limit) if limit and limit <= positions else min(positions, trained_at or positions)
+    return int(limit) if limit and limit <= positions else min(positions, _TRAINED_AT.get(kind, positions))

@@ -6,7 +6,7 @@ import io
 import pickle
 import pickletools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import isqrt, prod
 from pathlib import Path
 from pickle import UnpicklingError
@@ -56,14 +56,12 @@ def load_exactly(model: nn.Module, weights: Weights) -> None:
         report = model.load_state_dict(zeros | weights, strict=False, assign=True)
     except RuntimeError as error:
         raise InvalidCheckpoint("its weights do not fit each other's shapes; download it again") from error
-    check_complete(report.missing_keys, report.unexpected_keys)
-
-
-def check_complete(missing: Sequence[str], unexpected: Sequence[str]) -> None:
-    if missing:
-        raise InvalidCheckpoint(f"its weights are incomplete, {missing[0]} is missing; download it again")
-    if unexpected:
-        raise InvalidCheckpoint(f"its weights are of another kind of model, for CLIP has no {unexpected[0]}")
+    if report.missing_keys:
+        raise InvalidCheckpoint(f"its weights are incomplete, {report.missing_keys[0]} is missing; download it again")
+    if report.unexpected_keys:
+        raise InvalidCheckpoint(
+            f"its weights are of another kind of model, for CLIP has no {report.unexpected_keys[0]}"
+        )
 
 
 def without_buffers(weights: Weights) -> Weights:

@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from clipcore.model import open_checkpoint
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.models.clip import VisionTransformer
+from clipcore.models.transformer import VisionTransformer
 from tests.clipcore.easynlp_layouts import write_huggingface_clip
 from tests.clipcore.families import FAMILIES, Family
 
