@@ -9,6 +9,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -85,26 +86,19 @@ def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Pa
     if model.file is not None:
         return Checkpoint(model.id, _sha256(model.file).hex()[:12], model.file.parent, model.file)
     if model.directory is not None:
-        missing = _missing(model.directory)
-        file = _single_file(model.directory) if missing else None
-        if missing and not file:
-            raise ModelUnavailable(
-                f"The model directory {str(name)!r} has no {missing}; it must hold a complete CLIP checkpoint."
-            )
-        revision = model.revision or (_sha256(file).hex() if file else _fingerprint(model.directory))
-        return Checkpoint(model.id, revision[:12], model.directory, file)
+        return _checkpoint_in(model.directory, model.id, model.revision)
     repository = model.repository or model.id
     # A known name in other capitals is no repository of the hub: `vit-b/32`.
     misspelt = repository.lower() in (known.name.lower() for known in list_models())
     if misspelt or repository.endswith(_FILE_ENDINGS) or "/" not in repository:
         raise _no_such_model(repository)
-    directory = _cached(model, cache_dir)
-    if directory is None:
-        if local_only:
-            raise _unavailable(repository, "is not on this machine")
-        directory = _download(model, cache_dir)
-    file = _single_file(directory) if model.repository else None
-    return Checkpoint(model.id, directory.name[:12], directory, file)
+    if cached := _cached(repository, cache_dir):
+        with suppress(ModelUnavailable):  # a download that was interrupted
+            return _checkpoint_in(cached, model.id, cached.name)
+    if local_only:
+        raise _unavailable(repository, "is not on this machine")
+    downloaded = _download(model, cache_dir)
+    return _checkpoint_in(downloaded, model.id, downloaded.name)
 
 
 def is_on_this_machine(name: str) -> bool:
@@ -147,22 +141,29 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / shard for shard in sorted(set(map(str, shards.values())))]
 
 
-def _cached(model: ModelName, cache_dir: Path | None) -> Path | None:
+def _checkpoint_in(directory: Path, model_id: str, revision: str | None) -> Checkpoint:
+    """revision: by default made of the weights. Raises ModelUnavailable where a file is missing."""
+    missing = _missing(directory)
+    file = _single_file(directory) if missing else None
+    if missing and not file:
+        raise ModelUnavailable(
+            f"The model {model_id!r} has no {missing}; {str(directory)!r} must hold a complete CLIP checkpoint."
+        )
+    revision = revision or (_sha256(file).hex() if file else _fingerprint(directory))
+    return Checkpoint(model_id, revision[:12], directory, file)
+
+
+def _cached(repository: str, cache_dir: Path | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    repository = model.repository or model.id
-    files = [OPEN_CLIP_CONFIG] if model.repository else list(_SMALL_FILES)
     try:
-        directory = Path(
-            snapshot_download(repository, local_files_only=True, allow_patterns=files, cache_dir=cache_dir)
-        )
+        # No patterns, since `_checkpoint_in` looks which files are there.
+        return Path(snapshot_download(repository, local_files_only=True, allow_patterns=[], cache_dir=cache_dir))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise _no_such_model(repository) from error
-    complete = _single_file(directory) if model.repository else not _missing(directory)
-    return directory if complete else None
 
 
 def _download(model: ModelName, cache_dir: Path | None) -> Path:
@@ -178,7 +179,7 @@ def _download(model: ModelName, cache_dir: Path | None) -> Path:
         files = [file.rfilename for file in info.siblings or ()]
         log.info("downloading the model %s; this happens once and can take minutes", repository)
         wanted = _wanted_of_open_clip(files) if model.repository else _wanted(files)
-        directory = Path(snapshot_download(repository, allow_patterns=wanted, cache_dir=cache_dir))
+        return Path(snapshot_download(repository, allow_patterns=wanted, cache_dir=cache_dir))
     except HfHubHTTPError as error:
         status = error.response.status_code
         why = f"could not be downloaded: the hub answered HTTP {status}"
@@ -190,12 +191,6 @@ def _download(model: ModelName, cache_dir: Path | None) -> Path:
         raise _unavailable(
             repository, f"is not on this machine and could not be downloaded ({type(error).__name__})"
         ) from error
-    missing = _missing(directory) if not model.repository else None if _single_file(directory) else "weights"
-    if missing:
-        raise ModelUnavailable(
-            f"The model {repository!r} has no {missing}: it is not a CLIP checkpoint that can be loaded."
-        )
-    return directory
 
 
 def _wanted(files: Sequence[str]) -> list[str]:
