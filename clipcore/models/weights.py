@@ -6,12 +6,11 @@ import io
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
 from math import isqrt, prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import safetensors.torch
 import torch
@@ -104,7 +103,7 @@ def _read(path: Path) -> object:
     except (InvalidCheckpoint, MemoryError):
         raise
     except Exception as error:
-        # On bytes that are no checkpoint torch's readers raise nearly anything, a KeyError or an IndexError as well.
+        # On bytes that are no checkpoint readers raise nearly anything, a KeyError or an IndexError as well.
         raise InvalidCheckpoint(
             f"the file is broken or no checkpoint ({type(error).__name__}); download it again"
         ) from error
@@ -149,29 +148,66 @@ def read_torchscript(path: Path) -> Weights:
     """Every tensor by its dotted name, as the module's `state_dict` has it; on the CPU, in the archive's precision.
 
     Tensor attributes that are no weights are among them, since only the archive's code could tell. Raises
-    InvalidCheckpoint.
+    InvalidCheckpoint for what torch.jit would not write, and anything for a pickle that contradicts itself.
     """
-    try:
-        with ZipFile(path) as archive:
-            storages = _Storages(archive, path.stat().st_size)
-            return _flat(read_tree(storages.description(), storages.read))
-    except BadZipFile as error:
-        raise InvalidCheckpoint(f"the zip file is broken ({error})") from error
+    with ZipFile(path) as archive:
+        return _flat(_Unpickler(archive, path.stat().st_size).load())
 
 
-def read_tree(pickled: bytes, storage: Callable[[torch.dtype, str, int], Tensor]) -> object:
-    """The modules and tensors that a pickle describes. Raises InvalidCheckpoint.
-
-    storage: type, key and count -> the numbers [count]; the same memory each time.
+class _Unpickler(pickle.Unpickler):
+    """Reads an archive's data.pkl. Builds nothing but the classes below: `find_class` is the only way by which a pickle
+    reaches a callable.
     """
-    try:
+
+    def __init__(self, archive: ZipFile, file_size: int) -> None:
+        entries = archive.infolist()
+        if len(entries) > _MAX_ENTRIES:
+            raise InvalidCheckpoint(f"it has {len(entries)} entries")
+        pickles = [each for each in entries if each.filename.count("/") == 1 and each.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise InvalidCheckpoint("it has no data.pkl")
+        size = pickles[0].file_size
+        if size > _MAX_PICKLE_BYTES:
+            raise InvalidCheckpoint(f"its data.pkl has {size} bytes")
+        self._archive = archive
+        self._root = pickles[0].filename.removesuffix("data.pkl")
+        # Weights are stored uncompressed, so no more is ever read than the file is long.
+        self._left = file_size
+        self._storages: dict[str, Tensor] = {}
+        pickled = self._entry("data.pkl", size)
         _check_instructions(pickled)
-        return _Unpickler(pickled, storage).load()
-    except (InvalidCheckpoint, BadZipFile, MemoryError):
-        raise
-    except Exception as error:
-        # A pickle that contradicts itself can raise anything.
-        raise InvalidCheckpoint(f"its data.pkl is broken ({type(error).__name__})") from error
+        super().__init__(io.BytesIO(pickled))
+
+    def find_class(self, module: str, name: str) -> object:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if (allowed := _ALLOWED.get(f"{module}.{name}")) is None:
+            raise InvalidCheckpoint(f"it asks for {module}.{name}, which no weights need")
+        return allowed
+
+    def persistent_load(self, pid: Any) -> _Numbers:  # noqa: ANN401 - whatever the file holds
+        """A storage. Each is read once, when it is first needed."""
+        kind, dtype, key, _device, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
+            raise InvalidCheckpoint("it describes a storage wrongly")
+        key = str(key)
+        if key not in self._storages:
+            raw = bytearray(self._entry(f"data/{key}", count * dtype.itemsize))
+            self._storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+        numbers = self._storages[key]
+        if numbers.dtype != dtype or numbers.numel() != count:
+            raise InvalidCheckpoint(f"it describes its storage {key} in two ways")
+        return _Numbers(numbers)
+
+    def _entry(self, name: str, size: int) -> bytes:
+        try:
+            entry = self._archive.getinfo(self._root + name)
+        except KeyError as error:
+            raise InvalidCheckpoint(f"it has no {name}") from error
+        if entry.file_size != size or entry.compress_type != ZIP_STORED or size > self._left:
+            raise InvalidCheckpoint(f"its {name} is not the {size} plain bytes that it should be")
+        self._left -= size
+        return self._archive.read(entry)
 
 
 def _check_instructions(pickled: bytes) -> None:
@@ -182,27 +218,6 @@ def _check_instructions(pickled: bytes) -> None:
         tuples += opcode.name.startswith("TUPLE")
         if tuples > _MAX_TUPLES or (opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_MEMO):
             raise InvalidCheckpoint("its data.pkl is larger than any model's")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds nothing but the classes below: `find_class` is the only way by which a pickle reaches a callable."""
-
-    def __init__(self, pickled: bytes, storage: Callable[[torch.dtype, str, int], Tensor]) -> None:
-        super().__init__(io.BytesIO(pickled))
-        self._storage = storage
-
-    def find_class(self, module: str, name: str) -> object:
-        if module == "__torch__" or module.startswith("__torch__."):
-            return _Module
-        if (allowed := _ALLOWED.get(f"{module}.{name}")) is None:
-            raise InvalidCheckpoint(f"it asks for {module}.{name}, which no weights need")
-        return allowed
-
-    def persistent_load(self, pid: Any) -> _Numbers:  # noqa: ANN401 - whatever the file holds
-        kind, dtype, key, _device, count = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
-            raise InvalidCheckpoint("it describes a storage wrongly")
-        return _Numbers(self._storage(dtype, str(key), count))
 
 
 class _Module:
@@ -288,45 +303,3 @@ def _flat(tree: object) -> Weights:
                 raise InvalidCheckpoint("its modules have no end")
             pending.extend((f"{name}.{key}" if name else str(key), child) for key, child in children.items())
     return weights
-
-
-class _Storages:
-    """The numbers. Each entry is read once, when it is first needed."""
-
-    def __init__(self, archive: ZipFile, file_size: int) -> None:
-        entries = archive.infolist()
-        if len(entries) > _MAX_ENTRIES:
-            raise InvalidCheckpoint(f"it has {len(entries)} entries")
-        pickles = [each for each in entries if each.filename.count("/") == 1 and each.filename.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise InvalidCheckpoint("it has no data.pkl")
-        self._archive = archive
-        self._pickle = pickles[0]
-        self._root = self._pickle.filename.removesuffix("data.pkl")
-        # Weights are stored uncompressed, so no more is ever read than the file is long.
-        self._left = file_size
-        self._read: dict[str, Tensor] = {}
-
-    def description(self) -> bytes:
-        if self._pickle.file_size > _MAX_PICKLE_BYTES:
-            raise InvalidCheckpoint(f"its data.pkl has {self._pickle.file_size} bytes")
-        return self._entry("data.pkl", self._pickle.file_size)
-
-    def read(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
-        if key not in self._read:
-            raw = bytearray(self._entry(f"data/{key}", count * dtype.itemsize))
-            self._read[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-        numbers = self._read[key]
-        if numbers.dtype != dtype or numbers.numel() != count:
-            raise InvalidCheckpoint(f"it describes its storage {key} in two ways")
-        return numbers
-
-    def _entry(self, name: str, size: int) -> bytes:
-        try:
-            entry = self._archive.getinfo(self._root + name)
-        except KeyError as error:
-            raise InvalidCheckpoint(f"it has no {name}") from error
-        if entry.file_size != size or entry.compress_type != ZIP_STORED or size > self._left:
-            raise InvalidCheckpoint(f"its {name} is not the {size} plain bytes that it should be")
-        self._left -= size
-        return self._archive.read(entry)

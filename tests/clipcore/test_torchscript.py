@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clipcore.errors import InvalidCheckpoint, ModelUnavailable
-from clipcore.models.weights import is_torchscript, read_torchscript, read_tree
+from clipcore.models.weights import is_torchscript, read_weights
 from tests.clipcore import originals
 
 # Instructions of a pickle, by their letters in CPython's Lib/pickletools.py.
@@ -65,7 +65,7 @@ def archive(path: Path, pickled: bytes, *, entries: dict[str, bytes] | None = No
 
 
 def read(tmp_path: Path, value: bytes, **options: Any) -> dict[str, Any]:
-    return read_torchscript(archive(tmp_path / "clip.pt", PROTO + module(weight=value) + STOP, **options))
+    return read_weights(archive(tmp_path / "clip.pt", PROTO + module(weight=value) + STOP, **options))
 
 
 def test_tensors_are_views_of_their_storage(tmp_path):
@@ -77,7 +77,7 @@ def test_an_archive_that_torch_saved_is_read_completely(tmp_path):
     weights = originals.resnet_weights()
     scripted = originals.write_torchscript(tmp_path / "scripted.pt", weights)
     assert is_torchscript(scripted)
-    found = read_torchscript(scripted)
+    found = read_weights(scripted)
     assert set(found) - set(weights) == {"input_resolution", "context_length", "vocab_size"}
     assert all((found[name].float() == value).all() for name, value in weights.items())
     assert not is_torchscript(originals.write_state_dict(tmp_path / "plain.pt", weights))
@@ -113,7 +113,7 @@ def test_code_in_an_archive_is_refused_and_not_run(tmp_path, number, protocol):
     pickled = pickle.dumps(malicious(evidence)[number], protocol)
     path = archive(tmp_path / "evil.pt", pickled)
     with pytest.raises(InvalidCheckpoint):
-        read_torchscript(path)
+        read_weights(path)
     assert not evidence.exists()
     pickle.loads(pickled)
     assert evidence.exists(), "the pickle is harmless, and the test shows nothing"
@@ -154,7 +154,7 @@ def test_a_refusal_says_what_was_asked_for(tmp_path):
         (tensor(storage(1, key="../data.pkl"), shape=(1,), strides=(1,)), "no data/"),
         (tensor(storage(6, kind="Tensor"), shape=(1,), strides=(1,)), "asks for torch.Tensor"),
         (tensor(text("0"), shape=(1,), strides=(1,)), "wrongly"),
-        (b"ctorch._utils\n_rebuild_tensor_v2\n" + EMPTY_TUPLE + NEWOBJ, "broken"),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n" + EMPTY_TUPLE + NEWOBJ, "no checkpoint"),
         (b"ctorch\nFloatStorage\n" + EMPTY_TUPLE + REDUCE, "broken"),
         (MODULE + EMPTY_TUPLE + REDUCE, "broken"),
         (storage(6) + EMPTY_DICT + MARK + text("a") + number(1) + SETITEMS + BUILD, "state of a tensor"),
@@ -174,7 +174,7 @@ def test_one_storage_has_one_description(tmp_path):
     other = tensor(storage(3, kind="DoubleStorage"), shape=(1,), strides=(1,))
     path = archive(tmp_path / "clip.pt", PROTO + module(a=first, b=other) + STOP)
     with pytest.raises(InvalidCheckpoint, match="in two ways"):
-        read_torchscript(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize("beside", [0, 8192])
@@ -205,7 +205,7 @@ def test_overlapping_entries_are_refused_so_that_no_file_grows_when_read(tmp_pat
         outer.filelist.append(inside)
         outer._didModify = True
     with pytest.raises(InvalidCheckpoint, match="plain bytes"):
-        read_torchscript(path)
+        read_weights(path)
 
 
 def test_a_module_that_contains_itself_is_refused(tmp_path):
@@ -213,7 +213,7 @@ def test_a_module_that_contains_itself_is_refused(tmp_path):
     held = EMPTY_DICT + MARK + text("self") + b"h\x00" + SETITEMS + BUILD
     path = archive(tmp_path / "clip.pt", PROTO + MODULE + b"q\x00" + held + STOP)
     with pytest.raises(InvalidCheckpoint, match="no end"):
-        read_torchscript(path)
+        read_weights(path)
 
 
 def test_tuples_nested_deep_enough_to_overflow_the_stack_are_refused(tmp_path):
@@ -227,12 +227,12 @@ def test_a_broken_zip_file_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(struct.pack("<f", 5.0))] ^= 1  # which its check sum notices
     path.write_bytes(content)
-    with pytest.raises(InvalidCheckpoint, match="zip file is broken"):
-        read_torchscript(path)
+    with pytest.raises(InvalidCheckpoint, match=r"broken or no checkpoint \(BadZipFile\)"):
+        read_weights(path)
     with zipfile.ZipFile(path, "w") as empty:
         empty.writestr("clip/constants.pkl", b"")
     with pytest.raises(InvalidCheckpoint, match=r"no data\.pkl"):
-        read_torchscript(path)
+        read_weights(path)
 
 
 WHOLE = PROTO + module(weight=tensor(storage(6), shape=(2, 3), strides=(3, 1)), training=b"\x88") + STOP
@@ -251,15 +251,9 @@ SNIPPETS = st.sampled_from([*STEPS, text("x"), number(1), b"q\x00", b"h\x00"])
     )
 )
 @example(b"S'\\o'\n" + STOP)
-def test_any_bytes_are_read_or_refused(pickled):
-    import torch
-
-    def six(dtype: torch.dtype, key: str, count: int) -> torch.Tensor:
-        if count != 6:
-            raise InvalidCheckpoint("there are six")
-        return torch.zeros(6, dtype=dtype)
-
+def test_any_bytes_are_read_or_refused(tmp_path_factory, pickled):
+    path = archive(tmp_path_factory.getbasetemp() / "any.pt", PROTO + pickled)
     try:
-        read_tree(PROTO + pickled, six)
+        read_weights(path)
     except InvalidCheckpoint as refusal:
         assert "\n" not in str(refusal)
