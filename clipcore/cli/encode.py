@@ -14,16 +14,8 @@ import typer
 
 from clipcore.cli.options import Commands, EncodingOptions, Force, Json, option
 from clipcore.cli.output import Skips, finish, print_json, tracked
-from clipcore.encoding.batch import EncodedRow
-from clipcore.encoding.inputs import (
-    Input,
-    check_texts,
-    check_vector_file,
-    encode_inputs,
-    inputs_of,
-    lines_of,
-    write_inputs,
-)
+from clipcore.encoding.batch import EncodedRow, RowSource, encode_rows
+from clipcore.encoding.inputs import check_texts, check_vector_file, inputs_of, lines_of, write_inputs
 from clipcore.encoding.tables import ColumnKind, ColumnOptions, check_extract, extract, parse_schema
 from clipcore.encoding.writers import TsvWriter, VectorFormat
 from clipcore.errors import BadInput
@@ -184,7 +176,7 @@ def tokenize(
         print(*row)
 
 
-def _read_texts(path: Path | None) -> list[Input]:
+def _read_texts(path: Path | None) -> list[RowSource]:
     """Raises BadInput, and OSError where the file cannot be read."""
     if path is None:
         return []
@@ -195,8 +187,8 @@ def _read_texts(path: Path | None) -> list[Input]:
         raise BadInput(f"{str(path)!r} is not UTF-8; save it as that, one text a line.") from error
 
 
-def _encode(model: ClipModel, inputs: Sequence[Input], batch_size: int, skips: Skips) -> Iterator[EncodedRow]:
-    for row in encode_inputs(model, _tracked(inputs), batch_size=batch_size):
+def _encode(model: ClipModel, inputs: Sequence[RowSource], batch_size: int, skips: Skips) -> Iterator[EncodedRow]:
+    for row in encode_rows(model, _tracked(inputs), batch_size=batch_size):
         if row.problem is not None:
             skips.add(row.problem)
         else:

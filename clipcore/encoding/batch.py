@@ -217,13 +217,12 @@ def _prepared_ahead(
 
 def _encode(model: Encoder, batch: list[_Prepared | SkippedImage]) -> Iterator[ImageOutcome]:
     ready = [image.pixels for image in batch if isinstance(image, _Prepared)]
-    embeddings = iter(encode_halving(model.encode_prepared, np.stack(ready)) if ready else ())
+    embeddings: Iterator[Vectors] = iter(encode_halving(model.encode_prepared, np.stack(ready)) if ready else ())
     for image in batch:
-        yield _outcome(image, next(embeddings)) if isinstance(image, _Prepared) else image
-
-
-def _outcome(image: _Prepared, embedding: Vectors) -> ImageOutcome:
-    if np.isfinite(embedding).all():
-        return EncodedImage(image.name, embedding, image.width, image.height)
-    error = EncodingFailed("The model's embedding of it is not finite; another precision may help.")
-    return SkippedImage(image.name, str(error), error)
+        if isinstance(image, SkippedImage):
+            yield image
+        elif np.isfinite(embedding := next(embeddings)).all():
+            yield EncodedImage(image.name, embedding, image.width, image.height)
+        else:
+            error = EncodingFailed("The model's embedding of it is not finite; another precision may help.")
+            yield SkippedImage(image.name, str(error), error)

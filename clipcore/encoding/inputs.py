@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
-from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
+from clipcore.encoding.batch import OnProblem, Problem, RowSource, encode_rows
 from clipcore.encoding.resumable import Progress, check_output, file_identity, fingerprint
 from clipcore.encoding.writers import WRITERS, VectorFormat, Written, check_format, write_rows
 from clipcore.errors import BadInput, TextNotSupported
@@ -19,42 +19,28 @@ from clipcore.images.walk import image_files
 from clipcore.types import Encoder
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """name: an image's path, or a text, and then `image` is None."""
-
-    name: str
-    image: Path | None = None
-
-
-def inputs_of(arguments: Iterable[str]) -> list[Input]:
-    """An argument that exists on disk is an image or a folder of images; anything else is a text. Raises BadInput for
-    an empty argument, and for one that looks like a path but does not exist.
+def inputs_of(arguments: Iterable[str]) -> list[RowSource]:
+    """An argument that exists on disk is an image or a folder of images; anything else is a text. Each has one column,
+    its name: the path or the text. Raises BadInput for an empty argument, and for one that looks like
+    a path but does not exist.
     """
     return [each for argument in arguments for each in _inputs(argument)]
 
 
-def lines_of(text: str) -> list[Input]:
+def lines_of(text: str) -> list[RowSource]:
     """One text a line; blank lines are skipped."""
-    return [Input(line.strip()) for line in text.split("\n") if line.strip()]
+    return [_text(line.strip()) for line in text.split("\n") if line.strip()]
 
 
-def check_texts(model: Encoder, inputs: Iterable[Input]) -> None:
+def check_texts(model: Encoder, inputs: Iterable[RowSource]) -> None:
     """Raises TextNotSupported, before any work, where there are texts and the model has no text encoder."""
     if not model.card.reads_text and any(each.image is None for each in inputs):
         raise TextNotSupported(model.card.id)
 
 
-def encode_inputs(
-    model: Encoder, inputs: Iterable[Input], *, batch_size: int = DEFAULT_BATCH_SIZE
-) -> Iterator[EncodedRow]:
-    """As `encode_rows`; each row has one column, the name."""
-    return encode_rows(model, map(_source, inputs), batch_size=batch_size)
-
-
 def write_inputs(
     model: Encoder,
-    inputs: Sequence[Input],
+    inputs: Sequence[RowSource],
     output: Path,
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -82,7 +68,7 @@ def write_inputs(
         output,
         WRITERS[format](model.card, ["name"], columns_first=True),
         {"model": model.card.key, "format": format, "inputs": fingerprint(map(_identity, inputs))},
-        lambda taken: encode_inputs(model, progress(inputs[taken:]), batch_size=batch_size),
+        lambda taken: encode_rows(model, progress(inputs[taken:]), batch_size=batch_size),
         batch_size=batch_size,
         force=force,
         names=names,
@@ -100,31 +86,33 @@ def check_vector_file(output: Path, *, force: bool = False) -> VectorFormat:
     return format
 
 
-def _inputs(argument: str) -> Iterator[Input]:
+def _inputs(argument: str) -> list[RowSource]:
     if not argument.strip():
         raise BadInput("One of the texts is empty; give a text, an image or a folder.")
-    path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
+    name = os.path.expanduser(argument)  # noqa: PTH111 - a text may begin with ~, which pathlib takes for a user's
     try:
-        exists, is_folder = path.exists(), path.is_dir()
+        exists, is_folder = Path(name).exists(), Path(name).is_dir()
     except OSError:  # too long for a file name: a text
         exists, is_folder = False, False
     if is_folder:
-        yield from (Input(str(file), file) for file in image_files(path))
-    elif exists:
-        yield Input(argument, path)
-    elif argument.startswith(("./", "../", "/", "~/")) or (" " not in argument and has_image_suffix(argument)):
+        return [_image(str(file)) for file in image_files(Path(name))]
+    if exists:
+        return [_image(name)]
+    if argument.startswith(("./", "../", "/", "~/")) or (" " not in argument and has_image_suffix(argument)):
         raise BadInput(f"There is no file {argument!r}; check the path, or give another text.")
-    else:
-        yield Input(argument)
+    return [_text(argument)]
 
 
-def _source(each: Input) -> RowSource:
-    image = None if each.image is None else partial(read_regular, each.image)
-    return RowSource(each.name, (each.name,), image, each.name)
+def _text(text: str) -> RowSource:
+    return RowSource(text, (text,), text=text)
 
 
-def _identity(each: Input) -> Any:  # noqa: ANN401 - JSON
+def _image(name: str) -> RowSource:
+    return RowSource(name, (name,), image=partial(read_regular, Path(name)))
+
+
+def _identity(each: RowSource) -> Any:  # noqa: ANN401 - JSON
     try:
-        return each.name if each.image is None else file_identity(each.image)
+        return each.name if each.image is None else file_identity(Path(each.name))
     except OSError:
         return each.name  # removed since; it will be skipped

@@ -93,7 +93,7 @@ def extract(
     resumes after an interruption. on_problem: called for each broken row, those of earlier runs first. Raises BadInput
     where the table or the options cannot be used, and where the output exists, unless `force`.
     """
-    _check_appended(options, format)
+    check_format(format, options.append)
     folder = Path() if table is None else table.parent
     with nullcontext(sys.stdin.buffer) if table is None else open_table(table) as file:
         rows, columns = _begin(read_rows(file), options)
@@ -118,8 +118,7 @@ def check_extract(
     """Checks before a model is loaded what can be checked. Raises BadInput as `extract` does."""
     if output is not None:
         check_output(output, force=force)
-    check_format(format)
-    _check_appended(options, format)
+    check_format(format, options.append)
     if table is not None:
         with open_table(table) as file:
             _begin(read_rows(file), options)
@@ -147,11 +146,6 @@ def resolve_columns(options: ColumnOptions, sample: Sequence[Row]) -> ResolvedCo
     if kind is ColumnKind.AUTO:
         kind = _guess_kind([row[column] for row in rows if len(row) == columns])
     return ResolvedColumns(column, kind, append, columns)
-
-
-def _check_appended(options: ColumnOptions, format: VectorFormat) -> None:
-    if options.append and format in (VectorFormat.NPY, VectorFormat.SAFETENSORS):
-        raise BadInput(f"A .{format} file holds embeddings only; write .tsv or .parquet, or append no columns.")
 
 
 def _begin(rows: Iterator[Row], options: ColumnOptions) -> tuple[Iterator[Row], ResolvedColumns]:

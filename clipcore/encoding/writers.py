@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -79,8 +79,10 @@ class Writer:
         return np.stack([missing if row.embedding is None else row.embedding for row in batch], dtype="<f4")
 
 
-def check_format(format: VectorFormat) -> None:
-    """Raises BadInput where the library that writes the format is missing."""
+def check_format(format: VectorFormat, columns: Sequence[str] = ()) -> None:
+    """Raises BadInput where the format cannot hold the columns, or the library that writes it is missing."""
+    if columns and format in (VectorFormat.NPY, VectorFormat.SAFETENSORS):
+        raise BadInput(f"A .{format} file holds embeddings only; write .tsv or .parquet, or append no columns.")
     if format is VectorFormat.PARQUET:
         _pyarrow()
 
@@ -195,12 +197,12 @@ class ParquetWriter(Writer):
         return bytes(arrow.record_batch([vectors, *texts], schema=self._schema).serialize())
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
-        from pyarrow.parquet import ParquetWriter as File
+        from pyarrow.parquet import write_table
 
         arrow = _pyarrow()
-        with part.open("rb") as file, atomic_path(output) as new, File(new, self._schema) as writer:
-            for group in _row_groups(arrow.ipc.open_stream(file)):
-                writer.write_table(arrow.Table.from_batches(group, self._schema), row_group_size=_ROW_GROUP)
+        # The table stays in the mapped file; only a row group at a time takes memory.
+        with arrow.memory_map(str(part)) as file, atomic_path(output) as new:
+            write_table(arrow.ipc.open_stream(file).read_all(), new, row_group_size=_ROW_GROUP)
 
 
 WRITERS: Mapping[VectorFormat, type[Writer]] = {
@@ -209,18 +211,6 @@ WRITERS: Mapping[VectorFormat, type[Writer]] = {
     VectorFormat.PARQUET: ParquetWriter,
     VectorFormat.SAFETENSORS: SafetensorsWriter,
 }
-
-
-def _row_groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
-    """Collects Arrow batches until they fill a row group."""
-    group: list[Any] = []
-    for batch in batches:
-        group.append(batch)
-        if sum(one.num_rows for one in group) >= _ROW_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _pyarrow() -> ModuleType:
