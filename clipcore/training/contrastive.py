@@ -42,17 +42,16 @@ class ContrastiveBatches:
         model: ClipModel,
         pairs: Pairs,
         plan: TrainingPlan,
-        order: BatchOrder,
         *,
         group: ProcessGroup,
         scaler: torch.amp.GradScaler,
         on_skip: Callable[[str, str], None],
     ) -> None:
         check_length(model, plan.sequence_length)
+        self.order = BatchOrder(pairs, plan.batch_size, plan.seed)
         self._model = model
         self._pairs = pairs
         self._plan = plan
-        self._order = order
         self._group = group
         self._scaler = scaler
         self._on_skip = on_skip
@@ -62,10 +61,10 @@ class ContrastiveBatches:
 
     def backward(self, step: int) -> float:
         """Leaves the scaled gradients of the step's loss on the weights. Returns the loss, unscaled."""
-        batch = self._order.batch(step)
+        batch = self.order.batch(step)
         share = self._group.share(len(batch))
         read = self._reader.take(self._pairs.image_of[batch[share]])
-        self._reader.prefetch(self._pairs.image_of[self._order.batch(step + 1)[share]])
+        self._reader.prefetch(self._pairs.image_of[self.order.batch(step + 1)[share]])
         image_keys = self._gather_keys(read, batch, share)
         usable = image_keys.nonzero()[:, 0].cpu()
         captions = batch[usable.numpy()]

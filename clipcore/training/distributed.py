@@ -62,11 +62,9 @@ class ProcessGroup:
                 weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
                 gradients.append(weight.grad)
         # In one message: a model has hundreds of weights, and each message costs a round trip.
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = nn.utils.parameters_to_vector(gradients)
         self.sum(flat)
-        sums = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, summed in zip(gradients, sums, strict=True):
-            gradient.copy_(summed.view_as(gradient))
+        nn.utils.vector_to_parameters(flat, gradients)
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in any process: all must stop at the same step, or the others wait for ever."""

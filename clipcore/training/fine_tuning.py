@@ -21,10 +21,19 @@ from clipcore.training.contrastive import (
     optimiser_for,
     set_training_mode,
 )
-from clipcore.training.data import BatchOrder
 from clipcore.training.distributed import ProcessGroup, process_group
 from clipcore.training.plan import TrainingPlan, rate_factor
-from clipcore.training.record import OutputFolder, Record, Step, TrainingObserver, draw_curves
+from clipcore.training.record import (
+    CHECKPOINT,
+    CURVE,
+    LOG,
+    Record,
+    Step,
+    TrainingObserver,
+    draw_curves,
+    prepare_folder,
+    save_model,
+)
 from clipcore.training.trainer import Trainer
 
 
@@ -82,10 +91,9 @@ def train(
     with process_group(model.device) as group:
         if observer is None or not group.is_main:
             observer = TrainingObserver()
-        run = FineTuning(model, pairs, plan, OutputFolder(folder), validation, group, observer)
+        run = FineTuning(model, pairs, plan, folder, validation, group, observer)
         try:
-            run.resume(restart=restart)
-            return run.run(stopped)
+            return run.run(stopped, restart=restart)
         except torch.OutOfMemoryError as error:
             raise BadInput(
                 f"The device has too little memory for {plan.micro_batch} pairs at a time; take a smaller micro-batch."
@@ -102,29 +110,27 @@ class FineTuning:
         model: ClipModel,
         pairs: Pairs,
         plan: TrainingPlan,
-        output: OutputFolder,
+        folder: Path,
         validation: Pairs | None,
         group: ProcessGroup,
         observer: TrainingObserver,
     ) -> None:
         self._model = model
         self._plan = plan
-        self._output = output
+        self._folder = folder
         self._validation = validation
         self._group = group
         self._observer = observer
-        self._order = BatchOrder(pairs, plan.batch_size, plan.seed)
-        self._record = Record(output.log if group.is_main else None)
+        self._record = Record(folder / LOG if group.is_main else None)
         scaler = torch.amp.GradScaler(model.device.type, enabled=plan.amp == "fp16")
-        self._batches = ContrastiveBatches(
-            model, pairs, plan, self._order, group=group, scaler=scaler, on_skip=self._skip
-        )
+        self._batches = ContrastiveBatches(model, pairs, plan, group=group, scaler=scaler, on_skip=self._skip)
+        self._steps_per_epoch = self._batches.order.steps_per_epoch
+        steps = plan.epochs * self._steps_per_epoch
         optimiser = optimiser_for(choose_weights(model.towers, plan), plan)
-        steps = plan.epochs * self._order.steps_per_epoch
         self._trainer = Trainer(
             self._batches.backward,
             [optimiser],
-            output.checkpoint,
+            folder / CHECKPOINT,
             {"model": model.towers.module, "optimiser": optimiser, "scaler": scaler, "record": self._record},
             steps=steps,
             rate=lambda step: rate_factor(plan.schedule, step, steps, plan.warm_up),
@@ -139,14 +145,12 @@ class FineTuning:
             scaler=scaler,
         )
 
-    def resume(self, *, restart: bool) -> None:
+    def run(self, stopped: Callable[[], bool], *, restart: bool) -> Trained:
         if self._group.is_main:
-            self._output.prepare(restart=restart)
+            prepare_folder(self._folder, restart=restart)
         self._group.barrier()
         self._trainer.resume()
         self._record.rewrite_file()
-
-    def run(self, stopped: Callable[[], bool]) -> Trained:
         set_training_mode(self._model.towers, self._plan)
         if self._trainer.done == 0:
             self._validate(0)
@@ -169,7 +173,7 @@ class FineTuning:
         number, last = step.number, step.number == self._trainer.steps
         if number % self._plan.log_every == 0 or last:
             self._log(step)
-        if number % (self._plan.validate_every or self._order.steps_per_epoch) == 0 or last:
+        if number % (self._plan.validate_every or self._steps_per_epoch) == 0 or last:
             self._validate(number)
         if number % self._plan.checkpoint_every == 0 and not last and self._group.is_main:
             self._trainer.save()
@@ -179,7 +183,7 @@ class FineTuning:
         row = self._record.add(
             {
                 "step": step.number,
-                "epoch": round(step.number / self._order.steps_per_epoch, 3),
+                "epoch": round(step.number / self._steps_per_epoch, 3),
                 "loss": sum(self._record.losses) / len(self._record.losses),
                 "learning_rate": self._plan.learning_rate * step.rate,
                 "logit_scale": 1.0 if scale is None else float(scale.detach().exp()),
@@ -204,7 +208,7 @@ class FineTuning:
         row = self._record.add(
             {
                 "step": step,
-                "epoch": round(step / self._order.steps_per_epoch, 3),
+                "epoch": round(step / self._steps_per_epoch, 3),
                 "mean_recall": result.mean,
                 "text_to_image": {f"R@{cutoff}": share for cutoff, share in result.text_to_image.at.items()},
                 "image_to_text": {f"R@{cutoff}": share for cutoff, share in result.image_to_text.at.items()},
@@ -213,7 +217,7 @@ class FineTuning:
         )
         best = self._record.best is row
         if best:
-            self._output.save("best", self._model, text_threshold)
+            save_model(self._folder / "best", self._model, text_threshold)
         self._observer.validated(row, best=best)
 
     def _skip(self, name: str, reason: str) -> None:
@@ -226,9 +230,10 @@ class FineTuning:
         if not self._group.is_main:
             return
         validations = self._record.validations
-        self._output.save("last", self._model, validations[-1].get("text_threshold") if validations else None)
+        text_threshold = validations[-1].get("text_threshold") if validations else None
+        save_model(self._folder / "last", self._model, text_threshold)
         try:
-            draw_curves(self._record.rows, self._output.curve)
+            draw_curves(self._record.rows, self._folder / CURVE)
         except BadInput as error:
             self._observer.warned(str(error))
         self._trainer.save()
@@ -236,7 +241,7 @@ class FineTuning:
     def _summary(self) -> Trained:
         validations, best = self._record.validations, self._record.best
         return Trained(
-            self._output.folder,
+            self._folder,
             self._trainer.steps,
             self._trainer.done,
             validations[0]["mean_recall"] if validations else None,

@@ -73,7 +73,7 @@ class TrainingPlan:
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Names the first setting that changed, such as "epochs 5, not 6"; None where none did."""
-    for name in [*before, *(name for name in now if name not in before)]:
+    for name in {**before, **now}:
         if before.get(name) != now.get(name):
             return f"{name.replace('_', ' ')} {before.get(name)}, not {now.get(name)}"
     return None

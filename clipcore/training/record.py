@@ -18,8 +18,7 @@ from clipcore.types import Calibration
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
 
-_MODELS = ("last", "best")
-_FILES = ("checkpoint.pt", "training.jsonl", "curve.png")
+CHECKPOINT, LOG, CURVE = "checkpoint.pt", "training.jsonl", "curve.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +85,10 @@ class Record:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "rows": list(self.rows),
-            "skipped": dict(self.skipped),
-            "losses": list(self.losses),
-            "seconds": self.seconds,
-        }
+        return {"rows": self.rows, "losses": self.losses, "skipped": self.skipped, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self.rows, self.losses, self.skipped = list(state["rows"]), list(state["losses"]), dict(state["skipped"])
+        self.rows, self.losses, self.skipped = state["rows"], state["losses"], state["skipped"]
         self._seconds_before, self._started = state["seconds"], time.monotonic()
 
     def rewrite_file(self) -> None:
@@ -143,50 +137,41 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
 
-class OutputFolder:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.checkpoint, self.log, self.curve = (folder / name for name in _FILES)
+def prepare_folder(folder: Path, *, restart: bool) -> None:
+    """Makes the folder of a run. restart: deletes an earlier run. Restores a model whose replacement was interrupted.
 
-    def prepare(self, *, restart: bool) -> None:
-        """Makes the folder. restart: deletes an earlier run. Restores a model whose replacement was interrupted.
-
-        Raises BadInput where the folder cannot be made.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(
-                f"The output folder {str(self.folder)!r} cannot be made ({error.strerror}); name another."
-            ) from error
+    Raises BadInput where the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"The output folder {str(folder)!r} cannot be made ({error.strerror}); name another.") from error
+    if restart:
+        for name in (CHECKPOINT, LOG, CURVE):
+            (folder / name).unlink(missing_ok=True)
+    for model in (folder / "last", folder / "best"):
+        old = model.with_suffix(".old")
         if restart:
-            for name in _FILES:
-                (self.folder / name).unlink(missing_ok=True)
-            for name in _MODELS:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in _MODELS:
-            target, _, old = self._paths(name)
-            if old.exists() and not target.exists():
-                old.rename(target)
-
-    def save(self, name: str, model: ClipModel, text_threshold: float | None) -> None:
-        """Replaces the model `name` by the present weights. text_threshold: as measured. Raises BadInput."""
-        target, new, old = self._paths(name)
-        with writing_to(self.folder):
-            for leftover in (new, old):
-                shutil.rmtree(leftover, ignore_errors=True)
-            new.mkdir()
-            model.opened.save(new)
-            (new / "calibration.json").write_text(calibration_json(model.calibration, text_threshold), "utf-8")
-            (new / "prompts.json").write_text(model.card.prompts.as_json(), "utf-8")
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
+            shutil.rmtree(model, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+        elif old.exists() and not model.exists():
+            old.rename(model)
 
-    def _paths(self, name: str) -> tuple[Path, Path, Path]:
-        """The model, the new one while it is written, and the old one until it is deleted."""
-        return self.folder / name, self.folder / f"{name}.new", self.folder / f"{name}.old"
+
+def save_model(target: Path, model: ClipModel, text_threshold: float | None) -> None:
+    """Replaces the model in the folder `target` by the present one. text_threshold: as measured. Raises BadInput."""
+    new, old = target.with_suffix(".new"), target.with_suffix(".old")
+    with writing_to(target.parent):
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        model.opened.save(new)
+        (new / "calibration.json").write_text(calibration_json(model.calibration, text_threshold), "utf-8")
+        (new / "prompts.json").write_text(model.card.prompts.as_json(), "utf-8")
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def calibration_json(before: Calibration, text_threshold: float | None) -> str:

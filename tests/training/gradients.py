@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from clipcore.training.contrastive import ContrastiveBatches, choose_weights, set_training_mode
-from clipcore.training.data import BatchOrder
 from clipcore.training.distributed import ProcessGroup
 from clipcore.training.plan import TrainingPlan
 from tests.training.world import load, patches
@@ -36,7 +35,6 @@ def gradients(
         model,
         pairs,
         planned,
-        BatchOrder(pairs, 12, 0),
         group=group or ProcessGroup(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         on_skip=lambda name, reason: None,

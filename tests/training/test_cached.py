@@ -56,8 +56,10 @@ def test_a_fixed_tower_gets_no_gradients_and_the_other_the_same_as_before(tiny_d
     fixed_names = {name for name in everything if name.startswith(still)}
     assert fixed_names
     assert found.keys() == everything.keys() - fixed_names
+    # Rounding errors are relative to the largest gradient; some weights' gradients are nothing but those.
+    largest = max(float(gradient.abs().max()) for gradient in everything.values())
     for name, gradient in found.items():
-        assert torch.allclose(gradient, everything[name], atol=1e-6), name
+        assert torch.allclose(gradient, everything[name], atol=3e-6 * largest), name
 
 
 def test_captions_are_cut_to_the_given_length_and_keep_their_end(tiny_directory):
