@@ -93,11 +93,7 @@ def _captions_file(source: Path) -> Path | None:
 
 
 def _read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
-    """Reads COCO's or Karpathy's captions. folder: has the images, or folders of them. split: one of Karpathy's
-    (train, restval, val, test), several joined by `+`; None for all.
-
-    Raises BadInput where the file has another shape, or no image is found.
-    """
+    """split: one of Karpathy's (train, restval, val, test), several joined by `+`; None for all."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -120,9 +116,7 @@ def _read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
 
 def _read_captions_lines(images: Path, captions: Path) -> Pairs:
     """Reads Chinese-CLIP's table of images and its .jsonl of texts. A text of several images is a pair with each.
-
-    Images without a text are kept: retrieval has to tell the others from them. Raises BadInput where nothing can be
-    used.
+    Images without a text are kept: retrieval has to tell the others from them.
     """
     table = read_table(images, images.parent, _IDS_AND_IMAGES, merge=False)
     row_of = {image_id: row for row, image_id in enumerate(table.captions)}
@@ -146,10 +140,7 @@ def _read_captions_lines(images: Path, captions: Path) -> Pairs:
 
 
 def _read_archive(path: Path) -> Pairs:
-    """Reads an uncompressed tar as webdataset writes it. Samples without an image or a caption are skipped.
-
-    Raises BadInput where no sample has both, or the file is not a tar.
-    """
+    """Reads an uncompressed tar as webdataset writes it. Samples without an image or a caption are skipped."""
     images: dict[str, ImageSource] = {}
     captions: dict[str, list[str]] = {}
     try:
@@ -173,10 +164,7 @@ def _read_archive(path: Path) -> Pairs:
 
 
 def _read_folder(folder: Path) -> Pairs:
-    """Reads images that each have a text file of the same name beside them; each line of it is a caption.
-
-    Raises BadInput where no image has one.
-    """
+    """Reads images that each have a text file of the same name beside them; each line of it is a caption."""
     builder = PairsBuilder()
     for path in image_files(folder):
         text_file = path.with_suffix(".txt")

@@ -40,8 +40,7 @@ class PairsBuilder:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._captions: list[str] = []
-        self._image_of = array("q")
-        self._text_of = array("q")
+        self._image_of, self._text_of = array("q"), array("q")
         self._images: list[ImageSource] = []
 
     def add_image(self, image: ImageSource, captions: Sequence[str]) -> None:
@@ -50,8 +49,7 @@ class PairsBuilder:
             self.skip(image.name, "It has no caption.")
             return
         for caption in captions:
-            self._captions.append(caption)
-            self._image_of.append(len(self._images))
+            self.add_caption(caption, len(self._images), len(self._captions))
         self._images.append(image)
 
     def add_caption(self, caption: str, image: int, text: int) -> None:
@@ -73,7 +71,7 @@ class PairsBuilder:
             image_of=np.asarray(self._image_of, np.int64),
             images=self._images if images is None else images,
             problems=self.problems,
-            text_of=np.asarray(self._text_of, np.int64) if self._text_of else None,
+            text_of=np.asarray(self._text_of, np.int64),
         )
 
 
@@ -88,12 +86,10 @@ class ImageFinder:
         """Looks for the whole path, then for the file name alone, since archives are unpacked with or without their
         folder. Raises BadInput where there is no such file.
         """
-        names = dict.fromkeys((name, name.rsplit("/", 1)[-1]))
-        for folder in self._folders:
-            for candidate in names:
-                if (path := folder / candidate).is_file():
-                    return path
-        raise BadInput(f"There is no file {name!r} in {str(self._folder)!r}.")
+        candidates = (folder / each for folder in self._folders for each in (name, name.rsplit("/", 1)[-1]))
+        if (path := next(filter(Path.is_file, candidates), None)) is None:
+            raise BadInput(f"There is no file {name!r} in {str(self._folder)!r}.")
+        return path
 
 
 def read_part(path: Path, start: int, length: int) -> bytes:

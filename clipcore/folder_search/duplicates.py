@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from clipcore.folder_search.paths import path_of
 from clipcore.folder_search.store import FolderStore, StoredFile, StoredVectors
 from clipcore.images.walk import ImageFile, WalkFilter, walk
 from clipcore.types import Calibration, Vectors
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 # Cosines held at a time: 64 MB of float32.
 _MAX_COSINES = 16_000_000
@@ -91,9 +88,14 @@ def find_identical(root: bytes, filter_: WalkFilter | None = None) -> list[Group
     those that cannot be read.
     """
     files = [entry for entry in walk(root, filter_) if isinstance(entry, ImageFile) and entry.size]
-    same_size = [group for group in _grouped((file.size, file) for file in files) if len(group) > 1]
-    hashed = (file for group in same_size for entry in group if (file := _hashed(entry)) is not None)
-    return _groups([(file, 1.0) for file in same] for same in _grouped((file.hash, file) for file in hashed))
+    sizes = Counter(file.size for file in files)
+    identical: defaultdict[bytes, list[tuple[StoredFile, float]]] = defaultdict(list)
+    for entry in files:
+        if sizes[entry.size] > 1:
+            with suppress(OSError), path_of(entry.path).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                identical[digest].append((StoredFile(entry.path, entry.size, digest, 0, 0), 1.0))
+    return _groups(identical.values())
 
 
 def clusters(
@@ -106,8 +108,8 @@ def clusters(
     first, and no chains form. Memory: one block of cosines.
     """
     count = len(vectors)
-    leader = np.full(count, -1, np.int64)
-    cosine = np.ones(count, np.float32)
+    free = np.ones(count, bool)
+    groups = []
     step = max(1, min(1024, _MAX_COSINES // max(count, 1)))
     for start in track(range(0, count, step)):
         block = vectors[start : start + step].astype(np.float32)
@@ -116,26 +118,13 @@ def clusters(
             later = vectors[start + at :][:_ROWS_AT_ONCE].astype(np.float32)
             block_cosines[:, at : at + _ROWS_AT_ONCE] = block @ later.T
         for row, cosines in enumerate(block_cosines, start):
-            if leader[row] < 0:
-                leader[row] = row
-                near = np.flatnonzero((cosines >= min_score) & (leader[start:] < 0))
-                leader[start + near] = row
-                cosine[start + near] = np.minimum(cosines[near], 1)
-    return _grouped(zip(leader.tolist(), enumerate(cosine.tolist()), strict=True))
-
-
-def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> list[list[_Value]]:
-    """The values of each key, in the order in which keys and values come."""
-    groups: defaultdict[_Key, list[_Value]] = defaultdict(list)
-    for key, value in pairs:
-        groups[key].append(value)
-    return list(groups.values())
-
-
-def _hashed(entry: ImageFile) -> StoredFile | None:
-    with suppress(OSError), path_of(entry.path).open("rb") as file:
-        return StoredFile(entry.path, entry.size, hashlib.file_digest(file, "sha256").digest(), 0, 0)
-    return None
+            if free[row]:
+                free[row] = False
+                near = np.flatnonzero((cosines >= min_score) & free[start:])
+                free[start + near] = False
+                alike = zip((start + near).tolist(), np.minimum(cosines[near], 1).tolist(), strict=True)
+                groups.append([(row, 1.0), *alike])
+    return groups
 
 
 def _groups(candidates: Iterable[list[tuple[StoredFile, float]]]) -> list[Group]:

@@ -136,9 +136,7 @@ def parse_image(text: str) -> Term:
     if is_file(path):
         return Term(1.0, image=path)
     _check_is_no_url(text)
-    is_text = not path.suffix and "/" not in text
-    advice = "for words use `clipcore search`." if is_text else "check the path."
-    raise BadInput(f"There is no image {shown(text)!r}; {advice}")
+    raise BadInput(f"There is no image {shown(text)!r}; check the path, or use `clipcore search` for words.")
 
 
 def describe_terms(terms: Sequence[Term]) -> tuple[str, ...]:

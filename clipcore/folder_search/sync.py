@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from itertools import tee
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.encoding.batch import EncodedImage, ImageOutcome, ImageSource, NotNeeded, encode_sources
@@ -72,16 +71,14 @@ def index_folder(
     filter leaves out. Raises ModelUnavailable and IndexUnusable.
     """
     filter_ = filter_ or WalkFilter()
-    entries, leading = tee(walk(root, filter_))
     known = store.known_files(root, model.key)
     if keep_filtered:
         known = (row for row in known if filter_.visits(row.file.path, root))
-    if not any(isinstance(entry, ImageFile) for entry in leading):
+    if not any(isinstance(entry, ImageFile) for entry in walk(root, filter_)):
         for row in known:
             observe(Step(row.file.path, FileStatus.KEPT))
-    del leading  # else tee would keep every entry for it
     run = _Run(store, model.key, observe, batch_size, limits)
-    sources = run.sources(decide(entries, known))
+    sources = run.sources(decide(walk(root, filter_), known))
     # Closing the outcomes ends the threads that read files, before the caller closes the connection that they use.
     with closing(encode_sources(model, sources, batch_size=batch_size, workers=workers, limits=limits)) as outcomes:
         for outcome in outcomes:
@@ -93,12 +90,12 @@ def index_folder(
 @dataclass(slots=True)
 class Reading:
     """A file to read: it is new, changed, or not yet encoded by this model. changed: the index has its former content.
-    hash and is_sheet are set once it has been read."""
+    hash is set once it has been read; content, unless that is indexed or being encoded for a copy."""
 
     file: ImageFile
     changed: bool = False
     hash: bytes = b""
-    is_sheet: bool = False
+    content: Content | None = None
 
 
 def decide(entries: Iterable[WalkEntry], known: Iterable[KnownFile]) -> Iterator[Reading | Step]:
@@ -146,8 +143,7 @@ class _Run:
     """Collects results and commits them in batches. `_read` runs in the decoding threads, all else in the caller's.
 
     claimed: the hashes of contents that are being encoded, so that copies in the same run are encoded once. files:
-    waiting for the next commit; without a content, they have one that is indexed or claimed. gone: files to delete from
-    the index.
+    waiting for the next commit. gone: files to delete from the index.
     """
 
     store: FolderStore
@@ -158,7 +154,7 @@ class _Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
     claimed: set[bytes] = field(default_factory=set)
     readings: deque[Reading] = field(default_factory=deque)
-    files: list[tuple[Reading, Content | None]] = field(default_factory=list)
+    files: list[Reading] = field(default_factory=list)
     gone: list[Step] = field(default_factory=list)
 
     def sources(self, decisions: Iterable[Reading | Step]) -> Iterator[ImageSource]:
@@ -175,26 +171,23 @@ class _Run:
     def take(self, outcome: ImageOutcome) -> None:
         """Outcomes come in the order of their sources."""
         reading = self.readings.popleft()
-        content: Content | None
         if isinstance(outcome, EncodedImage):
-            content = Content(
+            reading.content = Content(
                 reading.hash, State.IMAGE, width=outcome.width, height=outcome.height, vector=outcome.embedding
             )
-        elif isinstance(outcome.cause, NotNeeded):
-            content = Content(reading.hash, State.SHEET) if reading.is_sheet else None
         elif isinstance(outcome.cause, ImageRejected) and outcome.cause.reason not in _LIMITS:
-            content = Content(reading.hash, State.BROKEN, outcome.reason)
-        else:
+            reading.content = Content(reading.hash, State.BROKEN, outcome.reason)
+        elif not isinstance(outcome.cause, NotNeeded):
             step = Step(reading.file.path, FileStatus.UNREADABLE, outcome.reason)
             report = self._forget if reading.changed else self.observe
             report(step)
             return
-        self.files.append((reading, content))
+        self.files.append(reading)
         self._commit_when_full()
 
     def finish(self) -> None:
         self._commit()
-        for reading, _ in self.files:
+        for reading in self.files:
             reason = "A file with the same content could not be encoded."
             self.observe(Step(reading.file.path, FileStatus.UNREADABLE, reason))
 
@@ -212,7 +205,7 @@ class _Run:
                 raise NotNeeded("Its content is known.")
             self.claimed.add(reading.hash)
         if is_own_sheet(data):
-            reading.is_sheet = True
+            reading.content = Content(reading.hash, State.SHEET)
             raise NotNeeded("It is a contact sheet.")
         return data
 
@@ -226,21 +219,21 @@ class _Run:
 
     def _commit(self) -> None:
         """A copy may come before the file whose content it shares is encoded; it waits for a later commit."""
-        contents = [content for _, content in self.files if content is not None]
-        hashes = [(reading.file, reading.hash) for reading, _ in self.files]
+        contents = [reading.content for reading in self.files if reading.content is not None]
+        hashes = [(reading.file, reading.hash) for reading in self.files]
         written = self.store.write(self.model, contents, hashes, [step.path for step in self.gone])
         with self.lock:
             self.claimed.difference_update(content.hash for content in contents)
         steps, files = self.gone, self.files
         self.gone, self.files = [], []
-        for reading, content in files:
+        for reading in files:
             path = reading.file.path
             if path not in written:
-                self.files.append((reading, content))
+                self.files.append(reading)
                 continue
             state, reason = written[path]
             if state is State.IMAGE:
-                status = FileStatus.REUSED if content is None else FileStatus.ENCODED
+                status = FileStatus.REUSED if reading.content is None else FileStatus.ENCODED
             else:
                 status = FileStatus(state.value)
             steps.append(Step(path, status, reason))

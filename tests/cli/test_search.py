@@ -227,7 +227,10 @@ def test_every_mistake_is_one_line_that_says_what_to_do(arguments, code, words):
 
 def test_similar_to_nothing_is_one_line():
     ended = clipcore("similar", "nothing.png")
-    assert (ended.code, ended.err) == (1, "There is no image 'nothing.png'; check the path.\n")
+    assert (ended.code, ended.err) == (
+        1,
+        "There is no image 'nothing.png'; check the path, or use `clipcore search` for words.\n",
+    )
     assert "for words use `clipcore search`" in clipcore("similar", "a cat").err
     ended = clipcore("similar", "https://example.org/a.png")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
