@@ -231,7 +231,7 @@ def test_similar_to_nothing_is_one_line():
         1,
         "There is no image 'nothing.png'; check the path, or use `clipcore search` for words.\n",
     )
-    assert "for words use `clipcore search`" in clipcore("similar", "a cat").err
+    assert "use `clipcore search` for words" in clipcore("similar", "a cat").err
     ended = clipcore("similar", "https://example.org/a.png")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "not fetched from the web" in ended.err
