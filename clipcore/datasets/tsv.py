@@ -26,7 +26,7 @@ from clipcore.images.formats import Format, sniff
 
 CAPTIONS = "captions.json"
 _JOURNAL = ".unfinished.json"
-_USUAL_SUFFIXES = {Format.JPEG: "jpg", Format.TIFF: "tif"}
+_USUAL_SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 _BREAKS = re.compile(r"[\t\r\n]+")
 
 

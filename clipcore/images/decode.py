@@ -244,11 +244,11 @@ _SWAPPED = (5, 6, 7, 8)
 _MIRRORED_X = (2, 3, 6, 7)
 _MIRRORED_Y = (3, 4, 7, 8)
 _OPENERS: dict[Format, type[ImageFile.ImageFile]] = {
-    Format.JPEG: JpegImagePlugin.JpegImageFile,
-    Format.PNG: PngImagePlugin.PngImageFile,
-    Format.WEBP: WebPImagePlugin.WebPImageFile,
-    Format.GIF: GifImagePlugin.GifImageFile,
-    Format.AVIF: AvifImagePlugin.AvifImageFile,
-    Format.BMP: BmpImagePlugin.BmpImageFile,
-    Format.TIFF: TiffImagePlugin.TiffImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
 }

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from typing import Literal
 
-
-class Format(StrEnum):
-    """The supported formats."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    GIF = "gif"
-    AVIF = "avif"
-    BMP = "bmp"
-    TIFF = "tiff"
-
+Format = Literal["jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"]
+"""The supported formats."""
 
 # Only for finding candidates in folders; the bytes decide.
 SUFFIXES = frozenset(
@@ -34,9 +24,9 @@ def sniff(data: bytes) -> Format | None:
         if data.startswith(signature):
             return found
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return Format.WEBP
+        return "webp"
     if _brands(data) & {b"avif", b"avis"}:
-        return Format.AVIF
+        return "avif"
     return None
 
 
@@ -59,16 +49,16 @@ def _brands(data: bytes) -> set[bytes]:
     return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
 
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", Format.JPEG),
-    (b"\x89PNG\r\n\x1a\n", Format.PNG),
-    (b"GIF87a", Format.GIF),
-    (b"GIF89a", Format.GIF),
-    (b"BM", Format.BMP),
-    (b"II*\x00", Format.TIFF),
-    (b"MM\x00*", Format.TIFF),
-    (b"II+\x00", Format.TIFF),  # BigTIFF
-    (b"MM\x00+", Format.TIFF),
+_SIGNATURES: tuple[tuple[bytes, Format], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),  # BigTIFF
+    (b"MM\x00+", "tiff"),
 )
 _UNSUPPORTED = (
     (b"8BPS", "Photoshop"),

@@ -17,7 +17,7 @@ SEPARATOR = os.fsencode(os.sep)
 # Folders full of previews, bins and parcels that nobody means by "my images".
 NEVER = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "node_modules", "__pycache__")
 # Images in formats that are not read: worth a word, since people wonder where theirs are.
-_FOREIGN = frozenset(
+_UNSUPPORTED = frozenset(
     {".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".raw", ".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2"}
 )
@@ -116,7 +116,7 @@ def _order(entry: os.DirEntry[bytes]) -> bytes:
 
 def _look(entry: os.DirEntry[bytes]) -> WalkEntry | None:
     suffix = os.path.splitext(os.fsdecode(entry.name))[1].lower()  # noqa: PTH122 - a name, not a path to wrap
-    if suffix in _FOREIGN:
+    if suffix in _UNSUPPORTED:
         return UnsupportedFormat(entry.path, suffix)
     if suffix not in SUFFIXES:
         return None
