@@ -229,9 +229,9 @@ class FineTuning:
         """The checkpoint comes last: until it is complete, the run resumes from the one before."""
         if not self._group.is_main:
             return
-        validations = self._record.validations
-        text_threshold = validations[-1].get("text_threshold") if validations else None
-        save_model(self._folder / "last", self._model, text_threshold)
+        last = self._record.validations[-1] if self._record.validations else {}
+        # Runs of earlier versions have `text_match`.
+        save_model(self._folder / "last", self._model, last.get("text_threshold", last.get("text_match")))
         try:
             draw_curves(self._record.rows, self._folder / CURVE)
         except BadInput as error:
