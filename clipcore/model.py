@@ -29,7 +29,6 @@ from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, ope
 from clipcore.runtime.torch import (
     ImageForward,
     ImageTower,
-    Precision,
     as_tensor,
     find_device,
     find_dtype,
@@ -79,7 +78,7 @@ class ClipModel:
         name: str | Path,
         *,
         device: str = "auto",
-        precision: Precision | str = "auto",
+        precision: str = "auto",
         local_only: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word for it
         backend: Backend = "torch",

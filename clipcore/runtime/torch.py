@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +13,6 @@ from torch import Tensor
 from clipcore.errors import BadInput, ModelUnavailable
 from clipcore.models.towers import Opened
 from clipcore.types import Pixels, Vectors
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 ImageForward = Callable[[Pixels], Vectors]
 """Prepared images, uint8 [n, s, s, 3], n > 0 -> float32 [n, dim], unit length. One thread at a time."""
@@ -58,27 +55,13 @@ class ImageTower:
 def torch_forward(tower: ImageTower, batch: Pixels) -> Vectors:
     """An `ImageForward` once the tower is bound. Raises torch's own errors, see `memory_errors`."""
     device = tower.weight.device
+    pixels = as_tensor(batch)
     with torch.inference_mode():
         if device.type == "cuda":
             # Work queued on the same stream waits for the copy on the GPU. torch caches pinned memory, and reuses a
             # block only after the copies from it are done.
-            return _copy_to_host(unit_length(tower(as_tensor(batch).pin_memory().to(device, non_blocking=True))))
-        return to_numpy(tower(as_tensor(batch).to(device)))
-
-
-def _copy_to_host(vectors: Tensor) -> Vectors:
-    """vectors: float32 on the GPU. Waits for the work that computes them.
-
-    The thread sleeps instead of spinning (`blocking=True`), because decoding needs the cores. Not tested on hardware:
-    this and the copy to the GPU were written without one.
-    """
-    host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
-    host.copy_(vectors, non_blocking=True)
-    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    done.record(torch.cuda.current_stream(vectors.device))
-    done.synchronize()
-    copied: Vectors = host.numpy().copy()  # so that long-lived vectors keep no pinned memory
-    return copied
+            pixels = pixels.pin_memory().to(device, non_blocking=True)
+        return to_numpy(tower(pixels.to(device)))
 
 
 def as_tensor(batch: Pixels) -> Tensor:
@@ -109,7 +92,7 @@ def find_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def find_dtype(precision: Precision | str, device: torch.device) -> torch.dtype:
+def find_dtype(precision: str, device: torch.device) -> torch.dtype:
     """`auto` is bf16 where the hardware computes in it, else fp32. Raises BadInput for an unknown name."""
     if precision == "auto":
         return torch.bfloat16 if _has_native_bf16(device) else torch.float32
