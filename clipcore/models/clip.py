@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from clipcore.files import read_object
+from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import Checkpoint, copy_processor_files, preprocessing_of
 from clipcore.models.resnet import ResNetTower
 from clipcore.models.tokenizers import context_length, hub_tokenizer
-from clipcore.models.towers import Opened, Tokens, Towers
+from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
 from clipcore.models.transformer import TextTransformer, VisionTransformer
 from clipcore.models.weights import load_exactly, read_checkpoint_weights
 
@@ -34,25 +36,8 @@ def open_clip_directory(checkpoint: Checkpoint) -> Opened:
     weights = read_checkpoint_weights(directory)
     load_exactly(network, {name: weights[name] for name in network.state_dict() if name in weights})
     length = context_length(_tower_config(config, "text"), directory)
-    return Opened(
-        network.towers(),
-        hub_tokenizer(checkpoint, length),
-        preprocessing_of(checkpoint),
-        network.text_projection.out_features,
-        length,
-        save_weights=partial(save_network, network, config),
-        save_tokenizer=partial(copy_processor_files, directory),
-    )
-
-
-def save_network(network: nn.Module, config: dict[str, Any], target: Path) -> None:
-    """Writes config.json and model.safetensors, which transformers reads as well."""
-    dtype = str(next(each.dtype for each in network.parameters() if each.ndim > 1)).removeprefix("torch.")
-    # transformers loads the weights in the precision that config.json names.
-    written = {**{key: value for key, value in config.items() if key != "torch_dtype"}, "dtype": dtype}
-    (target / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    safetensors.torch.save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    save_tokenizer = partial(copy_processor_files, directory)
+    return network.opened(hub_tokenizer(checkpoint, length), preprocessing_of(checkpoint), length, save_tokenizer)
 
 
 class ClipNetwork(nn.Module):
@@ -64,6 +49,7 @@ class ClipNetwork(nn.Module):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
+        self.config = config
         text, vision = _tower_config(config, "text"), _tower_config(config, "vision")
         dimension = config.get("projection_dim", 512)
         self._has_resnet = config.get("model_type") == CLIP_RESNET
@@ -83,9 +69,17 @@ class ClipNetwork(nn.Module):
         """A ResNet ends in its own projection."""
         return (self.visual,) if self._has_resnet else (self.vision_model, self.visual_projection)
 
-    def towers(self) -> Towers:
+    def opened(
+        self,
+        tokenize: Tokenize,
+        preprocessing: Preprocessing,
+        context_length: int,
+        save_tokenizer: Callable[[Path], object],
+    ) -> Opened:
         text = (self.text_model, self.text_projection)
-        return Towers(self, self._vision, text, self.image_features, self.text_features)
+        towers = Towers(self, self._vision, text, self.image_features, self.text_features)
+        dimension = self.text_projection.out_features
+        return Opened(towers, tokenize, preprocessing, dimension, context_length, self._save, save_tokenizer)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, s, s], normalised -> [n, dim], not of unit length."""
@@ -101,6 +95,15 @@ class ClipNetwork(nn.Module):
         pooled = output if isinstance(output, Tensor) else output.last_hidden_state[:, 0]
         features: Tensor = self.text_projection(pooled)
         return features
+
+    def _save(self, target: Path) -> None:
+        """Writes config.json and model.safetensors, which transformers reads as well."""
+        dtype = str(self.text_projection.weight.dtype).removeprefix("torch.")
+        # transformers loads the weights in the precision that config.json names.
+        config = {**{key: value for key, value in self.config.items() if key != "torch_dtype"}, "dtype": dtype}
+        (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        safetensors.torch.save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
 
 
 def _tower_config(config: dict[str, Any], tower: str) -> dict[str, Any]:

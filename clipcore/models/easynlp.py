@@ -21,7 +21,7 @@ from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models import openai
 from clipcore.models.checkpoint import copy_processor_files
-from clipcore.models.clip import CHINESE_TEXT, save_network
+from clipcore.models.clip import CHINESE_TEXT
 from clipcore.models.tokenizers import Merges, padded_to_longest
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.transformer import VisionTransformer
@@ -92,16 +92,10 @@ def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path
         for name, value in weights.items()
         if not name.startswith("bert.pooler.")
     }
-    network, saved_config = openai.clip_network(named, texts, openai.Style())
-    return Opened(
-        network.towers(),
-        padded_to_longest(tokenizer, _CHINESE_CONTEXT),
-        _preprocessing(saved_config["vision_config"]["image_size"]),
-        network.text_projection.out_features,
-        _CHINESE_CONTEXT,
-        save_weights=partial(save_network, network, saved_config),
-        save_tokenizer=tokenizer.save_pretrained,
-    )
+    network = openai.clip_network(named, texts, openai.Style())
+    preprocessing = _preprocessing(network.config["vision_config"]["image_size"])
+    tokenize = padded_to_longest(tokenizer, _CHINESE_CONTEXT)
+    return network.opened(tokenize, preprocessing, _CHINESE_CONTEXT, tokenizer.save_pretrained)
 
 
 def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:

@@ -16,14 +16,9 @@ from clipcore.errors import ModelUnavailable, TextNotSupported
 from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
-from clipcore.models.transformer import VisionTransformer
-from clipcore.models.weights import load_exactly
 
 _Parts = tuple[Towers, Tokenize | None, int, int]
 """Towers, tokenizer, dimension and context length, as in `Opened`."""
-
-# CLIP's image tower, under the names of the families that have it.
-_CLIP_VISION = ("clip_vision_model", "altclip_vision_model")
 
 
 def open_with_transformers(checkpoint: Checkpoint) -> Opened:
@@ -77,15 +72,8 @@ def _load(checkpoint: Checkpoint) -> PreTrainedModel:
 
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:
     """Two towers, a bias-free projection after each, and a temperature (Radford et al. 2021, §2.3)."""
-    image_features = partial(_pooled, model.get_image_features)
-    if model.vision_model.config.model_type in _CLIP_VISION:
-        with torch.device("meta"):
-            tower = VisionTransformer(model.vision_model.config.to_dict())
-        load_exactly(tower, model.vision_model.state_dict())
-        # The same features with less work, see `VisionTransformer.forward`.
-        model.vision_model, image_features = tower, partial(_class_token_features, model)
     vision, text = (model.vision_model, model.visual_projection), (model.text_model, model.text_projection)
-    towers = Towers(model, vision, text, image_features, partial(_text_features, model))
+    towers = Towers(model, vision, text, partial(_pooled, model.get_image_features), partial(_text_features, model))
     length = context_length(model.config.text_config.to_dict(), checkpoint.directory)
     return towers, hub_tokenizer(checkpoint, length), int(model.config.projection_dim), length
 
@@ -120,11 +108,6 @@ def _pooled(encode: Callable[..., Any], pixels: Tensor) -> Tensor:
     # ResNet's is [n, dim, 1, 1].
     features: Tensor = encode(pixel_values=pixels).pooler_output
     return features.flatten(1)
-
-
-def _class_token_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:
-    features: Tensor = model.visual_projection(model.vision_model(pixels))
-    return features
 
 
 def _naflex_features(model: PreTrainedModel, pixels: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from clipcore.errors import InvalidCheckpoint
 from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import OPEN_CLIP_CONFIG
-from clipcore.models.clip import CHINESE_CLIP, CHINESE_TEXT, CLIP, CLIP_RESNET, ClipNetwork, save_network
+from clipcore.models.clip import CHINESE_CLIP, CHINESE_TEXT, CLIP, CLIP_RESNET, ClipNetwork
 from clipcore.models.resnet import REDUCTION
 from clipcore.models.tokenizers import ClipTokenizer, Merges
 from clipcore.models.towers import Opened
@@ -61,21 +60,13 @@ def open_original_weights(
     texts = _text_config(weights, style)
     length = texts["max_position_embeddings"]
     tokenizer = ClipTokenizer(texts["vocab_size"], length, merges)
-    network, config = clip_network(weights, texts, style)
-    edge = config["vision_config"]["image_size"]
-    return Opened(
-        network.towers(),
-        tokenizer,
-        replace(preprocessing, size=edge, crop=edge),
-        network.text_projection.out_features,
-        length,
-        save_weights=partial(save_network, network, config),
-        save_tokenizer=tokenizer.save,
-    )
+    network = clip_network(weights, texts, style)
+    edge = network.config["vision_config"]["image_size"]
+    return network.opened(tokenizer, replace(preprocessing, size=edge, crop=edge), length, tokenizer.save)
 
 
-def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) -> tuple[ClipNetwork, dict[str, Any]]:
-    """With its config.json. text_config: as transformers has it, of CLIP's or Chinese CLIP's text tower."""
+def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) -> ClipNetwork:
+    """text_config: as transformers has it, of CLIP's or Chinese CLIP's text tower."""
     config = {
         "projection_dim": weight_shape(weights, "text_projection", 2)[1],
         "text_config": text_config,
@@ -91,7 +82,7 @@ def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) ->
         }
     network = ClipNetwork(config)
     load_exactly(network, _with_hub_names(weights))
-    return network, config
+    return network
 
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
