@@ -19,7 +19,7 @@ from clipcore.cli.index import Update, UpdateOptions
 from clipcore.cli.options import JSON_HELP, Commands, StrictCommand, option
 from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
-from clipcore.folder_search.contact_sheet import Cell, check_sheet, draw_sheet
+from clipcore.folder_search.contact_sheet import check_sheet, draw_sheet
 from clipcore.folder_search.paths import EVERYWHERE, root_of, shown, visible
 from clipcore.folder_search.search import (
     Match,
@@ -227,7 +227,9 @@ def _show(
     code = finish(told, lambda: _print(result, terms, showing), skips, as_json=showing.as_json)
     _explain(result, root)
     if showing.sheet is not None:
-        _draw(result, terms, showing.sheet)
+        if missing := draw_sheet(showing.sheet, terms, result.matches):
+            say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
+        say(f"Sheet: {showing.sheet}")
     if showing.open:
         _open(result, showing.sheet)
     return code
@@ -292,19 +294,6 @@ def _relative_name(match: Match) -> str:
     path = match.path
     here = Path.cwd()
     return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
-
-
-def _draw(result: SearchResult, terms: Sequence[Term], sheet: Path) -> None:
-    image = next((term.image for term in terms if term.image is not None), None)
-    cells = [Cell(match.path, _note(match), match.weak) for match in result.matches]
-    if missing := draw_sheet(sheet, describe_terms(terms), cells, image=image):
-        say(f"No font here can draw {missing!r}; install one such as Noto Sans CJK for a complete sheet.")
-    say(f"Sheet: {sheet}")
-
-
-def _note(match: Match) -> str:
-    more = len(match.files) - 1
-    return f"{match.score:.3f}" + (f" · {more} more" if more else "") + (" · weak" if match.weak else "")
 
 
 def _open(result: SearchResult, sheet: Path | None) -> None:

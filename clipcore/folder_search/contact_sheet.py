@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected
 from clipcore.folder_search.paths import visible
+from clipcore.folder_search.search import Match, Term, describe_terms
 from clipcore.folder_search.store import SHEET_MARK
 from clipcore.images.decode import OWN_FILES, read_image
 
@@ -30,15 +30,6 @@ _QUERY_CARD, _QUERY_EDGE, _QUERY_INK = "#eaf1fb", "#4a7fc1", "#1d3f6e"
 _LARGE, _NAME, _NOTE = 24, 15, 14
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A match. note: the line below the name, such as the score. faint: draws the text in a lighter grey."""
-
-    image: Path
-    note: str
-    faint: bool = False
-
-
 def check_sheet(path: Path, top: int) -> None:
     """Checks a sheet's path before the search. top: how many matches it may have to show. Raises BadInput."""
     if top > _MAX_MATCHES:
@@ -48,20 +39,20 @@ def check_sheet(path: Path, top: int) -> None:
     check_output_folder(path)
 
 
-def draw_sheet(path: Path, terms: Sequence[str], cells: Sequence[Cell], *, image: Path | None = None) -> str:
-    """Writes the sheet. terms: each part of the query, as text. image: the first image among them. Returns the
-    characters that no font on this machine could draw. Raises BadInput where the file cannot be written.
+def draw_sheet(path: Path, terms: Sequence[Term], matches: Sequence[Match]) -> str:
+    """Writes the sheet. Returns the characters that no font on this machine could draw. Raises BadInput where the file
+    cannot be written.
     """
-    count = 1 + len(cells)
+    count = 1 + len(matches)
     columns = min(count, _MAX_COLUMNS, max(4, math.ceil(math.sqrt(1.5 * count))))  # wider than high, as screens are
     rows = math.ceil(count / columns)
     width = 2 * MARGIN + columns * (THUMBNAIL + GAP) - GAP
     height = 2 * MARGIN + rows * (THUMBNAIL + CAPTION + GAP) - GAP
     pen = _Pen(Image.new("RGB", (width, height), _PAPER))
-    pen.query(MARGIN, MARGIN, terms, image)
-    for number, cell in enumerate(cells, start=1):
+    pen.query(MARGIN, MARGIN, terms)
+    for number, match in enumerate(matches, start=1):
         row, column = divmod(number, columns)
-        pen.cell(MARGIN + column * (THUMBNAIL + GAP), MARGIN + row * (THUMBNAIL + CAPTION + GAP), cell)
+        pen.match(MARGIN + column * (THUMBNAIL + GAP), MARGIN + row * (THUMBNAIL + CAPTION + GAP), match)
     mark = PngInfo()
     mark.add_text("Software", SHEET_MARK)
     try:
@@ -72,35 +63,38 @@ def draw_sheet(path: Path, terms: Sequence[str], cells: Sequence[Cell], *, image
 
 
 class _Pen:
-    """Draws cells, each of THUMBNAIL by THUMBNAIL pixels with CAPTION pixels of text below."""
+    """Draws the query and matches, each in THUMBNAIL by THUMBNAIL pixels with CAPTION pixels of text below."""
 
     def __init__(self, page: Image.Image) -> None:
         self.page = page
         self.missing: set[str] = set()
         self._draw = ImageDraw.Draw(page)
 
-    def query(self, x: int, y: int, terms: Sequence[str], image: Path | None) -> None:
+    def query(self, x: int, y: int, terms: Sequence[Term]) -> None:
         self._card(x, y, _QUERY_CARD, _QUERY_EDGE, 2)
+        described = describe_terms(terms)
+        image = next((term.image for term in terms if term.image is not None), None)
         if image is not None:
             self._thumbnail(x, y, image)
-            font = font_for(" ".join(terms), _NAME)
-            for number, line in enumerate(wrap(" ".join(terms), font, THUMBNAIL, 2)):
+            font = font_for(" ".join(described), _NAME)
+            for number, line in enumerate(wrap(" ".join(described), font, THUMBNAIL, 2)):
                 self._text(x, y + THUMBNAIL + 20 + 20 * number, line, font, _QUERY_INK)
             return
         max_lines = max(1, 6 // len(terms))
-        fonts = [(term, font_for(term, _LARGE)) for term in terms]
+        fonts = [(term, font_for(term, _LARGE)) for term in described]
         lines = [(line, font) for term, font in fonts for line in wrap(term, font, THUMBNAIL - 4 * _INSET, max_lines)]
         first_baseline = y + (THUMBNAIL - 34 * len(lines[:6])) / 2 + 26
         for number, (line, font) in enumerate(lines[:6]):
             self._text(x + THUMBNAIL / 2, first_baseline + 34 * number, line, font, _QUERY_INK, anchor="ms")
         self._text(x, y + THUMBNAIL + 20, "query", font_for("query", _NOTE), _QUERY_EDGE)
 
-    def cell(self, x: int, y: int, cell: Cell) -> None:
+    def match(self, x: int, y: int, match: Match) -> None:
         self._card(x, y, _CARD, _EDGE, 1)
-        self._thumbnail(x, y, cell.image)
-        name = visible(cell.image.name)
-        self._text(x, y + THUMBNAIL + 20, name, font_for(name, _NAME), _FAINT if cell.faint else _INK)
-        self._text(x, y + THUMBNAIL + 40, cell.note, font_for(cell.note, _NOTE), _FAINT if cell.faint else _GREY)
+        self._thumbnail(x, y, match.path)
+        name, more = visible(match.path.name), len(match.files) - 1
+        note = f"{match.score:.3f}" + (f" · {more} more" if more else "") + (" · weak" if match.weak else "")
+        self._text(x, y + THUMBNAIL + 20, name, font_for(name, _NAME), _FAINT if match.weak else _INK)
+        self._text(x, y + THUMBNAIL + 40, note, font_for(note, _NOTE), _FAINT if match.weak else _GREY)
 
     def _card(self, x: int, y: int, fill: str, edge: str, width: int) -> None:
         box = (x, y, x + THUMBNAIL - 1, y + THUMBNAIL - 1)

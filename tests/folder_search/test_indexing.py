@@ -12,7 +12,7 @@ import pytest
 from clipcore.errors import ModelUnavailable
 from clipcore.folder_search.contact_sheet import draw_sheet
 from clipcore.folder_search.paths import root_of
-from clipcore.folder_search.search import LazyModel
+from clipcore.folder_search.search import LazyModel, Term
 from clipcore.folder_search.store import FolderStore
 from clipcore.folder_search.sync import index_folder
 from clipcore.images.decode import OWN_FILES
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_listed_loses_nothing(indexed):
 def test_contact_sheets_are_not_indexed_whatever_their_names(indexed):
     image = paint(indexed.folder / "a.png")
     for name in ("sheet.png", "sheet.jpg"):
-        draw_sheet(indexed.folder / name, ["red"], [])
+        draw_sheet(indexed.folder / name, [Term(1, "red")], [])
     shutil.copy(indexed.folder / "sheet.png", indexed.folder / "holiday.png")
     expected = {"a.png": "encoded", "holiday.png": "sheet", "sheet.jpg": "sheet", "sheet.png": "sheet"}
     assert indexed.run() == expected
