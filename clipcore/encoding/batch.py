@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of, encode_halving
-from clipcore.errors import ClipError, EncodingFailed, ImageRejected
+from clipcore.errors import BadInput, ClipError, EncodingFailed, ImageRejected
 from clipcore.files import read_regular
 from clipcore.images.decode import OWN_FILES, ImageLimits, read_image
 from clipcore.types import Encoder, Pixels, Vectors
@@ -23,7 +23,7 @@ from clipcore.types import Encoder, Pixels, Vectors
 @dataclass(frozen=True, slots=True)
 class ImageSource:
     """An image that is read when needed. name: for messages, such as a path or "row 12". read: returns the image's
-    bytes; raises OSError, ImageRejected where the source holds no bytes, and NotNeeded.
+    bytes; raises OSError, BadInput or ImageRejected where the source holds no image, and NotNeeded.
     """
 
     name: str
@@ -87,7 +87,7 @@ def encode_sources(
     def prepare(source: ImageSource) -> _Prepared | SkippedImage:
         try:
             decoded = read_image(source.read(), limits, min_edge=None if full_resolution else lambda: model.card.detail)
-        except (ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
+        except (BadInput, ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
             return SkippedImage(source.name, reason_of(error), error)
         return _Prepared(source.name, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
 

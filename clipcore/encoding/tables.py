@@ -35,7 +35,7 @@ from clipcore.encoding.writers import (
     check_format,
     write_rows,
 )
-from clipcore.errors import BadInput, ImageRejected, RejectReason
+from clipcore.errors import BadInput
 from clipcore.files import read_regular
 from clipcore.types import Encoder
 
@@ -185,7 +185,9 @@ def _guess_kind(fields: Sequence[bytes]) -> ColumnKind:
 
 
 def _source(row: Row, columns: ResolvedColumns, folder: Path) -> RowSource:
-    appended = _appended(row, columns)
+    # A row that is too short has empty ones.
+    fields: Sequence[bytes] = row.line.split(b"\t") if columns.append else ()
+    appended = tuple(fields[at].decode(errors="replace") if at < len(fields) else "" for at in columns.append)
     if columns.kind is not ColumnKind.TEXT:
         return RowSource(row.name, appended, image=partial(_read_image, row, columns, folder))
     try:
@@ -195,16 +197,7 @@ def _source(row: Row, columns: ResolvedColumns, folder: Path) -> RowSource:
 
 
 def _read_image(row: Row, columns: ResolvedColumns, folder: Path) -> bytes:
-    try:
-        field = row.fields(columns.columns)[columns.column]
-    except BadInput as error:
-        raise ImageRejected(RejectReason.BROKEN, str(error)) from error
+    field = row.fields(columns.columns)[columns.column]
     if columns.kind is ColumnKind.FILE:
         return read_regular(folder / field.decode(errors="replace").strip())
     return decode_field(field)
-
-
-def _appended(row: Row, columns: ResolvedColumns) -> tuple[str, ...]:
-    """The fields of the appended columns; empty where the row is too short."""
-    fields: Sequence[bytes] = row.line.split(b"\t") if columns.append else ()
-    return tuple(fields[at].decode(errors="replace") if at < len(fields) else "" for at in columns.append)

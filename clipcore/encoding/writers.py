@@ -51,16 +51,17 @@ class Written:
     resumed_at: int = 0
 
 
+@dataclass
 class Writer:
-    """One format. A part file holds a head, then the rows; `finish` makes the output of it."""
+    """One format. A part file holds a head, then the rows; `finish` makes the output of it.
 
-    def __init__(self, card: ModelCard, columns: Sequence[str] = (), *, columns_first: bool = False) -> None:
-        """columns: the names of the text columns; TSV and Parquet alone hold them. columns_first: in TSV, write them
-        before the embedding.
-        """
-        self._card = card
-        self._columns = columns
-        self._columns_first = columns_first
+    columns: the names of the text columns; TSV and Parquet alone hold them. columns_first: in TSV, write them before
+    the embedding.
+    """
+
+    card: ModelCard
+    columns: Sequence[str] = ()
+    columns_first: bool = False
 
     def head(self, rows: int) -> bytes:
         """The beginning of the part, of the same length for any number of rows."""
@@ -75,7 +76,7 @@ class Writer:
         part.replace(output)
 
     def _matrix(self, batch: Sequence[EncodedRow]) -> Vectors:
-        missing = np.full(self._card.dimension, np.nan, "<f4")
+        missing = np.full(self.card.dimension, np.nan, "<f4")
         return np.stack([missing if row.embedding is None else row.embedding for row in batch], dtype="<f4")
 
 
@@ -139,9 +140,9 @@ class TsvWriter(Writer):
 
     def _line(self, row: EncodedRow) -> str:
         # str() writes the fewest digits that identify a float32.
-        numbers = [""] * self._card.dimension if row.embedding is None else [str(number) for number in row.embedding]
+        numbers = [""] * self.card.dimension if row.embedding is None else [str(number) for number in row.embedding]
         texts = [text.translate(_SEPARATORS) for text in row.columns]
-        return "\t".join([*texts, *numbers] if self._columns_first else [*numbers, *texts])
+        return "\t".join([*texts, *numbers] if self.columns_first else [*numbers, *texts])
 
 
 class NpyWriter(Writer):
@@ -150,7 +151,7 @@ class NpyWriter(Writer):
     def head(self, rows: int) -> bytes:
         head = io.BytesIO()
         # NumPy pads the header, so that the number of rows may grow.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._card.dimension)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self.card.dimension)}
         np.lib.format.write_array_header_1_0(head, header)
         return head.getvalue()
 
@@ -166,8 +167,8 @@ class SafetensorsWriter(Writer):
     """
 
     def finish(self, part: Path, output: Path, names: Sequence[str] | None) -> None:
-        vectors = np.fromfile(part, "<f4").reshape(-1, self._card.dimension)
-        metadata = {"model": self._card.key} | ({} if names is None else {"names": json.dumps(list(names))})
+        vectors = np.fromfile(part, "<f4").reshape(-1, self.card.dimension)
+        metadata = {"model": self.card.key} | ({} if names is None else {"names": json.dumps(list(names))})
         write_tensors(output, SAFETENSORS_KIND, {"vectors": vectors}, metadata)
 
 
@@ -181,8 +182,8 @@ class ParquetWriter(Writer):
     @cached_property
     def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         arrow = _pyarrow()
-        vector = ("vector", arrow.list_(arrow.float32(), self._card.dimension))
-        return arrow.schema([vector, *((name, arrow.string()) for name in self._columns)])
+        vector = ("vector", arrow.list_(arrow.float32(), self.card.dimension))
+        return arrow.schema([vector, *((name, arrow.string()) for name in self.columns)])
 
     def head(self, rows: int) -> bytes:
         return bytes(self._schema.serialize())
@@ -190,7 +191,7 @@ class ParquetWriter(Writer):
     def rows(self, batch: Sequence[EncodedRow]) -> bytes:
         arrow = _pyarrow()
         missing = arrow.array([row.embedding is None for row in batch])
-        vectors = arrow.FixedSizeListArray.from_arrays(self._matrix(batch).ravel(), self._card.dimension, mask=missing)
+        vectors = arrow.FixedSizeListArray.from_arrays(self._matrix(batch).ravel(), self.card.dimension, mask=missing)
         # A file name may hold bytes that are not UTF-8, which Arrow refuses.
         valid = [[text.encode(errors="replace").decode() for text in row.columns] for row in batch]
         texts = [arrow.array(column, arrow.string()) for column in zip(*valid, strict=True)]

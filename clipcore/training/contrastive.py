@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from math import log
 from typing import Any, TypeVar
@@ -31,40 +32,36 @@ MAX_LOG_SCALE = log(100)
 T = TypeVar("T")
 
 
+@dataclass
 class ContrastiveBatches:
     """Computes the gradients of one batch after the other.
 
     on_skip: called, in the main process, with the name of each image that cannot be read and the reason.
     """
 
-    def __init__(
-        self,
-        model: ClipModel,
-        pairs: Pairs,
-        plan: TrainingPlan,
-        *,
-        group: ProcessGroup,
-        scaler: torch.amp.GradScaler,
-        on_skip: Callable[[str, str], None],
-    ) -> None:
-        check_length(model, plan.sequence_length)
-        self.order = BatchOrder(pairs, plan.batch_size, plan.seed)
-        self._model = model
-        self._pairs = pairs
-        self._plan = plan
-        self._group = group
-        self._scaler = scaler
-        self._on_skip = on_skip
-        self._reader = ImageReader(model, pairs.images, plan.workers)
+    model: ClipModel
+    pairs: Pairs
+    plan: TrainingPlan
+    _: KW_ONLY
+    group: ProcessGroup
+    scaler: torch.amp.GradScaler
+    on_skip: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
+        check_length(self.model, self.plan.sequence_length)
+        self.order = BatchOrder(self.pairs, self.plan.batch_size, self.plan.seed)
+        self._reader = ImageReader(self.model, self.pairs.images, self.plan.workers)
         numbers: dict[str, int] = {}
-        self._caption_keys = torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in pairs.captions])
+        self._caption_keys = torch.tensor(
+            [numbers.setdefault(caption, len(numbers)) for caption in self.pairs.captions]
+        )
 
     def backward(self, step: int) -> float:
         """Leaves the scaled gradients of the step's loss on the weights. Returns the loss, unscaled."""
         batch = self.order.batch(step)
-        share = self._group.share(len(batch))
-        read = self._reader.take(self._pairs.image_of[batch[share]])
-        self._reader.prefetch(self._pairs.image_of[self.order.batch(step + 1)[share]])
+        share = self.group.share(len(batch))
+        read = self._reader.take(self.pairs.image_of[batch[share]])
+        self._reader.prefetch(self.pairs.image_of[self.order.batch(step + 1)[share]])
         image_keys = self._gather_keys(read, batch, share)
         usable = image_keys.nonzero()[:, 0].cpu()
         captions = batch[usable.numpy()]
@@ -73,9 +70,9 @@ class ContrastiveBatches:
         own = slice(int((usable < share.start).sum()), int((usable < share.stop).sum()))
         seeds = self._dropout_seeds(step)
         pixels = [image.pixels for image in read if isinstance(image, ReadImage)]
-        images = self._tower(self._encode_images, pixels, fixed=self._plan.fix_vision, seed=seeds[0])
-        own_texts = [self._pairs.captions[row] for row in captions[own]]
-        texts = self._tower(self._encode_texts, own_texts, fixed=self._plan.fix_text, seed=seeds[1])
+        images = self._tower(self._encode_images, pixels, fixed=self.plan.fix_vision, seed=seeds[0])
+        own_texts = [self.pairs.captions[row] for row in captions[own]]
+        texts = self._tower(self._encode_texts, own_texts, fixed=self.plan.fix_text, seed=seeds[1])
         return self._backward(images, texts, own, mask)
 
     def close(self) -> None:
@@ -84,43 +81,43 @@ class ContrastiveBatches:
     def _gather_keys(self, read: list[ReadImage | SkippedImage], batch: Rows, share: slice) -> Tensor:
         """int64 [batch]: equal for equal images, 0 for those that cannot be read, which are reported."""
         own = torch.tensor([image.key if isinstance(image, ReadImage) else 0 for image in read], dtype=torch.int64)
-        keys = self._group.gather(own.to(self._model.device), share, len(batch))
-        broken = self._pairs.image_of[batch[(keys == 0).cpu().numpy()]]
+        keys = self.group.gather(own.to(self.model.device), share, len(batch))
+        broken = self.pairs.image_of[batch[(keys == 0).cpu().numpy()]]
         if len(broken) == len(batch):
             raise BadInput("None of the images of a whole batch can be read; check the data set.")
-        for image in broken.tolist() if self._group.is_main else ():
+        for image in broken.tolist() if self.group.is_main else ():
             # Another process may have read it, and reported only that it failed.
             again = self._reader.read(image)
             reason = again.reason if isinstance(again, SkippedImage) else "It could not be read."
-            self._on_skip(self._pairs.images[image].name, reason)
+            self.on_skip(self.pairs.images[image].name, reason)
         return keys
 
     def _dropout_seeds(self, step: int) -> list[int]:
         """One for each tower, from seed, step and process, so that a resumed run needs no generator state."""
-        sequence = np.random.SeedSequence([self._plan.seed, step, self._group.rank])
+        sequence = np.random.SeedSequence([self.plan.seed, step, self.group.rank])
         return [int(seed) for seed in sequence.generate_state(2)]
 
     def _tower(self, encode: Callable[[list[T]], Tensor], inputs: list[T], *, fixed: bool, seed: int) -> CachedTower:
-        parts = [partial(encode, part) for part in batches_of(inputs, self._plan.micro_batch)]
-        empty = torch.empty((0, self._model.card.dimension), device=self._model.device)
+        parts = [partial(encode, part) for part in batches_of(inputs, self.plan.micro_batch)]
+        empty = torch.empty((0, self.model.card.dimension), device=self.model.device)
         return CachedTower(parts, empty, learns=not fixed, seed=seed)
 
     def _encode_images(self, pixels: list[Pixels]) -> Tensor:
-        return self._encode(self._model.towers.image_features, self._model.as_input(np.stack(pixels)))
+        return self._encode(self.model.towers.image_features, self.model.as_input(np.stack(pixels)))
 
     def _encode_texts(self, texts: list[str]) -> Tensor:
-        tokens = shortened(self._model.as_tokens(texts), self._plan.sequence_length)
-        return self._encode(self._model.towers.text_features, tokens)
+        tokens = shortened(self.model.as_tokens(texts), self.plan.sequence_length)
+        return self._encode(self.model.towers.text_features, tokens)
 
     def _encode(self, features_of: Callable[[T], Tensor], inputs: T) -> Tensor:
-        dtype = find_dtype(self._plan.amp, self._model.device)
+        dtype = find_dtype(self.plan.amp, self.model.device)
         # A new one for each part: its cache of rounded weights from a pass without a graph has no gradients.
-        with torch.autocast(self._model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype != torch.float32):
             features = features_of(inputs)
         return unit_length(features)
 
     def _backward(self, images: CachedTower, texts: CachedTower, own: slice, mask: Tensor) -> float:
-        towers, group = self._model.towers, self._group
+        towers, group = self.model.towers, self.group
         all_images = group.gather(images.embeddings, own, len(mask)).requires_grad_()
         all_texts = group.gather(texts.embeddings, own, len(mask)).requires_grad_()
         assert towers.log_scale is not None  # noqa: S101 - models without a text tower were refused
@@ -128,7 +125,7 @@ class ContrastiveBatches:
             loss = softmax_loss(all_images, all_texts, towers.log_scale, mask)
         else:
             loss = sigmoid_loss(all_images, all_texts, towers.log_scale, towers.logit_bias, mask)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for tower, embeddings in ((images, all_images), (texts, all_texts)):
             assert embeddings.grad is not None  # noqa: S101 - for mypy
             tower.backward(embeddings.grad[own])

@@ -102,42 +102,37 @@ def train(
             run.close()
 
 
+@dataclass
 class FineTuning:
     """One run. Only the main process validates, writes and reports."""
 
-    def __init__(
-        self,
-        model: ClipModel,
-        pairs: Pairs,
-        plan: TrainingPlan,
-        folder: Path,
-        validation: Pairs | None,
-        group: ProcessGroup,
-        observer: TrainingObserver,
-    ) -> None:
-        self._model = model
-        self._plan = plan
-        self._folder = folder
-        self._validation = validation
-        self._group = group
-        self._observer = observer
-        self._record = Record(folder / LOG if group.is_main else None)
+    model: ClipModel
+    pairs: Pairs
+    plan: TrainingPlan
+    folder: Path
+    validation: Pairs | None
+    group: ProcessGroup
+    observer: TrainingObserver
+
+    def __post_init__(self) -> None:
+        model, plan = self.model, self.plan
+        self._record = Record(self.folder / LOG if self.group.is_main else None)
         scaler = torch.amp.GradScaler(model.device.type, enabled=plan.amp == "fp16")
-        self._batches = ContrastiveBatches(model, pairs, plan, group=group, scaler=scaler, on_skip=self._skip)
+        self._batches = ContrastiveBatches(model, self.pairs, plan, group=self.group, scaler=scaler, on_skip=self._skip)
         self._steps_per_epoch = self._batches.order.steps_per_epoch
         steps = plan.epochs * self._steps_per_epoch
         optimiser = optimiser_for(choose_weights(model.towers, plan), plan)
         self._trainer = Trainer(
             self._batches.backward,
             [optimiser],
-            folder / CHECKPOINT,
+            self.folder / CHECKPOINT,
             {"model": model.towers.module, "optimiser": optimiser, "scaler": scaler, "record": self._record},
             steps=steps,
             rate=lambda step: rate_factor(plan.schedule, step, steps, plan.warm_up),
             settings={
                 "model": model.card.key,
-                "training data": _fingerprint(pairs),
-                "validation data": None if validation is None else _fingerprint(validation),
+                "training data": _fingerprint(self.pairs),
+                "validation data": None if self.validation is None else _fingerprint(self.validation),
                 **plan.fixed_settings(),
             },
             after_step=lambda: clamp_scale(model.towers),
@@ -146,18 +141,18 @@ class FineTuning:
         )
 
     def run(self, stopped: Callable[[], bool], *, restart: bool) -> Trained:
-        if self._group.is_main:
-            prepare_folder(self._folder, restart=restart)
-        self._group.barrier()
+        if self.group.is_main:
+            prepare_folder(self.folder, restart=restart)
+        self.group.barrier()
         self._trainer.resume()
         self._record.rewrite_file()
-        set_training_mode(self._model.towers, self._plan)
+        set_training_mode(self.model.towers, self.plan)
         if self._trainer.done == 0:
             self._validate(0)
         steps, finished = self._trainer.steps, self._trainer.done == self._trainer.steps
-        for step in self._observer.progress(self._trainer.run(), self._trainer.done, steps):
+        for step in self.observer.progress(self._trainer.run(), self._trainer.done, steps):
             self._after(step)
-            if self._group.any(stopped(), self._model.device):
+            if self.group.any(stopped(), self.model.device):
                 break
         if not finished:
             self._save()
@@ -166,44 +161,44 @@ class FineTuning:
     def close(self) -> None:
         """Makes the model ready to encode again."""
         self._batches.close()
-        self._model.towers.module.eval().requires_grad_(False)
+        self.model.towers.module.eval().requires_grad_(False)
 
     def _after(self, step: Step) -> None:
         self._record.losses.append(step.loss)
         number, last = step.number, step.number == self._trainer.steps
-        if number % self._plan.log_every == 0 or last:
+        if number % self.plan.log_every == 0 or last:
             self._log(step)
-        if number % (self._plan.validate_every or self._steps_per_epoch) == 0 or last:
+        if number % (self.plan.validate_every or self._steps_per_epoch) == 0 or last:
             self._validate(number)
-        if number % self._plan.checkpoint_every == 0 and not last and self._group.is_main:
+        if number % self.plan.checkpoint_every == 0 and not last and self.group.is_main:
             self._trainer.save()
 
     def _log(self, step: Step) -> None:
-        scale = self._model.towers.log_scale
+        scale = self.model.towers.log_scale
         row = self._record.add(
             {
                 "step": step.number,
                 "epoch": round(step.number / self._steps_per_epoch, 3),
                 "loss": sum(self._record.losses) / len(self._record.losses),
-                "learning_rate": self._plan.learning_rate * step.rate,
+                "learning_rate": self.plan.learning_rate * step.rate,
                 "logit_scale": 1.0 if scale is None else float(scale.detach().exp()),
                 "seconds": round(self._record.seconds, 1),
             }
         )
         self._record.losses.clear()
-        self._observer.logged(row, self._trainer.steps)
+        self.observer.logged(row, self._trainer.steps)
 
     def _validate(self, step: int) -> None:
-        if self._validation is None or not self._group.is_main:
+        if self.validation is None or not self.group.is_main:
             return
-        self._model.towers.module.eval()
+        self.model.towers.module.eval()
         evaluated = evaluate_retrieval(
-            self._model,
-            self._validation,
-            batch_size=self._plan.micro_batch,
+            self.model,
+            self.validation,
+            batch_size=self.plan.micro_batch,
             on_skip=lambda image: self._skip(f"{image.name} of the validation set", image.reason),
         )
-        set_training_mode(self._model.towers, self._plan)
+        set_training_mode(self.model.towers, self.plan)
         result, text_threshold = evaluated.result, evaluated.text_threshold()
         row = self._record.add(
             {
@@ -217,31 +212,31 @@ class FineTuning:
         )
         best = self._record.best is row
         if best:
-            save_model(self._folder / "best", self._model, text_threshold)
-        self._observer.validated(row, best=best)
+            save_model(self.folder / "best", self.model, text_threshold)
+        self.observer.validated(row, best=best)
 
     def _skip(self, name: str, reason: str) -> None:
         if name not in self._record.skipped:
             self._record.skipped[name] = reason
-            self._observer.skipped(name, reason)
+            self.observer.skipped(name, reason)
 
     def _save(self) -> None:
         """The checkpoint comes last: until it is complete, the run resumes from the one before."""
-        if not self._group.is_main:
+        if not self.group.is_main:
             return
         last = self._record.validations[-1] if self._record.validations else {}
         # Runs of earlier versions have `text_match`.
-        save_model(self._folder / "last", self._model, last.get("text_threshold", last.get("text_match")))
+        save_model(self.folder / "last", self.model, last.get("text_threshold", last.get("text_match")))
         try:
-            draw_curves(self._record.rows, self._folder / CURVE)
+            draw_curves(self._record.rows, self.folder / CURVE)
         except BadInput as error:
-            self._observer.warned(str(error))
+            self.observer.warned(str(error))
         self._trainer.save()
 
     def _summary(self) -> Trained:
         validations, best = self._record.validations, self._record.best
         return Trained(
-            self._folder,
+            self.folder,
             self._trainer.steps,
             self._trainer.done,
             validations[0]["mean_recall"] if validations else None,
