@@ -50,9 +50,8 @@ def write_inputs(
 ) -> Written:
     """Encodes the inputs into a file whose ending names the format; skipped inputs have no row. Resumable.
 
-    `.npy`: float32 [n, dim], with a list of names in `.names.json` beside it. `.safetensors`: `vectors`, with `names`
-    in the metadata. `.tsv`: the name, then the numbers. `.parquet`: `vector` and `name`. Memory: the inputs and a few
-    batches; for `.safetensors` all embeddings at the end.
+    The names are the first column of `.tsv` and the column `name` of `.parquet`; for the others see their `Writer`.
+    Memory: the inputs and a few batches; for `.safetensors` all embeddings at the end.
 
     on_problem: called for each skipped input, those of earlier runs first. Raises BadInput where the output exists,
     unless `force`.

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass
 class ContrastiveBatches:
-    """Computes the gradients of one batch after the other.
+    """Computes the gradients of one batch after the other. Its `reader` must be closed.
 
     on_skip: called, in the main process, with the name of each image that cannot be read and the reason.
     """
@@ -50,7 +50,7 @@ class ContrastiveBatches:
     def __post_init__(self) -> None:
         check_length(self.model, self.plan.sequence_length)
         self.order = BatchOrder(self.pairs, self.plan.batch_size, self.plan.seed)
-        self._reader = ImageReader(self.model, self.pairs.images, self.plan.workers)
+        self.reader = ImageReader(self.model, self.pairs.images, self.plan.workers)
         numbers: dict[str, int] = {}
         self._caption_keys = torch.tensor(
             [numbers.setdefault(caption, len(numbers)) for caption in self.pairs.captions]
@@ -60,8 +60,8 @@ class ContrastiveBatches:
         """Leaves the scaled gradients of the step's loss on the weights. Returns the loss, unscaled."""
         batch = self.order.batch(step)
         share = self.group.share(len(batch))
-        read = self._reader.take(self.pairs.image_of[batch[share]])
-        self._reader.prefetch(self.pairs.image_of[self.order.batch(step + 1)[share]])
+        read = self.reader.take(self.pairs.image_of[batch[share]])
+        self.reader.prefetch(self.pairs.image_of[self.order.batch(step + 1)[share]])
         image_keys = self._gather_keys(read, batch, share)
         usable = image_keys.nonzero()[:, 0].cpu()
         captions = batch[usable.numpy()]
@@ -75,9 +75,6 @@ class ContrastiveBatches:
         texts = self._tower(self._encode_texts, own_texts, fixed=self.plan.fix_text, seed=seeds[1])
         return self._backward(images, texts, own, mask)
 
-    def close(self) -> None:
-        self._reader.close()
-
     def _gather_keys(self, read: list[ReadImage | SkippedImage], batch: Rows, share: slice) -> Tensor:
         """int64 [batch]: equal for equal images, 0 for those that cannot be read, which are reported."""
         own = torch.tensor([image.key if isinstance(image, ReadImage) else 0 for image in read], dtype=torch.int64)
@@ -87,7 +84,7 @@ class ContrastiveBatches:
             raise BadInput("None of the images of a whole batch can be read; check the data set.")
         for image in broken.tolist() if self.group.is_main else ():
             # Another process may have read it, and reported only that it failed.
-            again = self._reader.read(image)
+            again = self.reader.read(image)
             reason = again.reason if isinstance(again, SkippedImage) else "It could not be read."
             self.on_skip(self.pairs.images[image].name, reason)
         return keys

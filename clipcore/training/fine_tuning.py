@@ -160,7 +160,7 @@ class FineTuning:
 
     def close(self) -> None:
         """Makes the model ready to encode again."""
-        self._batches.close()
+        self._batches.reader.close()
         self.model.towers.module.eval().requires_grad_(False)
 
     def _after(self, step: Step) -> None:

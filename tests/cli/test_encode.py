@@ -219,6 +219,11 @@ def test_a_text_that_is_too_long_for_a_file_name_is_a_text():
     assert found.image is None
 
 
+def test_a_text_that_begins_with_a_tilde_is_a_text():
+    (found,) = inputs_of(["~two cats"])
+    assert (found.image, found.text) == (None, "~two cats")
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("a.csv", "must end in"), ("there.npy", "exists"), ("none/a.npy", "make it first")]
 )

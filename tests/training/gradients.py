@@ -40,6 +40,6 @@ def gradients(
         on_skip=lambda name, reason: None,
     )
     loss = objective.backward(0)
-    objective.close()
+    objective.reader.close()
     named = model.towers.module.named_parameters()
     return loss, {name: weight.grad for name, weight in named if weight.grad is not None}

@@ -17,7 +17,7 @@ from clipcore.cli.app import run as run_command
 from clipcore.errors import BadInput
 from clipcore.training import TrainingPlan, train
 from clipcore.training.fine_tuning import Trained
-from clipcore.training.record import TrainingObserver
+from clipcore.training.record import TrainingObserver, prepare_folder
 from tests.cli.run import clipcore, start_clipcore
 from tests.training.full_disk import disk_full_at
 from tests.training.world import load, patches, write_tsv
@@ -124,6 +124,12 @@ def test_a_model_whose_replacement_was_interrupted_is_restored(tiny_directory, t
     with pytest.raises(BadInput, match="seed"):
         run(tiny_directory, tmp_path, seed=1)
     assert all(torch.equal(before[key], weight) for key, weight in _weights(tmp_path / name).items())
+
+
+def test_restart_deletes_a_model_whose_replacement_was_interrupted(tmp_path):
+    (tmp_path / "best.old").mkdir()
+    prepare_folder(tmp_path, restart=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
