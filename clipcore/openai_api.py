@@ -120,8 +120,7 @@ class TorchClip(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """Its natural logarithm: the parameter that training changes; 0 in image-only models."""
-        # Every family names it so. Asked each time, since moving the model may replace the parameter.
-        scale: Tensor | None = getattr(self.towers, "logit_scale", None)
+        scale = self.clip.towers.log_scale
         return torch.zeros((), device=self.clip.device) if scale is None else scale
 
     def tokenize(self, texts: str | Sequence[str]) -> Tokens:

@@ -93,9 +93,9 @@ def _open_chinese_clip(config: dict[str, Any], weights: Weights, directory: Path
         if not name.startswith("bert.pooler.")
     }
     network = openai.clip_network(named, texts, openai.Style())
-    preprocessing = _preprocessing(network.config["vision_config"]["image_size"])
+    edge = network.config["vision_config"]["image_size"]
     tokenize = padded_to_longest(tokenizer, _CHINESE_CONTEXT)
-    return network.opened(tokenize, preprocessing, _CHINESE_CONTEXT, tokenizer.save_pretrained)
+    return network.opened(tokenize, Preprocessing(size=edge, crop=edge), _CHINESE_CONTEXT, tokenizer.save_pretrained)
 
 
 def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: Path) -> Opened:
@@ -117,16 +117,12 @@ def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: 
     return Opened(
         Towers(model, vision, text, model.image_features, model.text_features),
         padded_to_longest(tokenizer, length),
-        _preprocessing(model.edge),
+        Preprocessing(size=model.edge, crop=model.edge),
         dimension,
         length,
         save_weights,
         save_tokenizer=partial(copy_processor_files, directory),
     )
-
-
-def _preprocessing(edge: int) -> Preprocessing:
-    return Preprocessing(size=edge, crop=edge)
 
 
 class RobertaClip(nn.Module):

@@ -28,8 +28,16 @@ def open_with_transformers(checkpoint: Checkpoint) -> Opened:
         raise ModelUnavailable(
             f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
         )
-    with quiet():
-        model = _load(checkpoint)
+    with _quiet():
+        model, report = AutoModel.from_pretrained(
+            checkpoint.directory,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        if report["missing_keys"]:
+            raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
         towers, tokenize, dimension, length = _FAMILIES[kind](model, checkpoint)
     return Opened(
         towers,
@@ -37,13 +45,13 @@ def open_with_transformers(checkpoint: Checkpoint) -> Opened:
         preprocessing_of(checkpoint),
         dimension,
         length,
-        save_weights=quiet()(model.save_pretrained),
+        save_weights=_quiet()(model.save_pretrained),
         save_tokenizer=partial(copy_processor_files, checkpoint.directory),
     )
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Silences transformers' messages and progress bars."""
     level, with_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -54,20 +62,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if with_bars:
             logging.enable_progress_bar()
-
-
-def _load(checkpoint: Checkpoint) -> PreTrainedModel:
-    model, report = AutoModel.from_pretrained(
-        checkpoint.directory,
-        local_files_only=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    if report["missing_keys"]:
-        raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
-    loaded: PreTrainedModel = model
-    return loaded
 
 
 def _softmax(model: PreTrainedModel, checkpoint: Checkpoint) -> _Parts:

@@ -1,8 +1,5 @@
-"""Texts -> tokens. Every checkpoint with CLIP's vocabulary has one tokenizer, which is OpenAI's; the others have
-theirs.
-
-`clipcore.tokenize`, `ClipModel.encode_texts` and the engine all use `ClipTokenizer` for such a checkpoint, so the same
-text has the same ids everywhere. Its ids equal those of `simple_tokenizer.py` of https://github.com/openai/CLIP.
+"""Texts -> tokens. Checkpoints with CLIP's vocabulary have OpenAI's tokenizer, whose ids equal those of
+`simple_tokenizer.py` of https://github.com/openai/CLIP; the others have theirs.
 """
 
 from __future__ import annotations

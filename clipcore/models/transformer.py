@@ -1,8 +1,5 @@
 """CLIP's two transformers in torch alone (Radford et al. 2021, §2.4), with the parameter names of the hub's
-checkpoints.
-
-transformers' CLIPModel returns the same embeddings, and the tests compare the two, but importing it takes longer than
-importing torch, which a command that encodes one query would spend most of its time on.
+checkpoints. transformers' CLIPModel returns the same embeddings, but takes longer to import than torch.
 """
 
 from __future__ import annotations
