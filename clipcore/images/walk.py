@@ -60,7 +60,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A folder that cannot be listed, its path ending with the separator, or a file that cannot be looked at."""
+    """A folder that cannot be listed, its path ending with the separator, or a file that cannot be read."""
 
     path: bytes
     reason: str
@@ -122,22 +122,12 @@ def _look(entry: os.DirEntry[bytes]) -> WalkEntry | None:
         return None
     try:
         if not entry.is_file():
-            return _no_file(entry)
+            check_regular(Path(os.fsdecode(entry.path)))  # raises for a broken link, a pipe and a device
+            return None  # a link to a folder
         status = entry.stat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return Unreadable(entry.path, f"It cannot be looked at: {error.strerror}.")
-    return ImageFile(entry.path, status.st_size, status.st_mtime_ns)
-
-
-def _no_file(entry: os.DirEntry[bytes]) -> Unreadable | None:
-    """Links to folders are passed over; what else is no file is worth a word."""
-    try:
-        check_regular(Path(os.fsdecode(entry.path)))
     except OSError as error:
         return Unreadable(entry.path, f"It cannot be read: {error.strerror}.")
-    return None
+    return ImageFile(entry.path, status.st_size, status.st_mtime_ns)
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -95,15 +95,7 @@ BUNDLED = "bundled"
 BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
-# Words that were names before those of `list_models`, and the names of `hf download`'s directories.
-_OTHER_NAMES = {
-    "base": DEFAULT_MODEL,
-    "clip-vit-base-patch32": DEFAULT_MODEL,
-    "large": "openai/clip-vit-large-patch14",
-    "clip-vit-large-patch14": "openai/clip-vit-large-patch14",
-}
 _BY_NAME = {model.name: model for model in list_models()}
-_ALIASES = _OTHER_NAMES | {model.name: model.id for model in list_models()}
 
 # For models without measurements: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
 # of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
@@ -115,7 +107,8 @@ FALLBACK = Calibration(text_threshold=0.22, image_threshold=0.75, tag_threshold=
 # The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
 # 0.15. Images: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
 _LARGE = Calibration(text_threshold=0.18, image_threshold=0.7, tag_threshold=0.2)
-_KNOWN = {"openai/clip-vit-large-patch14": _LARGE, "openai/clip-vit-large-patch14-336": _LARGE}
+# By the last part of the id, which is the name of a directory that `hf download` fills.
+_KNOWN = {"clip-vit-large-patch14": _LARGE, "clip-vit-large-patch14-336": _LARGE}
 
 # Models with a bias give each pair an independent probability, far below a softmax's: with SigLIP so400m CLIP's diagram
 # is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
@@ -149,7 +142,6 @@ def resolve(name: str | Path) -> ModelName:
         return ModelName(BUNDLED, BUNDLED_DIRECTORY)
     if known := _BY_NAME.get(name):
         return ModelName(known.id, repository=known.repository)
-    name = _OTHER_NAMES.get(name, name)
     try:
         path = Path(name).expanduser()
         if path.is_file():
@@ -187,7 +179,7 @@ def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, log
             raise ModelUnavailable(
                 f"{str(path)!r} lacks one of the numbers {', '.join(names)}; add it, or delete the file."
             ) from error
-    if known := _KNOWN.get(_ALIASES.get(model_id, model_id)):
+    if known := _KNOWN.get(model_id.rsplit("/", 1)[-1]):
         return known
     if logit_bias:
         least_logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
