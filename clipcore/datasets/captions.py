@@ -133,9 +133,9 @@ def _read_captions_lines(images: Path, captions: Path) -> Pairs:
                     raise BadInput("None of its images is in the table.")
             except BadInput as error:
                 builder.skip(f"{captions.name}, {line.name}", str(error))
-                continue
-            for row in rows:
-                builder.add_caption(text, row, line.number)
+            else:
+                for row in rows:
+                    builder.add_caption(text, row, line.number)
     return builder.build(f"No text of {str(captions)!r} describes an image of {str(images)!r}", table.images)
 
 

@@ -190,13 +190,25 @@ def is_own_sheet(data: bytes) -> bool:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Makes the file where there is none. Raises IndexUnusable."""
+    """Makes the file where there is none. Raises IndexUnusable, also where it is not ours, or newer."""
     with plain_errors(path):
         with suppress(OSError):  # what is wrong with the folder, SQLite says next
             path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            if _version(connection, path) == 0:
+            # One statement sees one moment; between two, another process could be making the tables.
+            [(used, version, application)] = connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema), user_version, application_id"
+                " FROM pragma_user_version, pragma_application_id"
+            )
+            if used and application != APPLICATION:
+                raise IndexUnusable(f"{path} is another program's database; name another file with CLIPCORE_INDEX.")
+            if version > VERSION:
+                raise IndexUnusable(
+                    f"The index {path} was written by a newer clipcore; update this one, or name another file with "
+                    "CLIPCORE_INDEX."
+                )
+            if version == 0:
                 connection.executescript(_SCHEMA)
             # With a write-ahead log, NORMAL may lose the last commits when the power fails, and never the file.
             connection.executescript("PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
@@ -216,23 +228,6 @@ def plain_errors(path: Path) -> Iterator[None]:
         if sentence is None:
             raise
         raise IndexUnusable(sentence.format(path=path)) from error
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """0: an empty file. Raises IndexUnusable where it is not ours, or newer."""
-    # One statement sees one moment; between two, another process could be making the tables.
-    [(used, version, application)] = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema), user_version, application_id"
-        " FROM pragma_user_version, pragma_application_id"
-    )
-    if used and application != APPLICATION:
-        raise IndexUnusable(f"{path} is another program's database; name another file with CLIPCORE_INDEX.")
-    if version > VERSION:
-        raise IndexUnusable(
-            f"The index {path} was written by a newer clipcore; update this one, or name another file with "
-            "CLIPCORE_INDEX."
-        )
-    return int(version)
 
 
 _BROKEN = "The index {path} is broken; delete it and run `clipcore index` again."
