@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +12,10 @@ import numpy as np
 from clipcore.batching import DEFAULT_BATCH_SIZE, encode_texts
 from clipcore.errors import BadInput
 from clipcore.prompts import Prompts
-from clipcore.types import Encoder, Label, LabelScore, Vectors
+from clipcore.types import Encoder, Label, LabelScore, ModelCard, Vectors
 
 _FEW_IMAGES = 64
 _BLANK = "{}"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelBank:
-    """Labels encoded. labels: names; vectors, background: float32, rows of unit length."""
-
-    labels: tuple[str, ...]
-    vectors: Vectors
-    background: Vectors
-
-    @classmethod
-    def build(
-        cls, labels: Sequence[Label], prompts: Prompts, vector_of: Mapping[str, Vectors], dimension: int
-    ) -> LabelBank:
-        """vector_of: the vector of each text in `texts_for(labels, prompts)`."""
-        empty = np.empty((0, dimension), np.float32)
-        rows = [mean_direction([vector_of[text] for text in _texts_of(label, prompts)]) for label in labels]
-        return cls(
-            labels=tuple(label.name for label in labels),
-            vectors=np.stack(rows) if rows else empty,
-            background=np.stack([vector_of[text] for text in prompts.background]) if prompts.background else empty,
-        )
-
-    @classmethod
-    def encode(
-        cls,
-        model: Encoder,
-        labels: Sequence[str | Label],
-        prompts: Prompts | None = None,
-        *,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-    ) -> LabelBank:
-        """prompts: by default those that suit the model. Raises TextNotSupported, and BadInput as `as_labels`."""
-        chosen = prompts or model.card.prompts
-        named = as_labels(labels)
-        texts = texts_for(named, chosen)
-        vector_of = dict(zip(texts, encode_texts(model, texts, batch_size=batch_size), strict=True))
-        return cls.build(named, chosen, vector_of, model.card.dimension)
 
 
 def as_labels(labels: Sequence[str | Label]) -> list[Label]:
@@ -80,7 +41,7 @@ def _distinct(entries: Iterable[tuple[str, Label]]) -> list[Label]:
 
 
 def texts_for(labels: Sequence[Label], prompts: Prompts) -> tuple[str, ...]:
-    """Every text whose vector a bank of these labels needs, once each."""
+    """Every text whose vector a classifier of these labels needs, once each."""
     texts = [text for label in labels for text in _texts_of(label, prompts)]
     return tuple(dict.fromkeys([*texts, *prompts.background]))
 
@@ -91,15 +52,16 @@ class ZeroShotClassifier:
     The background takes the probability of images that show none of the labels, so the classifier can abstain. An image
     of two things shares its probability between them, so `threshold` must be well below a half.
 
-    logit_bias: with one, each label is judged independently, by the sigmoid that SigLIP is trained with (Zhai et al.
-    2023, §3.2): probabilities need not add up to 1, none may be high, and no background is needed.
+    logit_bias: with one other than 0, each label is judged independently, by the sigmoid that SigLIP is trained with
+    (Zhai et al. 2023, §3.2): probabilities need not add up to 1, none may be high, and no background is needed.
     """
 
     def __init__(
-        self, bank: LabelBank, *, logit_scale: float, threshold: float, logit_bias: float | None = None
+        self, labels: Sequence[str], vectors: Vectors, *, logit_scale: float, threshold: float, logit_bias: float = 0.0
     ) -> None:
-        self._labels = bank.labels
-        self._rows = np.concatenate([bank.vectors, bank.background])
+        """labels: names. vectors: float32 [labels + background prompts, dim], unit length."""
+        self.vectors = vectors
+        self._labels = labels
         self._logit_scale = logit_scale
         self._logit_bias = logit_bias
         self._threshold = threshold
@@ -116,20 +78,44 @@ class ZeroShotClassifier:
     ) -> ZeroShotClassifier:
         """Labels -> a classifier that judges as the model was trained: softmax, or sigmoid with a bias.
 
-        prompts: by default those that suit the model, background included. Raises as `LabelBank.encode`.
+        prompts: by default those that suit the model, background included. Raises TextNotSupported, and BadInput as
+        `as_labels`.
         """
-        bank = LabelBank.encode(model, labels, prompts, batch_size=batch_size)
-        bias = model.card.logit_bias or None
-        return cls(bank, logit_scale=model.card.logit_scale, threshold=threshold, logit_bias=bias)
+        chosen = prompts or model.card.prompts
+        named = as_labels(labels)
+        texts = texts_for(named, chosen)
+        vector_of = dict(zip(texts, encode_texts(model, texts, batch_size=batch_size), strict=True))
+        return cls.from_vectors(named, chosen, vector_of, model.card, threshold=threshold)
+
+    @classmethod
+    def from_vectors(
+        cls,
+        labels: Sequence[Label],
+        prompts: Prompts,
+        vector_of: Mapping[str, Vectors],
+        card: ModelCard,
+        *,
+        threshold: float,
+    ) -> ZeroShotClassifier:
+        """vector_of: the vector of each text in `texts_for(labels, prompts)`."""
+        rows = [mean_direction([vector_of[text] for text in _texts_of(label, prompts)]) for label in labels]
+        rows.extend(vector_of[text] for text in prompts.background)
+        return cls(
+            [label.name for label in labels],
+            np.array(rows, np.float32).reshape(-1, card.dimension),
+            logit_scale=card.logit_scale,
+            logit_bias=card.logit_bias,
+            threshold=threshold,
+        )
 
     def probabilities(self, vectors: Vectors) -> Vectors:
         """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; without a bias the rest to 1 is the
         background's. Raises BadInput for another shape and for NaN.
         """
-        logits = self._logit_scale * _cosines(as_embeddings(vectors, self._rows.shape[1]), self._rows)
+        logits = self._logit_scale * _cosines(as_embeddings(vectors, self.vectors.shape[1]), self.vectors)
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
-        if self._logit_bias is None:
+        if not self._logit_bias:
             return softmax(logits)[:, : len(self._labels)]
         # The sigmoid. tanh does not overflow, however far from zero a logit is.
         halves = 0.5 * (logits[:, : len(self._labels)] + self._logit_bias)

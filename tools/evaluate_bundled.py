@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from clipcore.model import ClipModel
 from clipcore.types import Label, Vectors
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
+from clipcore.zero_shot import ZeroShotClassifier
 from tools.emoji_captions import plain_caption
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
 from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, load_sprites, pair, render, single
@@ -123,14 +123,8 @@ class Bench:
 
     def classifier(self, threshold: float) -> ZeroShotClassifier:
         """The bot's own classifier: each concept by its English and its Chinese name."""
-        labels, prompts = (
-            [Label(concept.en, (concept.en, concept.zh)) for concept in self.concepts],
-            self.model.card.prompts,
-        )
-        texts = texts_for(labels, prompts)
-        vectors = dict(zip(texts, self.model.encode_texts(texts), strict=True))
-        bank = LabelBank.build(labels, prompts, vectors, self.model.card.dimension)
-        return ZeroShotClassifier(bank, logit_scale=self.model.card.logit_scale, threshold=threshold)
+        labels = [Label(concept.en, (concept.en, concept.zh)) for concept in self.concepts]
+        return ZeroShotClassifier.for_model(self.model, labels, threshold=threshold)
 
 
 def recall(texts: Vectors, images: Vectors) -> Recall:

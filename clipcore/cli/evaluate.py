@@ -28,7 +28,7 @@ from clipcore.evaluation.plots import check_drawable, draw_confusions
 from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
 from clipcore.evaluation.retrieval import evaluate_retrieval
 from clipcore.linear_probe import Classes, LinearProbe, choose_strength, require_two
-from clipcore.zero_shot import LabelBank, check_template, read_labels, read_templates
+from clipcore.zero_shot import ZeroShotClassifier, check_template, read_labels, read_templates
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
@@ -79,10 +79,10 @@ def zero_shot(
     own_templates = read_templates(templates) if templates is not None else None
     model = encoding.load()
     prompts = replace(model.card.prompts, label=own_templates or model.card.prompts.label, background=())
-    bank = LabelBank.encode(model, class_labels, prompts, batch_size=encoding.batch_size)
+    classifier = ZeroShotClassifier.for_model(model, class_labels, prompts, batch_size=encoding.batch_size)
     outcomes = _encoded(model, labelled, "encoding images", encoding)
     result = classify_images(
-        outcomes, labelled.class_of, shown_names, lambda embeddings: embeddings @ bank.vectors.T, skips.add
+        outcomes, labelled.class_of, shown_names, lambda embeddings: embeddings @ classifier.vectors.T, skips.add
     )
     if confusion is not None:
         draw_confusions(result, confusion, f"{source.name}, zero-shot, {model.card.id}")

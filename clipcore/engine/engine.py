@@ -19,7 +19,7 @@ from clipcore.errors import EngineClosed, QueueFull
 from clipcore.images.decode import ImageLimits, as_pixels, read_image
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Calibration, Encoder, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction, texts_for
+from clipcore.zero_shot import ZeroShotClassifier, mean_direction, texts_for
 
 Result = TypeVar("Result")
 
@@ -133,15 +133,9 @@ class ClipEngine:
         """As `ZeroShotClassifier.for_model`, with the model's threshold for tags. Caches the vectors of prompts."""
         with self._call():
             encoder = await self._ready()
-            card = encoder.card
-            vectors = await self._vectors_of_prompts(encoder, texts_for(labels, card.prompts))
-            bank = LabelBank.build(labels, card.prompts, vectors, card.dimension)
-            return ZeroShotClassifier(
-                bank,
-                logit_scale=card.logit_scale,
-                logit_bias=card.logit_bias or None,
-                threshold=encoder.calibration.tag_threshold,
-            )
+            card, threshold = encoder.card, encoder.calibration.tag_threshold
+            vector_of = await self._vectors_of_prompts(encoder, texts_for(labels, card.prompts))
+            return ZeroShotClassifier.from_vectors(labels, card.prompts, vector_of, card, threshold=threshold)
 
     @contextmanager
     def pause_background(self) -> Iterator[None]:

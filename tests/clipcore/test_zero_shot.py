@@ -11,20 +11,25 @@ from hypothesis import strategies as st
 
 from clipcore.errors import BadInput, ModelUnavailable
 from clipcore.prompts import CHINESE, PHOTOGRAPHS, Prompts, read_prompts
-from clipcore.types import Label
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, as_labels, mean_direction, texts_for
+from clipcore.types import Label, ModelCard
+from clipcore.zero_shot import ZeroShotClassifier, as_labels, mean_direction, texts_for
 
 CAT, DOG, SOFA, NOTHING = np.eye(4, dtype=np.float32)
 PROMPTS = Prompts(label=("a photo of {}",), query=("{}", "a photo of {}"), background=("nothing",))
-BANK = LabelBank(("cat", "dog", "sofa"), np.stack([CAT, DOG, SOFA]), NOTHING[None])
+CARD = ModelCard("made/up", "1", 4, 32, 77, logit_scale=20.0)
+LABELS, VECTORS = ("cat", "dog", "sofa"), np.stack([CAT, DOG, SOFA, NOTHING])
 
 
 def between(*vectors: np.ndarray) -> np.ndarray:
     return mean_direction(np.stack(vectors))
 
 
+def classifier(*, scale: float = 20.0, threshold: float = 0.2) -> ZeroShotClassifier:
+    return ZeroShotClassifier(LABELS, VECTORS, logit_scale=scale, threshold=threshold)
+
+
 def tags(vector: np.ndarray, *, scale: float = 20.0, threshold: float = 0.2, top: int = 5) -> list[str]:
-    [found] = ZeroShotClassifier(BANK, logit_scale=scale, threshold=threshold).classify(vector[None], top)
+    [found] = classifier(scale=scale, threshold=threshold).classify(vector[None], top)
     return [score.label for score in found]
 
 
@@ -41,9 +46,8 @@ def test_an_image_of_none_of_the_labels_gets_none():
 
 
 def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_background():
-    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, threshold=0.0)
     expected = np.exp([2.0, 0.0, 0.0, 0.0])
-    assert np.allclose(classifier.probabilities(CAT[None])[0], expected[:3] / expected.sum())
+    assert np.allclose(classifier(scale=2.0).probabilities(CAT[None])[0], expected[:3] / expected.sum())
 
 
 def test_the_most_probable_labels_come_first_up_to_top():
@@ -51,15 +55,14 @@ def test_the_most_probable_labels_come_first_up_to_top():
 
 
 def test_several_images_are_answered_one_by_one():
-    answers = ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(np.stack([DOG, NOTHING, CAT]))
+    answers = classifier().classify(np.stack([DOG, NOTHING, CAT]))
     assert [[score.label for score in answer] for answer in answers] == [["dog"], [], ["cat"]]
 
 
 def test_no_images_and_no_labels_are_no_error():
-    nothing = LabelBank.build([], PROMPTS, {"nothing": NOTHING}, 4)
-    classifier = ZeroShotClassifier(nothing, logit_scale=20.0, threshold=0.2)
-    assert classifier.classify(np.stack([CAT, DOG])) == [(), ()]
-    assert ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(np.empty((0, 4), np.float32)) == []
+    unlabelled = ZeroShotClassifier.from_vectors([], PROMPTS, {"nothing": NOTHING}, CARD, threshold=0.2)
+    assert unlabelled.classify(np.stack([CAT, DOG])) == [(), ()]
+    assert classifier().classify(np.empty((0, 4), np.float32)) == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_single_empty_and_repeated_labels_are_refused(labels, message):
 def test_embeddings_that_cannot_be_classified_are_refused(vectors, message):
     """NaN was answered with no labels, as though the image showed none of them."""
     with pytest.raises(BadInput, match=message):
-        ZeroShotClassifier(BANK, logit_scale=20.0, threshold=0.2).classify(vectors)
+        classifier().classify(vectors)
 
 
 def test_a_negative_number_of_labels_is_refused():
@@ -97,9 +100,9 @@ def test_a_label_with_phrases_is_the_mean_of_them_and_one_without_is_its_name():
     labels = [Label("pet", ("a cat", "a dog")), Label("sofa")]
     vector_of = {"a photo of a cat": CAT, "a photo of a dog": DOG, "a photo of sofa": SOFA, "nothing": NOTHING}
     assert set(texts_for(labels, PROMPTS)) == set(vector_of)
-    bank = LabelBank.build(labels, PROMPTS, vector_of, 4)
-    assert np.allclose(bank.vectors, [between(CAT, DOG), SOFA])
-    assert np.allclose(np.linalg.norm(bank.vectors, axis=1), 1)
+    vectors = ZeroShotClassifier.from_vectors(labels, PROMPTS, vector_of, CARD, threshold=0.2).vectors
+    assert np.allclose(vectors, [between(CAT, DOG), SOFA, NOTHING])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
 
 
 def test_a_text_that_two_labels_share_is_encoded_once():
@@ -117,8 +120,7 @@ def test_probabilities_never_exceed_one_together(seed, scale):
     random = np.random.default_rng(seed)
     rows = random.normal(size=(20, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    bank = LabelBank(tuple("abcdefghij"), rows[:10], rows[10:12])
-    shares = ZeroShotClassifier(bank, logit_scale=scale, threshold=0.2).probabilities(rows[12:])
+    shares = ZeroShotClassifier("abcdefghij", rows[:12], logit_scale=scale, threshold=0.2).probabilities(rows[12:])
     assert np.isfinite(shares).all()
     assert (shares >= 0).all()
     assert (shares.sum(axis=1) <= 1 + 1e-5).all()
@@ -162,17 +164,17 @@ def test_broken_prompts_are_named(tmp_path):
 
 def test_many_images_get_the_same_probabilities_as_few():
     images = np.random.default_rng(0).standard_normal((200, 4), dtype=np.float32)
-    classifier = ZeroShotClassifier(BANK, logit_scale=2.0, threshold=0.0)
-    few = [classifier.probabilities(images[start : start + 10]) for start in range(0, 200, 10)]
-    assert np.allclose(classifier.probabilities(images), np.concatenate(few), atol=1e-6)
+    softer = classifier(scale=2.0)
+    few = [softer.probabilities(images[start : start + 10]) for start in range(0, 200, 10)]
+    assert np.allclose(softer.probabilities(images), np.concatenate(few), atol=1e-6)
 
 
 ASIDE = """
 from time import process_time, thread_time
 import numpy as np
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier
+from clipcore.zero_shot import ZeroShotClassifier
 rows = np.random.default_rng(0).standard_normal((250, 512), dtype=np.float32)
-classifier = ZeroShotClassifier(LabelBank(("cat",) * 250, rows, rows[:1]), logit_scale=1.0, threshold=0.0)
+classifier = ZeroShotClassifier(("cat",) * 249, rows, logit_scale=1.0, threshold=0.0)
 
 def cpu_of_all_threads(classify):
     "CPU time of all threads, as a multiple of this thread's."

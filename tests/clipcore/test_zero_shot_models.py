@@ -10,7 +10,7 @@ import pytest
 
 from clipcore.prompts import Prompts
 from clipcore.types import Label, ModelCard
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, mean_direction
+from clipcore.zero_shot import ZeroShotClassifier, mean_direction
 
 AXES = np.eye(6, dtype=np.float32)
 PLAIN = Prompts(label=("{}",), query=("{}",), background=("nothing",))
@@ -41,8 +41,8 @@ def test_it_judges_as_one_built_by_hand():
     model = Words()
     labels = [Label("pet", ("a cat", "a dog")), Label("sofa")]
     classifier = ZeroShotClassifier.for_model(model, labels, PLAIN, threshold=0.3)
-    bank = LabelBank(("pet", "sofa"), np.stack([mean_direction(AXES[:2]), AXES[2]]), AXES[3:4])
-    by_hand = ZeroShotClassifier(bank, logit_scale=10.0, threshold=0.3)
+    vectors = np.stack([mean_direction(AXES[:2]), AXES[2], AXES[3]])
+    by_hand = ZeroShotClassifier(("pet", "sofa"), vectors, logit_scale=10.0, threshold=0.3)
     assert np.allclose(classifier.probabilities(AXES), by_hand.probabilities(AXES))
     assert classifier.classify(AXES) == by_hand.classify(AXES)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from clipcore.model import ClipModel
 from clipcore.models.known_models import BUNDLED_DIRECTORY
 from clipcore.types import Label, Vectors
-from clipcore.zero_shot import LabelBank, ZeroShotClassifier, texts_for
+from clipcore.zero_shot import ZeroShotClassifier
 from tests.tools.worlds import LABELS, shipped_concepts
 
 SAMPLES = BUNDLED_DIRECTORY / "samples"
@@ -44,14 +44,8 @@ def images(model: ClipModel, samples: list[dict[str, str]]) -> Vectors:
 
 @pytest.fixture(scope="module")
 def classifier(model: ClipModel) -> ZeroShotClassifier:
-    labels, prompts = (
-        [Label(concept.en, (concept.en, concept.zh)) for concept in shipped_concepts()],
-        model.card.prompts,
-    )
-    texts = texts_for(labels, prompts)
-    vectors = dict(zip(texts, model.encode_texts(texts), strict=True))
-    bank = LabelBank.build(labels, prompts, vectors, model.card.dimension)
-    return ZeroShotClassifier(bank, logit_scale=model.card.logit_scale, threshold=model.calibration.tag_threshold)
+    labels = [Label(concept.en, (concept.en, concept.zh)) for concept in shipped_concepts()]
+    return ZeroShotClassifier.for_model(model, labels, threshold=model.calibration.tag_threshold)
 
 
 def test_all_files_together_are_small_enough_for_a_repository():
