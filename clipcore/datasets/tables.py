@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import mode
 from typing import overload
 
 from clipcore.datasets.pairs import ImageFinder, Pairs, PairsBuilder, read_part
@@ -25,14 +25,13 @@ from clipcore.encoding.rows import (
     canonical,
     decode_field,
     find_column,
-    first_rows,
     open_table,
     read_rows,
     split_fields,
     text_of,
-    usual_width,
+    with_sample,
 )
-from clipcore.errors import BadInput
+from clipcore.errors import BadInput, ImageRejected
 from clipcore.images.formats import has_image_suffix
 
 # Flickr8k and Flickr30k number the captions of an image: `1000092795.jpg#0`.
@@ -60,8 +59,41 @@ class Columns:
     header: bool | None = None
 
 
+def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pairs:
+    """folder: the base of relative image paths. merge: rows with the same image share it. `text_of` has row numbers.
+
+    Rows that cannot be used become problems. Raises BadInput where no row can be used, and where the columns are
+    neither given, nor named by the header, nor clear from the first rows.
+    """
+    row_of: dict[bytes, int] = {}
+    builder = PairsBuilder()
+    with open_table(path) as file:
+        sample, rows = with_sample(row for row in read_rows(file) if not row.is_blank)
+        lines = [row.line for row in sample if not row.problem]
+        if not lines:
+            raise BadInput(f"{str(path)!r} is empty.")
+        try:
+            layout = _find_layout(lines, columns)
+        except BadInput as error:
+            raise BadInput(f"{str(path)!r} cannot be used: {error}") from error
+        images: _ImageFields | _ImageFiles = _ImageFiles(folder) if layout.in_files else _ImageFields(path)
+        for row in islice(rows, int(layout.header), None):
+            try:
+                fields = row.fields(layout.columns, layout.delimiter)
+                text, field = text_of(fields[layout.text]), fields[layout.image].strip()
+                key = images.key(field)
+                if key not in row_of or not merge:
+                    images.add(field, row)
+                    row_of[key] = len(images) - 1
+            except (BadInput, ImageRejected) as error:
+                builder.skip(row.name, str(error))
+            else:
+                builder.add_caption(text, row_of[key], row.number)
+    return builder.build(f"No row of {str(path)!r} can be used", images)
+
+
 @dataclass(frozen=True, slots=True)
-class Layout:
+class _Layout:
     """text, image: indices from 0. columns: the number of columns. in_files: images are paths, not base64."""
 
     delimiter: str
@@ -72,67 +104,29 @@ class Layout:
     in_files: bool
 
 
-def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pairs:
-    """folder: the base of relative image paths. merge: rows with the same image share it. `text_of` has row numbers.
-
-    Rows that cannot be used become problems. Raises BadInput where no row can be used.
-    """
-    layout = find_layout(path, columns)
-    images: _ImageFields | _ImageFiles = _ImageFiles(folder) if layout.in_files else _ImageFields(path)
-    row_of: dict[bytes, int] = {}
-    builder = PairsBuilder()
-    with open_table(path) as file:
-        filled = (row for row in read_rows(file) if not row.is_blank)
-        for row in islice(filled, int(layout.header), None):
-            try:
-                fields = row.fields(layout.columns, layout.delimiter)
-                text, field = text_of(fields[layout.text]), fields[layout.image]
-                key = images.key(field)
-                if key not in row_of or not merge:
-                    images.add(field, row)
-                    row_of[key] = len(images) - 1
-            except BadInput as error:
-                builder.skip(row.name, str(error))
-            else:
-                builder.add_caption(text, row_of[key], row.number)
-    return builder.build(f"No row of {str(path)!r} can be used", images)
-
-
-def find_layout(path: Path, columns: Columns) -> Layout:
-    """Finds the columns of a table: those that are given, then those that the header names, then those that most of the
-    first rows suggest. Raises BadInput where these do not decide.
-    """
-    with open_table(path) as file:
-        sample = [row.line for row in first_rows(read_rows(file)) if row.line.strip()]
-    if not sample:
-        raise BadInput(f"{str(path)!r} is empty.")
+def _find_layout(lines: Sequence[bytes], given: Columns) -> _Layout:
     # A tab where any line has one; else a bar, as in Flickr30k's captions; else a comma.
-    delimiter = next((mark for mark in "\t|" if any(mark.encode() in line for line in sample)), ",")
-    try:
-        return _layout([_fields_or_none(line, delimiter) for line in sample], delimiter, columns)
-    except BadInput as error:
-        raise BadInput(f"{str(path)!r} cannot be used: {error}") from error
-
-
-def _layout(rows: Sequence[Sequence[bytes]], delimiter: str, given: Columns) -> Layout:
-    names = _header(rows, given)
+    delimiter = next((mark for mark in "\t|" if any(mark.encode() in line for line in lines)), ",")
+    rows = [split_fields(line, delimiter) for line in lines]
+    names = _header(rows[0], given)
     body = rows[1:] if names else rows
-    in_files = not _votes(body, begins_as_image)
+    in_files = not any(begins_as_image(field) for row in body for field in row)
     is_image = _is_path if in_files else begins_as_image
-    image = _image_column(given, names, _votes(body, is_image))
-    with_image = [row for row in body if len(row) > image and is_image(row[image])]
-    columns = len(names) or usual_width(with_image, default=len(rows[0]))
+    with_image = [row for row in body if any(map(is_image, row))]
+    columns = len(names) or mode(map(len, with_image or body))
+    found = [at for row in with_image for at, field in enumerate(row[:columns]) if is_image(field)]
+    if given.image is None and not found:
+        raise BadInput("No column holds images: neither base64 nor names of image files.")
+    image = mode(found) if given.image is None else find_column(given.image, names, columns)
     text = _text_column(given, names, columns, image)
     if image == text:
         raise BadInput("The texts and the images cannot be in the same column.")
-    if (last := max(image, text)) >= columns:
-        raise BadInput(f"The table has {columns} columns, so there is no column {last + 1}.")
-    return Layout(delimiter, text, image, columns, bool(names), in_files)
+    return _Layout(delimiter, text, image, columns, bool(names), in_files)
 
 
-def _header(rows: Sequence[Sequence[bytes]], given: Columns) -> list[str]:
+def _header(first_row: Sequence[bytes], given: Columns) -> list[str]:
     """The names of the columns; none where the first row is not a header row."""
-    names = [field.decode(errors="replace").strip() for field in rows[0]]
+    names = [field.decode(errors="replace").strip() for field in first_row]
     if given.header is not None:
         return names if given.header else []
     wanted = {name for name in (given.text, given.image) if name is not None and not name.isdecimal()}
@@ -140,17 +134,9 @@ def _header(rows: Sequence[Sequence[bytes]], given: Columns) -> list[str]:
     return names if all_known or (wanted and wanted <= set(names)) else []
 
 
-def _image_column(given: Columns, names: Sequence[str], votes: Counter[int]) -> int:
-    if given.image is not None:
-        return find_column(given.image, names)
-    if not votes:
-        raise BadInput("No column holds images: neither base64 nor names of image files.")
-    return votes.most_common(1)[0][0]
-
-
 def _text_column(given: Columns, names: Sequence[str], columns: int, image: int) -> int:
     if given.text is not None:
-        return find_column(given.text, names)
+        return find_column(given.text, names, columns)
     others = [column for column in range(columns) if column != image]
     named = [column for column in others if column < len(names) and names[column].lower() in _TEXT_NAMES]
     if len(others) == 1 or len(named) == 1:
@@ -158,11 +144,6 @@ def _text_column(given: Columns, names: Sequence[str], columns: int, image: int)
     if not others:
         raise BadInput("The table has images in its one column, but no texts.")
     raise BadInput(f"The table has {columns} columns; say which holds the text, with --text-column.")
-
-
-def _votes(rows: Sequence[Sequence[bytes]], holds: Callable[[bytes], bool]) -> Counter[int]:
-    """Counts for each column the rows whose field there passes the test."""
-    return Counter(column for row in rows for column, field in enumerate(row) if holds(field))
 
 
 def _is_path(field: bytes) -> bool:
@@ -173,13 +154,6 @@ def _without_caption_number(field: bytes) -> str:
     return _CAPTION_NUMBER.sub("", field.decode(errors="replace").strip())
 
 
-def _fields_or_none(line: bytes, delimiter: str) -> list[bytes]:
-    try:
-        return split_fields(line, delimiter)
-    except BadInput:
-        return []
-
-
 class _ImageFields(Sequence[ImageSource]):
     """Images that are base64 fields: 24 bytes of memory each, since a table may have millions."""
 
@@ -188,11 +162,8 @@ class _ImageFields(Sequence[ImageSource]):
         self._rows, self._starts, self._lengths = array("q"), array("q"), array("q")
 
     def key(self, field: bytes) -> bytes:
-        """Equal for equal images. Raises BadInput where the field is not base64."""
-        core = canonical(field)
-        if core is None:
-            raise BadInput("Its image is not base64.")
-        return hashlib.blake2b(core, digest_size=16).digest()
+        """Equal for equal images. Raises ImageRejected where the field is not base64."""
+        return hashlib.blake2b(canonical(field), digest_size=16).digest()
 
     def add(self, field: bytes, row: Row) -> None:
         self._rows.append(row.number)

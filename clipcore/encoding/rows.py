@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +28,8 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # Base64 characters that hold an image format's signature; an AVIF's brands may take 256 bytes.
 _HEAD = 344
-# No image is shorter, while some words begin like the base64 of a signature: "Qk" is a bitmap's.
-_MIN_IMAGE = 32
+# In bytes. No image is shorter, while some words begin like the base64 of a signature: "Qk" is a bitmap's.
+_MIN_IMAGE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Row:
         """Raises BadInput where the number of fields is another, and where the line could not be read."""
         if self.problem:
             raise BadInput(self.problem)
+        if delimiter == "," and self.line.count(b'"') % 2:
+            raise BadInput("A quoted field continues on the next line.")
         fields = split_fields(self.line, delimiter, columns)
         if len(fields) != columns:
             raise BadInput(f"It has {len(fields)} columns instead of {columns}.")
@@ -79,7 +81,10 @@ def read_rows(file: BinaryIO, *, longest: int = LONGEST_ROW) -> Iterator[Row]:
             raise BadInput("The table is in UTF-16; save it as UTF-8.")
         if len(line) == longest and not line.endswith(b"\n"):
             yield Row(number, start, b"", f"It is longer than {longest / 2**20:.0f} MiB.")
-            start += len(line) + _skip_line(file)
+            while line and not line.endswith(b"\n"):
+                start += len(line)
+                line = file.readline(longest)
+            start += len(line)
             continue
         mark = len(BOM_UTF8) if number == 1 and line.startswith(BOM_UTF8) else 0
         yield Row(number, start + mark, line[mark:].removesuffix(b"\n").removesuffix(b"\r"))
@@ -98,8 +103,8 @@ def without_blank_end(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def first_rows(rows: Iterator[Row]) -> list[Row]:
-    """Takes a sample that is small enough to keep; at least one row, if there is one."""
+def with_sample(rows: Iterator[Row]) -> tuple[list[Row], Iterator[Row]]:
+    """Returns the first rows, few enough to keep, and all rows, these included."""
     sample: list[Row] = []
     taken = 0
     for row in rows:
@@ -107,42 +112,34 @@ def first_rows(rows: Iterator[Row]) -> list[Row]:
         taken += len(row.line)
         if len(sample) == _SAMPLE_ROWS or taken >= _SAMPLE_BYTES:
             break
-    return sample
-
-
-def usual_width(rows: Iterable[Sequence[bytes]], *, default: int) -> int:
-    """The number of fields that most rows have. default: where there are no rows."""
-    return next((width for width, _ in Counter(map(len, rows)).most_common(1)), default)
+    return sample, chain(sample, rows)
 
 
 def split_fields(line: bytes, delimiter: str, columns: int | None = None) -> list[bytes]:
     """Splits a line. columns: the expected number, if known: in a comma-separated line without quotes, further commas
     belong to the last field, as in captions files that were written without quoting.
-
-    Raises BadInput where a quoted field continues on the next line.
     """
     if delimiter != ",":
         return line.split(delimiter.encode())
     if b'"' not in line:
         return line.split(b",", -1 if columns is None else columns - 1)
-    if line.count(b'"') % 2:
-        raise BadInput("A quoted field continues on the next line.")
-    # surrogateescape: invalid UTF-8 is kept here and reported where the field is read.
-    parsed = next(csv.reader([line.decode(errors="surrogateescape")]))
+    # surrogateescape: invalid UTF-8 is kept here and reported where the field is read. csv refuses a bare \r.
+    parsed = next(csv.reader([line.decode(errors="surrogateescape").replace("\r", " ")]))
     return [field.encode(errors="surrogateescape") for field in parsed]
 
 
-def find_column(column: str, names: Sequence[str]) -> int:
-    """column: a name, or a number from 1. names: those of the header row. Returns the column's index from 0.
-
-    Raises BadInput.
+def find_column(column: str, names: Sequence[str], columns: int) -> int:
+    """column: a name, or a number from 1. names: those of the columns, if known. columns: their number. Returns the
+    column's index from 0. Raises BadInput.
     """
     if column in names:
         return names.index(column)
-    if column.isdecimal() and int(column) > 0:
-        return int(column) - 1
-    known = f"it has {', '.join(names)}" if names else "it has no header row, so give its number, from 1"
-    raise BadInput(f"The table has no column {column!r}; {known}.")
+    if not column.isdecimal() or int(column) == 0:
+        known = f"it has {', '.join(names)}" if names else "it has no header row, so give its number, from 1"
+        raise BadInput(f"The table has no column {column!r}; {known}.")
+    if int(column) > columns:
+        raise BadInput(f"The table has {columns} columns, so there is no column {column}.")
+    return int(column) - 1
 
 
 def text_of(field: bytes) -> str:
@@ -159,36 +156,25 @@ def text_of(field: bytes) -> str:
 def decode_field(field: bytes) -> bytes:
     """Decodes base64 in either alphabet, padded or not. Raises ImageRejected where the field is not base64."""
     core = canonical(field)
-    if core is None:
-        raise ImageRejected(RejectReason.BROKEN, "This is not an image in base64.")
     return base64.urlsafe_b64decode(core + b"=" * (-len(core) % 4))
 
 
-def canonical(field: bytes) -> bytes | None:
-    """Normalises base64 to the url-safe alphabet without padding, so that equal bytes give equal text; None where the
-    field is not base64.
+def canonical(field: bytes) -> bytes:
+    """Normalises base64 to the url-safe alphabet without padding, so that equal bytes give equal text. Raises
+    ImageRejected where the field is not base64.
     """
     core = field.strip().rstrip(b"=")
     if b"+" in core or b"/" in core:
         core = core.translate(_TO_URL_SAFE)
-    is_base64 = core and len(core) % 4 != 1 and not core.translate(None, _ALPHABET)
-    return core if is_base64 else None
+    if not core or len(core) % 4 == 1 or core.translate(None, _ALPHABET):
+        raise ImageRejected(RejectReason.BROKEN, "Its image is not base64.")
+    return core
 
 
 def begins_as_image(field: bytes) -> bool:
     """Whether the field is base64 that starts with an image format's signature; reads only its first bytes."""
-    head = canonical(field[:_HEAD])
-    if head is None or len(head) < _MIN_IMAGE:
+    try:
+        head = decode_field(field[:_HEAD])
+    except ImageRejected:
         return False
-    data = decode_field(head[: len(head) // 4 * 4])
-    return sniff(data) is not None or unsupported_name(data) is not None
-
-
-def _skip_line(file: BinaryIO) -> int:
-    """Reads up to the next line; returns the number of bytes."""
-    skipped = 0
-    while piece := file.readline(1 << 20):
-        skipped += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return skipped
+    return len(head) >= _MIN_IMAGE and (sniff(head) is not None or unsupported_name(head) is not None)

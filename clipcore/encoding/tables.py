@@ -8,8 +8,10 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
+from statistics import mode
+from typing import BinaryIO
 
 from clipcore.batching import DEFAULT_BATCH_SIZE, batches_of
 from clipcore.encoding.batch import EncodedRow, OnProblem, Problem, RowSource, encode_rows
@@ -19,22 +21,13 @@ from clipcore.encoding.rows import (
     begins_as_image,
     decode_field,
     find_column,
-    first_rows,
     open_table,
     read_rows,
     text_of,
-    usual_width,
+    with_sample,
     without_blank_end,
 )
-from clipcore.encoding.writers import (
-    WRITERS,
-    TsvWriter,
-    VectorFormat,
-    Writer,
-    Written,
-    check_format,
-    write_rows,
-)
+from clipcore.encoding.writers import WRITERS, TsvWriter, VectorFormat, Written, check_format, write_rows
 from clipcore.errors import BadInput
 from clipcore.files import read_regular
 from clipcore.types import Encoder
@@ -94,13 +87,12 @@ def extract(
     where the table or the options cannot be used, and where the output exists, unless `force`.
     """
     check_format(format, options.append)
-    folder = Path() if table is None else table.parent
     with nullcontext(sys.stdin.buffer) if table is None else open_table(table) as file:
-        rows, columns = _begin(read_rows(file), options)
+        sources = _sources(file, Path() if table is None else table.parent, options)
 
         def encode(taken: int) -> Iterable[EncodedRow]:
-            sources = (_source(row, columns, folder) for row in islice(rows, taken, None))
-            return progress(encode_rows(model, sources, batch_size=batch_size, workers=workers, full_resolution=True))
+            rest = islice(sources, taken, None)
+            return progress(encode_rows(model, rest, batch_size=batch_size, workers=workers, full_resolution=True))
 
         if output is None:
             return _write_to_stdout(encode(0), TsvWriter(model.card), batch_size, on_problem)
@@ -121,7 +113,7 @@ def check_extract(
     check_format(format, options.append)
     if table is not None:
         with open_table(table) as file:
-            _begin(read_rows(file), options)
+            _sources(file, table.parent, options)
 
 
 def parse_schema(schema: str) -> tuple[str, ...]:
@@ -137,25 +129,28 @@ def resolve_columns(options: ColumnOptions, sample: Sequence[Row]) -> ResolvedCo
     rows = [row.line.split(b"\t") for row in sample if not row.problem]
     names = list(options.names)
     if options.header and rows:
-        names = [field.decode(errors="replace").strip() for field in rows[0]]
-        rows = rows[1:]
-    columns = len(names) or usual_width(rows, default=1)
-    column = _column_index(options.column, names, columns)
-    append = tuple(_column_index(name, names, columns) for name in options.append)
+        names = [field.decode(errors="replace").strip() for field in rows.pop(0)]
+    columns = len(names) or mode([len(row) for row in rows] or [1])
+    if options.column is None and columns > 1:
+        raise BadInput(f"The table has {columns} columns; name the one to encode with --column.")
+    column = 0 if options.column is None else find_column(options.column, names, columns)
+    append = tuple(find_column(name, names, columns) for name in options.append)
     kind = options.kind
     if kind is ColumnKind.AUTO:
-        kind = _guess_kind([row[column] for row in rows if len(row) == columns])
+        filled = [row[column] for row in rows if len(row) == columns and row[column].strip()]
+        images = sum(map(begins_as_image, filled))
+        kind = ColumnKind.IMAGE if images and 2 * images >= len(filled) else ColumnKind.TEXT
     return ResolvedColumns(column, kind, append, columns)
 
 
-def _begin(rows: Iterator[Row], options: ColumnOptions) -> tuple[Iterator[Row], ResolvedColumns]:
-    """Returns the rows after the header row."""
-    rows = without_blank_end(rows)
-    sample = first_rows(rows)
-    return islice(chain(sample, rows), int(options.header), None), resolve_columns(options, sample)
+def _sources(file: BinaryIO, folder: Path, options: ColumnOptions) -> Iterator[RowSource]:
+    """One for each row after the header row. Raises BadInput at once where the options do not fit the table."""
+    sample, rows = with_sample(without_blank_end(read_rows(file)))
+    columns = resolve_columns(options, sample)
+    return (_source(row, columns, folder) for row in islice(rows, int(options.header), None))
 
 
-def _write_to_stdout(rows: Iterable[EncodedRow], writer: Writer, batch_size: int, on_problem: OnProblem) -> Written:
+def _write_to_stdout(rows: Iterable[EncodedRow], writer: TsvWriter, batch_size: int, on_problem: OnProblem) -> Written:
     count, problems = 0, list[Problem]()
     for batch in batches_of(rows, batch_size):
         for problem in (row.problem for row in batch if row.problem):
@@ -165,23 +160,6 @@ def _write_to_stdout(rows: Iterable[EncodedRow], writer: Writer, batch_size: int
         sys.stdout.buffer.flush()
         count += len(batch)
     return Written(count, problems)
-
-
-def _column_index(column: str | None, names: Sequence[str], columns: int) -> int:
-    if column is None:
-        if columns > 1:
-            raise BadInput(f"The table has {columns} columns; name the one to encode with --column.")
-        return 0
-    index = find_column(column, names)
-    if index >= columns:
-        raise BadInput(f"The table has {columns} columns, so there is no column {column}.")
-    return index
-
-
-def _guess_kind(fields: Sequence[bytes]) -> ColumnKind:
-    filled = [field for field in fields if field.strip()]
-    images = sum(begins_as_image(field) for field in filled)
-    return ColumnKind.IMAGE if images and 2 * images >= len(filled) else ColumnKind.TEXT
 
 
 def _source(row: Row, columns: ResolvedColumns, folder: Path) -> RowSource:

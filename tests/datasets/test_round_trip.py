@@ -67,9 +67,9 @@ def test_any_bytes_survive_a_field_in_every_spelling(data: bytes, url_safe: bool
 
 @pytest.mark.parametrize("field", [b"", b"====", b"A", b"AAAAA", b"AA A", b"AA\xff="])
 def test_a_field_that_is_not_base64_is_rejected(field: bytes):
-    assert canonical(field) is None
-    with pytest.raises(ImageRejected):
-        decode_field(field)
+    for read in (canonical, decode_field):
+        with pytest.raises(ImageRejected):
+            read(field)
 
 
 @pytest.mark.parametrize("image_format", FORMATS)

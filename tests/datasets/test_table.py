@@ -85,6 +85,11 @@ def test_an_image_of_any_length_may_follow_a_quoted_text(tmp_path: Path):
     ]
 
 
+def test_a_carriage_return_inside_a_quoted_row_is_a_space(tmp_path: Path):
+    table = write_lines(tmp_path / "a.csv", f'"a\rred",{url_safe(RED)}', f'blue\rdog,"{url_safe(BLUE)}\r"')
+    assert told(open_pairs(table)) == [("a red", RED), ("blue dog", BLUE)]
+
+
 def test_broken_rows_are_reported_and_skipped(tmp_path: Path):
     table = write_lines(
         tmp_path / "a.tsv",
