@@ -88,7 +88,7 @@ async def _under_load(bot: BotInTown, posts: list[Post], scale: Scale, seconds: 
     for number in range(5):
         await bot.ask(number)
     found.unloaded = await _asked(bot, scale.of(30, 4) * _EVERY_S)
-    bot.engine.watch(lambda report: _note(found, report))
+    bot.engine.executor.on_batch = lambda report: _note(found, report)
     finished = _count_finished(bot)
     await bot.bot.services.indexer.accept([_ref(post) for post in posts])
     while not finished:  # noqa: ASYNC110 - the labels are encoded first, and nothing tells when that is done

@@ -139,7 +139,7 @@ async def log_in(bot: MagpieBot, settings: Settings) -> None:
 async def stay_connected(bot: MagpieBot, engine: ClipEngine) -> None:
     """Until it is cancelled. Raises StartupError for what the operator must change or know."""
     connecting = asyncio.create_task(_connect(bot), name="gateway")
-    crash = asyncio.create_task(engine.crashed(), name="watch the engine")
+    crash = asyncio.create_task(engine.executor.crashed(), name="watch the engine")
     try:
         await asyncio.wait({connecting, crash}, return_when=asyncio.FIRST_COMPLETED)
     finally:

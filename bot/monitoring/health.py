@@ -89,7 +89,7 @@ class Status:
         """The bot is complete: from now on its parts are checked."""
         self._probe = StoreProbe(prove_writable)
         self._count_pending = count_pending
-        engine.watch(metrics.observe_batch)
+        engine.executor.on_batch = metrics.observe_batch
         metrics.watch_engine(engine)
         metrics.EVENT_LOOP_RECENT_LAG_SECONDS.set_function(lambda: self._lag.worst)
         metrics.GATEWAY_CONNECTED.set_function(lambda: not gateway.disconnected_shards())
@@ -169,11 +169,11 @@ class GatewayMonitor(commands.Cog, name="status"):
 
 
 async def check_device(engine: ClipEngine, limit_s: float = BATCH_TIMEOUT_S) -> str | None:
-    device = engine.device()
-    if not device.alive:
+    if not engine.executor.alive:
         return "The inference thread has ended; the bot must be restarted."
-    if device.busy_seconds > limit_s:
-        return f"The model has not finished a batch for {device.busy_seconds:.0f} seconds."
+    busy_seconds = engine.executor.busy_seconds
+    if busy_seconds > limit_s:
+        return f"The model has not finished a batch for {busy_seconds:.0f} seconds."
     return None
 
 

@@ -134,7 +134,7 @@ REGISTRY.register(_PROMPT_CACHE)
 def watch_engine(engine: ClipEngine) -> None:
     """Reads the gauges of inference from this engine."""
     for lane in Lane:
-        INFERENCE_QUEUE_LENGTH.labels(lane.name.lower()).set_function(partial(engine.waiting, lane))
-    INFERENCE_BUSY_SECONDS.set_function(lambda: engine.device().busy_seconds)
+        INFERENCE_QUEUE_LENGTH.labels(lane.name.lower()).set_function(partial(engine.executor.waiting, lane))
+    INFERENCE_BUSY_SECONDS.set_function(lambda: engine.executor.busy_seconds)
     PROMPT_VECTORS_KEPT.set_function(lambda: engine.prompt_cache().kept)
     _PROMPT_CACHE.engine = engine

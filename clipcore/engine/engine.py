@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from clipcore.batching import batches_of
-from clipcore.engine.executor import DeviceState, InferenceExecutor, OnBatch
+from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.images.decode import ImageLimits, as_pixels, read_image
 from clipcore.runtime.cores import decode_workers, usable_cores
@@ -51,6 +51,8 @@ class ClipEngine:
     query_budget_ms: how long a query may have to wait for the current batch.
     close_seconds: how long `close` waits for unfinished calls, and again for the inference thread.
 
+    `executor` tells how the inference thread fares: its batches, what waits for it, and whether it crashed.
+
     Every method raises ModelUnavailable if the model could not be loaded, and EngineClosed after `close`.
     """
 
@@ -65,7 +67,7 @@ class ClipEngine:
         close_seconds: float = 30.0,
     ) -> None:
         self._limits = limits or ImageLimits()
-        self._executor = InferenceExecutor(
+        self.executor = InferenceExecutor(
             load, max_queue=max_queue, query_budget_ms=query_budget_ms, close_seconds=close_seconds
         )
         self._close_seconds = close_seconds
@@ -104,7 +106,7 @@ class ClipEngine:
             encoder = await self._ready()
             decode = partial(_decode_and_prepare, encoder, data, self._limits)
             square, width, height = await self._in_pool(decode, lane)
-            vector = await asyncio.wrap_future(self._executor.submit(square, lane))
+            vector = await asyncio.wrap_future(self.executor.submit(square, lane))
             return ImageVector(vector, width, height)
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
@@ -115,7 +117,7 @@ class ClipEngine:
         with self._call(), self._image(lane):
             encoder = await self._ready()
             square = await self._in_pool(partial(encoder.prepare, as_pixels(pixels)), lane)
-            return await asyncio.wrap_future(self._executor.submit(square, lane))
+            return await asyncio.wrap_future(self.executor.submit(square, lane))
 
     async def encode_texts(self, texts: Sequence[str], lane: Lane = Lane.INTERACTIVE) -> Vectors:
         """Texts without a prompt template. Returns float32 [n, dim], unit length. Raises QueueFull, EncodingFailed."""
@@ -159,23 +161,6 @@ class ClipEngine:
             async with asyncio.timeout(_MAX_YIELD_S):
                 await self._no_query.wait()
 
-    async def crashed(self) -> EngineClosed:
-        """Waits until the inference thread crashes, which only a bug makes it do, and returns the error. The engine is
-        unusable from then on.
-        """
-        return await self._executor.crashed()
-
-    def waiting(self, lane: Lane) -> int:
-        """How many decoded images and texts of this lane wait for the device."""
-        return self._executor.waiting(lane)
-
-    def watch(self, on_batch: OnBatch) -> None:
-        """Has `on_batch` called after every batch, on the inference thread."""
-        self._executor.on_batch = on_batch
-
-    def device(self) -> DeviceState:
-        return self._executor.device()
-
     def prompt_cache(self) -> PromptCacheCounts:
         return PromptCacheCounts(self._prompts_cached, self._prompts_encoded, len(self._prompt_vectors))
 
@@ -189,12 +174,12 @@ class ClipEngine:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         self._closed = True
-        await self._executor.close()
+        await self.executor.close()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
 
     async def _ready(self) -> Encoder:
-        encoder = await self._executor.start() if self._encoder is None else self._encoder
+        encoder = await self.executor.start() if self._encoder is None else self._encoder
         if self._closed:
             raise EngineClosed("The engine is closed and takes no more work.")
         if self._encoder is None:  # the first of the callers that waited together
@@ -242,7 +227,7 @@ class ClipEngine:
         """While a query is being answered, unless the engine is closing and has calls to finish."""
         paused = self._queries > 0 and not self._closing
         (self._no_query.clear if paused else self._no_query.set)()
-        self._executor.pause_background(paused)
+        self.executor.pause_background(paused)
 
     async def _encode_texts(self, encoder: Encoder, texts: Sequence[str], lane: Lane) -> Vectors:
         vectors = [np.empty((0, encoder.card.dimension), np.float32)]
@@ -250,7 +235,7 @@ class ClipEngine:
             futures: list[Future[Vectors]] = []
             try:
                 for text in batch:
-                    futures.append(self._executor.submit(text, lane))
+                    futures.append(self.executor.submit(text, lane))
                 vectors.append(np.stack(await asyncio.gather(*map(asyncio.wrap_future, futures))))
             finally:
                 for future in futures:  # after a failure, the rest of the call's texts are not worth encoding

@@ -37,24 +37,14 @@ class BatchReport:
     seconds: float
 
 
-OnBatch = Callable[[BatchReport], None]
-"""Called on the inference thread after each batch; it should take microseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceState:
-    """alive: the model is loaded and its thread runs. busy_seconds: since the current batch began; 0.0 if idle."""
-
-    alive: bool
-    busy_seconds: float
-
-
 class InferenceExecutor:
     """Runs one model on one thread.
 
     load: called once, on that thread. max_queue: images, and again texts, that may wait in each lane.
     query_budget_ms: how long a background batch may take, because a query may have to wait for it.
     close_seconds: how long `close` waits for the thread. clock: seconds, monotonic.
+
+    on_batch: called on the inference thread after each batch; it should take microseconds.
     """
 
     def __init__(
@@ -83,7 +73,7 @@ class InferenceExecutor:
         self._crashed: Future[EngineClosed] = Future()
         for shared in (self._loaded, self._crashed):
             shared.set_running_or_notify_cancel()  # so that one waiting caller cannot cancel it for the others
-        self.on_batch: OnBatch | None = None
+        self.on_batch: Callable[[BatchReport], None] | None = None
 
     async def start(self) -> Encoder:
         """Starts the thread, if need be, and waits until the model is loaded. Raises ModelUnavailable if it cannot be
@@ -121,10 +111,16 @@ class InferenceExecutor:
         with self._changed:
             return self._queue.waiting(lane)
 
-    def device(self) -> DeviceState:
-        alive = self._thread is not None and self._thread.is_alive() and self._loaded.done() and self._failure is None
+    @property
+    def alive(self) -> bool:
+        """Whether the model is loaded and its thread runs."""
+        return self._thread is not None and self._thread.is_alive() and self._loaded.done() and self._failure is None
+
+    @property
+    def busy_seconds(self) -> float:
+        """Since the current batch began; 0.0 if idle."""
         since = self._busy_since
-        return DeviceState(alive, 0.0 if since is None else max(0.0, self._clock() - since))
+        return 0.0 if since is None else max(0.0, self._clock() - since)
 
     async def crashed(self) -> EngineClosed:
         """Waits until the thread crashes, which only a bug makes it do, and returns the error that callers get from

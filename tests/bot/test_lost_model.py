@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -25,7 +26,7 @@ class Connected:
             self.left = True
 
 
-class Engine:
+class Executor:
     def __init__(self) -> None:
         self.end = asyncio.Event()
 
@@ -35,18 +36,18 @@ class Engine:
 
 
 async def test_a_crashed_inference_thread_ends_the_bot_with_one_sentence() -> None:
-    bot, engine = Connected(), Engine()
-    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, engine)))
+    bot, executor = Connected(), Executor()
+    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, SimpleNamespace(executor=executor))))
     await asyncio.sleep(0)
-    engine.end.set()
+    executor.end.set()
     with pytest.raises(StartupError, match=r"ended unexpectedly.*Start the bot again"):
         await asyncio.wait_for(serving, 60)
     assert bot.left
 
 
 async def test_cancelling_disconnects_the_bot() -> None:
-    bot, engine = Connected(), Engine()
-    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, engine)))
+    bot, executor = Connected(), Executor()
+    serving = asyncio.create_task(stay_connected(cast(Any, bot), cast(Any, SimpleNamespace(executor=executor))))
     await asyncio.sleep(0.01)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):

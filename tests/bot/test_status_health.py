@@ -256,9 +256,9 @@ async def test_a_crashed_inference_thread_fails_the_check_for_the_rest_of_the_pr
     """Only a bug can end the thread: a watch that fails in its midst is one."""
     engine = ClipEngine(FakeEncoder)
     await engine.start()
-    engine._executor._sizers = None  # type: ignore[assignment]
+    engine.executor._sizers = None  # type: ignore[assignment]
     await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
-    await asyncio.wait_for(engine.crashed(), 10)
+    await asyncio.wait_for(engine.executor.crashed(), 10)
     assert "thread has ended" in str(await check_device(engine))
     await engine.close()
 

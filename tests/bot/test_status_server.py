@@ -179,7 +179,7 @@ async def test_without_a_port_nothing_is_served_and_no_batch_observed(sandbox: S
     settings = settings_for(sandbox, tmp_path)
     async with create_bot(settings, engine) as bot:
         await log_in(bot, settings)
-        assert engine._executor.on_batch is None
+        assert engine.executor.on_batch is None
         assert bot.get_cog("status") is None
 
 

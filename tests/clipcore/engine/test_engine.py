@@ -113,10 +113,10 @@ async def test_an_image_of_a_query_overtakes_a_thousand_uploads(engine, encoder)
     encoder.hold()
     uploads = [asyncio.create_task(engine.encode_image(gray(1))) for _ in range(1000)]
     assert await asyncio.to_thread(encoder.busy.wait, 60)
-    await until(lambda: engine.waiting(Lane.BACKGROUND) == 999)
+    await until(lambda: engine.executor.waiting(Lane.BACKGROUND) == 999)
     query = asyncio.create_task(engine.encode_image(gray(99), Lane.INTERACTIVE))
     words = asyncio.create_task(engine.encode_texts(["a cat"]))
-    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 2)
+    await until(lambda: engine.executor.waiting(Lane.INTERACTIVE) == 2)
     encoder.gate.set()
     await asyncio.gather(query, words)
     await asyncio.gather(*uploads)
@@ -237,7 +237,7 @@ async def test_the_remaining_texts_of_a_cancelled_call_are_not_encoded(encoder):
     first = asyncio.create_task(engine.encode_texts(["first"]))
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     call = asyncio.create_task(engine.encode_texts(["a"] * 20))
-    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 20)
+    await until(lambda: engine.executor.waiting(Lane.INTERACTIVE) == 20)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -253,7 +253,7 @@ async def test_a_refused_call_does_not_go_on_encoding(encoder):
     first = asyncio.create_task(engine.encode_texts(["first"]))
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     waiting = asyncio.create_task(engine.encode_texts(["second"]))
-    await until(lambda: engine.waiting(Lane.INTERACTIVE) == 1)
+    await until(lambda: engine.executor.waiting(Lane.INTERACTIVE) == 1)
     with pytest.raises(QueueFull):
         await engine.encode_texts(["third"] * 20)
     encoder.gate.set()
@@ -331,7 +331,7 @@ async def test_calls_that_wait_for_a_model_to_load_fail_at_close_and_no_thread_i
     answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
     assert [type(answer) for answer in answers] == [EngineClosed] * 3
     gate.set()
-    await asyncio.to_thread(engine._executor._thread.join, 10)
+    await asyncio.to_thread(engine.executor._thread.join, 10)
     assert engine._pool is None
     with pytest.raises(EngineClosed):
         await engine.start()

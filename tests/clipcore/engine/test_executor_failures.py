@@ -171,7 +171,7 @@ async def test_a_load_that_outlives_close_ends_its_thread_quietly(slow_load):
     assert isinstance(answer, EngineClosed)
     await slow_load.finish(executor)
     assert not slow_load.unhandled
-    assert not executor.device().alive
+    assert not executor.alive
     with pytest.raises(EngineClosed):
         await executor.start()
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from clipcore.engine.engine import ClipEngine, PromptCacheCounts
-from clipcore.engine.executor import BatchReport, DeviceState, InferenceExecutor
+from clipcore.engine.executor import BatchReport, InferenceExecutor
 from clipcore.types import Label, Lane
 from tests.clipcore.engine.support import keep_busy, results, warm_up
 from tests.clipcore.fakes import POISON, FakeEncoder, square, vector
@@ -49,14 +49,14 @@ async def test_a_failing_batch_callback_is_logged_and_fails_no_work(executor, ca
 
 
 async def test_the_device_is_idle_busy_and_idle_again(executor, encoder):
-    assert executor.device() == DeviceState(alive=True, busy_seconds=0.0)
+    assert (executor.alive, executor.busy_seconds) == (True, 0.0)
     image = await keep_busy(executor, encoder)
     encoder.clock.now += 12.0
-    assert executor.device() == DeviceState(alive=True, busy_seconds=12.0)
+    assert (executor.alive, executor.busy_seconds) == (True, 12.0)
     encoder.gate.set()
     await results([image])
     async with asyncio.timeout(60):
-        while executor.device().busy_seconds:  # noqa: ASYNC110 - the thread is idle just after it has answered
+        while executor.busy_seconds:  # noqa: ASYNC110 - the thread is idle just after it has answered
             await asyncio.sleep(0.001)
 
 
@@ -64,7 +64,7 @@ async def test_a_backlog_that_makes_progress_is_not_reported_as_a_hang(executor,
     """The device counts as busy since its batch began, not since work began to queue."""
     encoder.seconds_each = 5.0
     seen: list[float] = []
-    executor.on_batch = lambda report: seen.append(executor.device().busy_seconds)
+    executor.on_batch = lambda report: seen.append(executor.busy_seconds)
     await results([executor.submit(square(1)) for _ in range(4)])
     assert max(seen) == pytest.approx(5.0 * max(map(len, encoder.batches())))
     assert len(seen) > 1
@@ -72,11 +72,11 @@ async def test_a_backlog_that_makes_progress_is_not_reported_as_a_hang(executor,
 
 async def test_without_its_thread_the_device_is_not_alive(encoder):
     executor = InferenceExecutor(lambda: encoder)
-    assert not executor.device().alive
+    assert not executor.alive
     await executor.start()
-    assert executor.device().alive
+    assert executor.alive
     await executor.close()
-    assert not executor.device().alive
+    assert not executor.alive
 
 
 async def test_without_a_model_the_device_is_not_alive():
@@ -86,7 +86,7 @@ async def test_without_a_model_the_device_is_not_alive():
     engine = ClipEngine(load)
     with pytest.raises(Exception, match="could not be loaded"):
         await engine.start()
-    assert not engine.device().alive
+    assert not engine.executor.alive
     await engine.close()
 
 

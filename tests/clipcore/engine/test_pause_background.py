@@ -127,7 +127,7 @@ async def test_while_the_background_is_paused_images_of_queries_are_decoded_and_
 async def test_no_background_batch_starts_while_it_is_paused(encoder):
     engine = ClipEngine(lambda: encoder)
     await engine.start()
-    engine._executor._clock = encoder.clock  # time stands still
+    engine.executor._clock = encoder.clock  # time stands still
     with engine.pause_background():
         label = asyncio.create_task(engine.encode_texts(["a label"], B))
         await ask_many(engine)
@@ -145,9 +145,9 @@ async def test_encoding_the_image_of_a_query_pauses_the_background(encoder):
     query = asyncio.create_task(engine.encode_image(GRAY, Q))
     await asyncio.sleep(0)
     second = asyncio.create_task(engine.encode_image(GRAY))
-    while not engine.waiting(Q):  # noqa: ASYNC110 - it is decoded on a thread, which sets no asyncio events
+    while not engine.executor.waiting(Q):  # noqa: ASYNC110 - it is decoded on a thread, which sets no asyncio events
         await asyncio.sleep(0.002)
-    assert engine.waiting(B) == 0
+    assert engine.executor.waiting(B) == 0
     encoder.gate.set()
     await asyncio.gather(upload, query, second)
     await engine.close()
@@ -176,7 +176,7 @@ async def test_a_closing_engine_finishes_its_calls_although_a_query_pauses_them(
     encoder = CountingDecoder()
     engine = ClipEngine(lambda: encoder)
     await engine.start()
-    engine._executor._clock = encoder.clock  # time stands still
+    engine.executor._clock = encoder.clock  # time stands still
     with engine.pause_background():
         uploads = [asyncio.create_task(engine.encode_image(GRAY)) for _ in range(30)]
         await asyncio.sleep(0)
