@@ -95,19 +95,20 @@ def _captions_file(source: Path) -> Path | None:
 def _read_captions_json(path: Path, folder: Path, split: str | None) -> Pairs:
     """split: one of Karpathy's (train, restval, val, test), several joined by `+`; None for all."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror or type(error).__name__}.") from error
+        with open_table(path) as file:
+            document = json.load(file)
     except ValueError as error:
         raise BadInput(f"{str(path)!r} is not JSON: {error}.") from error
     builder, finder = PairsBuilder(), ImageFinder(folder)
     try:
         is_karpathy = any("sentences" in image for image in document["images"])
-        for file, captions in _karpathy(document, split) if is_karpathy else _coco(document, split, path):
+        if split is not None and not is_karpathy:
+            raise BadInput(f"{str(path)!r} has no splits: COCO has a captions file for each.")
+        for name, captions in _karpathy(document, split) if is_karpathy else _coco(document):
             try:
-                builder.add_image(ImageSource.file(finder.find(file)), captions)
+                builder.add_image(ImageSource.file(finder.find(name)), captions)
             except BadInput as error:
-                builder.skip(file, str(error))
+                builder.skip(name, str(error))
     except (KeyError, TypeError, AttributeError) as error:
         wrong = f"lacks {error}" if isinstance(error, KeyError) else "has another shape"
         raise BadInput(f"{str(path)!r} is neither COCO's nor Karpathy's captions: it {wrong}.") from error
@@ -194,9 +195,7 @@ def _karpathy(document: dict[str, Any], split: str | None) -> Iterator[tuple[str
             yield file, _non_empty(sentence["raw"] for sentence in image["sentences"])
 
 
-def _coco(document: dict[str, Any], split: str | None, path: Path) -> Iterator[tuple[str, list[str]]]:
-    if split is not None:
-        raise BadInput(f"{str(path)!r} has no splits: COCO has a captions file for each.")
+def _coco(document: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     captions: defaultdict[Any, list[str]] = defaultdict(list)
     for annotation in document["annotations"]:
         if "caption" in annotation:
@@ -239,8 +238,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
 
 def _captions_of_json(data: bytes) -> list[str]:
     try:
-        caption = json.loads(data).get("caption", [])
-    except (ValueError, AttributeError):
+        caption = json.loads(data)["caption"]
+        return _non_empty(caption if isinstance(caption, list) else [caption])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
-    captions = [caption] if isinstance(caption, str) else caption if isinstance(caption, list) else []
-    return _non_empty(one for one in captions if isinstance(one, str))
