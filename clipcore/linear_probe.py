@@ -50,7 +50,6 @@ class LinearProbe:
 
         Raises BadInput where fewer than two classes have images, and where scikit-learn is missing.
         """
-        require_two(class_of)
         regression = _fitted(strength, vectors, class_of)
         rows, offsets = regression.coef_, regression.intercept_
         if len(rows) == 1:
@@ -114,7 +113,6 @@ def choose_strength(
     tried: called with each C and its accuracy, 0 to 1. Raises BadInput as `LinearProbe.fit` does.
     """
     held = held_back(class_of, seed=seed)
-    require_two(class_of)
     if not held.any():
         raise BadInput("No class has two images, so nothing can be held back to choose C by; give C yourself.")
 
@@ -171,6 +169,7 @@ def require_two(class_of: Classes) -> None:
 
 def _fitted(strength: float, vectors: Vectors, class_of: Classes):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
     """Stopping at the last iteration is part of the recipe, and classes may have one or two images: neither warns."""
+    require_two(class_of)
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression

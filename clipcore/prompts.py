@@ -25,9 +25,6 @@ class Prompts:
     query: tuple[str, ...]
     background: tuple[str, ...]
 
-    def for_phrase(self, phrase: str) -> tuple[str, ...]:
-        return tuple(template.format(phrase) for template in self.label)
-
     def for_query(self, query: str) -> tuple[str, ...]:
         """A sentence is a caption already and stays as it is; a few words are also put into captions."""
         query = " ".join(query.split())

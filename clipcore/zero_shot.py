@@ -112,7 +112,12 @@ class ZeroShotClassifier:
         """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; without a bias the rest to 1 is the
         background's. Raises BadInput for another shape and for NaN.
         """
-        logits = self._logit_scale * _cosines(as_embeddings(vectors, self.vectors.shape[1]), self.vectors)
+        embeddings = as_embeddings(vectors, self.vectors.shape[1])
+        # numpy's OpenBLAS starts a second thread for as few as eight vectors, and that thread then spins for 100 ms:
+        # for a caller that classifies a few images again and again, most of a core. einsum starts none.
+        few = len(embeddings) <= _FEW_IMAGES
+        cosines = np.einsum("nd,ld->nl", embeddings, self.vectors) if few else embeddings @ self.vectors.T
+        logits = self._logit_scale * cosines
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
         if not self._logit_bias:
@@ -159,20 +164,8 @@ def as_embeddings(vectors: Vectors, dimension: int) -> Vectors:
     return checked
 
 
-def _cosines(vectors: Vectors, rows: Vectors) -> Vectors:
-    """float32 [n, rows]: of each of `vectors` with each of `rows`.
-
-    numpy's OpenBLAS starts a second thread for as few as eight vectors, and that thread then spins for 100 ms: for a
-    caller that classifies a few images again and again, most of a core.
-    """
-    if len(vectors) > _FEW_IMAGES:
-        return np.asarray(vectors @ rows.T)
-    cosines: Vectors = np.einsum("nd,ld->nl", vectors, rows)
-    return cosines
-
-
 def _texts_of(label: Label, prompts: Prompts) -> list[str]:
-    return [text for phrase in label.phrases or (label.name,) for text in prompts.for_phrase(phrase)]
+    return [template.format(phrase) for phrase in label.phrases or (label.name,) for template in prompts.label]
 
 
 def mean_direction(vectors: Sequence[Vectors] | Vectors) -> Vectors:

@@ -211,10 +211,11 @@ def hub_tokenizer(checkpoint: Checkpoint, context_length: int) -> Tokenize:
     `tokenizer.json` holds everything.
     """
     directory = checkpoint.directory
-    ids = _vocabulary_of(directory)
+    path = directory / "tokenizer.json"
+    ids = _object_or_empty(path).get("model", {}).get("vocab") or _object_or_empty(directory / "vocab.json")
     if ids == vocabulary(clip_merges()):
         return ClipTokenizer(len(ids), context_length)
-    path, config = directory / "tokenizer.json", _tokenizer_config(directory)
+    config = _object_or_empty(directory / "tokenizer_config.json")
     if path.is_file() and config.get("tokenizer_class") in _COMPLETE_CLASSES:
         return _FileTokenizer(path, config, context_length)
     return padded_to_longest(load_tokenizer(checkpoint), context_length)
@@ -240,15 +241,7 @@ class _FileTokenizer:
         }
 
 
-def _vocabulary_of(directory: Path) -> dict[str, int] | None:
-    if (path := directory / "tokenizer.json").is_file():
-        ids: dict[str, int] = read_object(path).get("model", {}).get("vocab")
-        return ids
-    return read_object(path) if (path := directory / "vocab.json").is_file() else None
-
-
-def _tokenizer_config(directory: Path) -> dict[str, Any]:
-    path = directory / "tokenizer_config.json"
+def _object_or_empty(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
 
 
@@ -317,5 +310,5 @@ def context_length(text_config: dict[str, Any], directory: Path) -> int:
     positions = int(text_config.get("max_position_embeddings", CONTEXT_LENGTH))
     if kind in _NUMBERED_FROM_PADDING:
         positions -= int(text_config["pad_token_id"]) + 1
-    limit = _tokenizer_config(directory).get("model_max_length")
+    limit = _object_or_empty(directory / "tokenizer_config.json").get("model_max_length")
     return int(limit) if limit and limit <= positions else min(positions, _TRAINED_AT.get(kind, positions))
