@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,14 +38,12 @@ class IndexOptions(EncodingOptions):
     exclude: list[str] | None = option(
         None,
         help="Names of folders or files to leave out, such as thumbs or '*_small.jpg'; may be given several times.",
-        show_default=False,
     )
     index_file: Path | None = option(
         None,
         envvar="CLIPCORE_INDEX",
         dir_okay=False,
         help="The SQLite file of the index. Default: one in your cache folder.",
-        show_default=False,
     )
 
     @property
@@ -85,28 +83,30 @@ def index(
     are not followed. Stop it at any time: the same command resumes.
     """
     folders = folders or [Path()]
+    skips, counts, unsupported = Skips(), Counter[FileStatus](), Counter[str]()
     with options.open_store() as store:
         if forget:
             return _forget(store, folders, as_json)
         roots = distinct([root_of(folder) for folder in folders], options.filter)
         model = options.lazy_model()
-        update = Update(options)
         for root in roots:
-            update.run(store, root, model)
+            root_counts, root_unsupported = update_index(store, root, model, options, skips)
+            counts += root_counts
+            unsupported += root_unsupported
         images_below = {root: store.count_images(root)[model.key] for root in roots}
     result = {
         "folders": [{"folder": shown(root), "images": images} for root, images in images_below.items()],
-        "files": {status.value: update.counts[status] for status in FileStatus},
-        "unread_formats": dict(update.unsupported),
+        "files": {status.value: counts[status] for status in FileStatus},
+        "unread_formats": dict(unsupported),
         "model": model.key,
         "index": str(store.path),
     }
-    return finish(result, lambda: _show_update(images_below, update), update.skips, as_json=as_json)
+    return finish(result, lambda: _show_update(images_below, counts), skips, as_json=as_json)
 
 
 @commands.command()
 def duplicates(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, with all below it.")],
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -131,7 +131,7 @@ def duplicates(
     """
     if not options.update and (options.hidden or options.exclude):
         raise BadInput("--no-index does not read the folder; leave out --hidden and --exclude.")
-    root, update = root_of(folder), Update(options)
+    root, skips = root_of(folder), Skips()
     if exact:
         groups, threshold, none = find_identical(root, options.filter), None, "No identical files."
     else:
@@ -139,7 +139,7 @@ def duplicates(
         threshold = near_threshold(model.calibration) if min_score is None else min_score
         with options.open_store() as store:
             if options.update:
-                update.run(store, root, model)
+                update_index(store, root, model, options, skips)
             track = partial(tracked, doing="comparing")
             groups = find_duplicates(store, root, model.key, min_score=threshold, track=track)
             none = f"No duplicates among {store.count_images(root)[model.key]} images."
@@ -149,7 +149,7 @@ def duplicates(
         "spare_bytes": sum(group.spare_bytes for group in groups),
         "groups": [_group_as_json(group) for group in groups],
     }
-    return finish(result, lambda: _print_groups(groups, root, threshold, none), update.skips, as_json=as_json)
+    return finish(result, lambda: _print_groups(groups, root, threshold, none), skips, as_json=as_json)
 
 
 def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
@@ -162,7 +162,7 @@ def _forget(store: FolderStore, folders: list[Path], as_json: bool) -> int:
     return finish(result, lambda: print(f"{forgotten} files forgotten."), Skips(), as_json=as_json)
 
 
-def _show_update(images_below: Mapping[bytes, int], update: Update) -> None:
+def _show_update(images_below: Mapping[bytes, int], counts: Counter[FileStatus]) -> None:
     for root, images in images_below.items():
         print(f"{'1 image' if images == 1 else f'{images} images'} below {visible(root)} can be searched.")
     words = [
@@ -173,63 +173,61 @@ def _show_update(images_below: Mapping[bytes, int], update: Update) -> None:
         (FileStatus.BROKEN, "broken"),
         (FileStatus.UNREADABLE, "unreadable"),
     ]
-    counts = update.counts
     print(", ".join(f"{counts[status]} {word}" for status, word in words if counts[status]) or "Nothing to do.")
 
 
-@dataclass
-class Update:
-    """Updates the index of folders, counts files by status, and names those that were skipped.
+def update_index(
+    store: FolderStore,
+    root: bytes,
+    model: LazyModel,
+    options: IndexOptions,
+    skips: Skips,
+    *,
+    before_search: bool = False,
+) -> tuple[Counter[FileStatus], Counter[str]]:
+    """Updates the index of a folder and names the files that were skipped. Returns the number of files with each
+    status, and with each unsupported suffix.
 
     before_search: whether it only precedes a search. Then files that the filter leaves out stay in the index, and what
     an earlier run has reported is not reported again.
     """
+    folder = shown(root)
+    total = sum(isinstance(entry, ImageFile) for entry in walk(root, options.filter)) if watched() else None
+    counts: Counter[FileStatus] = Counter()
+    unsupported: Counter[str] = Counter()
+    with counted("indexing", total) as done:
 
-    options: IndexOptions
-    before_search: bool = False
-    skips: Skips = field(default_factory=Skips)
-    counts: Counter[FileStatus] = field(default_factory=Counter)
-    unsupported: Counter[str] = field(default_factory=Counter)
+        def observe(step: Step) -> None:
+            counts[step.status] += 1
+            if step.status is FileStatus.UNSUPPORTED:
+                unsupported[step.reason] += 1
+            elif step.status not in (FileStatus.FORGOTTEN, FileStatus.KEPT):
+                done()
+            is_problem = step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE)
+            if is_problem and not (before_search and step.known):
+                skips.add(Problem(shown(step.path), step.reason))
 
-    def run(self, store: FolderStore, root: bytes, model: LazyModel) -> None:
-        folder, filter_ = shown(root), self.options.filter
-        total = sum(isinstance(entry, ImageFile) for entry in walk(root, filter_)) if watched() else None
-        counts: Counter[FileStatus] = Counter()
-        unsupported: Counter[str] = Counter()
-        with counted("indexing", total) as done:
-
-            def observe(step: Step) -> None:
-                counts[step.status] += 1
-                if step.status is FileStatus.UNSUPPORTED:
-                    unsupported[step.reason] += 1
-                elif step.status not in (FileStatus.FORGOTTEN, FileStatus.KEPT):
-                    done()
-                is_problem = step.status in (FileStatus.BROKEN, FileStatus.UNREADABLE)
-                if is_problem and not (self.before_search and step.known):
-                    self.skips.add(Problem(shown(step.path), step.reason))
-
-            index_folder(
-                store,
-                root,
-                model,
-                observe,
-                filter_=filter_,
-                batch_size=self.options.batch_size,
-                # Enough to keep the model busy; each thread may hold one large image.
-                workers=min(8, max(2, usable_cores())),
-                keep_filtered=self.before_search,
-            )
-        if kept := counts[FileStatus.KEPT]:
-            reason = (
-                f"It contains no images, but {kept} are indexed below it; they are kept in case a drive is missing. "
-                f"If they are really gone, run `clipcore index {folder} --forget`."
-            )
-            self.skips.add(Problem(folder, reason))
-        if unsupported and not self.before_search:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in unsupported.most_common())
-            say(f"Skipped below {folder}, in unsupported formats: {kinds}.")
-        self.counts += counts
-        self.unsupported += unsupported
+        index_folder(
+            store,
+            root,
+            model,
+            observe,
+            filter_=options.filter,
+            batch_size=options.batch_size,
+            # Enough to keep the model busy; each thread may hold one large image.
+            workers=min(8, max(2, usable_cores())),
+            keep_filtered=before_search,
+        )
+    if kept := counts[FileStatus.KEPT]:
+        reason = (
+            f"It contains no images, but {kept} are indexed below it; they are kept in case a drive is missing. "
+            f"If they are really gone, run `clipcore index {folder} --forget`."
+        )
+        skips.add(Problem(folder, reason))
+    if unsupported and not before_search:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unsupported.most_common())
+        say(f"Skipped below {folder}, in unsupported formats: {kinds}.")
+    return counts, unsupported
 
 
 def _group_as_json(group: Group) -> dict[str, Any]:

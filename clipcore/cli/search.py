@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperOption
 
-from clipcore.cli.index import Update, UpdateOptions
+from clipcore.cli.index import UpdateOptions, update_index
 from clipcore.cli.options import JSON_HELP, Commands, StrictCommand, option
 from clipcore.cli.output import Skips, finish, let_any_name_pass, say, table_of
 from clipcore.errors import BadInput
@@ -42,7 +42,7 @@ commands = Commands()
 class ShowOptions:
     top: int = option(10, "--top", "-t", min=1, help="How many images to show at most.")
     min_score: float = option(-1.0, min=-1, max=1, help="Show nothing below this score (cosine).", show_default=False)
-    sheet: Path | None = option(None, dir_okay=False, help="Draw a contact sheet: a .png or .jpg.", show_default=False)
+    sheet: Path | None = option(None, dir_okay=False, help="Draw a contact sheet: a .png or .jpg.")
     open: bool = option(False, help="Open the sheet, or else the best match, in the desktop's viewer.")
     paths: bool = option(False, "--paths", "-f", help="Print paths alone, for pipes.")
     null: bool = option(False, "--null", "-0", help="End each path with a NUL, for xargs -0; implies --paths.")
@@ -132,15 +132,10 @@ def search(
         typer.Argument(
             metavar="WORDS|IMAGE [+MORE] [-LESS]",
             help="Words, or an image's file; 2:WORDS counts twice.",
-            show_default=False,
         ),
     ] = None,
-    plus: Annotated[
-        list[str] | None, typer.Option(help="Words or an image to add; also +WORDS.", show_default=False)
-    ] = None,
-    minus: Annotated[
-        list[str] | None, typer.Option(help="Words or an image to take away; also -WORDS.", show_default=False)
-    ] = None,
+    plus: Annotated[list[str] | None, typer.Option(help="Words or an image to add; also +WORDS.")] = None,
+    minus: Annotated[list[str] | None, typer.Option(help="Words or an image to take away; also -WORDS.")] = None,
     folder: Annotated[
         Path, typer.Option("--in", help="Search below this folder.", show_default="the current one")
     ] = Path(),
@@ -161,7 +156,7 @@ def search(
 
 @commands.command()
 def similar(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to compare with.", show_default=False)],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to compare with.")],
     folder: Annotated[
         Path | None, typer.Option("--in", help="Search below this folder.", show_default="all that is indexed")
     ] = None,
@@ -185,12 +180,11 @@ def _search(
     options: UpdateOptions,
     exclude_file: Path | None = None,
 ) -> int:
-    model = options.lazy_model()
-    update = Update(options, before_search=True)
+    model, skips = options.lazy_model(), Skips()
     updates = options.update and root != EVERYWHERE
     with options.open_store() as store:
         if updates:
-            update.run(store, root, model)
+            update_index(store, root, model, options, skips, before_search=True)
         result = search_folder(
             store,
             root,
@@ -202,22 +196,10 @@ def _search(
             filter_=options.filter,
             updated=updates,
         )
-    return _show(result, terms, root, model.key, showing, update.skips)
-
-
-def _show(
-    result: SearchResult,
-    terms: Sequence[Term],
-    root: bytes,
-    model: str,
-    showing: ShowOptions,
-    skips: Skips,
-) -> int:
-    """Shows the result, and what else one should know of it on stderr. Returns the exit code."""
     told = {
         "query": [_term_as_json(term) for term in terms],
         "folder": None if root == EVERYWHERE else shown(root),
-        "model": model,
+        "model": model.key,
         "searched": result.searched,
         "threshold": result.threshold,
         "nothing_alike": all(match.weak for match in result.matches),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -64,7 +65,7 @@ def train(
     learnt, held_out = reporter.open_pairs(pairs, data.captions, data.split, columns), None
     if data.validation is not None:
         held_out = reporter.open_pairs(data.validation, data.validation_captions, data.validation_split, columns)
-    with _Interruption() as interruption:
+    with _graceful_stop() as stopped:
         from clipcore.model import ClipModel
         from clipcore.training import train
         from clipcore.training.distributed import local_device
@@ -77,7 +78,7 @@ def train(
             validation=held_out,
             restart=restart,
             observer=reporter,
-            stopped=lambda: interruption.requested,
+            stopped=stopped,
         )
     if not reporter.is_main:
         # The main process's code stands for all: torchrun ends every process as soon as one ends with another code.
@@ -97,27 +98,26 @@ def _check_output(output: Path, model: str, *, restart: bool) -> None:
         raise BadInput(f"{str(output)!r} is a file; give a folder for the run.")
 
 
-class _Interruption:
-    """A context in which the first SIGINT or SIGTERM is noted, so that the run ends after its step. The second ends the
-    process at once.
+@contextmanager
+def _graceful_stop() -> Iterator[Callable[[], bool]]:
+    """Gives the function that tells whether SIGINT or SIGTERM has come: the first is noted, so that the run ends after
+    its step. The second ends the process at once.
     """
+    requested = False
 
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> _Interruption:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
             raise KeyboardInterrupt
-        self.requested = True
+        requested = True
         say("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Reporter(TrainingObserver):
