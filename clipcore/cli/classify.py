@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,6 @@ from clipcore.folder_search.paths import shown, visible
 from clipcore.images.formats import has_image_suffix
 from clipcore.images.walk import image_files
 from clipcore.linear_probe import LinearProbe
-from clipcore.prompts import Prompts
 from clipcore.types import LabelScore, Vectors
 from clipcore.zero_shot import ZeroShotClassifier, read_labels, read_templates, split_labels
 
@@ -81,11 +80,8 @@ class LabelOptions:
             probe = LinearProbe.load(self.probe, model.card.key)
             return model, partial(probe.classify, top=self.top, threshold=min_score)
         own = model.card.prompts
-        prompts = Prompts(
-            label=templates or own.label,
-            query=own.query,
-            background=background or (own.background if self.abstain else ()),
-        )
+        background = background or (own.background if self.abstain else ())
+        prompts = replace(own, label=templates or own.label, background=background)
         classifier = ZeroShotClassifier.for_model(
             model, labels, prompts, threshold=min_score, batch_size=encoding.batch_size
         )

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich import box
+from rich.console import Console
 
-from clipcore.cli.measures import (
-    classification_as_json,
-    published_as_json,
-    retrieval_as_json,
-    show_classification,
-    show_retrieval,
-)
 from clipcore.cli.options import TEMPLATES_HELP, Commands, EncodingOptions, Json, TableOptions, option
-from clipcore.cli.output import Skips, finish, say, tracked
+from clipcore.cli.output import Skips, finish, say, table_of, tracked
 from clipcore.datasets import Labelled, open_labelled, open_pairs
 from clipcore.encoding.batch import Gathered, ImageOutcome, encode_sources, gather
 from clipcore.encoding.resumable import check_output_folder
 from clipcore.errors import BadInput
-from clipcore.evaluation.classification import check_classes, classify_images, name_classes
+from clipcore.evaluation.classification import Classification, check_classes, classify_images, name_classes
 from clipcore.evaluation.plots import check_drawable, draw_confusions
-from clipcore.evaluation.published import Published, dataset_of, known_as, known_datasets, published_on
-from clipcore.evaluation.retrieval import evaluate_retrieval
+from clipcore.evaluation.published import (
+    TO_IMAGE,
+    TO_TEXT,
+    TOP_1,
+    TOP_5,
+    Published,
+    dataset_of,
+    known_as,
+    known_datasets,
+    published_on,
+)
+from clipcore.evaluation.retrieval import Recall, Retrieval, evaluate_retrieval
 from clipcore.linear_probe import Classes, LinearProbe, choose_strength, require_two
 from clipcore.zero_shot import ZeroShotClassifier, check_template, read_labels, read_templates
 
@@ -34,6 +40,9 @@ if TYPE_CHECKING:
     from clipcore.model import ClipModel
 
 _MAX_NAMED = 10
+# More classes than a screen holds are shown by the worst of them.
+_MOST_CLASSES = 40
+_MOST_CONFUSIONS = 10
 
 ConfusionImage = Annotated[
     Path | None, typer.Option("--confusion", help="Draw the confusion matrix into this file, such as confusion.png.")
@@ -86,10 +95,14 @@ def zero_shot(
     )
     if confusion is not None:
         draw_confusions(result, confusion, f"{source.name}, zero-shot, {model.card.id}")
-    told = {"model": model.card.key, "templates": prompts.label, **classification_as_json(result)}
-    told |= {"published": published_as_json(published)}
+    told = {
+        "model": model.card.key,
+        "templates": prompts.label,
+        **_classification_as_json(result),
+        "published": _published_as_json(published),
+    }
     title = f"{model.card.id}, zero-shot"
-    return finish(told, lambda: show_classification(title, result, published), skips, as_json=as_json)
+    return finish(told, lambda: _show_classification(title, result, published), skips, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +155,9 @@ def probe(
         draw_confusions(result, confusion, f"{test.name}, linear probe, {model.card.id}")
     images = len(gathered.rows)
     told = {"model": model.card.key, "train_images": images, "strength": fitted.strength, "search": search}
-    told |= {**classification_as_json(result), "not_in_train": missing}
+    told |= {**_classification_as_json(result), "not_in_train": missing}
     title = f"{model.card.id}, linear probe on {images} images, C = {fitted.strength:.3g}"
-    return finish(told, lambda: show_classification(title, result, ()), skips, as_json=as_json)
+    return finish(told, lambda: _show_classification(title, result, ()), skips, as_json=as_json)
 
 
 @commands.command()
@@ -181,10 +194,17 @@ def retrieval(
         model, pairs, template=template, batch_size=encoding.batch_size, on_skip=skips.add, progress=tracked
     )
     images, result = len(evaluated.images.rows), evaluated.result
-    told = {"model": model.card.key, "template": template, "images": images, **retrieval_as_json(result)}
-    told |= {"published": published_as_json(published)}
+    told = {
+        "model": model.card.key,
+        "template": template,
+        "images": images,
+        "mean_recall": result.mean,
+        "image_to_text": _recall_as_json(result.image_to_text),
+        "text_to_image": _recall_as_json(result.text_to_image),
+        "published": _published_as_json(published),
+    }
     title = f"{model.card.id}, {images} images, {result.text_to_image.queries} captions"
-    return finish(told, lambda: show_retrieval(title, result, published), skips, as_json=as_json)
+    return finish(told, lambda: _show_retrieval(title, result, published), skips, as_json=as_json)
 
 
 def _encoded(model: ClipModel, labelled: Labelled, doing: str, encoding: EncodingOptions) -> Iterable[ImageOutcome]:
@@ -234,3 +254,108 @@ def _published(given: str | None, source: Path) -> tuple[Published, ...]:
             f"{', '.join(known_datasets())}."
         )
     return published_on(dataset) if dataset is not None else ()
+
+
+def _show_classification(title: str, result: Classification, published: Sequence[Published]) -> None:
+    print(title)
+    print(f"{result.images} images of {len(result.classes)} classes")
+    print(f"  top-1                  {_percent(result.top_1):>8}")
+    print(f"  top-5                  {_percent(result.top_5):>8}")
+    print(f"  mean per-class recall  {_percent(result.mean_recall):>8}")
+    ordered = sorted(result.per_class, key=lambda one: (one.recall is None, one.recall or 0.0, one.name))
+    rows = [
+        (one.name, str(one.images), str(one.predicted), _percent(one.recall), _percent(one.precision))
+        for one in ordered[:_MOST_CLASSES]
+    ]
+    more = len(ordered) > _MOST_CLASSES
+    heading = f"The {_MOST_CLASSES} worst classes; --json has all" if more else "Classes, the worst first"
+    _print_table(heading, ["class", ">images", ">predicted", ">recall", ">precision"], rows)
+    if wrong := result.confusions(_MOST_CONFUSIONS):
+        rows = [(str(images), true, predicted) for true, predicted, images in wrong]
+        _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], rows)
+    _show_published(published, {TOP_1: result.top_1, TOP_5: result.top_5})
+
+
+def _classification_as_json(result: Classification) -> dict[str, Any]:
+    return {
+        "images": result.images,
+        "top_1": result.top_1,
+        "top_5": result.top_5,
+        "mean_per_class_recall": result.mean_recall,
+        "per_class": [
+            {
+                "class": one.name,
+                "images": one.images,
+                "taken_for": one.predicted,
+                "recall": one.recall,
+                "precision": one.precision,
+            }
+            for one in result.per_class
+        ],
+        "confusions": [
+            {"class": true, "taken_for": predicted, "images": images}
+            for true, predicted, images in result.confusions(result.counts.size)
+        ],
+    }
+
+
+def _show_retrieval(title: str, result: Retrieval, published: Sequence[Published]) -> None:
+    print(title)
+    rows = [
+        ("image → text", *_recall_cells(result.image_to_text)),
+        ("text → image", *_recall_cells(result.text_to_image)),
+    ]
+    headings = ["", ">queries", ">R@1", ">R@5", ">R@10", ">mean", ">median rank"]
+    _print_table(f"Mean recall {_percent(result.mean)}", headings, rows)
+    measured = [*result.image_to_text.at.values(), *result.text_to_image.at.values()]
+    _show_published(published, dict(zip((*TO_TEXT, *TO_IMAGE), measured, strict=True)))
+
+
+def _show_published(published: Sequence[Published], measured: Mapping[str, float | None]) -> None:
+    """Beside one's own, which come first; nothing where the data set is not known. measured: by name, from 0 to 1."""
+    if not published:
+        return
+    kept = [name for name in measured if any(name in one.figures for one in published)]
+    own = {name: 100 * share for name, share in measured.items() if share is not None}
+    sources = list(dict.fromkeys(one.source_and_note for one in published))
+    runs = [("this run", own, "")]
+    runs += [(one.model, one.figures, f"[{sources.index(one.source_and_note) + 1}]") for one in published]
+    rows = [
+        (model, *(f"{figures[name]:.1f}" if name in figures else "" for name in kept), mark)
+        for model, figures, mark in runs
+    ]
+    _print_table("Beside published figures, in percent", ["", *(f">{_short(name)}" for name in kept), ""], rows)
+    for mark, source in enumerate(sources, start=1):
+        print(textwrap.fill(f"[{mark}] {source}", 78, initial_indent="  ", subsequent_indent="      "))
+
+
+def _published_as_json(published: Iterable[Published]) -> list[dict[str, Any]]:
+    """Figures in percent, as printed in their sources."""
+    return [
+        {"model": one.model, "percent": one.figures, "source": one.source, **({"note": one.note} if one.note else {})}
+        for one in published
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _recall_cells(recall: Recall) -> list[str]:
+    return [str(recall.queries), *map(_percent, recall.at.values()), _percent(recall.mean), f"{recall.median_rank:g}"]
+
+
+def _recall_as_json(recall: Recall) -> dict[str, Any]:
+    at = {f"recall_at_{cutoff}": share for cutoff, share in recall.at.items()}
+    return {"queries": recall.queries, **at, "mean": recall.mean, "median_rank": recall.median_rank}
+
+
+def _short(name: str) -> str:
+    """`image→text R@1` takes six columns of eighty."""
+    return name.replace("image→text ", "i→t ").replace("text→image ", "t→i ").replace(" R@", " ")
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = table_of(headings, rows, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    # Names are user text: square brackets in them are not markup.
+    Console(highlight=False, markup=False, emoji=False).print(table, markup=False)

@@ -31,7 +31,7 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
     """Draws the matrix in the format that the file's ending names. Rows: the true class; columns: the predicted class.
 
     A cell's colour is its share of the row's images; its number counts them. path: as `check_drawable` accepts. Raises
-    BadInput where the file cannot be written.
+    OSError.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -62,10 +62,7 @@ def draw_confusions(result: Classification, path: Path, title: str) -> None:
         axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(places, names, fontsize=size, parse_math=False)
         axes.set(xlabel="predicted class", ylabel="true class")
-        try:
-            figure.savefig(path)
-        except OSError as error:
-            raise BadInput(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+        figure.savefig(path)
 
 
 def check_drawable(path: Path) -> None:

@@ -28,6 +28,10 @@ class Published:
     source: str
     note: str = ""
 
+    @property
+    def source_and_note(self) -> str:
+        return f"{self.source}; {self.note}" if self.note else self.source
+
 
 def published_on(dataset: str) -> tuple[Published, ...]:
     """dataset: as `known_as` returns it."""
