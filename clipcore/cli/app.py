@@ -73,10 +73,12 @@ def run(arguments: list[str]) -> int:
         code = int(build(arguments)(arguments, prog_name="clipcore", standalone_mode=False) or DONE)
         sys.stdout.flush()
     except typer.TyperException as error:
-        # typer's errors are all usage errors; some carry the command they belong to.
+        # typer's errors are all usage errors; some carry the command they belong to. Those without a message have
+        # shown the help instead.
         context = getattr(error, "ctx", None)
-        if words := _words(error):
-            say(f"{words} See `{context.command_path if context else 'clipcore'} --help`.")
+        if message := error.format_message().strip():
+            stop = "" if message.endswith((".", "?", "!")) else "."
+            say(f"{message}{stop} See `{context.command_path if context else 'clipcore'} --help`.")
         return MISUSED
     except ClipError as error:
         say(str(error))
@@ -118,9 +120,3 @@ def _reader_has_left() -> bool:
             os.dup2(nowhere.fileno(), stdout)
         return True
     return False
-
-
-def _words(error: typer.TyperException) -> str:
-    """The error as a sentence; empty where typer has shown the help instead."""
-    message = str(getattr(error, "format_message", error.__str__)()).strip()
-    return message if not message or message.endswith((".", "?", "!")) else f"{message}."

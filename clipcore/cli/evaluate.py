@@ -271,8 +271,8 @@ def _show_classification(title: str, result: Classification, published: Sequence
     heading = f"The {_MOST_CLASSES} worst classes; --json has all" if more else "Classes, the worst first"
     _print_table(heading, ["class", ">images", ">predicted", ">recall", ">precision"], rows)
     if wrong := result.confusions(_MOST_CONFUSIONS):
-        rows = [(str(images), true, predicted) for true, predicted, images in wrong]
-        _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], rows)
+        mistakes = [(str(images), true, predicted) for true, predicted, images in wrong]
+        _print_table("Most frequent mistakes", [">images", "true class", "predicted class"], mistakes)
     _show_published(published, {TOP_1: result.top_1, TOP_5: result.top_5})
 
 

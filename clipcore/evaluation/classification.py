@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,19 +94,26 @@ def classify_images(
 ) -> Classification:
     """outcomes: one for each source, in order. class_of: int64 [sources]. scores: embeddings [n, dim] -> [n, classes].
 
-    Memory: a few hundred embeddings and scores, however many images there are. Raises BadInput where no image can be
-    read.
+    scores returns a new array, greater is likelier. A class that ties with the true one counts as predicted (see the
+    package). Memory: a few hundred embeddings and scores, however many images there are. Raises BadInput where no
+    image can be read.
     """
-
-    def parts() -> Iterator[tuple[Vectors, npt.NDArray[np.int64]]]:
-        for batch in batches_of(without_skipped(outcomes, on_skip), _IMAGES_AT_ONCE):
-            embeddings = np.stack([image.embedding for _, image in batch])
-            yield scores(embeddings), class_of[[row for row, _ in batch]]
-
-    result = count_predictions(parts(), classes)
-    if not result.images:
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    among_top = 0
+    for batch in batches_of(without_skipped(outcomes, on_skip), _IMAGES_AT_ONCE):
+        true = class_of[[row for row, _ in batch]]
+        others = scores(np.stack([image.embedding for _, image in batch]))
+        rows = np.arange(len(batch))
+        own = others[rows, true]
+        others[rows, true] = -np.inf
+        before = (~(others < (own - TIE)[:, None])).sum(axis=1)
+        # A true class without a finite score has its own -inf counted above; it is wrong either way.
+        predicted = np.where(before == 0, true, others.argmax(axis=1))
+        np.add.at(counts, (true, predicted), 1)
+        among_top += int((before < TOP).sum())
+    if not counts.any():
         raise BadInput("None of the images could be read, so there is nothing to measure.")
-    return result
+    return Classification(tuple(classes), counts, among_top)
 
 
 def check_classes(classes: Sequence[str]) -> None:
@@ -116,25 +123,6 @@ def check_classes(classes: Sequence[str]) -> None:
             f"There are {len(classes)} classes; the limit is {_MAX_CLASSES}. For captions, use `clipcore evaluate "
             "retrieval`."
         )
-
-
-def count_predictions(parts: Iterable[tuple[Vectors, npt.NDArray[np.int64]]], classes: Sequence[str]) -> Classification:
-    """parts: scores [n, classes], greater is likelier, and the true classes, int64 [n]. A class that ties with the true
-    one counts as predicted (see the package).
-    """
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    among_top = 0
-    for scores, class_of in parts:
-        rows = np.arange(len(scores))
-        own = scores[rows, class_of]
-        others = scores.copy()
-        others[rows, class_of] = -np.inf
-        before = (~(others < (own - TIE)[:, None])).sum(axis=1)
-        # A true class without a finite score has its own -inf counted above; it is wrong either way.
-        predicted = np.where(before == 0, class_of, others.argmax(axis=1))
-        np.add.at(counts, (class_of, predicted), 1)
-        among_top += int((before < TOP).sum())
-    return Classification(tuple(classes), counts, among_top)
 
 
 def name_classes(classes: Sequence[str], labels: Sequence[Label]) -> tuple[list[Label], list[str]]:

@@ -1,27 +1,32 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, top_k_accuracy_score
 
+from clipcore.encoding.batch import EncodedImage
 from clipcore.errors import BadInput
-from clipcore.evaluation.classification import Classification, check_classes, count_predictions
+from clipcore.evaluation.classification import Classification, check_classes, classify_images
 
 
-def tallied(scores: np.ndarray, class_of: list[int], names: str) -> Classification:
-    return count_predictions([(np.asarray(scores, np.float32), np.array(class_of, np.int64))], names)
+def tallied(scores: ArrayLike, class_of: ArrayLike, names: Sequence[str]) -> Classification:
+    """Embeddings that are the scores themselves."""
+    images = [EncodedImage("", row, 1, 1) for row in np.asarray(scores, np.float32)]
+    return classify_images(images, np.asarray(class_of, np.int64), names, lambda vectors: vectors, pytest.fail)
 
 
-@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 60), classes=st.integers(6, 10), parts=st.integers(1, 4))
+@given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 600), classes=st.integers(6, 10))
 @settings(max_examples=60, deadline=None)
-def test_without_ties_the_figures_are_scikit_learns(seed, images, classes, parts):
+def test_without_ties_the_figures_are_scikit_learns(seed, images, classes):
     random = np.random.default_rng(seed)
     scores = random.permuted(np.arange(classes, dtype=np.float32)[None].repeat(images, 0), axis=1)
     class_of = random.integers(0, classes, images)
-    split = [(scores[part], class_of[part]) for part in np.array_split(np.arange(images), parts)]
-    result = count_predictions(split, [str(row) for row in range(classes)])
+    result = tallied(scores, class_of, [str(row) for row in range(classes)])
     guessed, every = scores.argmax(axis=1), np.arange(classes)
 
     assert (result.counts == confusion_matrix(class_of, guessed, labels=every)).all()
@@ -89,7 +94,7 @@ def test_one_class_alone_is_always_right():
 
 
 def test_without_images_there_are_no_figures():
-    result = count_predictions([], "ab")
+    result = Classification(("a", "b"), np.zeros((2, 2), np.int64), 0)
     assert (result.images, result.top_1, result.top_5, result.mean_recall) == (0, None, None, None)
 
 
