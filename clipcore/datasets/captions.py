@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -145,14 +145,14 @@ def _read_archive(path: Path) -> Pairs:
     images: dict[str, ImageSource] = {}
     captions: dict[str, list[str]] = {}
     try:
-        for key, name, offset, size, data in _members(path):
+        for key, name, read in _members(path):
             known = captions.setdefault(key, [])
             if has_image_suffix(name):
-                images[key] = ImageSource(name, partial(read_part, path, offset, size))
+                images[key] = ImageSource(name, read)
             elif name.endswith(".txt"):  # goes before the .json
-                captions[key] = _non_empty(data.decode(errors="replace").splitlines()) or known
+                captions[key] = _non_empty(read().decode(errors="replace").splitlines()) or known
             elif not known:
-                captions[key] = _captions_of_json(data)
+                captions[key] = _captions_of_json(read())
     except (tarfile.TarError, OSError) as error:
         raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
     builder = PairsBuilder()
@@ -220,20 +220,17 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
     return text, ids
 
 
-def _members(path: Path) -> Iterator[tuple[str, str, int, int, bytes]]:
-    """Yields key, name, offset and size of each image, .txt and .json, and the bytes of the latter two."""
+def _members(path: Path) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """Yields the key and the name of each image, .txt and .json, and what reads its bytes."""
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             # tarfile keeps every member otherwise; its type stubs lack the list.
             archive.members = []  # type: ignore[attr-defined]
             folder, _, base = member.name.rpartition("/")
-            is_image = has_image_suffix(base)
-            if not member.isfile() or not (is_image or base.endswith((".txt", ".json"))):
-                continue
-            file = None if is_image else archive.extractfile(member)
-            data = b"" if file is None else file.read()
-            # webdataset's key ends at the first dot of the file name.
-            yield f"{folder}/{base.split('.', 1)[0]}", member.name, member.offset_data, member.size, data
+            if member.isfile() and (has_image_suffix(base) or base.endswith((".txt", ".json"))):
+                # webdataset's key ends at the first dot of the file name.
+                key = f"{folder}/{base.split('.', 1)[0]}"
+                yield key, member.name, partial(read_part, path, member.offset_data, member.size)
 
 
 def _captions_of_json(data: bytes) -> list[str]:
