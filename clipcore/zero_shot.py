@@ -52,18 +52,15 @@ class ZeroShotClassifier:
     The background takes the probability of images that show none of the labels, so the classifier can abstain. An image
     of two things shares its probability between them, so `threshold` must be well below a half.
 
-    logit_bias: with one other than 0, each label is judged independently, by the sigmoid that SigLIP is trained with
-    (Zhai et al. 2023, §3.2): probabilities need not add up to 1, none may be high, and no background is needed.
+    With a logit bias, each label is judged independently, by the sigmoid that SigLIP is trained with (Zhai et al. 2023,
+    §3.2): probabilities need not add up to 1, none may be high, and no background is needed.
     """
 
-    def __init__(
-        self, labels: Sequence[str], vectors: Vectors, *, logit_scale: float, threshold: float, logit_bias: float = 0.0
-    ) -> None:
-        """labels: names. vectors: float32 [labels + background prompts, dim], unit length."""
+    def __init__(self, labels: Sequence[str], vectors: Vectors, card: ModelCard, *, threshold: float) -> None:
+        """labels: names. vectors: float32 [labels + background prompts, dim], unit length. card: of their model."""
         self.vectors = vectors
         self._labels = labels
-        self._logit_scale = logit_scale
-        self._logit_bias = logit_bias
+        self._card = card
         self._threshold = threshold
 
     @classmethod
@@ -100,13 +97,8 @@ class ZeroShotClassifier:
         """vector_of: the vector of each text in `texts_for(labels, prompts)`."""
         rows = [mean_direction([vector_of[text] for text in _texts_of(label, prompts)]) for label in labels]
         rows.extend(vector_of[text] for text in prompts.background)
-        return cls(
-            [label.name for label in labels],
-            np.array(rows, np.float32).reshape(-1, card.dimension),
-            logit_scale=card.logit_scale,
-            logit_bias=card.logit_bias,
-            threshold=threshold,
-        )
+        vectors = np.array(rows, np.float32).reshape(-1, card.dimension)
+        return cls([label.name for label in labels], vectors, card, threshold=threshold)
 
     def probabilities(self, vectors: Vectors) -> Vectors:
         """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]; without a bias the rest to 1 is the
@@ -117,13 +109,13 @@ class ZeroShotClassifier:
         # for a caller that classifies a few images again and again, most of a core. einsum starts none.
         few = len(embeddings) <= _FEW_IMAGES
         cosines = np.einsum("nd,ld->nl", embeddings, self.vectors) if few else embeddings @ self.vectors.T
-        logits = self._logit_scale * cosines
+        logits = self._card.logit_scale * cosines
         if not self._labels:
             return np.empty((len(logits), 0), np.float32)
-        if not self._logit_bias:
+        if not self._card.logit_bias:
             return softmax(logits)[:, : len(self._labels)]
         # The sigmoid. tanh does not overflow, however far from zero a logit is.
-        halves = 0.5 * (logits[:, : len(self._labels)] + self._logit_bias)
+        halves = 0.5 * (logits[:, : len(self._labels)] + self._card.logit_bias)
         probabilities: Vectors = (0.5 * (1 + np.tanh(halves))).astype(np.float32)
         return probabilities
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def between(*vectors: np.ndarray) -> np.ndarray:
 
 
 def classifier(*, scale: float = 20.0, threshold: float = 0.2) -> ZeroShotClassifier:
-    return ZeroShotClassifier(LABELS, VECTORS, logit_scale=scale, threshold=threshold)
+    return ZeroShotClassifier(LABELS, VECTORS, replace(CARD, logit_scale=scale), threshold=threshold)
 
 
 def tags(vector: np.ndarray, *, scale: float = 20.0, threshold: float = 0.2, top: int = 5) -> list[str]:
@@ -120,7 +121,8 @@ def test_probabilities_never_exceed_one_together(seed, scale):
     random = np.random.default_rng(seed)
     rows = random.normal(size=(20, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    shares = ZeroShotClassifier("abcdefghij", rows[:12], logit_scale=scale, threshold=0.2).probabilities(rows[12:])
+    card = replace(CARD, dimension=8, logit_scale=scale)
+    shares = ZeroShotClassifier("abcdefghij", rows[:12], card, threshold=0.2).probabilities(rows[12:])
     assert np.isfinite(shares).all()
     assert (shares >= 0).all()
     assert (shares.sum(axis=1) <= 1 + 1e-5).all()
@@ -172,9 +174,12 @@ def test_many_images_get_the_same_probabilities_as_few():
 ASIDE = """
 from time import process_time, thread_time
 import numpy as np
+from clipcore.types import ModelCard
 from clipcore.zero_shot import ZeroShotClassifier
 rows = np.random.default_rng(0).standard_normal((250, 512), dtype=np.float32)
-classifier = ZeroShotClassifier(("cat",) * 249, rows, logit_scale=1.0, threshold=0.0)
+classifier = ZeroShotClassifier(
+    ("cat",) * 249, rows, ModelCard("made/up", "1", 512, 32, 77, logit_scale=1.0), threshold=0.0
+)
 
 def cpu_of_all_threads(classify):
     "CPU time of all threads, as a multiple of this thread's."

@@ -42,7 +42,7 @@ def test_it_judges_as_one_built_by_hand():
     labels = [Label("pet", ("a cat", "a dog")), Label("sofa")]
     classifier = ZeroShotClassifier.for_model(model, labels, PLAIN, threshold=0.3)
     vectors = np.stack([mean_direction(AXES[:2]), AXES[2], AXES[3]])
-    by_hand = ZeroShotClassifier(("pet", "sofa"), vectors, logit_scale=10.0, threshold=0.3)
+    by_hand = ZeroShotClassifier(("pet", "sofa"), vectors, model.card, threshold=0.3)
     assert np.allclose(classifier.probabilities(AXES), by_hand.probabilities(AXES))
     assert classifier.classify(AXES) == by_hand.classify(AXES)
 
