@@ -14,7 +14,7 @@ import typer
 
 from clipcore.cli.options import TEMPLATES_HELP, Commands, EncodingOptions, Json, option
 from clipcore.cli.output import Skips, finish, tracked
-from clipcore.encoding.batch import ImageSource, SkippedImage, encode_sources
+from clipcore.encoding.batch import ImageSource, encode_sources, without_skipped
 from clipcore.errors import BadInput
 from clipcore.folder_search.paths import shown, visible
 from clipcore.images.formats import has_image_suffix
@@ -96,8 +96,8 @@ def classify(
     as_json: Json = False,
 ) -> int:
     """Show which of the given labels fit each image, with probabilities."""
-    for image in images:
-        _refuse_label(image)
+    for path in images:
+        _refuse_label(path)
     sources = [ImageSource.file(file) for path in images for file in (image_files(path) if path.is_dir() else [path])]
     if not sources:
         raise BadInput("There are no images in these folders; name others.")
@@ -106,22 +106,20 @@ def classify(
     results: list[dict[str, Any]] = []
     # Without --json the lines of each image show the progress.
     watched = tracked(sources, "classifying") if as_json else sources
-    for outcome in encode_sources(model, watched, batch_size=encoding.batch_size):
-        if isinstance(outcome, SkippedImage):
-            skips.add(outcome)
-            continue
-        [scores] = judge(outcome.embedding[None])
+    outcomes = encode_sources(model, watched, batch_size=encoding.batch_size)
+    for _, image in without_skipped(outcomes, skips.add):
+        [scores] = judge(image.embedding[None])
         if as_json:
             labels = [{"label": score.label, "probability": round(score.probability, 6)} for score in scores]
-            results.append({"name": shown(outcome.name), "labels": labels})
+            results.append({"name": shown(image.name), "labels": labels})
         else:
-            print(_as_text(outcome.name, scores), flush=True)
+            print(_as_text(image.name, scores), flush=True)
     return finish({"model": model.card.key, "images": results}, lambda: None, skips, as_json=as_json)
 
 
-def _refuse_label(image: Path) -> None:
+def _refuse_label(path: Path) -> None:
     """A missing image is skipped; a text in its place was meant for --labels."""
-    name = str(image)
+    name = str(path)
     if not has_image_suffix(name) and not os.path.exists(name):  # noqa: PTH110 - a text may be too long for a path
         raise BadInput(f"There is no file {name!r}; labels are given as --labels {shlex.quote(name)}.")
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from clipcore.cli.options import Commands, EncodingOptions, Force, Json, option
@@ -19,7 +20,7 @@ from clipcore.encoding.inputs import check_texts, check_vector_file, inputs_of, 
 from clipcore.encoding.tables import ColumnKind, ColumnOptions, check_extract, extract, parse_schema
 from clipcore.encoding.writers import TsvWriter, VectorFormat
 from clipcore.errors import BadInput
-from clipcore.models.tokenizers import CONTEXT_LENGTH, END, TokenIds, text_of, token_ids
+from clipcore.models.tokenizers import CONTEXT_LENGTH, END, text_of, token_ids
 
 if TYPE_CHECKING:
     from clipcore.model import ClipModel
@@ -167,7 +168,8 @@ def tokenize(
         text = text_of(_parse_tokens(texts))
         print_json({"text": text}) if as_json else print(text)
         return
-    rows = [_without_padding(row) for row in token_ids(texts, context_length, truncate=truncate)]
+    # Each row ends with the end token, and then with zeros.
+    rows = [np.trim_zeros(row, "b").tolist() for row in token_ids(texts, context_length, truncate=truncate)]
     if as_json:
         tokens = [{"text": text, "tokens": row} for text, row in zip(texts, rows, strict=True)]
         print_json({"context_length": context_length, "texts": tokens})
@@ -211,12 +213,6 @@ def _print_embeddings(model: ClipModel, rows: Iterator[EncodedRow], skips: Skips
         print(between, _json({"name": row.name, "vector": vector}), sep="", end="")
         between = ",\n"
     print(f'\n], "skipped": {_json(skips.as_json)}}}')
-
-
-def _without_padding(row: TokenIds) -> list[int]:
-    """Drops the zeros after the last end token; a text may contain an end token of its own."""
-    tokens: list[int] = row.tolist()
-    return tokens[: len(tokens) - tokens[::-1].index(END)]
 
 
 def _parse_tokens(texts: list[str]) -> list[int]:

@@ -22,7 +22,6 @@ _IGNORED |= {"split"}
 class Published:
     """figures: percent by name. note: how the measurement differs from the one here."""
 
-    dataset: str
     model: str
     figures: dict[str, float]
     source: str
@@ -36,7 +35,7 @@ class Published:
 def published_on(dataset: str) -> tuple[Published, ...]:
     """dataset: as `known_as` returns it."""
     return tuple(
-        Published(dataset, model, _figures(percent), group["source"], group.get("note", ""))
+        Published(model, _figures(percent), group["source"], group.get("note", ""))
         for group in _file()["published"]
         if group["dataset"] == dataset
         for model, percent in group["percent"].items()
