@@ -118,7 +118,14 @@ def choose_strength(
 
     @cache
     def merit(exponent: float) -> tuple[float, float]:
-        accuracy, likelihood = _merit(10.0**exponent, vectors, class_of, held)
+        """Accuracy and log-likelihood on the images held back."""
+        regression = _fitted(10.0**exponent, vectors[~held], class_of[~held])
+        probabilities = regression.predict_proba(vectors[held])
+        places = np.searchsorted(regression.classes_, class_of[held])
+        own = probabilities[np.arange(len(places)), places]
+        # A probability may come out as 0; its logarithm has to stay a number.
+        likelihood = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).sum())
+        accuracy = float(np.mean(probabilities.argmax(axis=1) == places))
         if tried is not None:
             tried(10.0**exponent, accuracy)
         return accuracy, likelihood
@@ -140,25 +147,14 @@ def _preferred(exponents: Sequence[float], merit: Callable[[float], tuple[float,
     return min(each for each, likelihood in likelihood_of.items() if likelihood >= best - _SUPPORT)
 
 
-def held_back(class_of: Classes, *, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
-    """Which images to choose by: of each class a share, at least one where it has two, and never all."""
+def held_back(class_of: Classes, *, seed: int) -> npt.NDArray[np.bool_]:
+    """Which images to choose by: of each class a fifth, at least one where it has two, and never all."""
     random = np.random.default_rng(seed)
     held = np.zeros(len(class_of), np.bool_)
     for row in np.unique(class_of):
         members = random.permutation(np.flatnonzero(class_of == row))
-        held[members[: min(len(members) - 1, max(1, round(share * len(members))))]] = True
+        held[members[: min(len(members) - 1, max(1, round(len(members) / 5)))]] = True
     return held
-
-
-def _merit(strength: float, vectors: Vectors, class_of: Classes, held: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Accuracy and log-likelihood on the images held back."""
-    regression = _fitted(strength, vectors[~held], class_of[~held])
-    probabilities = regression.predict_proba(vectors[held])
-    places = np.searchsorted(regression.classes_, class_of[held])
-    own = probabilities[np.arange(len(places)), places]
-    # A probability may come out as 0; its logarithm has to stay a number.
-    likelihood = float(np.log(np.maximum(own, np.finfo(own.dtype).tiny)).sum())
-    return float(np.mean(probabilities.argmax(axis=1) == places)), likelihood
 
 
 def require_two(class_of: Classes) -> None:

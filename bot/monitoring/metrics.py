@@ -121,9 +121,8 @@ class _PromptCache(Collector):
         prompts = CounterMetricFamily(
             "magpie_prompt_vectors", "Where the embedding of a label's prompt came from", labels=["source"]
         )
-        counts = self.engine.prompt_cache() if self.engine is not None else None
-        prompts.add_metric(["memory"], counts.cached if counts is not None else 0)
-        prompts.add_metric(["model"], counts.encoded if counts is not None else 0)
+        prompts.add_metric(["memory"], self.engine.prompts_cached if self.engine is not None else 0)
+        prompts.add_metric(["model"], self.engine.prompts_encoded if self.engine is not None else 0)
         yield prompts
 
 
@@ -136,5 +135,5 @@ def watch_engine(engine: ClipEngine) -> None:
     for lane in Lane:
         INFERENCE_QUEUE_LENGTH.labels(lane.name.lower()).set_function(partial(engine.executor.waiting, lane))
     INFERENCE_BUSY_SECONDS.set_function(lambda: engine.executor.busy_seconds)
-    PROMPT_VECTORS_KEPT.set_function(lambda: engine.prompt_cache().kept)
+    PROMPT_VECTORS_KEPT.set_function(lambda: engine.prompts_kept)
     _PROMPT_CACHE.engine = engine

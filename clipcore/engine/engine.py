@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -28,15 +27,6 @@ _TEXTS_AT_ONCE = 64
 # With queries back to back, each worker still decodes ten images a second: about what one core encodes.
 _MAX_YIELD_S = 0.1
 _CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
-
-
-@dataclass(frozen=True, slots=True)
-class PromptCacheCounts:
-    """Of the prompts that `classifier` needed: how many were cached, how many were encoded, and how many are kept."""
-
-    cached: int
-    encoded: int
-    kept: int
 
 
 class ClipEngine:
@@ -78,7 +68,7 @@ class ClipEngine:
         self._images = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
         self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
-        self._prompts_cached = self._prompts_encoded = 0
+        self.prompts_cached = self.prompts_encoded = 0  # of those that `classifier` needed
         self._queries = 0
         self._no_query = asyncio.Event()
         self._no_query.set()
@@ -161,8 +151,9 @@ class ClipEngine:
             async with asyncio.timeout(_MAX_YIELD_S):
                 await self._no_query.wait()
 
-    def prompt_cache(self) -> PromptCacheCounts:
-        return PromptCacheCounts(self._prompts_cached, self._prompts_encoded, len(self._prompt_vectors))
+    @property
+    def prompts_kept(self) -> int:
+        return len(self._prompt_vectors)
 
     async def close(self) -> None:
         """Refuses new calls, finishes the present ones, and ends the threads. Can be called again.
@@ -247,8 +238,8 @@ class ClipEngine:
         new = [text for text in texts if text not in cache]
         vectors = {text: cache[text] for text in texts if text in cache}
         vectors.update(zip(new, await self._encode_texts(encoder, new, Lane.BACKGROUND), strict=True))
-        self._prompts_cached += len(vectors) - len(new)
-        self._prompts_encoded += len(new)
+        self.prompts_cached += len(vectors) - len(new)
+        self.prompts_encoded += len(new)
         for text, vector in vectors.items():
             cache[text] = vector
             cache.move_to_end(text)

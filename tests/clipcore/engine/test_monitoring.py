@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from clipcore.engine.engine import ClipEngine, PromptCacheCounts
+from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import BatchReport, InferenceExecutor
 from clipcore.types import Label, Lane
 from tests.clipcore.engine.support import keep_busy, results, warm_up
@@ -93,8 +93,8 @@ async def test_without_a_model_the_device_is_not_alive():
 async def test_prompts_are_counted_as_cached_or_encoded(encoder):
     engine = ClipEngine(lambda: encoder)
     await engine.classifier([Label("cat")])
-    first = engine.prompt_cache()
-    assert first == PromptCacheCounts(cached=0, encoded=first.kept, kept=first.kept)
+    kept = engine.prompts_kept
+    assert (engine.prompts_cached, engine.prompts_encoded) == (0, kept)
     await engine.classifier([Label("cat")])
-    assert engine.prompt_cache() == PromptCacheCounts(cached=first.kept, encoded=first.kept, kept=first.kept)
+    assert (engine.prompts_cached, engine.prompts_encoded, engine.prompts_kept) == (kept, kept, kept)
     await engine.close()
