@@ -58,7 +58,12 @@ def token_ids(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH, 
 
 def text_of(ids: Iterable[int]) -> str:
     """Tokens -> text, up to the end token: lower case, with a space after each word."""
-    return _clip_words().decode(ids)
+    words = takewhile(lambda number: number != END, (int(number) for number in ids if number != START))
+    tokens = [_clip_words().model.id_to_token(number) for number in words]
+    # One character's bytes may be spread over several tokens, so the tokens are joined before they are decoded. The
+    # decoder writes a space for "Ġ".
+    text: str = ByteLevelDecoder().decode([token.replace(_END_OF_WORD, "Ġ") for token in tokens if token])
+    return text.strip()
 
 
 def clean(text: str) -> str:
@@ -122,7 +127,7 @@ class _Words:
         ids = vocabulary(merges)
         self.size = len(ids)
         self.marks = self.size - 2, self.size - 1
-        self._model = models.BPE(ids, merges, end_of_word_suffix=_END_OF_WORD)
+        self.model = models.BPE(ids, merges, end_of_word_suffix=_END_OF_WORD)
         self._units = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(_UNITS), "removed", invert=True),
@@ -136,21 +141,12 @@ class _Words:
             if unit in _MARKS:
                 ids.append(self.marks[_MARKS.index(unit)])
             else:
-                ids.extend(token.id for token in self._model.tokenize(unit))
+                ids.extend(token.id for token in self.model.tokenize(unit))
         return ids
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """One character's bytes may be spread over several tokens, so the tokens are joined before they are decoded."""
-        start, end = self.marks
-        words = takewhile(lambda number: number != end, (int(number) for number in ids if number != start))
-        tokens = [self._model.id_to_token(number) for number in words]
-        # The decoder writes a space for "Ġ".
-        text: str = ByteLevelDecoder().decode([token.replace(_END_OF_WORD, "Ġ") for token in tokens if token])
-        return text.strip()
 
     def as_transformers_has_it(self) -> Tokenizer:
         """As transformers' CLIPTokenizer builds it, which repairs no text."""
-        tokenizer = Tokenizer(self._model)
+        tokenizer = Tokenizer(self.model)
         tokenizer.add_special_tokens(list(_MARKS))
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
