@@ -63,16 +63,16 @@ class Services:
         self.registry = ImageRegistry(
             self.images, self._vectors, self.tagger, engine.card, on_forgotten=self.replies.wake
         )
+        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies)
         self.indexer = Indexer(
             self.images,
             engine,
             self._downloader.fetch,
             self.tagger,
             self.registry,
+            on_message_indexed=self._announcer.announce,
             concurrency=settings.download_concurrency,
         )
-        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies)
-        self.indexer.on_message_indexed = self._announcer
         self.catch_up = CatchUp(self.indexer.accept, self.channels, self.messages.history)
         self.reconciler = ChannelReconciler(
             self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel
@@ -97,6 +97,6 @@ class Services:
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            indexing = (self.indexer, self.catch_up, self.reconciler)
-            for part in (self._session, self.replies, self._vectors, *indexing, self._announcer):
+            indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler)
+            for part in (self._session, self.replies, self._vectors, *indexing):
                 stack.push_async_callback(part.close)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -134,18 +134,22 @@ class MagpieBot(commands.AutoShardedBot):
         """
         translator = CommandTranslator()
         await self.tree.set_translator(translator)
-        fingerprint = await self._commands_fingerprint(translator)
-        try:
-            if await asyncio.to_thread(_read_private, fingerprint_file) == fingerprint:
+        fingerprint = (await self._commands_fingerprint(translator)).encode()
+        with suppress(OSError):  # the commands are registered once more
+            if await asyncio.to_thread(fingerprint_file.read_bytes) == fingerprint:
                 return False
+        try:
             await self.tree.sync()
-            await asyncio.to_thread(fingerprint_file.write_text, fingerprint, "utf-8")
         except NETWORK_ERRORS as error:
             # The commands of the last start still work; search and indexing need not wait for the next attempt.
             status = f" {error.status} {error.code}" if isinstance(error, discord.HTTPException) else ""
             log.error("commands could not be registered", error=f"{type(error).__name__}{status}")
             return False
         log.info("commands registered")
+        try:
+            await asyncio.to_thread(_write_private, fingerprint_file, fingerprint)
+        except OSError as error:
+            log.warning("the commands are registered at every start: their file is unusable", error=str(error))
         return True
 
     async def _commands_fingerprint(self, translator: CommandTranslator) -> str:
@@ -259,8 +263,8 @@ def sentence_view(sentence: str) -> discord.ui.LayoutView:
     return view
 
 
-def _read_private(path: Path) -> str:
-    """Creates the file where it is missing. Afterwards it is private, also where an earlier version created it."""
-    path.touch()
+def _write_private(path: Path, data: bytes) -> None:
+    """Private also where an earlier version created the file."""
+    path.touch(0o600)
     path.chmod(0o600)
-    return path.read_text("utf-8")
+    path.write_bytes(data)

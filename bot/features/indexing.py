@@ -25,7 +25,7 @@ class IndexingCog(commands.Cog, name="indexing"):
 
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-        # Each event is handled in a task of its own; those of one message are handled in order.
+        # Each event is handled in a task of its own; new messages and edits of one message in order.
         self._message_lock = KeyedLock()
         self._arrived: set[int] = set()
 

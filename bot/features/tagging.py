@@ -162,7 +162,7 @@ _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 
 
 class TagAnnouncer:
-    """The indexer's `on_message_indexed`: announces the tags of new images in the background.
+    """Announces the tags of new images in the background.
 
     Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
     message is announced at most once, and not at all if the process ends in between.
@@ -175,18 +175,20 @@ class TagAnnouncer:
         self._announced: LRUCache[int, None] = LRUCache(1024)
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def close(self) -> None:
-        """Stops. What waits is not announced. Idempotent."""
+        """Stops. What waits, or comes later, is not announced. Idempotent."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await self.settled()
 
-    def __call__(self, message: IndexedMessage) -> None:
+    def announce(self, message: IndexedMessage) -> None:
         ref = message.images[0].ref
         if message.mode in (TaggingMode.OFF, TaggingMode.SILENT) or utc_now() - ref.created_at > MAX_AGE:
             return
-        if ref.message_id in self._announced:
+        if self._closed or ref.message_id in self._announced:
             return
         self._announced[ref.message_id] = None
         if len(self._tasks) >= MAX_WAITING:

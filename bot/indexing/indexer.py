@@ -66,7 +66,7 @@ class Indexer:
         self._store = store
         self._engine = engine
         self._registry = registry
-        self.on_message_indexed = on_message_indexed
+        self._on_message_indexed = on_message_indexed
         self._concurrency = concurrency
         self._capacity = _IMAGES_PER_DOWNLOAD * concurrency
         self._worker = ImageWorker(store, engine, fetch, tagger, concurrency)
@@ -239,8 +239,8 @@ class Indexer:
             self._wake.set()
         if counts:
             message = self._messages.end(image, None if image.reread else indexed)
-            if message and self.on_message_indexed is not None:
-                self.on_message_indexed(IndexedMessage(tuple(message), mode))
+            if message and self._on_message_indexed is not None:
+                self._on_message_indexed(IndexedMessage(tuple(message), mode))
 
     async def _fail(self, image: Image, error: Exception) -> bool:
         """Whether the attempt counts; else it is repeated as if it had not been made."""

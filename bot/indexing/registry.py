@@ -73,10 +73,12 @@ class ImageRegistry:
         return await self._forget(self._store.forget_author, guild_id, author_id, up_to_message=up_to_message)
 
     async def forget_guild(self, guild_id: int) -> list[int]:
-        self._index.drop(guild_id)  # before: what is not in memory need not be removed there image by image
-        forgotten = await self._forget(self._store.forget_guild, guild_id)
+        async with self._lock:
+            forgotten = await self._store.forget_guild(guild_id)
+            self._index.drop(guild_id)
         await self._tagger.invalidate(guild_id)
-        return forgotten
+        log.info("guild forgotten", guild_id=guild_id, images=len(forgotten))
+        return self._report(forgotten)
 
     async def _forget(self, delete: Callable[P, Awaitable[list[int]]], *args: P.args, **kwargs: P.kwargs) -> list[int]:
         async with self._lock:
@@ -84,6 +86,10 @@ class ImageRegistry:
             await self._index.discard(forgotten)
         if forgotten:
             log.info("images forgotten", images=len(forgotten))
+        return self._report(forgotten)
+
+    def _report(self, forgotten: list[int]) -> list[int]:
+        if forgotten:
             IMAGES_FORGOTTEN.inc(len(forgotten))
             if self._on_forgotten is not None:
                 self._on_forgotten()

@@ -28,7 +28,7 @@ async def serve_status(host: str, port: int, status: Status) -> AsyncIterator[st
         address, bound_port = runner.addresses[0][:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         log.info("serving /metrics and /healthz", url=url)
-        if not ip_address(address).is_loopback:
+        if not all(ip_address(address).is_loopback for address, *_ in runner.addresses):
             log.warning("/metrics and /healthz are unauthenticated and can be reached from other machines", url=url)
         yield url
     finally:

@@ -216,6 +216,7 @@ class GuildVectors:
         self.retired = False
         self._index = VectorIndex(dimension)
         self._lock = threading.Lock()
+        self._damaged = 0
         self._recorded: dict[int, IndexedEmbedding | None] | None = {}  # None for a deleted image; no dict once loaded
 
     def __len__(self) -> int:
@@ -233,6 +234,7 @@ class GuildVectors:
             recorded, self._recorded = self._recorded, {}
             await self._run(partial(self._apply, recorded))
         self._recorded = None
+        self._warn_of_damaged()
 
     async def change(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
         """Adds images by their id; None: removes it."""
@@ -240,6 +242,16 @@ class GuildVectors:
             self._recorded.update(changes)
         else:
             await self._run(partial(self._apply, changes))
+            self._warn_of_damaged()
+
+    def _warn_of_damaged(self) -> None:
+        if self._damaged:
+            log.warning(
+                "damaged embeddings are left out of searches; restore the database from a backup if there are many",
+                guild_id=self.guild_id,
+                embeddings=self._damaged,
+            )
+        self._damaged = 0
 
     async def search(self, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
         """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
@@ -275,8 +287,4 @@ class GuildVectors:
         except ValueError:
             finite = np.isfinite(page.embeddings).all(axis=1)
             self._index.add(page.embeddings[finite], page.ids[finite], page.channel_ids[finite])
-            log.warning(
-                "damaged embeddings are left out of searches; restore the database from a backup if there are many",
-                guild_id=self.guild_id,
-                embeddings=int((~finite).sum()),
-            )
+            self._damaged += int((~finite).sum())

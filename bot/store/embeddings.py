@@ -75,7 +75,9 @@ class EmbeddingQueries(Store):
         """What this model made of an identical file, in whichever guild that was posted."""
         query = select(embeddings.c.embedding, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
-        query = query.where(_by_model(model_key), images.c.content_hash == content_hash).limit(1)
+        # + 0: else SQLite goes through all embeddings of the model, instead of the few images with this hash.
+        by_model = embeddings.c.model_id + 0 == select(models.c.id).where(models.c.key == model_key).scalar_subquery()
+        query = query.where(images.c.content_hash == content_hash, by_model).limit(1)
         row = (await connection.execute(query)).first()
         return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
 

@@ -24,7 +24,7 @@ TOMBSTONE_LIFETIME = timedelta(days=30)
 _STORED = np.dtype("<f2")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# SQLite's STRICT tables know INTEGER, sa.REAL, TEXT and BLOB only.
+# SQLite's STRICT tables know INTEGER, REAL, TEXT and BLOB only.
 WholeNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Flag: sa.types.TypeEngine[bool] = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +33,7 @@ _POOL = {"max_overflow": 0, "pool_use_lifo": True, "pool_timeout": None}
 _MIGRATION_PRAGMAS = ("journal_mode = WAL", "secure_delete = ON", "foreign_keys = OFF")
 
 # A checkpoint waits this long for readers, whose transactions are short. A blocked one is repeated after the pause.
-CHECKPOINT_TIMEOUT_S = 0.1
+CHECKPOINT_TIMEOUT_MS = 100
 CHECKPOINT_PAUSE_S = 1.0
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -68,7 +67,7 @@ class SQLiteBackend:
         self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
         self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
-        self._checkpoint = CheckpointTask(self._uri, self.write_lock)
+        self._checkpoint = CheckpointTask(self.writer, self.write_lock, busy_timeout)
         self._file_lock: FileLock | None = None
 
     def create(self, *, exclusive: bool = False) -> None:
@@ -224,9 +223,10 @@ class CheckpointTask:
     A reader blocks it for the length of its transaction; then the task repeats it until it succeeds.
     """
 
-    def __init__(self, uri: str, write_lock: asyncio.Lock) -> None:
-        self._uri = uri
+    def __init__(self, writer: AsyncEngine, write_lock: asyncio.Lock, busy_timeout: float) -> None:
+        self._writer = writer
         self._write_lock = write_lock
+        self._busy_timeout_ms = int(busy_timeout * 1000)
         self._due = False
         self._retrying: asyncio.Task[None] | None = None
 
@@ -259,18 +259,20 @@ class CheckpointTask:
             self._retrying = None
 
     async def _truncate(self) -> None:
+        """On the writer's connection: by now another file may stand at the path."""
         try:
-            self._due = not await asyncio.to_thread(_truncate_log, self._uri)
-        except sqlite3.Error as error:
+            async with self._writer.connect() as connection:
+                # On the driver: SQLAlchemy would begin a transaction, inside which nothing can be truncated.
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.execute_fetchall(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
+                try:
+                    [[blocked, *_]] = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await driver.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+            self._due = bool(blocked)
+        except (DBAPIError, sqlite3.Error) as error:
             log.warning("the write-ahead log could not be truncated", error=type(error).__name__)
             self._due = True
-
-
-def _truncate_log(uri: str) -> bool:
-    """False where a reader blocks it. On a connection of its own, which does not wait as long as the writer's."""
-    with closing(sqlite3.connect(uri, CHECKPOINT_TIMEOUT_S, uri=True)) as connection:
-        [[blocked, *_]] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return not blocked
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

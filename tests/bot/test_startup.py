@@ -243,6 +243,18 @@ async def test_commands_are_registered_once_and_again_only_when_they_change(sand
     assert registrations.triggered == 2
 
 
+@pytest.mark.parametrize("unusable", ["directory", "garbage"])
+async def test_an_unusable_file_of_registered_commands_costs_a_registration_and_not_the_start(
+    sandbox: Sandbox, tmp_path: Path, unusable: str
+) -> None:
+    file = tmp_path / "commands"
+    file.mkdir() if unusable == "directory" else file.write_bytes(b"\xff\xfe")
+    async with await bot_with_commands() as bot:
+        await bot.login(sandbox.bot_token)
+        assert await bot.sync_commands(file) is True
+        assert await bot.sync_commands(file) is (unusable == "directory")
+
+
 async def test_a_refused_registration_is_retried_at_the_next_start(sandbox: Sandbox, tmp_path: Path) -> None:
     async with await bot_with_commands() as bot:
         await bot.login(sandbox.bot_token)

@@ -99,7 +99,7 @@ def message(
 
 
 async def test_one_reply_names_each_tag_of_a_message_once(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
-    announcer(message(1, "cat", "dog", "cat"))
+    announcer.announce(message(1, "cat", "dog", "cat"))
     await announcer.settled()
     [reply] = fake.replies
     assert reply.count("cat") == 1
@@ -108,14 +108,14 @@ async def test_one_reply_names_each_tag_of_a_message_once(announcer: TagAnnounce
 
 
 async def test_reactions_are_the_emoji_of_the_tags(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
-    announcer(message(1, "cat", "dog", mode=TaggingMode.REACTION))
+    announcer.announce(message(1, "cat", "dog", mode=TaggingMode.REACTION))
     await announcer.settled()
     assert fake.reactions == ["🐱", "🐶"]
 
 
 @pytest.mark.parametrize("mode", [TaggingMode.OFF, TaggingMode.SILENT])
 async def test_a_quiet_channel_sees_nothing(announcer: TagAnnouncer, fake: FakeDiscord, mode: TaggingMode) -> None:
-    announcer(message(1, "cat", mode=mode))
+    announcer.announce(message(1, "cat", mode=mode))
     await announcer.settled()
     assert (fake.replies, fake.reactions) == ([], [])
 
@@ -123,17 +123,25 @@ async def test_a_quiet_channel_sees_nothing(announcer: TagAnnouncer, fake: FakeD
 async def test_old_messages_and_messages_without_tags_are_not_announced(
     announcer: TagAnnouncer, fake: FakeDiscord
 ) -> None:
-    announcer(message(1, "cat", posted=utc_now() - MAX_AGE - timedelta(seconds=1)))
+    announcer.announce(message(1, "cat", posted=utc_now() - MAX_AGE - timedelta(seconds=1)))
     untagged = message(2, "cat")
-    announcer(IndexedMessage((Image(1, untagged.images[0].ref, ImageState.READY),), TaggingMode.REPLY))
+    announcer.announce(IndexedMessage((Image(1, untagged.images[0].ref, ImageState.READY),), TaggingMode.REPLY))
     await announcer.settled()
+    assert fake.replies == []
+
+
+async def test_nothing_is_announced_once_it_is_closed(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    await announcer.close()
+    announcer.announce(message(1, "cat"))
+    await announcer.settled()
+    await asyncio.sleep(0)
     assert fake.replies == []
 
 
 async def test_a_message_is_announced_once(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
     first = message(1, "cat")
-    announcer(first)
-    announcer(first)
+    announcer.announce(first)
+    announcer.announce(first)
     await announcer.settled()
     assert len(fake.replies) == 1
 
@@ -151,7 +159,7 @@ async def test_an_announcement_that_fails_does_not_prevent_the_next(
 ) -> None:
     fake.errors = [error] * 5
     for number in range(6):
-        announcer(message(number, "cat"))
+        announcer.announce(message(number, "cat"))
     await announcer.settled()
     assert len(fake.replies) == 1
 
@@ -161,7 +169,7 @@ async def test_where_too_many_announcements_wait_new_ones_are_skipped(
 ) -> None:
     fake.held = asyncio.Event()
     for number in range(MAX_WAITING + 10):
-        announcer(message(number, "cat"))
+        announcer.announce(message(number, "cat"))
     fake.held.set()
     await announcer.settled()
     assert len(fake.replies) == MAX_WAITING

@@ -151,6 +151,17 @@ async def test_forgetting_a_guild_empties_store_and_memory_and_keeps_other_guild
     assert left.state is ImageState.READY
 
 
+async def test_forgetting_a_guild_costs_the_others_in_memory_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.indexer.start()
+    await pipeline.remember(image_ref(1), image_ref(2, channel_ref(9, guild=77)))
+    discarded: list[int] = []
+    monkeypatch.setattr(pipeline.index, "discard", discarded.extend)
+    await pipeline.registry.forget_guild(GUILD)
+    assert discarded == []
+
+
 async def test_forgetting_a_member_keeps_what_they_post_later(pipeline: Pipeline) -> None:
     await pipeline.indexer.start()
     mine, theirs = image_ref(1, author=1), image_ref(2, author=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 
 import numpy as np
@@ -102,6 +103,17 @@ async def test_concurrent_deletions_share_a_checkpoint_and_leave_nothing(path, i
     await asyncio.gather(*(images.forget_messages([message]) for message in range(10, 110)))
     assert on_disk(path) == []
     assert path.with_name("magpie.db-wal").stat().st_size == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed there")
+async def test_the_log_of_a_database_whose_file_was_renamed_is_emptied_as_well(path, images):
+    await remember_secret(images)
+    moved = path.with_name("moved.db")
+    log = path.with_name("magpie.db-wal")
+    path.rename(moved)
+    assert log.stat().st_size > 0
+    await images.forget_messages([10])
+    assert log.stat().st_size == 0
 
 
 async def test_every_connection_has_secure_delete_and_foreign_keys_on(database):

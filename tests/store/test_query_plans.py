@@ -102,6 +102,15 @@ async def test_due_images_are_read_in_order_without_sorting(statements, path):
     connection.close()
 
 
+async def test_an_identical_file_is_found_by_its_hash_and_not_among_all_embeddings(statements, path):
+    connection = sqlite3.connect(path)
+    [statement] = [statement for statement in statements if "images.content_hash = ?" in statement]
+    lines = plan(connection, statement, statements[statement])
+    connection.close()
+    assert "SEARCH images USING INDEX ix_images_content_hash (content_hash=?)" in lines
+    assert any(line.startswith("SEARCH embeddings USING INTEGER PRIMARY KEY") for line in lines)
+
+
 async def test_a_guilds_embeddings_are_read_in_order_without_sorting(statements, path):
     connection = sqlite3.connect(path)
     [statement] = [statement for statement in statements if "embeddings.image_id > ?" in statement]
