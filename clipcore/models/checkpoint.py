@@ -9,7 +9,6 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -86,19 +85,24 @@ def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Pa
     if model.file is not None:
         return Checkpoint(model.id, _sha256(model.file).hex()[:12], model.file.parent, model.file)
     if model.directory is not None:
-        return _checkpoint_in(model.directory, model.id, model.revision)
+        return _checkpoint_in(model.directory, model)
     repository = model.repository or model.id
     # A known name in other capitals is no repository of the hub: `vit-b/32`.
     misspelt = repository.lower() in (known.name.lower() for known in list_models())
     if misspelt or repository.endswith(_FILE_ENDINGS) or "/" not in repository:
         raise _no_such_model(repository)
-    if cached := _cached(repository, cache_dir):
-        with suppress(ModelUnavailable):  # a download that was interrupted
-            return _checkpoint_in(cached, model.id, cached.name)
-    if local_only:
-        raise _unavailable(repository, "is not on this machine")
-    downloaded = _download(model, cache_dir)
-    return _checkpoint_in(downloaded, model.id, downloaded.name)
+    # The name alone decides which weights these are, whatever else of the repository the cache holds.
+    missing = _missing_single_file if model.repository else _missing
+    snapshot = _cached(repository, cache_dir)
+    if snapshot is None or missing(snapshot):  # or a download was interrupted
+        if local_only:
+            raise _unavailable(repository, "is not on this machine")
+        snapshot = _download(model, cache_dir)
+        if lacking := missing(snapshot):
+            raise ModelUnavailable(
+                f"The model {repository!r} has no {lacking}: it is not a CLIP checkpoint that can be loaded."
+            )
+    return Checkpoint(model.id, snapshot.name[:12], snapshot, _single_file(snapshot) if model.repository else None)
 
 
 def is_on_this_machine(name: str) -> bool:
@@ -141,16 +145,16 @@ def weight_files(directory: Path) -> list[Path]:
     return [directory / shard for shard in sorted(set(map(str, shards.values())))]
 
 
-def _checkpoint_in(directory: Path, model_id: str, revision: str | None) -> Checkpoint:
-    """revision: by default made of the weights. Raises ModelUnavailable where a file is missing."""
+def _checkpoint_in(directory: Path, model: ModelName) -> Checkpoint:
+    """A local directory, in either layout. Raises ModelUnavailable where a file is missing."""
     missing = _missing(directory)
     file = _single_file(directory) if missing else None
     if missing and not file:
         raise ModelUnavailable(
-            f"The model {model_id!r} has no {missing}; {str(directory)!r} must hold a complete CLIP checkpoint."
+            f"The model {model.id!r} has no {missing}; {str(directory)!r} must hold a complete CLIP checkpoint."
         )
-    revision = revision or (_sha256(file).hex() if file else _fingerprint(directory))
-    return Checkpoint(model_id, revision[:12], directory, file)
+    revision = model.revision or (_sha256(file).hex() if file else _fingerprint(directory))
+    return Checkpoint(model.id, revision[:12], directory, file)
 
 
 def _cached(repository: str, cache_dir: Path | None) -> Path | None:
@@ -158,7 +162,7 @@ def _cached(repository: str, cache_dir: Path | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        # No patterns, since `_checkpoint_in` looks which files are there.
+        # No patterns, since `find_checkpoint` looks which files are there.
         return Path(snapshot_download(repository, local_files_only=True, allow_patterns=[], cache_dir=cache_dir))
     except LocalEntryNotFoundError:
         return None
@@ -208,6 +212,10 @@ def _single_file(directory: Path) -> Path | None:
     if not (directory / OPEN_CLIP_CONFIG).is_file():
         return None
     return next((directory / file for file in _OPEN_CLIP_FILES if (directory / file).is_file()), None)
+
+
+def _missing_single_file(directory: Path) -> str | None:
+    return None if _single_file(directory) else "weights"
 
 
 def _missing(directory: Path) -> str | None:

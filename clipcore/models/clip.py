@@ -22,7 +22,8 @@ from clipcore.models.transformer import TextTransformer, VisionTransformer
 from clipcore.models.weights import load_exactly, read_checkpoint_weights
 
 # By `model_type` in config.json. The first two are transformers'; the third, with CLIP's ResNet, is our own.
-CLIP, CHINESE_CLIP, CLIP_RESNET = MODEL_TYPES = "clip", "chinese_clip", "clip_resnet"
+MODEL_TYPES = ("clip", "chinese_clip", "clip_resnet")
+CLIP, CHINESE_CLIP, CLIP_RESNET = MODEL_TYPES
 CHINESE_TEXT = "chinese_clip_text_model"  # transformers' name for Chinese CLIP's BERT
 
 

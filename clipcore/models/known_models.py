@@ -96,19 +96,25 @@ BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
 _BY_NAME = {model.name: model for model in list_models()}
-
-# For models without measurements: OpenAI's ViT-B/32 figures, since most CLIP checkpoints share its temperature
-# of 0.01. Put a calibration.json beside the weights to do better (see `read_calibration`).
-FALLBACK = Calibration(text_threshold=0.22, image_threshold=0.75, tag_threshold=0.2)
+# Former names, and those of the directories that `hf download` fills.
+_BY_NAME |= {name: _BY_NAME["ViT-B/32"] for name in ("base", "clip-vit-base-patch32")}
+_BY_NAME |= {name: _BY_NAME["ViT-L/14"] for name in ("large", "clip-vit-large-patch14")}
 
 # Starting points, not measurements of ours; `calibration.json` in a model's directory overrides them.
 # Text: Schuhmann et al. 2021 (LAION-400M, §2) kept caption pairs from a ViT-B/32 cosine of 0.3 as good matches, and
 # unrelated pairs lie around 0.15 to 0.2. Short queries score lower than full captions, so the line lies between.
+# Images: unrelated photographs lie around 0.45 to 0.6.
+_VIT_B_32 = Calibration(text_threshold=0.22, image_threshold=0.75, tag_threshold=0.2)
 # The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
-# 0.15. Images: unrelated photographs lie around 0.45 to 0.6 (ViT-B/32) and 0.4 to 0.55 (ViT-L/14).
-_LARGE = Calibration(text_threshold=0.18, image_threshold=0.7, tag_threshold=0.2)
-# By the last part of the id, which is the name of a directory that `hf download` fills.
-_KNOWN = {"clip-vit-large-patch14": _LARGE, "clip-vit-large-patch14-336": _LARGE}
+# 0.15, and unrelated photographs around 0.4 to 0.55.
+_VIT_L_14 = Calibration(text_threshold=0.18, image_threshold=0.7, tag_threshold=0.2)
+# By the last part of the id, which is the name of a directory that `hf download` fills. All others get the default
+# model's, since most CLIP checkpoints share its temperature of 0.01.
+_KNOWN = {
+    "clip-vit-base-patch32": _VIT_B_32,
+    "clip-vit-large-patch14": _VIT_L_14,
+    "clip-vit-large-patch14-336": _VIT_L_14,
+}
 
 # Models with a bias give each pair an independent probability, far below a softmax's: with SigLIP so400m CLIP's diagram
 # is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
@@ -184,5 +190,5 @@ def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, log
     if logit_bias:
         least_logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
         text_threshold = (least_logit - logit_bias) / logit_scale
-        return replace(FALLBACK, text_threshold=text_threshold, tag_threshold=_LEAST_PROBABILITY)
-    return FALLBACK
+        return replace(_VIT_B_32, text_threshold=text_threshold, tag_threshold=_LEAST_PROBABILITY)
+    return _VIT_B_32

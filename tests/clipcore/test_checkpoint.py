@@ -18,13 +18,14 @@ from safetensors.torch import save_file
 from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
 from clipcore.models.checkpoint import find_checkpoint
-from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, FALLBACK, read_calibration, resolve
+from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, read_calibration, resolve
 from clipcore.types import Calibration
 from tests.clipcore import originals
 from tests.clipcore.hub import COMMIT, serve_hub
 
 # The hub's client would pause 23 seconds in all between its five retries; a busy machine alone may take some seconds.
 SOON = 20
+FALLBACK = read_calibration(DEFAULT_MODEL, Path("no calibration.json"))
 
 
 def copy_of(directory: Path, target: Path) -> Path:
@@ -34,6 +35,8 @@ def copy_of(directory: Path, target: Path) -> Path:
 def test_names_are_resolved_without_a_network(tmp_path):
     assert resolve("bundled").directory == BUNDLED_DIRECTORY
     assert resolve("ViT-B/32").id == DEFAULT_MODEL
+    assert resolve("base").id == resolve("clip-vit-base-patch32").id == DEFAULT_MODEL
+    assert resolve("large").id == resolve("clip-vit-large-patch14").id == "openai/clip-vit-large-patch14"
     assert resolve(" someone/their-clip ").id == "someone/their-clip"
     assert resolve("someone/their-clip").directory is None
     (tmp_path / "mine").mkdir()
@@ -231,6 +234,46 @@ def test_a_model_is_downloaded_once_and_then_found_without_the_hub(tiny_director
     assert find_elsewhere("someone/tiny", tmp_path / "cache", nobody)[0] == expected
 
 
+def snapshot_of(repository: str, cache: Path) -> Path:
+    """An empty snapshot of the repository in the hub's cache."""
+    directory = cache / f"models--{repository.replace('/', '--')}"
+    (directory / "refs").mkdir(parents=True)
+    (directory / "refs" / "main").write_text(COMMIT)
+    snapshot = directory / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def test_a_hub_id_means_transformers_files_although_open_clips_alone_are_cached(tmp_path):
+    snapshot = snapshot_of("laion/clip", tmp_path)
+    (snapshot / "open_clip_config.json").write_text("{}")
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ModelUnavailable, match="is not on this machine"):
+        find_checkpoint("laion/clip", local_only=True, cache_dir=tmp_path)
+    assert find_checkpoint(snapshot).file == snapshot / "open_clip_model.safetensors"
+
+
+def test_an_openai_resnet_means_the_single_file_although_a_complete_directory_is_cached(tiny_directory, tmp_path):
+    snapshot = snapshot_of("timm/resnet50_clip.openai", tmp_path)
+    shutil.copytree(tiny_directory, snapshot, dirs_exist_ok=True)
+    with pytest.raises(ModelUnavailable, match="is not on this machine"):
+        find_checkpoint("RN50", local_only=True, cache_dir=tmp_path)
+    (snapshot / "open_clip_config.json").write_text("{}")
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"weights")
+    found = find_checkpoint("RN50", local_only=True, cache_dir=tmp_path)
+    assert found.file == snapshot / "open_clip_model.safetensors"
+
+
+def test_a_repository_that_lacks_a_file_is_no_checkpoint(tiny_directory, tmp_path):
+    source = copy_of(tiny_directory, tmp_path / "source")
+    (source / "preprocessor_config.json").unlink()
+    with serve_hub(source) as hub:
+        output, _ = find_elsewhere("someone/tiny", tmp_path / "cache", hub.url)
+    assert output.endswith(
+        "'someone/tiny' has no preprocessor_config.json: it is not a CLIP checkpoint that can be loaded."
+    )
+
+
 @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
 def test_openais_resnets_are_downloaded_from_the_hub_in_open_clips_layout(tmp_path, file):
     source = tmp_path / "source"
@@ -286,11 +329,9 @@ def test_weights_for_another_library_are_not_downloaded(tiny_directory, tmp_path
 
 
 def test_a_download_that_was_interrupted_is_not_taken_for_a_model(tiny_directory, tmp_path):
-    repository = tmp_path / "hub" / "models--someone--tiny"
-    snapshot = copy_of(tiny_directory, repository / "snapshots" / COMMIT)
+    snapshot = snapshot_of("someone/tiny", tmp_path / "hub")
+    shutil.copytree(tiny_directory, snapshot, dirs_exist_ok=True)
     (snapshot / "model.safetensors").unlink()
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
     output, _ = find_elsewhere("someone/tiny", tmp_path, "http://127.0.0.1:9", local_only=True)
     assert output.startswith("unavailable: ")
 

@@ -18,7 +18,7 @@ import clipcore
 from clipcore.errors import BadInput, ImageRejected, ModelUnavailable
 from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
-from clipcore.models.known_models import FALLBACK
+from clipcore.models.known_models import DEFAULT_MODEL, read_calibration
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
 from clipcore.types import Label
 from tests.clipcore.images import noise, quarters
@@ -66,7 +66,7 @@ def test_the_card_describes_the_loaded_model(tiny):
     assert tiny.card.context_length == CONTEXT_LENGTH
     assert tiny.card.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
     assert tiny.card.key == f"tiny@{tiny.card.revision}#1"
-    assert tiny.calibration == FALLBACK
+    assert tiny.calibration == read_calibration(DEFAULT_MODEL, Path("no calibration.json"))
 
 
 def test_a_text_beyond_the_context_is_cut(tiny):
@@ -138,7 +138,7 @@ class FullDevice:
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
 def test_a_device_out_of_memory_is_a_memory_error(tiny, error):
     opened = replace(tiny.opened, towers=FullDevice(error))
-    model = ClipModel(opened, tiny.card, FALLBACK)
+    model = ClipModel(opened, tiny.card, tiny.calibration)
     with pytest.raises(MemoryError):
         model.encode_prepared(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
