@@ -75,7 +75,9 @@ def find_duplicates(
     if not pages:
         return []
     files = [store.files_of(content, root) for contents, _ in pages for content in contents]
-    order = sorted(range(len(files)), key=lambda row: -files[row][0].width * files[row][0].height)
+    # Without those that another process has forgotten meanwhile.
+    present = [row for row, found in enumerate(files) if found]
+    order = sorted(present, key=lambda row: -files[row][0].width * files[row][0].height)
     vectors = np.concatenate([vectors for _, vectors in pages])[order]
     return _groups(
         [(file, cosine) for row, cosine in members for file in files[order[row]]]

@@ -124,7 +124,10 @@ def _look(entry: os.DirEntry[bytes]) -> WalkEntry | None:
         if not entry.is_file():
             check_regular(Path(os.fsdecode(entry.path)))  # raises for a broken link, a pipe and a device
             return None  # a link to a folder
-        status = entry.stat()
+        try:
+            status = entry.stat()
+        except FileNotFoundError:
+            return None  # removed since its folder was listed
     except OSError as error:
         return Unreadable(entry.path, f"It cannot be read: {error.strerror}.")
     return ImageFile(entry.path, status.st_size, status.st_mtime_ns)

@@ -71,6 +71,22 @@ def test_a_copy_that_is_gone_by_now_is_none(indexed):
         assert find_duplicates(store, indexed.root, indexed.model.card.key, min_score=0.9) == []
 
 
+def test_files_that_another_process_forgets_meanwhile_are_left_out(indexed):
+    paint(indexed.folder / "gone.png", "red", width=99)
+    for name in ("a", "b"):
+        paint(indexed.folder / f"{name}.png", "blue")
+    indexed.run()
+
+    class Forgetful(FolderStore):
+        def vectors_below(self, root, model):
+            yield from list(super().vectors_below(root, model))
+            self.write(model, [], [], gone=[os.fsencode(indexed.folder / "gone.png")])
+
+    with Forgetful(indexed.file) as store:
+        (group,) = find_duplicates(store, indexed.root, indexed.model.card.key, min_score=0.999)
+    assert [indexed.name(copy.file.path) for copy in group.copies] == ["a.png", "b.png"]
+
+
 def test_identical_files_are_found_without_model_or_index_and_read_only_where_sizes_agree(indexed, monkeypatch):
     paint(indexed.folder / "a.png")
     paint(indexed.folder / "deep" / "b.png")

@@ -41,5 +41,20 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
     assert list(walk(root)) == [Unreadable(root + b"/", "The folder cannot be listed: Not a directory.")]
 
 
+def test_a_file_that_vanishes_after_its_folder_was_listed_is_no_complaint(tmp_path):
+    for name in ("a.png", "b.png"):
+        write(tmp_path / name, b"")
+    entries = walk(os.fsencode(tmp_path))
+    next(entries)
+    (tmp_path / "b.png").unlink()
+    assert list(entries) == []
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone")
+    told = Unreadable(os.fsencode(tmp_path / "link.png"), "It cannot be read: the link is broken.")
+    assert list(walk(os.fsencode(tmp_path))) == [told]
+
+
 def test_a_folder_that_vanished_is_no_complaint(tmp_path):
     assert list(walk(os.fsencode(tmp_path / "gone"))) == []
