@@ -86,8 +86,13 @@ def encode_sources(
 
     def prepare(source: ImageSource) -> _Prepared | SkippedImage:
         try:
-            decoded = read_image(source.read(), limits, min_edge=None if full_resolution else lambda: model.card.detail)
-        except (BadInput, ImageRejected, EncodingFailed, NotNeeded, OSError) as error:
+            data = source.read()
+        except (BadInput, ImageRejected, NotNeeded, OSError) as error:
+            return SkippedImage(source.name, reason_of(error), error)
+        try:
+            # Asking for the card may load the model, and what that raises says nothing of the image.
+            decoded = read_image(data, limits, min_edge=None if full_resolution else lambda: model.card.detail)
+        except (ImageRejected, EncodingFailed) as error:
             return SkippedImage(source.name, reason_of(error), error)
         return _Prepared(source.name, model.prepare(decoded.pixels, decoded.box), decoded.width, decoded.height)
 

@@ -51,6 +51,7 @@ class ContrastiveBatches:
         check_length(self.model, self.plan.sequence_length)
         self.order = BatchOrder(self.pairs, self.plan.batch_size, self.plan.seed)
         self.reader = ImageReader(self.model, self.pairs.images, self.plan.workers)
+        self._skipped: set[int] = set()
         numbers: dict[str, int] = {}
         self._caption_keys = torch.tensor(
             [numbers.setdefault(caption, len(numbers)) for caption in self.pairs.captions]
@@ -76,16 +77,17 @@ class ContrastiveBatches:
         return self._backward(images, texts, own, mask)
 
     def _gather_keys(self, read: list[ReadImage | SkippedImage], batch: Rows, share: slice) -> Tensor:
-        """int64 [batch]: equal for equal images, 0 for those that cannot be read, which are reported."""
+        """int64 [batch]: equal for equal images, 0 for those that cannot be read, each of which is reported once."""
         own = torch.tensor([image.key if isinstance(image, ReadImage) else 0 for image in read], dtype=torch.int64)
         keys = self.group.gather(own.to(self.model.device), share, len(batch))
         broken = self.pairs.image_of[batch[(keys == 0).cpu().numpy()]]
         if len(broken) == len(batch):
             raise BadInput("None of the images of a whole batch can be read; check the data set.")
-        for image in broken.tolist() if self.group.is_main else ():
+        for image in sorted({*broken.tolist()} - self._skipped) if self.group.is_main else ():
             # Another process may have read it, and reported only that it failed.
             again = self.reader.read(image)
             reason = again.reason if isinstance(again, SkippedImage) else "It could not be read."
+            self._skipped.add(image)
             self.on_skip(self.pairs.images[image].name, reason)
         return keys
 

@@ -61,6 +61,17 @@ def test_a_broken_and_a_missing_image_are_skipped_with_a_reason(tmp_path: Path):
     assert [outcome.embedding[0] for outcome in outcomes if isinstance(outcome, EncodedImage)] == [1, 2]
 
 
+def test_a_source_without_an_image_is_skipped_and_a_model_that_cannot_be_loaded_is_no_fault_of_an_image():
+    def refuse(*_: object):
+        raise BadInput("No such precision.")
+
+    [skipped] = encode_sources(FakeEncoder(), [ImageSource("row 1", refuse)])
+    assert isinstance(skipped, SkippedImage) and skipped.reason == "No such precision."
+    unloadable = type("Unloadable", (FakeEncoder,), {"card": property(refuse, lambda *_: None)})
+    with pytest.raises(BadInput, match="No such precision"):
+        list(encode_sources(unloadable(), [gray(1)]))
+
+
 def test_an_image_whose_embedding_is_not_finite_is_skipped():
     """One NaN among stored vectors would outrank everything in each later search."""
     outcomes = list(encode_sources(FakeEncoder(), [gray(1), gray(NOT_A_NUMBER), gray(2)]))

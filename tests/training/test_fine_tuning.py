@@ -9,7 +9,8 @@ from PIL import Image
 
 from clipcore.errors import BadInput
 from clipcore.training import TrainingPlan, train
-from clipcore.training.contrastive import optimiser_for
+from clipcore.training.contrastive import ContrastiveBatches, choose_weights, optimiser_for
+from clipcore.training.distributed import ProcessGroup
 from clipcore.training.record import Record, TrainingObserver, draw_curves
 from tests.training.world import load, patches, weights
 
@@ -122,6 +123,23 @@ def test_a_broken_image_is_reported_once_and_skipped(tiny, tmp_path):
     trained = train(tiny, patches(8, broken=[3]), QUICK, tmp_path / "run", validation=validation, observer=heard)
     assert sorted(heard.skips) == sorted(trained.skipped) == ["image 3", "image 5 of the validation set"]
     assert trained.finished
+
+
+def test_a_broken_image_is_read_again_for_its_reason_once_a_run(tiny):
+    skips = []
+    batches = ContrastiveBatches(
+        tiny,
+        patches(8, broken=[3]),
+        QUICK,
+        group=ProcessGroup(),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        on_skip=lambda name, _: skips.append(name),
+    )
+    choose_weights(tiny.towers, QUICK)
+    for step in range(3):
+        batches.backward(step)
+    batches.reader.close()
+    assert skips == ["image 3"]
 
 
 def test_a_log_and_a_curve_are_drawn(tiny, tmp_path):
