@@ -63,7 +63,10 @@ def stats(
     measured = ImageStats()
     outcomes = measure_images(inventory.images, size=size, workers=workers)
     for outcome in tracked(outcomes, "measuring", len(inventory.images)):
-        skips.add(outcome) if isinstance(outcome, Problem) else measured.add(outcome)
+        if isinstance(outcome, Problem):
+            skips.add(outcome)
+        else:
+            measured.add(outcome)
     result = _stats_as_json(inventory, measured)
     return finish(result, lambda: _show_stats(result), skips, as_json=as_json)
 

@@ -179,12 +179,14 @@ def tokenize(
 
 
 def _read_texts(path: Path | None) -> list[RowSource]:
-    """Raises BadInput, and OSError where the file cannot be read."""
+    """Raises BadInput."""
     if path is None:
         return []
-    data = sys.stdin.buffer.read() if path == _PIPE else path.read_bytes()
     try:
+        data = sys.stdin.buffer.read() if path == _PIPE else path.read_bytes()
         return lines_of(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{str(path)!r} is not UTF-8; save it as that, one text a line.") from error
 

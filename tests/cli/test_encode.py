@@ -163,7 +163,7 @@ def test_texts_come_from_a_file_or_stdin_one_a_line(tmp_path, monkeypatch):
         (["./cat"], "no file './cat'"),
         ([" "], "texts is empty"),
         (["a cat", "-o", "out.csv"], "must end in .npy, .parquet, .safetensors or .tsv"),
-        (["--texts", "missing.txt"], "'missing.txt' cannot be read"),
+        (["--texts", "missing.txt"], "'missing.txt' cannot be read:"),
     ],
 )
 def test_invalid_inputs_are_refused_in_one_sentence(arguments, said):
