@@ -83,7 +83,7 @@ def train(
     if not reporter.is_main:
         # The main process's code stands for all: torchrun ends every process as soon as one ends with another code.
         return DONE
-    skipped = reporter.problems | dict(trained.skipped)
+    skipped = reporter.reason_of | dict(trained.skipped)
     print_json(_as_json(trained, skipped)) if as_json else _print(trained)
     if not trained.finished:
         return INTERRUPTED
@@ -125,15 +125,13 @@ class _Reporter(TrainingObserver):
 
     def __init__(self, *, is_main: bool) -> None:
         self.is_main = is_main
-        self.problems: dict[str, str] = {}
+        self.reason_of: dict[str, str] = {}
 
     def open_pairs(self, path: Path, captions: Path | None, split: str | None, columns: Columns) -> Pairs:
         """Reports the rows that were skipped, before there is a run to remember them."""
         pairs = open_pairs(path, captions=captions, split=split, columns=columns)
         for problem in pairs.problems:
-            name = f"{problem.name} of {path}"
-            self.problems[name] = problem.reason
-            self.skipped(name, problem.reason)
+            self.skipped(f"{problem.name} of {path}", problem.reason)
         return pairs
 
     def logged(self, row: dict[str, Any], steps: int) -> None:
@@ -150,6 +148,7 @@ class _Reporter(TrainingObserver):
         )
 
     def skipped(self, name: str, reason: str) -> None:
+        self.reason_of[name] = reason
         if self.is_main:
             say_skipped(name, reason)
 
