@@ -2,7 +2,7 @@
 
 Opens Pillow's format classes directly instead of calling `Image.open`: formats that are not listed here cannot be
 reached, and `Image.open` checks for decompression bombs by a process-wide setting where each call needs its own limit.
-Only Pillow's WebP class checks that setting too: it refuses above 179 million pixels (2 × `Image.MAX_IMAGE_PIXELS`).
+Since Pillow 13 its WebP class alone checks that setting too, and refuses above 179 million pixels (twice the setting).
 No global Pillow state is touched, so any number of threads may decode at once.
 """
 
