@@ -189,8 +189,8 @@ def _targets(plan: Mapping[str, str], output: Path, *, as_png: bool) -> dict[str
     return {name: output / plan[name] / png for png, name in name_of.items()}
 
 
-def _put_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    with atomic_path(Path(target)) as part:
+def _put_copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as part:
         shutil.copy2(source, part)
 
 
@@ -199,6 +199,15 @@ def _put_link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError as error:
         raise BadInput(f"It cannot be linked ({error.strerror}); copy instead.") from error
+
+
+def _put_moved(source: Path, target: Path) -> None:
+    """Also across file systems: the source is removed once the copy is complete."""
+    try:
+        source.rename(target)
+    except OSError:
+        _put_copy(source, target)
+        source.unlink()
 
 
 def _put_letterboxed(edge: int, source: Path, target: Path) -> None:
@@ -210,5 +219,5 @@ def _put_letterboxed(edge: int, source: Path, target: Path) -> None:
 _PUT: Mapping[How, Callable[[Path, Path], object]] = {
     How.COPY: _put_copy,
     How.LINK: _put_link,
-    How.MOVE: partial(shutil.move, copy_function=_put_copy),  # across file systems the copy is complete or missing
+    How.MOVE: _put_moved,
 }

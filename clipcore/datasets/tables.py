@@ -65,7 +65,7 @@ def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pa
     Rows that cannot be used become problems. Raises BadInput where no row can be used, and where the columns are
     neither given, nor named by the header, nor clear from the first rows.
     """
-    row_of: dict[bytes, int] = {}
+    row_of: dict[bytes, int] = {}  # of an image, where rows share it
     builder = PairsBuilder()
     with open_table(path) as file:
         sample, rows = with_sample(row for row in read_rows(file) if not row.is_blank)
@@ -82,13 +82,16 @@ def read_table(path: Path, folder: Path, columns: Columns, *, merge: bool) -> Pa
                 fields = row.fields(layout.columns, layout.delimiter)
                 text, field = text_of(fields[layout.text]), fields[layout.image].strip()
                 key = images.key(field)
-                if key not in row_of or not merge:
+                at = row_of.get(key)
+                if at is None:
                     images.add(field, row)
-                    row_of[key] = len(images) - 1
+                    at = len(images) - 1
+                    if merge:
+                        row_of[key] = at
             except (BadInput, ImageRejected) as error:
                 builder.skip(row.name, str(error))
             else:
-                builder.add_caption(text, row_of[key], row.number)
+                builder.add_caption(text, at, row.number)
     return builder.build(f"No row of {str(path)!r} can be used", images)
 
 

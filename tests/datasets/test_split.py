@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -118,6 +120,26 @@ def test_images_are_copied_linked_or_moved(classes: Path, tmp_path: Path, how: H
     if how is not How.MOVE:
         put = next((tmp_path / "out").rglob("cat/1.png"))
         assert put.samefile(classes / "cat/1.png") == (how is How.LINK)
+
+
+def test_an_image_that_is_a_link_is_moved_to_another_file_system_as_an_image(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    picture = tmp_path / "elsewhere.png"
+    picture.write_bytes(png())
+    for file in classes.rglob("*.png"):
+        file.unlink()
+        file.symlink_to(os.path.relpath(picture, file.parent))
+
+    def refuse(self: Path, target: Path):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert split_folder(classes, tmp_path / "out", RATIOS_6_2_2, how=How.MOVE).problems == []
+    moved = list((tmp_path / "out").rglob("*.png"))
+    assert len(moved) == 20
+    assert {file.read_bytes() for file in moved} == {png()}
+    assert not any(file.is_symlink() for file in moved)
 
 
 def test_the_seed_alone_decides(classes: Path, tmp_path: Path):
