@@ -30,6 +30,7 @@ from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.images.decode import ImageLimits
+from clipcore.images.processes import WorkLimits
 from clipcore.models.known_models import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
@@ -102,7 +103,14 @@ def create_engine(settings: Settings) -> ClipEngine:
         max_pixels=settings.max_image_pixels,
         max_frames=settings.max_image_frames,
     )
-    return ClipEngine(load, limits=limits, decode_workers=settings.decode_workers, max_queue=settings.max_queue)
+    work_limits = WorkLimits(settings.decode_seconds, settings.decode_memory_mib << 20)
+    return ClipEngine(
+        load,
+        limits=limits,
+        work_limits=work_limits,
+        decode_workers=settings.decode_workers,
+        max_queue=settings.max_queue,
+    )
 
 
 @asynccontextmanager

@@ -84,7 +84,12 @@ class Settings(BaseSettings):
     """How many images are downloaded at the same time. Up to three times as many are in memory, with at most 16 MiB for
     each download or one larger file alone."""
     decode_workers: int | None = Field(default=None, ge=1, le=64)
-    """How many threads decode images. Empty: all cores but one with a GPU, a few otherwise."""
+    """How many processes decode uploads; one more decodes images that members search with. Empty: all cores but one
+    with a GPU, a few otherwise."""
+    decode_seconds: float = Field(default=2.0, gt=0, le=60)
+    """Images that take more processor time to decode are skipped."""
+    decode_memory_mib: int = Field(default=512, ge=16)
+    """Images that take more memory to decode are skipped. Each process may use as much at the same time."""
     max_queue: int = Field(default=1024, ge=1)
     """Maximum length of the inference queue; beyond it, commands answer "busy"."""
     index_memory_mib: int = Field(default=2048, ge=16, le=16 * 1024 * 1024)  # 16 TiB: anything above is a typing error

@@ -36,7 +36,7 @@ from clipcore.runtime.torch import (
     to_numpy,
     torch_forward,
 )
-from clipcore.types import Box, Calibration, Label, LabelScore, ModelCard, Pixels, Vectors
+from clipcore.types import Calibration, Label, LabelScore, ModelCard, Pixels, Prepare, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
 
 log = logging.getLogger(__name__)
@@ -162,11 +162,10 @@ class ClipModel:
     def runs_on_cpu(self) -> bool:
         return self.device.type == "cpu"
 
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. box: the part that holds the image, see
-        `DecodedImage`. Uses no torch; any thread may call it.
-        """
-        return self.preprocessing.prepare(pixels, box)
+    @property
+    def prepare(self) -> Prepare:
+        """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. Uses no torch."""
+        return self.preprocessing.prepare
 
     def encode(
         self, inputs: Input | Iterable[Input], *, batch_size: int = DEFAULT_BATCH_SIZE, progress: bool = False

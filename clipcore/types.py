@@ -19,6 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels, fractions allowed."""
 
+
 _DETAIL = 2.4
 
 
@@ -87,6 +88,14 @@ class Calibration:
     tag_threshold: float
 
 
+class Prepare(Protocol):
+    """Makes the model's input of an image. Picklable, so that another process can do it; any thread may call it."""
+
+    def __call__(self, pixels: Pixels, box: Box | None = None) -> Pixels:
+        """uint8 [h, w, 3] of any size -> uint8 [s, s, 3]. box: the part of the pixels that is the image; None: all."""
+        ...
+
+
 class Encoder(Protocol):
     """A model that encodes images and texts. Implemented by `ClipModel` and, loading it on first use, `LazyModel`.
 
@@ -104,9 +113,8 @@ class Encoder(Protocol):
         """Whether encoding uses the CPU cores that decoding images needs, too."""
         ...
 
-    def prepare(self, pixels: Pixels, box: Box | None = None) -> Pixels:
-        """uint8 [h, w, 3] -> uint8 [s, s, 3], the model's input size. box: the part of the pixels that is the image."""
-        ...
+    @property
+    def prepare(self) -> Prepare: ...
 
     def encode_prepared(self, batch: Pixels) -> Vectors:
         """uint8 [n, s, s, 3] -> float32 [n, dim]. Raises MemoryError if the batch does not fit the device."""

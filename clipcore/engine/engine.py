@@ -15,7 +15,8 @@ import numpy as np
 from clipcore.batching import batches_of
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EngineClosed, QueueFull
-from clipcore.images.decode import ImageLimits, as_pixels, read_image
+from clipcore.images.decode import ImageLimits, as_pixels
+from clipcore.images.processes import Decode, DecodeProcesses, WorkLimits, decode_and_prepare
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Calibration, Encoder, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import ZeroShotClassifier, mean_direction, texts_for
@@ -35,6 +36,8 @@ class ClipEngine:
     load: returns the model; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
     decode_workers: background images decoded at once; one more thread is reserved for interactive images. None: chosen
     by the number of cores and the model's device, see `cores.decode_workers`.
+    work_limits: what decoding one image may cost. Each thread then has a process decode its images, which is killed
+    when an image costs more. None: threads decode without such limits, as suits images of one's own.
     max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
     holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
@@ -52,6 +55,7 @@ class ClipEngine:
         *,
         limits: ImageLimits | None = None,
         decode_workers: int | None = None,
+        work_limits: WorkLimits | None = None,
         max_queue: int = 1024,
         query_budget_ms: float = 175.0,
         close_seconds: float = 30.0,
@@ -62,7 +66,10 @@ class ClipEngine:
         )
         self._close_seconds = close_seconds
         self._decode_workers = decode_workers
+        self._work_limits = work_limits
         self._pool: ThreadPoolExecutor | None = None  # its size depends on the loaded model's device
+        self._decode: Decode  # set with the pool
+        self._processes: DecodeProcesses | None = None
         self._decode_slots = asyncio.Semaphore(0)
         self._max_queue = max_queue
         self._images = dict.fromkeys(Lane, 0)
@@ -93,11 +100,10 @@ class ClipEngine:
     async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
         """data: an image file's bytes. Raises ImageRejected, QueueFull, EncodingFailed."""
         with self._call(), self._image(lane):
-            encoder = await self._ready()
-            decode = partial(_decode_and_prepare, encoder, data, self._limits)
-            square, width, height = await self._in_pool(decode, lane)
-            vector = await asyncio.wrap_future(self.executor.submit(square, lane))
-            return ImageVector(vector, width, height)
+            await self._ready()
+            image = await self._in_pool(partial(self._decode, data), lane)
+            vector = await asyncio.wrap_future(self.executor.submit(image.square, lane))
+            return ImageVector(vector, image.width, image.height)
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
         """pixels: uint8 [h, w, 3] of any size, as from `decode_image`. Returns float32 [dim], unit length.
@@ -166,6 +172,8 @@ class ClipEngine:
             await asyncio.wait_for(self._idle.wait(), self._close_seconds)
         self._closed = True
         await self.executor.close()
+        if self._processes is not None:
+            self._processes.close()
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown)
 
@@ -177,6 +185,11 @@ class ClipEngine:
             workers = self._decode_workers or decode_workers(usable_cores(), model_on_cpu=encoder.runs_on_cpu)
             self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="clip-decode")
             self._decode_slots = asyncio.Semaphore(workers)
+            self._decode = partial(
+                decode_and_prepare, limits=self._limits, min_edge=encoder.card.detail, prepare=encoder.prepare
+            )
+            if self._work_limits is not None:
+                self._decode = self._processes = DecodeProcesses(self._decode, self._work_limits)
             self._encoder = encoder
         return encoder
 
@@ -272,9 +285,3 @@ class ClipEngine:
                 yield
         finally:
             self._images[lane] -= 1
-
-
-def _decode_and_prepare(encoder: Encoder, data: bytes, limits: ImageLimits) -> tuple[Pixels, int, int]:
-    """The model's input, and the image's own width and height. Runs in the decode pool."""
-    image = read_image(data, limits, min_edge=encoder.card.detail)
-    return encoder.prepare(image.pixels, image.box), image.width, image.height

@@ -52,6 +52,9 @@ class ImageLimits:
     max_frames: int = 2_000
 
 
+# A progressive JPEG has about ten scans. Each costs a pass over the whole image, even where it is empty.
+_MAX_SCANS = 500
+
 # A user's own scans and panoramas may be larger than uploads from strangers. Measured: 200 million pixels take at most
 # 0.8 GB, as PNG; a JPEG that is shrunk takes far less.
 OWN_FILES = ImageLimits(max_bytes=1024**3, max_pixels=200_000_000, max_frames=10_000)
@@ -129,7 +132,7 @@ def read_image(
     image_format = _known_format(data)
     with _refusals(image_format):
         image = _OPENERS[image_format](io.BytesIO(data), "")
-        _check_header(image, limits)
+        _check_header(image, data, limits)
     edge = min_edge() if callable(min_edge) else min_edge
     with _refusals(image_format):
         return _decode(image, edge)
@@ -173,7 +176,7 @@ def _known_format(data: bytes) -> Format:
     raise ImageRejected(RejectReason.UNKNOWN_FORMAT, "The bytes are no image in a known format.")
 
 
-def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
+def _check_header(image: ImageFile.ImageFile, data: bytes, limits: ImageLimits) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageRejected(RejectReason.BROKEN, "The image has no pixels.")
@@ -183,12 +186,25 @@ def _check_header(image: ImageFile.ImageFile, limits: ImageLimits) -> None:
             f"The image has {width} x {height} pixels; at most {limits.max_pixels} are read.",
             limit=limits.max_pixels,
         )
-    if (frames := getattr(image, "n_frames", 1)) > limits.max_frames:
+    if _has_more_frames(image, limits.max_frames):
         raise ImageRejected(
             RejectReason.TOO_MANY_FRAMES,
-            f"The image has {frames} frames; at most {limits.max_frames} are accepted.",
+            f"The image has more than {limits.max_frames} frames.",
             limit=limits.max_frames,
         )
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise ImageRejected(RejectReason.TOO_COSTLY, f"The JPEG image has more than {_MAX_SCANS} scans.")
+
+
+def _has_more_frames(image: ImageFile.ImageFile, most: int) -> bool:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return getattr(image, "n_frames", 1) > most
+    try:
+        image.seek(most)  # n_frames would read every page's directory, however many there are
+    except EOFError:
+        image.seek(0)
+        return False
+    return True
 
 
 def _decode(image: ImageFile.ImageFile, min_edge: int | None) -> DecodedImage:

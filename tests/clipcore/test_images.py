@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.images.decode import ImageLimits, decode_image, read_image
@@ -345,3 +345,33 @@ def with_png_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
     """The same image with one more chunk before its pixels."""
     at = data.index(b"IDAT") - 4
     return io.BytesIO(data[:at] + png_chunk(kind, content) + data[at:]).getvalue()
+
+
+def tiff_of_directories(count: int) -> bytes:
+    """A chain of pages of one pixel each: 114 bytes a page."""
+    entries = [(256, 3, 1), (257, 3, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (279, 4, 1)]
+    data = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for number in range(count):
+        size = 2 + 12 * len(entries) + 4
+        fields = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+        data += struct.pack("<H", len(entries)) + fields
+        data += struct.pack("<I", len(data) + 4 if number < count - 1 else 0)
+        assert len(data) == 8 + size * (number + 1)
+    return bytes(data)
+
+
+def test_the_pages_of_a_tiff_are_counted_no_further_than_allowed(monkeypatch):
+    read = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(
+        TiffImagePlugin.ImageFileDirectory_v2, "load", lambda self, file: (read.append(1), load(self, file))
+    )
+    assert rejected(tiff_of_directories(3000), ImageLimits(max_frames=20)) is RejectReason.TOO_MANY_FRAMES
+    assert len(read) < 30
+
+
+def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded():
+    data = encode(Image.fromarray(noise(64, 64)), "JPEG", progressive=True)
+    scan = data[data.rfind(b"\xff\xc4") : -2]
+    assert rejected(data[:-2] + scan * 500 + data[-2:]) is RejectReason.TOO_COSTLY
+    assert decode_image(data[:-2] + scan * 5 + data[-2:]).shape == (64, 64, 3)

@@ -1,0 +1,185 @@
+"""Decodes untrusted images in processes of their own, which are killed when an image costs too much.
+
+A decoder cannot be interrupted inside its C code, and headers do not tell what an image will cost: a JPEG of 200 KB may
+have thousands of scans, a WebP of 2 KB may need a gigabyte. So work and memory are limited by the operating system,
+and whatever ends the process costs its own image only.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+
+import numpy as np
+
+from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
+from clipcore.images.decode import ImageLimits, read_image
+from clipcore.types import Pixels, Prepare
+
+if sys.platform != "win32":
+    import resource
+
+# On a machine too busy to give a process its CPU time. Then the image is tried again later.
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLimits:
+    """What decoding one image may cost.
+
+    cpu_seconds: of the processor, on POSIX systems. memory_bytes: beside the idle process and the file, on Linux; the
+    decoders of WebP and AVIF call an image broken that exceeds it. Where the system has no such limit, 60 seconds by
+    the clock are all that bounds an image.
+    """
+
+    cpu_seconds: float = 2.0
+    memory_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """square: uint8 [s, s, 3], the model's input. width, height: the image's own, after the EXIF turn."""
+
+    square: Pixels
+    width: int
+    height: int
+
+
+def decode_and_prepare(data: bytes, *, limits: ImageLimits, min_edge: int, prepare: Prepare) -> PreparedImage:
+    """An image file's bytes -> the model's input. Raises as `read_image`, see there for min_edge."""
+    image = read_image(data, limits, min_edge=min_edge)
+    return PreparedImage(prepare(image.pixels, image.box), image.width, image.height)
+
+
+Decode = Callable[[bytes], PreparedImage]
+
+
+class DecodeProcesses:
+    """A `Decode` that runs in a process of the thread that calls it.
+
+    decode: picklable. Raises what it raises, ImageRejected with TOO_COSTLY where a limit was reached, and
+    EncodingFailed where the process ended for another reason.
+    """
+
+    def __init__(self, decode: Decode, limits: WorkLimits) -> None:
+        self._start = partial(_Process, _context(), decode, limits)
+        self._own = threading.local()
+        self._processes: set[_Process] = set()
+
+    def __call__(self, data: bytes) -> PreparedImage:
+        process: _Process | None = getattr(self._own, "process", None)
+        if process is None or not process.is_alive():
+            process = self._own.process = self._start()
+            self._processes.add(process)
+        try:
+            return process.decode(data)
+        finally:
+            if not process.is_alive():
+                self._processes.discard(process)
+
+    def close(self) -> None:
+        """Ends the processes. What is being decoded fails."""
+        while self._processes:
+            self._processes.pop().end()
+
+
+class _Process:
+    def __init__(self, context: SpawnContext | ForkServerContext, decode: Decode, limits: WorkLimits) -> None:
+        self._limits = limits
+        self._pipe, its_pipe = context.Pipe()
+        self._process = context.Process(target=_serve, args=(its_pipe, decode, limits), name="decode", daemon=True)
+        self._process.start()
+        its_pipe.close()
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def end(self) -> None:
+        """May be called while another thread waits in `decode`."""
+        self._process.kill()
+        self._process.join()
+
+    def decode(self, data: bytes) -> PreparedImage:
+        try:
+            self._pipe.send_bytes(data)
+            if self._pipe.poll(_PATIENCE_S):
+                return self._received()
+        except (EOFError, OSError):  # it is ending, and its exit code says why
+            self._process.join(_PATIENCE_S)
+        self.end()
+        if sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF:
+            raise _too_costly(f"Decoding the image takes more than {self._limits.cpu_seconds:g} s.")
+        raise EncodingFailed("The process that decoded the image ended or did not answer.")
+
+    def _received(self) -> PreparedImage:
+        """Only JSON and bytes are read, never a pickle: the decoder may be in the hands of whoever made the image."""
+        answer = json.loads(self._pipe.recv_bytes())
+        if answer.pop("memory", False):
+            raise _too_costly(f"The image needs more than {self._limits.memory_bytes >> 20} MiB of memory.")
+        if "reason" in answer:
+            raise ImageRejected(RejectReason(answer["reason"]), answer["message"], limit=answer["limit"])
+        square = np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(answer["shape"])
+        return PreparedImage(square, answer["width"], answer["height"])
+
+
+def _too_costly(message: str) -> ImageRejected:
+    return ImageRejected(RejectReason.TOO_COSTLY, message)
+
+
+def _serve(pipe: Connection, decode: Decode, limits: WorkLimits) -> None:
+    """Runs in the process, until the pipe's other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
+    with suppress(EOFError):
+        while True:
+            data = pipe.recv_bytes()
+            with _limited(limits):
+                answer, square = _answer(decode, data)
+            pipe.send_bytes(json.dumps(answer).encode())
+            if square is not None:
+                pipe.send_bytes(square.tobytes())
+
+
+def _answer(decode: Decode, data: bytes) -> tuple[dict[str, object], Pixels | None]:
+    try:
+        image = decode(data)
+    except ImageRejected as error:
+        return {"reason": error.reason, "message": str(error), "limit": error.limit}, None
+    except (EncodingFailed, MemoryError):
+        return {"memory": True}, None
+    return {"shape": image.square.shape, "width": image.width, "height": image.height}, image.square
+
+
+@contextmanager
+def _limited(limits: WorkLimits) -> Iterator[None]:
+    """Beyond the memory limit allocations fail; SIGPROF kills the process once it has used up its CPU time."""
+    if sys.platform == "linux":
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + limits.memory_bytes, resource.RLIM_INFINITY))
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
+    yield
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _context() -> SpawnContext | ForkServerContext:
+    """forkserver: a fork of this process would copy its threads' locks, and each process spawned anew loads NumPy."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    forkserver.ensure_running()  # it loads NumPy and Pillow now, and not when the first image has come
+    return context
