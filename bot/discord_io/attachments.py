@@ -53,12 +53,20 @@ def is_withheld(message: discord.Message) -> bool:
     return by_person or not message.flags.suppress_embeds
 
 
+def host_of(url: str) -> str | None:
+    """None also for what is no URL, such as `https://[x/`: people put anything into a link."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def preview_id(message_id: int, url: str) -> int:
     """A stable id for a link preview, which has none: 63 bits of a digest, so that the URL itself is not stored."""
-    parts = urlsplit(url)
-    if parts.hostname in _SIGNED_HOSTS:
-        parts = parts._replace(query="")
-    digest = hashlib.blake2b(f"{message_id} {urlunsplit(parts)}".encode(), digest_size=8).digest()
+    with suppress(ValueError):  # what is no URL is hashed as it is
+        parts = urlsplit(url)
+        url = urlunsplit(parts._replace(query="") if parts.hostname in _SIGNED_HOSTS else parts)
+    digest = hashlib.blake2b(f"{message_id} {url}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) & _63_BITS
 
 
@@ -156,7 +164,10 @@ class Downloader:
             yield await self.download(image)
 
     async def download(self, image: RemoteImage, max_bytes: int | None = None) -> bytes:
-        """For queries. max_bytes: lower than the usual limit. Raises ImageUnreachable or ImageTooLarge."""
+        """For queries. max_bytes: lower than the usual limit.
+
+        Raises ImageUnreachable, also where the file has another size than Discord told, or ImageTooLarge.
+        """
         max_bytes = self._max_bytes if max_bytes is None else max_bytes
         self._check_size(image.size, max_bytes)
         url = image.url
@@ -165,9 +176,13 @@ class Downloader:
                 self._check_host(url)
                 async with self._session.get(url, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
-                        return await self._read(response, max_bytes)
+                        data = await self._read(response, max_bytes)
+                        whole = bool(data) if image.size is None else len(data) == image.size
+                        if not whole or response.content_type == "text/html":
+                            raise ImageUnreachable("the image's host sent something else, or a part of the image")
+                        return data
                     url = urljoin(url, response.headers.get("Location", ""))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: a redirect to no URL
             raise ImageUnreachable(f"the download failed: {type(error).__name__}") from error
         raise ImageUnreachable("the download was redirected too often")
 
@@ -187,8 +202,9 @@ class Downloader:
 
     def _check_host(self, url: str) -> None:
         """Only the listed hosts, and over TLS unless it is this machine: no message can direct downloads elsewhere."""
-        parts = urlsplit(url)
-        if parts.hostname not in self._hosts:
+        host = host_of(url)
+        if host not in self._hosts:
             raise ImageUnreachable("the image's host is not listed in CDN_HOSTS")
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+        scheme = urlsplit(url).scheme
+        if scheme != "https" and not (scheme == "http" and host in _LOOPBACK_HOSTS):
             raise ImageUnreachable("the image's URL is not https")

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
 
 import aiohttp
 import discord
 from cachetools import LRUCache
 
-from bot.discord_io.attachments import images_of, is_withheld
+from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 
@@ -61,7 +60,7 @@ class Messages:
 
     def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
         """Those of its images that are on one of the hosts."""
-        return [image for image in images_of(message) if urlsplit(image.url).hostname in self._hosts]
+        return [image for image in images_of(message) if host_of(image.url) in self._hosts]
 
     def image_refs(self, message: discord.Message) -> list[ImageRef]:
         """The images of this message to index. Magpie's own messages do not count, nor do those outside guilds."""

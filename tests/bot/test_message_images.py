@@ -106,6 +106,15 @@ def test_a_preview_of_a_signed_url_keeps_its_id_when_the_signature_changes() -> 
     assert preview_id(10, "https://example.org/?id=1") != preview_id(10, "https://example.org/?id=2")
 
 
+def test_a_preview_whose_address_is_no_url_costs_no_other_image_of_its_message(server: discord.Guild) -> None:
+    odd = embed(thumbnail=media("https://[x/"))
+    both = message(server, 1, 10, attachments=[attachment(20)], embeds=[odd, embed(thumbnail=media())])
+    assert [image.source for image in images(both)] == [Source.ATTACHMENT, Source.PREVIEW, Source.PREVIEW]
+    proxy = embed(thumbnail=media(proxy_url="https://[x/"))
+    listed = message(server, 1, 11, attachments=[attachment(21)], embeds=[proxy])
+    assert [image.source for image in images(listed)] == [Source.ATTACHMENT]
+
+
 def test_images_of_other_bots_and_webhooks_are_indexed_only_if_configured(server: discord.Guild) -> None:
     by_bot = message(server, 1, 10, bot=True, attachments=[attachment(20)])
     by_webhook = message(server, 1, 10, webhook_id="7", attachments=[attachment(20)])
