@@ -38,7 +38,7 @@ class ImageWorker:
         self._fetch = fetch
         self._tagger = tagger
         self._downloads = asyncio.Semaphore(downloads)
-        self._recent: LRUCache[str, KnownEmbedding] = LRUCache(RECENT_CONTENTS)
+        self._recent: LRUCache[tuple[int, str], KnownEmbedding] = LRUCache(RECENT_CONTENTS)
         self._one_of_each_content = KeyedLock()
 
     async def process(self, image: Image) -> tuple[Finished, TaggingMode]:
@@ -50,20 +50,21 @@ class ImageWorker:
             async with self._downloads:
                 data = await held.enter_async_context(self._fetch(image.ref))
             content_hash = await content_hash_of(data)
-            content = await self._encode(content_hash, data)
+            content = await self._encode(image.ref.channel.guild_id, content_hash, data)
         mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
         return Finished(image.id, content_hash, content.width, content.height, content.embedding, tags), mode
 
-    async def _encode(self, content_hash: str, data: bytes) -> KnownEmbedding:
-        """Encodes each file once: of identical ones that arrive together, the others wait for the first."""
-        async with self._one_of_each_content(content_hash):
-            source, known = "memory", self._recent.get(content_hash)
+    async def _encode(self, guild_id: int, content_hash: str, data: bytes) -> KnownEmbedding:
+        """Encodes each file of a guild once: of identical ones that arrive together, the others wait for the first."""
+        content = guild_id, content_hash
+        async with self._one_of_each_content(content):
+            source, known = "memory", self._recent.get(content)
             if known is None:
-                source, known = "store", await self._store.embedding_of_hash(content_hash, self._engine.card.key)
+                source, known = "store", await self._store.embedding_of_hash(*content, self._engine.card.key)
             if known is None:
                 source, image = "model", await self._engine.encode_image(data, Lane.BACKGROUND)
                 known = KnownEmbedding(image.vector.astype(np.float16), image.width, image.height)
-            self._recent[content_hash] = known
+            self._recent[content] = known
             IMAGE_CONTENTS.labels(source).inc()
             return known
 

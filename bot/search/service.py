@@ -11,7 +11,6 @@ import numpy as np
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
-from bot.indexing.worker import content_hash_of
 from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
@@ -95,10 +94,10 @@ class SearchService:
         return None if stored is None else np.asarray(stored, np.float32)
 
     async def embedding_of_file(self, data: bytes) -> Vectors:
-        """The embedding of a query image, float32 [dim]; nothing is stored. Raises ImageRejected or QueueFull."""
-        known = await self._store.embedding_of_hash(await content_hash_of(data), self._engine.card.key)
-        if known is not None:
-            return np.asarray(known.embedding, np.float32)
+        """The embedding of a query image, float32 [dim]; nothing is stored. Raises ImageRejected or QueueFull.
+
+        It is made anew even where the file is indexed: a quick answer would tell that it was posted somewhere.
+        """
         return (await self._engine.encode_image(data, Lane.INTERACTIVE)).vector
 
     async def visible_image(self, audience: Audience, image_id: int) -> Image | None:

@@ -70,14 +70,16 @@ class EmbeddingQueries(Store):
 
     @reads
     async def embedding_of_hash(
-        self, connection: AsyncConnection, content_hash: str, model_key: str
+        self, connection: AsyncConnection, guild_id: int, content_hash: str, model_key: str
     ) -> KnownEmbedding | None:
-        """What this model made of an identical file, in whichever guild that was posted."""
+        """What this model made of an identical file of this guild. Others' are left out: a quick answer would tell that
+        the file was posted there.
+        """
         query = select(embeddings.c.embedding, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
-        # + 0: else SQLite goes through all embeddings of the model, instead of the few images with this hash.
+        # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
         by_model = embeddings.c.model_id + 0 == select(models.c.id).where(models.c.key == model_key).scalar_subquery()
-        query = query.where(images.c.content_hash == content_hash, by_model).limit(1)
+        query = query.where(images.c.content_hash == content_hash, images.c.guild_id + 0 == guild_id, by_model).limit(1)
         row = (await connection.execute(query)).first()
         return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
 

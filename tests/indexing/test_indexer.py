@@ -106,6 +106,13 @@ async def test_a_repost_costs_no_inference(pipeline: Pipeline) -> None:
     assert pipeline.engine.encoded[b"the same file"] == 1
 
 
+async def test_a_file_known_in_another_server_is_encoded_as_if_it_were_new(pipeline: Pipeline) -> None:
+    await pipeline.indexer.start()
+    for ref in (image_ref(1), image_ref(2, channel_ref(1, guild=7))):
+        await pipeline.remember(pipeline.cdn.put(ref, b"the same file"))
+    assert pipeline.engine.encoded[b"the same file"] == 2
+
+
 async def test_identical_files_that_arrive_together_are_encoded_once(pipeline: Pipeline) -> None:
     refs = [pipeline.cdn.put(image_ref(number), b"the same file") for number in range(12)]
     await pipeline.indexer.start()

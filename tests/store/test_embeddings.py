@@ -42,11 +42,12 @@ async def test_embeddings_of_two_models_never_mix(images):
 
 async def test_an_identical_file_is_known_by_its_hash_to_the_model_that_encoded_it(images):
     [id_] = await read(images, ref())
-    known = await images.embedding_of_hash(f"hash-{id_}", CARD.key)
+    known = await images.embedding_of_hash(1, f"hash-{id_}", CARD.key)
     assert (known.width, known.height) == (640, 480)
     assert np.array_equal(known.embedding, unit_embedding(id_))
-    assert await images.embedding_of_hash(f"hash-{id_}", OTHER.key) is None
-    assert await images.embedding_of_hash("hash-of-nothing", CARD.key) is None
+    assert await images.embedding_of_hash(1, f"hash-{id_}", OTHER.key) is None
+    assert await images.embedding_of_hash(1, "hash-of-nothing", CARD.key) is None
+    assert await images.embedding_of_hash(2, f"hash-{id_}", CARD.key) is None, "another guild's"
 
 
 async def test_a_returned_embedding_is_a_writable_copy(images):

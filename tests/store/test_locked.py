@@ -34,7 +34,7 @@ READS = {
         "get": lambda images: images.get([1]),
         "by_message": lambda images: images.by_message(10),
         "embedding": lambda images: images.embedding(1, CARD.key),
-        "embedding_of_hash": lambda images: images.embedding_of_hash("hash-1", CARD.key),
+        "embedding_of_hash": lambda images: images.embedding_of_hash(1, "hash-1", CARD.key),
         "embeddings": first_page,
         "searchable_channels": lambda images: images.searchable_channels(1),
         "guild_ids": lambda images: images.guild_ids(),

@@ -34,7 +34,7 @@ async def use_everything(database) -> None:
     await images.get([first.id])
     await images.by_message(10)
     await images.embedding(first.id, OTHER.key)
-    await images.embedding_of_hash("hash-1", OTHER.key)
+    await images.embedding_of_hash(1, "hash-1", OTHER.key)
     assert [page async for page in images.embeddings(1, OTHER.key)]
     await images.searchable_channels(1)
     await images.guild_ids()
