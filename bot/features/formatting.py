@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from unicodedata import category
 
 import discord
 
@@ -11,6 +12,7 @@ from bot.indexing.labels import LabelBook
 from bot.models import Tag
 
 LABEL_EMOJI = "🏷️"
+_JOINERS = "\u200c\u200d"  # of emoji, and of Persian and Indian scripts
 _QUERY_CHARACTERS = 100
 _TAG_LINE_CHARACTERS = 300  # six results with their tags stay below the 4000 characters that a message may show
 
@@ -34,8 +36,12 @@ def image_match_percent(score: float, threshold: float) -> int:
 
 
 def plain(text: str) -> str:
-    """People's text on one line, without markup or mentions."""
-    return discord.utils.escape_mentions(discord.utils.escape_markdown(" ".join(text.split())))
+    """People's text on one line, with nothing that Discord would render: no markup, mention, link, timestamp, command
+    or emoji of a server, and nothing invisible that turns the direction of what follows.
+    """
+    shown = "".join(char for char in " ".join(text.split()) if char in _JOINERS or category(char) not in ("Cc", "Cf"))
+    escaped = discord.utils.escape_mentions(discord.utils.escape_markdown(shown, ignore_links=False))
+    return escaped.replace("<", "\\<").replace("://", ":\u200b//")
 
 
 def short_query(text: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import discord
 import pytest
 from hypothesis import given
@@ -117,6 +119,30 @@ def test_peoples_text_cannot_mention_anyone_or_leave_its_line(text: str) -> None
     assert "<@900000000000000001>" not in harmless
     assert "**b**" not in harmless
     assert "\n" not in harmless
+
+
+@given(
+    st.sampled_from(
+        [
+            "<#900000000000000001>",
+            "</find:900000000000000001>",
+            "<t:1700000000:R>",
+            "<a:wave:900000000000000001>",
+            "<id:customize>",
+            "https://example.org/*x*",
+            "[text](https://example.org)",
+        ]
+    ),
+    st.text(max_size=10),
+)
+def test_peoples_text_renders_nothing_of_discords(code: str, text: str) -> None:
+    harmless = plain(f"{text} {code} {text}")
+    assert not re.search(r"(?<!\\)(\\\\)*<", harmless), "each < is escaped"
+    assert "://" not in harmless
+
+
+def test_peoples_text_has_no_invisible_characters_but_joiners() -> None:
+    assert plain("a\u202eb\u200b\u0007c 👩\u200d🚀") == "abc 👩\u200d🚀"
 
 
 def test_reactions_use_each_emoji_once_and_one_for_all_of_a_servers_own_labels() -> None:
