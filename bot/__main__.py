@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import NoReturn
 
 from bot.errors import StartupError
-from bot.settings import load_settings
+from bot.settings import ENV_FILE, load_settings
 
 
 def main() -> int:
@@ -18,14 +19,24 @@ def main() -> int:
         settings = load_settings()
         # Imported only now: discord.py and SQLAlchemy take a second to load, and a missing token is reported before.
         from bot.app import run
-        from bot.logging import configure_logging
+        from bot.logging import configure_logging, get_logger
 
         configure_logging(settings.log_level, settings.log_format)
+        if is_readable_by_others(ENV_FILE):
+            get_logger(__name__).warning("other users of this machine can read .env: run chmod 600 .env")
         asyncio.run(run(settings))
     except StartupError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def is_readable_by_others(path: Path) -> bool:
+    """False where there is no such file, and on systems without POSIX's permissions."""
+    try:
+        return os.name == "posix" and path.stat().st_mode & 0o077 != 0
+    except OSError:
+        return False
 
 
 def exit_process(code: int) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from bot.errors import StartupError
 from bot.logging import LogFormat
 
+ENV_FILE = Path(".env")
+
 # Discord serves attachments from the first two, and images of other hosts (link previews) through the other two.
 DISCORD_CDN_HOSTS = (
     "cdn.discordapp.com",
@@ -34,7 +37,7 @@ class Settings(BaseSettings):
     """The bot's settings. A field's name in capitals is the environment variable; its docstring is in the README."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",

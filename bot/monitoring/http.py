@@ -9,6 +9,7 @@ from dataclasses import asdict
 from ipaddress import ip_address
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from bot.errors import StartupError
@@ -21,14 +22,14 @@ log = get_logger(__name__)
 @asynccontextmanager
 async def serve_status(host: str, port: int, status: Status) -> AsyncIterator[str]:
     """Serves until the block ends; gives the base URL. Raises StartupError where it cannot listen on the address."""
-    runner = web.AppRunner(_application(status), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(_application(status, host), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await _listen(runner, host, port)
         address, bound_port = runner.addresses[0][:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
         log.info("serving /metrics and /healthz", url=url)
-        if not all(ip_address(address).is_loopback for address, *_ in runner.addresses):
+        if not all(is_loopback(address) for address, *_ in runner.addresses):
             log.warning("/metrics and /healthz are unauthenticated and can be reached from other machines", url=url)
         yield url
     finally:
@@ -36,7 +37,7 @@ async def serve_status(host: str, port: int, status: Status) -> AsyncIterator[st
         await status.close()
 
 
-def _application(status: Status) -> web.Application:
+def _application(status: Status, host: str) -> web.Application:
     scrape = make_aiohttp_handler()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -48,10 +49,25 @@ def _application(status: Status) -> web.Application:
         code = 200 if report.status == "ok" else 503
         return web.json_response(asdict(report), status=code, headers={"Cache-Control": "no-store"})
 
-    application = web.Application()
+    application = web.Application(middlewares=[_refuse_foreign_hosts] if is_loopback(host) else [])
     application.router.add_get("/metrics", metrics)
     application.router.add_get("/healthz", healthz)
     return application
+
+
+@web.middleware
+async def _refuse_foreign_hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Else a web page whose name resolves to this machine could read the figures in its visitor's browser."""
+    if not is_loopback(request.url.host or ""):
+        raise web.HTTPForbidden(text="Ask for localhost or 127.0.0.1.")
+    return await handler(request)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bot.__main__ import is_readable_by_others
 from bot.errors import StartupError
 from bot.settings import DISCORD_CDN_HOSTS, Settings, load_settings
 
@@ -178,6 +180,17 @@ def test_the_former_name_of_the_database_still_works_and_the_new_one_wins(monkey
     assert load_settings().database_url == "/var/lib/magpie.db"
     monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///other.db")
     assert load_settings().database_url == "sqlite+aiosqlite:///other.db"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such permissions")
+def test_a_file_that_other_users_can_read_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    assert not is_readable_by_others(file)
+    file.touch(0o600)
+    assert not is_readable_by_others(file)
+    for mode in (0o640, 0o604):
+        file.chmod(mode)
+        assert is_readable_by_others(file)
 
 
 def test_the_token_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:

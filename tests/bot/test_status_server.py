@@ -80,6 +80,13 @@ async def test_other_pages_and_methods_are_refused() -> None:
                 assert response.status == code, (method, path)
 
 
+async def test_a_page_of_a_foreign_name_cannot_read_the_figures() -> None:
+    async with served() as url, aiohttp.ClientSession() as session:
+        for host, status in (("evil.example", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:9", 200)):
+            async with session.get(f"{url}/metrics", headers={"Host": host}) as answer:
+                assert answer.status == status, host
+
+
 async def test_a_taken_port_ends_the_start_with_one_sentence(sandbox: Sandbox, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
