@@ -54,9 +54,9 @@ class ChannelSnapshot:
 
 
 class ChannelState(Enum):
-    """HELD: messages may be missing, and the channel is not queued: its guild is not listed yet, or reading failed.
-    BEHIND: queued, to be read. READING: its history is being read. LIVE: nothing is missing, so live messages move the
-    watermark. UNREADABLE: Discord refused the history.
+    """HELD: messages may be missing, and the channel is not queued: its guild is not listed yet. BEHIND: queued, to be
+    read. READING: its history is being read, or failed to be and waits for the next attempt. LIVE: nothing is missing,
+    so live messages move the watermark. UNREADABLE: Discord refused the history.
     """
 
     HELD = auto()
@@ -69,7 +69,7 @@ class ChannelState(Enum):
 class ChannelEvent(Enum):
     """SESSION: a new gateway session; messages may have been missed since the last one. LISTED: the channel is named
     in the session. MESSAGE: a live message was accepted. LOST: a live message could not be accepted. READ: the history
-    was read to its end. REFUSED: Discord refused it. GIVEN_UP: reading failed too often. TURN: the queue reached it.
+    was read to its end. REFUSED: Discord refused it. TURN: the queue reached it.
     """
 
     SESSION = auto()
@@ -79,13 +79,12 @@ class ChannelEvent(Enum):
     TURN = auto()
     READ = auto()
     REFUSED = auto()
-    GIVEN_UP = auto()
 
 
 def transition(state: ChannelState, event: ChannelEvent) -> ChannelState:
     """Only a channel that was read to its end without a new gap becomes LIVE: a gap takes it out of READING."""
     match event, state:
-        case (ChannelEvent.SESSION, _) | (ChannelEvent.GIVEN_UP, ChannelState.READING):
+        case ChannelEvent.SESSION, _:
             return ChannelState.HELD
         case (ChannelEvent.LISTED, _) | (ChannelEvent.MESSAGE, ChannelState.HELD):
             return ChannelState.BEHIND
@@ -116,7 +115,7 @@ class CatchUp:
         history: History,
         *,
         pause_s: float = 1.0,
-        retry: RetryPolicy | None = None,
+        backoff: RetryPolicy | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """pause_s: seconds after each page of history."""
@@ -124,7 +123,7 @@ class CatchUp:
         self._store = store
         self._history = history
         self._pause_s = pause_s
-        self._retry = retry or RetryPolicy(first_pause_s=2.0, longest_pause_s=60.0, attempts=4)
+        self._backoff = backoff or RetryPolicy(first_pause_s=2.0, longest_pause_s=600.0)
         self._sleep = sleep
         self._channels: dict[int, _Channel] = {}
         self._guilds: set[int] = set()  # those listed in this session
@@ -134,17 +133,19 @@ class CatchUp:
         self._done = asyncio.Event()
         self._done.set()
         self._task: asyncio.Task[None] | None = None
+        self._retries: set[asyncio.Task[None] | None] = set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="catch up")
 
     async def close(self) -> None:
         """Stops reading. Watermarks stay where they are, and the next start goes on from there. Idempotent."""
-        task, self._task = self._task, None
+        tasks = [task for task in (*self._retries, self._task) if task is not None]
+        self._task = None
         self.hold()
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def hold(self, guild_ids: Collection[int] | None = None) -> None:
         """Messages may be missing in these guilds, by default in all: live messages stop moving the watermarks there,
@@ -226,7 +227,8 @@ class CatchUp:
         elif self._queue:
             await self._catch_up(self._queue.popleft())
         else:
-            self._done.set()
+            if not self._retries:
+                self._done.set()
             self._work.clear()
             await self._work.wait()
 
@@ -248,7 +250,8 @@ class CatchUp:
             log.info("channel cannot be read", channel_id=channel.ref.channel_id, reason=type(refused).__name__)
             channel.on(ChannelEvent.REFUSED)
         except Exception:  # Discord or the store failed: the watermark is where it was; other channels get their turn
-            await self._fail(channel)
+            log.warning("catch-up on a channel failed", channel_id=channel.ref.channel_id, exc_info=True)
+            self._retries.add(asyncio.create_task(self._retry_later(channel), name="retry catch-up"))
         else:
             channel.failures = 0
             channel.on(ChannelEvent.READ)
@@ -279,20 +282,15 @@ class CatchUp:
         log.info("caught up on messages", channel_id=channel.ref.channel_id, messages=len(page))
         await self._sleep(self._pause_s)
 
-    async def _fail(self, channel: _Channel) -> None:
-        """Queues the channel again after a pause; after too many failures it waits for its next message or session."""
-        channel_id = channel.ref.channel_id
+    async def _retry_later(self, channel: _Channel) -> None:
+        """Queues the channel again after a pause of its own, which grows with each failure in a row."""
         channel.failures += 1
-        if channel.failures >= self._retry.attempts:
-            log.exception("catch-up on a channel failed and is given up for now", channel_id=channel_id)
-            channel.failures = 0
-            channel.on(ChannelEvent.GIVEN_UP)
-            return
-        log.warning("catch-up on a channel failed and is tried again", channel_id=channel_id, exc_info=True)
-        await self._sleep(self._retry.pause(channel.failures - 1, random.random()))  # noqa: S311 - spreads load
+        await self._sleep(self._backoff.pause(channel.failures - 1, random.random()))  # noqa: S311 - spreads load
         if channel.state is ChannelState.READING:
             channel.on(ChannelEvent.LOST)
             self._queue.append(channel)
+        self._retries.discard(asyncio.current_task())
+        self._work.set()
 
     async def _move_watermark(self, channel: _Channel) -> None:
         """One write at a time for a channel; messages that end meanwhile go into the next."""

@@ -217,20 +217,46 @@ async def test_a_channel_that_fails_is_retried_after_pauses_and_the_others_get_t
     assert pauses[1] > pauses[0]
 
 
-async def test_a_channel_that_keeps_failing_waits_for_its_next_message(
+async def test_a_channel_that_keeps_failing_is_tried_until_it_can_be_read(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE)
     await first.catch_up.close()
     missed = discord.post(1, ONE)
-    discord.errors[ONE.channel_id] = [ImageUnreachable()] * 4
+    discord.errors[ONE.channel_id] = [ImageUnreachable()] * 40
     bot = await joined(database, discord, bots, ONE)
-    assert await bot.known() == []
-    live = discord.post(2, ONE)
-    await bot.see(live)
+    assert await bot.known() == [missed.message_id]
+    assert await bot.watermark(ONE) == missed.message_id
+    assert max(bot.sleep.slept) <= 600 * 1.25
+
+
+async def test_a_channel_is_read_while_another_pauses_after_a_failure(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE, TWO)
+    await first.catch_up.close()
+    refs = [discord.post(1, ONE), discord.post(2, TWO)]
+    discord.errors[ONE.channel_id] = [ImageUnreachable()]
+    bot = Bot(database, discord, ONE, TWO)
+    bots.append(bot)
+    patience = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds != 1.0:  # the pause after the failure, not the one after a page
+            await patience.wait()
+
+    bot.catch_up._sleep = sleep
+    bot.catch_up.start()
+    bot.connect()
+    await until(lambda: bot_knows(bot, refs[1]))
+    assert not await bot_knows(bot, refs[0])
+    patience.set()
     await bot.catch_up.finished()
-    assert await bot.known() == [missed.message_id, live.message_id]
-    assert await bot.watermark(ONE) == live.message_id
+    assert await bot_knows(bot, refs[0])
+
+
+async def bot_knows(bot: Bot, ref: ImageRef) -> bool:
+    return ref.message_id in await bot.known()
 
 
 async def test_a_pause_follows_every_page_and_channel(database: Database, discord: Discord, bots: list[Bot]) -> None:
