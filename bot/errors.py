@@ -34,7 +34,7 @@ class ImageGone(MagpieError):
 
 
 class ImageForbidden(MagpieError):
-    """The bot may no longer read the message: do not retry."""
+    """The bot may not read the message now."""
 
 
 class ImageUnreachable(MagpieError):

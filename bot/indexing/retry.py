@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable, StoreError
-from bot.store.images import ENCODING_FAILED
+from bot.store.images import ENCODING_FAILED, FORBIDDEN
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
 
 
@@ -65,12 +65,12 @@ class RetryPolicy:
                 return Gone()
             case EngineClosed() | StoreError():
                 return Release()
-            case ImageForbidden():
-                return Park("forbidden")
             case ImageTooLarge():
                 return Park("too_large")
             case ImageRejected():
                 return Park(error.reason.value)
+            case ImageForbidden():  # the right may return
+                reason = FORBIDDEN
             case EncodingFailed():  # the device may be lost or out of memory, which raises the same error
                 reason = ENCODING_FAILED
             case ImageUnreachable():

@@ -22,6 +22,7 @@ INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
 
 ENCODING_FAILED = "encoding_failed"
+FORBIDDEN = "forbidden"
 """The reason of a parked image that the model or its device failed on: another start may succeed."""
 
 PAGE = 1_000
@@ -209,8 +210,9 @@ class ImageStore(EmbeddingQueries, Deletions):
             keys = select(*embeddings.c["guild_id", "image_id"]).where(embeddings.c.model_id == other)
             queued += await self._update_pages(keys, reread, page)
         for again in (False, True):
-            failed = select(images.c.id).where(_PARKED, images.c.reread == again, images.c.reason == ENCODING_FAILED)
-            queued += await self._update_pages(failed, retry, page)
+            for reason in (ENCODING_FAILED, FORBIDDEN):
+                failed = select(images.c.id).where(_PARKED, images.c.reread == again, images.c.reason == reason)
+                queued += await self._update_pages(failed, retry, page)
         return queued
 
     @reads

@@ -131,7 +131,6 @@ async def test_an_image_that_is_gone_is_forgotten(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ImageForbidden(), "forbidden"),
         (ImageTooLarge(1000), "too_large"),
         (ImageRejected(RejectReason.BROKEN, "cut off"), "broken"),
     ],
@@ -151,7 +150,7 @@ async def test_a_permanent_failure_parks_the_image_with_its_reason(
     assert fine.state is ImageState.READY
 
 
-@pytest.mark.parametrize("error", [ImageUnreachable(), QueueFull(), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [ImageUnreachable(), ImageForbidden(), QueueFull(), ZeroDivisionError()])
 async def test_a_temporary_failure_is_retried_after_growing_pauses(pipeline: Pipeline, error: Exception) -> None:
     ref = image_ref(1)
     pipeline.cdn.errors[ref.attachment_id] = [error, error, error]
@@ -186,6 +185,21 @@ async def test_an_image_parked_by_encoding_failures_is_retried_by_the_next_start
         ].reason == "encoding_failed" and not pipeline.engine.errors[b"unlucky"]
 
     await until(given_up)
+    await pipeline.restart()
+    await until(lambda: len(pipeline.announced) == 1)
+
+
+async def test_an_image_that_stayed_forbidden_is_retried_by_the_next_start(pipeline: Pipeline) -> None:
+    ref = image_ref(1)
+    pipeline.cdn.errors[ref.attachment_id] = [ImageForbidden()] * 4
+    await pipeline.indexer.start()
+    [accepted] = await pipeline.indexer.accept([ref])
+
+    async def given_up() -> bool:
+        return (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.PARKED
+
+    await until(given_up)
+    assert (await pipeline.store.get([accepted.id]))[accepted.id].reason == "forbidden"
     await pipeline.restart()
     await until(lambda: len(pipeline.announced) == 1)
 

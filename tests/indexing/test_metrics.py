@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from clipcore.errors import EngineClosed
@@ -27,7 +27,7 @@ async def test_an_image_is_counted_from_its_acceptance_to_its_end(pipeline: Pipe
     await pipeline.indexer.start()
     fine, gone, locked, slow = (image_ref(number) for number in range(4))
     pipeline.cdn.errors[gone.attachment_id] = [ImageGone("gone")]
-    pipeline.cdn.errors[locked.attachment_id] = [ImageForbidden("forbidden")]
+    pipeline.cdn.errors[locked.attachment_id] = [ImageTooLarge(1)]
     pipeline.cdn.errors[slow.attachment_id] = [ImageUnreachable("away")]
     with counting() as counted:
         await pipeline.indexer.accept([fine, gone, locked, slow])

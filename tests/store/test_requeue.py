@@ -90,7 +90,7 @@ async def test_another_writer_gets_its_turn_between_two_pages(images, database):
 async def test_returning_to_a_model_makes_its_pending_and_parked_images_ready(images, page):
     ids = await remembered(images, 9)
     await images.requeue_for_model(OTHER.key)
-    for id_, reason in zip(ids, ("forbidden", "forbidden", "encoding_failed", "broken"), strict=False):
+    for id_, reason in zip(ids, ("too_large", "too_large", "encoding_failed", "broken"), strict=False):
         await images.park(id_, reason)
     read = ids[-1]
     await images.finish([finished(read, dimension=24)], OTHER)
