@@ -140,10 +140,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image."""
+    """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image.
+    unreachable: how many more matched, but Discord did not answer when they were looked up.
+    """
 
     matches: tuple[Match, ...]
     searched: bool
+    unreachable: int = 0
 
 
 def utc_now() -> datetime:

@@ -208,9 +208,10 @@ def similar_view(services: Services, result: SearchResult, texts: Texts, note: s
 
 
 def result_view(result: SearchResult, wording: Wording) -> View:
-    """At most six matches fit the 40 components that a message may have."""
+    """At most six matches fit, with two notes, the 40 components that a message may have."""
     if not result.matches:
-        return sentence_view(wording.no_matches if result.searched else wording.texts.nothing_to_search)
+        nothing = wording.no_matches if result.searched else wording.texts.nothing_to_search
+        return sentence_view(wording.texts.matches_unreachable if result.unreachable else nothing)
     view = View(timeout=None)
     view.add_item(discord.ui.TextDisplay(wording.heading))
     for match in result.matches:
@@ -221,8 +222,9 @@ def result_view(result: SearchResult, wording: Wording) -> View:
                 discord.ui.Button(label=wording.texts.open_message, url=match.image.ref.message_url),
             )
         )
-    if wording.note is not None:
-        view.add_item(discord.ui.TextDisplay(f"-# {wording.note}"))
+    more = wording.texts.more_unreachable.format(count=result.unreachable) if result.unreachable else None
+    for note in filter(None, (more, wording.note)):
+        view.add_item(discord.ui.TextDisplay(f"-# {note}"))
     return view
 
 

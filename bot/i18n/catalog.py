@@ -16,6 +16,8 @@ class Texts:
     no_matches: str
     no_similar: str
     nothing_to_search: str
+    matches_unreachable: str
+    more_unreachable: str  # {count}
     channel_empty: str
     posted: str  # {author} {channel} {when}
     no_tags: str

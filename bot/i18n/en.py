@@ -14,6 +14,10 @@ ENGLISH = Texts(
         "There are no indexed pictures that you can see from here. New pictures are searchable a moment after they "
         "are posted."
     ),
+    matches_unreachable=(
+        "I found something, but Discord didn't answer when I looked it up. Please try again in a moment."
+    ),
+    more_unreachable="{count} more matched, but Discord didn't answer when I looked them up.",
     channel_empty="That channel has no indexed pictures that you can see from here.",
     posted="{author} in {channel}, {when}",
     no_tags="no tags",

@@ -64,8 +64,9 @@ ANSWERS = _counter(
     "answers",
     "Searches, by kind of query and result",
     asked=QUERY_KINDS,
-    # nothing_readable: there was no image that the asker may see; busy: the inference queue was full
-    result=("answered", "nothing_alike", "nothing_readable", "busy"),
+    # nothing_readable: there was no image that the asker may see; unreachable: Discord did not answer when the matches
+    # were looked up; busy: the inference queue was full
+    result=("answered", "nothing_alike", "nothing_readable", "unreachable", "busy"),
 )
 ANSWER_SECONDS = _histogram(
     "answer_seconds", "From a query to all of the matches that are shown", _LONG_S, asked=QUERY_KINDS

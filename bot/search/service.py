@@ -112,7 +112,7 @@ class SearchService:
         began, outcome = perf_counter(), None
         try:
             result = await search
-            outcome = "answered" if result.matches else "nothing_alike" if result.searched else "nothing_readable"
+            outcome = _outcome(result)
             return result
         except (QueueFull, EngineClosed):
             outcome = "busy"
@@ -151,23 +151,27 @@ class SearchService:
                 if below or len(found) >= wanted or len(hits) < k:
                     break
                 k *= 4  # reposts or deleted images took too many places
-        return SearchResult(await self._verified(audience, found[:wanted]), searched=bool(images))
+        return await self._verified(audience, found[:wanted], searched=bool(images))
 
-    async def _verified(self, audience: Audience, found: Sequence[tuple[Image, float]]) -> tuple[Match, ...]:
+    async def _verified(
+        self, audience: Audience, found: Sequence[tuple[Image, float]], *, searched: bool
+    ) -> SearchResult:
         """The first matches that the audience may see and that exist, both as of now and not as of the search."""
         verified: list[Match] = []
+        unreachable = 0
         for start in range(0, len(found), self._limit):
             page = found[start : start + self._limit]
             readable = await audience.readable({image.ref.channel for image, _ in page})
             matches = await asyncio.gather(
                 *(self._verify(image, score) for image, score in page if image.ref.channel.channel_id in readable)
             )
-            verified += [match for match in matches if match is not None]
+            verified += [match for match in matches if isinstance(match, Match)]
+            unreachable += sum(isinstance(match, ImageUnreachable) for match in matches)
             if len(verified) >= self._limit:
                 break
-        return tuple(verified[: self._limit])
+        return SearchResult(tuple(verified[: self._limit]), searched, unreachable)
 
-    async def _verify(self, image: Image, score: float) -> Match | None:
+    async def _verify(self, image: Image, score: float) -> Match | ImageUnreachable | None:
         """Fetches the image's message. Forgets what is gone; leaves out what cannot be read now."""
         ref = image.ref
         try:
@@ -177,12 +181,20 @@ class SearchService:
             return None
         except (ImageForbidden, ImageUnreachable) as error:
             log.info("match skipped", reason=str(error), image_id=image.id)
-            return None
+            return error if isinstance(error, ImageUnreachable) else None
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:
             await self._registry.forget_attachments(ref.message_id, [ref.attachment_id])
             return None
         return Match(image, score, remote)
+
+
+def _outcome(result: SearchResult) -> str:
+    if result.matches:
+        return "answered"
+    if result.unreachable:
+        return "unreachable"
+    return "nothing_alike" if result.searched else "nothing_readable"
 
 
 def select_matches(

@@ -40,7 +40,8 @@ def items(view: discord.ui.LayoutView, kind: type) -> list:
 def test_the_largest_answer_keeps_to_discords_limits() -> None:
     worst = tuple("*" * 60 + str(number) for number in range(5))
     images = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
-    view = result_view(SearchResult(images, searched=True), wording(short_query("*" * 300), note="n" * 200))
+    result = SearchResult(images, searched=True, unreachable=18)
+    view = result_view(result, wording(short_query("*" * 300), note="n" * 200))
     components = view.to_components()
     assert counted(components) <= 40
     assert view.content_length() <= 4000
@@ -50,6 +51,12 @@ def counted(components: list) -> int:
     inner = [part for one in components for part in one.get("components", [])]
     accessories = sum("accessory" in one for one in components)
     return len(components) + accessories + (counted(inner) if inner else 0)
+
+
+def test_an_answer_says_what_discord_did_not_answer_for() -> None:
+    for matches, part in (((), "I found something, but Discord"), ((shown(),), "3 more matched, but Discord")):
+        view = result_view(SearchResult(matches, searched=True, unreachable=3), wording())
+        assert any(part in item.content for item in items(view, discord.ui.TextDisplay))
 
 
 def test_a_result_has_its_score_tags_author_channel_and_time() -> None:

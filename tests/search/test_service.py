@@ -107,7 +107,9 @@ async def test_matches_whose_row_is_gone_are_left_out_and_others_take_their_plac
 async def test_a_match_whose_message_cannot_be_read_is_left_out_but_kept(home: Pipeline, trouble: Exception) -> None:
     hidden, shown = await see(home, 1, axis(0)), await see(home, 2, between(0, 1, 0.8))
     home.lookup_errors[hidden.message_id] = trouble
-    assert refs_of(await home.search.find(Readers(shown), "a cat")) == [shown]
+    result = await home.search.find(Readers(shown), "a cat")
+    assert refs_of(result) == [shown]
+    assert result.unreachable == isinstance(trouble, ImageUnreachable)
     assert await home.store.by_message(hidden.message_id)
 
 
