@@ -21,6 +21,7 @@ from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
+from clipcore.images.processes import WorkLimits
 from clipcore.types import Encoder
 from sandbox.server import Sandbox
 from tests.e2e.member import PATIENCE_S, Member
@@ -94,7 +95,7 @@ class House:
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )
         use_endpoint(settings.discord_api_base, settings.discord_gateway)
-        engine = ClipEngine(lambda: self.encoder)
+        engine = ClipEngine(lambda: self.encoder, work_limits=WorkLimits())  # as the bot's own settings have it
         async with create_bot(settings, engine) as bot:
             await log_in(bot, settings)
             connection = asyncio.create_task(stay_connected(bot, engine))
