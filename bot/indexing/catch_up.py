@@ -133,14 +133,14 @@ class CatchUp:
         self._done = asyncio.Event()
         self._done.set()
         self._task: asyncio.Task[None] | None = None
-        self._retries: set[asyncio.Task[None] | None] = set()
+        self._retries: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="catch up")
 
     async def close(self) -> None:
         """Stops reading. Watermarks stay where they are, and the next start goes on from there. Idempotent."""
-        tasks = [task for task in (*self._retries, self._task) if task is not None]
+        tasks = [*self._retries, *filter(None, [self._task])]
         self._task = None
         self.hold()
         for task in tasks:
@@ -251,7 +251,9 @@ class CatchUp:
             channel.on(ChannelEvent.REFUSED)
         except Exception:  # Discord or the store failed: the watermark is where it was; other channels get their turn
             log.warning("catch-up on a channel failed", channel_id=channel.ref.channel_id, exc_info=True)
-            self._retries.add(asyncio.create_task(self._retry_later(channel), name="retry catch-up"))
+            retry = asyncio.create_task(self._retry_later(channel), name="retry catch-up")
+            self._retries.add(retry)
+            retry.add_done_callback(self._retry_ended)
         else:
             channel.failures = 0
             channel.on(ChannelEvent.READ)
@@ -289,7 +291,9 @@ class CatchUp:
         if channel.state is ChannelState.READING:
             channel.on(ChannelEvent.LOST)
             self._queue.append(channel)
-        self._retries.discard(asyncio.current_task())
+
+    def _retry_ended(self, retry: asyncio.Task[None]) -> None:
+        self._retries.discard(retry)
         self._work.set()
 
     async def _move_watermark(self, channel: _Channel) -> None:
