@@ -78,9 +78,8 @@ class EmbeddingQueries(Store):
         query = select(embeddings.c.embedding, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
         # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
-        by_model = embeddings.c.model_id + 0 == select(models.c.id).where(models.c.key == model_key).scalar_subquery()
-        query = query.where(images.c.content_hash == content_hash, images.c.guild_id + 0 == guild_id, by_model).limit(1)
-        row = (await connection.execute(query)).first()
+        these = _by_model(model_key, embeddings.c.model_id + 0), images.c.guild_id + 0 == guild_id
+        row = (await connection.execute(query.where(images.c.content_hash == content_hash, *these).limit(1))).first()
         return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
 
     async def embeddings(self, guild_id: int, model_key: str, *, page: int = PAGE) -> AsyncIterator[EmbeddingPage]:
@@ -132,5 +131,5 @@ def _decode(result: Result[Any]) -> EmbeddingPage | None:
     return EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
 
 
-def _by_model(key: str) -> ColumnElement[bool]:
-    return embeddings.c.model_id == select(models.c.id).where(models.c.key == key).scalar_subquery()
+def _by_model(key: str, model_id: ColumnElement[int] = embeddings.c.model_id) -> ColumnElement[bool]:
+    return model_id == select(models.c.id).where(models.c.key == key).scalar_subquery()

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import ImageState, TaggingMode, utc_now
+from bot.models import Image, ImageState, TaggingMode, utc_now
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
@@ -173,18 +173,23 @@ async def test_an_encoding_failure_parks_the_image_only_after_all_attempts(pipel
     assert pipeline.engine.encoded[b"unlucky"] == 4
 
 
+async def parked(pipeline: Pipeline, image_id: int) -> Image:
+    """The image, once it has been given up."""
+
+    async def given_up() -> bool:
+        return (await pipeline.store.get([image_id]))[image_id].state is ImageState.PARKED
+
+    await until(given_up)
+    return (await pipeline.store.get([image_id]))[image_id]
+
+
 async def test_an_image_parked_by_encoding_failures_is_retried_by_the_next_start(pipeline: Pipeline) -> None:
     ref = pipeline.cdn.put(image_ref(1), b"unlucky")
     pipeline.engine.errors[b"unlucky"] = [EncodingFailed()] * 4
     await pipeline.indexer.start()
     [accepted] = await pipeline.indexer.accept([ref])
-
-    async def given_up() -> bool:
-        return (await pipeline.store.get([accepted.id]))[
-            accepted.id
-        ].reason == "encoding_failed" and not pipeline.engine.errors[b"unlucky"]
-
-    await until(given_up)
+    assert (await parked(pipeline, accepted.id)).reason == "encoding_failed"
+    assert not pipeline.engine.errors[b"unlucky"]
     await pipeline.restart()
     await until(lambda: len(pipeline.announced) == 1)
 
@@ -194,12 +199,7 @@ async def test_an_image_that_stayed_forbidden_is_retried_by_the_next_start(pipel
     pipeline.cdn.errors[ref.attachment_id] = [ImageForbidden()] * 4
     await pipeline.indexer.start()
     [accepted] = await pipeline.indexer.accept([ref])
-
-    async def given_up() -> bool:
-        return (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.PARKED
-
-    await until(given_up)
-    assert (await pipeline.store.get([accepted.id]))[accepted.id].reason == "forbidden"
+    assert (await parked(pipeline, accepted.id)).reason == "forbidden"
     await pipeline.restart()
     await until(lambda: len(pipeline.announced) == 1)
 
@@ -241,13 +241,8 @@ async def test_an_image_that_keeps_failing_is_parked(pipeline: Pipeline) -> None
     pipeline.cdn.errors[ref.attachment_id] = [ImageUnreachable()] * 100
     await pipeline.indexer.start()
     [accepted] = await pipeline.indexer.accept([ref])
-
-    async def parked() -> bool:
-        return (await pipeline.store.get([accepted.id]))[accepted.id].state is ImageState.PARKED
-
-    await until(parked)
+    assert (await parked(pipeline, accepted.id)).reason == "unreachable"
     assert pipeline.cdn.fetched[ref.attachment_id] == 4
-    assert (await pipeline.store.get([accepted.id]))[accepted.id].reason == "unreachable"
 
 
 async def test_a_channel_with_tagging_off_is_indexed_but_not_tagged(pipeline: Pipeline) -> None:
