@@ -37,7 +37,8 @@ class ClipEngine:
     decode_workers: background images decoded at once; one more thread is reserved for interactive images. None: chosen
     by the number of cores and the model's device, see `cores.decode_workers`.
     work_limits: what decoding one image may cost. Each thread then has a process decode its images, which is killed
-    when an image costs more. None: threads decode without such limits, as suits images of one's own.
+    when an image costs more; a script needs its `if __name__ == "__main__":`, as for all of multiprocessing. None:
+    threads decode without such limits, as suits images of one's own.
     max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
     holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
