@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,21 +16,43 @@ from bot.errors import StartupError
 from bot.settings import ENV_FILE, load_settings
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
     try:
-        settings = load_settings()
+        settings = load_settings(needs_token=asked.command is None)
         # Imported only now: discord.py and SQLAlchemy take a second to load, and a missing token is reported before.
-        from bot.app import run
         from bot.logging import configure_logging, get_logger
 
         configure_logging(settings.log_level, settings.log_format)
         if is_readable_by_others(ENV_FILE):
             get_logger(__name__).warning("other users of this machine can read .env: run chmod 600 .env")
-        asyncio.run(run(settings))
+        if asked.command == "backup":
+            from bot.store.backup import back_up
+
+            print(back_up(settings.database_url, asked.file))
+        else:
+            from bot.app import run
+
+            asyncio.run(run(settings))
     except StartupError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m bot",
+        description="Runs Magpie, configured by the environment and .env (see README.md). Without a command: the bot.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    backup = commands.add_parser(
+        "backup",
+        help="copy the database, also while the bot is running",
+        description="Writes a consistent copy of the database that DATABASE_URL names, also while the bot is running.",
+    )
+    backup.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    return parser
 
 
 def is_readable_by_others(path: Path) -> bool:

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         return value
 
 
-def load_settings() -> Settings:
+def load_settings(*, needs_token: bool = True) -> Settings:
     """Reads and validates the settings. Raises StartupError with one sentence about the first invalid one."""
     try:
         settings = Settings()
@@ -153,7 +153,7 @@ def load_settings() -> Settings:
         rule = problem["msg"].removeprefix("Value error, ").rstrip(".")
         # Never the value: it may be a secret in the wrong place.
         raise StartupError(f"{name} is invalid: {rule[:1].lower()}{rule[1:]}; see .env.example.") from None
-    if not settings.discord_token.get_secret_value():
+    if needs_token and not settings.discord_token.get_secret_value():
         raise StartupError(
             "DISCORD_TOKEN is not set: copy .env.example to .env and put the bot's token there, "
             'or try Magpie without a token with "make run".'

@@ -50,6 +50,12 @@ class Backend(Protocol):
     async def prove_writable(self, connection: AsyncConnection) -> None:
         """Writes to the disk, and changes nothing. Raises StoreUnusable where such a write would not last."""
 
+    def back_up(self, target: Path) -> None:
+        """Copies one state of the database to this empty file, and nothing that was erased, while a bot may be running.
+
+        Blocks for seconds where the database is large. Raises OSError or sqlite3.Error.
+        """
+
     def log_bytes(self) -> int:
         """The size of the write-ahead log on disk."""
 
