@@ -4,9 +4,11 @@ PORT ?= 8765
 ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement requirements
+LOCKS := run cuda test openvino bench audit
 
-.PHONY: help run bot test lint bench clean
+.PHONY: help run bot test lint bench openvino audit lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -20,13 +22,23 @@ bot: $(VENV)/.installed ## Start the bot for real; settings come from the enviro
 test: $(VENV)/.installed-test ## Run the whole test suite, two files at a time (ARGS="-n 2 --dist loadfile"; or "tests/store -k erase")
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.installed-test ## ruff and mypy, as strict as they come
+lint: $(VENV)/.installed-test ## ruff, mypy and bandit, as strict as they come
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml .
 
 bench: $(VENV)/.installed-bench ## Measure how fast everything is (BENCH="encoding search" for some of it)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+openvino: $(VENV)/.installed-openvino ## Install OpenVINO, which encodes images faster on a CPU
+
+audit: $(VENV)/.installed-audit ## Look for known vulnerabilities in what is installed; needs PyPI's advisories over the network
+	@$(BIN)/python -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes $(LOCKS:%=-r requirements/%.txt) \
+		|| { echo "Either a package above is vulnerable, or PyPI's advisories cannot be read from here and nothing was audited." >&2; exit 1; }
+
+lock: $(VENV)/.installed-audit ## Renew requirements/ after a change of pyproject.toml (LOCK=--upgrade for newer versions)
+	@$(BIN)/python -m tools.lock $(LOCK)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info build clipcore/index/*.so
@@ -37,17 +49,31 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is incomplete here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt clipcore/index/_scan.c
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py $(patsubst %,requirements/%.txt,torch-cpu run cuda) clipcore/index/_scan.c
 	@echo "Installing what Magpie needs (PyTorch is the large part) ..."
-	@$(PIP) --editable .
+	@# PyTorch's CPU build, where pip is configured to find it. PyPI has none for Linux; its CUDA build asks for NVIDIA's libraries.
+	@$(LOCKED)/torch-cpu.txt 2>/dev/null || true
+	@$(LOCKED)/run.txt
+	@if $(BIN)/python -m pip check | grep -q '^torch '; then $(LOCKED)/cuda.txt; fi
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
+$(VENV)/.installed-test: $(VENV)/.installed requirements/test.txt
 	@echo "Installing what the tests need ..."
-	@$(PIP) --editable '.[test]'
+	@$(LOCKED)/test.txt
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed-test
+$(VENV)/.installed-openvino: $(VENV)/.installed requirements/openvino.txt
+	@echo "Installing OpenVINO ..."
+	@$(LOCKED)/openvino.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test $(VENV)/.installed-openvino requirements/bench.txt
 	@echo "Installing what the benchmarks compare with ..."
-	@$(PIP) --editable '.[bench]'
+	@$(LOCKED)/bench.txt
+	@touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed-test requirements/audit.txt
+	@echo "Installing pip-audit and uv ..."
+	@$(LOCKED)/audit.txt
 	@touch $@
