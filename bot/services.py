@@ -73,6 +73,7 @@ class Services:
             on_message_indexed=self._announcer.announce,
             concurrency=settings.download_concurrency,
         )
+        self.images.on_damaged = self.indexer.repair
         self.catch_up = CatchUp(self.indexer.accept, self.channels, self.messages.history)
         self.reconciler = ChannelReconciler(
             self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel

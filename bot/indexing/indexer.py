@@ -20,9 +20,9 @@ from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
 from bot.models import Image, ImageRef, ImageState, TaggingMode, utc_now
-from bot.monitoring.metrics import IMAGE_ATTEMPTS, IMAGES_ACCEPTED
+from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED
 from bot.protocols import Engine
-from bot.store.images import INTERRUPTED, Finished, ImageStore
+from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
 
 log = get_logger(__name__)
 
@@ -78,6 +78,7 @@ class Indexer:
         self._beginning: list[int] = []  # images whose attempt the store is counting just now
         self._new: deque[Image] = deque()  # accepted, and about to begin
         self._queueing = asyncio.Lock()  # so that no image is both in `_new` and begun from the store
+        self._damaged: set[int] = set()  # images whose embedding the store found damaged
         self._more_in_store = True  # images may be due that are not in `_new`
         self._next_due: datetime | None = None  # when the next one of the others is
         self._messages = _Messages()
@@ -106,6 +107,12 @@ class Indexer:
             self._idle.clear()
             self._wake.set()
         return images
+
+    def repair(self, image_ids: Sequence[int]) -> None:
+        """Encodes these images again, whose stored embeddings are damaged."""
+        self._damaged.update(image_ids)
+        self._idle.clear()
+        self._wake.set()
 
     @property
     def in_progress(self) -> int:
@@ -169,6 +176,8 @@ class Indexer:
         """Begins as many images as there is room for. Those from the store are begun many at a time: one query and one
         transaction for as many as can be downloaded at once.
         """
+        while self._damaged:
+            await self._requeue_damaged(tuple(self._damaged)[:PAGE])
         room = self._capacity - len(self._in_progress)
         async with self._queueing:
             images = [self._new.popleft() for _ in range(min(room, len(self._new)))]
@@ -195,6 +204,14 @@ class Indexer:
             self._beginning = []
         return bool(images)
 
+    async def _requeue_damaged(self, image_ids: tuple[int, ...]) -> None:
+        requeued = await self._store.requeue_damaged(image_ids)
+        self._damaged.difference_update(image_ids)
+        self._more_in_store = True
+        EMBEDDINGS_DAMAGED.inc(len(requeued))
+        if requeued:
+            log.error("damaged embeddings deleted; their images are encoded again", images=requeued)
+
     async def _due(self, limit: int) -> list[Image]:
         # An attempt may end during the queries, which leave its image out. So what it notes here is added to.
         self._more_in_store, self._next_due = False, None
@@ -213,7 +230,8 @@ class Indexer:
 
     async def _wait(self) -> None:
         """Until images are accepted, one ends, or the next one is due."""
-        if self._requeued and not (self._in_progress or self._new or self._more_in_store or self._wake.is_set()):
+        busy = self._in_progress or self._new or self._damaged or self._more_in_store or self._wake.is_set()
+        if self._requeued and not busy:
             self._idle.set()
         seconds = _LONGEST_WAIT_S
         if self._next_due is not None:

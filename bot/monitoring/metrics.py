@@ -53,6 +53,9 @@ IMAGE_ATTEMPTS = _counter(
 IMAGE_CONTENTS = _counter(
     "image_contents", "Where the embedding of a file came from", source=("model", "memory", "store")
 )
+EMBEDDINGS_DAMAGED = _counter(
+    "embeddings_damaged", "Stored embeddings that were damaged; their images are encoded again"
+)
 INFERENCE_BATCH_SIZE = _histogram("inference_batch_size", "Inputs in one batch", _BATCH_SIZES, kind=KINDS, lane=LANES)
 INFERENCE_BATCH_SECONDS = _histogram(
     "inference_batch_seconds", "The device's time for one batch", _SHORT_S, kind=KINDS, lane=LANES

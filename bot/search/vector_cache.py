@@ -216,7 +216,6 @@ class GuildVectors:
         self.retired = False
         self._index = VectorIndex(dimension)
         self._lock = threading.Lock()
-        self._damaged = 0
         self._recorded: dict[int, IndexedEmbedding | None] | None = {}  # None for a deleted image; no dict once loaded
 
     def __len__(self) -> int:
@@ -227,14 +226,13 @@ class GuildVectors:
         return self._index.nbytes
 
     async def load(self, page: EmbeddingPage) -> None:
-        await self._run(partial(self._add, page))
+        await self._run(partial(self._index.add, page.embeddings, page.ids, page.channel_ids))
 
     async def finish_load(self) -> None:
         while self._recorded:  # more changes may arrive while these are applied
             recorded, self._recorded = self._recorded, {}
             await self._run(partial(self._apply, recorded))
         self._recorded = None
-        self._warn_of_damaged()
 
     async def change(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
         """Adds images by their id; None: removes it."""
@@ -242,16 +240,6 @@ class GuildVectors:
             self._recorded.update(changes)
         else:
             await self._run(partial(self._apply, changes))
-            self._warn_of_damaged()
-
-    def _warn_of_damaged(self) -> None:
-        if self._damaged:
-            log.warning(
-                "damaged embeddings are left out of searches; restore the database from a backup if there are many",
-                guild_id=self.guild_id,
-                embeddings=self._damaged,
-            )
-        self._damaged = 0
 
     async def search(self, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
         """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
@@ -277,14 +265,4 @@ class GuildVectors:
         rows = [row for row in changes.values() if row is not None]
         if rows:
             ids, channel_ids = np.array([(row.image_id, row.channel_id) for row in rows], np.int64).T
-            vectors = np.stack([row.embedding for row in rows]).astype(np.float16)
-            self._add(EmbeddingPage(ids, channel_ids, vectors))
-
-    def _add(self, page: EmbeddingPage) -> None:
-        """Adds all rows but those that are not finite, as a damaged database may hold."""
-        try:
-            self._index.add(page.embeddings, page.ids, page.channel_ids)
-        except ValueError:
-            finite = np.isfinite(page.embeddings).all(axis=1)
-            self._index.add(page.embeddings[finite], page.ids[finite], page.channel_ids[finite])
-            self._damaged += int((~finite).sum())
+            self._index.add(np.stack([row.embedding for row in rows]).astype(np.float16), ids, channel_ids)

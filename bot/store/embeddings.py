@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, LargeBinary, Result, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, Result, Row, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import utc_now
@@ -37,6 +37,14 @@ class Model(Protocol):
     def dimension(self) -> int: ...
 
 
+AS_STORED = (
+    embeddings.c.image_id,
+    type_coerce(embeddings.c.embedding, LargeBinary).label("embedding"),
+    embeddings.c.checksum,
+)
+"""What `Embedding.is_sound` must see."""
+
+
 class EmbeddingPage(NamedTuple):
     """ids, channel_ids: int64 [n], ids rising; embeddings: float16 [n, dim], unit length."""
 
@@ -55,18 +63,22 @@ class KnownEmbedding:
 
 
 class EmbeddingQueries(Store):
-    """Reads embeddings, and knows the models that made them."""
+    """Reads embeddings, and knows the models that made them.
+
+    An embedding that is not as it was written counts as missing. on_damaged: called with the ids of such images.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(database, clock)
         self._model_ids: dict[tuple[str, int], int] = {}
+        self.on_damaged: Callable[[Sequence[int]], None] | None = None
 
     @reads
     async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
         """float16 [dim], unit length; None if this model has not encoded the image."""
-        query = select(embeddings.c.embedding).where(_by_model(model_key), embeddings.c.image_id == image_id)
-        found: Embeddings | None = (await connection.execute(query)).scalar()
-        return found
+        query = select(*AS_STORED).where(_by_model(model_key), embeddings.c.image_id == image_id)
+        row = (await connection.execute(query)).first()
+        return None if row is None else self._sound(row)
 
     @reads
     async def embedding_of_hash(
@@ -75,12 +87,23 @@ class EmbeddingQueries(Store):
         """What this model made of an identical file of this guild. Others' are left out: a quick answer would tell that
         the file was posted there.
         """
-        query = select(embeddings.c.embedding, *images.c["width", "height"])
+        query = select(*AS_STORED, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
         # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
         these = _by_model(model_key, embeddings.c.model_id + 0), images.c.guild_id + 0 == guild_id
         row = (await connection.execute(query.where(images.c.content_hash == content_hash, *these).limit(1))).first()
-        return None if row is None else KnownEmbedding(row.embedding, row.width, row.height)
+        found = None if row is None else self._sound(row)
+        return None if row is None or found is None else KnownEmbedding(found, row.width, row.height)
+
+    def _sound(self, row: Row[Any]) -> Embeddings | None:
+        if Embedding.is_sound(row.embedding, row.checksum):
+            return Embedding.stack([row.embedding])[0]
+        self._report_damaged([row.image_id])
+        return None
+
+    def _report_damaged(self, image_ids: Sequence[int]) -> None:
+        if image_ids and self.on_damaged is not None:
+            self.on_damaged(image_ids)
 
     async def embeddings(self, guild_id: int, model_key: str, *, page: int = PAGE) -> AsyncIterator[EmbeddingPage]:
         """A guild's embeddings by this model, by rising image id, at most `page` rows at a time.
@@ -88,17 +111,19 @@ class EmbeddingQueries(Store):
         Each page is a transaction of its own: images that are finished or deleted meanwhile may be missing or not.
         """
         after = 0
-        while (rows := await self._page(guild_id, model_key, after, page)) is not None:
-            yield rows
-            after = int(rows.ids[-1])
+        while (found := await self._page(guild_id, model_key, after, page)) is not None:
+            sound, damaged, after = found
+            self._report_damaged(damaged)
+            if sound is not None:
+                yield sound
 
     @reads
     async def _page(
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
-    ) -> EmbeddingPage | None:
+    ) -> tuple[EmbeddingPage | None, list[int], int] | None:
+        """The sound rows, the ids of the damaged ones, and the last id of them all."""
         query = (
-            # As stored: a whole page is decoded at once.
-            select(*embeddings.c["image_id", "channel_id"], type_coerce(embeddings.c.embedding, LargeBinary))
+            select(embeddings.c.channel_id, *AS_STORED)  # a whole page is decoded at once
             .where(_by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after)
             .order_by(embeddings.c.image_id)
             .limit(size)
@@ -123,12 +148,20 @@ class EmbeddingQueries(Store):
         return int(row.id)
 
 
-def _decode(result: Result[Any]) -> EmbeddingPage | None:
-    rows = result.all()
-    if not rows:
+def _decode(result: Result[Any]) -> tuple[EmbeddingPage | None, list[int], int] | None:
+    sound, damaged, image_id = [], [], 0
+    for channel_id, image_id, stored, checksum in result:
+        if Embedding.is_sound(stored, checksum):
+            sound.append((image_id, channel_id, stored))
+        else:
+            damaged.append(image_id)
+    if not image_id:
         return None
-    ids, channel_ids, stored = zip(*rows, strict=True)
-    return EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
+    if not sound:
+        return None, damaged, image_id
+    ids, channel_ids, stored = zip(*sound, strict=True)
+    page = EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
+    return page, damaged, image_id
 
 
 def _by_model(key: str, model_id: ColumnElement[int] = embeddings.c.model_id) -> ColumnElement[bool]:

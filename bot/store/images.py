@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Result, Row, Select, Update, bindparam, delete, exists, func, select, text, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,8 +16,8 @@ from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, Thr
 from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import Deletions, add_channels, not_deleted
-from bot.store.embeddings import EmbeddingQueries, Model
-from bot.store.schema import Embeddings, channels, embeddings, guilds, images, models, tags
+from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
+from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -135,12 +136,12 @@ class ImageStore(EmbeddingQueries, Deletions):
         """Makes pending images ready, with embedding and tags, in one transaction.
 
         Returns their ids. Images that were deleted, parked or finished before are ignored.
-        Raises ValueError where an embedding does not have the model's dimension.
+        Raises ValueError where an embedding does not have the model's dimension, or is not finite.
         """
         for item in batch:
-            if item.embedding.shape != (model.dimension,):
+            if item.embedding.shape != (model.dimension,) or not np.isfinite(item.embedding).all():
                 raise ValueError(
-                    f"image {item.image_id}: an embedding of {item.embedding.shape}, not ({model.dimension},)"
+                    f"image {item.image_id}: embedding {item.embedding.shape}, not ({model.dimension},) and finite"
                 )
         return await self._finish(batch, await self._model_id(model)) if batch else set()
 
@@ -159,8 +160,8 @@ class ImageStore(EmbeddingQueries, Deletions):
             for id_, item in done.items()
         ]
         vectors = [
-            {"image_id": id_, "model_id": model_id, "embedding": done[id_].embedding}
-            | {"guild_id": row.guild_id, "channel_id": row.channel_id}
+            {"image_id": id_, "model_id": model_id, "guild_id": row.guild_id, "channel_id": row.channel_id}
+            | {"embedding": done[id_].embedding, "checksum": Embedding.checksum(done[id_].embedding)}
             for id_, row in pending.items()
         ]
         labels = [
@@ -203,7 +204,7 @@ class ImageStore(EmbeddingQueries, Deletions):
             await self._update_pages(select(*images.c["next_attempt", "id"]).where(*waiting), restore, page)
             parked = select(*images.c["reason", "id"]).where(_PARKED, images.c.reread == true())
             await self._update_pages(parked, restore, page)
-        retry = update(images).values(state=ImageState.PENDING, next_attempt=self._now(), attempts=0, reason=None)
+        retry = update(images).values(self._retry())
         reread = retry.where(images.c.state == ImageState.READY).values(reread=True)
         queued = 0
         for other in ids.values():
@@ -214,6 +215,22 @@ class ImageStore(EmbeddingQueries, Deletions):
                 failed = select(images.c.id).where(_PARKED, images.c.reread == again, images.c.reason == reason)
                 queued += await self._update_pages(failed, retry, page)
         return queued
+
+    @writes
+    async def requeue_damaged(self, connection: AsyncConnection, ids: Collection[int]) -> list[int]:
+        """Deletes those of these embeddings that are damaged, and makes their images pending, as `reread`.
+
+        Returns the ids of these images.
+        """
+        rows = await connection.execute(select(*AS_STORED).where(embeddings.c.image_id.in_(any_of(ids))))
+        damaged = [row.image_id for row in rows if not Embedding.is_sound(row.embedding, row.checksum)]
+        await connection.execute(delete(embeddings).where(embeddings.c.image_id.in_(any_of(damaged))))
+        these = images.c.id.in_(any_of(damaged)), images.c.state == ImageState.READY
+        await connection.execute(update(images).values(self._retry() | {"reread": True}).where(*these))
+        return damaged
+
+    def _retry(self) -> dict[str, object]:
+        return {"state": ImageState.PENDING, "next_attempt": self._now(), "attempts": 0, "reason": None}
 
     @reads
     async def _models(self, connection: AsyncConnection) -> dict[str, int]:

@@ -6,6 +6,7 @@ of a channel to `channels`, by cascading foreign keys: a new table that does the
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -53,6 +54,17 @@ class Embedding(sa.TypeDecorator[Embeddings]):
 
     def process_result_value(self, value: bytes | None, dialect: sa.Dialect) -> Embeddings | None:
         return None if value is None else self.stack([value])[0]
+
+    @staticmethod
+    def checksum(value: npt.ArrayLike) -> int:
+        return zlib.crc32(np.asarray(value, _STORED).tobytes())
+
+    @staticmethod
+    def is_sound(stored: bytes, checksum: int | None) -> bool:
+        """Whether these bytes are as written. Those of earlier versions have no checksum: they are finite."""
+        if checksum is None:
+            return bool(np.isfinite(np.frombuffer(stored, _STORED)).all())
+        return zlib.crc32(stored) == checksum
 
     @staticmethod
     def stack(stored: Sequence[bytes]) -> Embeddings:
@@ -152,6 +164,7 @@ embeddings = _table(
     sa.Column("guild_id", WholeNumber, nullable=False),
     sa.Column("channel_id", WholeNumber, nullable=False),
     sa.Column("embedding", Embedding, nullable=False),
+    sa.Column("checksum", WholeNumber),
     sa.Index(None, "model_id", "guild_id", "image_id"),
 )
 

@@ -50,7 +50,9 @@ class Pipeline:
 
     def _indexer(self, **changes: Any) -> Indexer:
         settings = {"on_message_indexed": self._announce, "concurrency": 4, "retry": QUICK, "trouble_pause_s": 0.1}
-        return Indexer(self.store, self.engine, self.cdn, self.tagger, self.registry, **settings | changes)
+        indexer = Indexer(self.store, self.engine, self.cdn, self.tagger, self.registry, **settings | changes)
+        self.store.on_damaged = indexer.repair
+        return indexer
 
     async def restart(self, **changes: Any) -> None:
         """Another indexer takes over, as after a new start of the process. The first call of it starts the first."""

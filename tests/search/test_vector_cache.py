@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from bot.protocols import IndexedEmbedding
 from bot.search.vector_cache import VectorCache
 from bot.store.embeddings import EmbeddingPage
-from bot.store.images import Finished, ImageStore
-from tests.indexing.support import CARD, DIMENSION, GUILD, axis, direction, image_ref
+from tests.indexing.support import DIMENSION, axis, direction
 
 
 class Shelf:
@@ -199,40 +198,6 @@ async def test_closing_cancels_the_load_of_a_dropped_guild() -> None:
     await asyncio.wait_for(index.close(), 60)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(search, 60)
-
-
-@pytest.mark.parametrize("broken", [np.nan, -np.nan, np.inf, -np.inf])
-async def test_damaged_embeddings_in_the_database_are_left_out_and_hide_no_others(
-    store: ImageStore, caplog: pytest.LogCaptureFixture, broken: float
-) -> None:
-    """By itself one such row makes a search lose the sound ones that it is scored beside."""
-    images = await store.accept([image_ref(number) for number in range(400)])
-    rows = {image.id: direction(str(image.id)).astype(np.float16) for image in images}
-    damaged = [image.id for image in images[50:400:100]]
-    for id_ in damaged:
-        rows[id_][id_ % DIMENSION] = broken
-    await store.finish([Finished(id_, str(id_), 640, 480, vector) for id_, vector in rows.items()], CARD)
-    index = VectorCache(store.embeddings, CARD.key, DIMENSION)
-    hits = await index.search(GUILD, axis(0), [images[0].ref.channel.channel_id], 20)
-    sound = {id_: float(vector[0]) for id_, vector in rows.items() if id_ not in damaged}
-    assert [hit.key for hit in hits] == sorted(sound, key=lambda id_: -sound[id_])[:20]
-    assert [record.getMessage() for record in caplog.records if getattr(record, "embeddings", 0) == 4]
-    await index.close()
-
-
-async def test_a_damaged_embedding_that_is_added_later_is_left_out_too(caplog: pytest.LogCaptureFixture) -> None:
-    shelf = Shelf([1])
-    index = VectorCache(shelf.embeddings, "m", DIMENSION)
-    search = asyncio.create_task(found(index))
-    await shelf.reached.acquire()
-    nothing = np.full(DIMENSION, np.nan, np.float16)
-    await index.add(1, [IndexedEmbedding(2, 1, nothing), row(3)])
-    shelf.open()
-    assert await search == {1, 3}
-    await index.add(1, [IndexedEmbedding(4, 1, nothing), row(5)])
-    assert await found(index) == {1, 3, 5}
-    assert len([record for record in caplog.records if getattr(record, "embeddings", 0) == 1]) == 2
-    await index.close()
 
 
 async def test_searches_run_outside_the_event_loop() -> None:

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import numpy as np
+from datetime import timedelta
 
-from bot.models import ChannelRef
-from tests.store.samples import CARD, OTHER, finished, ref, unit_embedding
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.models import ChannelRef, ImageState
+from bot.store.schema import Embedding
+from tests.store.damage import flip_a_byte
+from tests.store.samples import CARD, DIMENSION, NOON, OTHER, finished, ref, unit_embedding
 
 
 async def read(images, *refs, model=CARD):
@@ -55,3 +62,46 @@ async def test_a_returned_embedding_is_a_writable_copy(images):
     vector = await images.embedding(id_, CARD.key)
     vector[0] = 1
     assert not np.array_equal(vector, await images.embedding(id_, CARD.key))
+
+
+@given(st.integers(0, 50), st.integers(0, 2 * DIMENSION - 1), st.integers(1, 255))
+def test_every_changed_byte_of_an_embedding_is_noticed(seed, byte, change):
+    stored = bytearray(unit_embedding(seed).tobytes())
+    checksum = Embedding.checksum(unit_embedding(seed))
+    assert Embedding.is_sound(bytes(stored), checksum)
+    stored[byte] ^= change
+    assert not Embedding.is_sound(bytes(stored), checksum)
+
+
+@pytest.mark.parametrize("with_checksum", [True, False])
+async def test_a_damaged_embedding_is_as_good_as_missing_hides_no_others_and_is_told(images, path, with_checksum):
+    ids = await read(images, *(ref(message) for message in range(9)))
+    damaged = [ids[2], ids[4], ids[5], ids[8]]  # of pages of two, one is damaged as a whole
+    for id_ in damaged:
+        flip_a_byte(path, id_, with_checksum=with_checksum)
+    told = []
+    images.on_damaged = told.extend
+    pages = [page async for page in images.embeddings(1, CARD.key, page=2)]
+    assert np.concatenate([page.ids for page in pages]).tolist() == [id_ for id_ in ids if id_ not in damaged]
+    assert np.concatenate([page.embeddings for page in pages]).shape == (5, DIMENSION)
+    assert told == damaged
+    assert await images.embedding(ids[2], CARD.key) is None
+    assert await images.embedding_of_hash(1, f"hash-{ids[4]}", CARD.key) is None
+    assert told == [*damaged, ids[2], ids[4]]
+
+
+async def test_only_damaged_embeddings_are_requeued(images, path):
+    ids = await read(images, *(ref(message) for message in range(3)))
+    flip_a_byte(path, ids[1])
+    assert await images.requeue_damaged([*ids, 99]) == [ids[1]]
+    assert [image.id for image in await images.due(9, NOON + timedelta(days=9999))] == [ids[1]]
+    assert await images.requeue_damaged(ids) == []
+    await images.requeue_for_model(CARD.key)  # as at the next start
+    [image] = (await images.get([ids[1]])).values()
+    assert (image.state, image.reread) == (ImageState.PENDING, True)
+
+
+async def test_an_embedding_that_is_not_finite_is_refused(images):
+    [image] = await images.accept([ref()])
+    with pytest.raises(ValueError, match="and finite"):
+        await images.finish([finished(image.id, embedding=np.full(DIMENSION, np.inf, np.float16))], CARD)

@@ -71,6 +71,7 @@ async def test_each_revision_goes_down_and_up_again_and_keeps_the_data(path, bel
     await migrate(open_backend(path, 1.0), "head")
     assert schema(path) == full
     new_since = {"base": metadata.tables.keys(), "0001": {"replies"}}.get(below, set())
+    rows["embeddings"] = [(*row[:-1], None) for row in rows["embeddings"]]  # older revisions have no checksum
     assert contents(path) == {name: [] if name in new_since else rows[name] for name in rows}
     assert query(path, "PRAGMA foreign_key_check") == []
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
@@ -81,7 +82,8 @@ async def test_before_revision_0004_the_same_rows_have_the_old_names(path):
     await fill(path)
     rows = contents(path)
     await migrate(open_backend(path, 1.0), "0003")
-    assert query(path, "SELECT picture_id, model_id, guild_id, channel_id, vector FROM vectors") == rows["embeddings"]
+    embeddings = query(path, "SELECT picture_id, model_id, guild_id, channel_id, vector FROM vectors")
+    assert embeddings == [row[:-1] for row in rows["embeddings"]]
     assert query(path, "SELECT picture_id, rank, label, probability FROM tags ORDER BY 1, 2") == rows["tags"]
     assert query(path, "SELECT message_id, position, channel_id, picture_id FROM replies") == rows["replies"]
     assert query(path, "SELECT id, announcement FROM channels") == [(2, "reply")]

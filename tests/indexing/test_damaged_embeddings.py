@@ -1,0 +1,47 @@
+"""An embedding that the disk has changed is never compared with a query; its image is encoded again."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bot.store.database import Database
+from tests.indexing.pipeline import Pipeline
+from tests.indexing.support import GUILD, direction, image_ref, until
+from tests.metric_values import counting
+from tests.store.damage import flip_a_byte
+
+
+async def test_a_damaged_embedding_is_left_out_then_encoded_again_and_found(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline(database)
+    await pipeline.restart()
+    refs = [pipeline.cdn.put(image_ref(number), b"file %d" % number) for number in range(3)]
+    images = await pipeline.remember(*refs)
+    await pipeline.close()
+    flip_a_byte(database.path, images[1].id, byte=1)
+
+    pipeline = Pipeline(database)  # nothing is in memory
+    for ref, number in zip(refs, range(3), strict=True):
+        pipeline.cdn.put(ref, b"file %d" % number)
+    await pipeline.restart()
+    caplog.set_level(logging.ERROR, "bot.indexing.indexer")
+    sought = direction(b"file 1".hex())
+
+    async def found() -> set[int]:
+        channels = [refs[0].channel.channel_id]
+        return {hit.key for hit in await pipeline.index.search(GUILD, sought, channels, 10)}
+
+    with counting() as counted:
+        assert await found() == {images[0].id, images[2].id}
+        await until(lambda: counted["magpie_embeddings_damaged_total"] == 1)
+        await pipeline.indexer.settled()
+    assert await found() == {image.id for image in images}
+    [best, *_] = await pipeline.index.search(GUILD, sought, [refs[0].channel.channel_id], 10)
+    assert best.key == images[1].id
+    assert best.score > 0.999
+    assert [record.images for record in caplog.records] == [[images[1].id]]  # type: ignore[attr-defined]
+    assert pipeline.messages == []  # an image that was announced before is not announced again
+    await pipeline.close()

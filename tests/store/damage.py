@@ -1,0 +1,21 @@
+"""What a bad disk does to stored embeddings."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+
+def flip_a_byte(path: Path, image_id: int, *, byte: int = 5, with_checksum: bool = True) -> None:
+    """In the embedding of this image. with_checksum: False for a row of an earlier version, which becomes infinite."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        [[stored]] = connection.execute("SELECT embedding FROM embeddings WHERE image_id = ?", [image_id])
+        changed = bytearray(stored)
+        changed[byte] ^= 0x10
+        values: dict[str, object] = {"embedding": bytes(changed)}
+        if not with_checksum:
+            changed[0:2] = b"\x00\x7c"
+            values = {"embedding": bytes(changed), "checksum": None}
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        connection.execute(f"UPDATE embeddings SET {assignments} WHERE image_id = ?", [*values.values(), image_id])  # noqa: S608
