@@ -97,7 +97,8 @@ class EmbeddingQueries(Store):
 
     def _sound(self, row: Row[Any]) -> Embeddings | None:
         if Embedding.is_sound(row.embedding, row.checksum):
-            return Embedding.stack([row.embedding])[0]
+            embedding: Embeddings = Embedding.stack([row.embedding])[0]
+            return embedding
         self._report_damaged([row.image_id])
         return None
 
@@ -148,7 +149,7 @@ class EmbeddingQueries(Store):
         return int(row.id)
 
 
-def _decode(result: Result[Any]) -> tuple[EmbeddingPage | None, list[int], int] | None:
+def _decode(result: Result[int, int, bytes, int | None]) -> tuple[EmbeddingPage | None, list[int], int] | None:
     sound, damaged, image_id = [], [], 0
     for channel_id, image_id, stored, checksum in result:
         if Embedding.is_sound(stored, checksum):
@@ -159,8 +160,8 @@ def _decode(result: Result[Any]) -> tuple[EmbeddingPage | None, list[int], int] 
         return None
     if not sound:
         return None, damaged, image_id
-    ids, channel_ids, stored = zip(*sound, strict=True)
-    page = EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(stored))
+    ids, channel_ids, sound_bytes = zip(*sound, strict=True)
+    page = EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(sound_bytes))
     return page, damaged, image_id
 
 
