@@ -75,7 +75,7 @@ def watched(bot: MagpieBot, engine: ClipEngine, stages: Stages) -> Iterator[None
     module: Any = search_cog
     edit = discord.Interaction.edit_original_response
     shared: tuple[tuple[Any, str, Callable[..., object]], ...] = (
-        (MemberAudience, "readable", stages.around("visibility", MemberAudience.readable)),
+        (MemberAudience, "readable", stages.around_plain("visibility", MemberAudience.readable)),
         (discord.InteractionResponse, "defer", stages.around("deferral", discord.InteractionResponse.defer)),
         (discord.Interaction, "edit_original_response", _ending(stages, edit, begun)),
         (module, "result_view", stages.around_plain("view", module.result_view)),

@@ -139,6 +139,14 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Readable:
+    """Ids of channels and threads whose images an audience may be shown. to_ask: those where only Discord can tell."""
+
+    certain: frozenset[int]
+    to_ask: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image.
     unreachable: how many more matched, but Discord did not answer when they were looked up.

@@ -10,23 +10,54 @@ from contextlib import contextmanager, suppress
 
 import aiohttp
 import discord
-from cachetools import LRUCache
+from cachetools import LRUCache, TLRUCache
 
 from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 
-# Discord's codes for "deleted" (developer docs, opcodes and status codes). Any other 404 may come from a proxy.
+# Discord's codes for "deleted" and "not allowed" (developer docs, opcodes and status codes). Any other 404 or 403 may
+# come from a proxy, or be an "internal network error".
 _UNKNOWN_CHANNEL = 10003
 _UNKNOWN_MESSAGE = 10008
+_MISSING_ACCESS = 50001
+_MISSING_PERMISSIONS = 50013
 
 _MAX_RECENT_IMAGES = 4096
+
+_MAX_REFUSALS = 8192
+_BOT_REFUSED_S = 300.0
+_MEMBER_REFUSED_S = 60.0
 
 NETWORK_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
 """What a request to Discord can raise."""
 
 ImageChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
 """What the channel option of a command accepts: every type of channel in which images are posted."""
+
+
+class Refusals:
+    """What Discord refused lately and its cache does not tell, so that no question asks again: channels to the bot, and
+    private threads to members who have not joined them. Nothing is ever shown because of what stands here.
+
+    A refusal is (guild id, channel id, user id); without a user it is the bot that was refused.
+    """
+
+    def __init__(self) -> None:
+        self._refusals: TLRUCache[tuple[int, int, int | None], None] = TLRUCache(
+            _MAX_REFUSALS, lambda key, _, now: now + (_BOT_REFUSED_S if key[2] is None else _MEMBER_REFUSED_S)
+        )
+
+    def __contains__(self, refusal: tuple[int, int, int | None]) -> bool:
+        return refusal in self._refusals
+
+    def add(self, guild_id: int, channel_id: int, user_id: int | None = None) -> None:
+        self._refusals[guild_id, channel_id, user_id] = None
+
+    def forget(self, guild_id: int) -> None:
+        """Permissions or memberships in this guild have changed."""
+        for refusal in [refusal for refusal in self._refusals if refusal[0] == guild_id]:
+            self._refusals.pop(refusal, None)
 
 
 class Messages:
@@ -40,13 +71,19 @@ class Messages:
         self._hosts = hosts
         self._other_bots = other_bots
         self.recent_images: LRUCache[tuple[Source, int], RemoteImage] = LRUCache(_MAX_RECENT_IMAGES)
+        self.refusals = Refusals()
 
     async def fetch(self, guild_id: int, channel_id: int, message_id: int) -> discord.Message:
         """Raises ImageGone where the message or its channel is deleted, ImageForbidden where the bot may not read it,
         ImageUnreachable where Discord does not answer."""
         channel = self._client.get_partial_messageable(channel_id, guild_id=guild_id)
         with _translated_errors():
-            return await channel.fetch_message(message_id)
+            try:
+                return await channel.fetch_message(message_id)
+            except discord.Forbidden as error:
+                if _means_refused(error):
+                    self.refusals.add(guild_id, channel_id)
+                raise
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
         """All images that the message of this image carries now: one that is missing has been removed.
@@ -123,6 +160,10 @@ def means_deleted(error: discord.NotFound) -> bool:
     return error.code in (_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE)
 
 
+def _means_refused(error: discord.Forbidden) -> bool:
+    return error.code in (_MISSING_ACCESS, _MISSING_PERMISSIONS)
+
+
 @contextmanager
 def _translated_errors() -> Iterator[None]:
     try:
@@ -132,6 +173,8 @@ def _translated_errors() -> Iterator[None]:
             raise ImageGone("the message is deleted") from error
         raise ImageUnreachable("Discord answered 404 without saying what is missing") from error
     except discord.Forbidden as error:
-        raise ImageForbidden("the bot may not read the message") from error
+        if _means_refused(error):
+            raise ImageForbidden("the bot may not read the message") from error
+        raise ImageUnreachable("Discord answered 403 without saying what is not allowed") from error
     except NETWORK_ERRORS as error:
         raise ImageUnreachable(f"Discord did not deliver the message: {type(error).__name__}") from error

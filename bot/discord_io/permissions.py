@@ -1,26 +1,26 @@
 """Who may see which channel's images. Whatever cannot be established counts as no.
 
-`MemberAudience` and `ChannelAudience` ask Discord's cache at the moment of the call and remember nothing between two
-calls.
+`MemberAudience` and `ChannelAudience` are made for one question. They ask Discord's cache at the moment of each call;
+of what Discord itself answered they keep nothing for the next question but refusals.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import discord
 
-from bot.discord_io.messages import NETWORK_ERRORS, thread_ref
+from bot.discord_io.messages import NETWORK_ERRORS, Refusals, thread_ref
 from bot.logging import get_logger
-from bot.models import ChannelRef, ThreadKind
+from bot.models import ChannelRef, Readable, ThreadKind
 
 log = get_logger(__name__)
 
-# Each private thread costs a request. The newest ones are looked up; the others count as not joined.
-MEMBERSHIP_LOOKUPS = 20
-_CONCURRENT_LOOKUPS = 5
+# Requests for each question. A private thread costs one request, an archived one two; any more count as not joined.
+MEMBERSHIP_REQUESTS = 5
+_MEMBERSHIP_TIMEOUT_S = 10.0
 
 # Compared instead of isinstance(), which is slow against discord.py's abstract classes: this runs for every channel.
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
@@ -35,54 +35,73 @@ async def is_thread_member(guild: discord.Guild, thread_id: int, user_id: int) -
         if not isinstance(thread, discord.Thread):
             return False
         await thread.fetch_member(user_id)
-    except discord.NotFound:
+    except (discord.NotFound, discord.Forbidden):  # forbidden: the bot itself cannot see the thread
         return False
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MemberAudience:
     """One member, in an answer that only they see. shown_in: id of the channel where the answer is shown."""
 
     member: discord.Member
     shown_in: int
+    refusals: Refusals
     is_thread_member: Callable[[discord.Guild, int, int], Awaitable[bool]] = is_thread_member
+
+    _joined: dict[int, bool] = field(default_factory=dict)
+    _requests_left: int = MEMBERSHIP_REQUESTS
 
     @property
     def guild_id(self) -> int:
         return self.member.guild.id
 
-    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
-        """Ids of those channels and threads whose images the member may be shown."""
+    def readable(self, channels: Iterable[ChannelRef]) -> Readable:
+        """Channels and threads whose images the member may be shown, and private threads to `ask` about."""
         guild = self.member.guild
         age_restricted_ok = _shows_age_restricted(guild, self.shown_in)
-        readable: set[int] = set()
-        private: list[int] = []
+        certain: set[int] = set()
+        to_ask: set[int] = set()
         for channel, root, permissions in _with_permissions(
-            guild, channels, lambda root: root.permissions_for(self.member)
+            guild, channels, self.refusals, lambda root: root.permissions_for(self.member)
         ):
-            if _may_read(root, permissions, age_restricted_ok):
-                if channel.thread is ThreadKind.PRIVATE and not permissions.manage_threads:
-                    private.append(channel.channel_id)
-                else:
-                    readable.add(channel.channel_id)
-        return frozenset(readable | await self._joined(private))
+            if not _may_read(root, permissions, age_restricted_ok):
+                continue
+            if channel.thread is not ThreadKind.PRIVATE or permissions.manage_threads:
+                certain.add(channel.channel_id)
+            elif channel.channel_id in self._joined:
+                if self._joined[channel.channel_id]:
+                    certain.add(channel.channel_id)
+            elif self._requests_left and (guild.id, channel.channel_id, self.member.id) not in self.refusals:
+                to_ask.add(channel.channel_id)
+        return Readable(frozenset(certain), frozenset(to_ask))
 
-    async def _joined(self, thread_ids: Iterable[int]) -> set[int]:
-        """Those of these private threads that the member has joined, among the newest MEMBERSHIP_LOOKUPS."""
-        newest = sorted(set(thread_ids), reverse=True)[:MEMBERSHIP_LOOKUPS]
-        slots = asyncio.Semaphore(_CONCURRENT_LOOKUPS)
+    async def ask(self, thread_ids: Iterable[int]) -> None:
+        """Asks Discord which of these private threads the member has joined, as far as this question may still ask.
 
-        async def joined(thread_id: int) -> bool:
-            try:
-                async with slots:
-                    return await self.is_thread_member(self.member.guild, thread_id, self.member.id)
-            except NETWORK_ERRORS as error:
-                log.warning("thread membership unknown", channel_id=thread_id, error=type(error).__name__)
-                return False
+        A yes serves this question only: Discord does not tell a bot without the members intent who left a thread.
+        """
+        asked: list[int] = []
+        for thread_id in thread_ids:
+            self._joined[thread_id] = False
+            requests = 1 if self.member.guild.get_thread(thread_id) is not None else 2
+            if requests > self._requests_left:
+                self._requests_left = 0
+            else:
+                self._requests_left -= requests
+                asked.append(thread_id)
+        await asyncio.gather(*map(self._ask, asked))
 
-        answers = await asyncio.gather(*map(joined, newest))
-        return {thread_id for thread_id, answer in zip(newest, answers, strict=True) if answer}
+    async def _ask(self, thread_id: int) -> None:
+        guild = self.member.guild
+        try:
+            async with asyncio.timeout(_MEMBERSHIP_TIMEOUT_S):
+                self._joined[thread_id] = await self.is_thread_member(guild, thread_id, self.member.id)
+        except NETWORK_ERRORS as error:
+            log.warning("thread membership unknown", channel_id=thread_id, error=type(error).__name__)
+            return
+        if not self._joined[thread_id]:
+            self.refusals.add(guild.id, thread_id, self.member.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +110,31 @@ class ChannelAudience:
 
     guild: discord.Guild
     here: ChannelRef
+    refusals: Refusals
 
     @property
     def guild_id(self) -> int:
         return self.guild.id
 
-    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
-        """Ids of those channels and threads whose images every reader of `here` may be shown."""
+    def readable(self, channels: Iterable[ChannelRef]) -> Readable:
+        """Channels and threads whose images every reader of `here` may be shown. None are to be asked about."""
         age_restricted_ok = _shows_age_restricted(self.guild, self.here.channel_id)
-        return frozenset(
+        known = _with_permissions(self.guild, channels, self.refusals, everyones_permissions)
+        certain = frozenset(
             channel.channel_id
-            for channel, root, permissions in _with_permissions(self.guild, channels, everyones_permissions)
+            for channel, root, permissions in known
             if _everyone_may_read(channel, root, permissions, self.here, age_restricted_ok)
         )
+        return Readable(certain, frozenset())
+
+    async def ask(self, thread_ids: Iterable[int]) -> None:
+        """Nothing: images of a private thread are shown within that thread only."""
+
+
+def bot_may_read(channel: discord.abc.GuildChannel) -> bool:
+    """Whether the bot may read the messages of this channel and of its public threads, as far as the cache tells."""
+    me: discord.Member | None = channel.guild.me  # discord.py's type has no None
+    return me is not None and _may_read(channel, channel.permissions_for(me), age_restricted_ok=True)
 
 
 # -- the rules
@@ -163,14 +194,15 @@ def everyones_permissions(channel: discord.abc.GuildChannel) -> discord.Permissi
 def _with_permissions(
     guild: discord.Guild,
     channels: Iterable[ChannelRef],
+    refusals: Refusals,
     permissions_in: Callable[[discord.abc.GuildChannel], discord.Permissions],
 ) -> Iterator[tuple[ChannelRef, discord.abc.GuildChannel, discord.Permissions]]:
     """Each channel with its root, whose permissions apply (for a thread, its parent), and the permissions there.
 
-    Leaves out channels whose root is not in the cache. What the store remembers of a thread is corrected by the cache
-    while the thread is active.
+    Leaves out channels whose root is not in the cache, and those that the bot itself cannot read now. What the store
+    remembers of a thread is corrected by the cache while the thread is active.
     """
-    by_root: dict[int, discord.Permissions] = {}  # thousands of threads may share their parent's
+    by_root: dict[int, discord.Permissions | None] = {}  # thousands of threads may share their parent's
     for channel in channels:
         thread = guild.get_thread(channel.channel_id)
         current = thread_ref(thread) if thread is not None else channel
@@ -178,8 +210,10 @@ def _with_permissions(
         if root is None:
             continue
         if root.id not in by_root:
-            by_root[root.id] = permissions_in(root)
-        yield current, root, by_root[root.id]
+            by_root[root.id] = permissions_in(root) if bot_may_read(root) else None
+        permissions = by_root[root.id]
+        if permissions is not None and (guild.id, current.channel_id, None) not in refusals:
+            yield current, root, permissions
 
 
 def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:

@@ -9,6 +9,7 @@ from discord.ext import commands
 
 from bot.discord_io.attachments import images_of, is_withheld
 from bot.discord_io.messages import channel_ref
+from bot.discord_io.permissions import bot_may_read
 from bot.indexing.catch_up import ChannelSnapshot
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
@@ -140,9 +141,5 @@ def _snapshot(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnap
 
 def _may_read_history(channel: object) -> bool:
     """Whether the bot may. False for a thread whose parent is not cached."""
-    if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
-        return False
-    if isinstance(channel, discord.Thread) and channel.parent is None:
-        return False
-    permissions = channel.permissions_for(channel.guild.me)
-    return permissions.view_channel and permissions.read_message_history
+    root = channel.parent if isinstance(channel, discord.Thread) else channel
+    return isinstance(root, discord.abc.GuildChannel) and bot_may_read(root)

@@ -12,7 +12,7 @@ from bot.discord_io.attachments import Downloader
 from bot.discord_io.messages import Messages
 from bot.errors import InvalidMessageLink, MessageNotFound, MessageWithoutImage, NotAReply
 from bot.models import RemoteImage, Source
-from bot.search.service import Audience, SearchService
+from bot.search.service import Audience, SearchService, may_see
 from bot.store.images import ImageStore
 from clipcore.errors import QueueFull
 from clipcore.types import Vectors
@@ -69,7 +69,7 @@ class QueryImages:
             raise InvalidMessageLink
         guild_id, channel_id, message_id = link
         channel = await self._messages.channel(guild_id, channel_id)
-        if channel is None or channel_id not in await audience.readable([channel]):
+        if channel is None or not await may_see(audience, channel):
             raise MessageNotFound
         return await self.from_message(await self._messages.fetch(guild_id, channel_id, message_id))
 

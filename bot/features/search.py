@@ -34,6 +34,7 @@ _PUBLIC_COOLDOWN = (4, 30.0)
 _cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
 
 View = discord.ui.LayoutView
+_OfGuild = discord.abc.GuildChannel | discord.Thread | discord.Role | discord.Member | discord.Message
 
 
 class SearchCog(commands.Cog, name="search"):
@@ -84,25 +85,41 @@ class SearchCog(commands.Cog, name="search"):
         message: app_commands.Range[str, 1, QUERY_LIMIT] | None = None,
     ) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        query_images = self._bot.services.query_images
+        query_images, audience = self._bot.services.query_images, audience_of(interaction)
         if image is not None and message is None:
             query = await query_images.from_attachment(image)
         elif message is not None and image is None:
-            query = await query_images.from_link(audience_of(interaction), message)
+            query = await query_images.from_link(audience, message)
         else:
             await answer(interaction, texts_for(interaction.locale).one_query_image)
             return
-        await answer_similar(interaction, query)
+        await answer_similar(interaction, audience, query)
 
     @_cooldown
     async def _similar_menu(self, interaction: Interaction, message: discord.Message) -> None:
         """Discord offers the menu only to those who see the message, and sends the message along."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await answer_similar(interaction, await self._bot.services.query_images.from_message(message))
+        query = await self._bot.services.query_images.from_message(message)
+        await answer_similar(interaction, audience_of(interaction), query)
+
+    @commands.Cog.listener("on_guild_available")
+    @commands.Cog.listener("on_guild_update")
+    @commands.Cog.listener("on_guild_channel_update")
+    @commands.Cog.listener("on_guild_role_update")
+    @commands.Cog.listener("on_guild_role_delete")
+    @commands.Cog.listener("on_member_update")
+    @commands.Cog.listener("on_thread_join")
+    @commands.Cog.listener("on_thread_update")
+    async def access_changed(self, *changed: discord.Guild | _OfGuild) -> None:
+        """What Discord refused it may grant now. The last argument of each of these events is what changed."""
+        guild = changed[-1] if isinstance(changed[-1], discord.Guild) else changed[-1].guild
+        self._bot.services.messages.refusals.forget(guild.id)
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """A reply to an image that mentions the bot with "similar": a slash command cannot know what it replies to."""
+        if message.type is discord.MessageType.recipient_add:  # somebody was added to a thread
+            await self.access_changed(message)
         if message.guild is None or message.author.bot or not is_similar_request(message, self._bot.own_id):
             return
         here = channel_ref(message.channel)
@@ -112,9 +129,8 @@ class SearchCog(commands.Cog, name="search"):
         shown: list[int] = []
         try:
             query = await services.query_images.from_reply(message)
-            result = await services.search.similar(
-                ChannelAudience(message.guild, here), query.embedding, query.image_ids
-            )
+            audience = ChannelAudience(message.guild, here, services.messages.refusals)
+            result = await services.search.similar(audience, query.embedding, query.image_ids)
             shown = [match.image.id for match in result.matches]
             view = similar_view(services, result, texts, note=texts.only_public)
         except Exception as error:
@@ -153,20 +169,24 @@ class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"m
                 raise app_commands.CommandOnCooldown(cooldown, seconds)
             await interaction.response.defer(ephemeral=True, thinking=True)
             query_images = interaction.client.services.query_images
-            await answer_similar(interaction, await query_images.from_image_id(audience_of(interaction), self.image_id))
+            audience = audience_of(interaction)
+            await answer_similar(interaction, audience, await query_images.from_image_id(audience, self.image_id))
 
 
 def audience_of(interaction: Interaction) -> MemberAudience:
-    """The member who uses the command, with the roles that Discord sent along with this very interaction."""
+    """The member who uses the command, with the roles that Discord sent along with this very interaction.
+
+    Make one for each question: it counts what it asks Discord.
+    """
     if interaction.guild is None or not isinstance(interaction.user, discord.Member):
         raise app_commands.NoPrivateMessage
-    return MemberAudience(interaction.user, interaction.channel_id or 0)
+    return MemberAudience(interaction.user, interaction.channel_id or 0, interaction.client.services.messages.refusals)
 
 
-async def answer_similar(interaction: Interaction, query: QueryImage) -> None:
+async def answer_similar(interaction: Interaction, audience: MemberAudience, query: QueryImage) -> None:
     """Answers a deferred interaction."""
     services = interaction.client.services
-    result = await services.search.similar(audience_of(interaction), query.embedding, query.image_ids)
+    result = await services.search.similar(audience, query.embedding, query.image_ids)
     await interaction.edit_original_response(view=similar_view(services, result, texts_for(interaction.locale)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageRef, Match, RemoteImage, SearchResult
+from bot.models import ChannelRef, Image, ImageRef, Match, Readable, RemoteImage, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
 from bot.protocols import Engine, VectorSearch
 from bot.store.images import ImageStore
@@ -25,6 +26,11 @@ log = get_logger(__name__)
 _CANDIDATES = 4
 # Candidates that are looked up in Discord at most, for each result shown.
 _LOOKED_UP = 3
+# Searches at most, where matches turn out to be gone or forbidden and the answer is not full.
+_SEARCHES = 3
+
+Select = Callable[[Sequence[SearchHit], Mapping[int, Image], float], list[tuple[Image, float]]]
+"""`select_matches`, with what a question leaves out."""
 
 LookUp = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
 """All images that the message of this image carries now.
@@ -34,13 +40,22 @@ Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachabl
 
 
 class Audience(Protocol):
-    """The people who will read a result."""
+    """The people who will read the answer to one question."""
 
     @property
     def guild_id(self) -> int: ...
 
-    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
-        """Ids of the channels and threads whose images may be shown to all of this audience now."""
+    def readable(self, channels: Iterable[ChannelRef]) -> Readable:
+        """Which of these channels and threads have images that may be shown to all of this audience now."""
+
+    async def ask(self, thread_ids: Iterable[int]) -> None:
+        """Asks Discord about these threads; from then on `readable` knows of each. What is not known counts as no."""
+
+
+async def may_see(audience: Audience, channel: ChannelRef) -> bool:
+    """Whether the images of one channel may be shown to the audience."""
+    await audience.ask(audience.readable([channel]).to_ask)
+    return channel.channel_id in audience.readable([channel]).certain
 
 
 class SearchService:
@@ -48,7 +63,7 @@ class SearchService:
 
     Visibility is checked twice: only channels that the audience can read are searched, and each match is checked again
     when its message is fetched. Matches whose message is gone are forgotten. Indexing yields while a search runs, but
-    not while matches are fetched from Discord.
+    not while Discord is asked.
 
     limit: matches in a result.
     """
@@ -105,8 +120,7 @@ class SearchService:
         image = (await self._store.get([image_id])).get(image_id)
         if image is None or image.ref.channel.guild_id != audience.guild_id:
             return None
-        allowed = await audience.readable([image.ref.channel])
-        return image if image.ref.channel.channel_id in allowed else None
+        return image if await may_see(audience, image.ref.channel) else None
 
     async def _counted(self, kind: str, search: Awaitable[SearchResult]) -> SearchResult:
         began, outcome = perf_counter(), None
@@ -132,60 +146,93 @@ class SearchService:
         exclude: frozenset[int] = frozenset(),
         one_per_content: bool = False,
     ) -> SearchResult:
-        with self._engine.pause_background():
-            channels = await self._store.searchable_channels(audience.guild_id)
-            if channel_id is not None:
-                channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
-            readable = await audience.readable(channels)
-            if not readable:
-                return SearchResult((), searched=False)
+        with self._engine.pause_background():  # also where nothing can be read: a quick refusal would tell so
             embedding = await self._engine.encode_query(query) if isinstance(query, str) else query
-            wanted, k = _LOOKED_UP * self._limit, _CANDIDATES * self._limit + len(exclude)
-            while True:
-                hits = await self._index.search(audience.guild_id, np.asarray(embedding, np.float32), readable, k)
-                images = await self._store.get([hit.key for hit in hits])
-                if gone := [hit.key for hit in hits if hit.key not in images]:
-                    await self._index.discard(gone)
-                found = select_matches(hits, images, threshold, exclude=exclude, one_per_content=one_per_content)
-                below = any(hit.score < threshold and hit.key in images for hit in hits)
-                if below or len(found) >= wanted or len(hits) < k:
-                    break
-                k *= 4  # reposts or deleted images took too many places
-        return await self._verified(audience, found[:wanted], searched=bool(images))
+            embedding = np.asarray(embedding, np.float32)
+            channels = await self._store.searchable_channels(audience.guild_id)
+        if channel_id is not None:
+            channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
+        for _ in range(_SEARCHES):
+            select = partial(select_matches, exclude=exclude, one_per_content=one_per_content)
+            await self._ask(audience, channels, embedding, threshold, select)
+            with self._engine.pause_background():
+                readable = audience.readable(channels).certain
+                wanted, k = _LOOKED_UP * self._limit, _CANDIDATES * self._limit + len(exclude)
+                while True:
+                    hits, images = await self._hits(audience, embedding, readable, k)
+                    found = select(hits, images, threshold)
+                    below = any(hit.score < threshold and hit.key in images for hit in hits)
+                    if below or len(found) >= wanted or len(hits) < k:
+                        break
+                    k *= 4  # reposts or deleted images took too many places
+            matches, failures = await self._verified(audience, found[:wanted])
+            unreachable = sum(isinstance(error, ImageUnreachable) for _, error in failures)
+            if len(matches) == self._limit or len(failures) == unreachable:
+                break
+            # What is gone or forbidden has taken places, and hidden its reposts: search without it.
+            exclude |= {image.id for image, error in failures if isinstance(error, ImageForbidden)}
+        return SearchResult(matches, bool(images), unreachable)
+
+    async def _ask(
+        self, audience: Audience, channels: Sequence[ChannelRef], embedding: Vectors, threshold: float, select: Select
+    ) -> None:
+        """Lets the audience ask about the threads of the best matches. Where it can read nothing else, about those of
+        the best hits: the answer says whether there was anything to search.
+        """
+        while (readable := audience.readable(channels)).to_ask:
+            with self._engine.pause_background():
+                hits, images = await self._hits(audience, embedding, readable.to_ask, _CANDIDATES * self._limit)
+            best = select(hits, images, threshold if readable.certain else -1.0)
+            if not best:
+                break
+            await audience.ask(dict.fromkeys(image.ref.channel.channel_id for image, _ in best))
+
+    async def _hits(
+        self, audience: Audience, embedding: Vectors, channels: Collection[int], k: int
+    ) -> tuple[list[SearchHit], dict[int, Image]]:
+        """The best k hits in these channels, and those of their images that still exist, by id."""
+        hits = await self._index.search(audience.guild_id, embedding, channels, k)
+        images = await self._store.get([hit.key for hit in hits])
+        if gone := [hit.key for hit in hits if hit.key not in images]:
+            await self._index.discard(gone)
+        return hits, images
 
     async def _verified(
-        self, audience: Audience, found: Sequence[tuple[Image, float]], *, searched: bool
-    ) -> SearchResult:
-        """The first matches that the audience may see and that exist, both as of now and not as of the search."""
+        self, audience: Audience, found: Sequence[tuple[Image, float]]
+    ) -> tuple[tuple[Match, ...], list[tuple[Image, ImageGone | ImageForbidden | ImageUnreachable]]]:
+        """The first matches that the audience may see and that exist, both as of now and not as of the search; and the
+        images that could not be looked up on the way.
+        """
         verified: list[Match] = []
-        unreachable = 0
+        failures: list[tuple[Image, ImageGone | ImageForbidden | ImageUnreachable]] = []
         for start in range(0, len(found), self._limit):
             page = found[start : start + self._limit]
-            readable = await audience.readable({image.ref.channel for image, _ in page})
-            matches = await asyncio.gather(
-                *(self._verify(image, score) for image, score in page if image.ref.channel.channel_id in readable)
-            )
-            verified += [match for match in matches if isinstance(match, Match)]
-            unreachable += sum(isinstance(match, ImageUnreachable) for match in matches)
+            readable = audience.readable({image.ref.channel for image, _ in page}).certain
+            page = [(image, score) for image, score in page if image.ref.channel.channel_id in readable]
+            outcomes = await asyncio.gather(*(self._verify(image, score) for image, score in page))
+            verified += [one for one in outcomes if isinstance(one, Match)]
+            failures += [
+                (image, one) for (image, _), one in zip(page, outcomes, strict=True) if not isinstance(one, Match)
+            ]
             if len(verified) >= self._limit:
                 break
-        return SearchResult(tuple(verified[: self._limit]), searched, unreachable)
+        return tuple(verified[: self._limit]), failures
 
-    async def _verify(self, image: Image, score: float) -> Match | ImageUnreachable | None:
-        """Fetches the image's message. Forgets what is gone; leaves out what cannot be read now."""
+    async def _verify(self, image: Image, score: float) -> Match | ImageGone | ImageForbidden | ImageUnreachable:
+        """Fetches the image's message. Forgets what is gone."""
         ref = image.ref
         try:
             carried = await self._look_up(ref)
-        except ImageGone:
+        except ImageGone as error:
             await self._registry.forget_messages([ref.message_id])
-            return None
+            return error
         except (ImageForbidden, ImageUnreachable) as error:
             log.info("match skipped", reason=str(error), image_id=image.id)
-            return error if isinstance(error, ImageUnreachable) else None
+            return error
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:
             await self._registry.forget_attachments(ref.message_id, [ref.attachment_id])
-            return None
+            return ImageGone("the message no longer carries this image")
         return Match(image, score, remote)
 
 

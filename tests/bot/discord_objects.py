@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import discord
 
@@ -28,6 +28,9 @@ from sandbox.state import (
 GUILD = 1_000
 EVERYONE = GUILD  # Discord gives @everyone the id of its guild
 OWNER = 1
+BOT = 9
+BOT_ROLE = 2_999
+ADMINISTRATOR = 1 << 3
 TEXT, VOICE, STAGE, FORUM = ChannelType.TEXT, ChannelType.VOICE, ChannelType.STAGE, ChannelType.FORUM
 PUBLIC_THREAD, PRIVATE_THREAD = ChannelType.PUBLIC_THREAD, ChannelType.PRIVATE_THREAD
 SIGNER = Signer(Clock())
@@ -59,18 +62,23 @@ def guild(
     roles: list[Role] | None = None,
     threads: list[Channel] | None = None,
     client: discord.Client | None = None,
+    bot_roles: list[int] | None = None,
 ) -> discord.Guild:
+    """A guild whose only cached member is the bot, an administrator unless `bot_roles` says otherwise."""
     state = State(Clock())
-    roles = [Role(EVERYONE, "@everyone", everyone), *(roles or [])]
+    roles = [Role(EVERYONE, "@everyone", everyone), role(BOT_ROLE, ADMINISTRATOR), *(roles or [])]
+    bot = {**bare_member_json(Member(BOT, [BOT_ROLE] if bot_roles is None else bot_roles)), "user": user(BOT, bot=True)}
     made = Guild(GUILD, "g", OWNER, 0.0, roles={r.id: r for r in roles})
     data: Any = {
         **guild_json(state, made),
         "channels": [channel_json(state, c) for c in channels],
         "threads": [channel_json(state, t) for t in threads or []],
-        "members": [],
+        "members": [bot],
         "member_count": 1,
     }
-    return discord.Guild(data=data, state=(client or discord.Client(intents=intents()))._connection)
+    connection = (client or discord.Client(intents=intents()))._connection
+    connection.user = discord.ClientUser(state=connection, data=cast(Any, user(BOT, bot=True)))
+    return discord.Guild(data=data, state=connection)
 
 
 def member(

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import discord
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.discord_io.permissions import MEMBERSHIP_LOOKUPS, ChannelAudience, MemberAudience
+from bot.discord_io.messages import Refusals
+from bot.discord_io.permissions import MEMBERSHIP_REQUESTS, ChannelAudience, MemberAudience
 from bot.models import ChannelRef, ThreadKind
 from tests.bot import discord_objects
-from tests.bot.discord_objects import EVERYONE, FORUM, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, STAGE, TEXT, VOICE
+from tests.bot.discord_objects import (
+    BOT,
+    EVERYONE,
+    FORUM,
+    GUILD,
+    OWNER,
+    PRIVATE_THREAD,
+    PUBLIC_THREAD,
+    STAGE,
+    TEXT,
+    VOICE,
+)
 
 # Discord's bits (developer docs, topics/permissions), written out again on purpose.
 ADMINISTRATOR, VIEW, HISTORY, CONNECT, MANAGE_THREADS = 1 << 3, 1 << 10, 1 << 16, 1 << 20, 1 << 34
@@ -39,6 +53,7 @@ class Model:
     asker_roles: list[int]
     timed_out: bool
     asker: int
+    bot_roles: list[int]
     shown_in: int
     unknown: list[ChannelRef] = field(default_factory=list)
 
@@ -51,7 +66,9 @@ no_admin = bits.map(lambda value: value & ~ADMINISTRATOR)
 
 @st.composite
 def models(draw: st.DrawFn) -> Model:
-    targets = st.sampled_from([(EVERYONE, False), (ROLES[0], False), (ROLES[1], False), (ASKER, True), (88, True)])
+    targets = st.sampled_from(
+        [(EVERYONE, False), (ROLES[0], False), (ROLES[1], False), (ASKER, True), (88, True), (BOT, True)]
+    )
     channels = []
     for number in range(draw(st.integers(1, 4))):
         chosen = draw(st.lists(targets, unique=True, max_size=4))
@@ -73,6 +90,7 @@ def models(draw: st.DrawFn) -> Model:
         asker_roles=draw(st.lists(st.sampled_from(ROLES), unique=True)),
         timed_out=draw(st.integers(0, 4)) == 0,
         asker=draw(st.sampled_from([ASKER, ASKER, ASKER, ASKER, OWNER])),
+        bot_roles=draw(st.sampled_from([[discord_objects.BOT_ROLE], [], [ROLES[0]], list(ROLES)])),
         shown_in=draw(st.sampled_from([one[0] for one in (*channels, *threads)] + [777])),
         unknown=[
             ChannelRef(GUILD, 990),
@@ -89,7 +107,7 @@ def rights(model: Model, overwrites: Overwrites, who: int, roles: list[int], tim
         return everything
     have = model.everyone
     for role in roles:
-        have |= model.role_bits[role]
+        have |= ADMINISTRATOR if role == discord_objects.BOT_ROLE else model.role_bits[role]
     if have & ADMINISTRATOR:
         return everything
     for target, is_member, allow, deny in overwrites:
@@ -109,15 +127,16 @@ def rights(model: Model, overwrites: Overwrites, who: int, roles: list[int], tim
 
 
 def sees(model: Model, channel: ChannelRef, who: int, roles: list[int], timed_out: bool, joined: set[int]) -> bool:
-    """discord-facts, in one breath: view and history; connect in voice; in a private thread, or may manage threads."""
+    """View and history, connect in voice, for member and bot; and in a private thread, or may manage threads."""
     root = channel.channel_id if channel.thread is ThreadKind.NONE else channel.parent_id
     for channel_id, kind, overwrites, nsfw in model.channels:
         if channel_id == root:
             have = rights(model, overwrites, who, roles, timed_out)
-            if not (have & VIEW and have & HISTORY):
-                return False
-            if kind in (VOICE, STAGE) and not have & CONNECT:
-                return False
+            for each in (have, rights(model, overwrites, BOT, model.bot_roles, timed_out=False)):
+                if not (each & VIEW and each & HISTORY):
+                    return False
+                if kind in (VOICE, STAGE) and not each & CONNECT:
+                    return False
             if nsfw and not age_restricted(model, model.shown_in):
                 return False
             return (
@@ -154,15 +173,31 @@ def server_of(model: Model) -> discord.Guild:
         threads=[
             discord_objects.thread(thread, parent, kind) for thread, parent, kind, cached in model.threads if cached
         ],
+        bot_roles=model.bot_roles,
     )
 
 
-async def nobody(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
-    return False
-
-
 def readable(audience: MemberAudience | ChannelAudience, channels: list[ChannelRef]) -> frozenset[int]:
-    return asyncio.run(audience.readable(channels))
+    """After everything has been asked that may be."""
+    asyncio.run(audience.ask(sorted(audience.readable(channels).to_ask, reverse=True)))
+    assert not audience.readable(channels).to_ask
+    return audience.readable(channels).certain
+
+
+class Memberships:
+    """Discord's answers about private threads. asked: what cost a request. trouble: raised once each, in order."""
+
+    def __init__(self, *joined: int, trouble: Sequence[Exception] = ()) -> None:
+        self.joined = set(joined)
+        self.asked: list[int] = []
+        self.trouble = list(trouble)
+
+    async def __call__(self, guild: discord.Guild, thread_id: int, user_id: int) -> bool:
+        assert user_id in (ASKER, OWNER)
+        self.asked.append(thread_id)
+        if self.trouble:
+            raise self.trouble.pop(0)
+        return thread_id in self.joined
 
 
 @settings(max_examples=400, deadline=None)
@@ -171,12 +206,10 @@ def test_a_member_is_shown_exactly_what_the_rule_allows(model: Model) -> None:
     server = server_of(model)
     asker = discord_objects.member(server, model.asker, model.asker_roles, FAR_FUTURE if model.timed_out else None)
     channels = channels_of(model)
-
-    async def joined(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
-        assert user_id == model.asker
-        return thread_id in model.joined
-
-    shown = readable(MemberAudience(asker, model.shown_in, joined), channels)
+    shown: frozenset[int] = frozenset()
+    for channel in channels:  # one question each, since one question may ask about so many threads only
+        audience = MemberAudience(asker, model.shown_in, Refusals(), Memberships(*model.joined))
+        shown |= readable(audience, [channel])
     allowed = {
         channel.channel_id
         for channel in channels
@@ -192,7 +225,7 @@ def test_a_public_answer_shows_nothing_that_any_of_its_readers_could_not_see(mod
     channels = channels_of(model)
     here = data.draw(st.sampled_from([channel for channel in channels if channel not in model.unknown]))
     model.shown_in = here.channel_id
-    shown = readable(ChannelAudience(server, here), channels)
+    shown = readable(ChannelAudience(server, here, Refusals()), channels)
     for who, roles, timed_out in every_kind_of_member(model):
         if reads_along(model, here, who, roles, timed_out):
             for channel in channels:
@@ -230,41 +263,70 @@ def test_a_public_answer_shows_the_channel_itself_and_what_is_open_to_all() -> N
         roles=[discord_objects.role(ROLES[0])],
     )
     channels = [ChannelRef(GUILD, number) for number in range(1, 7)]
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 1)), channels) == {1, 2}
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 3)), channels) == {1, 2, 3}
-    assert readable(ChannelAudience(server, ChannelRef(GUILD, 5)), channels) == {1, 2, 5}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 1), Refusals()), channels) == {1, 2}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 3), Refusals()), channels) == {1, 2, 3}
+    assert readable(ChannelAudience(server, ChannelRef(GUILD, 5), Refusals()), channels) == {1, 2, 5}
 
 
-def test_only_the_newest_private_threads_are_looked_up() -> None:
-    asked: list[int] = []
+PRIVATE = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(30)]
 
-    async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
-        asked.append(thread_id)
-        return True
 
-    server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
-    channels = [ChannelRef(GUILD, 500 + number, 1, ThreadKind.PRIVATE) for number in range(MEMBERSHIP_LOOKUPS + 30)]
-    shown = readable(MemberAudience(discord_objects.member(server, ASKER), 1, in_thread), channels)
-    newest = {channel.channel_id for channel in channels[-MEMBERSHIP_LOOKUPS:]}
-    assert shown == newest
-    assert set(asked) == newest
+def open_server(**more: Any) -> discord.Guild:
+    return discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY, **more)
+
+
+@pytest.mark.parametrize(("archived", "asked"), [(True, MEMBERSHIP_REQUESTS // 2), (False, MEMBERSHIP_REQUESTS)])
+def test_one_question_asks_about_the_first_few_private_threads_only(archived: bool, asked: int) -> None:
+    """An archived one is not in discord.py's cache, and costs two requests."""
+    ids = [thread.channel_id for thread in PRIVATE]
+    threads = [] if archived else [discord_objects.thread(thread_id, 1, PRIVATE_THREAD) for thread_id in ids]
+    server, memberships = open_server(threads=threads), Memberships(*ids)
+    audience = MemberAudience(discord_objects.member(server, ASKER), 1, Refusals(), memberships)
+    assert readable(audience, PRIVATE) == set(memberships.asked) == set(ids[-asked:])
+
+
+def test_a_thread_that_was_not_joined_is_not_asked_about_again_until_members_change() -> None:
+    server, refusals, memberships = open_server(), Refusals(), Memberships()
+    asker = discord_objects.member(server, ASKER)
+
+    def ask() -> frozenset[int]:
+        return readable(MemberAudience(asker, 1, refusals, memberships), PRIVATE[:1])
+
+    assert (ask(), ask(), memberships.asked) == (set(), set(), [500])
+    memberships.joined = {500}
+    refusals.forget(GUILD + 1)
+    assert ask() == set()
+    refusals.forget(GUILD)
+    assert ask() == {500}
+    memberships.joined = set()
+    assert ask() == set(), "a thread that was left is asked about again"
 
 
 @pytest.mark.parametrize("trouble", [OSError("no network"), TimeoutError()])
-def test_an_unknown_membership_counts_as_none(trouble: Exception) -> None:
-    async def in_thread(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
-        raise trouble
-
-    server = discord_objects.guild([discord_objects.channel(1)], everyone=VIEW | HISTORY)
-    channel = ChannelRef(GUILD, 500, 1, ThreadKind.PRIVATE)
+def test_an_unknown_membership_counts_as_none_and_is_asked_again(trouble: Exception) -> None:
+    server, refusals, memberships = open_server(), Refusals(), Memberships(500, trouble=[trouble])
     asker = discord_objects.member(server, ASKER)
-    assert readable(MemberAudience(asker, 1, in_thread), [channel]) == frozenset()
+    assert readable(MemberAudience(asker, 1, refusals, memberships), PRIVATE[:1]) == set()
+    assert readable(MemberAudience(asker, 1, refusals, memberships), PRIVATE[:1]) == {500}
+
+
+def test_a_channel_that_refused_the_bot_is_left_out_until_permissions_change() -> None:
+    server, refusals, channels = open_server(), Refusals(), [ChannelRef(GUILD, 1), PRIVATE[0]]
+    refusals.add(GUILD, 1)
+    refusals.add(GUILD, 500)
+    for audience in (
+        MemberAudience(discord_objects.member(server, OWNER), 1, refusals, Memberships()),
+        ChannelAudience(server, channels[0], refusals),
+        ChannelAudience(server, channels[1], refusals),
+    ):
+        assert readable(audience, channels) == set()
+    refusals.forget(GUILD)
+    owner = MemberAudience(discord_objects.member(server, OWNER), 1, refusals, Memberships())
+    assert readable(owner, channels) == {1, 500}
 
 
 def test_a_thread_that_became_private_is_judged_by_what_discord_says_now() -> None:
-    server = discord_objects.guild(
-        [discord_objects.channel(1)], everyone=VIEW | HISTORY, threads=[discord_objects.thread(500, 1, PRIVATE_THREAD)]
-    )
+    server = open_server(threads=[discord_objects.thread(500, 1, PRIVATE_THREAD)])
     remembered = ChannelRef(GUILD, 500, 1, ThreadKind.PUBLIC)
     asker = discord_objects.member(server, ASKER)
-    assert readable(MemberAudience(asker, 1, nobody), [remembered]) == frozenset()
+    assert readable(MemberAudience(asker, 1, Refusals(), Memberships()), [remembered]) == set()

@@ -86,6 +86,41 @@ async def test_a_private_threads_images_are_for_those_who_are_in_it(home: House,
     assert (await dora.find(home.nest, images, words)).ids == []
 
 
+async def test_who_is_added_to_a_private_thread_is_asked_about_again_once_it_has_changed(
+    home: House, bot: MagpieBot
+) -> None:
+    ann, dora = await home.member("ann"), await home.member("dora")
+    planning, images = home.channel("party planning"), home.channel("pictures")
+    await ann.ok("PUT", f"/channels/{planning}/thread-members/{home.sandbox.application_id}")
+    posted = await ann.post(planning, sample("birthday-cake"))
+    await home.indexed(posted)
+    words, refused = captions("birthday-cake")[0], (int(home.nest), int(planning), int(dora.id))
+    assert (await dora.find(home.nest, images, words)).ids == []
+    assert refused in bot.services.messages.refusals
+    await ann.ok("PUT", f"/channels/{planning}/thread-members/{dora.id}")
+    await ann.ok("PATCH", f"/channels/{planning}", {"name": "party"})
+    await until(lambda: _forgotten(bot, refused), "the bot knows that the thread has changed")
+    assert (await dora.find(home.nest, images, words)).ids == [posted["id"]]
+
+
+async def _forgotten(bot: MagpieBot, refusal: tuple[int, int, int]) -> bool:
+    return refusal not in bot.services.messages.refusals
+
+
+async def test_a_channel_that_the_bot_has_lost_costs_no_request_and_no_place(home: House, bot: MagpieBot) -> None:
+    ann, cem = await home.member("ann"), await home.member("cem")
+    chat, images = home.channel("chat"), home.channel("pictures")
+    lost, shown = await cem.post(chat, sample("panda")), await cem.post(images, sample("panda"))
+    await home.indexed(lost, shown)
+    looked_up: list[int] = []
+    look_up = bot.services.messages.look_up
+    bot.services.search._look_up = lambda ref: (looked_up.append(ref.message_id), look_up(ref))[1]
+    no_view = {"type": 1, "allow": "0", "deny": str(1 << 10)}
+    await ann.ok("PUT", f"/channels/{chat}/permissions/{home.sandbox.application_id}", no_view)
+    assert (await cem.find(home.nest, images, "a panda")).ids == [shown["id"]]
+    assert looked_up == [int(shown["id"])]
+
+
 async def _gone_from_cache(bot: MagpieBot, thread_id: int) -> bool:
     return bot.get_channel(thread_id) is None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Readable, Source
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
 
@@ -152,18 +152,28 @@ class FakeCdn:
 
 
 class Readers:
-    """An audience that may read these channels; `hides` takes one away, from the next question on."""
+    """An audience that may read these channels; `hides` takes one away, from the next question on.
+
+    joined: threads by id that it must ask about, and whether it has joined them. asked: what it asked about, each time.
+    """
 
     guild_id = GUILD
 
-    def __init__(self, *refs: ImageRef) -> None:
+    def __init__(self, *refs: ImageRef, joined: Mapping[int, bool] | None = None) -> None:
         self.channels = {ref.channel.channel_id for ref in refs}
+        self.joined = dict(joined or {})
+        self.asked: list[list[int]] = []
 
     def hides(self, ref: ImageRef) -> None:
         self.channels.discard(ref.channel.channel_id)
 
-    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
-        return frozenset(self.channels & {channel.channel_id for channel in channels})
+    def readable(self, channels: Iterable[ChannelRef]) -> Readable:
+        known = frozenset(channel.channel_id for channel in channels)
+        return Readable(known & self.channels, known & self.joined.keys())
+
+    async def ask(self, thread_ids: Iterable[int]) -> None:
+        self.asked.append(list(thread_ids))
+        self.channels |= {thread_id for thread_id in self.asked[-1] if self.joined.pop(thread_id)}
 
 
 class FakeSleep:

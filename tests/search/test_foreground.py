@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bot.errors import ImageUnreachable
-from bot.models import ChannelRef, Image, ImageRef, ImageState, RemoteImage, Source
+from bot.models import ChannelRef, Image, ImageRef, ImageState, Readable, RemoteImage, Source
 from bot.search.service import SearchService
 from clipcore.errors import QueueFull
 from clipcore.types import SearchHit
@@ -31,12 +31,12 @@ class Bot:
     guild_id = 1
     calibration = CALIBRATION
 
-    def __init__(self, *, readable: bool = True, refuses: bool = False) -> None:
+    def __init__(self, *, readable: bool = True, refuses: bool = False, to_ask: Collection[int] = ()) -> None:
         self.searching = 0
         self.steps: list[tuple[str, bool]] = []
         self.held: str | None = None
         self.waiting = asyncio.Event()
-        self._readable, self._refuses = readable, refuses
+        self._readable, self._refuses, self._to_ask = readable, refuses, frozenset(to_ask)
         this = cast(Any, self)
         self.service = SearchService(this, this, this, this, this.look_up, limit=5)
 
@@ -52,9 +52,13 @@ class Bot:
         await self._step("channels")
         return [CHANNEL]
 
-    async def readable(self, channels: Iterable[ChannelRef]) -> frozenset[int]:
-        await self._step("visibility")
-        return frozenset({CHANNEL.channel_id} if self._readable else ())
+    def readable(self, channels: Iterable[ChannelRef]) -> Readable:
+        self.steps.append(("visibility", self.searching > 0))
+        return Readable(frozenset({CHANNEL.channel_id} if self._readable else ()), self._to_ask)
+
+    async def ask(self, thread_ids: Iterable[int]) -> None:
+        await self._step("threads")
+        self._to_ask = frozenset()
 
     async def encode_query(self, text: str) -> np.ndarray:
         return np.ones(4, np.float32)
@@ -98,6 +102,7 @@ async def test_indexing_yields_until_the_matches_are_ranked_and_not_while_they_a
     await ask(bot)
     assert bot.steps == [
         ("channels", True),
+        ("visibility", False),
         ("visibility", True),
         ("search", True),
         ("rows", True),
@@ -105,6 +110,13 @@ async def test_indexing_yields_until_the_matches_are_ranked_and_not_while_they_a
         ("look-up", False),
     ]
     assert bot.searching == 0
+
+
+@BOTH
+async def test_indexing_goes_on_while_discord_is_asked_about_threads(ask: Ask) -> None:
+    bot = Bot(to_ask={CHANNEL.channel_id})
+    await ask(bot)
+    assert [step for step in bot.steps if step[0] == "threads"] == [("threads", False)]
 
 
 @BOTH
@@ -123,7 +135,7 @@ async def test_indexing_goes_on_where_the_search_is_refused(ask: Ask) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("step", ["channels", "visibility", "search", "rows"])
+@pytest.mark.parametrize("step", ["channels", "search", "rows"])
 async def test_indexing_goes_on_where_the_search_is_cancelled(ask: Ask, step: str) -> None:
     bot = Bot()
     bot.held = step

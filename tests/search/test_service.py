@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.models import Image, ImageRef, ImageState, RemoteImage, SearchResult
+from bot.models import ChannelRef, Image, ImageRef, ImageState, RemoteImage, SearchResult, ThreadKind
 from bot.search.service import select_matches
 from clipcore.errors import QueueFull
 from clipcore.types import Lane, SearchHit
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import Readers, axis, channel_ref, image_ref
+from tests.indexing.support import GUILD, Readers, axis, channel_ref, image_ref
 from tests.metric_values import counting
 
 
@@ -113,6 +115,61 @@ async def test_a_match_whose_message_cannot_be_read_is_left_out_but_kept(home: P
     assert await home.store.by_message(hidden.message_id)
 
 
+async def test_what_is_gone_or_forbidden_takes_no_places_and_hides_no_repost(home: Pipeline) -> None:
+    """Three times as many candidates are looked up as are shown, and identical files count once."""
+    deleted = [await see(home, number, between(0, 1, 0.95)) for number in range(40)]
+    refused = await see(home, 50, between(0, 2, 0.9), channel=2, data=b"reposted")
+    repost, other = await see(home, 90, between(0, 2, 0.9), data=b"reposted"), await see(home, 91, between(0, 3, 0.8))
+    home.lookup_errors = {ref.message_id: ImageGone("deleted") for ref in deleted}
+    home.lookup_errors[refused.message_id] = ImageForbidden("no right")
+    assert refs_of(await home.search.find(Readers(refused, other), "a cat")) == [repost, other]
+
+
+async def see_thread(pipeline: Pipeline, number: int, sight: np.ndarray) -> ImageRef:
+    """A private thread of channel 1, with an image."""
+    thread = ChannelRef(GUILD, GUILD + 100 + number, GUILD + 1, ThreadKind.PRIVATE)
+    ref = pipeline.cdn.put(image_ref(number, thread), f"file {number}".encode())
+    pipeline.engine.image_embeddings[f"file {number}".encode()] = sight
+    await pipeline.remember(ref)
+    return ref
+
+
+async def test_only_threads_with_a_match_are_asked_about_those_with_the_best_first(home: Pipeline) -> None:
+    shown = await see(home, 1, between(0, 1, 0.55))
+    weak, good, best = [await see_thread(home, 10 + at, between(0, 2 + at, 0.4 + 0.2 * at)) for at in range(3)]
+    threads = [ref.channel.channel_id for ref in (best, good, weak)]
+    readers = Readers(shown, joined=dict.fromkeys(threads, True))
+    assert refs_of(await home.search.find(readers, "a cat")) == [best, good, shown]
+    assert readers.asked == [threads[:2]]
+
+
+async def test_an_answer_is_the_same_without_the_threads_that_were_not_joined(home: Pipeline) -> None:
+    shown = [await see(home, number, between(0, 1, 0.6)) for number in range(12)]
+    for number in range(60):
+        await see_thread(home, 100 + number, axis(0))
+    threads = {GUILD + 200 + number: False for number in range(60)}
+    for visible in (shown, []):
+        readers = Readers(*visible, joined=threads)
+        with_threads = await home.search.find(readers, "a cat")
+        assert {thread for asked in readers.asked for thread in asked} == set(threads)
+        assert with_threads == await home.search.find(Readers(*visible), "a cat")
+        assert with_threads.searched == bool(visible)
+
+
+async def test_a_member_with_nothing_but_a_joined_thread_learns_that_nothing_there_matches(home: Pipeline) -> None:
+    weak = await see_thread(home, 10, between(0, 1, 0.1))
+    readers = Readers(joined={weak.channel.channel_id: True})
+    assert await home.search.find(readers, "a cat") == SearchResult((), searched=True)
+
+
+async def test_an_image_of_a_private_thread_is_visible_to_those_who_joined_it(home: Pipeline) -> None:
+    ref = await see_thread(home, 10, axis(0))
+    [image] = await home.store.by_message(ref.message_id)
+    for joined in (True, False):
+        visible = await home.search.visible_image(Readers(joined={ref.channel.channel_id: joined}), image.id)
+        assert (visible == image) is joined
+
+
 async def test_a_match_whose_message_is_deleted_is_forgotten(home: Pipeline) -> None:
     gone, shown = await see(home, 1, axis(0)), await see(home, 2, between(0, 1, 0.8))
     home.lookup_errors[gone.message_id] = ImageGone("deleted")
@@ -131,13 +188,13 @@ async def test_a_channel_that_is_hidden_during_the_search_is_not_shown(home: Pip
     """Visibility is asked once more when the matches are known."""
     hidden, shown = await see(home, 1, axis(0), channel=1), await see(home, 2, between(0, 1, 0.8), channel=2)
     readers = Readers(hidden, shown)
-    encode = home.engine.encode_query
+    search = home.index.search
 
-    async def encode_query(text: str) -> np.ndarray:
+    async def search_and_hide(*args: Any) -> list[SearchHit]:
         readers.hides(hidden)
-        return await encode(text)
+        return await search(*args)
 
-    home.engine.encode_query = encode_query
+    home.index.search = search_and_hide  # type: ignore[method-assign]
     assert refs_of(await home.search.find(readers, "a cat")) == [shown]
 
 
