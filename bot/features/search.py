@@ -113,7 +113,8 @@ class SearchCog(commands.Cog, name="search"):
     async def access_changed(self, *changed: discord.Guild | _OfGuild) -> None:
         """What Discord refused it may grant now. The last argument of each of these events is what changed."""
         guild = changed[-1] if isinstance(changed[-1], discord.Guild) else changed[-1].guild
-        self._bot.services.messages.refusals.forget(guild.id)
+        if guild is not None:
+            self._bot.services.messages.refusals.forget(guild.id)
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
