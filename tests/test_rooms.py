@@ -81,7 +81,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("zero_shot", "index", "runtime"),
         ("models", "batching"),
         ("images",),
-        ("types", "prompts", "files", "errors"),
+        ("types", "prompts", "files", "errors", "fair_places"),
     ),
     "bot": (
         ("__main__",),

@@ -15,8 +15,16 @@ import numpy as np
 from clipcore.batching import batches_of
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.errors import EngineClosed, QueueFull
+from clipcore.fair_places import FairPlaces, Owner
 from clipcore.images.decode import ImageLimits, as_pixels
-from clipcore.images.processes import Decode, DecodeProcesses, WorkLimits, decode_and_prepare
+from clipcore.images.processes import (
+    CpuTimeExceeded,
+    Decode,
+    DecodeProcesses,
+    PreparedImage,
+    WorkLimits,
+    decode_and_prepare,
+)
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Calibration, Encoder, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import ZeroShotClassifier, mean_direction, texts_for
@@ -28,17 +36,22 @@ _TEXTS_AT_ONCE = 64
 # With queries back to back, each worker still decodes ten images a second: about what one core encodes.
 _MAX_YIELD_S = 0.1
 _CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
+# An image that needs more than this gives its decoder to the next one, and is decoded anew as a costly one.
+_FIRST_CPU_S = 0.5
+_COSTLY: Owner = (-1, 0)  # as which costly images take turns with the owners of others
 
 
 class ClipEngine:
     """One model, for use from one event loop.
 
     load: returns the model; called once, on the inference thread, e.g. `partial(ClipModel.load, "bundled")`.
-    decode_workers: background images decoded at once; one more thread is reserved for interactive images. None: chosen
-    by the number of cores and the model's device, see `cores.decode_workers`.
+    decode_workers: background images decoded at once, one at least; one more thread decodes interactive images, one at
+    a time. None: chosen by the number of cores and the model's device, see `cores.decode_workers`.
     work_limits: what decoding one image may cost. Each thread then has a process decode its images, which is killed
     when an image costs more; a script needs its `if __name__ == "__main__":`, as for all of multiprocessing. None:
     threads decode without such limits, as suits images of one's own.
+    The owners of images take turns at the decoders. An image that has used half a second of CPU time gives its decoder
+    to the next one, and is decoded anew when there is time: costly images have all background decoders but one.
     max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
     holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
@@ -71,7 +84,8 @@ class ClipEngine:
         self._pool: ThreadPoolExecutor | None = None  # its size depends on the loaded model's device
         self._decode: Decode  # set with the pool
         self._processes: DecodeProcesses | None = None
-        self._decode_slots = asyncio.Semaphore(0)
+        self._decoders: dict[Lane, FairPlaces]
+        self._costly: FairPlaces
         self._max_queue = max_queue
         self._images = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
@@ -98,11 +112,11 @@ class ClipEngine:
         """Waits until the model is loaded. Calling it again returns or raises the same."""
         return (await self._ready()).card
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
-        """data: an image file's bytes. Raises ImageRejected, QueueFull, EncodingFailed."""
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: Owner = (0, 0)) -> ImageVector:
+        """data: an image file's bytes. owner: whose it is. Raises ImageRejected, QueueFull, EncodingFailed."""
         with self._call(), self._image(lane):
             await self._ready()
-            image = await self._in_pool(partial(self._decode, data), lane)
+            image = await self._decoded(data, lane, owner)
             vector = await asyncio.wrap_future(self.executor.submit(image.square, lane))
             return ImageVector(vector, image.width, image.height)
 
@@ -185,7 +199,11 @@ class ClipEngine:
         if self._encoder is None:  # the first of the callers that waited together
             workers = self._decode_workers or decode_workers(usable_cores(), model_on_cpu=encoder.runs_on_cpu)
             self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="clip-decode")
-            self._decode_slots = asyncio.Semaphore(workers)
+            self._decoders = {
+                Lane.BACKGROUND: FairPlaces(workers, reserve=False),
+                Lane.INTERACTIVE: FairPlaces(1, reserve=False),
+            }
+            self._costly = FairPlaces(max(1, workers - 1))
             self._decode = partial(
                 decode_and_prepare, limits=self._limits, min_edge=encoder.card.detail, prepare=encoder.prepare
             )
@@ -199,26 +217,36 @@ class ClipEngine:
             raise RuntimeError("await ClipEngine.start() before reading the model's card")
         return self._encoder
 
-    async def _in_pool(self, work: Callable[[], Result], lane: Lane) -> Result:
-        """One thread is always free for an interactive image: background images occupy all but one.
+    async def _decoded(self, data: bytes, lane: Lane, owner: Owner) -> PreparedImage:
+        if self._processes is None or self._processes.limits.cpu_seconds <= _FIRST_CPU_S:
+            return await self._in_pool(partial(self._decode, data), lane, owner)
+        with suppress(CpuTimeExceeded):
+            return await self._in_pool(partial(self._processes, data, _FIRST_CPU_S), lane, owner)
+        await self._costly.acquire(owner)
+        try:
+            return await self._in_pool(partial(self._decode, data), Lane.BACKGROUND, _COSTLY)
+        finally:
+            self._costly.release(owner)
 
-        A background image gives its slot back when its thread is done with it, not when its caller is: a cancelled
-        caller leaves the thread busy.
+    async def _in_pool(self, work: Callable[[], Result], lane: Lane, owner: Owner = (0, 0)) -> Result:
+        """One thread is for interactive images, which need not wait for background images then.
+
+        An image gives its decoder back when the thread is done with it, not when its caller is: a cancelled caller
+        leaves the thread busy.
         """
-        if lane is Lane.INTERACTIVE:
-            return await asyncio.wrap_future(self._submit(work))
-        slots, loop = self._decode_slots, asyncio.get_running_loop()
+        decoders, loop = self._decoders[lane], asyncio.get_running_loop()
 
         def release(_: Future[Result]) -> None:
             with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(slots.release)
+                loop.call_soon_threadsafe(decoders.release, owner)
 
-        await slots.acquire()
+        await decoders.acquire(owner)
         try:
-            await self.yield_to_queries()
+            if lane is Lane.BACKGROUND:
+                await self.yield_to_queries()
             future = self._submit(work)
         except BaseException:
-            slots.release()
+            decoders.release(owner)
             raise
         future.add_done_callback(release)
         return await asyncio.wrap_future(future)
