@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from clipcore.batching import batches_of
 from clipcore.engine.executor import InferenceExecutor
+from clipcore.engine.prompt_file import prompt_file, read_prompts, write_prompts
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.fair_places import FairPlaces, Owner
 from clipcore.images.decode import ImageLimits, as_pixels
@@ -31,7 +33,7 @@ from clipcore.zero_shot import ZeroShotClassifier, mean_direction, texts_for
 
 Result = TypeVar("Result")
 
-# Texts of one call that wait in the executor at a time, so that a long list of labels does not fill the queue.
+# Texts of one call that wait in the executor at a time, so that a long list does not fill the queue.
 _TEXTS_AT_ONCE = 64
 # With queries back to back, each worker still decodes ten images a second: about what one core encodes.
 _MAX_YIELD_S = 0.1
@@ -39,6 +41,9 @@ _CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 # An image that needs more than this gives its decoder to the next one, and is decoded anew as a costly one.
 _FIRST_CPU_S = 0.5
 _COSTLY: Owner = (-1, 0)  # as which costly images take turns with the owners of others
+# Of labels' prompts, in the executor's queue at a time: two batches of 64 wait while one is encoded, so that no batch
+# is short because the event loop was late.
+_PROMPTS_AT_ONCE = 192
 
 
 class ClipEngine:
@@ -56,6 +61,7 @@ class ClipEngine:
     holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
     query_budget_ms: how long a query may have to wait for the current batch.
+    prompt_folder: where `classifier` keeps the vectors of prompts for the next start; made if need be.
     close_seconds: how long `close` waits for unfinished calls, and again for the inference thread.
 
     `executor` tells how the inference thread fares: its batches, what waits for it, and whether it crashed.
@@ -72,6 +78,7 @@ class ClipEngine:
         work_limits: WorkLimits | None = None,
         max_queue: int = 1024,
         query_budget_ms: float = 175.0,
+        prompt_folder: Path | None = None,
         close_seconds: float = 30.0,
     ) -> None:
         self._limits = limits or ImageLimits()
@@ -89,7 +96,9 @@ class ClipEngine:
         self._max_queue = max_queue
         self._images = dict.fromkeys(Lane, 0)
         self._encoder: Encoder | None = None
+        self._prompt_folder = prompt_folder
         self._prompt_vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._prompt_places = asyncio.Semaphore(min(_PROMPTS_AT_ONCE, max_queue))
         self.prompts_cached = self.prompts_encoded = 0  # of those that `classifier` needed
         self._queries = 0
         self._no_query = asyncio.Event()
@@ -142,12 +151,19 @@ class ClipEngine:
             texts = encoder.card.prompts.for_query(text)
             return mean_direction(await self._encode_texts(encoder, texts, Lane.INTERACTIVE))
 
-    async def classifier(self, labels: Sequence[Label]) -> ZeroShotClassifier:
-        """As `ZeroShotClassifier.for_model`, with the model's threshold for tags. Caches the vectors of prompts."""
+    async def classifier(self, labels: Sequence[Label], *, keep: bool = False) -> ZeroShotClassifier:
+        """As `ZeroShotClassifier.for_model`, with the model's threshold for tags. Caches the vectors of prompts.
+
+        keep: also in `prompt_folder`, for the next start.
+        """
         with self._call():
             encoder = await self._ready()
             card, threshold = encoder.card, encoder.calibration.tag_threshold
-            vector_of = await self._vectors_of_prompts(encoder, texts_for(labels, card.prompts))
+            texts = texts_for(labels, card.prompts)
+            if keep and self._prompt_folder is not None:
+                vector_of = await self._kept_prompts(prompt_file(self._prompt_folder, card, texts), card, texts)
+            else:
+                vector_of = await self._vectors_of_prompts(texts)
             return ZeroShotClassifier.from_vectors(labels, card.prompts, vector_of, card, threshold=threshold)
 
     @contextmanager
@@ -275,19 +291,46 @@ class ClipEngine:
                     future.cancel()
         return np.concatenate(vectors)
 
-    async def _vectors_of_prompts(self, encoder: Encoder, texts: Sequence[str]) -> dict[str, Vectors]:
+    async def _kept_prompts(self, file: Path, card: ModelCard, texts: Sequence[str]) -> dict[str, Vectors]:
+        kept = await asyncio.to_thread(read_prompts, file, card, texts)
+        self._keep_prompts(kept.items())
+        vector_of = await self._vectors_of_prompts(texts)
+        if not kept:
+            await asyncio.to_thread(write_prompts, file, vector_of, texts)
+        return vector_of
+
+    async def _vectors_of_prompts(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """In the background lane, in full batches. Places in the queue are given out one by one, so calls that encode
+        at the same time advance alike: a short one does not wait for the end of a long one.
+        """
+        vectors = {text: self._prompt_vectors[text] for text in texts if text in self._prompt_vectors}
+        self.prompts_cached += len(vectors)
+        new = [text for text in texts if text not in vectors]
+        remaining = iter(new)
+
+        async def encode_some() -> None:
+            for text in remaining:
+                async with self._prompt_places:
+                    vectors[text] = await asyncio.wrap_future(self.executor.submit(text, Lane.BACKGROUND))
+                self.prompts_encoded += 1
+                self._keep_prompts([(text, vectors[text])])  # also where another one of this call fails
+
+        tasks = [asyncio.create_task(encode_some()) for _ in new[:_PROMPTS_AT_ONCE]]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # after a failure, the rest of the call's texts are not worth encoding
+                task.cancel()
+        self._keep_prompts(vectors.items())
+        return vectors
+
+    def _keep_prompts(self, vectors: Iterable[tuple[str, Vectors]]) -> None:
         cache = self._prompt_vectors
-        new = [text for text in texts if text not in cache]
-        vectors = {text: cache[text] for text in texts if text in cache}
-        vectors.update(zip(new, await self._encode_texts(encoder, new, Lane.BACKGROUND), strict=True))
-        self.prompts_cached += len(vectors) - len(new)
-        self.prompts_encoded += len(new)
-        for text, vector in vectors.items():
+        for text, vector in vectors:
             cache[text] = vector
             cache.move_to_end(text)
         while len(cache) > _CACHED_PROMPTS:
             cache.popitem(last=False)
-        return vectors
 
     @contextmanager
     def _call(self) -> Iterator[None]:

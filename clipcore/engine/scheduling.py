@@ -24,7 +24,6 @@ class Kind(Enum):
 class Job:
     """One input for the device. alone: its batch failed, so it is retried in a batch of its own."""
 
-    number: int
     lane: Lane
     kind: Kind
     payload: Pixels | str
@@ -40,7 +39,8 @@ class Job:
 
 
 class JobQueue:
-    """Interactive jobs before background jobs, each lane in order of arrival. Not thread-safe: the caller locks.
+    """Interactive jobs before background jobs. Within a lane, images and texts take turns, batch by batch, so that
+    neither waits for a backlog of the other; those of a kind go in order of arrival. Not thread-safe: the caller locks.
 
     Background jobs wait while there are interactive jobs or the background is paused, but no longer than
     MAX_BACKGROUND_WAIT_S: then one background batch runs, and the time counts anew.
@@ -51,7 +51,6 @@ class JobQueue:
     def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._queues: dict[Lane, dict[Kind, deque[Job]]] = {lane: {kind: deque() for kind in Kind} for lane in Lane}
-        self._accepted = 0
         self._yielding_since: float | None = None
 
     def add(self, kind: Kind, payload: Pixels | str, lane: Lane) -> Job:
@@ -61,8 +60,7 @@ class JobQueue:
             queues[kind] = deque(job for job in queues[kind] if not job.answer.cancelled())
         if len(queues[kind]) >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} inputs are waiting already; try again later.")
-        self._accepted += 1
-        job = Job(self._accepted, lane, kind, payload)
+        job = Job(lane, kind, payload)
         queues[kind].append(job)
         return job
 
@@ -99,9 +97,10 @@ class JobQueue:
         return sum(map(len, self._queues[lane].values()))
 
     def _next_of(self, lane: Lane, sizes: Mapping[Kind, int]) -> list[Job]:
-        queues = self._queues[lane].values()
-        while queue := min(filter(None, queues), key=lambda queue: queue[0].number, default=None):
-            if batch := _pop_batch(queue, sizes[queue[0].kind]):
+        queues = self._queues[lane]
+        for kind in tuple(queues):
+            if batch := _pop_batch(queues[kind], sizes[kind]):
+                queues[kind] = queues.pop(kind)  # to the end: the other kind is next
                 return batch
         return []
 

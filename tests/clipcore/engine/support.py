@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from clipcore.engine.executor import InferenceExecutor
@@ -28,3 +29,9 @@ async def keep_busy(executor: InferenceExecutor, encoder: FakeEncoder) -> Future
     future = executor.submit(square(0))
     assert await asyncio.to_thread(encoder.busy.wait, 60)
     return future
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - other threads set the condition, and no asyncio event with it
+            await asyncio.sleep(0.002)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from clipcore.model import ClipModel
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Box, Calibration, Label, Lane, Pixels
 from clipcore.zero_shot import ZeroShotClassifier
+from tests.clipcore.engine.support import until
 from tests.clipcore.fakes import CARD, POISON, FakeEncoder, vector
 from tests.clipcore.images import encode, noise, png, quarters
 
@@ -39,12 +40,6 @@ async def engine(encoder: FakeEncoder) -> AsyncIterator[ClipEngine]:
     yield engine
     encoder.gate.set()
     await engine.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - other threads set the condition, and no asyncio event with it
-            await asyncio.sleep(0.002)
 
 
 async def test_an_image_file_becomes_a_vector_and_its_size(engine):

@@ -61,12 +61,12 @@ async def test_an_image_of_a_query_overtakes_queued_images_too(executor, encoder
     assert encoder.batches()[1] == [99]
 
 
-async def test_images_and_texts_of_one_lane_are_encoded_in_order_of_arrival(executor, encoder):
+async def test_images_and_texts_of_one_lane_take_turns(executor, encoder):
     await keep_busy(executor, encoder)
-    futures = [executor.submit("a", B), executor.submit(square(2)), executor.submit("ccc", B)]
+    futures = [executor.submit(text, B) for text in ("a", "bb", "ccc", "dddd")] + [executor.submit(square(9))]
     encoder.gate.set()
     await results(futures)
-    assert encoder.calls[1:] == [("text", [1]), ("image", [2]), ("text", [3])]
+    assert encoder.calls[1:4] == [("text", [1]), ("image", [9]), ("text", [2, 3])]
 
 
 async def test_background_batches_end_within_the_query_budget():

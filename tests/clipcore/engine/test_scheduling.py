@@ -150,3 +150,25 @@ def test_a_turn_whose_background_work_was_cancelled_goes_to_a_query():
     assert lane_at(queue, 0.0) is Lane.INTERACTIVE
     cancelled.answer.cancel()
     assert lane_at(queue, LIMIT) is Lane.INTERACTIVE
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 40)), max_size=30),
+    st.fixed_dictionaries({kind: st.integers(1, 64) for kind in Kind}),
+)
+def test_within_a_lane_neither_images_nor_texts_wait_for_a_second_batch_of_the_other(arrivals, sizes):
+    queue, passed_over = JobQueue(10_000), dict.fromkeys(Kind, 0)
+    waiting: dict[Kind, list] = {kind: [] for kind in Kind}
+    while arrivals or any(waiting.values()):
+        kind, count = arrivals.pop() if arrivals else (Kind.TEXT, 0)
+        waiting[kind] += [queue.add(kind, "a payload", Lane.BACKGROUND) for _ in range(count)]
+        batch, _ = queue.take(sizes, 0.0)
+        if not batch:
+            continue
+        taken = batch[0].kind
+        assert batch == waiting[taken][: sizes[taken]], "full, and in order of arrival"
+        del waiting[taken][: len(batch)]
+        passed_over[taken] = 0
+        for other in set(Kind) - {taken}:
+            passed_over[other] += bool(waiting[other])
+            assert passed_over[other] <= 1
