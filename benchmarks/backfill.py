@@ -96,7 +96,7 @@ class _Blind:
         first: Vectors = self._vectors[0]
         return first
 
-    async def classifier(self, labels: Sequence[Label]) -> _FirstLabels:
+    async def classifier(self, labels: Sequence[Label], *, keep: bool = False) -> _FirstLabels:
         return _FirstLabels(labels)
 
 

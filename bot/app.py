@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import discord
+import platformdirs
 
 import clipcore
 from bot.discord_io.client import MagpieBot, use_endpoint
@@ -110,6 +111,7 @@ def create_engine(settings: Settings) -> ClipEngine:
         work_limits=work_limits,
         decode_workers=settings.decode_workers,
         max_queue=settings.max_queue,
+        prompt_folder=platformdirs.user_cache_path("magpie"),
     )
 
 

@@ -92,6 +92,7 @@ class Services:
     async def start(self) -> None:
         log.info("vector search kernel chosen", kernel=KERNEL)
         self.replies.start()
+        self.tagger.start()
         await self.indexer.start()
         self.catch_up.start()
 
@@ -99,5 +100,5 @@ class Services:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler)
-            for part in (self._session, self.replies, self._vectors, *indexing):
+            for part in (self._session, self.replies, self._vectors, self.tagger, *indexing):
                 stack.push_async_callback(part.close)

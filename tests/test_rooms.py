@@ -56,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy", "cachetools", "tenacity"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
+    "bot.app": DISCORD_SIDE | {"platformdirs"},
     "bot.monitoring": DISCORD_SIDE | {"prometheus_client"},
     "sandbox": {"sandbox", "aiohttp"},
     "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store"},

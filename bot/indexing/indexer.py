@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -27,6 +27,7 @@ from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
 log = get_logger(__name__)
 
 _IMAGES_PER_DOWNLOAD = 3
+_MAX_TAGGING = 1000  # beyond its place in the indexer, an image that waits for its guild's labels takes a few KiB
 _LONGEST_WAIT_S = 600.0  # the system's clock may be set meanwhile
 
 
@@ -43,7 +44,8 @@ class Indexer:
 
     At most `concurrency` images are downloaded at a time, and at most three times as many are in progress, so that the
     model has a batch to encode while the next images arrive. New images begin at once where there is room; the rest
-    waits in the store.
+    waits in the store. An image that is encoded and waits for its guild's labels, which may take minutes to prepare,
+    leaves its place to others.
 
     An image that fails is tried again after growing pauses and then parked; none of them stops the others.
     on_message_indexed: called when none of a message's images is in its first attempt any more, and again for images
@@ -75,6 +77,7 @@ class Indexer:
         self._trouble_pause_s = trouble_pause_s
         self._tasks: list[asyncio.Task[None]] = []
         self._in_progress: dict[int, asyncio.Task[None]] = {}
+        self._tagging = 0  # of those in progress
         self._beginning: list[int] = []  # images whose attempt the store is counting just now
         self._new: deque[Image] = deque()  # accepted, and about to begin
         self._queueing = asyncio.Lock()  # so that no image is both in `_new` and begun from the store
@@ -98,7 +101,7 @@ class Indexer:
             return []
         async with self._queueing:
             images = await self._store.accept(refs)
-            room = 0 if self._more_in_store else self._capacity - len(self._in_progress) - len(self._new)
+            room = 0 if self._more_in_store else self._room() - len(self._new)
             self._new.extend(images[: max(room, 0)])
             self._more_in_store |= len(images) > room
         if images:
@@ -178,7 +181,7 @@ class Indexer:
         """
         while self._damaged:
             await self._requeue_damaged(tuple(self._damaged)[:PAGE])
-        room = self._capacity - len(self._in_progress)
+        room = self._room()
         async with self._queueing:
             images = [self._new.popleft() for _ in range(min(room, len(self._new)))]
             due = self._more_in_store or (self._next_due is not None and self._next_due <= utc_now())
@@ -212,6 +215,18 @@ class Indexer:
         if requeued:
             log.error("damaged embeddings deleted; their images are encoded again", images=requeued)
 
+    def _room(self) -> int:
+        return self._capacity - len(self._in_progress) + min(self._tagging, _MAX_TAGGING)
+
+    @contextmanager
+    def _leave_place(self) -> Iterator[None]:
+        self._tagging += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._tagging -= 1
+
     async def _due(self, limit: int) -> list[Image]:
         # An attempt may end during the queries, which leave its image out. So what it notes here is added to.
         self._more_in_store, self._next_due = False, None
@@ -243,7 +258,7 @@ class Indexer:
     async def _process(self, image: Image) -> None:
         indexed, mode, counts = None, TaggingMode.OFF, True
         try:
-            finished, mode = await self._worker.process(image)
+            finished, mode = await self._worker.process(image, self._leave_place)
             if await self._writer.write(image, finished):
                 indexed = _ready(image, finished)
                 log.info("image indexed", image_id=image.id)

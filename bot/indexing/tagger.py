@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +17,7 @@ from bot.logging import get_logger
 from bot.models import ChannelRef, Tag, TaggingMode
 from bot.protocols import Classifier, Engine
 from bot.store.guilds import ChannelStore, LabelStore
-from clipcore.errors import EncodingFailed
+from clipcore.errors import ClipError, EncodingFailed
 from clipcore.types import Label
 
 log = get_logger(__name__)
@@ -54,6 +56,7 @@ class Tagger:
         self._reading = KeyedLock()
         self._classifiers: LRUCache[tuple[Label, ...], Classifier] = LRUCache(MAX_CLASSIFIERS)
         self._building = KeyedLock()
+        self._preparing: asyncio.Task[None] | None = None
 
     async def tag(
         self, channel: ChannelRef, embedding: npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -67,20 +70,43 @@ class Tagger:
         if mode is TaggingMode.OFF or not labels:
             return mode, ()
         try:
-            async with self._building(labels):
-                classifier = self._classifiers.get(labels)
-                if classifier is None:
-                    classifier = self._classifiers[labels] = await self._engine.classifier(labels)
+            classifier = await self._classifier(labels)
         except EncodingFailed:  # an unencodable label must not block indexing
             log.exception("labels cannot be encoded; images are not tagged", guild_id=channel.guild_id)
             return mode, ()
         [scores] = classifier.classify(np.asarray(embedding, np.float32)[np.newaxis], top=MAX_TAGS)
         return mode, tuple(Tag(score.label, score.probability) for score in scores)
 
+    def start(self) -> None:
+        """Prepares the default labels, which most guilds have. An image that comes meanwhile waits for them."""
+        self._preparing = asyncio.create_task(self._prepare_defaults(), name="prepare the default labels")
+
+    async def close(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
+
     async def invalidate(self, guild_id: int) -> None:
         """The labels of a guild, or the tagging mode of one of its channels, changed."""
         async with self._reading(guild_id):  # else a read that began before the change would be cached after it
             self._guilds.pop(guild_id, None)
+
+    async def _prepare_defaults(self) -> None:
+        began = time.monotonic()
+        try:
+            await self._classifier(self._default_labels)
+        except ClipError:  # the first image tries again
+            log.exception("the default labels could not be prepared")
+        else:
+            log.info("default labels are ready", seconds=round(time.monotonic() - began, 1))
+
+    async def _classifier(self, labels: tuple[Label, ...]) -> Classifier:
+        async with self._building(labels):
+            classifier = self._classifiers.get(labels)
+            if classifier is None:
+                classifier = await self._engine.classifier(labels, keep=labels is self._default_labels)
+                self._classifiers[labels] = classifier
+            return classifier
 
     async def _settings(self, channel: ChannelRef) -> tuple[TaggingMode, tuple[Label, ...]]:
         async with self._reading(channel.guild_id):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 
 import numpy as np
 from cachetools import LRUCache
@@ -41,9 +41,12 @@ class ImageWorker:
         self._recent: LRUCache[tuple[int, str], KnownEmbedding] = LRUCache(RECENT_CONTENTS)
         self._one_of_each_content = KeyedLock()
 
-    async def process(self, image: Image) -> tuple[Finished, TaggingMode]:
+    async def process(
+        self, image: Image, while_tagging: Callable[[], AbstractContextManager[None]]
+    ) -> tuple[Finished, TaggingMode]:
         """What to commit, and the tagging mode of the image's channel.
 
+        while_tagging: wraps the tagging, which may wait minutes for its guild's labels and holds next to no memory.
         Raises what downloading, decoding and encoding raise.
         """
         async with AsyncExitStack() as held:
@@ -51,7 +54,8 @@ class ImageWorker:
                 data = await held.enter_async_context(self._fetch(image.ref))
             content_hash = await content_hash_of(data)
             content = await self._encode(image.ref.channel.guild_id, content_hash, data)
-        mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
+        with while_tagging():
+            mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
         return Finished(image.id, content_hash, content.width, content.height, content.embedding, tags), mode
 
     async def _encode(self, guild_id: int, content_hash: str, data: bytes) -> KnownEmbedding:

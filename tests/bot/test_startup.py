@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import discord
+import numpy as np
 import pytest
 import torch
 from discord.ext import commands
@@ -24,7 +26,10 @@ import clipcore
 from bot.app import create_bot, create_engine, log_in, stay_connected
 from bot.discord_io.client import MagpieBot
 from bot.errors import StartupError
+from bot.models import ChannelRef
+from bot.services import Services
 from bot.settings import Settings
+from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.scan import KERNEL
 from clipcore.types import Encoder
@@ -66,6 +71,7 @@ class Start:
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(self.directory / "hub"),
+            "XDG_CACHE_HOME": str(self.directory / "cache"),
             "OMP_NUM_THREADS": "1",
             "DATABASE_URL": str(self.directory / "magpie.sqlite3"),
             "LOG_LEVEL": "WARNING",
@@ -345,3 +351,23 @@ async def test_the_model_uses_no_more_threads_than_there_are_cores(monkeypatch: 
     finally:
         torch.set_num_threads(before)
         await engine.close()
+
+
+async def test_the_default_labels_are_encoded_by_the_first_start_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = Settings(_env_file=None, discord_token=SecretStr("token"), clip_model="bundled")  # type: ignore[call-arg]
+    encoded = []
+    for start in ("first", "second"):
+        async with await Database.open(tmp_path / f"{start}.sqlite3") as database:
+            engine, client = create_engine(settings), discord.Client(intents=discord.Intents.none())
+            await engine.start()
+            services = Services(settings, engine, database, client)
+            await services.start()
+            await services.tagger.tag(ChannelRef(1, 1), np.zeros(engine.card.dimension, np.float32))
+            await services.close()
+            await engine.close()
+            encoded.append(engine.prompts_encoded)
+    assert encoded[0] > 1000
+    assert encoded[1] == 0

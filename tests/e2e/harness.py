@@ -118,6 +118,7 @@ class House:
             **settings_for(self.sandbox, self.directory),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
+            "XDG_CACHE_HOME": str(self.directory / "cache"),
         }
         with (self.directory / "bot.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,8 +34,9 @@ pytestmark = [
 async def running(*arguments: str) -> AsyncIterator[str]:
     """`python -m sandbox`, as `make run` starts it; gives the address that it tells people to open."""
     command = [sys.executable, "-m", "sandbox", "--port", "0", *arguments]
+    cache = tempfile.TemporaryDirectory()
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        *command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": cache.name},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
@@ -57,6 +59,7 @@ async def running(*arguments: str) -> AsyncIterator[str]:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        cache.cleanup()
 
 
 @pytest.mark.skipif(not MODEL.is_file(), reason="the bundled model is not there")

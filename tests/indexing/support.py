@@ -59,7 +59,9 @@ class FakeEngine:
         self.encoded: Counter[bytes] = Counter()
         self.lanes: list[Lane] = []
         self.classifiers: list[tuple[Label, ...]] = []
+        self.kept: list[tuple[Label, ...]] = []  # those of the classifiers that are wanted again at the next start
         self.classifier_error: Exception | None = None
+        self.slow_labels: dict[str, asyncio.Event] = {}  # a classifier of such a label waits for the event
         self.gate: asyncio.Event | None = None
         self.in_foreground = 0
         self.query_error: Exception | None = None
@@ -86,10 +88,15 @@ class FakeEngine:
         finally:
             self.in_foreground -= 1
 
-    async def classifier(self, labels: tuple[Label, ...]) -> FakeClassifier:
+    async def classifier(self, labels: tuple[Label, ...], *, keep: bool = False) -> FakeClassifier:
         if self.classifier_error is not None:
             raise self.classifier_error
         self.classifiers.append(tuple(labels))
+        if keep:
+            self.kept.append(tuple(labels))
+        for label in labels:
+            if label.name in self.slow_labels:
+                await self.slow_labels[label.name].wait()
         return FakeClassifier(tuple(labels))
 
 

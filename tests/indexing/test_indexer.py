@@ -351,3 +351,34 @@ async def test_images_of_another_model_are_encoded_again_without_an_announcement
     assert await after.store.embedding(old.id, engine.card.key) is not None
     assert after.announced == []
     await after.close()
+
+
+async def test_images_that_wait_for_their_guilds_labels_hold_no_place_of_others(pipeline: Pipeline) -> None:
+    ready = pipeline.engine.slow_labels["slow"] = asyncio.Event()
+    await pipeline.labels.add(1, "slow")
+    await pipeline.indexer.start()
+    slow = [image_ref(number, channel_ref(guild=1)) for number in range(200)]  # there are 12 places
+    await pipeline.indexer.accept(slow)
+    others = [image_ref(number, channel_ref(guild=2)) for number in range(200, 260)]
+    await pipeline.indexer.accept(others)
+    await until(lambda: len(pipeline.announced) == len(others))
+    assert {image.ref.channel.guild_id for image in pipeline.announced} == {2}
+    ready.set()
+    await pipeline.indexer.settled()
+    assert len(pipeline.announced) == len(slow) + len(others)
+    assert {tag.label for image in pipeline.announced[len(others) :] for tag in image.tags} == {"slow"}
+
+
+async def test_images_that_wait_for_labels_at_the_end_are_indexed_by_the_next_start(pipeline: Pipeline) -> None:
+    ready = pipeline.engine.slow_labels["slow"] = asyncio.Event()
+    await pipeline.labels.add(1, "slow")
+    await pipeline.indexer.start()
+    images = await pipeline.indexer.accept([image_ref(number, channel_ref(guild=1)) for number in range(30)])
+    await until(lambda: pipeline.indexer.in_progress == 30)
+    await pipeline.indexer.close()
+    rows = await pipeline.store.get([image.id for image in images])
+    assert {row.attempts for row in rows.values()} == {0}
+    ready.set()
+    await pipeline.restart()
+    await pipeline.indexer.settled()
+    assert len(pipeline.announced) == 30

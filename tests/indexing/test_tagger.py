@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.indexing.labels import LabelBook, NamedLabel, default_labels
 from bot.indexing.tagger import MAX_CLASSIFIERS, Tagger
@@ -13,7 +14,7 @@ from bot.store.guilds import ChannelStore, LabelStore
 from clipcore.errors import EncodingFailed, QueueFull
 from clipcore.types import Label
 from tests.indexing.pipeline import DEFAULTS
-from tests.indexing.support import GUILD, FakeEngine, axis, channel_ref
+from tests.indexing.support import GUILD, FakeEngine, axis, channel_ref, until
 
 CHANNEL = channel_ref()
 
@@ -127,19 +128,44 @@ async def test_a_slow_classifier_of_one_guild_does_not_hold_up_another(
     engine: FakeEngine, tagging: Tagging, labels: LabelStore
 ) -> None:
     await labels.add(1, "slow")
-    build, may_end = engine.classifier, asyncio.Event()
-
-    async def classifier(wanted: tuple[Label, ...]) -> object:
-        if wanted[0].name == "slow":
-            await may_end.wait()
-        return await build(wanted)
-
-    engine.classifier = classifier
+    may_end = engine.slow_labels["slow"] = asyncio.Event()
     slow = asyncio.create_task(tagging.tags(ChannelRef(1, 1)))
     assert await tagging.tags() == ["cat"]
     assert not slow.done()
     may_end.set()
     assert await slow == ["slow"]
+
+
+async def test_the_default_labels_are_prepared_at_the_start_and_kept_and_no_others_are(
+    engine: FakeEngine, tagging: Tagging, labels: LabelStore
+) -> None:
+    tagging.tagger.start()
+    await until(lambda: len(engine.classifiers) == 1)
+    assert await tagging.tags() == ["cat"]
+    await labels.add(1, "sofa")
+    assert await tagging.tags(ChannelRef(1, 1)) == ["sofa"]
+    assert len(engine.classifiers) == 2
+    assert engine.kept == engine.classifiers[:1]
+    await tagging.tagger.close()
+
+
+async def test_default_labels_that_cannot_be_prepared_are_tried_again_by_the_first_image(
+    engine: FakeEngine, tagging: Tagging
+) -> None:
+    engine.classifier_error = EncodingFailed()
+    with capture_logs() as logs:
+        tagging.tagger.start()
+        await until(lambda: bool(logs))
+    engine.classifier_error = None
+    assert await tagging.tags() == ["cat"]
+    await tagging.tagger.close()
+
+
+async def test_closing_does_not_wait_for_labels_that_are_being_prepared(engine: FakeEngine, tagging: Tagging) -> None:
+    engine.slow_labels["cat"] = asyncio.Event()
+    tagging.tagger.start()
+    await until(lambda: len(engine.classifiers) == 1)
+    await asyncio.wait_for(tagging.tagger.close(), 60)
 
 
 async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(
