@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from bot.store.backup import back_up
 
             print(back_up(settings.database_url, asked.file))
+        elif asked.command == "restore":
+            from bot.store.backup import restore
+
+            print(asyncio.run(restore(settings.database_url, asked.file)))
         else:
             from bot.app import run
 
@@ -52,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Writes a consistent copy of the database that DATABASE_URL names, also while the bot is running.",
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    restore = commands.add_parser(
+        "restore",
+        help="replace the database by a backup, while the bot is stopped",
+        description="Replaces the database that DATABASE_URL names by a backup, and keeps it beside. What was deleted "
+        "since the backup stays deleted; once started, the bot compares every image with Discord before it shows it.",
+    )
+    restore.add_argument("file", type=Path, metavar="FILE", help="what the backup command made")
     return parser
 
 

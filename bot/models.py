@@ -77,8 +77,8 @@ class ImageRef:
 
     @property
     def created_at(self) -> datetime:
-        """When the message was posted, as its id tells (developer docs, reference, "Snowflakes")."""
-        return datetime.fromtimestamp(((self.message_id >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
+        """When the message was posted."""
+        return posted_at(self.message_id)
 
     @property
     def message_url(self) -> str:
@@ -155,6 +155,11 @@ class SearchResult:
     matches: tuple[Match, ...]
     searched: bool
     unreachable: int = 0
+
+
+def posted_at(message_id: int) -> datetime:
+    """As the id tells (developer docs, reference, "Snowflakes")."""
+    return datetime.fromtimestamp(((message_id >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
 
 
 def utc_now() -> datetime:

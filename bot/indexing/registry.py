@@ -58,6 +58,19 @@ class ImageRegistry:
                 await self._index.add(guild_id, added)
             return taken
 
+    async def verify(self, guild_id: int, image_ids: Sequence[int]) -> None:
+        """These images of a restored backup exist in Discord: makes them searchable."""
+        async with self._lock:
+            page = await self._store.verify(image_ids, self._model.key)
+            if page is not None:
+                await self._index.add(
+                    guild_id,
+                    [
+                        IndexedEmbedding(int(id_), int(channel_id), embedding)
+                        for id_, channel_id, embedding in zip(*page, strict=True)
+                    ],
+                )
+
     async def forget_messages(self, message_ids: Sequence[int]) -> list[int]:
         return await self._forget(self._store.forget_messages, message_ids)
 

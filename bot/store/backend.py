@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ class Backend(Protocol):
     writer: AsyncEngine
     write_lock: asyncio.Lock
 
+    def lock(self) -> None:
+        """As `create(exclusive=True)`, and creates nothing."""
+
     def create(self, *, exclusive: bool = False) -> None:
         """Creates an empty database where there is none, readable by its owner only.
 
@@ -54,6 +58,18 @@ class Backend(Protocol):
         """Copies one state of the database to this empty file, and nothing that was erased, while a bot may be running.
 
         Blocks for seconds where the database is large. Raises OSError or sqlite3.Error.
+        """
+
+    def taken(self, source: Path) -> AbstractContextManager[Path]:
+        """A copy of this backup beside the database, which has been checked. It is gone after the block.
+
+        Raises StartupError where it is damaged, or OSError.
+        """
+
+    def replace(self, copy: Path) -> Path | None:
+        """Puts this file in the database's place, in one step that a power cut does not interrupt.
+
+        Returns where the former database lies now; None where there was none.
         """
 
     def log_bytes(self) -> int:

@@ -1,18 +1,41 @@
-"""Backups: a consistent copy of the database of a bot that may be running."""
+"""Backups: a consistent copy of the database of a bot that may be running; and restoring one, with what was deleted
+since staying deleted.
+"""
 
 from __future__ import annotations
 
-import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bot.errors import StartupError
-from bot.models import utc_now
-from bot.store.backend import open_backend
-from bot.store.schema import TOMBSTONE_LIFETIME
+from sqlalchemy import ColumnElement, Row, Table, delete, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.errors import StartupError, StoreError
+from bot.models import ChannelRef, ThreadKind, posted_at, utc_now
+from bot.store.backend import any_of, insert, open_backend
+from bot.store.database import Database
+from bot.store.deletion import Kind, add_channels
+from bot.store.schema import (
+    TOMBSTONE_LIFETIME,
+    author_cutoffs,
+    channels,
+    guilds,
+    images,
+    replies,
+    tombstones,
+    unverified,
+)
+from bot.store.sqlite import sync
 
 BUSY_TIMEOUT_S = 5.0
+
+_KEY = images.c["message_id", "attachment_id", "source"]
 
 
 def back_up(url: str | Path, file: Path) -> str:
@@ -29,7 +52,7 @@ def back_up(url: str | Path, file: Path) -> str:
             part.unlink(missing_ok=True)
             part.touch(0o600)
             backend.back_up(part)
-            images = _count_images(part)
+            count = _count_images(part)
             sync(part)
             part.replace(file)
             sync(file.parent)
@@ -41,9 +64,42 @@ def back_up(url: str | Path, file: Path) -> str:
             f"{file.parent.absolute()}."
         ) from error
     return (
-        f"{file} ({file.stat().st_size / 2**20:,.1f} MiB) holds {images:,} images as of {moment:%Y-%m-%d %H:%M} UTC. "
+        f"{file} ({file.stat().st_size / 2**20:,.1f} MiB) holds {count:,} images as of {moment:%Y-%m-%d %H:%M} UTC. "
         f"Delete it within {TOMBSTONE_LIFETIME.days} days: images that are deleted from now on remain in it."
     )
+
+
+async def restore(url: str | Path, file: Path) -> str:
+    """Replaces the database by this backup, and returns sentences about it. Raises StartupError, and then the database
+    is as it was.
+
+    Deletions that the present database knows of are carried over. For all others, every image stays hidden until the
+    bot has found it in Discord.
+    """
+    backend = open_backend(url, BUSY_TIMEOUT_S)
+    try:
+        backend.lock()
+        with backend.taken(file) as copy:
+            present = await _read_present(url)
+            restored = await _bring_up_to_date(copy, file, present)
+            former = backend.replace(copy)
+    except (OSError, StoreError) as error:
+        raise StartupError(
+            f"Nothing was restored ({error}): check the permissions and free space of {backend.path.parent.absolute()}."
+        ) from error
+    finally:
+        await backend.close()
+    said = [
+        f"Restored {restored.images:,} images; the bot shows each of them once it has found it in Discord.",
+        "The former database could not be read: ask members who used /forget-me since the backup to do so again."
+        if present is None
+        else "What was deleted since the backup, as the former database knows, stays deleted.",
+    ]
+    if former is not None:
+        said.append(f"The former database is now {former}: delete it once all is well.")
+    if restored.newest is not None and restored.newest < utc_now() - TOMBSTONE_LIFETIME:
+        said.append(f"The backup is older than {TOMBSTONE_LIFETIME.days} days, see Restore in docs/operating.md.")
+    return " ".join(said)
 
 
 def _count_images(file: Path) -> int:
@@ -58,13 +114,132 @@ def _count_images(file: Path) -> int:
     return int(count)
 
 
-def sync(path: Path) -> None:
-    """From here on a power cut leaves this file as it is, or the names in this directory."""
-    descriptor = os.open(path, os.O_RDONLY)
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What must outlive a restore. replies: with their channel, and the key of the image that each describes; the id of
+    its message is `described`.
+    """
+
+    tombstones: Sequence[Row[Any]]
+    cutoffs: Sequence[Row[Any]]
+    replies: Sequence[Row[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """newest: when the newest message was posted that the backup has seen."""
+
+    images: int
+    newest: datetime | None
+
+
+async def _read_present(url: str | Path) -> _Present | None:
+    """None where there is no database, or it cannot be read."""
+    backend = open_backend(url, BUSY_TIMEOUT_S)
     try:
-        os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():  # some file systems cannot sync a directory
+        async with backend.readers.begin() as connection:
+            message, *rest = _KEY
+            where = *channels.c["guild_id", "parent_id", "thread"], message.label("described"), *rest
+            said = select(*replies.c["message_id", "position", "channel_id"], *where)
+            said = said.join_from(replies, channels, channels.c.id == replies.c.channel_id)
+            said = said.outerjoin(images, images.c.id == replies.c.image_id)
+            queries = select(tombstones), select(author_cutoffs), said
+            return _Present(*[(await connection.execute(query)).all() for query in queries])
+    except Exception as error:
+        if backend.startup_error(error) is None:
             raise
+        return None
     finally:
-        os.close(descriptor)
+        await backend.close()
+
+
+async def _bring_up_to_date(copy: Path, source: Path, present: _Present | None) -> _Restored:
+    """Migrates the copy, deletes what was deleted since, and marks the other images as unverified."""
+    try:
+        database = await Database.open(copy, busy_timeout=BUSY_TIMEOUT_S)
+    except StartupError as error:
+        raise StartupError(
+            f"{source} is no backup of Magpie's, or of a newer version: restore another one, or install that version."
+        ) from error
+    async with database:
+        if present is not None:
+            await database.write(partial(_delete_again, present=present), erase=True)
+        return await database.write(mark_unverified)
+
+
+async def mark_unverified(connection: AsyncConnection) -> _Restored:
+    columns = images.c["id", "channel_id", "message_id"]
+    await connection.execute(delete(unverified))
+    await connection.execute(
+        unverified.insert().from_select(["image_id", "channel_id", "message_id"], select(*columns))
+    )
+    count = (await connection.execute(select(func.count()).select_from(unverified))).scalar_one()
+    newest = (await connection.execute(select(func.max(channels.c.last_seen)))).scalar()
+    return _Restored(count, None if newest is None else posted_at(newest))
+
+
+async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
+    """Deletes what the present database knows to be deleted, and keeps that knowledge."""
+    await connection.execute(delete(guilds).where(guilds.c.id.in_(any_of(await _guilds_gone(connection, present)))))
+    await _insert(connection, tombstones, present.tombstones, newer="forgotten_at")
+    for guild_id in {row.guild_id for row in present.cutoffs}:
+        await connection.execute(insert(connection, guilds).values(id=guild_id).on_conflict_do_nothing())
+    await _insert(connection, author_cutoffs, present.cutoffs, newer="up_to_message")
+    await connection.execute(
+        delete(channels).where(or_(*(_buried(Kind.CHANNEL, id_) for id_ in (channels.c.id, channels.c.parent_id))))
+    )
+    forgotten = exists().where(
+        author_cutoffs.c.guild_id == images.c.guild_id,
+        author_cutoffs.c.author_id == images.c.author_id,
+        author_cutoffs.c.up_to_message >= images.c.message_id,
+    )
+    buried = _buried(Kind.MESSAGE, images.c.message_id)
+    removed = _buried(Kind.ATTACHMENT, images.c.attachment_id, images.c.message_id)
+    await connection.execute(delete(images).where(or_(forgotten, buried, removed)))
+    await connection.execute(delete(replies).where(_buried(Kind.MESSAGE, replies.c.message_id)))
+    await _carry_replies(connection, present.replies)
+
+
+async def _guilds_gone(connection: AsyncConnection, present: _Present) -> list[int]:
+    """Guilds that were forgotten after the backup, also those that invited the bot again since."""
+    known: dict[int, datetime] = {}
+    for row in await connection.execute(select(tombstones).where(tombstones.c.kind == Kind.GUILD)):
+        known[row.id] = max(row.forgotten_at, known.get(row.id, row.forgotten_at))
+    gone = [row for row in present.tombstones if row.kind == Kind.GUILD]
+    return [row.id for row in gone if row.id not in known or row.forgotten_at > known[row.id]]
+
+
+async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[Any]], *, newer: str) -> None:
+    """Adds these rows; of two with one key, the one stays whose value in this column is greater."""
+    statement = insert(connection, table)
+    value = statement.excluded[newer]
+    statement = statement.on_conflict_do_update(
+        index_elements=[*table.primary_key], set_={newer: value}, where=value > table.c[newer]
+    )
+    if rows:
+        await connection.execute(statement, [dict(row._mapping) for row in rows])
+
+
+def _buried(kind: Kind, id_: ColumnElement[int], scope: ColumnElement[int] | int = 0) -> ColumnElement[bool]:
+    return exists().where(tombstones.c.kind == kind, tombstones.c.id == id_, tombstones.c.scope == scope)
+
+
+async def _carry_replies(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
+    """The bot deletes replies whose image is not in the backup: once that is indexed again, it is announced again."""
+    if not rows:
+        return
+    places = {
+        row.channel_id: ChannelRef(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread)) for row in rows
+    }
+    await add_channels(connection, places.values())
+    described = images.c.message_id.in_(any_of({row.described for row in rows if row.described is not None}))
+    known = await connection.execute(select(images.c.id, *_KEY).where(described))
+    ids = {tuple(key): id_ for id_, *key in known}
+    await connection.execute(
+        insert(connection, replies).on_conflict_do_nothing(),
+        [
+            {"message_id": row.message_id, "position": row.position, "channel_id": row.channel_id}
+            | {"image_id": ids.get((row.described, row.attachment_id, row.source))}
+            for row in rows
+        ],
+    )

@@ -27,6 +27,10 @@ Key = tuple[str, int, int]
 """Of a tombstone: kind, id, scope."""
 
 
+READMITTED = 1
+"""The scope of a guild's tombstone once the bot was invited again."""
+
+
 class Kind(StrEnum):
     MESSAGE = "message"
     ATTACHMENT = "attachment"
@@ -112,9 +116,16 @@ class Deletions(Store):
 
     @writes
     async def readmit_guild(self, connection: AsyncConnection, guild_id: int) -> None:
-        """The bot was invited again: images posted from now on are accepted."""
+        """The bot was invited again: images posted from now on are accepted.
+
+        The tombstone remains for a backup from before, with a scope that no image is looked up by.
+        """
         this = (tombstones.c.kind == Kind.GUILD, tombstones.c.id == guild_id, tombstones.c.scope == 0)
-        await connection.execute(delete(tombstones).where(*this))
+        moment = (
+            await connection.execute(delete(tombstones).where(*this).returning(tombstones.c.forgotten_at))
+        ).scalar()
+        if moment is not None:
+            await _bury(connection, Kind.GUILD, [guild_id], moment, READMITTED)
 
 
 async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[ImageRef]:

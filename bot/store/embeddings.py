@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, LargeBinary, Result, Row, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, Result, Row, delete, exists, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import utc_now
-from bot.store.backend import insert
+from bot.store.backend import any_of, insert
 from bot.store.database import Database, Store, reads, writes
-from bot.store.schema import Embedding, Embeddings, embeddings, images, models
+from bot.store.schema import Embedding, Embeddings, embeddings, images, models, unverified
 
 # A megabyte: larger buffers keep other threads waiting for the interpreter, and stay with the allocator afterwards.
 PAGE = 1_024
+
+# Without the first half, which is evaluated once, SQLite would take a ninth longer where every image is verified.
+_VERIFIED = or_(
+    embeddings.c.image_id > select(func.coalesce(func.max(unverified.c.image_id), 0)).scalar_subquery(),
+    ~exists().where(unverified.c.image_id == embeddings.c.image_id),
+)
 
 
 class Model(Protocol):
@@ -63,7 +69,7 @@ class KnownEmbedding:
 
 
 class EmbeddingQueries(Store):
-    """Reads embeddings, and knows the models that made them.
+    """Reads embeddings of verified images, and knows the models that made them.
 
     An embedding that is not as it was written counts as missing. on_damaged: called with the ids of such images.
     """
@@ -76,7 +82,7 @@ class EmbeddingQueries(Store):
     @reads
     async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
         """float16 [dim], unit length; None if this model has not encoded the image."""
-        query = select(*AS_STORED).where(_by_model(model_key), embeddings.c.image_id == image_id)
+        query = select(*AS_STORED).where(_by_model(model_key), embeddings.c.image_id == image_id, _VERIFIED)
         row = (await connection.execute(query)).first()
         return None if row is None else self._sound(row)
 
@@ -90,7 +96,7 @@ class EmbeddingQueries(Store):
         query = select(*AS_STORED, *images.c["width", "height"])
         query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
         # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
-        these = _by_model(model_key, embeddings.c.model_id + 0), images.c.guild_id + 0 == guild_id
+        these = _by_model(model_key, embeddings.c.model_id + 0), images.c.guild_id + 0 == guild_id, _VERIFIED
         row = (await connection.execute(query.where(images.c.content_hash == content_hash, *these).limit(1))).first()
         found = None if row is None else self._sound(row)
         return None if row is None or found is None else KnownEmbedding(found, row.width, row.height)
@@ -126,11 +132,25 @@ class EmbeddingQueries(Store):
         query = (
             select(embeddings.c.channel_id, *AS_STORED)  # a whole page is decoded at once
             .where(_by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after)
+            .where(_VERIFIED)
             .order_by(embeddings.c.image_id)
             .limit(size)
         )
         # Off the event loop, which would stop meanwhile.
         return await asyncio.to_thread(_decode, await connection.execute(query))
+
+    @writes
+    async def verify(self, connection: AsyncConnection, ids: Collection[int], model_key: str) -> EmbeddingPage | None:
+        """These images of a restored backup exist in Discord: from now on they are found.
+
+        Returns their embeddings by this model; None where there are none.
+        """
+        await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(ids))))
+        query = select(embeddings.c.channel_id, *AS_STORED).order_by(embeddings.c.image_id)
+        these = _by_model(model_key, embeddings.c.model_id + 0), embeddings.c.image_id.in_(any_of(ids))
+        page, damaged, _ = _decode(await connection.execute(query.where(*these))) or (None, [], 0)
+        self._report_damaged(damaged)
+        return page
 
     async def _model_id(self, model: Model) -> int:
         """The id of this model's row, which is committed and never changes."""

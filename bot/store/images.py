@@ -17,7 +17,7 @@ from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import Deletions, add_channels, not_deleted
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
-from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags
+from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -147,7 +147,9 @@ class ImageStore(EmbeddingQueries, Deletions):
 
     @writes
     async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
-        query = select(*images.c["id", "guild_id", "channel_id", "reread"]).where(
+        marked = unverified.c.image_id.label("unverified")
+        query = select(*images.c["id", "guild_id", "channel_id", "reread"], marked).outerjoin_from(images, unverified)
+        query = query.where(
             images.c.id.in_(any_of(item.image_id for item in batch)), images.c.state == ImageState.PENDING
         )
         pending = {row.id: row for row in await connection.execute(query)}
@@ -155,6 +157,8 @@ class ImageStore(EmbeddingQueries, Deletions):
         if encoded_before := [row.id for row in pending.values() if row.reread]:
             for table in (embeddings, tags):
                 await connection.execute(delete(table).where(table.c.image_id.in_(any_of(encoded_before))))
+        if verified := [row.id for row in pending.values() if row.unverified]:  # its message has just been looked up
+            await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(verified))))
         files = [
             {"image": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
             for id_, item in done.items()
@@ -272,6 +276,29 @@ class ImageStore(EmbeddingQueries, Deletions):
         """The images of one message, in the order in which they were accepted."""
         query = _select_images().where(images.c.message_id == message_id).order_by(images.c.id)
         return await _read(connection, query)
+
+    @reads
+    async def unverified(
+        self, connection: AsyncConnection, before: int, skipped: Collection[int], limit: int
+    ) -> list[Image]:
+        """The newest image of a restored backup that is not verified, among messages before this one and outside the
+        skipped channels; then the next older ones of its channel.
+        """
+        newest = (
+            select(unverified.c.channel_id)
+            .where(unverified.c.message_id < before, unverified.c.channel_id.not_in(any_of(skipped)))
+            .order_by(unverified.c.message_id.desc())
+            .limit(1)
+        )
+        query = _select_images().join(unverified, unverified.c.image_id == images.c.id)
+        query = query.where(unverified.c.channel_id == newest.scalar_subquery(), unverified.c.message_id < before)
+        return await _read(connection, query.order_by(unverified.c.message_id.desc()).limit(limit))
+
+    @reads
+    async def any_unverified(self, connection: AsyncConnection, channel_ids: Collection[int]) -> bool:
+        """Whether images of these channels wait to be compared with Discord after a restore."""
+        query = select(unverified.c.image_id).where(unverified.c.channel_id.in_(any_of(channel_ids))).limit(1)
+        return (await connection.execute(query)).first() is not None
 
     @reads
     async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:

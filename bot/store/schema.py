@@ -198,6 +198,17 @@ replies = _table(
     with_rowid=False,
 )
 
+# Images of a restored backup that have not been compared with Discord yet. They are shown to nobody: they may have been
+# deleted since the backup. channel_id and message_id repeat the image's, for the order of the comparison.
+unverified = _table(
+    "unverified",
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("channel_id", WholeNumber, nullable=False),
+    sa.Column("message_id", WholeNumber, nullable=False),
+    sa.Index(None, "message_id"),
+    sa.Index(None, "channel_id", "message_id"),
+)
+
 # What was deleted, so that work in progress cannot bring it back. scope: the message of an attachment, since forwards
 # share attachment ids; 0 otherwise.
 tombstones = _table(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -74,9 +75,9 @@ class SQLiteBackend:
     def create(self, *, exclusive: bool = False) -> None:
         if sqlite3.sqlite_version_info < OLDEST_VERSION:
             raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.37 or newer.")
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if exclusive:
-            self._lock()
+            self.lock()
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self.path)
 
@@ -112,6 +113,59 @@ class SQLiteBackend:
         with closing(sqlite3.connect(self._uri, self._busy_timeout, isolation_level=None, uri=True)) as connection:
             connection.execute("VACUUM INTO ?", [str(target.absolute())])
 
+    @contextmanager
+    def taken(self, source: Path) -> Iterator[Path]:
+        copy, aside = self._beside(".restoring"), self._beside(".before-restore")
+        if not source.is_file():
+            raise StartupError(f"There is no backup {source}: name a file that the backup command has made.")
+        if aside.exists():
+            raise StartupError(f"{aside} is left from an earlier restore: delete it, or move it away, and try again.")
+        leftovers = _with_logs(copy)  # of a restore that was killed, first
+        try:
+            for name in leftovers:
+                name.unlink(missing_ok=True)
+            for original, name in zip(_with_logs(source)[:2], leftovers, strict=False):
+                if original.exists():
+                    name.touch(0o600)
+                    shutil.copyfile(original, name)
+            self._check(copy, source)
+            yield copy
+        finally:
+            for name in leftovers:
+                name.unlink(missing_ok=True)
+
+    def _check(self, copy: Path, source: Path) -> None:
+        try:
+            with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+                [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+                # Buttons in Discord name images by their ids: none that was given since the backup is given again.
+                connection.execute(
+                    "UPDATE sqlite_sequence SET seq = seq + 1000000000 WHERE name IN ('images', 'pictures')"
+                )
+        except sqlite3.Error as error:
+            found = str(error)
+        if found != "ok":
+            raise StartupError(
+                f"{source} is damaged, or no backup of Magpie's: restore another one ({' '.join(found.split())})."
+            )
+
+    def replace(self, copy: Path) -> Path | None:
+        file, aside = self.path.resolve(), self._beside(".before-restore")
+        sync(copy)
+        for former, name in zip(_with_logs(file), _with_logs(aside), strict=True):
+            with suppress(FileNotFoundError):
+                os.link(former, name)
+        sync(file.parent)
+        for log_file in _with_logs(file)[1:]:  # SQLite would apply them to the new file
+            log_file.unlink(missing_ok=True)
+        copy.replace(file)
+        sync(file.parent)
+        return aside if aside.exists() else None
+
+    def _beside(self, ending: str) -> Path:
+        file = self.path.resolve()
+        return file.with_name(file.name + ending)
+
     def store_error(self, error: Exception) -> StoreError | None:
         code = _primary_code(error)
         if code in _BUSY:
@@ -132,13 +186,14 @@ class SQLiteBackend:
         if self._file_lock is not None:
             self._file_lock.release()
 
-    def _lock(self) -> None:
+    def lock(self) -> None:
         """Locks a file beside the database, mode 0600. The system releases the lock when the process ends.
 
         The lock file is never deleted: two processes could then lock two files of one name.
         """
-        file = self.path.resolve()  # a symbolic link and its target are one database
-        lock = FileLock(file.with_name(file.name + ".lock"), timeout=0, mode=0o600)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A symbolic link and its target are one database.
+        lock = FileLock(self._beside(".lock"), timeout=0, mode=0o600)
         try:
             lock.acquire()
         except Timeout as error:
@@ -279,6 +334,22 @@ class CheckpointTask:
         except (DBAPIError, sqlite3.Error) as error:
             log.warning("the write-ahead log could not be truncated", error=type(error).__name__)
             self._due = True
+
+
+def sync(path: Path) -> None:
+    """From here on a power cut leaves this file as it is, or the names in this directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some file systems cannot sync a directory
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _with_logs(file: Path) -> list[Path]:
+    return [file.with_name(file.name + ending) for ending in ("", "-wal", "-shm")]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,4 +1,7 @@
-"""A checksum for each embedding. Rows from before have none: to compute them all would rewrite a gigabyte at once."""
+"""A checksum for each embedding, and the images of a restored backup that are to be compared with Discord.
+
+Embeddings from before have no checksum: to compute them all would rewrite a gigabyte at once.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,24 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.add_column("embeddings", sa.Column("checksum", sa.Integer()))
+    op.create_table(
+        "unverified",
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("channel_id", WHOLE, nullable=False),
+        sa.Column("message_id", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("image_id", name="pk_unverified"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_unverified_image_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_unverified_message_id", "unverified", ["message_id"])
+    op.create_index("ix_unverified_channel_id_message_id", "unverified", ["channel_id", "message_id"])
 
 
 def downgrade() -> None:
+    op.drop_table("unverified")
     op.drop_column("embeddings", "checksum")

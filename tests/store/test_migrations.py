@@ -10,6 +10,7 @@ from sqlalchemy import create_engine
 
 from bot.models import ChannelRef, TaggingMode
 from bot.store.backend import open_backend
+from bot.store.backup import mark_unverified
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
@@ -32,6 +33,7 @@ async def fill(path) -> None:
         await LabelStore(database).add(1, "cat")
         await ReplyStore(database).remember(ChannelRef(1, 2), 50, [image.id])
         await images.forget_messages([12])
+        await database.write(mark_unverified)
         await images.forget_author(1, 70)
 
 
@@ -70,7 +72,7 @@ async def test_each_revision_goes_down_and_up_again_and_keeps_the_data(path, bel
     assert (schema(path) == set()) == (below == "base")
     await migrate(open_backend(path, 1.0), "head")
     assert schema(path) == full
-    new_since = {"base": metadata.tables.keys(), "0001": {"replies"}}.get(below, set())
+    new_since = {"base": metadata.tables.keys(), "0001": {"replies", "unverified"}}.get(below, {"unverified"})
     rows["embeddings"] = [(*row[:-1], None) for row in rows["embeddings"]]  # older revisions have no checksum
     assert contents(path) == {name: [] if name in new_since else rows[name] for name in rows}
     assert query(path, "PRAGMA foreign_key_check") == []

@@ -36,6 +36,9 @@ async def use_everything(database) -> None:
     await images.embedding(first.id, OTHER.key)
     await images.embedding_of_hash(1, "hash-1", OTHER.key)
     assert [page async for page in images.embeddings(1, OTHER.key)]
+    await images.unverified(2**62, [3], 5)
+    await images.any_unverified([2])
+    await images.verify([first.id], OTHER.key)
     await images.searchable_channels(1)
     await images.guild_ids()
     await images.count_pending()
