@@ -63,7 +63,7 @@ class Services:
         self.registry = ImageRegistry(
             self.images, self._vectors, self.tagger, engine.card, on_forgotten=self.replies.wake
         )
-        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies)
+        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies, self.messages.look_up)
         self.indexer = Indexer(
             self.images,
             engine,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import PurePosixPath
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -38,7 +38,7 @@ def images_of(message: discord.Message) -> list[RemoteImage]:
     """Every image that the message carries, whatever its host. An image that is missing here has been removed."""
     found: dict[tuple[Source, int], RemoteImage] = {}
     for part in _parts(message):
-        found |= {image.key: image for image in (*_attached(part), *_previews(message.id, part.embeds))}
+        found |= {image.key: image for image in (*_attached(part), *_previews(message.id, part))}
     return list(found.values())
 
 
@@ -79,7 +79,8 @@ def _attached(part: discord.Message | discord.MessageSnapshot) -> Iterator[Remot
     source = Source.ATTACHMENT if isinstance(part, discord.Message) else Source.FORWARD
     for file in part.attachments:
         if _looks_like_image(file.content_type, file.filename):
-            yield RemoteImage(source, file.id, file.url, file.size, file.description, file.is_spoiler())
+            spoiler = file.is_spoiler() or any(map(_covers, part.components))
+            yield RemoteImage(source, file.id, file.url, file.size, file.description, spoiler)
 
 
 def _looks_like_image(content_type: str | None, filename: str) -> bool:
@@ -89,12 +90,28 @@ def _looks_like_image(content_type: str | None, filename: str) -> bool:
     return PurePosixPath(filename.lower()).suffix in IMAGE_SUFFIXES
 
 
-def _previews(message_id: int, embeds: Sequence[discord.Embed]) -> Iterator[RemoteImage]:
-    """The image of each link preview, through Discord's proxy: the linked host learns nothing about us."""
-    for embed in embeds:
+def _covers(component: object) -> bool:
+    """Whether a component of a bot's message, or one within it, is a spoiler: it may show a file of the message."""
+    inner = (
+        *getattr(component, "children", ()),
+        *getattr(component, "items", ()),
+        getattr(component, "accessory", None),
+    )
+    return getattr(component, "spoiler", False) is True or any(_covers(one) for one in inner if one is not None)
+
+
+def _previews(message_id: int, part: discord.Message | discord.MessageSnapshot) -> Iterator[RemoteImage]:
+    """The image of each link preview, through Discord's proxy: the linked host learns nothing about us.
+
+    Discord covers all previews of a message with a link between spoiler bars. Which bars make a pair depends on the
+    rest of its markup; here each link between the first and the last bars counts.
+    """
+    between_bars = part.content.partition("||")[2].rpartition("||")[0]
+    for embed in part.embeds:
         media = embed.image if embed.image.proxy_url else embed.thumbnail
         if media.proxy_url and media.url:
-            yield RemoteImage(Source.PREVIEW, preview_id(message_id, media.url), media.proxy_url)
+            image_id = preview_id(message_id, media.url)
+            yield RemoteImage(Source.PREVIEW, image_id, media.proxy_url, spoiler="://" in between_bars)
 
 
 def _has_content(part: discord.Message | discord.MessageSnapshot) -> bool:

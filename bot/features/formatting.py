@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from unicodedata import category
 
@@ -13,7 +14,8 @@ from bot.models import Tag
 
 LABEL_EMOJI = "🏷️"
 _JOINERS = "\u200c\u200d"  # of emoji, and of Persian and Indian scripts
-_QUERY_CHARACTERS = 100
+_MARKUP = re.compile(r"[\\*_~`|<>\[\]#@:/]|^[-+]")
+_SHORT = 100
 _TAG_LINE_CHARACTERS = 300  # six results with their tags stay below the 4000 characters that a message may show
 
 
@@ -35,18 +37,25 @@ def image_match_percent(score: float, threshold: float) -> int:
     return max(1, min(100, round(100 * share)))
 
 
-def plain(text: str) -> str:
-    """People's text on one line, with nothing that Discord would render: no markup, mention, link, timestamp, command
-    or emoji of a server, and nothing invisible that turns the direction of what follows.
+def visible(text: str) -> str:
+    """People's text on one line, without control characters and without invisible ones, which may turn the direction
+    of what follows. As it is for what renders no markup: alt text and suggestions.
     """
-    shown = "".join(char for char in " ".join(text.split()) if char in _JOINERS or category(char) not in ("Cc", "Cf"))
-    escaped = discord.utils.escape_mentions(discord.utils.escape_markdown(shown, ignore_links=False))
-    return escaped.replace("<", "\\<").replace("://", ":\u200b//")
+    shown = (char for char in text if char.isspace() or char in _JOINERS or category(char) not in ("Cc", "Cf", "Cs"))
+    return " ".join("".join(shown).split())
 
 
-def short_query(text: str) -> str:
-    one_line = " ".join(text.split())
-    return plain(one_line if len(one_line) <= _QUERY_CHARACTERS else one_line[: _QUERY_CHARACTERS - 1] + "…")
+def plain(text: str) -> str:
+    """People's text on one line, with nothing that Discord would render, wherever it stands: no markup, mention, link,
+    timestamp, command, invite or emoji code, and nothing invisible.
+    """
+    return discord.utils.escape_mentions(_MARKUP.sub(r"\\\g<0>", visible(text)))
+
+
+def short_plain(text: str) -> str:
+    """As much of it as a sentence can hold."""
+    one_line = visible(text)
+    return plain(one_line if len(one_line) <= _SHORT else one_line[: _SHORT - 1] + "…")
 
 
 class TagFormatter:
@@ -69,7 +78,7 @@ class TagFormatter:
 
     def names(self, tags: Sequence[Tag], *, chinese: bool) -> str:
         """For alt text: without emoji."""
-        return ", ".join(self._name(tag, chinese=chinese) for tag in tags)
+        return ", ".join(visible(self._name(tag, chinese=chinese)) for tag in tags)
 
     def emoji(self, tags: Sequence[Tag]) -> list[str]:
         """The emoji of these tags, each once. A server's own labels have none and share one."""

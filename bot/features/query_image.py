@@ -31,6 +31,7 @@ class QueryImage:
 
     embedding: Vectors
     image_ids: frozenset[int] = frozenset()
+    spoiler: bool = False
 
 
 def linked_message(text: str) -> tuple[int, int, int] | None:
@@ -93,7 +94,7 @@ class QueryImages:
         embedding = await self._search.embedding_of(first) if first is not None else None
         if embedding is None:
             embedding = await self._embedding_of(remote_images[0])
-        return QueryImage(embedding, frozenset(image.id for image in indexed.values()))
+        return QueryImage(embedding, frozenset(image.id for image in indexed.values()), remote_images[0].spoiler)
 
     async def from_image_id(self, audience: Audience, image_id: int) -> QueryImage:
         """An indexed image that the audience may see."""

@@ -16,7 +16,7 @@ from discord.ext import commands
 from bot.discord_io.client import Interaction, answer, errors_answered, refusal, sentence_view
 from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
-from bot.features.formatting import TagFormatter, image_match_percent, short_query, text_match_percent
+from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
 from bot.features.query_image import QueryImage, is_similar_request
 from bot.i18n import CHINESE, Texts, texts_for
 from bot.models import Match, SearchResult
@@ -133,7 +133,8 @@ class SearchCog(commands.Cog, name="search"):
             audience = ChannelAudience(message.guild, here, services.messages.refusals)
             result = await services.search.similar(audience, query.embedding, query.image_ids)
             shown = [match.image.id for match in result.matches]
-            view = similar_view(services, result, texts, note=texts.only_public)
+            # What looks like a covered picture would tell everyone here what that shows.
+            view = similar_view(services, result, texts, note=texts.only_public, covered=query.spoiler)
         except Exception as error:
             sentence = refusal(error, texts)
             if sentence is None:
@@ -205,7 +206,9 @@ async def _while_deferring(interaction: Interaction, search: Awaitable[SearchRes
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """percent: of a match's cosine. no_matches: the sentence where images were searched in vain."""
+    """percent: of a match's cosine. no_matches: the sentence where images were searched in vain. covered: whether all
+    matches are shown as spoilers, and not only those that are.
+    """
 
     texts: Texts
     tags: TagFormatter
@@ -213,19 +216,24 @@ class Wording:
     heading: str
     no_matches: str
     note: str | None = None
+    covered: bool = False
 
 
 def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
     threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
     percent = partial(text_match_percent, threshold=threshold, logit_scale=logit_scale)
-    heading = texts.found_for_query.format(count=len(result.matches), query=short_query(query))
+    heading = texts.found_for_query.format(count=len(result.matches), query=short_plain(query))
     return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_matches))
 
 
-def similar_view(services: Services, result: SearchResult, texts: Texts, note: str | None = None) -> View:
+def similar_view(
+    services: Services, result: SearchResult, texts: Texts, *, note: str | None = None, covered: bool = False
+) -> View:
     percent = partial(image_match_percent, threshold=services.engine.calibration.image_threshold)
     heading = texts.similar_found.format(count=len(result.matches))
-    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_similar, note))
+    return result_view(
+        result, Wording(texts, services.tag_formatter, percent, heading, texts.no_similar, note, covered)
+    )
 
 
 def result_view(result: SearchResult, wording: Wording) -> View:
@@ -252,13 +260,16 @@ def result_view(result: SearchResult, wording: Wording) -> View:
 def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
     texts, ref, tags = wording.texts, match.image.ref, match.image.tags
     chinese = texts is CHINESE
-    tag_line = wording.tags.line(tags, chinese=chinese) or texts.no_tags
+    tag_line, names = wording.tags.line(tags, chinese=chinese), wording.tags.names(tags, chinese=chinese)
+    tagged = texts.image_alt.format(tags=names) if names else texts.image_alt_without_tags
+    alt_text = visible(match.remote.description or "") or tagged  # best is the poster's own description
+    covered = wording.covered or match.remote.spoiler
+    if covered:  # whoever uncovers the picture may uncover its tags, too; alt text cannot be covered
+        tag_line, alt_text = f"||{tag_line}||" if tag_line else "", texts.image_alt_spoiler
     when = f"<t:{int(ref.created_at.timestamp())}:R>"
     posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
-    names = wording.tags.names(tags, chinese=chinese)
-    tagged = texts.image_alt.format(tags=names) if names else texts.image_alt_without_tags
-    alt_text = (match.remote.description or tagged)[:_ALT_TEXT_LIMIT]  # best is the poster's own description
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
-        match.remote.url, description=alt_text, spoiler=match.remote.spoiler
+        match.remote.url, description=alt_text[:_ALT_TEXT_LIMIT], spoiler=covered
     )
-    return discord.ui.Section(f"**{wording.percent(match.score)}%** · {tag_line}\n{posted}", accessory=thumbnail)
+    line = f"**{wording.percent(match.score)}%** · {tag_line or texts.no_tags}\n{posted}"
+    return discord.ui.Section(line, accessory=thumbnail)

@@ -15,11 +15,13 @@ from discord.ext import commands
 from bot.discord_io.client import Interaction, answer
 from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.replies import PublicReplies
-from bot.features.formatting import LABEL_EMOJI, TagFormatter, plain
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.features.formatting import LABEL_EMOJI, TagFormatter, plain, short_plain, visible
 from bot.i18n import CHINESE, ENGLISH, texts_for
 from bot.indexing.indexer import IndexedMessage
 from bot.logging import get_logger
 from bot.models import ChannelRef, Image, Tag, TaggingMode, utc_now
+from bot.search.service import LookUp
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -81,7 +83,7 @@ class TagsCog(commands.Cog, name="tags"):
     @_needs_manage_guild
     async def add_label(self, interaction: Interaction, label: str) -> None:
         texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
-        name = " ".join(label.split())
+        name = visible(label)
         current = await self._labels_of(guild_id)
         if not 1 <= len(name) <= MAX_LABEL_CHARACTERS or any(comma in name for comma in ",，、"):
             sentence = texts.label_invalid.format(max=MAX_LABEL_CHARACTERS)
@@ -102,7 +104,7 @@ class TagsCog(commands.Cog, name="tags"):
         texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
         known = _find(label, await self._labels_of(guild_id))
         if known is None:
-            await answer(interaction, texts.label_unknown.format(label=plain(label)))
+            await answer(interaction, texts.label_unknown.format(label=short_plain(label)))
             return
         await self._bot.services.labels.remove(guild_id, known, defaults=self._default_names())
         await self._bot.services.tagger.invalidate(guild_id)
@@ -115,7 +117,7 @@ class TagsCog(commands.Cog, name="tags"):
         typed = typed.casefold().strip()
         matching = [name for name in await self._labels_of(interaction.guild_id) if typed in name.casefold()]
         matching.sort(key=lambda name: not name.casefold().startswith(typed))
-        return [app_commands.Choice(name=name, value=name) for name in matching[:_MAX_SUGGESTIONS]]
+        return [app_commands.Choice(name=visible(name) or name, value=name) for name in matching[:_MAX_SUGGESTIONS]]
 
     @labels.command(name="reset", description="Go back to the default labels")
     @_needs_manage_guild
@@ -166,12 +168,18 @@ class TagAnnouncer:
 
     Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
     message is announced at most once, and not at all if the process ends in between.
+
+    The message is looked up once more: tags of what is a spoiler there are not shown openly, those of what is gone not
+    at all.
     """
 
-    def __init__(self, client: discord.Client, tag_formatter: TagFormatter, replies: PublicReplies) -> None:
+    def __init__(
+        self, client: discord.Client, tag_formatter: TagFormatter, replies: PublicReplies, look_up: LookUp
+    ) -> None:
         self._client = client
         self._tag_formatter = tag_formatter
         self._replies = replies
+        self._look_up = look_up
         self._announced: LRUCache[int, None] = LRUCache(1024)
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -210,15 +218,19 @@ class TagAnnouncer:
         except discord.HTTPException as error:
             # No permission to write or react there, or the message is gone. The tags are in search results anyway.
             log.info("tags could not be announced", status=error.status, **ids)
+        except (ImageGone, ImageForbidden, ImageUnreachable) as error:
+            log.info("tags could not be announced", reason=str(error), **ids)
         except Exception:  # the process goes on without this announcement
             log.exception("tags could not be announced", **ids)
 
     async def _announce(self, images: Sequence[Image], mode: TaggingMode) -> None:
         """images: all of one message."""
-        tags = _all_tags(images)
-        if not tags:
+        if not _all_tags(images):
             return
         ref = images[0].ref
+        spoilers = {carried.key: carried.spoiler for carried in await self._look_up(ref)}
+        tags = _all_tags([image for image in images if spoilers.get(image.ref.key) is False])
+        covered = _all_tags([image for image in images if spoilers.get(image.ref.key) is True])
         channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)
         message = channel.get_partial_message(ref.message_id)
         if mode is TaggingMode.REACTION:
@@ -227,7 +239,13 @@ class TagAnnouncer:
             return
         guild = self._client.get_guild(ref.channel.guild_id)
         chinese = texts_for(guild.preferred_locale if guild is not None else None) is CHINESE
-        line = self._tag_formatter.line(tags, chinese=chinese, max_characters=_MAX_REPLY_CHARACTERS)
+        shown, hidden = (
+            self._tag_formatter.line(some, chinese=chinese, max_characters=_MAX_REPLY_CHARACTERS // 2)
+            for some in (tags, covered)
+        )
+        line = " · ".join(filter(None, (shown, hidden and f"||{hidden}||")))
+        if not line:
+            return
         reply = await message.reply(f"{LABEL_EMOJI} {line}", mention_author=False)
         await self._replies.remember(ref.channel, reply.id, [image.id for image in images])
 

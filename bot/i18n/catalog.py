@@ -25,6 +25,7 @@ class Texts:
     more_like_this: str
     image_alt: str  # {tags}
     image_alt_without_tags: str
+    image_alt_spoiler: str
     only_public: str
 
     # query images

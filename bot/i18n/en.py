@@ -25,6 +25,7 @@ ENGLISH = Texts(
     more_like_this="More like this",
     image_alt="A picture tagged: {tags}",
     image_alt_without_tags="A picture without tags",
+    image_alt_spoiler="A picture under a spoiler",
     only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
     one_query_image="Give either `image` or `message`: one picture to compare with.",
     not_a_message_link=(

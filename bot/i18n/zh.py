@@ -20,6 +20,7 @@ CHINESE = Texts(
     more_like_this="找相似",
     image_alt="图片，标签：{tags}",
     image_alt_without_tags="没有标签的图片",
+    image_alt_spoiler="剧透遮盖的图片",
     only_public="这里只列出本频道所有人都能看到的图片。用 `/similar` 可以看到你有权查看的全部结果。",
     one_query_image="请给出一张用来比较的图片：`image` 或 `message`，二选一。",
     not_a_message_link="这不是本服务器的消息链接。消息菜单里的“复制消息链接”可以得到它。",

@@ -4,7 +4,7 @@ import { dateOf, fullTime, isWebAddress, jumpTarget, timestamp } from "./format.
 import { t } from "./texts.js";
 
 const INLINE = [
-  ["escape", /^\\([\\*_~`|>#[\]()<@:-])/],
+  ["escape", /^\\([^0-9A-Za-z\s])/],
   ["code", /^(`+)([\s\S]*?[^`])\1(?!`)/],
   ["bold", /^\*\*([\s\S]+?)\*\*(?!\*)/],
   ["underline", /^__([\s\S]+?)__(?!_)/],

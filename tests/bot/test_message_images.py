@@ -5,6 +5,8 @@ from typing import Any
 
 import discord
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.discord_io.attachments import images_of, is_withheld, preview_id
 from bot.discord_io.messages import Messages, channel_ref
@@ -132,6 +134,52 @@ def test_a_spoiler_is_recognised_by_its_flag_or_its_name(server: discord.Guild) 
         message(server, 1, 10, attachments=[attachment(20, "SPOILER_cat.png"), attachment(21, flags=8), attachment(22)])
     )
     assert [one.spoiler for one in seen] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "spoiler"),
+    [
+        ("||https://example.org||", True),
+        ("look || this\n\nhttps://example.org/a?b=|c ||", True),
+        ("|||https://example.org|||", True),
+        ("||[words](https://example.org)||", True),
+        ("`||` ||https://example.org||", True),
+        ("https://example.org", False),
+        ("||words|| https://example.org", False),
+        ("https://example.org ||words||", False),
+        ("||https://example.org", False),
+        ("||||", False),
+        ("", False),
+    ],
+)
+def test_the_preview_of_a_link_between_bars_is_a_spoiler(server: discord.Guild, content: str, spoiler: bool) -> None:
+    more: dict[str, Any] = {"content": content, "embeds": [embed(image=media())]}
+    for posted in (message(server, 1, 10, **more), message(server, 1, 10, message_snapshots=[snapshot(**more)])):
+        assert [one.spoiler for one in images_of(posted)] == [spoiler]
+
+
+@given(before=st.text("|`\\ a\n"), inside=st.text("|`\\ a\n"), after=st.text("|`\\ a\n"))
+def test_whatever_stands_around_it_a_link_that_discord_covers_is_covered(before: str, inside: str, after: str) -> None:
+    content = f"{before}||{inside}https://example.org{inside}||{after}"
+    server = discord_objects.guild([discord_objects.channel(1)])
+    [seen] = images_of(message(server, 1, 10, content=content, embeds=[embed(image=media())]))
+    assert seen.spoiler
+
+
+@pytest.mark.parametrize("where", ["gallery", "container", "section"])
+def test_a_file_that_a_bots_layout_covers_is_a_spoiler(server: discord.Guild, where: str) -> None:
+    file = {"media": {"url": "attachment://cat.png"}, "spoiler": where != "container"}
+    text = {"type": 10, "content": "words"}
+    component: dict[str, Any] = {
+        "gallery": {"type": 12, "items": [{**file, "spoiler": False}, file]},
+        "container": {"type": 17, "spoiler": True, "components": [{"type": 12, "items": [file]}]},
+        "section": {"type": 9, "components": [text], "accessory": {"type": 11, **file}},
+    }[where]
+    more: dict[str, Any] = {"attachments": [attachment(20)], "components": [text, component]}
+    for posted in (message(server, 1, 10, **more), message(server, 1, 10, message_snapshots=[snapshot(**more)])):
+        assert [one.spoiler for one in images_of(posted)] == [True]
+    more["components"] = [text]
+    assert [one.spoiler for one in images_of(message(server, 1, 10, **more))] == [False]
 
 
 def test_a_message_still_carries_an_image_whose_host_is_not_listed(server: discord.Guild) -> None:

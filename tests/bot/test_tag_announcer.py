@@ -12,6 +12,7 @@ from typing import Any, cast
 import discord
 import pytest
 
+from bot.errors import ImageUnreachable
 from bot.features.formatting import TagFormatter
 from bot.features.tagging import MAX_AGE, MAX_WAITING, TagAnnouncer
 from bot.indexing.indexer import IndexedMessage
@@ -22,6 +23,7 @@ from bot.models import (
     Image,
     ImageRef,
     ImageState,
+    RemoteImage,
     Source,
     Tag,
     TaggingMode,
@@ -33,13 +35,25 @@ LABELS = LabelBook([NamedLabel("cat", "🐱", "cat", "猫"), NamedLabel("dog", "
 
 @dataclass
 class FakeDiscord:
-    """Client, message and remembered replies in one. errors: raised once each, in order. held: where to wait."""
+    """Client, message and remembered replies in one. errors: raised once each, in order. held: where to wait.
+
+    spoilers, gone: attachment ids.
+    """
 
     replies: list[str] = field(default_factory=list)
     reactions: list[str] = field(default_factory=list)
     remembered: list[list[int]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     held: asyncio.Event | None = None
+    spoilers: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+    reachable: bool = True
+
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        if not self.reachable:
+            raise ImageUnreachable("not now")
+        carried = [RemoteImage(Source.ATTACHMENT, at, "", spoiler=at in self.spoilers) for at in range(10)]
+        return [image for image in carried if image.attachment_id not in self.gone]
 
     def get_partial_messageable(self, channel_id: int, *, guild_id: int) -> FakeDiscord:
         return self
@@ -72,7 +86,7 @@ def fake() -> FakeDiscord:
 
 @pytest.fixture
 async def announcer(fake: FakeDiscord) -> AsyncIterator[TagAnnouncer]:
-    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake))
+    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake), fake.look_up)
     yield made
     await made.close()
 
@@ -111,6 +125,41 @@ async def test_reactions_are_the_emoji_of_the_tags(announcer: TagAnnouncer, fake
     announcer.announce(message(1, "cat", "dog", mode=TaggingMode.REACTION))
     await announcer.settled()
     assert fake.reactions == ["🐱", "🐶"]
+
+
+async def test_tags_of_a_spoiler_are_covered_and_cause_no_reactions(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    fake.spoilers = {0, 1}
+    announcer.announce(message(1, "cat", "dog"))
+    await announcer.settled()
+    announcer.announce(message(3, "cat", "||us", mode=TaggingMode.REACTION))
+    announcer.announce(message(4, "cat", "||us"))
+    await announcer.settled()
+    assert fake.reactions == []
+    assert fake.replies == ["🏷️ ||🐱 cat · 🐶 dog||", "🏷️ ||🐱 cat · \\|\\|us||"]
+
+
+async def test_of_a_message_with_a_spoiler_the_other_images_tags_are_shown(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    fake.spoilers = {1}
+    announcer.announce(message(1, "cat", "dog"))
+    announcer.announce(message(2, "cat", "dog", mode=TaggingMode.REACTION))
+    await announcer.settled()
+    assert fake.replies == ["🏷️ 🐱 cat · ||🐶 dog||"]
+    assert fake.reactions == ["🐱"]
+
+
+async def test_nothing_is_said_of_what_was_removed_or_cannot_be_looked_up(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    fake.gone = {0}
+    announcer.announce(message(1, "cat", "dog"))
+    await announcer.settled()
+    assert fake.replies == ["🏷️ 🐶 dog"]
+    fake.reachable = False
+    announcer.announce(message(2, "cat"))
+    await announcer.settled()
+    assert len(fake.replies) == 1
 
 
 @pytest.mark.parametrize("mode", [TaggingMode.OFF, TaggingMode.SILENT])

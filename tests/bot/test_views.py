@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+from unicodedata import category
 
 import discord
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.features.formatting import TagFormatter, image_match_percent, plain, short_query, text_match_percent
+from bot.features.formatting import TagFormatter, image_match_percent, plain, short_plain, text_match_percent, visible
 from bot.features.privacy import ConfirmForget, forget_me_view
-from bot.features.search import MoreLikeThis, Wording, result_view
-from bot.i18n import CHINESE, ENGLISH
+from bot.features.search import MoreLikeThis, Wording, found_view, result_view
+from bot.features.tagging import TagsCog
+from bot.i18n import CHINESE, ENGLISH, Texts
 from bot.indexing.labels import LabelBook, NamedLabel
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Match, RemoteImage, SearchResult, Source, Tag
 
@@ -20,10 +26,12 @@ TAGS = TagFormatter(LabelBook([CAT]))
 REF = ImageRef(ChannelRef(1, 2), 1_457_000_000_000_000_000, 4, Source.ATTACHMENT, 5)
 
 
-def shown(number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None) -> Match:
+def shown(
+    number: int = 1, *, tags: tuple[str, ...] = ("cat",), description: str | None = None, spoiler: bool = False
+) -> Match:
     image = Image(number, REF, ImageState.READY, tags=tuple(Tag(tag, 0.9) for tag in tags))
     remote = RemoteImage(
-        Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=True
+        Source.ATTACHMENT, 4, "https://cdn.discordapp.com/a.png", description=description, spoiler=spoiler
     )
     return Match(image, 0.5, remote)
 
@@ -41,7 +49,7 @@ def test_the_largest_answer_keeps_to_discords_limits() -> None:
     worst = tuple("*" * 60 + str(number) for number in range(5))
     images = tuple(shown(number, tags=worst) for number in range(MOST_RESULTS))
     result = SearchResult(images, searched=True, unreachable=18)
-    view = result_view(result, wording(short_query("*" * 300), note="n" * 200))
+    view = result_view(result, wording(short_plain("*" * 300), note="n" * 200))
     components = view.to_components()
     assert counted(components) <= 40
     assert view.content_length() <= 4000
@@ -66,7 +74,19 @@ def test_a_result_has_its_score_tags_author_channel_and_time() -> None:
         assert part in words
     [thumbnail] = items(view, discord.ui.Thumbnail)
     assert thumbnail.description == "A picture tagged: cat"
+    assert not thumbnail.spoiler
+
+
+@pytest.mark.parametrize("covered", [True, False])
+def test_of_a_spoiler_and_in_an_answer_about_one_everything_is_covered(covered: bool) -> None:
+    """covered: the answer is about a spoiler, whereas the match itself is none."""
+    match = shown(tags=("cat", "our||mascot"), description="my cat", spoiler=not covered)
+    view = result_view(SearchResult((match,), searched=True), replace(wording(), covered=covered))
+    words = "\n".join(item.content for item in items(view, discord.ui.TextDisplay))
+    assert "||🐈 cat · our\\|\\|mascot||" in words
+    [thumbnail] = items(view, discord.ui.Thumbnail)
     assert thumbnail.spoiler
+    assert thumbnail.description == ENGLISH.image_alt_spoiler
 
 
 def test_the_posters_own_description_is_the_alt_text() -> None:
@@ -119,37 +139,85 @@ def test_the_threshold_is_half_way_and_the_same_image_is_a_hundred() -> None:
     assert image_match_percent(1.0, 0.8) == 100
 
 
-@given(st.text(max_size=80))
-def test_peoples_text_cannot_mention_anyone_or_leave_its_line(text: str) -> None:
-    harmless = plain(f"{text} @everyone <@900000000000000001> **b**\n# heading")
-    assert "@everyone" not in harmless
-    assert "<@900000000000000001>" not in harmless
-    assert "**b**" not in harmless
-    assert "\n" not in harmless
+# People's text: what Discord renders, pieces of it, and what hides or turns text.
+CODES = [
+    "@everyone", "@here", "<@900000000000000001>", "<@&900000000000000001>", "<#900000000000000001>",
+    "<a:wave:900000000000000001>", "</find:900000000000000001>", "<t:1700000000:R>", "<id:customize>",
+    "https://example.org/*x*", "<https://example.org>", "[**text**](https://example.org)", "discord.gg/abc",
+    ":smile:", "**b**", "__u__", "~~s~~", "||s||", "`c`", "```c```", "\\", "#", ">", ">>>", "-", "-#", "|", "*",
+    "_", "[", "]",
+]  # fmt: skip
+INVISIBLE = ["\n", "\r", "\t", "\x00", "\x1b", "\u202e", "\u2066", "\u200b", "\u200f", "\u2028", "\ufeff", "\ud800"]
+nasty = st.lists(st.one_of(st.sampled_from(CODES + INVISIBLE), st.text(max_size=5)), max_size=12).map("".join)
 
 
-@given(
-    st.sampled_from(
-        [
-            "<#900000000000000001>",
-            "</find:900000000000000001>",
-            "<t:1700000000:R>",
-            "<a:wave:900000000000000001>",
-            "<id:customize>",
-            "https://example.org/*x*",
-            "[text](https://example.org)",
-        ]
-    ),
-    st.text(max_size=10),
-)
-def test_peoples_text_renders_nothing_of_discords(code: str, text: str) -> None:
-    harmless = plain(f"{text} {code} {text}")
-    assert not re.search(r"(?<!\\)(\\\\)*<", harmless), "each < is escaped"
-    assert "://" not in harmless
+@given(nasty)
+def test_peoples_text_renders_nothing_of_discords_and_hides_nothing(text: str) -> None:
+    shown = plain(text)
+    assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown).replace("@\u200b", "@") == visible(text)
+    rest = re.sub(r"\\[^0-9A-Za-z\s]", "", shown)  # Discord shows a character behind a backslash as it is
+    assert not set(rest) & set("\\*_~`|<>[]#@:/")
+    assert not rest.startswith(("-", "+"))
+    assert "@everyone" not in shown
+    invisible = {char for char in shown if category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert invisible <= {"\u200b", "\u200c", "\u200d"}
 
 
-def test_peoples_text_has_no_invisible_characters_but_joiners() -> None:
+def test_joiners_of_emoji_and_scripts_stay() -> None:
     assert plain("a\u202eb\u200b\u0007c 👩\u200d🚀") == "abc 👩\u200d🚀"
+
+
+TEXTS = [ENGLISH, CHINESE]
+
+
+def shown_texts(text: str, description: str | None, texts: Texts) -> tuple[str, str]:
+    """An answer about this query, with matches of this tag, and the tags below an image; and the alt texts."""
+    matches = tuple(shown(tags=("cat", text), description=description, spoiler=spoiler) for spoiler in (False, True))
+    view = found_view(services_of([text]), SearchResult(matches, searched=True), texts, text)
+    words = [item.content for item in items(view, discord.ui.TextDisplay)]
+    words.append(TAGS.line([Tag(text, 0.9)], chinese=texts is CHINESE))
+    return "\n".join(words), "\n".join(item.description for item in items(view, discord.ui.Thumbnail))
+
+
+def services_of(labels: list[str]) -> Any:
+    async def own(guild_id: int) -> list[str]:
+        return labels
+
+    calibration = SimpleNamespace(text_threshold=0.2)
+    engine = SimpleNamespace(calibration=calibration, card=SimpleNamespace(logit_scale=100.0))
+    return SimpleNamespace(engine=engine, tag_formatter=TAGS, labels=SimpleNamespace(labels=own), default_labels=(CAT,))
+
+
+@given(nasty.filter(lambda text: 0 < len(visible(text)) < 100), st.sampled_from(TEXTS))
+def test_every_answer_shows_peoples_text_as_plain_text(text: str, texts: Texts) -> None:
+    for description in (text, None):
+        words, alt = shown_texts("zzz", description and "zzz", texts)
+        expected = words.replace("zzz", plain(text)), alt.replace("zzz", visible(text))
+        assert shown_texts(text, description, texts) == expected
+
+
+@settings(deadline=None)
+@given(nasty.filter(lambda text: 0 < len(visible(text)) < 60 and not set(text) & set(",，、")))
+def test_answers_about_labels_show_them_as_plain_text(text: str) -> None:
+    told = asyncio.run(label_answers(text))
+    assert told == [sentence.replace("zzz", plain(text)) for sentence in asyncio.run(label_answers("zzz"))]
+
+
+async def label_answers(label: str) -> list[str]:
+    """What /labels list says, and /labels add and remove about a label that exists, and one that does not."""
+    told: list[str] = []
+
+    async def send_message(*, view: discord.ui.LayoutView, ephemeral: bool) -> None:
+        told.extend(item.content for item in items(view, discord.ui.TextDisplay))
+
+    response = SimpleNamespace(type=None, is_done=lambda: False, send_message=send_message)
+    interaction: Any = SimpleNamespace(response=response, locale=discord.Locale.british_english, guild_id=1)
+    cog: Any = TagsCog(cast(Any, SimpleNamespace(services=services_of([visible(label)]))))
+    await cog.list_labels.callback(cog, interaction)
+    await cog.add_label.callback(cog, interaction, label)
+    cog = TagsCog(cast(Any, SimpleNamespace(services=services_of([]))))
+    await cog.remove_label.callback(cog, interaction, label)
+    return told
 
 
 def test_reactions_use_each_emoji_once_and_one_for_all_of_a_servers_own_labels() -> None:

@@ -167,7 +167,16 @@ async def test_a_spoiler_stays_one_in_results(home: House, bot: MagpieBot) -> No
     await home.indexed(posted)
     [hit] = (await cem.find(home.nest, images, "a panda")).hits
     assert hit.spoiler
-    assert hit.alt == "my panda"
+    assert hit.alt == ENGLISH.image_alt_spoiler
+
+
+async def test_a_public_answer_about_a_spoiler_covers_what_looks_like_it(home: House, bot: MagpieBot) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    other = await cem.post(images, sample("panda"))
+    asked = await cem.say(images, attachments=[await cem.upload(images, sample("panda"), "SPOILER_panda.png")])
+    await home.indexed(other, asked)
+    [hit] = (await cem.ask_in_public(home.sandbox.application_id, asked, "similar")).hits
+    assert (hit.message_id, hit.spoiler, hit.alt) == (other["id"], True, ENGLISH.image_alt_spoiler)
 
 
 async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: House, bot: MagpieBot) -> None:
