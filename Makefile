@@ -1,14 +1,15 @@
 # Magpie's two commands are `make run` and `make test`. Both set themselves up; run again, neither re-installs.
 PYTHON ?= python3
 PORT ?= 8765
+FUZZ ?= -max_total_time=60
 ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement requirements
-LOCKS := run cuda test openvino bench audit
+LOCKS := run cuda test openvino bench audit fuzz
 
-.PHONY: help run bot test lint bench openvino audit lock clean
+.PHONY: help run bot test lint bench fuzz openvino audit lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -30,6 +31,9 @@ lint: $(VENV)/.installed-test ## ruff, mypy and bandit, as strict as they come
 
 bench: $(VENV)/.installed-bench ## Measure how fast everything is (BENCH="encoding search" for some of it)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+fuzz: $(VENV)/.installed-fuzz ## Decode mutated images until one breaks something (FUZZ="-max_total_time=600", libFuzzer's options)
+	$(BIN)/python -m tests.clipcore.fuzz_images $(FUZZ)
 
 openvino: $(VENV)/.installed-openvino ## Install OpenVINO, which encodes images faster on a CPU
 
@@ -76,4 +80,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-test $(VENV)/.installed-openvino re
 $(VENV)/.installed-audit: $(VENV)/.installed-test requirements/audit.txt
 	@echo "Installing pip-audit and uv ..."
 	@$(LOCKED)/audit.txt
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-test requirements/fuzz.txt
+	@echo "Installing atheris ..."
+	@$(LOCKED)/fuzz.txt
 	@touch $@

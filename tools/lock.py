@@ -21,6 +21,7 @@ CHAIN: dict[str, tuple[str, tuple[str, ...]]] = {
     "test": ("test", ("run",)),
     "bench": ("bench", ("run", "test", "openvino")),
     "audit": ("audit", ("run", "test")),
+    "fuzz": ("fuzz", ("run", "test")),
 }
 # Torch's CUDA build needs these, its CPU build none of them. Which of the two is installed, no marker can tell.
 _CUDA = re.compile(r"(nvidia|cuda)-.+|triton")
