@@ -149,12 +149,14 @@ class Readable:
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image.
-    unreachable: how many more matched, but Discord did not answer when they were looked up.
+    unreachable: how many more matched, but Discord did not answer when they were looked up. unverified: whether images
+    of a restored backup, which are yet to be compared with Discord, may be missing.
     """
 
     matches: tuple[Match, ...]
     searched: bool
     unreachable: int = 0
+    unverified: bool = False
 
 
 def posted_at(message_id: int) -> datetime:

@@ -18,6 +18,7 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.registry import ImageRegistry
+from bot.indexing.restored import RestoredImages
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.monitoring import metrics
@@ -78,6 +79,7 @@ class Services:
         self.reconciler = ChannelReconciler(
             self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel
         )
+        self.restored = RestoredImages(self.images, self.registry, self.messages.carried, self.messages.look_up)
         self.search = SearchService(
             engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=settings.results_per_answer
         )
@@ -95,10 +97,11 @@ class Services:
         self.tagger.start()
         await self.indexer.start()
         self.catch_up.start()
+        self.restored.start()
 
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler)
+            indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler, self.restored)
             for part in (self._session, self.replies, self._vectors, self.tagger, *indexing):
                 stack.push_async_callback(part.close)

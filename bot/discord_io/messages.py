@@ -14,6 +14,7 @@ from cachetools import LRUCache, TLRUCache
 
 from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.restored import PAGE_MESSAGES
 from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 
 # Discord's codes for "deleted" and "not allowed" (developer docs, opcodes and status codes). Any other 404 or 403 may
@@ -121,6 +122,13 @@ class Messages:
         with _translated_errors():
             async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
                 yield message.id, self.image_refs(message)
+
+    async def carried(self, channel: ChannelRef, before: int) -> dict[int, frozenset[tuple[Source, int]] | None]:
+        """For `RestoredImages`. A channel whose history the bot may not read looks empty."""
+        place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
+        with _translated_errors():
+            page = [one async for one in place.history(limit=PAGE_MESSAGES, before=discord.Object(before))]
+        return {one.id: None if is_withheld(one) else frozenset(image.key for image in images_of(one)) for one in page}
 
     async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
         """A channel or thread of this guild, also an archived one; None where Discord does not tell."""

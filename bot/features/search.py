@@ -68,7 +68,7 @@ class SearchCog(commands.Cog, name="search"):
         texts = texts_for(interaction.locale)
         search = self._bot.services.search.find(audience_of(interaction), query, channel.id if channel else None)
         result = await _while_deferring(interaction, search)
-        if channel is not None and not result.searched:
+        if channel is not None and not result.searched and not result.unverified:
             view = sentence_view(texts.channel_empty)
         else:
             view = found_view(self._bot.services, result, texts, query)
@@ -240,6 +240,7 @@ def result_view(result: SearchResult, wording: Wording) -> View:
     """At most six matches fit, with two notes, the 40 components that a message may have."""
     if not result.matches:
         nothing = wording.no_matches if result.searched else wording.texts.nothing_to_search
+        nothing = wording.texts.unverified if result.unverified else nothing
         return sentence_view(wording.texts.matches_unreachable if result.unreachable else nothing)
     view = View(timeout=None)
     view.add_item(discord.ui.TextDisplay(wording.heading))
@@ -252,7 +253,8 @@ def result_view(result: SearchResult, wording: Wording) -> View:
             )
         )
     more = wording.texts.more_unreachable.format(count=result.unreachable) if result.unreachable else None
-    for note in filter(None, (more, wording.note)):
+    missing = wording.texts.unverified if result.unverified else None
+    for note in filter(None, (more, missing, wording.note)):
         view.add_item(discord.ui.TextDisplay(f"-# {note}"))
     return view
 

@@ -18,6 +18,7 @@ class Texts:
     nothing_to_search: str
     matches_unreachable: str
     more_unreachable: str  # {count}
+    unverified: str
     channel_empty: str
     posted: str  # {author} {channel} {when}
     no_tags: str

@@ -18,6 +18,10 @@ ENGLISH = Texts(
         "I found something, but Discord didn't answer when I looked it up. Please try again in a moment."
     ),
     more_unreachable="{count} more matched, but Discord didn't answer when I looked them up.",
+    unverified=(
+        "I was restored from a backup, and compare earlier pictures with Discord before I show them. Some are missing "
+        "until then."
+    ),
     channel_empty="That channel has no indexed pictures that you can see from here.",
     posted="{author} in {channel}, {when}",
     no_tags="no tags",

@@ -13,6 +13,7 @@ CHINESE = Texts(
     nothing_to_search="这里还没有你能看到的、已收录的图片。新图片发出后稍等片刻就能搜到。",
     matches_unreachable="找到了图片，但向 Discord 查询时没有得到回应，请稍后再试。",
     more_unreachable="另有 {count} 张符合，但向 Discord 查询时没有得到回应。",
+    unverified="我刚从备份中恢复，以前的图片要先在 Discord 核对过才会显示，有些还没有核对完。",
     channel_empty="那个频道里没有你在这里能看到的、已收录的图片。",
     posted="{author} 发布于 {channel}，{when}",
     no_tags="无标签",

@@ -171,7 +171,8 @@ class SearchService:
                 break
             # What is gone or forbidden has taken places, and hidden its reposts: search without it.
             exclude |= {image.id for image, error in failures if isinstance(error, ImageForbidden)}
-        return SearchResult(matches, bool(images), unreachable)
+        unverified = len(matches) < self._limit and await self._store.any_unverified(readable)
+        return SearchResult(matches, bool(images), unreachable, unverified)
 
     async def _ask(
         self, audience: Audience, channels: Sequence[ChannelRef], embedding: Vectors, threshold: float, select: Select
