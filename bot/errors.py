@@ -64,5 +64,9 @@ class MessageWithoutImage(MagpieError):
     """The message carries no image that can be read."""
 
 
+class TookTooLong(MagpieError):
+    """The answer was not ready in time."""
+
+
 class NotAReply(MagpieError):
     """The bot was mentioned with "similar", but not in a reply to a message."""

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import discord
 import yarl
@@ -30,6 +30,7 @@ from bot.errors import (
     MessageNotFound,
     MessageWithoutImage,
     NotAReply,
+    TookTooLong,
 )
 from bot.i18n import Texts, command_text, texts_for
 from bot.logging import get_logger, outline
@@ -41,10 +42,16 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
 Interaction = discord.Interaction["MagpieBot"]
 
 # Discord asks for a heartbeat every 41.25 s. discord.py reconnects at the second one in a row that goes unanswered.
 HEARTBEAT_TIMEOUT_S = 75.0
+
+# Discord accepts an answer for fifteen minutes, and nobody waits that long. EXCUSE_S: for the sentence that says so.
+LONGEST_ANSWER_S, EXCUSE_S = 50.0, 10.0
+# Discord gives suggestions three seconds.
+LONGEST_SUGGESTION_S = 2.0
 
 _BEGAN = "magpie_began"
 
@@ -169,10 +176,17 @@ class CommandTranslator(app_commands.Translator):
 
 
 class MagpieTree(app_commands.CommandTree["MagpieBot"]):
-    async def interaction_check(self, interaction: Interaction, /) -> bool:
-        bind_contextvars(interaction_id=interaction.id)  # discord.py handles each interaction in a task of its own
+    async def _call(self, interaction: Interaction) -> None:
+        """Everything that discord.py does with a command runs in here, in a task of its own."""
         interaction.extras[_BEGAN] = perf_counter()
-        return True
+        if interaction.type is not discord.InteractionType.autocomplete:
+            await answered(interaction, super()._call(interaction))
+            return
+        try:
+            await in_time(super()._call(interaction), LONGEST_SUGGESTION_S)
+        except TookTooLong:
+            with suppress(TookTooLong, *NETWORK_ERRORS):
+                await in_time(interaction.response.autocomplete([]), LONGEST_SUGGESTION_S)
 
     async def on_error(self, interaction: Interaction, error: app_commands.AppCommandError) -> None:
         cause = getattr(error, "original", error)
@@ -187,21 +201,48 @@ def _observe_duration(interaction: Interaction) -> None:
         COMMAND_SECONDS.labels(interaction.command.qualified_name).observe(duration)
 
 
-@asynccontextmanager
-async def errors_answered(interaction: Interaction) -> AsyncIterator[None]:
-    """For the callbacks of buttons: discord.py only logs what they raise."""
+async def answered(interaction: Interaction, work: Coroutine[Any, Any, object]) -> None:
+    """Runs a command or a button's callback: whatever it raises or waits for, the member gets an answer."""
     bind_contextvars(interaction_id=interaction.id)
     try:
-        yield
-    except Exception as error:  # whatever it is, the member who pressed the button gets an answer
-        await answer_error(interaction, error)
+        await in_time(work, LONGEST_ANSWER_S)
+    except Exception as error:
+        with suppress(TookTooLong):  # Discord does not answer either
+            await in_time(answer_error(interaction, error), EXCUSE_S)
+
+
+_late: set[asyncio.Task[Any]] = set()
+
+
+async def in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Raises TookTooLong, and cancels the work. Its end is not waited for: a transaction of the store, for one, is not
+    interrupted.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
+        log.error("an answer takes too long and is given up", seconds=seconds)
+        raise TookTooLong
+    finally:
+        if not task.done():
+            task.cancel()
+            _late.add(task)
+            task.add_done_callback(_end_late)
+
+
+def _end_late(task: asyncio.Task[Any]) -> None:
+    _late.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("what took too long has failed", error=type(error).__name__)
 
 
 async def answer_error(interaction: Interaction, error: Exception) -> None:
     """Tells the member why their command or button failed. Logs and counts what is not the member's to mend."""
     texts = texts_for(interaction.locale)
     sentence = refusal(error, texts)
-    if sentence is None or isinstance(error, app_commands.TransformerError):
+    if sentence is None or isinstance(error, app_commands.TransformerError | TookTooLong):
         log.error("command failed", error=outline(error))
         if interaction.command is not None:
             COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
@@ -223,6 +264,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.invalid_option
         case QueueFull() | EngineClosed():
             return texts.busy
+        case TookTooLong():
+            return texts.took_too_long
         case InvalidMessageLink():
             return texts.not_a_message_link
         case NotAReply():
@@ -252,8 +295,8 @@ async def answer(interaction: Interaction, sentence: str) -> None:
             await interaction.followup.send(view=view, ephemeral=True)
         else:
             await interaction.response.send_message(view=view, ephemeral=True)
-    except discord.HTTPException as error:
-        log.info("the answer came too late", status=error.status)
+    except NETWORK_ERRORS as error:
+        log.info("the answer did not arrive", error=type(error).__name__, status=getattr(error, "status", None))
 
 
 def sentence_view(sentence: str) -> discord.ui.LayoutView:

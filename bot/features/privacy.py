@@ -9,7 +9,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import Interaction, answer, errors_answered, sentence_view
+from bot.discord_io.client import Interaction, answer, answered, sentence_view
 from bot.i18n import Texts, texts_for
 
 if TYPE_CHECKING:
@@ -56,18 +56,20 @@ class ConfirmForget(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"
         return cls(int(match["user_id"]))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        async with errors_answered(interaction):
-            texts = texts_for(interaction.locale)
-            if interaction.user.id != self.user_id or interaction.guild_id is None:
-                await answer(interaction, texts.not_your_button)
-                return
-            await interaction.response.defer()
-            # "Up to now" by Discord's clock, which made the interaction's id: this machine's clock may be wrong.
-            forgotten = await interaction.client.services.registry.forget_author(
-                interaction.guild_id, self.user_id, up_to_message=interaction.id
-            )
-            view = sentence_view(texts.forget_me_done.format(count=len(forgotten)))
-            await interaction.edit_original_response(view=view)
+        await answered(interaction, self._forget(interaction))
+
+    async def _forget(self, interaction: Interaction) -> None:
+        texts = texts_for(interaction.locale)
+        if interaction.user.id != self.user_id or interaction.guild_id is None:
+            await answer(interaction, texts.not_your_button)
+            return
+        await interaction.response.defer()
+        # "Up to now" by Discord's clock, which made the interaction's id: this machine's clock may be wrong.
+        forgotten = await interaction.client.services.registry.forget_author(
+            interaction.guild_id, self.user_id, up_to_message=interaction.id
+        )
+        view = sentence_view(texts.forget_me_done.format(count=len(forgotten)))
+        await interaction.edit_original_response(view=view)
 
 
 def forget_me_view(user_id: int, texts: Texts) -> View:

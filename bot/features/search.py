@@ -13,13 +13,23 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import Interaction, answer, errors_answered, refusal, sentence_view
+from bot.discord_io.client import (
+    EXCUSE_S,
+    LONGEST_ANSWER_S,
+    Interaction,
+    answer,
+    answered,
+    in_time,
+    refusal,
+    sentence_view,
+)
 from bot.discord_io.messages import ImageChannel, channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
+from bot.errors import TookTooLong
 from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
 from bot.features.query_image import QueryImage, is_similar_request
 from bot.i18n import CHINESE, Texts, texts_for
-from bot.models import Match, SearchResult
+from bot.models import ChannelRef, Match, SearchResult
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -129,9 +139,7 @@ class SearchCog(commands.Cog, name="search"):
         services, texts = self._bot.services, texts_for(message.guild.preferred_locale)
         shown: list[int] = []
         try:
-            query = await services.query_images.from_reply(message)
-            audience = ChannelAudience(message.guild, here, services.messages.refusals)
-            result = await services.search.similar(audience, query.embedding, query.image_ids)
+            query, result = await in_time(self._similar_to_reply(message, message.guild, here), LONGEST_ANSWER_S)
             shown = [match.image.id for match in result.matches]
             # What looks like a covered picture would tell everyone here what that shows.
             view = similar_view(services, result, texts, note=texts.only_public, covered=query.spoiler)
@@ -141,10 +149,18 @@ class SearchCog(commands.Cog, name="search"):
                 raise
             view = sentence_view(sentence)
         try:
-            sent = await message.reply(view=view, mention_author=False)
-        except discord.Forbidden:
-            return  # the bot may not write here
+            sent = await in_time(message.reply(view=view, mention_author=False), EXCUSE_S)
+        except (discord.Forbidden, TookTooLong):
+            return  # the bot may not write here, or Discord does not answer
         await services.replies.remember(here, sent.id, shown)
+
+    async def _similar_to_reply(
+        self, message: discord.Message, guild: discord.Guild, here: ChannelRef
+    ) -> tuple[QueryImage, SearchResult]:
+        services = self._bot.services
+        query = await services.query_images.from_reply(message)
+        audience = ChannelAudience(guild, here, services.messages.refusals)
+        return query, await services.search.similar(audience, query.embedding, query.image_ids)
 
 
 class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"magpie:like:(?P<image_id>\d{1,19})"):
@@ -165,14 +181,16 @@ class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"m
         return cls(int(match["image_id"]))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        async with errors_answered(interaction):
-            cooldown = self._presses.get_bucket(interaction)
-            if cooldown is not None and (seconds := cooldown.update_rate_limit()):
-                raise app_commands.CommandOnCooldown(cooldown, seconds)
-            await interaction.response.defer(ephemeral=True, thinking=True)
-            query_images = interaction.client.services.query_images
-            audience = audience_of(interaction)
-            await answer_similar(interaction, audience, await query_images.from_image_id(audience, self.image_id))
+        await answered(interaction, self._search(interaction))
+
+    async def _search(self, interaction: Interaction) -> None:
+        cooldown = self._presses.get_bucket(interaction)
+        if cooldown is not None and (seconds := cooldown.update_rate_limit()):
+            raise app_commands.CommandOnCooldown(cooldown, seconds)
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        query_images = interaction.client.services.query_images
+        audience = audience_of(interaction)
+        await answer_similar(interaction, audience, await query_images.from_image_id(audience, self.image_id))
 
 
 def audience_of(interaction: Interaction) -> MemberAudience:

@@ -65,6 +65,7 @@ class Texts:
     only_in_servers: str
     on_cooldown: str  # {seconds}
     busy: str
+    took_too_long: str
     unknown_channel: str
     invalid_option: str
     failed: str  # {id}

@@ -80,6 +80,7 @@ ENGLISH = Texts(
     only_in_servers="That works in servers only.",
     on_cooldown="You're going too fast. Try again in {seconds} s.",
     busy="I'm busy with many pictures right now. Please try again in a minute.",
+    took_too_long="That took too long. Please try again.",
     unknown_channel="That channel doesn't exist, or I can't see it. If it is an archived thread, open it first.",
     invalid_option="That value isn't valid. Choose one of the suggestions and try again.",
     failed="Something went wrong on my side. If it persists, give the bot's operator this ID: `{id}`",

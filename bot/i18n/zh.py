@@ -65,6 +65,7 @@ CHINESE = Texts(
     only_in_servers="只能在服务器里使用。",
     on_cooldown="请慢一点：{seconds} 秒后再试。",
     busy="我正忙着处理很多图片，请一分钟后再试。",
+    took_too_long="花的时间太长了，请再试一次。",
     unknown_channel="这个频道不存在，或者我无权查看。如果它是已归档的子区，请先打开它。",
     invalid_option="这个值无效。请从给出的选项中选择，然后重试。",
     failed="我这边出了问题。如果一直这样，请把编号 `{id}` 告诉机器人的管理者。",
