@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.million import CARD, NEWEST, TAGS
 from benchmarks.random_vectors import DIMENSION, random_halves
+from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
 from bot.indexing.registry import ImageRegistry
@@ -46,7 +47,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
         store, engine = ImageStore(database), _Blind()
         index = VectorCache(store.embeddings, CARD.key, DIMENSION)
         tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
-        registry = ImageRegistry(store, index, tagger, CARD)
+        registry = ImageRegistry(store, index, tagger, CARD, DeletionJournal(path))
         indexer = Indexer(store, engine, _own_bytes, tagger, registry)
         await indexer.start()
         await index.search(_GUILD, await engine.encode_query(""), [_GUILD + 1], 1)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
+from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import default_labels
 from bot.indexing.registry import ImageRegistry
@@ -31,7 +32,7 @@ class IndexingPath:
         self._store = ImageStore(database)
         self.vector_cache = VectorCache(self._store.embeddings, engine.card.key, engine.card.dimension)
         tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
-        registry = ImageRegistry(self._store, self.vector_cache, tagger, engine.card)
+        registry = ImageRegistry(self._store, self.vector_cache, tagger, engine.card, DeletionJournal(database.path))
         concurrency = _SETTINGS["download_concurrency"].default
         self.indexer = Indexer(self._store, engine, self._fetch, tagger, registry, concurrency=concurrency)
         self._numbers = count(1)

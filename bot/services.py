@@ -14,6 +14,7 @@ from bot.features.formatting import TagFormatter
 from bot.features.query_image import QueryImages
 from bot.features.tagging import TagAnnouncer
 from bot.indexing.catch_up import CatchUp
+from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.reconcile import ChannelReconciler
@@ -61,10 +62,13 @@ class Services:
         max_bytes = settings.index_memory_mib << 20
         self._vectors = VectorCache(self.images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
         self.tagger = Tagger(engine, self.labels, self.channels, self.default_labels)
+        journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(
-            self.images, self._vectors, self.tagger, engine.card, on_forgotten=self.replies.wake
+            self.images, self._vectors, self.tagger, engine.card, journal, on_forgotten=self.replies.wake
         )
-        self._announcer = TagAnnouncer(client, self.tag_formatter, self.replies, self.messages.look_up)
+        self._announcer = TagAnnouncer(
+            client, self.tag_formatter, self.replies, self.messages.look_up, self.registry.hides
+        )
         self.indexer = Indexer(
             self.images,
             engine,
@@ -86,6 +90,7 @@ class Services:
         self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
+        metrics.DELETIONS_OWED.set_function(lambda: self.registry.owed)
         metrics.INDEX_SERVERS.set_function(lambda: self._vectors.usage().guilds)
         metrics.INDEX_ROWS.set_function(lambda: self._vectors.usage().rows)
         metrics.INDEX_BYTES.set_function(lambda: self._vectors.usage().bytes)
@@ -93,6 +98,7 @@ class Services:
 
     async def start(self) -> None:
         log.info("vector search kernel chosen", kernel=KERNEL)
+        await self.registry.start()
         self.replies.start()
         self.tagger.start()
         await self.indexer.start()
@@ -103,5 +109,5 @@ class Services:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler, self.restored)
-            for part in (self._session, self.replies, self._vectors, self.tagger, *indexing):
+            for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(part.close)

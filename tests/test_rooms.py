@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
     "bot.store.sqlite": PLAIN | {"sqlalchemy", "aiosqlite", "filelock"},
     "bot.indexing": PLAIN
-    | {"bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy", "cachetools", "tenacity"},
+    | {"bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy", "cachetools", "pydantic", "tenacity"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
     "bot.app": DISCORD_SIDE | {"platformdirs"},

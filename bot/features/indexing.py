@@ -11,6 +11,7 @@ from bot.discord_io.attachments import images_of, is_withheld
 from bot.discord_io.messages import channel_ref
 from bot.discord_io.permissions import bot_may_read
 from bot.indexing.catch_up import ChannelSnapshot
+from bot.indexing.retry import until_stored
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
 
@@ -48,10 +49,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         services = self._bot.services
         async with self._message_lock(payload.message_id):
             current = {image.key for image in images_of(payload.message)}
-            indexed = await services.images.by_message(payload.message_id)
-            removed = [image.ref.attachment_id for image in indexed if image.ref.key not in current]
-            if removed:
-                await services.registry.forget_attachments(payload.message_id, removed)
+            await services.registry.forget_all_but(payload.message_id, current)
             await services.indexer.accept(self._image_refs(payload.message))
 
     @commands.Cog.listener()
@@ -60,7 +58,7 @@ class IndexingCog(commands.Cog, name="indexing"):
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        await self._bot.services.registry.forget_messages(sorted(payload.message_ids))
+        await self._bot.services.registry.forget_messages(payload.message_ids)
 
     def _image_refs(self, message: discord.Message) -> list[ImageRef]:
         """None where the bot may not read the history: such images could never be shown."""
@@ -98,22 +96,23 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def welcome(self, guild: discord.Guild) -> None:
         self._arrived.add(guild.id)
         services = self._bot.services
-        await services.images.readmit_guild(guild.id)
         channels = (*guild.channels, *guild.threads)
         snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
+        await services.registry.readmit_guild(guild.id)  # the store may take its time: the snapshots are older
         services.catch_up.begin(guild.id, snapshots)
         services.reconciler.begin(guild.id, {channel.id for channel in channels})
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """The bot was removed from the guild. An outage arrives as on_guild_unavailable, and deletes nothing."""
+        self._bot.services.catch_up.hold({guild.id})  # until it invites the bot again
         await self._bot.services.registry.forget_guild(guild.id)
 
     @commands.Cog.listener()
     async def on_shard_ready(self, shard_id: int) -> None:
         """Forgets the guilds of this shard that removed the bot while it was offline."""
         services = self._bot.services
-        for guild_id in await services.images.guild_ids():
+        for guild_id in await until_stored(services.images.guild_ids):
             if (guild_id >> 22) % (self._bot.shard_count or 1) == shard_id and not self._in_session(guild_id):
                 await services.registry.forget_guild(guild_id)
 

@@ -68,8 +68,9 @@ class ConfirmForget(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"
         forgotten = await interaction.client.services.registry.forget_author(
             interaction.guild_id, self.user_id, up_to_message=interaction.id
         )
-        view = sentence_view(texts.forget_me_done.format(count=len(forgotten)))
-        await interaction.edit_original_response(view=view)
+        waits = forgotten is None
+        sentence = texts.forget_me_waits if waits else texts.forget_me_done.format(count=len(forgotten or ()))
+        await interaction.edit_original_response(view=sentence_view(sentence))
 
 
 def forget_me_view(user_id: int, texts: Texts) -> View:

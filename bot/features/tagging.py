@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from bot.features.formatting import LABEL_EMOJI, TagFormatter, plain, short_plai
 from bot.i18n import CHINESE, ENGLISH, texts_for
 from bot.indexing.indexer import IndexedMessage
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, Tag, TaggingMode, utc_now
+from bot.models import ChannelRef, Image, ImageRef, Tag, TaggingMode, utc_now
 from bot.search.service import LookUp
 
 if TYPE_CHECKING:
@@ -170,16 +170,22 @@ class TagAnnouncer:
     message is announced at most once, and not at all if the process ends in between.
 
     The message is looked up once more: tags of what is a spoiler there are not shown openly, those of what is gone not
-    at all.
+    at all; nor those of what is to be forgotten. hides: see ImageRegistry.
     """
 
     def __init__(
-        self, client: discord.Client, tag_formatter: TagFormatter, replies: PublicReplies, look_up: LookUp
+        self,
+        client: discord.Client,
+        tag_formatter: TagFormatter,
+        replies: PublicReplies,
+        look_up: LookUp,
+        hides: Callable[[ImageRef], bool],
     ) -> None:
         self._client = client
         self._tag_formatter = tag_formatter
         self._replies = replies
         self._look_up = look_up
+        self._hides = hides
         self._announced: LRUCache[int, None] = LRUCache(1024)
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -229,6 +235,7 @@ class TagAnnouncer:
             return
         ref = images[0].ref
         spoilers = {carried.key: carried.spoiler for carried in await self._look_up(ref)}
+        images = [image for image in images if not self._hides(image.ref)]
         tags = _all_tags([image for image in images if spoilers.get(image.ref.key) is False])
         covered = _all_tags([image for image in images if spoilers.get(image.ref.key) is True])
         channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)

@@ -58,6 +58,7 @@ class Texts:
     forget_me_ask: str
     forget_me_confirm: str
     forget_me_done: str  # {count}
+    forget_me_waits: str
     not_your_button: str
 
     # errors

@@ -75,6 +75,10 @@ ENGLISH = Texts(
     ),
     forget_me_confirm="Delete",
     forget_me_done="Done. Pictures whose data was deleted: {count}.",
+    forget_me_waits=(
+        "My database isn't available right now. From now on your pictures are not found any more, and their data will "
+        "be deleted as soon as it is. You don't need to do anything else."
+    ),
     not_your_button="This button is someone else's. Use `/forget-me` to get your own.",
     needs_manage_server="You need the *Manage Server* permission for that.",
     only_in_servers="That works in servers only.",

@@ -60,6 +60,7 @@ CHINESE = Texts(
     forget_me_ask="要删除你在本服务器发布的全部图片的数据吗？你的消息不会改变。以后发布的图片仍会被收录。",
     forget_me_confirm="删除",
     forget_me_done="完成。已删除 {count} 张图片的数据。",
+    forget_me_waits="我的数据库现在不可用。从现在起不会再找到你的图片；数据库一恢复，它们的数据就会被删除。你不需要再做什么。",
     not_your_button="这个按钮是别人的。用 `/forget-me` 得到你自己的。",
     needs_manage_server="这需要“管理服务器”权限。",
     only_in_servers="只能在服务器里使用。",

@@ -97,6 +97,7 @@ class Indexer:
 
     async def accept(self, refs: Sequence[ImageRef]) -> list[Image]:
         """Commits new images as pending and returns them; known and forgotten ones are ignored."""
+        refs = self._registry.acceptable(refs)
         if not refs:
             return []
         async with self._queueing:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 
+from bot.indexing.retry import until_stored
 from bot.logging import get_logger
 from bot.models import ChannelRef
 
@@ -49,13 +51,14 @@ class ChannelReconciler:
 
     async def _reconcile(self, guild_id: int, listed: frozenset[int]) -> None:
         try:
-            for channel_id in missing(await self._stored_channels(guild_id), listed):
+            stored = await until_stored(partial(self._stored_channels, guild_id))
+            for channel_id in missing(stored, listed):
                 async with self._one_request:
                     if await self._is_deleted(channel_id):
                         await self._forget(channel_id)
                         log.info("channel was deleted while offline; its images are forgotten", channel_id=channel_id)
                     await asyncio.sleep(self._pause_s)
-        except Exception:  # the store failed; the next session tries again
+        except Exception:  # the next session tries again
             log.exception("channels could not all be reconciled", guild_id=guild_id)
         finally:
             if self._runs.get(guild_id) is asyncio.current_task():

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import ParamSpec
 
-from bot.errors import StoreError
+from bot.errors import StoreBusy, StoreError, StoreUnusable
+from bot.indexing.deletions import (
+    Covered,
+    DeletionJournal,
+    ForgetAllBut,
+    ForgetAttachments,
+    ForgetAuthor,
+    ForgetChannel,
+    ForgetGuild,
+    ForgetMessages,
+    Obligation,
+    ReadmitGuild,
+    covered_by,
+    supersedes,
+)
+from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
-from bot.logging import get_logger
-from bot.models import Image
+from bot.logging import get_logger, outline
+from bot.models import Image, ImageRef, Source
 from bot.monitoring.metrics import IMAGES_FORGOTTEN
 from bot.protocols import IndexedEmbedding, VectorSearch
 from bot.store.embeddings import Model
@@ -19,14 +35,18 @@ from bot.store.images import Finished, ImageStore
 
 log = get_logger(__name__)
 
-P = ParamSpec("P")
+MAX_FAILURES = 10
+"""Deletions that fail before the others wait for the next attempt."""
 
 
 class ImageRegistry:
     """Holds one lock while the store and the vector index change, so that no image is added to the index after it was
     removed from it. A deletion therefore wins over work in progress, at whatever moment it comes.
 
-    Every `forget_…` method returns the ids of the deleted images, and calls `on_forgotten` if there were any.
+    A deletion is an obligation: from the call of a `forget_…` method on, `hides` tells that its images must not be
+    shown, and it is tried until the store has done it. `forget_…` returns the ids of the deleted images; None where the
+    store did not manage within `patience_s`: then the journal keeps the obligation over a restart. on_forgotten: called
+    when images were deleted.
     """
 
     def __init__(
@@ -35,22 +55,69 @@ class ImageRegistry:
         index: VectorSearch,
         tagger: Tagger,
         model: Model,
+        journal: DeletionJournal,
         *,
         on_forgotten: Callable[[], None] | None = None,
+        patience_s: float = 2.0,
+        backoff: RetryPolicy | None = None,
     ) -> None:
         self._store = store
         self._index = index
         self._tagger = tagger
         self._model = model
+        self._journal = journal
         self._on_forgotten = on_forgotten
+        self._patience_s = patience_s
+        self._backoff = backoff or RetryPolicy(first_pause_s=1.0, factor=2.0, longest_pause_s=60.0)
         self._lock = asyncio.Lock()
+        self._owed: dict[Obligation, asyncio.Future[list[int]]] = {}
+        self._covered: Covered | None = None  # by those owed
+        self._worker: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Takes up what an earlier run left. Call it before anything is accepted or shown. Raises StartupError."""
+        if left := [self._owe(one) for one in await self._journal.read()]:
+            await asyncio.wait(left, timeout=self._patience_s)
+
+    async def close(self) -> None:
+        """Stops. The journal keeps what is owed. Idempotent."""
+        self._closed = True
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        await self._keep()
+        for done in self._owed.values():
+            done.cancel()
+
+    @property
+    def owed(self) -> int:
+        """How many deletions the store has not done yet."""
+        return sum(not isinstance(one, ReadmitGuild) for one in self._owed)
+
+    def hides(self, ref: ImageRef) -> bool:
+        """Whether this image is to be deleted as soon as the store can."""
+        if self._covered is None:
+            self._covered = covered_by(self._owed)
+        return ref in self._covered
+
+    def acceptable(self, refs: Sequence[ImageRef]) -> list[ImageRef]:
+        """Those that are not to be deleted. Raises StoreBusy where a guild invited the bot again before the store could
+        forget it: what is posted there now is to be stored, but not yet.
+        """
+        hidden = {ref for ref in refs if self.hides(ref)}
+        if any(ReadmitGuild(ref.channel.guild_id) in self._owed for ref in hidden):
+            raise StoreBusy("The database has yet to forget an earlier stay in this server.")
+        return [ref for ref in refs if ref not in hidden]
 
     async def commit(self, batch: Sequence[tuple[Image, Finished]]) -> set[int]:
         """Makes these images ready and searchable. Returns their ids; the others were deleted meanwhile."""
         async with self._lock:
-            taken = await self._store.finish([finished for _, finished in batch], self._model)
+            left = [(image, finished) for image, finished in batch if not self.hides(image.ref)]
+            taken = await self._store.finish([finished for _, finished in left], self._model)
             rows: defaultdict[int, list[IndexedEmbedding]] = defaultdict(list)
-            for image, finished in batch:
+            for image, finished in left:
                 if image.id in taken:
                     channel = image.ref.channel
                     rows[channel.guild_id].append(IndexedEmbedding(image.id, channel.channel_id, finished.embedding))
@@ -71,42 +138,160 @@ class ImageRegistry:
                     ],
                 )
 
-    async def forget_messages(self, message_ids: Sequence[int]) -> list[int]:
-        return await self._forget(self._store.forget_messages, message_ids)
+    async def forget_messages(self, message_ids: Collection[int]) -> list[int] | None:
+        return await self._forget(ForgetMessages(tuple(sorted(message_ids))))
 
-    async def forget_attachments(self, message_id: int, attachment_ids: Sequence[int]) -> list[int]:
-        return await self._forget(self._store.forget_attachments, message_id, attachment_ids)
+    async def forget_attachments(self, message_id: int, attachment_ids: Collection[int]) -> list[int] | None:
+        return await self._forget(ForgetAttachments(message_id, tuple(sorted(attachment_ids))))
 
-    async def forget_channel(self, channel_id: int) -> list[int]:
+    async def forget_all_but(self, message_id: int, kept: Collection[tuple[Source, int]]) -> list[int] | None:
+        """The images that an edit removed. kept: the keys of those that the message still carries."""
+        return await self._forget(ForgetAllBut(message_id, tuple(sorted(kept))))
+
+    async def forget_channel(self, channel_id: int) -> list[int] | None:
         """The channel and every thread under it."""
-        return await self._forget(self._store.forget_channel, channel_id)
+        return await self._forget(ForgetChannel(channel_id))
 
-    async def forget_author(self, guild_id: int, author_id: int, *, up_to_message: int | None = None) -> list[int]:
-        """All of a member's images in a guild. Nothing up to this message comes back; by default, up to now."""
-        return await self._forget(self._store.forget_author, guild_id, author_id, up_to_message=up_to_message)
+    async def forget_author(self, guild_id: int, author_id: int, up_to_message: int) -> list[int] | None:
+        """A member's images in a guild. Nothing up to this message comes back; later ones are indexed.
 
-    async def forget_guild(self, guild_id: int) -> list[int]:
+        Raises StoreUnusable where neither the store nor the journal takes it, so that it may not outlast this process.
+        """
+        what = ForgetAuthor(guild_id, author_id, up_to_message)
+        forgotten = await self._forget(what)
+        if what in self._owed and what not in self._journal:
+            raise StoreUnusable("A member's request to be forgotten could not be written down.")
+        return forgotten
+
+    async def forget_guild(self, guild_id: int) -> list[int] | None:
+        return await self._forget(ForgetGuild(guild_id))
+
+    async def readmit_guild(self, guild_id: int) -> None:
+        """The bot was invited again: images posted from now on are accepted. Waits until the store has noted it, after
+        it has forgotten what was posted before.
+        """
+        await asyncio.shield(self._owe(ReadmitGuild(guild_id)))
+
+    async def _forget(self, what: Obligation) -> list[int] | None:
+        done = self._owe(what)
+        await asyncio.wait({done}, timeout=self._patience_s)
+        if done.done() and not done.cancelled():
+            return done.result()
+        await self._keep()
+        return None
+
+    def _owe(self, what: Obligation) -> asyncio.Future[list[int]]:
+        """The future has the ids of the deleted images."""
+        for old in [old for old in self._owed if supersedes(what, old)]:
+            self._settle(old, [])
+        done = self._owed.setdefault(what, asyncio.get_running_loop().create_future())
+        self._covered = None
+        self._more.set()
+        if self._worker is None and not self._closed:
+            self._worker = asyncio.create_task(self._work(), name="delete")
+        return done
+
+    def _settle(self, what: Obligation, forgotten: list[int]) -> None:
+        done = self._owed.pop(what, None)
+        self._covered = None
+        if done is not None and not done.done():
+            done.set_result(forgotten)
+
+    async def _work(self) -> None:
+        """Does what is owed until nothing is left, neither in memory nor in the journal."""
+        failures = 0
+        while self._owed or self._journal:
+            self._more.clear()
+            trouble = await self._do_all()
+            kept = await self._keep() if trouble or self._journal else True
+            if trouble or not kept:
+                log.warning(
+                    "deletions wait for the store or their journal; until they are done, their images are not shown",
+                    deletions=self.owed,
+                    error=trouble and outline(trouble),
+                )
+                pause = self._backoff.pause(failures, random.random())  # noqa: S311 - spreads load
+                failures += 1
+                await asyncio.sleep(min(pause, self._backoff.first_pause_s))  # however many arrive meanwhile
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._more.wait()
+            elif failures:
+                log.info("the store works again; the deletions that waited for it are done")
+                failures = 0
+        self._worker = None
+
+    async def _do_all(self) -> Exception | None:
+        """Tries everything once; what went wrong. One deletion may meet a damaged page, and others not, so those that
+        fail come last the next time. A store that is locked or full fails them all, so a few failures are enough.
+        """
+        failed: list[Exception] = []
+        for what in [*self._owed]:
+            if what not in self._owed or (isinstance(what, ReadmitGuild) and ForgetGuild(what.guild_id) in self._owed):
+                continue
+            try:
+                await self._do(what)
+            except Exception as error:  # it stays owed
+                failed.append(error)
+                if what in self._owed:
+                    self._owed[what] = self._owed.pop(what)
+                if isinstance(error, StoreBusy) or len(failed) == MAX_FAILURES:
+                    break
+        return failed[-1] if failed else None
+
+    async def _do(self, what: Obligation) -> None:
         async with self._lock:
-            forgotten = await self._store.forget_guild(guild_id)
-            self._index.drop(guild_id)
-        await self._tagger.invalidate(guild_id)
-        log.info("guild forgotten", guild_id=guild_id, images=len(forgotten))
-        return self._report(forgotten)
-
-    async def _forget(self, delete: Callable[P, Awaitable[list[int]]], *args: P.args, **kwargs: P.kwargs) -> list[int]:
-        async with self._lock:
-            forgotten = await delete(*args, **kwargs)
-            await self._index.discard(forgotten)
-        if forgotten:
+            forgotten = await self._delete(what)
+        if isinstance(what, ForgetGuild):
+            await self._tagger.invalidate(what.guild_id)
+            log.info("guild forgotten", guild_id=what.guild_id, images=len(forgotten))
+        elif forgotten:
             log.info("images forgotten", images=len(forgotten))
-        return self._report(forgotten)
-
-    def _report(self, forgotten: list[int]) -> list[int]:
         if forgotten:
             IMAGES_FORGOTTEN.inc(len(forgotten))
             if self._on_forgotten is not None:
                 self._on_forgotten()
+        self._settle(what, forgotten)
+        if what in self._journal:  # before a guild is readmitted, whose new images it would delete after a restart
+            await self._keep()
+
+    async def _delete(self, what: Obligation) -> list[int]:
+        match what:
+            case ForgetMessages(ids):
+                forgotten = await self._store.forget_messages(ids)
+            case ForgetAttachments(message_id, ids):
+                forgotten = await self._store.forget_attachments(message_id, ids)
+            case ForgetAllBut(message_id, kept):
+                stored = [image.ref for image in await self._store.by_message(message_id)]
+                gone = [ref.attachment_id for ref in stored if ref.key not in kept]
+                forgotten = await self._store.forget_attachments(message_id, gone) if gone else []
+            case ForgetChannel(channel_id):
+                forgotten = await self._store.forget_channel(channel_id)
+            case ForgetAuthor(guild_id, author_id, up_to_message):
+                forgotten = await self._store.forget_author(guild_id, author_id, up_to_message=up_to_message)
+            case ForgetGuild(guild_id):
+                forgotten = await self._store.forget_guild(guild_id)
+                self._index.drop(guild_id)
+                return forgotten
+            case ReadmitGuild(guild_id):
+                await self._store.readmit_guild(guild_id)
+                return []
+        await self._index.discard(forgotten)
         return forgotten
+
+    async def _keep(self) -> bool:
+        """Whether the journal holds exactly what is owed."""
+        try:
+            await self._journal.hold(self._owed)
+        except OSError as error:
+            log.error(
+                "deletions that wait for the store cannot be written down, and a restart would lose them: give the bot "
+                "write access to the database's directory, and free some space",
+                deletions=self.owed,
+                error=type(error).__name__,
+            )
+            return False
+        return True
 
 
 MAX_BATCH = 64

@@ -96,7 +96,7 @@ class RestoredImages:
             try:
                 compared += await self._compare(channel, images)
             except ImageGone:
-                compared += len(await self._registry.forget_channel(channel.channel_id))
+                compared += len(await self._registry.forget_channel(channel.channel_id) or ())
             except (ImageForbidden, ImageUnreachable) as error:
                 log.info("restored images stay hidden", channel_id=channel.channel_id, reason=str(error))
                 skipped.add(channel.channel_id)
@@ -116,7 +116,7 @@ class RestoredImages:
             try:
                 remote = await self._look_up(of_message[0].ref)
             except ImageGone:
-                compared += len(await self._registry.forget_messages([message_id]))
+                compared += len(await self._registry.forget_messages([message_id]) or ())
             except ImageUnreachable:  # tried again later; it costs no other message its turn
                 continue
             else:

@@ -1,13 +1,22 @@
-"""RetryPolicy: what to do with an image whose attempt failed."""
+"""RetryPolicy: what to do with an image whose attempt failed. until_stored: asks the store until it answers."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable, StoreError
+from bot.logging import get_logger
 from bot.store.images import ENCODING_FAILED, FORBIDDEN
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +91,15 @@ class RetryPolicy:
         if attempts + 1 >= self.attempts:
             return Park(reason)
         return Postpone(now + timedelta(seconds=self.pause(attempts, luck)), reason)
+
+
+async def until_stored(method: Callable[[], Awaitable[T]]) -> T:
+    """What this method of a store returns, called again after growing pauses while the store fails."""
+
+    def failed(state: RetryCallState) -> None:
+        log.warning("the store failed; it is asked again", attempt=state.attempt_number)
+
+    waiting = wait_exponential(max=60)
+    retrying = AsyncRetrying(retry=retry_if_exception_type(StoreError), wait=waiting, before_sleep=failed)
+    found: T = await retrying(method)
+    return found

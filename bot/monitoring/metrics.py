@@ -98,6 +98,7 @@ def observe_batch(report: BatchReport) -> None:
 
 IMAGES_PENDING = Gauge("magpie_images_pending", "Pending images, those being indexed included")
 IMAGES_IN_HAND = Gauge("magpie_images_in_hand", "Images that are being indexed")
+DELETIONS_OWED = Gauge("magpie_deletions_owed", "Deletions that the database has not done yet")
 INFERENCE_QUEUE_LENGTH = Gauge(
     "magpie_inference_queue_length", "Decoded images and texts that wait for the device", ("lane",)
 )

@@ -104,7 +104,11 @@ class SearchService:
         return await self._counted("likeness", self._search(audience, embedding, threshold, exclude=frozenset(exclude)))
 
     async def embedding_of(self, image: Image) -> Vectors | None:
-        """The stored embedding of an image, float32 [dim]; None where the current model has not indexed it."""
+        """The stored embedding of an image, float32 [dim]; None where the current model has not indexed it, or it is to
+        be forgotten.
+        """
+        if self._registry.hides(image.ref):
+            return None
         stored = await self._store.embedding(image.id, self._engine.card.key)
         return None if stored is None else np.asarray(stored, np.float32)
 
@@ -118,7 +122,7 @@ class SearchService:
     async def visible_image(self, audience: Audience, image_id: int) -> Image | None:
         """The image with this id, if the audience may see it."""
         image = (await self._store.get([image_id])).get(image_id)
-        if image is None or image.ref.channel.guild_id != audience.guild_id:
+        if image is None or image.ref.channel.guild_id != audience.guild_id or self._registry.hides(image.ref):
             return None
         return image if await may_see(audience, image.ref.channel) else None
 
@@ -191,12 +195,12 @@ class SearchService:
     async def _hits(
         self, audience: Audience, embedding: Vectors, channels: Collection[int], k: int
     ) -> tuple[list[SearchHit], dict[int, Image]]:
-        """The best k hits in these channels, and those of their images that still exist, by id."""
+        """The best k hits in these channels, and those of their images that exist and are not to be forgotten, by id."""
         hits = await self._index.search(audience.guild_id, embedding, channels, k)
         images = await self._store.get([hit.key for hit in hits])
         if gone := [hit.key for hit in hits if hit.key not in images]:
             await self._index.discard(gone)
-        return hits, images
+        return hits, {id_: image for id_, image in images.items() if not self._registry.hides(image.ref)}
 
     async def _verified(
         self, audience: Audience, found: Sequence[tuple[Image, float]]
@@ -230,6 +234,8 @@ class SearchService:
         except (ImageForbidden, ImageUnreachable) as error:
             log.info("match skipped", reason=str(error), image_id=image.id)
             return error
+        if self._registry.hides(ref):
+            return ImageGone("the image is to be forgotten")
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:
             await self._registry.forget_attachments(ref.message_id, [ref.attachment_id])

@@ -94,14 +94,14 @@ class Deletions(Store):
     async def forget_author(
         self, connection: AsyncConnection, guild_id: int, author_id: int, *, up_to_message: int | None = None
     ) -> list[int]:
-        """Deletes all images of a member in a guild.
+        """Deletes the images of a member in a guild, in messages up to this id; by default in those posted by now.
 
-        up_to_message: `accept` ignores images in messages up to this id, known or not; by default in every message
-        posted by now. Later messages are indexed.
+        `accept` ignores such images, known or not. Later messages are indexed, and stay.
         """
-        gone = await _delete_images(connection, images.c.guild_id == guild_id, images.c.author_id == author_id)
+        cutoff = _last_message_by(self._now()) if up_to_message is None else up_to_message
+        theirs = images.c.guild_id == guild_id, images.c.author_id == author_id, images.c.message_id <= cutoff
+        gone = await _delete_images(connection, *theirs)
         if await add_guild(connection, guild_id):
-            cutoff = _last_message_by(self._now()) if up_to_message is None else up_to_message
             statement = insert(connection, author_cutoffs).values(
                 guild_id=guild_id, author_id=author_id, up_to_message=cutoff
             )
@@ -130,7 +130,7 @@ class Deletions(Store):
 
 async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[ImageRef]:
     """Those of these images that no tombstone and no author cutoff covers."""
-    buried = await _buried(connection, {key for ref in refs for key in _keys_of_image(ref)})
+    buried = await _buried(connection, {key for ref in refs for key in keys_of_image(ref)})
     of_authors = (
         author_cutoffs.c.guild_id.in_(any_of({ref.channel.guild_id for ref in refs})),
         author_cutoffs.c.author_id.in_(any_of({ref.author_id for ref in refs})),
@@ -140,7 +140,7 @@ async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> 
     return [
         ref
         for ref in refs
-        if buried.isdisjoint(_keys_of_image(ref))
+        if buried.isdisjoint(keys_of_image(ref))
         and ref.message_id > cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
     ]
 
@@ -206,7 +206,7 @@ def _keys_of_channel(channel: ChannelRef) -> set[Key]:
     return {(Kind.GUILD, channel.guild_id, 0), (Kind.CHANNEL, channel.channel_id, 0)} | above
 
 
-def _keys_of_image(ref: ImageRef) -> set[Key]:
+def keys_of_image(ref: ImageRef) -> set[Key]:
     message = (Kind.MESSAGE, ref.message_id, 0)
     return _keys_of_channel(ref.channel) | {message, (Kind.ATTACHMENT, ref.attachment_id, ref.message_id)}
 

@@ -37,7 +37,7 @@ LABELS = LabelBook([NamedLabel("cat", "🐱", "cat", "猫"), NamedLabel("dog", "
 class FakeDiscord:
     """Client, message and remembered replies in one. errors: raised once each, in order. held: where to wait.
 
-    spoilers, gone: attachment ids.
+    spoilers, gone, hidden: attachment ids.
     """
 
     replies: list[str] = field(default_factory=list)
@@ -47,6 +47,7 @@ class FakeDiscord:
     held: asyncio.Event | None = None
     spoilers: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
+    hidden: set[int] = field(default_factory=set)
     reachable: bool = True
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
@@ -86,7 +87,8 @@ def fake() -> FakeDiscord:
 
 @pytest.fixture
 async def announcer(fake: FakeDiscord) -> AsyncIterator[TagAnnouncer]:
-    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake), fake.look_up)
+    hides = lambda ref: ref.attachment_id in fake.hidden  # noqa: E731 - a predicate
+    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake), fake.look_up, hides)
     yield made
     await made.close()
 
@@ -119,6 +121,16 @@ async def test_one_reply_names_each_tag_of_a_message_once(announcer: TagAnnounce
     assert reply.count("cat") == 1
     assert reply.index("cat") < reply.index("dog")
     assert fake.remembered == [[0, 1, 2]]
+
+
+async def test_an_image_that_is_to_be_forgotten_is_not_spoken_of(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    fake.hidden = {0}
+    announcer.announce(message(1, "cat", "dog"))
+    await announcer.settled()
+    [reply] = fake.replies
+    assert "dog" in reply
+    assert "cat" not in reply
+    assert fake.remembered == [[1]]
 
 
 async def test_reactions_are_the_emoji_of_the_tags(announcer: TagAnnouncer, fake: FakeDiscord) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bot.discord_io.client import MagpieBot
 from bot.i18n import ENGLISH
-from tests.e2e.harness import House, sample, until
+from tests.e2e.harness import House, kill, sample, until
 from tests.e2e.member import PATIENCE_S, button
 
 
@@ -134,3 +134,46 @@ async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: Hou
     pressed = max(int(one["id"]) for name, one in cem.events if name == "INTERACTION_CREATE")
     with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as database:
         assert database.execute("SELECT up_to_message FROM author_cutoffs").fetchall() == [(pressed,)]
+
+
+async def test_deletions_that_meet_a_locked_database_outlast_a_kill_and_show_nothing_meanwhile(home: House) -> None:
+    bob, cem, ann = [await home.member(name) for name in ("bob", "cem", "ann")]
+    images, file = home.channel("pictures"), home.directory / "magpie.sqlite3"
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=PATIENCE_S)) as other:
+
+        async def kept(count: int) -> None:
+            async def so_many() -> bool:
+                return other.execute("SELECT count(*) FROM images WHERE state = 'ready'").fetchone() == (count,)
+
+            await until(so_many, f"{count} pictures are kept")
+
+        async def written_down() -> bool:
+            return len((home.directory / "magpie.sqlite3.deletions").read_bytes().split()) == 2
+
+        async with home.bot_process() as process:
+            deleted = await cem.post(images, sample("panda"))
+            await ann.post(images, sample("rocket"))
+            stays = await bob.post(images, sample("octopus"))
+            await kept(3)
+            other.execute("BEGIN IMMEDIATE")
+            await cem.remove(deleted)
+            asked = await ann.use(home.nest, images, "forget-me", [])
+            done = await ann.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
+            assert done.words == ENGLISH.forget_me_waits
+            for words in ("a panda", "a rocket"):
+                assert (await bob.find(home.nest, images, words)).ids == []
+            assert (await bob.find(home.nest, images, "an octopus")).ids == [stays["id"]]
+            await until(written_down, "both deletions are in the journal")
+            await kill(process)
+        other.execute("ROLLBACK")
+        await kept(3)
+        async with home.bot_process():
+            await kept(1)
+            assert other.execute("SELECT message_id FROM images").fetchall() == [(int(stays["id"]),)]
+            assert other.execute("SELECT author_id FROM author_cutoffs").fetchall() == [(int(ann.id),)]
+
+            other.execute("BEGIN IMMEDIATE")
+            await bob.remove(stays)
+            assert (await bob.find(home.nest, images, "an octopus")).ids == []
+            other.execute("ROLLBACK")
+            await kept(0)

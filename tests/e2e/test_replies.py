@@ -82,7 +82,7 @@ async def test_forget_me_and_a_deleted_channel_also_delete_answers_elsewhere(hom
     await home.indexed(asked_about, shown)
     first = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
     await remembered(home, first)
-    await bot.services.registry.forget_author(home.nest, int(cem.id))
+    await bot.services.registry.forget_author(home.nest, int(cem.id), int(shown["id"]))
     await gone(cem, first)
 
     asked_about, shown = await bob.post(images, sample("panda")), await bob.post(chat, sample("panda"))

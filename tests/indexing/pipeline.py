@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import IndexedMessage, Indexer
 from bot.indexing.labels import NamedLabel
 from bot.indexing.registry import ImageRegistry
@@ -30,6 +31,7 @@ class Pipeline:
         store: ImageStore | None = None,
         engine: Engine | None = None,
         labels: tuple[NamedLabel, ...] = DEFAULTS,
+        patience_s: float = 60,
     ) -> None:
         self.store = store or ImageStore(database)
         self.channels = ChannelStore(database)
@@ -44,7 +46,17 @@ class Pipeline:
         card = self.engine.card
         self.index = VectorCache(self.store.embeddings, card.key, card.dimension)
         self.tagger = Tagger(self.engine, self.labels, self.channels, labels)
-        self.registry = ImageRegistry(self.store, self.index, self.tagger, card, on_forgotten=self._count_forgotten)
+        self.journal = DeletionJournal(database.path)
+        self.registry = ImageRegistry(
+            self.store,
+            self.index,
+            self.tagger,
+            card,
+            self.journal,
+            on_forgotten=self._count_forgotten,
+            patience_s=patience_s,
+            backoff=QUICK,
+        )
         self.indexer = self._indexer()
         self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, limit=10)
 
@@ -85,4 +97,5 @@ class Pipeline:
 
     async def close(self) -> None:
         await self.indexer.close()
+        await self.registry.close()
         await self.index.close()

@@ -166,7 +166,7 @@ async def test_forgetting_a_member_keeps_what_they_post_later(pipeline: Pipeline
     await pipeline.indexer.start()
     mine, theirs = image_ref(1, author=1), image_ref(2, author=2)
     await pipeline.remember(mine, theirs)
-    assert len(await pipeline.registry.forget_author(GUILD, 1, up_to_message=mine.message_id)) == 1
+    assert len(await pipeline.registry.forget_author(GUILD, 1, mine.message_id)) == 1
     assert await pipeline.indexer.accept([mine]) == []
     assert len(await pipeline.remember(image_ref(3, author=1))) == 1
     assert len(await pipeline.store.by_message(theirs.message_id)) == 1
@@ -178,7 +178,7 @@ async def test_forgetting_a_member_keeps_what_they_post_later(pipeline: Pipeline
         lambda registry, ref: registry.forget_messages([ref.message_id]),
         lambda registry, ref: registry.forget_attachments(ref.message_id, [ref.attachment_id]),
         lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
-        lambda registry, ref: registry.forget_author(GUILD, ref.author_id),
+        lambda registry, ref: registry.forget_author(GUILD, ref.author_id, ref.message_id),
         lambda registry, ref: registry.forget_guild(GUILD),
     ],
     ids=["messages", "attachments", "channel", "author", "guild"],
