@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ async def test_only_the_last_of_two_edits_counts(path: Path, pipeline: Pipeline)
 async def test_a_damaged_page_that_one_deletion_meets_does_not_hold_up_the_others(path: Path) -> None:
     async with bot_on(path) as pipeline:
         images = [(await pipeline.remember(image_ref(number)))[0] for number in range(1, 200)]
-    whole = damage_first_page(path, "embeddings")
+    mend = damage_first_page(path, "embeddings")
     async with bot_on(path) as pipeline:
         first, *_, last = images
         assert await pipeline.registry.forget_messages([first.ref.message_id]) is None
@@ -234,7 +235,7 @@ async def test_a_damaged_page_that_one_deletion_meets_does_not_hold_up_the_other
         await gone_but(pipeline, 2, last)
         assert pipeline.registry.hides(first.ref)
         assert pipeline.registry.hides(images[1].ref)
-    path.write_bytes(whole)  # restored from a backup
+    mend()
     async with bot_on(path) as pipeline:
         await gone(pipeline, first, images[1])
 
@@ -246,8 +247,8 @@ async def gone_but(pipeline: Pipeline, owed: int, image: Image) -> None:
     await until(only_these_left)
 
 
-def damage_first_page(path: Path, table: str) -> bytes:
-    """Overwrites the first leaf of a table, and returns the file as it was."""
+def damage_first_page(path: Path, table: str) -> Callable[[], object]:
+    """Overwrites the first leaf of a table. Returns what restores the file, as from a backup."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         [(root,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))
@@ -258,7 +259,7 @@ def damage_first_page(path: Path, table: str) -> bytes:
     cell = int.from_bytes(page[12:14])
     leaf = int.from_bytes(page[cell : cell + 4])
     path.write_bytes(whole[: (leaf - 1) * size] + b"\xff" * size + whole[leaf * size :])
-    return whole
+    return partial(path.write_bytes, whole)
 
 
 async def test_on_a_full_disk_a_deletion_is_written_down_all_the_same(path: Path, pipeline: Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order (deletions, a lock, its end, a kill, a restart), nothing deleted is shown or kept."""
+"""Deletions, locks, kills and restarts in any order: nothing deleted is ever shown, or kept in the end."""
 
 from __future__ import annotations
 
