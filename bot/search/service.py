@@ -195,7 +195,7 @@ class SearchService:
     async def _hits(
         self, audience: Audience, embedding: Vectors, channels: Collection[int], k: int
     ) -> tuple[list[SearchHit], dict[int, Image]]:
-        """The best k hits in these channels, and those of their images that exist and are not to be forgotten, by id."""
+        """The best k hits in these channels, and those of their images that exist and may be shown, by id."""
         hits = await self._index.search(audience.guild_id, embedding, channels, k)
         images = await self._store.get([hit.key for hit in hits])
         if gone := [hit.key for hit in hits if hit.key not in images]:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from tests.metric_values import values
 from tests.store.test_locked import held
 from tests.training.full_disk import disk_full_at
 
-LOCK = "BEGIN IMMEDIATE"
 WANTED = direction(b"wanted".hex())
 
 Forget = Callable[[ImageRegistry, ImageRef], Awaitable[Any]]
@@ -46,9 +45,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def bot_on(path: Path, *, busy_timeout: float = 0) -> AsyncIterator[Pipeline]:
-    """As at a start of the bot. It waits for no lock, and only for a moment for a deletion."""
-    async with await Database.open(path, busy_timeout=busy_timeout) as database:
+async def bot_on(path: Path) -> AsyncIterator[Pipeline]:
+    """As at a start of the bot. It waits only for a moment for a lock or a deletion."""
+    async with await Database.open(path, busy_timeout=0.2) as database:
         pipeline = Pipeline(database, patience_s=0.05)
         await pipeline.registry.start()
         await pipeline.indexer.start()
@@ -62,6 +61,23 @@ async def bot_on(path: Path, *, busy_timeout: float = 0) -> AsyncIterator[Pipeli
 async def pipeline(path: Path) -> AsyncIterator[Pipeline]:
     async with bot_on(path) as pipeline:
         yield pipeline
+
+
+@asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[sqlite3.Connection]:
+    """Another process has the database. It waits for its turn while the bot goes on."""
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        await lock(other)
+        yield other
+
+
+async def lock(other: sqlite3.Connection) -> None:
+    def got_it() -> bool:
+        with suppress(sqlite3.OperationalError):
+            other.execute("BEGIN IMMEDIATE")
+        return other.in_transaction
+
+    await until(got_it)
 
 
 async def two_images(pipeline: Pipeline) -> tuple[Image, Image]:
@@ -99,7 +115,7 @@ async def test_what_a_locked_store_cannot_delete_is_hidden_at_once_and_deleted_o
     pipeline.engine.query_embeddings["wanted"] = WANTED
     mine, theirs = await two_images(pipeline)
     assert await shown(pipeline, mine) == [True] * 4
-    with held(path, LOCK):
+    async with locked(path):
         assert await forget(pipeline.registry, mine.ref) is None
         assert await shown(pipeline, mine) == [False] * 4
         assert await pipeline.indexer.accept([mine.ref]) == [], "not even tried, so the lock raises nothing"
@@ -124,16 +140,16 @@ def journal_of(path: Path) -> bytes:
 async def test_it_is_still_hidden_after_a_killed_process_started_again_and_then_deleted(
     path: Path, forget: Forget
 ) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         async with bot_on(path) as killed:
             mine, theirs = await two_images(killed)
-            other.execute(LOCK)
+            await lock(other)
             assert await forget(killed.registry, mine.ref) is None
             journal = journal_of(path)
         path.with_name(path.name + ".deletions").write_bytes(journal)  # as it was before the orderly end
         other.execute("ROLLBACK")
-        async with await Database.open(path, busy_timeout=0) as database:
-            other.execute(LOCK)  # again, before anything is done
+        async with await Database.open(path, busy_timeout=0.2) as database:
+            await lock(other)  # again, before anything is done
             pipeline = Pipeline(database, patience_s=0.05)
             await pipeline.registry.start()
             assert await shown(pipeline, mine) == [False] * 4
@@ -148,7 +164,7 @@ async def test_it_is_still_hidden_after_a_killed_process_started_again_and_then_
 async def test_deletions_that_wait_when_the_bot_stops_are_done_at_the_next_start(path: Path) -> None:
     async with bot_on(path) as pipeline:
         mine, _ = await two_images(pipeline)
-        with held(path, LOCK):
+        async with locked(path):
             await pipeline.registry.forget_messages([mine.ref.message_id])
             await pipeline.close()
     async with bot_on(path) as pipeline:
@@ -162,7 +178,7 @@ async def test_an_image_that_is_being_indexed_is_not_committed_while_its_deletio
     download = pipeline.cdn.hold(ref)
     [image] = await pipeline.indexer.accept([ref])
     await until(lambda: pipeline.cdn.downloading == 1)
-    with held(path, LOCK):
+    async with locked(path):
         await pipeline.registry.forget_messages([ref.message_id])
         download.set()
         await until(lambda: not pipeline.indexer.in_progress)
@@ -174,7 +190,7 @@ async def test_an_image_that_is_being_indexed_is_not_committed_while_its_deletio
 async def test_forgetting_a_member_spares_what_they_post_while_it_waits(path: Path, pipeline: Pipeline) -> None:
     before, after = image_ref(1, author=1), image_ref(3, author=1)
     [old], [new] = await pipeline.remember(before), await pipeline.remember(after)
-    with held(path, LOCK):
+    async with locked(path):
         await pipeline.registry.forget_author(GUILD, 1, before.message_id + 1)
         assert pipeline.registry.hides(before)
         assert not pipeline.registry.hides(after)
@@ -186,7 +202,7 @@ async def test_a_guild_that_invites_the_bot_again_keeps_what_is_posted_from_then
     path: Path, pipeline: Pipeline
 ) -> None:
     mine, _ = await two_images(pipeline)
-    with held(path, LOCK):
+    async with locked(path):
         await pipeline.registry.forget_guild(GUILD)
         readmission = asyncio.create_task(pipeline.registry.readmit_guild(GUILD))
         await asyncio.sleep(0)
@@ -200,7 +216,7 @@ async def test_a_guild_that_invites_the_bot_again_keeps_what_is_posted_from_then
 
 async def test_a_guild_that_the_bot_left_again_stays_forgotten(path: Path, pipeline: Pipeline) -> None:
     mine, _ = await two_images(pipeline)
-    with held(path, LOCK):
+    async with locked(path):
         await pipeline.registry.forget_guild(GUILD)
         readmission = asyncio.create_task(pipeline.registry.readmit_guild(GUILD))
         await asyncio.sleep(0)
@@ -213,14 +229,15 @@ async def test_a_guild_that_the_bot_left_again_stays_forgotten(path: Path, pipel
 async def test_only_the_last_of_two_edits_counts(path: Path, pipeline: Pipeline) -> None:
     """Discord removes previews and adds them again."""
     file, preview = image_ref(1), ImageRef(channel_ref(), image_ref(1).message_id, 77, Source.PREVIEW, 7)
-    images = await pipeline.remember(file, preview)
-    with held(path, LOCK):
+    await pipeline.remember(file, preview)
+    async with locked(path):
         await pipeline.registry.forget_all_but(file.message_id, [file.key])
         assert pipeline.registry.hides(preview)
         await pipeline.registry.forget_all_but(file.message_id, [file.key, preview.key])
         assert not pipeline.registry.hides(preview)
+    await pipeline.indexer.accept([file, preview])  # as after each edit: the first may have been under way already
     await until(lambda: not pipeline.registry.owed)
-    assert set(await pipeline.store.get([image.id for image in images])) == {image.id for image in images}
+    assert {image.ref for image in await pipeline.store.by_message(file.message_id)} == {file, preview}
 
 
 async def test_a_damaged_page_that_one_deletion_meets_does_not_hold_up_the_others(path: Path) -> None:
@@ -284,7 +301,7 @@ async def test_a_request_to_be_forgotten_that_cannot_be_written_down_fails_and_i
     file = path.with_name(path.name + ".deletions")
     file.unlink()
     file.mkdir()
-    with held(path, LOCK):
+    async with locked(path):
         with pytest.raises(StoreUnusable):
             await pipeline.registry.forget_author(GUILD, mine.ref.author_id, mine.ref.message_id)
         assert await pipeline.registry.forget_messages([mine.ref.message_id]) is None

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bot.errors import StoreBusy
-from bot.models import ChannelRef, ImageRef, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, Readable, Source, ThreadKind
 from bot.store.database import Database
 from bot.store.images import Finished
 from tests.empty_database import empty_database
@@ -42,8 +43,11 @@ class Everybody:
     def __init__(self, guild_id: int) -> None:
         self.guild_id = guild_id
 
-    async def readable(self, channels: Any) -> frozenset[int]:
-        return frozenset(channel.channel_id for channel in channels)
+    def readable(self, channels: Any) -> Readable:
+        return Readable(frozenset(channel.channel_id for channel in channels), frozenset())
+
+    async def ask(self, thread_ids: Any) -> None:
+        raise AssertionError("there is nothing to ask about")
 
 
 class ObligationMachine(RuleBasedStateMachine):
@@ -57,7 +61,7 @@ class ObligationMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.path = empty_database(Path(self.folder.name) / "magpie.db")
-        self.other = sqlite3.connect(self.path, isolation_level=None)
+        self.other = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         self.known: dict[ImageRef, int] = {}
         self.gone: dict[int, ImageRef] = {}
         self.deleted: list[Callable[[ImageRef], bool]] = []
@@ -70,7 +74,7 @@ class ObligationMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     async def start(self) -> None:
-        self.database = await Database.open(self.path, busy_timeout=0)
+        self.database = await Database.open(self.path, busy_timeout=0.02)
         self.pipeline = Pipeline(self.database, patience_s=0.02)
         await self.pipeline.registry.start()
 
@@ -174,8 +178,13 @@ class ObligationMachine(RuleBasedStateMachine):
 
     @rule()
     def lock(self) -> None:
-        if not self.locked:
-            self.other.execute("BEGIN IMMEDIATE")
+        self.run(until(self.try_to_lock))
+
+    def try_to_lock(self) -> bool:
+        with suppress(sqlite3.OperationalError):  # while the bot writes
+            if not self.locked:
+                self.other.execute("BEGIN IMMEDIATE")
+        return self.locked
 
     @rule()
     def unlock_and_settle(self) -> None:
@@ -200,8 +209,8 @@ class ObligationMachine(RuleBasedStateMachine):
             self.run(self.readmit())
 
     async def start_locked(self) -> None:
-        self.database = await Database.open(self.path, busy_timeout=0)
-        self.lock()
+        self.database = await Database.open(self.path, busy_timeout=0.02)
+        await until(self.try_to_lock)
         self.pipeline = Pipeline(self.database, patience_s=0.02)
         await self.pipeline.registry.start()
 
