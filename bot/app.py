@@ -7,9 +7,11 @@ import gc
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import NoReturn
 
 import discord
 import platformdirs
@@ -25,7 +27,7 @@ from bot.features.tagging import TagsCog
 from bot.logging import get_logger
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
-from bot.services import Services
+from bot.services import CLOSING, Services, closed
 from bot.settings import Settings
 from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
@@ -37,6 +39,9 @@ from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
 
 log = get_logger(__name__)
+
+# Docker kills a container ten seconds after the signal.
+SHUTDOWN_S = 8.0
 
 _LOGIN_REFUSED = (
     "Discord refused DISCORD_TOKEN: copy the token again from the Bot page of the developer portal, "
@@ -52,26 +57,41 @@ _AUTHENTICATION_FAILED = 4004
 async def run(settings: Settings) -> None:
     """Runs the bot until SIGTERM or SIGINT, which close everything in order; a second one ends the process at once.
 
+    What does not end within SHUTDOWN_S, such as a hung device, is abandoned: pending images are safe in the store.
     Raises StartupError.
     """
-    main = asyncio.ensure_future(_run(settings))
+    main, loop = asyncio.ensure_future(_run(settings)), asyncio.get_running_loop()
     signals = 0
 
     def stop(signal_number: signal.Signals) -> None:
         nonlocal signals
         signals += 1
-        if signals > 1:  # pending images are safe in the store
+        if signals > 1:
             log.warning("stopped at once by a second signal")
-            logging.shutdown()
-            os._exit(128 + signal_number)
+            _exit(128 + signal_number)
+        deadline = threading.Timer(SHUTDOWN_S, _abandon, (loop, 128 + signal_number))  # also of a loop that is blocked
+        deadline.daemon = True
+        deadline.start()
         main.cancel()
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop, signal_number)
+        loop.add_signal_handler(signal_number, stop, signal_number)
     try:
         await main
     except asyncio.CancelledError:
         log.info("stopped")
+
+
+def _abandon(loop: asyncio.AbstractEventLoop, code: int) -> None:
+    names = sorted(task.get_name() for task in asyncio.all_tasks(loop))
+    unfinished = [name.removeprefix(CLOSING) for name in names if name.startswith(CLOSING)]
+    log.error("stopped before everything had ended; nothing is lost", unfinished=", ".join(unfinished))
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _run(settings: Settings) -> None:
@@ -112,6 +132,7 @@ def create_engine(settings: Settings) -> ClipEngine:
         decode_workers=settings.decode_workers,
         max_queue=settings.max_queue,
         prompt_folder=platformdirs.user_cache_path("magpie"),
+        close_seconds=3.0,
     )
 
 
@@ -123,9 +144,11 @@ async def create_bot(settings: Settings, engine: ClipEngine) -> AsyncIterator[Ma
         if settings.status_port is not None:  # served first and longest: startup and shutdown can be watched
             status = Status()
             await stack.enter_async_context(serve_status(settings.status_host, settings.status_port, status))
-        stack.push_async_callback(engine.close)
-        database = await stack.enter_async_context(await Database.open(settings.database_url, exclusive=True))
+        stack.push_async_callback(closed, engine)
+        database = await Database.open(settings.database_url, exclusive=True)
+        stack.push_async_callback(closed, database)
         bot = await stack.enter_async_context(MagpieBot(partial(_set_up, settings, engine, database, status)))
+        stack.push_async_callback(closed, bot)
         if status is not None:
             stack.callback(status.health.close)
         yield bot

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 import aiohttp
 import discord
@@ -110,4 +112,16 @@ class Services:
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler, self.restored)
             for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
-                stack.push_async_callback(part.close)
+                stack.push_async_callback(closed, part)
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+CLOSING = "close "
+
+
+async def closed(part: Closable) -> None:
+    """Closes it in a task that tells by its name what does not end in time."""
+    await asyncio.create_task(part.close(), name=CLOSING + type(part).__name__)

@@ -147,7 +147,7 @@ class _Process:
 def _serve(pipe: Connection, decode: Decode, limits: WorkLimits) -> None:
     """Runs in the process, until the pipe's other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
-    with suppress(EOFError):
+    with suppress(EOFError, BrokenPipeError):
         while True:
             cpu_seconds = float(pipe.recv_bytes())
             data = pipe.recv_bytes()

@@ -111,18 +111,20 @@ class House:
                     await connection
 
     @asynccontextmanager
-    async def bot_process(self, *, ready: bool = True) -> AsyncIterator[asyncio.subprocess.Process]:
-        """`python -m bot` itself; killed at the end, if it still is there."""
+    async def bot_process(self, module: str = "bot", **changed: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """`python -m bot` itself, in a session of its own; killed at the end, if it still is there."""
         environment = {
             **os.environ,
             **settings_for(self.sandbox, self.directory),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(self.directory / "cache"),
+            **changed,
         }
+        command = (sys.executable, "-m", module)
         with (self.directory / "bot.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", env=environment, cwd=self.directory, stderr=log
+                *command, env=environment, cwd=self.directory, stderr=log, start_new_session=True
             )
         try:
             await self.sandbox.bot_connected(timeout_s=3 * PATIENCE_S)
