@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -127,6 +128,41 @@ class RemoteImage:
     def key(self) -> tuple[Source, int]:
         """What identifies the image within its message; see `ImageRef.key`."""
         return (self.source, self.attachment_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicReply:
+    """A public message of the bot's own about images. to: the message that it replies to. shown: ids of the images that
+    it shows; none where it describes those of the message `to`.
+    """
+
+    to: int
+    shown: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMessage:
+    """A message as Discord shows it. images: those to index. carried: the keys of all its images, whatever their host;
+    None where Discord withholds its content. reply: set where the bot itself posted it about images.
+    """
+
+    message_id: int
+    images: tuple[ImageRef, ...] = ()
+    carried: frozenset[tuple[Source, int]] | None = frozenset()
+    reply: PublicReply | None = None
+
+
+NEWEST = (1 << 63) - 1
+"""Higher than any message's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Every message of a channel whose id is above `after` and at most `until`, oldest first."""
+
+    messages: Sequence[SeenMessage]
+    after: int
+    until: int = NEWEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bot.features.formatting import TagFormatter
 from bot.features.query_image import QueryImages
 from bot.features.tagging import TagAnnouncer
 from bot.indexing.catch_up import CatchUp
+from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
@@ -81,9 +82,12 @@ class Services:
             concurrency=settings.download_concurrency,
         )
         self.images.on_damaged = self.indexer.repair
-        self.catch_up = CatchUp(self.indexer.accept, self.channels, self.messages.history)
+        comparer = MessageComparer(
+            self.images, self.registry, self.indexer.accept, self.messages.page, self.replies.found
+        )
+        self.catch_up = CatchUp(comparer, self.channels)
         self.reconciler = ChannelReconciler(
-            self.images.searchable_channels, self.messages.is_deleted, self.registry.forget_channel
+            self.channels.channels_in_use, self.messages.is_deleted, self.registry.forget_channel
         )
         self.restored = RestoredImages(self.images, self.registry, self.messages.carried, self.messages.look_up)
         self.search = SearchService(

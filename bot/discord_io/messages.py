@@ -5,7 +5,7 @@ The store keeps ids only; whatever is shown or downloaded is looked up here firs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import aiohttp
@@ -15,7 +15,7 @@ from cachetools import LRUCache, TLRUCache
 from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.restored import PAGE_MESSAGES
-from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
+from bot.models import NEWEST, ChannelRef, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source, ThreadKind
 
 # Discord's codes for "deleted" and "not allowed" (developer docs, opcodes and status codes). Any other 404 or 403 may
 # come from a proxy, or be an "internal network error".
@@ -32,6 +32,12 @@ _MEMBER_REFUSED_S = 60.0
 
 NETWORK_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
 """What a request to Discord can raise."""
+
+LABEL_EMOJI = "🏷️"
+"""What a reply with tags begins with."""
+
+LIKE = "magpie:like:"
+"""What the custom id of the button below a search result begins with; the image's id follows."""
 
 ImageChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
 """What the channel option of a command accepts: every type of channel in which images are posted."""
@@ -111,17 +117,35 @@ class Messages:
         self.recent_images.update({image.key: image for image in images})
         return [ImageRef(channel, message.id, image.attachment_id, image.source, message.author.id) for image in images]
 
-    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
-        """The id and the images to index of every message newer than `after`, oldest first.
+    def seen(self, message: discord.Message) -> SeenMessage:
+        """What the store is compared with."""
+        carried = None if is_withheld(message) else frozenset(image.key for image in images_of(message))
+        own = self._client.user is not None and message.author.id == self._client.user.id
+        reply = public_reply(message) if own else None
+        return SeenMessage(message.id, tuple(self.image_refs(message)), carried, reply)
+
+    async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
+        """The oldest 100 messages of a channel after a message id, or the newest before one, with one request.
 
         Raises ImageGone or ImageForbidden where the channel cannot be read, ImageUnreachable where not at the moment.
         """
-        channel = self._client.get_channel(channel_id)
-        if not isinstance(channel, discord.abc.Messageable):
+        place = self._client.get_channel(channel.channel_id)
+        if not isinstance(place, discord.abc.Messageable):
             raise ImageGone("the channel is no longer known")
+        bounds = {"after": after, "before": before}
+        limits = {name: discord.Object(bound) for name, bound in bounds.items() if bound is not None}
         with _translated_errors():
-            async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
-                yield message.id, self.image_refs(message)
+            found = [one async for one in place.history(limit=PAGE_MESSAGES, oldest_first=before is None, **limits)]
+        if not found:  # Discord answers so, too, where the bot may not read the history
+            with suppress(ImageGone):
+                await self.fetch(channel.guild_id, channel.channel_id, channel.channel_id)
+        found.sort(key=lambda message: message.id)
+        full = len(found) == PAGE_MESSAGES
+        return Page(
+            [self.seen(message) for message in found],
+            after=after if after is not None else found[0].id - 1 if full else 0,
+            until=before - 1 if before is not None else found[-1].id if full else NEWEST,
+        )
 
     async def carried(self, channel: ChannelRef, before: int) -> dict[int, frozenset[tuple[Source, int]] | None]:
         """For `RestoredImages`. A channel whose history the bot may not read looks empty."""
@@ -148,6 +172,29 @@ class Messages:
         except NETWORK_ERRORS as error:
             return isinstance(error, discord.NotFound) and error.code == _UNKNOWN_CHANNEL
         return False
+
+
+def public_reply(message: discord.Message) -> PublicReply | None:
+    """What a message of the bot's own says about images; None for any other. Only for messages that it posted itself.
+
+    By this a reply is known again whose sending the process did not survive.
+    """
+    reference = message.reference
+    if reference is None or reference.message_id is None or reference.type is not discord.MessageReferenceType.reply:
+        return None
+    if message.content.startswith(LABEL_EMOJI):
+        return PublicReply(reference.message_id)
+    shown = tuple(_shown_images(message.components))
+    return PublicReply(reference.message_id, shown) if shown else None
+
+
+def _shown_images(components: Sequence[discord.Component]) -> Iterator[int]:
+    for component in components:
+        if isinstance(component, discord.ActionRow):
+            for child in component.children:
+                custom_id = getattr(child, "custom_id", None) or ""
+                if custom_id.startswith(LIKE):
+                    yield int(custom_id.removeprefix(LIKE))
 
 
 def channel_ref(channel: object) -> ChannelRef | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import discord
@@ -11,7 +11,7 @@ from discord.ext import tasks
 
 from bot.discord_io.messages import NETWORK_ERRORS, means_deleted
 from bot.logging import get_logger
-from bot.models import ChannelRef
+from bot.models import ChannelRef, PublicReply
 from bot.store.guilds import Reply, ReplyStore
 
 log = get_logger(__name__)
@@ -48,6 +48,11 @@ class PublicReplies:
     async def remember(self, channel: ChannelRef, message_id: int, image_ids: Sequence[int]) -> None:
         """The bot has just sent this message about these images, some of which may have been forgotten meanwhile."""
         await self._store.remember(channel, message_id, image_ids)
+        self.wake()
+
+    async def found(self, channel: ChannelRef, replies: Mapping[int, PublicReply]) -> None:
+        """These messages were seen in a channel. Those that are known already are ignored."""
+        await self._store.find(channel, replies)
         self.wake()
 
     def wake(self) -> None:

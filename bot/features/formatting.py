@@ -9,10 +9,10 @@ from unicodedata import category
 
 import discord
 
+from bot.discord_io.messages import LABEL_EMOJI
 from bot.indexing.labels import LabelBook
 from bot.models import Tag
 
-LABEL_EMOJI = "🏷️"
 _JOINERS = "\u200c\u200d"  # of emoji, and of Persian and Indian scripts
 _MARKUP = re.compile(r"[\\*_~`|<>\[\]#@:/]|^[-+]")
 _SHORT = 100

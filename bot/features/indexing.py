@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import discord
 from discord.ext import commands
 
-from bot.discord_io.attachments import images_of, is_withheld
 from bot.discord_io.messages import channel_ref
 from bot.discord_io.permissions import bot_may_read
 from bot.indexing.catch_up import ChannelSnapshot
@@ -17,7 +17,6 @@ from bot.logging import get_logger
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
-    from bot.models import ImageRef
 
 log = get_logger(__name__)
 
@@ -38,19 +37,22 @@ class IndexingCog(commands.Cog, name="indexing"):
         channel = channel_ref(message.channel)
         if channel is None:
             return
+        catch_up = self._bot.services.catch_up
+        if not _may_read_history(message.channel):  # its images could not be shown; it is read when the right returns
+            catch_up.unreadable(channel)
+            return
         async with self._message_lock(message.id):
-            await self._bot.services.catch_up.live(channel, message.id, self._image_refs(message))
+            await catch_up.live(channel, self._bot.services.messages.seen(message))
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """Forgets images that were removed and indexes new ones: link previews arrive by an edit."""
-        if is_withheld(payload.message):
-            return
-        services = self._bot.services
-        async with self._message_lock(payload.message_id):
-            current = {image.key for image in images_of(payload.message)}
-            await services.registry.forget_all_but(payload.message_id, current)
-            await services.indexer.accept(self._image_refs(payload.message))
+        """Images may have been removed, and link previews arrive by an edit."""
+        message = payload.message
+        seen = self._bot.services.messages.seen(message)
+        if not _may_read_history(message.channel):
+            seen = replace(seen, images=())
+        async with self._message_lock(message.id):
+            await self._bot.services.catch_up.edited(channel_ref(message.channel), seen)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
@@ -59,10 +61,6 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         await self._bot.services.registry.forget_messages(payload.message_ids)
-
-    def _image_refs(self, message: discord.Message) -> list[ImageRef]:
-        """None where the bot may not read the history: such images could never be shown."""
-        return self._bot.services.messages.image_refs(message) if _may_read_history(message.channel) else []
 
     # -- threads and channels
 

@@ -23,7 +23,7 @@ from bot.discord_io.client import (
     refusal,
     sentence_view,
 )
-from bot.discord_io.messages import ImageChannel, channel_ref
+from bot.discord_io.messages import LIKE, ImageChannel, channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience
 from bot.errors import TookTooLong
 from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
@@ -163,7 +163,7 @@ class SearchCog(commands.Cog, name="search"):
         return query, await services.search.similar(audience, query.embedding, query.image_ids)
 
 
-class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"magpie:like:(?P<image_id>\d{1,19})"):
+class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=LIKE + r"(?P<image_id>\d{1,19})"):
     """Finds images similar to one indexed image. The member who presses it needs to see that image themselves."""
 
     _presses: commands.CooldownMapping[Interaction] = commands.CooldownMapping.from_cooldown(
@@ -171,7 +171,7 @@ class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=r"m
     )
 
     def __init__(self, image_id: int, label: str = "…") -> None:
-        super().__init__(discord.ui.Button(label=label, emoji="🔍", custom_id=f"magpie:like:{image_id}"))
+        super().__init__(discord.ui.Button(label=label, emoji="🔍", custom_id=f"{LIKE}{image_id}"))
         self.image_id = image_id
 
     @classmethod

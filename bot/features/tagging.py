@@ -13,10 +13,10 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.discord_io.client import Interaction, answer
-from bot.discord_io.messages import ImageChannel, channel_ref
+from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
 from bot.discord_io.replies import PublicReplies
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.features.formatting import LABEL_EMOJI, TagFormatter, plain, short_plain, visible
+from bot.features.formatting import TagFormatter, plain, short_plain, visible
 from bot.i18n import CHINESE, ENGLISH, texts_for
 from bot.indexing.indexer import IndexedMessage
 from bot.logging import get_logger

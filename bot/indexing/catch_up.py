@@ -1,33 +1,26 @@
-"""Catches up on messages that were posted while the bot was away, and never moves a watermark past an unseen one."""
+"""Catches up on what happened while the bot was away, and never moves a watermark past an unseen message."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from bot.errors import ImageForbidden, ImageGone
+from bot.indexing.comparison import MessageComparer
 from bot.indexing.retry import RetryPolicy
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageRef
+from bot.models import NEWEST, ChannelRef, Image, SeenMessage
 from bot.store.guilds import ChannelStore
 
 log = get_logger(__name__)
 
-Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
-"""`Indexer.accept`: commits these images as pending; those not known before are returned."""
-
-History = Callable[[int, int], AsyncIterator[tuple[int, list[ImageRef]]]]
-"""history(channel_id, after): every message newer than `after`, oldest first, as (message id, its images).
-
-Raises ImageForbidden or ImageGone where the channel cannot be read, ImageUnreachable where it cannot be read now.
-"""
-
-PAGE_MESSAGES = 100
-"""Messages of a history that are accepted together: one page of Discord's history, one watermark, one pause."""
+# What a gap may have swallowed of older messages is asked after in channels where anything is stored, and, for link
+# previews, where the last message was seen at most this long before the newest one of the guild.
+_RECENT = (24 * 3600 * 1000) << 22  # a day, as a difference of message ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class ChannelSnapshot:
 class ChannelState(Enum):
     """HELD: messages may be missing, and the channel is not queued: its guild is not listed yet. BEHIND: queued, to be
     read. READING: its history is being read, or failed to be and waits for the next attempt. LIVE: nothing is missing,
-    so live messages move the watermark. UNREADABLE: Discord refused the history.
+    so live messages move the watermark. UNREADABLE: the bot may not read the history.
     """
 
     HELD = auto()
@@ -69,7 +62,7 @@ class ChannelState(Enum):
 class ChannelEvent(Enum):
     """SESSION: a new gateway session; messages may have been missed since the last one. LISTED: the channel is named
     in the session. MESSAGE: a live message was accepted. LOST: a live message could not be accepted. READ: the history
-    was read to its end. REFUSED: Discord refused it. TURN: the queue reached it.
+    was read to its end. REFUSED: the bot may not read it. TURN: the queue reached it.
     """
 
     SESSION = auto()
@@ -94,7 +87,7 @@ def transition(state: ChannelState, event: ChannelEvent) -> ChannelState:
             return ChannelState.READING
         case ChannelEvent.READ, ChannelState.READING:
             return ChannelState.LIVE
-        case ChannelEvent.REFUSED, ChannelState.READING:
+        case ChannelEvent.REFUSED, _:
             return ChannelState.UNREADABLE
     return state
 
@@ -105,23 +98,24 @@ class CatchUp:
     For each new gateway session (a resumed one misses nothing): call `hold` before its first event is handled, `live`
     as the first thing for each message, `begin` for each guild once its channels are known, and `appeared` for each
     channel or thread that is created later. A channel that was never listed is caught up on at its first live message.
-    Histories are read politely: one request at a time, a pause after each page, and none where nothing is new.
+    Histories are read politely: one request at a time, and a pause after each page.
+
+    Once nothing is new anywhere, the last page before the watermark of each active channel is compared with the store,
+    the most recent channels first: it tells of deletions, edits and link previews that no event told of.
     """
 
     def __init__(
         self,
-        accept: Accept,
+        comparer: MessageComparer,
         store: ChannelStore,
-        history: History,
         *,
         pause_s: float = 1.0,
         backoff: RetryPolicy | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """pause_s: seconds after each page of history."""
-        self._accept = accept
+        self._comparer = comparer
         self._store = store
-        self._history = history
         self._pause_s = pause_s
         self._backoff = backoff or RetryPolicy(first_pause_s=2.0, longest_pause_s=600.0)
         self._sleep = sleep
@@ -129,6 +123,7 @@ class CatchUp:
         self._guilds: set[int] = set()  # those listed in this session
         self._listings: deque[tuple[int, Sequence[ChannelSnapshot]]] = deque()
         self._queue: deque[_Channel] = deque()  # a channel counts only while it is BEHIND
+        self._overlaps: dict[tuple[int, int], _Channel] = {}  # by channel id and the last message to compare
         self._work = asyncio.Event()
         self._done = asyncio.Event()
         self._done.set()
@@ -167,16 +162,27 @@ class CatchUp:
         if snapshot.channel.guild_id in self._guilds:
             self._list(snapshot.channel.guild_id, [snapshot], ChannelEvent.LISTED)
 
-    async def live(self, ref: ChannelRef, message_id: int, images: Sequence[ImageRef]) -> list[Image]:
+    def unreadable(self, ref: ChannelRef) -> None:
+        """The bot may not read the channel now: what is posted there is missed, until `readable` is called."""
+        self._channel(ref).on(ChannelEvent.REFUSED)
+
+    def readable(self, snapshot: ChannelSnapshot) -> None:
+        """The bot may read the channel. Where it could not before, what was missed is read."""
+        channel = self._channel(snapshot.channel)
+        if channel.state in (ChannelState.HELD, ChannelState.UNREADABLE):
+            channel.newest = NEWEST
+            self.appeared(snapshot)
+
+    async def live(self, ref: ChannelRef, message: SeenMessage) -> list[Image]:
         """Accepts the images of a new message, and moves the channel's watermark if nothing is missing before it.
 
         Call it for messages without images too, and before anything else is awaited: the order of these calls is taken
         for the order of the messages.
         """
-        channel = self._channel(ref)
+        channel, message_id = self._channel(ref), message.message_id
         channel.seen.begin(message_id)
         try:
-            accepted = await self._accept(images)
+            accepted = await self._comparer.posted(ref, message)
         except BaseException:
             channel.seen.abandon(message_id)
             self._read_again(channel, message_id, ChannelEvent.LOST)
@@ -187,6 +193,15 @@ class CatchUp:
         else:
             self._read_again(channel, message_id, ChannelEvent.MESSAGE)
         return accepted
+
+    async def edited(self, ref: ChannelRef | None, message: SeenMessage) -> None:
+        """Compares an edited message with the store. Where that fails, it is read again later."""
+        try:
+            await self._comparer.edited(message)
+        except Exception:
+            if ref is not None:
+                self._compare_later(self._channel(ref), message.message_id)
+            raise
 
     async def finished(self) -> None:
         """Waits until there is nothing left to catch up on."""
@@ -226,6 +241,9 @@ class CatchUp:
             await self._set_first_watermarks(self._listings[0])
         elif self._queue:
             await self._catch_up(self._queue.popleft())
+        elif self._overlaps:
+            _, message_id = key = next(iter(self._overlaps))
+            await self._compare(self._overlaps.pop(key), message_id)
         else:
             if not self._retries:
                 self._done.set()
@@ -234,63 +252,83 @@ class CatchUp:
 
     async def _set_first_watermarks(self, listing: tuple[int, Sequence[ChannelSnapshot]]) -> None:
         guild_id, snapshots = listing
-        for ref, message_id in first_watermarks(snapshots, await self._store.seen_channels(guild_id)):
+        watermarks = await self._store.seen_channels(guild_id)
+        stored = {channel.channel_id for channel in await self._store.channels_in_use(guild_id)}
+        for ref, message_id in first_watermarks(snapshots, watermarks):
             await self._store.mark_seen(ref, message_id)
         if self._listings and self._listings[0] is listing:  # else `hold` removed it, and `begin` will bring it again
             self._listings.popleft()
-            self._queue.extend(self._channel(one.channel) for one in snapshots)
+            listed = {one.channel.channel_id: self._channel(one.channel) for one in snapshots}
+            self._queue.extend(listed.values())
+            for channel_id in active(watermarks, stored):
+                if channel_id in listed:
+                    self._compare_later(listed[channel_id], watermarks[channel_id])
 
     async def _catch_up(self, channel: _Channel) -> None:
         if channel.state is not ChannelState.BEHIND:
             return
         channel.on(ChannelEvent.TURN)
+
+        def again() -> None:
+            if channel.state is ChannelState.READING:
+                channel.on(ChannelEvent.LOST)
+                self._queue.append(channel)
+
+        if await self._attempt(channel, self._read(channel), again):
+            channel.on(ChannelEvent.READ)
+            await self._move_watermark(channel)
+
+    async def _compare(self, channel: _Channel, message_id: int) -> None:
+        """Compares the last messages up to this one."""
+
+        async def read() -> None:
+            await self._comparer.read(channel.ref, before=message_id + 1)
+            await self._sleep(self._pause_s)
+
+        await self._attempt(channel, read(), lambda: self._compare_later(channel, message_id))
+
+    def _compare_later(self, channel: _Channel, message_id: int) -> None:
+        self._overlaps.setdefault((channel.ref.channel_id, message_id), channel)
+        self._done.clear()
+        self._work.set()
+
+    async def _attempt(self, channel: _Channel, work: Awaitable[None], again: Callable[[], None]) -> bool:
+        """Whether it succeeded. again: called after a pause where Discord or the store failed, not where it refused."""
         try:
-            await self._read(channel)
+            await work
         except (ImageForbidden, ImageGone) as refused:
             log.info("channel cannot be read", channel_id=channel.ref.channel_id, reason=type(refused).__name__)
             channel.on(ChannelEvent.REFUSED)
-        except Exception:  # Discord or the store failed: the watermark is where it was; other channels get their turn
+        except Exception:  # the watermark is where it was; other channels get their turn
             log.warning("catch-up on a channel failed", channel_id=channel.ref.channel_id, exc_info=True)
-            retry = asyncio.create_task(self._retry_later(channel), name="retry catch-up")
+            retry = asyncio.create_task(self._retry_later(channel, again), name="retry catch-up")
             self._retries.add(retry)
             retry.add_done_callback(self._retry_ended)
         else:
             channel.failures = 0
-            channel.on(ChannelEvent.READ)
-            await self._move_watermark(channel)
+            return True
+        return False
 
     async def _read(self, channel: _Channel) -> None:
         """Accepts what was posted after the watermark, and moves it along. Ends early where a new gap opens."""
         channel_id = channel.ref.channel_id
         after = channel.watermark = await self._store.last_seen(channel_id) or channel_id
-        if channel.newest <= after:
-            return
-        page: list[tuple[int, list[ImageRef]]] = []
-        async for message in self._history(channel_id, after):
-            if channel.state is not ChannelState.READING:
-                break
-            page.append(message)
-            if len(page) == PAGE_MESSAGES:
-                await self._accept_page(channel, page)
-                page = []
-        if page:
-            await self._accept_page(channel, page)
-        elif channel.state is ChannelState.READING:
-            await self._write_watermark(channel, channel_id)  # of a new channel it lies just before its id
+        while channel.newest > after and channel.state is ChannelState.READING:
+            page = await self._comparer.read(channel.ref, after=after)
+            if page.messages:
+                after = page.messages[-1].message_id
+                log.info("caught up on messages", channel_id=channel_id, messages=len(page.messages))
+            # of a new channel it lies just before its id
+            await self._write_watermark(channel, max(after, channel_id))
+            await self._sleep(self._pause_s)
+            if page.until == NEWEST and channel.state is ChannelState.READING:
+                channel.newest = after
 
-    async def _accept_page(self, channel: _Channel, page: list[tuple[int, list[ImageRef]]]) -> None:
-        await self._accept([ref for _, refs in page for ref in refs])
-        await self._write_watermark(channel, page[-1][0])
-        log.info("caught up on messages", channel_id=channel.ref.channel_id, messages=len(page))
-        await self._sleep(self._pause_s)
-
-    async def _retry_later(self, channel: _Channel) -> None:
-        """Queues the channel again after a pause of its own, which grows with each failure in a row."""
+    async def _retry_later(self, channel: _Channel, again: Callable[[], None]) -> None:
+        """After a pause of the channel's own, which grows with each failure in a row."""
         channel.failures += 1
         await self._sleep(self._backoff.pause(channel.failures - 1, random.random()))  # noqa: S311 - spreads load
-        if channel.state is ChannelState.READING:
-            channel.on(ChannelEvent.LOST)
-            self._queue.append(channel)
+        again()
 
     def _retry_ended(self, retry: asyncio.Task[None]) -> None:
         self._retries.discard(retry)
@@ -333,6 +371,17 @@ def first_watermarks(
     young.sort(key=lambda one: one.created_at)
     others.sort(key=lambda one: one.present, reverse=True)
     return [(one.channel, one.channel.channel_id - 1) for one in young] + [(one.channel, one.present) for one in others]
+
+
+def active(watermarks: Mapping[int, int], stored: Collection[int]) -> list[int]:
+    """The channels whose last messages are compared, the most recent first.
+
+    watermarks: those of the guild by channel id, before any of this session's messages moved one. stored: the ids of
+    its channels with anything that a deletion would concern.
+    """
+    recent = max(watermarks.values(), default=0) - _RECENT
+    found = [channel_id for channel_id, seen in watermarks.items() if channel_id in stored or seen > recent]
+    return sorted(found, key=lambda channel_id: watermarks[channel_id], reverse=True)
 
 
 class Watermark:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import ChannelRef, TaggingMode
-from bot.store.backend import insert
+from bot.models import ChannelRef, PublicReply, TaggingMode, ThreadKind
+from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, reads, writes
-from bot.store.deletion import add_channel, add_guild
-from bot.store.schema import channels, guilds, images, labels, replies
+from bot.store.deletion import Kind, add_channel, add_guild
+from bot.store.schema import channels, guilds, images, labels, replies, tombstones
 
 T = TypeVar("T")
 
@@ -58,6 +58,19 @@ class ChannelStore(Store):
         query = query.where(channels.c.guild_id == guild_id, channels.c.last_seen.is_not(None))
         rows = await connection.execute(query)
         return await asyncio.to_thread(lambda: {row.id: row.last_seen for row in rows})
+
+    @reads
+    async def channels_in_use(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
+        """The channels and threads of this guild with anything that a deletion would concern: an image in any state, or
+        a public reply.
+        """
+        image = exists().where(images.c.channel_id == channels.c.id)
+        reply = exists().where(replies.c.channel_id == channels.c.id)
+        query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, image | reply)
+        rows = await connection.execute(query)
+        return await asyncio.to_thread(
+            lambda: [ChannelRef(guild_id, row.id, row.parent_id, ThreadKind(row.thread)) for row in rows]
+        )
 
 
 class LabelStore(Store):
@@ -104,6 +117,9 @@ class Reply:
     message_id: int
 
 
+_NO_IMAGE = 0  # no image's id: a reply about it is an orphan
+
+
 class ReplyStore(Store):
     """The bot's public replies, so that they can be deleted with the images that they describe."""
 
@@ -112,14 +128,23 @@ class ReplyStore(Store):
         self, connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
     ) -> None:
         """This reply describes these images. If one was deleted meanwhile, the reply is an orphan at once."""
-        if not image_ids or not await add_channel(connection, channel):
+        if image_ids and await add_channel(connection, channel):
+            await _add_reply(connection, channel, message_id, image_ids)
+
+    @writes
+    async def find(self, connection: AsyncConnection, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
+        """Remembers those of these replies, by message id, that `remember` was not called for.
+
+        One that describes the images of a message is an orphan at once if any of them may have been deleted.
+        """
+        query = select(replies.c.message_id).where(replies.c.message_id.in_(any_of(found)))
+        unknown = found.keys() - set((await connection.execute(query)).scalars())
+        if not unknown or not await add_channel(connection, channel):
             return
-        found = set((await connection.execute(select(images.c.id).where(images.c.id.in_(image_ids)))).scalars())
-        reply = {"message_id": message_id, "channel_id": channel.channel_id}
-        rows = [
-            {**reply, "position": at, "image_id": id_ if id_ in found else None} for at, id_ in enumerate(image_ids)
-        ]
-        await connection.execute(insert(connection, replies).on_conflict_do_nothing(), rows)
+        for message_id in unknown:
+            reply = found[message_id]
+            shown: Sequence[int] = reply.shown or await _images_of_message(connection, reply.to)
+            await _add_reply(connection, channel, message_id, shown or [_NO_IMAGE])
 
     @reads
     async def orphans(self, connection: AsyncConnection, limit: int, after: int = 0) -> list[Reply]:
@@ -140,6 +165,30 @@ class ReplyStore(Store):
     async def drop(self, connection: AsyncConnection, message_id: int) -> None:
         """Deletes the reply's rows: the message is deleted in Discord, or out of reach."""
         await connection.execute(delete(replies).where(replies.c.message_id == message_id))
+
+
+async def _add_reply(
+    connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+) -> None:
+    known = set((await connection.execute(select(images.c.id).where(images.c.id.in_(any_of(image_ids))))).scalars())
+    reply = {"message_id": message_id, "channel_id": channel.channel_id}
+    statement = insert(connection, replies)
+    # What `remember` says of a reply is more exact than what `find` may have found before.
+    newer = {"image_id": statement.excluded.image_id}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["message_id", "position"], set_=newer),
+        [{**reply, "position": at, "image_id": id_ if id_ in known else None} for at, id_ in enumerate(image_ids)],
+    )
+
+
+async def _images_of_message(connection: AsyncConnection, message_id: int) -> list[int]:
+    """None of them if one was deleted."""
+    attachment = (tombstones.c.kind == Kind.ATTACHMENT) & (tombstones.c.scope == message_id)
+    message = (tombstones.c.kind == Kind.MESSAGE) & (tombstones.c.id == message_id)
+    if (await connection.execute(select(tombstones.c.id).where(or_(attachment, message)).limit(1))).first():
+        return []
+    query = select(images.c.id).where(images.c.message_id == message_id).order_by(images.c.id)
+    return list((await connection.execute(query)).scalars())
 
 
 async def _labels(connection: AsyncConnection, guild_id: int, defaults: T) -> list[str] | T:

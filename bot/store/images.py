@@ -301,6 +301,19 @@ class ImageStore(EmbeddingQueries, Deletions):
         return (await connection.execute(query)).first() is not None
 
     @reads
+    async def newest_id(self, connection: AsyncConnection) -> int:
+        """The highest id of an image; 0 where there is none. Every image that is accepted later has a higher one."""
+        return (await connection.execute(select(func.max(images.c.id)))).scalar() or 0
+
+    @reads
+    async def in_range(self, connection: AsyncConnection, channel_id: int, after: int, until: int) -> list[Image]:
+        """The images of a channel's messages whose ids are above `after` and at most `until`, in any state."""
+        this = images.c.channel_id == channel_id, images.c.state.in_([*ImageState])  # the columns of an index
+        return await _read(
+            connection, _select_images().where(*this, images.c.message_id > after, images.c.message_id <= until)
+        )
+
+    @reads
     async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
         """The channels and threads of this guild that have a ready image."""
         ready = exists().where(images.c.channel_id == channels.c.id, images.c.state == ImageState.READY)

@@ -136,7 +136,7 @@ images = _table(
     sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
     # Due images are found by next_attempt alone, in a partial index, so the two must agree.
     sa.CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
-    sa.Index(None, "channel_id", "state"),
+    sa.Index(None, "channel_id", "state", "message_id"),
     sa.Index(None, "guild_id", "author_id"),
     sa.Index(None, "content_hash"),
     sa.Index("ix_images_due", "reread", "next_attempt", "id", sqlite_where=sa.text("next_attempt IS NOT NULL")),

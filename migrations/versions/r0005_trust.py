@@ -1,6 +1,8 @@
 """A checksum for each embedding, and the images of a restored backup that are to be compared with Discord.
 
 Embeddings from before have no checksum: to compute them all would rewrite a gigabyte at once.
+
+The index of a channel's images gets their messages, so that a part of a history can be compared with what is stored.
 """
 
 from __future__ import annotations
@@ -29,8 +31,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_unverified_message_id", "unverified", ["message_id"])
     op.create_index("ix_unverified_channel_id_message_id", "unverified", ["channel_id", "message_id"])
+    op.drop_index("ix_images_channel_id_state", "images")
+    op.create_index("ix_images_channel_id_state_message_id", "images", ["channel_id", "state", "message_id"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_images_channel_id_state_message_id", "images")
+    op.create_index("ix_images_channel_id_state", "images", ["channel_id", "state"])
     op.drop_table("unverified")
     op.drop_column("embeddings", "checksum")

@@ -1,55 +1,108 @@
-"""A fake Discord that goes on while the bot is offline, and the bot's side of a catch-up."""
+"""A Discord without a network, and a bot that can be away from it. For the tests of catch-up."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.indexing.catch_up import CatchUp, ChannelSnapshot
-from bot.models import ChannelRef, ImageRef
+from bot.indexing.comparison import MessageComparer
+from bot.indexing.deletions import DeletionJournal
+from bot.indexing.registry import ImageRegistry
+from bot.models import NEWEST, ChannelRef, Image, ImageRef, Page, PublicReply, SeenMessage, Source
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore
+from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
-from tests.indexing.support import GUILD, FakeSleep, image_ref
+from tests.indexing.support import CARD, GUILD, FakeSleep, image_ref
+
+PAGE_MESSAGES = 100
 
 
 class Discord:
-    """Channels with messages, each with one image. A history may be refused, fail, or be held at a message."""
+    """Channels with messages, each with one image at first. A history may be refused, fail, or be held.
 
-    def __init__(self) -> None:
-        self.messages: dict[int, list[ImageRef]] = {}
+    held: a page that contains this message is not delivered before the event is set.
+    """
+
+    def __init__(self, page_messages: int = PAGE_MESSAGES) -> None:
+        self.messages: dict[int, dict[int, SeenMessage]] = {}
         self.made: dict[int, int] = {}
+        self.newest: dict[int, int] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.asked: list[tuple[int, int]] = []
+        self.compared: list[tuple[int, int]] = []
         self.hold_at: dict[int, asyncio.Event] = {}
         self.reached = asyncio.Event()
         self.readers = 0
+        self.page_messages = page_messages
 
     def post(self, number: int, where: ChannelRef) -> ImageRef:
         ref = image_ref(number, where)
-        self.messages.setdefault(where.channel_id, []).append(ref)
+        self.put(where, SeenMessage(ref.message_id, (ref,), frozenset({ref.key})))
         return ref
 
-    def snapshot(self, where: ChannelRef) -> ChannelSnapshot:
-        posted = [ref.message_id for ref in self.messages.get(where.channel_id, [])]
-        return ChannelSnapshot(where, max(posted, default=None), self.made.get(where.channel_id))
+    def put(self, where: ChannelRef, message: SeenMessage) -> None:
+        """Posts a message, or edits it."""
+        self.messages.setdefault(where.channel_id, {})[message.message_id] = message
+        self.newest[where.channel_id] = max(self.newest.get(where.channel_id, 0), message.message_id)
 
-    async def history(self, channel_id: int, after: int) -> AsyncIterator[tuple[int, list[ImageRef]]]:
-        self.asked.append((channel_id, after))
+    def of(self, ref: ImageRef) -> SeenMessage:
+        return self.messages[ref.channel.channel_id][ref.message_id]
+
+    def delete(self, ref: ImageRef) -> None:
+        del self.messages[ref.channel.channel_id][ref.message_id]
+
+    def remove_file(self, ref: ImageRef) -> None:
+        message = self.of(ref)
+        left = tuple(one for one in message.images if one.key != ref.key)
+        self.put(ref.channel, replace(message, images=left, carried=frozenset(one.key for one in left)))
+
+    def add_preview(self, ref: ImageRef) -> ImageRef:
+        """To the message of this image."""
+        message = self.of(ref)
+        preview = replace(ref, attachment_id=ref.attachment_id + 1, source=Source.PREVIEW)
+        images = (*message.images, preview)
+        self.put(ref.channel, replace(message, images=images, carried=frozenset(one.key for one in images)))
+        return preview
+
+    def snapshot(self, where: ChannelRef) -> ChannelSnapshot:
+        return ChannelSnapshot(where, self.newest.get(where.channel_id), self.made.get(where.channel_id))
+
+    async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
+        channel_id = channel.channel_id
+        if after is not None:
+            self.asked.append((channel_id, after))
+        elif before is not None:
+            self.compared.append((channel_id, before - 1))
         self.readers += 1
         assert self.readers == 1, "one channel at a time"
         try:
             if self.errors.get(channel_id):
                 raise self.errors[channel_id].pop(0)
-            for ref in sorted(self.messages.get(channel_id, []), key=lambda ref: ref.message_id):
-                if ref.message_id > after:
-                    if ref.message_id in self.hold_at:
-                        self.reached.set()
-                        await self.hold_at[ref.message_id].wait()
-                    yield ref.message_id, [ref]
+            found = self._page(channel_id, after, before)
+            for event in [self.hold_at[one.message_id] for one in found.messages if one.message_id in self.hold_at]:
+                self.reached.set()
+                await event.wait()
+            return found
         finally:
             self.readers -= 1
+
+    def _page(self, channel_id: int, after: int | None, before: int | None) -> Page:
+        messages = [one for _, one in sorted(self.messages.get(channel_id, {}).items())]
+        if after is not None:
+            found = [one for one in messages if one.message_id > after][: self.page_messages]
+            full = len(found) == self.page_messages
+            return Page(found, after, found[-1].message_id if full else NEWEST)
+        assert before is not None
+        found = [one for one in messages if one.message_id < before][-self.page_messages :]
+        full = len(found) == self.page_messages
+        return Page(found, found[0].message_id - 1 if full else 0, before - 1)
+
+
+class NoIndex:
+    async def discard(self, image_ids: list[int]) -> None: ...
 
 
 class Bot:
@@ -60,12 +113,19 @@ class Bot:
         self.places = places
         self.store = ImageStore(database)
         self.channels = ChannelStore(database)
+        self.replies = ReplyStore(database)
         self.sleep = FakeSleep()
         self.accepting = self.store.accept
-        self.catch_up = CatchUp(self._accept, self.channels, discord.history, sleep=self.sleep)
+        journal = DeletionJournal(database.path)
+        self.registry = ImageRegistry(self.store, NoIndex(), None, CARD, journal)  # type: ignore[arg-type]
+        comparer = MessageComparer(self.store, self.registry, self._accept, discord.page, self._found)
+        self.catch_up = CatchUp(comparer, self.channels, sleep=self.sleep)
 
-    async def _accept(self, refs: list[ImageRef]) -> list:
+    async def _accept(self, refs: list[ImageRef]) -> list[Image]:
         return await self.accepting(refs)
+
+    async def _found(self, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
+        await self.replies.find(channel, found)
 
     def connect(self) -> None:
         """A new gateway session: everything up to now may have been missed."""
@@ -78,11 +138,14 @@ class Bot:
         await self.catch_up.finished()
 
     async def see(self, ref: ImageRef) -> None:
-        await self.catch_up.live(ref.channel, ref.message_id, [ref])
+        """A new message with this image, as it was posted."""
+        await self.catch_up.live(ref.channel, SeenMessage(ref.message_id, (ref,), frozenset({ref.key})))
 
     async def known(self) -> list[int]:
-        due = await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
-        return sorted(image.ref.message_id for image in due)
+        return sorted(image.ref.message_id for image in await self.images())
+
+    async def images(self) -> list[Image]:
+        return await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
 
     async def watermark(self, where: ChannelRef) -> int | None:
         return await self.channels.last_seen(where.channel_id)

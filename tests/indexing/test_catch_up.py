@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.indexing.catch_up import PAGE_MESSAGES
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
-from tests.indexing.away import Bot, Discord
+from tests.indexing.away import PAGE_MESSAGES, Bot, Discord
 from tests.indexing.support import GUILD, channel_ref, image_ref, snowflake, until
 
 
@@ -120,7 +119,7 @@ async def test_the_watermark_stays_below_a_message_that_is_still_being_accepted(
     door = asyncio.Event()
 
     async def accept(refs: list[ImageRef]) -> list:
-        if refs == [slow]:
+        if [*refs] == [slow]:
             await door.wait()
         return await bot.store.accept(refs)
 
@@ -171,7 +170,7 @@ async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over
     discord.hold_at[missed[3].message_id].set()
 
     async def stopped() -> bool:
-        return await bot.watermark(ONE) == missed[2].message_id
+        return await bot.watermark(ONE) == missed[4].message_id
 
     await until(stopped)
     bot.catch_up.begin(GUILD, [discord.snapshot(ONE)])
@@ -266,7 +265,7 @@ async def test_a_pause_follows_every_page_and_channel(database: Database, discor
         discord.post(number, ONE)
     discord.post(500, TWO)
     bot = await joined(database, discord, bots, ONE, TWO)
-    assert bot.sleep.slept == [1.0, 1.0, 1.0]
+    assert bot.sleep.slept == [1.0] * 5, "three pages, and one of each channel to compare"
 
 
 async def test_a_channel_created_while_offline_is_read_from_its_beginning(
@@ -359,7 +358,7 @@ async def test_a_message_that_is_lost_while_its_channel_is_read_makes_it_read_ag
     lost = image_ref(9, ONE)
 
     async def accept(refs: list[ImageRef]) -> list:
-        if refs == [lost]:
+        if [*refs] == [lost]:
             bot.accepting = bot.store.accept
             raise OSError("disk")
         return await bot.store.accept(refs)
@@ -367,7 +366,7 @@ async def test_a_message_that_is_lost_while_its_channel_is_read_makes_it_read_ag
     bot.accepting = accept
     with pytest.raises(OSError, match="disk"):
         await bot.see(lost)
-    discord.messages[ONE.channel_id].append(lost)
+    discord.post(9, ONE)
     discord.hold_at[missed[1].message_id].set()
     await bot.catch_up.finished()
     assert await bot.known() == [ref.message_id for ref in (*missed, lost)]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bot.errors import StoreBusy
-from bot.models import ChannelRef, TaggingMode
+from bot.models import ChannelRef, PublicReply, TaggingMode
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
@@ -37,6 +37,8 @@ READS = {
         "embedding_of_hash": lambda images: images.embedding_of_hash(1, "hash-1", CARD.key),
         "embeddings": first_page,
         "searchable_channels": lambda images: images.searchable_channels(1),
+        "newest_id": lambda images: images.newest_id(),
+        "in_range": lambda images: images.in_range(2, 0, 20),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),
     },
@@ -44,6 +46,7 @@ READS = {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
         "last_seen": lambda channels: channels.last_seen(2),
         "seen_channels": lambda channels: channels.seen_channels(1),
+        "channels_in_use": lambda channels: channels.channels_in_use(1),
     },
     LabelStore: {"labels": lambda labels: labels.labels(1)},
     ReplyStore: {"orphans": lambda replies: replies.orphans(5)},
@@ -75,6 +78,7 @@ WRITES = {
     },
     ReplyStore: {
         "remember": lambda replies: replies.remember(CHANNEL, 50, [1]),
+        "find": lambda replies: replies.find(CHANNEL, {51: PublicReply(10)}),
         "drop": lambda replies: replies.drop(50),
     },
 }

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import ChannelRef, TaggingMode, ThreadKind
+from bot.models import ChannelRef, PublicReply, TaggingMode, ThreadKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.schema import metadata
@@ -39,6 +39,8 @@ async def use_everything(database) -> None:
     await images.unverified(2**62, [3], 5)
     await images.any_unverified([2])
     await images.verify([first.id], OTHER.key)
+    await images.newest_id()
+    await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
     await images.guild_ids()
     await images.count_pending()
@@ -47,11 +49,13 @@ async def use_everything(database) -> None:
     await channels.mark_seen(ChannelRef(1, 2), 10)
     await channels.last_seen(2)
     await channels.seen_channels(1)
+    await channels.channels_in_use(1)
     await labels.add(1, "cat")
     await labels.remove(1, "cat")
     await labels.reset(1)
     await labels.labels(1)
     await replies.remember(ChannelRef(1, 2), 50, [first.id, second.id])
+    await replies.find(ChannelRef(1, 2), {51: PublicReply(10), 52: PublicReply(1, (first.id,))})
     await replies.orphans(5)
     await replies.drop(50)
     await images.forget_messages([10])

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from bot.models import ChannelRef
+from bot.models import ChannelRef, PublicReply
 from bot.store.guilds import Reply
 from tests.store.samples import ref
 
@@ -90,3 +90,40 @@ async def test_a_reply_that_describes_no_image_is_not_stored(path, images, repli
     await two_images(images)
     await replies.remember(ChannelRef(1, 3), 50, [])
     assert rows(path) == []
+
+
+async def test_a_reply_that_is_found_again_goes_with_the_images_that_it_describes(images, replies):
+    first, second = await two_images(images)
+    await replies.find(ChannelRef(1, 2), {50: PublicReply(10), 51: PublicReply(9, (first, second))})
+    assert await replies.orphans(5) == []
+    await images.forget_messages([11])
+    assert await replies.orphans(5) == [Reply(2, 51)]
+    await images.forget_messages([10])
+    assert await replies.orphans(5) == [Reply(2, 50), Reply(2, 51)]
+
+
+async def test_a_reply_that_is_found_after_its_images_are_gone_is_an_orphan_at_once(images, replies):
+    first, _ = await two_images(images)
+    await images.forget_messages([10])
+    await replies.find(ChannelRef(1, 2), {50: PublicReply(10), 51: PublicReply(9, (first,))})
+    assert await replies.orphans(5) == [Reply(2, 50), Reply(2, 51)]
+
+
+async def test_a_reply_that_is_found_after_one_of_two_images_was_removed_is_an_orphan(images, replies):
+    await images.accept([ref(10, 100), ref(10, 101)])
+    await images.forget_attachments(10, [100])
+    await replies.find(ChannelRef(1, 2), {50: PublicReply(10)})
+    assert await replies.orphans(5) == [Reply(2, 50)]
+
+
+@pytest.mark.parametrize("found_first", [True, False])
+async def test_finding_a_reply_changes_nothing_of_what_is_remembered(path, images, replies, found_first):
+    first, second = (image.id for image in await images.accept([ref(10, 100), ref(10, 101)]))
+    await images.forget_author(1, 7)  # leaves no tombstone
+    [third] = await images.accept([ref(10, 102, author_id=8)])
+    if found_first:
+        await replies.find(ChannelRef(1, 2), {50: PublicReply(10)})
+        assert await replies.orphans(5) == []
+    await replies.remember(ChannelRef(1, 2), 50, [first, second, third.id])
+    await replies.find(ChannelRef(1, 2), {50: PublicReply(10)})
+    assert rows(path) == [(50, None), (50, None), (50, third.id)]

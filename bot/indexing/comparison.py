@@ -1,0 +1,118 @@
+"""Compares what is stored of a channel's messages with what Discord shows of them, and makes the store agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bot.indexing.registry import ImageRegistry
+from bot.models import ChannelRef, Image, ImageRef, Page, PublicReply, SeenMessage
+from bot.store.images import ImageStore
+
+Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
+"""`Indexer.accept`: commits these images as pending; those not known before are returned."""
+
+
+class History(Protocol):
+    """One page of a channel's history, in one request: the oldest messages after an id, or the newest before one.
+
+    Raises ImageForbidden or ImageGone where the channel cannot be read, ImageUnreachable where it cannot be read now.
+    """
+
+    async def __call__(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What Discord no longer has: whole messages, and attachments of messages that are still there."""
+
+    messages: Sequence[int]
+    attachments: dict[int, list[int]]
+
+
+def compare(stored: Iterable[ImageRef], page: Page) -> Removed:
+    """stored: images that were stored before the page was requested, of this channel. Those outside the page's range
+    are ignored: nothing is known of them.
+    """
+    shown = {message.message_id: message.carried for message in page.messages}
+    messages: dict[int, None] = {}
+    attachments: defaultdict[int, list[int]] = defaultdict(list)
+    for ref in stored:
+        if not page.after < ref.message_id <= page.until:
+            continue
+        if ref.message_id not in shown:
+            messages[ref.message_id] = None
+        elif (carried := shown[ref.message_id]) is not None and ref.key not in carried:
+            attachments[ref.message_id].append(ref.attachment_id)
+    return Removed(list(messages), dict(attachments))
+
+
+class MessageComparer:
+    """Makes the store agree with messages as they are posted, edited, and read from a history again.
+
+    An event is newer than a page that was requested before it, so the page says nothing about an edited message.
+    found_replies: called with public replies of the bot's own by message id; they may be known.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        registry: ImageRegistry,
+        accept: Accept,
+        history: History,
+        found_replies: Callable[[ChannelRef, Mapping[int, PublicReply]], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._accept = accept
+        self._history = history
+        self._found_replies = found_replies
+        self._one_request = asyncio.Lock()
+        self._comparing = asyncio.Lock()
+        self._edited: set[int] = set()  # since the page under way was requested
+
+    async def posted(self, channel: ChannelRef, message: SeenMessage) -> list[Image]:
+        """Returns the images that were not known before."""
+        await self._find_replies(channel, [message])
+        return await self._accept(message.images)
+
+    async def edited(self, message: SeenMessage) -> None:
+        """Forgets images that were removed and accepts new ones: link previews arrive by an edit."""
+        if self._one_request.locked():
+            self._edited.add(message.message_id)
+        async with self._comparing:
+            if message.carried is not None:
+                await self._registry.forget_all_but(message.message_id, message.carried)
+            await self._accept(message.images)
+
+    async def read(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
+        """Reads one page of the channel's history, and makes the store agree with it. Raises what `History` raises."""
+        async with self._one_request:
+            self._edited.clear()
+            newest_image = await self._store.newest_id()
+            page = await self._history(channel, after=after, before=before)
+            await self._find_replies(channel, page.messages)  # first, so that a reply goes with an image forgotten here
+            async with self._comparing:
+                await self._apply(channel, page, newest_image)
+        return page
+
+    async def _apply(self, channel: ChannelRef, page: Page, newest_image: int) -> None:
+        """newest_image: images with a higher id were stored after the request, so the page may lack them."""
+        edited = frozenset(self._edited)
+        stored = await self._store.in_range(channel.channel_id, page.after, page.until)
+        known = [one.ref for one in stored if one.id <= newest_image and one.ref.message_id not in edited]
+        await self._forget(compare(known, page))
+        await self._accept([ref for one in page.messages if one.message_id not in edited for ref in one.images])
+
+    async def _find_replies(self, channel: ChannelRef, messages: Sequence[SeenMessage]) -> None:
+        if found := {message.message_id: message.reply for message in messages if message.reply is not None}:
+            await self._found_replies(channel, found)
+
+    async def _forget(self, removed: Removed) -> None:
+        if removed.messages:
+            await self._registry.forget_messages(removed.messages)
+        for message_id, attachment_ids in removed.attachments.items():
+            await self._registry.forget_attachments(message_id, attachment_ids)

@@ -1,0 +1,338 @@
+"""What a gap swallowed is found by reading the last messages again, and nothing that exists is taken for deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bot.errors import ImageForbidden, ImageUnreachable
+from bot.indexing.catch_up import active
+from bot.indexing.comparison import Removed, compare
+from bot.keyed_lock import KeyedLock
+from bot.models import ImageRef, Page, PublicReply, SeenMessage, Source
+from bot.store.database import Database
+from bot.store.guilds import Reply
+from tests.empty_database import empty_database
+from tests.indexing.away import Bot, Discord
+from tests.indexing.support import channel_ref, image_ref, snowflake
+
+ONE, TWO = channel_ref(1), channel_ref(2)
+
+
+# -- the pure comparison
+
+
+def shown(ref: ImageRef, *more: ImageRef) -> SeenMessage:
+    return SeenMessage(ref.message_id, (ref, *more), frozenset(one.key for one in (ref, *more)))
+
+
+FIRST, SECOND, THIRD = (image_ref(number, ONE) for number in (1, 2, 3))
+
+
+def test_a_message_that_is_missing_within_the_range_was_deleted() -> None:
+    page = Page([shown(FIRST), shown(THIRD)], FIRST.message_id - 1, THIRD.message_id)
+    assert compare([FIRST, SECOND, THIRD], page) == Removed([SECOND.message_id], {})
+
+
+def test_nothing_is_known_of_messages_outside_the_range() -> None:
+    page = Page([shown(SECOND)], FIRST.message_id, SECOND.message_id)
+    assert compare([FIRST, SECOND, THIRD], page) == Removed([], {})
+
+
+def test_of_a_message_that_is_there_the_missing_images_were_removed() -> None:
+    other = replace(FIRST, attachment_id=5)
+    assert compare([FIRST, other], Page([shown(FIRST)], 0)) == Removed([], {FIRST.message_id: [5]})
+
+
+def test_a_message_whose_content_is_withheld_says_nothing_about_its_images() -> None:
+    assert compare([FIRST], Page([SeenMessage(FIRST.message_id, carried=None)], 0)) == Removed([], {})
+
+
+def test_a_file_on_a_host_that_is_not_allowed_is_still_carried() -> None:
+    page = Page([SeenMessage(FIRST.message_id, (), frozenset({FIRST.key}))], 0)
+    assert compare([FIRST], page) == Removed([], {})
+
+
+# -- which channels
+
+
+def test_channels_with_something_stored_or_recent_messages_are_compared_the_most_recent_first() -> None:
+    day = 24 * 3600
+    watermarks = {1: snowflake(10 * day), 2: snowflake(0), 3: snowflake(1), 4: snowflake(9.5 * day)}
+    assert active(watermarks, stored={2}) == [1, 4, 2]
+    assert active({}, stored=set()) == []
+
+
+# -- what a gap swallowed
+
+
+@pytest.fixture
+def discord() -> Discord:
+    return Discord()
+
+
+@pytest.fixture
+async def bots() -> AsyncIterator[list[Bot]]:
+    running: list[Bot] = []
+    yield running
+    for bot in running:
+        await bot.catch_up.close()
+
+
+async def joined(database: Database, discord: Discord, bots: list[Bot]) -> Bot:
+    bot = Bot(database, discord, ONE, TWO)
+    bots.append(bot)
+    await bot.online()
+    return bot
+
+
+async def keys(bot: Bot) -> set[tuple[int, Source, int]]:
+    return {(image.ref.message_id, *image.ref.key) for image in await bot.images()}
+
+
+def keys_in(discord: Discord) -> set[tuple[int, Source, int]]:
+    messages = [message for channel in discord.messages.values() for message in channel.values()]
+    return {(message.message_id, *ref.key) for message in messages for ref in message.images}
+
+
+@pytest.mark.parametrize("change", [Discord.delete, Discord.remove_file, Discord.add_preview])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["the oldest message", "one between", "the newest message"])
+async def test_what_happened_to_a_message_while_the_bot_was_away_is_noticed(
+    database: Database, discord: Discord, bots: list[Bot], change, which: int
+) -> None:
+    first = await joined(database, discord, bots)
+    posted = [discord.post(number, ONE) for number in (1, 2, 3)]
+    for ref in posted:
+        await first.see(ref)
+    await first.catch_up.close()
+    change(discord, posted[which])
+    bot = await joined(database, discord, bots)
+    assert await keys(bot) == keys_in(discord)
+
+
+async def test_a_deleted_image_is_forgotten_although_the_watermark_had_not_reached_its_message(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    """The process was killed after the image was accepted, and before the watermark moved."""
+    first = await joined(database, discord, bots)
+    await first.catch_up.close()
+    killed_at, later = discord.post(1, ONE), discord.post(2, ONE)
+    await first.store.accept([killed_at])
+    discord.delete(killed_at)
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == [later.message_id]
+
+
+@pytest.mark.parametrize("state", ["parked", "pending"])
+async def test_parked_and_pending_images_are_compared_too(
+    database: Database, discord: Discord, bots: list[Bot], state: str
+) -> None:
+    first = await joined(database, discord, bots)
+    ref = discord.post(1, ONE)
+    await first.see(ref)
+    await first.catch_up.close()
+    [image] = await first.images()
+    if state == "parked":
+        await first.store.park(image.id, "broken")
+    discord.delete(ref)
+    bot = await joined(database, discord, bots)
+    assert await bot.store.by_message(ref.message_id) == []
+
+
+async def test_a_comparison_that_fails_is_tried_again_and_a_refused_one_deletes_nothing(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    refs = [discord.post(1, ONE), discord.post(2, TWO)]
+    for ref in refs:
+        await first.see(ref)
+        discord.delete(ref)
+    await first.catch_up.close()
+    discord.errors = {ONE.channel_id: [ImageUnreachable(), RuntimeError()], TWO.channel_id: [ImageForbidden()]}
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == [refs[1].message_id]
+
+
+async def test_an_edit_that_could_not_be_handled_is_compared_later(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots)
+    ref = discord.post(1, ONE)
+    await bot.see(ref)
+    discord.add_preview(ref)
+
+    async def fail(refs: list[ImageRef]) -> list:
+        bot.accepting = bot.store.accept
+        raise OSError("disk")
+
+    bot.accepting = fail
+    with pytest.raises(OSError, match="disk"):
+        await bot.catch_up.edited(ONE, discord.of(ref))
+    await bot.catch_up.finished()
+    assert await keys(bot) == keys_in(discord)
+
+
+async def test_what_was_missed_is_read_before_anything_is_compared(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    await first.see(discord.post(1, ONE))
+    await first.see(discord.post(2, TWO))
+    await first.catch_up.close()
+    missed = discord.post(3, TWO)
+    order: list[str] = []
+    page = discord.page
+
+    async def noted(channel, **bounds):
+        order.extend(bounds)
+        return await page(channel, **bounds)
+
+    discord.page = noted  # type: ignore[method-assign]
+    bot = await joined(database, discord, bots)
+    assert missed.message_id in await bot.known()
+    assert [order[0], len(order)] == ["after", 3 * 2]
+
+
+# -- the bot's own replies
+
+
+async def test_a_reply_whose_sending_the_process_did_not_survive_is_known_again_and_goes_with_its_image(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    kept, gone = discord.post(1, ONE), discord.post(2, ONE)
+    for ref in (kept, gone):
+        await first.see(ref)
+    await first.catch_up.close()  # killed: the replies below were sent, and nothing remembers them
+    for number, ref in ((3, kept), (4, gone)):
+        discord.put(ONE, SeenMessage(snowflake(number), reply=PublicReply(ref.message_id)))
+    discord.delete(gone)
+    bot = await joined(database, discord, bots)
+    assert await bot.replies.orphans(5) == [Reply(ONE.channel_id, snowflake(4))]
+    await bot.registry.forget_messages([kept.message_id])
+    assert len(await bot.replies.orphans(5)) == 2
+
+
+async def test_a_live_reply_is_known_before_the_watermark_passes_it(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots)
+    about = discord.post(1, ONE)
+    await bot.see(about)
+    await bot.catch_up.live(ONE, SeenMessage(snowflake(2), reply=PublicReply(about.message_id)))
+    assert await bot.watermark(ONE) == snowflake(2)
+    await bot.registry.forget_messages([about.message_id])
+    assert await bot.replies.orphans(5) == [Reply(ONE.channel_id, snowflake(2))]
+
+
+# -- any interleaving
+
+KINDS = ("post", "delete", "remove file", "add preview", "remove previews")
+happenings = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5), st.booleans()), max_size=6)
+
+POST, PREVIEW, NO_PREVIEW = ("post", 0, True), ("add preview", 0, True), ("remove previews", 0, True)
+
+
+class Story:
+    """Messages of one channel; each change is told to the bot while it is online, in a task of its own, and those of
+    one message in order, as the bot's listeners do it.
+    """
+
+    def __init__(self, discord: Discord) -> None:
+        self.discord = discord
+        self.numbers = iter(range(1, 1000))
+        self.posted: list[ImageRef] = []
+        self.told: list[asyncio.Task[object]] = []
+        self.message_lock = KeyedLock()
+
+    def happen(self, kind: str, which: int, bot: Bot | None) -> None:
+        there = [ref for ref in self.posted if ref.message_id in self.discord.messages.get(ONE.channel_id, {})]
+        if kind == "post":
+            ref = self.discord.post(next(self.numbers), ONE)
+            self.posted.append(ref)
+            self._tell(ref, bot and bot.see(ref))
+        elif there:
+            ref = there[which % len(there)]
+            if kind == "delete":
+                self.discord.delete(ref)
+                self._tell(None, bot and bot.registry.forget_messages([ref.message_id]))
+                return
+            if kind == "remove file":
+                self.discord.remove_file(ref)
+            elif kind == "add preview":
+                self.discord.add_preview(ref)
+            else:
+                message = self.discord.of(ref)
+                left = tuple(one for one in message.images if one.source is not Source.PREVIEW)
+                self.discord.put(ONE, replace(message, images=left, carried=frozenset(one.key for one in left)))
+            self._tell(ref, bot and bot.catch_up.edited(ONE, self.discord.of(ref)))
+
+    def _tell(self, ref: ImageRef | None, event: Awaitable[object] | None) -> None:
+        async def in_order() -> None:
+            async with self.message_lock(ref.message_id) if ref else nullcontext():
+                await event
+
+        if event is not None:
+            self.told.append(asyncio.create_task(in_order()))
+
+
+async def live_through(before: list, away: list, during: list[list], page_messages: int, path: Path) -> None:
+    discord = Discord(page_messages)
+    story = Story(discord)
+    async with await Database.open(empty_database(path / "magpie.sqlite3")) as database:
+        first = Bot(database, discord, ONE)
+        await first.online()
+        for kind, which, _ in before:
+            story.happen(kind, which, first)
+            await asyncio.gather(*story.told)
+        await first.catch_up.close()
+        for kind, which, _ in away:
+            story.happen(kind, which, None)
+        bot = Bot(database, discord, ONE)
+        knew, compared_after = await keys(bot), 0
+        answer, chapters = discord.page, iter(during)
+
+        async def page(channel, **bounds) -> Page:
+            """Discord answers with what was there before these changes, which are told before or after the answer."""
+            nonlocal compared_after
+            answered = await answer(channel, **bounds)
+            if "before" in bounds:
+                compared_after = answered.after
+            for kind, which, before_the_answer in next(chapters, []):
+                story.happen(kind, which, bot)
+                if before_the_answer:
+                    await asyncio.gather(*story.told)
+            return answered
+
+        bot.catch_up._comparer._history = page
+        await bot.online()
+        await asyncio.gather(*story.told)
+        await bot.catch_up.finished()
+        known, there = await keys(bot), keys_in(discord)
+        assert {key for key in known if key[0] > compared_after} == {key for key in there if key[0] > compared_after}
+        assert knew & there <= known
+        await bot.catch_up.close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    before=happenings,
+    away=happenings,
+    during=st.lists(happenings, min_size=1, max_size=3),
+    page_messages=st.sampled_from((2, 3, 100)),
+)
+@example([POST, PREVIEW], [NO_PREVIEW], [[PREVIEW]], 100)  # the page lacks what an event has brought back
+@example([POST, PREVIEW], [], [[NO_PREVIEW]], 100)  # the page has what an event has taken away
+def test_whatever_happened_and_happens_meanwhile_the_store_equals_discord_afterwards(
+    before: list, away: list, during: list[list], page_messages: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(live_through(before, away, during, page_messages, Path(folder)))
