@@ -13,6 +13,7 @@ from benchmarks.figures import Outcome
 from benchmarks.machine import describe
 from benchmarks.scale import Scale
 from benchmarks.show import draw_curves, print_table, write_json
+from clipcore.runtime.cores import let_idle_threads_sleep
 
 # In this order; each is a module beside this one with `run(scale: Scale) -> Outcome`.
 NAMES = ("encoding", "indexing", "search", "find", "under_load", "memory", "store", "start", "gpu")
@@ -25,6 +26,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Where the JSON and the plots go.")] = Path("artifacts/benchmarks"),
 ) -> None:
     """Measures how fast Magpie is, beside baselines and computed limits of the same run."""
+    let_idle_threads_sleep()  # as the bot and the command line do
     console = Console()
     chosen = names or list(NAMES)
     if unknown := [name for name in chosen if name not in NAMES]:

@@ -14,9 +14,11 @@ from typing import NoReturn
 
 from bot.errors import StartupError
 from bot.settings import ENV_FILE, load_settings
+from clipcore.runtime.cores import let_idle_threads_sleep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    let_idle_threads_sleep()
     asked = _parser().parse_args(arguments)
     try:
         settings = load_settings(needs_token=asked.command is None)

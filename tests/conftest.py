@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-# Read when torch is imported. Test processes share the cores, where idle OpenMP threads that spin cost a third of the
-# CPU time.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from clipcore.runtime.cores import let_idle_threads_sleep
+
+let_idle_threads_sleep()  # test processes share the cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

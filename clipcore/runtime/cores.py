@@ -22,6 +22,15 @@ def decode_workers(cores: int, *, model_on_cpu: bool) -> int:
     return max(2, cores // 4) if model_on_cpu else max(1, cores - 1)
 
 
+def let_idle_threads_sleep() -> None:
+    """For a program's first lines: OpenMP reads it when torch is imported. A value of the user's takes precedence.
+
+    By default torch's threads spin while they wait for one another. Beside a busy program a spinning thread uses up the
+    core that the last one of them needs, and then an image takes seconds.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def usable_cores(root: Path = _ROOT) -> int:
     """Cores that this process may use: those it may run on, or the CPU time that its container is granted
     (`docker run --cpus 2`) if that is less, rounded up. root: the directory that holds proc/ and sys/.

@@ -167,6 +167,16 @@ async def test_a_model_without_text_ends_the_start_with_what_to_choose_instead(
     assert "CLIP_MODEL" in ended.sentence
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP, which says what it read, comes with torch for Linux")
+@pytest.mark.parametrize(("own", "spins"), [({}, "0"), ({"OMP_WAIT_POLICY": "active"}, "30000000000")])
+async def test_idle_threads_of_torch_sleep_unless_the_operator_wants_them_to_spin(
+    start: Start, sandbox: Sandbox, tmp_path: Path, own: dict[str, str], spins: str
+) -> None:
+    backbone = str(write_tiny_dinov2(tmp_path / "dinov2-tiny"))  # it is loaded, and ends the start
+    ended = await start(CLIP_MODEL=backbone, OMP_DISPLAY_ENV="verbose", **own, **sandbox.bot_settings)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in ended.said
+
+
 async def test_an_unwritable_database_ends_the_start_with_the_setting(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = await start(DISCORD_TOKEN="token", DATABASE_URL=str(tmp_path / "file" / "magpie.sqlite3"))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from tests.cli.measured import BUNDLED, SAMPLES
-from tests.cli.run import clipcore
+from tests.cli.run import clipcore, start_clipcore
 from tests.clipcore.pipes import pipe
 from tests.folder_search.support import paint
 
@@ -147,3 +148,14 @@ def test_a_name_is_shown_as_search_shows_it(tmp_path):
     shown = "caf\N{REPLACEMENT CHARACTER}"
     assert clipcore(*arguments).out.splitlines()[0] == f"{tmp_path}/{shown}\N{SYMBOL FOR LINE FEED}.png"
     assert f"{shown}\\n.png" in clipcore(*arguments, "--json").out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP, which says what it read, comes with torch for Linux")
+@pytest.mark.parametrize(("own", "spins"), [({}, "0"), ({"OMP_WAIT_POLICY": "active"}, "30000000000")])
+def test_idle_threads_of_torch_sleep_unless_the_user_wants_them_to_spin(own, spins):
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {**others, "OMP_DISPLAY_ENV": "verbose", **own}
+    process = start_clipcore("classify", PANDA, "--labels", "panda,rocket", *BUNDLED, env=environment)
+    out, err = process.communicate(timeout=180)
+    assert "panda" in out
+    assert f"GOMP_SPINCOUNT = '{spins}'" in err
