@@ -212,6 +212,7 @@ async def _set_up(
         await services.start()
     except StoreError as error:
         raise StartupError(str(error)) from error
+    database.look_for_damage()
     for cog in (IndexingCog(bot), SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
         await bot.add_cog(cog)
     if status is not None:

@@ -6,17 +6,21 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Literal
 
+import numpy as np
 from discord.ext import commands
 
 from bot.errors import MagpieError
 from bot.logging import get_logger
 from bot.monitoring import metrics
 from clipcore.engine.engine import ClipEngine
+from clipcore.errors import ClipError
+from clipcore.types import Lane
 
 log = get_logger(__name__)
 
@@ -76,6 +80,7 @@ class Status:
         self.health = Health()
         self._lag = LoopLag(metrics.EVENT_LOOP_LAG_SECONDS.observe)
         self._probe: StoreProbe | None = None
+        self._device: DeviceProbe | None = None
         self._count_pending: Callable[[], Awaitable[int]] | None = None
         self._pending_known = True
 
@@ -88,6 +93,7 @@ class Status:
     ) -> None:
         """The bot is complete: from now on its parts are checked."""
         self._probe = StoreProbe(prove_writable)
+        self._device = DeviceProbe(engine)
         self._count_pending = count_pending
         engine.executor.on_batch = metrics.observe_batch
         metrics.watch_engine(engine)
@@ -96,7 +102,7 @@ class Status:
         metrics.GATEWAY_LATENCY_SECONDS.set_function(lambda: gateway.bot.latency)
         checks: dict[str, Check] = {
             "gateway": gateway.check,
-            "device": partial(check_device, engine),
+            "device": self._device.check,
             "store": self._probe.check,
             "event_loop": partial(check_loop, self._lag),
         }
@@ -117,6 +123,8 @@ class Status:
 
     async def close(self) -> None:
         self._lag.close()
+        if self._device is not None:
+            await self._device.close()
         if self._probe is not None:
             await self._probe.close()
 
@@ -175,6 +183,40 @@ async def check_device(engine: ClipEngine, limit_s: float = BATCH_TIMEOUT_S) -> 
     if busy_seconds > limit_s:
         return f"The model has not finished a batch for {busy_seconds:.0f} seconds."
     return None
+
+
+class DeviceProbe:
+    """Where batches fail in a row, their inputs may be to blame. Then its own decide, and tell of a recovery."""
+
+    def __init__(self, engine: ClipEngine, failures: int = 3, timeout: float = 2.0) -> None:
+        self._engine = engine
+        self._failures = failures
+        self._timeout = timeout
+        self._trial: asyncio.Task[None] | None = None
+
+    async def check(self) -> str | None:
+        wrong = await check_device(self._engine)
+        if wrong is None and self._failed() >= self._failures:
+            if self._trial is None or self._trial.done():
+                self._trial = asyncio.create_task(self._try(), name="try the device")
+            await asyncio.wait({self._trial}, timeout=self._timeout)
+            if (failed := self._failed()) >= self._failures:
+                return f"The model failed on each of the last {failed} batches: check its device, and restart the bot."
+        return wrong
+
+    async def close(self) -> None:
+        if self._trial is not None:
+            self._trial.cancel()
+            await asyncio.gather(self._trial, return_exceptions=True)
+
+    def _failed(self) -> int:
+        return max(self._engine.executor.failed_batches.values())
+
+    async def _try(self) -> None:
+        with suppress(ClipError):
+            await self._engine.encode_texts(["a"], Lane.INTERACTIVE)
+        with suppress(ClipError):
+            await self._engine.encode_pixels(np.full((8, 8, 3), 128, np.uint8), Lane.INTERACTIVE)
 
 
 # -- the database

@@ -15,9 +15,10 @@ from prometheus_client.registry import Collector
 
 from clipcore.engine.engine import ClipEngine
 from clipcore.engine.executor import BatchReport
+from clipcore.engine.scheduling import Kind
 from clipcore.types import Lane
 
-KINDS = ("image", "text")
+KINDS = tuple(kind.value for kind in Kind)
 LANES = tuple(lane.name.lower() for lane in Lane)
 QUERY_KINDS = ("words", "likeness")
 
@@ -80,6 +81,12 @@ INDEX_SEARCH_SECONDS = _histogram("index_search_seconds", "One search of a serve
 # -- store, event loop, Discord
 
 STORE_WRITE_SECONDS = _histogram("store_write_seconds", "One write transaction, from its begin to its commit", _SHORT_S)
+STORE_FAILURES = _counter(
+    "store_failures",
+    "Transactions that failed",
+    # busy: another process held the database; unusable: the file or its disk is damaged, full or read-only
+    reason=("busy", "unusable"),
+)
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late the event loop is", _SHORT_S)
 COMMAND_SECONDS = Histogram("magpie_command_seconds", "From a command to its reply", ("command",), buckets=_LONG_S)
 COMMANDS_FAILED = Counter("magpie_commands_failed", "Commands that failed", ("command",))
@@ -103,6 +110,11 @@ INFERENCE_QUEUE_LENGTH = Gauge(
     "magpie_inference_queue_length", "Decoded images and texts that wait for the device", ("lane",)
 )
 INFERENCE_BUSY_SECONDS = Gauge("magpie_inference_busy_seconds", "Age of the running batch; 0 when the device is idle")
+INFERENCE_FAILED_BATCHES = Gauge(
+    "magpie_inference_failed_batches",
+    "Batches that failed since the last one that did not",
+    ("kind",),
+)
 PROMPT_VECTORS_KEPT = Gauge("magpie_prompt_vectors_kept", "Embeddings of labels' prompts in memory")
 INDEX_SERVERS = Gauge("magpie_index_servers", "Servers whose embeddings are in memory")
 INDEX_ROWS = Gauge("magpie_index_rows", "Embeddings in memory")
@@ -139,6 +151,10 @@ def watch_engine(engine: ClipEngine) -> None:
     """Reads the gauges of inference from this engine."""
     for lane in Lane:
         INFERENCE_QUEUE_LENGTH.labels(lane.name.lower()).set_function(partial(engine.executor.waiting, lane))
+    for kind in Kind:
+        INFERENCE_FAILED_BATCHES.labels(kind.value).set_function(
+            partial(engine.executor.failed_batches.__getitem__, kind)
+        )
     INFERENCE_BUSY_SECONDS.set_function(lambda: engine.executor.busy_seconds)
     PROMPT_VECTORS_KEPT.set_function(lambda: engine.prompts_kept)
     _PROMPT_CACHE.engine = engine

@@ -52,7 +52,14 @@ class Backend(Protocol):
         """Called after each transaction that deleted rows for good: removes what is left of them outside the tables."""
 
     async def prove_writable(self, connection: AsyncConnection) -> None:
-        """Writes to the disk, and changes nothing. Raises StoreUnusable where such a write would not last."""
+        """Writes to the disk, and changes nothing. Raises StoreUnusable where such a write would not last, and where
+        the database is damaged, as far as that is known.
+        """
+
+    def look_for_damage(self) -> None:
+        """Blocks for seconds, until `stop_looking`. Writers go on meanwhile."""
+
+    def stop_looking(self) -> None: ...
 
     def back_up(self, target: Path) -> None:
         """Copies one state of the database to this empty file, and nothing that was erased, while a bot may be running.

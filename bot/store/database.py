@@ -12,9 +12,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bot.errors import StoreError
+from bot.errors import StoreBusy, StoreError
 from bot.models import utc_now
-from bot.monitoring.metrics import STORE_WRITE_SECONDS
+from bot.monitoring.metrics import STORE_FAILURES, STORE_WRITE_SECONDS
 from bot.store.backend import Backend, open_backend
 from bot.store.migrate import migrate
 
@@ -70,6 +70,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        self._backend.stop_looking()
         while self._transactions:
             await asyncio.wait(self._transactions)
         await self._backend.close()
@@ -92,8 +93,16 @@ class Database:
         return await self._to_its_end(self._write(work, erase))
 
     async def prove_writable(self) -> None:
-        """Writes to the disk, and changes nothing. Raises StoreBusy or StoreUnusable, also where the file is gone."""
+        """Writes to the disk, and changes nothing. Raises StoreBusy or StoreUnusable, also where the file is gone, and
+        from the first damage that any transaction met until the next start.
+        """
         await self.write(self._backend.prove_writable)
+
+    def look_for_damage(self) -> None:
+        """Reads every page in the background; `close` interrupts it. What it finds, `prove_writable` tells."""
+        task = asyncio.create_task(asyncio.to_thread(self._backend.look_for_damage), name="look for damage")
+        self._transactions.add(task)
+        task.add_done_callback(self._transactions.discard)
 
     def log_bytes(self) -> int:
         """The size of the write-ahead log on disk. Blocks for one look at the file system."""
@@ -128,6 +137,7 @@ class Database:
                 return await work(connection)
         except Exception as error:
             if (known := self._backend.store_error(error)) is not None:
+                STORE_FAILURES.labels("busy" if isinstance(known, StoreBusy) else "unusable").inc()
                 raise known from error
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -26,6 +27,7 @@ log = get_logger(__name__)
 
 OLDEST_VERSION = (3, 37)  # STRICT tables
 READERS = 4
+ASIDE = ".before-restore"
 # NORMAL: in WAL mode a killed process loses nothing. A power cut may undo the last commits; catching up repeats them.
 PRAGMAS = ("foreign_keys = ON", "secure_delete = ON", "synchronous = NORMAL")
 # Every query of a large guild reads 2 MiB of an index; 8 MiB a connection keep it in memory.
@@ -39,18 +41,28 @@ CHECKPOINT_TIMEOUT_MS = 100
 CHECKPOINT_PAUSE_S = 1.0
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = "The database file is damaged: stop the bot and restore the file from a backup."
 _UNUSABLE = {
     sqlite3.SQLITE_FULL: "The disk with the database is full: free some space.",
     sqlite3.SQLITE_READONLY: "The database file is read-only: give the bot write access to it and its directory.",
     sqlite3.SQLITE_IOERR: "The database file cannot be read or written: check the disk that DATABASE_URL names.",
     sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened: check that DATABASE_URL names a writable file.",
-    sqlite3.SQLITE_CORRUPT: "The database file is damaged: stop the bot and restore the file from a backup.",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
+# What does not mend itself: pages that are not as they were written, or cannot be read.
+_DAMAGE = {
+    *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ),
+    *(sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA),
+}
+_ROOM = 256 * 1024  # what a start needs for the log and its index
+_DISK_FULL = "is on a full disk: free some space, and start the bot again."
 _UNUSABLE_AT_STARTUP = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: set DATABASE_URL to another file.",
     sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it away to start with an empty one.",
     sqlite3.SQLITE_BUSY: "is locked by another process: end it, and start the bot again.",
-    sqlite3.SQLITE_FULL: "is on a full disk: free some space.",
+    sqlite3.SQLITE_FULL: _DISK_FULL,
+    sqlite3.SQLITE_IOERR: "cannot be read or written: check its disk.",
 }
 _NOT_WRITABLE = (
     "cannot be written: give the bot write access to it and its directory, or set DATABASE_URL to another file."
@@ -65,7 +77,10 @@ class SQLiteBackend:
         # "rw" creates no file: where the database was deleted, a new connection fails instead of starting an empty one.
         self._uri = path.absolute().as_uri() + "?mode=rw"
         self._busy_timeout = busy_timeout
-        self._identity: tuple[int, int] | None = None
+        self._identity: _Identity = None
+        self._logs: list[_Identity] = []
+        self._damage: str | None = None
+        self._looking: sqlite3.Connection | None = None
         self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
         self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
@@ -80,6 +95,12 @@ class SQLiteBackend:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self.path)
+        # A restore that was killed half-way leaves one more name, which no program opens.
+        if self.path.stat().st_nlink > (2 if _identity(self._beside(ASIDE)) == self._identity else 1):
+            raise StartupError(
+                f"The database {self.path} has a second name (a hard link), and a program that opens that would damage "
+                "it: delete the other name, or replace it by a copy."
+            )
 
     def migration_engine(self) -> AsyncEngine:
         """Changes tables in one transaction, with foreign keys off: a dropped table must not cascade to others."""
@@ -93,13 +114,44 @@ class SQLiteBackend:
 
         A system that lets a file in use be deleted or replaced accepts writes to it, and loses them.
         """
-        if await asyncio.to_thread(_identity, self.path) != self._identity:
+        if self._damage is not None:
+            raise StoreUnusable(self._damage)
+        file, *logs = await asyncio.to_thread(lambda: [*map(_identity, _with_logs(self.path.resolve()))])
+        if file != self._identity:
             raise StoreUnusable(
                 "The database file was deleted or replaced while the bot runs, and new data is lost: "
                 "stop the bot, then restore the file from a backup or start with an empty one."
             )
+        self._logs = self._logs or logs  # they exist from the first transaction until the last connection is closed
+        if logs != self._logs:
+            raise StoreUnusable(
+                "The database's write-ahead log (-wal, -shm) was deleted or replaced while the bot runs: stop the bot "
+                "by SIGTERM, which saves what can be saved; what was stored since the deletion may be lost."
+            )
         version = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
         await connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+
+    def look_for_damage(self) -> None:
+        try:
+            with closing(sqlite3.connect(self._uri, self._busy_timeout, isolation_level=None, uri=True)) as connection:
+                self._looking = connection
+                [[found]] = connection.execute("PRAGMA quick_check(1)")
+            if found != "ok":
+                self._note_damage(_DAMAGED)
+        except sqlite3.Error as error:
+            if self.store_error(error) is None and _primary_code(error) != sqlite3.SQLITE_INTERRUPT:
+                log.warning("the database could not be checked for damage", error=type(error).__name__)
+
+    def stop_looking(self) -> None:
+        if self._looking is not None:
+            with suppress(sqlite3.ProgrammingError):  # it has ended
+                self._looking.interrupt()
+
+    def _note_damage(self, sentence: str) -> None:
+        """Until the next start: reading the damaged page again proves nothing about others."""
+        if self._damage is None:
+            log.error("the database is damaged; restore it from a backup")
+        self._damage = sentence
 
     def log_bytes(self) -> int:
         """It grows while a reader keeps an old snapshot open, and is cut back afterwards."""
@@ -115,7 +167,7 @@ class SQLiteBackend:
 
     @contextmanager
     def taken(self, source: Path) -> Iterator[Path]:
-        copy, aside = self._beside(".restoring"), self._beside(".before-restore")
+        copy, aside = self._beside(".restoring"), self._beside(ASIDE)
         if not source.is_file():
             raise StartupError(f"There is no backup {source}: name a file that the backup command has made.")
         if aside.exists():
@@ -150,7 +202,7 @@ class SQLiteBackend:
             )
 
     def replace(self, copy: Path) -> Path | None:
-        file, aside = self.path.resolve(), self._beside(".before-restore")
+        file, aside = self.path.resolve(), self._beside(ASIDE)
         sync(copy)
         for former, name in zip(_with_logs(file), _with_logs(aside), strict=True):
             with suppress(FileNotFoundError):
@@ -170,13 +222,28 @@ class SQLiteBackend:
         code = _primary_code(error)
         if code in _BUSY:
             return StoreBusy("The database is locked by another process: end it, or try again.")
-        return StoreUnusable(_UNUSABLE[code]) if code in _UNUSABLE else None
+        if code is None or code not in _UNUSABLE:
+            return None
+        if _UNUSABLE[code] == _DAMAGED or _extended_code(error) in _DAMAGE:
+            self._note_damage(_UNUSABLE[code])
+        return StoreUnusable(_UNUSABLE[code])
 
     def startup_error(self, error: BaseException) -> StartupError | None:
         if not isinstance(error, OSError | DBAPIError | sqlite3.Error):
             return None
-        why = _UNUSABLE_AT_STARTUP.get(_primary_code(error) or 0, _NOT_WRITABLE)
+        code = _primary_code(error)
+        why = _UNUSABLE_AT_STARTUP.get(code or 0, _NOT_WRITABLE)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or (code == sqlite3.SQLITE_IOERR and self._disk_is_full()):
+            why = _DISK_FULL
         return StartupError(f"The database {self.path} {why}")
+
+    def _disk_is_full(self) -> bool:
+        """SQLite calls it an I/O error where its index of the log finds no room."""
+        try:
+            return shutil.disk_usage(self.path.parent).free < _ROOM
+        except OSError:
+            return False
 
     async def close(self) -> None:
         """Closes readers first: one that is open blocks the last checkpoint. SQLite deletes an empty log itself."""
@@ -352,7 +419,10 @@ def _with_logs(file: Path) -> list[Path]:
     return [file.with_name(file.name + ending) for ending in ("", "-wal", "-shm")]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+_Identity = tuple[int, int] | None
+
+
+def _identity(path: Path) -> _Identity:
     """Device and inode; None where there is no file."""
     try:
         found = path.stat()
@@ -361,8 +431,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _primary_code(error: Exception) -> int | None:
+def _primary_code(error: BaseException) -> int | None:
     """SQLite's primary result code, whether SQLAlchemy wraps the error or not; None for other errors."""
+    code = _extended_code(error)
+    return code & 0xFF if code is not None else None
+
+
+def _extended_code(error: BaseException) -> int | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(cause, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else None
+    return code if isinstance(code, int) else None

@@ -44,6 +44,7 @@ class InferenceExecutor:
     query_budget_ms: how long a background batch may take, because a query may have to wait for it.
     close_seconds: how long `close` waits for the thread. clock: seconds, monotonic.
 
+    failed_batches: how many of each kind have failed since the last that did not.
     on_batch: called on the inference thread after each batch; it should take microseconds.
     """
 
@@ -73,6 +74,7 @@ class InferenceExecutor:
         self._crashed: Future[EngineClosed] = Future()
         for shared in (self._loaded, self._crashed):
             shared.set_running_or_notify_cancel()  # so that one waiting caller cannot cancel it for the others
+        self.failed_batches = dict.fromkeys(Kind, 0)
         self.on_batch: Callable[[BatchReport], None] | None = None
 
     async def start(self) -> Encoder:
@@ -204,8 +206,10 @@ class InferenceExecutor:
         try:
             vectors = _vectors(encoder, batch)
         except BaseException as error:
+            self.failed_batches[kind] += 1
             self._retry(batch, error)
             return
+        self.failed_batches[kind] = 0
         seconds = self._clock() - began
         self._sizers[kind].observe(len(batch), seconds)
         self._report(BatchReport(kind.value, batch[0].lane, len(batch), seconds))

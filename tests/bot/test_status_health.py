@@ -14,11 +14,12 @@ from typing import Any, cast
 
 import pytest
 
-from bot.monitoring.health import GatewayMonitor, Health, LoopLag, StoreProbe, check_device, check_loop
+from bot.monitoring.health import DeviceProbe, GatewayMonitor, Health, LoopLag, StoreProbe, check_device, check_loop
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.engine.engine import ClipEngine
-from tests.clipcore.fakes import FakeEncoder
+from clipcore.errors import EncodingFailed
+from tests.clipcore.fakes import POISON, FakeEncoder, square
 from tests.empty_database import empty_database
 from tests.store.samples import ref
 from tests.training.full_disk import disk_full_at
@@ -293,3 +294,61 @@ async def test_a_long_stall_weighs_as_much_as_it_lasted() -> None:
 def dump(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return [*connection.iterdump(), str(connection.execute("PRAGMA user_version").fetchone())]
+
+
+class Device(FakeEncoder):
+    lost = False
+
+    def _encode(self, kind: str, values: list[int]) -> Any:
+        if self.lost:
+            raise RuntimeError("the device is lost")
+        return super()._encode(kind, values)
+
+
+async def test_a_device_that_fails_every_batch_fails_the_check_until_it_encodes_again() -> None:
+    encoder = Device()
+    engine = ClipEngine(lambda: encoder)
+    await engine.start()
+    probe = DeviceProbe(engine)
+    encoder.lost = True
+    for _ in range(2):
+        await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
+    assert await probe.check() is None
+    await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
+    assert "failed on each of the last" in str(await probe.check())
+    encoder.lost = False
+    assert await probe.check() is None
+    await probe.close()
+    await engine.close()
+
+
+async def test_images_that_fail_one_after_the_other_are_not_blamed_on_the_device() -> None:
+    encoder = FakeEncoder()
+    engine = ClipEngine(lambda: encoder)
+    await engine.start()
+    probe = DeviceProbe(engine)
+    for _ in range(5):
+        with pytest.raises(EncodingFailed):
+            await engine.encode_pixels(square(POISON))
+    assert await probe.check() is None
+    await probe.close()
+    await engine.close()
+
+
+async def test_a_device_that_fails_images_only_is_noticed_beside_texts_that_succeed() -> None:
+    encoder = FakeEncoder()
+    engine = ClipEngine(lambda: encoder)
+    await engine.start()
+    probe = DeviceProbe(engine)
+
+    def lost(batch: object) -> Any:
+        raise RuntimeError("no images today")
+
+    encoder.encode_prepared = lost  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(EncodingFailed):
+            await engine.encode_pixels(square(1))
+        await engine.encode_texts(["a cat"])
+    assert "failed on each of the last" in str(await probe.check())
+    await probe.close()
+    await engine.close()

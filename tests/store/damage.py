@@ -1,4 +1,4 @@
-"""What a bad disk does to stored embeddings."""
+"""What a bad disk does."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ def flip_a_byte(path: Path, image_id: int, *, byte: int = 5, with_checksum: bool
             values = {"embedding": bytes(changed), "checksum": None}
         assignments = ", ".join(f"{name} = ?" for name in values)
         connection.execute(f"UPDATE embeddings SET {assignments} WHERE image_id = ?", [*values.values(), image_id])  # noqa: S608
+
+
+def damage_a_page(path: Path, table: str) -> None:
+    """The first page of a table, of a database that nobody has open."""
+    with closing(sqlite3.connect(path)) as connection:
+        [[page]] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table])
+        [[size]] = connection.execute("PRAGMA page_size")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)

@@ -60,6 +60,7 @@ WRITES = {
         "postpone": lambda images: images.postpone(1, NOON, "late"),
         "park": lambda images: images.park(1, "broken"),
         "requeue_for_model": lambda images: images.requeue_for_model("new"),
+        "requeue_damaged": lambda images: images.requeue_damaged([1]),
         "forget_messages": lambda images: images.forget_messages([10]),
         "forget_attachments": lambda images: images.forget_attachments(10, [100]),
         "forget_channel": lambda images: images.forget_channel(2),
