@@ -12,6 +12,7 @@ import pytest
 from bot.i18n import ENGLISH
 from tests.bot.status_pages import Answer, free_port, health, page, samples, scrape
 from tests.e2e.harness import House, captions, sample, until
+from tests.store.damage import damage_a_page
 
 WRITTEN, SOUGHT, LABELLED, FILE = "marzipan", "tangerine", "gooseberry", "persimmon"
 
@@ -168,3 +169,35 @@ async def command_counted(url: str, command: str) -> None:
 
 async def counted(url: str, name: str) -> bool:
     return samples(await page(url)).get(name, 0.0) > 0
+
+
+async def test_a_damaged_page_fails_the_health_check_though_nothing_reads_it(home: House) -> None:
+    async with home.bot():
+        pass
+    damage_a_page(home.directory / "magpie.sqlite3", "author_cutoffs")
+    port = free_port()
+    async with home.bot(STATUS_PORT=port):
+        told = await failing(f"http://127.0.0.1:{port}", "store")
+        assert "is damaged: stop the bot and restore" in told.checks["store"]
+
+
+async def test_a_device_that_fails_every_batch_fails_the_health_check_until_it_is_back(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, images, port = await home.member("ann"), home.channel("pictures"), free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def lost(_: object) -> Any:
+        raise RuntimeError("the device is lost")
+
+    async with home.bot(STATUS_PORT=port):
+        await well(url)
+        with monkeypatch.context() as patched:
+            patched.setattr(home.encoder, "encode_prepared", lost)
+            for name in ("panda", "rocket", "octopus"):
+                posted = await ann.post(images, sample(name))
+            told = await failing(url, "device")
+            assert "failed on each of the last" in told.checks["device"]
+            assert (await scrape(url))['magpie_inference_failed_batches{kind="image"}'] >= 3
+        await well(url)
+        await home.indexed(posted)
