@@ -41,7 +41,7 @@ from clipcore.types import Encoder
 log = get_logger(__name__)
 
 # Docker kills a container ten seconds after the signal.
-SHUTDOWN_S = 8.0
+SHUTDOWN_S = 7.0
 
 _LOGIN_REFUSED = (
     "Discord refused DISCORD_TOKEN: copy the token again from the Bot page of the developer portal, "

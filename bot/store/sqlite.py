@@ -81,6 +81,7 @@ class SQLiteBackend:
         self._logs: list[_Identity] = []
         self._damage: str | None = None
         self._looking: sqlite3.Connection | None = None
+        self._stopped = False
         self.writer = self._engine("BEGIN IMMEDIATE", PRAGMAS, pool_size=1, **_POOL)
         self.readers = self._engine("BEGIN", _READER_PRAGMAS, pool_size=READERS, **_POOL)
         self.write_lock = asyncio.Lock()
@@ -135,6 +136,8 @@ class SQLiteBackend:
         try:
             with closing(sqlite3.connect(self._uri, self._busy_timeout, isolation_level=None, uri=True)) as connection:
                 self._looking = connection
+                if self._stopped:
+                    return
                 [[found]] = connection.execute("PRAGMA quick_check(1)")
             if found != "ok":
                 self._note_damage(_DAMAGED)
@@ -143,6 +146,7 @@ class SQLiteBackend:
                 log.warning("the database could not be checked for damage", error=type(error).__name__)
 
     def stop_looking(self) -> None:
+        self._stopped = True
         if self._looking is not None:
             with suppress(sqlite3.ProgrammingError):  # it has ended
                 self._looking.interrupt()

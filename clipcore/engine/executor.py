@@ -7,6 +7,7 @@ No batch waits to fill up: what was queued while the device was busy forms the n
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 import time
@@ -272,6 +273,8 @@ def _vectors(encoder: Encoder, batch: list[Job]) -> Vectors:
 def _load_failure(error: BaseException) -> ModelUnavailable:
     if isinstance(error, ModelUnavailable):
         return error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ModelUnavailable("The model could not be loaded: the disk is full. Free some space, and try again.")
     log.error("loading the model failed", exc_info=error)
     return ModelUnavailable(f"The model could not be loaded ({type(error).__name__}); the log has the details.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -104,6 +105,16 @@ async def test_an_unexpected_failure_to_load_is_model_unavailable(failure):
 
     executor = InferenceExecutor(load)
     with pytest.raises(ModelUnavailable, match="could not be loaded"):
+        await executor.start()
+    await executor.close()
+
+
+async def test_a_full_disk_while_the_model_is_downloaded_is_told_as_such():
+    def load() -> FakeEncoder:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    executor = InferenceExecutor(load)
+    with pytest.raises(ModelUnavailable, match="the disk is full"):
         await executor.start()
     await executor.close()
 
