@@ -64,7 +64,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
 
 
 @asynccontextmanager
-async def _own_bytes(ref: ImageRef) -> AsyncIterator[bytes]:
+async def _own_bytes(ref: ImageRef, arrived: object) -> AsyncIterator[bytes]:
     yield ref.attachment_id.to_bytes(8)
 
 
@@ -88,7 +88,7 @@ class _Blind:
         self._vectors = random_halves(1_000).astype(np.float32)
         self._seen = count()
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
         number = next(self._seen)
         vector: Vectors = np.roll(self._vectors[number % 1_000], number // 1_000)
         return ImageVector(vector, 640, 480)

@@ -55,7 +55,7 @@ class IndexingPath:
         return ImageRef(ChannelRef(_GUILD, _GUILD + 1 + number % _CHANNELS), number << 22, number, Source.ATTACHMENT, 7)
 
     @asynccontextmanager
-    async def _fetch(self, ref: ImageRef) -> AsyncIterator[bytes]:
+    async def _fetch(self, ref: ImageRef, arrived: object) -> AsyncIterator[bytes]:
         yield self._files[ref.attachment_id]
 
 

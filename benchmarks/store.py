@@ -72,7 +72,7 @@ class _Round:
 
     async def due(self) -> None:
         for _ in range(0, len(self._ids), BATCH):
-            await self._store.due(BATCH, self._later)
+            await self._store.due({(self._guild, author): 1 for author in range(BATCH)}, self._later)
 
     async def begin(self) -> None:
         for some in batches_of(self._ids, BATCH):

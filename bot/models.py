@@ -9,6 +9,9 @@ from enum import StrEnum
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 
+REREAD_OWNER = (0, 0)
+"""Whose turn it is when images are encoded again: they wait for new ones, whoever posted them."""
+
 
 class Source(StrEnum):
     """How a message carries an image."""
@@ -107,6 +110,11 @@ class Image:
     attempts: int = 0
     reason: str | None = None
     reread: bool = False
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Server and author, between whom the work is shared out fairly."""
+        return REREAD_OWNER if self.reread else (self.ref.channel.guild_id, self.ref.author_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     # Concurrent downloads share the bandwidth within DOWNLOAD_TIMEOUT_SECONDS. Too few leave the model with batches of
     # two or three images, which takes a third longer.
     download_concurrency: int = Field(default=8, ge=1, le=64)
-    """How many images are downloaded at the same time. Up to three times as many are in memory, with at most 16 MiB for
-    each download or one larger file alone."""
+    """How many images of one author are downloaded at the same time; for others there is half as much room again. Three
+    times as many are in memory, of at most 8 MiB each, and four larger files."""
     decode_workers: int | None = Field(default=None, ge=1, le=64)
     """How many processes decode uploads; one more decodes images that members search with. Empty: all cores but one
     with a GPU, a few otherwise."""

@@ -30,6 +30,12 @@ class Turns:
         if not members:
             self._groups.pop(owner[0], None)
 
+    def __contains__(self, owner: Owner) -> bool:
+        return owner[1] in self._groups.get(owner[0], {})
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
     def next(self, ready: Callable[[Owner], bool]) -> Owner | None:
         """Whose turn it is among the ready ones, or None. Its next turn comes after all others'."""
         for group, members in self._groups.items():

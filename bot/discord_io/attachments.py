@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,7 +12,9 @@ import aiohttp
 import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
+from bot.indexing.downloads import Arrived
 from bot.models import ImageRef, RemoteImage, Source
+from clipcore.fair_places import FairPlaces
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
@@ -26,9 +27,11 @@ _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 _63_BITS = (1 << 63) - 1
 
 LARGE_FILE_BYTES = 8 * 2**20
-"""Larger files are indexed one at a time. So files take at most 8 MiB for each image in progress, of which there are
-three for each concurrent download, and one large file.
+"""Of larger files only LARGE_FILES are in memory at a time, two of one author. So files take at most 8 MiB for each
+image in progress, and 128 MiB for large ones.
 """
+LARGE_FILES = 4
+_LARGE_FILE_STALL_S = 3.0  # a large file from which nothing comes for so long is downloaded later
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
@@ -143,11 +146,12 @@ class Downloader:
         self._yield_to_queries = yield_to_queries
         self._hosts = hosts
         self._max_bytes = max_bytes
-        self._one_large_file = asyncio.Semaphore(1)
+        self._large_files = FairPlaces(LARGE_FILES)
+        self._large_file_timeout = aiohttp.ClientTimeout(session.timeout.total, sock_read=_LARGE_FILE_STALL_S)
 
     @asynccontextmanager
-    async def fetch(self, ref: ImageRef) -> AsyncIterator[bytes]:
-        """For indexing. A file larger than LARGE_FILE_BYTES waits until the block of any other such file has ended.
+    async def fetch(self, ref: ImageRef, arrived: Arrived) -> AsyncIterator[bytes]:
+        """For indexing. A file larger than LARGE_FILE_BYTES waits until the blocks of other such files have ended.
 
         Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
         """
@@ -155,33 +159,43 @@ class Downloader:
             data = None
             if ref.key in self._recent:
                 with suppress(ImageUnreachable):  # the URL may have expired: look the message up
-                    data = await held.enter_async_context(self._alone_if_large(self._recent.pop(ref.key)))
+                    data = await held.enter_async_context(self._small_or_large(ref, self._recent.pop(ref.key), arrived))
             if data is None:
                 current = next((image for image in await self._look_up(ref) if image.key == ref.key), None)
                 if current is None:
                     raise ImageGone("the message no longer carries this image")
-                data = await held.enter_async_context(self._alone_if_large(current))
+                data = await held.enter_async_context(self._small_or_large(ref, current, arrived))
             await self._yield_to_queries()
             yield data
 
     @asynccontextmanager
-    async def _alone_if_large(self, image: RemoteImage) -> AsyncIterator[bytes]:
+    async def _small_or_large(self, ref: ImageRef, image: RemoteImage, arrived: Arrived) -> AsyncIterator[bytes]:
         self._check_size(image.size, self._max_bytes)
         small = min(LARGE_FILE_BYTES, self._max_bytes)
         if image.size is None or image.size <= small:
             try:
-                data = await self.download(image, small)
+                data = await self.download(image, small, arrived)
             except ImageTooLarge:  # the size of a preview is known only now
                 if small == self._max_bytes:
                     raise
             else:
                 yield data
                 return
-        async with self._one_large_file:
-            yield await self.download(image)
+        owner = ref.channel.guild_id, ref.author_id
+        await self._large_files.acquire(owner)
+        try:
+            yield await self.download(image, None, arrived, self._large_file_timeout)
+        finally:
+            self._large_files.release(owner)
 
-    async def download(self, image: RemoteImage, max_bytes: int | None = None) -> bytes:
-        """For queries. max_bytes: lower than the usual limit.
+    async def download(
+        self,
+        image: RemoteImage,
+        max_bytes: int | None = None,
+        arrived: Arrived | None = None,
+        time_limits: aiohttp.ClientTimeout | None = None,
+    ) -> bytes:
+        """max_bytes, time_limits: lower than the usual limits.
 
         Raises ImageUnreachable, also where the file has another size than Discord told, or ImageTooLarge.
         """
@@ -191,9 +205,11 @@ class Downloader:
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 self._check_host(url)
-                async with self._session.get(url, allow_redirects=False) as response:
+                async with self._session.get(
+                    url, allow_redirects=False, timeout=time_limits or self._session.timeout
+                ) as response:
                     if response.status not in _REDIRECTS:
-                        data = await self._read(response, max_bytes)
+                        data = await self._read(response, max_bytes, arrived)
                         whole = bool(data) if image.size is None else len(data) == image.size
                         if not whole or response.content_type == "text/html":
                             raise ImageUnreachable("the image's host sent something else, or a part of the image")
@@ -203,13 +219,15 @@ class Downloader:
             raise ImageUnreachable(f"the download failed: {type(error).__name__}") from error
         raise ImageUnreachable("the download was redirected too often")
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, arrived: Arrived | None) -> bytes:
         if response.status != 200:
             raise ImageUnreachable(f"the image's host answered {response.status}")
         self._check_size(response.content_length, max_bytes)
         body = bytearray()
         async for chunk in response.content.iter_chunked(64 * 1024):
             body += chunk
+            if arrived is not None:
+                arrived(len(chunk))
             self._check_size(len(body), max_bytes)
         return bytes(body)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 
@@ -11,17 +10,19 @@ import discord
 from bot.discord_io.attachments import Downloader
 from bot.discord_io.messages import Messages
 from bot.errors import InvalidMessageLink, MessageNotFound, MessageWithoutImage, NotAReply
+from bot.indexing.downloads import FairDownloads
 from bot.models import RemoteImage, Source
 from bot.search.service import Audience, SearchService, may_see
 from bot.store.images import ImageStore
 from clipcore.errors import QueueFull
+from clipcore.fair_places import FairPlaces, Owner
 from clipcore.types import Vectors
 
 # The host may be any: Discord has several, and the ids are sufficient.
 _LINK = re.compile(r"/channels/(\d{1,20})/(\d{1,20})/(\d{1,20})\b")
 _SIMILAR = re.compile(r"\b(similar|alike|look-?alikes?|more like this)\b|相似|类似|相像|像", re.IGNORECASE)
 
-MAX_DOWNLOADS = 3
+MAX_DOWNLOADS = 4
 MAX_WAITING = 30
 
 
@@ -49,6 +50,7 @@ class QueryImages:
     """Every method raises what prevents the query: the errors of bot.errors, ImageRejected, EncodingFailed, QueueFull.
 
     Query images are in memory while they are decoded, so only a few are downloaded at once, and a few more wait.
+    Members take turns: one alone has two of the downloads, and two thirds of the waiting room. asker: guild and member.
     """
 
     def __init__(self, images: ImageStore, search: SearchService, messages: Messages, downloader: Downloader) -> None:
@@ -56,14 +58,15 @@ class QueryImages:
         self._search = search
         self._messages = messages
         self._downloader = downloader
-        self._downloading = asyncio.Semaphore(MAX_DOWNLOADS)
-        self._admitted = asyncio.Semaphore(MAX_DOWNLOADS + MAX_WAITING)
+        self._downloads = FairDownloads(MAX_DOWNLOADS, stalled=0)
+        self._admitted = FairPlaces(MAX_DOWNLOADS + MAX_WAITING)
 
-    async def from_attachment(self, file: discord.Attachment) -> QueryImage:
+    async def from_attachment(self, asker: Owner, file: discord.Attachment) -> QueryImage:
         """A file given with the command. Nothing of it is stored."""
-        return QueryImage(await self._embedding_of(RemoteImage(Source.ATTACHMENT, file.id, file.url, file.size)))
+        image = RemoteImage(Source.ATTACHMENT, file.id, file.url, file.size)
+        return QueryImage(await self._embedding_of(asker, image))
 
-    async def from_link(self, audience: Audience, text: str) -> QueryImage:
+    async def from_link(self, asker: Owner, audience: Audience, text: str) -> QueryImage:
         """A message of this guild that the audience may see. For others it looks as if it did not exist."""
         link = linked_message(text)
         if link is None or link[0] != audience.guild_id:
@@ -72,9 +75,9 @@ class QueryImages:
         channel = await self._messages.channel(guild_id, channel_id)
         if channel is None or not await may_see(audience, channel):
             raise MessageNotFound
-        return await self.from_message(await self._messages.fetch(guild_id, channel_id, message_id))
+        return await self.from_message(asker, await self._messages.fetch(guild_id, channel_id, message_id))
 
-    async def from_reply(self, message: discord.Message) -> QueryImage:
+    async def from_reply(self, asker: Owner, message: discord.Message) -> QueryImage:
         """The message that this one replies to."""
         reply = message.reference
         if reply is None or reply.message_id is None or reply.type is not discord.MessageReferenceType.reply:
@@ -82,9 +85,9 @@ class QueryImages:
         target = reply.resolved
         if not isinstance(target, discord.Message):
             target = await self._messages.fetch(reply.guild_id or 0, reply.channel_id, reply.message_id)
-        return await self.from_message(target)
+        return await self.from_message(asker, target)
 
-    async def from_message(self, message: discord.Message) -> QueryImage:
+    async def from_message(self, asker: Owner, message: discord.Message) -> QueryImage:
         """The first image of a message: its stored embedding where it is indexed, else a new one."""
         remote_images = self._messages.downloadable_images_of(message)
         if not remote_images:
@@ -93,7 +96,7 @@ class QueryImages:
         first = indexed.get(remote_images[0].key)
         embedding = await self._search.embedding_of(first) if first is not None else None
         if embedding is None:
-            embedding = await self._embedding_of(remote_images[0])
+            embedding = await self._embedding_of(asker, remote_images[0])
         return QueryImage(embedding, frozenset(image.id for image in indexed.values()), remote_images[0].spoiler)
 
     async def from_image_id(self, audience: Audience, image_id: int) -> QueryImage:
@@ -104,8 +107,13 @@ class QueryImages:
             raise MessageNotFound
         return QueryImage(embedding, frozenset({image_id}))
 
-    async def _embedding_of(self, image: RemoteImage) -> Vectors:
-        if self._admitted.locked():
+    async def _embedding_of(self, asker: Owner, image: RemoteImage) -> Vectors:
+        if not self._admitted.take(asker):
             raise QueueFull
-        async with self._admitted, self._downloading:
-            return await self._search.embedding_of_file(await self._downloader.download(image))
+        try:
+            async with self._downloads.place(asker) as download:
+                data = await self._downloader.download(image, arrived=download.arrived)
+                download.complete = True
+                return await self._search.embedding_of_file(data, asker)
+        finally:
+            self._admitted.release(asker)

@@ -97,9 +97,9 @@ class SearchCog(commands.Cog, name="search"):
         await interaction.response.defer(ephemeral=True, thinking=True)
         query_images, audience = self._bot.services.query_images, audience_of(interaction)
         if image is not None and message is None:
-            query = await query_images.from_attachment(image)
+            query = await query_images.from_attachment(asker_of(interaction), image)
         elif message is not None and image is None:
-            query = await query_images.from_link(audience, message)
+            query = await query_images.from_link(asker_of(interaction), audience, message)
         else:
             await answer(interaction, texts_for(interaction.locale).one_query_image)
             return
@@ -109,7 +109,7 @@ class SearchCog(commands.Cog, name="search"):
     async def _similar_menu(self, interaction: Interaction, message: discord.Message) -> None:
         """Discord offers the menu only to those who see the message, and sends the message along."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        query = await self._bot.services.query_images.from_message(message)
+        query = await self._bot.services.query_images.from_message(asker_of(interaction), message)
         await answer_similar(interaction, audience_of(interaction), query)
 
     @commands.Cog.listener("on_guild_available")
@@ -158,7 +158,7 @@ class SearchCog(commands.Cog, name="search"):
         self, message: discord.Message, guild: discord.Guild, here: ChannelRef
     ) -> tuple[QueryImage, SearchResult]:
         services = self._bot.services
-        query = await services.query_images.from_reply(message)
+        query = await services.query_images.from_reply((guild.id, message.author.id), message)
         audience = ChannelAudience(guild, here, services.messages.refusals)
         return query, await services.search.similar(audience, query.embedding, query.image_ids)
 
@@ -201,6 +201,11 @@ def audience_of(interaction: Interaction) -> MemberAudience:
     if interaction.guild is None or not isinstance(interaction.user, discord.Member):
         raise app_commands.NoPrivateMessage
     return MemberAudience(interaction.user, interaction.channel_id or 0, interaction.client.services.messages.refusals)
+
+
+def asker_of(interaction: Interaction) -> tuple[int, int]:
+    """Server and member, who take turns."""
+    return interaction.guild_id or 0, interaction.user.id
 
 
 async def answer_similar(interaction: Interaction, audience: MemberAudience, query: QueryImage) -> None:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from cachetools import TTLCache
 from tenacity import AsyncRetrying, RetryCallState
 
 from bot.errors import StoreError
+from bot.indexing.downloads import STALL_S, FairDownloads
 from bot.indexing.registry import BatchWriter, ImageRegistry
 from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
-from bot.models import Image, ImageRef, ImageState, TaggingMode, utc_now
+from bot.models import REREAD_OWNER, Image, ImageRef, ImageState, TaggingMode, utc_now
 from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED
 from bot.protocols import Engine
 from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
+from clipcore.fair_places import FairPlaces, Owner, Turns
 
 log = get_logger(__name__)
 
 _IMAGES_PER_DOWNLOAD = 3
-_MAX_TAGGING = 1000  # beyond its place in the indexer, an image that waits for its guild's labels takes a few KiB
+_STALLED_DOWNLOADS = 48  # that go on without a place; two thirds of them by one author
+_MAX_WITHOUT_PLACE = 1000  # an image that waits for its guild's labels takes a few KiB
 _LONGEST_WAIT_S = 600.0  # the system's clock may be set meanwhile
 
 
@@ -42,14 +46,16 @@ class IndexedMessage:
 class Indexer:
     """Indexes images in the background, from `start` to `close`.
 
-    At most `concurrency` images are downloaded at a time, and at most three times as many are in progress, so that the
-    model has a batch to encode while the next images arrive. New images begin at once where there is room; the rest
-    waits in the store. An image that is encoded and waits for its guild's labels, which may take minutes to prepare,
-    leaves its place to others.
+    At most `concurrency` images of one author are downloaded at a time, and at most three times as many are in
+    progress, so that the model has a batch to encode while the next images arrive. There are half as many places again
+    for others. New images begin at once where there is room; the rest waits in the store. Servers take turns, and
+    within a server its authors do. An image leaves its place to others when its download stalls, and when it is encoded
+    and waits for its guild's labels, which may take minutes to prepare.
 
     An image that fails is tried again after growing pauses and then parked; none of them stops the others.
     on_message_indexed: called when none of a message's images is in its first attempt any more, and again for images
     that succeed later. trouble_pause_s: how long nothing new begins after the store or the engine failed as a whole.
+    stall_s: when a download has stalled, see `FairDownloads`.
     """
 
     def __init__(
@@ -64,26 +70,29 @@ class Indexer:
         concurrency: int = 8,
         retry: RetryPolicy | None = None,
         trouble_pause_s: float = 5.0,
+        stall_s: float = STALL_S,
     ) -> None:
         self._store = store
         self._engine = engine
         self._registry = registry
         self._on_message_indexed = on_message_indexed
         self._concurrency = concurrency
-        self._capacity = _IMAGES_PER_DOWNLOAD * concurrency
-        self._worker = ImageWorker(store, engine, fetch, tagger, concurrency)
-        self._writer = BatchWriter(registry, self._capacity)
+        self._places = FairPlaces(_with_reserve(_IMAGES_PER_DOWNLOAD * concurrency))
+        downloads = FairDownloads(_with_reserve(concurrency), stalled=_STALLED_DOWNLOADS, stall_s=stall_s)
+        self._worker = ImageWorker(store, engine, fetch, tagger, downloads)
+        self._writer = BatchWriter(registry, self._places.free)
         self._retry = retry or RetryPolicy()
         self._trouble_pause_s = trouble_pause_s
         self._tasks: list[asyncio.Task[None]] = []
         self._in_progress: dict[int, asyncio.Task[None]] = {}
-        self._tagging = 0  # of those in progress
+        self._with_place: set[int] = set()  # those of them that have not left it to others
         self._beginning: list[int] = []  # images whose attempt the store is counting just now
-        self._new: deque[Image] = deque()  # accepted, and about to begin
+        self._new: list[Image] = []  # accepted, and about to begin; they have places
         self._queueing = asyncio.Lock()  # so that no image is both in `_new` and begun from the store
         self._damaged: set[int] = set()  # images whose embedding the store found damaged
-        self._more_in_store = True  # images may be due that are not in `_new`
-        self._next_due: datetime | None = None  # when the next one of the others is
+        self._unread = True  # anybody may have images in the store, beside those known here:
+        self._due = Turns()  # those who have due ones
+        self._later: dict[Owner, datetime] = {}  # when the next one is due
         self._messages = _Messages()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -102,9 +111,11 @@ class Indexer:
             return []
         async with self._queueing:
             images = await self._store.accept(refs)
-            room = 0 if self._more_in_store else self._room() - len(self._new)
-            self._new.extend(images[: max(room, 0)])
-            self._more_in_store |= len(images) > room
+            for image in images:
+                if not self._unread and image.owner not in self._due and self._places.take(image.owner):
+                    self._new.append(image)
+                else:
+                    self._due.add(image.owner)
         if images:
             IMAGES_ACCEPTED.inc(len(images))
             self._messages.add(images)
@@ -158,7 +169,7 @@ class Indexer:
         images: int = await retrying(self._store.requeue_for_model, self._engine.card.key)
         if images:
             log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
-        self._requeued = self._more_in_store = True
+        self._requeued = self._unread = True
         self._wake.set()
 
     async def _run(self) -> None:
@@ -171,87 +182,113 @@ class Indexer:
                 begun = await self._begin()
             except Exception:  # the store may be locked or full; the images are safe in it
                 log.exception("pending images could not be begun; trying again")
-                self._trouble = self._more_in_store = True
+                self._trouble = self._unread = True
                 continue
             if not begun:
                 await self._wait()
 
     async def _begin(self) -> bool:
-        """Begins as many images as there is room for. Those from the store are begun many at a time: one query and one
-        transaction for as many as can be downloaded at once.
-        """
+        """Begins as many images as there is room for; whether to look for more at once."""
         while self._damaged:
             await self._requeue_damaged(tuple(self._damaged)[:PAGE])
-        room = self._room()
         async with self._queueing:
-            images = [self._new.popleft() for _ in range(min(room, len(self._new)))]
-            due = self._more_in_store or (self._next_due is not None and self._next_due <= utc_now())
-            if due and not images and room >= self._concurrency:
-                images = await self._due(room)
-            for image in (image for image in images if image.attempts >= self._retry.attempts):
-                log.warning("image parked: each of its attempts ended with the process", image_id=image.id)
-                await self._store.park(image.id, INTERRUPTED)
-                IMAGE_ATTEMPTS.labels("parked").inc()
-            begun = [image for image in images if image.attempts < self._retry.attempts]
-            if begun:
-                # Should the process end during the attempt, this is when the image is due again.
-                due_again = {one.id: utc_now() + timedelta(seconds=self._pause(one.attempts)) for one in begun}
-                # Closing may cancel this after the commit, and must then release these images, too.
-                self._beginning = list(due_again)
-                try:
-                    await self._store.begin(due_again)
-                except Exception:
-                    self._beginning = []
-                    raise
-            for image in begun:
-                self._in_progress[image.id] = asyncio.create_task(self._process(image), name=f"image {image.id}")
-            self._beginning = []
-        return bool(images)
+            images, self._new = self._new, []
+            taken = Counter(image.owner for image in images)  # places, of which those of images that begin are kept
+            try:
+                await self._read_owners()
+                wanted = self._share_out()
+                taken += wanted
+                if wanted:
+                    images += await self._from_store(wanted, exclude=[image.id for image in images])
+                for image in await self._begin_attempts(images):
+                    self._in_progress[image.id] = asyncio.create_task(self._process(image), name=f"image {image.id}")
+                    self._with_place.add(image.id)
+                    taken[image.owner] -= 1
+                self._beginning = []
+            finally:
+                for owner in taken.elements():
+                    self._places.release(owner)
+        return bool(taken)
+
+    async def _begin_attempts(self, images: Sequence[Image]) -> list[Image]:
+        """Counts an attempt for each of these. Returns those that had attempts left."""
+        for image in (image for image in images if image.attempts >= self._retry.attempts):
+            log.warning("image parked: each of its attempts ended with the process", image_id=image.id)
+            await self._store.park(image.id, INTERRUPTED)
+            IMAGE_ATTEMPTS.labels("parked").inc()
+        begun = [image for image in images if image.attempts < self._retry.attempts]
+        if begun:
+            # Should the process end during the attempt, this is when the image is due again.
+            due_again = {one.id: utc_now() + timedelta(seconds=self._pause(one.attempts)) for one in begun}
+            # Closing may cancel this after the commit, and must then release these images, too.
+            self._beginning = list(due_again)
+            try:
+                await self._store.begin(due_again)
+            except Exception:
+                self._beginning = []
+                raise
+        return begun
+
+    async def _read_owners(self) -> None:
+        if self._unread:
+            self._unread = False
+            for owner, moment in (await self._store.next_attempts(exclude=tuple(self._in_progress))).items():
+                self._due_by(owner, moment)
+        now = utc_now()
+        for owner in [owner for owner, moment in self._later.items() if moment <= now]:
+            del self._later[owner]
+            self._due.add(owner)
+
+    def _share_out(self) -> Counter[Owner]:
+        """Takes places for due images, by turns; for images that are encoded again only where no new one is due.
+
+        Images are begun many at a time, since that takes a query and a transaction: as many as can be downloaded at
+        once. Only the first one of an author begins alone.
+        """
+        wanted: Counter[Owner] = Counter()
+        take = self._places.take
+        while self._places.free:
+            owner = self._due.next(lambda one: one != REREAD_OWNER and take(one)) or self._due.next(take)
+            if owner is None:
+                break
+            wanted[owner] += 1
+        if wanted.total() < self._concurrency and all(self._places.held(one) > wanted[one] for one in wanted):
+            for owner in wanted.elements():
+                self._places.release(owner)
+            return Counter()
+        return wanted
 
     async def _requeue_damaged(self, image_ids: tuple[int, ...]) -> None:
         requeued = await self._store.requeue_damaged(image_ids)
         self._damaged.difference_update(image_ids)
-        self._more_in_store = True
+        self._due.add(REREAD_OWNER)
         EMBEDDINGS_DAMAGED.inc(len(requeued))
         if requeued:
             log.error("damaged embeddings deleted; their images are encoded again", images=requeued)
 
-    def _room(self) -> int:
-        return self._capacity - len(self._in_progress) + min(self._tagging, _MAX_TAGGING)
-
-    @contextmanager
-    def _leave_place(self) -> Iterator[None]:
-        self._tagging += 1
-        self._wake.set()
-        try:
-            yield
-        finally:
-            self._tagging -= 1
-
-    async def _due(self, limit: int) -> list[Image]:
-        # An attempt may end during the queries, which leave its image out. So what it notes here is added to.
-        self._more_in_store, self._next_due = False, None
-        images = await self._store.due(limit, utc_now(), exclude=tuple(self._in_progress))
-        if len(images) == limit:
-            self._more_in_store = True
-        else:
-            others = (*self._in_progress, *(image.id for image in images))
-            self._wake_by(await self._store.next_attempt(exclude=others))
+    async def _from_store(self, wanted: Counter[Owner], exclude: Sequence[int]) -> list[Image]:
+        for owner in wanted:  # an attempt that ends during the query may bring it back
+            self._due.discard(owner)
+        images, later = await self._store.due(wanted, utc_now(), exclude=(*self._in_progress, *exclude))
+        for owner in wanted:
+            if owner not in later:
+                self._due.add(owner)
+            elif (moment := later[owner]) is not None:
+                self._due_by(owner, moment)
         self._messages.add([image for image in images if image.attempts == 0])
         return images
 
-    def _wake_by(self, moment: datetime | None) -> None:
-        if moment is not None:
-            self._next_due = moment if self._next_due is None else min(moment, self._next_due)
+    def _due_by(self, owner: Owner, moment: datetime) -> None:
+        self._later[owner] = min(moment, self._later.get(owner, moment))
 
     async def _wait(self) -> None:
         """Until images are accepted, one ends, or the next one is due."""
-        busy = self._in_progress or self._new or self._damaged or self._more_in_store or self._wake.is_set()
+        busy = self._in_progress or self._new or self._damaged or self._unread or self._due or self._wake.is_set()
         if self._requeued and not busy:
             self._idle.set()
         seconds = _LONGEST_WAIT_S
-        if self._next_due is not None:
-            seconds = min(seconds, max(0.0, (self._next_due - utc_now()).total_seconds()))
+        if self._later:
+            seconds = min(seconds, max(0.0, (min(self._later.values()) - utc_now()).total_seconds()))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -259,7 +296,7 @@ class Indexer:
     async def _process(self, image: Image) -> None:
         indexed, mode, counts = None, TaggingMode.OFF, True
         try:
-            finished, mode = await self._worker.process(image, self._leave_place)
+            finished, mode = await self._worker.process(image, partial(self._leave_place, image))
             if await self._writer.write(image, finished):
                 indexed = _ready(image, finished)
                 log.info("image indexed", image_id=image.id)
@@ -270,11 +307,21 @@ class Indexer:
             counts = await self._fail(image, error)
         finally:
             del self._in_progress[image.id]
-            self._wake.set()
+            self._end_place(image)
         if counts:
             message = self._messages.end(image, None if image.reread else indexed)
             if message and self._on_message_indexed is not None:
                 self._on_message_indexed(IndexedMessage(tuple(message), mode))
+
+    def _leave_place(self, image: Image) -> None:
+        if len(self._in_progress) - len(self._with_place) < _MAX_WITHOUT_PLACE:
+            self._end_place(image)
+
+    def _end_place(self, image: Image) -> None:
+        if image.id in self._with_place:
+            self._with_place.discard(image.id)
+            self._places.release(image.owner)
+        self._wake.set()
 
     async def _fail(self, image: Image, error: Exception) -> bool:
         """Whether the attempt counts; else it is repeated as if it had not been made."""
@@ -288,7 +335,7 @@ class Indexer:
                     log.warning("image released at no cost", image_id=image.id, reason=type(error).__name__)
                     self._trouble = True
                     await self._store.release([image.id])
-                    self._more_in_store = True
+                    self._due.add(image.owner)
                     outcome = "returned"
                 case Park(reason):
                     log.warning("image parked", image_id=image.id, reason=reason)
@@ -298,13 +345,13 @@ class Indexer:
                     unexpected = error if reason.startswith("unexpected") else None
                     log.warning("image postponed", image_id=image.id, reason=reason, exc_info=unexpected)
                     await self._store.postpone(image.id, until, reason)
-                    self._wake_by(until)
+                    self._due_by(image.owner, until)
                     outcome = "postponed"
             IMAGE_ATTEMPTS.labels(outcome).inc()
             return not isinstance(verdict, Release)
         except Exception:  # still pending in the store, so it is tried again
             log.exception("the failure of an image could not be recorded", image_id=image.id)
-            self._trouble = self._more_in_store = True
+            self._trouble = self._unread = True
             return False
 
     def _pause(self, attempts: int) -> float:
@@ -341,6 +388,11 @@ class _Messages:
             return []
         self._messages.pop(image.ref.message_id, None)
         return message.indexed
+
+
+def _with_reserve(places: int) -> int:
+    """Places of which `FairPlaces` gives so many to one owner alone."""
+    return -(-3 * places // 2)
 
 
 def _ready(image: Image, finished: Finished) -> Image:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import numpy as np
 from cachetools import LRUCache
 
+from bot.indexing.downloads import Arrived, FairDownloads
 from bot.indexing.tagger import Tagger
 from bot.keyed_lock import KeyedLock
 from bot.models import Image, ImageRef, TaggingMode
@@ -19,7 +20,7 @@ from bot.store.embeddings import KnownEmbedding
 from bot.store.images import Finished, ImageStore
 from clipcore.types import Lane
 
-Fetch = Callable[[ImageRef], AbstractAsyncContextManager[bytes]]
+Fetch = Callable[[ImageRef, Arrived], AbstractAsyncContextManager[bytes]]
 """Downloads an image. Its bytes are in memory until the block ends, and the fetcher limits how many are.
 
 Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
@@ -30,44 +31,45 @@ RECENT_CONTENTS = 256
 
 
 class ImageWorker:
-    """downloads: how many at a time."""
-
-    def __init__(self, store: ImageStore, engine: Engine, fetch: Fetch, tagger: Tagger, downloads: int) -> None:
+    def __init__(
+        self, store: ImageStore, engine: Engine, fetch: Fetch, tagger: Tagger, downloads: FairDownloads
+    ) -> None:
         self._store = store
         self._engine = engine
         self._fetch = fetch
         self._tagger = tagger
-        self._downloads = asyncio.Semaphore(downloads)
+        self._downloads = downloads
         self._recent: LRUCache[tuple[int, str], KnownEmbedding] = LRUCache(RECENT_CONTENTS)
         self._one_of_each_content = KeyedLock()
 
-    async def process(
-        self, image: Image, while_tagging: Callable[[], AbstractContextManager[None]]
-    ) -> tuple[Finished, TaggingMode]:
+    async def process(self, image: Image, leave_place: Callable[[], None]) -> tuple[Finished, TaggingMode]:
         """What to commit, and the tagging mode of the image's channel.
 
-        while_tagging: wraps the tagging, which may wait minutes for its guild's labels and holds next to no memory.
+        leave_place: called when the download stalls, and before the tagging, which may wait minutes for the guild's
+        labels and holds next to no memory.
         Raises what downloading, decoding and encoding raise.
         """
         async with AsyncExitStack() as held:
-            async with self._downloads:
-                data = await held.enter_async_context(self._fetch(image.ref))
+            async with self._downloads.place(image.owner, leave_place) as download:
+                data = await held.enter_async_context(self._fetch(image.ref, download.arrived))
             content_hash = await content_hash_of(data)
-            content = await self._encode(image.ref.channel.guild_id, content_hash, data)
-        with while_tagging():
-            mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
+            content = await self._encode(image, content_hash, data)
+        leave_place()
+        mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
         return Finished(image.id, content_hash, content.width, content.height, content.embedding, tags), mode
 
-    async def _encode(self, guild_id: int, content_hash: str, data: bytes) -> KnownEmbedding:
-        """Encodes each file of a guild once: of identical ones that arrive together, the others wait for the first."""
-        content = guild_id, content_hash
-        async with self._one_of_each_content(content):
+    async def _encode(self, image: Image, content_hash: str, data: bytes) -> KnownEmbedding:
+        """Encodes each file of a guild once: of identical ones by one author that arrive together, the others wait for
+        the first. They do not wait for that of another author, whose turn may be far away.
+        """
+        content = image.ref.channel.guild_id, content_hash
+        async with self._one_of_each_content((content, image.owner)):
             source, known = "memory", self._recent.get(content)
             if known is None:
                 source, known = "store", await self._store.embedding_of_hash(*content, self._engine.card.key)
             if known is None:
-                source, image = "model", await self._engine.encode_image(data, Lane.BACKGROUND)
-                known = KnownEmbedding(image.vector.astype(np.float16), image.width, image.height)
+                source, encoded = "model", await self._engine.encode_image(data, Lane.BACKGROUND, image.owner)
+                known = KnownEmbedding(encoded.vector.astype(np.float16), encoded.width, encoded.height)
             self._recent[content] = known
             IMAGE_CONTENTS.labels(source).inc()
             return known

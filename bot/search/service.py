@@ -18,6 +18,7 @@ from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
 from bot.protocols import Engine, VectorSearch
 from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
+from clipcore.fair_places import Owner
 from clipcore.types import Lane, SearchHit, Vectors
 
 log = get_logger(__name__)
@@ -112,12 +113,14 @@ class SearchService:
         stored = await self._store.embedding(image.id, self._engine.card.key)
         return None if stored is None else np.asarray(stored, np.float32)
 
-    async def embedding_of_file(self, data: bytes) -> Vectors:
+    async def embedding_of_file(self, data: bytes, asker: Owner = (0, 0)) -> Vectors:
         """The embedding of a query image, float32 [dim]; nothing is stored. Raises ImageRejected or QueueFull.
+
+        asker: guild and member.
 
         It is made anew even where the file is indexed: a quick answer would tell that it was posted somewhere.
         """
-        return (await self._engine.encode_image(data, Lane.INTERACTIVE)).vector
+        return (await self._engine.encode_image(data, Lane.INTERACTIVE, asker)).vector
 
     async def visible_image(self, audience: Audience, image_id: int) -> Image | None:
         """The image with this id, if the audience may see it."""

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Result, Row, Select, Update, bindparam, delete, exists, func, select, text, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Result,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
 from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import Deletions, add_channels, not_deleted
@@ -28,6 +44,8 @@ FORBIDDEN = "forbidden"
 
 PAGE = 1_000
 """Images that one transaction requeues: 30 ms, in which other writers wait."""
+
+Owner = tuple[int, int]  # as `Image.owner` has it
 
 _PARKED = images.c.state == text("'parked'")  # the words of the partial index, without which it is not used
 _KEY = ("message_id", "attachment_id", "source")
@@ -84,30 +102,40 @@ class ImageStore(EmbeddingQueries, Deletions):
 
     @reads
     async def due(
-        self, connection: AsyncConnection, limit: int, now: datetime, *, exclude: tuple[int, ...] = ()
-    ) -> list[Image]:
-        """At most `limit` pending images whose next attempt is due: new ones first, then those to be encoded again by
-        another model; in each group the longest due first. exclude: ids.
+        self, connection: AsyncConnection, wanted: Mapping[Owner, int], now: datetime, *, exclude: tuple[int, ...] = ()
+    ) -> tuple[list[Image], dict[Owner, datetime | None]]:
+        """Of each owner at most as many pending images as wanted whose next attempt is due, the longest due first.
+
+        exclude: ids. Also of each owner with fewer: when its next one is due, None where it has no other.
         """
-        query = (
-            _select_images()
-            .where(images.c.reread.in_((False, True)), images.c.next_attempt <= now)
-            .where(images.c.id.not_in(any_of(exclude)))
-            .order_by(*images.c["reread", "next_attempt", "id"])
-            .limit(limit)
-        )
-        return await _read(connection, query)
+        found: list[int] = []
+        later: dict[Owner, datetime | None] = {}
+        for owner, limit in wanted.items():
+            query = _pending_of(owner, images.c["id", "next_attempt"], exclude)
+            ids = (await connection.execute(query.where(images.c.next_attempt <= now).limit(limit))).scalars().all()
+            found += ids
+            if len(ids) < limit:
+                query = _pending_of(owner, images.c["next_attempt", "id"], exclude)
+                later[owner] = await connection.scalar(query.where(images.c.next_attempt > now).limit(1))
+        rows = {
+            image.id: image for image in await _read(connection, _select_images().where(images.c.id.in_(any_of(found))))
+        }
+        return [rows[id_] for id_ in found], later
 
     @reads
-    async def next_attempt(self, connection: AsyncConnection, *, exclude: tuple[int, ...] = ()) -> datetime | None:
-        """When the next pending image is due; None where there is none. exclude: ids."""
-        pending = images.c.next_attempt.is_not(None)  # else the partial index is not used
-        found: list[datetime] = []
-        for reread in (False, True):
-            query = select(images.c.next_attempt).where(images.c.reread == reread, pending)
-            query = query.where(images.c.id.not_in(any_of(exclude))).order_by(images.c.next_attempt).limit(1)
-            found += (await connection.execute(query)).scalars()
-        return min(found, default=None)
+    async def next_attempts(
+        self, connection: AsyncConnection, *, exclude: tuple[int, ...] = ()
+    ) -> dict[Owner, datetime]:
+        """Everybody who has pending images, and when the next one is due; the longest due first. exclude: ids."""
+        others = images.c.id.not_in(any_of(exclude))
+        new = images.c.reread == false(), images.c.next_attempt.is_not(None), others
+        first = func.min(images.c.next_attempt).label("first")
+        query = (
+            select(*images.c["guild_id", "author_id"], first).where(*new).group_by(*images.c["guild_id", "author_id"])
+        )
+        found = {(row.guild_id, row.author_id): row.first for row in await connection.execute(query.order_by(first))}
+        again = await connection.scalar(_pending_of(REREAD_OWNER, images.c["next_attempt", "id"], exclude).limit(1))
+        return found if again is None else found | {REREAD_OWNER: again}
 
     @writes
     async def begin(self, connection: AsyncConnection, next_attempts: Mapping[int, datetime]) -> None:
@@ -331,6 +359,15 @@ class ImageStore(EmbeddingQueries, Deletions):
         """Counts them in the index of due images, which has no others."""
         query = select(func.count()).select_from(images).where(images.c.next_attempt.is_not(None))
         return int((await connection.execute(query)).scalar_one())
+
+
+def _pending_of(owner: Owner, columns: Iterable[ColumnElement[Any]], exclude: tuple[int, ...]) -> Select[Any]:
+    """The longest due first. The words are those of the partial indexes, without which these are not used."""
+    pending = images.c.next_attempt.is_not(None), images.c.id.not_in(any_of(exclude))
+    query = select(*columns).where(*pending).order_by(*images.c["next_attempt", "id"])
+    if owner == REREAD_OWNER:
+        return query.where(images.c.reread == true())
+    return query.where(images.c.reread == false(), images.c.guild_id == owner[0], images.c.author_id == owner[1])
 
 
 async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:

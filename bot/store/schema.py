@@ -140,6 +140,12 @@ images = _table(
     sa.Index(None, "guild_id", "author_id"),
     sa.Index(None, "content_hash"),
     sa.Index("ix_images_due", "reread", "next_attempt", "id", sqlite_where=sa.text("next_attempt IS NOT NULL")),
+    # An author's are found among any number of another's.
+    sa.Index(
+        "ix_images_due_of_author",
+        *("reread", "guild_id", "author_id", "next_attempt", "id"),
+        sqlite_where=sa.text("next_attempt IS NOT NULL"),
+    ),
     # Few images are parked: a partial index finds them without a look at all others.
     sa.Index("ix_images_parked", "reread", "reason", sqlite_where=sa.text("state = 'parked'")),
     # Never reuses an id: a worker must not finish another image that got the id of a deleted one.

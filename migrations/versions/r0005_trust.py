@@ -1,4 +1,5 @@
-"""A checksum for each embedding, and the images of a restored backup that are to be compared with Discord.
+"""A checksum for each embedding, the images of a restored backup that are to be compared with Discord, and an index
+that finds the due images of one author.
 
 Embeddings from before have no checksum: to compute them all would rewrite a gigabyte at once.
 
@@ -33,9 +34,18 @@ def upgrade() -> None:
     op.create_index("ix_unverified_channel_id_message_id", "unverified", ["channel_id", "message_id"])
     op.drop_index("ix_images_channel_id_state", "images")
     op.create_index("ix_images_channel_id_state_message_id", "images", ["channel_id", "state", "message_id"])
+    pending = sa.text("next_attempt IS NOT NULL")
+    op.create_index(
+        "ix_images_due_of_author",
+        "images",
+        ["reread", "guild_id", "author_id", "next_attempt", "id"],
+        sqlite_where=pending,
+        postgresql_where=pending,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_images_due_of_author", "images")
     op.drop_index("ix_images_channel_id_state_message_id", "images")
     op.create_index("ix_images_channel_id_state", "images", ["channel_id", "state"])
     op.drop_table("unverified")

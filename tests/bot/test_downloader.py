@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -78,8 +80,12 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+def ignore(count: int) -> None:
+    pass
+
+
 async def fetched(downloader: Downloader) -> bytes:
-    async with downloader.fetch(REF) as data:
+    async with downloader.fetch(REF, ignore) as data:
         return data
 
 
@@ -200,26 +206,42 @@ def large_files_from_900_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("large_files_from_900_bytes")
 @pytest.mark.parametrize("size", [1000, None])
-async def test_large_files_are_in_memory_one_at_a_time_even_where_their_size_was_not_known(
+async def test_few_large_files_are_in_memory_and_one_author_has_two_even_where_their_size_was_not_known(
     cdn: Cdn, session: aiohttp.ClientSession, size: int | None
 ) -> None:
     bounded = downloader(session, [remote(cdn.url + "/good", size)])
-    async with bounded.fetch(REF) as first:
-        second = asyncio.create_task(fetched(bounded))
-        async with asyncio.timeout(60):
-            while len(cdn.requests) < (3 if size != 1000 else 1):  # noqa: ASYNC110 - the server has no signal
-                await asyncio.sleep(0.001)
-        await asyncio.sleep(0)
-        assert not second.done()
-        assert first == IMAGE
-    assert await second == IMAGE
+    async with bounded.fetch(REF, ignore), AsyncExitStack() as second:
+        await second.enter_async_context(bounded.fetch(REF, ignore))
+        third = asyncio.create_task(fetched(bounded))
+        for another in (replace(REF, author_id=6), replace(REF, channel=ChannelRef(2, 3))):
+            async with asyncio.timeout(60), bounded.fetch(another, ignore) as data:
+                assert data == IMAGE
+        assert not third.done()
+        await second.aclose()
+        assert await asyncio.wait_for(third, 60) == IMAGE
+
+
+@pytest.mark.usefixtures("large_files_from_900_bytes")
+async def test_a_large_file_that_stalls_is_given_up(
+    cdn: Cdn, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "_LARGE_FILE_STALL_S", 0.1)
+    bounded = downloader(session, [remote(cdn.url + "/slow", 1000)])
+    with pytest.raises(ImageUnreachable):
+        await asyncio.wait_for(fetched(bounded), 30)
+
+
+async def test_the_bytes_that_arrive_are_counted_as_they_come(cdn: Cdn, session: aiohttp.ClientSession) -> None:
+    counts: list[int] = []
+    async with downloader(session, [remote(cdn.url + "/good")]).fetch(REF, counts.append):
+        assert sum(counts) == len(IMAGE)
 
 
 @pytest.mark.usefixtures("large_files_from_900_bytes")
 async def test_small_files_do_not_wait_for_a_large_one(cdn: Cdn, session: aiohttp.ClientSession) -> None:
     images = [remote(cdn.url + "/good", 1000)]
     bounded = downloader(session, images)
-    async with bounded.fetch(REF):
+    async with bounded.fetch(REF, ignore):
         images[:] = [remote(cdn.url + "/small", 5)]
         assert await asyncio.wait_for(fetched(bounded), 60) == b"small"
 
@@ -232,7 +254,7 @@ async def test_a_large_file_that_fails_lets_the_next_one_in(cdn: Cdn, session: a
         await fetched(bounded)
     for path in ("/good", "/good"):
         with pytest.raises(ZeroDivisionError):
-            async with downloader_of(bounded, cdn.url + path).fetch(REF):
+            async with downloader_of(bounded, cdn.url + path).fetch(REF, ignore):
                 raise ZeroDivisionError
     assert await asyncio.wait_for(fetched(downloader_of(bounded, cdn.url + "/good")), 60) == IMAGE
 

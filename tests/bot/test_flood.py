@@ -38,7 +38,7 @@ class SlowImages:
     def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
         return images_of(message)
 
-    async def download(self, image: RemoteImage) -> bytes:
+    async def download(self, image: RemoteImage, arrived: object = None) -> bytes:
         self.begun += 1
         self.running += 1
         self.max_running = max(self.max_running, self.running)
@@ -46,7 +46,7 @@ class SlowImages:
         self.running -= 1
         return b""
 
-    async def embedding_of_file(self, data: bytes) -> str:
+    async def embedding_of_file(self, data: bytes, asker: object) -> str:
         return "a vector"
 
     @property
@@ -98,7 +98,7 @@ async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(
     server: discord.Guild, images: SlowImages, cog: SearchCog
 ) -> None:
     async with posted(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
-        assert images.max_running == images.begun == MAX_DOWNLOADS
+        assert images.max_running == images.begun == MAX_DOWNLOADS - 1  # one is for other servers
         assert not any(task.done() for task in tasks)  # the others wait their turn
 
 
@@ -115,7 +115,8 @@ async def test_queries_beyond_the_waiting_room_are_refused_as_busy_and_the_other
 ) -> None:
     query_images = images.query_images
     message = discord_objects.message(server, 1, 10, attachments=[discord_objects.attachment(20)])
-    queries = [asyncio.create_task(query_images.from_message(message)) for _ in range(MAX_DOWNLOADS + MAX_WAITING + 5)]
+    askers = [(number, number) for number in range(MAX_DOWNLOADS + MAX_WAITING + 5)]
+    queries = [asyncio.create_task(query_images.from_message(asker, message)) for asker in askers]
     for _ in range(20):
         await asyncio.sleep(0)
     refused = [task.exception() for task in queries if task.done()]
@@ -124,7 +125,25 @@ async def test_queries_beyond_the_waiting_room_are_refused_as_busy_and_the_other
     answers = await asyncio.gather(*queries, return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == MAX_DOWNLOADS + MAX_WAITING
     assert images.max_running == MAX_DOWNLOADS
-    await query_images.from_message(message)  # there is room again
+    await query_images.from_message((1, 1), message)  # there is room again
+
+
+async def test_one_persons_queries_leave_room_and_downloads_to_others(
+    server: discord.Guild, images: SlowImages
+) -> None:
+    query_images = images.query_images
+    message = discord_objects.message(server, 1, 10, attachments=[discord_objects.attachment(20)])
+    flood = [asyncio.create_task(query_images.from_message((1, 1), message)) for _ in range(60)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert images.begun == 2
+    another = asyncio.create_task(query_images.from_message((1, 2), message))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert images.begun == 3
+    images.released.set()
+    await another
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

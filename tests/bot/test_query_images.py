@@ -61,10 +61,10 @@ class Upload:
     def __init__(self, data: bytes, limits: ImageLimits) -> None:
         self._data, self._limits = data, limits
 
-    async def download(self, image: Any) -> bytes:
+    async def download(self, image: Any, arrived: object) -> bytes:
         return self._data
 
-    async def embedding_of_file(self, data: bytes) -> Any:
+    async def embedding_of_file(self, data: bytes, asker: object) -> Any:
         return decode_image(data, self._limits)
 
 
@@ -74,7 +74,7 @@ async def test_the_refusal_of_an_image_with_too_many_pixels_states_the_limit(tex
     Image.new("L", (50, 41)).save(file, "WEBP")
     here = cast(Any, Upload(file.getvalue(), ImageLimits(max_pixels=2_000)))
     with pytest.raises(ImageRejected) as raised:
-        await QueryImages(here, here, here, here).from_attachment(here)
+        await QueryImages(here, here, here, here).from_attachment((1, 2), here)
     sentence = refusal(raised.value, texts)
     assert sentence is not None
     assert words in sentence

@@ -16,6 +16,7 @@ from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
 from tests.indexing.support import CARD, GUILD, FakeSleep, image_ref
+from tests.store.samples import due
 
 PAGE_MESSAGES = 100
 
@@ -145,7 +146,7 @@ class Bot:
         return sorted(image.ref.message_id for image in await self.images())
 
     async def images(self) -> list[Image]:
-        return await self.store.due(10_000, datetime.max.replace(tzinfo=UTC))
+        return await due(self.store, 10_000, datetime.max.replace(tzinfo=UTC))
 
     async def watermark(self, where: ChannelRef) -> int | None:
         return await self.channels.last_seen(where.channel_id)

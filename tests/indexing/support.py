@@ -66,7 +66,7 @@ class FakeEngine:
         self.in_foreground = 0
         self.query_error: Exception | None = None
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND) -> ImageVector:
+    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
         self.encoded[data] += 1
         self.lanes.append(lane)
         if self.gate is not None:
@@ -133,7 +133,7 @@ class FakeCdn:
         return self.held.setdefault(ref.attachment_id, asyncio.Event())
 
     @asynccontextmanager
-    async def __call__(self, ref: ImageRef) -> AsyncIterator[bytes]:
+    async def __call__(self, ref: ImageRef, arrived: object = None) -> AsyncIterator[bytes]:
         data = await self._download(ref)
         self.in_memory += 1
         try:

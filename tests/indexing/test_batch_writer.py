@@ -40,13 +40,10 @@ class Temperamental(ImageStore):
             raise ValueError("a row that no table takes")
         return await super().finish(batch, model)
 
-    async def due(self, limit: int, now: Any, *, exclude: Any = ()) -> Any:
-        self._fail("due")
-        return await super().due(limit, now, exclude=exclude)
-
-    async def next_attempt(self, *, exclude: Any = ()) -> Any:
+    async def due(self, wanted: Any, now: Any, *, exclude: Any = ()) -> Any:
         """The answer is on its way until `reading` is set."""
-        answer = await super().next_attempt(exclude=exclude)
+        self._fail("due")
+        answer = await super().due(wanted, now, exclude=exclude)
         if self.reading is not None:
             self.reads += 1
             await self.reading.wait()
@@ -181,7 +178,7 @@ async def test_an_attempt_that_ends_while_due_images_are_read_is_not_lost(
     await until(lambda: pipeline.cdn.downloading == 1)
     store.reading = asyncio.Event()
     await store.accept([comes])
-    pipeline.indexer._more_in_store = True
+    pipeline.indexer._unread = True
     pipeline.indexer._wake.set()
     await until(lambda: store.reads > 0)
     held.set()

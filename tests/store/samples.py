@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bot.models import ChannelRef, ImageRef, Source, Tag
-from bot.store.images import Finished
+from bot.models import ChannelRef, Image, ImageRef, Source, Tag
+from bot.store.images import Finished, ImageStore
 from bot.store.schema import Embeddings
 from clipcore.types import ModelCard
 
@@ -39,3 +39,10 @@ def finished(image_id: int, *, dimension: int = DIMENSION, **changes: object) ->
         **changes,
     }
     return Finished(image_id, **values)
+
+
+async def due(images: ImageStore, limit: int, now: datetime, *, exclude: tuple[int, ...] = ()) -> list[Image]:
+    """At most `limit` due images of each author, those to be encoded again last."""
+    owners = await images.next_attempts()
+    found, _ = await images.due(dict.fromkeys(owners, limit), now, exclude=exclude)
+    return found

@@ -7,7 +7,7 @@ import pytest
 
 from bot.store.database import Database
 from bot.store.images import ImageStore
-from tests.store.samples import CARD, NOON, finished, ref
+from tests.store.samples import CARD, NOON, due, finished, ref
 
 
 async def found(images) -> set[int]:
@@ -27,13 +27,13 @@ async def test_no_deleted_image_remains_in_whichever_order_it_is_finished_and_de
     kept = {image.id for image in added[1::2]}
     assert await found(images) == kept
     assert set(await images.get([image.id for image in added])) == kept
-    assert await images.due(100, NOON) == []
+    assert await due(images, 100, NOON) == []
 
 
 async def test_an_image_that_is_accepted_many_times_concurrently_is_new_once(images):
     answers = await asyncio.gather(*(images.accept([ref(10), ref(11)]) for _ in range(20)))
     assert sum(len(answer) for answer in answers) == 2
-    assert len(await images.due(100, NOON)) == 2
+    assert len(await due(images, 100, NOON)) == 2
 
 
 async def test_an_image_that_is_finished_many_times_concurrently_is_finished_once(images):
@@ -49,11 +49,11 @@ async def test_concurrent_reads_see_whole_transactions(images):
 
     async def read():
         while not writing.done():
-            assert len(await images.due(1000, NOON)) % 4 == 0
+            assert len(await due(images, 1000, NOON)) % 4 == 0
 
     writing = asyncio.create_task(write())
     await asyncio.gather(writing, *(read() for _ in range(3)))
-    assert len(await images.due(1000, NOON)) == 60
+    assert len(await due(images, 1000, NOON)) == 60
 
 
 async def test_a_guild_can_be_deleted_while_its_embeddings_are_read(images):
@@ -87,12 +87,12 @@ async def test_a_cancelled_caller_leaves_whole_transactions_and_a_working_databa
 async def test_a_cancelled_reader_gives_its_connection_back(images):
     await images.accept([ref(10)])
     for rounds in range(0, 40, 3):
-        task = asyncio.create_task(images.due(10, NOON))
+        task = asyncio.create_task(due(images, 10, NOON))
         for _ in range(rounds):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-    assert len(await asyncio.gather(*(images.due(10, NOON) for _ in range(20)))) == 20
+    assert len(await asyncio.gather(*(due(images, 10, NOON) for _ in range(20)))) == 20
 
 
 async def test_closing_waits_for_running_transactions(path):
@@ -103,7 +103,7 @@ async def test_closing_waits_for_running_transactions(path):
     await database.close()
     assert sum(len(answer) for answer in await asyncio.gather(*accepting)) == 20
     async with await Database.open(path) as again:
-        assert len(await ImageStore(again).due(100, NOON.replace(year=2100))) == 20
+        assert len(await due(ImageStore(again), 100, NOON.replace(year=2100))) == 20
 
 
 async def test_a_running_write_is_committed_before_its_caller_is_cancelled(database):

@@ -15,7 +15,7 @@ from bot.store.database import Database
 from bot.store.guilds import ReplyStore
 from bot.store.images import ImageStore
 from tests.empty_database import empty_database
-from tests.store.samples import CARD, NOON, OTHER, finished
+from tests.store.samples import CARD, NOON, OTHER, due, finished
 
 CHANNELS = (
     ChannelRef(1, 11),
@@ -161,8 +161,8 @@ class StoreMachine(RuleBasedStateMachine):
         alive = set(self.known.values())
         there = self.run(self.images.get(alive | self.gone))
         assert {image.ref: id_ for id_, image in there.items()} == self.known
-        due = {image.id for image in self.run(self.images.due(100, NOON))}
-        assert due == {id_ for id_, image in there.items() if image.state is ImageState.PENDING}
+        found = {image.id for image in self.run(due(self.images, 100, NOON))}
+        assert found == {id_ for id_, image in there.items() if image.state is ImageState.PENDING}
         ready = {id_ for id_, image in there.items() if image.state is ImageState.READY}
         assert self.run(self.searchable()) == ready
 

@@ -15,7 +15,7 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from tests.store.busy_writer import BATCH
-from tests.store.samples import CARD, NOON, finished
+from tests.store.samples import CARD, NOON, due, finished
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,11 +73,11 @@ async def test_a_killed_process_loses_and_duplicates_nothing(path, seed):
         assert not reported["forgot"] & states.keys()
         assert all(states[message] is ImageState.READY for message in reported["finished"] & states.keys())
 
-        left = await images.due(10_000, NOON.replace(year=2100))
+        left = await due(images, 10_000, NOON.replace(year=2100))
         done = await images.finish([finished(image.id) for image in left], CARD)
         assert done == {image.id for image in left}
         assert len(left) >= len(reported["accepted"]) // BATCH
-        assert await images.due(10, NOON.replace(year=2100)) == []
+        assert await due(images, 10, NOON.replace(year=2100)) == []
 
 
 async def test_a_database_can_be_opened_after_its_migration_was_killed(path):

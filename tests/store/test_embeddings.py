@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bot.models import ChannelRef, ImageState
 from bot.store.schema import Embedding
 from tests.store.damage import flip_a_byte
-from tests.store.samples import CARD, DIMENSION, NOON, OTHER, finished, ref, unit_embedding
+from tests.store.samples import CARD, DIMENSION, NOON, OTHER, due, finished, ref, unit_embedding
 
 
 async def read(images, *refs, model=CARD):
@@ -94,7 +94,7 @@ async def test_only_damaged_embeddings_are_requeued(images, path):
     ids = await read(images, *(ref(message) for message in range(3)))
     flip_a_byte(path, ids[1])
     assert await images.requeue_damaged([*ids, 99]) == [ids[1]]
-    assert [image.id for image in await images.due(9, NOON + timedelta(days=9999))] == [ids[1]]
+    assert [image.id for image in await due(images, 9, NOON + timedelta(days=9999))] == [ids[1]]
     assert await images.requeue_damaged(ids) == []
     await images.requeue_for_model(CARD.key)  # as at the next start
     [image] = (await images.get([ids[1]])).values()

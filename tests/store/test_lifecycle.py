@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import StatementError
 
-from bot.models import ChannelRef, ImageState, Source, Tag, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, ImageState, Source, Tag, ThreadKind
 from bot.store.database import Database
 from bot.store.images import ImageStore
-from tests.store.samples import CARD, NOON, OTHER, finished, ref, unit_embedding
+from tests.store.samples import CARD, NOON, OTHER, due, finished, ref, unit_embedding
 
 LATER = NOON + timedelta(minutes=5)
 
@@ -26,7 +26,7 @@ async def test_an_accepted_image_is_pending_and_due(images):
     [image] = await images.accept([ref()])
     assert image.state is ImageState.PENDING
     assert image.ref == ref()
-    assert await images.due(10, NOON) == [image]
+    assert await due(images, 10, NOON) == [image]
     assert await images.get([image.id]) == {image.id: image}
 
 
@@ -34,7 +34,7 @@ async def test_accepting_an_image_again_adds_and_returns_nothing(images):
     [first, second] = await images.accept([ref(10), ref(11), ref(10)])
     assert (first.ref.message_id, second.ref.message_id) == (10, 11)
     assert await images.accept([ref(11), ref(10)]) == []
-    assert len(await images.due(10, NOON)) == 2
+    assert len(await due(images, 10, NOON)) == 2
 
 
 async def test_a_forward_of_the_same_attachment_is_an_image_of_its_own(images):
@@ -69,7 +69,7 @@ async def test_finishing_makes_an_image_ready_with_embedding_size_and_tags_in_or
     assert (image.content_hash, image.width, image.height) == (f"hash-{id_}", 640, 480)
     assert image.tags == (Tag("cat", 0.75), Tag("sofa", 0.25))
     assert np.array_equal(await images.embedding(id_, CARD.key), unit_embedding(id_))
-    assert await images.due(10, LATER) == []
+    assert await due(images, 10, LATER) == []
 
 
 async def test_an_image_is_finished_once(images):
@@ -82,25 +82,25 @@ async def test_an_embedding_of_the_wrong_dimension_is_refused_before_anything_is
     [image] = await images.accept([ref()])
     with pytest.raises(ValueError, match=r"\(24,\), not \(16,\)"):
         await images.finish([finished(image.id, dimension=24)], CARD)
-    assert await images.due(1, NOON) == [image]
+    assert await due(images, 1, NOON) == [image]
 
 
 async def test_a_postponed_image_is_due_at_its_time_with_its_attempts_counted(images):
     [image] = await images.accept([ref()])
     await images.begin({image.id: LATER})
     assert await images.postpone(image.id, LATER, "unreachable")
-    assert await images.due(10, LATER - timedelta(milliseconds=1)) == []
-    [again] = await images.due(10, LATER)
+    assert await due(images, 10, LATER - timedelta(milliseconds=1)) == []
+    [again] = await due(images, 10, LATER)
     assert (again.attempts, again.reason) == (1, "unreachable")
 
 
 async def test_an_image_in_progress_is_due_later_or_when_it_is_released(images):
     first, second = await images.accept([ref(10), ref(11)])
     await images.begin({first.id: LATER, second.id: LATER})
-    assert await images.due(10, NOON) == []
+    assert await due(images, 10, NOON) == []
     await images.release([second.id])
-    assert await images.due(10, NOON) == [second]
-    assert [(image.id, image.attempts) for image in await images.due(10, LATER)] == [
+    assert await due(images, 10, NOON) == [second]
+    assert [(image.id, image.attempts) for image in await due(images, 10, LATER)] == [
         (second.id, 0),
         (first.id, 1),
     ]
@@ -117,7 +117,7 @@ async def test_beginning_or_releasing_a_finished_image_changes_nothing(images):
 async def test_a_parked_image_is_never_due_and_keeps_its_reason(images):
     [image] = await images.accept([ref()])
     assert await images.park(image.id, "too_many_bytes")
-    assert await images.due(10, NOON + timedelta(days=999)) == []
+    assert await due(images, 10, NOON + timedelta(days=999)) == []
     parked = (await images.get([image.id]))[image.id]
     assert (parked.state, parked.reason) == (ImageState.PARKED, "too_many_bytes")
     assert await images.accept([ref()]) == []
@@ -134,13 +134,13 @@ async def test_only_a_pending_image_is_postponed_or_parked(images, step):
 async def test_due_images_come_in_order_of_their_next_attempt_within_the_limit_and_without_excluded_ones(images):
     first, second, third = await images.accept([ref(10), ref(11), ref(12)])
     await images.postpone(first.id, LATER, "late")
-    assert [image.id for image in await images.due(2, LATER)] == [second.id, third.id]
-    assert [image.id for image in await images.due(2, LATER, exclude=(second.id,))] == [third.id, first.id]
+    assert [image.id for image in await due(images, 2, LATER)] == [second.id, third.id]
+    assert [image.id for image in await due(images, 2, LATER, exclude=(second.id,))] == [third.id, first.id]
 
 
 async def test_a_time_without_a_zone_is_refused(images):
     with pytest.raises(StatementError, match="offset"):
-        await images.due(1, datetime(2026, 3, 1))  # noqa: DTZ001  # the mistake under test
+        await images.due({(1, 7): 1}, datetime(2026, 3, 1))  # noqa: DTZ001  # the mistake under test
 
 
 async def test_images_survive_closing_and_opening(path: Path):
@@ -155,7 +155,7 @@ class TestAnotherModel:
     async def test_requeues_what_the_old_one_encoded_and_never_mixes_embeddings(self, images):
         [id_] = await ready(images, ref())
         assert await images.requeue_for_model(OTHER.key) == 1
-        [image] = await images.due(10, NOON)
+        [image] = await due(images, 10, NOON)
         assert (image.id, image.reread, image.attempts) == (id_, True, 0)
         assert await images.embedding(id_, OTHER.key) is None
         assert [page async for page in images.embeddings(1, OTHER.key)] == []
@@ -179,14 +179,14 @@ class TestAnotherModel:
         [old] = await ready(images, ref(10))
         await images.requeue_for_model(OTHER.key)
         [new] = await images.accept([ref(11)])
-        assert [image.id for image in await images.due(10, NOON)] == [new.id, old]
-        assert [image.id for image in await images.due(1, NOON)] == [new.id]
+        assert [image.id for image in await due(images, 10, NOON)] == [new.id, old]
+        assert new.owner != (await images.get([old]))[old].owner == REREAD_OWNER
 
     async def test_and_back_to_the_first_needs_no_encoding(self, images):
         [id_] = await ready(images, ref())
         await images.requeue_for_model(OTHER.key)
         assert await images.requeue_for_model(CARD.key) == 0
-        assert await images.due(10, NOON) == []
+        assert await due(images, 10, NOON) == []
         assert np.array_equal(await images.embedding(id_, CARD.key), unit_embedding(id_))
 
     async def test_parks_an_image_without_losing_the_old_embedding(self, images):
@@ -207,7 +207,7 @@ class TestAnotherModel:
         await images.park(failed.id, "encoding_failed")
         await images.park(broken.id, "broken")
         assert await images.requeue_for_model(CARD.key) == 1
-        assert await images.due(10, NOON) == [failed]
+        assert await due(images, 10, NOON) == [failed]
 
     async def test_the_same_key_with_another_dimension_is_refused(self, images):
         await ready(images, ref(10))
@@ -218,15 +218,27 @@ class TestAnotherModel:
         assert (await images.get([image.id]))[image.id].state is ImageState.PENDING
 
 
-async def test_the_next_attempt_is_the_earliest_of_all_pending_images_but_the_excluded(images):
-    assert await images.next_attempt() is None
-    first, second, third = await images.accept([ref(message) for message in (10, 11, 12)])
-    await images.postpone(first.id, NOON + timedelta(minutes=1), "late")
-    await images.postpone(second.id, NOON + timedelta(minutes=2), "late")
+async def test_due_images_are_those_of_the_authors_that_are_asked_for_and_the_rest_is_said_to_come_later(images):
+    ann, bob, other = (1, 7), (1, 8), (5, 7)
+    first, second, third = await images.accept([ref(10), ref(11), ref(12)])
+    [bobs, elsewhere] = await images.accept([ref(13, author_id=8), ref(14, place=ChannelRef(5, 6))])
+    await images.postpone(third.id, LATER, "late")
+    found, later = await images.due({ann: 1, bob: 2}, NOON)
+    assert ([image.id for image in found], later) == ([first.id, bobs.id], {bob: None})
+    found, later = await images.due({ann: 9, other: 1}, NOON, exclude=(first.id,))
+    assert ([image.id for image in found], later) == ([second.id, elsewhere.id], {ann: LATER})
+    assert [image.owner for image in found] == [ann, other]
+
+
+async def test_everybody_with_pending_images_is_known_and_when_the_next_one_is_due(images):
+    assert await images.next_attempts() == {}
+    first, second, third = await images.accept([ref(10), ref(11, author_id=8), ref(12)])
+    await images.postpone(first.id, NOON + timedelta(minutes=2), "late")
+    await images.postpone(second.id, NOON + timedelta(minutes=1), "late")
     await images.finish([finished(third.id)], CARD)
     await images.requeue_for_model(OTHER.key)
-    await images.postpone(third.id, NOON + timedelta(minutes=3), "late")
-    assert await images.next_attempt() == NOON + timedelta(minutes=1)
-    assert await images.next_attempt(exclude=(first.id,)) == NOON + timedelta(minutes=2)
-    assert await images.next_attempt(exclude=(first.id, second.id)) == NOON + timedelta(minutes=3)
-    assert await images.next_attempt(exclude=(first.id, second.id, third.id)) is None
+    assert await images.next_attempts() == {
+        (1, 8): NOON + timedelta(minutes=1),
+        (1, 7): NOON + timedelta(minutes=2),
+        REREAD_OWNER: NOON,
+    }

@@ -29,8 +29,8 @@ async def first_page(images: ImageStore) -> object:
 
 READS = {
     ImageStore: {
-        "due": lambda images: images.due(5, NOON),
-        "next_attempt": lambda images: images.next_attempt(),
+        "due": lambda images: images.due({(1, 7): 5}, NOON),
+        "next_attempts": lambda images: images.next_attempts(),
         "get": lambda images: images.get([1]),
         "by_message": lambda images: images.by_message(10),
         "embedding": lambda images: images.embedding(1, CARD.key),

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import ChannelRef, PublicReply, TaggingMode, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, PublicReply, TaggingMode, ThreadKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.schema import metadata
@@ -22,8 +22,8 @@ async def use_everything(database) -> None:
     replies = ReplyStore(database)
     first, second, third, *_ = await images.accept([ref(message) for message in range(10, 20)])
     await images.accept([ref(30, place=ChannelRef(1, 3, 2, ThreadKind.PUBLIC))])
-    await images.due(5, NOON, exclude=(first.id,))
-    await images.next_attempt(exclude=(first.id,))
+    await images.due({(1, 7): 50, REREAD_OWNER: 50}, NOON, exclude=(first.id,))
+    await images.next_attempts()
     await images.finish([finished(first.id), finished(second.id)], CARD)
     await images.begin({third.id: NOON})
     await images.release([third.id])
@@ -98,15 +98,16 @@ async def test_every_statement_finds_its_rows_by_an_index(statements, path):
     assert [*slow.values()] == [["SCAN images USING COVERING INDEX ix_images_due"]]
 
 
-async def test_due_images_are_read_in_order_without_sorting(statements, path):
+@pytest.mark.parametrize("comparison", ["<=", ">"])
+async def test_due_images_are_read_in_order_without_sorting(statements, path, comparison):
+    """Those of one author without a look at another's, those to be encoded again without a look at new ones."""
     connection = sqlite3.connect(path)
-    due = [statement for statement in statements if "next_attempt <= ?" in statement]
-    assert due
-    for statement in due:
-        lines = plan(connection, statement, statements[statement])
-        assert "SEARCH images USING INDEX ix_images_due (reread=? AND next_attempt<?)" in lines
-        assert not any("TEMP B-TREE" in line for line in lines)
+    due = [statement for statement in statements if f"next_attempt {comparison} ?" in statement]
+    plans = [plan(connection, statement, statements[statement]) for statement in due]
     connection.close()
+    assert not any("TEMP B-TREE" in line for lines in plans for line in lines)
+    for columns in ("ix_images_due (reread=?", "ix_images_due_of_author (reread=? AND guild_id=? AND author_id=?"):
+        assert any(f"USING COVERING INDEX {columns} AND next_attempt" in lines[0] for lines in plans)
 
 
 async def test_an_identical_file_is_found_by_its_hash_and_not_among_all_embeddings(statements, path):

@@ -12,7 +12,7 @@ from bot.errors import StoreBusy
 from bot.models import ChannelRef, ImageState
 from bot.store.database import Database
 from bot.store.images import ImageStore
-from tests.store.samples import CARD, NOON, OTHER, finished, ref
+from tests.store.samples import CARD, NOON, OTHER, due, finished, ref
 
 THIRD = type(CARD)("third", "r1", 24, 224, 77, 100.0)
 
@@ -46,7 +46,7 @@ async def remembered(images: ImageStore, count: int) -> list[int]:
 
 
 async def pending(images: ImageStore) -> list[int]:
-    return [image.id for image in await images.due(1000, NOON)]
+    return [image.id for image in await due(images, 1000, NOON)]
 
 
 async def states(images: ImageStore, ids: Sequence[int]) -> set[ImageState]:
