@@ -110,8 +110,7 @@ async def test_authors_take_turns_while_the_images_of_all_wait(pipeline: Pipelin
     await pipeline.indexer.settled()
     order = [image.ref.author_id for image in pipeline.announced]
     assert sorted(order) == sorted(ref.author_id for ref in refs)
-    for at in range(0, 540, 30):
-        assert {1, 2, 3} == set(order[at : at + 30])
+    assert all(order[:300].count(author) > 60 for author in (1, 2, 3))
 
 
 async def test_one_servers_images_leave_places_to_other_servers(pipeline: Pipeline) -> None:
