@@ -17,7 +17,8 @@ from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
 from bot.indexing.deletions import JOURNAL_BYTES, DeletionJournal, ForgetAuthor, ForgetChannel, ForgetMessages
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import until_stored
-from bot.models import Image, ImageRef, ImageState, Source
+from bot.models import Image, ImageRef, ImageState, RemoteImage, Source
+from bot.search.service import SearchService
 from bot.store.database import Database
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
@@ -99,6 +100,18 @@ async def shown(pipeline: Pipeline, image: Image) -> list[bool]:
         await pipeline.search.visible_image(readers, image.id) is not None,
         await pipeline.search.embedding_of(image) is not None,
     ]
+
+
+async def test_what_is_forgotten_while_it_is_looked_up_is_not_shown(path: Path, pipeline: Pipeline) -> None:
+    mine, _ = await two_images(pipeline)
+
+    async def look_up(ref: ImageRef) -> list[RemoteImage]:
+        await pipeline.registry.forget_author(GUILD, ref.author_id, ref.message_id)
+        return await pipeline.look_up(ref)
+
+    asked = SearchService(pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, look_up, limit=10)
+    async with locked(path):
+        assert (await asked.similar(Readers(mine.ref), WANTED)).matches == ()
 
 
 async def gone(pipeline: Pipeline, *images: Image) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from bot.errors import StoreBusy
 from bot.indexing.reconcile import ChannelReconciler, missing
 from bot.models import ChannelRef, ThreadKind
 
@@ -27,10 +28,14 @@ class Discord:
     def __init__(self, deleted: set[int]) -> None:
         self.deleted, self.asked, self.forgotten = deleted, list[int](), list[int]()
         self.may_answer, self.asking, self.most = asyncio.Event(), 0, 0
+        self.busy = False
 
     async def places(self, guild_id: int) -> list[ChannelRef]:
         if guild_id == 13:
-            raise RuntimeError("the store is locked")
+            raise RuntimeError("a bug")
+        if guild_id == 14 and not self.busy:
+            self.busy = True
+            raise StoreBusy("locked")
         return [ChannelRef(guild_id, guild_id * 100 + at) for at in range(3)]
 
     async def is_deleted(self, channel_id: int) -> bool:
@@ -64,6 +69,17 @@ async def test_only_what_discord_says_is_deleted_is_forgotten_with_one_request_a
     await reconciler.close()
     assert sorted(discord.forgotten) == [101, 202]
     assert discord.most == 1
+
+
+async def test_a_store_that_is_locked_is_asked_again() -> None:
+    discord = Discord({1401})
+    discord.may_answer.set()
+    reconciler = discord.reconciler()
+    reconciler.begin(14, ())
+    await until_asked(discord, 3)
+    await reconciler.close()
+    assert discord.busy
+    assert discord.forgotten == [1401]
 
 
 async def test_closing_ends_a_request_that_is_in_progress() -> None:

@@ -41,6 +41,8 @@ READS = {
         "in_range": lambda images: images.in_range(2, 0, 20),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),
+        "unverified": lambda images: images.unverified(1 << 62, (), 5),
+        "any_unverified": lambda images: images.any_unverified([2]),
     },
     ChannelStore: {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
@@ -61,6 +63,7 @@ WRITES = {
         "park": lambda images: images.park(1, "broken"),
         "requeue_for_model": lambda images: images.requeue_for_model("new"),
         "requeue_damaged": lambda images: images.requeue_damaged([1]),
+        "verify": lambda images: images.verify([1], CARD.key),
         "forget_messages": lambda images: images.forget_messages([10]),
         "forget_attachments": lambda images: images.forget_attachments(10, [100]),
         "forget_channel": lambda images: images.forget_channel(2),
