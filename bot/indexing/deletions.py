@@ -153,8 +153,9 @@ class DeletionJournal:
     def __contains__(self, obligation: Obligation) -> bool:
         return obligation in self._lines
 
-    def __len__(self) -> int:
-        return len(self._lines)
+    def __bool__(self) -> bool:
+        """Whether anything is in it, or about to be."""
+        return bool(self._lines) or self._writing.locked()
 
     async def read(self) -> list[Obligation]:
         """What an earlier run left, in the order in which it was written. Raises StartupError."""
@@ -167,9 +168,12 @@ class DeletionJournal:
             ) from error
 
     async def hold(self, obligations: Collection[Obligation]) -> None:
-        """Writes those that it does not hold, and blanks the others. Raises OSError."""
+        """Writes those that it does not hold, and blanks the others. Raises OSError.
+
+        obligations: may change meanwhile; in the end the two are the same.
+        """
         async with self._writing:
-            if self._lines.keys() != set(obligations):
+            while self._lines.keys() != set(obligations):
                 writing = asyncio.ensure_future(asyncio.to_thread(self._hold, [*obligations]))
                 try:
                     await asyncio.shield(writing)

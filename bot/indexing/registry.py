@@ -252,7 +252,7 @@ class ImageRegistry:
             if self._on_forgotten is not None:
                 self._on_forgotten()
         self._settle(what, forgotten)
-        if what in self._journal:  # before a guild is readmitted, whose new images it would delete after a restart
+        if self._journal:  # before a guild is readmitted, whose new images it would delete after a restart
             await self._keep()
 
     async def _delete(self, what: Obligation) -> list[int]:

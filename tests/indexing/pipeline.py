@@ -32,6 +32,7 @@ class Pipeline:
         engine: Engine | None = None,
         labels: tuple[NamedLabel, ...] = DEFAULTS,
         patience_s: float = 60,
+        backoff: RetryPolicy = QUICK,
     ) -> None:
         self.store = store or ImageStore(database)
         self.channels = ChannelStore(database)
@@ -55,7 +56,7 @@ class Pipeline:
             self.journal,
             on_forgotten=self._count_forgotten,
             patience_s=patience_s,
-            backoff=QUICK,
+            backoff=backoff,
         )
         self.indexer = self._indexer()
         self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, limit=10)

@@ -16,10 +16,11 @@ import pytest
 from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
 from bot.indexing.deletions import JOURNAL_BYTES, DeletionJournal, ForgetAuthor, ForgetChannel, ForgetMessages
 from bot.indexing.registry import ImageRegistry
-from bot.indexing.retry import until_stored
+from bot.indexing.retry import RetryPolicy, until_stored
 from bot.models import Image, ImageRef, ImageState, RemoteImage, Source
 from bot.search.service import SearchService
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, until
@@ -46,10 +47,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def bot_on(path: Path) -> AsyncIterator[Pipeline]:
+async def bot_on(path: Path, **changes: Any) -> AsyncIterator[Pipeline]:
     """As at a start of the bot. It waits only for a moment for a lock or a deletion."""
     async with await Database.open(path, busy_timeout=0.2) as database:
-        pipeline = Pipeline(database, patience_s=0.05)
+        pipeline = Pipeline(database, patience_s=0.05, **changes)
         await pipeline.registry.start()
         await pipeline.indexer.start()
         try:
@@ -174,6 +175,18 @@ async def test_it_is_still_hidden_after_a_killed_process_started_again_and_then_
     assert not journal_of(path).strip()
 
 
+async def test_a_deletion_that_has_just_begun_when_the_bot_stops_is_done_at_the_next_start(path: Path) -> None:
+    async with bot_on(path) as pipeline:
+        mine, _ = await two_images(pipeline)
+        async with locked(path):
+            forgetting = asyncio.create_task(pipeline.registry.forget_messages([mine.ref.message_id]))
+            await asyncio.sleep(0)
+            await pipeline.close()
+            await forgetting
+    async with bot_on(path) as pipeline:
+        await gone(pipeline, mine)
+
+
 async def test_deletions_that_wait_when_the_bot_stops_are_done_at_the_next_start(path: Path) -> None:
     async with bot_on(path) as pipeline:
         mine, _ = await two_images(pipeline)
@@ -184,20 +197,40 @@ async def test_deletions_that_wait_when_the_bot_stops_are_done_at_the_next_start
         await gone(pipeline, mine)
 
 
+NEVER = RetryPolicy(first_pause_s=3600)
+
+
 async def test_an_image_that_is_being_indexed_is_not_committed_while_its_deletion_waits(
-    path: Path, pipeline: Pipeline
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ref = image_ref(1)
-    download = pipeline.cdn.hold(ref)
-    [image] = await pipeline.indexer.accept([ref])
-    await until(lambda: pipeline.cdn.downloading == 1)
-    async with locked(path):
-        await pipeline.registry.forget_messages([ref.message_id])
-        download.set()
+    async with bot_on(path, backoff=NEVER) as pipeline:
+        ref = image_ref(1)
+        download = pipeline.cdn.hold(ref)
+        [image] = await pipeline.indexer.accept([ref])
+        await until(lambda: pipeline.cdn.downloading == 1)
+        async with locked(path):
+            await pipeline.registry.forget_messages([ref.message_id])
+            await until(lambda: any("deletions wait" in record.message for record in caplog.records))
+        download.set()  # the store works again, but the deletion is not tried again yet
         await until(lambda: not pipeline.indexer.in_progress)
         assert (await pipeline.store.get([image.id]))[image.id].state is ImageState.PENDING
-    await gone(pipeline, image)
-    assert pipeline.announced == []
+        assert pipeline.announced == []
+    async with bot_on(path) as pipeline:
+        await gone(pipeline, image)
+
+
+async def test_what_is_hidden_takes_nobodys_place_in_an_answer(path: Path) -> None:
+    async with bot_on(path, backoff=NEVER) as pipeline:
+        refs = [image_ref(number, author=1) for number in range(1, 31)]
+        for ref in [*refs, stays := image_ref(31, author=2)]:
+            await pipeline.remember(pipeline.cdn.put(ref, b"wanted"))
+        few = SearchService(
+            pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, pipeline.look_up, limit=1
+        )
+        async with locked(path):
+            await pipeline.registry.forget_author(GUILD, 1, refs[-1].message_id)
+            result = await few.similar(Readers(stays), WANTED)
+            assert [match.image.ref for match in result.matches] == [stays]
 
 
 async def test_forgetting_a_member_spares_what_they_post_while_it_waits(path: Path, pipeline: Pipeline) -> None:
@@ -225,6 +258,36 @@ async def test_a_guild_that_invites_the_bot_again_keeps_what_is_posted_from_then
     await readmission
     assert await pipeline.store.get([mine.id]) == {}
     assert len(await pipeline.remember(image_ref(3))) == 1
+
+
+class Damaged(ImageStore):
+    """The real store, in which one guild's pages are damaged."""
+
+    attempts = 0
+    mended = False
+
+    async def forget_guild(self, guild_id: int) -> list[int]:
+        self.attempts += 1
+        if not self.mended:
+            raise StoreUnusable("damaged")
+        return await super().forget_guild(guild_id)
+
+
+async def test_a_guild_is_not_readmitted_before_it_was_forgotten(path: Path) -> None:
+    async with await Database.open(path) as database:
+        store = Damaged(database)
+        pipeline = Pipeline(database, store=store, patience_s=0.05)
+        await pipeline.indexer.start()
+        mine, _ = await two_images(pipeline)
+        await pipeline.registry.forget_guild(GUILD)
+        readmission = asyncio.create_task(pipeline.registry.readmit_guild(GUILD))
+        await until(lambda: store.attempts > 4)
+        assert not readmission.done()
+        store.mended = True
+        await readmission
+        assert await pipeline.store.get([mine.id]) == {}
+        assert len(await pipeline.remember(image_ref(3))) == 1
+        await pipeline.close()
 
 
 async def test_a_guild_that_the_bot_left_again_stays_forgotten(path: Path, pipeline: Pipeline) -> None:
@@ -339,6 +402,16 @@ async def test_the_journal_holds_what_it_was_given_last_and_nobody_else_can_read
     await journal.hold([])
     assert journal_of(path) == b"\n" * JOURNAL_BYTES
     assert await DeletionJournal(path).read() == []
+
+
+async def test_what_is_done_while_it_is_written_down_does_not_stay_in_the_journal(path: Path) -> None:
+    journal, owed = DeletionJournal(path), dict.fromkeys(OWED)
+    await journal.read()
+    writing = asyncio.create_task(journal.hold(owed))
+    await asyncio.sleep(0)
+    del owed[OWED[1]]
+    await writing
+    assert await DeletionJournal(path).read() == [OWED[0], OWED[2]]
 
 
 async def test_a_line_that_was_half_written_costs_itself_only(path: Path, caplog: pytest.LogCaptureFixture) -> None:
