@@ -84,6 +84,7 @@ class ImageRegistry:
     async def close(self) -> None:
         """Stops. The journal keeps what is owed. Idempotent."""
         self._closed = True
+        await self._keep()  # at once: what the worker is at may take longer than a shutdown may
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
