@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def _read_archive(path: Path) -> Pairs:
                 captions[key] = _non_empty(read().decode(errors="replace").splitlines()) or known
             elif not known:
                 captions[key] = _captions_of_json(read())
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         raise BadInput(f"{str(path)!r} cannot be read as an uncompressed tar: {error}.") from error
     builder = PairsBuilder()
     for key, texts in captions.items():
@@ -222,12 +223,19 @@ def _parse_line(line: bytes) -> tuple[str, list[str]]:
 
 def _members(path: Path) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     """Yields the key and the name of each image, .txt and .json, and what reads its bytes."""
-    with tarfile.open(path, "r:") as archive:
+    # Mapped, since a header may claim any size, and a file would make room for that before it reads.
+    with (
+        path.open("rb") as file,
+        mmap(file.fileno(), 0, access=ACCESS_READ) as mapped,
+        tarfile.open(fileobj=cast(BinaryIO, mapped), mode="r:") as archive,
+    ):
         while (member := archive.next()) is not None:
             # tarfile keeps every member otherwise; its type stubs lack the list.
             archive.members = []  # type: ignore[attr-defined]
             folder, _, base = member.name.rpartition("/")
             if member.isfile() and (has_image_suffix(base) or base.endswith((".txt", ".json"))):
+                if member.offset_data + member.size > len(mapped):
+                    raise tarfile.ReadError(f"{member.name!r} is said to be larger than the file")
                 # webdataset's key ends at the first dot of the file name.
                 key = f"{folder}/{base.split('.', 1)[0]}"
                 yield key, member.name, partial(read_part, path, member.offset_data, member.size)

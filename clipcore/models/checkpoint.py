@@ -29,7 +29,7 @@ _FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 # By `model_type` in config.json: models without a text tower, and so without a tokenizer.
 IMAGE_ONLY = ("dinov2", "dinov2_with_registers", "resnet")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
-# Safetensors are preferred; PyTorch's own format is read as weights only (torch >= 2.6), so no code in it runs.
+# Safetensors are preferred; of PyTorch's own format only tensors are read, and no code in it runs.
 _WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _CHINESE_CONTEXT = 52  # as Chinese CLIP was trained (Yang et al. 2022)
 _ROBERTA_CONTEXT = 128  # the default `sequence_length` of EasyNLP's predictor
 _MERGES = 49152 - 256 - 2  # how many EasyNLP reads, after a heading
+_MERGES_BYTES = 8 * 2**20  # inflated; the original's 262,144 merges have 3 MiB
 # EasyNLP's defaults where config.json is silent: a RoBERTa-large over Chinese BERT's vocabulary.
 _ROBERTA: dict[str, Any] = {
     **{"vocab_size": 21128, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
@@ -157,9 +158,14 @@ def _read_merges(path: Path) -> Merges:
     """EasyNLP's vocab.txt of this layout is the original's list of merges, compressed."""
     try:
         with gzip.open(path) as compressed:
-            lines = compressed.read(2**25).decode("utf-8").split("\n")
+            merges = compressed.read(_MERGES_BYTES + 1)
+        lines = merges.decode("utf-8").split("\n", _MERGES + 1)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InvalidCheckpoint(f"its {path.name} is not the compressed merges of EasyNLP's open_clip") from error
+    if len(merges) > _MERGES_BYTES:
+        raise InvalidCheckpoint(
+            f"its {path.name} inflates to more than {_MERGES_BYTES} bytes, which no list of merges has"
+        )
     pairs = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]
     return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 
 from clipcore.errors import ModelUnavailable, TextNotSupported
-from clipcore.models.checkpoint import IMAGE_ONLY, Checkpoint, copy_processor_files, model_type, preprocessing_of
+from clipcore.models.checkpoint import (
+    IMAGE_ONLY,
+    Checkpoint,
+    copy_processor_files,
+    model_type,
+    preprocessing_of,
+    weight_files,
+)
 from clipcore.models.tokenizers import context_length, hub_tokenizer, load_tokenizer, padded_to_context
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
+from clipcore.models.weights import read_checkpoint_weights
 
+_OPTIONS: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
 _Parts = tuple[Towers, Tokenize | None, int, int]
 """Towers, tokenizer, dimension and context length, as in `Opened`."""
 
@@ -29,12 +39,8 @@ def open_with_transformers(checkpoint: Checkpoint) -> Opened:
             f"The model {checkpoint.id!r} is a {kind!r} model; choose a CLIP, SigLIP, DINOv2 or ResNet checkpoint."
         )
     with _quiet():
-        model, report = AutoModel.from_pretrained(
-            checkpoint.directory,
-            local_files_only=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
+        model, report = _from_pickles(checkpoint.directory) or AutoModel.from_pretrained(
+            checkpoint.directory, **_OPTIONS, local_files_only=True, trust_remote_code=False
         )
         if report["missing_keys"]:
             raise ModelUnavailable(f"The weights of {checkpoint.id!r} are incomplete; download the model again.")
@@ -48,6 +54,20 @@ def open_with_transformers(checkpoint: Checkpoint) -> Opened:
         save_weights=_quiet()(model.save_pretrained),
         save_tokenizer=partial(copy_processor_files, checkpoint.directory),
     )
+
+
+def _from_pickles(directory: Path) -> tuple[PreTrainedModel, dict[str, Any]] | None:
+    """Where the weights are pickles, which transformers would read with `torch.load`. With transformers' report."""
+    if all(file.suffix == ".safetensors" for file in weight_files(directory)):
+        return None
+    weights = read_checkpoint_weights(directory)
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        family = type(AutoModel.from_config(config))
+    loaded: tuple[PreTrainedModel, dict[str, Any]] = family.from_pretrained(
+        None, config=config, state_dict=weights, **_OPTIONS
+    )
+    return loaded
 
 
 @contextmanager

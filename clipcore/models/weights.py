@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import pickletools
 import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from math import isqrt, prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import safetensors.torch
@@ -24,6 +28,8 @@ Weights = dict[str, Tensor]
 # Where training scripts put the weights among their other state, and what wrapping a model puts before its names.
 _WRAPPERS = ("state_dict", "model_state_dict")
 _PREFIX = "module."
+# Twice for half precision, and again where two names share weights. Beyond, many tensors show the same numbers.
+_MAX_GROWTH = 8
 
 
 def read_weights(path: Path) -> Weights:
@@ -32,7 +38,10 @@ def read_weights(path: Path) -> Weights:
     path: a TorchScript archive, what `torch.save` wrote (a state dict, alone or among a training script's state), or
     safetensors. Raises InvalidCheckpoint.
     """
-    weights = _unwrapped(_read(path))
+    with _refusals():
+        weights = _unwrapped(_read(path))
+    if 4 * sum(value.numel() for value in weights.values()) > _MAX_GROWTH * path.stat().st_size:
+        raise InvalidCheckpoint(f"its tensors would fill more than {_MAX_GROWTH} times the memory that the file does")
     floats = {}
     for name in list(weights):
         # One by one, so that a large file in half precision is never in memory twice as a whole.
@@ -90,12 +99,13 @@ _BUFFERS = re.compile(
 
 
 def _read(path: Path) -> object:
+    return safetensors.torch.load_file(path) if path.suffix == ".safetensors" else read_pickled(path)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        if is_torchscript(path):
-            return read_torchscript(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        yield
     except UnpicklingError as error:
         raise InvalidCheckpoint(
             "the file is no checkpoint, or holds more than weights, which could be code; save its state dict alone"
@@ -118,7 +128,7 @@ def _unwrapped(loaded: object) -> Weights:
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
-# Limits on a TorchScript archive. OpenAI's largest has a few thousand entries and a data.pkl of about 2 MiB.
+# Limits on what torch writes. OpenAI's largest archive has a few thousand entries and a data.pkl of about 2 MiB.
 _MAX_ENTRIES = 100_000
 _MAX_PICKLE_BYTES = 64 * 2**20
 _MAX_ATTRIBUTES = 200_000
@@ -127,37 +137,33 @@ _MAX_NAME_LENGTH = 500
 _MAX_TUPLES = 50_000
 # The memo is a list as long as its largest index.
 _MAX_MEMO = 1_000_000
-# Everything that torch.jit writes.
+# Everything that torch.jit.save and torch.save write.
 _OPCODES = (
     *("PROTO", "STOP", "MARK", "GLOBAL", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE"),
     *("NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "EMPTY_LIST", "APPEND", "APPENDS"),
     *("EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "NEWOBJ", "BUILD"),
-    *("BINPERSID", "REDUCE"),
+    *("BINPERSID", "REDUCE", "EMPTY_SET", "SHORT_BINSTRING"),
 )
 
 
-def is_torchscript(path: Path) -> bool:
-    """A TorchScript archive has constants beside its tensors; what `torch.save` writes is a zip file without any."""
-    if not is_zipfile(path):
-        return False
-    with ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def read_pickled(path: Path) -> object:
+    """What `torch.save` wrote, its tensors on the CPU; of what `torch.jit.save` wrote, the tensors as `Weights`.
 
-
-def read_torchscript(path: Path) -> Weights:
-    """Every tensor by its dotted name, as the module's `state_dict` has it; on the CPU, in the archive's precision.
-
-    Tensor attributes that are no weights are among them, since only the archive's code could tell. Raises
-    InvalidCheckpoint for what torch.jit would not write, and anything for a pickle that contradicts itself.
+    Without `torch.load`, which inflates whatever an archive holds, allocates what a pickle claims, and offers it, with
+    `weights_only` too, functions by which sixty bytes fill any memory (`bytearray`, `_codecs.encode`). No more is read
+    here than the file is long. Raises InvalidCheckpoint.
     """
-    with ZipFile(path) as archive:
-        return _flat(_Unpickler(archive, path.stat().st_size).load())
+    with _refusals():
+        if not is_zipfile(path):
+            return _read_legacy(path)
+        with ZipFile(path) as zipped:
+            archive = _Archive(zipped, path.stat().st_size)
+            tree = _Unpickler(BytesIO(archive.pickled()), archive.storage).load()
+            return _flat(tree) if archive.is_torchscript else _plain(tree)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads an archive's data.pkl. Builds nothing but the classes below: `find_class` is the only way by which a pickle
-    reaches a callable.
-    """
+class _Archive:
+    """A zip file of `torch.save` or `torch.jit.save`. Raises InvalidCheckpoint for what neither would write."""
 
     def __init__(self, archive: ZipFile, file_size: int) -> None:
         entries = archive.infolist()
@@ -166,38 +172,28 @@ class _Unpickler(pickle.Unpickler):
         pickles = [each for each in entries if each.filename.count("/") == 1 and each.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise InvalidCheckpoint("it has no data.pkl")
-        size = pickles[0].file_size
-        if size > _MAX_PICKLE_BYTES:
-            raise InvalidCheckpoint(f"its data.pkl has {size} bytes")
         self._archive = archive
         self._root = pickles[0].filename.removesuffix("data.pkl")
         # Weights are stored uncompressed, so no more is ever read than the file is long.
         self._left = file_size
-        self._storages: dict[str, Tensor] = {}
-        pickled = self._entry("data.pkl", size)
-        _check_instructions(pickled)
-        super().__init__(io.BytesIO(pickled))
 
-    def find_class(self, module: str, name: str) -> object:
-        if module == "__torch__" or module.startswith("__torch__."):
-            return _Module
-        if (allowed := _ALLOWED.get(f"{module}.{name}")) is None:
-            raise InvalidCheckpoint(f"it asks for {module}.{name}, which no weights need")
-        return allowed
+    @property
+    def is_torchscript(self) -> bool:
+        """Then it has constants beside its tensors."""
+        return self._root + "constants.pkl" in self._archive.NameToInfo
 
-    def persistent_load(self, pid: Any) -> _Numbers:  # noqa: ANN401 - whatever the file holds
-        """A storage. Each is read once, when it is first needed."""
-        kind, dtype, key, _device, count = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
-            raise InvalidCheckpoint("it describes a storage wrongly")
-        key = str(key)
-        if key not in self._storages:
-            raw = bytearray(self._entry(f"data/{key}", count * dtype.itemsize))
-            self._storages[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-        numbers = self._storages[key]
-        if numbers.dtype != dtype or numbers.numel() != count:
-            raise InvalidCheckpoint(f"it describes its storage {key} in two ways")
-        return _Numbers(numbers)
+    def pickled(self) -> bytes:
+        order = self._archive.NameToInfo.get(self._root + "byteorder")
+        if order and self._entry("byteorder", len(sys.byteorder)) != sys.byteorder.encode():
+            raise InvalidCheckpoint("its numbers are in another machine's byte order; save it as safetensors")
+        size = self._archive.getinfo(self._root + "data.pkl").file_size
+        if size > _MAX_PICKLE_BYTES:
+            raise InvalidCheckpoint(f"its data.pkl has {size} bytes")
+        return self._entry("data.pkl", size)
+
+    def storage(self, key: str, dtype: torch.dtype, count: int) -> Tensor:
+        raw = self._entry(f"data/{key}", count * dtype.itemsize)
+        return _fill(torch.empty(count, dtype=dtype), raw)
 
     def _entry(self, name: str, size: int) -> bytes:
         try:
@@ -210,14 +206,87 @@ class _Unpickler(pickle.Unpickler):
         return self._archive.read(entry)
 
 
-def _check_instructions(pickled: bytes) -> None:
+def _fill(room: Tensor, raw: bytes) -> Tensor:
+    """A copy, since torch's kernels are fastest on memory that torch aligned."""
+    return room.copy_(torch.frombuffer(bytearray(raw), dtype=room.dtype)) if raw else room
+
+
+# What `torch.save` put first before it wrote zip files (torch < 1.6): a number, a version, the machine.
+_LEGACY = 0x1950A86A20F9469CFC6C, 1001
+
+
+def _read_legacy(path: Path) -> object:
+    """The pickles, the names of the storages, and the storages one after the other."""
+    storages: dict[str, Tensor] = {}
+    left = path.stat().st_size
+
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        nonlocal left
+        left -= count * dtype.itemsize
+        if left < 0:
+            raise InvalidCheckpoint("its tensors are larger than the file")
+        storages[key] = torch.empty(count, dtype=dtype)
+        return storages[key]
+
+    # Mapped, since a pickle may ask for more than the file has, and a file would make room for that first.
+    with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as file:
+        number, version, machine, tree, keys = (_Unpickler(file, storage).load() for _ in range(5))
+        if (number, version) != _LEGACY or not machine["little_endian"]:
+            raise InvalidCheckpoint("the file is no checkpoint; save its state dict, or safetensors")
+        for key in keys:
+            room = storages[str(key)]
+            if int.from_bytes(file.read(8), "little") != len(room):
+                raise InvalidCheckpoint(f"it describes its storage {key} in two ways")
+            _fill(room, file.read(room.nbytes))
+    if set(map(str, keys)) != storages.keys():
+        raise InvalidCheckpoint("it describes storages that it does not hold")
+    return _plain(tree)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds nothing but the classes below: `find_class` is the only way by which a pickle reaches a callable.
+
+    storage: makes the numbers of a storage, once, when it is first needed.
+    """
+
+    def __init__(self, file: BytesIO | mmap, storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
+        self._storage = storage
+        self._storages: dict[str, Tensor] = {}
+        start = file.tell()
+        _check_instructions(file)
+        file.seek(start)
+        super().__init__(file)
+
+    def find_class(self, module: str, name: str) -> object:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if (allowed := _ALLOWED.get(f"{module}.{name}")) is None:
+            raise InvalidCheckpoint(f"it asks for {module}.{name}, which no weights need; save its state dict alone")
+        return allowed
+
+    def persistent_load(self, pid: Any) -> _Numbers:  # noqa: ANN401 - whatever the file holds
+        kind, dtype, key, _device, count, *view = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
+            raise InvalidCheckpoint("it describes a storage wrongly")
+        if any(view):
+            raise InvalidCheckpoint("it is of a release of torch that is too old; save it again with a newer one")
+        key = str(key)
+        if key not in self._storages:
+            self._storages[key] = self._storage(key, dtype, count)
+        numbers = self._storages[key]
+        if numbers.dtype != dtype or numbers.numel() != count:
+            raise InvalidCheckpoint(f"it describes its storage {key} in two ways")
+        return _Numbers(numbers)
+
+
+def _check_instructions(pickled: BytesIO | mmap) -> None:
     tuples = 0
-    for opcode, argument, _ in pickletools.genops(pickled):
+    for opcode, argument, _ in pickletools.genops(cast(BytesIO, pickled)):
         if opcode.name not in _OPCODES:
-            raise InvalidCheckpoint(f"its data.pkl holds the instruction {opcode.name}")
+            raise InvalidCheckpoint(f"it holds the instruction {opcode.name}, which is not for weights")
         tuples += opcode.name.startswith("TUPLE")
         if tuples > _MAX_TUPLES or (opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_MEMO):
-            raise InvalidCheckpoint("its data.pkl is larger than any model's")
+            raise InvalidCheckpoint("its description is larger than any model's")
 
 
 class _Module:
@@ -265,6 +334,10 @@ def _unchanged(value: object, *_: object) -> object:
 
 _ALLOWED: dict[str, Any] = {
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _unchanged,
+    "torch.Size": _unchanged,
+    "torch.device": _unchanged,
+    "torch.serialization._get_layout": _unchanged,
     "collections.OrderedDict": _Dictionary,
     **dict.fromkeys(
         ("torch.jit._pickle." + name for name in (
@@ -283,6 +356,28 @@ _ALLOWED: dict[str, Any] = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }  # fmt: skip
+
+
+def _plain(tree: object) -> object:
+    """The tree with its tensors for `_Numbers`; what occurs twice stays one."""
+    done: dict[int, object] = {}
+
+    def plain(value: object) -> object:
+        if id(value) in done:
+            return done[id(value)]
+        new: Any = value.tensor if isinstance(value, _Numbers) else value
+        if isinstance(value, dict | list):
+            new = done[id(value)] = {} if isinstance(value, dict) else []  # it may contain itself
+        if isinstance(value, dict):
+            new.update((key, plain(each)) for key, each in value.items())
+        elif isinstance(value, list):
+            new.extend(map(plain, value))
+        elif isinstance(value, tuple):
+            new = tuple(map(plain, value))
+        done[id(value)] = new
+        return new
+
+    return plain(tree)
 
 
 def _flat(tree: object) -> Weights:

@@ -14,6 +14,7 @@ from torch import nn
 
 from clipcore.errors import BadInput
 from clipcore.files import writing_to
+from clipcore.models.weights import read_pickled
 from clipcore.training.plan import first_difference
 from clipcore.training.record import Step
 
@@ -22,7 +23,7 @@ class Stateful(Protocol):
     """What a checkpoint holds: weights, optimisers, random generators, records."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Only tensors, numbers, texts, lists and dicts: the file is loaded with weights_only."""
+        """Only tensors, numbers, texts, lists and dicts: the file is read as `read_pickled` does."""
         ...
 
     def load_state_dict(self, state: dict[str, Any], /) -> object: ...
@@ -76,7 +77,7 @@ class Trainer:
         if not self.checkpoint.exists():
             return
         try:
-            loaded = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            loaded: Any = read_pickled(self.checkpoint)
             step, settings, states = int(loaded["step"]), loaded["settings"], loaded["states"]
         except Exception as error:
             # A damaged file raises whatever the layer raises that finds the damage.

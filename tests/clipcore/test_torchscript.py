@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clipcore.errors import InvalidCheckpoint, ModelUnavailable
-from clipcore.models.weights import is_torchscript, read_weights
+from clipcore.models.weights import read_weights
 from tests.clipcore import originals
 
 # Instructions of a pickle, by their letters in CPython's Lib/pickletools.py.
@@ -76,13 +76,9 @@ def test_tensors_are_views_of_their_storage(tmp_path):
 def test_an_archive_that_torch_saved_is_read_completely(tmp_path):
     weights = originals.resnet_weights()
     scripted = originals.write_torchscript(tmp_path / "scripted.pt", weights)
-    assert is_torchscript(scripted)
     found = read_weights(scripted)
     assert set(found) - set(weights) == {"input_resolution", "context_length", "vocab_size"}
     assert all((found[name].float() == value).all() for name, value in weights.items())
-    assert not is_torchscript(originals.write_state_dict(tmp_path / "plain.pt", weights))
-    (tmp_path / "text.pt").write_text("no zip file")
-    assert not is_torchscript(tmp_path / "text.pt")
 
 
 class Calls:
@@ -127,7 +123,7 @@ def test_code_in_a_state_dict_is_refused_and_not_run(tmp_path, number):
 
     evidence, path = tmp_path / "evidence", tmp_path / "evil.pt"
     torch.save({"text_projection": malicious(evidence)[number]}, path)
-    with pytest.raises(ModelUnavailable, match="'evil' cannot be loaded: the file is no checkpoint, or holds more"):
+    with pytest.raises(ModelUnavailable, match="'evil' cannot be loaded: it asks for .* no weights need; save"):
         ClipModel.load(str(path), device="cpu", precision="fp32", local_only=True)
     assert not evidence.exists()
 

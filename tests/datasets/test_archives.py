@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def test_a_file_that_is_not_a_tar_of_pairs_is_refused(tmp_path: Path):
         open_pairs(write_tar(tmp_path / "b.tar", {"a.png": RED, "a.txt": b"red"}, "w:gz"))
     with pytest.raises(BadInput, match="no images with captions"):
         open_pairs(write_tar(tmp_path / "c.tar", {"a.png": RED, "b.txt": b"red"}))
+
+
+@pytest.mark.parametrize("size", [8 * 2**30, 2**40, 2**62, 2**70])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize("name", ["b.txt", "b.json", "b.png"])
+def test_a_member_larger_than_its_tar_is_refused_before_room_is_made_for_it(tmp_path: Path, size, kind, name):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    files = {"a.png": RED, "a.txt": b"red"}
+    whole = write_tar(tmp_path / "a.tar", files).read_bytes().rstrip(b"\0")
+    end = -(-len(whole) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    (tmp_path / "a.tar").write_bytes(whole.ljust(end, b"\0") + member.tobuf(tarfile.GNU_FORMAT) + b"said".ljust(1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInput, match="as an uncompressed tar"):
+            open_pairs(tmp_path / "a.tar")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_chinese_clips_texts_refer_to_images_by_id(tmp_path: Path):
