@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from clipcore.runtime.cores import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # test processes share the cores
+
+
+# `--hypothesis-profile=thorough`, on demand: minutes to hours.
+settings.register_profile("thorough", max_examples=10_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
