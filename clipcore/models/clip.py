@@ -19,7 +19,7 @@ from clipcore.models.resnet import ResNetTower
 from clipcore.models.tokenizers import context_length, hub_tokenizer
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
 from clipcore.models.transformer import TextTransformer, VisionTransformer
-from clipcore.models.weights import load_exactly, read_checkpoint_weights
+from clipcore.models.weights import build_exactly, read_checkpoint_weights
 
 # By `model_type` in config.json. The first two are transformers'; the third, with CLIP's ResNet, is our own.
 MODEL_TYPES = ("clip", "chinese_clip", "clip_resnet")
@@ -33,9 +33,11 @@ def open_clip_directory(checkpoint: Checkpoint) -> Opened:
     """
     directory = checkpoint.directory
     config = read_object(directory / "config.json")
-    network = ClipNetwork(config)
     weights = read_checkpoint_weights(directory)
-    load_exactly(network, {name: weights[name] for name in network.state_dict() if name in weights})
+    network = build_exactly(
+        partial(ClipNetwork, config),
+        lambda network: {name: weights[name] for name in network.state_dict() if name in weights},
+    )
     length = context_length(_tower_config(config, "text"), directory)
     save_tokenizer = partial(copy_processor_files, directory)
     return network.opened(hub_tokenizer(checkpoint, length), preprocessing_of(checkpoint), length, save_tokenizer)
@@ -43,7 +45,7 @@ def open_clip_directory(checkpoint: Checkpoint) -> Opened:
 
 class ClipNetwork(nn.Module):
     """An image tower, CLIP's transformer or ResNet, beside a text tower, CLIP's transformer or Chinese CLIP's BERT.
-    `load_exactly` assigns the weights.
+    `build_exactly` assigns the weights.
 
     config: the content of a config.json of one of `MODEL_TYPES`.
     """

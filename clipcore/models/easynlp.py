@@ -25,7 +25,7 @@ from clipcore.models.clip import CHINESE_TEXT
 from clipcore.models.tokenizers import Merges, padded_to_longest
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.models.transformer import VisionTransformer
-from clipcore.models.weights import Weights, load_exactly, read_weights, weight_shape, without_buffers
+from clipcore.models.weights import Weights, build_exactly, read_weights, weight_shape, without_buffers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,10 +103,10 @@ def _open_huggingface_clip(config: dict[str, Any], weights: Weights, directory: 
     """Saved in the same layout, so that EasyNLP can load it."""
     tokenizer = _bert_tokenizer(directory, _ROBERTA_CONTEXT, weights, "text_encoder.")
     dimension = weight_shape(weights, "text_projection.weight", 2)[0]
-    model = RobertaClip(config, dimension)
     # EasyNLP starts at CLIP's initial temperature of 0.07, and keeps it as a vector of one number.
     scale = weights.get("logit_scale", torch.tensor(1 / 0.07).log())
-    load_exactly(model, {**weights, "logit_scale": scale.reshape(())})
+    named = {**weights, "logit_scale": scale.reshape(())}
+    model = build_exactly(partial(RobertaClip, config, dimension), lambda _: named)
 
     def save_weights(target: Path) -> None:
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

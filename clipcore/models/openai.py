@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from clipcore.models.clip import CHINESE_CLIP, CHINESE_TEXT, CLIP, CLIP_RESNET, 
 from clipcore.models.resnet import REDUCTION
 from clipcore.models.tokenizers import ClipTokenizer, Merges
 from clipcore.models.towers import Opened
-from clipcore.models.weights import Weights, grid, load_exactly, read_weights, weight_shape, without_buffers
+from clipcore.models.weights import Weights, build_exactly, grid, read_weights, weight_shape, without_buffers
 
 # As torchvision transforms, which OpenAI's and open_clip's code use, crop.
 ORIGINAL_PREPROCESSING = Preprocessing(rounded_crop=True)
@@ -80,9 +81,8 @@ def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) ->
             "model_type": CHINESE_CLIP if chinese else CLIP,
             "vision_config": _vision_config(weights, style),
         }
-    network = ClipNetwork(config)
-    load_exactly(network, _with_hub_names(weights))
-    return network
+    named = _with_hub_names(weights)
+    return build_exactly(partial(ClipNetwork, config), lambda _: named)
 
 
 def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:

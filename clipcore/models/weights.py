@@ -13,7 +13,7 @@ from math import isqrt, prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import safetensors.torch
@@ -53,6 +53,21 @@ def read_weights(path: Path) -> Weights:
 def read_checkpoint_weights(directory: Path) -> Weights:
     """As `read_weights`, from a directory in the hub's layout, sharded or not."""
     return {name: value for file in weight_files(directory) for name, value in read_weights(file).items()}
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def build_exactly(build: Callable[[], Network], weights: Callable[[Network], Weights]) -> Network:
+    """A network with its weights. It is built without memory first, for config.json may claim any size. Raises as
+    `load_exactly`.
+    """
+    with torch.device("meta"):
+        network = build()
+        load_exactly(network, weights(network))
+    network = build()
+    load_exactly(network, weights(network))
+    return network
 
 
 def load_exactly(model: nn.Module, weights: Weights) -> None:

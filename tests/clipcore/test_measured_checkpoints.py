@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import shutil
@@ -21,11 +22,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clipcore.errors import BadInput, InvalidCheckpoint
+from clipcore.errors import BadInput, InvalidCheckpoint, ModelUnavailable
 from clipcore.models.easynlp import _read_merges
 from clipcore.models.weights import read_pickled, read_weights
 from clipcore.training.trainer import Trainer
 from tests.clipcore import originals
+from tests.clipcore.easynlp_layouts import write_chinese_clip, write_huggingface_clip
 from tests.clipcore.families import FAMILIES, Family
 from tests.clipcore.images import noise
 from tests.clipcore.test_families import load
@@ -41,7 +43,7 @@ from tests.clipcore.test_torchscript import (
     tensor,
     text,
 )
-from tests.clipcore.tiny import write_tiny_clip
+from tests.clipcore.tiny import write_tiny_chinese_clip, write_tiny_clip
 
 MIB = 2**20
 GIB = 2**30
@@ -267,6 +269,17 @@ def test_a_vocabulary_that_inflates_beyond_measure_is_refused(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 48 * MIB
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("write", [write_tiny_chinese_clip, write_huggingface_clip, write_chinese_clip])
+def test_a_configuration_is_not_believed_about_its_sizes(write, tmp_path):
+    """Two milliard words would take 256 GB."""
+    directory = write(tmp_path / "model")
+    config = json.loads((directory / "config.json").read_text())
+    (config if "vocab_size" in config else config["text_config"])["vocab_size"] = 2 * 10**9
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match="do not fit each other's shapes"):
+        load(directory)
 
 
 def saved(value: object, **options: Any) -> io.BytesIO:
