@@ -27,7 +27,7 @@ from bot.errors import ImageForbidden, MessageNotFound
 from bot.features.query_image import QueryImages
 from bot.features.search import SearchCog
 from bot.models import SearchResult, Source
-from bot.search.service import Audience, SearchService
+from bot.search.service import SearchService
 from bot.store.database import Database
 from bot.store.images import Finished
 from tests.bot.discord_objects import BOT, EVERYONE, GUILD, OWNER, PRIVATE_THREAD, PUBLIC_THREAD, TEXT, VOICE
@@ -329,7 +329,7 @@ class ServerMachine(RuleBasedStateMachine):
         def matches(place: Place, picture: Picture) -> float:
             return picture.near - CALIBRATION.text_threshold
 
-        def ask(audience: Audience) -> Awaitable[SearchResult]:
+        def ask(audience: MemberAudience) -> Awaitable[SearchResult]:
             return self.search.find(audience, "this", channel.id if channel is not None else None)
 
         for member in MEMBERS:
@@ -352,9 +352,9 @@ class ServerMachine(RuleBasedStateMachine):
         def matches(place: Place, picture: Picture) -> float:
             return -1 if picture in left_out else float(picture.sight @ subject.sight) - CALIBRATION.image_threshold
 
-        async def ask(audience: Audience) -> SearchResult:
+        async def ask(audience: MemberAudience) -> SearchResult:
             if linked:
-                query = await self.query_images.from_link(audience, link)
+                query = await self.query_images.from_link((GUILD, audience.member.id), audience, link)
             else:
                 query = await self.query_images.from_image_id(audience, self.ids[asked.key])
             return await self.search.similar(audience, query.embedding, query.image_ids)
@@ -371,7 +371,7 @@ class ServerMachine(RuleBasedStateMachine):
         self,
         member: int,
         here: Place,
-        ask: Callable[[Audience], Awaitable[SearchResult]],
+        ask: Callable[[MemberAudience], Awaitable[SearchResult]],
         matches: Callable[[Place, Picture], float],
         *,
         channel: Place | None = None,
