@@ -10,7 +10,7 @@ from enum import StrEnum
 DISCORD_EPOCH_MS = 1_420_070_400_000
 
 REREAD_OWNER = (0, 0)
-"""Whose turn it is when images are encoded again: they wait for new ones, whoever posted them."""
+"""Whose images count as that are encoded again, whoever posted them: they get the places that new ones leave."""
 
 
 class Source(StrEnum):

@@ -240,7 +240,7 @@ class Indexer:
             self._due.add(owner)
 
     def _share_out(self) -> Counter[Owner]:
-        """Takes places for due images, by turns; for images that are encoded again only where no new one is due.
+        """Takes places for due images, by turns; for images that are encoded again those that new ones leave.
 
         Images are begun many at a time, since that takes a query and a transaction: as many as can be downloaded at
         once. Only the first one of an author begins alone.

@@ -135,15 +135,17 @@ async def test_an_image_does_not_wait_for_the_same_file_by_another_author(pipeli
     await until(lambda: announced(pipeline) == {original})
 
 
-async def test_images_to_be_encoded_again_wait_for_new_ones(pipeline: Pipeline, database: Database) -> None:
+async def test_images_to_be_encoded_again_get_the_places_that_new_ones_leave(
+    pipeline: Pipeline, database: Database
+) -> None:
     await pipeline.remember(*hostile_refs(100))
     await pipeline.indexer.close()
-    new = image_ref(1, author=OTHER)
-    await pipeline.store.accept([new])
     await pipeline.store.requeue_for_model(replace(CARD, revision="2").key)
+    new = [image_ref(author, author=author) for author in range(12)]
+    await pipeline.store.accept(new)
     after = Pipeline(database, engine=FakeEngine(replace(CARD, revision="2")))
-    await after.restart()
+    await after.restart(concurrency=2)
     await after.indexer.settled()
-    assert next(iter(after.cdn.fetched)) == new.attachment_id
-    assert len(after.cdn.fetched) == 101
+    assert len(after.cdn.fetched) == 112
+    assert {ref.attachment_id for ref in new}.issuperset(list(after.cdn.fetched)[:6])
     await after.close()
