@@ -29,3 +29,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="the diagram of the CLIP paper: CLIP.png of https://github.com/openai/CLIP",
     )
+    soak = parser.getgroup("soak", "tests/e2e/test_soak.py")
+    soak.addoption("--rounds", type=int, default=3, help="how often the bot is killed")
+    soak.addoption("--seed", type=int, default=1, help="what everything is chosen by")
