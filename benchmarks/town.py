@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.town_server import Facts, Post, Seen
+from benchmarks.town_server import ASKERS, Facts, Post, Seen
 
 _ROOT = Path(__file__).parent.parent
 _LONGEST_LINE = 1 << 26
@@ -28,10 +28,17 @@ class Town:
 
     async def ask(self, question: str) -> Seen:
         """`/find question`, by a member who may see every second channel, to the whole answer."""
+        return await self._order(ask=question)
+
+    async def post(self, images: int, delete: int = 0) -> None:
+        """Posts so many images, each in a message of its own, and deletes some of those posted."""
+        await self._order(post=images, delete=delete)
+
+    async def _order(self, **what: str | int) -> Seen:
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None  # noqa: S101 - asked for below
-        self._process.stdin.write(json.dumps({"number": number, "ask": question}).encode() + b"\n")
+        self._process.stdin.write(json.dumps({"number": number, **what}).encode() + b"\n")
         seen: Seen = await answer
         return seen
 
@@ -48,9 +55,12 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(*, channels: int, posts: int, heartbeat_s: float = 41.25) -> AsyncIterator[Town]:
+async def open_town(
+    *, channels: int, posts: int, askers: int = ASKERS, heartbeat_s: float = 41.25
+) -> AsyncIterator[Town]:
     """posts: messages with an image that stand there from the beginning, over all channels in turn."""
-    options = ["--channels", str(channels), "--posts", str(posts), "--heartbeat", str(heartbeat_s)]
+    options = ["--channels", str(channels), "--posts", str(posts), "--askers", str(askers)]
+    options += ["--heartbeat", str(heartbeat_s)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "benchmarks.town_server", *options),

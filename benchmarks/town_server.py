@@ -1,7 +1,8 @@
 """`python -m benchmarks.town_server`: the sandbox with one large guild, and members who use /find.
 
 A process of its own, so that its work does not count as the bot's. It writes lines of JSON: first `Facts`, then, for
-each `{"number": 1, "ask": "a query"}` that it reads, the number and what the member saw.
+each `{"number": 1, "ask": "a query"}` that it reads, the number and what the member saw. `{"number": 2, "post": 5}`
+posts five images, one a channel in turn, and `{"number": 3, "delete": 5}` deletes five of those at random.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import itertools
 import json
 import sys
 from dataclasses import asdict, dataclass
+from random import Random
 from time import perf_counter
 
 from benchmarks.material import ordinary_jpegs
 from benchmarks.million import GUILD, places_of
 from sandbox.demo import BOT_PERMISSIONS
+from sandbox.drafts import Draft
 from sandbox.guild_ops import add_channel, add_guild, add_member, add_role, add_user
 from sandbox.interactions import COMMAND
 from sandbox.permissions import VIEW_CHANNEL
-from sandbox.server import Sandbox
+from sandbox.server import BUNDLED_SAMPLES, Sandbox
 from sandbox.server_state import Limits
 from sandbox.sessions import Session
 from sandbox.state import Attachment, Channel, ChannelType, Guild, Json, Message, MessageFlag, Overwrite, Role, User
@@ -28,7 +31,7 @@ from sandbox.state import Attachment, Channel, ChannelType, Guild, Json, Message
 ROLES = 20
 ASKERS = 8
 """They take turns, because each may search 15 times in ten seconds."""
-TIMEOUT_S = 30.0
+TIMEOUT_S = 180.0
 _ROLE = 0
 _STRING = 3
 
@@ -89,16 +92,20 @@ class Town:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._state = sandbox.state
+        self._posted: list[Message] = []
+        self._random = Random(1)  # noqa: S311 - a choice that can be repeated
 
-    async def build(self, channels: int, posts: int) -> Facts:
+    async def build(self, channels: int, posts: int, askers: int) -> Facts:
         """A guild with these channels, of which the askers see every second one, and posts in each in turn."""
         guild, seeing = self._add_guild()
         places = [self._add_channel(guild, id_, seeing, at) for at, (id_, _) in enumerate(places_of(channels))]
-        self._askers = itertools.cycle([await self._add_asker(guild, seeing, at) for at in range(ASKERS)])
+        self._askers = itertools.cycle([await self._add_asker(guild, seeing, at) for at in range(askers)])
         self._channel = places[0]
-        author = add_user(self._state, "author", "Author")
+        self._next_channel = itertools.cycle(places)
+        self._author = author = add_user(self._state, "author", "Author")
         add_member(self._state, guild, author)
         photographs = ordinary_jpegs() or [b""]
+        self._photographs = itertools.cycle(_scenes() + photographs)
         made = [
             self._add_post(places[at % channels], author, photographs[at % len(photographs)], at % channels % 2 == 0)
             for at in range(posts)
@@ -124,6 +131,17 @@ class Town:
         async with asyncio.timeout(TIMEOUT_S):
             answer = await asker.answers.get()
         return Seen(perf_counter() - began, json.dumps(answer["components"]).count('"accessory"'))
+
+    def post(self, count: int) -> None:
+        """One image a message, a fifth of them scenes that the bundled model knows."""
+        for _ in range(count):
+            channel = next(self._next_channel)
+            photo = self._new_photo(channel, next(self._photographs))
+            self._posted.append(self._sandbox.messages.post(channel, self._author, Draft(attachments=[photo])))
+
+    def delete(self, count: int) -> None:
+        for _ in range(min(count, len(self._posted))):
+            self._sandbox.messages.delete(self._posted.pop(self._random.randrange(len(self._posted))))
 
     def _add_guild(self) -> tuple[Guild, list[Role]]:
         """In place of the demo guilds. Its ids are those of the benchmarks' database."""
@@ -152,21 +170,27 @@ class Town:
         return asker
 
     def _add_post(self, channel: Channel, author: User, photograph: bytes, readable: bool) -> Post:
-        ids = self._state.ids
-        photo = Photo(ids.next(), channel.id, "photo.jpg", "image/jpeg", photograph, 640, 480)
-        message = Message(ids.next(), channel.id, author.id, attachments=[photo])
+        photo = self._new_photo(channel, photograph)
+        message = Message(self._state.ids.next(), channel.id, author.id, attachments=[photo])
         photo.holders.add(message.id)
         self._state.attachments[photo.id] = photo
         channel.messages[message.id] = message
         channel.last_message_id = message.id
         return Post(channel.id, message.id, photo.id, author.id, readable)
 
+    def _new_photo(self, channel: Channel, photograph: bytes) -> Photo:
+        return Photo(self._state.ids.next(), channel.id, "photo.jpg", "image/jpeg", photograph, 640, 480)
 
-async def serve(channels: int, posts: int, heartbeat_s: float) -> None:
+
+def _scenes() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(BUNDLED_SAMPLES.glob("*.png"))]
+
+
+async def serve(channels: int, posts: int, askers: int, heartbeat_s: float) -> None:
     """Until the standard input is closed."""
     async with Sandbox.serve(limits=Limits(heartbeat_interval_s=heartbeat_s, messages_per_channel=10**9)) as sandbox:
         town = Town(sandbox)
-        _write(asdict(await town.build(channels, posts)))
+        _write(asdict(await town.build(channels, posts, askers)))
         lines = await _lines()
         asking: set[asyncio.Task[None]] = set()
         while line := await lines.readline():
@@ -177,7 +201,10 @@ async def serve(channels: int, posts: int, heartbeat_s: float) -> None:
 
 async def _answer(town: Town, wanted: dict[str, Json]) -> None:
     try:
-        _write({"number": wanted["number"], **asdict(await town.ask(wanted["ask"]))})
+        seen = await town.ask(wanted["ask"]) if "ask" in wanted else Seen(0.0, 0)
+        town.post(wanted.get("post", 0))
+        town.delete(wanted.get("delete", 0))
+        _write({"number": wanted["number"], **asdict(seen)})
     except Exception as error:  # otherwise the benchmark would wait for ever
         _write({"number": wanted["number"], "error": type(error).__name__})
 
@@ -197,10 +224,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--channels", type=int, required=True)
     parser.add_argument("--posts", type=int, required=True)
+    parser.add_argument("--askers", type=int, default=ASKERS)
     parser.add_argument("--heartbeat", type=float, required=True, help="seconds between heartbeats")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     options = _options()
-    asyncio.run(serve(options.channels, options.posts, options.heartbeat))
+    asyncio.run(serve(options.channels, options.posts, options.askers, options.heartbeat))
