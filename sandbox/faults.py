@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-Kind = Literal["rate_limit", "server_error", "drop", "delay", "double_event", "late_event", "lost_event", "identify"]
+HttpKind = Literal["rate_limit", "server_error", "drop", "delay", "half", "html"]
+EventKind = Literal["double_event", "late_event", "lost_event"]
+Kind = HttpKind | EventKind | Literal["identify"]
 SCOPES = ("user", "shared", "global")
-HTTP_KINDS = frozenset({"rate_limit", "server_error", "drop", "delay"})
-EVENT_KINDS = frozenset({"double_event", "late_event", "lost_event"})
+HTTP_KINDS = frozenset(get_args(HttpKind))
+EVENT_KINDS = frozenset(get_args(EventKind))
+KINDS = HTTP_KINDS | EVENT_KINDS | {"identify"}
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
@@ -53,8 +56,8 @@ class Fault:
         for name, kinds in _TYPES.items():
             if type(getattr(self, name)) not in kinds:
                 raise ValueError(f"{name} has the wrong type")
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown kind {self.kind}; use one of {', '.join(get_args(Kind))}")
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind}; use one of {', '.join(sorted(KINDS))}")
         if self.scope not in SCOPES or self.seconds < 0:
             raise ValueError(f"use a scope of {', '.join(SCOPES)}, and seconds of 0 or more")
         if not 400 <= self.status <= 599 or not 4000 <= self.close_code <= 4999:

@@ -142,6 +142,11 @@ async def _inject_faults(request: web.Request, handler: Handler) -> web.StreamRe
     if fault.kind == "delay":
         await asyncio.sleep(fault.seconds)
         return await handler(request)
+    if fault.kind == "half":
+        response = await handler(request)
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            response.body = response.body[: len(response.body) // 2]
+        return response
     return await _fault_response(fault, request)
 
 
@@ -151,6 +156,8 @@ async def _fault_response(fault: Fault, request: web.Request) -> web.StreamRespo
             request.transport.close()
         return web.Response(status=500)
     await request.read()
+    if fault.kind == "html":
+        return web.Response(text="<!doctype html><title>Maintenance</title>", content_type="text/html")
     if fault.kind == "server_error":
         return json_response({"message": f"{fault.status}: Server Error", "code": 0}, fault.status)
     body = {"message": "You are being rate limited.", "retry_after": fault.seconds, "global": fault.is_global}
