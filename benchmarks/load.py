@@ -179,7 +179,8 @@ def outcome(found: Found, seconds: float) -> Outcome:
                 Spread((float(len(found.seconds) + len(found.crowd)),)),
                 "of them",
                 (Against("asked", float(len(found.seconds) + len(found.crowd) + found.unanswered), at_least=1.0),),
-                note=f"{len(found.crowd)} at once: p50 {percentile(found.crowd, 0.5):.1f} s, slowest {max(found.crowd):.1f} s",
+                note=f"{len(found.crowd)} at once: p50 {percentile(found.crowd, 0.5):.1f} s, "
+                f"slowest {max(found.crowd):.1f} s",
             ),
         ]
     )

@@ -9,8 +9,10 @@ import pytest
 
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
+from tests.sandbox.images import png
 from tests.sandbox.person import Person
 
+PNG = png(8, 8)
 Connect = Callable[[str], Awaitable[Person]]
 
 
@@ -42,6 +44,17 @@ async def test_a_drop_fault_closes_the_connection_without_a_response(sandbox: Sa
         with pytest.raises(aiohttp.ClientConnectionError):
             await bot.call("POST", f"/channels/{sandbox.channel('chat').id}/typing")
         assert (await bot.call("GET", "/users/@me")).status == 200
+
+
+async def test_a_cdn_that_lies_sends_half_a_file_or_a_page_with_status_200(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    posted = await cem.share(sandbox.channel("pictures").id, PNG)
+    for kind, lie in (("half", PNG[: len(PNG) // 2]), ("html", b"<!doctype html><title>Maintenance</title>")):
+        sandbox.faults.add(Fault(kind, path="/attachments/*"))
+        async with cem.http.get(posted["attachments"][0]["url"]) as response:
+            assert (response.status, await response.read()) == (200, lie)
+    async with cem.http.get(posted["attachments"][0]["url"]) as response:
+        assert await response.read() == PNG
 
 
 async def test_faults_are_set_listed_and_cleared_over_http(sandbox: Sandbox) -> None:
