@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Person:
         self.ready: dict[str, Any] = {}
         self._news = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Person:
         return self
@@ -70,8 +72,13 @@ class Person:
         hello = await self.ws.receive_json(timeout=TIMEOUT_S)
         assert hello["op"] == 10
         self._reader = asyncio.create_task(self._read())
+        if self._heart is not None:
+            self._heart.cancel()
+        self._heart = asyncio.create_task(self._beat(hello["d"]["heartbeat_interval"] / 1000))
 
     async def close(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
         if self.ws is not None:
             await self.ws.close()
         if self._reader is not None:
@@ -147,6 +154,12 @@ class Person:
 
     def count(self, name: str, check: Check = lambda d: True) -> int:
         return sum(1 for n, d in self.events if n == name and check(d))
+
+    async def _beat(self, interval_s: float) -> None:
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(interval_s)
+                await self.ws.send_json({"op": 1, "d": self.sequence})
 
     async def _read(self) -> None:
         async for message in self.ws:
