@@ -3,13 +3,14 @@ PYTHON ?= python3
 PORT ?= 8765
 FUZZ ?= -max_total_time=60
 ARGS ?= -n 2 --dist loadfile
+SOAK ?= --rounds 200
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement requirements
 LOCKS := run cuda test openvino bench audit fuzz
 
-.PHONY: help run bot test lint bench fuzz openvino audit lock clean
+.PHONY: help run bot test lint bench soak fuzz openvino audit lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -31,6 +32,9 @@ lint: $(VENV)/.installed-test ## ruff, mypy and bandit, as strict as they come
 
 bench: $(VENV)/.installed-bench ## Measure how fast everything is (BENCH="encoding search" for some of it)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+soak: $(VENV)/.installed-test ## Kill the bot again and again while people post and delete (SOAK="--rounds 200 --seed 1")
+	$(BIN)/python -m pytest -s tests/e2e/test_soak.py --timeout 0 $(SOAK)
 
 fuzz: $(VENV)/.installed-fuzz ## Decode mutated images until one breaks something (FUZZ="-max_total_time=600", libFuzzer's options)
 	$(BIN)/python -m tests.clipcore.fuzz_images $(FUZZ)

@@ -25,6 +25,7 @@ from tests.bot.status_pages import free_port
 from tests.e2e.harness import House, sample, until
 from tests.e2e.member import Reply
 from tests.e2e.test_status import failing, well
+from tests.training.full_disk import disk_full_at
 
 
 class When(Enum):
@@ -111,16 +112,8 @@ async def locked_database(home: House) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def full_disk(home: House) -> AsyncIterator[None]:
-    """SQLite's own limit, so that it reports what it reports where no space is left."""
-    writer = home.running.services.images._database._backend.writer
-    async with writer.connect() as connection:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        [[usual]] = await driver.execute_fetchall("PRAGMA max_page_count")
-        await driver.execute_fetchall("PRAGMA max_page_count = 1")  # as many as there are
-    yield
-    async with writer.connect() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-        await driver.execute_fetchall(f"PRAGMA max_page_count = {usual}")
+    with disk_full_at(0):
+        yield
 
 
 def device(failures: int | None) -> Cause:
@@ -179,7 +172,7 @@ async def test_a_fault_costs_what_the_table_says_and_leaves_nothing_behind(home:
     home.encoder = FaultyModel(home.encoder)  # type: ignore[assignment]
     port = free_port()
     cem, images = await home.member("cem"), home.channel("pictures")
-    async with home.bot(STATUS_PORT=port, DOWNLOAD_TIMEOUT_SECONDS=5):
+    async with home.bot(STATUS_PORT=port, DOWNLOAD_TIMEOUT_SECONDS=5) as bot:
         old, deleted = await cem.post(images, sample("rocket")), await cem.post(images, sample("panda"))
         await home.indexed(old, deleted)
         async with row.cause(home):
@@ -196,7 +189,7 @@ async def test_a_fault_costs_what_the_table_says_and_leaves_nothing_behind(home:
                 await failing(f"http://127.0.0.1:{port}", row.health)
             else:
                 await asyncio.sleep(0.5)  # so that what is to be done later has failed once
-            assert [one.state for one in await home.kept() if one.ref.message_id == int(new["id"])] in (
+            assert [one.state for one in await bot.services.images.by_message(int(new["id"]))] in (
                 [[ImageState.READY]] if row.picture is NOW else [[], [ImageState.PENDING]]
             )
         await home.indexed(old, new)
