@@ -147,5 +147,6 @@ async def test_images_to_be_encoded_again_get_the_places_that_new_ones_leave(
     await after.restart(concurrency=2)
     await after.indexer.settled()
     assert len(after.cdn.fetched) == 112
-    assert {ref.attachment_id for ref in new}.issuperset(list(after.cdn.fetched)[:6])
+    first = list(after.cdn.fetched)[:9]  # as many as there are places, of which one server alone gets eight
+    assert len({ref.attachment_id for ref in new}.intersection(first)) == 8
     await after.close()
