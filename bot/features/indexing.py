@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,15 @@ from bot.indexing.catch_up import ChannelSnapshot
 from bot.indexing.retry import until_stored
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
+from bot.models import utc_now
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
 log = get_logger(__name__)
+
+_RIGHTS_PAUSE_S = 1.0
+"""After a change of permissions: a moderator rarely makes only one."""
 
 
 class IndexingCog(commands.Cog, name="indexing"):
@@ -29,6 +34,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         # Each event is handled in a task of its own; new messages and edits of one message in order.
         self._message_lock = KeyedLock()
         self._arrived: set[int] = set()
+        self._reading_again: dict[int, asyncio.Task[None]] = {}
 
     # -- messages
 
@@ -79,6 +85,62 @@ class IndexingCog(commands.Cog, name="indexing"):
         snapshot = _snapshot(channel)
         if snapshot is not None:
             self._bot.services.catch_up.appeared(snapshot)
+
+    # -- the bot's own rights
+
+    @commands.Cog.listener()
+    async def on_guild_channel_update(self, before: discord.abc.GuildChannel, after: discord.abc.GuildChannel) -> None:
+        if before.overwrites != after.overwrites:
+            self._rights_changed(after.guild)
+
+    @commands.Cog.listener()
+    async def on_guild_role_update(self, before: discord.Role, after: discord.Role) -> None:
+        if before.permissions != after.permissions:
+            self._rights_changed(after.guild)
+
+    @commands.Cog.listener()
+    async def on_guild_role_delete(self, role: discord.Role) -> None:
+        self._rights_changed(role.guild)
+
+    @commands.Cog.listener()
+    async def on_member_update(self, _before: discord.Member, after: discord.Member) -> None:
+        """Without the members intent, Discord tells of the bot itself only."""
+        self._rights_changed(after.guild)
+
+    def _rights_changed(self, guild: discord.Guild) -> None:
+        """Notes at once what the bot may not read any more: the next message may be one that it will see. What it may
+        read again is read once no more changes come.
+        """
+        for channel in (*guild.channels, *guild.threads):
+            ref = channel_ref(channel)
+            if ref is not None and not _may_read_history(channel):
+                self._bot.services.catch_up.unreadable(ref)
+        if (earlier := self._reading_again.get(guild.id)) is not None:
+            earlier.cancel()
+        self._reading_again[guild.id] = asyncio.create_task(
+            self._read_again(guild), name=f"read guild {guild.id} again"
+        )
+
+    async def _read_again(self, guild: discord.Guild) -> None:
+        await asyncio.sleep(_RIGHTS_PAUSE_S)
+        try:
+            services = self._bot.services
+            snapshots = [
+                one for channel in (*guild.channels, *guild.threads) if (one := _snapshot(channel)) is not None
+            ]
+            # A channel that was never seen is read from now on: the cache does not know its newest message.
+            now = discord.utils.time_snowflake(utc_now())
+            services.catch_up.readable(guild.id, [replace(one, newest=now) for one in snapshots])
+            channel_ids = [channel.id for channel in guild.channels if _may_read_history(channel)]
+            await until_stored(lambda: services.indexer.retry_forbidden(channel_ids))
+        except Exception:  # the next change, session or start tries again
+            log.exception("what the bot may read again could not be read", guild_id=guild.id)
+        del self._reading_again[guild.id]
+
+    async def cog_unload(self) -> None:
+        for task in self._reading_again.values():
+            task.cancel()
+        await asyncio.gather(*self._reading_again.values(), return_exceptions=True)
 
     # -- sessions and guilds
 

@@ -166,12 +166,14 @@ class CatchUp:
         """The bot may not read the channel now: what is posted there is missed, until `readable` is called."""
         self._channel(ref).on(ChannelEvent.REFUSED)
 
-    def readable(self, snapshot: ChannelSnapshot) -> None:
-        """The bot may read the channel. Where it could not before, what was missed is read."""
-        channel = self._channel(snapshot.channel)
-        if channel.state in (ChannelState.HELD, ChannelState.UNREADABLE):
-            channel.newest = NEWEST
-            self.appeared(snapshot)
+    def readable(self, guild_id: int, snapshots: Sequence[ChannelSnapshot]) -> None:
+        """The bot may read these channels of a guild. What it missed in those that it could not read is read now."""
+        unread = (ChannelState.HELD, ChannelState.UNREADABLE)
+        missed = [one for one in snapshots if self._channel(one.channel).state in unread]
+        if missed and guild_id in self._guilds:
+            self._list(guild_id, missed, ChannelEvent.LISTED)
+            for one in missed:
+                self._channel(one.channel).newest = NEWEST  # no event told how far it got
 
     async def live(self, ref: ChannelRef, message: SeenMessage) -> list[Image]:
         """Accepts the images of a new message, and moves the channel's watermark if nothing is missing before it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -122,6 +122,14 @@ class Indexer:
             self._idle.clear()
             self._wake.set()
         return images
+
+    async def retry_forbidden(self, channel_ids: Collection[int]) -> None:
+        """The bot may read these channels and their threads: tries the images again that it might not."""
+        if images := await self._store.requeue_forbidden(channel_ids):
+            log.info("images are tried again: the right to read them is back", images=images)
+            self._unread = True
+            self._idle.clear()
+            self._wake.set()
 
     def repair(self, image_ids: Sequence[int]) -> None:
         """Encodes these images again, whose stored embeddings are damaged."""

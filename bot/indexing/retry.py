@@ -101,5 +101,8 @@ async def until_stored(method: Callable[[], Awaitable[T]]) -> T:
 
     waiting = wait_exponential(max=60)
     retrying = AsyncRetrying(retry=retry_if_exception_type(StoreError), wait=waiting, before_sleep=failed)
-    found: T = await retrying(method)
-    return found
+
+    async def ask() -> T:  # tenacity awaits what it knows to be a coroutine function
+        return await method()
+
+    return await retrying(ask)

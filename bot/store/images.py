@@ -261,6 +261,15 @@ class ImageStore(EmbeddingQueries, Deletions):
         await connection.execute(update(images).values(self._retry() | {"reread": True}).where(*these))
         return damaged
 
+    @writes
+    async def requeue_forbidden(self, connection: AsyncConnection, channel_ids: Collection[int]) -> int:
+        """Makes the images due that the bot might not read, in these channels and their threads. Returns how many."""
+        ids = any_of(channel_ids)
+        places = select(channels.c.id).where(channels.c.id.in_(ids) | channels.c.parent_id.in_(ids))
+        these = images.c.channel_id.in_(places), images.c.reason == FORBIDDEN
+        waiting = images.c.state.in_((ImageState.PENDING, ImageState.PARKED))
+        return (await connection.execute(update(images).values(self._retry()).where(*these, waiting))).rowcount
+
     def _retry(self) -> dict[str, object]:
         return {"state": ImageState.PENDING, "next_attempt": self._now(), "attempts": 0, "reason": None}
 

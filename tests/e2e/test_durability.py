@@ -240,3 +240,86 @@ async def test_a_start_that_discord_slows_down_succeeds(home: House) -> None:
         posted = await ann.post(images, sample("panda"))
         await home.indexed(posted)
     assert slowed.triggered == 1
+
+
+# -- what happened to messages that were known before
+
+
+async def test_what_happened_to_known_messages_while_the_bot_was_killed_counts(home: House) -> None:
+    cem, bob = await home.member("cem"), await home.member("bob")
+    images = home.channel("pictures")
+    async with home.bot_process() as process:
+        await until_connected_and_marked(home)
+        gone, edited = (
+            await cem.post(images, sample("rocket")),
+            await cem.post(images, sample("panda"), sample("octopus")),
+        )
+        linked = await bob.say(images, f"look {home.sandbox.url}/sandbox/samples/umbrella.png", flags=SUPPRESS_EMBEDS)
+        last = await cem.post(images, sample("bicycle"))
+
+        async def all_known() -> bool:
+            found = await states(home, [gone, edited, last])
+            return [image for one in found for image in one] == [ImageState.READY] * 4
+
+        await until(all_known, "the pictures are remembered")
+        await kill(process)
+    await cem.remove(gone)
+    await cem.remove(last)
+    kept = edited["attachments"][1]["id"]
+    await cem.ok("PATCH", f"/channels/{images}/messages/{edited['id']}", {"attachments": [{"id": kept}]})
+    await bob.ok("PATCH", f"/channels/{images}/messages/{linked['id']}", {"flags": 0})  # the preview comes now
+
+    async def compared() -> bool:
+        return await states(home, [gone, edited, linked, last]) == [[], [ImageState.READY], [ImageState.READY], []]
+
+    async with home.bot_process():
+        await until(compared, "what was deleted is forgotten, and the preview is indexed")
+    async with reading(home.directory) as store:
+        assert [str(image.ref.attachment_id) for image in await store.by_message(int(edited["id"]))] == [kept]
+
+
+SUPPRESS_EMBEDS = 1 << 2
+
+
+async def test_a_thread_with_a_parked_image_only_is_forgotten_when_it_is_deleted_meanwhile(home: House) -> None:
+    bob, images = await home.member("bob"), home.channel("pictures")
+    new = await bob.ok("POST", f"/channels/{images}/threads", {"name": "broken", "type": 11})
+    async with home.bot():
+        posted = await bob.post(new["id"], b"\x89PNG\r\n\x1a\n, and that is all of it")
+
+        async def parked() -> bool:
+            return await states(home, [posted]) == [[ImageState.PARKED]]
+
+        await until(parked, "the picture is given up")
+    await bob.ok("DELETE", f"/channels/{new['id']}")
+    async with home.bot():
+        await home.forgotten(posted)
+
+
+async def test_while_a_right_is_lost_nothing_is_lost_and_everything_is_read_when_it_returns(home: House) -> None:
+    ann, cem = await home.member("ann"), await home.member("cem")
+    chat, own = home.channel("chat"), home.sandbox.application_id
+    hidden = f"/channels/{chat}/permissions/{own}"
+    async with home.bot() as bot:
+        download = home.sandbox.faults.add(Fault("server_error", path="/attachments/*", times=None, bots_only=False))
+        before = await cem.post(chat, sample("panda"))
+
+        async def begun() -> bool:
+            return download.triggered > 0
+
+        await until(begun, "the picture cannot be downloaded")
+        await ann.ok("PUT", hidden, {"type": 1, "allow": "0", "deny": str(1 << 10)})
+
+        async def forbidden() -> bool:
+            [image] = await bot.services.images.by_message(int(before["id"]))
+            return image.reason == "forbidden"
+
+        await until(forbidden, "the bot is refused the picture")
+        meanwhile = await cem.post(chat, sample("rocket"))
+        home.sandbox.faults.clear()
+        [image] = await bot.services.images.by_message(int(before["id"]))
+        await bot.services.images.park(image.id, "forbidden")
+        await ann.ok("DELETE", hidden)
+        await home.indexed(before, meanwhile)
+        await bot.services.catch_up.finished()
+        assert (await states(home, [before, meanwhile])) == [[ImageState.READY]] * 2

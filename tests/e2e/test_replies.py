@@ -109,3 +109,25 @@ async def test_a_reply_that_could_not_be_deleted_before_a_stop_is_deleted_after_
 
 async def _triggered(fault: Fault) -> bool:
     return fault.triggered > 0
+
+
+async def test_a_reply_whose_sending_the_bot_did_not_survive_goes_with_its_image(home: House) -> None:
+    """As if it had been killed after the reply was sent and before it was noted: nothing in the store knows of it."""
+    bob = await home.member("bob")
+    async with home.bot():
+        first, below_first = await post_with_tags_below(home, "panda")
+        second, below_second = await post_with_tags_below(home, "rocket")
+        answer = await bob.ask_in_public(home.sandbox.application_id, first, "similar")
+    with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as connection:
+        connection.execute("DELETE FROM replies")
+        connection.execute(
+            "UPDATE channels SET last_seen = ? WHERE id = ?", (int(first["id"]), home.channel("pictures"))
+        )
+        connection.commit()
+    await bob.remove(first)
+    async with home.bot():
+        await gone(bob, below_first)
+        assert there(home, below_second)
+        await bob.remove(second)
+        await gone(bob, below_second)
+    assert there(home, answer) == (not answer.ids)

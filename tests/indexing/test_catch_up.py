@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.catch_up import ChannelSnapshot
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
 from tests.indexing.away import PAGE_MESSAGES, Bot, Discord
@@ -389,3 +391,59 @@ async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
     bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
     await bot.catch_up.finished()
     assert await bot.watermark(elsewhere) == there.message_id
+
+
+async def test_what_was_missed_while_the_right_to_read_was_lost_is_read_when_it_returns(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE, TWO)
+    await bot.see(discord.post(1, ONE))
+    before = await bot.watermark(ONE)
+    bot.catch_up.unreadable(ONE)
+    unheard, heard = discord.post(2, ONE), discord.post(3, ONE)
+    await bot.see(heard)
+    assert await bot.watermark(ONE) == before
+    discord.asked.clear()
+    stale = replace(discord.snapshot(ONE), newest=before)
+    bot.catch_up.readable(GUILD, [stale, discord.snapshot(TWO)])
+    await bot.catch_up.finished()
+    assert unheard.message_id in await bot.known()
+    assert await bot.watermark(ONE) == heard.message_id
+    assert {channel for channel, _ in discord.asked} == {ONE.channel_id}
+
+
+async def test_a_channel_that_is_read_while_the_right_is_lost_is_read_again_when_it_returns(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = discord.post(1, ONE)
+    discord.hold_at[missed.message_id] = asyncio.Event()
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+    bot.catch_up.start()
+    bot.connect()
+    await discord.reached.wait()
+    bot.catch_up.unreadable(ONE)
+    discord.hold_at.pop(missed.message_id).set()
+    await bot.catch_up.finished()
+    unheard = discord.post(2, ONE)
+    bot.catch_up.readable(GUILD, [discord.snapshot(ONE)])
+    await bot.catch_up.finished()
+    assert await bot.known() == [missed.message_id, unheard.message_id]
+
+
+async def test_a_channel_that_becomes_readable_for_the_first_time_is_indexed_from_then_on(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE)
+    seen = discord.post(1, ONE)
+    await bot.see(seen)
+    discord.post(2, TWO)
+    bot.catch_up.readable(GUILD, [ChannelSnapshot(TWO, snowflake(5))])
+    await bot.catch_up.finished()
+    assert await bot.known() == [seen.message_id]
+    later = discord.post(6, TWO)
+    await bot.see(later)
+    assert await bot.known() == [seen.message_id, later.message_id]
+    assert await bot.watermark(TWO) == later.message_id

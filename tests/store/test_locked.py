@@ -64,6 +64,7 @@ WRITES = {
         "requeue_for_model": lambda images: images.requeue_for_model("new"),
         "requeue_damaged": lambda images: images.requeue_damaged([1]),
         "verify": lambda images: images.verify([1], CARD.key),
+        "requeue_forbidden": lambda images: images.requeue_forbidden([2]),
         "forget_messages": lambda images: images.forget_messages([10]),
         "forget_attachments": lambda images: images.forget_attachments(10, [100]),
         "forget_channel": lambda images: images.forget_channel(2),

@@ -39,6 +39,7 @@ async def use_everything(database) -> None:
     await images.unverified(2**62, [3], 5)
     await images.any_unverified([2])
     await images.verify([first.id], OTHER.key)
+    await images.requeue_forbidden([2])
     await images.newest_id()
     await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
