@@ -73,6 +73,12 @@ class Bot:
         await self._step("rows")
         return {IMAGE.id: IMAGE}
 
+    def hides(self, ref: ImageRef) -> bool:
+        return False
+
+    async def any_unverified(self, channels: Iterable[int]) -> bool:
+        return False
+
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
         await self._step("look-up")
         raise ImageUnreachable("not now")
