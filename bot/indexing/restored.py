@@ -57,7 +57,7 @@ class RestoredImages:
         self._page = page
         self._look_up = look_up
         self._pause_s = pause_s
-        self._backoff = backoff or RetryPolicy(first_pause_s=10.0, longest_pause_s=3600.0)
+        self._backoff = backoff or RetryPolicy(first_pause_s=5.0, longest_pause_s=3600.0)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
