@@ -85,8 +85,11 @@ class RestoredImages:
                 log.info("restored images were compared with Discord", images=compared)
             except Exception:  # the store failed; its marks stay
                 log.exception("restored images could not be compared with Discord; trying again")
-            failures = 0 if compared else failures + 1
-            await asyncio.sleep(self._backoff.pause(failures, random.random()))  # noqa: S311 - spreads load
+            if compared:
+                failures = 0
+            else:
+                await asyncio.sleep(self._backoff.pause(failures, random.random()))  # noqa: S311 - spreads load
+                failures += 1
 
     async def _compare_all(self) -> int:
         """Tries every image once. Returns how many are known to exist, or forgotten; the others stay hidden."""

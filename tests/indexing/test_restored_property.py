@@ -46,6 +46,8 @@ class RestoreMachine(RuleBasedStateMachine):
             for author in AUTHORS:
                 self.post(place, author, 2)
         self.back_up()
+        unheard = self.posted[0]  # and something that only a comparison can tell
+        self.lose(lambda ref: ref.message_id == unheard.message_id)
 
     def run(self, awaitable):
         return self.loop.run_until_complete(awaitable)
