@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     decode_seconds: float = Field(default=2.0, gt=0, le=60)
     """Images that take more processor time to decode are skipped."""
     decode_memory_mib: int = Field(default=512, ge=16)
-    """Images that take more memory to decode are skipped. Each process may use as much at the same time."""
+    """Images that take more memory to decode are skipped. Four at a time may use as much, others a quarter of it."""
     max_queue: int = Field(default=1024, ge=1)
     """Maximum length of the inference queue; beyond it, commands answer "busy"."""
     index_memory_mib: int = Field(default=2048, ge=16, le=16 * 1024 * 1024)  # 16 TiB: anything above is a typing error

@@ -16,17 +16,10 @@ import numpy as np
 from clipcore.batching import batches_of
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.engine.prompt_file import prompt_file, read_prompts, write_prompts
-from clipcore.errors import EngineClosed, QueueFull
+from clipcore.errors import EngineClosed, ImageRejected, QueueFull, RejectReason
 from clipcore.fair_places import FairPlaces, Owner
 from clipcore.images.decode import ImageLimits, as_pixels
-from clipcore.images.processes import (
-    CpuTimeExceeded,
-    Decode,
-    DecodeProcesses,
-    PreparedImage,
-    WorkLimits,
-    decode_and_prepare,
-)
+from clipcore.images.processes import Decode, DecodeProcesses, PreparedImage, WorkLimits, decode_and_prepare
 from clipcore.runtime.cores import decode_workers, usable_cores
 from clipcore.types import Calibration, Encoder, ImageVector, Label, Lane, ModelCard, Pixels, Vectors
 from clipcore.zero_shot import ZeroShotClassifier, mean_direction, texts_for
@@ -40,6 +33,8 @@ _MAX_YIELD_S = 0.1
 _CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 # An image that needs more than this gives its decoder to the next one, and is decoded anew as a costly one.
 _FIRST_CPU_S = 0.5
+_FIRST_SHARE_OF_MEMORY = 4
+_MAX_COSTLY = 4
 _COSTLY: Owner = (-1, 0)  # as which costly images take turns with the owners of others
 # Of labels' prompts, in the executor's queue at a time: two batches of 64 wait while one is encoded, so that no batch
 # is short because the event loop was late.
@@ -55,8 +50,9 @@ class ClipEngine:
     work_limits: what decoding one image may cost. Each thread then has a process decode its images, which is killed
     when an image costs more; a script needs its `if __name__ == "__main__":`, as for all of multiprocessing. None:
     threads decode without such limits, as suits images of one's own.
-    The owners of images take turns at the decoders. An image that has used half a second of CPU time gives its decoder
-    to the next one, and is decoded anew when there is time: costly images have all background decoders but one.
+    The owners of images take turns at the decoders. An image that has used half a second of CPU time, or needs more
+    than a quarter of the memory, gives its decoder to the next one, and is decoded anew when there is time: costly
+    images have all background decoders but one, and four at most. So much memory do all images together take.
     max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
     holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
     images exist as full pixels at any time.
@@ -219,7 +215,7 @@ class ClipEngine:
                 Lane.BACKGROUND: FairPlaces(workers, reserve=False),
                 Lane.INTERACTIVE: FairPlaces(1, reserve=False),
             }
-            self._costly = FairPlaces(max(1, workers - 1))
+            self._costly = FairPlaces(max(1, min(workers - 1, _MAX_COSTLY)))
             self._decode = partial(
                 decode_and_prepare, limits=self._limits, min_edge=encoder.card.detail, prepare=encoder.prepare
             )
@@ -236,8 +232,13 @@ class ClipEngine:
     async def _decoded(self, data: bytes, lane: Lane, owner: Owner) -> PreparedImage:
         if self._processes is None or self._processes.limits.cpu_seconds <= _FIRST_CPU_S:
             return await self._in_pool(partial(self._decode, data), lane, owner)
-        with suppress(CpuTimeExceeded):
-            return await self._in_pool(partial(self._processes, data, _FIRST_CPU_S), lane, owner)
+        first = WorkLimits(_FIRST_CPU_S, self._processes.limits.memory_bytes // _FIRST_SHARE_OF_MEMORY)
+        try:
+            return await self._in_pool(partial(self._processes, data, first), lane, owner)
+        except ImageRejected as refused:
+            # BROKEN: some decoders call an image so when they are refused memory.
+            if refused.reason not in (RejectReason.TOO_COSTLY, RejectReason.BROKEN):
+                raise
         await self._costly.acquire(owner)
         try:
             return await self._in_pool(partial(self._decode, data), Lane.BACKGROUND, _COSTLY)

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -65,34 +65,27 @@ def decode_and_prepare(data: bytes, *, limits: ImageLimits, min_edge: int, prepa
 Decode = Callable[[bytes], PreparedImage]
 
 
-class CpuTimeExceeded(ImageRejected):
-    """Decoding took more CPU time than it was given."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(RejectReason.TOO_COSTLY, f"Decoding the image takes more than {seconds:g} s.")
-
-
 class DecodeProcesses:
     """A `Decode` that runs in a process of the thread that calls it.
 
-    decode: picklable. Raises what it raises, ImageRejected with TOO_COSTLY where a limit was reached (CpuTimeExceeded
-    where it was that of the time), and EncodingFailed where the process ended for another reason.
+    decode: picklable. Raises what it raises, ImageRejected with TOO_COSTLY where a limit was reached, and
+    EncodingFailed where the process ended for another reason.
     """
 
     def __init__(self, decode: Decode, limits: WorkLimits) -> None:
         self.limits = limits
-        self._start = partial(_Process, _context(), decode, limits)
+        self._start = partial(_Process, _context(), decode)
         self._own = threading.local()
         self._processes: set[_Process] = set()
 
-    def __call__(self, data: bytes, cpu_seconds: float | None = None) -> PreparedImage:
-        """cpu_seconds: fewer than the limit."""
+    def __call__(self, data: bytes, limits: WorkLimits | None = None) -> PreparedImage:
+        """limits: lower ones than usual."""
         process: _Process | None = getattr(self._own, "process", None)
         if process is None or not process.is_alive():
             process = self._own.process = self._start()
             self._processes.add(process)
         try:
-            return process.decode(data, cpu_seconds or self.limits.cpu_seconds)
+            return process.decode(data, limits or self.limits)
         finally:
             if not process.is_alive():
                 self._processes.discard(process)
@@ -104,10 +97,9 @@ class DecodeProcesses:
 
 
 class _Process:
-    def __init__(self, context: SpawnContext | ForkServerContext, decode: Decode, limits: WorkLimits) -> None:
-        self._limits = limits
+    def __init__(self, context: SpawnContext | ForkServerContext, decode: Decode) -> None:
         self._pipe, its_pipe = context.Pipe()
-        self._process = context.Process(target=_serve, args=(its_pipe, decode, limits), name="decode", daemon=True)
+        self._process = context.Process(target=_serve, args=(its_pipe, decode), name="decode", daemon=True)
         self._process.start()
         its_pipe.close()
 
@@ -119,24 +111,25 @@ class _Process:
         self._process.kill()
         self._process.join()
 
-    def decode(self, data: bytes, cpu_seconds: float) -> PreparedImage:
+    def decode(self, data: bytes, limits: WorkLimits) -> PreparedImage:
         try:
-            self._pipe.send_bytes(str(cpu_seconds).encode())
+            self._pipe.send_bytes(json.dumps(astuple(limits)).encode())
             self._pipe.send_bytes(data)
             if self._pipe.poll(_PATIENCE_S):
-                return self._received()
+                return self._received(limits)
         except (EOFError, OSError):  # it is ending, and its exit code says why
             self._process.join(_PATIENCE_S)
         self.end()
         if sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF:
-            raise CpuTimeExceeded(cpu_seconds)
+            seconds = limits.cpu_seconds
+            raise ImageRejected(RejectReason.TOO_COSTLY, f"Decoding the image takes more than {seconds:g} s.")
         raise EncodingFailed("The process that decoded the image ended or did not answer.")
 
-    def _received(self) -> PreparedImage:
+    def _received(self, limits: WorkLimits) -> PreparedImage:
         """Only JSON and bytes are read, never a pickle: the decoder may be in the hands of whoever made the image."""
         answer = json.loads(self._pipe.recv_bytes())
         if answer.pop("memory", False):
-            memory = self._limits.memory_bytes >> 20
+            memory = limits.memory_bytes >> 20
             raise ImageRejected(RejectReason.TOO_COSTLY, f"The image needs more than {memory} MiB of memory.")
         if "reason" in answer:
             raise ImageRejected(RejectReason(answer["reason"]), answer["message"], limit=answer["limit"])
@@ -144,14 +137,14 @@ class _Process:
         return PreparedImage(square, answer["width"], answer["height"])
 
 
-def _serve(pipe: Connection, decode: Decode, limits: WorkLimits) -> None:
+def _serve(pipe: Connection, decode: Decode) -> None:
     """Runs in the process, until the pipe's other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     with suppress(EOFError, BrokenPipeError):
         while True:
-            cpu_seconds = float(pipe.recv_bytes())
+            limits = WorkLimits(*json.loads(pipe.recv_bytes()))
             data = pipe.recv_bytes()
-            with _limited(cpu_seconds, limits.memory_bytes):
+            with _limited(limits):
                 answer, square = _answer(decode, data)
             pipe.send_bytes(json.dumps(answer).encode())
             if square is not None:
@@ -169,13 +162,13 @@ def _answer(decode: Decode, data: bytes) -> tuple[dict[str, object], Pixels | No
 
 
 @contextmanager
-def _limited(cpu_seconds: float, memory_bytes: int) -> Iterator[None]:
+def _limited(limits: WorkLimits) -> Iterator[None]:
     """Beyond the memory limit allocations fail; SIGPROF kills the process once it has used up its CPU time."""
     if sys.platform == "linux":
         in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + limits.memory_bytes, resource.RLIM_INFINITY))
     if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        signal.setitimer(signal.ITIMER_PROF, limits.cpu_seconds)
     yield
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_PROF, 0)

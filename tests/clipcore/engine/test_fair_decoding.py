@@ -93,3 +93,12 @@ async def test_a_large_image_that_is_within_the_limit_is_encoded_after_all():
     async with engine_of(workers=2, cpu_seconds=60) as engine:
         answer = await engine.encode_image(jpeg_with_scans(8000, 40))
         assert (answer.width, answer.height) == (8000, 8000)
+
+
+# The decoder of WebP calls an image broken when memory is refused.
+@pytest.mark.parametrize(("form", "size"), [("PNG", (7000, 6000)), ("WEBP", (4500, 4000))])
+async def test_an_image_that_needs_more_than_the_first_share_of_memory_is_decoded_with_all_of_it(
+    form: str, size: tuple[int, int]
+):
+    async with engine_of(workers=2, cpu_seconds=60) as engine:
+        assert (await engine.encode_image(encode(Image.new("RGB", size), form))).width == size[0]
