@@ -146,6 +146,8 @@ def _unwrapped(loaded: object) -> Weights:
 # Limits on what torch writes. OpenAI's largest archive has a few thousand entries and a data.pkl of about 2 MiB.
 _MAX_ENTRIES = 100_000
 _MAX_PICKLE_BYTES = 64 * 2**20
+# Each may make an object of half a kilobyte.
+_MAX_INSTRUCTIONS = 2_000_000
 _MAX_ATTRIBUTES = 200_000
 _MAX_NAME_LENGTH = 500
 # Python hashes nested tuples by recursion in C, and 200,000 levels overflow a stack of 8 MiB.
@@ -296,11 +298,12 @@ class _Unpickler(pickle.Unpickler):
 
 def _check_instructions(pickled: BytesIO | mmap) -> None:
     tuples = 0
-    for opcode, argument, _ in pickletools.genops(cast(BytesIO, pickled)):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(BytesIO, pickled))):
         if opcode.name not in _OPCODES:
             raise InvalidCheckpoint(f"it holds the instruction {opcode.name}, which is not for weights")
         tuples += opcode.name.startswith("TUPLE")
-        if tuples > _MAX_TUPLES or (opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_MEMO):
+        memo = int(argument or 0) if opcode.name == "LONG_BINPUT" else 0
+        if count > _MAX_INSTRUCTIONS or tuples > _MAX_TUPLES or memo > _MAX_MEMO:
             raise InvalidCheckpoint("its description is larger than any model's")
 
 
@@ -326,7 +329,10 @@ class _Numbers:
 
 
 class _Dictionary(dict[object, object]):
-    """Stands for OrderedDict."""
+    """Stands for OrderedDict. It begins empty: five bytes would be enough for each copy of another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
 
 def _rebuild_tensor(storage: object, offset: Any, shape: Any, strides: Any, *_hooks: object) -> _Numbers:  # noqa: ANN401
@@ -354,12 +360,14 @@ _ALLOWED: dict[str, Any] = {
     "torch.device": _unchanged,
     "torch.serialization._get_layout": _unchanged,
     "collections.OrderedDict": _Dictionary,
+    "collections.Counter": _unchanged,  # schedulers of learning rates have one
     **dict.fromkeys(
         ("torch.jit._pickle." + name for name in (
             "build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag",
         )),
         _unchanged,
     ),
+    **{str(dtype): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)},
     "torch.HalfStorage": torch.float16,
     "torch.BFloat16Storage": torch.bfloat16,
     "torch.FloatStorage": torch.float32,

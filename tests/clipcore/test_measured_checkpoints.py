@@ -134,6 +134,18 @@ def a_function_that_doubles(path: Path) -> Path:
     return archive(path, state_dict(w=value))
 
 
+def a_dictionary_again_and_again(path: Path) -> Path:
+    """Ten thousand copies of 65,536 entries would take 25 GB."""
+    entries = b"".join(b"M" + struct.pack("<H", key) + b"N" for key in range(65_536))
+    copied = b"ccollections\nOrderedDict\nq\0" + EMPTY_DICT + MARK + entries + SETITEMS + b"\x85q\1"
+    return archive(path, PROTO + b"]" + MARK + copied + (b"h\0h\1" + REDUCE) * 10_000 + b"e" + STOP)
+
+
+def objects_of_one_byte(path: Path) -> Path:
+    """Each of these bytes is a dictionary of 64."""
+    return archive(path, PROTO + b"]" + MARK + EMPTY_DICT * (5 * MIB // 2) + b"e" + STOP)
+
+
 def legacy(path: Path, pickled: bytes, keys: list[str], after: bytes = b"") -> Path:
     heading = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
     before = b"".join(pickle.dumps(each, 2) for each in heading)
@@ -161,6 +173,8 @@ BOMBS = {
     one_number_a_milliard_times: "larger than its storage",
     a_function_that_makes_room: "asks for __builtin__.bytearray",
     a_function_that_doubles: "asks for _codecs.encode",
+    a_dictionary_again_and_again: "broken or no checkpoint",
+    objects_of_one_byte: "larger than any model's",
     a_legacy_storage_that_is_not_there: "larger than the file",
     a_legacy_text_that_is_not_there: "broken or no checkpoint",
 }
@@ -304,10 +318,12 @@ def test_whatever_torch_saves_of_a_training_is_read_as_torch_reads_it(tmp_path, 
     optimiser = torch.optim.AdamW(layer.parameters())
     layer(torch.ones(1, 3)).sum().backward()
     optimiser.step()
+    rates = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 5, 5])
     shared = torch.arange(12.0)
     value = {
         "epoch": 3, "name": "run", "best": None, "done": True, "rate": 1e-4, "betas": (0.9, 0.98), "layers": [1, [2]],
         "state_dict": layer.state_dict(), "optimizer": optimiser.state_dict(), "parameter": layer.weight,
+        "rates": rates.state_dict(), "precision": torch.bfloat16,
         "views": [shared, shared[2:4], shared.view(3, 4).t()], "empty": torch.empty(0), "shape": torch.Size([2, 3]),
         **{str(kind): torch.ones(5).to(kind) for kind in (torch.float16, torch.bfloat16, torch.int64, torch.bool)},
     }  # fmt: skip
