@@ -36,7 +36,7 @@ def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch
         connection.executemany(_READY, [(one.content_hash, one.width, one.height, one.image_id) for one in some])
         blobs = {one.image_id: one.embedding.astype("<f2").tobytes() for one in some}
         connection.executemany(
-            "INSERT INTO embeddings VALUES (?, 1, ?, ?, ?)",
+            "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
             [(id_, guild_id, channel_id, blobs[id_]) for id_, guild_id, channel_id, _ in waiting],
         )
         connection.executemany(

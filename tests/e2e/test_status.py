@@ -48,7 +48,7 @@ async def test_metrics_count_an_upload_and_a_search(home: House) -> None:
     assert moved("magpie_image_contents_total", source="model") == 1  # the second was the same file
     assert moved("magpie_inference_batch_size_sum", kind="image", lane="background") == 1
     assert moved("magpie_inference_batch_seconds_count", kind="text", lane="interactive") >= 1
-    assert moved("magpie_prompt_vectors_total", source="model") > 0
+    assert after['magpie_prompt_vectors_total{source="model"}'] > 0
     assert moved("magpie_store_write_seconds_count") > 0
     assert moved("magpie_index_load_seconds_count") == 1
     assert moved("magpie_index_search_seconds_count") == 1

@@ -114,8 +114,9 @@ async def test_the_bot_gets_the_chosen_model(
 def test_make_run_passes_the_model_and_the_other_settings_of_a_trial(tmp_path: Path) -> None:
     """With the real Makefile, and a script that prints its arguments in place of Python."""
     (tmp_path / "clipcore" / "index").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt", "clipcore/index/_scan.c"):
+    for name in ("Makefile", "pyproject.toml", "setup.py", "clipcore/index/_scan.c"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
+    shutil.copytree(REPOSITORY / "requirements", tmp_path / "requirements")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$@" "$CLIP_MODEL" "$CLIP_DEVICE"\n', encoding="utf-8")
