@@ -89,8 +89,8 @@ class House:
         return self.members[username]
 
     @asynccontextmanager
-    async def bot(self, **changed: Any) -> AsyncIterator[MagpieBot]:
-        """The bot in this process, ready. Its model is loaded once for all tests; the rest is as in production."""
+    async def bot(self, *, caught_up: bool = True, **changed: Any) -> AsyncIterator[MagpieBot]:
+        """The bot in this process, ready, and caught up where that is not to be prevented. Its model is loaded once for all tests; the rest is as in production."""
         settings = Settings.model_validate(
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )
@@ -101,7 +101,8 @@ class House:
             connection = asyncio.create_task(stay_connected(bot, engine))
             try:
                 await asyncio.wait_for(bot.wait_until_ready(), PATIENCE_S)
-                await asyncio.wait_for(bot.services.catch_up.finished(), PATIENCE_S)
+                if caught_up:
+                    await asyncio.wait_for(bot.services.catch_up.finished(), PATIENCE_S)
                 self.up = bot
                 yield bot
             finally:
