@@ -90,7 +90,9 @@ class House:
 
     @asynccontextmanager
     async def bot(self, *, caught_up: bool = True, **changed: Any) -> AsyncIterator[MagpieBot]:
-        """The bot in this process, ready, and caught up where that is not to be prevented. Its model is loaded once for all tests; the rest is as in production."""
+        """The bot in this process, ready, and caught up unless the test prevents that. Its model is loaded once for all
+        tests; the rest is as in production.
+        """
         settings = Settings.model_validate(
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )
