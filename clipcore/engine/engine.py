@@ -239,33 +239,39 @@ class ClipEngine:
             # BROKEN: some decoders call an image so when they are refused memory.
             if refused.reason not in (RejectReason.TOO_COSTLY, RejectReason.BROKEN):
                 raise
-        await self._costly.acquire(owner)
-        try:
-            return await self._in_pool(partial(self._decode, data), Lane.BACKGROUND, _COSTLY)
-        finally:
-            self._costly.release(owner)
+        return await self._in_pool(partial(self._decode, data), Lane.BACKGROUND, owner, costly=True)
 
-    async def _in_pool(self, work: Callable[[], Result], lane: Lane, owner: Owner = (0, 0)) -> Result:
+    async def _in_pool(
+        self, work: Callable[[], Result], lane: Lane, owner: Owner = (0, 0), *, costly: bool = False
+    ) -> Result:
         """One thread is for interactive images, which need not wait for background images then.
 
-        An image gives its decoder back when the thread is done with it, not when its caller is: a cancelled caller
+        An image gives its places back when the thread is done with it, not when its caller is: a cancelled caller
         leaves the thread busy.
         """
-        decoders, loop = self._decoders[lane], asyncio.get_running_loop()
+        loop, decoders = asyncio.get_running_loop(), self._decoders[lane]
+        wanted = [(self._costly, owner), (decoders, _COSTLY)] if costly else [(decoders, owner)]
+        held: list[tuple[FairPlaces, Owner]] = []
 
-        def release(_: Future[Result]) -> None:
+        def release() -> None:
+            for places, holder in held:
+                places.release(holder)
+
+        def done(_: Future[Result]) -> None:
             with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(decoders.release, owner)
+                loop.call_soon_threadsafe(release)
 
-        await decoders.acquire(owner)
         try:
+            for places, holder in wanted:
+                await places.acquire(holder)
+                held.append((places, holder))
             if lane is Lane.BACKGROUND:
                 await self.yield_to_queries()
             future = self._submit(work)
         except BaseException:
-            decoders.release(owner)
+            release()
             raise
-        future.add_done_callback(release)
+        future.add_done_callback(done)
         return await asyncio.wrap_future(future)
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:

@@ -78,6 +78,19 @@ async def test_costly_uploads_of_many_owners_and_costly_queries_leave_both_lanes
             await posted.stop()
 
 
+async def test_a_costly_image_whose_caller_is_gone_counts_until_its_decoder_is_done():
+    async with engine_of(workers=2, cpu_seconds=60) as engine:
+        for _ in range(2):
+            caller = asyncio.create_task(engine.encode_image(COSTLY, Lane.BACKGROUND, HOSTILE))
+            async with asyncio.timeout(50):
+                while engine._costly.free:  # its first half second has not passed
+                    await asyncio.sleep(0.01)
+            caller.cancel()
+            await asyncio.gather(caller, return_exceptions=True)
+        async with asyncio.timeout(20):
+            await engine.encode_image(GOOD, Lane.BACKGROUND, OTHER)
+
+
 async def test_with_one_decoder_an_image_waits_for_one_costly_image_at_most():
     async with engine_of(workers=1, cpu_seconds=1) as engine:
         posted = Posted(partial(engine.encode_image, COSTLY, Lane.BACKGROUND, HOSTILE), 5)
