@@ -322,12 +322,9 @@ class ClipEngine:
                 self.prompts_encoded += 1
                 self._keep_prompts([(text, vectors[text])])  # also where another one of this call fails
 
-        tasks = [asyncio.create_task(encode_some()) for _ in new[:_PROMPTS_AT_ONCE]]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # after a failure, the rest of the call's texts are not worth encoding
-                task.cancel()
+        ended = await asyncio.gather(*(encode_some() for _ in new[:_PROMPTS_AT_ONCE]), return_exceptions=True)
+        for error in filter(None, ended):
+            raise error
         self._keep_prompts(vectors.items())
         return vectors
 
