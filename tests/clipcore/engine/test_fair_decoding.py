@@ -83,7 +83,7 @@ async def test_a_costly_image_whose_caller_is_gone_counts_until_its_decoder_is_d
         for _ in range(2):
             caller = asyncio.create_task(engine.encode_image(COSTLY, Lane.BACKGROUND, HOSTILE))
             async with asyncio.timeout(50):
-                while engine._costly.free:  # its first half second has not passed
+                while engine._costly.free:  # noqa: ASYNC110 - its first half second has not passed
                     await asyncio.sleep(0.01)
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)
