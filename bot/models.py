@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -66,6 +66,7 @@ class ImageRef:
     """An image as Discord identifies it. Ids only: URLs are signed and expire.
 
     attachment_id: Discord's id; for a link preview, which has none, a stable 63-bit digest (`attachments.preview_id`).
+    spoiler: whether its message covers it, as last seen; no part of its identity.
     """
 
     channel: ChannelRef
@@ -73,6 +74,7 @@ class ImageRef:
     attachment_id: int
     source: Source
     author_id: int
+    spoiler: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> tuple[Source, int]:

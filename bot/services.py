@@ -83,7 +83,12 @@ class Services:
         )
         self.images.on_damaged = self.indexer.repair
         comparer = MessageComparer(
-            self.images, self.registry, self.indexer.accept, self.messages.page, self.replies.found
+            self.images,
+            self.registry,
+            self.indexer.accept,
+            self.messages.page,
+            self.replies.found,
+            self._announcer.cover,
         )
         self.catch_up = CatchUp(comparer, self.channels)
         self.reconciler = ChannelReconciler(

@@ -134,7 +134,8 @@ class AttachmentReader:
                 found += [] if attachment is None else [attachment]
             elif key in kept:
                 description = item.text("description", high=1024) or kept[key].description
-                found.append(replace(kept[key], description=description))
+                spoiler = item.boolean("is_spoiler", kept[key].spoiler)
+                found.append(replace(kept[key], description=description, spoiler=spoiler))
             elif key in files:
                 used.add(key)
                 found.append(self._make(files[key], item.body))

@@ -115,7 +115,10 @@ class Messages:
             return []
         images = self.downloadable_images_of(message)
         self.recent_images.update({image.key: image for image in images})
-        return [ImageRef(channel, message.id, image.attachment_id, image.source, message.author.id) for image in images]
+        return [
+            ImageRef(channel, message.id, image.attachment_id, image.source, message.author.id, image.spoiler)
+            for image in images
+        ]
 
     def seen(self, message: discord.Message) -> SeenMessage:
         """What the store is compared with."""

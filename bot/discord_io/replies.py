@@ -1,22 +1,25 @@
-"""The bot's public replies, which are deleted once an image that they show or describe is forgotten."""
+"""The bot's public replies: deleted once an image that they describe is forgotten, or is a spoiler all of a sudden."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import discord
+from cachetools import TTLCache
 from discord.ext import tasks
 
 from bot.discord_io.messages import NETWORK_ERRORS, means_deleted
 from bot.logging import get_logger
 from bot.models import ChannelRef, PublicReply
-from bot.store.guilds import Reply, ReplyStore
+from bot.store.guilds import NO_IMAGE, Reply, ReplyStore
 
 log = get_logger(__name__)
 
 PAGE = 100
+
+_COVERED_S = 120.0  # longer than an answer takes between looking an image up and being sent
 
 
 class PublicReplies:
@@ -33,6 +36,7 @@ class PublicReplies:
         self._first_pause_s = self._pause_s = first_pause_s
         self._max_pause_s = max_pause_s
         self._woken = asyncio.Event()
+        self._just_covered: TTLCache[int, None] = TTLCache(4096, _COVERED_S)
 
     def start(self) -> None:
         """Begins with what an earlier run left. Call it after the login."""
@@ -45,9 +49,20 @@ class PublicReplies:
         if task is not None:
             await asyncio.gather(task, return_exceptions=True)
 
-    async def remember(self, channel: ChannelRef, message_id: int, image_ids: Sequence[int]) -> None:
-        """The bot has just sent this message about these images, some of which may have been forgotten meanwhile."""
-        await self._store.remember(channel, message_id, image_ids)
+    async def remember(
+        self, channel: ChannelRef, message_id: int, image_ids: Sequence[int], covered: Collection[int] = ()
+    ) -> None:
+        """The bot has just sent this message about these images, some of which may have been forgotten or become
+        spoilers meanwhile. covered: those that it describes as spoilers.
+        """
+        late = self._just_covered.keys() - covered
+        await self._store.remember(channel, message_id, [NO_IMAGE if id_ in late else id_ for id_ in image_ids])
+        self.wake()
+
+    async def cover(self, image_ids: Sequence[int]) -> None:
+        """These images have become spoilers: deletes the replies that describe them."""
+        self._just_covered.update(dict.fromkeys(image_ids))
+        await self._store.orphan(image_ids)
         self.wake()
 
     async def found(self, channel: ChannelRef, replies: Mapping[int, PublicReply]) -> None:

@@ -138,9 +138,11 @@ class SearchCog(commands.Cog, name="search"):
             return  # a public answer to each mention of a flood would only add to it
         services, texts = self._bot.services, texts_for(message.guild.preferred_locale)
         shown: list[int] = []
+        covered: list[int] = []
         try:
             query, result = await in_time(self._similar_to_reply(message, message.guild, here), LONGEST_ANSWER_S)
             shown = [match.image.id for match in result.matches]
+            covered = [match.image.id for match in result.matches if query.spoiler or match.remote.spoiler]
             # What looks like a covered picture would tell everyone here what that shows.
             view = similar_view(services, result, texts, note=texts.only_public, covered=query.spoiler)
         except Exception as error:
@@ -152,7 +154,7 @@ class SearchCog(commands.Cog, name="search"):
             sent = await in_time(message.reply(view=view, mention_author=False), EXCUSE_S)
         except (discord.Forbidden, TookTooLong):
             return  # the bot may not write here, or Discord does not answer
-        await services.replies.remember(here, sent.id, shown)
+        await services.replies.remember(here, sent.id, shown, covered)
 
     async def _similar_to_reply(
         self, message: discord.Message, guild: discord.Guild, here: ChannelRef

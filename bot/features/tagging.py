@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import discord
@@ -19,6 +21,7 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.features.formatting import TagFormatter, plain, short_plain, visible
 from bot.i18n import CHINESE, ENGLISH, texts_for
 from bot.indexing.indexer import IndexedMessage
+from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageRef, Tag, TaggingMode, utc_now
 from bot.search.service import LookUp
@@ -164,7 +167,7 @@ _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 
 
 class TagAnnouncer:
-    """Announces the tags of new images in the background.
+    """Announces the tags of new images in the background, and takes back those of what has become a spoiler.
 
     Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
     message is announced at most once, and not at all if the process ends in between.
@@ -188,6 +191,7 @@ class TagAnnouncer:
         self._hides = hides
         self._announced: LRUCache[int, None] = LRUCache(1024)
         self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._message_lock = KeyedLock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -205,29 +209,40 @@ class TagAnnouncer:
         if self._closed or ref.message_id in self._announced:
             return
         self._announced[ref.message_id] = None
-        if len(self._tasks) >= MAX_WAITING:
-            log.warning("tags are not announced: too many announcements wait", image_id=message.images[0].id)
-            return
-        task = asyncio.create_task(self._try_to_announce(message), name="announce tags")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(message.images, partial(self._announce, message.images, message.mode))
+
+    async def cover(self, images: Sequence[Image]) -> None:
+        """These images have become spoilers: takes back what was said openly about them, also by answers."""
+        await self._replies.cover([image.id for image in images])
+        for _, of_message in groupby(images, key=lambda image: image.ref.message_id):
+            tagged = [image for image in of_message if image.tags]
+            if tagged and not self._closed:
+                self._begin(tagged, partial(self._remove_reactions, tagged[0].ref))
 
     async def settled(self) -> None:
         """Waits until no announcement waits or is being made."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _try_to_announce(self, message: IndexedMessage) -> None:
-        ids = {"image_id": message.images[0].id}
+    def _begin(self, images: Sequence[Image], work: Callable[[], Awaitable[None]]) -> None:
+        """images: some of one message."""
+        if len(self._tasks) >= MAX_WAITING:
+            log.warning("tags are not announced or taken back: too many announcements wait", image_id=images[0].id)
+            return
+        task = asyncio.create_task(self._try(images[0], work), name="announce tags")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, image: Image, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            async with self._slots, asyncio.timeout(_TIMEOUT_S):
-                await self._announce(message.images, message.mode)
+            async with self._message_lock(image.ref.message_id), self._slots, asyncio.timeout(_TIMEOUT_S):
+                await work()
         except discord.HTTPException as error:
             # No permission to write or react there, or the message is gone. The tags are in search results anyway.
-            log.info("tags could not be announced", status=error.status, **ids)
+            log.info("tags could not be announced or taken back", status=error.status, image_id=image.id)
         except (ImageGone, ImageForbidden, ImageUnreachable) as error:
-            log.info("tags could not be announced", reason=str(error), **ids)
+            log.info("tags could not be announced", reason=str(error), image_id=image.id)
         except Exception:  # the process goes on without this announcement
-            log.exception("tags could not be announced", **ids)
+            log.exception("tags could not be announced or taken back", image_id=image.id)
 
     async def _announce(self, images: Sequence[Image], mode: TaggingMode) -> None:
         """images: all of one message."""
@@ -238,8 +253,7 @@ class TagAnnouncer:
         images = [image for image in images if not self._hides(image.ref)]
         tags = _all_tags([image for image in images if spoilers.get(image.ref.key) is False])
         covered = _all_tags([image for image in images if spoilers.get(image.ref.key) is True])
-        channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)
-        message = channel.get_partial_message(ref.message_id)
+        message = self._message(ref)
         if mode is TaggingMode.REACTION:
             for emoji in self._tag_formatter.emoji(tags)[:MAX_REACTIONS]:
                 await message.add_reaction(emoji)
@@ -254,7 +268,19 @@ class TagAnnouncer:
         if not line:
             return
         reply = await message.reply(f"{LABEL_EMOJI} {line}", mention_author=False)
-        await self._replies.remember(ref.channel, reply.id, [image.id for image in images])
+        covered_ids = [image.id for image in images if spoilers.get(image.ref.key)]
+        await self._replies.remember(ref.channel, reply.id, [image.id for image in images], covered_ids)
+
+    async def _remove_reactions(self, ref: ImageRef) -> None:
+        """All that the bot has put on this message: they are tags."""
+        message = self._message(ref)
+        for reaction in (await message.fetch()).reactions:
+            if reaction.me and self._client.user is not None:
+                await message.remove_reaction(reaction, self._client.user)
+
+    def _message(self, ref: ImageRef) -> discord.PartialMessage:
+        channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)
+        return channel.get_partial_message(ref.message_id)
 
 
 def _all_tags(images: Sequence[Image]) -> list[Tag]:

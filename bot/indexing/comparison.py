@@ -50,11 +50,18 @@ def compare(stored: Iterable[ImageRef], page: Page) -> Removed:
     return Removed(list(messages), dict(attachments))
 
 
+def spoilers_changed(stored: Iterable[Image], shown: Iterable[ImageRef]) -> list[Image]:
+    """Those of the stored images that have become spoilers, or ceased to be."""
+    now = {(ref.message_id, ref.key): ref.spoiler for ref in shown}
+    return [one for one in stored if now.get((one.ref.message_id, one.ref.key)) is (not one.ref.spoiler)]
+
+
 class MessageComparer:
     """Makes the store agree with messages as they are posted, edited, and read from a history again.
 
     An event is newer than a page that was requested before it, so the page says nothing about an edited message.
-    found_replies: called with public replies of the bot's own by message id; they may be known.
+    found_replies: called with public replies of the bot's own by message id; they may be known. covered: called with
+    images that have become spoilers, again where it failed.
     """
 
     def __init__(
@@ -64,12 +71,14 @@ class MessageComparer:
         accept: Accept,
         history: History,
         found_replies: Callable[[ChannelRef, Mapping[int, PublicReply]], Awaitable[None]],
+        covered: Callable[[Sequence[Image]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._registry = registry
         self._accept = accept
         self._history = history
         self._found_replies = found_replies
+        self._covered = covered
         self._one_request = asyncio.Lock()
         self._comparing = asyncio.Lock()
         self._edited: set[int] = set()  # since the page under way was requested
@@ -86,7 +95,9 @@ class MessageComparer:
         async with self._comparing:
             if message.carried is not None:
                 await self._registry.forget_all_but(message.message_id, message.carried)
-            await self._accept(message.images)
+            if message.images:
+                await self._note_spoilers(await self._store.by_message(message.message_id), message.images)
+                await self._accept(message.images)
 
     async def read(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
         """Reads one page of the channel's history, and makes the store agree with it. Raises what `History` raises."""
@@ -103,9 +114,20 @@ class MessageComparer:
         """newest_image: images with a higher id were stored after the request, so the page may lack them."""
         edited = frozenset(self._edited)
         stored = await self._store.in_range(channel.channel_id, page.after, page.until)
-        known = [one.ref for one in stored if one.id <= newest_image and one.ref.message_id not in edited]
-        await self._forget(compare(known, page))
-        await self._accept([ref for one in page.messages if one.message_id not in edited for ref in one.images])
+        known = [one for one in stored if one.id <= newest_image and one.ref.message_id not in edited]
+        shown = [ref for one in page.messages if one.message_id not in edited for ref in one.images]
+        await self._forget(compare([one.ref for one in known], page))
+        await self._note_spoilers(known, shown)
+        await self._accept(shown)
+
+    async def _note_spoilers(self, stored: Iterable[Image], shown: Iterable[ImageRef]) -> None:
+        changed = spoilers_changed(stored, shown)
+        covered = [one for one in changed if not one.ref.spoiler]
+        if covered:
+            await self._covered(covered)
+            await self._store.set_spoiler([one.id for one in covered], True)
+        if len(changed) > len(covered):
+            await self._store.set_spoiler([one.id for one in changed if one.ref.spoiler], False)
 
     async def _find_replies(self, channel: ChannelRef, messages: Sequence[SeenMessage]) -> None:
         if found := {message.message_id: message.reply for message in messages if message.reply is not None}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,7 +117,7 @@ class Reply:
     message_id: int
 
 
-_NO_IMAGE = 0  # no image's id: a reply about it is an orphan
+NO_IMAGE = 0  # no image's id: a reply about it is an orphan
 
 
 class ReplyStore(Store):
@@ -144,13 +144,13 @@ class ReplyStore(Store):
         for message_id in unknown:
             reply = found[message_id]
             shown: Sequence[int] = reply.shown or await _images_of_message(connection, reply.to)
-            await _add_reply(connection, channel, message_id, shown or [_NO_IMAGE])
+            await _add_reply(connection, channel, message_id, shown or [NO_IMAGE])
 
     @reads
     async def orphans(self, connection: AsyncConnection, limit: int, after: int = 0) -> list[Reply]:
-        """Replies that describe a deleted image, by rising message id. after: the last id of the previous page.
+        """Replies to delete, by rising message id. after: the last id of the previous page.
 
-        The foreign key sets the image's id to null, so no kind of deletion can miss a reply.
+        The foreign key sets a deleted image's id to null, so no kind of deletion can miss a reply.
         """
         query = (
             select(*replies.c["channel_id", "message_id"])
@@ -160,6 +160,12 @@ class ReplyStore(Store):
             .limit(limit)
         )
         return [Reply(row.channel_id, row.message_id) for row in await connection.execute(query)]
+
+    @writes
+    async def orphan(self, connection: AsyncConnection, image_ids: Collection[int]) -> None:
+        """The replies that describe any of these images are to be deleted, though the images stay."""
+        these = replies.c.image_id.in_(any_of(image_ids))
+        await connection.execute(update(replies).where(these).values(image_id=None))
 
     @erases
     async def drop(self, connection: AsyncConnection, message_id: int) -> None:

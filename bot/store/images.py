@@ -91,6 +91,7 @@ class ImageStore(EmbeddingQueries, Deletions):
                     "attachment_id": ref.attachment_id,
                     "source": ref.source,
                     "author_id": ref.author_id,
+                    "spoiler": ref.spoiler,
                     "state": ImageState.PENDING,
                     "next_attempt": self._now(),
                 }
@@ -99,6 +100,11 @@ class ImageStore(EmbeddingQueries, Deletions):
         )
         ids = {(row.message_id, row.attachment_id, row.source): row.id for row in added}
         return [Image(ids[key], ref, ImageState.PENDING) for key, ref in accepted.items() if key in ids]
+
+    @writes
+    async def set_spoiler(self, connection: AsyncConnection, ids: Collection[int], spoiler: bool) -> None:
+        """Whether their messages cover these images now."""
+        await connection.execute(update(images).where(images.c.id.in_(any_of(ids))).values(spoiler=spoiler))
 
     @reads
     async def due(
@@ -404,7 +410,7 @@ def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
     channel = ChannelRef(row.guild_id, row.channel_id, row.parent_id, _KINDS[row.thread])
     return Image(
         id=row.id,
-        ref=ImageRef(channel, row.message_id, row.attachment_id, Source(row.source), row.author_id),
+        ref=ImageRef(channel, row.message_id, row.attachment_id, Source(row.source), row.author_id, bool(row.spoiler)),
         state=ImageState(row.state),
         content_hash=row.content_hash,
         width=row.width,

@@ -131,6 +131,7 @@ images = _table(
     sa.Column("content_hash", sa.Text),
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
+    sa.Column("spoiler", Flag, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("message_id", "attachment_id", "source"),
     sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
     sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),

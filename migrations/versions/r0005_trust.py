@@ -3,6 +3,8 @@ that finds the due images of one author.
 
 Embeddings from before have no checksum: to compute them all would rewrite a gigabyte at once.
 
+Which images are spoilers: when one becomes a spoiler, what was said openly about it is deleted.
+
 The index of a channel's images gets their messages, so that a part of a history can be compared with what is stored.
 """
 
@@ -21,6 +23,7 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("embeddings", sa.Column("checksum", sa.Integer()))
+    op.add_column("images", sa.Column("spoiler", sa.Integer(), nullable=False, server_default=sa.false()))
     op.create_table(
         "unverified",
         sa.Column("image_id", WHOLE, nullable=False),
@@ -49,4 +52,5 @@ def downgrade() -> None:
     op.drop_index("ix_images_channel_id_state_message_id", "images")
     op.create_index("ix_images_channel_id_state", "images", ["channel_id", "state"])
     op.drop_table("unverified")
+    op.drop_column("images", "spoiler")
     op.drop_column("embeddings", "checksum")

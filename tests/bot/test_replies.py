@@ -175,6 +175,19 @@ async def test_a_reply_about_an_image_that_was_forgotten_before_it_was_sent_is_d
     assert desk.client.deletions == [50]
 
 
+async def test_a_reply_that_shows_an_image_openly_is_deleted_once_it_is_a_spoiler_also_one_that_was_being_sent(
+    desk: Desk,
+) -> None:
+    [image] = await desk.images.accept([ImageRef(HERE, MESSAGE, 100, Source.ATTACHMENT, 7)])
+    await desk.replies.remember(HERE, 50, [image.id])
+    await desk.replies.cover([image.id])
+    await desk.replies.remember(HERE, 51, [image.id])
+    await desk.replies.remember(HERE, 52, [image.id], covered=[image.id])
+    desk.replies.start()
+    await desk.until_no_orphans()
+    assert desk.client.deletions == [50, 51]
+
+
 async def test_a_failing_store_does_not_end_the_deletions(desk: Desk) -> None:
     await desk.orphan(50)
     failures: Iterator[Exception] = iter([OSError("the disk is away")])

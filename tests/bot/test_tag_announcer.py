@@ -49,6 +49,8 @@ class FakeDiscord:
     gone: set[int] = field(default_factory=set)
     hidden: set[int] = field(default_factory=set)
     reachable: bool = True
+    covered: list[list[int]] = field(default_factory=list)
+    user: Any = field(default_factory=lambda: SimpleNamespace(id=9))
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
         if not self.reachable:
@@ -66,7 +68,22 @@ class FakeDiscord:
         return None
 
     async def add_reaction(self, emoji: str) -> None:
+        if self.held is not None:
+            await self.held.wait()
         self.reactions.append(emoji)
+
+    async def fetch(self) -> Any:
+        theirs = SimpleNamespace(emoji="🎉", me=False)
+        return SimpleNamespace(reactions=[theirs, *(SimpleNamespace(emoji=one, me=True) for one in self.reactions)])
+
+    async def remove_reaction(self, reaction: Any, who: Any) -> None:
+        assert who is self.user
+        if self.errors:
+            raise self.errors.pop(0)
+        self.reactions.remove(reaction.emoji)
+
+    async def cover(self, image_ids: list[int]) -> None:
+        self.covered.append(image_ids)
 
     async def reply(self, text: str, **_: object) -> Any:
         if self.held is not None:
@@ -76,7 +93,8 @@ class FakeDiscord:
         self.replies.append(text)
         return SimpleNamespace(id=99)
 
-    async def remember(self, channel: ChannelRef, message_id: int, image_ids: list[int]) -> None:
+    async def remember(self, channel: ChannelRef, message_id: int, image_ids: list[int], covered: list[int]) -> None:
+        assert {id_ for id_ in image_ids if id_ in self.spoilers} == set(covered)
         self.remembered.append(image_ids)
 
 
@@ -148,6 +166,38 @@ async def test_tags_of_a_spoiler_are_covered_and_cause_no_reactions(announcer: T
     await announcer.settled()
     assert fake.reactions == []
     assert fake.replies == ["🏷️ ||🐱 cat · 🐶 dog||", "🏷️ ||🐱 cat · \\|\\|us||"]
+
+
+async def test_of_what_has_become_a_spoiler_the_replies_go_and_the_bots_own_reactions(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    """Also where the reactions are just being added."""
+    fake.held = asyncio.Event()
+    announced = message(1, "cat", "dog", mode=TaggingMode.REACTION)
+    announcer.announce(announced)
+    await asyncio.sleep(0)
+    await announcer.cover(announced.images)
+    assert fake.covered == [[0, 1]]
+    fake.held.set()
+    await announcer.settled()
+    assert fake.reactions == []
+
+
+async def test_a_reaction_that_cannot_be_removed_is_logged_and_stops_nothing(
+    announcer: TagAnnouncer, fake: FakeDiscord, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    announced = message(1, "cat", mode=TaggingMode.REACTION)
+    announcer.announce(announced)
+    await announcer.settled()
+    fake.errors = [discord.Forbidden(cast(Any, SimpleNamespace(status=403, reason="no")), "no")]
+    await announcer.cover(announced.images)
+    await announcer.settled()
+    assert fake.reactions == ["🐱"]
+    assert "taken back" in caplog.text
+    announcer.announce(message(2, "dog"))
+    await announcer.settled()
+    assert len(fake.replies) == 1
 
 
 async def test_of_a_message_with_a_spoiler_the_other_images_tags_are_shown(

@@ -12,12 +12,17 @@ from tests.e2e.harness import House, sample, until
 from tests.e2e.member import PATIENCE_S, Member, Reply
 
 
-async def post_with_tags_below(home: House, *scenes: str) -> tuple[dict[str, Any], Reply]:
+async def announce_by(home: House, mode: str) -> None:
+    bob = await home.member("bob")
+    await bob.use(home.nest, home.channel("pictures"), "tagging", [{"type": 3, "name": "mode", "value": mode}])
+
+
+async def post_with_tags_below(home: House, *scenes: str, text: str = "") -> tuple[dict[str, Any], Reply]:
     """A message in #images, and the bot's reply with its tags."""
     bob, images = await home.member("bob"), home.channel("pictures")
-    await bob.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "reply"}])
+    await announce_by(home, "reply")
     since = len(bob.events)
-    posted = await bob.post(images, *(sample(scene) for scene in scenes))
+    posted = await bob.post(images, *(sample(scene) for scene in scenes), text=text)
     told = await bob.message(lambda one: (one.get("message_reference") or {}).get("message_id") == posted["id"], since)
     await remembered(home, told)
     return posted, told
@@ -73,6 +78,57 @@ async def test_a_public_answer_goes_with_any_of_the_images_that_it_shows(home: H
     assert there(home, answer)
     await cem.remove(shown[1])
     await gone(cem, answer)
+
+
+async def make_spoilers(who: Member, posted: dict[str, Any], *which: int) -> None:
+    files = [{"id": one["id"], "is_spoiler": at in which} for at, one in enumerate(posted["attachments"])]
+    await who.ok("PATCH", f"/channels/{posted['channel_id']}/messages/{posted['id']}", {"attachments": files})
+
+
+async def test_what_was_said_openly_of_an_image_goes_when_it_becomes_a_spoiler(home: House, bot: MagpieBot) -> None:
+    bob, images = await home.member("bob"), home.channel("pictures")
+    posted, told = await post_with_tags_below(home, "panda", "rocket")
+    linked, of_link = await post_with_tags_below(home, text=f"{home.sandbox.url}/sandbox/samples/octopus.png")
+    await make_spoilers(bob, posted, 1)
+    await gone(bob, told)
+    assert there(home, of_link)
+    path = f"/channels/{images}/messages/{linked['id']}"
+    await bob.ok("PATCH", path, {"content": f"||{linked['content']}||"})
+    await gone(bob, of_link)
+
+    await announce_by(home, "reaction")
+    reacted = await bob.post(images, sample("umbrella"))
+    await bob.event("MESSAGE_REACTION_ADD", lambda one: one["message_id"] == reacted["id"])
+    await bob.ok("PUT", f"/channels/{images}/messages/{reacted['id']}/reactions/🎉/@me")
+    await make_spoilers(bob, reacted, 0)
+    reactions = home.sandbox.state.channels[images].messages[int(reacted["id"])].reactions
+
+    async def only_bobs() -> bool:
+        return reactions == {"🎉": [int(bob.id)]}
+
+    await until(only_bobs, "the bot's reactions are gone, and bob's is not")
+
+
+async def test_a_public_answer_goes_when_an_image_became_a_spoiler_while_the_bot_was_away_and_what_is_covered_stays(
+    home: House,
+) -> None:
+    cem, images, chat = await home.member("cem"), home.channel("pictures"), home.channel("chat")
+    async with home.bot():
+        asked_about, shown = await cem.post(images, sample("panda")), await cem.post(chat, sample("panda"))
+        await home.indexed(asked_about, shown)
+        answer = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
+        await remembered(home, answer)
+    await make_spoilers(cem, shown, 0)
+    async with home.bot():
+        await gone(cem, answer)
+        covered = await cem.ask_in_public(home.sandbox.application_id, asked_about, "similar")
+        await remembered(home, covered)
+        assert [hit.spoiler for hit in covered.hits] == [True]
+        await make_spoilers(cem, asked_about, 0)
+        tagged, told = await post_with_tags_below(home, "octopus")
+        await make_spoilers(await home.member("bob"), tagged, 0)
+        await gone(cem, told)
+        assert there(home, covered)
 
 
 async def test_forget_me_and_a_deleted_channel_also_delete_answers_elsewhere(home: House, bot: MagpieBot) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -59,6 +59,11 @@ class Discord:
         message = self.of(ref)
         left = tuple(one for one in message.images if one.key != ref.key)
         self.put(ref.channel, replace(message, images=left, carried=frozenset(one.key for one in left)))
+
+    def set_spoiler(self, ref: ImageRef, spoiler: bool) -> None:
+        message = self.of(ref)
+        images = tuple(replace(one, spoiler=spoiler) if one.key == ref.key else one for one in message.images)
+        self.put(ref.channel, replace(message, images=images))
 
     def add_preview(self, ref: ImageRef) -> ImageRef:
         """To the message of this image."""
@@ -119,7 +124,7 @@ class Bot:
         self.accepting = self.store.accept
         journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(self.store, NoIndex(), None, CARD, journal)  # type: ignore[arg-type]
-        comparer = MessageComparer(self.store, self.registry, self._accept, discord.page, self._found)
+        comparer = MessageComparer(self.store, self.registry, self._accept, discord.page, self._found, self._covered)
         self.catch_up = CatchUp(comparer, self.channels, sleep=self.sleep)
 
     async def _accept(self, refs: list[ImageRef]) -> list[Image]:
@@ -127,6 +132,9 @@ class Bot:
 
     async def _found(self, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
         await self.replies.find(channel, found)
+
+    async def _covered(self, images: Sequence[Image]) -> None:
+        await self.replies.orphan([image.id for image in images])
 
     def connect(self) -> None:
         """A new gateway session: everything up to now may have been missed."""

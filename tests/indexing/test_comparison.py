@@ -233,6 +233,52 @@ async def test_a_live_reply_is_known_before_the_watermark_passes_it(
     assert await bot.replies.orphans(5) == [Reply(ONE.channel_id, snowflake(2))]
 
 
+# -- spoilers
+
+
+async def test_an_image_that_has_become_a_spoiler_takes_the_replies_that_show_it_openly_along(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    """By an edit, once again after it was none for a while, and by an edit that nobody told of. The last of the replies
+    before that was sent about a spoiler.
+    """
+    bot = await joined(database, discord, bots)
+    ref, other = discord.post(1, ONE), discord.post(2, ONE)
+    for one in (ref, other):
+        await bot.see(one)
+    [image] = await bot.store.by_message(ref.message_id)
+    [another] = await bot.store.by_message(other.message_id)
+    await bot.replies.remember(ONE, 50, [another.id])
+    for reply, spoiler in ((51, True), (52, False), (53, True), (54, True)):
+        discord.set_spoiler(ref, spoiler)
+        await bot.replies.remember(ONE, reply, [another.id, image.id])
+        await bot.catch_up.edited(ONE, discord.of(ref))
+    assert await bot.replies.orphans(9) == [Reply(ONE.channel_id, reply) for reply in (51, 52, 53)]
+    discord.set_spoiler(ref, False)
+    await bot.catch_up.edited(ONE, discord.of(ref))
+    await bot.replies.remember(ONE, 55, [image.id])
+    await bot.catch_up.close()
+    discord.set_spoiler(ref, True)
+    again = await joined(database, discord, bots)
+    assert await again.replies.orphans(9, 53) == [Reply(ONE.channel_id, 54), Reply(ONE.channel_id, 55)]
+    assert await keys(again) == keys_in(discord), "the images stay"
+
+
+async def test_a_reply_to_what_was_posted_as_a_spoiler_stays_when_the_message_is_edited(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots)
+    ref = discord.post(1, ONE)
+    discord.set_spoiler(ref, True)
+    await bot.catch_up.live(ONE, discord.of(ref))
+    [image] = await bot.store.by_message(ref.message_id)
+    await bot.replies.remember(ONE, 50, [image.id])
+    await bot.catch_up.edited(ONE, discord.of(ref))
+    await bot.catch_up.close()
+    again = await joined(database, discord, bots)
+    assert await again.replies.orphans(9) == []
+
+
 # -- any interleaving
 
 KINDS = ("post", "delete", "remove file", "add preview", "remove previews")

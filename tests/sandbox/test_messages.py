@@ -55,6 +55,26 @@ async def test_a_forward_keeps_its_files_after_the_original_is_deleted_and_names
         assert response.status == 404
 
 
+async def test_a_file_is_marked_as_a_spoiler_and_described_by_an_edit(sandbox: Sandbox, person: Connect) -> None:
+    bob, cem = await person("bob"), await person("cem")
+    channel = sandbox.channel("chat").id
+    posted = await bob.share(channel, png(2, 2))
+    [file] = posted["attachments"]
+    path = f"/channels/{channel}/messages/{posted['id']}"
+    for changed, flags, description in (
+        ({"is_spoiler": True}, 1 << 3, None),
+        ({"description": "grey"}, 1 << 3, "grey"),
+        ({"is_spoiler": False}, 0, "grey"),
+    ):
+        since = len(cem.events)
+        await bob.ok("PATCH", path, {"attachments": [{"id": file["id"], **changed}]})
+        told = await cem.event("MESSAGE_UPDATE", lambda one: one["id"] == posted["id"], since)
+        [seen] = told["attachments"]
+        assert (seen["id"], seen["flags"], seen.get("description")) == (file["id"], flags, description)
+    refused = await bob.call("PATCH", path, {"attachments": [{"id": file["id"], "is_spoiler": "yes"}]})
+    assert refused.code == 50035
+
+
 async def test_forwarding_needs_read_access_to_the_source(sandbox: Sandbox, person: Connect) -> None:
     bob, dora = await person("bob"), await person("dora")
     regulars = sandbox.channel("regulars").id

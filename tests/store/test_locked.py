@@ -56,6 +56,7 @@ READS = {
 WRITES = {
     ImageStore: {
         "accept": lambda images: images.accept([ref(20)]),
+        "set_spoiler": lambda images: images.set_spoiler([1], True),
         "finish": lambda images: images.finish([finished(1)], CARD),
         "begin": lambda images: images.begin({1: NOON}),
         "release": lambda images: images.release([1]),
@@ -84,6 +85,7 @@ WRITES = {
     ReplyStore: {
         "remember": lambda replies: replies.remember(CHANNEL, 50, [1]),
         "find": lambda replies: replies.find(CHANNEL, {51: PublicReply(10)}),
+        "orphan": lambda replies: replies.orphan([1]),
         "drop": lambda replies: replies.drop(50),
     },
 }
