@@ -15,6 +15,7 @@ from clipcore.errors import ImageRejected
 from clipcore.images.processes import WorkLimits
 from clipcore.model import ClipModel
 from clipcore.types import Lane
+from tests.clipcore.engine.support import until
 from tests.clipcore.images import encode, noise
 from tests.clipcore.test_processes import jpeg_with_scans
 
@@ -82,9 +83,7 @@ async def test_a_costly_image_whose_caller_is_gone_counts_until_its_decoder_is_d
     async with engine_of(workers=2, cpu_seconds=60) as engine:
         for _ in range(2):
             caller = asyncio.create_task(engine.encode_image(COSTLY, Lane.BACKGROUND, HOSTILE))
-            async with asyncio.timeout(50):
-                while engine._costly.free:  # noqa: ASYNC110 - its first half second has not passed
-                    await asyncio.sleep(0.01)
+            await until(lambda: not engine._costly.free)
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)
         async with asyncio.timeout(20):
