@@ -99,6 +99,7 @@ class MemberAudience:
                 self._joined[thread_id] = await self.is_thread_member(guild, thread_id, self.member.id)
         except NETWORK_ERRORS as error:
             log.warning("thread membership unknown", channel_id=thread_id, error=type(error).__name__)
+            self._requests_left = 0  # an answer does not wait for Discord again and again
             return
         if not self._joined[thread_id]:
             self.refusals.add(guild.id, thread_id, self.member.id)

@@ -29,7 +29,10 @@ _CANDIDATES = 4
 _LOOKED_UP = 3
 # Searches at most, where matches turn out to be gone or forbidden and the answer is not full.
 _SEARCHES = 3
+# A look-up that takes longer costs its own match and not the answer. And for all those of one question.
+LONGEST_LOOK_UP_S, LONGEST_LOOK_UPS_S = 8.0, 25.0
 
+NotShown = ImageGone | ImageForbidden | ImageUnreachable
 Select = Callable[[Sequence[SearchHit], Mapping[int, Image], float], list[tuple[Image, float]]]
 """`select_matches`, with what a question leaves out."""
 
@@ -159,6 +162,7 @@ class SearchService:
             channels = await self._store.searchable_channels(audience.guild_id)
         if channel_id is not None:
             channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
+        deadline = asyncio.get_running_loop().time() + LONGEST_LOOK_UPS_S
         for _ in range(_SEARCHES):
             select = partial(select_matches, exclude=exclude, one_per_content=one_per_content)
             await self._ask(audience, channels, embedding, threshold, select)
@@ -172,7 +176,7 @@ class SearchService:
                     if below or len(found) >= wanted or len(hits) < k:
                         break
                     k *= 4  # reposts or deleted images took too many places
-            matches, failures = await self._verified(audience, found[:wanted])
+            matches, failures = await self._verified(audience, found[:wanted], deadline)
             unreachable = sum(isinstance(error, ImageUnreachable) for _, error in failures)
             if len(matches) == self._limit or len(failures) == unreachable:
                 break
@@ -206,18 +210,19 @@ class SearchService:
         return hits, {id_: image for id_, image in images.items() if not self._registry.hides(image.ref)}
 
     async def _verified(
-        self, audience: Audience, found: Sequence[tuple[Image, float]]
-    ) -> tuple[tuple[Match, ...], list[tuple[Image, ImageGone | ImageForbidden | ImageUnreachable]]]:
+        self, audience: Audience, found: Sequence[tuple[Image, float]], deadline: float
+    ) -> tuple[tuple[Match, ...], list[tuple[Image, NotShown]]]:
         """The first matches that the audience may see and that exist, both as of now and not as of the search; and the
         images that could not be looked up on the way.
         """
         verified: list[Match] = []
-        failures: list[tuple[Image, ImageGone | ImageForbidden | ImageUnreachable]] = []
+        failures: list[tuple[Image, NotShown]] = []
         for start in range(0, len(found), self._limit):
             page = found[start : start + self._limit]
             readable = audience.readable({image.ref.channel for image, _ in page}).certain
             page = [(image, score) for image, score in page if image.ref.channel.channel_id in readable]
-            outcomes = await asyncio.gather(*(self._verify(image, score) for image, score in page))
+            until = min(deadline, asyncio.get_running_loop().time() + LONGEST_LOOK_UP_S)
+            outcomes = await asyncio.gather(*(self._verify(image, score, until) for image, score in page))
             verified += [one for one in outcomes if isinstance(one, Match)]
             failures += [
                 (image, one) for (image, _), one in zip(page, outcomes, strict=True) if not isinstance(one, Match)
@@ -226,17 +231,21 @@ class SearchService:
                 break
         return tuple(verified[: self._limit]), failures
 
-    async def _verify(self, image: Image, score: float) -> Match | ImageGone | ImageForbidden | ImageUnreachable:
+    async def _verify(self, image: Image, score: float, until: float) -> Match | NotShown:
         """Fetches the image's message. Forgets what is gone."""
         ref = image.ref
         try:
-            carried = await self._look_up(ref)
+            async with asyncio.timeout_at(until):
+                carried = await self._look_up(ref)
         except ImageGone as error:
             await self._registry.forget_messages([ref.message_id])
             return error
         except (ImageForbidden, ImageUnreachable) as error:
             log.info("match skipped", reason=str(error), image_id=image.id)
             return error
+        except TimeoutError:
+            log.info("match skipped", reason="Discord did not answer in time", image_id=image.id)
+            return ImageUnreachable("Discord did not answer in time")
         if self._registry.hides(ref):
             return ImageGone("the image is to be forgotten")
         remote = next((one for one in carried if one.key == ref.key), None)

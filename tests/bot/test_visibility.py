@@ -310,6 +310,13 @@ def test_an_unknown_membership_counts_as_none_and_is_asked_again(trouble: Except
     assert readable(MemberAudience(asker, 1, refusals, memberships), PRIVATE[:1]) == {500}
 
 
+def test_where_discord_does_not_answer_it_is_not_asked_again_for_the_same_question() -> None:
+    server, memberships = open_server(), Memberships(*range(500, 600), trouble=[TimeoutError()])
+    audience = MemberAudience(discord_objects.member(server, ASKER), 1, Refusals(), memberships)
+    asyncio.run(audience.ask([PRIVATE[0].channel_id]))
+    assert audience.readable(PRIVATE).to_ask == set()
+
+
 def test_a_channel_that_refused_the_bot_is_left_out_until_permissions_change() -> None:
     server, refusals, channels = open_server(), Refusals(), [ChannelRef(GUILD, 1), PRIVATE[0]]
     refusals.add(GUILD, 1)

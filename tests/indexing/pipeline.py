@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from bot.indexing.deletions import DeletionJournal
@@ -43,6 +44,7 @@ class Pipeline:
         self.messages: list[IndexedMessage] = []
         self.forgotten = 0
         self.lookup_errors: dict[int, Exception] = {}
+        self.unanswered: set[int] = set()
         self.carried: dict[int, list[RemoteImage]] = {}
         card = self.engine.card
         self.index = VectorCache(self.store.embeddings, card.key, card.dimension)
@@ -89,6 +91,8 @@ class Pipeline:
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
         """Discord, as the search asks it: unless a test says otherwise, a message carries what the store knows."""
+        if ref.message_id in self.unanswered:
+            await asyncio.get_running_loop().create_future()
         if ref.message_id in self.lookup_errors:
             raise self.lookup_errors[ref.message_id]
         if ref.message_id in self.carried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,19 @@ async def test_a_match_whose_message_cannot_be_read_is_left_out_but_kept(home: P
     assert refs_of(result) == [shown]
     assert result.unreachable == isinstance(trouble, ImageUnreachable)
     assert await home.store.by_message(hidden.message_id)
+
+
+@pytest.mark.parametrize(("limit", "found"), [("LONGEST_LOOK_UP_S", 2), ("LONGEST_LOOK_UPS_S", 1)])
+async def test_look_ups_that_do_not_end_cost_their_own_matches_and_not_the_answer(
+    home: Pipeline, monkeypatch: pytest.MonkeyPatch, limit: str, found: int
+) -> None:
+    monkeypatch.setattr(f"bot.search.service.{limit}", 1.0)
+    hanging = [await see(home, number, between(0, 1, 0.9), channel=2) for number in range(10)]
+    shown = [await see(home, 20, between(0, 2, 0.95)), await see(home, 21, between(0, 3, 0.8))]  # on the second page
+    home.unanswered = {ref.message_id for ref in hanging}
+    async with asyncio.timeout(30):
+        result = await home.search.find(Readers(*shown, *hanging), "a cat")
+    assert (refs_of(result), result.unreachable) == (shown[:found], 12 - found)
 
 
 async def test_what_is_gone_or_forbidden_takes_no_places_and_hides_no_repost(home: Pipeline) -> None:
