@@ -221,6 +221,8 @@ class _Archive:
 
 def _fill(room: Tensor, raw: bytes) -> Tensor:
     """A copy, since torch's kernels are fastest on memory that torch aligned."""
+    if len(raw) != room.nbytes:
+        raise InvalidCheckpoint("it ends in the midst of its numbers; download it again")
     return room.copy_(torch.frombuffer(bytearray(raw), dtype=room.dtype)) if raw else room
 
 
