@@ -87,6 +87,7 @@ class Services:
             self.registry,
             self.indexer.accept,
             self.messages.page,
+            self.messages.look_up,
             self.replies.found,
             self._announcer.cover,
         )
@@ -94,7 +95,7 @@ class Services:
         self.reconciler = ChannelReconciler(
             self.channels.channels_in_use, self.messages.is_deleted, self.registry.forget_channel
         )
-        self.restored = RestoredImages(self.images, self.registry, self.messages.carried, self.messages.look_up)
+        self.restored = RestoredImages(self.images, self.registry, comparer)
         self.search = SearchService(
             engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=settings.results_per_answer
         )

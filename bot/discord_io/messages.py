@@ -14,7 +14,7 @@ from cachetools import LRUCache, TLRUCache
 
 from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.indexing.restored import PAGE_MESSAGES
+from bot.indexing.comparison import PAGE_MESSAGES
 from bot.models import NEWEST, ChannelRef, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source, ThreadKind
 
 # Discord's codes for "deleted" and "not allowed" (developer docs, opcodes and status codes). Any other 404 or 403 may
@@ -106,9 +106,8 @@ class Messages:
         """Those of its images that are on one of the hosts."""
         return [image for image in images_of(message) if host_of(image.url) in self._hosts]
 
-    def image_refs(self, message: discord.Message) -> list[ImageRef]:
+    def image_refs(self, message: discord.Message, channel: ChannelRef | None) -> list[ImageRef]:
         """The images of this message to index. Magpie's own messages do not count, nor do those outside guilds."""
-        channel = channel_ref(message.channel)
         own = self._client.user is not None and message.author.id == self._client.user.id
         by_bot = message.author.bot or message.webhook_id is not None
         if channel is None or own or (by_bot and not self._other_bots):
@@ -120,21 +119,19 @@ class Messages:
             for image in images
         ]
 
-    def seen(self, message: discord.Message) -> SeenMessage:
+    def seen(self, message: discord.Message, channel: ChannelRef | None) -> SeenMessage:
         """What the store is compared with."""
         carried = None if is_withheld(message) else frozenset(image.key for image in images_of(message))
         own = self._client.user is not None and message.author.id == self._client.user.id
         reply = public_reply(message) if own else None
-        return SeenMessage(message.id, tuple(self.image_refs(message)), carried, reply)
+        return SeenMessage(message.id, tuple(self.image_refs(message, channel)), carried, reply)
 
     async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
         """The oldest 100 messages of a channel after a message id, or the newest before one, with one request.
 
         Raises ImageGone or ImageForbidden where the channel cannot be read, ImageUnreachable where not at the moment.
         """
-        place = self._client.get_channel(channel.channel_id)
-        if not isinstance(place, discord.abc.Messageable):
-            raise ImageGone("the channel is no longer known")
+        place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
         bounds = {"after": after, "before": before}
         limits = {name: discord.Object(bound) for name, bound in bounds.items() if bound is not None}
         with _translated_errors():
@@ -145,17 +142,10 @@ class Messages:
         found.sort(key=lambda message: message.id)
         full = len(found) == PAGE_MESSAGES
         return Page(
-            [self.seen(message) for message in found],
+            [self.seen(message, channel) for message in found],
             after=after if after is not None else found[0].id - 1 if full else 0,
             until=before - 1 if before is not None else found[-1].id if full else NEWEST,
         )
-
-    async def carried(self, channel: ChannelRef, before: int) -> dict[int, frozenset[tuple[Source, int]] | None]:
-        """For `RestoredImages`. A channel whose history the bot may not read looks empty."""
-        place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
-        with _translated_errors():
-            page = [one async for one in place.history(limit=PAGE_MESSAGES, before=discord.Object(before))]
-        return {one.id: None if is_withheld(one) else frozenset(image.key for image in images_of(one)) for one in page}
 
     async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
         """A channel or thread of this guild, also an archived one; None where Discord does not tell."""

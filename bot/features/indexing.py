@@ -48,17 +48,18 @@ class IndexingCog(commands.Cog, name="indexing"):
             catch_up.unreadable(channel)
             return
         async with self._message_lock(message.id):
-            await catch_up.live(channel, self._bot.services.messages.seen(message))
+            await catch_up.live(channel, self._bot.services.messages.seen(message, channel))
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Images may have been removed, and link previews arrive by an edit."""
         message = payload.message
-        seen = self._bot.services.messages.seen(message)
+        channel = channel_ref(message.channel)
+        seen = self._bot.services.messages.seen(message, channel)
         if not _may_read_history(message.channel):
             seen = replace(seen, images=())
         async with self._message_lock(message.id):
-            await self._bot.services.catch_up.edited(channel_ref(message.channel), seen)
+            await self._bot.services.catch_up.edited(channel, seen)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:

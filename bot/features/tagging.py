@@ -20,11 +20,11 @@ from bot.discord_io.replies import PublicReplies
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.features.formatting import TagFormatter, plain, short_plain, visible
 from bot.i18n import CHINESE, ENGLISH, texts_for
+from bot.indexing.comparison import LookUp
 from bot.indexing.indexer import IndexedMessage
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageRef, Tag, TaggingMode, utc_now
-from bot.search.service import LookUp
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -52,11 +52,6 @@ class TagsCog(commands.Cog, name="tags"):
 
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-
-    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
-        """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        return True
 
     @app_commands.command(name="tagging", description="Choose how a channel's new pictures are tagged")
     @app_commands.describe(mode="What happens when a picture is posted", channel="The channel; by default, this one")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from bot.errors import ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
-from bot.models import ChannelRef, Image, ImageRef, Page, PublicReply, SeenMessage
+from bot.models import ChannelRef, Image, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
 from bot.store.images import ImageStore
+
+PAGE_MESSAGES = 100
 
 Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
 """`Indexer.accept`: commits these images as pending; those not known before are returned."""
@@ -23,6 +26,13 @@ class History(Protocol):
     """
 
     async def __call__(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page: ...
+
+
+LookUp = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
+"""All images that the message of this image carries now.
+
+Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachable where it cannot be read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ class MessageComparer:
     """Makes the store agree with messages as they are posted, edited, and read from a history again.
 
     An event is newer than a page that was requested before it, so the page says nothing about an edited message.
+    Nor is a message gone because a page lacks it: it is looked up by itself, the newest PAGE_MESSAGES of them.
+    Of messages from before the channel was first seen, no images are accepted.
     found_replies: called with public replies of the bot's own by message id; they may be known. covered: called with
     images that have become spoilers, again where it failed.
     """
@@ -70,6 +82,7 @@ class MessageComparer:
         registry: ImageRegistry,
         accept: Accept,
         history: History,
+        look_up: LookUp,
         found_replies: Callable[[ChannelRef, Mapping[int, PublicReply]], Awaitable[None]],
         covered: Callable[[Sequence[Image]], Awaitable[None]],
     ) -> None:
@@ -77,6 +90,7 @@ class MessageComparer:
         self._registry = registry
         self._accept = accept
         self._history = history
+        self._look_up = look_up
         self._found_replies = found_replies
         self._covered = covered
         self._one_request = asyncio.Lock()
@@ -103,22 +117,20 @@ class MessageComparer:
         """Reads one page of the channel's history, and makes the store agree with it. Raises what `History` raises."""
         async with self._one_request:
             self._edited.clear()
-            newest_image = await self._store.newest_id()
+            newest_image = await self._store.newest_id()  # the page may lack those that are stored after its request
             page = await self._history(channel, after=after, before=before)
             await self._find_replies(channel, page.messages)  # first, so that a reply goes with an image forgotten here
+            stored = await self._store.in_range(channel.channel_id, page.after, page.until)
+            stored = [one for one in stored if one.id <= newest_image]
+            page = await self._completed(page, [one.ref for one in stored])
+            first = await self._store.first_seen(channel.channel_id)
             async with self._comparing:
-                await self._apply(channel, page, newest_image)
+                known = [one for one in stored if one.ref.message_id not in self._edited]
+                shown = [ref for one in page.messages if one.message_id not in self._edited for ref in one.images]
+                await self._forget(compare([one.ref for one in known], page))
+                await self._note_spoilers(known, shown)
+                await self._accept([ref for ref in shown if ref.message_id > first])
         return page
-
-    async def _apply(self, channel: ChannelRef, page: Page, newest_image: int) -> None:
-        """newest_image: images with a higher id were stored after the request, so the page may lack them."""
-        edited = frozenset(self._edited)
-        stored = await self._store.in_range(channel.channel_id, page.after, page.until)
-        known = [one for one in stored if one.id <= newest_image and one.ref.message_id not in edited]
-        shown = [ref for one in page.messages if one.message_id not in edited for ref in one.images]
-        await self._forget(compare([one.ref for one in known], page))
-        await self._note_spoilers(known, shown)
-        await self._accept(shown)
 
     async def _note_spoilers(self, stored: Iterable[Image], shown: Iterable[ImageRef]) -> None:
         changed = spoilers_changed(stored, shown)
@@ -128,6 +140,25 @@ class MessageComparer:
             await self._store.set_spoiler([one.id for one in covered], True)
         if len(changed) > len(covered):
             await self._store.set_spoiler([one.id for one in changed if one.ref.spoiler], False)
+
+    async def _completed(self, page: Page, stored: Iterable[ImageRef]) -> Page:
+        """With those messages of stored images that it lacks and Discord has. Judges less where it lacks too many."""
+        shown = {message.message_id for message in page.messages}
+        lacking = {ref.message_id: ref for ref in stored if ref.message_id not in shown}
+        newest = sorted(lacking, reverse=True)
+        found = list(page.messages)
+        for message_id in newest[:PAGE_MESSAGES]:
+            try:
+                carried = frozenset(image.key for image in await self._look_up(lacking[message_id]))
+            except ImageGone:
+                continue
+            except ImageUnreachable:  # nothing is known of it
+                found.append(SeenMessage(message_id, carried=None))
+            else:
+                found.append(SeenMessage(message_id, carried=carried))
+        found.sort(key=lambda message: message.message_id)
+        after = page.after if len(newest) <= PAGE_MESSAGES else newest[PAGE_MESSAGES]
+        return replace(page, messages=found, after=after)
 
     async def _find_replies(self, channel: ChannelRef, messages: Sequence[SeenMessage]) -> None:
         if found := {message.message_id: message.reply for message in messages if message.reply is not None}:

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.comparison import PAGE_MESSAGES, MessageComparer
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageRef, RemoteImage, Source
+from bot.models import NEWEST, ChannelRef, Image
 from bot.store.images import ImageStore
 
 log = get_logger(__name__)
 
-Carried = frozenset[tuple[Source, int]]
-"""The keys of a message's images."""
-
-Page = Callable[[ChannelRef, int], Awaitable[Mapping[int, Carried | None]]]
-"""page(channel, before): the newest PAGE_MESSAGES messages before this one, or fewer where there are no more; what they
-carry by their id, None where Discord withholds it.
-
-Raises ImageForbidden or ImageGone where the channel cannot be read, ImageUnreachable where not at the moment.
-"""
-
-LookUp = Callable[[ImageRef], Awaitable[Sequence[RemoteImage]]]
-"""As in `bot.search.service`."""
-
-PAGE_MESSAGES = 100
-_NEWEST = (1 << 63) - 1
-
 
 class RestoredImages:
     """Takes the images that a restore has marked as unverified, the newest first, a page of a channel's history with
-    one request. An image that its message still carries becomes searchable; one that is gone is forgotten, once its
-    message has been asked for by itself: an incomplete page deletes nothing.
+    one request. An image that its message still carries becomes searchable.
 
     The store's marks are the progress, so a restart goes on. What cannot be read now stays hidden and is tried again,
     after pauses that grow up to an hour. pause_s: after each request.
@@ -46,16 +29,14 @@ class RestoredImages:
         self,
         store: ImageStore,
         registry: ImageRegistry,
-        page: Page,
-        look_up: LookUp,
+        comparer: MessageComparer,
         *,
         pause_s: float = 1.0,
         backoff: RetryPolicy | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
-        self._page = page
-        self._look_up = look_up
+        self._comparer = comparer
         self._pause_s = pause_s
         self._backoff = backoff or RetryPolicy(first_pause_s=5.0, longest_pause_s=3600.0)
         self._task: asyncio.Task[None] | None = None
@@ -75,16 +56,14 @@ class RestoredImages:
             await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        failures = total = 0
+        failures = 0
         while True:
             compared = 0
             try:
-                if not await self._store.unverified(_NEWEST, (), 1):
-                    if total:
-                        log.info("every restored image was compared with Discord", images=total)
+                if not await self._store.unverified(NEWEST, (), 1):
                     return
                 compared = await self._compare_all()
-                total += compared
+                log.info("restored images were compared with Discord", images=compared)
             except Exception:  # the store failed; its marks stay
                 log.exception("restored images could not be compared with Discord; trying again")
             if compared:
@@ -95,7 +74,7 @@ class RestoredImages:
 
     async def _compare_all(self) -> int:
         """Tries every image once. Returns how many are known to exist, or forgotten; the others stay hidden."""
-        before, skipped, compared = _NEWEST, set[int](), 0
+        before, skipped, compared = NEWEST, set[int](), 0
         while images := await self._store.unverified(before, skipped, PAGE_MESSAGES):
             channel = images[0].ref.channel
             try:
@@ -111,28 +90,11 @@ class RestoredImages:
 
     async def _compare(self, channel: ChannelRef, images: Sequence[Image]) -> int:
         """images: of one channel, the newest first. Those that are older than the page are left to a later one."""
-        page = await self._page(channel, images[0].ref.message_id + 1)
-        oldest = min(page) if len(page) == PAGE_MESSAGES else 0
-        compared = await self._settle([image for image in images if image.ref.message_id in page], page)
-        missing = [one for one in images if one.ref.message_id > oldest and one.ref.message_id not in page]
-        for message_id, group in groupby(missing, key=lambda image: image.ref.message_id):
-            of_message = [*group]
-            await asyncio.sleep(self._pause_s)
-            try:
-                remote = await self._look_up(of_message[0].ref)
-            except ImageGone:
-                compared += len(await self._registry.forget_messages([message_id]) or ())
-            except ImageUnreachable:  # tried again later; it costs no other message its turn
-                continue
-            else:
-                compared += await self._settle(of_message, {message_id: frozenset(one.key for one in remote)})
-        return compared
-
-    async def _settle(self, images: Sequence[Image], carried: Mapping[int, Carried | None]) -> int:
-        """carried: what the messages of all these images carry."""
-        known = [(image, keys) for image in images if (keys := carried[image.ref.message_id]) is not None]
-        for image in (image for image, keys in known if image.ref.key not in keys):
-            await self._registry.forget_attachments(image.ref.message_id, [image.ref.attachment_id])
-        if existing := [image for image, keys in known if image.ref.key in keys]:
-            await self._registry.verify(existing[0].ref.channel.guild_id, [image.id for image in existing])
-        return len(known)
+        page = await self._comparer.read(channel, before=images[0].ref.message_id + 1)
+        carried = {message.message_id: message.carried for message in page.messages}
+        reached = [one for one in images if one.ref.message_id > page.after and not self._registry.hides(one.ref)]
+        judged = [one for one in reached if carried.get(one.ref.message_id, frozenset()) is not None]
+        existing = [one.id for one in judged if one.ref.key in (carried.get(one.ref.message_id) or ())]
+        if existing:
+            await self._registry.verify(channel.guild_id, existing)
+        return len(judged)

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.comparison import LookUp
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageRef, Match, Readable, RemoteImage, SearchResult
+from bot.models import ChannelRef, Image, Match, Readable, SearchResult
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
 from bot.protocols import Engine, VectorSearch
 from bot.store.images import ImageStore
@@ -35,12 +36,6 @@ LONGEST_LOOK_UP_S, LONGEST_LOOK_UPS_S = 8.0, 25.0
 NotShown = ImageGone | ImageForbidden | ImageUnreachable
 Select = Callable[[Sequence[SearchHit], Mapping[int, Image], float], list[tuple[Image, float]]]
 """`select_matches`, with what a question leaves out."""
-
-LookUp = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
-"""All images that the message of this image carries now.
-
-Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachable where it cannot be read.
-"""
 
 
 class Audience(Protocol):

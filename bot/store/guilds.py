@@ -45,11 +45,12 @@ class ChannelStore(Store):
 
     @writes
     async def mark_seen(self, connection: AsyncConnection, channel: ChannelRef, message_id: int) -> None:
-        """Raises the channel's watermark; never lowers it."""
+        """Raises the channel's watermark; never lowers it. The first one is kept, too."""
         if await add_channel(connection, channel):
             older = func.coalesce(channels.c.last_seen, 0) < message_id
             this = update(channels).where(channels.c.id == channel.channel_id, older)
-            await connection.execute(this.values(last_seen=message_id))
+            first = func.coalesce(channels.c.first_seen, message_id)
+            await connection.execute(this.values(last_seen=message_id, first_seen=first))
 
     @reads
     async def seen_channels(self, connection: AsyncConnection, guild_id: int) -> dict[int, int]:

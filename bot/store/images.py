@@ -349,6 +349,11 @@ class ImageStore(EmbeddingQueries, Deletions):
         return (await connection.execute(select(func.max(images.c.id)))).scalar() or 0
 
     @reads
+    async def first_seen(self, connection: AsyncConnection, channel_id: int) -> int:
+        """The message that was a channel's newest when it was first seen; 0 where it has no watermark."""
+        return await connection.scalar(select(channels.c.first_seen).where(channels.c.id == channel_id)) or 0
+
+    @reads
     async def in_range(self, connection: AsyncConnection, channel_id: int, after: int, until: int) -> list[Image]:
         """The images of a channel's messages whose ids are above `after` and at most `until`, in any state."""
         this = images.c.channel_id == channel_id, images.c.state.in_([*ImageState])  # the columns of an index

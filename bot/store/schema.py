@@ -108,6 +108,7 @@ channels = _table(
     sa.Column("thread", sa.Text, nullable=False, server_default="none"),
     sa.Column("tagging_mode", sa.Text),
     sa.Column("last_seen", WholeNumber),
+    sa.Column("first_seen", WholeNumber),
     sa.CheckConstraint("thread IN ('none', 'public', 'private')", name="thread"),
     sa.CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
     sa.Index(None, "guild_id"),

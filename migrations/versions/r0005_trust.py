@@ -6,6 +6,7 @@ Embeddings from before have no checksum: to compute them all would rewrite a gig
 Which images are spoilers: when one becomes a spoiler, what was said openly about it is deleted.
 
 The index of a channel's images gets their messages, so that a part of a history can be compared with what is stored.
+A channel's first watermark is kept, so that a comparison accepts nothing from before the bot joined.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def upgrade() -> None:
     op.create_index("ix_unverified_channel_id_message_id", "unverified", ["channel_id", "message_id"])
     op.drop_index("ix_images_channel_id_state", "images")
     op.create_index("ix_images_channel_id_state_message_id", "images", ["channel_id", "state", "message_id"])
+    op.add_column("channels", sa.Column("first_seen", WHOLE))
+    op.execute(
+        "UPDATE channels SET first_seen = coalesce((SELECT min(message_id) - 1 FROM images"
+        " WHERE channel_id = channels.id AND message_id <= last_seen), last_seen)"
+    )
     pending = sa.text("next_attempt IS NOT NULL")
     op.create_index(
         "ix_images_due_of_author",
@@ -49,6 +55,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_images_due_of_author", "images")
+    op.drop_column("channels", "first_seen")
     op.drop_index("ix_images_channel_id_state_message_id", "images")
     op.create_index("ix_images_channel_id_state", "images", ["channel_id", "state"])
     op.drop_table("unverified")

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from bot.errors import ImageGone
 from bot.indexing.catch_up import CatchUp, ChannelSnapshot
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.registry import ImageRegistry
-from bot.models import NEWEST, ChannelRef, Image, ImageRef, Page, PublicReply, SeenMessage, Source
+from bot.models import NEWEST, ChannelRef, Image, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
@@ -24,7 +25,8 @@ PAGE_MESSAGES = 100
 class Discord:
     """Channels with messages, each with one image at first. A history may be refused, fail, or be held.
 
-    held: a page that contains this message is not delivered before the event is set.
+    held: a page that contains this message is not delivered before the event is set. lacks: messages that exist, and
+    are in no page. looked_up: those that were asked for by themselves.
     """
 
     def __init__(self, page_messages: int = PAGE_MESSAGES) -> None:
@@ -34,6 +36,8 @@ class Discord:
         self.errors: dict[int, list[Exception]] = {}
         self.asked: list[tuple[int, int]] = []
         self.compared: list[tuple[int, int]] = []
+        self.looked_up: list[int] = []
+        self.lacks: set[int] = set()
         self.hold_at: dict[int, asyncio.Event] = {}
         self.reached = asyncio.Event()
         self.readers = 0
@@ -95,8 +99,16 @@ class Discord:
         finally:
             self.readers -= 1
 
+    async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
+        self.looked_up.append(ref.message_id)
+        message = self.messages.get(ref.channel.channel_id, {}).get(ref.message_id)
+        if message is None:
+            raise ImageGone
+        return [RemoteImage(*key, url="https://cdn.discordapp.com/a.png") for key in message.carried or ()]
+
     def _page(self, channel_id: int, after: int | None, before: int | None) -> Page:
-        messages = [one for _, one in sorted(self.messages.get(channel_id, {}).items())]
+        there = sorted(self.messages.get(channel_id, {}).items())
+        messages = [one for message_id, one in there if message_id not in self.lacks]
         if after is not None:
             found = [one for one in messages if one.message_id > after][: self.page_messages]
             full = len(found) == self.page_messages
@@ -124,7 +136,9 @@ class Bot:
         self.accepting = self.store.accept
         journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(self.store, NoIndex(), None, CARD, journal)  # type: ignore[arg-type]
-        comparer = MessageComparer(self.store, self.registry, self._accept, discord.page, self._found, self._covered)
+        comparer = MessageComparer(
+            self.store, self.registry, self._accept, discord.page, discord.look_up, self._found, self._covered
+        )
         self.catch_up = CatchUp(comparer, self.channels, sleep=self.sleep)
 
     async def _accept(self, refs: list[ImageRef]) -> list[Image]:

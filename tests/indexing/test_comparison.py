@@ -17,7 +17,7 @@ from bot.errors import ImageForbidden, ImageUnreachable
 from bot.indexing.catch_up import active
 from bot.indexing.comparison import Removed, compare
 from bot.keyed_lock import KeyedLock
-from bot.models import ImageRef, Page, PublicReply, SeenMessage, Source
+from bot.models import ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
 from bot.store.database import Database
 from bot.store.guilds import Reply
 from tests.empty_database import empty_database
@@ -159,6 +159,72 @@ async def test_a_comparison_that_fails_is_tried_again_and_a_refused_one_deletes_
     discord.errors = {ONE.channel_id: [ImageUnreachable(), RuntimeError()], TWO.channel_id: [ImageForbidden()]}
     bot = await joined(database, discord, bots)
     assert await bot.known() == [refs[1].message_id]
+
+
+async def test_a_message_is_not_deleted_because_a_page_lacks_it(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    posted = [discord.post(number, ONE) for number in range(1, 6)]
+    for ref in posted:
+        await first.see(ref)
+    await first.catch_up.close()
+    discord.lacks = {posted[0].message_id, posted[2].message_id}
+    discord.delete(posted[1])
+    bot = await joined(database, discord, bots)
+    assert await keys(bot) == keys_in(discord)
+    assert len(await keys(bot)) == 4
+
+
+async def test_an_empty_page_forgets_no_more_than_was_looked_up(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    posted = [discord.post(number, ONE) for number in range(1, 251)]
+    await first.store.accept(posted)
+    await first.see(posted[-1])
+    await first.catch_up.close()
+    for ref in posted:
+        discord.delete(ref)
+    bot = await joined(database, discord, bots)
+    newest = [ref.message_id for ref in posted[150:]]
+    assert discord.looked_up == newest[::-1]
+    assert await bot.known() == [ref.message_id for ref in posted[:150]]
+
+
+async def test_a_message_that_cannot_be_looked_up_is_kept_and_costs_no_other_its_turn(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    unreachable, gone = discord.post(1, ONE), discord.post(2, ONE)
+    for ref in (unreachable, gone):
+        await first.see(ref)
+        discord.delete(ref)
+    await first.catch_up.close()
+    look_up = discord.look_up
+
+    async def fail(ref: ImageRef) -> list[RemoteImage]:
+        if ref == unreachable:
+            raise ImageUnreachable
+        return await look_up(ref)
+
+    discord.look_up = fail  # type: ignore[method-assign]
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == [unreachable.message_id]
+
+
+async def test_a_comparison_accepts_nothing_from_before_the_bot_joined(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    before = [discord.post(number, ONE) for number in (1, 2)]
+    first = await joined(database, discord, bots)
+    posted = discord.post(3, ONE)
+    await first.see(posted)
+    await first.catch_up.close()
+    discord.add_preview(before[0])
+    discord.add_preview(posted)
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == [posted.message_id] * 2
 
 
 async def test_an_edit_that_could_not_be_handled_is_compared_later(

@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.indexing.restored import PAGE_MESSAGES, Carried, RestoredImages
+from bot.indexing.comparison import PAGE_MESSAGES, MessageComparer
+from bot.indexing.restored import RestoredImages
 from bot.indexing.retry import RetryPolicy
-from bot.models import ChannelRef, ImageRef, RemoteImage
+from bot.models import ChannelRef, Image, ImageRef, Page, RemoteImage, SeenMessage, Source
 from bot.store.backup import mark_unverified
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref
 
+Carried = frozenset[tuple[Source, int]]
 QUICK = RetryPolicy(first_pause_s=0.01, factor=1, longest_pause_s=0.01)
 OTHER = channel_ref(2)
 
@@ -37,15 +39,17 @@ class FakeDiscord:
     def delete(self, ref: ImageRef) -> None:
         del self.carried[ref.channel.channel_id][ref.message_id]
 
-    async def page(self, channel: ChannelRef, before: int) -> dict[int, Carried | None]:
+    async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
+        assert after is None
+        assert before is not None
         self.requests.append(("page", channel.channel_id))
         self._refuse(channel.channel_id)
         messages = self.carried[channel.channel_id] if self.shows_history else {}
-        newest = sorted((id_ for id_ in messages if id_ < before), reverse=True)[:PAGE_MESSAGES]
-        page = {id_: messages[id_] for id_ in newest}
+        newest = sorted(id_ for id_ in messages if id_ < before)[-PAGE_MESSAGES:]
+        page = [SeenMessage(id_, carried=messages[id_]) for id_ in newest]
         if self.on_page is not None:
             await self.on_page()
-        return page
+        return Page(page, newest[0] - 1 if len(newest) == PAGE_MESSAGES else 0, before - 1)
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
         self.requests.append(("message", ref.message_id))
@@ -62,6 +66,14 @@ class FakeDiscord:
             if id_ in self.refused:
                 raise self.refused[id_]
 
+    def comparison(self, pipeline: Pipeline) -> RestoredImages:
+        async def nothing(*_: object) -> list[Image]:
+            return []
+
+        store, registry = pipeline.store, pipeline.registry
+        comparer = MessageComparer(store, registry, nothing, self.page, self.look_up, nothing, nothing)  # type: ignore[arg-type]
+        return RestoredImages(store, registry, comparer, pause_s=0, backoff=QUICK)
+
 
 class Restored:
     """A pipeline whose images were all restored from a backup."""
@@ -69,11 +81,7 @@ class Restored:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.discord = pipeline, FakeDiscord()
         self.refs: list[ImageRef] = []
-        self.comparison = self._comparison()
-
-    def _comparison(self) -> RestoredImages:
-        store, registry = self.pipeline.store, self.pipeline.registry
-        return RestoredImages(store, registry, self.discord.page, self.discord.look_up, pause_s=0, backoff=QUICK)
+        self.comparison = self.discord.comparison(pipeline)
 
     async def index(self, *refs: ImageRef) -> None:
         """They exist in Discord, are indexed, and then restored."""
@@ -85,7 +93,7 @@ class Restored:
 
     async def restart(self) -> None:
         await self.comparison.close()
-        self.comparison = self._comparison()
+        self.comparison = self.discord.comparison(self.pipeline)
         self.comparison.start()
 
     async def found(self) -> list[ImageRef]:

@@ -11,7 +11,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bot.indexing.restored import RestoredImages
 from bot.models import ChannelRef, ImageRef, Source, ThreadKind
 from bot.store.backup import back_up, restore
 from bot.store.database import Database
@@ -142,9 +141,7 @@ class RestoreMachine(RuleBasedStateMachine):
         assert self.found() == held - self.gone
 
     def compare(self):
-        comparison = RestoredImages(
-            self.pipeline.store, self.pipeline.registry, self.discord.page, self.discord.look_up, pause_s=0
-        )
+        comparison = self.discord.comparison(self.pipeline)
 
         async def compare() -> None:
             comparison.start()

@@ -95,6 +95,18 @@ async def test_before_revision_0004_the_same_rows_have_the_old_names(path):
     assert "embedding" not in names
 
 
+async def test_from_revision_0005_on_a_channel_begins_before_its_first_image_or_at_its_watermark(path):
+    await fill(path)
+    async with await Database.open(path) as database:
+        for channel_id, seen in ((2, 70), (3, 80)):
+            await ChannelStore(database).mark_seen(ChannelRef(1, channel_id), seen)
+        await ChannelStore(database).set_tagging_mode(ChannelRef(1, 4), TaggingMode.OFF)
+        await ImageStore(database).accept([ref(71)])
+    await migrate(open_backend(path, 1.0), "0004")
+    await migrate(open_backend(path, 1.0), "head")
+    assert query(path, "SELECT id, first_seen FROM channels") == [(2, 9), (3, 80), (4, None)]
+
+
 async def test_migrating_a_current_database_changes_nothing(path):
     await fill(path)
     before = path.read_bytes()
