@@ -21,6 +21,10 @@ class Source(StrEnum):
     PREVIEW = "preview"
 
 
+ImageKey = tuple[Source, int]
+"""What identifies an image within its message: source and attachment id."""
+
+
 class ImageState(StrEnum):
     """pending: to be indexed at `next_attempt`; ready: searchable; parked: given up, with a reason."""
 

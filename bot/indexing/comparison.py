@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bot.errors import ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
-from bot.models import ChannelRef, Image, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
+from bot.models import ChannelRef, Image, ImageKey, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
 from bot.store.images import ImageStore
 
 PAGE_MESSAGES = 100
@@ -37,10 +37,10 @@ Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachabl
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What Discord no longer has: whole messages, and attachments of messages that are still there."""
+    """What Discord no longer has: whole messages, and images, by their keys, of messages that are still there."""
 
     messages: Sequence[int]
-    attachments: dict[int, list[int]]
+    images: dict[int, list[ImageKey]]
 
 
 def compare(stored: Iterable[ImageRef], page: Page) -> Removed:
@@ -49,15 +49,15 @@ def compare(stored: Iterable[ImageRef], page: Page) -> Removed:
     """
     shown = {message.message_id: message.carried for message in page.messages}
     messages: dict[int, None] = {}
-    attachments: defaultdict[int, list[int]] = defaultdict(list)
+    images: defaultdict[int, list[ImageKey]] = defaultdict(list)
     for ref in stored:
         if not page.after < ref.message_id <= page.until:
             continue
         if ref.message_id not in shown:
             messages[ref.message_id] = None
         elif (carried := shown[ref.message_id]) is not None and ref.key not in carried:
-            attachments[ref.message_id].append(ref.attachment_id)
-    return Removed(list(messages), dict(attachments))
+            images[ref.message_id].append(ref.key)
+    return Removed(list(messages), dict(images))
 
 
 def spoilers_changed(stored: Iterable[Image], shown: Iterable[ImageRef]) -> list[Image]:
@@ -167,5 +167,5 @@ class MessageComparer:
     async def _forget(self, removed: Removed) -> None:
         if removed.messages:
             await self._registry.forget_messages(removed.messages)
-        for message_id, attachment_ids in removed.attachments.items():
-            await self._registry.forget_attachments(message_id, attachment_ids)
+        for message_id, keys in removed.images.items():
+            await self._registry.forget_images(message_id, keys)

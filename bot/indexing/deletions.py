@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bot.errors import StartupError
 from bot.logging import get_logger
-from bot.models import ImageRef, Source
+from bot.models import ImageKey, ImageRef
 from bot.store.deletion import Key, Kind, keys_of_image
 
 log = get_logger(__name__)
@@ -29,10 +29,10 @@ class ForgetMessages:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetAttachments:
+class ForgetImages:
     message_id: int
-    attachment_ids: tuple[int, ...]
-    kind: Literal["attachments"] = "attachments"
+    keys: tuple[ImageKey, ...]
+    kind: Literal["images"] = "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ForgetAllBut:
     """Of an edited message. kept: the keys of the images that it still carries."""
 
     message_id: int
-    kept: tuple[tuple[Source, int], ...]
+    kept: tuple[ImageKey, ...]
     kind: Literal["all_but"] = "all_but"
 
 
@@ -76,9 +76,7 @@ class ReadmitGuild:
     kind: Literal["readmit"] = "readmit"
 
 
-Obligation = (
-    ForgetMessages | ForgetAttachments | ForgetAllBut | ForgetChannel | ForgetGuild | ForgetAuthor | ReadmitGuild
-)
+Obligation = ForgetMessages | ForgetImages | ForgetAllBut | ForgetChannel | ForgetGuild | ForgetAuthor | ReadmitGuild
 
 _AS_JSON: TypeAdapter[Obligation] = TypeAdapter(Annotated[Obligation, Field(discriminator="kind")])
 
@@ -102,7 +100,7 @@ class Covered:
     """
 
     keys: frozenset[Key]
-    kept: Mapping[int, Collection[tuple[Source, int]]]
+    kept: Mapping[int, Collection[ImageKey]]
     cutoffs: Mapping[tuple[int, int], int]
 
     def __contains__(self, ref: ImageRef) -> bool:
@@ -115,14 +113,14 @@ class Covered:
 
 def covered_by(obligations: Iterable[Obligation]) -> Covered:
     keys: set[Key] = set()
-    kept: dict[int, Collection[tuple[Source, int]]] = {}
+    kept: dict[int, Collection[ImageKey]] = {}
     cutoffs: dict[tuple[int, int], int] = {}
     for one in obligations:
         match one:
             case ForgetMessages(ids):
                 keys.update((Kind.MESSAGE, id_, 0) for id_ in ids)
-            case ForgetAttachments(message_id, ids):
-                keys.update((Kind.ATTACHMENT, id_, message_id) for id_ in ids)
+            case ForgetImages(message_id, images):
+                keys.update((Kind.ATTACHMENT, id_, message_id) for _, id_ in images)
             case ForgetAllBut(message_id, still):
                 kept[message_id] = still
             case ForgetChannel(channel_id):

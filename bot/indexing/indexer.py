@@ -14,7 +14,7 @@ from functools import partial
 from cachetools import TTLCache
 from tenacity import AsyncRetrying, RetryCallState
 
-from bot.errors import StoreError
+from bot.errors import StoreError, StoreUnusable
 from bot.indexing.downloads import STALL_S, FairDownloads
 from bot.indexing.registry import BatchWriter, ImageRegistry
 from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
@@ -267,7 +267,11 @@ class Indexer:
         return wanted
 
     async def _requeue_damaged(self, image_ids: tuple[int, ...]) -> None:
-        requeued = await self._store.requeue_damaged(image_ids)
+        try:
+            requeued = await self._store.requeue_damaged(image_ids)
+        except StoreUnusable:  # a damaged page, most likely, which must not stop the others
+            log.exception("damaged embeddings cannot be deleted; they are left out of searches", images=image_ids)
+            requeued = []
         self._damaged.difference_update(image_ids)
         self._due.add(REREAD_OWNER)
         EMBEDDINGS_DAMAGED.inc(len(requeued))
@@ -337,7 +341,7 @@ class Indexer:
         try:
             match verdict:
                 case Gone():
-                    await self._registry.forget_attachments(image.ref.message_id, [image.ref.attachment_id])
+                    await self._registry.forget_images(image.ref.message_id, [image.ref.key])
                     outcome = "gone"
                 case Release():
                     log.warning("image released at no cost", image_id=image.id, reason=type(error).__name__)

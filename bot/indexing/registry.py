@@ -14,10 +14,10 @@ from bot.indexing.deletions import (
     Covered,
     DeletionJournal,
     ForgetAllBut,
-    ForgetAttachments,
     ForgetAuthor,
     ForgetChannel,
     ForgetGuild,
+    ForgetImages,
     ForgetMessages,
     Obligation,
     ReadmitGuild,
@@ -27,7 +27,7 @@ from bot.indexing.deletions import (
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger, outline
-from bot.models import Image, ImageRef, Source
+from bot.models import Image, ImageKey, ImageRef, Source
 from bot.monitoring.metrics import IMAGES_FORGOTTEN
 from bot.protocols import IndexedEmbedding, VectorSearch
 from bot.store.embeddings import Model
@@ -104,12 +104,12 @@ class ImageRegistry:
         return ref in self._covered
 
     def acceptable(self, refs: Sequence[ImageRef]) -> list[ImageRef]:
-        """Those that are not to be deleted. Raises StoreBusy where a guild invited the bot again before the store could
-        forget it: what is posted there now is to be stored, but not yet.
+        """Those that are not to be deleted. Raises StoreBusy where some are to be stored, but not before the store has
+        done an older deletion: the guild invited the bot again, or an edit brought a link's preview back.
         """
         hidden = {ref for ref in refs if self.hides(ref)}
-        if any(ReadmitGuild(ref.channel.guild_id) in self._owed for ref in hidden):
-            raise StoreBusy("The database has yet to forget an earlier stay in this server.")
+        if any(ReadmitGuild(ref.channel.guild_id) in self._owed or ref.source is Source.PREVIEW for ref in hidden):
+            raise StoreBusy("The database has yet to do an older deletion.")
         return [ref for ref in refs if ref not in hidden]
 
     async def commit(self, batch: Sequence[tuple[Image, Finished]]) -> set[int]:
@@ -142,10 +142,10 @@ class ImageRegistry:
     async def forget_messages(self, message_ids: Collection[int]) -> list[int] | None:
         return await self._forget(ForgetMessages(tuple(sorted(message_ids))))
 
-    async def forget_attachments(self, message_id: int, attachment_ids: Collection[int]) -> list[int] | None:
-        return await self._forget(ForgetAttachments(message_id, tuple(sorted(attachment_ids))))
+    async def forget_images(self, message_id: int, keys: Collection[ImageKey]) -> list[int] | None:
+        return await self._forget(ForgetImages(message_id, tuple(sorted(keys))))
 
-    async def forget_all_but(self, message_id: int, kept: Collection[tuple[Source, int]]) -> list[int] | None:
+    async def forget_all_but(self, message_id: int, kept: Collection[ImageKey]) -> list[int] | None:
         """The images that an edit removed. kept: the keys of those that the message still carries."""
         return await self._forget(ForgetAllBut(message_id, tuple(sorted(kept))))
 
@@ -260,12 +260,12 @@ class ImageRegistry:
         match what:
             case ForgetMessages(ids):
                 forgotten = await self._store.forget_messages(ids)
-            case ForgetAttachments(message_id, ids):
-                forgotten = await self._store.forget_attachments(message_id, ids)
+            case ForgetImages(message_id, keys):
+                forgotten = await self._store.forget_images(message_id, keys)
             case ForgetAllBut(message_id, kept):
                 stored = [image.ref for image in await self._store.by_message(message_id)]
-                gone = [ref.attachment_id for ref in stored if ref.key not in kept]
-                forgotten = await self._store.forget_attachments(message_id, gone) if gone else []
+                gone = [ref.key for ref in stored if ref.key not in kept]
+                forgotten = await self._store.forget_images(message_id, gone) if gone else []
             case ForgetChannel(channel_id):
                 forgotten = await self._store.forget_channel(channel_id)
             case ForgetAuthor(guild_id, author_id, up_to_message):

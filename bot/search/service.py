@@ -245,7 +245,7 @@ class SearchService:
             return ImageGone("the image is to be forgotten")
         remote = next((one for one in carried if one.key == ref.key), None)
         if remote is None:
-            await self._registry.forget_attachments(ref.message_id, [ref.attachment_id])
+            await self._registry.forget_images(ref.message_id, [ref.key])
             return ImageGone("the message no longer carries this image")
         return Match(image, score, remote)
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageKey, ImageRef, Source
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, writes
 from bot.store.schema import (
@@ -54,20 +54,21 @@ class Deletions(Store):
         return gone
 
     @erases
-    async def forget_attachments(
-        self, connection: AsyncConnection, message_id: int, attachment_ids: Collection[int]
+    async def forget_images(
+        self, connection: AsyncConnection, message_id: int, keys: Collection[ImageKey]
     ) -> list[int]:
-        """Deletes these attachments of one message; the same attachments in other messages stay.
+        """Deletes these images of one message; the same attachments in other messages stay.
 
         A link preview gets no tombstone: its id is made of its address, and Discord removes and adds previews itself.
         """
-        these = images.c.message_id == message_id, images.c.attachment_id.in_(any_of(attachment_ids))
-        found = delete(images).where(*these).returning(*images.c["id", "attachment_id", "source"])
-        rows = (await connection.execute(found)).all()
-        previews = {row.attachment_id for row in rows if row.source == Source.PREVIEW}
-        previews -= {row.attachment_id for row in rows if row.source != Source.PREVIEW}
-        await _bury(connection, Kind.ATTACHMENT, {*attachment_ids} - previews, self._now(), scope=message_id)
-        return [row.id for row in rows]
+        gone: list[int] = []
+        for source in Source:
+            ids = {id_ for its_source, id_ in keys if its_source == source}
+            these = images.c.message_id == message_id, images.c.attachment_id.in_(any_of(ids))
+            gone += await _delete_images(connection, *these, images.c.source == source)
+            if source is not Source.PREVIEW:
+                await _bury(connection, Kind.ATTACHMENT, ids, self._now(), scope=message_id)
+        return gone
 
     @erases
     async def forget_channel(self, connection: AsyncConnection, channel_id: int) -> list[int]:

@@ -276,7 +276,7 @@ class ServerMachine(RuleBasedStateMachine):
         if (found := self.some_picture(number)) is not None:
             found[1].there = False
             if noticed:
-                self.run(self.bot.registry.forget_attachments(found[1].message_id, [found[1].key[2]]))
+                self.run(self.bot.registry.forget_images(found[1].message_id, [found[1].key[1:]]))
 
     @rule(number=pick)
     def edit_spoiler(self, number: int) -> None:

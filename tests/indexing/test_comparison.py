@@ -49,7 +49,7 @@ def test_nothing_is_known_of_messages_outside_the_range() -> None:
 
 def test_of_a_message_that_is_there_the_missing_images_were_removed() -> None:
     other = replace(FIRST, attachment_id=5)
-    assert compare([FIRST, other], Page([shown(FIRST)], 0)) == Removed([], {FIRST.message_id: [5]})
+    assert compare([FIRST, other], Page([shown(FIRST)], 0)) == Removed([], {FIRST.message_id: [(Source.ATTACHMENT, 5)]})
 
 
 def test_a_message_whose_content_is_withheld_says_nothing_about_its_images() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Collection
 
 import pytest
 
+from bot.errors import StoreUnusable
 from bot.store.database import Database
+from bot.store.images import ImageStore
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, direction, image_ref, until
 from tests.metric_values import counting
@@ -44,4 +48,20 @@ async def test_a_damaged_embedding_is_left_out_then_encoded_again_and_found(
     assert best.score > 0.999
     assert [record.images for record in caplog.records] == [[images[1].id]]  # type: ignore[attr-defined]
     assert pipeline.messages == []  # an image that was announced before is not announced again
+    await pipeline.close()
+
+
+class DamagedPage(ImageStore):
+    """The real store, in which the page of an embedding cannot be changed."""
+
+    async def requeue_damaged(self, ids: Collection[int]) -> list[int]:
+        raise StoreUnusable("damaged")
+
+
+async def test_an_embedding_that_cannot_be_deleted_does_not_stop_other_images(database: Database) -> None:
+    pipeline = Pipeline(database, store=DamagedPage(database))
+    await pipeline.restart()
+    pipeline.indexer.repair([1])
+    async with asyncio.timeout(60):
+        assert len(await pipeline.remember(image_ref(1))) == 1
     await pipeline.close()

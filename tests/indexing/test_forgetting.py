@@ -124,7 +124,7 @@ async def test_forgetting_one_attachment_keeps_the_rest_of_its_message(pipeline:
     await pipeline.indexer.start()
     first, second = image_ref(1, message=5), image_ref(2, message=5)
     await pipeline.remember(first, second)
-    await pipeline.registry.forget_attachments(5, [first.attachment_id])
+    await pipeline.registry.forget_images(5, [first.key])
     [left] = await pipeline.store.by_message(5)
     assert left.ref == second
 
@@ -176,7 +176,7 @@ async def test_forgetting_a_member_keeps_what_they_post_later(pipeline: Pipeline
     "forget",
     [
         lambda registry, ref: registry.forget_messages([ref.message_id]),
-        lambda registry, ref: registry.forget_attachments(ref.message_id, [ref.attachment_id]),
+        lambda registry, ref: registry.forget_images(ref.message_id, [ref.key]),
         lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
         lambda registry, ref: registry.forget_author(GUILD, ref.author_id, ref.message_id),
         lambda registry, ref: registry.forget_guild(GUILD),

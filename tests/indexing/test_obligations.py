@@ -33,7 +33,7 @@ WANTED = direction(b"wanted".hex())
 Forget = Callable[[ImageRegistry, ImageRef], Awaitable[Any]]
 FORGET: dict[str, Forget] = {
     "message": lambda registry, ref: registry.forget_messages([ref.message_id]),
-    "attachment": lambda registry, ref: registry.forget_attachments(ref.message_id, [ref.attachment_id]),
+    "attachment": lambda registry, ref: registry.forget_images(ref.message_id, [ref.key]),
     "edit": lambda registry, ref: registry.forget_all_but(ref.message_id, [(Source.ATTACHMENT, 1)]),
     "channel": lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
     "author": lambda registry, ref: registry.forget_author(GUILD, ref.author_id, ref.message_id),
@@ -314,6 +314,35 @@ async def test_only_the_last_of_two_edits_counts(path: Path, pipeline: Pipeline)
     await pipeline.indexer.accept([file, preview])  # as after each edit: the first may have been under way already
     await until(lambda: not pipeline.registry.owed)
     assert {image.ref for image in await pipeline.store.by_message(file.message_id)} == {file, preview}
+
+
+@pytest.mark.parametrize("removed", ["by an edit", "as an image that is gone"])
+async def test_a_preview_that_is_back_before_its_deletion_is_done_is_accepted_later(
+    path: Path, pipeline: Pipeline, removed: str
+) -> None:
+    """The edit that brought it back was missed, and a comparison finds it."""
+    file, preview = image_ref(1), ImageRef(channel_ref(), image_ref(1).message_id, 77, Source.PREVIEW, 7)
+    await pipeline.remember(file, preview)
+    async with locked(path):
+        if removed == "by an edit":
+            await pipeline.registry.forget_all_but(file.message_id, [file.key])
+        else:
+            await pipeline.registry.forget_images(file.message_id, [preview.key])
+        with pytest.raises(StoreBusy):  # so that catch-up reads it later
+            await pipeline.indexer.accept([file, preview])
+    await until(lambda: not pipeline.registry.owed)
+    assert await pipeline.store.by_message(file.message_id)
+    assert [image.ref for image in await pipeline.indexer.accept([file, preview])] == [preview]
+
+
+async def test_a_deletion_of_a_preview_that_is_done_again_after_a_kill_does_not_bar_it(
+    path: Path, pipeline: Pipeline
+) -> None:
+    preview = ImageRef(channel_ref(), image_ref(1).message_id, 77, Source.PREVIEW, 7)
+    await pipeline.remember(preview)
+    for _ in range(2):
+        await pipeline.registry.forget_images(preview.message_id, [preview.key])
+    assert len(await pipeline.indexer.accept([preview])) == 1
 
 
 async def test_a_damaged_page_that_one_deletion_meets_does_not_hold_up_the_others(path: Path) -> None:

@@ -104,7 +104,7 @@ class RestoreMachine(RuleBasedStateMachine):
             if whole:
                 self.run(self.pipeline.registry.forget_messages([ref.message_id]))
             else:
-                self.run(self.pipeline.registry.forget_attachments(ref.message_id, [ref.attachment_id]))
+                self.run(self.pipeline.registry.forget_images(ref.message_id, [ref.key]))
 
     @rule(author=st.sampled_from(AUTHORS), guild=st.sampled_from([1, 2]))
     def forget_author(self, author, guild):

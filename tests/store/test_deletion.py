@@ -48,7 +48,7 @@ async def test_a_message_that_was_never_indexed_gets_a_tombstone(images):
 async def test_a_deleted_attachment_leaves_its_message_and_its_forwards(images):
     forward = ref(20, 100, source=Source.FORWARD)
     gone, sibling, forwarded = await ready(images, ref(10, 100), ref(10, 101), forward)
-    assert await images.forget_attachments(10, [100]) == [gone]
+    assert await images.forget_images(10, [(Source.ATTACHMENT, 100)]) == [gone]
     assert await found(images) == [sibling, forwarded]
     assert await images.accept([ref(10, 100)]) == []
     await images.forget_messages([20])
@@ -184,7 +184,7 @@ async def test_tombstones_expire(database):
     "forget",
     [
         lambda images: images.forget_messages([]),
-        lambda images: images.forget_attachments(10, []),
+        lambda images: images.forget_images(10, []),
         lambda images: images.forget_channel(77),
         lambda images: images.forget_guild(77),
         lambda images: images.forget_author(77, 7),
@@ -199,7 +199,7 @@ async def test_deleting_what_is_unknown_deletes_nothing(images, forget):
 async def test_a_link_preview_that_discord_removes_and_adds_again_is_accepted_again(images):
     preview = ref(10, 555, source=Source.PREVIEW)
     gone, attached = await ready(images, preview, ref(10, 100))
-    assert await images.forget_attachments(10, [555, 100]) == [gone, attached]
+    assert await images.forget_images(10, [preview.key, (Source.ATTACHMENT, 100)]) == [attached, gone]
     assert await images.finish([finished(gone)], CARD) == set()
     assert [image.ref for image in await images.accept([preview, ref(10, 100)])] == [preview]
 

@@ -122,12 +122,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.tombstones.append(covers)
         self.expect_deleted(covers, self.run(self.images.forget_messages([message])))
 
-    @rule(message=st.integers(1, 12), attachment=st.integers(101, 103))
-    def forget_attachment(self, message, attachment):
-        covers = lambda ref: (ref.message_id, ref.attachment_id) == (message, attachment)  # noqa: E731  # as above
-        if {ref.source for ref in self.known if covers(ref)} != {Source.PREVIEW}:  # a preview may come back
-            self.tombstones.append(covers)
-        self.expect_deleted(covers, self.run(self.images.forget_attachments(message, [attachment])))
+    @rule(message=st.integers(1, 12), attachment=st.integers(101, 103), source=st.sampled_from(Source))
+    def forget_image(self, message, attachment, source):
+        covers = lambda ref: (ref.message_id, ref.key) == (message, (source, attachment))  # noqa: E731  # as above
+        if source is not Source.PREVIEW:  # which may come back
+            file = message, attachment
+            self.tombstones.append(lambda ref: (ref.message_id, ref.attachment_id) == file)
+        self.expect_deleted(covers, self.run(self.images.forget_images(message, [(source, attachment)])))
 
     @rule(channel=st.sampled_from([11, 12, 13, 21]))
     def forget_channel(self, channel):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bot.errors import StoreUnusable
-from bot.models import Tag
+from bot.models import Source, Tag
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, finished, ref
@@ -22,7 +22,7 @@ SECRETS = (SECRET_HASH.encode(), SECRET_LABEL.encode(), SECRET_EMBEDDING.astype(
 
 FORGET = {
     "messages": lambda images: images.forget_messages([10]),
-    "attachments": lambda images: images.forget_attachments(10, [100]),
+    "attachments": lambda images: images.forget_images(10, [(Source.ATTACHMENT, 100)]),
     "channel": lambda images: images.forget_channel(2),
     "guild": lambda images: images.forget_guild(1),
     "author": lambda images: images.forget_author(1, 7),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bot.errors import StoreBusy
-from bot.models import ChannelRef, PublicReply, TaggingMode
+from bot.models import ChannelRef, PublicReply, Source, TaggingMode
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
@@ -38,6 +38,7 @@ READS = {
         "embeddings": first_page,
         "searchable_channels": lambda images: images.searchable_channels(1),
         "newest_id": lambda images: images.newest_id(),
+        "first_seen": lambda images: images.first_seen(2),
         "in_range": lambda images: images.in_range(2, 0, 20),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),
@@ -67,7 +68,7 @@ WRITES = {
         "verify": lambda images: images.verify([1], CARD.key),
         "requeue_forbidden": lambda images: images.requeue_forbidden([2]),
         "forget_messages": lambda images: images.forget_messages([10]),
-        "forget_attachments": lambda images: images.forget_attachments(10, [100]),
+        "forget_images": lambda images: images.forget_images(10, [(Source.ATTACHMENT, 100)]),
         "forget_channel": lambda images: images.forget_channel(2),
         "forget_guild": lambda images: images.forget_guild(1),
         "forget_author": lambda images: images.forget_author(1, 7),

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import REREAD_OWNER, ChannelRef, PublicReply, TaggingMode, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TaggingMode, ThreadKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.schema import metadata
@@ -42,6 +42,7 @@ async def use_everything(database) -> None:
     await images.requeue_forbidden([2])
     await images.set_spoiler([first.id], True)
     await images.newest_id()
+    await images.first_seen(2)
     await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
     await images.guild_ids()
@@ -62,7 +63,7 @@ async def use_everything(database) -> None:
     await replies.orphans(5)
     await replies.drop(50)
     await images.forget_messages([10])
-    await images.forget_attachments(11, [100])
+    await images.forget_images(11, [(Source.ATTACHMENT, 100)])
     await images.forget_author(1, 8)
     await images.forget_channel(2)
     await images.forget_guild(1)

@@ -6,13 +6,13 @@ import sqlite3
 
 import pytest
 
-from bot.models import ChannelRef, PublicReply
+from bot.models import ChannelRef, PublicReply, Source
 from bot.store.guilds import Reply
 from tests.store.samples import ref
 
 FORGET = {
     "messages": lambda images: images.forget_messages([10]),
-    "attachments": lambda images: images.forget_attachments(10, [100]),
+    "attachments": lambda images: images.forget_images(10, [(Source.ATTACHMENT, 100)]),
     "channel": lambda images: images.forget_channel(2),
     "author": lambda images: images.forget_author(1, 7),
 }
@@ -111,7 +111,7 @@ async def test_a_reply_that_is_found_after_its_images_are_gone_is_an_orphan_at_o
 
 async def test_a_reply_that_is_found_after_one_of_two_images_was_removed_is_an_orphan(images, replies):
     await images.accept([ref(10, 100), ref(10, 101)])
-    await images.forget_attachments(10, [100])
+    await images.forget_images(10, [(Source.ATTACHMENT, 100)])
     await replies.find(ChannelRef(1, 2), {50: PublicReply(10)})
     assert await replies.orphans(5) == [Reply(2, 50)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.models import ChannelRef, Image, ImageRef, TaggingMode, ThreadKind
+from bot.models import ChannelRef, Image, ImageRef, Source, TaggingMode, ThreadKind
 from bot.store.backup import back_up, restore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, Reply, ReplyStore
@@ -92,7 +92,7 @@ async def reinvited(images: ImageStore) -> None:
 
 DELETIONS: dict[str, tuple[Callable[[ImageStore], Awaitable[object]], list[int]]] = {
     "a message": (lambda images: images.forget_messages([10]), [11, 12, 13, 14]),
-    "an attachment": (lambda images: images.forget_attachments(10, [100]), [10, 11, 12, 13, 14]),
+    "an attachment": (lambda images: images.forget_images(10, [(Source.ATTACHMENT, 100)]), [10, 11, 12, 13, 14]),
     "a thread": (lambda images: images.forget_channel(3), [10, 10, 11, 13, 14]),
     "a channel with its thread": (lambda images: images.forget_channel(2), [14]),
     "a member": (lambda images: images.forget_author(1, 7), [13, 14]),
