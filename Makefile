@@ -66,27 +66,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py $(patsubst %,requir
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed requirements/test.txt
-	@echo "Installing what the tests need ..."
-	@$(LOCKED)/test.txt
+$(VENV)/.installed-%: requirements/%.txt $(VENV)/.installed
+	@echo "Installing requirements/$*.txt ..."
+	@$(LOCKED)/$*.txt
 	@touch $@
 
-$(VENV)/.installed-openvino: $(VENV)/.installed requirements/openvino.txt
-	@echo "Installing OpenVINO ..."
-	@$(LOCKED)/openvino.txt
-	@touch $@
-
-$(VENV)/.installed-bench: $(VENV)/.installed-test $(VENV)/.installed-openvino requirements/bench.txt
-	@echo "Installing what the benchmarks compare with ..."
-	@$(LOCKED)/bench.txt
-	@touch $@
-
-$(VENV)/.installed-audit: $(VENV)/.installed-test requirements/audit.txt
-	@echo "Installing pip-audit and uv ..."
-	@$(LOCKED)/audit.txt
-	@touch $@
-
-$(VENV)/.installed-fuzz: $(VENV)/.installed-test requirements/fuzz.txt
-	@echo "Installing atheris ..."
-	@$(LOCKED)/fuzz.txt
-	@touch $@
+$(addprefix $(VENV)/.installed-,bench audit fuzz): $(VENV)/.installed-test
+$(VENV)/.installed-bench: $(VENV)/.installed-openvino

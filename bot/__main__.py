@@ -52,18 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs Magpie, configured by the environment and .env (see README.md). Without a command: the bot.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    backup = commands.add_parser(
-        "backup",
-        help="copy the database, also while the bot is running",
-        description="Writes a consistent copy of the database that DATABASE_URL names, also while the bot is running.",
-    )
+    backup = commands.add_parser("backup", help="copy the database, also while the bot is running")
     backup.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
-    restore = commands.add_parser(
-        "restore",
-        help="replace the database by a backup, while the bot is stopped",
-        description="Replaces the database that DATABASE_URL names by a backup, and keeps it beside. What was deleted "
-        "since the backup stays deleted; once started, the bot compares every image with Discord before it shows it.",
-    )
+    restore = commands.add_parser("restore", help="replace the database with a backup, while the bot is stopped")
     restore.add_argument("file", type=Path, metavar="FILE", help="what the backup command made")
     return parser
 

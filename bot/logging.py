@@ -16,6 +16,8 @@ import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from bot.errors import MagpieError
+
 LogFormat = Literal["text", "json"]
 
 _FRAMES = 6
@@ -56,6 +58,7 @@ def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
         structlog.contextvars.merge_contextvars,  # for the lines of libraries
         structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_logger_name,
+        _known_error_in_one_line,
     ]
     if form == "json":
         rendering: list[Processor] = [
@@ -78,13 +81,25 @@ def formatter(form: LogFormat, *, colors: bool = False) -> ProcessorFormatter:
 
 
 def outline(error: BaseException) -> str:
-    """An error's types and where it was raised, in one line. Its message is left out: it may quote a person."""
+    """An error's types and where it was raised, in one line. Its message is left out: it may quote a person. One of our
+    own is its sentence.
+    """
+    if isinstance(error, MagpieError):
+        return ": ".join(filter(None, (type(error).__name__, str(error))))
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
     outlined = " < ".join([type(error).__name__, *reversed(frames[-_FRAMES:])])
     return f"{outlined}; caused by {outline(error.__cause__)}" if error.__cause__ is not None else outlined
+
+
+def _known_error_in_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A locked database or a silent Discord is no bug: its traceback, at each attempt, would bury everything else."""
+    if isinstance(event.get("exc_info"), tuple) and isinstance(error := event["exc_info"][1], MagpieError):
+        del event["exc_info"]
+        event.setdefault("error", outline(error))
+    return event
 
 
 def _level_in_capitals(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

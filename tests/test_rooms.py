@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.protocols": {"clipcore", "numpy"},
     "bot.errors": set(),
     "bot.keyed_lock": set(),
-    "bot.logging": {"structlog"},
+    "bot.logging": {"bot.errors", "structlog"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
     "bot.store.sqlite": PLAIN | {"sqlalchemy", "aiosqlite", "filelock"},

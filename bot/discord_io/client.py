@@ -30,6 +30,7 @@ from bot.errors import (
     MessageNotFound,
     MessageWithoutImage,
     NotAReply,
+    StoreError,
     TookTooLong,
 )
 from bot.i18n import Texts, command_text, texts_for
@@ -242,7 +243,7 @@ async def answer_error(interaction: Interaction, error: Exception) -> None:
     """Tells the member why their command or button failed. Logs and counts what is not the member's to mend."""
     texts = texts_for(interaction.locale)
     sentence = refusal(error, texts)
-    if sentence is None or isinstance(error, app_commands.TransformerError | TookTooLong):
+    if sentence is None or isinstance(error, app_commands.TransformerError | StoreError | TookTooLong):
         log.error("command failed", error=outline(error))
         if interaction.command is not None:
             COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
@@ -264,6 +265,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.invalid_option
         case QueueFull() | EngineClosed():
             return texts.busy
+        case StoreError():
+            return texts.store_failed
         case TookTooLong():
             return texts.took_too_long
         case InvalidMessageLink():

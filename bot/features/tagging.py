@@ -53,6 +53,11 @@ class TagsCog(commands.Cog, name="tags"):
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
 
+    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
+        """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        return True
+
     @app_commands.command(name="tagging", description="Choose how a channel's new pictures are tagged")
     @app_commands.describe(mode="What happens when a picture is posted", channel="The channel; by default, this one")
     @app_commands.choices(mode=_MODES)

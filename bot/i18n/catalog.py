@@ -59,6 +59,7 @@ class Texts:
     forget_me_confirm: str
     forget_me_done: str  # {count}
     forget_me_waits: str
+    store_failed: str
     not_your_button: str
 
     # errors

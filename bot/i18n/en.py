@@ -79,6 +79,10 @@ ENGLISH = Texts(
         "My database isn't available right now. From now on your pictures are not found any more, and their data will "
         "be deleted as soon as it is. You don't need to do anything else."
     ),
+    store_failed=(
+        "My database isn't available right now, and nothing was changed. Please try again in a few minutes; if it "
+        "persists, tell the bot's operator."
+    ),
     not_your_button="This button is someone else's. Use `/forget-me` to get your own.",
     needs_manage_server="You need the *Manage Server* permission for that.",
     only_in_servers="That works in servers only.",

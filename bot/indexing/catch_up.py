@@ -231,12 +231,15 @@ class CatchUp:
             self._list(channel.ref.guild_id, [ChannelSnapshot(channel.ref, message_id)], event)
 
     async def _run(self) -> None:
+        failures = 0
         while True:
             try:
                 await self._step()
+                failures = 0
             except Exception:  # the store failed: the watermarks are where they were, and the work is still queued
                 log.exception("catch-up was interrupted and is tried again")
-                await self._sleep(self._pause_s)
+                await self._sleep(self._backoff.pause(failures, random.random()))  # noqa: S311 - spreads load
+                failures += 1
 
     async def _step(self) -> None:
         if self._listings:

@@ -56,14 +56,16 @@ class RestoredImages:
             await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        failures = 0
+        failures = total = 0
         while True:
             compared = 0
             try:
                 if not await self._store.unverified(NEWEST, (), 1):
+                    if total:
+                        log.info("every restored image was compared with Discord", images=total)
                     return
                 compared = await self._compare_all()
-                log.info("restored images were compared with Discord", images=compared)
+                total += compared
             except Exception:  # the store failed; its marks stay
                 log.exception("restored images could not be compared with Discord; trying again")
             if compared:

@@ -66,7 +66,7 @@ class Health:
         if failed == ["gateway"] and self._starting():
             return Report("starting", found)
         if failed and not self._failing:
-            log.warning("health checks failing", checks=", ".join(failed))
+            log.warning("health checks failing", **{name: found[name] for name in failed})
         elif self._failing and not failed:
             log.info("health checks recovered")
         self._failing = bool(failed)
@@ -247,7 +247,10 @@ class StoreProbe:
         write = self._write
         await asyncio.wait({write}, timeout=max(0.0, self._began + self._timeout - now))
         if not write.done():
-            return f"A write to the database has not finished for {self._clock() - self._began:.0f} seconds."
+            return (
+                f"A write to the database has not finished for {self._clock() - self._began:.0f} seconds: "
+                "end the program that keeps it locked, or check its disk."
+            )
         return write.result()
 
     async def close(self) -> None:

@@ -96,8 +96,11 @@ class SQLiteBackend:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self.path)
+        self._refuse_second_name()
+
+    def _refuse_second_name(self) -> None:
         # A restore that was killed half-way leaves one more name, which no program opens.
-        if self.path.stat().st_nlink > (2 if _identity(self._beside(ASIDE)) == self._identity else 1):
+        if self.path.stat().st_nlink > (2 if _identity(self._beside(ASIDE)) == _identity(self.path) else 1):
             raise StartupError(
                 f"The database {self.path} has a second name (a hard link), and a program that opens that would damage "
                 "it: delete the other name, or replace it by a copy."
@@ -166,7 +169,9 @@ class SQLiteBackend:
 
     def back_up(self, target: Path) -> None:
         """Only live rows: VACUUM leaves out free pages. The snapshot that it reads blocks no writer."""
+        self._refuse_second_name()
         with closing(sqlite3.connect(self._uri, self._busy_timeout, isolation_level=None, uri=True)) as connection:
+            connection.execute("SELECT name FROM sqlite_schema")  # VACUUM blames the target where this is damaged
             connection.execute("VACUUM INTO ?", [str(target.absolute())])
 
     @contextmanager
@@ -174,6 +179,8 @@ class SQLiteBackend:
         copy, aside = self._beside(".restoring"), self._beside(ASIDE)
         if not source.is_file():
             raise StartupError(f"There is no backup {source}: name a file that the backup command has made.")
+        if _identity(source) == _identity(self.path):
+            raise StartupError(f"{source} is the database itself: name a file that the backup command has made.")
         if aside.exists():
             raise StartupError(f"{aside} is left from an earlier restore: delete it, or move it away, and try again.")
         leftovers = _with_logs(copy)  # of a restore that was killed, first

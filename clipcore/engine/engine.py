@@ -267,17 +267,14 @@ class ClipEngine:
                 held.append((places, holder))
             if lane is Lane.BACKGROUND:
                 await self.yield_to_queries()
-            future = self._submit(work)
+            if self._closed or self._pool is None:
+                raise EngineClosed("The engine was closed before this work was done.")
+            future = self._pool.submit(work)
         except BaseException:
             release()
             raise
         future.add_done_callback(done)
         return await asyncio.wrap_future(future)
-
-    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
-        if self._closed or self._pool is None:
-            raise EngineClosed("The engine was closed before this work was done.")
-        return self._pool.submit(work)
 
     def _apply_pause(self) -> None:
         """While a query is being answered, unless the engine is closing and has calls to finish."""

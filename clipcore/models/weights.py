@@ -16,8 +16,8 @@ from pickle import UnpicklingError
 from typing import Any, TypeVar, cast
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
-import safetensors.torch
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clipcore.errors import InvalidCheckpoint
@@ -39,7 +39,7 @@ def read_weights(path: Path) -> Weights:
     safetensors. Raises InvalidCheckpoint.
     """
     with _refusals():
-        weights = _unwrapped(_read(path))
+        weights = _unwrapped(load_file(path) if path.suffix == ".safetensors" else read_pickled(path))
     if 4 * sum(value.numel() for value in weights.values()) > _MAX_GROWTH * path.stat().st_size:
         raise InvalidCheckpoint(f"its tensors would fill more than {_MAX_GROWTH} times the memory that the file does")
     floats = {}
@@ -111,10 +111,6 @@ def grid(weights: Weights, positions: str) -> int:
 _BUFFERS = re.compile(
     r"(input_resolution|context_length|vocab_size)$|(.*\.)?(attn_mask|num_batches_tracked|position_ids)$"
 )
-
-
-def _read(path: Path) -> object:
-    return safetensors.torch.load_file(path) if path.suffix == ".safetensors" else read_pickled(path)
 
 
 @contextmanager
@@ -225,6 +221,8 @@ class _Archive:
 
 def _fill(room: Tensor, raw: bytes) -> Tensor:
     """A copy, since torch's kernels are fastest on memory that torch aligned."""
+    if len(raw) != room.nbytes:
+        raise InvalidCheckpoint("it ends in the midst of its numbers; download it again")
     return room.copy_(torch.frombuffer(bytearray(raw), dtype=room.dtype)) if raw else room
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.contextvars import bound_contextvars
 
+from bot.errors import StoreBusy
 from bot.logging import LogFormat, configure_logging, get_logger, outline
 
 SECRET = "what a person wrote"
@@ -83,6 +84,23 @@ def test_a_traceback_never_shows_the_values_of_variables(capsys: pytest.CaptureF
     logged = capsys.readouterr().err
     assert "RuntimeError" in logged
     assert "a secret" not in logged
+
+
+@BOTH_FORMATS
+def test_an_error_that_is_no_bug_is_one_line_with_its_sentence(
+    capsys: pytest.CaptureFixture[str], form: LogFormat
+) -> None:
+    configure_logging("INFO", form)
+    try:
+        raise StoreBusy("The database is locked.") from failure()
+    except StoreBusy as error:
+        get_logger("bot.x").exception("tried again", image_id=7)
+        get_logger("bot.x").error("tried again", image_id=7, error=outline(error))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert "StoreBusy: The database is locked." in line and "image_id" in line
+        assert SECRET not in line
 
 
 def test_an_outline_tells_what_failed_and_where_without_messages() -> None:

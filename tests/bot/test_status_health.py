@@ -83,7 +83,7 @@ async def test_a_failing_check_is_reported_beside_those_that_pass() -> None:
     assert (report.status, dict(report.checks)) == ("failing", {"one": "ok", "other": "It is broken."})
 
 
-async def test_failing_and_recovering_are_logged_once_with_the_names_of_the_checks(
+async def test_failing_and_recovering_are_logged_once_with_what_is_wrong(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "bot.monitoring.health")
@@ -100,7 +100,7 @@ async def test_failing_and_recovering_are_logged_once_with_the_names_of_the_chec
     await health.report()
     await health.report()
     assert caplog.messages == ["health checks failing"]
-    assert caplog.records[0].checks == "one, other"  # type: ignore[attr-defined]
+    assert [caplog.records[0].one, caplog.records[0].other] == [wrong, wrong]  # type: ignore[attr-defined]
     wrong = None
     await health.report()
     await health.report()
@@ -297,58 +297,53 @@ def dump(path: Path) -> list[str]:
 
 
 class Device(FakeEncoder):
-    lost = False
+    lost: tuple[str, ...] = ()  # what it fails to encode
 
     def _encode(self, kind: str, values: list[int]) -> Any:
-        if self.lost:
+        if kind in self.lost:
             raise RuntimeError("the device is lost")
         return super()._encode(kind, values)
 
 
-async def test_a_device_that_fails_every_batch_fails_the_check_until_it_encodes_again() -> None:
+Probed = tuple[Device, ClipEngine, DeviceProbe]
+
+
+@pytest.fixture
+async def probed() -> AsyncIterator[Probed]:
     encoder = Device()
     engine = ClipEngine(lambda: encoder)
     await engine.start()
     probe = DeviceProbe(engine)
-    encoder.lost = True
+    yield encoder, engine, probe
+    await probe.close()
+    await engine.close()
+
+
+async def test_a_device_that_fails_every_batch_fails_the_check_until_it_encodes_again(probed: Probed) -> None:
+    encoder, engine, probe = probed
+    encoder.lost = ("image", "text")
     for _ in range(2):
         await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
     assert await probe.check() is None
     await asyncio.gather(engine.encode_texts(["a cat"]), return_exceptions=True)
     assert "failed on each of the last" in str(await probe.check())
-    encoder.lost = False
+    encoder.lost = ()
     assert await probe.check() is None
-    await probe.close()
-    await engine.close()
 
 
-async def test_images_that_fail_one_after_the_other_are_not_blamed_on_the_device() -> None:
-    encoder = FakeEncoder()
-    engine = ClipEngine(lambda: encoder)
-    await engine.start()
-    probe = DeviceProbe(engine)
+async def test_images_that_fail_one_after_the_other_are_not_blamed_on_the_device(probed: Probed) -> None:
+    _, engine, probe = probed
     for _ in range(5):
         with pytest.raises(EncodingFailed):
             await engine.encode_pixels(square(POISON))
     assert await probe.check() is None
-    await probe.close()
-    await engine.close()
 
 
-async def test_a_device_that_fails_images_only_is_noticed_beside_texts_that_succeed() -> None:
-    encoder = FakeEncoder()
-    engine = ClipEngine(lambda: encoder)
-    await engine.start()
-    probe = DeviceProbe(engine)
-
-    def lost(batch: object) -> Any:
-        raise RuntimeError("no images today")
-
-    encoder.encode_prepared = lost  # type: ignore[method-assign]
+async def test_a_device_that_fails_images_only_is_noticed_beside_texts_that_succeed(probed: Probed) -> None:
+    encoder, engine, probe = probed
+    encoder.lost = ("image",)
     for _ in range(3):
         with pytest.raises(EncodingFailed):
             await engine.encode_pixels(square(1))
         await engine.encode_texts(["a cat"])
     assert "failed on each of the last" in str(await probe.check())
-    await probe.close()
-    await engine.close()

@@ -348,6 +348,14 @@ def test_a_pickled_copy_of_a_checkpoint_is_the_same_model(family: Family, zipped
     np.testing.assert_allclose(load(directory).encode_images(images), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("missing", range(1, 25))
+def test_a_legacy_file_that_lacks_its_last_numbers_is_refused(tmp_path, missing):
+    path = tmp_path / "cut.pt"
+    path.write_bytes(saved({"w": torch.ones(5)}, _use_new_zipfile_serialization=False).getvalue()[:-missing])
+    with pytest.raises(InvalidCheckpoint):
+        read_weights(path)
+
+
 def test_an_archive_of_another_byte_order_is_refused(tmp_path):
     path = originals.write_state_dict(tmp_path / "plain.pt", originals.resnet_weights())
     path.write_bytes(path.read_bytes().replace(b"little", b"big\0\0\0"))

@@ -202,7 +202,7 @@ async def test_a_fault_costs_what_the_table_says_and_leaves_nothing_behind(home:
 def answered(reply: Reply, wanted: str) -> Answered:
     if wanted in reply.ids:
         return FOUND
-    said = (ENGLISH.matches_unreachable, ENGLISH.busy, ENGLISH.failed.split("{")[0], ENGLISH.image_unusable)
+    said = (ENGLISH.matches_unreachable, ENGLISH.busy, ENGLISH.store_failed, ENGLISH.image_unusable)
     assert reply.words.startswith(said), reply.words
     return SAID
 

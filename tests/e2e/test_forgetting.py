@@ -164,6 +164,8 @@ async def test_deletions_that_meet_a_locked_database_outlast_a_kill_and_show_not
                 assert (await bob.find(home.nest, images, words)).ids == []
             assert (await bob.find(home.nest, images, "an octopus")).ids == [stays["id"]]
             await until(written_down, "both deletions are in the journal")
+            told = await bob.subcommand(home.nest, images, "labels", "add", label="our mascot")
+            assert told.words == ENGLISH.store_failed
             await kill(process)
         other.execute("ROLLBACK")
         await kept(3)

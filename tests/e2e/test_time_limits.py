@@ -14,7 +14,7 @@ from bot.discord_io.client import MagpieBot
 from bot.i18n import CHINESE, ENGLISH
 from sandbox.faults import Fault
 from tests.e2e.harness import House, captions, sample, until
-from tests.e2e.member import Reply, button
+from tests.e2e.member import STRING, Reply, button
 from tests.metric_values import values
 
 
@@ -93,10 +93,14 @@ async def test_a_hung_store_ends_commands_buttons_and_suggestions(home: House, b
     await home.indexed(panda)
     found = await ann.find(home.nest, images, captions("panda")[0])
     asked = await ann.use(home.nest, images, "forget-me", [])
+    home.sandbox.limits.interaction_deadline_s = 0.9  # shorter than the wait, as Discord's three seconds are
     with hung_store(bot):
         assert excuse(await ann.find(home.nest, images, "a panda"))
         assert excuse(await ann.press(home.nest, found.message, found.hits[0].more))
         assert excuse(await ann.subcommand(home.nest, images, "labels", "list"))
+        assert excuse(await ann.subcommand(home.nest, images, "labels", "add", label="owl"))
+        mode = {"type": STRING, "name": "mode", "value": "silent"}
+        assert excuse(await ann.use(home.nest, images, "tagging", [mode]))
         assert await ann.offered(home.nest, images, "labels", "remove", label="c") == []
         assert excuse(await ann.press(home.nest, asked.message, button(asked.message, "magpie:forget:")))
     await home.forgotten(panda)  # what the member asked for is done all the same

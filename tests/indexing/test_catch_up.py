@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable, StoreUnusable
 from bot.indexing.catch_up import ChannelSnapshot
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
@@ -229,6 +230,30 @@ async def test_a_channel_that_keeps_failing_is_tried_until_it_can_be_read(
     assert await bot.known() == [missed.message_id]
     assert await bot.watermark(ONE) == missed.message_id
     assert max(bot.sleep.slept) <= 600 * 1.25
+
+
+async def test_a_store_that_keeps_failing_is_asked_after_growing_pauses(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+    store, failures = bot.catch_up._store, [StoreUnusable("damaged")] * 5
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        async def seen_channels(self, guild_id: int) -> Any:
+            if failures:
+                raise failures.pop()
+            return await store.seen_channels(guild_id)
+
+    bot.catch_up._store = cast(Any, Failing())
+    await bot.online()
+    assert failures == []
+    pauses = [pause for pause in bot.sleep.slept if pause != 1.0]
+    assert len(pauses) == 5
+    assert pauses[-1] > 20 * pauses[0]
 
 
 async def test_a_channel_is_read_while_another_pauses_after_a_failure(

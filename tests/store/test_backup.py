@@ -107,6 +107,24 @@ async def test_a_damaged_database_gives_a_sentence_and_no_backup(database, path,
     assert [file.name for file in tmp_path.iterdir()] == ["magpie.db"]
 
 
+async def test_a_second_name_of_the_database_is_not_backed_up(database, path, tmp_path):
+    other = tmp_path / "other"
+    other.hardlink_to(path)  # SQLite would look for the newest changes in the log of this name
+    for name in (path, other):
+        with pytest.raises(StartupError, match=r"has a second name"):
+            back_up(name, tmp_path / "copy")
+    assert not list(tmp_path.glob("copy*")) and not list(tmp_path.glob("other-*"))
+
+
+async def test_a_damaged_schema_is_not_blamed_on_the_target(database, path, tmp_path):
+    await database.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = 'nonsense' WHERE name = 'images'")
+    with pytest.raises(StartupError, match=r"^No backup was made \(malformed database schema"):
+        back_up(path, tmp_path / "copy")
+
+
 async def test_another_programs_database_gives_a_sentence_and_no_backup(path, tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE invoices (id INTEGER)")

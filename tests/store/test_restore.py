@@ -226,6 +226,13 @@ async def test_nothing_is_restored_beside_a_running_bot(path, copy):
     assert path.read_bytes() == before
 
 
+async def test_the_database_itself_is_no_backup(path, copy):
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match=r"is the database itself: name a file"):
+        await restore(path, path)
+    assert path.read_bytes() == before
+
+
 def damage(copy: Path) -> None:
     content = bytearray(copy.read_bytes())
     content[4096:8192] = b"\xa5" * 4096
