@@ -240,14 +240,18 @@ def _end_late(task: asyncio.Task[Any]) -> None:
 
 
 async def answer_error(interaction: Interaction, error: Exception) -> None:
-    """Tells the member why their command or button failed. Logs and counts what is not the member's to mend."""
-    texts = texts_for(interaction.locale)
+    command = interaction.command.qualified_name if interaction.command is not None else None
+    await answer(interaction, excuse(error, texts_for(interaction.locale), interaction.id, command))
+
+
+def excuse(error: Exception, texts: Texts, request_id: int, command: str | None = None) -> str:
+    """Tells why a command, button or mention failed. Logs and counts what is not the member's to mend."""
     sentence = refusal(error, texts)
     if sentence is None or isinstance(error, app_commands.TransformerError | StoreError | TookTooLong):
-        log.error("command failed", error=outline(error))
-        if interaction.command is not None:
-            COMMANDS_FAILED.labels(interaction.command.qualified_name).inc()
-    await answer(interaction, sentence or texts.failed.format(id=interaction.id))
+        log.error("command failed", request_id=request_id, error=outline(error))
+        if command is not None:
+            COMMANDS_FAILED.labels(command).inc()
+    return sentence or texts.failed.format(id=request_id)
 
 
 def refusal(error: Exception, texts: Texts) -> str | None:

@@ -19,8 +19,8 @@ from bot.discord_io.client import (
     Interaction,
     answer,
     answered,
+    excuse,
     in_time,
-    refusal,
     sentence_view,
 )
 from bot.discord_io.messages import LIKE, ImageChannel, channel_ref
@@ -29,11 +29,14 @@ from bot.errors import TookTooLong
 from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
 from bot.features.query_image import QueryImage, is_similar_request
 from bot.i18n import CHINESE, Texts, texts_for
+from bot.logging import get_logger
 from bot.models import ChannelRef, Match, SearchResult
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
     from bot.services import Services
+
+log = get_logger(__name__)
 
 QUERY_LIMIT = 300
 _ALT_TEXT_LIMIT = 1024  # developer docs, components reference, unfurled media
@@ -146,14 +149,13 @@ class SearchCog(commands.Cog, name="search"):
             # What looks like a covered picture would tell everyone here what that shows.
             view = similar_view(services, result, texts, note=texts.only_public, covered=query.spoiler)
         except Exception as error:
-            sentence = refusal(error, texts)
-            if sentence is None:
-                raise
-            view = sentence_view(sentence)
+            view = sentence_view(excuse(error, texts, message.id))
         try:
             sent = await in_time(message.reply(view=view, mention_author=False), EXCUSE_S)
-        except (discord.Forbidden, TookTooLong):
-            return  # the bot may not write here, or Discord does not answer
+        except (discord.HTTPException, TookTooLong) as error:
+            # The bot may not write here, the question is deleted, or Discord does not answer.
+            log.info("the answer did not arrive", error=type(error).__name__, message_id=message.id)
+            return
         await services.replies.remember(here, sent.id, shown, covered)
 
     async def _similar_to_reply(

@@ -106,6 +106,22 @@ async def test_a_hung_store_ends_commands_buttons_and_suggestions(home: House, b
     await home.forgotten(panda)  # what the member asked for is done all the same
 
 
+async def test_a_mention_that_fails_is_answered_with_the_id_that_the_log_has(
+    home: House, bot: MagpieBot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bot.services.search, "similar", broken)
+    ann, images = await home.member("ann"), home.channel("pictures")
+    panda = await ann.post(images, sample("panda"))
+    answer = await ann.ask_in_public(home.sandbox.application_id, panda, "similar please")
+    asked = answer.message["message_reference"]["message_id"]
+    assert asked in answer.words
+    [logged] = [record for record in caplog.records if record.message == "command failed"]
+    assert str(vars(logged)["request_id"]) == asked
+
+
 @pytest.mark.parametrize(
     "fault",
     [
