@@ -203,9 +203,11 @@ class DeletionJournal:
                 file.write(b"\n" * length)
                 file.flush()
                 del self._lines[done]
-            if not self._lines:
+            if not self._lines:  # blanks all: a write that failed may have left something
                 self._end = 0
-                file.truncate(JOURNAL_BYTES)
+                file.seek(0)
+                file.write(b"\n" * JOURNAL_BYTES)
+                file.truncate()
             for new in obligations:
                 if new not in self._lines:
                     line = _AS_JSON.dump_json(new) + b"\n"

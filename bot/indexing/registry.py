@@ -228,8 +228,10 @@ class ImageRegistry:
         """
         failed: list[Exception] = []
         for what in [*self._owed]:
-            if what not in self._owed or (isinstance(what, ReadmitGuild) and ForgetGuild(what.guild_id) in self._owed):
+            if what not in self._owed:
                 continue
+            if isinstance(what, ReadmitGuild) and self._is_left(what.guild_id):
+                continue  # in the journal it would delete the guild's new images after a restart
             try:
                 await self._do(what)
             except Exception as error:  # it stays owed
@@ -239,6 +241,9 @@ class ImageRegistry:
                 if isinstance(error, StoreBusy) or len(failed) == MAX_FAILURES:
                     break
         return failed[-1] if failed else None
+
+    def _is_left(self, guild_id: int) -> bool:
+        return ForgetGuild(guild_id) in self._owed or ForgetGuild(guild_id) in self._journal
 
     async def _do(self, what: Obligation) -> None:
         async with self._lock:
@@ -253,7 +258,7 @@ class ImageRegistry:
             if self._on_forgotten is not None:
                 self._on_forgotten()
         self._settle(what, forgotten)
-        if self._journal:  # before a guild is readmitted, whose new images it would delete after a restart
+        if self._journal:
             await self._keep()
 
     async def _delete(self, what: Obligation) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from bot.errors import StartupError, StoreBusy, StoreError, StoreUnusable
-from bot.indexing.deletions import JOURNAL_BYTES, DeletionJournal, ForgetAuthor, ForgetChannel, ForgetMessages
+from bot.indexing.deletions import (
+    JOURNAL_BYTES,
+    DeletionJournal,
+    ForgetAuthor,
+    ForgetChannel,
+    ForgetMessages,
+    Obligation,
+)
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy, until_stored
 from bot.models import Image, ImageRef, ImageState, RemoteImage, Source
@@ -22,7 +29,7 @@ from bot.search.service import SearchService
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from tests.empty_database import empty_database
-from tests.indexing.pipeline import Pipeline
+from tests.indexing.pipeline import QUICK, Pipeline
 from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, until
 from tests.metric_values import values
 from tests.store.test_locked import held
@@ -288,6 +295,50 @@ async def test_a_guild_is_not_readmitted_before_it_was_forgotten(path: Path) -> 
         assert await pipeline.store.get([mine.id]) == {}
         assert len(await pipeline.remember(image_ref(3))) == 1
         await pipeline.close()
+
+
+class StuckJournal(DeletionJournal):
+    stuck = False
+    refused = 0
+
+    async def hold(self, obligations: Collection[Obligation]) -> None:
+        if self.stuck:
+            self.refused += 1
+            raise OSError("stuck")
+        await super().hold(obligations)
+
+
+async def test_a_guild_is_not_readmitted_while_the_journal_would_forget_it_after_a_restart(
+    path: Path, pipeline: Pipeline
+) -> None:
+    journal = StuckJournal(path)
+    registry = ImageRegistry(
+        pipeline.store, pipeline.index, pipeline.tagger, pipeline.engine.card, journal, patience_s=0.05, backoff=QUICK
+    )
+    await two_images(pipeline)
+    async with locked(path):
+        await registry.forget_guild(GUILD)
+        journal.stuck = True
+    await until(lambda: not registry.owed)
+    readmission = asyncio.create_task(registry.readmit_guild(GUILD))
+    refused = journal.refused
+    await until(lambda: journal.refused > refused + 2)
+    assert not readmission.done()
+    journal.stuck = False
+    await readmission
+    assert not journal_of(path).strip()
+    await registry.close()
+
+
+async def test_the_journal_is_blank_once_nothing_is_owed_whatever_a_failed_write_left_in_it(path: Path) -> None:
+    journal = DeletionJournal(path)
+    await journal.read()
+    await journal.hold([ForgetMessages((1,))])
+    with path.with_name(path.name + ".deletions").open("r+b") as file:
+        file.seek(1000)
+        file.write(b'{"guild_id":1,"kind":"guild"}\n')
+    await journal.hold([])
+    assert journal_of(path) == b"\n" * JOURNAL_BYTES
 
 
 async def test_a_guild_that_the_bot_left_again_stays_forgotten(path: Path, pipeline: Pipeline) -> None:
