@@ -66,7 +66,7 @@ ENGLISH = Texts(
         "Nothing is used to train a model.\n"
         "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes for "
         "threads and channels. `/forget-me` deletes the data of all the pictures that you posted in this server. "
-        "When I am removed from the server, everything is deleted.\n"
+        "When I am removed from the server, everything is deleted. A backup may keep it for up to 30 days.\n"
         "**Who can find what:** only people who can see a picture in its channel can find it."
     ),
     forget_me_ask=(
