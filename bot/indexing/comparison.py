@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from bot.errors import ImageGone, ImageUnreachable
@@ -35,29 +34,22 @@ Raises ImageGone where the message is deleted, ImageForbidden or ImageUnreachabl
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What Discord no longer has: whole messages, and images, by their keys, of messages that are still there."""
+def compare(stored: Iterable[ImageRef], page: Page) -> dict[int, list[ImageKey]]:
+    """The messages with images that Discord no longer has: the keys of these where the message is still there.
 
-    messages: Sequence[int]
-    images: dict[int, list[ImageKey]]
-
-
-def compare(stored: Iterable[ImageRef], page: Page) -> Removed:
-    """stored: images that were stored before the page was requested, of this channel. Those outside the page's range
-    are ignored: nothing is known of them.
+    stored: images that were stored before the page was requested, of this channel. Those outside the page's range are
+    ignored: nothing is known of them.
     """
     shown = {message.message_id: message.carried for message in page.messages}
-    messages: dict[int, None] = {}
-    images: defaultdict[int, list[ImageKey]] = defaultdict(list)
+    removed: dict[int, list[ImageKey]] = {}
     for ref in stored:
         if not page.after < ref.message_id <= page.until:
             continue
         if ref.message_id not in shown:
-            messages[ref.message_id] = None
+            removed[ref.message_id] = []
         elif (carried := shown[ref.message_id]) is not None and ref.key not in carried:
-            images[ref.message_id].append(ref.key)
-    return Removed(list(messages), dict(images))
+            removed.setdefault(ref.message_id, []).append(ref.key)
+    return removed
 
 
 def spoilers_changed(stored: Iterable[Image], shown: Iterable[ImageRef]) -> list[Image]:
@@ -164,8 +156,9 @@ class MessageComparer:
         if found := {message.message_id: message.reply for message in messages if message.reply is not None}:
             await self._found_replies(channel, found)
 
-    async def _forget(self, removed: Removed) -> None:
-        if removed.messages:
-            await self._registry.forget_messages(removed.messages)
-        for message_id, keys in removed.images.items():
-            await self._registry.forget_images(message_id, keys)
+    async def _forget(self, removed: Mapping[int, list[ImageKey]]) -> None:
+        if messages := [message_id for message_id, keys in removed.items() if not keys]:
+            await self._registry.forget_messages(messages)
+        for message_id, keys in removed.items():
+            if keys:
+                await self._registry.forget_images(message_id, keys)

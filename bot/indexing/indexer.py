@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from cachetools import TTLCache
-from tenacity import AsyncRetrying, RetryCallState
 
 from bot.errors import StoreError, StoreUnusable
 from bot.indexing.downloads import STALL_S, FairDownloads
 from bot.indexing.registry import BatchWriter, ImageRegistry
-from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
+from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy, until_stored
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
@@ -168,14 +167,7 @@ class Indexer:
         """Requeues what another model encoded, and what a model failed on. A million images take half a minute, and
         nothing depends on it: searches find the current model's embeddings only.
         """
-
-        def failed(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
-            log.warning("images could not be requeued for the model; trying again", exc_info=error)
-
-        retrying = AsyncRetrying(wait=lambda state: self._pause(state.attempt_number - 1), before_sleep=failed)
-        images: int = await retrying(self._store.requeue_for_model, self._engine.card.key)
-        if images:
+        if images := await until_stored(partial(self._store.requeue_for_model, self._engine.card.key)):
             log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
         self._requeued = self._unread = True
         self._wake.set()

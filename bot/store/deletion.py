@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageKey, ImageRef, Source
+from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageKey, ImageRef, Source, ThreadKind
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, writes
 from bot.store.schema import (
@@ -144,6 +145,16 @@ async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> 
         if buried.isdisjoint(keys_of_image(ref))
         and ref.message_id > cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
     ]
+
+
+KINDS = {kind.value: kind for kind in ThreadKind}  # an enum's constructor takes ten times as long
+
+
+async def read_channels(connection: AsyncConnection, guild_id: int, condition: ColumnElement[bool]) -> list[ChannelRef]:
+    query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, condition)
+    rows = await connection.execute(query)
+    # A large guild has tens of thousands of threads: building their rows here would stop the event loop.
+    return await asyncio.to_thread(lambda: [ChannelRef(guild_id, id_, above, KINDS[kind]) for id_, above, kind in rows])
 
 
 async def add_guild(connection: AsyncConnection, guild_id: int) -> bool:

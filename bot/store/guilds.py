@@ -10,10 +10,10 @@ from typing import TypeVar
 from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import ChannelRef, PublicReply, TaggingMode, ThreadKind
+from bot.models import ChannelRef, PublicReply, TaggingMode
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, reads, writes
-from bot.store.deletion import Kind, add_channel, add_guild
+from bot.store.deletion import Kind, add_channel, add_guild, read_channels
 from bot.store.schema import channels, guilds, images, labels, replies, tombstones
 
 T = TypeVar("T")
@@ -67,11 +67,7 @@ class ChannelStore(Store):
         """
         image = exists().where(images.c.channel_id == channels.c.id)
         reply = exists().where(replies.c.channel_id == channels.c.id)
-        query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, image | reply)
-        rows = await connection.execute(query)
-        return await asyncio.to_thread(
-            lambda: [ChannelRef(guild_id, row.id, row.parent_id, ThreadKind(row.thread)) for row in rows]
-        )
+        return await read_channels(connection, guild_id, image | reply)
 
 
 class LabelStore(Store):

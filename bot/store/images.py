@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 from sqlalchemy import (
     ColumnElement,
-    Result,
     Row,
     Select,
     Update,
@@ -28,10 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Source, Tag, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Source, Tag
 from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
-from bot.store.deletion import Deletions, add_channels, not_deleted
+from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
 
@@ -49,7 +47,6 @@ Owner = tuple[int, int]  # as `Image.owner` has it
 
 _PARKED = images.c.state == text("'parked'")  # the words of the partial index, without which it is not used
 _KEY = ("message_id", "attachment_id", "source")
-_KINDS = {kind.value: kind for kind in ThreadKind}
 
 _READY = {"state": ImageState.READY, "attempts": 0, "next_attempt": None, "reason": None}
 
@@ -365,9 +362,7 @@ class ImageStore(EmbeddingQueries, Deletions):
     async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
         """The channels and threads of this guild that have a ready image."""
         ready = exists().where(images.c.channel_id == channels.c.id, images.c.state == ImageState.READY)
-        query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, ready)
-        # A large guild has tens of thousands of threads: building their rows here would stop the event loop.
-        return await asyncio.to_thread(_channels_of, guild_id, await connection.execute(query))
+        return await read_channels(connection, guild_id, ready)
 
     @reads
     async def guild_ids(self, connection: AsyncConnection) -> list[int]:
@@ -412,7 +407,7 @@ async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
 
 
 def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
-    channel = ChannelRef(row.guild_id, row.channel_id, row.parent_id, _KINDS[row.thread])
+    channel = ChannelRef(row.guild_id, row.channel_id, row.parent_id, KINDS[row.thread])
     return Image(
         id=row.id,
         ref=ImageRef(channel, row.message_id, row.attachment_id, Source(row.source), row.author_id, bool(row.spoiler)),
@@ -425,8 +420,3 @@ def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
         reason=row.reason,
         reread=bool(row.reread),
     )
-
-
-def _channels_of(guild_id: int, rows: Result[int, int | None, str]) -> list[ChannelRef]:
-    # A dictionary: an enum's constructor takes ten times as long.
-    return [ChannelRef(guild_id, id_, parent_id, _KINDS[thread]) for id_, parent_id, thread in rows]

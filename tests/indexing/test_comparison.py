@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bot.errors import ImageForbidden, ImageUnreachable
 from bot.indexing.catch_up import active
-from bot.indexing.comparison import Removed, compare
+from bot.indexing.comparison import compare
 from bot.keyed_lock import KeyedLock
 from bot.models import ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
 from bot.store.database import Database
@@ -39,26 +39,26 @@ FIRST, SECOND, THIRD = (image_ref(number, ONE) for number in (1, 2, 3))
 
 def test_a_message_that_is_missing_within_the_range_was_deleted() -> None:
     page = Page([shown(FIRST), shown(THIRD)], FIRST.message_id - 1, THIRD.message_id)
-    assert compare([FIRST, SECOND, THIRD], page) == Removed([SECOND.message_id], {})
+    assert compare([FIRST, SECOND, THIRD], page) == {SECOND.message_id: []}
 
 
 def test_nothing_is_known_of_messages_outside_the_range() -> None:
     page = Page([shown(SECOND)], FIRST.message_id, SECOND.message_id)
-    assert compare([FIRST, SECOND, THIRD], page) == Removed([], {})
+    assert compare([FIRST, SECOND, THIRD], page) == {}
 
 
 def test_of_a_message_that_is_there_the_missing_images_were_removed() -> None:
     other = replace(FIRST, attachment_id=5)
-    assert compare([FIRST, other], Page([shown(FIRST)], 0)) == Removed([], {FIRST.message_id: [(Source.ATTACHMENT, 5)]})
+    assert compare([FIRST, other], Page([shown(FIRST)], 0)) == {FIRST.message_id: [(Source.ATTACHMENT, 5)]}
 
 
 def test_a_message_whose_content_is_withheld_says_nothing_about_its_images() -> None:
-    assert compare([FIRST], Page([SeenMessage(FIRST.message_id, carried=None)], 0)) == Removed([], {})
+    assert compare([FIRST], Page([SeenMessage(FIRST.message_id, carried=None)], 0)) == {}
 
 
 def test_a_file_on_a_host_that_is_not_allowed_is_still_carried() -> None:
     page = Page([SeenMessage(FIRST.message_id, (), frozenset({FIRST.key}))], 0)
-    assert compare([FIRST], page) == Removed([], {})
+    assert compare([FIRST], page) == {}
 
 
 # -- which channels
