@@ -167,8 +167,11 @@ class Indexer:
         """Requeues what another model encoded, and what a model failed on. A million images take half a minute, and
         nothing depends on it: searches find the current model's embeddings only.
         """
-        if images := await until_stored(partial(self._store.requeue_for_model, self._engine.card.key)):
-            log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
+        try:
+            if images := await until_stored(partial(self._store.requeue_for_model, self._engine.card.key)):
+                log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
+        except Exception:
+            log.exception("images could not be requeued for the model; the next start tries again")
         self._requeued = self._unread = True
         self._wake.set()
 

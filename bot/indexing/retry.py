@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable, StoreError
 from bot.logging import get_logger
@@ -94,13 +94,14 @@ class RetryPolicy:
 
 
 async def until_stored(method: Callable[[], Awaitable[T]]) -> T:
-    """What this method of a store returns, called again after growing pauses while it fails."""
+    """What this method of a store returns, called again after growing pauses while the store fails."""
 
     def failed(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
         log.warning("the store failed; it is asked again", attempt=state.attempt_number, exc_info=error)
 
-    retrying = AsyncRetrying(wait=wait_exponential(multiplier=0.25, max=60), before_sleep=failed)
+    waiting = wait_exponential(multiplier=0.25, max=60)
+    retrying = AsyncRetrying(retry=retry_if_exception_type(StoreError), wait=waiting, before_sleep=failed)
 
     async def ask() -> T:  # tenacity awaits what it knows to be a coroutine function
         return await method()

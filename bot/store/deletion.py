@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, Result, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageKey, ImageRef, Source, ThreadKind
@@ -152,9 +152,12 @@ KINDS = {kind.value: kind for kind in ThreadKind}  # an enum's constructor takes
 
 async def read_channels(connection: AsyncConnection, guild_id: int, condition: ColumnElement[bool]) -> list[ChannelRef]:
     query = select(*channels.c["id", "parent_id", "thread"]).where(channels.c.guild_id == guild_id, condition)
-    rows = await connection.execute(query)
     # A large guild has tens of thousands of threads: building their rows here would stop the event loop.
-    return await asyncio.to_thread(lambda: [ChannelRef(guild_id, id_, above, KINDS[kind]) for id_, above, kind in rows])
+    return await asyncio.to_thread(_channels_of, guild_id, await connection.execute(query))
+
+
+def _channels_of(guild_id: int, rows: Result[int, int | None, str]) -> list[ChannelRef]:
+    return [ChannelRef(guild_id, id_, parent_id, KINDS[thread]) for id_, parent_id, thread in rows]
 
 
 async def add_guild(connection: AsyncConnection, guild_id: int) -> bool:

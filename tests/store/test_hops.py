@@ -7,8 +7,8 @@ import threading
 import aiosqlite
 import pytest
 
+from bot.store import deletion as deletion_module
 from bot.store import embeddings as embeddings_module
-from bot.store import images as images_module
 from bot.store.images import ImageStore
 from tests.store.samples import CARD, OTHER, finished, ref
 
@@ -65,7 +65,7 @@ async def test_embeddings_and_channels_are_decoded_off_the_event_loop(images: Im
         return noted
 
     monkeypatch.setattr(embeddings_module, "_decode", noting(embeddings_module._decode))
-    monkeypatch.setattr(images_module, "_channels_of", noting(images_module._channels_of))
+    monkeypatch.setattr(deletion_module, "_channels_of", noting(deletion_module._channels_of))
     assert [page.ids.tolist() async for page in images.embeddings(1, CARD.key)] == [[image.id]]
     assert len(await images.searchable_channels(1)) == 1
     assert len(threads) == 3
