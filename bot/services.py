@@ -20,7 +20,6 @@ from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
-from bot.indexing.reconcile import ChannelReconciler
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.restored import RestoredImages
 from bot.indexing.tagger import Tagger
@@ -92,9 +91,6 @@ class Services:
             self._announcer.cover,
         )
         self.catch_up = CatchUp(comparer, self.channels)
-        self.reconciler = ChannelReconciler(
-            self.channels.channels_in_use, self.messages.is_deleted, self.registry.forget_channel
-        )
         self.restored = RestoredImages(self.images, self.registry, comparer)
         self.search = SearchService(
             engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=settings.results_per_answer
@@ -120,7 +116,7 @@ class Services:
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            indexing = (self._announcer, self.indexer, self.catch_up, self.reconciler, self.restored)
+            indexing = (self._announcer, self.indexer, self.catch_up, self.restored)
             for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)
 

@@ -127,15 +127,14 @@ class Messages:
         return SeenMessage(message.id, tuple(self.image_refs(message, channel)), carried, reply)
 
     async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
-        """The oldest 100 messages of a channel after a message id, or the newest before one, with one request.
-
-        Raises ImageGone or ImageForbidden where the channel cannot be read, ImageUnreachable where not at the moment.
+        """The oldest 100 messages of a channel after a message id, or the newest, before one, with one request. Raises
+        what `History` raises.
         """
         place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
         bounds = {"after": after, "before": before}
         limits = {name: discord.Object(bound) for name, bound in bounds.items() if bound is not None}
         with _translated_errors():
-            found = [one async for one in place.history(limit=PAGE_MESSAGES, oldest_first=before is None, **limits)]
+            found = [one async for one in place.history(limit=PAGE_MESSAGES, oldest_first=after is not None, **limits)]
         if not found:  # Discord answers so, too, where the bot may not read the history
             with suppress(ImageGone):
                 await self.fetch(channel.guild_id, channel.channel_id, channel.channel_id)
@@ -144,7 +143,7 @@ class Messages:
         return Page(
             [self.seen(message, channel) for message in found],
             after=after if after is not None else found[0].id - 1 if full else 0,
-            until=before - 1 if before is not None else found[-1].id if full else NEWEST,
+            until=before - 1 if before is not None else found[-1].id if full and after is not None else NEWEST,
         )
 
     async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
@@ -157,14 +156,6 @@ class Messages:
             with suppress(*NETWORK_ERRORS):
                 channel = await guild.fetch_channel(channel_id)
         return channel_ref(channel)
-
-    async def is_deleted(self, channel_id: int) -> bool:
-        """Whether Discord says that this channel or thread does not exist. Any other answer, or none, means False."""
-        try:
-            await self._client.fetch_channel(channel_id)
-        except NETWORK_ERRORS as error:
-            return isinstance(error, discord.NotFound) and error.code == _UNKNOWN_CHANNEL
-        return False
 
 
 def public_reply(message: discord.Message) -> PublicReply | None:

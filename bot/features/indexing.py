@@ -160,8 +160,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         channels = (*guild.channels, *guild.threads)
         snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
         await services.registry.readmit_guild(guild.id)  # the store may take its time: the snapshots are older
-        services.catch_up.begin(guild.id, snapshots)
-        services.reconciler.begin(guild.id, {channel.id for channel in channels})
+        services.catch_up.begin(guild.id, snapshots, {channel.id for channel in channels})
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:

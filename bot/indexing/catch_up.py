@@ -101,7 +101,9 @@ class CatchUp:
     Histories are read politely: one request at a time, and a pause after each page.
 
     Once nothing is new anywhere, the last page before the watermark of each active channel is compared with the store,
-    the most recent channels first: it tells of deletions, edits and link previews that no event told of.
+    the most recent channels first: it tells of deletions, edits and link previews that no event told of. At last come
+    the channels that are stored and not listed, archived threads mostly: one request for the newest page of each tells
+    what is new there as well, and whether it still exists.
     """
 
     def __init__(
@@ -121,9 +123,10 @@ class CatchUp:
         self._sleep = sleep
         self._channels: dict[int, _Channel] = {}
         self._guilds: set[int] = set()  # those listed in this session
-        self._listings: deque[tuple[int, Sequence[ChannelSnapshot]]] = deque()
+        self._listings: deque[_Listing] = deque()
         self._queue: deque[_Channel] = deque()  # a channel counts only while it is BEHIND
         self._overlaps: dict[tuple[int, int], _Channel] = {}  # by channel id and the last message to compare
+        self._unlisted: dict[int, _Channel] = {}
         self._work = asyncio.Event()
         self._done = asyncio.Event()
         self._done.set()
@@ -147,15 +150,17 @@ class CatchUp:
         until their channel has been caught up on.
         """
         self._guilds -= set(self._guilds if guild_ids is None else guild_ids)
-        self._listings = deque(listing for listing in self._listings if listing[0] in self._guilds)
+        self._listings = deque(listing for listing in self._listings if listing.guild_id in self._guilds)
         for channel in self._channels.values():
             if guild_ids is None or channel.ref.guild_id in guild_ids:
                 channel.on(ChannelEvent.SESSION)
 
-    def begin(self, guild_id: int, snapshots: Sequence[ChannelSnapshot]) -> None:
-        """Catches up on a guild in the background. snapshots: its channels and threads whose history may be read."""
+    def begin(self, guild_id: int, snapshots: Sequence[ChannelSnapshot], listed: Collection[int]) -> None:
+        """Catches up on a guild in the background. snapshots: its channels and threads whose history may be read.
+        listed: the ids of all its channels and active threads.
+        """
         self._guilds.add(guild_id)
-        self._list(guild_id, snapshots, ChannelEvent.LISTED)
+        self._list(guild_id, snapshots, ChannelEvent.LISTED, listed)
 
     def appeared(self, snapshot: ChannelSnapshot) -> None:
         """A channel or thread was created. Ignored before `begin`, which will list it."""
@@ -212,12 +217,18 @@ class CatchUp:
     def _channel(self, ref: ChannelRef) -> _Channel:
         return self._channels.setdefault(ref.channel_id, _Channel(ref))
 
-    def _list(self, guild_id: int, snapshots: Sequence[ChannelSnapshot], event: ChannelEvent) -> None:
+    def _list(
+        self,
+        guild_id: int,
+        snapshots: Sequence[ChannelSnapshot],
+        event: ChannelEvent,
+        listed: Collection[int] | None = None,
+    ) -> None:
         for snapshot in snapshots:
             channel = self._channel(snapshot.channel)
             channel.newest = max(channel.newest, snapshot.newest or 0, snapshot.channel.channel_id)
             channel.on(event)
-        self._listings.append((guild_id, snapshots))
+        self._listings.append(_Listing(guild_id, snapshots, listed))
         self._done.clear()
         self._work.set()
 
@@ -249,25 +260,31 @@ class CatchUp:
         elif self._overlaps:
             _, message_id = key = next(iter(self._overlaps))
             await self._compare(self._overlaps.pop(key), message_id)
+        elif self._unlisted:
+            await self._look_at(self._unlisted.pop(next(iter(self._unlisted))))
         else:
             if not self._retries:
                 self._done.set()
             self._work.clear()
             await self._work.wait()
 
-    async def _set_first_watermarks(self, listing: tuple[int, Sequence[ChannelSnapshot]]) -> None:
-        guild_id, snapshots = listing
-        watermarks = await self._store.seen_channels(guild_id)
-        stored = {channel.channel_id for channel in await self._store.channels_in_use(guild_id)}
-        for ref, message_id in first_watermarks(snapshots, watermarks):
+    async def _set_first_watermarks(self, listing: _Listing) -> None:
+        watermarks = await self._store.seen_channels(listing.guild_id)
+        recent = max(watermarks.values(), default=0) - _RECENT
+        active = await self._store.active_channels(listing.guild_id, recent)
+        active.sort(key=lambda ref: watermarks.get(ref.channel_id, 0), reverse=True)
+        for ref, message_id in first_watermarks(listing.snapshots, watermarks):
             await self._store.mark_seen(ref, message_id)
         if self._listings and self._listings[0] is listing:  # else `hold` removed it, and `begin` will bring it again
             self._listings.popleft()
-            listed = {one.channel.channel_id: self._channel(one.channel) for one in snapshots}
-            self._queue.extend(listed.values())
-            for channel_id in active(watermarks, stored):
-                if channel_id in listed:
-                    self._compare_later(listed[channel_id], watermarks[channel_id])
+            readable = {one.channel.channel_id: self._channel(one.channel) for one in listing.snapshots}
+            self._queue.extend(readable.values())
+            for channel_id in [ref.channel_id for ref in active]:
+                if channel_id in readable and channel_id in watermarks:
+                    self._compare_later(readable[channel_id], watermarks[channel_id])
+            if listing.listed is not None:
+                for ref in unlisted(active, listing.listed):
+                    self._unlisted[ref.channel_id] = _Channel(ref)
 
     async def _catch_up(self, channel: _Channel) -> None:
         if channel.state is not ChannelState.BEHIND:
@@ -291,6 +308,25 @@ class CatchUp:
             await self._sleep(self._pause_s)
 
         await self._attempt(channel, read(), lambda: self._compare_later(channel, message_id))
+
+    async def _look_at(self, channel: _Channel) -> None:
+        """Reads the newest page of a channel that was not listed."""
+
+        async def read() -> None:
+            channel_id = channel.ref.channel_id
+            seen = await self._store.last_seen(channel_id) or channel_id
+            page = await self._comparer.read(channel.ref)
+            newest = page.messages[-1].message_id if page.messages else 0
+            if page.after > seen:  # more is new than a page holds
+                self.appeared(ChannelSnapshot(channel.ref, newest))
+            elif newest > seen:
+                await self._store.mark_seen(channel.ref, newest)
+            await self._sleep(self._pause_s)
+
+        def again() -> None:
+            self._unlisted[channel.ref.channel_id] = channel
+
+        await self._attempt(channel, read(), again)
 
     def _compare_later(self, channel: _Channel, message_id: int) -> None:
         self._overlaps.setdefault((channel.ref.channel_id, message_id), channel)
@@ -378,15 +414,17 @@ def first_watermarks(
     return [(one.channel, one.channel.channel_id - 1) for one in young] + [(one.channel, one.present) for one in others]
 
 
-def active(watermarks: Mapping[int, int], stored: Collection[int]) -> list[int]:
-    """The channels whose last messages are compared, the most recent first.
-
-    watermarks: those of the guild by channel id, before any of this session's messages moved one. stored: the ids of
-    its channels with anything that a deletion would concern.
+def unlisted(active: Iterable[ChannelRef], listed: Collection[int]) -> list[ChannelRef]:
+    """The channels and threads that Discord did not list, in this order. A thread whose channel is missing too is left
+    out: it is deleted with its channel.
     """
-    recent = max(watermarks.values(), default=0) - _RECENT
-    found = [channel_id for channel_id, seen in watermarks.items() if channel_id in stored or seen > recent]
-    return sorted(found, key=lambda channel_id: watermarks[channel_id], reverse=True)
+    found: dict[int, ChannelRef] = {}
+    for ref in active:
+        root = ref if ref.parent_id is None else ChannelRef(ref.guild_id, ref.parent_id)
+        missing = ref if root.channel_id in listed else root
+        if missing.channel_id not in listed:
+            found[missing.channel_id] = missing
+    return list(found.values())
 
 
 class Watermark:
@@ -415,6 +453,15 @@ class Watermark:
     def value(self) -> int:
         """0 before any message has ended."""
         return min(self._newest_ended, min(self._open) - 1) if self._open else self._newest_ended
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Listing:
+    """See `CatchUp.begin`. listed: None where these are not all channels."""
+
+    guild_id: int
+    snapshots: Sequence[ChannelSnapshot]
+    listed: Collection[int] | None
 
 
 @dataclass(slots=True)

@@ -9,8 +9,11 @@ from typing import Protocol
 
 from bot.errors import ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
+from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageKey, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
 from bot.store.images import ImageStore
+
+log = get_logger(__name__)
 
 PAGE_MESSAGES = 100
 
@@ -19,9 +22,10 @@ Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
 
 
 class History(Protocol):
-    """One page of a channel's history, in one request: the oldest messages after an id, or the newest before one.
+    """One page of a channel's history, in one request: the oldest messages after an id, or the newest, before one.
 
-    Raises ImageForbidden or ImageGone where the channel cannot be read, ImageUnreachable where it cannot be read now.
+    Raises ImageForbidden where the channel may not be read, ImageGone where it is deleted, ImageUnreachable where it
+    cannot be read now.
     """
 
     async def __call__(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page: ...
@@ -106,11 +110,18 @@ class MessageComparer:
                 await self._accept(message.images)
 
     async def read(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
-        """Reads one page of the channel's history, and makes the store agree with it. Raises what `History` raises."""
+        """Reads one page of the channel's history, and makes the store agree with it, also where the channel is
+        deleted. Raises what `History` raises.
+        """
         async with self._one_request:
             self._edited.clear()
             newest_image = await self._store.newest_id()  # the page may lack those that are stored after its request
-            page = await self._history(channel, after=after, before=before)
+            try:
+                page = await self._history(channel, after=after, before=before)
+            except ImageGone:
+                await self._registry.forget_channel(channel.channel_id)
+                log.info("channel is deleted; its images are forgotten", channel_id=channel.channel_id)
+                raise
             await self._find_replies(channel, page.messages)  # first, so that a reply goes with an image forgotten here
             stored = await self._store.in_range(channel.channel_id, page.after, page.until)
             stored = [one for one in stored if one.id <= newest_image]

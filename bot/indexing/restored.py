@@ -81,8 +81,8 @@ class RestoredImages:
             channel = images[0].ref.channel
             try:
                 compared += await self._compare(channel, images)
-            except ImageGone:
-                compared += len(await self._registry.forget_channel(channel.channel_id) or ())
+            except ImageGone:  # the channel is deleted, and forgotten
+                compared += len(images)
             except (ImageForbidden, ImageUnreachable) as error:
                 log.info("restored images stay hidden", channel_id=channel.channel_id, reason=str(error))
                 skipped.add(channel.channel_id)

@@ -61,13 +61,13 @@ class ChannelStore(Store):
         return await asyncio.to_thread(lambda: {row.id: row.last_seen for row in rows})
 
     @reads
-    async def channels_in_use(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
-        """The channels and threads of this guild with anything that a deletion would concern: an image in any state, or
-        a public reply.
+    async def active_channels(self, connection: AsyncConnection, guild_id: int, since: int) -> list[ChannelRef]:
+        """The channels and threads of this guild with anything that a deletion would concern, an image in any state or
+        a public reply, and those whose watermark is above this message id.
         """
         image = exists().where(images.c.channel_id == channels.c.id)
         reply = exists().where(replies.c.channel_id == channels.c.id)
-        return await read_channels(connection, guild_id, image | reply)
+        return await read_channels(connection, guild_id, (channels.c.last_seen > since) | image | reply)
 
 
 class LabelStore(Store):

@@ -296,6 +296,32 @@ async def test_a_thread_with_a_parked_image_only_is_forgotten_when_it_is_deleted
         await home.forgotten(posted)
 
 
+async def test_a_thread_that_is_archived_again_in_the_meantime_is_caught_up_on_and_compared(home: House) -> None:
+    """Also one of a forum, and one in which no picture had been posted before."""
+    bob, images = await home.member("bob"), home.channel("pictures")
+    new = await bob.ok("POST", f"/channels/{images}/threads", {"name": "old cats", "type": 11})
+    empty = await bob.ok("POST", f"/channels/{images}/threads", {"name": "no cats", "type": 11})
+    cats = home.channel("cats only")
+    async with home.bot():
+        gone, stays = await bob.post(new["id"], sample("rocket")), await bob.post(new["id"], sample("panda"))
+        in_post = await bob.post(cats, sample("bicycle"))
+        await bob.say(empty["id"], "nothing to see here")
+        await home.indexed(gone, stays, in_post)
+    await bob.remove(gone)
+    await bob.remove(in_post)
+    missed = [await bob.post(place, sample("octopus")) for place in (new["id"], empty["id"], cats)]
+    for archived in (new["id"], empty["id"], cats):
+        await bob.ok("PATCH", f"/channels/{archived}", {"archived": True})
+    async with home.bot() as bot:
+        await home.indexed(stays, *missed)
+        await home.forgotten(gone, in_post)
+        [found] = (await bob.find(home.nest, images, captions("octopus")[0])).ids  # the same picture shows once
+        assert found in [one["id"] for one in missed]
+        assert {await bot.services.channels.last_seen(int(one["channel_id"])) for one in missed} == {
+            int(one["id"]) for one in missed
+        }
+
+
 async def test_while_a_right_is_lost_nothing_is_lost_and_everything_is_read_when_it_returns(home: House) -> None:
     ann, cem = await home.member("ann"), await home.member("cem")
     chat, own = home.channel("chat"), home.sandbox.application_id

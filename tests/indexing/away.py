@@ -84,8 +84,8 @@ class Discord:
         channel_id = channel.channel_id
         if after is not None:
             self.asked.append((channel_id, after))
-        elif before is not None:
-            self.compared.append((channel_id, before - 1))
+        else:
+            self.compared.append((channel_id, NEWEST if before is None else before - 1))
         self.readers += 1
         assert self.readers == 1, "one channel at a time"
         try:
@@ -113,10 +113,10 @@ class Discord:
             found = [one for one in messages if one.message_id > after][: self.page_messages]
             full = len(found) == self.page_messages
             return Page(found, after, found[-1].message_id if full else NEWEST)
-        assert before is not None
-        found = [one for one in messages if one.message_id < before][-self.page_messages :]
+        until = NEWEST if before is None else before - 1
+        found = [one for one in messages if one.message_id <= until][-self.page_messages :]
         full = len(found) == self.page_messages
-        return Page(found, found[0].message_id - 1 if full else 0, before - 1)
+        return Page(found, found[0].message_id - 1 if full else 0, until)
 
 
 class NoIndex:
@@ -153,7 +153,9 @@ class Bot:
     def connect(self) -> None:
         """A new gateway session: everything up to now may have been missed."""
         self.catch_up.hold()
-        self.catch_up.begin(GUILD, [self.discord.snapshot(where) for where in self.places])
+        self.catch_up.begin(
+            GUILD, [self.discord.snapshot(where) for where in self.places], {where.channel_id for where in self.places}
+        )
 
     async def online(self) -> None:
         self.catch_up.start()

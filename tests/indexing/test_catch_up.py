@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.errors import ImageForbidden, ImageGone, ImageUnreachable, StoreUnusable
+from bot.errors import ImageForbidden, ImageUnreachable, StoreUnusable
 from bot.indexing.catch_up import ChannelSnapshot
 from bot.models import ChannelRef, ImageRef
 from bot.store.database import Database
@@ -176,21 +176,20 @@ async def test_a_new_session_in_the_middle_of_a_history_starts_that_channel_over
         return await bot.watermark(ONE) == missed[4].message_id
 
     await until(stopped)
-    bot.catch_up.begin(GUILD, [discord.snapshot(ONE)])
+    bot.catch_up.begin(GUILD, [discord.snapshot(ONE)], {ONE.channel_id})
     await bot.catch_up.finished()
     assert await bot.known() == [ref.message_id for ref in (*missed, unseen, live)]
     assert await bot.watermark(ONE) == live.message_id
 
 
-@pytest.mark.parametrize("refusal", [ImageForbidden(), ImageGone()])
 async def test_an_unreadable_channel_is_skipped_and_not_requested_at_every_message(
-    database: Database, discord: Discord, bots: list[Bot], refusal: Exception
+    database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
     first = await joined(database, discord, bots, ONE, TWO)
     await first.catch_up.close()
     discord.post(1, ONE)
     fine = discord.post(2, TWO)
-    discord.errors[ONE.channel_id] = [refusal]
+    discord.errors[ONE.channel_id] = [ImageForbidden()]
     bot = await joined(database, discord, bots, ONE, TWO)
     assert await bot.known() == [fine.message_id]
     before = await bot.watermark(ONE)
@@ -405,7 +404,7 @@ async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
 ) -> None:
     elsewhere = channel_ref(4, guild=GUILD + (1 << 22))
     bot = await joined(database, discord, bots, ONE)
-    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
+    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)], {elsewhere.channel_id})
     await bot.catch_up.finished()
     bot.catch_up.hold({elsewhere.guild_id})
     here, there = discord.post(1, ONE), discord.post(2, elsewhere)
@@ -413,7 +412,7 @@ async def test_a_new_session_of_one_shard_holds_the_channels_of_its_guilds_only(
     await bot.see(there)
     assert await bot.watermark(ONE) == here.message_id
     assert await bot.watermark(elsewhere) == elsewhere.channel_id
-    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)])
+    bot.catch_up.begin(elsewhere.guild_id, [discord.snapshot(elsewhere)], {elsewhere.channel_id})
     await bot.catch_up.finished()
     assert await bot.watermark(elsewhere) == there.message_id
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.errors import ImageForbidden, ImageUnreachable
-from bot.indexing.catch_up import active
+from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.indexing.catch_up import unlisted
 from bot.indexing.comparison import compare
 from bot.keyed_lock import KeyedLock
-from bot.models import ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
+from bot.models import NEWEST, ChannelRef, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source, ThreadKind
 from bot.store.database import Database
 from bot.store.guilds import Reply
 from tests.empty_database import empty_database
@@ -64,11 +64,31 @@ def test_a_file_on_a_host_that_is_not_allowed_is_still_carried() -> None:
 # -- which channels
 
 
-def test_channels_with_something_stored_or_recent_messages_are_compared_the_most_recent_first() -> None:
+async def test_channels_with_something_stored_or_recent_messages_are_compared_the_most_recent_first(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
     day = 24 * 3600
-    watermarks = {1: snowflake(10 * day), 2: snowflake(0), 3: snowflake(1), 4: snowflake(9.5 * day)}
-    assert active(watermarks, stored={2}) == [1, 4, 2]
-    assert active({}, stored=set()) == []
+    places = [channel_ref(number) for number in (1, 2, 3, 4)]
+    bot = Bot(database, discord, *places)
+    bots.append(bot)
+    watermarks = [snowflake(10 * day), snowflake(0), snowflake(1), snowflake(9.5 * day)]
+    for place, message_id in zip(places, watermarks, strict=True):
+        await bot.channels.mark_seen(place, message_id)
+    await bot.store.accept([image_ref(0, places[1])])
+    await bot.online()
+    assert [channel_id for channel_id, _ in discord.compared] == [places[at].channel_id for at in (0, 3, 1)]
+
+
+def test_what_was_not_listed_is_asked_after_once_and_a_missing_channel_instead_of_its_threads() -> None:
+    thread, private = thread_of(ONE, 1), replace(thread_of(ONE, 2), thread=ThreadKind.PRIVATE)
+    elsewhere, there = thread_of(TWO, 3), {ONE.channel_id}
+    assert unlisted([thread, ONE, elsewhere, TWO, private], there) == [thread, TWO, private]
+    assert unlisted([ONE, thread], {ONE.channel_id, thread.channel_id}) == []
+    assert unlisted([thread, private], ()) == [ONE]
+
+
+def thread_of(where: ChannelRef, number: int) -> ChannelRef:
+    return ChannelRef(where.guild_id, snowflake(number) + 7, where.channel_id, ThreadKind.PUBLIC)
 
 
 # -- what a gap swallowed
@@ -297,6 +317,92 @@ async def test_a_live_reply_is_known_before_the_watermark_passes_it(
     assert await bot.watermark(ONE) == snowflake(2)
     await bot.registry.forget_messages([about.message_id])
     assert await bot.replies.orphans(5) == [Reply(ONE.channel_id, snowflake(2))]
+
+
+# -- channels and threads that were not listed
+
+
+async def archived_thread(database: Database, discord: Discord, bots: list[Bot], posts: int) -> list[ImageRef]:
+    """A thread in which so many images were seen; now it is archived, and the bot away."""
+    first = await joined(database, discord, bots)
+    posted = [discord.post(number, THREAD) for number in range(1, 1 + posts)]
+    for ref in posted:
+        await first.see(ref)
+    await first.catch_up.close()
+    discord.asked.clear()
+    discord.compared.clear()
+    return posted
+
+
+THREAD = thread_of(ONE, 0)
+
+
+@pytest.mark.parametrize("error", [None, ImageUnreachable(), RuntimeError()], ids=repr)
+async def test_an_archived_thread_is_caught_up_on_and_compared_with_one_request_that_is_tried_again(
+    database: Database, discord: Discord, bots: list[Bot], error: Exception | None
+) -> None:
+    removed, with_preview, *_ = await archived_thread(database, discord, bots, 3)
+    discord.delete(removed)
+    discord.add_preview(with_preview)
+    missed = discord.post(4, THREAD)
+    discord.errors[THREAD.channel_id] = [error] if error else []
+    bot = await joined(database, discord, bots)
+    assert await keys(bot) == keys_in(discord)
+    assert await bot.watermark(THREAD) == missed.message_id
+    assert discord.compared.count((THREAD.channel_id, NEWEST)) == (2 if error else 1)
+    assert THREAD.channel_id not in [channel_id for channel_id, _ in discord.asked]
+
+
+async def test_an_archived_thread_in_which_more_than_a_page_was_missed_is_read_from_its_watermark(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    await archived_thread(database, discord, bots, 1)
+    discord.page_messages = 3
+    missed = [discord.post(number, THREAD) for number in range(2, 10)]
+    bot = await joined(database, discord, bots)
+    assert await keys(bot) == keys_in(discord)
+    assert await bot.watermark(THREAD) == missed[-1].message_id
+
+
+async def test_an_archived_thread_without_images_is_read_where_it_was_lately_active(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    old, day = thread_of(ONE, 20), 24 * 3600
+    await first.channels.mark_seen(old, snowflake(30))
+    await first.channels.mark_seen(THREAD, snowflake(2 * day))
+    await first.catch_up.close()
+    discord.compared.clear()
+    missed = discord.post(3 * day, THREAD)
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == [missed.message_id]
+    assert [channel_id for channel_id, until in discord.compared if until == NEWEST] == [THREAD.channel_id]
+
+
+@pytest.mark.parametrize("gone", [THREAD, ONE], ids=["a thread", "a channel with its threads"])
+async def test_what_discord_says_is_deleted_is_forgotten_and_what_may_not_be_read_is_not(
+    database: Database, discord: Discord, bots: list[Bot], gone: ChannelRef
+) -> None:
+    await archived_thread(database, discord, bots, 2)
+    other = thread_of(TWO, 5)
+    hidden = image_ref(6, other)
+    await bots[-1].store.accept([hidden])
+    discord.errors = {gone.channel_id: [ImageGone()], other.channel_id: [ImageForbidden()]}
+    bot = Bot(database, discord, *([ONE, TWO] if gone is THREAD else [TWO]))
+    bots.append(bot)
+    await bot.online()
+    assert await bot.known() == [hidden.message_id]
+
+
+async def test_a_channel_that_turns_out_to_be_deleted_while_it_is_read_is_forgotten(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots)
+    await first.see(discord.post(1, ONE))
+    await first.catch_up.close()
+    discord.errors[ONE.channel_id] = [ImageGone()]
+    bot = await joined(database, discord, bots)
+    assert await bot.known() == []
 
 
 # -- spoilers

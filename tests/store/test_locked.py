@@ -49,7 +49,7 @@ READS = {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
         "last_seen": lambda channels: channels.last_seen(2),
         "seen_channels": lambda channels: channels.seen_channels(1),
-        "channels_in_use": lambda channels: channels.channels_in_use(1),
+        "active_channels": lambda channels: channels.active_channels(1, 0),
     },
     LabelStore: {"labels": lambda labels: labels.labels(1)},
     ReplyStore: {"orphans": lambda replies: replies.orphans(5)},

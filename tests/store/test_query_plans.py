@@ -52,7 +52,7 @@ async def use_everything(database) -> None:
     await channels.mark_seen(ChannelRef(1, 2), 10)
     await channels.last_seen(2)
     await channels.seen_channels(1)
-    await channels.channels_in_use(1)
+    await channels.active_channels(1, 0)
     await labels.add(1, "cat")
     await labels.remove(1, "cat")
     await labels.reset(1)
