@@ -35,7 +35,7 @@ def _exists(file: Path, name: str) -> bool:
 
 
 def test_every_promise_names_its_tests() -> None:
-    text = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    text = (ROOT / "docs" / "guarantees.md").read_text("utf-8").split("## What they rest on")[0]
     rows = [row for row in re.findall(r"^\| (.*) \|$", text, re.MULTILINE) if not row.startswith(("promise |", "---"))]
     assert len(rows) > 20
     assert [row for row in rows if "`tests/" not in row.split(" | ")[1]] == []

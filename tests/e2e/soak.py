@@ -58,7 +58,7 @@ class Soak:
         people = [await self.home.member(name) for name in PEOPLE]
         async with self.home.bot_process():
             await self._announce_in_public(people)
-            await self._agrees("the first start")
+            await until(self._has_noted_all_places, "the bot has noted where each channel stands")
         for number in range(rounds):
             async with self.home.bot_process() as process:
                 self._stumble()
@@ -79,6 +79,12 @@ class Soak:
             report(f"round {number}: {dict(sorted(self.counts.items()))}")
 
     # -- what people and Discord do
+
+    async def _has_noted_all_places(self) -> bool:
+        """What was posted in a channel before the bot first noted it is history that it does not read."""
+        with closing(sqlite3.connect(self.home.directory / "magpie.sqlite3")) as connection:
+            noted = {id_ for (id_,) in connection.execute("SELECT id FROM channels WHERE last_seen IS NOT NULL")}
+        return noted >= {self.home.channel(name) for name in PLACES}
 
     async def _announce_in_public(self, people: list[Member]) -> None:
         moderator = people[PEOPLE.index("bob")]
