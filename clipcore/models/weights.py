@@ -142,6 +142,7 @@ def _unwrapped(loaded: object) -> Weights:
 # Limits on what torch writes. OpenAI's largest archive has a few thousand entries and a data.pkl of about 2 MiB.
 _MAX_ENTRIES = 100_000
 _MAX_PICKLE_BYTES = 64 * 2**20
+_MAX_AXES = 8
 # Each may make an object of half a kilobyte.
 _MAX_INSTRUCTIONS = 2_000_000
 _MAX_ATTRIBUTES = 200_000
@@ -344,7 +345,11 @@ def _rebuild_tensor(storage: object, offset: Any, shape: Any, strides: Any, *_ho
 
 
 def _naturals(values: object) -> bool:
-    return isinstance(values, tuple) and all(isinstance(value, int) and value >= 0 for value in values)
+    return (
+        isinstance(values, tuple)
+        and len(values) <= _MAX_AXES
+        and all(isinstance(value, int) and value >= 0 for value in values)
+    )
 
 
 def _unchanged(value: object, *_: object) -> object:

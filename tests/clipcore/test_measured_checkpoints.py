@@ -38,6 +38,7 @@ from tests.clipcore.test_torchscript import (
     REDUCE,
     SETITEMS,
     STOP,
+    TUPLE,
     number,
     storage,
     tensor,
@@ -141,6 +142,15 @@ def a_dictionary_again_and_again(path: Path) -> Path:
     return archive(path, PROTO + b"]" + MARK + copied + (b"h\0h\1" + REDUCE) * 10_000 + b"e" + STOP)
 
 
+def axes_without_end(path: Path) -> Path:
+    """Ten thousand views of 100,000 axes would take 16 GB."""
+    ones = MARK + b"K\1" * 100_000 + TUPLE
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\nq\0"
+    arguments = MARK + storage(6) + number(0) + ones + b"q\1h\1\x89" + EMPTY_DICT + TUPLE + b"q\2"
+    again = (b"h\0h\2" + REDUCE) * 10_000
+    return archive(path, PROTO + b"]" + MARK + rebuild + arguments + REDUCE + again + b"e" + STOP)
+
+
 def objects_of_one_byte(path: Path) -> Path:
     """Each of these bytes is a dictionary of 64."""
     return archive(path, PROTO + b"]" + MARK + EMPTY_DICT * (5 * MIB // 2) + b"e" + STOP)
@@ -174,6 +184,7 @@ BOMBS = {
     a_function_that_makes_room: "asks for __builtin__.bytearray",
     a_function_that_doubles: "asks for _codecs.encode",
     a_dictionary_again_and_again: "broken or no checkpoint",
+    axes_without_end: "describes a tensor wrongly",
     objects_of_one_byte: "larger than any model's",
     a_legacy_storage_that_is_not_there: "larger than the file",
     a_legacy_text_that_is_not_there: "broken or no checkpoint",
