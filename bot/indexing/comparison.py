@@ -107,7 +107,8 @@ class MessageComparer:
                 await self._registry.forget_all_but(message.message_id, message.carried)
             if message.images:
                 await self._note_spoilers(await self._store.by_message(message.message_id), message.images)
-                await self._accept(message.images)
+                if message.message_id > await self._store.first_seen(message.images[0].channel.channel_id):
+                    await self._accept(message.images)
 
     async def read(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
         """Reads one page of the channel's history, and makes the store agree with it, also where the channel is

@@ -247,6 +247,19 @@ async def test_a_comparison_accepts_nothing_from_before_the_bot_joined(
     assert await bot.known() == [posted.message_id] * 2
 
 
+async def test_an_edit_of_a_message_from_before_the_bot_joined_brings_none_of_its_images(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    before = discord.post(1, ONE)
+    bot = await joined(database, discord, bots)
+    posted = discord.post(2, ONE)
+    await bot.see(posted)
+    for ref in (before, posted):
+        discord.add_preview(ref)
+        await bot.catch_up.edited(ONE, discord.of(ref))
+    assert await bot.known() == [posted.message_id] * 2
+
+
 async def test_an_edit_that_could_not_be_handled_is_compared_later(
     database: Database, discord: Discord, bots: list[Bot]
 ) -> None:
