@@ -93,7 +93,7 @@ async def _bot(town: Town, directory: Path) -> AsyncIterator[psutil.Process]:
         )
     try:
         async with asyncio.timeout(_STARTING_S):
-            while b"ready" not in (directory / "bot.log").read_bytes():  # noqa: ASYNC110 - of another process
+            while b"guilds=" not in (directory / "bot.log").read_bytes():  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.1)
         yield psutil.Process(process.pid)
     finally:
