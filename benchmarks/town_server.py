@@ -18,6 +18,7 @@ from time import perf_counter
 
 from benchmarks.material import ordinary_jpegs
 from benchmarks.million import GUILD, places_of
+from sandbox import sessions
 from sandbox.demo import BOT_PERMISSIONS
 from sandbox.drafts import Draft
 from sandbox.guild_ops import add_channel, add_guild, add_member, add_role, add_user
@@ -188,6 +189,7 @@ def _scenes() -> list[bytes]:
 
 async def serve(channels: int, posts: int, askers: int, heartbeat_s: float) -> None:
     """Until the standard input is closed."""
+    sessions.DETACHED_LIMIT += askers  # they have no socket
     async with Sandbox.serve(limits=Limits(heartbeat_interval_s=heartbeat_s, messages_per_channel=10**9)) as sandbox:
         town = Town(sandbox)
         _write(asdict(await town.build(channels, posts, askers)))
