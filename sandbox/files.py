@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from sandbox.image_headers import content_type_of
 from sandbox.previews import SAMPLES_PATH, Samples
 from sandbox.responses import api_error, error_response
 from sandbox.server_state import SERVER
@@ -109,6 +110,10 @@ def page_response(request: web.Request, name: str) -> web.StreamResponse:
 
 
 def _sample_response(path: Path | None) -> web.StreamResponse:
+    """Read at once: a FileResponse leaves its file open where the client ends in the middle."""
     if path is None:
         raise web.HTTPNotFound
-    return web.FileResponse(path, headers=NO_SNIFFING)
+    data = path.read_bytes()
+    return web.Response(
+        body=data, headers={**NO_SNIFFING, "Content-Type": content_type_of(path.name, None) or "image/png"}
+    )

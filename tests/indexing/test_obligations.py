@@ -326,7 +326,7 @@ async def test_a_guild_is_not_readmitted_while_the_journal_would_forget_it_after
     assert not readmission.done()
     journal.stuck = False
     await readmission
-    assert not journal_of(path).strip()
+    await until(lambda: not journal_of(path).strip())
     await registry.close()
 
 
