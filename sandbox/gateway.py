@@ -195,15 +195,15 @@ class _Connection:
             log.debug("gateway: connection lost while sending")
 
     async def _detach(self) -> None:
+        """The session first: aiohttp cancels what waits here once the client has gone."""
+        session = self._session
+        if session is not None and session.socket is self._socket:
+            session.socket = session.transport = None
+            if self._socket.close_code in (1000, 1001):
+                self._server.sessions.remove(session)
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait([self._writer])
-        session = self._session
-        if session is None or session.socket is not self._socket:
-            return
-        session.socket = session.transport = None
-        if self._socket.close_code in (1000, 1001):
-            self._server.sessions.remove(session)
 
     async def _send(self, op: int, data: object = None) -> None:
         await self._socket.send_json({"op": op, "d": data})

@@ -134,6 +134,11 @@ class House:
             yield process
         finally:
             await kill(process)
+            await until(self._has_lost_the_bot, "the sandbox notices that the bot is gone")
+
+    async def _has_lost_the_bot(self) -> bool:
+        """Until then, it would send the next bot's events to this one."""
+        return not self.sandbox.server.sessions.is_connected(self.sandbox.application.bot_id)
 
     async def indexed(self, *messages: dict[str, Any]) -> list[Image]:
         """Waits until every image of these messages is searchable."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -56,37 +56,27 @@ class Soak:
 
     async def run(self, rounds: int, report: Callable[[str], None] = lambda line: None) -> None:
         people = [await self.home.member(name) for name in PEOPLE]
-        async with self._bot():
+        async with self.home.bot_process():
             await self._announce_in_public(people)
             await until(self._has_noted_all_places, "the bot has noted where each channel stands")
         for number in range(rounds):
-            async with self._bot() as process:
+            async with self.home.bot_process() as process:
                 self._stumble()
                 await self._act(people, self.random.randrange(1, 8), awake=True)
                 await asyncio.sleep(self.random.random() * self.random.choice((0, 0.1, 1)))  # when the power fails
                 await kill(process)
             await self._act(people, self.random.randrange(4), awake=False)
             while self.random.random() < 0.3:  # it fails again as soon as the bot is back
-                async with self._bot() as process:
+                async with self.home.bot_process() as process:
                     await asyncio.sleep(self.random.random())
                     await kill(process)
                 self.counts["kills"] += 1
             self.counts["kills"] += 1
             self.home.sandbox.faults.clear()
-            async with self._bot():
+            async with self.home.bot_process():
                 await self._agrees(f"round {number}")
                 await self._nobody_finds_more_than_they_see(people)
             report(f"round {number}: {dict(sorted(self.counts.items()))}")
-
-    @asynccontextmanager
-    async def _bot(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Ends when the sandbox has noticed that the bot is gone: it would send it the next one's events."""
-        async with self.home.bot_process() as process:
-            yield process
-        await until(self._is_gone, "the sandbox notices that the bot is gone")
-
-    async def _is_gone(self) -> bool:
-        return not self.home.sandbox.server.sessions.is_connected(self._bot_id)
 
     # -- what people and Discord do
 

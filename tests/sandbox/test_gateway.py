@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,7 +11,7 @@ from sandbox.faults import Fault
 from sandbox.guild_ops import add_channel, add_guild, add_member
 from sandbox.server import Sandbox
 from tests.sandbox.images import png
-from tests.sandbox.person import Person
+from tests.sandbox.person import TIMEOUT_S, Person
 
 Connect = Callable[[str], Awaitable[Person]]
 GUILDS, MESSAGES, CONTENT = 1, 1 << 9, 1 << 15
@@ -113,6 +114,18 @@ async def test_a_resumed_session_replays_missed_events_in_order(sandbox: Sandbox
     await bob.event("RESUMED")
     heard = [d["content"] for n, d in bob.events if n == "MESSAGE_CREATE"]
     assert heard == ["before", "missed 0", "missed 1", "missed 2"]
+
+
+async def test_a_client_that_says_goodbye_is_no_longer_connected(sandbox: Sandbox) -> None:
+    sessions, bot_id = sandbox.server.sessions, sandbox.application.bot_id
+    async with bot(sandbox) as leaving:
+        await leaving.connect()
+        assert sessions.is_connected(bot_id)
+        await leaving.ws.close()
+    async with asyncio.timeout(TIMEOUT_S):
+        while sessions.is_connected(bot_id):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    assert sessions.of_user(bot_id) == []
 
 
 async def test_an_unknown_session_must_identify_again(sandbox: Sandbox, person: Connect) -> None:
