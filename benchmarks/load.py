@@ -175,7 +175,7 @@ def outcome(found: Found, seconds: float) -> Outcome:
                 note=f"{len(found.seconds)} questions, p50 {1000 * percentile(found.seconds, 0.5):.0f} ms",
             ),
             Figure(
-                "answers, of those who asked at once too",
+                "questions answered, those of the crowd included",
                 Spread((float(len(found.seconds) + len(found.crowd)),)),
                 "of them",
                 (Against("asked", float(len(found.seconds) + len(found.crowd) + found.unanswered), at_least=1.0),),

@@ -9,7 +9,10 @@ from enum import StrEnum
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 
-REREAD_OWNER = (0, 0)
+Owner = tuple[int, int]
+"""Server and author, between whom the work is shared out fairly."""
+
+REREAD_OWNER: Owner = (0, 0)
 """Whose images count as that are encoded again, whoever posted them: they get the places that new ones leave."""
 
 
@@ -81,7 +84,7 @@ class ImageRef:
     spoiler: bool = field(default=False, compare=False)
 
     @property
-    def key(self) -> tuple[Source, int]:
+    def key(self) -> ImageKey:
         """What identifies the image within its message; see `RemoteImage.key`."""
         return (self.source, self.attachment_id)
 
@@ -118,8 +121,7 @@ class Image:
     reread: bool = False
 
     @property
-    def owner(self) -> tuple[int, int]:
-        """Server and author, between whom the work is shared out fairly."""
+    def owner(self) -> Owner:
         return REREAD_OWNER if self.reread else (self.ref.channel.guild_id, self.ref.author_id)
 
 
@@ -139,7 +141,7 @@ class RemoteImage:
     spoiler: bool = False
 
     @property
-    def key(self) -> tuple[Source, int]:
+    def key(self) -> ImageKey:
         """What identifies the image within its message; see `ImageRef.key`."""
         return (self.source, self.attachment_id)
 
@@ -162,7 +164,7 @@ class SeenMessage:
 
     message_id: int
     images: tuple[ImageRef, ...] = ()
-    carried: frozenset[tuple[Source, int]] | None = frozenset()
+    carried: frozenset[ImageKey] | None = frozenset()
     reply: PublicReply | None = None
 
 

@@ -13,7 +13,7 @@ import discord
 
 from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.indexing.downloads import Arrived
-from bot.models import ImageRef, RemoteImage, Source
+from bot.models import ImageKey, ImageRef, RemoteImage, Source
 from clipcore.fair_places import FairPlaces
 
 IMAGE_SUFFIXES = frozenset(
@@ -39,7 +39,7 @@ _MAX_REDIRECTS = 3
 
 def images_of(message: discord.Message) -> list[RemoteImage]:
     """Every image that the message carries, whatever its host. An image that is missing here has been removed."""
-    found: dict[tuple[Source, int], RemoteImage] = {}
+    found: dict[ImageKey, RemoteImage] = {}
     for part in _parts(message):
         found |= {image.key: image for image in (*_attached(part), *_previews(message.id, part))}
     return list(found.values())
@@ -134,7 +134,7 @@ class Downloader:
         self,
         session: aiohttp.ClientSession,
         look_up: Callable[[ImageRef], Awaitable[list[RemoteImage]]],
-        recent: MutableMapping[tuple[Source, int], RemoteImage],
+        recent: MutableMapping[ImageKey, RemoteImage],
         yield_to_queries: Callable[[], Awaitable[None]],
         *,
         hosts: frozenset[str],

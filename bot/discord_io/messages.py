@@ -5,7 +5,7 @@ The store keeps ids only; whatever is shown or downloaded is looked up here firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import aiohttp
@@ -15,7 +15,7 @@ from cachetools import LRUCache, TLRUCache
 from bot.discord_io.attachments import host_of, images_of, is_withheld
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.comparison import PAGE_MESSAGES
-from bot.models import NEWEST, ChannelRef, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source, ThreadKind
+from bot.models import NEWEST, ChannelRef, ImageKey, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, ThreadKind
 
 # Discord's codes for "deleted" and "not allowed" (developer docs, opcodes and status codes). Any other 404 or 403 may
 # come from a proxy, or be an "internal network error".
@@ -77,7 +77,7 @@ class Messages:
         self._client = client
         self._hosts = hosts
         self._other_bots = other_bots
-        self.recent_images: LRUCache[tuple[Source, int], RemoteImage] = LRUCache(_MAX_RECENT_IMAGES)
+        self.recent_images: LRUCache[ImageKey, RemoteImage] = LRUCache(_MAX_RECENT_IMAGES)
         self.refusals = Refusals()
 
     async def fetch(self, guild_id: int, channel_id: int, message_id: int) -> discord.Message:
@@ -104,27 +104,26 @@ class Messages:
 
     def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
         """Those of its images that are on one of the hosts."""
-        return [image for image in images_of(message) if host_of(image.url) in self._hosts]
+        return self._downloadable(images_of(message))
 
-    def image_refs(self, message: discord.Message, channel: ChannelRef | None) -> list[ImageRef]:
-        """The images of this message to index. Magpie's own messages do not count, nor do those outside guilds."""
+    def seen(self, message: discord.Message, channel: ChannelRef | None) -> SeenMessage:
+        """What the store is compared with. Magpie's own messages, and those outside guilds, have no images to index."""
+        images = images_of(message)
+        carried = None if is_withheld(message) else frozenset(image.key for image in images)
         own = self._client.user is not None and message.author.id == self._client.user.id
         by_bot = message.author.bot or message.webhook_id is not None
         if channel is None or own or (by_bot and not self._other_bots):
-            return []
-        images = self.downloadable_images_of(message)
-        self.recent_images.update({image.key: image for image in images})
-        return [
+            return SeenMessage(message.id, carried=carried, reply=public_reply(message) if own else None)
+        downloadable = self._downloadable(images)
+        self.recent_images.update({image.key: image for image in downloadable})
+        refs = tuple(
             ImageRef(channel, message.id, image.attachment_id, image.source, message.author.id, image.spoiler)
-            for image in images
-        ]
+            for image in downloadable
+        )
+        return SeenMessage(message.id, refs, carried)
 
-    def seen(self, message: discord.Message, channel: ChannelRef | None) -> SeenMessage:
-        """What the store is compared with."""
-        carried = None if is_withheld(message) else frozenset(image.key for image in images_of(message))
-        own = self._client.user is not None and message.author.id == self._client.user.id
-        reply = public_reply(message) if own else None
-        return SeenMessage(message.id, tuple(self.image_refs(message, channel)), carried, reply)
+    def _downloadable(self, images: Iterable[RemoteImage]) -> list[RemoteImage]:
+        return [image for image in images if host_of(image.url) in self._hosts]
 
     async def page(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
         """The oldest 100 messages of a channel after a message id, or the newest, before one, with one request. Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
 log = get_logger(__name__)
+
+_Channel = discord.abc.GuildChannel | discord.Thread
 
 _RIGHTS_PAUSE_S = 1.0
 """After a change of permissions: a moderator rarely makes only one."""
@@ -82,7 +85,7 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener("on_guild_channel_create")
     @commands.Cog.listener("on_thread_create")
     @commands.Cog.listener("on_thread_join")
-    async def catch_up_on(self, channel: discord.abc.GuildChannel | discord.Thread) -> None:
+    async def catch_up_on(self, channel: _Channel) -> None:
         snapshot = _snapshot(channel)
         if snapshot is not None:
             self._bot.services.catch_up.appeared(snapshot)
@@ -92,27 +95,29 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener()
     async def on_guild_channel_update(self, before: discord.abc.GuildChannel, after: discord.abc.GuildChannel) -> None:
         if before.overwrites != after.overwrites:
-            self._rights_changed(after.guild)
+            self._rights_changed(after.guild, [after, *getattr(after, "threads", ())])
 
     @commands.Cog.listener()
     async def on_guild_role_update(self, before: discord.Role, after: discord.Role) -> None:
         if before.permissions != after.permissions:
-            self._rights_changed(after.guild)
+            self._rights_changed(after.guild, _channels_of(after.guild))
 
     @commands.Cog.listener()
     async def on_guild_role_delete(self, role: discord.Role) -> None:
-        self._rights_changed(role.guild)
+        self._rights_changed(role.guild, _channels_of(role.guild))
 
     @commands.Cog.listener()
     async def on_member_update(self, _before: discord.Member, after: discord.Member) -> None:
         """Without the members intent, Discord tells of the bot itself only."""
-        self._rights_changed(after.guild)
+        self._rights_changed(after.guild, _channels_of(after.guild))
 
-    def _rights_changed(self, guild: discord.Guild) -> None:
+    def _rights_changed(self, guild: discord.Guild, channels: Iterable[_Channel]) -> None:
         """Notes at once what the bot may not read any more: the next message may be one that it will see. What it may
         read again is read once no more changes come.
+
+        channels: those concerned. A channel's own overwrites decide, never its category's, so each has an event.
         """
-        for channel in (*guild.channels, *guild.threads):
+        for channel in channels:
             ref = channel_ref(channel)
             if ref is not None and not _may_read_history(channel):
                 self._bot.services.catch_up.unreadable(ref)
@@ -126,9 +131,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         await asyncio.sleep(_RIGHTS_PAUSE_S)
         try:
             services = self._bot.services
-            snapshots = [
-                one for channel in (*guild.channels, *guild.threads) if (one := _snapshot(channel)) is not None
-            ]
+            snapshots = [one for channel in _channels_of(guild) if (one := _snapshot(channel)) is not None]
             # A channel that was never seen is read from now on: the cache does not know its newest message.
             now = discord.utils.time_snowflake(utc_now())
             services.catch_up.readable(guild.id, [replace(one, newest=now) for one in snapshots])
@@ -157,7 +160,7 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def welcome(self, guild: discord.Guild) -> None:
         self._arrived.add(guild.id)
         services = self._bot.services
-        channels = (*guild.channels, *guild.threads)
+        channels = _channels_of(guild)
         snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
         await services.registry.readmit_guild(guild.id)  # the store may take its time: the snapshots are older
         services.catch_up.begin(guild.id, snapshots, {channel.id for channel in channels})
@@ -188,7 +191,12 @@ class IndexingCog(commands.Cog, name="indexing"):
         log.info("ready", guilds=len(self._bot.guilds))
 
 
-def _snapshot(channel: discord.abc.GuildChannel | discord.Thread) -> ChannelSnapshot | None:
+def _channels_of(guild: discord.Guild) -> list[_Channel]:
+    """Those that are cached: no archived threads."""
+    return [*guild.channels, *guild.threads]
+
+
+def _snapshot(channel: _Channel) -> ChannelSnapshot | None:
     """None where no messages are posted, or the bot may not read the history."""
     ref = channel_ref(channel)
     if ref is None or not isinstance(channel, discord.abc.Messageable) or not _may_read_history(channel):

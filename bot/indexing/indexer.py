@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -399,7 +400,7 @@ class _Messages:
 
 def _with_reserve(places: int) -> int:
     """Places of which `FairPlaces` gives so many to one owner alone."""
-    return -(-3 * places // 2)
+    return math.ceil(places * 3 / 2)
 
 
 def _ready(image: Image, finished: Finished) -> Image:

@@ -95,8 +95,7 @@ class RestoredImages:
         page = await self._comparer.read(channel, before=images[0].ref.message_id + 1)
         carried = {message.message_id: message.carried for message in page.messages}
         reached = [one for one in images if one.ref.message_id > page.after and not self._registry.hides(one.ref)]
-        judged = [one for one in reached if carried.get(one.ref.message_id, frozenset()) is not None]
-        existing = [one.id for one in judged if one.ref.key in (carried.get(one.ref.message_id) or ())]
-        if existing:
+        judged = [(one, keys) for one in reached if (keys := carried.get(one.ref.message_id, frozenset())) is not None]
+        if existing := [one.id for one, keys in judged if one.ref.key in keys]:
             await self._registry.verify(channel.guild_id, existing)
         return len(judged)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Source, Tag
+from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Owner, Source, Tag
 from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
@@ -42,8 +42,6 @@ FORBIDDEN = "forbidden"
 
 PAGE = 1_000
 """Images that one transaction requeues: 30 ms, in which other writers wait."""
-
-Owner = tuple[int, int]  # as `Image.owner` has it
 
 _PARKED = images.c.state == text("'parked'")  # the words of the partial index, without which it is not used
 _KEY = ("message_id", "attachment_id", "source")

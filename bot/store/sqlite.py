@@ -191,13 +191,14 @@ class SQLiteBackend:
                 if original.exists():
                     name.touch(0o600)
                     shutil.copyfile(original, name)
-            self._check(copy, source)
+            self._prepare(copy, source)
             yield copy
         finally:
             for name in leftovers:
                 name.unlink(missing_ok=True)
 
-    def _check(self, copy: Path, source: Path) -> None:
+    def _prepare(self, copy: Path, source: Path) -> None:
+        """Raises StartupError where the copy is damaged."""
         try:
             with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
                 [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()

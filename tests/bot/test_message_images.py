@@ -41,7 +41,7 @@ def messages(hosts: frozenset[str] = HOSTS, *, other_bots: bool = False) -> Mess
 
 
 def images(message: discord.Message, *, other_bots: bool = False) -> list[ImageRef]:
-    return messages(other_bots=other_bots).image_refs(message, channel_ref(message.channel))
+    return [*messages(other_bots=other_bots).seen(message, channel_ref(message.channel)).images]
 
 
 def test_an_attached_image_is_identified_by_its_ids(server: discord.Guild) -> None:

@@ -254,7 +254,7 @@ class ServerMachine(RuleBasedStateMachine):
         message = discord.Message(state=self.guild._state, channel=cached, data=data)
         pictures = {one.key: one for one in place.pictures if one.message_id == message_id}
         batch = []
-        for image in await self.bot.store.accept(self.messages.image_refs(message, channel_ref(message.channel))):
+        for image in await self.bot.store.accept(self.messages.seen(message, channel_ref(message.channel)).images):
             picture = pictures[image.ref.message_id, image.ref.source, image.ref.attachment_id]
             picture.indexed = True
             self.ids[picture.key] = image.id

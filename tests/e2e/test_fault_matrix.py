@@ -7,7 +7,6 @@ well.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bot.discord_io.client import MagpieBot
 from bot.i18n import ENGLISH
 from bot.models import ImageState
 from clipcore.types import Encoder, Pixels, Vectors
@@ -187,8 +187,8 @@ async def test_a_fault_costs_what_the_table_says_and_leaves_nothing_behind(home:
                 await home.forgotten(deleted)
             if row.health is not None:
                 await failing(f"http://127.0.0.1:{port}", row.health)
-            else:
-                await asyncio.sleep(0.5)  # so that what is to be done later has failed once
+            elif row.picture is LATER and row.deletion is NOW:  # the bot has heard of it, and fails at it
+                await until(lambda: tried(bot, new["id"]), "the new picture is tried")
             assert [one.state for one in await bot.services.images.by_message(int(new["id"]))] in (
                 [[ImageState.READY]] if row.picture is NOW else [[], [ImageState.PENDING]]
             )
@@ -205,6 +205,10 @@ def answered(reply: Reply, wanted: str) -> Answered:
     said = (ENGLISH.matches_unreachable, ENGLISH.busy, ENGLISH.store_failed, ENGLISH.image_unusable)
     assert reply.words.startswith(said), reply.words
     return SAID
+
+
+async def tried(bot: MagpieBot, message_id: str) -> bool:
+    return any(image.attempts for image in await bot.services.images.by_message(int(message_id)))
 
 
 async def until_found(home: House, message_id: str) -> None:
