@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-HttpKind = Literal["rate_limit", "server_error", "drop", "delay", "half", "html"]
+SearchKind = Literal["not_indexed", "short_page"]
+HttpKind = Literal["rate_limit", "server_error", "drop", "delay", "half", "html", SearchKind]
 EventKind = Literal["double_event", "late_event", "lost_event"]
 Kind = HttpKind | EventKind | Literal["identify"]
 SCOPES = ("user", "shared", "global")
+SEARCH_KINDS = frozenset(get_args(SearchKind))
 HTTP_KINDS = frozenset(get_args(HttpKind))
 EVENT_KINDS = frozenset(get_args(EventKind))
 KINDS = HTTP_KINDS | EVENT_KINDS | {"identify"}
@@ -34,6 +36,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class Fault:
     """HTTP kinds match `method` and `path`, a shell pattern of API paths without /api/v10 and of other paths in full.
 
+    `not_indexed` (202, "try again later") and `short_page` are for the message search, whatever the path pattern.
     Event kinds match `event`; `identify` answers IDENTIFY by closing the connection with `close_code`.
     `times`: how often it is triggered, None: always. `seconds`: retry_after, or the delay.
     """
@@ -86,7 +89,11 @@ class Faults:
         self._active.clear()
 
     def for_request(self, method: str, path: str, is_bot: bool) -> Fault | None:
-        return self._trigger(is_bot, HTTP_KINDS, lambda f: f.method in ("*", method) and fnmatchcase(path, f.path))
+        def matches(fault: Fault) -> bool:
+            searching = fault.kind not in SEARCH_KINDS or path.endswith("/messages/search")
+            return searching and fault.method in ("*", method) and fnmatchcase(path, fault.path)
+
+        return self._trigger(is_bot, HTTP_KINDS, matches)
 
     def for_event(self, event: str, is_bot: bool) -> Fault | None:
         return self._trigger(is_bot, EVENT_KINDS, lambda f: fnmatchcase(event, f.event))

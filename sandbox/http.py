@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from sandbox import control, files, gateway
 from sandbox.faults import Fault
 from sandbox.previews import Samples
 from sandbox.responses import ApiError, api_error, error_response, json_response
-from sandbox.rest import applications, channels, guilds, interactions, messages, threads
+from sandbox.rest import applications, channels, guilds, interactions, messages, search, threads
 from sandbox.rest.request import Endpoint, Request, Services, authenticate
 from sandbox.server_state import SERVER
 
@@ -31,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *channels.ENDPOINTS,
     *threads.ENDPOINTS,
     *messages.ENDPOINTS,
+    *search.ENDPOINTS,
     *interactions.ENDPOINTS,
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -147,7 +149,17 @@ async def _inject_faults(request: web.Request, handler: Handler) -> web.StreamRe
         if isinstance(response, web.Response) and isinstance(response.body, bytes):
             response.body = response.body[: len(response.body) // 2]
         return response
+    if fault.kind == "short_page":
+        response = await handler(request)
+        return _shortened(response) if isinstance(response, web.Response) and response.status == 200 else response
     return await _fault_response(fault, request)
+
+
+def _shortened(response: web.Response) -> web.Response:
+    """A page of search results without its last half, as Discord's are where it cannot load what it found."""
+    body = json.loads(response.body) if isinstance(response.body, bytes) else {}
+    found = body["messages"]
+    return json_response({**body, "messages": found[: (len(found) + 1) // 2]})
 
 
 async def _fault_response(fault: Fault, request: web.Request) -> web.StreamResponse:
@@ -158,6 +170,16 @@ async def _fault_response(fault: Fault, request: web.Request) -> web.StreamRespo
     await request.read()
     if fault.kind == "html":
         return web.Response(text="<!doctype html><title>Maintenance</title>", content_type="text/html")
+    if fault.kind == "not_indexed":
+        return json_response(
+            {
+                "message": "Index not yet available. Try again later",
+                "code": 110000,
+                "documents_indexed": 0,
+                "retry_after": round(fault.seconds),
+            },
+            202,
+        )
     if fault.kind == "server_error":
         return json_response({"message": f"{fault.status}: Server Error", "code": 0}, fault.status)
     body = {"message": "You are being rate limited.", "retry_after": fault.seconds, "global": fault.is_global}

@@ -13,6 +13,7 @@ import yarl
 from discord import app_commands
 from discord.ext import commands
 
+from sandbox.faults import Fault
 from sandbox.server import Sandbox
 from tests.sandbox.images import png
 from tests.sandbox.person import TIMEOUT_S, Person
@@ -190,6 +191,24 @@ async def test_a_bot_reads_history_in_pages_and_in_both_directions(
     assert [m.id async for m in there.history(limit=None, after=discord.Object(ids[9]))] == ids[10:]
     around = [m.id async for m in there.history(limit=11, around=discord.Object(ids[50]))]
     assert sorted(around) == ids[45:56]
+
+
+async def test_a_bot_searches_a_guild_for_images(sandbox: Sandbox, bot: Probe, person: Connect) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("pictures")
+    posted = [(await cem.share(channel.id, png(3, 3)))["id"] for _ in range(3)]
+    await cem.say(channel.id, "no image")
+    sandbox.faults.add(Fault("not_indexed"))
+    route = discord.http.Route("GET", "/guilds/{guild_id}/messages/search", guild_id=channel.guild_id)
+    wanted = [("has", "image"), ("channel_id", str(channel.id)), ("channel_id", str(sandbox.channel("chat").id))]
+    early = await bot.http.request(route, params=wanted)
+    assert early["code"] == 110000
+    answer = await bot.http.request(route, params=wanted)
+    assert answer["total_results"] == 3
+    there = bot.get_channel(channel.id)
+    messages = [discord.Message(state=bot._connection, channel=there, data=hit) for [hit] in answer["messages"]]
+    assert [str(m.id) for m in messages] == posted[::-1]
+    assert [len(m.attachments) for m in messages] == [1, 1, 1]
 
 
 async def test_a_bot_posts_reacts_edits_and_deletes(sandbox: Sandbox, bot: Probe, person: Connect) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import FormData
 
+from sandbox.faults import Fault
 from sandbox.server import Sandbox
 from tests.sandbox.described import DESCRIPTION, Description, watching
 from tests.sandbox.images import png
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.skipif(
 KNOWN_GAPS = (
     # Discord's documentation has forwards (type 1) and codes of form errors as strings; the description has neither.
     "message_reference.type: 0 was expected",
-    "'NUMBER_TYPE_COERCE' is not of type 'integer'",
+    "_TYPE_COERCE' is not of type 'integer'",
+    "_TYPE_MAX' is not of type 'integer'",
+    "_TYPE_CHOICES' is not of type 'integer'",
 )
 
 
@@ -41,6 +44,7 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
     await cem.say(channel.id, "a reply", message_reference={"message_id": shared["id"]})
     await cem.say(channel.id, message_reference={"type": 1, "channel_id": str(channel.id), "message_id": shared["id"]})
     thread = sandbox.channel("cats only").id
+    await cem.say(thread, "within")
     await cem.ok("PATCH", f"/channels/{thread}", {"archived": True})
     me = sandbox.application_id
     async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
@@ -59,9 +63,15 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
             f"/channels/{channel.id}/messages?limit=50",
             f"/channels/{channel.id}/messages/{shared['id']}",
             f"/channels/{channel.id}/threads/archived/public",
+            f"/guilds/{nest.id}/messages/search?has=file&has=-video&channel_id={channel.id}&sort_order=asc",
+            f"/guilds/{nest.id}/messages/search?content=within",
             f"/channels/{thread}/thread-members/{cem.ready['user']['id']}",
         ):
             await bot.ok("GET", path)
+        for refused in ("limit=26", "channel_id=1", "has=cats"):
+            assert (await bot.call("GET", f"/guilds/{nest.id}/messages/search?{refused}")).status in (400, 404)
+        sandbox.faults.add(Fault("not_indexed"))
+        assert (await bot.call("GET", f"/guilds/{nest.id}/messages/search")).status == 202
         await bot.ok("POST", f"/channels/{channel.id}/typing")
         sent = await bot.ok("POST", f"/channels/{channel.id}/messages", _layout_with_file())
         path = f"/channels/{channel.id}/messages/{sent['id']}"
