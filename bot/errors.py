@@ -64,6 +64,10 @@ class MessageWithoutImage(MagpieError):
     """The message carries no image that can be read."""
 
 
+class NotYours(MagpieError):
+    """The button or menu belongs to another member's answer."""
+
+
 class TookTooLong(MagpieError):
     """The answer was not ready in time."""
 

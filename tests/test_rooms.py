@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.errors": set(),
     "bot.keyed_lock": set(),
     "bot.logging": {"bot.errors", "structlog"},
+    "bot.i18n": {"bot.i18n", "bot.models", "discord", "babel"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
     "bot.store": PLAIN | {"bot.store", "sqlalchemy", "alembic", "numpy", "migrations"},
     "bot.store.sqlite": PLAIN | {"sqlalchemy", "aiosqlite", "filelock"},

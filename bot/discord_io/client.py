@@ -1,4 +1,4 @@
-"""MagpieBot: discord.py as Magpie configures it, and the one place where errors become sentences for members."""
+"""MagpieBot: discord.py as Magpie configures it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import discord
 import yarl
@@ -18,39 +18,24 @@ from discord import app_commands
 from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from structlog.contextvars import bind_contextvars
 
+from bot.discord_io.answers import Interaction, answer_error, answered, in_time, refusal
+from bot.discord_io.components import ActionButton, ActionMenu, Actions
 from bot.discord_io.messages import NETWORK_ERRORS
-from bot.errors import (
-    ImageForbidden,
-    ImageGone,
-    ImageTooLarge,
-    ImageUnreachable,
-    InvalidMessageLink,
-    MessageNotFound,
-    MessageWithoutImage,
-    NotAReply,
-    StoreError,
-    TookTooLong,
-)
-from bot.i18n import Texts, command_text, texts_for
+from bot.errors import TookTooLong
+from bot.i18n import command_text, texts_for
 from bot.logging import get_logger, outline
-from bot.monitoring.metrics import COMMAND_SECONDS, COMMANDS_FAILED
-from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
+from bot.monitoring.metrics import COMMAND_SECONDS
 
 if TYPE_CHECKING:
     from bot.services import Services
 
 log = get_logger(__name__)
 
-T = TypeVar("T")
-Interaction = discord.Interaction["MagpieBot"]
 
 # Discord asks for a heartbeat every 41.25 s. discord.py reconnects at the second one in a row that goes unanswered.
 HEARTBEAT_TIMEOUT_S = 75.0
 
-# Discord accepts an answer for fifteen minutes, and nobody waits that long. EXCUSE_S: for the sentence that says so.
-LONGEST_ANSWER_S, EXCUSE_S = 50.0, 10.0
 # Discord gives suggestions three seconds.
 LONGEST_SUGGESTION_S = 2.0
 
@@ -97,6 +82,8 @@ class MagpieBot(commands.AutoShardedBot):
             tree_cls=MagpieTree,
         )
         self._set_up = set_up
+        self.actions = Actions()
+        self.add_dynamic_items(ActionButton, ActionMenu)
         self.exit_stack = AsyncExitStack()
 
     @property
@@ -200,117 +187,6 @@ def _observe_duration(interaction: Interaction) -> None:
     if interaction.command is not None:
         duration = perf_counter() - interaction.extras[_BEGAN]
         COMMAND_SECONDS.labels(interaction.command.qualified_name).observe(duration)
-
-
-async def answered(interaction: Interaction, work: Coroutine[Any, Any, object]) -> None:
-    """Runs a command or a button's callback: whatever it raises or waits for, the member gets an answer."""
-    bind_contextvars(interaction_id=interaction.id)
-    try:
-        await in_time(work, LONGEST_ANSWER_S)
-    except Exception as error:
-        with suppress(TookTooLong):  # Discord does not answer either
-            await in_time(answer_error(interaction, error), EXCUSE_S)
-
-
-_late: set[asyncio.Task[Any]] = set()
-
-
-async def in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """Raises TookTooLong, and cancels the work. Its end is not waited for: a transaction of the store, for one, is not
-    interrupted.
-    """
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        if task.done():
-            return task.result()
-        log.error("an answer takes too long and is given up", seconds=seconds)
-        raise TookTooLong
-    finally:
-        if not task.done():
-            task.cancel()
-            _late.add(task)
-            task.add_done_callback(_end_late)
-
-
-def _end_late(task: asyncio.Task[Any]) -> None:
-    _late.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.info("what took too long has failed", error=type(error).__name__)
-
-
-async def answer_error(interaction: Interaction, error: Exception) -> None:
-    command = interaction.command.qualified_name if interaction.command is not None else None
-    await answer(interaction, excuse(error, texts_for(interaction.locale), interaction.id, command))
-
-
-def excuse(error: Exception, texts: Texts, request_id: int, command: str | None = None) -> str:
-    """Tells why a command, button or mention failed. Logs and counts what is not the member's to mend."""
-    sentence = refusal(error, texts)
-    if sentence is None or isinstance(error, app_commands.TransformerError | StoreError | TookTooLong):
-        log.error("command failed", request_id=request_id, error=outline(error))
-        if command is not None:
-            COMMANDS_FAILED.labels(command).inc()
-    return sentence or texts.failed.format(id=request_id)
-
-
-def refusal(error: Exception, texts: Texts) -> str | None:
-    """What the member can do about this error, in one sentence. None: it is a failure of the bot."""
-    match error:
-        case app_commands.MissingPermissions():
-            return texts.needs_manage_server
-        case app_commands.NoPrivateMessage():
-            return texts.only_in_servers
-        case app_commands.CommandOnCooldown(retry_after=seconds):
-            return texts.on_cooldown.format(seconds=max(1, round(seconds)))
-        case app_commands.TransformerError(type=discord.AppCommandOptionType.channel):
-            return texts.unknown_channel
-        case app_commands.TransformerError():
-            return texts.invalid_option
-        case QueueFull() | EngineClosed():
-            return texts.busy
-        case StoreError():
-            return texts.store_failed
-        case TookTooLong():
-            return texts.took_too_long
-        case InvalidMessageLink():
-            return texts.not_a_message_link
-        case NotAReply():
-            return texts.reply_to_an_image
-        case MessageWithoutImage():
-            return texts.message_without_image
-        case MessageNotFound() | ImageGone() | ImageForbidden():
-            return texts.message_not_found
-        case ImageUnreachable():
-            return texts.image_unreachable
-        case ImageTooLarge(max_bytes=max_bytes):
-            return texts.image_too_large.format(megabytes=max(1, max_bytes >> 20))
-        case ImageRejected(reason=RejectReason.TOO_MANY_PIXELS, limit=int(pixels)):
-            return texts.image_too_many_pixels.format(pixels=f"{pixels:,}")
-        case ImageRejected() | EncodingFailed():
-            return texts.image_unusable
-    return None
-
-
-async def answer(interaction: Interaction, sentence: str) -> None:
-    """Shows one sentence to the member alone, whatever the state of the interaction. An expired one is only logged."""
-    view = sentence_view(sentence)
-    try:
-        if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
-            await interaction.edit_original_response(view=view)
-        elif interaction.response.is_done():
-            await interaction.followup.send(view=view, ephemeral=True)
-        else:
-            await interaction.response.send_message(view=view, ephemeral=True)
-    except NETWORK_ERRORS as error:
-        log.info("the answer did not arrive", error=type(error).__name__, status=getattr(error, "status", None))
-
-
-def sentence_view(sentence: str) -> discord.ui.LayoutView:
-    """One sentence in the layout of search results: a message cannot change between the two kinds of layout."""
-    view = discord.ui.LayoutView(timeout=None)
-    view.add_item(discord.ui.TextDisplay(sentence))
-    return view
 
 
 def _write_private(path: Path, data: bytes) -> None:

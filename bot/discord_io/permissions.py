@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import discord
+from discord import app_commands
 
 from bot.discord_io.messages import NETWORK_ERRORS, Refusals, thread_ref
 from bot.logging import get_logger
 from bot.models import ChannelRef, Readable, ThreadKind
+
+if TYPE_CHECKING:
+    from bot.discord_io.answers import Interaction
 
 log = get_logger(__name__)
 
@@ -226,3 +231,18 @@ def _shows_age_restricted(guild: discord.Guild, channel_id: int) -> bool:
 
 def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
     return bool(getattr(channel, "nsfw", False))  # not every type of channel has the flag
+
+
+def audience_of(interaction: Interaction) -> MemberAudience:
+    """The member who uses the command, with the roles that Discord sent along with this very interaction.
+
+    Make one for each question: it counts what it asks Discord.
+    """
+    if interaction.guild is None or not isinstance(interaction.user, discord.Member):
+        raise app_commands.NoPrivateMessage
+    return MemberAudience(interaction.user, interaction.channel_id or 0, interaction.client.services.messages.refusals)
+
+
+def asker_of(interaction: Interaction) -> tuple[int, int]:
+    """Server and member, who take turns."""
+    return interaction.guild_id or 0, interaction.user.id

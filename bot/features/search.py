@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import (
+from bot.discord_io.answers import (
     EXCUSE_S,
     LONGEST_ANSWER_S,
     Interaction,
     answer,
-    answered,
     excuse,
     in_time,
     sentence_view,
 )
-from bot.discord_io.messages import LIKE, ImageChannel, channel_ref
-from bot.discord_io.permissions import ChannelAudience, MemberAudience
+from bot.discord_io.components import ActionButton, Press, View
+from bot.discord_io.messages import ImageChannel, channel_ref
+from bot.discord_io.permissions import ChannelAudience, MemberAudience, asker_of, audience_of
 from bot.errors import TookTooLong
 from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
 from bot.features.query_image import QueryImage, is_similar_request
@@ -46,7 +45,6 @@ _PRIVATE_COOLDOWN = (15, 10.0)
 _PUBLIC_COOLDOWN = (4, 30.0)
 _cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
 
-View = discord.ui.LayoutView
 _OfGuild = discord.abc.GuildChannel | discord.Thread | discord.Role | discord.Member | discord.Message
 
 
@@ -62,11 +60,10 @@ class SearchCog(commands.Cog, name="search"):
 
     async def cog_load(self) -> None:
         self._bot.tree.add_command(self._menu)
-        self._bot.add_dynamic_items(MoreLikeThis)
+        self._bot.actions.add(like=self._more_like_this)
 
     async def cog_unload(self) -> None:
         self._bot.tree.remove_command(self._menu.name, type=self._menu.type)
-        self._bot.remove_dynamic_items(MoreLikeThis)
 
     @app_commands.command(name="find", description="Find pictures by what they show")
     @app_commands.describe(query="What the picture shows, in a few words", channel="Only pictures in this channel")
@@ -82,7 +79,7 @@ class SearchCog(commands.Cog, name="search"):
         search = self._bot.services.search.find(audience_of(interaction), query, channel.id if channel else None)
         result = await _while_deferring(interaction, search)
         if channel is not None and not result.searched and not result.unverified:
-            view = sentence_view(texts.channel_empty)
+            view = sentence_view(texts.search.channel_empty)
         else:
             view = found_view(self._bot.services, result, texts, query)
         await interaction.edit_original_response(view=view)
@@ -104,7 +101,7 @@ class SearchCog(commands.Cog, name="search"):
         elif message is not None and image is None:
             query = await query_images.from_link(asker_of(interaction), audience, message)
         else:
-            await answer(interaction, texts_for(interaction.locale).one_query_image)
+            await answer(interaction, texts_for(interaction.locale).query_image.exactly_one)
             return
         await answer_similar(interaction, audience, query)
 
@@ -114,6 +111,14 @@ class SearchCog(commands.Cog, name="search"):
         await interaction.response.defer(ephemeral=True, thinking=True)
         query = await self._bot.services.query_images.from_message(asker_of(interaction), message)
         await answer_similar(interaction, audience_of(interaction), query)
+
+    async def _more_like_this(self, press: Press) -> None:
+        """Images similar to one indexed image, which the member who presses it needs to see themselves."""
+        [image_id] = press.arguments
+        await press.interaction.response.defer(ephemeral=True, thinking=True)
+        audience = audience_of(press.interaction)
+        query = await self._bot.services.query_images.from_image_id(audience, int(image_id))
+        await answer_similar(press.interaction, audience, query)
 
     @commands.Cog.listener("on_guild_available")
     @commands.Cog.listener("on_guild_update")
@@ -147,7 +152,7 @@ class SearchCog(commands.Cog, name="search"):
             shown = [match.image.id for match in result.matches]
             covered = [match.image.id for match in result.matches if query.spoiler or match.remote.spoiler]
             # What looks like a covered picture would tell everyone here what that shows.
-            view = similar_view(services, result, texts, note=texts.only_public, covered=query.spoiler)
+            view = similar_view(services, result, texts, note=texts.search.only_public, covered=query.spoiler)
         except Exception as error:
             view = sentence_view(excuse(error, texts, message.id))
         try:
@@ -165,51 +170,6 @@ class SearchCog(commands.Cog, name="search"):
         query = await services.query_images.from_reply((guild.id, message.author.id), message)
         audience = ChannelAudience(guild, here, services.messages.refusals)
         return query, await services.search.similar(audience, query.embedding, query.image_ids)
-
-
-class MoreLikeThis(discord.ui.DynamicItem[discord.ui.Button[View]], template=LIKE + r"(?P<image_id>\d{1,19})"):
-    """Finds images similar to one indexed image. The member who presses it needs to see that image themselves."""
-
-    _presses: commands.CooldownMapping[Interaction] = commands.CooldownMapping.from_cooldown(
-        *_PRIVATE_COOLDOWN, lambda interaction: interaction.user.id
-    )
-
-    def __init__(self, image_id: int, label: str = "…") -> None:
-        super().__init__(discord.ui.Button(label=label, emoji="🔍", custom_id=f"{LIKE}{image_id}"))
-        self.image_id = image_id
-
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str]
-    ) -> Self:
-        return cls(int(match["image_id"]))
-
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        await answered(interaction, self._search(interaction))
-
-    async def _search(self, interaction: Interaction) -> None:
-        cooldown = self._presses.get_bucket(interaction)
-        if cooldown is not None and (seconds := cooldown.update_rate_limit()):
-            raise app_commands.CommandOnCooldown(cooldown, seconds)
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        query_images = interaction.client.services.query_images
-        audience = audience_of(interaction)
-        await answer_similar(interaction, audience, await query_images.from_image_id(audience, self.image_id))
-
-
-def audience_of(interaction: Interaction) -> MemberAudience:
-    """The member who uses the command, with the roles that Discord sent along with this very interaction.
-
-    Make one for each question: it counts what it asks Discord.
-    """
-    if interaction.guild is None or not isinstance(interaction.user, discord.Member):
-        raise app_commands.NoPrivateMessage
-    return MemberAudience(interaction.user, interaction.channel_id or 0, interaction.client.services.messages.refusals)
-
-
-def asker_of(interaction: Interaction) -> tuple[int, int]:
-    """Server and member, who take turns."""
-    return interaction.guild_id or 0, interaction.user.id
 
 
 async def answer_similar(interaction: Interaction, audience: MemberAudience, query: QueryImage) -> None:
@@ -249,38 +209,38 @@ class Wording:
 def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
     threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
     percent = partial(text_match_percent, threshold=threshold, logit_scale=logit_scale)
-    heading = texts.found_for_query.format(count=len(result.matches), query=short_plain(query))
-    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.no_matches))
+    heading = texts.search.found_for_query.format(count=len(result.matches), query=short_plain(query))
+    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.search.no_matches))
 
 
 def similar_view(
     services: Services, result: SearchResult, texts: Texts, *, note: str | None = None, covered: bool = False
 ) -> View:
     percent = partial(image_match_percent, threshold=services.engine.calibration.image_threshold)
-    heading = texts.similar_found.format(count=len(result.matches))
+    heading = texts.search.similar_found.format(count=len(result.matches))
     return result_view(
-        result, Wording(texts, services.tag_formatter, percent, heading, texts.no_similar, note, covered)
+        result, Wording(texts, services.tag_formatter, percent, heading, texts.search.no_similar, note, covered)
     )
 
 
 def result_view(result: SearchResult, wording: Wording) -> View:
     """At most six matches fit, with two notes, the 40 components that a message may have."""
     if not result.matches:
-        nothing = wording.no_matches if result.searched else wording.texts.nothing_to_search
-        nothing = wording.texts.unverified if result.unverified else nothing
-        return sentence_view(wording.texts.matches_unreachable if result.unreachable else nothing)
+        nothing = wording.no_matches if result.searched else wording.texts.search.nothing_to_search
+        nothing = wording.texts.search.unverified if result.unverified else nothing
+        return sentence_view(wording.texts.search.matches_unreachable if result.unreachable else nothing)
     view = View(timeout=None)
     view.add_item(discord.ui.TextDisplay(wording.heading))
     for match in result.matches:
         view.add_item(_section(match, wording))
         view.add_item(
             discord.ui.ActionRow(
-                MoreLikeThis(match.image.id, wording.texts.more_like_this),
-                discord.ui.Button(label=wording.texts.open_message, url=match.image.ref.message_url),
+                ActionButton("like", match.image.id, label=wording.texts.search.more_like_this, emoji="🔍"),
+                discord.ui.Button(label=wording.texts.search.open_message, url=match.image.ref.message_url),
             )
         )
-    more = wording.texts.more_unreachable.format(count=result.unreachable) if result.unreachable else None
-    missing = wording.texts.unverified if result.unverified else None
+    more = wording.texts.search.more_unreachable.format(count=result.unreachable) if result.unreachable else None
+    missing = wording.texts.search.unverified if result.unverified else None
     for note in filter(None, (more, missing, wording.note)):
         view.add_item(discord.ui.TextDisplay(f"-# {note}"))
     return view
@@ -290,15 +250,15 @@ def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
     texts, ref, tags = wording.texts, match.image.ref, match.image.tags
     chinese = texts is CHINESE
     tag_line, names = wording.tags.line(tags, chinese=chinese), wording.tags.names(tags, chinese=chinese)
-    tagged = texts.image_alt.format(tags=names) if names else texts.image_alt_without_tags
+    tagged = texts.search.image_alt.format(tags=names) if names else texts.search.image_alt_without_tags
     alt_text = visible(match.remote.description or "") or tagged  # best is the poster's own description
     covered = wording.covered or match.remote.spoiler
     if covered:  # whoever uncovers the picture may uncover its tags, too; alt text cannot be covered
-        tag_line, alt_text = f"||{tag_line}||" if tag_line else "", texts.image_alt_spoiler
+        tag_line, alt_text = f"||{tag_line}||" if tag_line else "", texts.search.image_alt_spoiler
     when = f"<t:{int(ref.created_at.timestamp())}:R>"
-    posted = texts.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
+    posted = texts.search.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
     thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
         match.remote.url, description=alt_text[:_ALT_TEXT_LIMIT], spoiler=covered
     )
-    line = f"**{wording.percent(match.score)}%** · {tag_line or texts.no_tags}\n{posted}"
+    line = f"**{wording.percent(match.score)}%** · {tag_line or texts.search.no_tags}\n{posted}"
     return discord.ui.Section(line, accessory=thumbnail)

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.client import Interaction, answer
+from bot.discord_io.answers import Interaction, answer
 from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
 from bot.discord_io.replies import PublicReplies
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
@@ -36,7 +36,7 @@ MAX_LABELS = 1000
 _MAX_SUGGESTIONS = 25  # Discord's limit on autocomplete
 _MAX_LISTED_CHARACTERS = 3500  # of the 4000 that a message may have
 
-_MODES = [app_commands.Choice(name=ENGLISH.tagging_modes[mode], value=mode.value) for mode in TaggingMode]
+_MODES = [app_commands.Choice(name=ENGLISH.tagging.modes[mode], value=mode.value) for mode in TaggingMode]
 
 # Checked at every call: a server's settings can open a command to everybody.
 _needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
@@ -74,7 +74,7 @@ class TagsCog(commands.Cog, name="tags"):
         chosen = TaggingMode(mode.value)
         await self._bot.services.channels.set_tagging_mode(ref, chosen)
         await self._bot.services.tagger.invalidate(guild_id)
-        sentence = texts.tagging_set.format(channel=f"<#{channel_id}>", mode=texts.tagging_modes[chosen])
+        sentence = texts.tagging.mode_set.format(channel=f"<#{channel_id}>", mode=texts.tagging.modes[chosen])
         await answer(interaction, sentence)
 
     @labels.command(name="list", description="List the labels")
@@ -83,7 +83,7 @@ class TagsCog(commands.Cog, name="tags"):
         texts = texts_for(interaction.locale)
         own = await self._bot.services.labels.labels(_guild_id(interaction))
         defaults = [label.zh if texts is CHINESE else label.en for label in self._bot.services.default_labels]
-        sentence, names = (texts.labels_default, defaults) if own is None else (texts.labels_own, own)
+        sentence, names = (texts.labels.default, defaults) if own is None else (texts.labels.own, own)
         await answer(interaction, sentence.format(count=len(names), labels=_shortened(names)))
 
     @labels.command(name="add", description="Add a label")
@@ -94,15 +94,15 @@ class TagsCog(commands.Cog, name="tags"):
         name = visible(label)
         current = await self._labels_of(guild_id)
         if not 1 <= len(name) <= MAX_LABEL_CHARACTERS or any(comma in name for comma in ",，、"):
-            sentence = texts.label_invalid.format(max=MAX_LABEL_CHARACTERS)
+            sentence = texts.labels.invalid.format(max=MAX_LABEL_CHARACTERS)
         elif _find(name, current) is not None:
-            sentence = texts.label_exists.format(label=plain(name))
+            sentence = texts.labels.exists.format(label=plain(name))
         elif len(current) >= MAX_LABELS:
-            sentence = texts.labels_full.format(max=MAX_LABELS)
+            sentence = texts.labels.full.format(max=MAX_LABELS)
         else:
             await self._bot.services.labels.add(guild_id, name, defaults=self._default_names())
             await self._bot.services.tagger.invalidate(guild_id)
-            sentence = texts.label_added.format(label=plain(name))
+            sentence = texts.labels.added.format(label=plain(name))
         await answer(interaction, sentence)
 
     @labels.command(name="remove", description="Remove a label")
@@ -112,11 +112,11 @@ class TagsCog(commands.Cog, name="tags"):
         texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
         known = _find(label, await self._labels_of(guild_id))
         if known is None:
-            await answer(interaction, texts.label_unknown.format(label=short_plain(label)))
+            await answer(interaction, texts.labels.unknown.format(label=short_plain(label)))
             return
         await self._bot.services.labels.remove(guild_id, known, defaults=self._default_names())
         await self._bot.services.tagger.invalidate(guild_id)
-        await answer(interaction, texts.label_removed.format(label=plain(known)))
+        await answer(interaction, texts.labels.removed.format(label=plain(known)))
 
     @remove_label.autocomplete("label")
     async def _suggest_labels(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -133,7 +133,7 @@ class TagsCog(commands.Cog, name="tags"):
         guild_id = _guild_id(interaction)
         await self._bot.services.labels.reset(guild_id)
         await self._bot.services.tagger.invalidate(guild_id)
-        await answer(interaction, texts_for(interaction.locale).labels_reset)
+        await answer(interaction, texts_for(interaction.locale).labels.reset)
 
     async def _labels_of(self, guild_id: int) -> list[str]:
         own = await self._bot.services.labels.labels(guild_id)

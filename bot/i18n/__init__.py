@@ -11,7 +11,7 @@ from bot.i18n.zh import CHINESE, COMMANDS
 __all__ = ["CHINESE", "ENGLISH", "Texts", "command_text", "texts_for"]
 
 _CHINESE_LOCALES = frozenset({discord.Locale.chinese, discord.Locale.taiwan_chinese})
-_CHINESE_CHOICES = {text: CHINESE.tagging_modes[mode] for mode, text in ENGLISH.tagging_modes.items()}
+_CHINESE_CHOICES = {text: CHINESE.tagging.modes[mode] for mode, text in ENGLISH.tagging.modes.items()}
 
 
 def texts_for(locale: discord.Locale | None) -> Texts:

@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from babel import Locale
+from babel.numbers import format_decimal
+
 from bot.models import TaggingMode
 
 
+class Counted:
+    """A text about a number, in every plural form that its language has.
+
+    forms: by the names of Unicode's plural rules, such as `one` and `other`. Each may use {count}, which is written as
+    the language writes numbers.
+    """
+
+    def __init__(self, language: str, **forms: str) -> None:
+        self._locale = Locale.parse(language)
+        self.forms = forms
+
+    def format(self, count: int, **values: object) -> str:
+        form = self.forms.get(self._locale.plural_form(count)) or self.forms["other"]
+        return form.format(count=format_decimal(count, locale=self._locale), **values)
+
+
 @dataclass(frozen=True, slots=True)
-class Texts:
-    # search results
-    found_for_query: str  # {count} {query}
-    similar_found: str  # {count}
+class SearchTexts:
+    found_for_query: Counted  # {query}
+    similar_found: Counted
     no_matches: str
     no_similar: str
     nothing_to_search: str
     matches_unreachable: str
-    more_unreachable: str  # {count}
+    more_unreachable: Counted
     unverified: str
     channel_empty: str
     posted: str  # {author} {channel} {when}
@@ -29,41 +47,55 @@ class Texts:
     image_alt_spoiler: str
     only_public: str
 
-    # query images
-    one_query_image: str
+
+@dataclass(frozen=True, slots=True)
+class QueryImageTexts:
+    exactly_one: str
     not_a_message_link: str
     message_not_found: str
     message_without_image: str
-    image_unusable: str
-    image_too_large: str  # {megabytes}
-    image_too_many_pixels: str  # {pixels}
-    image_unreachable: str
+    unusable: str
+    too_large: str  # {megabytes}
+    too_many_pixels: str  # {pixels}
+    unreachable: str
     reply_to_an_image: str
 
-    # tagging
-    tagging_set: str  # {channel} {mode}
-    tagging_modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
-    labels_default: str  # {count} {labels}
-    labels_own: str  # {count} {labels}
-    label_added: str  # {label}
-    label_exists: str  # {label}
-    label_removed: str  # {label}
-    label_unknown: str  # {label}
-    label_invalid: str  # {max}
-    labels_full: str  # {max}
-    labels_reset: str
 
-    # privacy
-    privacy: str
+@dataclass(frozen=True, slots=True)
+class TaggingTexts:
+    mode_set: str  # {channel} {mode}
+    modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTexts:
+    default: Counted  # {labels}
+    own: Counted  # {labels}
+    added: str  # {label}
+    exists: str  # {label}
+    removed: str  # {label}
+    unknown: str  # {label}
+    invalid: str  # {max}
+    full: str  # {max}
+    reset: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyTexts:
+    explained: str
     forget_me_ask: str
     forget_me_confirm: str
-    forget_me_done: str  # {count}
+    forget_me_done: Counted
     forget_me_waits: str
-    store_failed: str
-    not_your_button: str
 
-    # errors
-    needs_manage_server: str
+
+@dataclass(frozen=True, slots=True)
+class ErrorTexts:
+    store_failed: str
+    not_yours: str
+    outdated: str
+    needs_permission: str  # {permission}
+    permissions: Mapping[str, str]  # by discord.py's names, as Discord's clients call them
     only_in_servers: str
     on_cooldown: str  # {seconds}
     busy: str
@@ -71,3 +103,15 @@ class Texts:
     unknown_channel: str
     invalid_option: str
     failed: str  # {id}
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """One section for each feature."""
+
+    search: SearchTexts
+    query_image: QueryImageTexts
+    tagging: TaggingTexts
+    labels: LabelTexts
+    privacy: PrivacyTexts
+    errors: ErrorTexts

@@ -2,94 +2,131 @@
 
 from __future__ import annotations
 
-from bot.i18n.catalog import Texts
+from functools import partial
+
+from bot.i18n.catalog import (
+    Counted,
+    ErrorTexts,
+    LabelTexts,
+    PrivacyTexts,
+    QueryImageTexts,
+    SearchTexts,
+    TaggingTexts,
+    Texts,
+)
 from bot.models import TaggingMode
 
+_counted = partial(Counted, "en")
+
 ENGLISH = Texts(
-    found_for_query="**{count}** found for “{query}”",
-    similar_found="Similar pictures: **{count}**",
-    no_matches="No picture matches that. Try other words.",
-    no_similar="No picture here is similar to that one.",
-    nothing_to_search=(
-        "There are no indexed pictures that you can see from here. New pictures are searchable a moment after they "
-        "are posted."
+    search=SearchTexts(
+        found_for_query=_counted(other="**{count}** found for “{query}”"),
+        similar_found=_counted(other="Similar pictures: **{count}**"),
+        no_matches="No picture matches that. Try other words.",
+        no_similar="No picture here is similar to that one.",
+        nothing_to_search=(
+            "There are no indexed pictures that you can see from here. New pictures are searchable a moment after they "
+            "are posted."
+        ),
+        matches_unreachable=(
+            "I found something, but Discord didn't answer when I looked it up. Please try again in a moment."
+        ),
+        more_unreachable=_counted(
+            one="One more matched, but Discord didn't answer when I looked it up.",
+            other="{count} more matched, but Discord didn't answer when I looked them up.",
+        ),
+        unverified=(
+            "I was restored from a backup, and compare earlier pictures with Discord before I show them. Some are "
+            "missing until then."
+        ),
+        channel_empty="That channel has no indexed pictures that you can see from here.",
+        posted="{author} in {channel}, {when}",
+        no_tags="no tags",
+        open_message="Open message",
+        more_like_this="More like this",
+        image_alt="A picture tagged: {tags}",
+        image_alt_without_tags="A picture without tags",
+        image_alt_spoiler="A picture under a spoiler",
+        only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
     ),
-    matches_unreachable=(
-        "I found something, but Discord didn't answer when I looked it up. Please try again in a moment."
+    query_image=QueryImageTexts(
+        exactly_one="Give either `image` or `message`: one picture to compare with.",
+        not_a_message_link=(
+            "That isn't a link to a message in this server. *Copy Message Link* in a message's menu gives you one."
+        ),
+        message_not_found="That message doesn't exist, or you can't see it.",
+        message_without_image="That message has no picture that I can read.",
+        unusable="That file isn't a picture that I can read. I can read JPEG, PNG, WebP, GIF, AVIF, BMP and TIFF.",
+        too_large="That picture is too large. The limit is {megabytes} MB.",
+        too_many_pixels="That picture has too many pixels. The limit is {pixels} (width × height).",
+        unreachable="I couldn't download that picture from Discord. Please try again in a moment.",
+        reply_to_an_image="Reply to a message with a picture, mention me and write “similar”; or use `/similar`.",
     ),
-    more_unreachable="{count} more matched, but Discord didn't answer when I looked them up.",
-    unverified=(
-        "I was restored from a backup, and compare earlier pictures with Discord before I show them. Some are missing "
-        "until then."
+    tagging=TaggingTexts(
+        mode_set="{channel}: {mode}",
+        modes={
+            TaggingMode.OFF: "off: new pictures are not tagged",
+            TaggingMode.SILENT: "silent: tags appear in search results only",
+            TaggingMode.REACTION: "reaction: I react to new pictures with their tags' emoji",
+            TaggingMode.REPLY: "reply: I reply to new pictures with their tags",
+        },
     ),
-    channel_empty="That channel has no indexed pictures that you can see from here.",
-    posted="{author} in {channel}, {when}",
-    no_tags="no tags",
-    open_message="Open message",
-    more_like_this="More like this",
-    image_alt="A picture tagged: {tags}",
-    image_alt_without_tags="A picture without tags",
-    image_alt_spoiler="A picture under a spoiler",
-    only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
-    one_query_image="Give either `image` or `message`: one picture to compare with.",
-    not_a_message_link=(
-        "That isn't a link to a message in this server. *Copy Message Link* in a message's menu gives you one."
+    labels=LabelTexts(
+        default=_counted(other="This server uses the {count} default labels:\n{labels}"),
+        own=_counted(
+            one="This server uses one label of its own:\n{labels}",
+            other="This server uses {count} labels of its own:\n{labels}",
+        ),
+        added="New pictures can now be tagged “{label}”.",
+        exists="There already is a label “{label}”.",
+        removed="New pictures are no longer tagged “{label}”.",
+        unknown="There is no label “{label}”. `/labels list` shows them.",
+        invalid="Give one label at a time: 1 to {max} characters on one line, without commas.",
+        full="There are already {max} labels, the maximum. Remove one first.",
+        reset="This server uses the default labels again.",
     ),
-    message_not_found="That message doesn't exist, or you can't see it.",
-    message_without_image="That message has no picture that I can read.",
-    image_unusable="That file isn't a picture that I can read. I can read JPEG, PNG, WebP, GIF, AVIF, BMP and TIFF.",
-    image_too_large="That picture is too large. The limit is {megabytes} MB.",
-    image_too_many_pixels="That picture has too many pixels. The limit is {pixels} (width × height).",
-    image_unreachable="I couldn't download that picture from Discord. Please try again in a moment.",
-    reply_to_an_image="Reply to a message with a picture, mention me and write “similar”; or use `/similar`.",
-    tagging_set="{channel}: {mode}",
-    tagging_modes={
-        TaggingMode.OFF: "off: new pictures are not tagged",
-        TaggingMode.SILENT: "silent: tags appear in search results only",
-        TaggingMode.REACTION: "reaction: I react to new pictures with their tags' emoji",
-        TaggingMode.REPLY: "reply: I reply to new pictures with their tags",
-    },
-    labels_default="This server uses the {count} default labels:\n{labels}",
-    labels_own="This server uses {count} labels of its own:\n{labels}",
-    label_added="New pictures can now be tagged “{label}”.",
-    label_exists="There already is a label “{label}”.",
-    label_removed="New pictures are no longer tagged “{label}”.",
-    label_unknown="There is no label “{label}”. `/labels list` shows them.",
-    label_invalid="Give one label at a time: 1 to {max} characters on one line, without commas.",
-    labels_full="There are already {max} labels, the maximum. Remove one first.",
-    labels_reset="This server uses the default labels again.",
-    privacy=(
-        "**What I store about a picture posted here:** ids (server, channel, message, file, author), its size, a hash "
-        "of the file, an embedding (numbers that describe what it shows), and its tags. All of it stays on the machine "
-        "that runs me.\n"
-        "**What I don't store:** the picture itself, its name or URL, the text of messages, anyone's name, searches. "
-        "Nothing is used to train a model.\n"
-        "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes for "
-        "threads and channels. `/forget-me` deletes the data of all the pictures that you posted in this server. "
-        "When I am removed from the server, everything is deleted. A backup may keep it for up to 30 days.\n"
-        "**Who can find what:** only people who can see a picture in its channel can find it."
+    privacy=PrivacyTexts(
+        explained=(
+            "**What I store about a picture posted here:** ids (server, channel, message, file, author), its size, a "
+            "hash of the file, an embedding (numbers that describe what it shows), and its tags. All of it stays on "
+            "the machine that runs me.\n"
+            "**What I don't store:** the picture itself, its name or URL, the text of messages, anyone's name, "
+            "searches. Nothing is used to train a model.\n"
+            "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes "
+            "for threads and channels. `/forget-me` deletes the data of all the pictures that you posted in this "
+            "server. When I am removed from the server, everything is deleted. A backup may keep it for up to 30 "
+            "days.\n"
+            "**Who can find what:** only people who can see a picture in its channel can find it."
+        ),
+        forget_me_ask=(
+            "Delete the data of all the pictures that you posted in this server? Your messages stay as they are. "
+            "Pictures that you post later are indexed again."
+        ),
+        forget_me_confirm="Delete",
+        forget_me_done=_counted(
+            one="Done. The data of {count} picture was deleted.",
+            other="Done. The data of {count} pictures was deleted.",
+        ),
+        forget_me_waits=(
+            "My database isn't available right now. From now on your pictures are not found any more, and their data "
+            "will be deleted as soon as it is. You don't need to do anything else."
+        ),
     ),
-    forget_me_ask=(
-        "Delete the data of all the pictures that you posted in this server? Your messages stay as they are. Pictures "
-        "that you post later are indexed again."
+    errors=ErrorTexts(
+        store_failed=(
+            "My database isn't available right now, and nothing was changed. Please try again in a few minutes; if it "
+            "persists, tell the bot's operator."
+        ),
+        not_yours="That belongs to someone else's answer. Use the command yourself to get your own.",
+        outdated="That button is from another version of mine. Please use the command again.",
+        needs_permission="You need the *{permission}* permission for that.",
+        permissions={"manage_guild": "Manage Server", "manage_messages": "Manage Messages"},
+        only_in_servers="That works in servers only.",
+        on_cooldown="You're going too fast. Try again in {seconds} s.",
+        busy="I'm busy with many pictures right now. Please try again in a minute.",
+        took_too_long="That took too long. Please try again.",
+        unknown_channel="That channel doesn't exist, or I can't see it. If it is an archived thread, open it first.",
+        invalid_option="That value isn't valid. Choose one of the suggestions and try again.",
+        failed="Something went wrong on my side. If it persists, give the bot's operator this ID: `{id}`",
     ),
-    forget_me_confirm="Delete",
-    forget_me_done="Done. Pictures whose data was deleted: {count}.",
-    forget_me_waits=(
-        "My database isn't available right now. From now on your pictures are not found any more, and their data will "
-        "be deleted as soon as it is. You don't need to do anything else."
-    ),
-    store_failed=(
-        "My database isn't available right now, and nothing was changed. Please try again in a few minutes; if it "
-        "persists, tell the bot's operator."
-    ),
-    not_your_button="This button is someone else's. Use `/forget-me` to get your own.",
-    needs_manage_server="You need the *Manage Server* permission for that.",
-    only_in_servers="That works in servers only.",
-    on_cooldown="You're going too fast. Try again in {seconds} s.",
-    busy="I'm busy with many pictures right now. Please try again in a minute.",
-    took_too_long="That took too long. Please try again.",
-    unknown_channel="That channel doesn't exist, or I can't see it. If it is an archived thread, open it first.",
-    invalid_option="That value isn't valid. Choose one of the suggestions and try again.",
-    failed="Something went wrong on my side. If it persists, give the bot's operator this ID: `{id}`",
 )

@@ -2,76 +2,104 @@
 
 from __future__ import annotations
 
-from bot.i18n.catalog import Texts
+from functools import partial
+
+from bot.i18n.catalog import (
+    Counted,
+    ErrorTexts,
+    LabelTexts,
+    PrivacyTexts,
+    QueryImageTexts,
+    SearchTexts,
+    TaggingTexts,
+    Texts,
+)
 from bot.models import TaggingMode
 
+_counted = partial(Counted, "zh")
+
 CHINESE = Texts(
-    found_for_query="“{query}”：找到 **{count}** 张",
-    similar_found="相似的图片：**{count}** 张",
-    no_matches="没有符合的图片。换个说法也许能找到。",
-    no_similar="这里没有和它相似的图片。",
-    nothing_to_search="这里还没有你能看到的、已收录的图片。新图片发出后稍等片刻就能搜到。",
-    matches_unreachable="找到了图片，但向 Discord 查询时没有得到回应，请稍后再试。",
-    more_unreachable="另有 {count} 张符合，但向 Discord 查询时没有得到回应。",
-    unverified="我刚从备份中恢复，以前的图片要先在 Discord 核对过才会显示，有些还没有核对完。",
-    channel_empty="那个频道里没有你在这里能看到的、已收录的图片。",
-    posted="{author} 发布于 {channel}，{when}",
-    no_tags="无标签",
-    open_message="打开消息",
-    more_like_this="找相似",
-    image_alt="图片，标签：{tags}",
-    image_alt_without_tags="没有标签的图片",
-    image_alt_spoiler="剧透遮盖的图片",
-    only_public="这里只列出本频道所有人都能看到的图片。用 `/similar` 可以看到你有权查看的全部结果。",
-    one_query_image="请给出一张用来比较的图片：`image` 或 `message`，二选一。",
-    not_a_message_link="这不是本服务器的消息链接。消息菜单里的“复制消息链接”可以得到它。",
-    message_not_found="这条消息不存在，或者你无权查看。",
-    message_without_image="这条消息里没有我能读取的图片。",
-    image_unusable="我无法把这个文件当作图片读取。支持 JPEG、PNG、WebP、GIF、AVIF、BMP 和 TIFF。",
-    image_too_large="这张图片太大了，最大 {megabytes} MB。",
-    image_too_many_pixels="这张图片的像素太多，最多 {pixels} 像素（宽 × 高）。",
-    image_unreachable="暂时无法从 Discord 下载这张图片，请稍后再试。",
-    reply_to_an_image="请回复一条带图片的消息，提到我并写“相似”；也可以使用 `/similar`。",
-    tagging_set="{channel}：{mode}",
-    tagging_modes={
-        TaggingMode.OFF: "关闭：不给新图片加标签",
-        TaggingMode.SILENT: "安静：标签只显示在搜索结果里",
-        TaggingMode.REACTION: "反应：用标签的表情符号回应新图片",
-        TaggingMode.REPLY: "回复：用回复写出新图片的标签",
-    },
-    labels_default="本服务器使用默认的 {count} 个标签：\n{labels}",
-    labels_own="本服务器使用自己的 {count} 个标签：\n{labels}",
-    label_added="新图片现在可以加上标签“{label}”。",
-    label_exists="标签“{label}”已经有了。",
-    label_removed="新图片不再加标签“{label}”。",
-    label_unknown="没有标签“{label}”。用 `/labels list` 查看全部标签。",
-    label_invalid="请一次添加一个标签：一行，1 到 {max} 个字符，不含逗号。",
-    labels_full="标签已达上限 {max} 个，请先移除一个。",
-    labels_reset="本服务器重新使用默认的标签。",
-    privacy=(
-        "**我为这里发布的图片保存什么：** 编号（服务器、频道、消息、文件、作者）、尺寸、文件的哈希值、"
-        "一组描述画面的数字，以及标签。"
-        "这些都留在运行我的那台机器上。\n"
-        "**我不保存什么：** 图片本身、文件名和地址、消息文字、任何人的名字、搜索过的内容。这些也不会用来训练模型。\n"
-        "**怎样删除：** 删除消息或图片，它的数据也随之删除；删除子区和频道也一样。"
-        "`/forget-me` 会删除你在本服务器发布的全部图片的数据。把我移出服务器，一切都会删除。"
-        "备份里的数据最多再保留 30 天。\n"
-        "**谁能找到什么：** 只有能在原频道看到图片的人才能找到它。"
+    search=SearchTexts(
+        found_for_query=_counted(other="“{query}”：找到 **{count}** 张"),
+        similar_found=_counted(other="相似的图片：**{count}** 张"),
+        no_matches="没有符合的图片。换个说法也许能找到。",
+        no_similar="这里没有和它相似的图片。",
+        nothing_to_search="这里还没有你能看到的、已收录的图片。新图片发出后稍等片刻就能搜到。",
+        matches_unreachable="找到了图片，但向 Discord 查询时没有得到回应，请稍后再试。",
+        more_unreachable=_counted(other="另有 {count} 张符合，但向 Discord 查询时没有得到回应。"),
+        unverified="我刚从备份中恢复，以前的图片要先在 Discord 核对过才会显示，有些还没有核对完。",
+        channel_empty="那个频道里没有你在这里能看到的、已收录的图片。",
+        posted="{author} 发布于 {channel}，{when}",
+        no_tags="无标签",
+        open_message="打开消息",
+        more_like_this="找相似",
+        image_alt="图片，标签：{tags}",
+        image_alt_without_tags="没有标签的图片",
+        image_alt_spoiler="剧透遮盖的图片",
+        only_public="这里只列出本频道所有人都能看到的图片。用 `/similar` 可以看到你有权查看的全部结果。",
     ),
-    forget_me_ask="要删除你在本服务器发布的全部图片的数据吗？你的消息不会改变。以后发布的图片仍会被收录。",
-    forget_me_confirm="删除",
-    forget_me_done="完成。已删除 {count} 张图片的数据。",
-    forget_me_waits="我的数据库现在不可用。从现在起，没有人会再搜到你的图片；数据库一恢复，它们的数据就会被删除。你不需要再做什么。",
-    store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
-    not_your_button="这个按钮是别人的。用 `/forget-me` 得到你自己的。",
-    needs_manage_server="这需要“管理服务器”权限。",
-    only_in_servers="只能在服务器里使用。",
-    on_cooldown="请慢一点：{seconds} 秒后再试。",
-    busy="我正忙着处理很多图片，请一分钟后再试。",
-    took_too_long="花的时间太长了，请再试一次。",
-    unknown_channel="这个频道不存在，或者我无权查看。如果它是已归档的子区，请先打开它。",
-    invalid_option="这个值无效。请从给出的选项中选择，然后重试。",
-    failed="我这边出了问题。如果一直这样，请把编号 `{id}` 告诉机器人的管理者。",
+    query_image=QueryImageTexts(
+        exactly_one="请给出一张用来比较的图片：`image` 或 `message`，二选一。",
+        not_a_message_link="这不是本服务器的消息链接。消息菜单里的“复制消息链接”可以得到它。",
+        message_not_found="这条消息不存在，或者你无权查看。",
+        message_without_image="这条消息里没有我能读取的图片。",
+        unusable="我无法把这个文件当作图片读取。支持 JPEG、PNG、WebP、GIF、AVIF、BMP 和 TIFF。",
+        too_large="这张图片太大了，最大 {megabytes} MB。",
+        too_many_pixels="这张图片的像素太多，最多 {pixels} 像素（宽 × 高）。",
+        unreachable="暂时无法从 Discord 下载这张图片，请稍后再试。",
+        reply_to_an_image="请回复一条带图片的消息，提到我并写“相似”；也可以使用 `/similar`。",
+    ),
+    tagging=TaggingTexts(
+        mode_set="{channel}：{mode}",
+        modes={
+            TaggingMode.OFF: "关闭：不给新图片加标签",
+            TaggingMode.SILENT: "安静：标签只显示在搜索结果里",
+            TaggingMode.REACTION: "反应：用标签的表情符号回应新图片",
+            TaggingMode.REPLY: "回复：用回复写出新图片的标签",
+        },
+    ),
+    labels=LabelTexts(
+        default=_counted(other="本服务器使用默认的 {count} 个标签：\n{labels}"),
+        own=_counted(other="本服务器使用自己的 {count} 个标签：\n{labels}"),
+        added="新图片现在可以加上标签“{label}”。",
+        exists="标签“{label}”已经有了。",
+        removed="新图片不再加标签“{label}”。",
+        unknown="没有标签“{label}”。用 `/labels list` 查看全部标签。",
+        invalid="请一次添加一个标签：一行，1 到 {max} 个字符，不含逗号。",
+        full="标签已达上限 {max} 个，请先移除一个。",
+        reset="本服务器重新使用默认的标签。",
+    ),
+    privacy=PrivacyTexts(
+        explained=(
+            "**我为这里发布的图片保存什么：** 编号（服务器、频道、消息、文件、作者）、尺寸、文件的哈希值、"
+            "一组描述画面的数字，以及标签。"
+            "这些都留在运行我的那台机器上。\n"
+            "**我不保存什么：** 图片本身、文件名和地址、消息文字、任何人的名字、搜索过的内容。"
+            "这些也不会用来训练模型。\n"
+            "**怎样删除：** 删除消息或图片，它的数据也随之删除；删除子区和频道也一样。"
+            "`/forget-me` 会删除你在本服务器发布的全部图片的数据。把我移出服务器，一切都会删除。"
+            "备份里的数据最多再保留 30 天。\n"
+            "**谁能找到什么：** 只有能在原频道看到图片的人才能找到它。"
+        ),
+        forget_me_ask="要删除你在本服务器发布的全部图片的数据吗？你的消息不会改变。以后发布的图片仍会被收录。",
+        forget_me_confirm="删除",
+        forget_me_done=_counted(other="完成。已删除 {count} 张图片的数据。"),
+        forget_me_waits="我的数据库现在不可用。从现在起，没有人会再搜到你的图片；数据库一恢复，它们的数据就会被删除。你不需要再做什么。",
+    ),
+    errors=ErrorTexts(
+        store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
+        not_yours="这是别人的回答里的按钮。请自己使用命令。",
+        outdated="这个按钮来自另一个版本，请重新使用命令。",
+        needs_permission="这需要“{permission}”权限。",
+        permissions={"manage_guild": "管理服务器", "manage_messages": "管理消息"},
+        only_in_servers="只能在服务器里使用。",
+        on_cooldown="请慢一点：{seconds} 秒后再试。",
+        busy="我正忙着处理很多图片，请一分钟后再试。",
+        took_too_long="花的时间太长了，请再试一次。",
+        unknown_channel="这个频道不存在，或者我无权查看。如果它是已归档的子区，请先打开它。",
+        invalid_option="这个值无效。请从给出的选项中选择，然后重试。",
+        failed="我这边出了问题。如果一直这样，请把编号 `{id}` 告诉机器人的管理者。",
+    ),
 )
 
 # The names and descriptions of commands, by their English wording. Choices are among the texts above.

@@ -13,9 +13,12 @@ import discord
 import pytest
 from discord import app_commands
 
+from bot.discord_io import components
 from bot.discord_io.attachments import images_of
+from bot.discord_io.components import ActionButton, Actions
 from bot.features.query_image import MAX_DOWNLOADS, MAX_WAITING, QueryImages
-from bot.features.search import MoreLikeThis, SearchCog
+from bot.features.search import SearchCog
+from bot.i18n import ENGLISH
 from bot.models import RemoteImage
 from clipcore.errors import QueueFull
 from tests.bot import discord_objects
@@ -173,8 +176,10 @@ class Press:
     """An interaction with the button below a result: it is answered with one sentence, or deferred."""
 
     id, locale, guild, command = 5, discord.Locale.british_english, None, None
+    data: dict[str, Any] = {}
 
-    def __init__(self, member_id: int) -> None:
+    def __init__(self, client: object, member_id: int) -> None:
+        self.client = client
         self.user = discord.Object(member_id)
         self.created_at = NOW
         self.response = self
@@ -196,14 +201,48 @@ class Press:
         self.sentences.append(text.content)
 
 
+class Pressed:
+    """The bot, as far as a pressed button needs it."""
+
+    def __init__(self) -> None:
+        self.actions = Actions()
+        self.actions.add(like=self._like)
+
+    async def _like(self, press: components.Press) -> None:
+        await press.interaction.response.defer()
+
+
 async def test_a_button_pressed_too_often_is_refused_with_how_long_to_wait() -> None:
+    bot, button = Pressed(), ActionButton("like", 1)
     for _ in range(15):
-        press = Press(77_001)
-        await MoreLikeThis(1).callback(cast(Any, press))
+        press = Press(bot, 77_001)
+        await button.callback(cast(Any, press))
         assert press.deferred
-    press, other = Press(77_001), Press(77_002)
-    await MoreLikeThis(1).callback(cast(Any, press))
+    press, other = Press(bot, 77_001), Press(bot, 77_002)
+    await button.callback(cast(Any, press))
     assert not press.deferred
     assert "Try again in" in press.sentences[0]
-    await MoreLikeThis(1).callback(cast(Any, other))
+    await button.callback(cast(Any, other))
     assert other.deferred
+
+
+async def test_a_button_of_one_member_does_nothing_for_others() -> None:
+    bot, button = Pressed(), ActionButton("like", 1, owner=77_001)
+    mine, theirs = Press(bot, 77_001), Press(bot, 77_002)
+    for press in (mine, theirs):
+        await button.callback(cast(Any, press))
+    assert mine.deferred
+    assert not theirs.deferred
+    assert theirs.sentences == [ENGLISH.errors.not_yours]
+
+
+async def test_a_button_of_another_version_says_so() -> None:
+    press = Press(Pressed(), 77_001)
+    await ActionButton("flattened", 1).callback(cast(Any, press))
+    assert press.sentences == [ENGLISH.errors.outdated]
+
+
+@pytest.mark.parametrize("arguments", [("a b",), ("a/b",), ("x" * 100,)])
+def test_what_a_custom_id_cannot_hold_is_refused_when_the_button_is_made(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="custom id"):
+        ActionButton("like", *arguments)

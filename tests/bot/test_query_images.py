@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from bot.discord_io.client import refusal
+from bot.discord_io.answers import refusal
 from bot.features.query_image import QueryImages, is_similar_request, linked_message
 from bot.i18n import CHINESE, ENGLISH, Texts
 from clipcore.errors import ImageRejected

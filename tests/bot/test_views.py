@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.discord_io.components import ActionButton
 from bot.features.formatting import TagFormatter, image_match_percent, plain, short_plain, text_match_percent, visible
-from bot.features.privacy import ConfirmForget, forget_me_view
-from bot.features.search import MoreLikeThis, Wording, found_view, result_view
+from bot.features.privacy import forget_me_view
+from bot.features.search import Wording, found_view, result_view
 from bot.features.tagging import TagsCog
 from bot.i18n import CHINESE, ENGLISH, Texts
 from bot.indexing.labels import LabelBook, NamedLabel
@@ -38,7 +39,7 @@ def shown(
 
 def wording(heading: str = "heading", note: str | None = None, chinese: bool = False) -> Wording:
     texts = CHINESE if chinese else ENGLISH
-    return Wording(texts, TAGS, lambda score: round(100 * score), heading, texts.no_matches, note)
+    return Wording(texts, TAGS, lambda score: round(100 * score), heading, texts.search.no_matches, note)
 
 
 def items(view: discord.ui.LayoutView, kind: type) -> list:
@@ -86,7 +87,7 @@ def test_of_a_spoiler_and_in_an_answer_about_one_everything_is_covered(covered: 
     assert "||🐈 cat · our\\|\\|mascot||" in words
     [thumbnail] = items(view, discord.ui.Thumbnail)
     assert thumbnail.spoiler
-    assert thumbnail.description == ENGLISH.image_alt_spoiler
+    assert thumbnail.description == ENGLISH.search.image_alt_spoiler
 
 
 def test_the_posters_own_description_is_the_alt_text() -> None:
@@ -102,26 +103,22 @@ def test_known_tags_are_shown_in_the_readers_language() -> None:
     assert "🐈 猫 · our mascot" in words
 
 
-@pytest.mark.parametrize(("searched", "sentence"), [(True, ENGLISH.no_matches), (False, ENGLISH.nothing_to_search)])
+@pytest.mark.parametrize(
+    ("searched", "sentence"), [(True, ENGLISH.search.no_matches), (False, ENGLISH.search.nothing_to_search)]
+)
 def test_an_answer_without_matches_says_why(searched: bool, sentence: str) -> None:
     [text] = items(result_view(SearchResult((), searched=searched), wording()), discord.ui.TextDisplay)
     assert text.content == sentence
 
 
 @pytest.mark.parametrize(
-    ("view", "button"),
-    [
-        (result_view(SearchResult((shown(7),), searched=True), wording()), MoreLikeThis),
-        (forget_me_view(5, ENGLISH), ConfirmForget),
-    ],
+    "view", [result_view(SearchResult((shown(7),), searched=True), wording()), forget_me_view(5, ENGLISH)]
 )
-def test_every_button_with_an_action_is_dynamic_so_that_it_works_after_a_restart(
-    view: discord.ui.LayoutView, button: type
-) -> None:
+def test_every_button_with_an_action_is_dynamic_so_that_it_works_after_a_restart(view: discord.ui.LayoutView) -> None:
     """discord.py rebuilds a dynamic item from its custom id; any other button is forgotten with the process."""
     assert view.is_persistent()
     with_action = [one for one in view.walk_children() if one.is_dispatchable()]
-    assert [type(one) for one in with_action] == [button]
+    assert [type(one) for one in with_action] == [ActionButton]
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 0.99), st.floats(1, 200))

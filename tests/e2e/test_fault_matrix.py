@@ -202,7 +202,12 @@ async def test_a_fault_costs_what_the_table_says_and_leaves_nothing_behind(home:
 def answered(reply: Reply, wanted: str) -> Answered:
     if wanted in reply.ids:
         return FOUND
-    said = (ENGLISH.matches_unreachable, ENGLISH.busy, ENGLISH.store_failed, ENGLISH.image_unusable)
+    said = (
+        ENGLISH.search.matches_unreachable,
+        ENGLISH.errors.busy,
+        ENGLISH.errors.store_failed,
+        ENGLISH.query_image.unusable,
+    )
     assert reply.words.startswith(said), reply.words
     return SAID
 

@@ -92,7 +92,7 @@ async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, b
     assert asked.private
     await home.indexed(mine)  # asking deletes nothing
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-    assert done.words == ENGLISH.forget_me_done.format(count=1)
+    assert done.words == ENGLISH.privacy.forget_me_done.format(count=1)
     await home.forgotten(mine)
     assert mine["id"] not in (await cem.find(home.nest, images, "a panda")).ids
     assert (await cem.find(home.nest, images, "a rocket")).ids == [hers["id"]]
@@ -159,13 +159,13 @@ async def test_deletions_that_meet_a_locked_database_outlast_a_kill_and_show_not
             await cem.remove(deleted)
             asked = await ann.use(home.nest, images, "forget-me", [])
             done = await ann.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-            assert done.words == ENGLISH.forget_me_waits
+            assert done.words == ENGLISH.privacy.forget_me_waits
             for words in ("a panda", "a rocket"):
                 assert (await bob.find(home.nest, images, words)).ids == []
             assert (await bob.find(home.nest, images, "an octopus")).ids == [stays["id"]]
             await until(written_down, "both deletions are in the journal")
             told = await bob.subcommand(home.nest, images, "labels", "add", label="our mascot")
-            assert told.words == ENGLISH.store_failed
+            assert told.words == ENGLISH.errors.store_failed
             await kill(process)
         other.execute("ROLLBACK")
         await kept(3)

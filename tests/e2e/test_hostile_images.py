@@ -33,7 +33,7 @@ async def test_a_costly_query_image_is_refused_and_the_next_one_is_answered(home
     posted = await bob.post(images, sample("panda"))
     await home.indexed(posted)
     refused = await bob.similar_to_file(home.nest, images, jpeg_with_scans(4096, 400))
-    assert refused.words == ENGLISH.image_unusable
+    assert refused.words == ENGLISH.query_image.unusable
     assert (await bob.similar_to_file(home.nest, images, sample("panda"))).ids == [posted["id"]]
 
 

@@ -74,13 +74,13 @@ async def test_a_result_that_is_ready_before_the_deferral_is_acknowledged_is_sho
 async def test_a_search_without_matches_says_so(home: House, bot: MagpieBot) -> None:
     cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
     empty = await cem.find(home.nest, images, "a rocket")
-    assert empty.words == ENGLISH.nothing_to_search
+    assert empty.words == ENGLISH.search.nothing_to_search
     posted = await cem.post(images, sample("sunflower"))
     await home.indexed(posted)
     answer = await cem.find(home.nest, images, "a guitar next to a drum")
     assert answer.ids == []
-    assert answer.words == ENGLISH.no_matches
-    assert (await dora.find(home.nest, images, "吉他在鼓旁边")).words == CHINESE.no_matches
+    assert answer.words == ENGLISH.search.no_matches
+    assert (await dora.find(home.nest, images, "吉他在鼓旁边")).words == CHINESE.search.no_matches
 
 
 async def test_a_channel_chooses_what_it_sees_of_new_tags(home: House, bot: MagpieBot) -> None:
@@ -145,8 +145,8 @@ async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot
 
 async def test_privacy_answers_in_the_members_language(home: House, bot: MagpieBot) -> None:
     cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
-    assert (await cem.use(home.nest, images, "privacy", [])).words == ENGLISH.privacy
-    assert (await dora.use(home.nest, images, "privacy", [])).words == CHINESE.privacy
+    assert (await cem.use(home.nest, images, "privacy", [])).words == ENGLISH.privacy.explained
+    assert (await dora.use(home.nest, images, "privacy", [])).words == CHINESE.privacy.explained
 
 
 async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: MagpieBot) -> None:
@@ -167,7 +167,7 @@ async def test_a_spoiler_stays_one_in_results(home: House, bot: MagpieBot) -> No
     await home.indexed(posted)
     [hit] = (await cem.find(home.nest, images, "a panda")).hits
     assert hit.spoiler
-    assert hit.alt == ENGLISH.image_alt_spoiler
+    assert hit.alt == ENGLISH.search.image_alt_spoiler
 
 
 async def test_a_public_answer_about_a_spoiler_covers_what_looks_like_it(home: House, bot: MagpieBot) -> None:
@@ -176,7 +176,7 @@ async def test_a_public_answer_about_a_spoiler_covers_what_looks_like_it(home: H
     asked = await cem.say(images, attachments=[await cem.upload(images, sample("panda"), "SPOILER_panda.png")])
     await home.indexed(other, asked)
     [hit] = (await cem.ask_in_public(home.sandbox.application_id, asked, "similar")).hits
-    assert (hit.message_id, hit.spoiler, hit.alt) == (other["id"], True, ENGLISH.image_alt_spoiler)
+    assert (hit.message_id, hit.spoiler, hit.alt) == (other["id"], True, ENGLISH.search.image_alt_spoiler)
 
 
 async def test_a_forwarded_image_is_found_under_the_forwarding_message(home: House, bot: MagpieBot) -> None:
@@ -213,9 +213,9 @@ async def test_a_link_preview_is_found_until_its_poster_hides_it(home: House, bo
 async def test_a_query_without_an_image_says_what_to_do(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     words = await cem.say(images, "no picture here")
-    assert (await cem.similar_by_menu(home.nest, words)).words == ENGLISH.message_without_image
-    assert (await cem.use(home.nest, images, "similar", [])).words == ENGLISH.one_query_image
+    assert (await cem.similar_by_menu(home.nest, words)).words == ENGLISH.query_image.message_without_image
+    assert (await cem.use(home.nest, images, "similar", [])).words == ENGLISH.query_image.exactly_one
     unusable = await cem.similar_to_file(home.nest, images, b"<html>not a picture")
-    assert unusable.words == ENGLISH.image_unusable
+    assert unusable.words == ENGLISH.query_image.unusable
     told = await cem.ask_in_public(home.sandbox.application_id, words, "similar")
-    assert told.words == ENGLISH.message_without_image
+    assert told.words == ENGLISH.query_image.message_without_image

@@ -38,11 +38,11 @@ async def test_nothing_that_people_write_reaches_the_log_and_an_archived_thread_
         thread = await bob.ok("POST", f"/channels/{images}/threads", {"name": THREAD, "type": 11})
         await bob.ok("PATCH", f"/channels/{thread['id']}", {"archived": True})
         told = await bob.find(home.nest, images, SOUGHT, only=thread["id"])
-        assert told.words == ENGLISH.unknown_channel
+        assert told.words == ENGLISH.errors.unknown_channel
 
         bot.services.search = cast(Any, None)  # a failure that nobody foresaw
         failed = await bob.find(home.nest, images, SOUGHT)
-        assert failed.words.startswith(ENGLISH.failed.split("{")[0])
+        assert failed.words.startswith(ENGLISH.errors.failed.split("{")[0])
     lines = [form.format(one) for one in caplog.records for form in (formatter("text"), formatter("json"))]
     for error in ("TransformerError", "AttributeError"):
         assert any("command failed" in line and error in line and "interaction_id" in line for line in lines)

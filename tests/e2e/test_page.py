@@ -70,7 +70,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
 
         # A moderator wants to see the tags; Ann posts, and the bot tags by itself.
         await visitor.be("bob")
-        assert ENGLISH.tagging_modes[TaggingMode.REACTION] in (await visitor.choose_tagging(REACTION)).words
+        assert ENGLISH.tagging.modes[TaggingMode.REACTION] in (await visitor.choose_tagging(REACTION)).words
         await visitor.be("ann")
         cat = await visitor.post_scene(CAT)
         await visitor.post_scene(CAT)
@@ -105,7 +105,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
                 pass
         nothing = await visitor.find("a guitar next to a drum")
         assert nothing.images == []
-        assert ENGLISH.no_matches in nothing.words
+        assert ENGLISH.search.no_matches in nothing.words
 
         # The regulars' room: Cem finds what is in it, Dora neither sees the room nor its images.
         await visitor.be("cem")

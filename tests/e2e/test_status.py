@@ -76,7 +76,7 @@ async def test_metrics_and_health_contain_no_ids_and_nothing_that_people_write(h
         await bob.find(home.nest, images, SOUGHT)
         await bob.subcommand(home.nest, images, "labels", "add", label=LABELLED)
         bot.services.search = cast(Any, None)  # a failure that nobody foresaw
-        assert (await bob.find(home.nest, images, SOUGHT)).words.startswith(ENGLISH.failed.split("{")[0])
+        assert (await bob.find(home.nest, images, SOUGHT)).words.startswith(ENGLISH.errors.failed.split("{")[0])
         await until(lambda: counted(url, 'magpie_commands_failed_total{command="find"}'), "the failure is counted")
         shown = await page(url) + await page(url, "/healthz")
     words = (WRITTEN, SOUGHT, LABELLED, FILE, "bob", "panda", "Nest", home.sandbox.bot_token)

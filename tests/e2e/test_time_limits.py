@@ -66,7 +66,7 @@ def hung_store(bot: MagpieBot) -> Iterator[None]:
 
 def excuse(answer: Reply) -> bool:
     assert not answer.hits
-    return answer.words in (ENGLISH.took_too_long, CHINESE.took_too_long)
+    return answer.words in (ENGLISH.errors.took_too_long, CHINESE.errors.took_too_long)
 
 
 async def test_a_hung_device_ends_every_question_with_a_sentence_and_leaves_nothing_behind(

@@ -133,7 +133,7 @@ async def test_a_search_never_crosses_servers(home: House, bot: MagpieBot) -> No
     assert (await cem.find(branch, home.channel("general"), "an umbrella")).ids == []
     link = f"https://discord.com/channels/{home.nest}/{home.channel('pictures')}/{here['id']}"
     elsewhere = await cem.similar_to_link(branch, home.channel("general"), link)
-    assert elsewhere.words == ENGLISH.not_a_message_link
+    assert elsewhere.words == ENGLISH.query_image.not_a_message_link
 
 
 async def test_a_channel_whose_history_the_bot_may_not_read_is_not_indexed(home: House, bot: MagpieBot) -> None:
