@@ -23,6 +23,7 @@ from clipcore.models import clip
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
 from clipcore.models.easynlp import easynlp_layout, open_easynlp
 from clipcore.models.known_models import DEFAULT_MODEL
+from clipcore.models.open_clip import is_open_clip_file, open_open_clip_file
 from clipcore.models.openai import open_weights_file
 from clipcore.models.towers import Opened, Tokens, Towers
 from clipcore.runtime.openvino import OpenVinoUnavailable, openvino_forward, openvino_is_installed
@@ -280,8 +281,8 @@ def open_checkpoint(checkpoint: Checkpoint) -> Opened:
 
 
 def _open(checkpoint: Checkpoint) -> Opened:
-    if checkpoint.file is not None:
-        return open_weights_file(checkpoint.file)
+    if (file := checkpoint.file) is not None:
+        return open_open_clip_file(checkpoint, file) if is_open_clip_file(file) else open_weights_file(file)
     if layout := easynlp_layout(checkpoint.directory):
         return open_easynlp(checkpoint.directory, layout)
     kind = model_type(checkpoint.directory)

@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from clipcore.errors import ModelUnavailable
 from clipcore.files import read_object
@@ -43,6 +44,16 @@ _PROCESSOR_FILES = ("*processor_config.json", "*token*.json", "vocab.json", "voc
 # open_clip's names of its file of weights (open_clip/constants.py), the preferred one first.
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+# The hub's copies of these two have no such file; open_clip has their descriptions in its own package
+# (model_configs/xlm-roberta-base-ViT-B-32.json and xlm-roberta-large-ViT-H-14.json). By the last part of the id.
+_UNDESCRIBED: dict[str, dict[str, Any]] = {
+    "CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k": {
+        "model_cfg": {"vision_cfg": {}, "text_cfg": {"hf_model_name": "xlm-roberta-base"}}
+    },
+    "CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k": {
+        "model_cfg": {"vision_cfg": {"head_width": 80}, "text_cfg": {"hf_model_name": "xlm-roberta-large"}}
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Pa
     if misspelt or repository.endswith(_FILE_ENDINGS) or "/" not in repository:
         raise _no_such_model(repository)
     # The name alone decides which weights these are, whatever else of the repository the cache holds.
-    missing = _missing_single_file if model.repository else _missing
+    missing = partial(_missing_single_file, model.id) if model.repository else _missing
     snapshot = _cached(repository, cache_dir)
     if snapshot is None or missing(snapshot):  # or a download was interrupted
         if local_only:
@@ -102,7 +113,8 @@ def find_checkpoint(name: str | Path, *, local_only: bool = False, cache_dir: Pa
             raise ModelUnavailable(
                 f"The model {repository!r} has no {lacking}: it is not a CLIP checkpoint that can be loaded."
             )
-    return Checkpoint(model.id, snapshot.name[:12], snapshot, _single_file(snapshot) if model.repository else None)
+    file = _single_file(model.id, snapshot) if model.repository else None
+    return Checkpoint(model.id, snapshot.name[:12], snapshot, file)
 
 
 def is_on_this_machine(name: str) -> bool:
@@ -120,6 +132,14 @@ def preprocessing_of(checkpoint: Checkpoint) -> Preprocessing:
     if file is None:
         raise ModelUnavailable(f"The model {checkpoint.id!r} does not say how to prepare images; download it again.")
     return Preprocessing.read(file)
+
+
+def open_clip_description(model_id: str, directory: Path) -> dict[str, Any] | None:
+    """What open_clip_config.json says, in that file or known by the model's name. Raises ModelUnavailable where it is
+    broken.
+    """
+    path = directory / OPEN_CLIP_CONFIG
+    return read_object(path) if path.is_file() else _UNDESCRIBED.get(model_id.rsplit("/", 1)[-1])
 
 
 def copy_processor_files(source: Path, target: Path) -> None:
@@ -148,7 +168,7 @@ def weight_files(directory: Path) -> list[Path]:
 def _checkpoint_in(directory: Path, model: ModelName) -> Checkpoint:
     """A local directory, in either layout. Raises ModelUnavailable where a file is missing."""
     missing = _missing(directory)
-    file = _single_file(directory) if missing else None
+    file = _single_file(model.id, directory) if missing else None
     if missing and not file:
         raise ModelUnavailable(
             f"The model {model.id!r} has no {missing}; {str(directory)!r} must hold a complete CLIP checkpoint."
@@ -204,18 +224,22 @@ def _wanted(files: Sequence[str]) -> list[str]:
 
 
 def _wanted_of_open_clip(files: Sequence[str]) -> list[str]:
-    return [OPEN_CLIP_CONFIG, next((file for file in _OPEN_CLIP_FILES if file in files), _OPEN_CLIP_FILES[0])]
+    weights = next((file for file in _OPEN_CLIP_FILES if file in files), _OPEN_CLIP_FILES[0])
+    return [OPEN_CLIP_CONFIG, "tokenizer.json", weights]
 
 
-def _single_file(directory: Path) -> Path | None:
-    """open_clip's weights, where its configuration lies beside them."""
-    if not (directory / OPEN_CLIP_CONFIG).is_file():
+def _single_file(model_id: str, directory: Path) -> Path | None:
+    """open_clip's weights, where they are described."""
+    if open_clip_description(model_id, directory) is None:
         return None
     return next((directory / file for file in _OPEN_CLIP_FILES if (directory / file).is_file()), None)
 
 
-def _missing_single_file(directory: Path) -> str | None:
-    return None if _single_file(directory) else "weights"
+def _missing_single_file(model_id: str, directory: Path) -> str | None:
+    if _single_file(model_id, directory) is None:
+        return "weights"
+    undescribed = model_id.rsplit("/", 1)[-1] in _UNDESCRIBED
+    return "tokenizer.json" if undescribed and not (directory / "tokenizer.json").is_file() else None
 
 
 def _missing(directory: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
 from clipcore.models.checkpoint import Checkpoint, copy_processor_files, preprocessing_of
 from clipcore.models.resnet import ResNetTower
-from clipcore.models.tokenizers import context_length, hub_tokenizer
+from clipcore.models.tokenizers import XlmRobertaTokenizer, context_length, hub_tokenizer
 from clipcore.models.towers import Opened, Tokenize, Tokens, Towers
 from clipcore.models.transformer import TextTransformer, VisionTransformer
 from clipcore.models.weights import build_exactly, read_checkpoint_weights
 
-# By `model_type` in config.json. The first two are transformers'; the third, with CLIP's ResNet, is our own.
-MODEL_TYPES = ("clip", "chinese_clip", "clip_resnet")
-CLIP, CHINESE_CLIP, CLIP_RESNET = MODEL_TYPES
+# By `model_type` in config.json. The first two are transformers'; those with CLIP's ResNet, or with open_clip's
+# multilingual texts, are our own.
+MODEL_TYPES = ("clip", "chinese_clip", "clip_resnet", "clip_xlm_roberta")
+CLIP, CHINESE_CLIP, CLIP_RESNET, CLIP_XLM_ROBERTA = MODEL_TYPES
 CHINESE_TEXT = "chinese_clip_text_model"  # transformers' name for Chinese CLIP's BERT
+XLM_ROBERTA_TEXT = "xlm-roberta"
 
 
 def open_clip_directory(checkpoint: Checkpoint) -> Opened:
@@ -38,14 +41,19 @@ def open_clip_directory(checkpoint: Checkpoint) -> Opened:
         partial(ClipNetwork, config),
         lambda network: {name: weights[name] for name in network.state_dict() if name in weights},
     )
-    length = context_length(_tower_config(config, "text"), directory)
+    texts = _tower_config(config, "text")
+    length = context_length(texts, directory)
+    if texts.get("model_type") == XLM_ROBERTA_TEXT:
+        tokenize: Tokenize = XlmRobertaTokenizer(directory, texts["vocab_size"], length)
+    else:
+        tokenize = hub_tokenizer(checkpoint, length)
     save_tokenizer = partial(copy_processor_files, directory)
-    return network.opened(hub_tokenizer(checkpoint, length), preprocessing_of(checkpoint), length, save_tokenizer)
+    return network.opened(tokenize, preprocessing_of(checkpoint), length, save_tokenizer)
 
 
 class ClipNetwork(nn.Module):
-    """An image tower, CLIP's transformer or ResNet, beside a text tower, CLIP's transformer or Chinese CLIP's BERT.
-    `build_exactly` assigns the weights.
+    """An image tower, CLIP's transformer or ResNet, beside a text tower: CLIP's transformer, Chinese CLIP's BERT or
+    XLM-RoBERTa. `build_exactly` assigns the weights.
 
     config: the content of a config.json of one of `MODEL_TYPES`.
     """
@@ -65,7 +73,10 @@ class ClipNetwork(nn.Module):
                 self.visual_projection = nn.Linear(self.vision_model.width, dimension, bias=False)
             self.logit_scale = nn.Parameter(torch.zeros(()))
         self.text_model, width = _text_tower(text)
-        self.text_projection = nn.Linear(width, dimension, bias=False, device="meta")
+        self.text_projection = _projection([width, *text.get("projection_hidden_sizes", ()), dimension])
+        self._dimension = int(dimension)
+        # Where texts are averaged over their tokens; None where one token stands for them.
+        self._padding = int(text["pad_token_id"]) if text.get("model_type") == XLM_ROBERTA_TEXT else None
 
     @property
     def _vision(self) -> tuple[nn.Module, ...]:
@@ -81,8 +92,7 @@ class ClipNetwork(nn.Module):
     ) -> Opened:
         text = (self.text_model, self.text_projection)
         towers = Towers(self, self._vision, text, self.image_features, self.text_features)
-        dimension = self.text_projection.out_features
-        return Opened(towers, tokenize, preprocessing, dimension, context_length, self._save, save_tokenizer)
+        return Opened(towers, tokenize, preprocessing, self._dimension, context_length, self._save, save_tokenizer)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, s, s], normalised -> [n, dim], not of unit length."""
@@ -93,15 +103,25 @@ class ClipNetwork(nn.Module):
 
     def text_features(self, tokens: Tokens) -> Tensor:
         """[n, l] -> [n, dim], not of unit length."""
-        output = self.text_model(**tokens)
-        # Chinese CLIP reads its BERT at the first token.
-        pooled = output if isinstance(output, Tensor) else output.last_hidden_state[:, 0]
+        if self._padding is not None:
+            pooled = self._mean_of_tokens(tokens["input_ids"], self._padding)
+        else:
+            output = self.text_model(**tokens)
+            # Chinese CLIP reads its BERT at the first token.
+            pooled = output if isinstance(output, Tensor) else output.last_hidden_state[:, 0]
         features: Tensor = self.text_projection(pooled)
         return features
 
+    def _mean_of_tokens(self, ids: Tensor, padding: int) -> Tensor:
+        """Without the padding, which open_clip knows by the token alone (`MeanPooler`, `HFTextEncoder`)."""
+        mask = ids.ne(padding).long()
+        states = self.text_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        mean: Tensor = (states * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return mean
+
     def _save(self, target: Path) -> None:
         """Writes config.json and model.safetensors, which transformers reads as well."""
-        dtype = str(self.text_projection.weight.dtype).removeprefix("torch.")
+        dtype = str(next(self.text_projection.parameters()).dtype).removeprefix("torch.")
         # transformers loads the weights in the precision that config.json names.
         config = {**{key: value for key, value in self.config.items() if key != "torch_dtype"}, "dtype": dtype}
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -116,11 +136,25 @@ def _tower_config(config: dict[str, Any], tower: str) -> dict[str, Any]:
 
 def _text_tower(config: dict[str, Any]) -> tuple[nn.Module, int]:
     """With its width."""
-    if config.get("model_type") != CHINESE_TEXT:
-        with torch.device("meta"):
-            tower = TextTransformer(config)
-        return tower, tower.width
-    from transformers import ChineseCLIPTextConfig, ChineseCLIPTextModel
+    kind = config.get("model_type")
+    if kind == CHINESE_TEXT:
+        from transformers import ChineseCLIPTextConfig, ChineseCLIPTextModel
 
-    chinese = ChineseCLIPTextConfig(**config)
-    return ChineseCLIPTextModel(chinese, add_pooling_layer=False), chinese.hidden_size
+        chinese = ChineseCLIPTextConfig(**config)
+        return ChineseCLIPTextModel(chinese, add_pooling_layer=False), chinese.hidden_size
+    if kind == XLM_ROBERTA_TEXT:
+        from transformers import XLMRobertaConfig, XLMRobertaModel
+
+        multilingual = XLMRobertaConfig(**config)
+        return XLMRobertaModel(multilingual, add_pooling_layer=False), multilingual.hidden_size
+    with torch.device("meta"):
+        tower = TextTransformer(config)
+    return tower, tower.width
+
+
+def _projection(widths: list[int]) -> nn.Module:
+    """One linear layer or, as open_clip's `mlp`, several with GELU between them."""
+    linear = [nn.Linear(*pair, bias=False, device="meta") for pair in pairwise(widths)]
+    if len(linear) == 1:
+        return linear[0]
+    return nn.Sequential(*[part for layer in linear for part in (nn.GELU(), layer)][1:])

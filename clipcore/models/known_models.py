@@ -22,8 +22,8 @@ class KnownModel:
 
     dimension: of its embeddings. input_size: edge in pixels of the square that it takes. parameters: their number; a
     download is two or four bytes for each. context_length: tokens that a text may have, 0 in image-only models.
-    languages: ISO 639 codes of the texts that it was trained on; `mul` are many. repository: the hub's, where the id is
-    not one; its weights are open_clip's single file.
+    languages: ISO 639 codes of the texts that it was trained on; `mul` are many. repository: the hub's, where its
+    weights are open_clip's single file.
     """
 
     name: str
@@ -59,6 +59,11 @@ def _openai_resnet(name: str, dimension: int, input_size: int, parameters: int) 
     return KnownModel(name, name, dimension, input_size, parameters, repository=repository)
 
 
+def _laion5b(name: str, repository: str, dimension: int, parameters: int) -> KnownModel:
+    """Texts in XLM-RoBERTa's hundred languages; open_clip reads 77 tokens of them."""
+    return KnownModel(name, repository, dimension, 224, parameters, languages=MANY, repository=repository)
+
+
 _BUNDLED = KnownModel("bundled", "bundled", 256, 60, 4_918_657, 32, (*ENGLISH, *CHINESE))
 
 # Dimensions and input sizes: Radford et al. 2021, tables 19 and 20, and open_clip's docs/model_profile.csv, with which
@@ -76,8 +81,9 @@ _OPENAI = (
 )
 
 # Licences as each model's page on the hub states them. SigLIP 2: Tschannen et al. 2025, §2, texts of 64 tokens in 109
-# languages. LAION: open_clip, trained on the English part of LAION-5B. Chinese-CLIP: the table of models in its README,
-# and its context length of 52. DINOv2 and ResNet-50 give the class token, or the pooled map, of their configurations.
+# languages. LAION: open_clip, trained on the English part of LAION-5B, with XLM-RoBERTa on all of it. Chinese-CLIP: the
+# table of models in its README, and its context length of 52. DINOv2 and ResNet-50 give the class token, or the pooled
+# map, of their configurations.
 _RECOMMENDED = (
     KnownModel("siglip2-base", "google/siglip2-base-patch16-224", 768, 224, 375_187_970, 64, MANY, APACHE),
     KnownModel("siglip2-so400m", "google/siglip2-so400m-patch14-384", 1152, 384, 1_136_008_498, 64, MANY, APACHE),
@@ -86,6 +92,8 @@ _RECOMMENDED = (
     KnownModel("chinese-B/16", "OFA-Sys/chinese-clip-vit-base-patch16", 512, 224, 188_262_913, 52, CHINESE, APACHE),
     KnownModel("chinese-L/14", "OFA-Sys/chinese-clip-vit-large-patch14", 768, 224, 406_233_089, 52, CHINESE, APACHE),
     KnownModel("chinese-H/14", "OFA-Sys/chinese-clip-vit-huge-patch14", 1024, 224, 957_598_209, 52, CHINESE, APACHE),
+    _laion5b("xlm-roberta-B/32", "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k", 512, 366_121_473),
+    _laion5b("xlm-roberta-H/14", "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k", 1024, 1_193_014_785),
     KnownModel("dinov2-base", "facebook/dinov2-base", 768, 224, 86_580_480, 0, (), APACHE),
     KnownModel("resnet-50", "microsoft/resnet-50", 2048, 224, 23_508_032, 0, (), APACHE),
 )
@@ -96,6 +104,7 @@ BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
 _BY_NAME = {model.name: model for model in list_models()}
+_BY_NAME |= {model.id: model for model in list_models() if model.repository == model.id}
 # Former names, and those of the directories that `hf download` fills.
 _BY_NAME |= {name: _BY_NAME["ViT-B/32"] for name in ("base", "clip-vit-base-patch32")}
 _BY_NAME |= {name: _BY_NAME["ViT-L/14"] for name in ("large", "clip-vit-large-patch14")}

@@ -1,4 +1,4 @@
-"""One file of weights under the original CLIP's names: OpenAI's `.pt`, as TorchScript or state dict, and open_clip's.
+"""One file of weights under the original CLIP's names: OpenAI's `.pt`, as TorchScript or state dict.
 
 The original (github.com/openai/CLIP) has no configuration: the shapes tell everything but the activation and the width
 of an attention head. open_clip and EasyNLP kept its names.
@@ -15,10 +15,16 @@ from typing import Any
 from torch import Tensor
 
 from clipcore.errors import InvalidCheckpoint
-from clipcore.files import read_object
 from clipcore.images.preprocess import Preprocessing
-from clipcore.models.checkpoint import OPEN_CLIP_CONFIG
-from clipcore.models.clip import CHINESE_CLIP, CHINESE_TEXT, CLIP, CLIP_RESNET, ClipNetwork
+from clipcore.models.clip import (
+    CHINESE_CLIP,
+    CHINESE_TEXT,
+    CLIP,
+    CLIP_RESNET,
+    CLIP_XLM_ROBERTA,
+    XLM_ROBERTA_TEXT,
+    ClipNetwork,
+)
 from clipcore.models.resnet import REDUCTION
 from clipcore.models.tokenizers import ClipTokenizer, Merges
 from clipcore.models.towers import Opened
@@ -37,18 +43,9 @@ class Style:
     text_head: int = 64
 
 
-# open_clip's names are the original's, but not its activation, and no weight tells that. So files named as open_clip
-# names them are read with its own description beside them, and all others as OpenAI's.
-_OPEN_CLIP = "open_clip_"
-
-
 def open_weights_file(file: Path) -> Opened:
-    """Raises InvalidCheckpoint where the file holds no CLIP model, or more than weights."""
-    if file.name.startswith(_OPEN_CLIP):
-        style, preprocessing = _described_by_open_clip(file.with_name(OPEN_CLIP_CONFIG))
-    else:
-        style, preprocessing = Style(), ORIGINAL_PREPROCESSING
-    return open_original_weights(read_weights(file), style, preprocessing)
+    """OpenAI's. Raises InvalidCheckpoint where the file holds no CLIP model, or more than weights."""
+    return open_original_weights(read_weights(file), Style(), ORIGINAL_PREPROCESSING)
 
 
 def open_original_weights(
@@ -67,45 +64,26 @@ def open_original_weights(
 
 
 def clip_network(weights: Weights, text_config: dict[str, Any], style: Style) -> ClipNetwork:
-    """text_config: as transformers has it, of CLIP's or Chinese CLIP's text tower."""
-    config = {
-        "projection_dim": weight_shape(weights, "text_projection", 2)[1],
-        "text_config": text_config,
-    }
+    """text_config: as transformers has it, of CLIP's, Chinese CLIP's or XLM-RoBERTa's text tower."""
+    config: dict[str, Any] = {"text_config": text_config}
     if not _has_vision_transformer(weights):
         config |= {"model_type": CLIP_RESNET, "vision_config": _resnet_config(weights)}
     else:
-        chinese = text_config.get("model_type") == CHINESE_TEXT
         config |= {
-            "architectures": ["ChineseCLIPModel" if chinese else "CLIPModel"],
-            "model_type": CHINESE_CLIP if chinese else CLIP,
+            **_KINDS[text_config.get("model_type")],
+            "projection_dim": weight_shape(weights, "visual.proj", 2)[1],
             "vision_config": _vision_config(weights, style),
         }
     named = _with_hub_names(weights)
     return build_exactly(partial(ClipNetwork, config), lambda _: named)
 
 
-def _described_by_open_clip(path: Path) -> tuple[Style, Preprocessing]:
-    if not path.is_file():
-        raise InvalidCheckpoint(f"an open_clip file needs its {path.name} beside it, which names the activation")
-    config = read_object(path)
-    model, transform = config["model_cfg"], config.get("preprocess_cfg", {})
-    if model.get("custom_text") or "hf_model_name" in model["text_cfg"]:
-        raise InvalidCheckpoint("open_clip's models with a text tower of another kind are not supported")
-    assumed = ORIGINAL_PREPROCESSING
-    return (
-        Style(
-            activation="quick_gelu" if model.get("quick_gelu") else "gelu",
-            vision_head=int(model["vision_cfg"].get("head_width", 64)),
-            text_head=int(model["text_cfg"].get("width", 512)) // int(model["text_cfg"].get("heads", 8)),
-        ),
-        replace(
-            assumed,
-            squash=transform.get("resize_mode") == "squash",
-            mean=tuple(transform.get("mean", assumed.mean)),
-            std=tuple(transform.get("std", assumed.std)),
-        ),
-    )
+# By the text tower's `model_type`: what config.json says of the whole model.
+_KINDS: dict[str | None, dict[str, Any]] = {
+    None: {"architectures": ["CLIPModel"], "model_type": CLIP},
+    CHINESE_TEXT: {"architectures": ["ChineseCLIPModel"], "model_type": CHINESE_CLIP},
+    XLM_ROBERTA_TEXT: {"model_type": CLIP_XLM_ROBERTA},
+}
 
 
 def _has_vision_transformer(weights: Weights) -> bool:
@@ -144,8 +122,8 @@ def _text_config(weights: Weights, style: Style) -> dict[str, Any]:
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": weight_shape(weights, "transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
-        "num_hidden_layers": _block_count(weights, "transformer.resblocks."),
-        "num_attention_heads": _heads(width, style.text_head),
+        "num_hidden_layers": block_count(weights, "transformer.resblocks."),
+        "num_attention_heads": head_count(width, style.text_head),
         "max_position_embeddings": weight_shape(weights, "positional_embedding", 2)[0],
         "hidden_act": style.activation,
         "projection_dim": weight_shape(weights, "text_projection", 2)[1],
@@ -162,8 +140,8 @@ def _vision_config(weights: Weights, style: Style) -> dict[str, Any]:
     return {
         "hidden_size": width,
         "intermediate_size": weight_shape(weights, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
-        "num_hidden_layers": _block_count(weights, "visual.transformer.resblocks."),
-        "num_attention_heads": _heads(width, style.vision_head),
+        "num_hidden_layers": block_count(weights, "visual.transformer.resblocks."),
+        "num_attention_heads": head_count(width, style.vision_head),
         "patch_size": patch,
         "image_size": patch * grid(weights, "visual.positional_embedding"),
         "hidden_act": style.activation,
@@ -175,18 +153,18 @@ def _resnet_config(weights: Weights) -> dict[str, Any]:
     """As `ResNetTower` takes it."""
     return {
         "width": weight_shape(weights, "visual.layer1.0.conv1.weight", 4)[0],
-        "blocks": [_block_count(weights, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+        "blocks": [block_count(weights, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
         "image_size": REDUCTION * grid(weights, "visual.attnpool.positional_embedding"),
         "dimension": weight_shape(weights, "visual.attnpool.c_proj.weight", 2)[0],
     }
 
 
-def _block_count(weights: Weights, prefix: str) -> int:
+def block_count(weights: Weights, prefix: str) -> int:
     """prefix: what stands before a block's number."""
     return len({name.removeprefix(prefix).split(".")[0] for name in weights if name.startswith(prefix)})
 
 
-def _heads(width: int, head: int) -> int:
+def head_count(width: int, head: int) -> int:
     if width % head:
         raise InvalidCheckpoint(f"its weights are {width} wide, which is no multiple of heads of {head}")
     return width // head

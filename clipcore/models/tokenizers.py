@@ -8,6 +8,7 @@ import gzip
 import html
 import json
 import re
+import shutil
 import string
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
@@ -72,11 +73,16 @@ def clean(text: str) -> str:
     Differs in one case: ftfy repairs lines of more than 2,000 characters in pieces, since its time grows with the
     square of a piece's length.
     """
+    return repair(text).lower()
+
+
+def repair(text: str) -> str:
+    """`clean` without the lower case, as open_clip does for tokenizers other than CLIP's."""
     if not text.isascii() or "&" in text or not text.isprintable():
         from ftfy import fix_text  # takes 0.05 s to import, and plain ASCII needs none of its repairs
 
         text = _unescape(_unescape(fix_text(text, max_decode_length=_REPAIRED_AT_ONCE)))
-    return " ".join(text.split()).lower()
+    return " ".join(text.split())
 
 
 class ClipTokenizer:
@@ -198,6 +204,7 @@ _TRAINED_AT = {"chinese_clip_text_model": 52}
 # Their position numbers begin behind the padding token's id, so the first rows of the table are never used.
 _NUMBERED_FROM_PADDING = ("altclip_text_model", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_XLM_ROBERTA_PADDING = "<pad>"
 # What `tokenizer.json` holds completely; transformers' other classes add steps of their own.
 _COMPLETE_CLASSES = (None, "PreTrainedTokenizerFast", "TokenizersBackend", "CLIPTokenizer", "CLIPTokenizerFast")
 
@@ -226,6 +233,7 @@ class _FileTokenizer:
         pad = config.get("pad_token") or _MARKS[1]
         pad = pad["content"] if isinstance(pad, dict) else pad
         self._backend.enable_padding(pad_id=self._backend.token_to_id(pad) or 0, pad_token=pad)
+        self.vocabulary_size: int = self._backend.get_vocab_size()
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         import torch
@@ -235,6 +243,35 @@ class _FileTokenizer:
             "input_ids": torch.tensor([each.ids for each in encoded], dtype=torch.int64),
             "attention_mask": torch.tensor([each.attention_mask for each in encoded], dtype=torch.int64),
         }
+
+
+class XlmRobertaTokenizer:
+    """XLM-RoBERTa's, from its `tokenizer.json`, as open_clip uses it: `input_ids` alone, padded to the longest.
+
+    Raises InvalidCheckpoint where the file is missing, or has more tokens than the weights (`vocabulary_size`).
+    """
+
+    def __init__(self, directory: Path, vocabulary_size: int, context_length: int) -> None:
+        self._file = directory / "tokenizer.json"
+        if not self._file.is_file():
+            raise InvalidCheckpoint(
+                "its multilingual text tower needs XLM-RoBERTa's tokenizer.json beside the weights; copy it there, "
+                "as from xlm-roberta-base"
+            )
+        self._context_length = context_length
+        self._tokens = _FileTokenizer(self._file, {"pad_token": _XLM_ROBERTA_PADDING}, context_length)
+        if self._tokens.vocabulary_size > vocabulary_size:
+            raise InvalidCheckpoint(
+                f"its tokenizer.json has {self._tokens.vocabulary_size} tokens and the weights have {vocabulary_size}"
+            )
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        return {"input_ids": self._tokens([repair(text) for text in texts])["input_ids"]}
+
+    def save(self, directory: Path) -> None:
+        shutil.copyfile(self._file, directory / self._file.name)
+        config = {"pad_token": _XLM_ROBERTA_PADDING, "model_max_length": self._context_length}
+        (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _object_or_empty(path: Path) -> dict[str, Any]:

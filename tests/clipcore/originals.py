@@ -24,7 +24,7 @@ VIT_INPUT, RESNET_INPUT = PATCH * GRID, 32 * RESNET_GRID
 
 def vit_weights(seed: int = 0) -> Weights:
     """The original's names and shapes for a vision transformer of two heads, and a text transformer of one."""
-    return drawn({**_transformer_of_images(), **_text(), "logit_scale": ()}, seed)
+    return drawn({**vision_shapes(), **_text(), "logit_scale": ()}, seed)
 
 
 def resnet_weights(seed: int = 0) -> Weights:
@@ -112,7 +112,7 @@ def _text() -> dict[str, tuple[int, ...]]:
     }
 
 
-def _transformer_of_images() -> dict[str, tuple[int, ...]]:
+def vision_shapes() -> dict[str, tuple[int, ...]]:
     return {
         "visual.class_embedding": (VISION_WIDTH,),
         "visual.positional_embedding": (GRID**2 + 1, VISION_WIDTH),

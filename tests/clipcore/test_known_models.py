@@ -31,6 +31,8 @@ def test_the_recommended_families_are_offered():
         "OFA-Sys/chinese-clip-vit-base-patch16",
         "OFA-Sys/chinese-clip-vit-large-patch14",
         "OFA-Sys/chinese-clip-vit-huge-patch14",
+        "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+        "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
         "facebook/dinov2-base",
         "microsoft/resnet-50",
     } <= ids
