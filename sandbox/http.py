@@ -18,7 +18,16 @@ from sandbox import control, files, gateway
 from sandbox.faults import Fault
 from sandbox.previews import Samples
 from sandbox.responses import ApiError, api_error, error_response, json_response
-from sandbox.rest import applications, channels, guilds, interactions, messages, search, threads
+from sandbox.rest import (
+    applications,
+    channels,
+    guilds,
+    interaction_responses,
+    interactions,
+    messages,
+    search,
+    threads,
+)
 from sandbox.rest.request import Endpoint, Request, Services, authenticate
 from sandbox.server_state import SERVER
 
@@ -34,6 +43,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *messages.ENDPOINTS,
     *search.ENDPOINTS,
     *interactions.ENDPOINTS,
+    *interaction_responses.ENDPOINTS,
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -9,33 +9,24 @@ from collections.abc import Mapping
 from sandbox.drafts import UploadedFile, read_draft
 from sandbox.message_payloads import Viewer
 from sandbox.message_service import MessageService
-from sandbox.payloads import bare_member_json, channel_json, member_json, role_json, user_json
+from sandbox.payloads import channel_json, member_json, user_json
 from sandbox.permissions import permissions_in
+from sandbox.resolved import SELECT_KINDS, Resolved
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
-from sandbox.state import (
-    Application,
-    Attachment,
-    Channel,
-    Guild,
-    Interaction,
-    Json,
-    Message,
-    MessageFlag,
-    Payload,
-    User,
-)
-from sandbox.validation.commands import ATTACHMENT, CHANNEL, MENTIONABLE, ROLE, USER, option_values
-from sandbox.validation.forms import Form, as_snowflake
+from sandbox.state import Application, Channel, Interaction, Json, Message, MessageFlag, Payload, User
+from sandbox.validation.forms import Form
+from sandbox.validation.modals import check_modal, inputs_of
 
-COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
-MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, CHOICES = 4, 5, 6, 7, 8
+COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT = 2, 3, 4, 5
+MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
 SLASH_COMMAND_RESPONSE, CONTEXT_MENU_RESPONSE = 20, 23
 GUILD_CONTEXT = 0
 CALLBACK_TYPES = {
-    COMMAND: frozenset({MESSAGE, DEFERRED_MESSAGE}),
-    COMPONENT: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE}),
+    COMMAND: frozenset({MESSAGE, DEFERRED_MESSAGE, MODAL}),
+    COMPONENT: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE, MODAL}),
     AUTOCOMPLETE: frozenset({CHOICES}),
+    MODAL_SUBMIT: frozenset({MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE_MESSAGE}),
 }
 NO_RESPONSE = 2
 """The reason code of INTERACTION_FAILURE when the application did not respond."""
@@ -61,6 +52,7 @@ class Interactions:
         session_id: str,
         locale: str,
         source: Message | None = None,
+        opener: Interaction | None = None,
     ) -> Interaction:
         """Stores the interaction, notifies the user's client and the bot, and starts the deadline."""
         interaction = Interaction(
@@ -77,6 +69,7 @@ class Interactions:
             created_at=self._server.clock.now(),
             locale=locale,
             source=source,
+            opener=opener,
         )
         self._state.interactions[interaction.token] = interaction
         self._remove_oldest()
@@ -107,6 +100,8 @@ class Interactions:
         interaction.response_type = kind
         if interaction.deadline is not None:
             interaction.deadline.cancel()
+        if interaction.opener is not None:
+            interaction.opener.modal = None  # it is answered, and closed
         if kind != CHOICES:
             self._notify_user(interaction, "INTERACTION_SUCCESS")
         return self._callback_json(interaction, kind)
@@ -154,6 +149,8 @@ class Interactions:
                 interaction.original = interaction.source
             case 8:
                 self._offer_choices(interaction, data)
+            case 9:
+                self._open_modal(interaction, data)
 
     def _post(self, interaction: Interaction, body: dict[str, object], files: Mapping[int, UploadedFile]) -> Message:
         bot = self._bot(interaction)
@@ -201,6 +198,25 @@ class Interactions:
         form.raise_if_invalid()
         body = {"choices": [c.body for c in choices], "nonce": interaction.nonce}
         self._server.sessions.send_to_user(interaction.user_id, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", body)
+
+    def _open_modal(self, interaction: Interaction, data: dict[str, object]) -> None:
+        """Raises 50035 for an invalid one."""
+        form = Form(data, path=("data",))
+        modal = check_modal(form)
+        form.raise_if_invalid()
+        interaction.modal = modal
+        bot, user = self._bot(interaction), self._state.users[interaction.user_id]
+        resolved = Resolved(self._server, self._channel(interaction), user, bot.id)
+        for asked in inputs_of(modal):
+            defaults = [value["id"] for value in asked.get("default_values") or []]
+            resolved.named(SELECT_KINDS.get(asked["type"], frozenset()), defaults)
+        application = self._state.applications[interaction.application_id]
+        about = {"id": str(application.id), "name": application.name, "icon": None, "bot": user_json(bot)}
+        self._notify_user(
+            interaction,
+            "INTERACTION_MODAL_CREATE",
+            **{"channel_id": str(interaction.channel_id), "application": about, **modal, **resolved.field},
+        )
 
     def _callback_json(self, interaction: Interaction, kind: int) -> Payload:
         about: Payload = {"id": str(interaction.id), "type": interaction.type}
@@ -286,46 +302,10 @@ def _metadata_json(server: ServerState, interaction: Interaction) -> Payload:
         "user": user_json(server.state.users[interaction.user_id]),
         "authorizing_integration_owners": {"0": str(interaction.guild_id)},
     }
-    if interaction.type == 2:
+    if interaction.type == COMMAND:
         body["name"] = interaction.data["name"]
+    elif interaction.opener is not None:
+        body["triggering_interaction_metadata"] = _metadata_json(server, interaction.opener)
     elif interaction.source is not None:
         body["interacted_message_id"] = str(interaction.source.id)
     return body
-
-
-def resolve_options(
-    server: ServerState, guild: Guild, user: User, options: list[Json], attachments: Mapping[str, Attachment]
-) -> Payload:
-    """The `resolved` users, members, channels, roles and attachments that the options contain by id."""
-    resolved: dict[str, Payload] = {}
-    for option in option_values(options):
-        kind, value = option.get("type"), str(option.get("value"))
-        named = as_snowflake(value)
-        if kind == ATTACHMENT and value in attachments:
-            resolved.setdefault("attachments", {})[value] = server.payloads.attachment(attachments[value])
-        if named is None:
-            continue
-        if kind in (USER, MENTIONABLE):
-            _resolve_user(server, guild, named, resolved)
-        if kind in (ROLE, MENTIONABLE) and named in guild.roles:
-            resolved.setdefault("roles", {})[value] = role_json(guild, guild.roles[named])
-        if kind == CHANNEL and named in guild.channel_ids:
-            channel = server.state.channels[named]
-            resolved.setdefault("channels", {})[value] = channel_json(server.state, channel, user)
-    return dict(resolved)
-
-
-def resolve_user(server: ServerState, guild: Guild, user_id: int) -> Payload:
-    resolved: dict[str, Payload] = {}
-    _resolve_user(server, guild, user_id, resolved)
-    return dict(resolved)
-
-
-def _resolve_user(server: ServerState, guild: Guild, user_id: int, resolved: dict[str, Payload]) -> None:
-    user = server.state.users.get(user_id)
-    if user is None:
-        return
-    resolved.setdefault("users", {})[str(user_id)] = user_json(user)
-    if user_id in guild.members:
-        member = bare_member_json(guild.members[user_id])
-        resolved.setdefault("members", {})[str(user_id)] = {**member, "permissions": "0"}

@@ -279,6 +279,10 @@ class Interaction:
     locale: str
     source: Message | None = None
     """The message whose component was used."""
+    modal: dict[str, Json] | None = None
+    """The modal that it opened, until it was answered."""
+    opener: Interaction | None = None
+    """Of a submitted modal: the interaction that opened it."""
     response_type: int | None = None
     failed: bool = False
     message_ids: set[int] = field(default_factory=set)

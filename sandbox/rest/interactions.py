@@ -1,17 +1,27 @@
-"""Both sides of interactions: users start them, the bot responds with the interaction's token."""
+"""The user's side of interactions: commands, autocompletion, pressed components and submitted modals."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sandbox.drafts import AttachmentReader
-from sandbox.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, resolve_options, resolve_user
-from sandbox.message_payloads import Viewer
-from sandbox.permissions import ADMINISTRATOR, READ_MESSAGE_HISTORY, USE_APPLICATION_COMMANDS, permissions_in
+from sandbox.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, MODAL_SUBMIT
+from sandbox.permissions import (
+    ADMINISTRATOR,
+    READ_MESSAGE_HISTORY,
+    USE_APPLICATION_COMMANDS,
+    may_read,
+    permissions_in,
+)
+from sandbox.resolved import SELECT_KINDS, Resolved
 from sandbox.responses import ApiError, api_error, form_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Application, Attachment, Channel, Command, Interaction, Json, Message, MessageFlag, Payload
-from sandbox.validation.commands import ATTACHMENT, MESSAGE_MENU, SLASH, USER_MENU, check_options, option_values
-from sandbox.validation.forms import Form, as_snowflake
-from sandbox.validation.layout import SELECT, SELECTS, walk
+from sandbox.state import Application, Attachment, Channel, Command, Interaction, Json, Message, Payload
+from sandbox.validation.commands import ATTACHMENT, MESSAGE_MENU, SLASH, check_options, option_values
+from sandbox.validation.forms import Form
+from sandbox.validation.layout import walk
+from sandbox.validation.modals import FILE_UPLOAD, check_answers, inputs_of, submitted
+from sandbox.validation.selects import SELECTS, are_choices
 
 LOCALES = frozenset(
     {"bg", "cs", "da", "de", "el", "en-GB", "en-US", "es-419", "es-ES", "fi", "fr", "hi", "hr", "hu", "id", "it", "ja",
@@ -22,7 +32,7 @@ LOCALES = frozenset(
 async def interact(request: Request) -> None:
     """Starts an interaction: 204; everything else arrives over the gateway."""
     form = Form(await request.body())
-    kind = form.choice("type", (COMMAND, COMPONENT, AUTOCOMPLETE), required=True)
+    kind = form.choice("type", (COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT), required=True)
     application_id = form.snowflake("application_id", required=True)
     channel_id = form.snowflake("channel_id", required=True)
     session_id = form.text("session_id", low=1, high=100, required=True)
@@ -42,21 +52,28 @@ async def interact(request: Request) -> None:
     if application.bot_id not in request.state.guild_of(channel).members:
         raise api_error(10002)
     source: Message | None = None
+    opener: Interaction | None = None
+    resolved = Resolved(request.server, channel, request.user, application.bot_id)
     if kind == COMPONENT:
         source = _source(request, form, channel, application)
-        payload = _component_data(source, data)
+        payload = _component_data(source, data, resolved)
+    elif kind == MODAL_SUBMIT:
+        opener = _opener(request, channel, data)
+        source = opener.source
+        payload = _modal_data(request, opener, channel, data, resolved)
     else:
-        payload = _command_data(request, application, channel, data, partial=kind == AUTOCOMPLETE)
+        payload = _command_data(request, application, channel, data, resolved, partial=kind == AUTOCOMPLETE)
     request.services.interactions.begin(
         kind,
         application,
         request.user,
         channel,
-        payload,
+        payload | resolved.field,
         nonce=nonce,
         session_id=session_id or "",
         locale=_locale(request),
         source=source,
+        opener=opener,
     )
     return
 
@@ -66,8 +83,11 @@ def _locale(request: Request) -> str:
     return stated if stated in LOCALES else request.user.locale
 
 
+# Commands
+
+
 def _command_data(
-    request: Request, application: Application, channel: Channel, data: Form, *, partial: bool
+    request: Request, application: Application, channel: Channel, data: Form, resolved: Resolved, *, partial: bool
 ) -> Payload:
     command = application.commands.get(data.snowflake("id", required=True) or 0)
     data.raise_if_invalid()
@@ -76,20 +96,18 @@ def _command_data(
     _check_permission(request, command, channel)
     payload: dict[str, Json] = {"id": str(command.id), "name": command.name, "type": command.type}
     if command.type == SLASH:
-        return payload | _slash_data(request, command, channel, data, partial)
+        return payload | {"options": _options(request, command, channel, data, resolved, partial)}
     target = data.snowflake("target_id", required=True) or 0
     data.raise_if_invalid()
-    payload["target_id"] = str(target)
     if command.type == MESSAGE_MENU:
         message = channel.messages.get(target)
         if message is None:
             raise api_error(10008)
         request.require(channel, READ_MESSAGE_HISTORY)
-        shown = request.server.payloads.message(message, Viewer(application.bot_id))
-        payload["resolved"] = {"messages": {str(message.id): shown}}
-    elif command.type == USER_MENU:
-        payload["resolved"] = resolve_user(request.server, request.state.guild_of(channel), target)
-    return payload
+        resolved.message(message)
+    else:
+        resolved.named(frozenset({"users"}), [target])
+    return payload | {"target_id": str(target)}
 
 
 def _check_permission(request: Request, command: Command, channel: Channel) -> None:
@@ -105,36 +123,42 @@ def _check_permission(request: Request, command: Command, channel: Channel) -> N
         raise api_error(50013)
 
 
-def _slash_data(request: Request, command: Command, channel: Channel, data: Form, partial: bool) -> Payload:
-    guild = request.state.guild_of(channel)
-    channels = {c: request.state.channels[c].type for c in guild.channel_ids}
+def _options(
+    request: Request, command: Command, channel: Channel, data: Form, resolved: Resolved, partial: bool
+) -> list[Json]:
+    everywhere = (request.state.channels[c] for c in request.state.guild_of(channel).channel_ids)
+    channels = {c.id: c.type for c in everywhere if may_read(request.state, c, request.user.id)}
     check_options(data, command.body.get("options") or [], channels, partial=partial)
     data.raise_if_invalid()
-    options: Json = data.body.get("options") or []
-    attachments = {} if partial else _take_uploads(request, channel, data, options)
-    resolved = resolve_options(request.server, guild, request.user, options, attachments)
-    return {"options": options, **({"resolved": resolved} if resolved else {})}
+    options: list[Json] = data.body.get("options") or []  # type: ignore[assignment]  # checked above
+    files = [] if partial else [o for o in option_values(options) if o.get("type") == ATTACHMENT]
+    taken = _take_uploads(request, channel, data, [o["value"] for o in files])
+    for option, attachment in zip(files, taken, strict=True):
+        option["value"] = str(attachment.id)
+    resolved.options(option_values(options))
+    resolved.attachments(taken)
+    return options
 
 
-def _take_uploads(request: Request, channel: Channel, data: Form, options: list[Json]) -> dict[str, Attachment]:
-    """Stores the uploaded files as ephemeral attachments and puts their ids into the options."""
+def _take_uploads(request: Request, channel: Channel, data: Form, wanted: Iterable[object]) -> list[Attachment]:
+    """Stores uploaded files as ephemeral attachments. `wanted`: ids of entries of the data's `attachments`."""
     uploads = {str(item.body.get("id")): item for item in data.forms("attachments", high=10) or []}
-    found: list[tuple[dict[str, Json], Attachment]] = []
     reader = AttachmentReader(request.server, request.user, channel.id, ephemeral=True)
-    for option in option_values(options):
-        if option.get("type") != ATTACHMENT:
-            continue
-        item = uploads.get(str(option.get("value")))
+    taken: list[Attachment] = []
+    for upload_id in wanted:
+        item = uploads.get(str(upload_id))
         attachment = None if item is None else reader.from_slot(item)
         if attachment is None:
-            data.add_error("attachments", "MESSAGE_ATTACHMENT_NOT_FOUND", f"No upload for option '{option['name']}'")
-            continue
-        found.append((option, attachment))
+            data.add_error("attachments", "MESSAGE_ATTACHMENT_NOT_FOUND", f"There is no upload '{upload_id}'")
+        else:
+            taken.append(attachment)
     data.raise_if_invalid()
-    for option, attachment in found:
+    for attachment in taken:
         request.messages.keep_option_file(attachment)
-        option["value"] = str(attachment.id)
-    return {str(attachment.id): attachment for _, attachment in found}
+    return taken
+
+
+# Components
 
 
 def _source(request: Request, form: Form, channel: Channel, application: Application) -> Message:
@@ -147,7 +171,7 @@ def _source(request: Request, form: Form, channel: Channel, application: Applica
     return message
 
 
-def _component_data(source: Message, data: Form) -> Payload:
+def _component_data(source: Message, data: Form, resolved: Resolved) -> Payload:
     custom_id = data.text("custom_id", low=1, high=100, required=True)
     kind = data.integer("component_type", required=True)
     data.raise_if_invalid()
@@ -157,90 +181,51 @@ def _component_data(source: Message, data: Form) -> Payload:
     payload: dict[str, Json] = {"custom_id": custom_id, "component_type": kind, "id": found.get("id")}
     if kind in SELECTS:
         chosen = data.array("values", high=25) or []
-        low, high = found.get("min_values", 1), found.get("max_values", 1)
-        offered = {o["value"] for o in found.get("options") or []}
-        if not all(isinstance(c, str) for c in chosen) or not low <= len(chosen) <= high:
-            raise _component_error("values")
-        if not (set(chosen) <= offered if kind == SELECT else all(as_snowflake(c) is not None for c in chosen)):
+        if not are_choices(found, chosen) or not _are_known(kind, chosen, resolved):
             raise _component_error("values")
         payload["values"] = chosen
     return payload
+
+
+def _are_known(kind: int, chosen: Iterable[object], resolved: Resolved) -> bool:
+    return kind not in SELECT_KINDS or resolved.named(SELECT_KINDS[kind], chosen)
 
 
 def _component_error(name: str) -> ApiError:
     return form_error(("data", name), "COMPONENT_VALIDATION_FAILED", "Component validation failed")
 
 
-async def respond(request: Request) -> Payload | None:
-    """The bot's initial response. JSON with `with_response`, else 204."""
-    interaction = request.state.interactions.get(request.http.match_info["token"])
-    if interaction is None or interaction.id != request.id("interaction_id"):
+# Modals
+
+
+def _opener(request: Request, channel: Channel, data: Form) -> Interaction:
+    """The interaction whose open modal the user submits. Raises 10062 for one that was closed or is another's."""
+    opener_id = data.snowflake("id", required=True)
+    custom_id = data.text("custom_id", low=1, high=100, required=True)
+    data.raise_if_invalid()
+    found = next((i for i in request.state.interactions.values() if i.id == opener_id), None)
+    mine = found is not None and (found.user_id, found.channel_id) == (request.user.id, channel.id)
+    if found is None or not mine or found.modal is None or found.modal["custom_id"] != custom_id:
         raise api_error(10062)
-    body = await request.body()
-    result = request.services.interactions.respond(interaction, body, request.files)
-    return result if request.http.query.get("with_response") in ("1", "true", "True") else None
-
-
-async def follow_up(request: Request) -> Payload:
-    interaction = _interaction(request)
-    body = await request.body()
-    return _response_json(
-        request, interaction, request.services.interactions.follow_up(interaction, body, request.files)
-    )
-
-
-async def get_response(request: Request) -> Payload:
-    interaction = _interaction(request)
-    return _response_json(request, interaction, _response(request, interaction))
-
-
-async def edit_response(request: Request) -> Payload:
-    interaction = _interaction(request)
-    message = _response(request, interaction)
-    body = await request.body()
-    loading = bool(message.flags & MessageFlag.LOADING)
-    request.messages.edit(message, request.state.users[message.author_id], body, request.files, quiet=loading)
-    return _response_json(request, interaction, message)
-
-
-async def delete_response(request: Request) -> None:
-    request.messages.delete(_response(request, _interaction(request)))
-    return
-
-
-def _interaction(request: Request) -> Interaction:
-    return request.services.interactions.find(request.id("application_id"), request.http.match_info["token"])
-
-
-def _response(request: Request, interaction: Interaction) -> Message:
-    """`@original` or a follow-up of this interaction. Raises 10008 for other and for deleted messages."""
-    raw = request.http.match_info["message_id"]
-    if raw == "@original":
-        if interaction.original is None:
-            raise api_error(10015)
-        wanted = interaction.original.id
-    else:
-        wanted = request.id("message_id")
-        if wanted not in interaction.message_ids:
-            raise api_error(10008)
-    found = request.state.message(interaction.channel_id, wanted) or request.state.ephemerals.get(wanted)
-    if found is None:
-        raise api_error(10008)
     return found
 
 
-def _response_json(request: Request, interaction: Interaction, message: Message) -> Payload:
-    bot_id = request.state.applications[interaction.application_id].bot_id
-    return request.server.payloads.message(message, Viewer(bot_id))
+def _modal_data(request: Request, opener: Interaction, channel: Channel, data: Form, resolved: Resolved) -> Payload:
+    modal = opener.modal or {}
+    answers = check_answers(data, modal)
+    data.raise_if_invalid()
+    asked = {one["custom_id"]: one for one in inputs_of(modal)}
+    for custom_id, one in asked.items():
+        if not _are_known(one["type"], answers[custom_id].get("values", []), resolved):
+            raise _component_error("components")
+    uploads = [name for name, one in asked.items() if one["type"] == FILE_UPLOAD]
+    taken = _take_uploads(request, channel, data, [v for name in uploads for v in answers[name]["values"]])
+    resolved.attachments(taken)
+    for name in uploads:
+        count = len(answers[name]["values"])
+        answers[name]["values"] = [str(attachment.id) for attachment in taken[:count]]
+        taken = taken[count:]
+    return {"custom_id": modal["custom_id"], "components": submitted(modal, answers)}
 
 
-_TOKEN = "/webhooks/{application_id}/{token}"  # noqa: S105 - a path
-
-ENDPOINTS = (
-    Endpoint("POST", "/interactions", interact),
-    Endpoint("POST", "/interactions/{interaction_id}/{token}/callback", respond, open=True),
-    Endpoint("POST", _TOKEN, follow_up, open=True),
-    Endpoint("GET", _TOKEN + "/messages/{message_id}", get_response, open=True),
-    Endpoint("PATCH", _TOKEN + "/messages/{message_id}", edit_response, open=True),
-    Endpoint("DELETE", _TOKEN + "/messages/{message_id}", delete_response, open=True),
-)
+ENDPOINTS = (Endpoint("POST", "/interactions", interact),)

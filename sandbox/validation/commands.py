@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from sandbox.state import Json
 from sandbox.validation.forms import Form, as_snowflake
-from sandbox.validation.layout import CHANNEL_TYPES
+from sandbox.validation.selects import CHANNEL_TYPES
 
 SLASH, USER_MENU, MESSAGE_MENU = 1, 2, 3
 SUBCOMMAND, GROUP, STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, MENTIONABLE, NUMBER, ATTACHMENT = range(1, 12)
@@ -167,8 +167,10 @@ def _permissions(form: Form) -> str | None:
 
 
 def check_options(form: Form, schema: list[Json], channels: Mapping[int, int], *, partial: bool) -> None:
-    """Checks values against the command's options. `channels`: the guild's, id to type. `partial`: an autocomplete
-    request, whose values are incomplete."""
+    """Checks values against the command's options.
+
+    `channels`: those that the user sees, id to type. `partial`: an autocomplete request, whose values are incomplete.
+    """
     rules = {o["name"]: o for o in schema}
     given: set[str] = set()
     for option in form.forms("options", high=25) or []:

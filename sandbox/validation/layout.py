@@ -6,26 +6,23 @@ from collections.abc import Collection, Iterator
 
 from sandbox.state import Json
 from sandbox.validation.forms import Form
+from sandbox.validation.selects import SELECTS, check_select
 
-ROW, BUTTON, SELECT = 1, 2, 3
-ENTITY_SELECTS = frozenset({5, 6, 7, 8})
+ROW, BUTTON = 1, 2
 SECTION, TEXT, THUMBNAIL, GALLERY, FILE, SEPARATOR = 9, 10, 11, 12, 13, 14
 CONTAINER = 17
-SELECTS = ENTITY_SELECTS | {SELECT}
 
 IN_CONTAINER = frozenset({ROW, SECTION, TEXT, GALLERY, FILE, SEPARATOR})
 AT_TOP = IN_CONTAINER | {CONTAINER}
 MAX_COMPONENTS = 40
 MAX_TEXT = 4000
 LINK_STYLE, PREMIUM_STYLE = 5, 6
-CHANNEL_SELECT = 8
-CHANNEL_TYPES = frozenset({0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16})
 CHILD_FIELDS = {
     ROW: frozenset({"components"}),
     SECTION: frozenset({"components", "accessory"}),
     CONTAINER: frozenset({"components"}),
 }
-NESTING_FIELDS = frozenset({"components", "accessory"})
+NESTING_FIELDS = frozenset({"components", "accessory", "component"})
 """Dropped from types that have no children, because these would not be validated."""
 
 MAX_EMBED_CHARACTERS = 6000
@@ -44,7 +41,7 @@ def check_message_components(form: Form, *, version_2: bool, files: Collection[s
     tree = [child.body for child in forms]
     rules.check_totals(form, tree)
     if not form.errors:
-        _number(tree)
+        number(tree)
         for node in walk(tree):
             _complete(node)
     return tree
@@ -57,8 +54,9 @@ def walk(tree: Json) -> Iterator[dict[str, Json]]:
             continue
         yield node
         yield from walk(node.get("components") or [])
-        if isinstance(node.get("accessory"), dict):
-            yield from walk(node["accessory"])
+        for name in ("accessory", "component"):
+            if isinstance(node.get(name), dict):
+                yield from walk(node[name])
 
 
 class _Rules:
@@ -97,7 +95,8 @@ class _Rules:
                 for child in form.forms("components", low=1, high=MAX_COMPONENTS, required=True) or []:
                     self.check(child, IN_CONTAINER)
             case _ if kind in SELECTS:
-                self._select(form, kind)
+                self._custom_id(form)
+                check_select(form, kind)
 
     def check_totals(self, form: Form, tree: list[Json]) -> None:
         nodes = list(walk(tree))
@@ -136,33 +135,6 @@ class _Rules:
             emoji.snowflake("id")
         if style != PREMIUM_STYLE and not label and not form.body.get("emoji"):
             form.add_error("label", "BUTTON_COMPONENT_LABEL_OR_EMOJI_REQUIRED", "A label or emoji is required")
-
-    def _select(self, form: Form, kind: int) -> None:
-        self._custom_id(form)
-        form.text("placeholder", high=150)
-        self._bounds(form)
-        if kind == CHANNEL_SELECT:
-            form.choices("channel_types", CHANNEL_TYPES)
-        if kind != SELECT:
-            return
-        values: set[str] = set()
-        for option in form.forms("options", low=1, high=25, required=True) or []:
-            option.text("label", low=1, high=100, required=True)
-            option.text("description", high=100)
-            value = option.text("value", low=1, high=100, required=True)
-            if value in values:
-                option.add_error(
-                    "value", "SELECT_COMPONENT_OPTION_VALUE_DUPLICATED", "The specified option value is already used"
-                )
-            values.add(value or "")
-
-    def _bounds(self, form: Form) -> None:
-        low = form.integer("min_values", high=25, default=1)
-        high = form.integer("max_values", low=1, high=25, default=1)
-        form.replace_value("min_values", low)
-        form.replace_value("max_values", high)
-        if low is not None and high is not None and low > high:
-            form.add_error("min_values", "SELECT_COMPONENT_MIN_VALUES_EXCEEDS_MAX", "min_values exceeds max_values")
 
     def _section(self, form: Form) -> None:
         for child in form.forms("components", low=1, high=3, required=True) or []:
@@ -207,7 +179,7 @@ def _check_url(form: Form, name: str, high: int = 512) -> None:
         form.add_error(name, "URL_TYPE_INVALID_SCHEME", message)
 
 
-def _number(tree: list[Json]) -> None:
+def number(tree: list[Json]) -> None:
     """Like Discord, numbers the components that have no id."""
     nodes = list(walk(tree))
     taken = {n["id"] for n in nodes if isinstance(n.get("id"), int) and n["id"]}

@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import discord
-import discord.gateway
 import discord.http
 import pytest
-import yarl
 from discord import app_commands
 from discord.ext import commands
 
 from sandbox.faults import Fault
 from sandbox.server import Sandbox
+from tests.sandbox.discord_bot import INTENTS, running
 from tests.sandbox.images import png
 from tests.sandbox.person import TIMEOUT_S, Person
 
@@ -25,8 +24,7 @@ class Probe(commands.Bot):
     """A small bot with a slash command, autocomplete, a layout and a context menu."""
 
     def __init__(self) -> None:
-        intents = discord.Intents(guilds=True, guild_messages=True, message_content=True, guild_reactions=True)
-        super().__init__(commands.when_mentioned, intents=intents, help_command=None, max_messages=None)
+        super().__init__(commands.when_mentioned, intents=INTENTS, help_command=None, max_messages=None)
         self.heard: asyncio.Queue[discord.Message] = asyncio.Queue()
         self.interactions: asyncio.Queue[discord.Interaction] = asyncio.Queue()
 
@@ -82,18 +80,9 @@ def png_file() -> object:
 
 @pytest.fixture
 async def bot(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Probe]:
-    monkeypatch.setattr(discord.http.Route, "BASE", sandbox.url + "/api/v10")
-    monkeypatch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(sandbox.gateway_url))
     probe = Probe()
-    probe._connection.guild_ready_timeout = 0.1
-    async with probe:
-        running = asyncio.create_task(probe.start(sandbox.bot_token))
-        ready = asyncio.create_task(probe.wait_until_ready())
-        done, _ = await asyncio.wait([running, ready], timeout=TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        assert ready in done, running
+    async with running(probe, sandbox, monkeypatch):
         yield probe
-        await probe.close()
-        await running
 
 
 async def test_a_bot_logs_in_and_receives_its_guilds(sandbox: Sandbox, bot: Probe) -> None:

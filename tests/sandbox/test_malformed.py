@@ -31,7 +31,14 @@ FIELDS = (
     *("application_id", "session_id", "message_id", "recipient_id", "recipients", "permissions", "color", "locale"),
     *("guild_id", "authorize", "auto_archive_duration", "global_name"),
 )
-QUERIES = ("", "?limit=x&before=x&after=x", "?before=abc&limit=5", "?around=%C2%B2", "?with_response=1&client_id=x")
+QUERIES = (
+    "",
+    "?has=x&limit=%C2%B2&author_id=&channel_id=x&channel_id=1&sort_by=&include_nsfw=&content=%00",
+    "?limit=x&before=x&after=x",
+    "?before=abc&limit=5",
+    "?around=%C2%B2",
+    "?with_response=1&client_id=x",
+)
 
 
 def path_of(endpoint: Endpoint, sandbox: Sandbox, message: str) -> list[str]:
@@ -179,7 +186,8 @@ async def test_a_response_in_a_deleted_channel_is_rejected(sandbox: Sandbox, per
 
 
 @pytest.mark.parametrize(
-    "entered", [{"values": [{}]}, {"values": 5}, {"values": [[]]}, {"values": ["b"]}, {"custom_id": []}, {}]
+    "entered",
+    [{"values": [{}]}, {"values": 5}, {"values": [[]]}, {"values": ["b"]}, {"values": ["1"]}, {"custom_id": []}, {}],
 )
 @pytest.mark.parametrize("kind", [3, 5])
 async def test_invalid_values_of_a_select_menu_are_rejected(
@@ -202,5 +210,9 @@ async def test_invalid_values_of_a_select_menu_are_rejected(
         "data": {"component_type": kind, "custom_id": "s", **entered},
     }
     assert (await cem.call("POST", "/interactions", body)).code == 50035
-    body["data"] = {"component_type": kind, "custom_id": "s", "values": ["a" if kind == 3 else "1"]}
+    body["data"] = {
+        "component_type": kind,
+        "custom_id": "s",
+        "values": ["a" if kind == 3 else str(sandbox.user("dora").id)],
+    }
     await cem.ok("POST", "/interactions", body)

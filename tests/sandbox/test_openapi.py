@@ -95,6 +95,19 @@ COMMANDS = [
 ]
 
 
+INPUTS = [{"type": 4, "custom_id": "t", "style": 1}, {"type": 19, "custom_id": "f", "required": False, "min_values": 0}]
+MODAL = {
+    "custom_id": "m",
+    "title": "Questions",
+    "components": [
+        {"type": 10, "content": "Read me"},
+        *({"type": 18, "label": "Question", "component": one} for one in INPUTS),
+        {"type": 18, "label": "Who", "component": {"type": 5, "custom_id": "u", "required": False}},
+    ],
+}
+MENUS = {"type": 1, "components": [{"type": 7, "custom_id": "n", "default_values": [{"type": "role", "id": "1"}]}]}
+
+
 async def _answer_a_command(sandbox: Sandbox, member: Person, bot: Person) -> None:
     channel = sandbox.channel("pictures")
     gateway = Person(sandbox.url, sandbox.bot_token, bot=True, intents=1)
@@ -111,6 +124,25 @@ async def _answer_a_command(sandbox: Sandbox, member: Person, bot: Person) -> No
     await bot.ok("PATCH", f"{webhook}/messages/{extra['id']}", {"content": "changed"})
     await bot.ok("DELETE", f"{webhook}/messages/{extra['id']}")
     assert (await bot.call("POST", callback, {"type": 4, "data": {"content": "x"}})).code == 40060
+    await _ask_in_a_modal(sandbox, member, bot)
+
+
+async def _ask_in_a_modal(sandbox: Sandbox, member: Person, bot: Person) -> None:
+    channel = sandbox.channel("pictures")
+    async with Person(sandbox.url, sandbox.bot_token, bot=True, intents=1) as gateway:
+        await gateway.connect()
+        await member.slash(channel.guild_id, channel.id, "find", {"type": 3, "name": "query", "value": "cat"})
+        asked = await gateway.event("INTERACTION_CREATE")
+        callback = f"/interactions/{asked['id']}/{asked['token']}/callback?with_response=1"
+        await bot.ok("POST", callback, {"type": 9, "data": MODAL})
+        shown = await member.event("INTERACTION_MODAL_CREATE")
+        entered = [{"type": 18, "component": {"type": 4, "custom_id": "t", "value": "x"}}]
+        mark = len(gateway.events)
+        data = {"id": shown["id"], "custom_id": shown["custom_id"], "components": entered}
+        await member.interact(5, sandbox.application_id, channel.id, data)
+        submitted = await gateway.event("INTERACTION_CREATE", since=mark)
+    callback = f"/interactions/{submitted['id']}/{submitted['token']}/callback?with_response=1"
+    await bot.ok("POST", callback, {"type": 4, "data": {"content": "thanks", "components": [MENUS]}})
 
 
 def _layout_with_file() -> FormData:
