@@ -101,8 +101,12 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
+    """confirmed: a member added it, or agreed with it. language: its label's, as a code like `zh`, if that has one."""
+
     label: str
     probability: float
+    confirmed: bool = False
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("clipcore", "bot", "sandbox", "migrations", "tools", "benchmarks")
 
 # For each place, what it may import beside the standard library. The longest prefix of a module's name decides.
-PLAIN = {"bot.models", "bot.errors", "bot.keyed_lock", "bot.logging", "bot.monitoring.metrics"}
+PLAIN = {"bot.models", "bot.errors", "bot.keyed_lock", "bot.label_names", "bot.logging", "bot.monitoring.metrics"}
 DISCORD_SIDE = {
     "bot",
     "clipcore",
@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.protocols": {"clipcore", "numpy"},
     "bot.errors": set(),
     "bot.keyed_lock": set(),
+    "bot.label_names": set(),
     "bot.logging": {"bot.errors", "structlog"},
     "bot.i18n": {"bot.i18n", "bot.models", "discord", "babel"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
@@ -60,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.app": DISCORD_SIDE | {"platformdirs"},
     "bot.monitoring": DISCORD_SIDE | {"prometheus_client"},
     "sandbox": {"sandbox", "aiohttp"},
-    "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store"},
+    "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store", "bot.label_names"},
     # A benchmark puts a part of the product beside whatever else does the same.
     "benchmarks": TORCH_SIDE
     | DISCORD_SIDE
@@ -94,7 +95,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("indexing",),
         ("store",),
         ("monitoring", "i18n"),
-        ("settings", "logging", "models", "errors", "protocols", "keyed_lock"),
+        ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names"),
     ),
 }
 

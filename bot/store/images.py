@@ -32,6 +32,7 @@ from bot.store.database import reads, writes
 from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
+from bot.store.tags import tag_of, tag_row
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -198,7 +199,7 @@ class ImageStore(EmbeddingQueries, Deletions):
             for id_, row in pending.items()
         ]
         labels = [
-            {"image_id": id_, "rank": rank, "label": tag.label, "probability": tag.probability}
+            tag_row(id_, pending[id_].channel_id, rank, tag)
             for id_, item in done.items()
             for rank, tag in enumerate(item.tags)
         ]
@@ -400,7 +401,7 @@ async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
     its_image = tags.c.image_id.in_(any_of(row.id for row in rows))
     found: dict[int, list[Tag]] = {}
     for row in await connection.execute(select(tags).where(its_image).order_by(tags.c.image_id, tags.c.rank)):
-        found.setdefault(row.image_id, []).append(Tag(row.label, row.probability))
+        found.setdefault(row.image_id, []).append(tag_of(row))
     return [_image(row, tuple(found.get(row.id, ()))) for row in rows]
 
 

@@ -176,12 +176,19 @@ embeddings = _table(
     sa.Index(None, "model_id", "guild_id", "image_id"),
 )
 
+# channel_id repeats the image's, so that a channel's tags are counted without a join. key: `label_key` of the label.
+# confirmed: a member added the tag, or agreed with it. language: the label's, if it has one.
 tags = _table(
     "tags",
     sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("rank", sa.Integer, primary_key=True),
+    sa.Column("channel_id", WholeNumber, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("probability", sa.REAL, nullable=False),
+    sa.Column("confirmed", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("language", sa.Text),
+    sa.Index(None, "channel_id", "key", "label"),
     with_rowid=False,
 )
 

@@ -8,6 +8,7 @@ import pytest
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.tags import TagStore
 from tests.empty_database import empty_database
 from tests.store.samples import NOON
 
@@ -36,6 +37,11 @@ def channels(database: Database) -> ChannelStore:
 @pytest.fixture
 def labels(database: Database) -> LabelStore:
     return LabelStore(database)
+
+
+@pytest.fixture
+def tags(database: Database) -> TagStore:
+    return TagStore(database)
 
 
 @pytest.fixture

@@ -106,7 +106,9 @@ async def test_before_revision_0004_the_same_rows_have_the_old_names(path):
     await migrate(open_backend(path, 1.0), "0003")
     embeddings = query(path, "SELECT picture_id, model_id, guild_id, channel_id, vector FROM vectors")
     assert embeddings == [row[:-1] for row in rows["embeddings"]]
-    assert query(path, "SELECT picture_id, rank, label, probability FROM tags ORDER BY 1, 2") == rows["tags"]
+    assert query(path, "SELECT picture_id, rank, label, probability FROM tags ORDER BY 1, 2") == [
+        (image_id, rank, label, probability) for image_id, rank, _, _, label, probability, *_ in rows["tags"]
+    ]
     assert query(path, "SELECT message_id, position, channel_id, picture_id FROM replies") == rows["replies"]
     assert query(path, "SELECT id, announcement FROM channels") == [(2, "reply")]
     assert [row[0] for row in query(path, "SELECT id FROM pictures ORDER BY id")] == [row[0] for row in rows["images"]]

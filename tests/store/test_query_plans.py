@@ -11,6 +11,7 @@ from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TaggingMod
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.schema import metadata
+from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
 # Scanned at startup: tables with one row for each guild or model.
@@ -46,6 +47,10 @@ async def use_everything(database) -> None:
     await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
     await images.guild_ids()
+    tags = TagStore(database)
+    await tags.tags_in(1, [2, 3])
+    await tags.tags_in(1, [2, 3], "ca")
+    await tags.tagged(1, [2, 3], "cat")
     await images.count_pending()
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.tagging_mode(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))
@@ -131,6 +136,28 @@ async def test_a_guilds_embeddings_are_read_in_order_without_sorting(statements,
     index = "ix_embeddings_model_id_guild_id_image_id"
     assert lines[0] == f"SEARCH embeddings USING INDEX {index} (model_id=? AND guild_id=? AND image_id>?)"
     assert not any("TEMP B-TREE" in line for line in lines)
+
+
+async def test_tags_are_counted_and_found_in_an_index_of_their_channel(statements, path):
+    """An image is looked at only where it is not searchable, or has the tag."""
+    connection = sqlite3.connect(path)
+    counting, by_prefix, finding = (
+        plan(connection, statement, values)
+        for statement, values in statements.items()
+        if "tags.channel_id IN" in statement
+    )
+    connection.close()
+    index = "SEARCH tags USING COVERING INDEX ix_tags_channel_id_key_label"
+    assert f"{index} (channel_id=?)" in counting
+    assert f"{index} (channel_id=? AND key>? AND key<?)" in by_prefix
+    assert f"{index} (channel_id=? AND key=?)" in finding
+    for lines in (counting, by_prefix):
+        assert (
+            "SEARCH images USING COVERING INDEX ix_images_channel_id_state_message_id (channel_id=? AND state=?)"
+            in lines
+        )
+        assert "SEARCH unverified USING COVERING INDEX ix_unverified_channel_id_message_id (channel_id=?)" in lines
+    assert "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)" in finding
 
 
 async def test_a_statement_without_an_index_would_be_noticed(path, database):
