@@ -39,19 +39,12 @@ export class MessageActions {
 
   hue = (user) => hue(user.id);
 
-  userChoices = () => this.#app.userChoices();
-
-  roleChoices = () => this.#app.roleChoices();
-
-  channelChoices = (types) => this.#app.channelChoices(types);
-
   // The same actions, with `press` bound to the message.
   forMessage(message) {
     return {
       names: this.names,
-      userChoices: this.userChoices,
-      roleChoices: this.roleChoices,
-      channelChoices: this.channelChoices,
+      messageId: message.id,
+      choices: this.#app.choices,
       press: (one, values) => this.#press(message, one, values),
     };
   }

@@ -1,9 +1,9 @@
 // The application: the members' sessions, the open channel, and what is redrawn on each change.
 import { readJson } from "./api.js";
+import { choicesOf } from "./choices.js";
 import { Composer, pastedFiles } from "./composer.js";
 import { MessageActions } from "./actions.js";
 import { byId, el, fill, icon } from "./dom.js";
-import { personChoice } from "./fields.js";
 import { closeMenu } from "./menu.js";
 import { errorNotice, Hint, ModelNote, notice } from "./notices.js";
 import { channelKind, mayRead, maySend } from "./rights.js";
@@ -82,19 +82,7 @@ class App {
 
   people = () => [...(this.guild()?.members.values() ?? [])];
 
-  userChoices = () => this.people().map(personChoice);
-
-  roleChoices = () =>
-    [...(this.guild()?.roles.values() ?? [])]
-      .filter(({ id }) => id !== this.guildId)
-      .map(({ id, name }) => ({ label: `@${name}`, value: id }));
-
-  channelChoices(types) {
-    const wanted = types?.length ? types : null;
-    return channelTree([...(this.guild()?.channels.values() ?? [])])
-      .filter(({ channel }) => channel && (!wanted || wanted.includes(channel.type)))
-      .map(({ channel, depth }) => ({ label: `${depth ? "› " : ""}#${channel.name}`, value: channel.id }));
-  }
+  choices = (kind, channelTypes) => choicesOf(kind, this.guild(), channelTypes);
 
   be(memberId) {
     const session = this.sessions.get(memberId);

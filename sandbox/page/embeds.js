@@ -4,7 +4,7 @@ import { dateOf, fullTime, localUrl } from "./format.js";
 import { link, markdown } from "./markdown.js";
 import { gallery, thumbnail } from "./media.js";
 
-export function embed(one, names) {
+export function embed(one, names, messageId) {
   const accent =
     one.color === undefined || one.color === null
       ? {}
@@ -13,8 +13,8 @@ export function embed(one, names) {
     "article",
     { class: "embed", style: accent },
     el("div", { class: "embed-main" }, heading(one, names), fields(one, names), foot(one)),
-    side(one),
-    large(one),
+    side(one, messageId),
+    large(one, messageId),
   );
 }
 
@@ -48,14 +48,17 @@ function foot(one) {
 
 const shown = (media) => (media?.url && (localUrl(media.proxy_url) || localUrl(media.url)) ? media : null);
 
-function side(one) {
+function side(one, messageId) {
   const media = shown(one.thumbnail);
-  return media && !one.image ? thumbnail({ media, description: one.title ?? "" }) : null;
+  return media && !one.image ? thumbnail({ media, description: one.title ?? "" }, messageId) : null;
 }
 
-function large(one) {
+function large(one, messageId) {
   const media = shown(one.image);
   return media
-    ? gallery([{ url: media.proxy_url || media.url, alt: one.title ?? "", width: media.width, height: media.height }])
+    ? gallery(
+        [{ url: media.proxy_url || media.url, alt: one.title ?? "", width: media.width, height: media.height }],
+        messageId,
+      )
     : null;
 }

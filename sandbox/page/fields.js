@@ -2,7 +2,6 @@
 // { id, node, takesText, takesFile, focus(), read(), setText?, setFile?, attach(form), dispose() }
 import { OPTION } from "./commands.js";
 import { el, fill, icon } from "./dom.js";
-import { nameOf } from "./people.js";
 import { Suggest } from "./suggest.js";
 import { localised, t } from "./texts.js";
 
@@ -36,11 +35,10 @@ function maker(option) {
         { label: t("no"), value: "false" },
       ]);
   if (option.type === OPTION.CHANNEL)
-    return (one, id, { app }) => select(one, id, app.channelChoices(one.channel_types));
-  if (option.type === OPTION.ROLE) return (one, id, { app }) => select(one, id, app.roleChoices());
-  if (option.type === OPTION.USER) return (one, id, { app }) => select(one, id, app.userChoices());
-  if (option.type === OPTION.MENTIONABLE)
-    return (one, id, { app }) => select(one, id, [...app.userChoices(), ...app.roleChoices()]);
+    return (one, id, { app }) => select(one, id, app.choices("channel", one.channel_types));
+  if (option.type === OPTION.ROLE) return (one, id, { app }) => select(one, id, app.choices("role"));
+  if (option.type === OPTION.USER) return (one, id, { app }) => select(one, id, app.choices("user"));
+  if (option.type === OPTION.MENTIONABLE) return (one, id, { app }) => select(one, id, app.choices("mentionable"));
   if (option.type === OPTION.ATTACHMENT) return attachment;
   return text;
 }
@@ -164,5 +162,3 @@ function attachment(option, id) {
     dispose: nothing,
   };
 }
-
-export const personChoice = (member) => ({ label: member.nick || nameOf(member.user), value: member.user.id });

@@ -2,6 +2,7 @@
 import { components } from "./components.js";
 import { el, icon, iconButton } from "./dom.js";
 import { embed } from "./embeds.js";
+import { emojiNode } from "./emoji.js";
 import { fullTime, messageTime, snowflakeTime } from "./format.js";
 import { markdown, plainText } from "./markdown.js";
 import { attachments } from "./media.js";
@@ -117,7 +118,11 @@ function body(message, actions) {
   if (message.local === "failed") return el("div", { class: "failure", role: "alert" }, t("didNotRespond"));
   if ((message.flags ?? 0) & FLAG.LOADING) return waiting(t("thinking", { name: actions.displayName(message.author) }));
   if (actions.editing === message.id) return actions.editor(message);
-  return [forwarded(message, actions), ...content(message, actions), message.edited_timestamp ? edited(message) : null];
+  return [
+    forwarded(message, actions),
+    ...content(message, message.id, actions),
+    message.edited_timestamp ? edited(message) : null,
+  ];
 }
 
 const waiting = (text) =>
@@ -133,12 +138,12 @@ function edited({ edited_timestamp: when }) {
 }
 
 // Shared by messages and the snapshots of forwards.
-function content(one, actions) {
+function content(one, messageId, actions) {
   const isV2 = Boolean((one.flags ?? 0) & FLAG.COMPONENTS_V2);
   return [
     one.content ? el("div", { class: "content" }, markdown(one.content, actions.names)) : null,
-    isV2 ? null : attachments(one.attachments ?? []),
-    ...(one.embeds ?? []).map((item) => embed(item, actions.names)),
+    isV2 ? null : attachments(one.attachments ?? [], messageId),
+    ...(one.embeds ?? []).map((item) => embed(item, actions.names, messageId)),
     one.components?.length
       ? el(
           "div",
@@ -151,7 +156,7 @@ function content(one, actions) {
 
 function forwarded(message, actions) {
   if (message.message_reference?.type !== FORWARD) return null;
-  const snapshots = (message.message_snapshots ?? []).map(({ message: inner }) => content(inner, actions));
+  const snapshots = (message.message_snapshots ?? []).map(({ message: inner }) => content(inner, message.id, actions));
   return el(
     "blockquote",
     { class: "forwarded" },
@@ -175,7 +180,7 @@ function reactions(message, actions) {
           "aria-label": t("reactionCount", { emoji: emoji.name, count }),
           on: { click: () => actions.react(message, emoji.name, !me) },
         },
-        el("span", { class: "emoji" }, emoji.name),
+        emojiNode(emoji, true),
         String(count),
       ),
     ),

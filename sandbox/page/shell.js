@@ -23,7 +23,12 @@ export function renderMembers(app) {
       "button",
       props,
       avatar(member, 30),
-      el("span", { class: "member-text" }, el("b", {}, name), el("small", {}, chosen ? (member.note ?? "") : firstWords(member.note))),
+      el(
+        "span",
+        { class: "member-text" },
+        el("b", {}, name),
+        el("small", {}, chosen ? (member.note ?? "") : firstWords(member.note)),
+      ),
     );
   });
   fill(byId("members"), el("span", { class: "members-label", id: "members-label" }, t("youAre")), buttons);

@@ -67,6 +67,9 @@ const TEXTS = {
   openPicture: ["Open picture: {name}", "打开图片：{name}"],
   pictureUnavailable: ["This picture cannot be shown", "无法显示此图片"],
   closePicture: ["Close picture", "关闭图片"],
+  previousPicture: ["Previous picture", "上一张"],
+  nextPicture: ["Next picture", "下一张"],
+  pictureOf: ["{at} of {all}", "第 {at} 张，共 {all} 张"],
   openOriginal: ["Open original", "打开原图"],
   messageIn: ["Message {name}", "发送消息到 {name}"],
   mayNotSend: ["This member can read this channel but not post in it.", "该成员可以阅读，但不能发言。"],
@@ -91,6 +94,8 @@ const TEXTS = {
   yes: ["True", "是"],
   no: ["False", "否"],
   choose: ["Choose …", "请选择……"],
+  chooseSome: ["Choose {min} to {max}", "请选择 {min} 到 {max} 项"],
+  nothingToChoose: ["Nothing to choose from", "没有可选项"],
   suggestions: ["Suggestions", "建议"],
   modelNote: [
     "This trial uses the small bundled model, which only knows emoji scenes like the samples below: it will not recognize your photo. To try a model for photos, restart with",

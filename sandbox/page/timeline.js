@@ -1,7 +1,9 @@
 // The messages of the open channel: updates rows with the state, loads older pages, jumps, follows new messages.
 import { byId, el, fill, icon } from "./dom.js";
+import { replaceKeepingFocus } from "./focus.js";
 import { dayName, sameDay, snowflakeTime } from "./format.js";
 import { freshenTimes } from "./markdown.js";
+import { coverAgain } from "./media.js";
 import { messageRow } from "./message.js";
 import { errorNotice, notice } from "./notices.js";
 import { mayRead } from "./rights.js";
@@ -23,6 +25,7 @@ export class Timeline {
   #held = true;
   #placedAt = 0;
   #loading = false;
+  #used = null;
 
   constructor(app, actions) {
     this.#app = app;
@@ -52,7 +55,9 @@ export class Timeline {
     if (this.#shown === channelId) this.toBottom();
   }
 
+  // For another reader, or in another language: spoilers are covered again.
   redraw() {
+    coverAgain();
     this.#rows.clear();
     fill(this.#list);
     this.sync();
@@ -67,9 +72,11 @@ export class Timeline {
     if (message && (message.author.id === member.id || (message.flags ?? 0) & FLAG.EPHEMERAL)) this.toBottom();
   }
 
-  // Scrolls to the newest message; a message taller than the window is shown from its start.
+  // Scrolls to the newest message; a message taller than the window is shown from its start. Whoever uses the newest
+  // message, by its buttons for instance, stays where they are.
   toBottom() {
     const last = this.#list.lastElementChild;
+    if (last?.contains(document.activeElement)) return;
     const tall = last?.classList.contains("ephemeral") && last.offsetHeight > this.#scroller.clientHeight;
     this.#scroller.scrollTop = tall ? last.offsetTop - this.#list.offsetTop : this.#scroller.scrollHeight;
     this.#placedAt = this.#scroller.scrollTop;
@@ -127,6 +134,7 @@ export class Timeline {
   sync() {
     const { session, channelId } = this.#app;
     const wasHeld = this.#held;
+    this.#used = null;
     const wanted = channelId && session ? this.#entries(session.state.list(channelId)) : [];
     const keys = new Set(wanted.map((entry) => entry.key));
     for (const [key, { node }] of this.#rows) {
@@ -141,7 +149,8 @@ export class Timeline {
       if (node !== cursor) this.#list.insertBefore(node, cursor);
       cursor = node.nextSibling;
     }
-    if (wasHeld) this.toBottom();
+    if (this.#used) this.#scrolled();
+    else if (wasHeld) this.toBottom();
   }
 
   #row(entry) {
@@ -149,7 +158,7 @@ export class Timeline {
     if (known && known.entry.source === entry.source && known.entry.look === entry.look) return known.node;
     const node = drawn(entry);
     this.#rows.set(entry.key, { node, entry });
-    if (known) replaceKeepingFocus(known.node, node);
+    if (known && replaceKeepingFocus(known.node, node, this.#scroller)) this.#used = node;
     return node;
   }
 
@@ -234,12 +243,4 @@ function dayEntry(date) {
     look: "",
     make: () => el("li", { class: "day", role: "separator" }, el("span", {}, name)),
   };
-}
-
-// Restores the focus to the same button after its row was redrawn.
-function replaceKeepingFocus(old, fresh) {
-  const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused ? [...old.querySelectorAll("button")].indexOf(focused) : -1;
-  old.replaceWith(fresh);
-  if (place >= 0) (fresh.querySelectorAll("button")[place] ?? fresh).focus({ preventScroll: true });
 }
