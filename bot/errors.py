@@ -64,6 +64,10 @@ class MessageWithoutImage(MagpieError):
     """The message carries no image that can be read."""
 
 
+class ExportTooLarge(MagpieError):
+    """A member's data does not fit into a file that Discord takes."""
+
+
 class NotYours(MagpieError):
     """The button or menu belongs to another member's answer."""
 

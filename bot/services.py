@@ -31,6 +31,7 @@ from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.members import MemberStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.scan import KERNEL
 
@@ -45,6 +46,7 @@ class Services:
         self.images = ImageStore(database)
         self.channels = ChannelStore(database)
         self.labels = LabelStore(database)
+        self.members = MemberStore(database)
         self.default_labels = default_labels(engine.card.id)
         self.tag_formatter = TagFormatter(LabelBook(self.default_labels))
 

@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars
 
 from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import (
+    ExportTooLarge,
     ImageForbidden,
     ImageGone,
     ImageTooLarge,
@@ -99,6 +100,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
     match error:
         case app_commands.MissingPermissions(missing_permissions=missing):
             return texts.errors.needs_permission.format(permission=_permission_names(missing, texts))
+        case ExportTooLarge():
+            return texts.privacy.export_too_large
         case NotYours():
             return texts.errors.not_yours
         case app_commands.NoPrivateMessage():

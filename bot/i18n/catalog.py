@@ -83,10 +83,22 @@ class LabelTexts:
 @dataclass(frozen=True, slots=True)
 class PrivacyTexts:
     explained: str
-    forget_me_ask: str
-    forget_me_confirm: str
-    forget_me_done: Counted
-    forget_me_waits: str
+    kept_here: Counted
+    kept_everywhere: Counted
+    opted_out: str
+    export: str
+    exported: Counted
+    export_too_large: str
+    delete: str
+    delete_ask: str
+    deleted: Counted
+    opt_out: str
+    opt_out_ask: str
+    opted_out_now: Counted
+    opt_in: str
+    opted_in_now: str
+    back: str
+    waits: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,21 +93,44 @@ ENGLISH = Texts(
             "**What I don't store:** the picture itself, its name or URL, the text of messages, anyone's name, "
             "searches. Nothing is used to train a model.\n"
             "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes "
-            "for threads and channels. `/forget-me` deletes the data of all the pictures that you posted in this "
-            "server. When I am removed from the server, everything is deleted. A backup may keep it for up to 30 "
-            "days.\n"
+            "for threads and channels. When I am removed from the server, everything is deleted. A backup may keep it "
+            "for up to 30 days.\n"
             "**Who can find what:** only people who can see a picture in its channel can find it."
         ),
-        forget_me_ask=(
+        kept_here=_counted(
+            one="I keep the data of **one** picture that you posted in this server,",
+            other="I keep the data of **{count}** pictures that you posted in this server,",
+        ),
+        kept_everywhere=_counted(other="and of **{count}** in all servers that we share."),
+        opted_out="You have opted out: I keep nothing of you but your id, and take in none of your pictures anywhere.",
+        export="Export my data",
+        exported=_counted(
+            one="Here is what I keep of your one picture, in all servers that we share.",
+            other="Here is what I keep of your {count} pictures, in all servers that we share.",
+        ),
+        export_too_large="That is more than Discord lets me send. Please ask the bot's operator for it.",
+        delete="Delete my data",
+        delete_ask=(
             "Delete the data of all the pictures that you posted in this server? Your messages stay as they are. "
             "Pictures that you post later are indexed again."
         ),
-        forget_me_confirm="Delete",
-        forget_me_done=_counted(
+        deleted=_counted(
             one="Done. The data of {count} picture was deleted.",
             other="Done. The data of {count} pictures was deleted.",
         ),
-        forget_me_waits=(
+        opt_out="Opt out",
+        opt_out_ask=(
+            "Opt out? The data of your pictures in all servers is deleted, and I take in no picture of yours any more, "
+            "anywhere. To know that, I keep your id, and nothing else."
+        ),
+        opted_out_now=_counted(
+            one="Done. The data of {count} picture was deleted, and I take in nothing of yours any more.",
+            other="Done. The data of {count} pictures was deleted, and I take in nothing of yours any more.",
+        ),
+        opt_in="Opt in again",
+        opted_in_now="Welcome back. Pictures that you post from now on are indexed; earlier ones are not.",
+        back="Back",
+        waits=(
             "My database isn't available right now. From now on your pictures are not found any more, and their data "
             "will be deleted as soon as it is. You don't need to do anything else."
         ),

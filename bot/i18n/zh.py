@@ -77,14 +77,31 @@ CHINESE = Texts(
             "**我不保存什么：** 图片本身、文件名和地址、消息文字、任何人的名字、搜索过的内容。"
             "这些也不会用来训练模型。\n"
             "**怎样删除：** 删除消息或图片，它的数据也随之删除；删除子区和频道也一样。"
-            "`/forget-me` 会删除你在本服务器发布的全部图片的数据。把我移出服务器，一切都会删除。"
-            "备份里的数据最多再保留 30 天。\n"
+            "把我移出服务器，一切都会删除。备份里的数据最多再保留 30 天。\n"
             "**谁能找到什么：** 只有能在原频道看到图片的人才能找到它。"
         ),
-        forget_me_ask="要删除你在本服务器发布的全部图片的数据吗？你的消息不会改变。以后发布的图片仍会被收录。",
-        forget_me_confirm="删除",
-        forget_me_done=_counted(other="完成。已删除 {count} 张图片的数据。"),
-        forget_me_waits="我的数据库现在不可用。从现在起，没有人会再搜到你的图片；数据库一恢复，它们的数据就会被删除。你不需要再做什么。",
+        kept_here=_counted(other="你在本服务器发布的图片中，我保存了 **{count}** 张的数据；"),
+        kept_everywhere=_counted(other="在我们共同的所有服务器里，一共 **{count}** 张。"),
+        opted_out="你已选择退出：除了你的编号，我不保存你的任何数据，也不再收录你的图片。",
+        export="导出我的数据",
+        exported=_counted(other="这是我在我们共同的所有服务器里保存的、关于你的 {count} 张图片的数据。"),
+        export_too_large="数据太多，Discord 不允许我发送。请向机器人的管理者索取。",
+        delete="删除我的数据",
+        delete_ask="要删除你在本服务器发布的全部图片的数据吗？你的消息不会改变。以后发布的图片仍会被收录。",
+        deleted=_counted(other="完成。已删除 {count} 张图片的数据。"),
+        opt_out="退出收录",
+        opt_out_ask=(
+            "要退出收录吗？你在所有服务器里的图片的数据会被删除，以后我也不再收录你的任何图片。"
+            "为了记住这一点，我只保留你的编号。"
+        ),
+        opted_out_now=_counted(other="完成。已删除 {count} 张图片的数据，以后我不再收录你的任何图片。"),
+        opt_in="重新加入",
+        opted_in_now="欢迎回来。从现在起，你发布的图片会被收录；以前的不会。",
+        back="返回",
+        waits=(
+            "我的数据库现在不可用。从现在起，没有人会再搜到你的图片；数据库一恢复，它们的数据就会被删除。"
+            "你不需要再做什么。"
+        ),
     ),
     errors=ErrorTexts(
         store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
@@ -118,9 +135,7 @@ COMMANDS = {
     "A link to a message with a picture": "带图片的消息链接",
     "Find similar pictures": "查找相似图片",
     "privacy": "隐私",
-    "What Magpie stores, and how to delete it": "Magpie 保存什么，怎样删除",
-    "forget-me": "忘记我",
-    "Delete the data of your pictures in this server": "删除你在本服务器的图片数据",
+    "What Magpie keeps of you; export or delete it, or opt out": "Magpie 保存你的哪些数据；导出、删除或退出",
     "tagging": "标签方式",
     "Choose how a channel's new pictures are tagged": "选择频道怎样给新图片加标签",
     "mode": "方式",

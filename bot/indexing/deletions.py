@@ -69,6 +69,14 @@ class ForgetAuthor:
 
 
 @dataclass(frozen=True, slots=True)
+class OptOut:
+    """Everything about a member, in all guilds, also what they post from now on."""
+
+    author_id: int
+    kind: Literal["opt_out"] = "opt_out"
+
+
+@dataclass(frozen=True, slots=True)
 class ReadmitGuild:
     """No deletion, but it comes after one: what is posted in the guild from now on is accepted."""
 
@@ -76,7 +84,9 @@ class ReadmitGuild:
     kind: Literal["readmit"] = "readmit"
 
 
-Obligation = ForgetMessages | ForgetImages | ForgetAllBut | ForgetChannel | ForgetGuild | ForgetAuthor | ReadmitGuild
+Obligation = (
+    ForgetMessages | ForgetImages | ForgetAllBut | ForgetChannel | ForgetGuild | ForgetAuthor | OptOut | ReadmitGuild
+)
 
 _AS_JSON: TypeAdapter[Obligation] = TypeAdapter(Annotated[Obligation, Field(discriminator="kind")])
 
@@ -96,17 +106,19 @@ class Covered:
     """The images that obligations cover: as good as deleted.
 
     keys: as those of tombstones. kept: by message, the keys of what it still carries. cutoffs: the newest message
-    covered, by guild and author.
+    covered, by guild and author. authors: those of whom nothing may be kept.
     """
 
     keys: frozenset[Key]
     kept: Mapping[int, Collection[ImageKey]]
     cutoffs: Mapping[tuple[int, int], int]
+    authors: frozenset[int] = frozenset()
 
     def __contains__(self, ref: ImageRef) -> bool:
         return (
             not self.keys.isdisjoint(keys_of_image(ref))
             or (ref.message_id in self.kept and ref.key not in self.kept[ref.message_id])
+            or ref.author_id in self.authors
             or ref.message_id <= self.cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
         )
 
@@ -115,6 +127,7 @@ def covered_by(obligations: Iterable[Obligation]) -> Covered:
     keys: set[Key] = set()
     kept: dict[int, Collection[ImageKey]] = {}
     cutoffs: dict[tuple[int, int], int] = {}
+    authors: set[int] = set()
     for one in obligations:
         match one:
             case ForgetMessages(ids):
@@ -130,9 +143,11 @@ def covered_by(obligations: Iterable[Obligation]) -> Covered:
             case ForgetAuthor(guild_id, author_id, up_to_message):
                 author = guild_id, author_id
                 cutoffs[author] = max(up_to_message, cutoffs.get(author, -1))
+            case OptOut(author_id):
+                authors.add(author_id)
             case ReadmitGuild():
                 pass
-    return Covered(frozenset(keys), kept, cutoffs)
+    return Covered(frozenset(keys), kept, cutoffs, frozenset(authors))
 
 
 class DeletionJournal:

@@ -20,6 +20,7 @@ from bot.indexing.deletions import (
     ForgetImages,
     ForgetMessages,
     Obligation,
+    OptOut,
     ReadmitGuild,
     covered_by,
     supersedes,
@@ -158,11 +159,17 @@ class ImageRegistry:
 
         Raises StoreUnusable where neither the store nor the journal takes it, so that it may not outlast this process.
         """
-        what = ForgetAuthor(guild_id, author_id, up_to_message)
-        forgotten = await self._forget(what)
-        if what in self._owed and what not in self._journal:
-            raise StoreUnusable("A member's request to be forgotten could not be written down.")
-        return forgotten
+        return await self._forget_for_good(ForgetAuthor(guild_id, author_id, up_to_message))
+
+    async def opt_out(self, author_id: int) -> list[int] | None:
+        """Everything about a member, in all guilds, and what they will post. Raises as `forget_author`."""
+        return await self._forget_for_good(OptOut(author_id))
+
+    async def opt_in(self, author_id: int, until: int) -> None:
+        """Takes an opt-out back: what the member posts after this message is indexed. Raises StoreError."""
+        if OptOut(author_id) in self._owed:
+            raise StoreBusy("The database has yet to do this member's deletion.")
+        await self._store.opt_in(author_id, until)
 
     async def forget_guild(self, guild_id: int) -> list[int] | None:
         return await self._forget(ForgetGuild(guild_id))
@@ -172,6 +179,13 @@ class ImageRegistry:
         it has forgotten what was posted before.
         """
         await asyncio.shield(self._owe(ReadmitGuild(guild_id)))
+
+    async def _forget_for_good(self, what: Obligation) -> list[int] | None:
+        """At a member's request."""
+        forgotten = await self._forget(what)
+        if what in self._owed and what not in self._journal:
+            raise StoreUnusable("A member's request to be forgotten could not be written down.")
+        return forgotten
 
     async def _forget(self, what: Obligation) -> list[int] | None:
         done = self._owe(what)
@@ -275,6 +289,8 @@ class ImageRegistry:
                 forgotten = await self._store.forget_channel(channel_id)
             case ForgetAuthor(guild_id, author_id, up_to_message):
                 forgotten = await self._store.forget_author(guild_id, author_id, up_to_message=up_to_message)
+            case OptOut(author_id):
+                forgotten = await self._store.opt_out(author_id)
             case ForgetGuild(guild_id):
                 forgotten = await self._store.forget_guild(guild_id)
                 self._index.drop(guild_id)

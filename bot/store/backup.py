@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Table, delete, exists, func, inspect, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import StartupError, StoreError
-from bot.models import ChannelRef, ThreadKind, posted_at, utc_now
+from bot.models import NEWEST, ChannelRef, ThreadKind, posted_at, utc_now
 from bot.store.backend import any_of, insert, open_backend
 from bot.store.database import Database
 from bot.store.deletion import Kind, add_channels
@@ -27,6 +27,7 @@ from bot.store.schema import (
     channels,
     guilds,
     images,
+    opt_outs,
     replies,
     tombstones,
     unverified,
@@ -91,7 +92,7 @@ async def restore(url: str | Path, file: Path) -> str:
         await backend.close()
     said = [
         f"Restored {restored.images:,} images; the bot shows each of them once it has found it in Discord.",
-        "The former database could not be read: ask members who used /forget-me since the backup to do so again."
+        "The former database could not be read: ask members who deleted their data or opted out since to do so again."
         if present is None
         else "What was deleted since the backup, as the former database knows, stays deleted.",
     ]
@@ -122,6 +123,7 @@ class _Present:
 
     tombstones: Sequence[Row[Any]]
     cutoffs: Sequence[Row[Any]]
+    opt_outs: Sequence[Row[Any]]
     replies: Sequence[Row[Any]]
 
 
@@ -144,7 +146,10 @@ async def _read_present(url: str | Path) -> _Present | None:
             said = said.join_from(replies, channels, channels.c.id == replies.c.channel_id)
             said = said.outerjoin(images, images.c.id == replies.c.image_id)
             queries = select(tombstones), select(author_cutoffs), said
-            return _Present(*[(await connection.execute(query)).all() for query in queries])
+            buried, cutoffs, spoken = [(await connection.execute(query)).all() for query in queries]
+            newer = await connection.run_sync(lambda sync: inspect(sync).has_table("opt_outs"))
+            left_out = (await connection.execute(select(opt_outs))).all() if newer else ()
+            return _Present(buried, cutoffs, left_out, spoken)
     except Exception as error:
         if backend.startup_error(error) is None:
             raise
@@ -185,6 +190,9 @@ async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
     for guild_id in {row.guild_id for row in present.cutoffs}:
         await connection.execute(insert(connection, guilds).values(id=guild_id).on_conflict_do_nothing())
     await _insert(connection, author_cutoffs, present.cutoffs, newer="up_to_message")
+    await connection.execute(delete(opt_outs))
+    if present.opt_outs:
+        await connection.execute(opt_outs.insert(), [dict(row._mapping) for row in present.opt_outs])
     await connection.execute(
         delete(channels).where(or_(*(_buried(Kind.CHANNEL, id_) for id_ in (channels.c.id, channels.c.parent_id))))
     )
@@ -193,9 +201,12 @@ async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
         author_cutoffs.c.author_id == images.c.author_id,
         author_cutoffs.c.up_to_message >= images.c.message_id,
     )
+    left_out = exists().where(
+        opt_outs.c.author_id == images.c.author_id, func.coalesce(opt_outs.c.until, NEWEST) >= images.c.message_id
+    )
     buried = _buried(Kind.MESSAGE, images.c.message_id)
     removed = _buried(Kind.ATTACHMENT, images.c.attachment_id, images.c.message_id)
-    await connection.execute(delete(images).where(or_(forgotten, buried, removed)))
+    await connection.execute(delete(images).where(or_(forgotten, left_out, buried, removed)))
     await connection.execute(delete(replies).where(_buried(Kind.MESSAGE, replies.c.message_id)))
     await _carry_replies(connection, present.replies)
 

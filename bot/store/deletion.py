@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Result, delete, or_, select
+from sqlalchemy import ColumnElement, Result, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageKey, ImageRef, Source, ThreadKind
+from bot.models import DISCORD_EPOCH_MS, NEWEST, ChannelRef, ImageKey, ImageRef, Source, ThreadKind
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, writes
 from bot.store.schema import (
@@ -20,6 +20,7 @@ from bot.store.schema import (
     guilds,
     images,
     milliseconds,
+    opt_outs,
     replies,
     tombstones,
 )
@@ -116,6 +117,24 @@ class Deletions(Store):
             await connection.execute(statement)
         return gone
 
+    @erases
+    async def opt_out(self, connection: AsyncConnection, author_id: int) -> list[int]:
+        """Deletes everything about a member, in all guilds, and keeps the id: `accept` ignores their images."""
+        everywhere = select(guilds.c.id)  # the guild is the first column of both indexes
+        theirs = images.c.guild_id.in_(everywhere), images.c.author_id == author_id
+        gone = await _delete_images(connection, *theirs)
+        cutoffs = author_cutoffs.c.guild_id.in_(everywhere), author_cutoffs.c.author_id == author_id
+        await connection.execute(delete(author_cutoffs).where(*cutoffs))
+        statement = insert(connection, opt_outs).values(author_id=author_id)
+        await connection.execute(statement.on_conflict_do_update(index_elements=["author_id"], set_={"until": None}))
+        return gone
+
+    @writes
+    async def opt_in(self, connection: AsyncConnection, author_id: int, until: int) -> None:
+        """Takes an opt-out back: images in messages after this one are accepted."""
+        this = opt_outs.c.author_id == author_id, opt_outs.c.until.is_(None)
+        await connection.execute(update(opt_outs).where(*this).values(until=until))
+
     @writes
     async def readmit_guild(self, connection: AsyncConnection, guild_id: int) -> None:
         """The bot was invited again: images posted from now on are accepted.
@@ -131,7 +150,7 @@ class Deletions(Store):
 
 
 async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[ImageRef]:
-    """Those of these images that no tombstone and no author cutoff covers."""
+    """Those of these images that no tombstone, author cutoff or opt-out covers."""
     buried = await _buried(connection, {key for ref in refs for key in keys_of_image(ref)})
     of_authors = (
         author_cutoffs.c.guild_id.in_(any_of({ref.channel.guild_id for ref in refs})),
@@ -139,10 +158,13 @@ async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> 
     )
     rows = await connection.execute(select(author_cutoffs).where(*of_authors))
     cutoffs = {(row.guild_id, row.author_id): row.up_to_message for row in rows}
+    query = select(opt_outs).where(opt_outs.c.author_id.in_(any_of({ref.author_id for ref in refs})))
+    left_out = {row.author_id: NEWEST if row.until is None else row.until for row in await connection.execute(query)}
     return [
         ref
         for ref in refs
         if buried.isdisjoint(keys_of_image(ref))
+        and ref.message_id > left_out.get(ref.author_id, -1)
         and ref.message_id > cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
     ]
 

@@ -120,7 +120,8 @@ class ImageStore(EmbeddingQueries, Deletions):
                 query = _pending_of(owner, images.c["next_attempt", "id"], exclude)
                 later[owner] = await connection.scalar(query.where(images.c.next_attempt > now).limit(1))
         rows = {
-            image.id: image for image in await _read(connection, _select_images().where(images.c.id.in_(any_of(found))))
+            image.id: image
+            for image in await read_images(connection, select_images().where(images.c.id.in_(any_of(found))))
         }
         return [rows[id_] for id_ in found], later
 
@@ -307,14 +308,14 @@ class ImageStore(EmbeddingQueries, Deletions):
     @reads
     async def get(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:
         """The images with these ids that exist, in any state."""
-        query = _select_images().where(images.c.id.in_(any_of(ids)))
-        return {image.id: image for image in await _read(connection, query)}
+        query = select_images().where(images.c.id.in_(any_of(ids)))
+        return {image.id: image for image in await read_images(connection, query)}
 
     @reads
     async def by_message(self, connection: AsyncConnection, message_id: int) -> list[Image]:
         """The images of one message, in the order in which they were accepted."""
-        query = _select_images().where(images.c.message_id == message_id).order_by(images.c.id)
-        return await _read(connection, query)
+        query = select_images().where(images.c.message_id == message_id).order_by(images.c.id)
+        return await read_images(connection, query)
 
     @reads
     async def unverified(
@@ -329,9 +330,9 @@ class ImageStore(EmbeddingQueries, Deletions):
             .order_by(unverified.c.message_id.desc())
             .limit(1)
         )
-        query = _select_images().join(unverified, unverified.c.image_id == images.c.id)
+        query = select_images().join(unverified, unverified.c.image_id == images.c.id)
         query = query.where(unverified.c.channel_id == newest.scalar_subquery(), unverified.c.message_id < before)
-        return await _read(connection, query.order_by(unverified.c.message_id.desc()).limit(limit))
+        return await read_images(connection, query.order_by(unverified.c.message_id.desc()).limit(limit))
 
     @reads
     async def any_unverified(self, connection: AsyncConnection, channel_ids: Collection[int]) -> bool:
@@ -353,8 +354,8 @@ class ImageStore(EmbeddingQueries, Deletions):
     async def in_range(self, connection: AsyncConnection, channel_id: int, after: int, until: int) -> list[Image]:
         """The images of a channel's messages whose ids are above `after` and at most `until`, in any state."""
         this = images.c.channel_id == channel_id, images.c.state.in_([*ImageState])  # the columns of an index
-        return await _read(
-            connection, _select_images().where(*this, images.c.message_id > after, images.c.message_id <= until)
+        return await read_images(
+            connection, select_images().where(*this, images.c.message_id > after, images.c.message_id <= until)
         )
 
     @reads
@@ -389,14 +390,14 @@ async def _update_pending(connection: AsyncConnection, image_id: int, **values: 
     return (await connection.execute(update(images).where(*this).values(values))).rowcount > 0
 
 
-def _select_images() -> Select[Any]:
+def select_images() -> Select[Any]:
     """Everything that `_image` reads."""
     where = channels.c["parent_id", "thread"]
     return select(images, *where).join_from(images, channels, channels.c.id == images.c.channel_id)
 
 
-async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
-    """The images of a query that begins with `_select_images`, in its order, with their tags."""
+async def read_images(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
+    """The images of a query that begins with `select_images`, in its order, with their tags."""
     rows = (await connection.execute(query)).all()
     its_image = tags.c.image_id.in_(any_of(row.id for row in rows))
     found: dict[int, list[Tag]] = {}

@@ -246,6 +246,14 @@ author_cutoffs = _table(
     with_rowid=False,
 )
 
+# Members who want nothing of theirs to be kept. until: null while that is so; once they want it no more, the last
+# message that is left out.
+opt_outs = _table(
+    "opt_outs",
+    sa.Column("author_id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("until", WholeNumber),
+)
+
 
 def expired_tombstones(now: datetime) -> sa.Delete:
     """The statement that deletes them."""

@@ -19,9 +19,11 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     _extend_tags()
+    _add_opt_outs()
 
 
 def downgrade() -> None:
+    op.drop_table("opt_outs")
     _shorten_tags()
 
 
@@ -70,4 +72,14 @@ def _create_tags(*columns: sa.Column[Any]) -> None:
         sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_tags_image_id", ondelete="CASCADE"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
+    )
+
+
+def _add_opt_outs() -> None:
+    op.create_table(
+        "opt_outs",
+        sa.Column("author_id", WHOLE, nullable=False, autoincrement=False),
+        sa.Column("until", WHOLE),
+        sa.PrimaryKeyConstraint("author_id", name="pk_opt_outs"),
+        sqlite_strict=True,
     )

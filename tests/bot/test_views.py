@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot.discord_io.components import ActionButton
 from bot.features.formatting import TagFormatter, image_match_percent, plain, short_plain, text_match_percent, visible
-from bot.features.privacy import forget_me_view
+from bot.features.privacy import privacy_view
 from bot.features.search import Wording, found_view, result_view
 from bot.features.tagging import TagsCog
 from bot.i18n import CHINESE, ENGLISH, Texts
@@ -112,13 +112,13 @@ def test_an_answer_without_matches_says_why(searched: bool, sentence: str) -> No
 
 
 @pytest.mark.parametrize(
-    "view", [result_view(SearchResult((shown(7),), searched=True), wording()), forget_me_view(5, ENGLISH)]
+    "view", [result_view(SearchResult((shown(7),), searched=True), wording()), privacy_view(None, 5, ENGLISH)]
 )
 def test_every_button_with_an_action_is_dynamic_so_that_it_works_after_a_restart(view: discord.ui.LayoutView) -> None:
     """discord.py rebuilds a dynamic item from its custom id; any other button is forgotten with the process."""
     assert view.is_persistent()
     with_action = [one for one in view.walk_children() if one.is_dispatchable()]
-    assert [type(one) for one in with_action] == [ActionButton]
+    assert {type(one) for one in with_action} == {ActionButton}
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 0.99), st.floats(1, 200))

@@ -77,6 +77,12 @@ class Member(Person):
     async def remove(self, message: dict[str, Any]) -> None:
         await self.ok("DELETE", f"/channels/{message['channel_id']}/messages/{message['id']}")
 
+    async def fetched(self, url: str) -> bytes:
+        """A file of a message, as the CDN serves it."""
+        async with self.http.get(url) as response:
+            assert response.status == 200
+            return await response.read()
+
     # -- asking
 
     async def find(
@@ -114,6 +120,12 @@ class Member(Person):
         application = message.get("application_id") or message["author"]["id"]
         await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
         return read(await self.event("MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"], since))
+
+    async def ask_to_be_forgotten(self, guild_id: int, channel_id: int | str, *, everywhere: bool = False) -> Reply:
+        """Up to the question whether to; everywhere: to opt out."""
+        explained = await self.use(guild_id, channel_id, "privacy", [])
+        wish = "magpie:privacy_leave:" if everywhere else "magpie:privacy_delete:"
+        return await self.press_and_see_it_change(guild_id, explained.message, button(explained.message, wish))
 
     async def use(
         self, guild_id: int, channel_id: int | str, name: str, options: list[dict[str, Any]], **more: Any

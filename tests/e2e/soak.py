@@ -152,11 +152,11 @@ class Soak:
             self.counts["threads deleted"] += 1
 
     async def _forget_me(self, who: Member) -> None:
-        asked = await who.use(self.home.nest, self.home.channel("pictures"), "forget-me", [])
+        asked = await who.ask_to_be_forgotten(self.home.nest, self.home.channel("pictures"))
         since = self.home.sandbox.state.ids.next()
         await who.press_and_see_it_change(self.home.nest, asked.message, button(asked.message, "magpie:forget:"))
         self.forgotten[self.home.nest, int(who.id)] = since
-        self.counts["forget-me"] += 1
+        self.counts["own deletions"] += 1
 
     def _image(self) -> bytes:
         """Mostly new; sometimes a file that was posted before."""

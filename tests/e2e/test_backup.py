@@ -37,7 +37,7 @@ async def test_a_restored_backup_shows_what_still_exists_and_nothing_that_was_de
         deleted, later = await bob.post(images, sample("octopus")), await bob.post(images, sample("octopus") + b"again")
         await home.indexed(stays, forgotten, deleted, later)
         assert "holds 4 images" in await command(home, "backup", "copy")
-        asked = await cem.use(home.nest, images, "forget-me", [])
+        asked = await cem.ask_to_be_forgotten(home.nest, images)
         await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
         await bob.remove(deleted)
         await home.forgotten(forgotten, deleted)

@@ -83,16 +83,16 @@ async def test_a_deletion_that_the_bot_did_not_hear_of_is_noticed_before_the_ima
     await home.forgotten(posted)
 
 
-async def test_forget_me_deletes_ones_own_images_and_nobody_elses(home: House, bot: MagpieBot) -> None:
+async def test_a_members_own_deletion_deletes_ones_own_images_and_nobody_elses(home: House, bot: MagpieBot) -> None:
     cem, ann, images = await home.member("cem"), await home.member("ann"), home.channel("pictures")
     mine = await cem.post(images, sample("panda"))
     hers = await ann.post(images, sample("rocket"))
     await home.indexed(mine, hers)
-    asked = await cem.use(home.nest, images, "forget-me", [])
+    asked = await cem.ask_to_be_forgotten(home.nest, images)
     assert asked.private
     await home.indexed(mine)  # asking deletes nothing
     done = await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-    assert done.words == ENGLISH.privacy.forget_me_done.format(count=1)
+    assert done.words == ENGLISH.privacy.deleted.format(1)
     await home.forgotten(mine)
     assert mine["id"] not in (await cem.find(home.nest, images, "a panda")).ids
     assert (await cem.find(home.nest, images, "a rocket")).ids == [hers["id"]]
@@ -126,10 +126,10 @@ async def test_a_shorter_list_of_hosts_makes_nothing_look_removed(home: House) -
         assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 
-async def test_forget_me_counts_by_discords_clock_and_not_the_machines(home: House, bot: MagpieBot) -> None:
+async def test_a_members_deletion_counts_by_discords_clock_and_not_the_machines(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     await home.indexed(await cem.post(images, sample("panda")))
-    asked = await cem.use(home.nest, images, "forget-me", [])
+    asked = await cem.ask_to_be_forgotten(home.nest, images)
     await cem.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
     pressed = max(int(one["id"]) for name, one in cem.events if name == "INTERACTION_CREATE")
     with closing(sqlite3.connect(home.directory / "magpie.sqlite3")) as database:
@@ -157,9 +157,9 @@ async def test_deletions_that_meet_a_locked_database_outlast_a_kill_and_show_not
             await kept(3)
             other.execute("BEGIN IMMEDIATE")
             await cem.remove(deleted)
-            asked = await ann.use(home.nest, images, "forget-me", [])
+            asked = await ann.ask_to_be_forgotten(home.nest, images)
             done = await ann.press_and_see_it_change(home.nest, asked.message, button(asked.message, "magpie:forget:"))
-            assert done.words == ENGLISH.privacy.forget_me_waits
+            assert done.words == ENGLISH.privacy.waits
             for words in ("a panda", "a rocket"):
                 assert (await bob.find(home.nest, images, words)).ids == []
             assert (await bob.find(home.nest, images, "an octopus")).ids == [stays["id"]]

@@ -92,7 +92,7 @@ async def test_a_hung_store_ends_commands_buttons_and_suggestions(home: House, b
     panda = await ann.post(images, sample("panda"))
     await home.indexed(panda)
     found = await ann.find(home.nest, images, captions("panda")[0])
-    asked = await ann.use(home.nest, images, "forget-me", [])
+    asked = await ann.ask_to_be_forgotten(home.nest, images)
     home.sandbox.limits.interaction_deadline_s = 0.9  # shorter than the wait, as Discord's three seconds are
     with hung_store(bot):
         assert excuse(await ann.find(home.nest, images, "a panda"))

@@ -21,6 +21,7 @@ from bot.indexing.deletions import (
     ForgetChannel,
     ForgetMessages,
     Obligation,
+    OptOut,
 )
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy, until_stored
@@ -44,6 +45,7 @@ FORGET: dict[str, Forget] = {
     "edit": lambda registry, ref: registry.forget_all_but(ref.message_id, [(Source.ATTACHMENT, 1)]),
     "channel": lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
     "author": lambda registry, ref: registry.forget_author(GUILD, ref.author_id, ref.message_id),
+    "opt-out": lambda registry, ref: registry.opt_out(ref.author_id),
     "guild": lambda registry, _: registry.forget_guild(GUILD),
 }
 
@@ -468,7 +470,7 @@ async def test_a_request_to_be_forgotten_that_cannot_be_written_down_fails_and_i
 
 # -- the journal itself
 
-OWED = [ForgetMessages((1, 2)), ForgetAuthor(1, 2, 3), ForgetChannel(4)]
+OWED = [ForgetMessages((1, 2)), ForgetAuthor(1, 2, 3), ForgetChannel(4), OptOut(5)]
 
 
 async def test_the_journal_holds_what_it_was_given_last_and_nobody_else_can_read_it(path: Path) -> None:
@@ -491,7 +493,7 @@ async def test_what_is_done_while_it_is_written_down_does_not_stay_in_the_journa
     await asyncio.sleep(0)
     del owed[OWED[1]]
     await writing
-    assert await DeletionJournal(path).read() == [OWED[0], OWED[2]]
+    assert await DeletionJournal(path).read() == [OWED[0], *OWED[2:]]
 
 
 async def test_a_line_that_was_half_written_costs_itself_only(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -502,7 +504,7 @@ async def test_a_line_that_was_half_written_costs_itself_only(path: Path, caplog
     lines[1] = lines[1][:9].ljust(len(lines[1]), b"\0")
     path.with_name(path.name + ".deletions").write_bytes(b"\n".join(lines))
     again = DeletionJournal(path)
-    assert await again.read() == [OWED[0], OWED[2]]
+    assert await again.read() == [OWED[0], *OWED[2:]]
     assert [record.message for record in caplog.records] == [
         "a deletion that waited for the store is lost: its line is unreadable"
     ]

@@ -35,6 +35,7 @@ async def fill(path) -> None:
         await images.forget_messages([12])
         await database.write(mark_unverified)
         await images.forget_author(1, 70)
+        await images.opt_out(71)
 
 
 def query(path, statement: str) -> list[tuple]:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TaggingMode, ThreadKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.members import MemberStore
 from bot.store.schema import metadata
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
@@ -70,6 +71,11 @@ async def use_everything(database) -> None:
     await images.forget_messages([10])
     await images.forget_images(11, [(Source.ATTACHMENT, 100)])
     await images.forget_author(1, 8)
+    members = MemberStore(database)
+    await members.kept(1, 7)
+    await members.images_of(7)
+    await images.opt_out(8)
+    await images.opt_in(8, 60)
     await images.forget_channel(2)
     await images.forget_guild(1)
     await images.readmit_guild(1)

@@ -198,7 +198,7 @@ async def test_without_a_readable_database_it_says_what_is_not_known(path, copy,
     if present is not None:
         path.write_bytes(present)
     sentence = await restore(path, copy)
-    assert "could not be read: ask members who used /forget-me since the backup to do so again." in sentence
+    assert "could not be read: ask members who deleted their data or opted out since to do so again." in sentence
     former = path.with_name("magpie.db.before-restore")
     assert (former.read_bytes() if former.exists() else None) == present
     async with opened(path) as images:
