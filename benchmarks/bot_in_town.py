@@ -77,7 +77,7 @@ async def bot_in(
     database = Path(settings.database_url)
     await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), database)
     plant(database, engine.card.key, planted, await engine.encode_query(question(0)))
-    use_endpoint(settings.discord_api_base, settings.discord_gateway)
+    use_endpoint(settings.discord_api_base, settings.discord_gateway, settings.discord_cdn)
     stages = Stages()
     async with create_bot(settings, engine) as bot:
         await log_in(bot, settings)

@@ -95,7 +95,7 @@ def _exit(code: int) -> NoReturn:
 
 
 async def _run(settings: Settings) -> None:
-    use_endpoint(settings.discord_api_base, settings.discord_gateway)
+    use_endpoint(settings.discord_api_base, settings.discord_gateway, settings.discord_cdn)
     engine = create_engine(settings)
     async with create_bot(settings, engine) as bot:
         await log_in(bot, settings)

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """Base URL of Discord's REST API. Change it for the sandbox, or for a proxy in front of Discord."""
     discord_gateway: str = "wss://gateway.discord.gg/"
     """URL of Discord's gateway."""
+    discord_cdn: str = "https://cdn.discordapp.com"
+    """Base URL of Discord's CDN, where stickers and custom emojis are: their messages name no URL."""
     cdn_hosts: Annotated[tuple[str, ...], NoDecode] = Field(default=DISCORD_CDN_HOSTS, min_length=1)
     """The only hosts that images are downloaded from, separated by commas."""
     database_url: str = Field(
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
             raise ValueError("it must be auto, cpu, mps or cuda, or cuda:1 for the second of several GPUs")
         return value
 
-    @field_validator("discord_api_base", "discord_gateway")
+    @field_validator("discord_api_base", "discord_gateway", "discord_cdn")
     @classmethod
     def _url_of_protocol(cls, value: str, field: ValidationInfo) -> str:
         plain = "ws" if field.field_name == "discord_gateway" else "http"

@@ -6,16 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from sandbox.image_headers import content_type_of, image_size
+from sandbox.image_headers import content_type_of, image_size, is_animated
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
 from sandbox.signed_urls import safe_filename
-from sandbox.state import Attachment, Guild, Json, MessageFlag, User
+from sandbox.state import Attachment, Guild, Json, MessageFlag, State, Sticker, User
 from sandbox.validation.forms import Form, as_snowflake
 from sandbox.validation.layout import TEXT, check_embeds, check_message_components, walk
 
 MAX_CONTENT = 2000
 MAX_ATTACHMENTS = 10
+MAX_STICKERS = 3
 LEGACY_FIELDS = ("content", "embeds", "sticker_ids", "poll")
 LEGACY_CODE = "MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2"
 SETTABLE_FLAGS = MessageFlag.SUPPRESS_EMBEDS | MessageFlag.SUPPRESS_NOTIFICATIONS | MessageFlag.COMPONENTS_V2
@@ -51,12 +52,13 @@ class Draft:
     embeds: list[Json] = field(default_factory=list)
     components: list[Json] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
+    stickers: list[Sticker] = field(default_factory=list)
     allowed: AllowedMentions = field(default_factory=AllowedMentions)
     nonce: str | int | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not (self.content or self.embeds or self.attachments or self.components)
+        return not (self.content or self.embeds or self.attachments or self.components or self.stickers)
 
 
 def read_draft(
@@ -84,6 +86,7 @@ def read_draft(
         allowed=read_allowed_mentions(form),
         nonce=_nonce(form),
     )
+    draft.stickers = _read_stickers(server.state, channel_id, form)
     if author.bot:
         read_layout(form, draft, version_2=bool(flags & MessageFlag.COMPONENTS_V2))
     form.raise_if_invalid()
@@ -174,10 +177,22 @@ class AttachmentReader:
             data=file.data,
             width=width,
             height=height,
+            animated=is_animated(file.data),
             description=str(description)[:1024] if description else None,
             spoiler=filename.startswith("SPOILER_") or bool(described.get("is_spoiler")),
             ephemeral=self._ephemeral,
         )
+
+
+def _read_stickers(state: State, channel_id: int, form: Form) -> list[Sticker]:
+    """Raises 50081 for a sticker of another guild."""
+    wanted = form.snowflakes("sticker_ids", high=MAX_STICKERS) or []
+    guild_id = state.channels[channel_id].guild_id
+    found = [state.stickers.get(sticker_id) for sticker_id in wanted]
+    own = [sticker for sticker in found if sticker is not None and sticker.guild_id == guild_id]
+    if len(own) < len(wanted):
+        raise api_error(50081)
+    return own
 
 
 def _nonce(form: Form) -> str | int | None:

@@ -10,6 +10,7 @@ from sandbox.payloads import (
     channel_json,
     full_guild_json,
     member_json,
+    reaction_emoji_json,
     role_json,
     thread_member_json,
     user_json,
@@ -63,7 +64,7 @@ class Events:
         body: Payload = {
             "user_id": str(user_id),
             "message_id": str(message.id),
-            "emoji": {"id": None, "name": emoji, "animated": False},
+            "emoji": reaction_emoji_json(self._state, emoji),
             "burst": False,
             "type": 0,
         }

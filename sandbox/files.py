@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from sandbox.image_headers import content_type_of
+from sandbox.image_headers import content_type_of, sniffed_type
 from sandbox.previews import SAMPLES_PATH, Samples
 from sandbox.responses import api_error, error_response
 from sandbox.server_state import SERVER
@@ -32,7 +32,7 @@ ATTACHMENT_HEADERS = {
 
 
 def routes(samples: Samples) -> list[web.AbstractRouteDef]:
-    attachment = r"attachments/{channel_id:\d+}/{attachment_id:\d+}/{name}"
+    attachment = r"attachments/{channel_id:\d{1,20}}/{attachment_id:\d{1,20}}/{name}"
     page_file = r"/{name:[A-Za-z0-9_-]+\.(?:html|js|css|svg|png|ico|json)}"
 
     async def sample(request: web.Request) -> web.StreamResponse:
@@ -48,6 +48,8 @@ def routes(samples: Samples) -> list[web.AbstractRouteDef]:
 
     return [
         *(web.get(root + attachment, get_attachment) for root in ("/", "/ephemeral-", "/proxy/", "/proxy/ephemeral-")),
+        web.get(r"/stickers/{id:\d{1,20}}.{suffix:png|gif|json|webp}", get_sticker),
+        web.get(r"/emojis/{id:\d{1,20}}.{suffix:png|gif|webp|jpg}", get_emoji),
         web.put("/uploads/{key}/{name}", put_upload),
         web.get("/external/{name}", proxied_sample),
         web.get(SAMPLES_PATH + "{name}", sample),
@@ -69,6 +71,25 @@ async def get_attachment(request: web.Request) -> web.Response:
         "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{found.filename}"',
     }
     return web.Response(body=found.data, headers=headers)
+
+
+async def get_sticker(request: web.Request) -> web.Response:
+    """Unsigned, as with Discord."""
+    found = request.app[SERVER].state.stickers.get(int(request.match_info["id"]))
+    return _expression_response(None if found is None else found.data)
+
+
+async def get_emoji(request: web.Request) -> web.Response:
+    found = request.app[SERVER].state.emojis.get(int(request.match_info["id"]))
+    return _expression_response(None if found is None else found.data)
+
+
+def _expression_response(data: bytes | None) -> web.Response:
+    """The file as it was added, whatever the suffix and the parameters: the sandbox converts nothing."""
+    if data is None:
+        raise web.HTTPNotFound
+    kind = sniffed_type(data) or "application/json"
+    return web.Response(body=data, headers={**ATTACHMENT_HEADERS, "Content-Type": kind})
 
 
 async def put_upload(request: web.Request) -> web.Response:

@@ -9,17 +9,20 @@ import secrets
 from base64 import urlsafe_b64encode
 
 from sandbox.events import Events
+from sandbox.image_headers import is_animated
 from sandbox.message_service import MessageService
 from sandbox.permissions import EVERYONE_DEFAULT
 from sandbox.state import (
     Application,
     Channel,
     ChannelType,
+    Emoji,
     Guild,
     Member,
     Overwrite,
     Role,
     State,
+    Sticker,
     ThreadMetadata,
     User,
 )
@@ -92,6 +95,25 @@ def add_channel(
     state.channels[channel.id] = channel
     guild.channel_ids.append(channel.id)
     return channel
+
+
+def add_sticker(state: State, guild: Guild, name: str, data: bytes, author: User, *, tags: str = "") -> Sticker:
+    """`data`: a PNG, which may be animated, a GIF, or a Lottie animation (JSON)."""
+    if data.startswith(b"GIF8"):
+        kind = 4
+    elif data.lstrip().startswith(b"{"):
+        kind = 3
+    else:
+        kind = 2 if is_animated(data) else 1
+    sticker = Sticker(state.ids.next(), guild.id, name, tags, kind, data, author.id)
+    state.stickers[sticker.id] = sticker
+    return sticker
+
+
+def add_emoji(state: State, guild: Guild, name: str, data: bytes, author: User) -> Emoji:
+    emoji = Emoji(state.ids.next(), guild.id, name, is_animated(data), data, author.id)
+    state.emojis[emoji.id] = emoji
+    return emoji
 
 
 def add_thread(

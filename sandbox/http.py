@@ -21,6 +21,7 @@ from sandbox.responses import ApiError, api_error, error_response, json_response
 from sandbox.rest import (
     applications,
     channels,
+    expressions,
     guilds,
     interaction_responses,
     interactions,
@@ -41,6 +42,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *channels.ENDPOINTS,
     *threads.ENDPOINTS,
     *messages.ENDPOINTS,
+    *expressions.ENDPOINTS,
     *search.ENDPOINTS,
     *interactions.ENDPOINTS,
     *interaction_responses.ENDPOINTS,

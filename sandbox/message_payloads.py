@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sandbox.payloads import bare_member_json, channel_json, user_json
+from sandbox.payloads import bare_member_json, channel_json, reaction_emoji_json, sticker_item_json, user_json
 from sandbox.signed_urls import Signer
 from sandbox.state import Attachment, Json, Message, MessageFlag, Payload, Snapshot, State, iso, snowflake_time
 from sandbox.validation.layout import FILE
 
+SPOILER, ANIMATED = 1 << 3, 1 << 5
+"""Flags of attachments."""
 ATTACHMENT_SCHEME = "attachment://"
 MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail"})
 
@@ -44,7 +46,7 @@ class MessagePayloads:
             "size": len(attachment.data),
             "url": self._signer.attachment_url(attachment),
             "proxy_url": self._signer.proxy_url(attachment),
-            "flags": 1 << 3 if attachment.spoiler else 0,
+            "flags": (SPOILER if attachment.spoiler else 0) | (ANIMATED if attachment.animated else 0),
         }
         if attachment.content_type:
             body["content_type"] = attachment.content_type
@@ -96,7 +98,10 @@ class MessagePayloads:
             "mention_everyone": message.mention_everyone,
         }
         if message.reactions:
-            body["reactions"] = [_reaction(e, who, viewer.user_id) for e, who in message.reactions.items() if who]
+            reactions = message.reactions.items()
+            body["reactions"] = [_reaction(self._state, e, who, viewer.user_id) for e, who in reactions if who]
+        if message.stickers:
+            body["sticker_items"] = [sticker_item_json(sticker) for sticker in message.stickers]
         if message.nonce is not None:
             body["nonce"] = message.nonce
         return body
@@ -149,6 +154,7 @@ class MessagePayloads:
             "type": snapshot.type,
             "content": snapshot.content,
             **self._media_of(_Files(message_id, snapshot.attachments), snapshot.embeds, snapshot.components),
+            **({"sticker_items": [sticker_item_json(s) for s in snapshot.stickers]} if snapshot.stickers else {}),
             "flags": snapshot.flags,
             "timestamp": snapshot.timestamp,
             "edited_timestamp": snapshot.edited_timestamp,
@@ -199,9 +205,9 @@ class MessagePayloads:
 _NO_CONTENT: Payload = {"content": "", "attachments": [], "embeds": [], "components": []}
 
 
-def _reaction(emoji: str, who: list[int], viewer: int) -> Payload:
+def _reaction(state: State, emoji: str, who: list[int], viewer: int) -> Payload:
     return {
-        "emoji": {"id": None, "name": emoji},
+        "emoji": reaction_emoji_json(state, emoji),
         "count": len(who),
         "count_details": {"burst": 0, "normal": len(who)},
         "burst_colors": [],

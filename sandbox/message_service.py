@@ -46,7 +46,7 @@ class MessageService:
         message.content, message.tts, message.nonce = draft.content, draft.tts, draft.nonce
         message.flags |= draft.flags
         message.embeds, message.components = draft.embeds, draft.components
-        message.attachments = draft.attachments
+        message.attachments, message.stickers = draft.attachments, draft.stickers
         message.previews = []
         if message.visible_to is not None:
             message.flags |= MessageFlag.EPHEMERAL
@@ -79,7 +79,7 @@ class MessageService:
         version_2 = bool(flags & MessageFlag.COMPONENTS_V2)
         kept = {a.id: a for a in message.attachments}
         ephemeral = message.visible_to is not None
-        draft = Draft(content=message.content, embeds=message.embeds, components=message.components)
+        draft = Draft(message.content, embeds=message.embeds, components=message.components, stickers=message.stickers)
         reader = AttachmentReader(self._server, author, message.channel_id, ephemeral=ephemeral)
         draft.attachments = reader.read(form, files, kept)
         if form.has("content") or version_2:
@@ -132,6 +132,7 @@ class MessageService:
             embeds=[] if message.flags & MessageFlag.SUPPRESS_EMBEDS else [*message.embeds, *message.previews],
             attachments=list(message.attachments),
             components=message.components,
+            stickers=message.stickers,
             flags=message.flags,
             timestamp=iso(snowflake_time(message.id)),
             edited_timestamp=None if message.edited_at is None else iso(message.edited_at),

@@ -9,16 +9,19 @@ from sandbox.state import (
     Channel,
     ChannelType,
     Command,
+    Emoji,
     Guild,
     Member,
     Payload,
     Role,
     State,
+    Sticker,
     ThreadMetadata,
     User,
     iso,
     snowflake_time,
 )
+from sandbox.validation.forms import as_snowflake
 
 PRESENCES_SWITCH, MEMBERS_SWITCH, CONTENT_SWITCH = 1 << 13, 1 << 15, 1 << 19
 """The GATEWAY_…_LIMITED application flags, which apps have in fewer guilds than need a review."""
@@ -129,6 +132,48 @@ def channel_json(state: State, channel: Channel, viewer: User | None = None) -> 
     return body
 
 
+def sticker_item_json(sticker: Sticker) -> Payload:
+    """As in messages."""
+    return {"id": str(sticker.id), "name": sticker.name, "format_type": sticker.format}
+
+
+def sticker_json(sticker: Sticker) -> Payload:
+    return {
+        **sticker_item_json(sticker),
+        "tags": sticker.tags,
+        "type": 2,
+        "description": None,
+        "available": True,
+        "guild_id": str(sticker.guild_id),
+    }
+
+
+def emoji_json(emoji: Emoji) -> Payload:
+    return {
+        "id": str(emoji.id),
+        "name": emoji.name,
+        "roles": [],
+        "require_colons": True,
+        "managed": False,
+        "animated": emoji.animated,
+        "available": True,
+    }
+
+
+def reaction_emoji_json(state: State, emoji: str) -> Payload:
+    """`emoji`: a character, or `name:id`."""
+    own = custom_emoji(state, emoji)
+    if own is None:
+        return {"id": None, "name": emoji, "animated": False}
+    return {"id": str(own.id), "name": own.name, "animated": own.animated}
+
+
+def custom_emoji(state: State, emoji: str) -> Emoji | None:
+    name, colon, number = emoji.partition(":")
+    found = state.emojis.get(as_snowflake(number) or 0) if colon else None
+    return found if found is not None and found.name == name else None
+
+
 def guild_json(state: State, guild: Guild) -> Payload:
     """A guild as in REST responses: without channels and members."""
     return {
@@ -170,8 +215,8 @@ def guild_json(state: State, guild: Guild) -> Payload:
         "premium_progress_bar_enabled": False,
         "nsfw": False,
         "nsfw_level": 0,
-        "emojis": [],
-        "stickers": [],
+        "emojis": [emoji_json(e) for e in state.emojis.values() if e.guild_id == guild.id],
+        "stickers": [sticker_json(s) for s in state.stickers.values() if s.guild_id == guild.id],
     }
 
 

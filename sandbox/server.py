@@ -115,6 +115,7 @@ class Sandbox:
             "DISCORD_TOKEN": self.bot_token,
             "DISCORD_API_BASE": f"{self.url}/api/v10",
             "DISCORD_GATEWAY": self.gateway_url,
+            "DISCORD_CDN": self.url,
             "CDN_HOSTS": urlsplit(self.url).hostname or "127.0.0.1",
         }
 

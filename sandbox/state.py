@@ -144,6 +144,28 @@ class Member:
     timeout_until: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sticker:
+    id: int
+    guild_id: int
+    name: str
+    tags: str
+    format: int
+    """1 PNG, 2 animated PNG, 3 Lottie, 4 GIF."""
+    data: bytes
+    author_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emoji:
+    id: int
+    guild_id: int
+    name: str
+    animated: bool
+    data: bytes
+    author_id: int
+
+
 @dataclass(slots=True)
 class Attachment:
     id: int
@@ -153,6 +175,7 @@ class Attachment:
     data: bytes
     width: int | None = None
     height: int | None = None
+    animated: bool = False
     description: str | None = None
     spoiler: bool = False
     ephemeral: bool = False
@@ -171,6 +194,7 @@ class Snapshot:
     embeds: list[Json]
     attachments: list[Attachment]
     components: list[Json]
+    stickers: list[Sticker]
     flags: int
     timestamp: str
     edited_timestamp: str | None
@@ -190,10 +214,12 @@ class Message:
     previews: list[Json] = field(default_factory=list)
     """Embeds generated from links in the content; listed after the author's embeds."""
     components: list[Json] = field(default_factory=list)
+    stickers: list[Sticker] = field(default_factory=list)
     mentions: list[int] = field(default_factory=list)
     mention_roles: list[int] = field(default_factory=list)
     mention_everyone: bool = False
     reactions: dict[str, list[int]] = field(default_factory=dict)
+    """By emoji, `name:id` for a guild's own."""
     reference: dict[str, Json] | None = None
     snapshot: Snapshot | None = None
     interaction: dict[str, Json] | None = None
@@ -303,6 +329,8 @@ class State:
         self.guilds: dict[int, Guild] = {}
         self.channels: dict[int, Channel] = {}
         self.attachments: dict[int, Attachment] = {}
+        self.stickers: dict[int, Sticker] = {}
+        self.emojis: dict[int, Emoji] = {}
         self.uploads: dict[str, Upload] = {}
         self.interactions: dict[str, Interaction] = {}
         self.ephemerals: dict[int, Message] = {}

@@ -46,9 +46,13 @@ discord.VoiceClient.warn_nacl = False
 discord.VoiceClient.warn_dave = False
 
 
-def use_endpoint(api_base: str, gateway: str) -> None:
-    """Points discord.py at this REST base and gateway, for the whole process: call it before creating a bot."""
+def use_endpoint(api_base: str, gateway: str, cdn: str) -> None:
+    """Points discord.py at this REST base, gateway and CDN, for the whole process: call it before creating a bot.
+
+    discord.py makes the URLs of stickers and custom emojis itself, on the CDN; attachments come with their URLs.
+    """
     Route.BASE = api_base.rstrip("/")
+    discord.Asset.BASE = cdn.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway)
 
 

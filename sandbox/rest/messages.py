@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from sandbox.drafts import read_draft
 from sandbox.message_service import REPLY_TYPE
+from sandbox.payloads import custom_emoji
 from sandbox.permissions import (
     ADD_REACTIONS,
     ATTACH_FILES,
@@ -202,7 +203,10 @@ def _reaction_target(request: Request) -> tuple[Channel, Message, str]:
     channel = request.channel()
     message = request.message(channel, history=False)
     emoji = unquote(request.http.match_info["emoji"])
-    if not _is_emoji(emoji):
+    own = custom_emoji(request.state, emoji)
+    # An emoji of another guild can be used by the message's readers once somebody has reacted with it.
+    known = _is_emoji(emoji) if own is None else own.guild_id == channel.guild_id or emoji in message.reactions
+    if not known:
         raise api_error(10014)
     return channel, message, emoji
 

@@ -218,7 +218,7 @@ HAS: dict[str, Callable[[Message], bool]] = {
     "image": lambda m: _has_file(m, "image/") or any(e.get("image") or e.get("type") == "image" for e in _embeds(m)),
     "video": lambda m: _has_file(m, "video/") or any(e.get("type") in ("video", "gifv") for e in _embeds(m)),
     "sound": lambda m: _has_file(m, "audio/"),
-    "sticker": lambda m: False,
+    "sticker": lambda m: bool(m.stickers),
     "poll": lambda m: False,
     "snapshot": lambda m: m.snapshot is not None,
 }

@@ -12,5 +12,6 @@ from sandbox.server import Sandbox
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox that the bots of this process connect to."""
     async with Sandbox.serve() as running:
-        use_endpoint(running.bot_settings["DISCORD_API_BASE"], running.bot_settings["DISCORD_GATEWAY"])
+        urls = running.bot_settings
+        use_endpoint(urls["DISCORD_API_BASE"], urls["DISCORD_GATEWAY"], urls["DISCORD_CDN"])
         yield running

@@ -90,6 +90,7 @@ def test_a_missing_token_is_refused_with_what_to_do() -> None:
         ("CLIP_BACKEND", "onnx"),
         ("DISCORD_API_BASE", "ftp://example.org"),
         ("DISCORD_GATEWAY", "https://example.org"),
+        ("DISCORD_CDN", "example.org"),
         ("LOG_FORMAT", "xml"),
         ("CDN_HOSTS", " , "),
         ("STATUS_PORT", "70000"),

@@ -23,7 +23,8 @@ async def served(tmp_path: Path) -> dict[str, str]:
     """Magpie's metrics as a running bot serves them, with their types."""
     port = free_port()
     async with Sandbox.serve() as sandbox:
-        use_endpoint(sandbox.bot_settings["DISCORD_API_BASE"], sandbox.bot_settings["DISCORD_GATEWAY"])
+        urls = sandbox.bot_settings
+        use_endpoint(urls["DISCORD_API_BASE"], urls["DISCORD_GATEWAY"], urls["DISCORD_CDN"])
         settings = settings_for(sandbox, tmp_path, status_port=port)
         async with create_bot(settings, ClipEngine(FakeEncoder)) as bot:
             await log_in(bot, settings)

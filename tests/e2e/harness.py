@@ -96,7 +96,7 @@ class House:
         settings = Settings.model_validate(
             {key.lower(): value for key, value in {**settings_for(self.sandbox, self.directory), **changed}.items()}
         )
-        use_endpoint(settings.discord_api_base, settings.discord_gateway)
+        use_endpoint(settings.discord_api_base, settings.discord_gateway, settings.discord_cdn)
         engine = ClipEngine(lambda: self.encoder, work_limits=WorkLimits())  # as the bot's own settings have it
         async with create_bot(settings, engine) as bot:
             await log_in(bot, settings)

@@ -53,6 +53,8 @@ def path_of(endpoint: Endpoint, sandbox: Sandbox, message: str) -> list[str]:
         "role_id": str(channel.guild_id),
         "application_id": str(sandbox.application_id),
         "emoji": "%F0%9F%91%8D",
+        "sticker_id": "1",
+        "emoji_id": "1",
     }
     fields = ("interaction_id", "token", "code", "command_id", *there)
     thread = {**there, "channel_id": str(sandbox.channel("cats only").id)}

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import FormData
 
 from sandbox.faults import Fault
+from sandbox.guild_ops import add_emoji, add_sticker
 from sandbox.server import Sandbox
 from tests.sandbox.described import DESCRIPTION, Description, watching
 from tests.sandbox.images import png
@@ -46,6 +47,10 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
     thread = sandbox.channel("cats only").id
     await cem.say(thread, "within")
     await cem.ok("PATCH", f"/channels/{thread}", {"archived": True})
+    sticker = add_sticker(sandbox.state, nest, "still", png(9, 9), sandbox.user("ann"), tags="bird")
+    emoji = add_emoji(sandbox.state, nest, "magpie", png(8, 8), sandbox.user("ann"))
+    with_sticker = await cem.say(channel.id, f"<:magpie:{emoji.id}>", sticker_ids=[str(sticker.id)])
+    await cem.ok("PUT", f"/channels/{channel.id}/messages/{with_sticker['id']}/reactions/magpie%3A{emoji.id}/@me")
     me = sandbox.application_id
     async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
         for path in (
@@ -58,6 +63,11 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
             f"/guilds/{nest.id}/roles",
             f"/guilds/{nest.id}/members/{cem.ready['user']['id']}",
             f"/guilds/{nest.id}/threads/active",
+            f"/guilds/{nest.id}/stickers",
+            f"/guilds/{nest.id}/stickers/{sticker.id}",
+            f"/stickers/{sticker.id}",
+            f"/guilds/{nest.id}/emojis",
+            f"/guilds/{nest.id}/emojis/{emoji.id}",
             f"/channels/{channel.id}",
             f"/channels/{thread}",
             f"/channels/{channel.id}/messages?limit=50",
