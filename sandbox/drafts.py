@@ -13,6 +13,7 @@ from sandbox.signed_urls import safe_filename
 from sandbox.state import Attachment, Guild, Json, MessageFlag, State, Sticker, User
 from sandbox.validation.forms import Form, as_snowflake
 from sandbox.validation.layout import TEXT, check_embeds, check_message_components, walk
+from sandbox.video_headers import read_video
 
 MAX_CONTENT = 2000
 MAX_ATTACHMENTS = 10
@@ -167,7 +168,9 @@ class AttachmentReader:
         if len(file.data) > self._server.limits.file_bytes:
             raise api_error(40005)
         filename = safe_filename(str(described.get("filename") or file.filename))
-        width, height = image_size(file.data) or (None, None)
+        video = read_video(file.data)
+        size = image_size(file.data) if video is None else (video.width, video.height)
+        width, height = size or (None, None)
         description = described.get("description")
         return Attachment(
             id=self._server.state.ids.next(),
@@ -178,6 +181,8 @@ class AttachmentReader:
             width=width,
             height=height,
             animated=is_animated(file.data),
+            seconds=None if video is None else video.seconds,
+            cover=None if video is None else video.cover,
             description=str(description)[:1024] if description else None,
             spoiler=filename.startswith("SPOILER_") or bool(described.get("is_spoiler")),
             ephemeral=self._ephemeral,

@@ -10,6 +10,7 @@ from sandbox.image_headers import content_type_of, sniffed_type
 from sandbox.previews import SAMPLES_PATH, Samples
 from sandbox.responses import api_error, error_response
 from sandbox.server_state import SERVER
+from sandbox.video_headers import read_video
 
 PAGE = Path(__file__).parent / "page"
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"})
@@ -44,7 +45,10 @@ def routes(samples: Samples) -> list[web.AbstractRouteDef]:
         if not server.signer.accepts(request.rel_url.raw_path, request.query):
             raise web.HTTPNotFound
         url = server.signer.external_target(request.match_info["name"])
-        return _sample_response(samples.path(url.removeprefix(server.base_url + SAMPLES_PATH)))
+        path = samples.path(url.removeprefix(server.base_url + SAMPLES_PATH))
+        if path is not None and "format" in request.query and (video := read_video(path.read_bytes())) is not None:
+            return _still_response(video.cover)
+        return _sample_response(path)
 
     return [
         *(web.get(root + attachment, get_attachment) for root in ("/", "/ephemeral-", "/proxy/", "/proxy/ephemeral-")),
@@ -58,12 +62,21 @@ def routes(samples: Samples) -> list[web.AbstractRouteDef]:
 
 
 async def get_attachment(request: web.Request) -> web.Response:
-    """404 for a deleted file and for a wrong or expired signature. The proxy's size parameters are ignored."""
+    """404 for a deleted file and for a wrong or expired signature. The proxy's size parameters are ignored.
+
+    With `format`, the proxy shows a still picture of a video; 415 for what is neither image, video nor sound.
+    """
     server = request.app[SERVER]
     found = server.state.attachments.get(int(request.match_info["attachment_id"]))
     signed = server.signer.accepts(request.rel_url.raw_path, request.query)
     if not signed or found is None or found.filename != request.match_info["name"]:
         return web.Response(status=404, text="This content is no longer available.", headers=ATTACHMENT_HEADERS)
+    if request.path.startswith("/proxy/"):
+        kind = (found.content_type or "").partition("/")[0]
+        if kind == "video" and "format" in request.query:
+            return _still_response(found.cover)
+        if kind != "audio" and (kind not in ("image", "video") or not found.width):
+            return web.Response(status=415, text="Unsupported Media Type", headers=ATTACHMENT_HEADERS)
     inline = found.content_type in INLINE_TYPES
     headers = {
         **ATTACHMENT_HEADERS,
@@ -71,6 +84,14 @@ async def get_attachment(request: web.Request) -> web.Response:
         "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{found.filename}"',
     }
     return web.Response(body=found.data, headers=headers)
+
+
+def _still_response(picture: bytes | None) -> web.Response:
+    """In its own format, whichever was asked for: the sandbox converts nothing."""
+    if picture is None:
+        return web.Response(status=415, text="Unsupported Media Type", headers=ATTACHMENT_HEADERS)
+    kind = sniffed_type(picture) or "application/octet-stream"
+    return web.Response(body=picture, headers={**ATTACHMENT_HEADERS, "Content-Type": kind})
 
 
 async def get_sticker(request: web.Request) -> web.Response:

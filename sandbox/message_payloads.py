@@ -13,7 +13,7 @@ from sandbox.validation.layout import FILE
 SPOILER, ANIMATED = 1 << 3, 1 << 5
 """Flags of attachments."""
 ATTACHMENT_SCHEME = "attachment://"
-MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail"})
+MEDIA_FIELDS = frozenset({"media", "file", "image", "thumbnail", "video"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class MessagePayloads:
             body["content_type"] = attachment.content_type
         if attachment.width and attachment.height:
             body |= {"width": attachment.width, "height": attachment.height}
+        if attachment.seconds is not None:
+            body["duration_secs"] = attachment.seconds
         if attachment.description:
             body["description"] = attachment.description
         if attachment.ephemeral:
@@ -170,7 +172,7 @@ class MessagePayloads:
             return node
         url = node.get("url")
         if key in MEDIA_FIELDS and isinstance(url, str):
-            return {"width": None, "height": None, **node, **self._shown(url, files)}
+            return {"width": None, "height": None, **node, **self._shown(url, files, key)}
         filled = {name: self._resolved(value, files, name) for name, value in node.items()}
         return filled | self._file_facts(node, files) if node.get("type") == FILE else filled
 
@@ -180,7 +182,7 @@ class MessagePayloads:
         found = next((a for a in files.attachments if a.filename == name), None)
         return {"name": name, "size": None if found is None else len(found.data)}
 
-    def _shown(self, url: str, files: _Files) -> Payload:
+    def _shown(self, url: str, files: _Files, key: str) -> Payload:
         """A file of the message, a file of another message, or an external URL behind the media proxy."""
         if url.startswith(ATTACHMENT_SCHEME):
             name = url[len(ATTACHMENT_SCHEME) :]
@@ -189,7 +191,8 @@ class MessagePayloads:
         posted = self._state.attachments.get(self._signer.attachment_in(url) or 0)
         if posted is not None:
             return self._media(posted)
-        return {"id": str(files.message_id), "proxy_url": self._signer.external_url(url)}
+        preview = "format=webp" if key == "thumbnail" and url.endswith(".mp4") else ""
+        return {"id": str(files.message_id), "proxy_url": self._signer.external_url(url) + preview}
 
     def _media(self, attachment: Attachment) -> Payload:
         return {

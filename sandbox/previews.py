@@ -9,12 +9,13 @@ import json
 import re
 from pathlib import Path
 
-from sandbox.image_headers import content_type_of, image_size
+from sandbox.image_headers import content_type_of, image_size, sniffed_type
 from sandbox.server_state import ServerState
 from sandbox.state import Json, Message, MessageFlag, Payload
+from sandbox.video_headers import read_video
 
 SAMPLES_PATH = "/sandbox/samples/"
-SAMPLE_NAME = r"[A-Za-z0-9_-]+\.(?:png|jpg|jpeg|webp|gif)"
+SAMPLE_NAME = r"[A-Za-z0-9_-]+\.(?:png|jpg|jpeg|webp|gifv?|mp4)"
 MAX_PREVIEWS = 5
 
 
@@ -25,8 +26,8 @@ class Samples:
         self._folder = folder
 
     def path(self, name: str) -> Path | None:
-        """None for a name that is not a sample's."""
-        path = self._folder / name
+        """None for a name that is not a sample's. A `.gifv` is shown as the video of that name, as Imgur does."""
+        path = self._folder / name.replace(".gifv", ".mp4")
         return path if re.fullmatch(SAMPLE_NAME, name) and path.is_file() else None
 
     def entries(self) -> list[Payload]:
@@ -53,7 +54,15 @@ class Previews:
         return [self._embed(name, path) for name, path in found if path is not None][:MAX_PREVIEWS]
 
     def _embed(self, name: str, path: Path) -> Payload:
-        url = f"{self._server.base_url}{SAMPLES_PATH}{name}"
-        width, height = image_size(path.read_bytes()) or (None, None)
-        image = {"url": url, "width": width, "height": height, "content_type": content_type_of(name, None)}
-        return {"type": "image", "url": url, "thumbnail": image}
+        folder = f"{self._server.base_url}{SAMPLES_PATH}"
+        data = path.read_bytes()
+        video = read_video(data)
+        size = image_size(data) if video is None else (video.width, video.height)
+        width, height = size or (None, None)
+        media = {"url": folder + path.name, "width": width, "height": height}
+        media["content_type"] = content_type_of(path.name, None)
+        if video is None:
+            return {"type": "image", "url": folder + name, "thumbnail": media}
+        kind = "gifv" if name.endswith(".gifv") else "video"
+        still = {**media, "content_type": sniffed_type(video.cover or b"")}
+        return {"type": kind, "url": folder + name, "video": media, **({"thumbnail": still} if video.cover else {})}

@@ -176,6 +176,10 @@ class Attachment:
     width: int | None = None
     height: int | None = None
     animated: bool = False
+    seconds: float | None = None
+    """The length of a video."""
+    cover: bytes | None = None
+    """The picture of a video that the media proxy shows."""
     description: str | None = None
     spoiler: bool = False
     ephemeral: bool = False
