@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement requirements
 LOCKS := run cuda test openvino bench audit fuzz
 
-.PHONY: help run bot test lint bench soak fuzz openvino audit lock clean
+.PHONY: help run bot test lint bench soak fuzz openvino audit lock commands clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -47,6 +47,9 @@ audit: $(VENV)/.installed-audit ## Look for known vulnerabilities in what is ins
 
 lock: $(VENV)/.installed-audit ## Renew requirements/ after a change of pyproject.toml (LOCK=--upgrade for newer versions)
 	@$(BIN)/python -m tools.lock $(LOCK)
+
+commands: $(VENV)/.installed ## Write docs/commands.md anew after a change of a command
+	@$(BIN)/python -m tools.commands_page
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info build clipcore/index/*.so

@@ -20,10 +20,7 @@ import clipcore
 from bot.discord_io.client import MagpieBot, use_endpoint
 from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import StartupError, StoreError
-from bot.features.indexing import IndexingCog
-from bot.features.privacy import PrivacyCog
-from bot.features.search import SearchCog
-from bot.features.tagging import TagsCog
+from bot.features.cogs import add_cogs
 from bot.logging import get_logger
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
@@ -213,8 +210,7 @@ async def _set_up(
     except StoreError as error:
         raise StartupError(str(error)) from error
     database.look_for_damage()
-    for cog in (IndexingCog(bot), SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
-        await bot.add_cog(cog)
+    await add_cogs(bot)
     if status is not None:
         monitor = GatewayMonitor(bot)
         await bot.add_cog(monitor)

@@ -67,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     | DISCORD_SIDE
     | {"benchmarks", "sandbox", "sqlalchemy", "rich", "typer", "matplotlib", "psutil"}
     | {"openvino", "onnxruntime", "faiss", "sentence_transformers"},
+    "tools.commands_page": {"bot", "discord"},
     "tools": {"tools", "clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"},
 }
 KNOWN_TO_FEW = "bot.app"

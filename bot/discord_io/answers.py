@@ -99,7 +99,7 @@ def refusal(error: Exception, texts: Texts) -> str | None:
     """What the member can do about this error, in one sentence. None: it is a failure of the bot."""
     match error:
         case app_commands.MissingPermissions(missing_permissions=missing):
-            return texts.errors.needs_permission.format(permission=_permission_names(missing, texts))
+            return texts.errors.needs_permission.format(permission=permission_names(missing, texts))
         case ExportTooLarge():
             return texts.privacy.export_too_large
         case NotYours():
@@ -158,6 +158,6 @@ def sentence_view(sentence: str) -> discord.ui.LayoutView:
     return view
 
 
-def _permission_names(names: Sequence[str], texts: Texts) -> str:
+def permission_names(names: Sequence[str], texts: Texts) -> str:
     """As Discord calls them in this language."""
     return ", ".join(texts.errors.permissions.get(name, name) for name in names)

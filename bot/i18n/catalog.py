@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import discord
 from babel import Locale
 from babel.numbers import format_decimal
 
@@ -21,6 +22,11 @@ class Counted:
     def __init__(self, language: str, **forms: str) -> None:
         self._locale = Locale.parse(language)
         self.forms = forms
+
+    @property
+    def plural_forms(self) -> frozenset[str]:
+        """Those that the language has."""
+        return frozenset({"other", *self._locale.plural_form.rules})
 
     def format(self, count: int, **values: object) -> str:
         form = self.forms.get(self._locale.plural_form(count)) or self.forms["other"]
@@ -102,6 +108,13 @@ class PrivacyTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class HelpTexts:
+    introduction: str
+    menu: str  # {name}
+    with_permission: str  # {permission}
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorTexts:
     store_failed: str
     not_yours: str
@@ -126,4 +139,16 @@ class Texts:
     tagging: TaggingTexts
     labels: LabelTexts
     privacy: PrivacyTexts
+    help: HelpTexts
     errors: ErrorTexts
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language file. locales: those of Discord's clients that are answered in it. commands: the names and
+    descriptions of commands and options, by their English wording.
+    """
+
+    locales: tuple[discord.Locale, ...]
+    texts: Texts
+    commands: Mapping[str, str]

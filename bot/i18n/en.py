@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import discord
+
 from bot.i18n.catalog import (
     Counted,
     ErrorTexts,
+    HelpTexts,
     LabelTexts,
+    Language,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
@@ -135,6 +139,16 @@ ENGLISH = Texts(
             "will be deleted as soon as it is. You don't need to do anything else."
         ),
     ),
+    help=HelpTexts(
+        introduction=(
+            "I remember the pictures that are posted here, and find them again by what they show. You find only what "
+            "you could see in its channel, and what you ask is for your eyes only.\n"
+            "In a message, `@Magpie find a cat on a sofa` asks for everybody; a reply `@Magpie similar` to a picture "
+            "asks for its look-alikes.\n\n**For everybody**"
+        ),
+        menu="*Apps → {name}* in the menu of a message",
+        with_permission="**For members with {permission}**",
+    ),
     errors=ErrorTexts(
         store_failed=(
             "My database isn't available right now, and nothing was changed. Please try again in a few minutes; if it "
@@ -153,3 +167,5 @@ ENGLISH = Texts(
         failed="Something went wrong on my side. If it persists, give the bot's operator this ID: `{id}`",
     ),
 )
+
+LANGUAGE = Language((discord.Locale.american_english, discord.Locale.british_english), ENGLISH, commands={})

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import discord
+
 from bot.i18n.catalog import (
     Counted,
     ErrorTexts,
+    HelpTexts,
     LabelTexts,
+    Language,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
@@ -103,6 +107,15 @@ CHINESE = Texts(
             "你不需要再做什么。"
         ),
     ),
+    help=HelpTexts(
+        introduction=(
+            "我会记住这里发布的图片，按内容再把它们找出来。你只能找到自己在原频道里能看到的图片，你的提问也只有你能看到。\n"
+            "在消息里写 `@Magpie 找 沙发上的猫`，所有人都能看到回答；"
+            "回复一张图片并写 `@Magpie 相似`，可以找到和它相似的图片。\n\n**所有人都可以使用**"
+        ),
+        menu="消息菜单里的“应用 → {name}”",
+        with_permission="**需要“{permission}”权限**",
+    ),
     errors=ErrorTexts(
         store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
         not_yours="这是别人的回答里的按钮。请自己使用命令。",
@@ -119,7 +132,6 @@ CHINESE = Texts(
     ),
 )
 
-# The names and descriptions of commands, by their English wording. Choices are among the texts above.
 COMMANDS = {
     "find": "找图",
     "Find pictures by what they show": "按内容查找图片",
@@ -136,6 +148,8 @@ COMMANDS = {
     "Find similar pictures": "查找相似图片",
     "privacy": "隐私",
     "What Magpie keeps of you; export or delete it, or opt out": "Magpie 保存你的哪些数据；导出、删除或退出",
+    "help": "帮助",
+    "What Magpie can do, and who may use what": "Magpie 能做什么，谁可以使用什么",
     "tagging": "标签方式",
     "Choose how a channel's new pictures are tagged": "选择频道怎样给新图片加标签",
     "mode": "方式",
@@ -154,3 +168,6 @@ COMMANDS = {
     "label": "标签",
     "One or a few words": "一个或几个词",
 }
+
+# Readers of traditional characters get these, too.
+LANGUAGE = Language((discord.Locale.chinese, discord.Locale.taiwan_chinese), CHINESE, COMMANDS)

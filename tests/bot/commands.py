@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bot.discord_io.client import CommandTranslator, MagpieBot
-from bot.features.privacy import PrivacyCog
-from bot.features.search import SearchCog
-from bot.features.tagging import TagsCog
+from bot.features.cogs import add_cogs
 
 
 async def no_set_up(bot: MagpieBot) -> None:
@@ -18,8 +16,7 @@ async def no_set_up(bot: MagpieBot) -> None:
 async def bot_with_commands() -> MagpieBot:
     """Its commands are declared; it has no services to run them with."""
     bot = MagpieBot(no_set_up)
-    for cog in (SearchCog(bot), TagsCog(bot), PrivacyCog(bot)):
-        await bot.add_cog(cog)
+    await add_cogs(bot)
     await bot.tree.set_translator(CommandTranslator())
     return bot
 

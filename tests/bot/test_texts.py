@@ -1,19 +1,26 @@
+"""Every language has every text, and nothing that members read stands outside the languages."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from string import Formatter
 
 import discord
 import pytest
 
-from bot.i18n import CHINESE, ENGLISH, command_text, texts_for
-from bot.i18n.catalog import Counted
-from bot.i18n.zh import COMMANDS
+import bot.i18n
+from bot.i18n import CHINESE, ENGLISH, command_text, languages, texts_for
+from bot.i18n.catalog import Counted, Language
 from bot.models import TaggingMode
 from tests.bot.commands import all_commands, strings_of
 
-Wording = str | Counted | dict[object, str]
+ROOT = Path(__file__).parents[2]
+Wording = str | Counted | Mapping[object, str]
 
 
 def every_text(section: object, path: str = "") -> Iterator[tuple[str, Wording]]:
@@ -26,29 +33,50 @@ def every_text(section: object, path: str = "") -> Iterator[tuple[str, Wording]]
             yield f"{path}{field.name}", text
 
 
-ENGLISH_TEXTS, CHINESE_TEXTS = dict(every_text(ENGLISH)), dict(every_text(CHINESE))
+ENGLISH_TEXTS = dict(every_text(ENGLISH))
+OTHERS = [language for language in languages(bot.i18n.__path__) if language.texts is not ENGLISH]
 
 
-@pytest.mark.parametrize("path", ENGLISH_TEXTS)
-def test_both_languages_have_the_same_placeholders(path: str) -> None:
-    assert placeholders(ENGLISH_TEXTS[path]) == placeholders(CHINESE_TEXTS[path])
+@pytest.fixture(params=OTHERS, ids=[str(language.locales[0]) for language in OTHERS])
+def other(request) -> Language:
+    """Each language but English."""
+    return request.param
 
 
-@pytest.mark.parametrize("path", [path for path, text in ENGLISH_TEXTS.items() if isinstance(text, dict)])
-def test_both_languages_word_the_same_choices(path: str) -> None:
-    english, chinese = ENGLISH_TEXTS[path], CHINESE_TEXTS[path]
-    assert isinstance(english, dict)
-    assert isinstance(chinese, dict)
-    assert set(english) == set(chinese)
+def test_chinese_is_a_language() -> None:
+    assert CHINESE in [language.texts for language in OTHERS]
 
 
-def test_both_languages_name_every_tagging_mode() -> None:
+def test_a_language_has_the_placeholders_that_english_has(other: Language) -> None:
+    texts = dict(every_text(other.texts))
+    assert {path: placeholders(text) for path, text in texts.items()} == {
+        path: placeholders(text) for path, text in ENGLISH_TEXTS.items()
+    }
+
+
+def test_a_language_words_the_choices_that_english_words(other: Language) -> None:
+    def choices(texts: Mapping[str, Wording]) -> dict[str, set[object]]:
+        return {path: set(text) for path, text in texts.items() if isinstance(text, Mapping)}
+
+    assert choices(dict(every_text(other.texts))) == choices(ENGLISH_TEXTS)
+
+
+def test_a_text_about_a_number_has_the_forms_of_its_language(other: Language) -> None:
+    for path, text in {**ENGLISH_TEXTS, **dict(every_text(other.texts))}.items():
+        if isinstance(text, Counted):
+            assert set(text.forms) <= set(text.plural_forms), path
+            assert "other" in text.forms, path
+
+
+def test_every_tagging_mode_has_a_name() -> None:
     assert set(ENGLISH.tagging.modes) == set(TaggingMode)
 
 
 def placeholders(text: Wording) -> set[str]:
     """Of a text in several forms: those of all forms. A form may leave out the number, as "one picture" does."""
-    wordings = text.forms.values() if isinstance(text, Counted) else text.values() if isinstance(text, dict) else [text]
+    wordings = (
+        text.forms.values() if isinstance(text, Counted) else text.values() if isinstance(text, Mapping) else [text]
+    )
     names = {name for wording in wordings for _, name, _, _ in Formatter().parse(wording) if name is not None}
     return names - {"count"} if isinstance(text, Counted) else names
 
@@ -67,6 +95,11 @@ def test_a_number_takes_the_plural_form_and_the_digits_of_its_language(count: in
     assert Counted("zh", other="{count} 张").format(count) == chinese
 
 
+def test_a_language_with_more_forms_gets_all_of_them() -> None:
+    polish = Counted("pl", one="{count} obraz", few="{count} obrazy", many="{count} obrazów", other="{count} obrazu")
+    assert [polish.format(count) for count in (1, 3, 5, 22)] == ["1 obraz", "3 obrazy", "5 obrazów", "22 obrazy"]
+
+
 def test_texts_follow_the_reader_and_fall_back_to_english() -> None:
     assert texts_for(discord.Locale.chinese) is CHINESE
     assert texts_for(discord.Locale.taiwan_chinese) is CHINESE
@@ -75,14 +108,61 @@ def test_texts_follow_the_reader_and_fall_back_to_english() -> None:
     assert texts_for(None) is ENGLISH
 
 
-async def test_every_string_of_every_command_has_a_chinese_wording_and_none_is_left_over() -> None:
+async def test_every_string_of_every_command_is_translated_and_no_translation_is_left_over(other: Language) -> None:
     used = {text for command in await all_commands() for text in strings_of(command)}
-    assert used == set(COMMANDS) | set(ENGLISH.tagging.modes.values())
+    assert {text for text in used if command_text(text, other.locales[0]) is None} == set()
+    assert set(other.commands) - used == set()
 
 
-async def test_what_commands_are_called_keeps_to_discords_limits() -> None:
+async def test_what_commands_are_called_keeps_to_discords_limits(other: Language) -> None:
     for text in {text for command in await all_commands() for text in strings_of(command)}:
-        chinese = command_text(text, discord.Locale.chinese)
-        assert chinese is not None
-        for wording in (text, chinese):
-            assert 1 <= len(wording) <= 100
+        for wording in (text, command_text(text, other.locales[0]) or ""):
+            assert 1 <= len(wording) <= 100, wording
+
+
+def test_a_third_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    english = (ROOT / "bot" / "i18n" / "en.py").read_text(encoding="utf-8")
+    german = english.replace(".american_english, discord.Locale.british_english", ".german,").replace('"en"', '"de"')
+    (tmp_path / "de.py").write_text(german.replace('"Something went wrong', '"Etwas ging schief'), encoding="utf-8")
+    monkeypatch.setattr(bot.i18n, "__path__", [*bot.i18n.__path__, str(tmp_path)])
+    try:
+        [found] = [one for one in languages(bot.i18n.__path__) if discord.Locale.german in one.locales]
+    finally:
+        sys.modules.pop("bot.i18n.de", None)
+    assert found.texts.errors.failed.startswith("Etwas ging schief")
+
+
+# What shows its text to people: by keyword, or as the first argument.
+SHOWN_BY_KEYWORD = {"label", "placeholder", "content", "title", "description"}
+SHOWN_FIRST = {"TextDisplay", "sentence_view", "reply", "send_message"}
+DECLARATIONS = {"command", "describe", "Group", "ContextMenu"}  # translated by their English wording
+WORDS = re.compile(r"[^\W\d_]{2,}")
+
+
+def untranslated(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in DECLARATIONS:
+            continue
+        shown = [word.value for word in node.keywords if word.arg in SHOWN_BY_KEYWORD]
+        if name in SHOWN_FIRST or (name == "answer" and len(node.args) > 1):
+            shown += node.args[1:2] if name == "answer" else node.args[:1]
+        for value in shown:
+            parts = value.values if isinstance(value, ast.JoinedStr) else [value]
+            for part in parts:
+                if isinstance(part, ast.Constant) and isinstance(part.value, str) and WORDS.search(part.value):
+                    yield f"{path.name}:{node.lineno}: {part.value!r}"
+
+
+def test_nothing_that_members_read_is_written_where_it_cannot_be_translated() -> None:
+    found = [one for room in ("features", "discord_io") for path in (ROOT / "bot" / room).glob("*.py")
+             for one in untranslated(path)]  # fmt: skip
+    assert not found, "\n".join(found)
+
+
+def test_an_untranslated_text_would_be_seen(tmp_path: Path) -> None:
+    file = tmp_path / "feature.py"
+    file.write_text('answer(interaction, f"Found {n} pictures")\nActionButton("like", label="More")\nTextDisplay("·")')
+    assert len(list(untranslated(file))) == 3  # of the first, both pieces

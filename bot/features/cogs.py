@@ -1,0 +1,21 @@
+"""Every feature, in the order in which its commands are listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bot.features.help import HelpCog
+from bot.features.indexing import IndexingCog
+from bot.features.privacy import PrivacyCog
+from bot.features.search import SearchCog
+from bot.features.tagging import TagsCog
+
+if TYPE_CHECKING:
+    from bot.discord_io.client import MagpieBot
+
+_COGS = (IndexingCog, SearchCog, TagsCog, PrivacyCog, HelpCog)
+
+
+async def add_cogs(bot: MagpieBot) -> None:
+    for cog in _COGS:
+        await bot.add_cog(cog(bot))
