@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tools.emoji_concepts import Concept
+from tools.emoji_plurals import UNCOUNTABLE, is_many, plural
 from tools.emoji_scenes import BACKGROUNDS, Relation, Scene
+from tools.emoji_words import is_held_out_word, plain_emoji
 
 SYNONYM_SHARE = 0.15
 """How often a concept goes by a synonym in training."""
@@ -41,38 +43,24 @@ PAIR_ZH = {
 }
 EMPTY_EN = ("nothing", "a plain background", "a noisy background", "an empty picture")
 EMPTY_ZH = ("什么都没有", "背景", "空白的图片")
-PLAIN_NOUNS = frozenset(
-    {
-        "lettuce",
-        "garlic",
-        "beer",
-        "corn",
-        "broccoli",
-        "bacon",
-        "sushi",
-        "spaghetti",
-        "popcorn",
-        "salt",
-        "cheese wedge",
-        "fire",
-        "soap",
-        "bread",
-        "DNA",
-        "chopsticks",
-        "Santa Claus",
-    }
-)
 
 
-def caption(scene: Scene, concepts: list[Concept], chinese: bool, rng: np.random.Generator) -> str:
-    """One caption of a scene. The background is named only when it has a name, and then in half of the captions."""
+def caption(
+    scene: Scene, concepts: list[Concept], chinese: bool, rng: np.random.Generator, emoji_share: float = 0.0
+) -> str:
+    """One caption of a scene. The background is named only when it has a name, and then in half of the captions.
+
+    emoji_share: how often emoji stand in place of the names and all other words.
+    """
     if not scene.concepts:
         return _of_nothing(scene, chinese, rng)
     names = [_pick_name(concepts[index], chinese, rng) for index in scene.concepts]
     templates = _templates(scene, chinese)
     words = _fill(templates[rng.integers(len(templates))], names, chinese)
-    if len(names) == 1 and not chinese and rng.random() < PLURAL_SHARE:
+    if len(names) == 1 and not chinese and rng.random() < PLURAL_SHARE and not is_held_out_word(plural(names[0])):
         words = plural(names[0])
+    elif emoji_share and rng.random() < emoji_share:
+        words = "".join(plain_emoji(concepts[index].emoji) for index in scene.concepts)
     if scene.background is None or rng.random() < 0.5:
         return words
     colour_en, colour_zh, _ = BACKGROUNDS[scene.background]
@@ -91,21 +79,9 @@ def plain_caption(scene: Scene, concepts: list[Concept], chinese: bool) -> str:
 
 def with_article(noun: str) -> str:
     """ "apple" becomes "an apple"; plurals and stuff stay bare."""
-    last = noun.split()[-1]
-    if noun in PLAIN_NOUNS or (last.endswith("s") and not last.endswith(("ss", "us", "bus"))):
+    if noun in UNCOUNTABLE or is_many(noun):
         return noun
     return f"an {noun}" if noun[0].lower() in "aeio" or noun.startswith(("umb", "8")) else f"a {noun}"
-
-
-def plural(noun: str) -> str:
-    """By the regular rules, which is how most people search."""
-    if with_article(noun) == noun:
-        return noun
-    if noun.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{noun}es"
-    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
-        return f"{noun[:-1]}ies"
-    return f"{noun}s"
 
 
 def _of_nothing(scene: Scene, chinese: bool, rng: np.random.Generator) -> str:

@@ -18,11 +18,12 @@ from clipcore.types import Label, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
 from tools.emoji_captions import plain_caption
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
+from tools.emoji_questions import Question
 from tools.emoji_scenes import Pixels, Scene, empty, is_held_out_pair, load_sprites, pair, render, single
+from tools.emoji_words import load_wording, plain_emoji
+from tools.evaluate_questions import GALLERY, QuestionBench, on_samples
 
 DISTRACTORS = 500
-GALLERY = 40
-"""Images among which an absent concept is looked for: a small server's worth."""
 TAGGED = 400
 FOOLED_WORDS, FOOLED_IMAGES, FOOLED_TAGS = 0.1, 0.05, 0.1
 """How often a threshold may let a hopeless match pass."""
@@ -52,6 +53,8 @@ class Bench:
         self.model = ClipModel.load(str(folder), precision="fp32", local_only=True)
         self.concepts: list[Concept] = read_labels(folder / "labels.json")
         self.sprites = load_sprites(art, self.concepts)
+        images = self.see(self.singles(seed=101))
+        self.questions = QuestionBench(self.model, self.concepts, load_wording(art, self.concepts), images)
 
     def see(self, scenes: list[Scene]) -> Vectors:
         pixels: list[Pixels] = [render(scene, self.sprites) for scene in scenes]
@@ -73,6 +76,12 @@ class Bench:
         scenes = self.pairs(seed=200, count=DISTRACTORS + 1)
         return recall(self.read(scenes, chinese=chinese), self.see(scenes))
 
+    def emoji_pair_recall(self) -> Recall:
+        """As `pair_recall`, asked for by two emoji in the order of the caption's names."""
+        scenes = self.pairs(seed=200, count=DISTRACTORS + 1)
+        texts = ["".join(plain_emoji(self.concepts[index].emoji) for index in scene.concepts) for scene in scenes]
+        return recall(self.model.encode_texts(texts), self.see(scenes))
+
     def singles(self, seed: int) -> list[Scene]:
         rng = np.random.default_rng(seed)
         return [single(index, rng, held_out=True, plain=True) for index in range(len(self.concepts))]
@@ -88,8 +97,9 @@ class Bench:
         return list(chosen.values())
 
     def text_threshold(self) -> Threshold:
-        """True: a caption and its own image, singles and pairs, and the name of one of two things in an image; both
-        languages. Hopeless: the best of GALLERY images that show nothing that was asked for."""
+        """True: a caption and its own image, singles and pairs, the name of one of two things in an image, both
+        languages; a plural, an emoji or a kind of thing and an image that answers it. Hopeless: the best of GALLERY
+        images that show nothing that was asked for, be it a word for nothing here or no word at all."""
         true, hopeless = [], []
         rng = np.random.default_rng(300)
         singles, pairs = self.singles(seed=301), self.pairs(seed=302, count=len(self.concepts))
@@ -100,6 +110,10 @@ class Bench:
                 scores = self.read(asked, chinese=chinese) @ images.T
                 true.append(scores.diagonal())
                 hopeless.append(_best_without(scores, scenes, rng))
+        bench = self.questions
+        answered: list[Question] = [*bench.plurals(held_out=True), *bench.emoji(), *bench.categories(held_out=True)]
+        true.append(bench.right(answered))
+        hopeless.append(bench.hopeless([*answered, *bench.absent(), *bench.made_up()]))
         return threshold_at(FOOLED_WORDS, np.concatenate(true), np.concatenate(hopeless))
 
     def image_threshold(self) -> Threshold:
@@ -157,8 +171,9 @@ def _best_without(scores: Vectors, scenes: list[Scene], rng: np.random.Generator
 def calibration_json(text: Threshold, image: Threshold, tag: Threshold) -> str:
     """What `clipcore` reads beside the weights, with where each figure comes from."""
     source = {
-        "text_threshold": f"keeps {text.kept:.1%} of captions of held-out pictures and of names of one of two things; "
-        f"the best of {GALLERY} pictures without what was asked for passes {text.fooled:.1%} of the time",
+        "text_threshold": f"keeps {text.kept:.1%} of captions of held-out pictures, of names of one of two things, of "
+        f"plurals, emoji and kinds of things; the best of {GALLERY} pictures without what was asked for passes "
+        f"{text.fooled:.1%} of the time",
         "image_threshold": f"keeps {image.kept:.1%} of pairs of renderings of one concept; the best of {GALLERY} "
         f"others passes {image.fooled:.1%} of the time",
         "tag_threshold": f"keeps {tag.kept:.1%} of the labels of what is shown; {tag.fooled:.1%} of pictures get a "
@@ -167,6 +182,29 @@ def calibration_json(text: Threshold, image: Threshold, tag: Threshold) -> str:
     }
     values = {"text_threshold": text.value, "image_threshold": image.value, "tag_threshold": tag.value}
     return json.dumps({**values, "source": source}, indent=2) + "\n"
+
+
+def report_questions(bench: Bench, folder: Path, threshold: float) -> None:
+    """Prints what beside captions is answered, and how much of what has no answer is refused."""
+    asked = bench.questions
+    print(f"two emoji, unseen pairs among {DISTRACTORS}: R@1 {bench.emoji_pair_recall().at_1:.3f}")
+    for name, questions in (
+        ("plurals that training used", asked.plurals(held_out=False)),
+        ("plurals that it did not", asked.plurals(held_out=True)),
+        ("emoji", asked.emoji()),
+        ("kinds of things, members that training named", asked.categories(held_out=False)),
+        ("kinds of things, members that it did not", asked.categories(held_out=True)),
+    ):
+        print(
+            f"{name}: {asked.share(questions, threshold)}; fooled {(asked.hopeless(questions) >= threshold).mean():.3f}"
+        )
+    for name, questions in (("words for nothing here", asked.absent()), ("no words", asked.made_up())):
+        refused = (asked.hopeless(questions) < threshold).mean()
+        print(
+            f"{name}, unused in training: {refused:.3f} refused, of {len(questions)} asked of {GALLERY} pictures each"
+        )
+    for kind, answered in on_samples(bench.model, folder / "samples", threshold).items():
+        print(f"samples, {kind}: {answered}")
 
 
 def main() -> None:
@@ -184,6 +222,7 @@ def main() -> None:
     thresholds = bench.text_threshold(), bench.image_threshold(), bench.tag_threshold()
     for name, threshold in zip(("text_threshold", "image_threshold", "tag_threshold"), thresholds, strict=True):
         print(f"{name} {threshold.value:.3f}: keeps {threshold.kept:.3f}, fooled {threshold.fooled:.3f}")
+    report_questions(bench, options.model, thresholds[0].value)
     if options.calibrate:
         (options.model / "calibration.json").write_text(calibration_json(*thresholds), "utf-8")
 

@@ -4,8 +4,9 @@ from tokenizers import Tokenizer, models
 
 from tests.tools.worlds import shipped_concepts
 from tools.bundled_stream import Mix, Stream
-from tools.emoji_captions import caption, plain_caption, plural, with_article
+from tools.emoji_captions import caption, plain_caption, with_article
 from tools.emoji_scenes import Relation, Scene, is_held_out_pair, is_held_out_position, pair
+from tools.emoji_words import plain_emoji
 
 MIX = Mix(136, 96, 4)
 
@@ -87,8 +88,8 @@ def test_nouns_get_the_article_that_they_need(noun, phrase):
     assert with_article(noun) == phrase
 
 
-@pytest.mark.parametrize(
-    ("noun", "nouns"), [("cat", "cats"), ("fox", "foxes"), ("cherry", "cherries"), ("key", "keys"), ("jeans", "jeans")]
-)
-def test_nouns_have_plurals(noun, nouns):
-    assert plural(noun) == nouns
+def test_emoji_may_stand_for_a_caption():
+    scene = scene_of(Relation.ON)
+    cat, sofa = (shipped_concepts()[index].emoji for index in scene.concepts)
+    words = caption(scene, shipped_concepts(), False, np.random.default_rng(0), emoji_share=1.0)
+    assert words == plain_emoji(cat) + plain_emoji(sofa)

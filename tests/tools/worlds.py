@@ -7,6 +7,7 @@ import numpy as np
 from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tools.emoji_concepts import ARTISTS, Concept, read_labels
 from tools.emoji_scenes import SIZES, Pixels
+from tools.emoji_words import Category, Word, Wording, plain_emoji
 
 LABELS = BUNDLED_DIRECTORY / "labels.json"
 
@@ -26,3 +27,19 @@ def made_up_sprites(count: int) -> dict[int, Pixels]:
         sprite[:, :, size // 4 : -size // 4, size // 4 : -size // 4, 3] = 255
         sprites[size] = sprite
     return sprites
+
+
+def small_wording(concepts: list[Concept]) -> Wording:
+    """Words for the shipped concepts without the package that they come from: the first forty are animals."""
+    members = frozenset(range(40))
+    words = tuple(
+        Word(text, chinese, members) for text, chinese in (("animal", False), ("beasts", False), ("动物", True))
+    )
+    return Wording(
+        categories=(Category("animal", words, members),),
+        tags=(Word("pet", False, frozenset({0, 1}), frozenset({2})), Word("宠物", True, frozenset({0, 1}))),
+        emoji=tuple((plain_emoji(concept.emoji),) for concept in concepts),
+        absent_en=("parliament", "quantum", "yesterday", "invoice", "tax", "senate", "protocol", "justice", "theorem"),
+        absent_zh=("量子", "会议", "昨天", "法律", "政治", "经济", "哲学", "逻辑", "历史", "合同", "星期三"),
+        absent_emoji=("🦫", "🔣"),
+    )
