@@ -76,5 +76,9 @@ class TookTooLong(MagpieError):
     """The answer was not ready in time."""
 
 
+class TooManyTags(MagpieError):
+    """Members have decided about as many tags of this image as the store keeps."""
+
+
 class NotAReply(MagpieError):
     """The bot was mentioned with "similar", but not in a reply to a message."""

@@ -110,6 +110,15 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
+class TagDecision:
+    """What a member decided about a tag of one image. kept: they added it or agreed with it; else they removed it."""
+
+    label: str
+    kept: bool
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image in the store. reread: it was indexed before, so its tags are not announced again."""
 

@@ -32,7 +32,7 @@ from bot.store.database import reads, writes
 from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
-from bot.store.tags import tag_of, tag_row
+from bot.store.tags import tag_of, write_tags
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -54,7 +54,7 @@ _READY = {"state": ImageState.READY, "attempts": 0, "next_attempt": None, "reaso
 class Finished:
     """An encoded image.
 
-    embedding: float16 [dim], unit length; tags: best first; width, height: pixels after EXIF rotation.
+    embedding: float16 [dim], unit length; tags: those that labels give it; width, height: pixels after EXIF rotation.
     """
 
     image_id: int
@@ -186,8 +186,7 @@ class ImageStore(EmbeddingQueries, Deletions):
         pending = {row.id: row for row in await connection.execute(query)}
         done = {item.image_id: item for item in batch if item.image_id in pending}
         if encoded_before := [row.id for row in pending.values() if row.reread]:
-            for table in (embeddings, tags):
-                await connection.execute(delete(table).where(table.c.image_id.in_(any_of(encoded_before))))
+            await connection.execute(delete(embeddings).where(embeddings.c.image_id.in_(any_of(encoded_before))))
         if verified := [row.id for row in pending.values() if row.unverified]:  # its message has just been looked up
             await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(verified))))
         files = [
@@ -199,15 +198,12 @@ class ImageStore(EmbeddingQueries, Deletions):
             | {"embedding": done[id_].embedding, "checksum": Embedding.checksum(done[id_].embedding)}
             for id_, row in pending.items()
         ]
-        labels = [
-            tag_row(id_, pending[id_].channel_id, rank, tag)
-            for id_, item in done.items()
-            for rank, tag in enumerate(item.tags)
-        ]
         make_ready = update(images).where(images.c.id == bindparam("image")).values(_READY)
-        for statement, rows in ((make_ready, files), (embeddings.insert(), vectors), (tags.insert(), labels)):
+        for statement, rows in ((make_ready, files), (embeddings.insert(), vectors)):
             if rows:
                 await connection.execute(statement, rows)
+        scored = {id_: (pending[id_].channel_id, item.tags) for id_, item in done.items()}
+        await write_tags(connection, scored, tagged_before=encoded_before)
         return set(done)
 
     @writes

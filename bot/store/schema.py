@@ -192,6 +192,18 @@ tags = _table(
     with_rowid=False,
 )
 
+# What members decided about an image's tags, whoever they were: a tag that they removed never comes back by itself, and
+# one that they added or agreed with stays. key: `label_key` of the label.
+tag_decisions = _table(
+    "tag_decisions",
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("kept", Flag, nullable=False),
+    sa.Column("language", sa.Text),
+    with_rowid=False,
+)
+
 labels = _table(
     "labels",
     sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),

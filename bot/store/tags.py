@@ -1,21 +1,26 @@
-"""TagStore: which tags the images of some channels have, and which images have a tag."""
+"""Tags: what labels give and members decide; how many images of some channels have which, and which images have one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, select, true, union_all
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, literal, select, true, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot.errors import TooManyTags
 from bot.label_names import label_key
-from bot.models import ImageState, Tag
-from bot.store.backend import any_of
-from bot.store.database import Store, reads
-from bot.store.schema import channels, images, tags, unverified
+from bot.models import ImageState, Tag, TagDecision
+from bot.store.backend import any_of, insert
+from bot.store.database import Store, reads, writes
+from bot.store.schema import channels, images, tag_decisions, tags, unverified
 
 _NOT_READY = tuple(state for state in ImageState if state is not ImageState.READY)
+MAX_DECISIONS = 100
+"""About the tags of one image."""
+
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -78,22 +83,99 @@ class TagStore(Store):
         )
         return frozenset((await connection.execute(query)).scalars())
 
+    @writes
+    async def decide(
+        self, connection: AsyncConnection, image_id: int, decisions: Sequence[TagDecision]
+    ) -> tuple[Tag, ...] | None:
+        """Notes what a member decided about an image's tags, and returns its tags now; None where it is deleted, or was
+        never ready.
 
-def tag_row(image_id: int, channel_id: int, rank: int, tag: Tag) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "rank": rank,
-        "channel_id": channel_id,
-        "key": label_key(tag.label),
-        "label": tag.label,
-        "probability": tag.probability,
-        "confirmed": tag.confirmed,
-        "language": tag.language,
+        Raises TooManyTags.
+        """
+        was_ready = (images.c.state == ImageState.READY) | (images.c.reread == true())
+        channel_id = await connection.scalar(select(images.c.channel_id).where(images.c.id == image_id, was_ready))
+        if channel_id is None:
+            return None
+        statement = insert(connection, tag_decisions)
+        newer = {name: statement.excluded[name] for name in ("label", "kept", "language")}
+        rows = [
+            {"image_id": image_id, "key": label_key(one.label)}
+            | {"label": one.label, "kept": one.kept, "language": one.language}
+            for one in decisions
+        ]
+        if rows:
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["image_id", "key"], set_=newer), rows
+            )
+        of_image = tag_decisions.c.image_id == image_id
+        if (
+            await connection.scalar(select(func.count()).select_from(tag_decisions).where(of_image)) or 0
+        ) > MAX_DECISIONS:
+            raise TooManyTags
+        await write_tags(connection, {image_id: (channel_id, await _tags_of(connection, image_id))}, [image_id])
+        return await _tags_of(connection, image_id)
+
+
+def decided(scored: Iterable[Tag], decisions: Iterable[TagDecision]) -> tuple[Tag, ...]:
+    """The tags of an image whose labels scored like this, after what members decided: first those that they keep, then
+    the others, most probable first; each label once.
+    """
+    by_key = {label_key(decision.label): decision for decision in decisions}
+    found: dict[str, Tag] = {
+        key: Tag(decision.label, 1.0, confirmed=True, language=decision.language)
+        for key, decision in by_key.items()
+        if decision.kept
     }
+    for tag in sorted(scored, key=lambda tag: -tag.probability):
+        key = label_key(tag.label)
+        if key not in by_key:
+            found.setdefault(key, replace(tag, confirmed=False))
+    return tuple(found.values())
+
+
+async def write_tags(
+    connection: AsyncConnection, scored: Mapping[int, tuple[int, Sequence[Tag]]], tagged_before: Collection[int]
+) -> None:
+    """Replaces the tags of these images. scored: by image id, its channel's id and the tags that its labels give it.
+    tagged_before: the ids of those that had been ready before. No others have tags, or decisions about them.
+
+    Nothing else writes tags, so that no tag comes back that a member removed.
+    """
+    decisions: defaultdict[int, list[TagDecision]] = defaultdict(list)
+    if tagged_before:
+        query = select(tag_decisions).where(tag_decisions.c.image_id.in_(any_of(tagged_before)))
+        for row in await connection.execute(query):
+            decisions[row.image_id].append(_decision_of(row))
+        await connection.execute(delete(tags).where(tags.c.image_id.in_(any_of(tagged_before))))
+    written = [
+        {
+            "image_id": image_id,
+            "rank": rank,
+            "channel_id": channel_id,
+            "key": label_key(tag.label),
+            "label": tag.label,
+            "probability": tag.probability,
+            "confirmed": tag.confirmed,
+            "language": tag.language,
+        }
+        for image_id, (channel_id, of_image) in scored.items()
+        for rank, tag in enumerate(decided(of_image, decisions[image_id]))
+    ]
+    if written:
+        await connection.execute(tags.insert(), written)
+
+
+async def _tags_of(connection: AsyncConnection, image_id: int) -> tuple[Tag, ...]:
+    query = select(tags).where(tags.c.image_id == image_id).order_by(tags.c.rank)
+    return tuple(map(tag_of, await connection.execute(query)))
 
 
 def tag_of(row: Row[Any]) -> Tag:
     return Tag(row.label, row.probability, bool(row.confirmed), row.language)
+
+
+def _decision_of(row: Row[Any]) -> TagDecision:
+    return TagDecision(row.label, bool(row.kept), row.language)
 
 
 def _channels_of(guild_id: int, channel_ids: Collection[int]) -> Select[Any]:

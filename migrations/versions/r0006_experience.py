@@ -19,11 +19,13 @@ WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     _extend_tags()
+    _add_tag_decisions()
     _add_opt_outs()
 
 
 def downgrade() -> None:
     op.drop_table("opt_outs")
+    op.drop_table("tag_decisions")
     _shorten_tags()
 
 
@@ -49,6 +51,22 @@ def _extend_tags() -> None:
         if (key := label_key(label)) != label:
             connection.execute(sa.text("UPDATE tags SET key = :key WHERE label = :label"), {"key": key, "label": label})
     op.create_index("ix_tags_channel_id_key_label", "tags", ["channel_id", "key", "label"])
+
+
+def _add_tag_decisions() -> None:
+    """Tags that members removed, added or confirmed."""
+    op.create_table(
+        "tag_decisions",
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=False),
+        sa.Column("language", sa.Text()),
+        sa.PrimaryKeyConstraint("image_id", "key", name="pk_tag_decisions"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_tag_decisions_image_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
 
 
 def _shorten_tags() -> None:

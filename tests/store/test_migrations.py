@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.models import ChannelRef, TaggingMode
+from bot.models import ChannelRef, TagDecision, TaggingMode
 from bot.store.backend import open_backend
 from bot.store.backup import mark_unverified
 from bot.store.database import Database
@@ -16,6 +16,7 @@ from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.migrate import SCRIPTS, migrate
 from bot.store.schema import metadata
+from bot.store.tags import TagStore
 from tests.store.samples import CARD, finished, ref
 
 STEPS = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())
@@ -29,6 +30,7 @@ async def fill(path) -> None:
         await images.accept([ref(10), ref(11)])
         [image] = await images.by_message(10)
         await images.finish([finished(image.id)], CARD)
+        await TagStore(database).decide(image.id, [TagDecision("Sofa", kept=False)])
         await ChannelStore(database).set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
         await LabelStore(database).add(1, "cat")
         await ReplyStore(database).remember(ChannelRef(1, 2), 50, [image.id])

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TaggingMode, ThreadKind
+from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TagDecision, TaggingMode, ThreadKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
@@ -52,6 +52,7 @@ async def use_everything(database) -> None:
     await tags.tags_in(1, [2, 3])
     await tags.tags_in(1, [2, 3], "ca")
     await tags.tagged(1, [2, 3], "cat")
+    await tags.decide(first.id, [TagDecision("cat", kept=False)])
     await images.count_pending()
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.tagging_mode(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))

@@ -78,7 +78,7 @@ async def test_a_deleted_images_tags_are_gone_at_once(images, tags):
 
 async def test_a_tag_is_read_as_it_was_written(images):
     [image] = await images.accept([ref(10)])
-    marks = (Tag("猫", 0.5, confirmed=True, language="zh"), Tag("cat", 0.75))
+    marks = (Tag("猫", 0.75, language="zh"), Tag("cat", 0.5))
     await images.finish([finished(image.id, tags=marks)], CARD)
     [found] = await images.by_message(10)
     assert found.tags == marks
