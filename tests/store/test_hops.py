@@ -35,14 +35,14 @@ async def test_finishing_a_batch_takes_six_crossings_once_the_model_is_known(ima
     assert len(crossings) == 6  # begin, select, update, embeddings, tags, commit
 
 
-async def test_finishing_images_of_an_earlier_model_takes_two_crossings_more(images: ImageStore, crossings):
+async def test_finishing_images_of_an_earlier_model_takes_three_crossings_more(images: ImageStore, crossings):
     added = await images.accept([ref(message) for message in range(10, 74)])
     await images.finish([finished(image.id) for image in added], CARD)
     await images.requeue_for_model(OTHER.key)
     await images.finish([finished(added[0].id, dimension=24)], OTHER)
     crossings.clear()
     await images.finish([finished(image.id, dimension=24) for image in added[1:]], OTHER)
-    assert len(crossings) == 8  # and a deletion of the old embeddings and of the old tags
+    assert len(crossings) == 9  # and a deletion of the old embeddings and tags, and a look at members' decisions
 
 
 async def test_accepting_a_page_of_history_takes_seven_crossings(images: ImageStore, crossings):

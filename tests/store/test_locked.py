@@ -11,13 +11,14 @@ from contextlib import contextmanager
 import pytest
 
 from bot.errors import StoreBusy
-from bot.models import ChannelRef, PublicReply, Source, TaggingMode
+from bot.models import ChannelRef, PublicReply, Source, TagDecision, TaggingMode
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, finished, ref
 
-STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore)
+STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore)
 CHANNEL = ChannelRef(1, 2)
 
 
@@ -53,6 +54,10 @@ READS = {
     },
     LabelStore: {"labels": lambda labels: labels.labels(1)},
     ReplyStore: {"orphans": lambda replies: replies.orphans(5)},
+    TagStore: {
+        "tags_in": lambda tags: tags.tags_in(1, [2]),
+        "tagged": lambda tags: tags.tagged(1, [2], "cat"),
+    },
 }
 WRITES = {
     ImageStore: {
@@ -89,6 +94,7 @@ WRITES = {
         "orphan": lambda replies: replies.orphan([1]),
         "drop": lambda replies: replies.drop(50),
     },
+    TagStore: {"decide": lambda tags: tags.decide(1, [TagDecision("cat", kept=False)])},
 }
 
 
