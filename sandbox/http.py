@@ -72,7 +72,7 @@ def _handler(endpoint: Endpoint, services: Services) -> Handler:
         caller = authenticate(services.server.state, http.headers.get("Authorization"))
         if caller is None and not endpoint.open:
             raise ApiError(401, 0, "401: Unauthorized")
-        return json_response(await endpoint.handler(Request(services, http, caller)))
+        return json_response(await endpoint.handler(Request(services, http, caller)), endpoint.status)
 
     return handle
 

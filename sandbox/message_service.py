@@ -40,9 +40,12 @@ class MessageService:
         self._option_files: deque[int] = deque()
 
     def post(self, channel: Channel, author: User, draft: Draft, *, like: Message | None = None) -> Message:
-        """`like`: a message with the fields that are not in the draft (type, reference, interaction …) already set."""
+        """`like`: a message with the fields that are not in the draft (type, reference, interaction …) already set.
+
+        It keeps its id unless that is 0: a forum's first message has its thread's.
+        """
         message = like or Message(0, channel.id, author.id)
-        message.id = self._state.ids.next()
+        message.id = message.id or self._state.ids.next()
         message.content, message.tts, message.nonce = draft.content, draft.tts, draft.nonce
         message.flags |= draft.flags
         message.embeds, message.components = draft.embeds, draft.components

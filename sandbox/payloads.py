@@ -297,6 +297,14 @@ def _guild_channel_json(channel: Channel) -> Payload:
     }
     if channel.type in VOICE_TYPES:
         body |= {"bitrate": 64000, "user_limit": 0, "rtc_region": None}
+    elif channel.type == ChannelType.FORUM:
+        body |= {
+            "available_tags": [],
+            "default_reaction_emoji": None,
+            "default_sort_order": None,
+            "default_forum_layout": 0,
+            "default_tag_setting": None,
+        }
     return body
 
 

@@ -186,12 +186,13 @@ Handler = Callable[[Request], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A route below /api/v10. `open`: needs no Authorization header."""
+    """A route below /api/v10. `open`: needs no Authorization header. `status`: of a response with a body."""
 
     method: str
     path: str
     handler: Handler
     open: bool = False
+    status: int = 200
 
 
 def authenticate(state: State, header: str | None) -> User | None:

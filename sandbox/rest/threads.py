@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from sandbox.drafts import read_draft
 from sandbox.guild_ops import add_thread
 from sandbox.payloads import active_threads, channel_json, member_json, thread_member_json
 from sandbox.permissions import (
+    ATTACH_FILES,
     CREATE_PRIVATE_THREADS,
     CREATE_PUBLIC_THREADS,
     MANAGE_THREADS,
     READ_MESSAGE_HISTORY,
+    SEND_MESSAGES,
     SEND_MESSAGES_IN_THREADS,
     may_read,
 )
 from sandbox.responses import api_error
 from sandbox.rest.request import Endpoint, Request
-from sandbox.state import Channel, ChannelType, MessageFlag, Payload, ThreadMetadata
+from sandbox.state import Channel, ChannelType, Message, MessageFlag, Payload, ThreadMetadata
 from sandbox.validation.forms import Form
 
 ARCHIVE_AFTER = (60, 1440, 4320, 10080)
-PARENTS = frozenset({ChannelType.TEXT, ChannelType.ANNOUNCEMENT})
+PARENTS = frozenset({ChannelType.TEXT, ChannelType.ANNOUNCEMENT, ChannelType.FORUM})
 
 
 async def start_on_message(request: Request) -> Payload:
@@ -27,7 +30,7 @@ async def start_on_message(request: Request) -> Payload:
     if message.thread_id is not None:
         raise api_error(160004)
     kind = ChannelType.ANNOUNCEMENT_THREAD if channel.type == ChannelType.ANNOUNCEMENT else ChannelType.PUBLIC_THREAD
-    thread = await _start(request, channel, kind, thread_id=message.id)
+    thread = _start(request, channel, kind, Form(await request.body()), thread_id=message.id)
     message.thread_id = thread.id
     message.flags |= MessageFlag.HAS_THREAD
     request.events.message("MESSAGE_UPDATE", message)
@@ -36,12 +39,14 @@ async def start_on_message(request: Request) -> Payload:
 
 async def start(request: Request) -> Payload:
     channel = request.channel()
+    if channel.type == ChannelType.FORUM:
+        return await _start_post(request, channel)
     form = Form(await request.body())
     kind = form.choice("type", (10, 11, 12)) or ChannelType.PRIVATE_THREAD
     form.raise_if_invalid()
     private = kind == ChannelType.PRIVATE_THREAD
     request.require(channel, CREATE_PRIVATE_THREADS if private else CREATE_PUBLIC_THREADS)
-    return channel_json(request.state, await _start(request, channel, kind), request.user)
+    return channel_json(request.state, _start(request, channel, kind, form), request.user)
 
 
 async def edit_thread(request: Request, thread: Channel, form: Form) -> Payload:
@@ -127,8 +132,7 @@ async def remove_member(request: Request) -> None:
     return
 
 
-async def _start(request: Request, channel: Channel, kind: int, thread_id: int | None = None) -> Channel:
-    form = Form(await request.body())
+def _start(request: Request, channel: Channel, kind: int, form: Form, *, thread_id: int | None = None) -> Channel:
     name = form.text("name", low=1, high=100, required=True)
     minutes = form.choice("auto_archive_duration", ARCHIVE_AFTER) or 1440
     form.raise_if_invalid()
@@ -138,6 +142,25 @@ async def _start(request: Request, channel: Channel, kind: int, thread_id: int |
     _metadata(thread).auto_archive_minutes = minutes
     request.events.thread("THREAD_CREATE", thread, newly_created=True)
     return thread
+
+
+async def _start_post(request: Request, forum: Channel) -> Payload:
+    """A forum's thread and its first message, which have the same id."""
+    request.require(forum, SEND_MESSAGES)
+    form = Form(await request.body())
+    inner = form.form("message", required=True)
+    form.text("name", low=1, high=100, required=True)
+    form.raise_if_invalid()
+    assert inner is not None  # noqa: S101 - required above
+    if inner.body.get("attachments") or request.files:
+        request.require(forum, ATTACH_FILES)
+    draft = read_draft(request.server, request.user, forum.id, inner.body, request.files)
+    if draft.is_empty:
+        raise api_error(50006)
+    thread = _start(request, forum, ChannelType.PUBLIC_THREAD, form)
+    first = Message(thread.id, thread.id, request.user.id)
+    message = request.messages.post(thread, request.user, draft, like=first)
+    return {**channel_json(request.state, thread, request.user), "message": request.message_json(message)}
 
 
 def _send_thread_create(request: Request, thread: Channel, user: int) -> None:
@@ -198,8 +221,8 @@ def _metadata(thread: Channel) -> ThreadMetadata:
 _MEMBERS = "/channels/{channel_id}/thread-members"
 
 ENDPOINTS = (
-    Endpoint("POST", "/channels/{channel_id}/messages/{message_id}/threads", start_on_message),
-    Endpoint("POST", "/channels/{channel_id}/threads", start),
+    Endpoint("POST", "/channels/{channel_id}/messages/{message_id}/threads", start_on_message, status=201),
+    Endpoint("POST", "/channels/{channel_id}/threads", start, status=201),
     Endpoint("GET", "/guilds/{guild_id}/threads/active", list_active),
     Endpoint("GET", "/channels/{channel_id}/threads/archived/public", list_archived_public),
     Endpoint("GET", "/channels/{channel_id}/threads/archived/private", list_archived_private),

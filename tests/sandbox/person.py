@@ -101,8 +101,8 @@ class Person:
 
     async def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         answer = await self.call(method, path, body, **headers)
-        assert answer.status in (200, 204), (method, path, answer)
-        return answer.body if answer.status == 200 else None
+        assert answer.status in (200, 201, 204), (method, path, answer)
+        return None if answer.status == 204 else answer.body
 
     async def say(self, channel_id: int | str, content: str = "", **more: Any) -> dict[str, Any]:
         return await self.ok("POST", f"/channels/{channel_id}/messages", {"content": content, **more})

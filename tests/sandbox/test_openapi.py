@@ -8,8 +8,9 @@ import pytest
 from aiohttp import FormData
 
 from sandbox.faults import Fault
-from sandbox.guild_ops import add_emoji, add_sticker
+from sandbox.guild_ops import add_channel, add_emoji, add_sticker
 from sandbox.server import Sandbox
+from sandbox.state import ChannelType
 from tests.sandbox.described import DESCRIPTION, Description, watching
 from tests.sandbox.images import png
 from tests.sandbox.person import Person
@@ -51,6 +52,7 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
     emoji = add_emoji(sandbox.state, nest, "magpie", png(8, 8), sandbox.user("ann"))
     with_sticker = await cem.say(channel.id, f"<:magpie:{emoji.id}>", sticker_ids=[str(sticker.id)])
     await cem.ok("PUT", f"/channels/{channel.id}/messages/{with_sticker['id']}/reactions/magpie%3A{emoji.id}/@me")
+    forum = add_channel(sandbox.state, nest, "collections", ChannelType.FORUM)
     me = sandbox.application_id
     async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
         for path in (
@@ -82,6 +84,10 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
             assert (await bot.call("GET", f"/guilds/{nest.id}/messages/search?{refused}")).status in (400, 404)
         sandbox.faults.add(Fault("not_indexed"))
         assert (await bot.call("GET", f"/guilds/{nest.id}/messages/search")).status == 202
+        post = {"name": "Shells", "message": {"content": "three"}}
+        await bot.ok("POST", f"/channels/{forum.id}/threads", post)
+        await bot.ok("POST", f"/channels/{channel.id}/threads", {"name": "Aside", "type": 11})
+        await bot.ok("POST", f"/channels/{channel.id}/messages/{shared['id']}/threads", {"name": "On it"})
         await bot.ok("POST", f"/channels/{channel.id}/typing")
         sent = await bot.ok("POST", f"/channels/{channel.id}/messages", _layout_with_file())
         path = f"/channels/{channel.id}/messages/{sent['id']}"
