@@ -32,6 +32,7 @@ from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
+from bot.store.tags import TagStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.scan import KERNEL
 
@@ -47,6 +48,7 @@ class Services:
         self.channels = ChannelStore(database)
         self.labels = LabelStore(database)
         self.members = MemberStore(database)
+        self.tags = TagStore(database)
         self.default_labels = default_labels(engine.card.id)
         self.tag_formatter = TagFormatter(LabelBook(self.default_labels))
 

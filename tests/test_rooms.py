@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.protocols": {"clipcore", "numpy"},
     "bot.errors": set(),
     "bot.keyed_lock": set(),
+    "bot.charts": {"matplotlib"},
     "bot.label_names": set(),
     "bot.logging": {"bot.errors", "structlog"},
     "bot.i18n": {"bot.i18n", "bot.models", "discord", "babel"},
@@ -96,7 +97,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("indexing",),
         ("store",),
         ("monitoring", "i18n"),
-        ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names"),
+        ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names", "charts"),
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.features.help import HelpCog
 from bot.features.indexing import IndexingCog
+from bot.features.overview import OverviewCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
 from bot.features.tagging import TagsCog
@@ -13,7 +14,7 @@ from bot.features.tagging import TagsCog
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, TagsCog, PrivacyCog, HelpCog)
+_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, PrivacyCog, HelpCog)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

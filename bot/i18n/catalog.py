@@ -87,6 +87,13 @@ class LabelTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class OverviewTexts:
+    tags: Counted
+    no_tags: str
+    chart_alt: str  # {tags}
+
+
+@dataclass(frozen=True, slots=True)
 class PrivacyTexts:
     explained: str
     kept_here: Counted
@@ -138,6 +145,7 @@ class Texts:
     query_image: QueryImageTexts
     tagging: TaggingTexts
     labels: LabelTexts
+    overview: OverviewTexts
     privacy: PrivacyTexts
     help: HelpTexts
     errors: ErrorTexts

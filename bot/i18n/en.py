@@ -12,6 +12,7 @@ from bot.i18n.catalog import (
     HelpTexts,
     LabelTexts,
     Language,
+    OverviewTexts,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
@@ -88,6 +89,14 @@ ENGLISH = Texts(
         invalid="Give one label at a time: 1 to {max} characters on one line, without commas.",
         full="There are already {max} labels, the maximum. Remove one first.",
         reset="This server uses the default labels again.",
+    ),
+    overview=OverviewTexts(
+        tags=_counted(
+            one="The pictures that you can see there have **one** tag:",
+            other="The pictures that you can see there have **{count}** different tags:",
+        ),
+        no_tags="There are no tagged pictures that you can see there. New pictures are tagged as they are posted.",
+        chart_alt="A bar chart of the most frequent tags: {tags}",
     ),
     privacy=PrivacyTexts(
         explained=(

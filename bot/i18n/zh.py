@@ -12,6 +12,7 @@ from bot.i18n.catalog import (
     HelpTexts,
     LabelTexts,
     Language,
+    OverviewTexts,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
@@ -72,6 +73,11 @@ CHINESE = Texts(
         invalid="请一次添加一个标签：一行，1 到 {max} 个字符，不含逗号。",
         full="标签已达上限 {max} 个，请先移除一个。",
         reset="本服务器重新使用默认的标签。",
+    ),
+    overview=OverviewTexts(
+        tags=_counted(other="那里你能看到的图片共有 **{count}** 种标签："),
+        no_tags="那里没有你能看到的、带标签的图片。新图片发布时会加上标签。",
+        chart_alt="条形图，最常见的标签：{tags}",
     ),
     privacy=PrivacyTexts(
         explained=(
@@ -148,6 +154,8 @@ COMMANDS = {
     "Find similar pictures": "查找相似图片",
     "privacy": "隐私",
     "What Magpie keeps of you; export or delete it, or opt out": "Magpie 保存你的哪些数据；导出、删除或退出",
+    "tags": "统计",
+    "What the pictures here show: their tags, counted": "这里的图片有哪些内容：各种标签的数量",
     "help": "帮助",
     "What Magpie can do, and who may use what": "Magpie 能做什么，谁可以使用什么",
     "tagging": "标签方式",

@@ -18,7 +18,7 @@ async def commands_by_name() -> dict[str, dict[str, Any]]:
 
 async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
-    assert set(commands) == {"find", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help"}
+    assert set(commands) == {"find", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help", "tags"}
     assert [option["name"] for option in commands["find"]["options"]] == ["query", "channel"]
     assert [option["required"] for option in commands["find"]["options"]] == [True, False]
     assert [option["name"] for option in commands["similar"]["options"]] == ["image", "message"]
