@@ -16,7 +16,7 @@ from benchmarks.show import draw_curves, print_table, write_json
 from clipcore.runtime.cores import let_idle_threads_sleep
 
 # In this order; each is a module beside this one with `run(scale: Scale) -> Outcome`.
-NAMES = ("encoding", "indexing", "search", "find", "under_load", "load", "memory", "store", "start", "gpu")
+NAMES = ("encoding", "indexing", "search", "find", "under_load", "load", "memory", "store", "start", "models", "gpu")
 
 
 def run(

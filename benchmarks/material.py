@@ -1,8 +1,9 @@
-"""What benchmarks work on: a model of ViT-B/32's exact geometry with random weights, and real photographs."""
+"""What benchmarks work on: models of exact geometry with random weights, and real photographs."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from tokenizers import Tokenizer, models, processors
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
 from clipcore.models.tokenizers import ClipTokenizer
 from clipcore.types import Pixels
@@ -35,6 +37,29 @@ def write_vit_b32(directory: Path) -> Path:
     CLIPImageProcessor().save_pretrained(directory)
     text = config.text_config
     ClipTokenizer(text.vocab_size, text.max_position_embeddings).save(directory)
+    return directory
+
+
+def write_siglip2_b32(directory: Path, *, small: bool = False) -> Path:
+    """google/siglip2-base-patch32-256's geometry in the hub's layout, random weights, and a tokenizer of bytes in
+    place of its 256,000 tokens. small: few and narrow layers, as little to write.
+    """
+    torch.manual_seed(0)
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    few = layers if small else {}
+    text = {**few, "vocab_size": 300 if small else 256_000, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    vision = {**few, "image_size": 256, "patch_size": 32}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(directory)
+    SiglipImageProcessorPil(size={"height": 256, "width": 256}).save_pretrained(directory)
+    marks = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    tokens = [*marks, *(f"<0x{byte:02X}>" for byte in range(256))]
+    ids = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(ids, [], unk_token=marks[-1], byte_fallback=True))
+    tokenizer.add_special_tokens(marks)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {"tokenizer_class": "GemmaTokenizer", "pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return directory
 
 

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("database_url", "database_path"),
     )
     """The SQLite database: a URL, or the path of the file. Created at the first start."""
-    clip_model: str = Field(default="openai/clip-vit-base-patch32", min_length=1)
+    clip_model: str = Field(default="google/siglip2-base-patch32-256", min_length=1)
     """The CLIP model: a name on the Hugging Face hub, a directory, or `bundled` (trial only)."""
     clip_device: str = "auto"
     """The device that the model runs on: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""

@@ -22,7 +22,7 @@ from clipcore.images.formats import has_image_suffix
 from clipcore.models import clip
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
 from clipcore.models.easynlp import easynlp_layout, open_easynlp
-from clipcore.models.known_models import DEFAULT_MODEL
+from clipcore.models.known_models import LIBRARY_MODEL
 from clipcore.models.open_clip import is_open_clip_file, open_open_clip_file
 from clipcore.models.openai import open_weights_file
 from clipcore.models.towers import Opened, Tokens, Towers
@@ -48,7 +48,7 @@ Input = str | os.PathLike[str] | Image.Image | Pixels
 
 
 def classify(
-    image: Input, labels: Sequence[str | Label], *, model: str = DEFAULT_MODEL, top: int = 5
+    image: Input, labels: Sequence[str | Label], *, model: str = LIBRARY_MODEL, top: int = 5
 ) -> tuple[LabelScore, ...]:
     """`clipcore.classify("cat.jpg", ["cat", "dog"])`: as `ClipModel.classify`, with a model that stays loaded."""
     return _loaded(model).classify(image, labels, top=top)

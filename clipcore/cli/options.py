@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperOption
 
 from clipcore.batching import DEFAULT_BATCH_SIZE
 from clipcore.datasets import Columns
+from clipcore.models.known_models import LIBRARY_MODEL
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -93,7 +94,7 @@ def option(default: Any, *flags: str, **how: Any) -> Any:  # noqa: ANN401 - a da
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     model: str = option(
-        "ViT-B/32",
+        LIBRARY_MODEL,
         "--model",
         "-m",
         envvar="CLIPCORE_MODEL",

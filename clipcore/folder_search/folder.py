@@ -13,6 +13,7 @@ from clipcore.folder_search.search import LazyModel, Match, Term, parse_image, p
 from clipcore.folder_search.store import FolderStore, default_location
 from clipcore.folder_search.sync import FileStatus, Step, index_folder
 from clipcore.model import ClipModel
+from clipcore.models.known_models import LIBRARY_MODEL
 
 
 class Folder:
@@ -26,7 +27,7 @@ class Folder:
     def __init__(
         self,
         path: str | Path,
-        model: str | ClipModel = "ViT-B/32",
+        model: str | ClipModel = LIBRARY_MODEL,
         *,
         index_file: str | Path | None = None,
         device: str = "auto",

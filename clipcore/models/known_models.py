@@ -85,6 +85,7 @@ _OPENAI = (
 # table of models in its README, and its context length of 52. DINOv2 and ResNet-50 give the class token, or the pooled
 # map, of their configurations.
 _RECOMMENDED = (
+    KnownModel("siglip2-B/32", "google/siglip2-base-patch32-256", 768, 256, 376_856_066, 64, MANY, APACHE),
     KnownModel("siglip2-base", "google/siglip2-base-patch16-224", 768, 224, 375_187_970, 64, MANY, APACHE),
     KnownModel("siglip2-so400m", "google/siglip2-so400m-patch14-384", 1152, 384, 1_136_008_498, 64, MANY, APACHE),
     KnownModel("laion-B/32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 224, 151_277_313),
@@ -92,8 +93,8 @@ _RECOMMENDED = (
     KnownModel("chinese-B/16", "OFA-Sys/chinese-clip-vit-base-patch16", 512, 224, 188_262_913, 52, CHINESE, APACHE),
     KnownModel("chinese-L/14", "OFA-Sys/chinese-clip-vit-large-patch14", 768, 224, 406_233_089, 52, CHINESE, APACHE),
     KnownModel("chinese-H/14", "OFA-Sys/chinese-clip-vit-huge-patch14", 1024, 224, 957_598_209, 52, CHINESE, APACHE),
-    _laion5b("xlm-roberta-B/32", "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k", 512, 366_121_473),
-    _laion5b("xlm-roberta-H/14", "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k", 1024, 1_193_014_785),
+    _laion5b("xlm-B/32", "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k", 512, 366_121_473),
+    _laion5b("xlm-H/14", "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k", 1024, 1_193_014_785),
     KnownModel("dinov2-base", "facebook/dinov2-base", 768, 224, 86_580_480, 0, (), APACHE),
     KnownModel("resnet-50", "microsoft/resnet-50", 2048, 224, 23_508_032, 0, (), APACHE),
 )
@@ -101,7 +102,10 @@ _RECOMMENDED = (
 
 BUNDLED = "bundled"
 BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled"
-DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+DEFAULT_MODEL = "google/siglip2-base-patch32-256"
+"""The bot's."""
+LIBRARY_MODEL = "ViT-B/32"
+"""The command's and the library's: it loads sooner, and its probabilities of labels add up to 1."""
 
 _BY_NAME = {model.name: model for model in list_models()}
 _BY_NAME |= {model.id: model for model in list_models() if model.repository == model.id}
@@ -117,8 +121,8 @@ _VIT_B_32 = Calibration(text_threshold=0.22, image_threshold=0.75, tag_threshold
 # The larger models spread wider and lower: ViT-L/14 puts matching pairs around 0.2 to 0.3, unrelated ones at 0.1 to
 # 0.15, and unrelated photographs around 0.4 to 0.55.
 _VIT_L_14 = Calibration(text_threshold=0.18, image_threshold=0.7, tag_threshold=0.2)
-# By the last part of the id, which is the name of a directory that `hf download` fills. All others get the default
-# model's, since most CLIP checkpoints share its temperature of 0.01.
+# By the last part of the id, which is the name of a directory that `hf download` fills. All others get ViT-B/32's,
+# since most CLIP checkpoints share its temperature of 0.01.
 _KNOWN = {
     "clip-vit-base-patch32": _VIT_B_32,
     "clip-vit-large-patch14": _VIT_L_14,
@@ -126,9 +130,12 @@ _KNOWN = {
 }
 
 # Models with a bias give each pair an independent probability, far below a softmax's: with SigLIP so400m CLIP's diagram
-# is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716). The line lies
-# between, at a thousandth, for matches and for tags.
-_LEAST_PROBABILITY = 0.001
+# is "a diagram" by 0.22 and "a dog" by 0.00014 (https://github.com/mlfoundations/open_clip/issues/716), and with SigLIP
+# 2 so400m a photograph of two cats is "two cats" by 0.37, "a cat" by 0.00042 and "a dog" by 0.0000002
+# (https://github.com/google-research/big_vision/issues/180). A search should find "a cat" there, so its line lies
+# between 0.00014 and 0.00042; a tag is said unasked and must be surer.
+_LEAST_PROBABILITY_OF_MATCH = 0.00025
+_LEAST_PROBABILITY_OF_TAG = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,7 @@ def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, log
     if known := _KNOWN.get(model_id.rsplit("/", 1)[-1]):
         return known
     if logit_bias:
-        least_logit = math.log(_LEAST_PROBABILITY / (1 - _LEAST_PROBABILITY))
+        least_logit = math.log(_LEAST_PROBABILITY_OF_MATCH / (1 - _LEAST_PROBABILITY_OF_MATCH))
         text_threshold = (least_logit - logit_bias) / logit_scale
-        return replace(_VIT_B_32, text_threshold=text_threshold, tag_threshold=_LEAST_PROBABILITY)
+        return replace(_VIT_B_32, text_threshold=text_threshold, tag_threshold=_LEAST_PROBABILITY_OF_TAG)
     return _VIT_B_32

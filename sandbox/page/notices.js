@@ -9,7 +9,7 @@ const STEPS = [
   ["switch", "hintSwitch"],
 ];
 // The default model of a real bot, see the README.
-const MODEL_COMMAND = "make run CLIP_MODEL=openai/clip-vit-base-patch32";
+const MODEL_COMMAND = "make run CLIP_MODEL=google/siglip2-base-patch32-256";
 const SEEN = "magpie-hint-closed";
 
 export function notice(text, kind = "info") {

@@ -10,6 +10,7 @@ import pytest
 from bot.__main__ import is_readable_by_others
 from bot.errors import StartupError
 from bot.settings import DISCORD_CDN_HOSTS, Settings, load_settings
+from clipcore.models.known_models import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name.upper() for name in Settings.model_fields]
@@ -58,7 +59,7 @@ def test_the_defaults_are_for_discord_itself(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DISCORD_TOKEN", "t")
     settings = load_settings()
     assert settings.cdn_hosts == DISCORD_CDN_HOSTS
-    assert settings.clip_model == "openai/clip-vit-base-patch32"
+    assert settings.clip_model == DEFAULT_MODEL
     assert settings.index_other_bots is False
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 import clipcore
 from clipcore.images.decode import decode_image
-from clipcore.models.known_models import DEFAULT_MODEL, KnownModel, list_models
+from clipcore.models.known_models import KnownModel, list_models
 from clipcore.openai_api import TorchClip
 
 DIAGRAM_SHA256 = "308a3ca4503f1c7a07803916c369d78c4ef501e5ab7fc727da9b5e1d2f9ec85b"
 # README of https://github.com/openai/CLIP: ViT-B/32 on the diagram with "a diagram", "a dog", "a cat".
-PUBLISHED = {DEFAULT_MODEL: (0.9927937, 0.00421068, 0.00299572)}
+PUBLISHED = {"openai/clip-vit-base-patch32": (0.9927937, 0.00421068, 0.00299572)}
 
 # One photograph of each of ImageNet's classes in question. CLIP's ViT-B/32 finds the right one of all thousand for 63 %
 # (Radford et al. 2021, table 11); among fewer it must do at least as well.

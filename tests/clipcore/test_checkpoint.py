@@ -25,7 +25,8 @@ from tests.clipcore.hub import COMMIT, serve_hub
 
 # The hub's client would pause 23 seconds in all between its five retries; a busy machine alone may take some seconds.
 SOON = 20
-FALLBACK = read_calibration(DEFAULT_MODEL, Path("no calibration.json"))
+VIT_B_32 = "openai/clip-vit-base-patch32"
+FALLBACK = read_calibration(VIT_B_32, Path("no calibration.json"))
 
 
 def copy_of(directory: Path, target: Path) -> Path:
@@ -34,8 +35,8 @@ def copy_of(directory: Path, target: Path) -> Path:
 
 def test_names_are_resolved_without_a_network(tmp_path):
     assert resolve("bundled").directory == BUNDLED_DIRECTORY
-    assert resolve("ViT-B/32").id == DEFAULT_MODEL
-    assert resolve("base").id == resolve("clip-vit-base-patch32").id == DEFAULT_MODEL
+    assert resolve("ViT-B/32").id == VIT_B_32
+    assert resolve("base").id == resolve("clip-vit-base-patch32").id == VIT_B_32
     assert resolve("large").id == resolve("clip-vit-large-patch14").id == "openai/clip-vit-large-patch14"
     assert resolve(" someone/their-clip ").id == "someone/their-clip"
     assert resolve("someone/their-clip").directory is None
@@ -77,7 +78,7 @@ def test_weights_in_several_files_are_one_fingerprint(tiny_directory, tmp_path):
 def test_the_directory_that_hf_download_prints_keeps_the_models_name(tiny_directory, tmp_path):
     printed = copy_of(tiny_directory, tmp_path / "models--openai--clip-vit-base-patch32" / "snapshots" / COMMIT)
     found = find_checkpoint(str(printed))
-    assert (found.id, found.revision) == (DEFAULT_MODEL, COMMIT[:12])
+    assert (found.id, found.revision) == (VIT_B_32, COMMIT[:12])
 
 
 @pytest.mark.parametrize(
@@ -157,10 +158,10 @@ def test_an_unmeasured_model_gets_the_fallback_and_a_copy_of_a_known_one_its_own
     assert read_calibration("clip-vit-large-patch14", absent) == large != FALLBACK
 
 
-def test_a_model_with_a_bias_matches_texts_and_tags_from_a_probability_of_one_thousandth(tmp_path):
+def test_a_model_with_a_bias_matches_and_tags_by_its_own_probabilities(tmp_path):
     absent = tmp_path / "calibration.json"
-    read = read_calibration("google/siglip2-base-patch16-224", absent, logit_scale=112.0, logit_bias=-16.0)
-    assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_threshold)) == pytest.approx(0.001)
+    read = read_calibration(DEFAULT_MODEL, absent, logit_scale=112.0, logit_bias=-16.0)
+    assert 1 / (1 + math.exp(16.0 - 112.0 * read.text_threshold)) == pytest.approx(0.00025)
     assert read.tag_threshold == pytest.approx(0.001)
     assert read.image_threshold == FALLBACK.image_threshold
     large = "openai/clip-vit-large-patch14"
@@ -200,7 +201,7 @@ def test_a_model_that_is_neither_local_nor_reachable_fails_soon_with_advice(tmp_
     nobody = f"http://127.0.0.1:{closed_port()}"
     output, seconds = find_elsewhere(DEFAULT_MODEL, tmp_path, nobody, local_only=local_only)
     assert output.startswith("unavailable: ")
-    assert f"`hf download {DEFAULT_MODEL} --local-dir clip-vit-base-patch32`" in output
+    assert f"`hf download {DEFAULT_MODEL} --local-dir siglip2-base-patch32-256`" in output
     assert "`bundled` for a trial" in output
     assert seconds < SOON
 

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, KnownModel, list_models, resolve
+from clipcore.models.known_models import (
+    BUNDLED_DIRECTORY,
+    DEFAULT_MODEL,
+    LIBRARY_MODEL,
+    KnownModel,
+    list_models,
+    resolve,
+)
 
 OPENAI = ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
 
@@ -18,7 +25,14 @@ def by_name() -> dict[str, KnownModel]:
 def test_the_bundled_model_comes_first_and_openais_nine_follow_in_their_order():
     names = [model.name for model in list_models()]
     assert names[:10] == ["bundled", *OPENAI]
-    assert DEFAULT_MODEL in {model.id for model in list_models()}
+
+
+def test_the_defaults_are_known_and_free_to_use():
+    """Apache-2.0 and MIT: nobody has to ask before running the bot."""
+    models = by_name()
+    [default] = [model for model in models.values() if model.id == DEFAULT_MODEL]
+    assert (default.licence, default.languages) == ("Apache-2.0", ("mul",))
+    assert models[LIBRARY_MODEL].licence == "MIT"
 
 
 def test_the_recommended_families_are_offered():

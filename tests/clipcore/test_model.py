@@ -18,7 +18,7 @@ import clipcore
 from clipcore.errors import BadInput, ImageRejected, ModelUnavailable
 from clipcore.images.decode import decode_image
 from clipcore.model import ClipModel
-from clipcore.models.known_models import DEFAULT_MODEL, read_calibration
+from clipcore.models.known_models import read_calibration
 from clipcore.prompts import CHINESE, PHOTOGRAPHS
 from clipcore.types import Label
 from tests.clipcore.images import noise, quarters
@@ -66,7 +66,7 @@ def test_the_card_describes_the_loaded_model(tiny):
     assert tiny.card.context_length == CONTEXT_LENGTH
     assert tiny.card.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-4)
     assert tiny.card.key == f"tiny@{tiny.card.revision}#1"
-    assert tiny.calibration == read_calibration(DEFAULT_MODEL, Path("no calibration.json"))
+    assert tiny.calibration == read_calibration("openai/clip-vit-base-patch32", Path("no calibration.json"))
 
 
 def test_a_text_beyond_the_context_is_cut(tiny):

@@ -178,7 +178,7 @@ async def test_a_label_that_cannot_be_encoded_costs_the_tags_and_not_the_image(
         await tagging.tags()
 
 
-@pytest.mark.parametrize(("model_id", "least"), [("openai/clip-vit-base-patch32", 150), ("bundled", 600)])
+@pytest.mark.parametrize(("model_id", "least"), [("google/siglip2-base-patch32-256", 150), ("bundled", 600)])
 def test_the_default_labels_are_complete_and_unique(model_id: str, least: int) -> None:
     labels = default_labels(model_id)
     assert len(labels) >= least

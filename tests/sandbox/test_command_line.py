@@ -88,7 +88,7 @@ async def test_no_bot_prints_a_command_that_connects_a_bot(monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.discord_api_base == f"{address}/api/v10"
-    assert settings.clip_model == "bundled", "the default model is a download of 600 MB"
+    assert settings.clip_model == "bundled", "the default model is a download of 1.5 GB"
     assert settings.cdn_hosts == ("127.0.0.1",), "images from other hosts are ignored"
     assert Path(settings.database_url).is_absolute(), "the default path may hold a production database"
 

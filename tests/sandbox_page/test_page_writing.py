@@ -136,7 +136,7 @@ async def test_with_the_bundled_model_posting_a_photo_shows_how_to_use_a_real_mo
 
 
 async def test_with_a_real_model_a_photo_is_posted_without_a_note(tmp_path: Path) -> None:
-    async with at_the_page("openai/clip-vit-base-patch32") as (_, visitor):
+    async with at_the_page("google/siglip2-base-patch32-256") as (_, visitor):
         await visitor.page.locator("#file").set_input_files(photo(tmp_path))
         await visitor.page.locator("#send").click()
         await visitor.page.locator('.message .picture img[alt="holiday.jpg"]').wait_for()
