@@ -5,6 +5,7 @@ import { Composer, pastedFiles } from "./composer.js";
 import { MessageActions } from "./actions.js";
 import { byId, el, fill, icon } from "./dom.js";
 import { closeMenu } from "./menu.js";
+import { openModal } from "./modal.js";
 import { errorNotice, Hint, ModelNote, notice } from "./notices.js";
 import { channelKind, mayRead, maySend } from "./rights.js";
 import { Session } from "./session.js";
@@ -67,8 +68,21 @@ class App {
       onStatus: (session) => {
         if (session === this.session) this.#redrawStatus();
       },
+      onModal: (session, modal) => {
+        if (session === this.session) this.#showModal(modal);
+      },
       onError: errorNotice,
     };
+  }
+
+  #showModal(modal) {
+    const { interactions } = this.session;
+    openModal(modal, {
+      names: this.actions.names,
+      choices: this.choices,
+      upload: (files) => this.upload(modal.channel_id, files),
+      submit: (components, attachments) => interactions.modal(modal, components, attachments),
+    });
   }
 
   // ---- the open guild and channel

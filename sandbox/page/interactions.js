@@ -1,9 +1,9 @@
-// Sends commands, autocomplete requests and component uses to an application, and handles its gateway events.
+// Sends commands, autocomplete requests, component uses and answers of modals to an application, and handles its gateway events.
 import { snowflakeNow } from "./format.js";
 import { FLAG } from "./state.js";
 import { t } from "./texts.js";
 
-const TYPE = { COMMAND: 2, COMPONENT: 3, AUTOCOMPLETE: 4 };
+const TYPE = { COMMAND: 2, COMPONENT: 3, AUTOCOMPLETE: 4, MODAL: 5 };
 // Discord gives an application three seconds to respond; this adds some time for the network.
 const TIMEOUT_MS = 5000;
 let lastNonce = 0n;
@@ -21,12 +21,15 @@ export class Interactions {
   #session;
   #pending = new Map();
   #onRefused;
+  #onModal;
 
-  constructor({ api, state, session, onRefused }) {
+  // onRefused(error): the server did not accept a request; onModal(modal): an application shows a form.
+  constructor({ api, state, session, onRefused, onModal }) {
     this.#api = api;
     this.#state = state;
     this.#session = session;
     this.#onRefused = onRefused;
+    this.#onModal = onModal;
   }
 
   // command: an entry of the command index; options: nested as in Discord's API.
@@ -100,6 +103,21 @@ export class Interactions {
     });
   }
 
+  // The answer of a modal. Resolves to null if the application responded, to an error text otherwise.
+  modal({ id, custom_id: customId, application, channel_id: channelId }, components, attachments) {
+    const data = { id, custom_id: customId, components, ...(attachments.length ? { attachments } : {}) };
+    const guildId = this.#state.channel(channelId)?.guild_id;
+    return new Promise((resolve) => {
+      const ends = {
+        done: () => resolve(null),
+        failed: () => resolve(t("modalFailed")),
+        refused: (error) => resolve([error.message, ...(error.details ?? [])].join(" ")),
+        isToldElsewhere: true,
+      };
+      this.#start(TYPE.MODAL, application.id, { guildId, channelId }, data, nextNonce(), ends);
+    });
+  }
+
   // Resolves to the application's choices for a partly typed option; empty if it does not respond.
   autocomplete(command, place, options) {
     return new Promise((resolve) => {
@@ -130,8 +148,8 @@ export class Interactions {
     try {
       await this.#api.interact(guildId ? { ...body, guild_id: guildId } : body);
     } catch (error) {
-      this.#end(nonce, "refused");
-      this.#onRefused(error);
+      this.#end(nonce, "refused", error);
+      if (!ends.isToldElsewhere) this.#onRefused(error);
     }
   }
 
@@ -145,7 +163,10 @@ export class Interactions {
 
   handle(name, data) {
     if (name === "INTERACTION_SUCCESS" || name === "MESSAGE_CREATE") this.#end(data.nonce, "done");
-    else if (name === "INTERACTION_FAILURE") this.#end(data.nonce, "failed");
+    else if (name === "INTERACTION_MODAL_CREATE") {
+      this.#end(data.nonce, "done");
+      this.#onModal(data);
+    } else if (name === "INTERACTION_FAILURE") this.#end(data.nonce, "failed");
     else if (name === "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE") this.#end(data.nonce, "choices", data.choices ?? []);
   }
 }

@@ -1,5 +1,6 @@
 // Renders the common part of Discord's markdown as DOM nodes. Text stays text.
 import { el } from "./dom.js";
+import { emojiNode } from "./emoji.js";
 import { dateOf, fullTime, isWebAddress, jumpTarget, timestamp } from "./format.js";
 import { t } from "./texts.js";
 
@@ -19,7 +20,7 @@ const INLINE = [
   ["role", /^<@&(\d+)>/],
   ["channel", /^<#(\d+)>/],
   ["time", /^<t:(-?\d+)(?::([tTdDfFR]))?>/],
-  ["emoji", /^<a?:(\w+):\d+>/],
+  ["emoji", /^<a?:(\w+):(\d+)>/],
   ["command", /^<\/([^:>]+):\d+>/],
 ];
 const SPECIAL = /[\\*_~`|[<]|https?:\/\//g;
@@ -38,7 +39,7 @@ const MAKERS = {
   role: ([, id], names) => el("span", { class: "mention" }, `@${names.role(id) ?? id}`),
   channel: ([, id], names) => channelMention(id, names),
   time: ([raw, seconds, style]) => stamp(Number(seconds), style, raw),
-  emoji: ([, name]) => `:${name}:`,
+  emoji: ([, name, id]) => emojiNode({ name, id }),
   command: ([, name]) => el("span", { class: "mention" }, `/${name}`),
 };
 
@@ -184,6 +185,7 @@ function mentionText(kind, id, names) {
 export const plainText = (text, names) =>
   text
     .replace(/<(@!?|@&|#)(\d+)>/g, (whole, kind, id) => mentionText(kind, id, names) ?? whole)
+    .replace(/<a?(:\w+:)\d+>/g, "$1")
     .replace(/[*_~`|]+/g, "")
     .replace(/\s+/g, " ")
     .trim();

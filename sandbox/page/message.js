@@ -2,7 +2,7 @@
 import { components } from "./components.js";
 import { el, icon, iconButton } from "./dom.js";
 import { embed } from "./embeds.js";
-import { emojiNode } from "./emoji.js";
+import { emojiNode, emojiKey, isJumbo, stickers } from "./emoji.js";
 import { fullTime, messageTime, snowflakeTime } from "./format.js";
 import { markdown, plainText } from "./markdown.js";
 import { attachments } from "./media.js";
@@ -141,7 +141,10 @@ function edited({ edited_timestamp: when }) {
 function content(one, messageId, actions) {
   const isV2 = Boolean((one.flags ?? 0) & FLAG.COMPONENTS_V2);
   return [
-    one.content ? el("div", { class: "content" }, markdown(one.content, actions.names)) : null,
+    one.content
+      ? el("div", { class: isJumbo(one.content) ? "content jumbo" : "content" }, markdown(one.content, actions.names))
+      : null,
+    stickers(one.sticker_items ?? []),
     isV2 ? null : attachments(one.attachments ?? [], messageId),
     ...(one.embeds ?? []).map((item) => embed(item, actions.names, messageId)),
     one.components?.length
@@ -178,7 +181,7 @@ function reactions(message, actions) {
           class: "reaction",
           "aria-pressed": String(Boolean(me)),
           "aria-label": t("reactionCount", { emoji: emoji.name, count }),
-          on: { click: () => actions.react(message, emoji.name, !me) },
+          on: { click: () => actions.react(message, emojiKey(emoji), !me) },
         },
         emojiNode(emoji, true),
         String(count),

@@ -29,6 +29,7 @@ export class Picker {
   #choices;
   #min;
   #max;
+  #lenient;
   #placeholder;
   #onChange;
   #list;
@@ -38,11 +39,25 @@ export class Picker {
   #typed = "";
   #typedAt = 0;
 
-  // choices: [{value, label, detail?, lead?() -> node, chosen?}]. onChange(values) when the menu closes with another choice.
-  constructor({ choices, min, max, placeholder, label, disabled, customId, id, describedBy, onChange = () => {} }) {
+  // choices: [{value, label, detail?, lead?() -> node, chosen?}]; lenient: a form checks how many are chosen.
+  // onChange(values) when the menu closes with another choice.
+  constructor({
+    choices,
+    min,
+    max,
+    placeholder,
+    label,
+    disabled,
+    customId,
+    id,
+    describedBy,
+    lenient,
+    onChange = () => {},
+  }) {
     count += 1;
     this.#choices = choices;
     this.#min = min;
+    this.#lenient = lenient;
     this.#max = Math.min(max, choices.length || 1);
     this.#placeholder = placeholder;
     this.#onChange = onChange;
@@ -125,7 +140,7 @@ export class Picker {
     this.face.removeAttribute("aria-activedescendant");
     if (this.#list.isConnected) this.#list.hidePopover();
     this.#forget();
-    if (this.#chosen.length < this.#min) this.#chosen = this.#before;
+    if (this.#chosen.length < this.#min && !this.#lenient) this.#chosen = this.#before;
     this.#drawFace();
     if (String(this.#chosen) !== String(this.#before)) this.#onChange(this.values);
   }
@@ -134,7 +149,7 @@ export class Picker {
     const value = this.#choices[index]?.value;
     if (value === undefined) return;
     if (this.#chosen.includes(value)) {
-      if (this.#many || this.#min === 0) this.#chosen = this.#chosen.filter((one) => one !== value);
+      if (this.#many || this.#min === 0 || this.#lenient) this.#chosen = this.#chosen.filter((one) => one !== value);
     } else if (!this.#many) this.#chosen = [value];
     else if (this.#chosen.length < this.#max) this.#chosen = this.#inOrder([...this.#chosen, value]);
     if (!this.#many) this.#close();
@@ -214,9 +229,8 @@ export class Picker {
     }
     if (event.key === "Tab") return this.#close();
     if (!this.#openKey(event.key)) return undefined;
-    event.preventDefault();
     // Escape belongs to the open menu, not to the dialog around it.
-    event.stopPropagation();
+    event.preventDefault();
     return undefined;
   }
 

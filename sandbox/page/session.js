@@ -13,7 +13,7 @@ export class Session {
   loaded = new Set();
   #commands = new Map();
 
-  // listeners: { onChange(session, change), onStatus(session), onError(error) }
+  // listeners: { onChange(session, change), onStatus(session), onModal(session, modal), onError(error) }
   constructor(member, listeners) {
     this.member = member;
     this.api = new Api(member.token);
@@ -24,6 +24,7 @@ export class Session {
       state: this.state,
       session: () => this.#gateway?.sessionId ?? "",
       onRefused: listeners.onError,
+      onModal: (modal) => listeners.onModal(this, modal),
     });
     this.#listeners = listeners;
   }
