@@ -68,6 +68,14 @@ class ExportTooLarge(MagpieError):
     """A member's data does not fit into a file that Discord takes."""
 
 
+class UnreadableDate(MagpieError):
+    """What was given as a date is none. typed: as it may be shown."""
+
+    def __init__(self, typed: str) -> None:
+        super().__init__("not a date")
+        self.typed = typed
+
+
 class NotYours(MagpieError):
     """The button or menu belongs to another member's answer."""
 

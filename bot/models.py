@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Owner = tuple[int, int]
 """Server and author, between whom the work is shared out fairly."""
@@ -194,13 +195,57 @@ class Page:
     until: int = NEWEST
 
 
+class Asked(StrEnum):
+    """What a question goes by: words, with or without an image; the likeness to an image; or a filter alone."""
+
+    WORDS = "words"
+    LIKENESS = "likeness"
+    FILTER = "filter"
+
+
+class Sort(StrEnum):
+    """The order of matches. best: by their score."""
+
+    BEST = "best"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images a question is about. after, before: bounds of the message ids, the first included. label: of a tag,
+    in whatever spelling.
+    """
+
+    author_id: int | None = None
+    after: int = 0
+    before: int = NEWEST
+    label: str | None = None
+
+
+EVERY_IMAGE = ImageFilter()
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A search result. score: cosine of the query and the image. remote: looked up for this result."""
+    """A search result. score: cosine of the query and the image. remote: looked up for this result. copies: how many
+    more posts of the same file there are; alike: how many near copies it stands for.
+    """
 
     image: Image
     score: float
     remote: RemoteImage
+    copies: int = 0
+    alike: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """An image's place in an answer. look: the same for near copies of each other."""
+
+    image_id: int
+    score: float
+    look: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,20 +258,55 @@ class Readable:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """matches: best first, all at or above the model's threshold. searched: whether the audience may see any image.
-    unreachable: how many more matched, but Discord did not answer when they were looked up. unverified: whether images
-    of a restored backup, which are yet to be compared with Discord, may be missing.
+    """One page of an answer. matches: in their order, each looked up for this page. searched: whether the audience may
+    see any image at all. unreachable: how many more matched, but Discord did not answer when they were looked up.
+    unverified: whether images of a restored backup, which are yet to be compared with Discord, may be missing.
+
+    ranking: what all pages show; where nothing matches, the nearest images all the same, and `nearest` then. first:
+    how many come before this page, of total. more: whether more match than the ranking has. foldable: whether it has
+    near copies. threshold: the score from which an image matches.
     """
 
     matches: tuple[Match, ...]
     searched: bool
     unreachable: int = 0
     unverified: bool = False
+    ranking: tuple[Ranked, ...] = ()
+    first: int = 0
+    total: int = 0
+    more: bool = False
+    nearest: bool = False
+    foldable: bool = False
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is kept of an answer for a day, so that its pages can be turned. id: of the interaction or message that
+    asked for it. covered: whether all its images are shown as spoilers. The rest: see SearchResult.
+    """
+
+    id: int
+    guild_id: int
+    member_id: int
+    asked: Asked
+    ranking: tuple[Ranked, ...]
+    page_size: int
+    more: bool
+    nearest: bool
+    threshold: float
+    covered: bool = False
 
 
 def posted_at(message_id: int) -> datetime:
     """As the id tells (developer docs, reference, "Snowflakes")."""
     return datetime.fromtimestamp(((message_id >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
+
+
+def first_message_at(moment: datetime) -> int:
+    """The lowest id that a message of this moment or later can have."""
+    milliseconds = (moment - _UNIX_EPOCH) // timedelta(milliseconds=1)
+    return min(max(0, milliseconds - DISCORD_EPOCH_MS) << 22, NEWEST)
 
 
 def utc_now() -> datetime:

@@ -43,14 +43,22 @@ class IndexedEmbedding:
     embedding: npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
 
+ImageIds = npt.NDArray[np.int64]
+
+
 class VectorSearch(Protocol):
     """Nearest-neighbour search over the embeddings of one model, guild by guild."""
 
-    async def search(self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
+    async def search(
+        self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
+    ) -> list[SearchHit]:
         """The k best images of these channels, best first; key: image id, score: cosine.
 
-        embedding: float32 [dim], unit length.
+        embedding: float32 [dim], unit length. only: the images to choose from; None means all.
         """
+
+    async def vectors(self, guild_id: int, image_ids: Sequence[int]) -> Vectors:
+        """The embeddings of these images, each given once, in their order: [n, dim]; zeros where there is none."""
 
     async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:
         """Call it once the store has committed these images."""

@@ -97,7 +97,12 @@ class Services:
         self.catch_up = CatchUp(comparer, self.channels)
         self.restored = RestoredImages(self.images, self.registry, comparer)
         self.search = SearchService(
-            engine, self.images, self._vectors, self.registry, self.messages.look_up, limit=settings.results_per_answer
+            engine,
+            self.images,
+            self._vectors,
+            self.registry,
+            self.messages.look_up,
+            page_size=settings.results_per_answer,
         )
         self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
 

@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
     "bot.app": DISCORD_SIDE | {"platformdirs"},
+    "bot.features.dates": {"babel", "dateparser"},
     "bot.monitoring": DISCORD_SIDE | {"prometheus_client"},
     "sandbox": {"sandbox", "aiohttp"},
     "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store", "bot.label_names"},

@@ -25,6 +25,7 @@ from bot.errors import (
     NotYours,
     StoreError,
     TookTooLong,
+    UnreadableDate,
 )
 from bot.i18n import Texts, texts_for
 from bot.logging import get_logger, outline
@@ -104,6 +105,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.privacy.export_too_large
         case NotYours():
             return texts.errors.not_yours
+        case UnreadableDate(typed=typed):
+            return texts.search.unreadable_date.format(typed=typed)
         case app_commands.NoPrivateMessage():
             return texts.errors.only_in_servers
         case app_commands.CommandOnCooldown(retry_after=seconds):

@@ -69,7 +69,7 @@ class TagFormatter:
         line = ""
         for tag in tags:
             label = self._labels.find(tag.label)
-            name = plain(self._name(tag, chinese=chinese))
+            name = plain(self.name(tag.label, chinese=chinese))
             longer = " · ".join(filter(None, (line, f"{label.emoji} {name}" if label is not None else name)))
             if len(longer) > max_characters:
                 break
@@ -78,13 +78,19 @@ class TagFormatter:
 
     def names(self, tags: Sequence[Tag], *, chinese: bool) -> str:
         """For alt text: without emoji."""
-        return ", ".join(visible(self._name(tag, chinese=chinese)) for tag in tags)
+        return ", ".join(visible(self.name(tag.label, chinese=chinese)) for tag in tags)
 
     def emoji(self, tags: Sequence[Tag]) -> list[str]:
         """The emoji of these tags, each once. A server's own labels have none and share one."""
         labels = (self._labels.find(tag.label) for tag in tags)
         return list(dict.fromkeys(label.emoji if label is not None else LABEL_EMOJI for label in labels))
 
-    def _name(self, tag: Tag, *, chinese: bool) -> str:
-        label = self._labels.find(tag.label)
-        return label.zh if label is not None and chinese else tag.label
+    def name(self, label: str, *, chinese: bool) -> str:
+        """A label as readers know it."""
+        known = self._labels.find(label)
+        return known.zh if known is not None and chinese else label
+
+    def label_of(self, name: str) -> str:
+        """The label that a reader means: the reverse of `name`."""
+        known = self._labels.find(name)
+        return known.en if known is not None else name

@@ -12,6 +12,7 @@ from bot.discord_io.messages import Messages
 from bot.errors import InvalidMessageLink, MessageNotFound, MessageWithoutImage, NotAReply
 from bot.indexing.downloads import FairDownloads
 from bot.models import RemoteImage, Source
+from bot.search.question import Question
 from bot.search.service import Audience, SearchService, may_see
 from bot.store.images import ImageStore
 from clipcore.errors import QueueFull
@@ -33,6 +34,11 @@ class QueryImage:
     embedding: Vectors
     image_ids: frozenset[int] = frozenset()
     spoiler: bool = False
+
+    @property
+    def question(self) -> Question:
+        """Every post that is like it."""
+        return Question(image=self.embedding, left_out=self.image_ids, every_post=True)
 
 
 def linked_message(text: str) -> tuple[int, int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,14 +22,16 @@ from bot.discord_io.answers import (
     sentence_view,
 )
 from bot.discord_io.components import ActionButton, Press, View
-from bot.discord_io.messages import ImageChannel, channel_ref
+from bot.discord_io.messages import channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience, asker_of, audience_of
 from bot.errors import TookTooLong
+from bot.features.filters import Limits, SearchedPlace, suggest_dates, suggest_tags, understand
 from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
 from bot.features.query_image import QueryImage, is_similar_request
-from bot.i18n import CHINESE, Texts, texts_for
+from bot.i18n import CHINESE, ENGLISH, Texts, texts_for
 from bot.logging import get_logger
-from bot.models import ChannelRef, Match, SearchResult
+from bot.models import ChannelRef, Match, SearchResult, Sort
+from bot.search.question import Question
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -45,7 +47,22 @@ _PRIVATE_COOLDOWN = (15, 10.0)
 _PUBLIC_COOLDOWN = (4, 30.0)
 _cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
 
+Typed = app_commands.Range[str, 1, 100]
+_LIMITS = {
+    "channel": "Only pictures in this channel or category",
+    "author": "Only pictures that this member posted",
+    "after": "Only pictures since then: a date, or 3 weeks ago",
+    "before": "Only pictures from before then: a date, or 3 weeks ago",
+    "tag": "Only pictures with this tag",
+}
+_BEST_BY_DEFAULT = "What comes first; by default, the best match"
+_NEWEST_BY_DEFAULT = "What comes first; by default, the newest"
+
 _OfGuild = discord.abc.GuildChannel | discord.Thread | discord.Role | discord.Member | discord.Message
+
+
+def _sorts(*sorts: Sort) -> list[app_commands.Choice[str]]:
+    return [app_commands.Choice(name=ENGLISH.search.sorted_by[sort], value=sort.value) for sort in sorts]
 
 
 class SearchCog(commands.Cog, name="search"):
@@ -66,23 +83,64 @@ class SearchCog(commands.Cog, name="search"):
         self._bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     @app_commands.command(name="find", description="Find pictures by what they show")
-    @app_commands.describe(query="What the picture shows, in a few words", channel="Only pictures in this channel")
+    @app_commands.describe(query="What the picture shows, in a few words", sort=_BEST_BY_DEFAULT, **_LIMITS)
+    @app_commands.choices(sort=_sorts(*Sort))
     @app_commands.guild_only()
     @_cooldown
     async def find(
         self,
         interaction: Interaction,
         query: app_commands.Range[str, 1, QUERY_LIMIT],
-        channel: ImageChannel | None = None,
+        channel: SearchedPlace | None = None,
+        author: discord.User | None = None,
+        after: Typed | None = None,
+        before: Typed | None = None,
+        tag: Typed | None = None,
+        sort: app_commands.Choice[str] | None = None,
     ) -> None:
-        texts = texts_for(interaction.locale)
-        search = self._bot.services.search.find(audience_of(interaction), query, channel.id if channel else None)
-        result = await _while_deferring(interaction, search)
-        if channel is not None and not result.searched and not result.unverified:
-            view = sentence_view(texts.search.channel_empty)
-        else:
-            view = found_view(self._bot.services, result, texts, query)
-        await interaction.edit_original_response(view=view)
+        limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.BEST)
+        await _while_deferring(interaction, self._find(interaction, limits, query))
+
+    @app_commands.command(
+        name="browse", description="Look through pictures by who posted them, when, and how they are tagged"
+    )
+    @app_commands.describe(sort=_NEWEST_BY_DEFAULT, **_LIMITS)
+    @app_commands.choices(sort=_sorts(Sort.NEWEST, Sort.OLDEST))
+    @app_commands.guild_only()
+    @_cooldown
+    async def browse(
+        self,
+        interaction: Interaction,
+        channel: SearchedPlace | None = None,
+        author: discord.User | None = None,
+        after: Typed | None = None,
+        before: Typed | None = None,
+        tag: Typed | None = None,
+        sort: app_commands.Choice[str] | None = None,
+    ) -> None:
+        limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.NEWEST)
+        await _while_deferring(interaction, self._find(interaction, limits))
+
+    async def _find(self, interaction: Interaction, limits: Limits, query: str | None = None) -> View:
+        audience, texts = audience_of(interaction), texts_for(interaction.locale)
+        understood = await understand(limits, interaction)
+        question = Question(query, channels=understood.channels, filter=understood.filter, sort=limits.sort)
+        result = await self._bot.services.search.ask(audience, question)
+        if limits.place is not None and not result.searched and not result.unverified:
+            return sentence_view(texts.search.channel_empty)
+        return found_view(self._bot.services, result, texts, query, understood.said)
+
+    @find.autocomplete("after")
+    @find.autocomplete("before")
+    @browse.autocomplete("after")
+    @browse.autocomplete("before")
+    async def _suggest_dates(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        return await suggest_dates(interaction, typed)
+
+    @find.autocomplete("tag")
+    @browse.autocomplete("tag")
+    async def _suggest_tags(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        return await suggest_tags(interaction, typed)
 
     @app_commands.command(name="similar", description="Find pictures similar to one that you give")
     @app_commands.describe(image="The picture to compare with", message="A link to a message with a picture")
@@ -169,23 +227,24 @@ class SearchCog(commands.Cog, name="search"):
         services = self._bot.services
         query = await services.query_images.from_reply((guild.id, message.author.id), message)
         audience = ChannelAudience(guild, here, services.messages.refusals)
-        return query, await services.search.similar(audience, query.embedding, query.image_ids)
+        return query, await services.search.ask(audience, query.question)
 
 
 async def answer_similar(interaction: Interaction, audience: MemberAudience, query: QueryImage) -> None:
     """Answers a deferred interaction."""
     services = interaction.client.services
-    result = await services.search.similar(audience, query.embedding, query.image_ids)
+    result = await services.search.ask(audience, query.question)
     await interaction.edit_original_response(view=similar_view(services, result, texts_for(interaction.locale)))
 
 
-async def _while_deferring(interaction: Interaction, search: Awaitable[SearchResult]) -> SearchResult:
+async def _while_deferring(interaction: Interaction, search: Awaitable[View]) -> None:
     """Searches while Discord acknowledges the deferral. Nothing may be sent to Discord before it has."""
     deferral = asyncio.create_task(interaction.response.defer(ephemeral=True, thinking=True))
     try:
-        return await search
+        view = await search
     finally:
         await deferral
+    await interaction.edit_original_response(view=view)
 
 
 # -- layout
@@ -206,10 +265,14 @@ class Wording:
     covered: bool = False
 
 
-def found_view(services: Services, result: SearchResult, texts: Texts, query: str) -> View:
+def found_view(
+    services: Services, result: SearchResult, texts: Texts, query: str | None, said: Sequence[str] = ()
+) -> View:
     threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
     percent = partial(text_match_percent, threshold=threshold, logit_scale=logit_scale)
-    heading = texts.search.found_for_query.format(count=len(result.matches), query=short_plain(query))
+    subject = short_plain(query) if query is not None else texts.search.newest_pictures
+    heading = texts.search.found_for_query.format(count=len(result.matches), query=subject)
+    heading = " · ".join((heading, *said))
     return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.search.no_matches))
 
 

@@ -9,7 +9,7 @@ import discord
 from babel import Locale
 from babel.numbers import format_decimal
 
-from bot.models import TaggingMode
+from bot.models import Sort, TaggingMode
 
 
 class Counted:
@@ -52,6 +52,16 @@ class SearchTexts:
     image_alt_without_tags: str
     image_alt_spoiler: str
     only_public: str
+    newest_pictures: str
+    in_channel: str  # {channel}
+    by_author: str  # {author}
+    since: str  # {date}
+    until: str  # {date}
+    with_tag: str  # {tag}
+    sorted_by: Mapping[Sort, str]
+    unreadable_date: str  # {typed}
+    understood_date: str  # {typed} {date}
+    often_wanted_dates: tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +149,9 @@ class ErrorTexts:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """One section for each feature."""
+    """One section for each feature. language: as Babel calls it, for dates."""
 
+    language: str
     search: SearchTexts
     query_image: QueryImageTexts
     tagging: TaggingTexts

@@ -19,11 +19,12 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import TaggingMode
+from bot.models import Sort, TaggingMode
 
 _counted = partial(Counted, "en")
 
 ENGLISH = Texts(
+    language="en",
     search=SearchTexts(
         found_for_query=_counted(other="**{count}** found for “{query}”"),
         similar_found=_counted(other="Similar pictures: **{count}**"),
@@ -53,6 +54,16 @@ ENGLISH = Texts(
         image_alt_without_tags="A picture without tags",
         image_alt_spoiler="A picture under a spoiler",
         only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
+        newest_pictures="Pictures",
+        in_channel="in {channel}",
+        by_author="by {author}",
+        since="since {date}",
+        until="before {date}",
+        with_tag="tagged {tag}",
+        sorted_by={Sort.BEST: "best match first", Sort.NEWEST: "newest first", Sort.OLDEST: "oldest first"},
+        unreadable_date="“{typed}” isn't a date that I understand. Try `2026-03-21`, `3 weeks ago` or `last month`.",
+        understood_date="{typed} → {date}",
+        often_wanted_dates=("Today", "A week ago", "A month ago", "Three months ago", "A year ago"),
     ),
     query_image=QueryImageTexts(
         exactly_one="Give either `image` or `message`: one picture to compare with.",

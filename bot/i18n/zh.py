@@ -19,11 +19,12 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import TaggingMode
+from bot.models import Sort, TaggingMode
 
 _counted = partial(Counted, "zh")
 
 CHINESE = Texts(
+    language="zh",
     search=SearchTexts(
         found_for_query=_counted(other="“{query}”：找到 **{count}** 张"),
         similar_found=_counted(other="相似的图片：**{count}** 张"),
@@ -42,6 +43,16 @@ CHINESE = Texts(
         image_alt_without_tags="没有标签的图片",
         image_alt_spoiler="剧透遮盖的图片",
         only_public="这里只列出本频道所有人都能看到的图片。用 `/similar` 可以看到你有权查看的全部结果。",
+        newest_pictures="图片",
+        in_channel="在 {channel}",
+        by_author="{author} 发布",
+        since="{date} 起",
+        until="{date} 之前",
+        with_tag="标签：{tag}",
+        sorted_by={Sort.BEST: "最符合的在前", Sort.NEWEST: "最新的在前", Sort.OLDEST: "最早的在前"},
+        unreadable_date="我看不懂日期“{typed}”。可以写 `2026-03-21`、`三周前` 或 `上个月`。",
+        understood_date="{typed} → {date}",
+        often_wanted_dates=("今天", "一周前", "一个月前", "三个月前", "一年前"),
     ),
     query_image=QueryImageTexts(
         exactly_one="请给出一张用来比较的图片：`image` 或 `message`，二选一。",
@@ -144,7 +155,21 @@ COMMANDS = {
     "query": "内容",
     "What the picture shows, in a few words": "用几个词说明图片里有什么",
     "channel": "频道",
-    "Only pictures in this channel": "只找这个频道的图片",
+    "Only pictures in this channel": "只看这个频道的图片",
+    "Only pictures in this channel or category": "只找这个频道或分类的图片",
+    "author": "作者",
+    "Only pictures that this member posted": "只找这个成员发布的图片",
+    "after": "起始",
+    "Only pictures since then: a date, or 3 weeks ago": "只找从这时起的图片：日期，或“三周前”",
+    "before": "截止",
+    "Only pictures from before then: a date, or 3 weeks ago": "只找在这之前的图片：日期，或“三周前”",
+    "tag": "标签",
+    "Only pictures with this tag": "只找有这个标签的图片",
+    "sort": "排序",
+    "What comes first; by default, the best match": "哪些图片在前；默认是最符合的",
+    "browse": "浏览",
+    "Look through pictures by who posted them, when, and how they are tagged": "按作者、时间和标签浏览图片",
+    "What comes first; by default, the newest": "哪些图片在前；默认是最新的",
     "similar": "相似",
     "Find pictures similar to one that you give": "查找与给出的图片相似的图片",
     "image": "图片",

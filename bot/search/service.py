@@ -1,9 +1,10 @@
-"""Searches images by a text query or by an embedding, and checks that the audience may see each match."""
+"""Searches images by a question, and checks that the audience may see each match."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Protocol
@@ -14,28 +15,40 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.comparison import LookUp
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, Match, Readable, SearchResult
+from bot.models import EVERY_IMAGE, Answer, Asked, ChannelRef, Image, Match, Ranked, Readable, SearchResult, Sort
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
-from bot.protocols import Engine, VectorSearch
+from bot.protocols import Engine, ImageIds, VectorSearch
+from bot.search.question import Question
+from bot.search.ranking import Entry, fold, is_foldable, look_numbers, select_matches, steer_away
 from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.fair_places import Owner
+from clipcore.folder_search.duplicates import near_threshold
 from clipcore.types import Lane, SearchHit, Vectors
 
 log = get_logger(__name__)
 
-# Candidates for each result shown: some turn out to be reposts, deleted, or no longer visible.
+RANKED = 200
+"""Images of an answer, over all its pages."""
+NEAREST = 20
+"""Images that are offered where none matches."""
+
+# Candidates for each match of a page whose threads are asked about.
 _CANDIDATES = 4
-# Candidates that are looked up in Discord at most, for each result shown.
+# Matches that are looked up in Discord at most, for each one shown on the first page.
 _LOOKED_UP = 3
-# Searches at most, where matches turn out to be gone or forbidden and the answer is not full.
+# Searches at most, where matches turn out to be gone or forbidden and the page is not full.
 _SEARCHES = 3
+# Hits that a question looks through at most: reposts, and what is left out, take the places of others.
+_MOST_HITS = 4096
+# Of them, images that are read where they are put in the order of time.
+_MOST_READ = 800
+# Of words in a question that has an image, too. Measured on the bundled model.
+_WORDS_SHARE = 0.5
 # A look-up that takes longer costs its own match and not the answer. And for all those of one question.
 LONGEST_LOOK_UP_S, LONGEST_LOOK_UPS_S = 8.0, 25.0
 
 NotShown = ImageGone | ImageForbidden | ImageUnreachable
-Select = Callable[[Sequence[SearchHit], Mapping[int, Image], float], list[tuple[Image, float]]]
-"""`select_matches`, with what a question leaves out."""
 
 
 class Audience(Protocol):
@@ -64,7 +77,7 @@ class SearchService:
     when its message is fetched. Matches whose message is gone are forgotten. Indexing yields while a search runs, but
     not while Discord is asked.
 
-    limit: matches in a result.
+    page_size: matches of a page, where the question does not say.
     """
 
     def __init__(
@@ -75,32 +88,54 @@ class SearchService:
         registry: ImageRegistry,
         look_up: LookUp,
         *,
-        limit: int,
+        page_size: int,
     ) -> None:
         self._engine = engine
         self._store = store
         self._index = index
         self._registry = registry
         self._look_up = look_up
-        self._limit = limit
+        self._page_size = page_size
 
-    async def find(self, audience: Audience, text: str, channel_id: int | None = None) -> SearchResult:
-        """Images that match a text query. Of identical files only the best match counts: reposts would fill the page.
+    async def ask(self, audience: Audience, question: Question) -> SearchResult:
+        """The answer's first page, and the ranking for the others. Raises QueueFull or EngineClosed."""
+        began, outcome = perf_counter(), None
+        try:
+            result = await self._search(audience, question)
+            outcome = _outcome(result)
+            return result
+        except (QueueFull, EngineClosed):
+            outcome = "busy"
+            raise
+        finally:
+            if outcome is not None:
+                ANSWERS.labels(question.asked, outcome).inc()
+                ANSWER_SECONDS.labels(question.asked).observe(perf_counter() - began)
 
-        channel_id: search this channel and its threads only. Raises QueueFull or EngineClosed.
+    async def page(self, audience: Audience, answer: Answer, number: int, *, folded: bool) -> SearchResult:
+        """A page of an earlier answer, counted from 0; the last one where there are fewer by now.
+
+        What the audience may not see any more, and what is deleted, is left out and not counted.
         """
-        threshold = self._engine.calibration.text_threshold
-        return await self._counted(
-            "words", self._search(audience, text, threshold, channel_id=channel_id, one_per_content=True)
+        deadline, size = asyncio.get_running_loop().time() + LONGEST_LOOK_UPS_S, answer.page_size
+        for _ in range(_SEARCHES):
+            images = await self._still_visible(audience, [ranked.image_id for ranked in answer.ranking])
+            entries = fold(answer.ranking, images, folded=folded)
+            first = size * max(0, min(number, (len(entries) - 1) // size))
+            checked = await self._check(audience, entries[first : first + size], size, deadline)
+            if not checked.replaceable:
+                break
+        return SearchResult(
+            await self._with_copies(audience, answer.asked, checked.matches),
+            searched=True,
+            unreachable=checked.unreachable,
+            first=first,
+            total=len(entries),
+            more=answer.more,
+            nearest=answer.nearest,
+            foldable=is_foldable([ranked for ranked in answer.ranking if ranked.image_id in images]),
+            threshold=answer.threshold,
         )
-
-    async def similar(self, audience: Audience, embedding: Vectors, exclude: Iterable[int] = ()) -> SearchResult:
-        """Images similar to this embedding, reposts included.
-
-        embedding: [dim], unit length. exclude: ids of images to leave out, such as the image of the query itself.
-        """
-        threshold = self._engine.calibration.image_threshold
-        return await self._counted("likeness", self._search(audience, embedding, threshold, exclude=frozenset(exclude)))
 
     async def embedding_of(self, image: Image) -> Vectors | None:
         """The stored embedding of an image, float32 [dim]; None where the current model has not indexed it, or it is to
@@ -127,108 +162,185 @@ class SearchService:
             return None
         return image if await may_see(audience, image.ref.channel) else None
 
-    async def _counted(self, kind: str, search: Awaitable[SearchResult]) -> SearchResult:
-        began, outcome = perf_counter(), None
-        try:
-            result = await search
-            outcome = _outcome(result)
-            return result
-        except (QueueFull, EngineClosed):
-            outcome = "busy"
-            raise
-        finally:
-            if outcome is not None:
-                ANSWERS.labels(kind, outcome).inc()
-                ANSWER_SECONDS.labels(kind).observe(perf_counter() - began)
-
-    async def _search(
-        self,
-        audience: Audience,
-        query: str | Vectors,
-        threshold: float,
-        *,
-        channel_id: int | None = None,
-        exclude: frozenset[int] = frozenset(),
-        one_per_content: bool = False,
-    ) -> SearchResult:
+    async def _search(self, audience: Audience, question: Question) -> SearchResult:
         with self._engine.pause_background():  # also where nothing can be read: a quick refusal would tell so
-            embedding = await self._engine.encode_query(query) if isinstance(query, str) else query
-            embedding = np.asarray(embedding, np.float32)
+            target = await self._target(question)
             channels = await self._store.searchable_channels(audience.guild_id)
-        if channel_id is not None:
-            channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
+            if question.channels is not None:
+                channels = [one for one in channels if question.channels & {one.channel_id, one.parent_id}]
+            if target.vector is not None and question.filter != EVERY_IMAGE:
+                channel_ids = [channel.channel_id for channel in channels]
+                only = await self._store.matching(audience.guild_id, channel_ids, question.filter)
+                target = replace(target, only=only)
+        size = question.page_size or self._page_size
         deadline = asyncio.get_running_loop().time() + LONGEST_LOOK_UPS_S
         for _ in range(_SEARCHES):
-            select = partial(select_matches, exclude=exclude, one_per_content=one_per_content)
-            await self._ask(audience, channels, embedding, threshold, select)
+            await self._ask(audience, channels, target, size)
             with self._engine.pause_background():
                 readable = audience.readable(channels).certain
-                wanted, k = _LOOKED_UP * self._limit, _CANDIDATES * self._limit + len(exclude)
-                while True:
-                    hits, images = await self._hits(audience, embedding, readable, k)
-                    found = select(hits, images, threshold)
-                    below = any(hit.score < threshold and hit.key in images for hit in hits)
-                    if below or len(found) >= wanted or len(hits) < k:
-                        break
-                    k *= 4  # reposts or deleted images took too many places
-            matches, failures = await self._verified(audience, found[:wanted], deadline)
-            unreachable = sum(isinstance(error, ImageUnreachable) for _, error in failures)
-            if len(matches) == self._limit or len(failures) == unreachable:
+                found = await self._find(audience, target, readable)
+            entries = fold(found.ranking, found.images, folded=question.folded)
+            candidates = [] if found.nearest else entries[: _LOOKED_UP * size]
+            checked = await self._check(audience, candidates, size, deadline)
+            if len(checked.matches) >= size or not checked.replaceable:
                 break
             # What is gone or forbidden has taken places, and hidden its reposts: search without it.
-            exclude |= {image.id for image, error in failures if isinstance(error, ImageForbidden)}
-        unverified = len(matches) < self._limit and await self._store.any_unverified(readable)
-        return SearchResult(matches, bool(images), unreachable, unverified)
+            target = replace(target, left_out=target.left_out | checked.replaceable)
+        entries = [entry for entry in entries if entry.image.id not in checked.left_out]
+        kept = entries[: question.limit]
+        kept_ids = {image.id for entry in kept for image in (entry.image, *entry.others)}
+        ranking = tuple(ranked for ranked in found.ranking if ranked.image_id in kept_ids)
+        return SearchResult(
+            await self._with_copies(audience, question.asked, checked.matches[:size]),
+            searched=found.searched or (bool(readable) and question.filter != EVERY_IMAGE),
+            unreachable=checked.unreachable,
+            unverified=len(checked.matches) < size and await self._store.any_unverified(readable),
+            ranking=ranking,
+            total=len(kept),
+            more=found.more or len(kept) < len(entries),
+            nearest=found.nearest,
+            foldable=is_foldable(ranking),
+            threshold=target.threshold,
+        )
 
-    async def _ask(
-        self, audience: Audience, channels: Sequence[ChannelRef], embedding: Vectors, threshold: float, select: Select
-    ) -> None:
+    async def _target(self, question: Question) -> _Target:
+        words, avoided, image = (
+            await self._encoded(question.words),
+            await self._encoded(question.unlike),
+            question.image,
+        )
+        of_text, of_image = self._engine.calibration.text_threshold, self._engine.calibration.image_threshold
+        target = partial(_Target, question, avoided=avoided, left_out=question.left_out)
+        if words is not None and image is not None:
+            share = _WORDS_SHARE  # a score is the mean of two cosines then, and so is its threshold
+            return target(share * words + (1 - share) * image, share * of_text + (1 - share) * of_image)
+        if words is not None:
+            return target(words, of_text)
+        return target(image, of_image) if image is not None else target(None, 0.0)
+
+    async def _encoded(self, text: str | None) -> Vectors | None:
+        return None if text is None else np.asarray(await self._engine.encode_query(text), np.float32)
+
+    async def _ask(self, audience: Audience, channels: Sequence[ChannelRef], target: _Target, size: int) -> None:
         """Lets the audience ask about the threads of the best matches. Where it can read nothing else, about those of
         the best hits: the answer says whether there was anything to search.
         """
         while (readable := audience.readable(channels)).to_ask:
             with self._engine.pause_background():
-                hits, images = await self._hits(audience, embedding, readable.to_ask, _CANDIDATES * self._limit)
-            best = select(hits, images, threshold if readable.certain else -1.0)
+                hits = await self._hits(audience, target, readable.to_ask, _CANDIDATES * size)
+                images = await self._images(audience, hits)
+            best = target.matches(hits, images, target.threshold if readable.certain else -1.0)
             if not best:
                 break
             await audience.ask(dict.fromkeys(image.ref.channel.channel_id for image, _ in best))
 
-    async def _hits(
-        self, audience: Audience, embedding: Vectors, channels: Collection[int], k: int
-    ) -> tuple[list[SearchHit], dict[int, Image]]:
-        """The best k hits in these channels, and those of their images that exist and may be shown, by id."""
-        hits = await self._index.search(audience.guild_id, embedding, channels, k)
+    async def _find(self, audience: Audience, target: _Target, channels: Collection[int]) -> _Found:
+        """Everything of these channels that answers the question, or else what is nearest to that."""
+        k = _MOST_HITS if target.by_time else RANKED + len(target.left_out)
+        while True:
+            hits = await self._hits(audience, target, channels, k)
+            good = [hit for hit in hits if hit.score >= target.threshold]
+            candidates = await self._arranged(audience, target, good)
+            images = await self._images(audience, candidates or hits[: k // 10])
+            matches = target.matches(candidates, images, target.threshold)
+            exhausted = len(hits) < k
+            enough = len(matches) >= RANKED or (len(good) < len(hits) and images)
+            if exhausted or enough or k >= _MOST_HITS:
+                break
+            k *= 4  # reposts, deleted images, or what is left out took too many places
+        more = len(matches) > RANKED or (not exhausted and len(good) == len(hits))
+        nearest = not matches
+        if nearest:
+            hits = await self._arranged(audience, target, hits[: NEAREST + len(target.left_out)])
+            images |= await self._images(audience, hits)
+            matches = target.matches(hits, images, -1.0)[:NEAREST]
+        vectors = await self._index.vectors(audience.guild_id, [image.id for image, _ in matches[:RANKED]])
+        looks = look_numbers(vectors, near_threshold(self._engine.calibration))
+        ranking = [Ranked(image.id, score, look) for (image, score), look in zip(matches[:RANKED], looks, strict=True)]
+        return _Found(ranking, images, more, nearest and bool(ranking), bool(images))
+
+    async def _hits(self, audience: Audience, target: _Target, channels: Collection[int], k: int) -> list[SearchHit]:
+        """The first k images of these channels, as the question ranks them."""
+        if target.vector is not None:
+            return await self._index.search(audience.guild_id, target.vector, channels, k, target.only)
+        question = target.question
+        ids = await self._store.listed(audience.guild_id, channels, question.filter, question.sort, k)
+        return [SearchHit(id_, 1.0) for id_ in ids]
+
+    async def _arranged(self, audience: Audience, target: _Target, hits: list[SearchHit]) -> list[SearchHit]:
+        """Without what the question avoids, and in the order that it wants."""
+        if target.avoided is not None and hits:
+            vectors = await self._index.vectors(audience.guild_id, [hit.key for hit in hits])
+            hits = steer_away(hits, vectors @ target.avoided, self._engine.calibration.text_threshold)
+        if target.by_time:
+            by_id = {hit.key: hit for hit in hits}
+            ordered = await self._store.in_order_of_time([*by_id], target.question.sort)
+            hits = [by_id[id_] for id_ in ordered[:_MOST_READ]]
+        return hits
+
+    async def _images(self, audience: Audience, hits: Sequence[SearchHit]) -> dict[int, Image]:
+        """The images of these hits that exist and may be shown, by id."""
         images = await self._store.get([hit.key for hit in hits])
         if gone := [hit.key for hit in hits if hit.key not in images]:
             await self._index.discard(gone)
-        return hits, {id_: image for id_, image in images.items() if not self._registry.hides(image.ref)}
+        return {id_: image for id_, image in images.items() if not self._registry.hides(image.ref)}
 
-    async def _verified(
-        self, audience: Audience, found: Sequence[tuple[Image, float]], deadline: float
-    ) -> tuple[tuple[Match, ...], list[tuple[Image, NotShown]]]:
-        """The first matches that the audience may see and that exist, both as of now and not as of the search; and the
-        images that could not be looked up on the way.
+    async def _still_visible(self, audience: Audience, ids: Sequence[int]) -> dict[int, Image]:
+        """Those of these images that the audience may see now, by id. It asks about threads in the order of the ids."""
+        images = await self._store.searchable(ids)
+        channels = dict.fromkeys(images[id_].ref.channel for id_ in ids if id_ in images)
+        to_ask = audience.readable(channels).to_ask
+        await audience.ask(channel.channel_id for channel in channels if channel.channel_id in to_ask)
+        readable = audience.readable(channels).certain
+        return {
+            id_: image
+            for id_, image in images.items()
+            if image.ref.channel.channel_id in readable and not self._registry.hides(image.ref)
+        }
+
+    async def _with_copies(self, audience: Audience, asked: Asked, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+        """Counts the posts of each file, where an answer shows one of them."""
+        if asked is Asked.LIKENESS or not matches:
+            return matches
+        contents = [match.image.content_hash or "" for match in matches]
+        readable = audience.readable(await self._store.searchable_channels(audience.guild_id)).certain
+        posts = await self._store.posts(contents, readable)
+        return tuple(
+            replace(match, copies=max(0, posts.get(content, 1) - 1))
+            for match, content in zip(matches, contents, strict=True)
+        )
+
+    async def _check(self, audience: Audience, entries: Sequence[Entry], size: int, deadline: float) -> _Checked:
+        """Looks the first of these up, until there are as many as a page has that the audience may see and that exist,
+        both as of now and not as of the search.
         """
-        verified: list[Match] = []
-        failures: list[tuple[Image, NotShown]] = []
-        for start in range(0, len(found), self._limit):
-            page = found[start : start + self._limit]
-            readable = audience.readable({image.ref.channel for image, _ in page}).certain
-            page = [(image, score) for image, score in page if image.ref.channel.channel_id in readable]
+        matches: list[Match] = []
+        replaceable: set[int] = set()
+        left_out: set[int] = set()
+        unreachable = 0
+        for start in range(0, len(entries), size):
+            page = entries[start : start + size]
+            readable = audience.readable({entry.image.ref.channel for entry in page}).certain
+            left_out |= {entry.image.id for entry in page}
+            page = [entry for entry in page if entry.image.ref.channel.channel_id in readable]
             until = min(deadline, asyncio.get_running_loop().time() + LONGEST_LOOK_UP_S)
-            outcomes = await asyncio.gather(*(self._verify(image, score, until) for image, score in page))
-            verified += [one for one in outcomes if isinstance(one, Match)]
-            failures += [
-                (image, one) for (image, _), one in zip(page, outcomes, strict=True) if not isinstance(one, Match)
-            ]
-            if len(verified) >= self._limit:
+            for outcome, entry in zip(
+                await asyncio.gather(*(self._verify(entry, until) for entry in page)), page, strict=True
+            ):
+                if isinstance(outcome, Match):
+                    matches.append(outcome)
+                    left_out.discard(entry.image.id)
+                elif isinstance(outcome, ImageUnreachable):
+                    unreachable += 1
+                else:
+                    replaceable.add(entry.image.id)
+            if len(matches) >= size:
                 break
-        return tuple(verified[: self._limit]), failures
+        return _Checked(tuple(matches), unreachable, frozenset(replaceable), frozenset(left_out))
 
-    async def _verify(self, image: Image, score: float, until: float) -> Match | NotShown:
+    async def _verify(self, entry: Entry, until: float) -> Match | NotShown:
         """Fetches the image's message. Forgets what is gone."""
-        ref = image.ref
+        image, ref = entry.image, entry.image.ref
         try:
             async with asyncio.timeout_at(until):
                 carried = await self._look_up(ref)
@@ -247,7 +359,61 @@ class SearchService:
         if remote is None:
             await self._registry.forget_images(ref.message_id, [ref.key])
             return ImageGone("the message no longer carries this image")
-        return Match(image, score, remote)
+        return Match(image, entry.score, remote, alike=len(entry.others))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a question's hits are ranked by. vector: None: by time. threshold: the least score of a match. avoided: an
+    embedding. only: the images to choose from. left_out: those not to show.
+    """
+
+    question: Question
+    vector: Vectors | None
+    threshold: float
+    avoided: Vectors | None
+    left_out: frozenset[int]
+    only: ImageIds | None = None
+
+    @property
+    def by_time(self) -> bool:
+        """Whether hits that were ranked by their scores are to be put in the order of time."""
+        return self.vector is not None and self.question.sort is not Sort.BEST
+
+    def matches(
+        self, hits: Sequence[SearchHit], images: Mapping[int, Image], threshold: float
+    ) -> list[tuple[Image, float]]:
+        return select_matches(
+            hits,
+            images,
+            threshold,
+            exclude=self.left_out,
+            exclude_message=self.question.left_out_message,
+            one_per_content=not self.question.every_post,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """images: those of the ranking, and maybe others. searched: whether there was any image to find."""
+
+    ranking: Sequence[Ranked]
+    images: Mapping[int, Image]
+    more: bool
+    nearest: bool
+    searched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """matches: they may be more than a page. replaceable: ids of images that are gone or forbidden, so that others take
+    their places. left_out: ids of all that were looked at and are not shown.
+    """
+
+    matches: tuple[Match, ...]
+    unreachable: int
+    replaceable: frozenset[int]
+    left_out: frozenset[int]
 
 
 def _outcome(result: SearchResult) -> str:
@@ -256,29 +422,3 @@ def _outcome(result: SearchResult) -> str:
     if result.unreachable:
         return "unreachable"
     return "nothing_alike" if result.searched else "nothing_readable"
-
-
-def select_matches(
-    hits: Sequence[SearchHit],
-    images: Mapping[int, Image],
-    threshold: float,
-    *,
-    exclude: Collection[int] = (),
-    one_per_content: bool = False,
-) -> list[tuple[Image, float]]:
-    """The hits that may be shown, with their scores: at or above the threshold, not excluded, and still stored.
-
-    hits: best first. images: the stored images of these hits, by id. one_per_content: of identical files keep the best.
-    """
-    found: list[tuple[Image, float]] = []
-    contents: set[str] = set()
-    for hit in hits:
-        image = images.get(hit.key)
-        if image is None or hit.score < threshold or image.id in exclude:
-            continue
-        if one_per_content and image.content_hash is not None:
-            if image.content_hash in contents:
-                continue
-            contents.add(image.content_hash)
-        found.append((image, hit.score))
-    return found

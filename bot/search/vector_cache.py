@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ import numpy as np
 
 from bot.logging import get_logger
 from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
-from bot.protocols import IndexedEmbedding
+from bot.protocols import ImageIds, IndexedEmbedding
 from bot.store.embeddings import EmbeddingPage
 from clipcore.index.vector_index import VectorIndex
 from clipcore.types import SearchHit, Vectors
@@ -59,14 +59,25 @@ class VectorCache:
         self._over_limit = asyncio.Lock()
         self._too_large: set[int] = set()
 
-    async def search(self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit]:
+    async def search(
+        self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
+    ) -> list[SearchHit]:
         """See VectorSearch. The first search of a guild loads it; others share that load."""
         groups = frozenset(channels)
-        if not groups or k < 1:
+        if not groups or k < 1 or (only is not None and not len(only)):
             return []
-        while (hits := await self._search(self._most_recent(guild_id), embedding, groups, k)) is None:
-            pass  # evicted or half changed before it was this search's turn: load it again
-        return hits
+
+        async def search(guild: GuildVectors) -> list[SearchHit] | None:
+            began = perf_counter()
+            hits = await guild.search(embedding, groups, k, only)
+            if hits is not None:
+                INDEX_SEARCH_SECONDS.observe(perf_counter() - began)
+            return hits
+
+        return await self._in_memory(guild_id, search)
+
+    async def vectors(self, guild_id: int, image_ids: Sequence[int]) -> Vectors:
+        return await self._in_memory(guild_id, lambda guild: guild.vectors(image_ids))
 
     async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:
         """See VectorSearch. A guild that is not in memory will read these rows from the store."""
@@ -104,18 +115,18 @@ class VectorCache:
         self._guilds[guild_id] = guild
         return guild
 
-    async def _search(
-        self, guild: GuildVectors, embedding: Vectors, groups: frozenset[int], k: int
-    ) -> list[SearchHit] | None:
+    async def _in_memory(self, guild_id: int, work: Callable[[GuildVectors], Awaitable[T | None]]) -> T:
+        """What `work` gives, on a guild that has been loaded."""
+        while (found := await self._use(self._most_recent(guild_id), work)) is None:
+            pass  # evicted or half changed before it was this search's turn: load it again
+        return found
+
+    async def _use(self, guild: GuildVectors, work: Callable[[GuildVectors], Awaitable[T | None]]) -> T | None:
         self._searches[guild] += 1
         try:
             if (load := self._loads.get(guild)) is not None:
                 await asyncio.shield(load)  # a caller that gives up must not cancel it for the others
-            began = perf_counter()
-            hits = await guild.search(embedding, groups, k)
-            if hits is not None:
-                INDEX_SEARCH_SECONDS.observe(perf_counter() - began)
-            return hits
+            return await work(guild)
         finally:
             self._searches[guild] -= 1
             if not self._searches[guild]:
@@ -241,9 +252,15 @@ class GuildVectors:
         else:
             await self._run(partial(self._apply, changes))
 
-    async def search(self, embedding: Vectors, channels: Iterable[int], k: int) -> list[SearchHit] | None:
+    async def search(
+        self, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
+    ) -> list[SearchHit] | None:
         """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
-        return await self._run(partial(self._index.search, embedding, k, channels), changes=False)
+        return await self._run(partial(self._index.search, embedding, k, channels, only), changes=False)
+
+    async def vectors(self, image_ids: Sequence[int]) -> Vectors | None:
+        """As VectorSearch.vectors; None as in `search`."""
+        return await self._run(lambda: self._index.vectors(image_ids).astype(np.float32), changes=False)
 
     async def _run(self, work: Callable[[], T], *, changes: bool = True) -> T | None:
         """None where retired. A change that fails retires the vectors, since half of it may have been made."""

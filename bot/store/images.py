@@ -31,6 +31,7 @@ from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
 from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
+from bot.store.filters import FilterQueries, is_verified
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
 from bot.store.tags import tag_of, write_tags
 
@@ -65,7 +66,7 @@ class Finished:
     tags: tuple[Tag, ...] = ()
 
 
-class ImageStore(EmbeddingQueries, Deletions):
+class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
     """Images, with their embeddings and tags. Each method is one transaction, except where it says otherwise."""
 
     @writes
@@ -306,6 +307,12 @@ class ImageStore(EmbeddingQueries, Deletions):
         """The images with these ids that exist, in any state."""
         query = select_images().where(images.c.id.in_(any_of(ids)))
         return {image.id: image for image in await read_images(connection, query)}
+
+    @reads
+    async def searchable(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, Image]:
+        """Those of these images that may be found: ready, and not waiting to be compared with Discord."""
+        these = images.c.id.in_(any_of(ids)), images.c.state + "" == ImageState.READY, is_verified()
+        return {image.id: image for image in await read_images(connection, select_images().where(*these))}
 
     @reads
     async def by_message(self, connection: AsyncConnection, message_id: int) -> list[Image]:

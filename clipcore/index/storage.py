@@ -86,6 +86,13 @@ class Storage:
         known = [number for group in groups if (number := self._numbers.get(group)) is not None]
         return np.flatnonzero(self._owned_by(np.array(known, np.int64)))
 
+    def holding(self, chunks: Chunks, keys: Keys) -> tuple[Chunks, npt.NDArray[np.bool_]]:
+        """Those of these chunks that hold a row of any of the keys, and which of their places do: [n, chunk_rows]."""
+        marked = np.zeros((len(self.used), self.chunk_rows), np.bool_)
+        marked.reshape(-1)[self.find(keys)] = True
+        some = chunks[marked[chunks].any(1)]
+        return some, marked[some]
+
     def read(self, places: Places) -> tuple[Keys, Float16]:
         """Keys and rows, a copy."""
         rows = np.empty((len(places), self._dimension), np.float16)

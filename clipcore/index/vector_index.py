@@ -81,24 +81,42 @@ class VectorIndex:
         wanted = np.unique(np.fromiter(keys, np.int64))
         return self._storage.remove(wanted) if len(wanted) else 0
 
-    def search(self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None) -> list[SearchHit]:
+    def search(
+        self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None, keys: Keys | None = None
+    ) -> list[SearchHit]:
         """The k vectors with the greatest cosine to `query` (float32 [dim], unit length), best first; ties by key.
 
-        groups: only vectors of these groups are searched; None means all. Raises ValueError where the query has another
-        shape or is not finite, and TypeError where k is not an integer.
+        groups: only vectors of these groups are searched; None means all. keys: int64 [n], in any order: only vectors
+        with these keys are. Raises ValueError where the query has another shape or is not finite, and TypeError where k
+        is not an integer.
         """
         exact = np.ascontiguousarray(query, np.float32)
         if exact.shape != (self.dimension,) or not np.isfinite(exact).all():
             raise ValueError(f"expected a query of {self.dimension} finite numbers, got one of shape {exact.shape}")
         if not isinstance(k, int | np.integer):
             raise TypeError(f"k must be an integer, got {k!r}")
-        chunks = self._storage.chunks_of(groups)
+        chunks, allowed = self._storage.chunks_of(groups), None
+        if keys is not None:
+            chunks, allowed = self._storage.holding(chunks, keys)
         if k < 1 or not len(chunks):
             return []
         scores, error = scan(self._storage.slabs, chunks, self._storage.used, exact)
+        if allowed is not None:
+            scores[~allowed] = -np.inf
         rows = _possible_best(scores.reshape(-1), k, error)
         chunk_rows = self._storage.chunk_rows
         return self._best(exact, k, chunks[rows // chunk_rows] * chunk_rows + rows % chunk_rows)
+
+    def vectors(self, keys: Sequence[int] | Keys) -> Float16:
+        """The vectors with these keys, which differ, in their order: float16 [n, dim], a copy; zeros where a key is
+        unknown.
+        """
+        wanted = np.asarray(keys, np.int64)
+        found = np.zeros((len(wanted), self.dimension), np.float16)
+        held, rows = self._storage.read(self._storage.find(wanted))
+        order = np.argsort(wanted)
+        found[order[np.searchsorted(wanted, held, sorter=order)]] = rows
+        return found
 
     def save(self, path: str | PathLike[str], model_key: str) -> None:
         """Writes one safetensors file, atomically. model_key: `ModelCard.key` of the model that made the vectors.

@@ -18,9 +18,14 @@ async def commands_by_name() -> dict[str, dict[str, Any]]:
 
 async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
-    assert set(commands) == {"find", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help", "tags"}
-    assert [option["name"] for option in commands["find"]["options"]] == ["query", "channel"]
-    assert [option["required"] for option in commands["find"]["options"]] == [True, False]
+    assert set(commands) == {
+        "find", "browse", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help", "tags",
+    }  # fmt: skip
+    limits = ["channel", "author", "after", "before", "tag", "sort"]
+    assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]
+    assert [option["name"] for option in commands["find"]["options"] if option["required"]] == ["query"]
+    assert [option["name"] for option in commands["browse"]["options"]] == limits
+    assert not any(option["required"] for option in commands["browse"]["options"])
     assert [option["name"] for option in commands["similar"]["options"]] == ["image", "message"]
     assert {option["name"] for option in commands["labels"]["options"]} == {"list", "add", "remove", "reset"}
     assert [choice["value"] for choice in commands["tagging"]["options"][0]["choices"]] == [

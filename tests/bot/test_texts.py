@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from string import Formatter
@@ -20,7 +20,7 @@ from bot.models import TaggingMode
 from tests.bot.commands import all_commands, strings_of
 
 ROOT = Path(__file__).parents[2]
-Wording = str | Counted | Mapping[object, str]
+Wording = str | Counted | tuple[str, ...] | Mapping[object, str]
 
 
 def every_text(section: object, path: str = "") -> Iterator[tuple[str, Wording]]:
@@ -74,9 +74,12 @@ def test_every_tagging_mode_has_a_name() -> None:
 
 def placeholders(text: Wording) -> set[str]:
     """Of a text in several forms: those of all forms. A form may leave out the number, as "one picture" does."""
-    wordings = (
-        text.forms.values() if isinstance(text, Counted) else text.values() if isinstance(text, Mapping) else [text]
-    )
+    if isinstance(text, tuple):
+        wordings: Iterable[str] = text
+    else:
+        wordings = (
+            text.forms.values() if isinstance(text, Counted) else text.values() if isinstance(text, Mapping) else [text]
+        )
     names = {name for wording in wordings for _, name, _, _ in Formatter().parse(wording) if name is not None}
     return names - {"count"} if isinstance(text, Counted) else names
 

@@ -27,6 +27,7 @@ from bot.errors import ImageForbidden, MessageNotFound
 from bot.features.query_image import QueryImages
 from bot.features.search import SearchCog
 from bot.models import SearchResult, Source
+from bot.search.question import Question
 from bot.search.service import SearchService
 from bot.store.database import Database
 from bot.store.images import Finished
@@ -34,7 +35,7 @@ from tests.bot.discord_objects import BOT, EVERYONE, GUILD, OWNER, PRIVATE_THREA
 from tests.bot.small_server import CONNECT, HISTORY, MANAGE_THREADS, ROLES, VIEW, Picture, Place, Server
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import CALIBRATION, axis, snowflake
+from tests.indexing.support import CALIBRATION, axis, like, snowflake
 
 THOROUGH = settings.get_current_profile_name() == "thorough"
 LIMIT = 3
@@ -66,7 +67,7 @@ class ServerMachine(RuleBasedStateMachine):
         cast(Any, self.client)._connection.http = self.server
         self.messages = Messages(self.client, frozenset({"cdn.discordapp.com", "example.org"}), other_bots=False)
         self.search = SearchService(
-            self.bot.engine, self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up, limit=LIMIT
+            self.bot.engine, self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up, page_size=LIMIT
         )
         self.query_images = QueryImages(self.bot.store, self.search, self.messages, cast(Any, None))
         self.cog = SearchCog(cast(Any, SimpleNamespace(services=SimpleNamespace(messages=self.messages))))
@@ -330,7 +331,8 @@ class ServerMachine(RuleBasedStateMachine):
             return picture.near - CALIBRATION.text_threshold
 
         def ask(audience: MemberAudience) -> Awaitable[SearchResult]:
-            return self.search.find(audience, "this", channel.id if channel is not None else None)
+            only = frozenset({channel.id}) if channel is not None else None
+            return self.search.ask(audience, Question("this", channels=only))
 
         for member in MEMBERS:
             self.ask(member, here, ask, matches, channel=channel, by_content=True, down=down)
@@ -357,7 +359,7 @@ class ServerMachine(RuleBasedStateMachine):
                 query = await self.query_images.from_link((GUILD, audience.member.id), audience, link)
             else:
                 query = await self.query_images.from_image_id(audience, self.ids[asked.key])
-            return await self.search.similar(audience, query.embedding, query.image_ids)
+            return await self.search.ask(audience, query.question)
 
         for member in MEMBERS:
             try:
@@ -479,7 +481,7 @@ class ServerMachine(RuleBasedStateMachine):
 
         expected = [(place, one) for place, one in pictures.values() if self.open_to_all(place, here)]
         for _ in range(8):  # what is gone is forgotten by and by
-            result = self.run(self.search.similar(audience, subject.sight))
+            result = self.run(self.search.ask(audience, like(subject.sight)))
             shown = self.check_shown(result, pictures, matches)
             if not (missing := self.missing(shown, expected, matches, by_content=False)):
                 break

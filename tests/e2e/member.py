@@ -11,7 +11,8 @@ from tests.sandbox.person import Person
 
 SLASH, MENU = 1, 3
 COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
-SUBCOMMAND, STRING, CHANNEL, ATTACHMENT = 1, 3, 7, 11
+SUBCOMMAND, STRING, INTEGER, BOOLEAN, USER, CHANNEL, ATTACHMENT = 1, 3, 4, 5, 6, 7, 11
+KINDS = {"channel": CHANNEL, "author": USER, "count": INTEGER, "share": BOOLEAN, "image": ATTACHMENT}
 LOADING, EPHEMERAL = 128, 64
 BUTTON, SECTION, TEXT, THUMBNAIL = 2, 9, 10, 11
 PATIENCE_S = 120.0
@@ -86,12 +87,14 @@ class Member(Person):
     # -- asking
 
     async def find(
-        self, guild_id: int, channel_id: int | str, query: str, only: int | str | None = None, **headers: str
+        self, guild_id: int, channel_id: int | str, query: str, only: int | str | None = None, **options: Any
     ) -> Reply:
-        options: list[dict[str, Any]] = [{"type": STRING, "name": "query", "value": query}]
-        if only is not None:
-            options.append({"type": CHANNEL, "name": "channel", "value": str(only)})
-        return await self.use(guild_id, channel_id, "find", options)
+        """only: the channel to search. options: the others, by name."""
+        given = {"query": query, **({} if only is None else {"channel": str(only)}), **options}
+        return await self.use(guild_id, channel_id, "find", _filled(given))
+
+    async def browse(self, guild_id: int, channel_id: int | str, **options: Any) -> Reply:
+        return await self.use(guild_id, channel_id, "browse", _filled(options))
 
     async def similar_to_file(self, guild_id: int, channel_id: int | str, image: bytes) -> Reply:
         upload = await self.upload(channel_id, image, "question.png")
@@ -140,16 +143,25 @@ class Member(Person):
     async def subcommand(self, guild_id: int, channel_id: int | str, name: str, sub: str, **options: str) -> Reply:
         return await self.use(guild_id, channel_id, name, [_sub(sub, options)])
 
-    async def offered(self, guild_id: int, channel_id: int | str, name: str, sub: str, **typed: str) -> list[str]:
-        """The choices that a half-typed option is offered."""
+    async def offered(
+        self, guild_id: int, channel_id: int | str, name: str, sub: str | None = None, **typed: str
+    ) -> list[str]:
+        """The choices that a half-typed option is offered: the first of those given."""
+        return [choice["value"] for choice in await self.choices(guild_id, channel_id, name, sub, **typed)]
+
+    async def choices(
+        self, guild_id: int, channel_id: int | str, name: str, sub: str | None = None, **typed: str
+    ) -> list[dict[str, Any]]:
+        """As `offered`, with the names that people read."""
         command = await self.command(guild_id, name)
-        option = _sub(sub, typed)
-        option["options"][0]["focused"] = True
-        data = {"id": command["id"], "version": command["version"], "name": name, "type": SLASH, "options": [option]}
+        options = _filled(typed)
+        options[0]["focused"] = True
+        nested = options if sub is None else [{"type": SUBCOMMAND, "name": sub, "options": options}]
+        data = {"id": command["id"], "version": command["version"], "name": name, "type": SLASH, "options": nested}
         where = {"guild_id": str(guild_id)}
         nonce = await self.interact(AUTOCOMPLETE, command["application_id"], channel_id, data, **where)
         told = await self.event("APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", lambda seen: seen["nonce"] == nonce)
-        return [choice["value"] for choice in told["choices"]]
+        return list(told["choices"])
 
     async def ask_in_public(self, bot_id: int, image: dict[str, Any], words: str) -> Reply:
         """Replies to an image, names the bot, and reads what it replies."""
@@ -209,5 +221,8 @@ def _unfolded(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _sub(name: str, options: dict[str, str]) -> dict[str, Any]:
-    filled = [{"type": STRING, "name": key, "value": value} for key, value in options.items()]
-    return {"type": SUBCOMMAND, "name": name, "options": filled}
+    return {"type": SUBCOMMAND, "name": name, "options": _filled(options)}
+
+
+def _filled(options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": KINDS.get(key, STRING), "name": key, "value": value} for key, value in options.items()]

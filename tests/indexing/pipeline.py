@@ -61,7 +61,7 @@ class Pipeline:
             backoff=backoff,
         )
         self.indexer = self._indexer()
-        self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, limit=10)
+        self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, page_size=10)
 
     def _indexer(self, **changes: Any) -> Indexer:
         settings = {"on_message_indexed": self._announce, "concurrency": 4, "retry": QUICK, "trouble_pause_s": 0.1}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Readable, Source
+from bot.search.question import Question
 from clipcore.errors import ClipError
 from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
 
@@ -45,6 +46,11 @@ def direction(name: str) -> np.ndarray:
 
 def axis(index: int) -> np.ndarray:
     return np.eye(DIMENSION, dtype=np.float32)[index]
+
+
+def like(sight: np.ndarray, *left_out: int) -> Question:
+    """What is similar to an image, every post of it."""
+    return Question(image=sight, left_out=frozenset(left_out), every_post=True)
 
 
 class FakeEngine:

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 import clipcore
 from bot.indexing.labels import default_labels
-from bot.models import Image, ImageRef, SearchResult
+from bot.models import Image, ImageRef
+from bot.search.question import Question
 from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.known_models import BUNDLED, BUNDLED_DIRECTORY
@@ -42,7 +43,7 @@ class Server(Pipeline):
         return self.cdn.put(image_ref(number), (SAMPLES / file).read_bytes())
 
     async def find(self, words: str) -> list[ImageRef]:
-        result = await self.search.find(Readers(image_ref(0)), words)
+        result = await self.search.ask(Readers(image_ref(0)), Question(words))
         return [match.image.ref for match in result.matches[:5]]
 
     async def image(self, file: str) -> Image:
@@ -89,8 +90,8 @@ async def test_a_single_thing_is_tagged_with_its_name(server: Server, file: str,
 
 
 async def test_a_query_for_what_is_not_there_matches_nothing(server: Server) -> None:
-    result = await server.search.find(Readers(image_ref(0)), "a toothbrush")
-    assert result == SearchResult((), searched=True)
+    result = await server.search.ask(Readers(image_ref(0)), Question("a toothbrush"))
+    assert (result.matches, result.searched) == ((), True)
 
 
 async def test_a_forgotten_image_is_never_found_again(server: Server) -> None:

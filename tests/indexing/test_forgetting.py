@@ -13,7 +13,7 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, until
+from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, like, until
 
 
 class SlowStore(ImageStore):
@@ -47,7 +47,7 @@ async def slow(tmp_path: Path) -> AsyncIterator[tuple[Pipeline, SlowStore]]:
 
 async def _hits(pipeline: Pipeline, *refs: Any) -> list[int]:
     vector = direction(b"wanted".hex())
-    result = await pipeline.search.similar(Readers(*refs), vector)
+    result = await pipeline.search.ask(Readers(*refs), like(vector))
     return [match.image.ref.message_id for match in result.matches]
 
 

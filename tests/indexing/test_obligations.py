@@ -26,12 +26,13 @@ from bot.indexing.deletions import (
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy, until_stored
 from bot.models import Image, ImageRef, ImageState, RemoteImage, Source
+from bot.search.question import Question
 from bot.search.service import SearchService
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import QUICK, Pipeline
-from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, until
+from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, like, until
 from tests.metric_values import values
 from tests.store.test_locked import held
 from tests.training.full_disk import disk_full_at
@@ -102,8 +103,8 @@ async def two_images(pipeline: Pipeline) -> tuple[Image, Image]:
 async def shown(pipeline: Pipeline, image: Image) -> list[bool]:
     """Whether it is shown, in each of the ways in which it could be."""
     readers = Readers(image.ref)
-    found = await pipeline.search.similar(readers, WANTED)
-    said = await pipeline.search.find(readers, "wanted")
+    found = await pipeline.search.ask(readers, like(WANTED))
+    said = await pipeline.search.ask(readers, Question("wanted"))
     return [
         image.id in [match.image.id for match in found.matches],
         image.id in [match.image.id for match in said.matches],
@@ -119,9 +120,9 @@ async def test_what_is_forgotten_while_it_is_looked_up_is_not_shown(path: Path, 
         await pipeline.registry.forget_author(GUILD, ref.author_id, ref.message_id)
         return await pipeline.look_up(ref)
 
-    asked = SearchService(pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, look_up, limit=10)
+    asked = SearchService(pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, look_up, page_size=10)
     async with locked(path):
-        assert (await asked.similar(Readers(mine.ref), WANTED)).matches == ()
+        assert (await asked.ask(Readers(mine.ref), like(WANTED))).matches == ()
 
 
 async def gone(pipeline: Pipeline, *images: Image) -> None:
@@ -234,11 +235,11 @@ async def test_what_is_hidden_takes_nobodys_place_in_an_answer(path: Path) -> No
         for ref in [*refs, stays := image_ref(31, author=2)]:
             await pipeline.remember(pipeline.cdn.put(ref, b"wanted"))
         few = SearchService(
-            pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, pipeline.look_up, limit=1
+            pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, pipeline.look_up, page_size=1
         )
         async with locked(path):
             await pipeline.registry.forget_author(GUILD, 1, refs[-1].message_id)
-            result = await few.similar(Readers(stays), WANTED)
+            result = await few.ask(Readers(stays), like(WANTED))
             assert [match.image.ref for match in result.matches] == [stays]
 
 

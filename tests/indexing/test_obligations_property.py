@@ -21,7 +21,7 @@ from bot.store.database import Database
 from bot.store.images import Finished
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import until
+from tests.indexing.support import like, until
 
 CHANNELS = (ChannelRef(1, 11), ChannelRef(1, 12), ChannelRef(1, 13, 11, ThreadKind.PUBLIC), ChannelRef(2, 21))
 MESSAGES = st.integers(1, 12)
@@ -222,7 +222,7 @@ class ObligationMachine(RuleBasedStateMachine):
 
     async def look(self) -> None:
         for guild_id in (1, 2):
-            found = await self.pipeline.search.similar(Everybody(guild_id), SIGHT.astype(np.float32))
+            found = await self.pipeline.search.ask(Everybody(guild_id), like(SIGHT.astype(np.float32)))
             there = {match.image.id for match in found.matches}
             assert there <= set(self.known.values())
             mine = [id_ for ref, id_ in self.known.items() if ref.channel.guild_id == guild_id]

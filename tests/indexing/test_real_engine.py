@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import clipcore
-from bot.models import ImageState, SearchResult
+from bot.models import ImageState
 from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.engine.scheduling import Kind
@@ -22,7 +22,7 @@ from clipcore.types import Lane, Pixels, Vectors
 from tests.clipcore.fakes import FakeEncoder
 from tests.clipcore.tiny import write_tiny_clip
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import Readers, channel_ref, image_ref, until
+from tests.indexing.support import Readers, channel_ref, image_ref, like, until
 
 
 def png(seed: int) -> bytes:
@@ -52,13 +52,13 @@ async def test_an_image_is_indexed_matched_with_its_repost_and_forgotten(pipelin
     assert images[2].reason == "broken"
 
     readers = Readers(first, repost)
-    embedding = await pipeline.search.embedding_of_file(png(1))
-    result = await pipeline.search.similar(readers, embedding, [images[0].id])
+    question = like(await pipeline.search.embedding_of_file(png(1)), images[0].id)
+    result = await pipeline.search.ask(readers, question)
     assert [match.image.ref for match in result.matches] == [repost]
     assert result.matches[0].score == pytest.approx(1, abs=2e-3)
 
     await pipeline.registry.forget_messages([repost.message_id])
-    assert await pipeline.search.similar(readers, embedding, [images[0].id]) == SearchResult((), searched=True)
+    assert (await pipeline.search.ask(readers, question)).matches == ()
 
 
 class BusyEncoder(FakeEncoder):

@@ -12,6 +12,7 @@ from bot.indexing.comparison import PAGE_MESSAGES, MessageComparer
 from bot.indexing.restored import RestoredImages
 from bot.indexing.retry import RetryPolicy
 from bot.models import ChannelRef, Image, ImageRef, Page, RemoteImage, SeenMessage, Source
+from bot.search.question import Question
 from bot.store.backup import mark_unverified
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref
@@ -234,12 +235,12 @@ async def test_an_answer_says_that_restored_images_are_missing_until_they_are_co
     first, second = image_ref(1), image_ref(2, OTHER)
     await restored.index(first, second)
     restored.pipeline.engine.query_embeddings["cats"] = direction(b"a cat".hex())
-    find = restored.pipeline.search.find
-    result = await find(Readers(first), "cats")
+    ask, cats = restored.pipeline.search.ask, Question("cats")
+    result = await ask(Readers(first), cats)
     assert (result.matches, result.unverified) == ((), True)
     restored.discord.refused = {second.channel.channel_id: ImageUnreachable()}
     restored.comparison.start()
     await restored.until_found(first)
-    result = await find(Readers(first), "cats")
+    result = await ask(Readers(first), cats)
     assert ([match.image.ref for match in result.matches], result.unverified) == ([first], False)
-    assert (await find(Readers(first, second), "cats")).unverified
+    assert (await ask(Readers(first, second), cats)).unverified

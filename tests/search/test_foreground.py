@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import pytest
 
 from bot.errors import ImageUnreachable
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Readable, RemoteImage, Source
+from bot.search.question import Question
 from bot.search.service import SearchService
 from clipcore.errors import QueueFull
 from clipcore.types import SearchHit
@@ -20,8 +21,8 @@ from tests.indexing.support import CALIBRATION
 CHANNEL = ChannelRef(guild_id=1, channel_id=2)
 IMAGE = Image(3, ImageRef(CHANNEL, 4, 5, Source.ATTACHMENT, 6), ImageState.READY)
 BOTH = pytest.mark.parametrize("ask", [
-    lambda bot: bot.service.find(bot, "a cat"),
-    lambda bot: bot.service.similar(bot, np.ones(4, np.float32)),
+    lambda bot: bot.service.ask(bot, Question("a cat")),
+    lambda bot: bot.service.ask(bot, Question(image=np.ones(4, np.float32))),
 ])  # fmt: skip
 
 
@@ -38,7 +39,7 @@ class Bot:
         self.waiting = asyncio.Event()
         self._readable, self._refuses, self._to_ask = readable, refuses, frozenset(to_ask)
         this = cast(Any, self)
-        self.service = SearchService(this, this, this, this, this.look_up, limit=5)
+        self.service = SearchService(this, this, this, this, this.look_up, page_size=5)
 
     @contextmanager
     def pause_background(self) -> Iterator[None]:
@@ -63,11 +64,15 @@ class Bot:
     async def encode_query(self, text: str) -> np.ndarray:
         return np.ones(4, np.float32)
 
-    async def search(self, guild_id: int, vector: object, channels: object, k: int) -> list[SearchHit]:
+    async def search(self, guild_id: int, vector: object, channels: object, k: int, only: object) -> list[SearchHit]:
         await self._step("search")
         if self._refuses:
             raise QueueFull
         return [SearchHit(IMAGE.id, 0.9)]
+
+    async def vectors(self, guild_id: int, ids: Sequence[int]) -> np.ndarray:
+        self.steps.append(("vectors", self.searching > 0))
+        return np.ones((len(ids), 4), np.float32)
 
     async def get(self, ids: Iterable[int]) -> dict[int, Image]:
         await self._step("rows")
@@ -112,6 +117,7 @@ async def test_indexing_yields_until_the_matches_are_ranked_and_not_while_they_a
         ("visibility", True),
         ("search", True),
         ("rows", True),
+        ("vectors", True),
         ("visibility", False),
         ("look-up", False),
     ]

@@ -7,7 +7,18 @@ import sqlite3
 import pytest
 from sqlalchemy import event
 
-from bot.models import REREAD_OWNER, ChannelRef, PublicReply, Source, TagDecision, TaggingMode, ThreadKind
+from bot.models import (
+    EVERY_IMAGE,
+    REREAD_OWNER,
+    ChannelRef,
+    ImageFilter,
+    PublicReply,
+    Sort,
+    Source,
+    TagDecision,
+    TaggingMode,
+    ThreadKind,
+)
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
@@ -48,6 +59,13 @@ async def use_everything(database) -> None:
     await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
     await images.guild_ids()
+    for wanted in (EVERY_IMAGE, ImageFilter(author_id=7), ImageFilter(label="cat"), ImageFilter(after=5, before=90)):
+        await images.matching(1, [2], wanted)
+        await images.listed(1, [2], wanted, Sort.NEWEST, 5)
+        await images.listed(1, [2], wanted, Sort.OLDEST, 5)
+    await images.in_order_of_time([first.id, second.id], Sort.NEWEST)
+    await images.posts(["hash-1"], [2])
+    await images.searchable([first.id])
     tags = TagStore(database)
     await tags.tags_in(1, [2, 3])
     await tags.tags_in(1, [2, 3], "ca")
@@ -135,6 +153,25 @@ async def test_an_identical_file_is_found_by_its_hash_and_not_among_all_embeddin
     assert any(line.startswith("SEARCH embeddings USING INTEGER PRIMARY KEY") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("condition", "first"),
+    [
+        ("images.author_id = ?", "SEARCH images USING INDEX ix_images_guild_id_author_id (guild_id=? AND author_id=?)"),
+        ("tags.channel_id IN", "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("", "SEARCH images USING COVERING INDEX ix_images_channel_id_state_message_id"),
+    ],
+)
+async def test_a_filter_reads_the_images_that_it_leaves_by_the_narrowest_index(statements, path, condition, first):
+    connection = sqlite3.connect(path)
+    filtered = [one for one in statements if "group_concat(images.id)" in one and condition in one]
+    if not condition:
+        filtered = [one for one in filtered if "author_id" not in one and "tags" not in one]
+    plans = [plan(connection, statement, statements[statement]) for statement in filtered]
+    connection.close()
+    assert plans
+    assert all(lines[0].startswith(first) for lines in plans), plans
+
+
 async def test_a_guilds_embeddings_are_read_in_order_without_sorting(statements, path):
     connection = sqlite3.connect(path)
     [statement] = [statement for statement in statements if "embeddings.image_id > ?" in statement]
@@ -151,7 +188,7 @@ async def test_tags_are_counted_and_found_in_an_index_of_their_channel(statement
     counting, by_prefix, finding = (
         plan(connection, statement, values)
         for statement, values in statements.items()
-        if "tags.channel_id IN" in statement
+        if "tags.channel_id IN" in statement and "message_id >=" not in statement
     )
     connection.close()
     index = "SEARCH tags USING COVERING INDEX ix_tags_channel_id_key_label"

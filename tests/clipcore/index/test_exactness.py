@@ -60,6 +60,36 @@ def test_near_ties_come_in_their_exact_order(index, seed, spread):
             assert index.search(query, k, allowed) == exactly(query, rows, groups, k, allowed)
 
 
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.9])
+def test_a_search_of_some_keys_is_exact_among_them_and_full(index, share):
+    """Keys that are unknown, or of other groups, are as if they were not given; those given twice count once."""
+    random = np.random.default_rng(7)
+    query, rows = near_ties(random, 500, 1e-3)
+    groups = random.integers(0, GROUPS, len(rows))
+    index.add(rows, np.arange(len(rows)), groups)
+    some = random.permutation(500)[: max(1, int(share * 500))]
+    given = np.concatenate([some, some[:3], [10_000, -5]]).astype(np.int64)
+    for allowed in (None, {0, 2}):
+        held = np.array(sorted(key for key in some.tolist() if allowed is None or groups[key] in allowed), int)
+        for k in (1, 20, 600):
+            hits = exactly(query, rows[held], groups[held], k, None)
+            expected = [SearchHit(int(held[hit.key]), hit.score) for hit in hits]
+            assert index.search(query, k, allowed, given) == expected
+    assert index.search(query, 5, keys=np.empty(0, np.int64)) == []
+
+
+def test_vectors_are_given_in_the_order_of_their_keys_and_zeros_for_what_is_unknown(index):
+    random = np.random.default_rng(8)
+    _, rows = near_ties(random, 300, 0.1)
+    index.add(rows, np.arange(300), random.integers(0, GROUPS, 300))
+    index.discard([17])
+    wanted = [200, 3, 999, 17, 4, 250]
+    zeros = np.zeros(DIMENSION, np.float16)
+    expected = np.stack([rows[200], rows[3], zeros, zeros, rows[4], rows[250]])
+    assert np.array_equal(index.vectors(wanted), expected)
+    assert index.vectors([]).shape == (0, DIMENSION)
+
+
 @pytest.mark.parametrize("error", [1e-5, 1e-3, 0.1])
 def test_answers_are_exact_with_any_scan_that_keeps_its_bound(monkeypatch, error):
     """Each score is off by nearly the bound: good ones seem worse, bad ones better."""
