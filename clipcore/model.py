@@ -22,7 +22,7 @@ from clipcore.images.formats import has_image_suffix
 from clipcore.models import clip
 from clipcore.models.checkpoint import Checkpoint, find_checkpoint, model_type
 from clipcore.models.easynlp import easynlp_layout, open_easynlp
-from clipcore.models.known_models import LIBRARY_MODEL
+from clipcore.models.known_models import LIBRARY_MODEL, languages_of
 from clipcore.models.open_clip import is_open_clip_file, open_open_clip_file
 from clipcore.models.openai import open_weights_file
 from clipcore.models.towers import Opened, Tokens, Towers
@@ -312,6 +312,7 @@ def _card(checkpoint: Checkpoint, opened: Opened) -> ModelCard:
         preprocessing=opened.preprocessing.version,
         context_length=opened.context_length,
         prompts=checkpoint.prompts,
+        languages=languages_of(checkpoint.id),
         logit_scale=1.0 if log_scale is None else float(log_scale.detach().exp()),
         logit_bias=0.0 if bias is None else float(bias.detach()),
     )

@@ -47,7 +47,8 @@ class ModelCard:
     `key` is stored with every embedding, so that those of different models are never compared: id, revision and
     preprocessing version. dimension: of the embeddings. input_size: the edge, in pixels, of the model's square.
     context_length: tokens that a text may have; 0 in image-only models. A pair's logit is logit_scale x cosine +
-    logit_bias; the bias is SigLIP's, 0 elsewhere. prompts: the templates that suit the model.
+    logit_bias; the bias is SigLIP's, 0 elsewhere. prompts: the templates that suit the model. languages: ISO 639 codes
+    of the texts that it was trained on, `mul` for many; empty where that is not known (see `scripts.unread_script`).
     """
 
     id: str
@@ -59,6 +60,7 @@ class ModelCard:
     preprocessing: str = "1"
     logit_bias: float = 0.0
     prompts: Prompts = PHOTOGRAPHS
+    languages: tuple[str, ...] = ()
 
     @property
     def detail(self) -> int:

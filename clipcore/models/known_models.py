@@ -185,6 +185,12 @@ def _named_by_cache(directory: Path) -> ModelName | None:
     return ModelName(repository.removeprefix("models--").replace("--", "/"), directory, commit)
 
 
+def languages_of(model_id: str) -> tuple[str, ...]:
+    """As in KnownModel; empty for a model that is not known. A directory may be named like the end of the id."""
+    name = model_id.rsplit("/", 1)[-1]
+    return next((model.languages for model in list_models() if name == model.id.rsplit("/", 1)[-1]), ())
+
+
 def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
     """path: a file that may be there, `calibration.json` with the three numbers; else the table, else the fallback.
     logit_scale, logit_bias: as on the model's card, where it is loaded.

@@ -50,6 +50,7 @@ def test_it_loads_in_a_few_seconds():
     model = ClipModel.load("bundled", device="cpu", local_only=True)
     assert model.card.id == "bundled"
     assert model.card.key.startswith("bundled@")
+    assert model.card.languages == ("en", "zh")
     # Processor time, so that a busy machine does not fail the test.
     assert time.process_time() - began < 5
 

@@ -11,6 +11,7 @@ from clipcore.models.known_models import (
     DEFAULT_MODEL,
     LIBRARY_MODEL,
     KnownModel,
+    languages_of,
     list_models,
     resolve,
 )
@@ -96,3 +97,10 @@ def test_a_file_that_is_called_like_a_model_does_not_take_its_place(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "RN50").write_bytes(b"something else")
     assert resolve("RN50").file is None
+
+
+def test_the_languages_of_a_model_are_known_by_its_id_and_by_the_name_of_its_directory():
+    assert languages_of("openai/clip-vit-base-patch32") == languages_of("clip-vit-base-patch32") == ("en",)
+    assert languages_of(DEFAULT_MODEL) == ("mul",)
+    assert languages_of("bundled") == ("en", "zh")
+    assert languages_of("someone/their-clip") == ()
