@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.server import RefusedAddress, Sandbox
@@ -22,6 +23,8 @@ from sandbox.server import RefusedAddress, Sandbox
 REPOSITORY = Path(__file__).resolve().parent.parent
 BOT_COMMAND = (sys.executable, "-m", "bot")
 STOP_TIMEOUT_S = 15.0
+QUIET_S = 4.0
+SCREEN_LINES = 20
 SETTING_PREFIXES = (
     "DISCORD_",
     "CDN_",
@@ -54,6 +57,14 @@ TRIAL_SETTINGS = frozenset(
 """The settings that the bot on trial does take from the environment: model, speed, logs and monitoring."""
 
 
+@dataclass(slots=True)
+class _Log:
+    """What the bot has printed."""
+
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    lines: int = 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 stopped by a signal, 1 the bot ended, 2 could not start (the reason is printed)."""
     options = _parser().parse_args(arguments)
@@ -77,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--bind-beyond-loopback", action="store_true", help="allow a --host that others can reach")
     parser.add_argument("--no-bot", action="store_true", help="print the bot's command instead of starting it")
+    parser.add_argument("--empty", action="store_true", help="begin without the demo's posts")
     parser.add_argument("--model", help="the bot's CLIP_MODEL (default: the variable CLIP_MODEL, or bundled)")
     return parser
 
@@ -86,7 +98,11 @@ async def _serve(options: argparse.Namespace) -> int:
     model = _model(options.model, os.environ)
     with _stop_on_signals(stop):
         async with Sandbox.serve(
-            options.port, host=options.host, beyond_loopback=options.bind_beyond_loopback, bot_model=model
+            options.port,
+            host=options.host,
+            beyond_loopback=options.bind_beyond_loopback,
+            bot_model=model,
+            larger_world=not options.empty,
         ) as sandbox:
             # ignore_cleanup_errors: a bot that was started by hand may still write there.
             with tempfile.TemporaryDirectory(prefix="magpie-sandbox-", ignore_cleanup_errors=True) as folder:
@@ -115,10 +131,10 @@ def _model(option: str | None, environment: Mapping[str, str]) -> str:
 async def _run_with_bot(sandbox: Sandbox, settings: dict[str, str], folder: Path, stop: asyncio.Event) -> int:
     print("Starting the bot; it loads its model first ...", flush=True)
     bot = await _start_bot(settings, folder)
-    last_lines: deque[str] = deque(maxlen=5)
-    echo = asyncio.create_task(_echo(bot, last_lines))
+    log = _Log()
+    echo = asyncio.create_task(_echo(bot, log))
     try:
-        return await _watch(sandbox, bot, echo, stop, last_lines)
+        return await _watch(sandbox, bot, echo, stop, log)
     finally:
         await _stop_bot(bot, echo)
 
@@ -164,22 +180,24 @@ async def _watch(
     bot: asyncio.subprocess.Process,
     echo: asyncio.Task[None],
     stop: asyncio.Event,
-    last_lines: deque[str],
+    log: _Log,
 ) -> int:
     """Prints the address when the bot has connected; returns when the bot has ended or `stop` is set."""
-    connected = asyncio.create_task(sandbox.bot_connected(timeout_s=24 * 3600))
+    connected = asyncio.create_task(_connected(sandbox))
     ended, stopped = asyncio.create_task(bot.wait()), asyncio.create_task(stop.wait())
     waiting = {connected, ended, stopped}
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if connected.done() and not ended.done():
             _print_address(sandbox)
+            again = asyncio.create_task(_print_address_again(sandbox, log))
+            waiting.add(again)
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             print("Stopping ...", flush=True)
             return 0
         await asyncio.wait({echo}, timeout=5)
-        last_line = next((line for line in reversed(last_lines) if line.strip()), "it printed nothing")
+        last_line = next((line for line in reversed(log.last_lines) if line.strip()), "it printed nothing")
         print(f"The bot has ended (exit code {bot.returncode}): {last_line}", file=sys.stderr, flush=True)
         return 1
     finally:
@@ -188,7 +206,23 @@ async def _watch(
         await asyncio.wait(waiting)
 
 
-async def _echo(bot: asyncio.subprocess.Process, last_lines: deque[str]) -> None:
+async def _print_address_again(sandbox: Sandbox, log: _Log) -> None:
+    """Once the bot's log is quiet, if it has pushed the address off the screen: it tells of each demo post."""
+    lines = log.lines
+    seen = -1
+    while seen != log.lines:
+        seen = log.lines
+        await asyncio.sleep(QUIET_S)
+    if log.lines - lines > SCREEN_LINES:
+        _print_address(sandbox)
+
+
+async def _connected(sandbox: Sandbox) -> None:
+    await sandbox.bot_connected(timeout_s=24 * 3600)
+    await sandbox.world_filled.wait()
+
+
+async def _echo(bot: asyncio.subprocess.Process, log: _Log) -> None:
     """Prints the bot's log, each line with a prefix."""
     assert bot.stdout is not None  # noqa: S101 - a pipe, see above
     while True:
@@ -199,7 +233,8 @@ async def _echo(bot: asyncio.subprocess.Process, last_lines: deque[str]) -> None
         if not line:
             return
         text = line.decode(errors="replace").rstrip()
-        last_lines.append(text)
+        log.last_lines.append(text)
+        log.lines += 1
         print(f"bot | {text}", flush=True)
 
 

@@ -20,15 +20,18 @@ MAX_PREVIEWS = 5
 
 
 class Samples:
-    """The folder of sample scenes."""
+    """The folder of sample scenes, and further folders whose files can be linked to as well."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *further: Path) -> None:
         self._folder = folder
+        self._folders = (folder, *further)
 
     def path(self, name: str) -> Path | None:
         """None for a name that is not a sample's. A `.gifv` is shown as the video of that name, as Imgur does."""
-        path = self._folder / name.replace(".gifv", ".mp4")
-        return path if re.fullmatch(SAMPLE_NAME, name) and path.is_file() else None
+        if not re.fullmatch(SAMPLE_NAME, name):
+            return None
+        paths = (folder / name.replace(".gifv", ".mp4") for folder in self._folders)
+        return next((path for path in paths if path.is_file()), None)
 
     def entries(self) -> list[Payload]:
         """`{"file", "url", "en", "zh"}` for each, in the order of the page's tray."""

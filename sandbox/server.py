@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sandbox.demo import build_demo
+from sandbox.demo_world import DAY_S, FOUNDED_DAYS, WORLD, DemoPosts, enlarge
 from sandbox.events import Events
 from sandbox.faults import Faults
 from sandbox.guild_ops import add_member, remove_member
@@ -33,13 +34,22 @@ class RefusedAddress(Exception):
 class Sandbox:
     """Made by `Sandbox.serve`. Change `state` directly only while no client is connected: that sends no events."""
 
-    def __init__(self, server: ServerState, samples: Samples) -> None:
+    def __init__(self, server: ServerState, samples: Samples, *, larger_world: bool = False) -> None:
         self.server = server
         self.samples = samples
         self.events = Events(server)
         self.messages = MessageService(server, self.events, Previews(server, samples))
         self.interactions = Interactions(server, self.messages)
-        self.application = build_demo(server.state)
+        self.world_filled = asyncio.Event()
+        """Set once the demo's posts are there: at once without the larger world, else when the bot has connected."""
+        self._posts: DemoPosts | None = None
+        if larger_world:
+            with server.state.at(server.clock.now() - FOUNDED_DAYS * DAY_S):
+                self.application = build_demo(server.state)
+                enlarge(server.state)
+            self._posts = DemoPosts(server, self.events, self.messages)
+        else:
+            self.application = build_demo(server.state)
 
     @classmethod
     @asynccontextmanager
@@ -52,29 +62,44 @@ class Sandbox:
         samples_dir: Path = BUNDLED_SAMPLES,
         limits: Limits | None = None,
         bot_model: str | None = None,
+        larger_world: bool = False,
     ) -> AsyncIterator[Sandbox]:
-        """Listens until the block ends. Raises RefusedAddress for other addresses than loopback's, OSError for a
-        port in use."""
+        """Listens until the block ends. `larger_world`: with weeks of posts, most of which come when the bot has
+        connected. Raises RefusedAddress for other addresses than loopback's, OSError for a port in use.
+        """
         if not is_loopback(host) and not beyond_loopback:
             raise RefusedAddress(
                 f"The sandbox has no passwords and will not listen on {host}, where other machines could reach it; "
                 "use 127.0.0.1, or add --bind-beyond-loopback if you mean it."
             )
-        sandbox = cls(ServerState(limits or Limits(), bot_model=bot_model), Samples(samples_dir))
-        server = sandbox.server
+        server = ServerState(limits or Limits(), bot_model=bot_model)
+        sandbox = cls(server, Samples(samples_dir, WORLD), larger_world=larger_world)
         services = Services(server, sandbox.events, sandbox.messages, sandbox.interactions)
         application = build_application(services, sandbox.samples, beyond_loopback=beyond_loopback)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
+        filling: asyncio.Task[None] | None = None
         try:
             await web.TCPSite(runner, host, port).start()
             address, bound = runner.addresses[0][:2]
             server.base_url = server.signer.base_url = f"http://{_url_host(address)}:{bound}"
+            if sandbox._posts is not None:
+                sandbox._posts.before_the_bot_joined()
+            filling = asyncio.create_task(sandbox._fill_the_world(), name="fill the world")
             yield sandbox
         finally:
+            if filling is not None:
+                filling.cancel()
+                await asyncio.wait([filling])
             sandbox.interactions.close()
             await server.sessions.close()
             await runner.cleanup()
+
+    async def _fill_the_world(self) -> None:
+        if self._posts is not None:
+            await self.server.sessions.wait_connected(self.application.bot_id)
+            self._posts.since_the_bot_joined()
+        self.world_filled.set()
 
     @property
     def url(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -28,6 +30,16 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self._offset += seconds
+
+    @contextmanager
+    def at(self, moment: float) -> Iterator[None]:
+        """It is that time within the block."""
+        offset = self._offset
+        self._offset = moment - time.time()
+        try:
+            yield
+        finally:
+            self._offset = offset
 
 
 class SnowflakeSource:
@@ -340,6 +352,19 @@ class State:
         self.ephemerals: dict[int, Message] = {}
         self.notes: dict[int, str] = {}
         """One line about a user, shown in the page's member list."""
+        self._past_ids = SnowflakeSource(clock)
+
+    @contextmanager
+    def at(self, moment: float) -> Iterator[None]:
+        """What is created within the block was created at that time: clock and ids say so. Go forwards, from block to
+        block, and await nothing within one.
+        """
+        ids, self.ids = self.ids, self._past_ids
+        try:
+            with self.clock.at(moment):
+                yield
+        finally:
+            self.ids = ids
 
     def user_of_token(self, token: str) -> User | None:
         user_id = self.tokens.get(token)

@@ -64,7 +64,7 @@ async def running(*arguments: str) -> AsyncIterator[str]:
 
 @pytest.mark.skipif(not MODEL.is_file(), reason="the bundled model is not there")
 async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes() -> None:
-    async with running() as url, open_browser() as browser:
+    async with running("--empty") as url, open_browser() as browser:
         visitor = await Visitor.arrive(browser, url)
         await visitor.page.locator("#bot-status[data-state=online]").wait_for()
 
@@ -125,7 +125,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
 
 
 async def test_the_page_fits_a_telephone() -> None:
-    async with running("--no-bot") as url, open_browser() as browser:
+    async with running("--no-bot", "--empty") as url, open_browser() as browser:
         visitor = await Visitor.arrive(browser, url)
         await visitor.page.set_viewport_size({"width": 390, "height": 800})
         await visitor.page.locator(".member[aria-pressed=true]").wait_for()

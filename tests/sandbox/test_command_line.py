@@ -134,6 +134,15 @@ def test_make_run_passes_the_model_and_the_other_settings_of_a_trial(tmp_path: P
     assert run.stdout == "-m sandbox --port 1234 some/model cpu\n"
 
 
+@pytest.mark.parametrize(("arguments", "members"), [((), 7), (("--empty",), 5)])
+async def test_the_world_is_the_larger_one_unless_it_is_to_be_empty(arguments: tuple[str, ...], members: int) -> None:
+    async with started("--no-bot", "--port", "0", *arguments) as process:
+        url = (await line_with(process, lambda t: t.startswith("Open http://"))).split()[1]
+        async with aiohttp.ClientSession() as http, http.get(url + "/sandbox/world") as response:
+            world = await response.json()
+    assert len(world["members"]) == members
+
+
 async def test_a_port_in_use_is_explained_in_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
