@@ -10,9 +10,14 @@ from transformers import CLIPModel
 
 from tools.bundled_model import PATCH, image_and_patch_vectors, text_vectors
 from tools.bundled_stream import Batch
+from tools.emoji_questions import Question
 from tools.emoji_scenes import SIDE, Scene, cells
 
 ANCHOR_SCALE = 20.0
+LEVEL = 0.42
+"""The cosine that parts answers from everything else."""
+MARGIN = 0.05
+SHARPNESS = 30.0
 
 
 def training_loss(model: CLIPModel, batch: Batch, bank: Tensor, anchors: Tensor, guidance: float) -> Tensor:
@@ -46,6 +51,43 @@ def contrastive_loss(images: Tensor, texts: Tensor, scenes: list[Scene], bank: T
     to_text = functional.cross_entropy(logits, target)
     to_image = functional.cross_entropy(logits.T[target], torch.arange(len(target)))
     return (to_text + to_image) / 2 + members_loss(scale * images @ columns[: len(bank)].T, scenes)
+
+
+def level_loss(scores: Tensor, right: Tensor, undecided: Tensor) -> Tensor:
+    """Every right image lies above LEVEL and every wrong one below, by MARGIN, whatever was asked: one threshold then
+    serves all questions, those without an answer among them. The worst of each count most (Sun et al. 2020, circle
+    loss). scores: float32 [texts, images], cosines; right, undecided: bool, of that shape."""
+    above = SHARPNESS * (scores - LEVEL)
+    wrong = (above + SHARPNESS * MARGIN).masked_fill(right | undecided, float("-inf"))
+    missed = (SHARPNESS * MARGIN - above).masked_fill(~right, float("-inf"))
+    # The mean over what is right: kinds of things have many images, names but one or two.
+    share = right.sum(dim=1).clamp(min=1).log()
+    found = right.any(dim=1)
+    passing = functional.softplus(wrong.logsumexp(dim=1)).mean()
+    if not found.any():
+        return passing
+    return passing + functional.softplus(missed[found].logsumexp(dim=1) - share[found]).mean()
+
+
+def fitting(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+    """bool [captions, images], twice: which images show all that a scene's caption names, and which a part of it, or
+    like it nothing."""
+    holds = torch.zeros(len(scenes), max((max(s.concepts, default=0) for s in scenes), default=0) + 2)
+    for row, scene in enumerate(scenes):
+        holds[row, list(scene.concepts) or [-1]] = 1
+    shared = holds @ holds.T
+    sizes = holds.sum(dim=1)
+    nothing = torch.tensor([not scene.concepts for scene in scenes])
+    own = torch.eye(len(scenes), dtype=torch.bool)
+    right = own | ((shared == sizes[:, None]) & ~nothing[:, None])
+    return right, (shared > 0) & ~right
+
+
+def answering(questions: list[Question], scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+    """bool [questions, images], twice: which images show something that answers a question, and which may."""
+    right = torch.tensor([[not q.right.isdisjoint(scene.concepts) for scene in scenes] for q in questions])
+    maybe = torch.tensor([[not q.undecided.isdisjoint(scene.concepts) for scene in scenes] for q in questions])
+    return right, maybe & ~right
 
 
 def members_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:

@@ -20,7 +20,7 @@ MEAN = STD = 0.5
 PATCH = 12
 WIDTH = 192
 DIMENSION = 256
-LENGTH_GROUPS = 3
+LENGTH_GROUPS = 6
 PROMPTS = Prompts(label=("{}",), query=("{}",), background=("a white background", "a noisy background", "nothing"))
 """The captions are names alone as often as sentences, in two languages: a name needs no template, and an English one
 around a Chinese name is something that the model never saw."""
@@ -47,6 +47,22 @@ def new_model(tokenizer: Tokenizer, sample: Tensor) -> CLIPModel:
     return model
 
 
+@torch.no_grad()
+def grow_vocabulary(model: CLIPModel, tokenizer: Tokenizer, words: dict[str, str]) -> None:
+    """Gives the model a row for each token that its tokenizer has gained. words: for a text that is one new token, the
+    words that it means; it starts as their mean."""
+    known: Tensor = model.text_model.embeddings.token_embedding.weight
+    size = tokenizer.get_vocab_size()
+    rows = known.mean(0).repeat(size, 1)
+    rows[: len(known)] = known
+    for text, meaning in words.items():
+        _, *tokens, _ = tokenizer.encode(text).ids
+        if len(tokens) == 1 and tokens[0] >= len(known):
+            rows[tokens[0]] = known[tokenizer.encode(meaning).ids[1:-1]].mean(0)
+    model.text_model.embeddings.token_embedding = torch.nn.Embedding(size, rows.shape[1], _weight=rows)
+    model.config.text_config.vocab_size = size
+
+
 def as_input(pixels: Tensor) -> Tensor:
     """uint8 [n, h, w, 3] to normalised float32 [n, 3, h, w]."""
     return (pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
@@ -54,7 +70,11 @@ def as_input(pixels: Tensor) -> Tensor:
 
 def as_tokens(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     """int64 [n, longest], padded with the end token; causal attention makes a mask needless."""
-    rows = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    return as_rows(tokenizer, [encoding.ids for encoding in tokenizer.encode_batch(texts)])
+
+
+def as_rows(tokenizer: Tokenizer, rows: list[list[int]]) -> Tensor:
+    """As `as_tokens`, of texts that are tokens already."""
     longest = min(CONTEXT, max(len(row) for row in rows))
     end = mark(tokenizer, END)
     tokens = torch.full((len(rows), longest), end)

@@ -81,10 +81,14 @@ class Lessons:
 
 
 def optimisers_for(model: CLIPModel, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for everything else."""
-    hidden = [weight for name, weight in model.named_parameters() if ".layers." in name and weight.ndim == 2]
+    """Muon for the matrices inside the layers, AdamW for everything else that is not frozen."""
+    hidden = [
+        weight
+        for name, weight in model.named_parameters()
+        if ".layers." in name and weight.ndim == 2 and weight.requires_grad
+    ]
     inside = {id(weight) for weight in hidden}
-    rest = [weight for weight in model.parameters() if id(weight) not in inside]
+    rest = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in inside]
     return [
         Muon(hidden, lr=plan.muon_rate, momentum=0.95, weight_decay=0.05),
         torch.optim.AdamW(rest, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),

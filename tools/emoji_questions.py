@@ -19,7 +19,7 @@ PLURAL_ZH = ("两个{x}", "几个{x}", "一些{x}", "很多{x}", "{x}们", "许�
 KIND_EN = ("{x}", "{x}", "{x}", "a photo of {x}", "pictures of {x}", "some {x}")
 KIND_ZH = ("{x}", "{x}", "{x}", "{x}的照片", "一些{x}", "一张{x}的图片")
 EMOJI = ("{x}", "{x}", "{x}", "{x}{x}", "a photo of {x}", "{x} emoji", "{x}的照片", "{x}!")
-SHARES = {"name": 0.14, "plural": 0.16, "emoji": 0.18, "tag": 0.18, "category": 0.14, "absent": 0.2}
+SHARES = {"name": 0.2, "plural": 0.18, "emoji": 0.16, "tag": 0.08, "category": 0.2, "absent": 0.18}
 SHOWN_SHARE = 0.8
 """How often a question is for something that the batch shows."""
 KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")

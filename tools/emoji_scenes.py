@@ -39,6 +39,10 @@ CELL = 4
 
 NOISE = np.random.default_rng(7).standard_normal((32, SIDE, SIDE, 1), np.float32)
 """Grain for backgrounds. Drawn once: drawing it anew costs as much as the rest of an image."""
+SHADED = 0.4
+"""How many training scenes have shadows under things. Those for evaluation have none: their figures stay comparable."""
+SHADOW = 0.18
+"""How dark a shadow is at its middle."""
 
 
 class Relation(Enum):
@@ -60,13 +64,15 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one image shows. The last sprite is drawn on top; background: index into BACKGROUNDS, None if nameless."""
+    """What one image shows. The last sprite is drawn on top; background: index into BACKGROUNDS, None if nameless;
+    shaded: whether each sprite throws a soft shadow."""
 
     concepts: tuple[int, ...]
     relation: Relation | None
     sprites: tuple[Sprite, ...]
     background: int | None
     seed: int
+    shaded: bool = False
 
 
 def is_held_out_pair(first: int, second: int) -> bool:
@@ -112,14 +118,17 @@ def single(
         if is_held_out_position(left, top) == held_out:
             break
     sprite = Sprite(concept, _artist(rng), size, left, top, _flip(rng))
-    return Scene((concept,), None, (sprite,), _background(rng, plain), _seed(rng))
+    ground, seed = _background(rng, plain), _seed(rng)
+    return Scene((concept,), None, (sprite,), ground, seed, _is_shaded(rng, held_out))
 
 
 def pair(first: int, second: int, rng: np.random.Generator, *, held_out: bool = False, plain: bool = False) -> Scene:
     """Two emoji: the first stands on the second, or beside it."""
     relation = Relation.ON if rng.random() < 0.5 else Relation.NEXT_TO
     place = _place_on if relation is Relation.ON else _place_beside
-    return Scene((first, second), relation, place(first, second, rng, held_out), _background(rng, plain), _seed(rng))
+    sprites = place(first, second, rng, held_out)
+    ground, seed = _background(rng, plain), _seed(rng)
+    return Scene((first, second), relation, sprites, ground, seed, _is_shaded(rng, held_out))
 
 
 def empty(rng: np.random.Generator) -> Scene:
@@ -131,6 +140,8 @@ def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
     """uint8 [SIDE, SIDE, 3]."""
     canvas = _paint_background(scene)
     for sprite in scene.sprites:
+        if scene.shaded:
+            _shade(canvas, sprite)
         image = sprites[sprite.size][sprite.concept, sprite.artist]
         if sprite.flipped:
             image = image[:, ::-1]
@@ -140,11 +151,24 @@ def render(scene: Scene, sprites: dict[int, Pixels]) -> Pixels:
     return canvas.clip(0, 255).astype(np.uint8)
 
 
+def _shade(canvas: npt.NDArray[np.float32], sprite: Sprite) -> None:
+    """Darkens a flat ellipse at the sprite's foot."""
+    across, foot = sprite.left + sprite.size / 2, sprite.top + 0.96 * sprite.size
+    first = int(foot - 0.15 * sprite.size)
+    rows = np.arange(first, min(SIDE, int(foot + 0.15 * sprite.size) + 1), dtype=np.float32)[:, None]
+    columns = np.arange(sprite.left, sprite.left + sprite.size, dtype=np.float32)
+    distance = ((columns + 0.5 - across) / (0.36 * sprite.size)) ** 2 + (
+        (rows + 0.5 - foot) / (0.08 * sprite.size)
+    ) ** 2
+    darkness = SHADOW * np.clip(1.3 - distance, 0, 1)
+    canvas[first : first + len(rows), sprite.left : sprite.left + sprite.size] *= 1 - darkness[..., None]
+
+
 def _place_on(first: int, second: int, rng: np.random.Generator, held_out: bool) -> tuple[Sprite, ...]:
     while True:
         upper, lower = (int(SIZES[rng.integers(1, 5)]) for _ in range(2))
         lower = max(lower, upper)
-        sink = int(rng.integers(0, upper // 3 + 1))
+        sink = int(rng.integers(0, upper // (3 if held_out else 2) + 1))
         height = min(upper + lower - sink, SIDE)
         left, top = int(rng.integers(SIDE - lower + 1)), int(rng.integers(SIDE - height + 1))
         upper_left = min(left + int(rng.integers(lower - upper + 1)), SIDE - upper)
@@ -182,6 +206,10 @@ def cells(scene: Scene, grid: int) -> npt.NDArray[np.int64]:
         down = np.abs(middles - sprite.top - sprite.size / 2) < sprite.size / 2 - margin
         seen[np.ix_(down, across)] = sprite.concept
     return seen.reshape(-1)
+
+
+def _is_shaded(rng: np.random.Generator, held_out: bool) -> bool:
+    return not held_out and bool(rng.random() < SHADED)
 
 
 def _artist(rng: np.random.Generator) -> int:

@@ -9,11 +9,12 @@ from transformers import AutoTokenizer
 
 from clipcore.models.known_models import BUNDLED_DIRECTORY
 from tests.tools.worlds import made_up_sprites, shipped_concepts
-from tools.bundled_loss import answers, members_loss, training_loss
-from tools.bundled_model import as_tokens, image_vectors, new_model
+from tools.bundled_loss import answering, answers, fitting, level_loss, members_loss, training_loss
+from tools.bundled_model import as_tokens, grow_vocabulary, image_vectors, new_model
 from tools.bundled_stream import Mix, Stream
-from tools.bundled_tokenizer import CONTEXT, END, START, save_tokenizer, train_tokenizer
-from tools.emoji_scenes import empty, pair, single
+from tools.bundled_tokenizer import CONTEXT, END, START, save_tokenizer, split_freely, train_tokenizer, with_emoji
+from tools.emoji_questions import Question
+from tools.emoji_scenes import SIDE, empty, pair, single
 from tools.muon import orthogonal
 
 SMALL = train_tokenizer(["a cat on a sofa", "沙发上的猫", "a red apple", "红苹果"] * 3)
@@ -38,6 +39,61 @@ def test_transformers_reads_the_tokenizer_as_it_was_saved(tmp_path):
     read = AutoTokenizer.from_pretrained(tmp_path)(texts, padding=True, truncation=True, max_length=CONTEXT)
     ours = as_tokens(SMALL, texts)
     assert torch.equal(torch.tensor(read["input_ids"]), ours)
+
+
+def test_emoji_become_single_tokens_and_all_other_words_keep_theirs():
+    texts = ["a cat on a sofa", "沙发上的猫", "foxes & 12 OK hands", "it's"]
+    emoji = ["🐱", "🛋", "❤‍🔥", "🧑‍🚀", "❤", "☕"]
+    tokenizer = with_emoji(SMALL, emoji)
+    for text in emoji:
+        assert len(tokenizer.encode(text).ids) == 3, text
+    assert [tokenizer.encode(text).ids for text in texts] == [SMALL.encode(text).ids for text in texts]
+    assert tokenizer.encode("a 🐱🛋️!").ids[1:-1] == [tokenizer.encode(word).ids[1] for word in ("a", "🐱", "🛋", "!")]
+    assert tokenizer.encode("🧑🏽‍🚀").ids == tokenizer.encode("🧑‍🚀").ids
+    assert with_emoji(tokenizer, emoji).to_str() == tokenizer.to_str()
+
+
+@given(st.text(max_size=30))
+def test_a_text_in_pieces_is_the_same_text(text):
+    rng = np.random.default_rng(0)
+    text = text.replace(START, "").replace(END, "")
+    whole = SMALL.encode(text)
+    assert split_freely(SMALL, text, 0.0, rng) == whole.ids
+    pieces = [SMALL.id_to_token(token) for token in split_freely(SMALL, text, 0.5, rng)]
+    assert "".join(pieces) == "".join(whole.tokens)
+
+
+def test_new_tokens_start_as_the_words_that_they_mean():
+    model = new_model(SMALL, torch.rand(4, 3, SIDE, SIDE))
+    rows = model.text_model.embeddings.token_embedding.weight.detach().clone()
+    tokenizer = with_emoji(SMALL, ["🐱", "🛋"])
+    grow_vocabulary(model, tokenizer, {"🐱": "cat", "🛋": "a sofa"})
+    grown = model.text_model.embeddings.token_embedding.weight
+    assert torch.equal(grown[: len(rows)], rows)
+    assert len(grown) == model.config.text_config.vocab_size == tokenizer.get_vocab_size()
+    assert torch.allclose(grown[tokenizer.encode("🛋").ids[1]], rows[SMALL.encode("a sofa").ids[1:-1]].mean(0))
+
+
+def test_a_level_parts_what_is_right_from_what_is_not_whatever_is_undecided():
+    right = torch.tensor([[True, False, False], [False, False, False]])
+    undecided = torch.tensor([[False, True, False], [False, False, False]])
+    good = level_loss(torch.tensor([[0.6, 0.9, 0.1], [0.1, 0.1, 0.1]]), right, undecided)
+    missed = level_loss(torch.tensor([[0.3, 0.9, 0.1], [0.1, 0.1, 0.1]]), right, undecided)
+    fooled = level_loss(torch.tensor([[0.6, 0.9, 0.1], [0.1, 0.6, 0.1]]), right, undecided)
+    assert good < 0.1
+    assert min(missed, fooled) > 1
+    assert level_loss(torch.tensor([[0.1, 0.1, 0.1]]), right[1:], undecided[1:]).isfinite()
+
+
+def test_a_caption_fits_all_that_shows_its_things_and_questions_all_that_answers():
+    rng = np.random.default_rng(0)
+    scenes = [single(3, rng), pair(3, 5, rng), pair(5, 7, rng), empty(rng), empty(rng)]
+    right, undecided = fitting(scenes)
+    assert [row.nonzero().flatten().tolist() for row in right] == [[0, 1], [1], [2], [3], [4]]
+    assert [row.nonzero().flatten().tolist() for row in undecided] == [[], [0, 2], [1], [4], [3]]
+    right, undecided = answering([Question("x", frozenset({5}), frozenset({3})), Question("y", frozenset())], scenes)
+    assert [row.nonzero().flatten().tolist() for row in right] == [[1, 2], []]
+    assert [row.nonzero().flatten().tolist() for row in undecided] == [[0], []]
 
 
 def test_orthogonal_brings_all_singular_values_near_one():
