@@ -103,10 +103,10 @@ ENGLISH = Texts(
     ),
     overview=OverviewTexts(
         tags=_counted(
-            one="The pictures that you can see there have **one** tag:",
-            other="The pictures that you can see there have **{count}** different tags:",
+            one="The pictures that you can see have **one** tag:",
+            other="The pictures that you can see have **{count}** different tags:",
         ),
-        no_tags="There are no tagged pictures that you can see there. New pictures are tagged as they are posted.",
+        no_tags="You can see no tagged pictures. New pictures are tagged as they are posted.",
         chart_alt="A bar chart of the most frequent tags: {tags}",
     ),
     privacy=PrivacyTexts(

@@ -86,8 +86,8 @@ CHINESE = Texts(
         reset="本服务器重新使用默认的标签。",
     ),
     overview=OverviewTexts(
-        tags=_counted(other="那里你能看到的图片共有 **{count}** 种标签："),
-        no_tags="那里没有你能看到的、带标签的图片。新图片发布时会加上标签。",
+        tags=_counted(other="你能看到的图片共有 **{count}** 种标签："),
+        no_tags="没有你能看到的、带标签的图片。新图片发布时会加上标签。",
         chart_alt="条形图，最常见的标签：{tags}",
     ),
     privacy=PrivacyTexts(
