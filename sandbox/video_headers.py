@@ -67,7 +67,8 @@ def _size(track_header: bytes) -> tuple[int, int]:
 def _seconds(movie_header: bytes) -> float:
     long = movie_header[:1] == b"\x01"
     scale, duration = struct.unpack_from(">IQ" if long else ">II", movie_header, 20 if long else 12)
-    return duration / scale if scale else 0.0
+    unknown = duration == (1 << (64 if long else 32)) - 1
+    return duration / scale if scale and not unknown else 0.0
 
 
 def _cover(movie: bytes) -> bytes | None:

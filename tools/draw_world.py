@@ -192,6 +192,10 @@ def mp4(frames: list[Image.Image], milliseconds: int) -> bytes:
     data[still : still + 4] = b"free"
     track = data.index(b"pict")
     data[track : track + 4] = b"vide"
+    # An animation that repeats for ever states no length of its own.
+    length = struct.pack(">Q", len(frames) * milliseconds)
+    assert b"\0\0\x03\xe8" + length in data, "the track counts in milliseconds"  # noqa: S101 - or Pillow has changed
+    data = data.replace(b"\xff" * 8, length)
     cover = io.BytesIO()
     frames[len(frames) // 2].save(cover, "JPEG", quality=85)
     picture = _box(b"data", struct.pack(">II", 13, 0), cover.getvalue())
@@ -202,9 +206,9 @@ def mp4(frames: list[Image.Image], milliseconds: int) -> bytes:
     for place in range(chunks + 4, chunks + 4 + 4 * struct.unpack_from(">I", data, chunks)[0], 4):
         struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + len(info))
     movie = data.index(b"moov") - 4
-    length = struct.unpack_from(">I", data, movie)[0]
-    struct.pack_into(">I", data, movie, length + len(info))
-    data[movie + length : movie + length] = info
+    old_length = struct.unpack_from(">I", data, movie)[0]
+    struct.pack_into(">I", data, movie, old_length + len(info))
+    data[movie + old_length : movie + old_length] = info
     return bytes(data)
 
 

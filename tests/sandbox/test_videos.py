@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def test_a_video_states_its_size_length_and_cover() -> None:
     assert read_video(mp4(cover=COVER)) == Video(64, 36, 2.5, COVER)
     assert read_video(mp4(cover=b"\xff\xd8\xff")).cover == b"\xff\xd8\xff"
     assert read_video(mp4()) == Video(64, 36, 2.5, None)
+
+
+def test_a_video_may_state_no_length() -> None:
+    endless = mp4(seconds=0).replace(struct.pack(">II", 1000, 0), struct.pack(">II", 1000, (1 << 32) - 1))
+    assert read_video(endless).seconds == 0
 
 
 def test_what_is_cut_or_no_video_is_none_or_a_part_of_it() -> None:
