@@ -49,6 +49,21 @@ class ImageTooLarge(MagpieError):
         self.max_bytes = max_bytes
 
 
+# -- a backfill cannot use Discord's message search
+
+
+class SearchNotReady(MagpieError):
+    """Discord has not indexed the server's messages yet: ask again later."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Discord is indexing the server's messages; ask again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class SearchUnavailable(MagpieError):
+    """Discord does not let the bot search: read the history instead."""
+
+
 # -- a member's query cannot be answered; the bot tells them why
 
 

@@ -13,8 +13,16 @@ _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Owner = tuple[int, int]
 """Server and author, between whom the work is shared out fairly."""
 
-REREAD_OWNER: Owner = (0, 0)
-"""Whose images count as that are encoded again, whoever posted them: they get the places that new ones leave."""
+BACKGROUND = 0
+"""In the place of a server: the owners of work that can wait. They get the places that new images leave."""
+
+REREAD_OWNER: Owner = (BACKGROUND, 0)
+"""Whose images count as that are encoded again, whoever posted them."""
+
+
+def backfill_owner(guild_id: int) -> Owner:
+    """Whose images count as that a backfill of this server found, whoever posted them."""
+    return BACKGROUND, guild_id
 
 
 class Source(StrEnum):
@@ -44,6 +52,20 @@ class TaggingMode(StrEnum):
     SILENT = "silent"
     REACTION = "reaction"
     REPLY = "reply"
+
+
+class BackfillMode(StrEnum):
+    """quick: asks Discord's search for messages with pictures. thorough: reads every message."""
+
+    QUICK = "quick"
+    THOROUGH = "thorough"
+
+
+class BackfillState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    DONE = "done"
 
 
 class ThreadKind(StrEnum):
@@ -121,7 +143,9 @@ class TagDecision:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image in the store. reread: it was indexed before, so its tags are not announced again."""
+    """An image in the store. reread: it was indexed before, so its tags are not announced again. backfilled: found by a
+    backfill, so its tags are not announced at all.
+    """
 
     id: int
     ref: ImageRef
@@ -133,10 +157,14 @@ class Image:
     attempts: int = 0
     reason: str | None = None
     reread: bool = False
+    backfilled: bool = False
 
     @property
     def owner(self) -> Owner:
-        return REREAD_OWNER if self.reread else (self.ref.channel.guild_id, self.ref.author_id)
+        if self.reread:
+            return REREAD_OWNER
+        guild_id = self.ref.channel.guild_id
+        return backfill_owner(guild_id) if self.backfilled else (guild_id, self.ref.author_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +255,18 @@ EVERY_IMAGE = ImageFilter()
 
 
 @dataclass(frozen=True, slots=True)
+class Hits:
+    """Messages that Discord's search has found, oldest first: all that it has whose id is above `after` and at most
+    `until`. total: how many it counts, older ones included.
+    """
+
+    messages: Sequence[SeenMessage]
+    after: int
+    until: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """A search result. score: cosine of the query and the image. remote: looked up for this result. copies: how many
     more posts of the same file there are; alike: how many near copies it stands for.
@@ -298,6 +338,30 @@ class Answer:
     covered: bool = False
 
 
+FOR_GOOD = 0
+"""Days that images are kept in a channel where nothing expires, whatever its server says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRules:
+    """What holds in a channel or thread, by its own settings, its parent's and its server's.
+
+    indexed: whether its new images are. paused: whether the server takes in nothing at present. forgotten_up_to: the
+    newest message that was forgotten for good, with all before it; -1 where none was.
+    """
+
+    indexed: bool = True
+    paused: bool = False
+    retention_days: int | None = None
+    forgotten_up_to: int = -1
+
+    def floor(self, now: datetime) -> int:
+        """The newest message whose images are not to be kept: forgotten, or older than the retention allows."""
+        if not self.retention_days:
+            return self.forgotten_up_to
+        return max(self.forgotten_up_to, last_message_by(now - timedelta(days=self.retention_days)))
+
+
 def posted_at(message_id: int) -> datetime:
     """As the id tells (developer docs, reference, "Snowflakes")."""
     return datetime.fromtimestamp(((message_id >> 22) + DISCORD_EPOCH_MS) / 1000, UTC)
@@ -307,6 +371,11 @@ def first_message_at(moment: datetime) -> int:
     """The lowest id that a message of this moment or later can have."""
     milliseconds = (moment - _UNIX_EPOCH) // timedelta(milliseconds=1)
     return min(max(0, milliseconds - DISCORD_EPOCH_MS) << 22, NEWEST)
+
+
+def last_message_by(moment: datetime) -> int:
+    """The highest id that Discord can have assigned by then."""
+    return first_message_at(moment + timedelta(milliseconds=1)) - 1
 
 
 def utc_now() -> datetime:

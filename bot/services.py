@@ -9,12 +9,15 @@ from typing import Protocol
 import aiohttp
 import discord
 
+from bot.discord_io.archive import DiscordArchive
 from bot.discord_io.attachments import Downloader
 from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
+from bot.features.backfill import BackfillNotices
 from bot.features.formatting import TagFormatter
 from bot.features.query_image import QueryImages
 from bot.features.tagging import TagAnnouncer
+from bot.indexing.backfill import Backfills
 from bot.indexing.catch_up import CatchUp
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
@@ -28,10 +31,12 @@ from bot.monitoring import metrics
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
+from bot.store.backfills import BackfillStore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
+from bot.store.rules import RuleStore
 from bot.store.tags import TagStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.scan import KERNEL
@@ -46,6 +51,7 @@ class Services:
         self.engine = engine
         self.images = ImageStore(database)
         self.channels = ChannelStore(database)
+        self.rules = RuleStore(database)
         self.labels = LabelStore(database)
         self.members = MemberStore(database)
         self.tags = TagStore(database)
@@ -95,6 +101,10 @@ class Services:
             self._announcer.cover,
         )
         self.catch_up = CatchUp(comparer, self.channels)
+        self.backfill_store = BackfillStore(database)
+        archive = DiscordArchive(client, self.messages)
+        self.backfills = Backfills(self.backfill_store, self.rules, self.images, comparer, archive)
+        self.backfill_notices = BackfillNotices(client, self.backfills, self.backfill_store, self.rules)
         self.restored = RestoredImages(self.images, self.registry, comparer)
         self.search = SearchService(
             engine,
@@ -120,12 +130,15 @@ class Services:
         self.tagger.start()
         await self.indexer.start()
         self.catch_up.start()
+        self.backfills.start()
+        self.backfill_notices.start()
         self.restored.start()
 
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
-            indexing = (self._announcer, self.indexer, self.catch_up, self.restored)
+            backfills = self.backfills, self.backfill_notices
+            indexing = (self._announcer, self.indexer, self.catch_up, *backfills, self.restored)
             for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)
 

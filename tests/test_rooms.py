@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot": DISCORD_SIDE,
     "bot.app": DISCORD_SIDE | {"platformdirs"},
     "bot.features.dates": {"babel", "dateparser"},
+    "bot.features": DISCORD_SIDE | {"babel"},
     "bot.monitoring": DISCORD_SIDE | {"prometheus_client"},
     "sandbox": {"sandbox", "aiohttp"},
     "migrations": {"migrations", "alembic", "sqlalchemy", "bot.store", "bot.label_names"},

@@ -84,7 +84,7 @@ class Messages:
         """Raises ImageGone where the message or its channel is deleted, ImageForbidden where the bot may not read it,
         ImageUnreachable where Discord does not answer."""
         channel = self._client.get_partial_messageable(channel_id, guild_id=guild_id)
-        with _translated_errors():
+        with translated_errors():
             try:
                 return await channel.fetch_message(message_id)
             except discord.Forbidden as error:
@@ -132,7 +132,7 @@ class Messages:
         place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
         bounds = {"after": after, "before": before}
         limits = {name: discord.Object(bound) for name, bound in bounds.items() if bound is not None}
-        with _translated_errors():
+        with translated_errors():
             found = [one async for one in place.history(limit=PAGE_MESSAGES, oldest_first=after is not None, **limits)]
         if not found:  # Discord answers so, too, where the bot may not read the history
             with suppress(ImageGone):
@@ -203,7 +203,8 @@ def _means_refused(error: discord.Forbidden) -> bool:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Makes ImageGone, ImageForbidden or ImageUnreachable of what a request to Discord raises."""
     try:
         yield
     except discord.NotFound as error:

@@ -9,12 +9,13 @@ from bot.features.indexing import IndexingCog
 from bot.features.overview import OverviewCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
+from bot.features.server import ServerCog
 from bot.features.tagging import TagsCog
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, PrivacyCog, HelpCog)
+_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, ServerCog, PrivacyCog, HelpCog)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

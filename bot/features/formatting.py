@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from unicodedata import category
 
 import discord
+from babel.dates import format_timedelta
 
 from bot.discord_io.messages import LABEL_EMOJI
+from bot.i18n import Texts
 from bot.indexing.labels import LabelBook
 from bot.models import Tag
 
@@ -56,6 +59,18 @@ def short_plain(text: str) -> str:
     """As much of it as a sentence can hold."""
     one_line = visible(text)
     return plain(one_line if len(one_line) <= _SHORT else one_line[: _SHORT - 1] + "…")
+
+
+def progress_bar(fraction: float, *, blocks: int = 20) -> str:
+    """With the percentage, which is below 100 as long as anything is left."""
+    done = max(0.0, min(1.0, fraction))
+    filled = int(done * blocks)
+    return f"`{'█' * filled}{'░' * (blocks - filled)}` {int(done * 100)} %"
+
+
+def duration(seconds: float, texts: Texts) -> str:
+    """Roughly, as people say it: "12 minutes"."""
+    return format_timedelta(timedelta(seconds=max(1.0, seconds)), locale=texts.language, threshold=1.5)
 
 
 class TagFormatter:

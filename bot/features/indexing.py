@@ -154,6 +154,7 @@ class IndexingCog(commands.Cog, name="indexing"):
         guild_ids = {guild.id for guild in self._bot.guilds if guild.shard_id == shard_id}
         self._arrived -= guild_ids
         self._bot.services.catch_up.hold(guild_ids)
+        self._bot.services.backfills.unavailable(guild_ids)
 
     @commands.Cog.listener("on_guild_available")
     @commands.Cog.listener("on_guild_join")
@@ -164,11 +165,13 @@ class IndexingCog(commands.Cog, name="indexing"):
         snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
         await services.registry.readmit_guild(guild.id)  # the store may take its time: the snapshots are older
         services.catch_up.begin(guild.id, snapshots, {channel.id for channel in channels})
+        services.backfills.available(guild.id)
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """The bot was removed from the guild. An outage arrives as on_guild_unavailable, and deletes nothing."""
         self._bot.services.catch_up.hold({guild.id})  # until it invites the bot again
+        self._bot.services.backfills.unavailable({guild.id})
         await self._bot.services.registry.forget_guild(guild.id)
 
     @commands.Cog.listener()

@@ -9,7 +9,7 @@ import discord
 from babel import Locale
 from babel.numbers import format_decimal
 
-from bot.models import Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
 
 
 class Counted:
@@ -132,6 +132,32 @@ class HelpTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillTexts:
+    nothing_to_read: str
+    already_running: str
+    began_here: str
+    server: str
+    heading: Mapping[BackfillState, str]  # {place}
+    modes: Mapping[BackfillMode, str]  # also the choices of /magpie index
+    listing: str
+    counts: str  # {found} {done} {waiting} {failed}
+    messages: Counted
+    messages_expected: Counted  # {messages}
+    rate: Counted
+    left: str  # {time}
+    took: str  # {time}
+    channels: Counted  # {read}
+    refused: Counted
+    later: Counted
+    reads_history: str
+    waits_for_discord: str
+    server_paused: str
+    pause: str
+    resume: str
+    cancel: str
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorTexts:
     store_failed: str
     not_yours: str
@@ -149,7 +175,7 @@ class ErrorTexts:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """One section for each feature. language: as Babel calls it, for dates."""
+    """One section for each feature. language: as Babel calls it, for numbers, dates and times."""
 
     language: str
     search: SearchTexts
@@ -159,7 +185,11 @@ class Texts:
     overview: OverviewTexts
     privacy: PrivacyTexts
     help: HelpTexts
+    backfill: BackfillTexts
     errors: ErrorTexts
+
+    def number(self, number: int) -> str:
+        return format_decimal(number, locale=self.language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import partial
 import discord
 
 from bot.i18n.catalog import (
+    BackfillTexts,
     Counted,
     ErrorTexts,
     HelpTexts,
@@ -19,7 +20,7 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
 
 _counted = partial(Counted, "en")
 
@@ -168,6 +169,50 @@ ENGLISH = Texts(
         ),
         menu="*Apps → {name}* in the menu of a message",
         with_permission="**For members with {permission}**",
+    ),
+    backfill=BackfillTexts(
+        nothing_to_read=(
+            "There is nothing there that I may read. I need *View Channel* and *Read Message History*, and indexing "
+            "must be switched on."
+        ),
+        already_running="Earlier pictures of this server are being indexed already. One at a time, please.",
+        began_here="It has begun. The message in this channel shows the progress, and can pause or cancel it.",
+        server="the whole server",
+        heading={
+            BackfillState.RUNNING: "**Indexing earlier pictures** · {place}",
+            BackfillState.PAUSED: "**Indexing earlier pictures is paused** · {place}",
+            BackfillState.CANCELLED: "**Indexing earlier pictures was cancelled** · {place}",
+            BackfillState.DONE: "**Earlier pictures are indexed** · {place}",
+        },
+        modes={
+            BackfillMode.QUICK: "quick: by Discord's own search for pictures",
+            BackfillMode.THOROUGH: "thorough: read every message, which finds link previews, too",
+        },
+        listing="Looking for archived threads …",
+        counts="**{found}** found · **{done}** done · **{waiting}** waiting · **{failed}** failed",
+        messages=_counted(one="{count} message read", other="{count} messages read"),
+        messages_expected=_counted(
+            one="{messages} of about {count} message with pictures",
+            other="{messages} of about {count} messages with pictures",
+        ),
+        rate=_counted(one="{count} picture a minute", other="{count} pictures a minute"),
+        left="about {time} left",
+        took="It took {time}.",
+        channels=_counted(one="{read} of {count} channel", other="{read} of {count} channels and threads"),
+        refused=_counted(
+            one="I may not read {count} channel or thread. `/magpie status` says what is missing.",
+            other="I may not read {count} channels and threads. `/magpie status` says what is missing.",
+        ),
+        later=_counted(
+            one="{count} picture could not be downloaded yet and is tried again later.",
+            other="{count} pictures could not be downloaded yet and are tried again later.",
+        ),
+        reads_history="Discord's search was not available, so I read the messages one by one.",
+        waits_for_discord="Discord doesn't answer, or is still preparing its search. I'll try again.",
+        server_paused="Indexing is paused in this server. `/magpie resume` goes on.",
+        pause="Pause",
+        resume="Resume",
+        cancel="Cancel",
     ),
     errors=ErrorTexts(
         store_failed=(

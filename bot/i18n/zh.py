@@ -7,6 +7,7 @@ from functools import partial
 import discord
 
 from bot.i18n.catalog import (
+    BackfillTexts,
     Counted,
     ErrorTexts,
     HelpTexts,
@@ -19,7 +20,7 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
 
 _counted = partial(Counted, "zh")
 
@@ -133,6 +134,38 @@ CHINESE = Texts(
         menu="消息菜单里的“应用 → {name}”",
         with_permission="**需要“{permission}”权限**",
     ),
+    backfill=BackfillTexts(
+        nothing_to_read="那里没有我能读取的内容。我需要“查看频道”和“读取消息历史”权限，并且那里的收录必须是开启的。",
+        already_running="本服务器以前的图片正在收录，一次只能进行一项。",
+        began_here="已经开始。本频道里的消息会显示进度，也可以在那里暂停或取消。",
+        server="整个服务器",
+        heading={
+            BackfillState.RUNNING: "**正在收录以前的图片** · {place}",
+            BackfillState.PAUSED: "**收录以前的图片已暂停** · {place}",
+            BackfillState.CANCELLED: "**收录以前的图片已取消** · {place}",
+            BackfillState.DONE: "**以前的图片已收录** · {place}",
+        },
+        modes={
+            BackfillMode.QUICK: "快速：用 Discord 自己的搜索查找图片",
+            BackfillMode.THOROUGH: "彻底：逐条读取消息，链接预览也能找到",
+        },
+        listing="正在查找已归档的子区……",
+        counts="找到 **{found}** · 完成 **{done}** · 等待 **{waiting}** · 失败 **{failed}**",
+        messages=_counted(other="已读取 {count} 条消息"),
+        messages_expected=_counted(other="约 {count} 条带图片的消息中的 {messages} 条"),
+        rate=_counted(other="每分钟 {count} 张"),
+        left="大约还需 {time}",
+        took="用时 {time}。",
+        channels=_counted(other="{count} 个频道和子区中的 {read} 个"),
+        refused=_counted(other="有 {count} 个频道或子区我无权读取，`/magpie status` 会说明缺少什么权限。"),
+        later=_counted(other="有 {count} 张图片暂时无法下载，稍后会再试。"),
+        reads_history="Discord 的搜索不可用，所以我逐条读取消息。",
+        waits_for_discord="Discord 没有回应，或者还在准备搜索，我会再试。",
+        server_paused="本服务器的收录已暂停，用 `/magpie resume` 继续。",
+        pause="暂停",
+        resume="继续",
+        cancel="取消",
+    ),
     errors=ErrorTexts(
         store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
         not_yours="这是别人的回答里的按钮。请自己使用命令。",
@@ -200,6 +233,12 @@ COMMANDS = {
     "Go back to the default labels": "恢复默认标签",
     "label": "标签",
     "One or a few words": "一个或几个词",
+    "magpie": "喜鹊",
+    "Run Magpie on this server": "管理本服务器的 Magpie",
+    "index": "收录",
+    "Index the pictures that were posted before Magpie joined": "收录 Magpie 加入之前发布的图片",
+    "A channel, thread or forum; by default, the whole server": "频道、子区或论坛；默认为整个服务器",
+    "How to look for pictures; quick by default": "怎样查找图片；默认为快速",
 }
 
 # Readers of traditional characters get these, too.

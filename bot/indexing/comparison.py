@@ -10,15 +10,18 @@ from typing import Protocol
 from bot.errors import ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageKey, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
+from bot.models import ChannelRef, Hits, Image, ImageKey, ImageRef, Page, PublicReply, RemoteImage, SeenMessage
 from bot.store.images import ImageStore
 
 log = get_logger(__name__)
 
 PAGE_MESSAGES = 100
 
-Accept = Callable[[Sequence[ImageRef]], Awaitable[list[Image]]]
-"""`Indexer.accept`: commits these images as pending; those not known before are returned."""
+
+class Accept(Protocol):
+    """`Indexer.accept`: commits these images as pending; those not known before are returned."""
+
+    async def __call__(self, refs: Sequence[ImageRef], *, backfilled: bool = False) -> list[Image]: ...
 
 
 class History(Protocol):
@@ -30,6 +33,9 @@ class History(Protocol):
 
     async def __call__(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page: ...
 
+
+Reached = Callable[[int, int], Awaitable[None]]
+"""Notes that a backfill has accepted everything above one message id, up to another."""
 
 LookUp = Callable[[ImageRef], Awaitable[list[RemoteImage]]]
 """All images that the message of this image carries now.
@@ -67,7 +73,8 @@ class MessageComparer:
 
     An event is newer than a page that was requested before it, so the page says nothing about an edited message.
     Nor is a message gone because a page lacks it: it is looked up by itself, the newest PAGE_MESSAGES of them.
-    Of messages from before the channel was first seen, no images are accepted.
+    Of messages from before the channel was first seen, no images are accepted, but for a backfill: it accepts them, and
+    what it has covered counts as seen from then on.
     found_replies: called with public replies of the bot's own by message id; they may be known. covered: called with
     images that have become spoilers, again where it failed.
     """
@@ -91,7 +98,7 @@ class MessageComparer:
         self._covered = covered
         self._one_request = asyncio.Lock()
         self._comparing = asyncio.Lock()
-        self._edited: set[int] = set()  # since the page under way was requested
+        self._edited: dict[int, SeenMessage] = {}  # since the page under way was requested
 
     async def posted(self, channel: ChannelRef, message: SeenMessage) -> list[Image]:
         """Returns the images that were not known before."""
@@ -101,7 +108,7 @@ class MessageComparer:
     async def edited(self, message: SeenMessage) -> None:
         """Forgets images that were removed and accepts new ones: link previews arrive by an edit."""
         if self._one_request.locked():
-            self._edited.add(message.message_id)
+            self._edited[message.message_id] = message
         async with self._comparing:
             if message.carried is not None:
                 await self._registry.forget_all_but(message.message_id, message.carried)
@@ -110,9 +117,18 @@ class MessageComparer:
                 if message.message_id > await self._store.first_seen(message.images[0].channel.channel_id):
                     await self._accept(message.images)
 
-    async def read(self, channel: ChannelRef, *, after: int | None = None, before: int | None = None) -> Page:
+    async def read(
+        self,
+        channel: ChannelRef,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        reached: Reached | None = None,
+    ) -> Page:
         """Reads one page of the channel's history, and makes the store agree with it, also where the channel is
         deleted. Raises what `History` raises.
+
+        reached: for a backfill, which accepts whatever the page has; called once that is done.
         """
         async with self._one_request:
             self._edited.clear()
@@ -133,8 +149,27 @@ class MessageComparer:
                 shown = [ref for one in page.messages if one.message_id not in self._edited for ref in one.images]
                 await self._forget(compare([one.ref for one in known], page))
                 await self._note_spoilers(known, shown)
-                await self._accept([ref for ref in shown if ref.message_id > first])
+                if reached is None:
+                    await self._accept([ref for ref in shown if ref.message_id > first])
+                else:
+                    await self._backfill(page.messages)
+                    await reached(page.after, page.until)
         return page
+
+    async def search(self, request: Callable[[], Awaitable[Hits]], reached: Reached) -> Hits:
+        """Accepts what Discord's search has found, for a backfill. request: for one page of it."""
+        async with self._one_request:
+            self._edited.clear()
+            hits = await request()
+            async with self._comparing:
+                await self._backfill(hits.messages)
+                await reached(hits.after, hits.until)
+        return hits
+
+    async def _backfill(self, messages: Iterable[SeenMessage]) -> None:
+        """Of a message that was edited since the request, its edit had no images accepted: it is from before."""
+        newest = [self._edited.get(message.message_id, message) for message in messages]
+        await self._accept([ref for message in newest for ref in message.images], backfilled=True)
 
     async def _note_spoilers(self, stored: Iterable[Image], shown: Iterable[ImageRef]) -> None:
         changed = spoilers_changed(stored, shown)

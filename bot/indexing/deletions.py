@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,6 +77,29 @@ class OptOut:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetUpTo:
+    """All images in messages up to this one: of these channels and their threads, or, where none are named, of the
+    guild. for_good: not even a backfill brings them back.
+    """
+
+    guild_id: int
+    channel_ids: tuple[int, ...]
+    up_to_message: int
+    for_good: bool
+    kind: Literal["up_to"] = "up_to"
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludeImages:
+    """For good, of a message that still exists. keys: of the images; none: all that it carries."""
+
+    guild_id: int
+    message_id: int
+    keys: tuple[ImageKey, ...]
+    kind: Literal["exclude"] = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
 class ReadmitGuild:
     """No deletion, but it comes after one: what is posted in the guild from now on is accepted."""
 
@@ -85,7 +108,16 @@ class ReadmitGuild:
 
 
 Obligation = (
-    ForgetMessages | ForgetImages | ForgetAllBut | ForgetChannel | ForgetGuild | ForgetAuthor | OptOut | ReadmitGuild
+    ForgetMessages
+    | ForgetImages
+    | ForgetAllBut
+    | ForgetChannel
+    | ForgetGuild
+    | ForgetAuthor
+    | OptOut
+    | ForgetUpTo
+    | ExcludeImages
+    | ReadmitGuild
 )
 
 _AS_JSON: TypeAdapter[Obligation] = TypeAdapter(Annotated[Obligation, Field(discriminator="kind")])
@@ -106,12 +138,13 @@ class Covered:
     """The images that obligations cover: as good as deleted.
 
     keys: as those of tombstones. kept: by message, the keys of what it still carries. cutoffs: the newest message
-    covered, by guild and author. authors: those of whom nothing may be kept.
+    covered, by guild and author; bounds: by channel or guild. authors: those of whom nothing may be kept.
     """
 
     keys: frozenset[Key]
     kept: Mapping[int, Collection[ImageKey]]
     cutoffs: Mapping[tuple[int, int], int]
+    bounds: Mapping[int, int] = field(default_factory=dict)
     authors: frozenset[int] = frozenset()
 
     def __contains__(self, ref: ImageRef) -> bool:
@@ -120,7 +153,13 @@ class Covered:
             or (ref.message_id in self.kept and ref.key not in self.kept[ref.message_id])
             or ref.author_id in self.authors
             or ref.message_id <= self.cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
+            or any(ref.message_id <= self.bounds.get(place, -1) for place in _places(ref))
         )
+
+
+def _places(ref: ImageRef) -> tuple[int, ...]:
+    channel = ref.channel
+    return channel.guild_id, channel.channel_id, *(() if channel.parent_id is None else (channel.parent_id,))
 
 
 def covered_by(obligations: Iterable[Obligation]) -> Covered:
@@ -128,6 +167,7 @@ def covered_by(obligations: Iterable[Obligation]) -> Covered:
     kept: dict[int, Collection[ImageKey]] = {}
     cutoffs: dict[tuple[int, int], int] = {}
     authors: set[int] = set()
+    bounds: dict[int, int] = {}
     for one in obligations:
         match one:
             case ForgetMessages(ids):
@@ -145,9 +185,16 @@ def covered_by(obligations: Iterable[Obligation]) -> Covered:
                 cutoffs[author] = max(up_to_message, cutoffs.get(author, -1))
             case OptOut(author_id):
                 authors.add(author_id)
+            case ForgetUpTo(guild_id, channel_ids, up_to_message):
+                for place in channel_ids or (guild_id,):
+                    bounds[place] = max(up_to_message, bounds.get(place, -1))
+            case ExcludeImages(_, message_id, images):
+                keys.update((Kind.ATTACHMENT, id_, message_id) for _, id_ in images)
+                if not images:
+                    keys.add((Kind.MESSAGE, message_id, 0))
             case ReadmitGuild():
                 pass
-    return Covered(frozenset(keys), kept, cutoffs, frozenset(authors))
+    return Covered(frozenset(keys), kept, cutoffs, bounds, frozenset(authors))
 
 
 class DeletionJournal:

@@ -21,7 +21,7 @@ from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy, until
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
-from bot.models import REREAD_OWNER, Image, ImageRef, ImageState, TaggingMode, utc_now
+from bot.models import BACKGROUND, REREAD_OWNER, Image, ImageRef, ImageState, TaggingMode, utc_now
 from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED
 from bot.protocols import Engine
 from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
@@ -104,15 +104,19 @@ class Indexer:
         runs = {"requeue images": self._requeue(), "begin images": self._run(), "commit images": self._writer.run()}
         self._tasks = [asyncio.create_task(run, name=name) for name, run in runs.items()]
 
-    async def accept(self, refs: Sequence[ImageRef]) -> list[Image]:
-        """Commits new images as pending and returns them; known and forgotten ones are ignored."""
+    async def accept(self, refs: Sequence[ImageRef], *, backfilled: bool = False) -> list[Image]:
+        """Commits new images as pending and returns them; known and forgotten ones are ignored.
+
+        backfilled: they get the places that others leave, and are not announced.
+        """
         refs = self._registry.acceptable(refs)
         if not refs:
             return []
         async with self._queueing:
-            images = await self._store.accept(refs)
+            images = await self._store.accept(refs, backfilled=backfilled)
             for image in images:
-                if not self._unread and image.owner not in self._due and self._places.take(image.owner):
+                at_once = not backfilled and not self._unread and image.owner not in self._due
+                if at_once and self._places.take(image.owner):
                     self._new.append(image)
                 else:
                     self._due.add(image.owner)
@@ -244,7 +248,7 @@ class Indexer:
             self._due.add(owner)
 
     def _share_out(self) -> Counter[Owner]:
-        """Takes places for due images, by turns; for images that are encoded again those that new ones leave.
+        """Takes places for due images, by turns; for those that can wait the places that new ones leave.
 
         Images are begun many at a time, since that takes a query and a transaction: as many as can be downloaded at
         once. Only the first one of an author begins alone.
@@ -252,7 +256,7 @@ class Indexer:
         wanted: Counter[Owner] = Counter()
         take = self._places.take
         while self._places.free:
-            owner = self._due.next(lambda one: one != REREAD_OWNER and take(one)) or self._due.next(take)
+            owner = self._due.next(lambda one: one[0] != BACKGROUND and take(one)) or self._due.next(take)
             if owner is None:
                 break
             wanted[owner] += 1
@@ -317,7 +321,7 @@ class Indexer:
             del self._in_progress[image.id]
             self._end_place(image)
         if counts:
-            message = self._messages.end(image, None if image.reread else indexed)
+            message = self._messages.end(image, indexed if _is_announced(image) else None)
             if message and self._on_message_indexed is not None:
                 self._on_message_indexed(IndexedMessage(tuple(message), mode))
 
@@ -383,7 +387,7 @@ class _Messages:
 
     def add(self, images: Sequence[Image]) -> None:
         for image in images:
-            if not image.reread:
+            if _is_announced(image):
                 self._messages.setdefault(image.ref.message_id, _Message()).open.add(image.id)
 
     def end(self, image: Image, indexed: Image | None) -> list[Image]:
@@ -396,6 +400,11 @@ class _Messages:
             return []
         self._messages.pop(image.ref.message_id, None)
         return message.indexed
+
+
+def _is_announced(image: Image) -> bool:
+    """Whether anybody is told of it once it is indexed: not of one that was indexed before, nor of a backfill's."""
+    return not image.reread and not image.backfilled
 
 
 def _with_reserve(places: int) -> int:

@@ -13,12 +13,14 @@ from bot.errors import StoreBusy, StoreError, StoreUnusable
 from bot.indexing.deletions import (
     Covered,
     DeletionJournal,
+    ExcludeImages,
     ForgetAllBut,
     ForgetAuthor,
     ForgetChannel,
     ForgetGuild,
     ForgetImages,
     ForgetMessages,
+    ForgetUpTo,
     Obligation,
     OptOut,
     ReadmitGuild,
@@ -171,6 +173,18 @@ class ImageRegistry:
             raise StoreBusy("The database has yet to do this member's deletion.")
         await self._store.opt_in(author_id, until)
 
+    async def forget_up_to(
+        self, guild_id: int, channel_ids: Collection[int], up_to_message: int, *, for_good: bool
+    ) -> list[int] | None:
+        """The images in messages up to this one, of these channels and their threads, or, where none are named, of the
+        guild. for_good: a later backfill does not bring them back either.
+        """
+        return await self._forget(ForgetUpTo(guild_id, tuple(sorted(channel_ids)), up_to_message, for_good))
+
+    async def exclude_images(self, guild_id: int, message_id: int, keys: Collection[ImageKey] = ()) -> list[int] | None:
+        """For good, of a message that still exists; all of its images, where no keys are given."""
+        return await self._forget(ExcludeImages(guild_id, message_id, tuple(sorted(keys))))
+
     async def forget_guild(self, guild_id: int) -> list[int] | None:
         return await self._forget(ForgetGuild(guild_id))
 
@@ -291,6 +305,10 @@ class ImageRegistry:
                 forgotten = await self._store.forget_author(guild_id, author_id, up_to_message=up_to_message)
             case OptOut(author_id):
                 forgotten = await self._store.opt_out(author_id)
+            case ForgetUpTo(guild_id, channel_ids, up_to_message, for_good):
+                forgotten = await self._store.forget_up_to(guild_id, channel_ids, up_to_message, for_good=for_good)
+            case ExcludeImages(guild_id, message_id, keys):
+                forgotten = await self._store.exclude_images(guild_id, message_id, keys)
             case ForgetGuild(guild_id):
                 forgotten = await self._store.forget_guild(guild_id)
                 self._index.drop(guild_id)

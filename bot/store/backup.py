@@ -25,6 +25,8 @@ from bot.store.schema import (
     TOMBSTONE_LIFETIME,
     author_cutoffs,
     channels,
+    excluded_images,
+    excluded_members,
     guilds,
     images,
     opt_outs,
@@ -118,13 +120,17 @@ def _count_images(file: Path) -> int:
 @dataclass(frozen=True, slots=True)
 class _Present:
     """What must outlive a restore. replies: with their channel, and the key of the image that each describes; the id of
-    its message is `described`.
+    its message is `described`. excluded_…: what moderators keep out; bounds: up to where they had everything forgotten.
     """
 
     tombstones: Sequence[Row[Any]]
     cutoffs: Sequence[Row[Any]]
-    opt_outs: Sequence[Row[Any]]
     replies: Sequence[Row[Any]]
+    opt_outs: Sequence[Row[Any]]
+    excluded_members: Sequence[Row[Any]]
+    excluded_images: Sequence[Row[Any]]
+    guild_bounds: Sequence[Row[Any]]
+    channel_bounds: Sequence[Row[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +153,24 @@ async def _read_present(url: str | Path) -> _Present | None:
             said = said.outerjoin(images, images.c.id == replies.c.image_id)
             queries = select(tombstones), select(author_cutoffs), said
             buried, cutoffs, spoken = [(await connection.execute(query)).all() for query in queries]
-            newer = await connection.run_sync(lambda sync: inspect(sync).has_table("opt_outs"))
-            left_out = (await connection.execute(select(opt_outs))).all() if newer else ()
-            return _Present(buried, cutoffs, left_out, spoken)
+            return _Present(buried, cutoffs, spoken, *await _read_exclusions(connection))
     except Exception as error:
         if backend.startup_error(error) is None:
             raise
         return None
     finally:
         await backend.close()
+
+
+async def _read_exclusions(connection: AsyncConnection) -> list[Sequence[Row[Any]]]:
+    """In the order of `_Present`. A database from before revision 0006 has none."""
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table(opt_outs.name)):
+        return [(), (), (), (), ()]
+    of_guilds = select(*guilds.c["id", "forgotten_up_to"]).where(guilds.c.forgotten_up_to.is_not(None))
+    of_channels = select(*channels.c["id", "guild_id", "parent_id", "thread", "forgotten_up_to"])
+    of_channels = of_channels.where(channels.c.forgotten_up_to.is_not(None))
+    queries = select(opt_outs), select(excluded_members), select(excluded_images), of_guilds, of_channels
+    return [(await connection.execute(query)).all() for query in queries]
 
 
 async def _bring_up_to_date(copy: Path, source: Path, present: _Present | None) -> _Restored:
@@ -187,12 +202,18 @@ async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
     """Deletes what the present database knows to be deleted, and keeps that knowledge."""
     await connection.execute(delete(guilds).where(guilds.c.id.in_(any_of(await _guilds_gone(connection, present)))))
     await _insert(connection, tombstones, present.tombstones, newer="forgotten_at")
-    for guild_id in {row.guild_id for row in present.cutoffs}:
+    of_guilds = (present.cutoffs, present.excluded_members, present.excluded_images, present.channel_bounds)
+    for guild_id in {row.guild_id for rows in of_guilds for row in rows}:
         await connection.execute(insert(connection, guilds).values(id=guild_id).on_conflict_do_nothing())
     await _insert(connection, author_cutoffs, present.cutoffs, newer="up_to_message")
     await connection.execute(delete(opt_outs))
     if present.opt_outs:
         await connection.execute(opt_outs.insert(), [dict(row._mapping) for row in present.opt_outs])
+    for table, rows in ((excluded_members, present.excluded_members), (excluded_images, present.excluded_images)):
+        if rows:
+            await connection.execute(insert(connection, table).on_conflict_do_nothing(), _values(rows))
+    await _insert(connection, guilds, present.guild_bounds, newer="forgotten_up_to")
+    await _insert(connection, channels, present.channel_bounds, newer="forgotten_up_to")
     await connection.execute(
         delete(channels).where(or_(*(_buried(Kind.CHANNEL, id_) for id_ in (channels.c.id, channels.c.parent_id))))
     )
@@ -204,9 +225,17 @@ async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
     left_out = exists().where(
         opt_outs.c.author_id == images.c.author_id, func.coalesce(opt_outs.c.until, NEWEST) >= images.c.message_id
     )
+    excluded = exists().where(
+        excluded_images.c.message_id == images.c.message_id,
+        or_(excluded_images.c.attachment_id == 0, excluded_images.c.attachment_id == images.c.attachment_id),
+    )
+    bounded = or_(
+        exists().where(guilds.c.id == images.c.guild_id, guilds.c.forgotten_up_to >= images.c.message_id),
+        _forgotten_with_its_channel(),
+    )
     buried = _buried(Kind.MESSAGE, images.c.message_id)
     removed = _buried(Kind.ATTACHMENT, images.c.attachment_id, images.c.message_id)
-    await connection.execute(delete(images).where(or_(forgotten, left_out, buried, removed)))
+    await connection.execute(delete(images).where(or_(forgotten, left_out, excluded, bounded, buried, removed)))
     await connection.execute(delete(replies).where(_buried(Kind.MESSAGE, replies.c.message_id)))
     await _carry_replies(connection, present.replies)
 
@@ -224,11 +253,22 @@ async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[
     """Adds these rows; of two with one key, the one stays whose value in this column is greater."""
     statement = insert(connection, table)
     value = statement.excluded[newer]
-    statement = statement.on_conflict_do_update(
-        index_elements=[*table.primary_key], set_={newer: value}, where=value > table.c[newer]
-    )
+    older = or_(table.c[newer].is_(None), value > table.c[newer])
+    statement = statement.on_conflict_do_update(index_elements=[*table.primary_key], set_={newer: value}, where=older)
     if rows:
-        await connection.execute(statement, [dict(row._mapping) for row in rows])
+        await connection.execute(statement, _values(rows))
+
+
+def _values(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in rows]
+
+
+def _forgotten_with_its_channel() -> ColumnElement[bool]:
+    """Of an image: in a channel, or in a thread of one, of which everything up to its message was forgotten."""
+    parents = channels.alias("parents")
+    bounds = or_(*(table.c.forgotten_up_to >= images.c.message_id for table in (channels, parents)))
+    query = select(channels.c.id).outerjoin(parents, parents.c.id == channels.c.parent_id)
+    return query.where(channels.c.id == images.c.channel_id, bounds).exists()
 
 
 def _buried(kind: Kind, id_: ColumnElement[int], scope: ColumnElement[int] | int = 0) -> ColumnElement[bool]:

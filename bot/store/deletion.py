@@ -7,19 +7,20 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Result, delete, or_, select, update
+from sqlalchemy import ColumnElement, Result, delete, func, literal, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import DISCORD_EPOCH_MS, NEWEST, ChannelRef, ImageKey, ImageRef, Source, ThreadKind
+from bot.models import NEWEST, ChannelRef, ImageKey, ImageRef, ImageState, Source, ThreadKind, last_message_by
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, writes
 from bot.store.schema import (
     author_cutoffs,
     channels,
+    excluded_images,
+    excluded_members,
     expired_tombstones,
     guilds,
     images,
-    milliseconds,
     opt_outs,
     replies,
     tombstones,
@@ -28,6 +29,9 @@ from bot.store.schema import (
 Key = tuple[str, int, int]
 """Of a tombstone: kind, id, scope."""
 
+
+_EVERYWHERE = 0
+"""In the place of a guild, of members who opted out."""
 
 READMITTED = 1
 """The scope of a guild's tombstone once the bot was invited again."""
@@ -51,6 +55,7 @@ class Deletions(Store):
     async def forget_messages(self, connection: AsyncConnection, ids: Collection[int]) -> list[int]:
         """Deletes the images of these messages, and the bot's own replies among them."""
         gone = await _delete_images(connection, images.c.message_id.in_(any_of(ids)))
+        await connection.execute(delete(excluded_images).where(excluded_images.c.message_id.in_(any_of(ids))))
         await connection.execute(delete(replies).where(replies.c.message_id.in_(any_of(ids))))
         await _bury(connection, Kind.MESSAGE, ids, self._now())
         return gone
@@ -101,7 +106,7 @@ class Deletions(Store):
 
         `accept` ignores such images, known or not. Later messages are indexed, and stay.
         """
-        cutoff = _last_message_by(self._now()) if up_to_message is None else up_to_message
+        cutoff = last_message_by(self._now()) if up_to_message is None else up_to_message
         theirs = images.c.guild_id == guild_id, images.c.author_id == author_id, images.c.message_id <= cutoff
         gone = await _delete_images(connection, *theirs)
         if await add_guild(connection, guild_id):
@@ -135,6 +140,52 @@ class Deletions(Store):
         this = opt_outs.c.author_id == author_id, opt_outs.c.until.is_(None)
         await connection.execute(update(opt_outs).where(*this).values(until=until))
 
+    @erases
+    async def forget_up_to(
+        self,
+        connection: AsyncConnection,
+        guild_id: int,
+        channel_ids: Collection[int],
+        up_to_message: int,
+        *,
+        for_good: bool,
+    ) -> list[int]:
+        """Deletes the images of these channels and their threads, by default of the whole guild, in messages up to this
+        id. No comparison brings them back; where it is for good, no backfill either.
+        """
+        if not await add_guild(connection, guild_id):
+            return []
+        under = channels.c.guild_id == guild_id
+        if channel_ids:
+            rows = [{"id": id_, "guild_id": guild_id} for id_ in channel_ids]
+            await connection.execute(insert(connection, channels).on_conflict_do_nothing(), rows)
+            ids = any_of(channel_ids)
+            under &= channels.c.id.in_(ids) | channels.c.parent_id.in_(ids)
+        if for_good:
+            table = channels if channel_ids else guilds
+            these = table.c.id.in_(any_of(channel_ids or [guild_id]))
+            newer = func.coalesce(table.c.forgotten_up_to, -1) < up_to_message
+            await connection.execute(update(table).where(these, newer).values(forgotten_up_to=up_to_message))
+        earlier = update(channels).where(under, channels.c.first_seen < up_to_message)
+        await connection.execute(earlier.values(first_seen=up_to_message))
+        places = images.c.channel_id.in_(select(channels.c.id).where(under)), images.c.state.in_([*ImageState])
+        return await _delete_images(connection, *places, images.c.message_id <= up_to_message)
+
+    @erases
+    async def exclude_images(
+        self, connection: AsyncConnection, guild_id: int, message_id: int, keys: Collection[ImageKey]
+    ) -> list[int]:
+        """Deletes these images of one message, by default all, and accepts them never again."""
+        ids = {id_ for _, id_ in keys}
+        these = images.c.message_id == message_id
+        if ids:
+            these &= images.c.attachment_id.in_(any_of(ids))
+        gone = await _delete_images(connection, these)
+        if await add_guild(connection, guild_id):
+            rows = [{"guild_id": guild_id, "message_id": message_id, "attachment_id": id_} for id_ in ids or {0}]
+            await connection.execute(insert(connection, excluded_images).on_conflict_do_nothing(), rows)
+        return gone
+
     @writes
     async def readmit_guild(self, connection: AsyncConnection, guild_id: int) -> None:
         """The bot was invited again: images posted from now on are accepted.
@@ -150,23 +201,44 @@ class Deletions(Store):
 
 
 async def not_deleted(connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[ImageRef]:
-    """Those of these images that no tombstone, author cutoff or opt-out covers."""
+    """Those of these images that no tombstone, exclusion, author cutoff or opt-out covers."""
     buried = await _buried(connection, {key for ref in refs for key in keys_of_image(ref)})
-    of_authors = (
-        author_cutoffs.c.guild_id.in_(any_of({ref.channel.guild_id for ref in refs})),
-        author_cutoffs.c.author_id.in_(any_of({ref.author_id for ref in refs})),
-    )
-    rows = await connection.execute(select(author_cutoffs).where(*of_authors))
-    cutoffs = {(row.guild_id, row.author_id): row.up_to_message for row in rows}
-    query = select(opt_outs).where(opt_outs.c.author_id.in_(any_of({ref.author_id for ref in refs})))
-    left_out = {row.author_id: NEWEST if row.until is None else row.until for row in await connection.execute(query)}
+    buried |= await _excluded(connection, {ref.message_id for ref in refs})
+    cutoffs = await _cutoffs(connection, {(ref.channel.guild_id, ref.author_id) for ref in refs})
     return [
         ref
         for ref in refs
         if buried.isdisjoint(keys_of_image(ref))
-        and ref.message_id > left_out.get(ref.author_id, -1)
         and ref.message_id > cutoffs.get((ref.channel.guild_id, ref.author_id), -1)
+        and ref.message_id > cutoffs.get((_EVERYWHERE, ref.author_id), -1)
     ]
+
+
+async def _excluded(connection: AsyncConnection, message_ids: Collection[int]) -> set[Key]:
+    """As tombstones, what was forgotten for good of these messages."""
+    these = excluded_images.c.message_id.in_(any_of(message_ids))
+    query = select(*excluded_images.c["message_id", "attachment_id"]).where(these)
+    return {
+        (Kind.ATTACHMENT, row.attachment_id, row.message_id) if row.attachment_id else (Kind.MESSAGE, row.message_id, 0)
+        for row in await connection.execute(query)
+    }
+
+
+async def _cutoffs(connection: AsyncConnection, authors: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The newest message that is left out, by guild and author, for whatever reason; in one statement."""
+    guild_ids, author_ids = any_of({guild_id for guild_id, _ in authors}), any_of({author for _, author in authors})
+    forgotten = select(*author_cutoffs.c["guild_id", "author_id", "up_to_message"])
+    excluded = select(*excluded_members.c["guild_id", "author_id"], literal(NEWEST))
+    left_out = select(literal(_EVERYWHERE), opt_outs.c.author_id, func.coalesce(opt_outs.c.until, NEWEST))
+    query = union_all(
+        forgotten.where(author_cutoffs.c.guild_id.in_(guild_ids), author_cutoffs.c.author_id.in_(author_ids)),
+        excluded.where(excluded_members.c.guild_id.in_(guild_ids), excluded_members.c.author_id.in_(author_ids)),
+        left_out.where(opt_outs.c.author_id.in_(author_ids)),
+    )
+    found: dict[tuple[int, int], int] = {}
+    for guild_id, author_id, up_to_message in await connection.execute(query):
+        found[guild_id, author_id] = max(up_to_message, found.get((guild_id, author_id), -1))
+    return found
 
 
 KINDS = {kind.value: kind for kind in ThreadKind}  # an enum's constructor takes ten times as long
@@ -246,8 +318,3 @@ def _keys_of_channel(channel: ChannelRef) -> set[Key]:
 def keys_of_image(ref: ImageRef) -> set[Key]:
     message = (Kind.MESSAGE, ref.message_id, 0)
     return _keys_of_channel(ref.channel) | {message, (Kind.ATTACHMENT, ref.attachment_id, ref.message_id)}
-
-
-def _last_message_by(moment: datetime) -> int:
-    """The highest id that Discord can have assigned by then (developer docs, reference, "Snowflakes")."""
-    return ((milliseconds(moment) - DISCORD_EPOCH_MS) << 22) | 0x3FFFFF

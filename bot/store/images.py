@@ -26,12 +26,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import REREAD_OWNER, ChannelRef, Image, ImageRef, ImageState, Owner, Source, Tag
+from bot.models import (
+    BACKGROUND,
+    REREAD_OWNER,
+    ChannelRef,
+    Image,
+    ImageRef,
+    ImageState,
+    Owner,
+    Source,
+    Tag,
+    backfill_owner,
+)
 from bot.store.backend import any_of, insert
 from bot.store.database import reads, writes
-from bot.store.deletion import KINDS, Deletions, add_channels, not_deleted, read_channels
+from bot.store.deletion import KINDS, Deletions, add_channels, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.filters import FilterQueries, is_verified
+from bot.store.rules import admitted
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
 from bot.store.tags import tag_of, write_tags
 
@@ -70,9 +82,13 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
     """Images, with their embeddings and tags. Each method is one transaction, except where it says otherwise."""
 
     @writes
-    async def accept(self, connection: AsyncConnection, refs: Sequence[ImageRef]) -> list[Image]:
-        """Adds new images as pending, and returns them in the order given; skips known and deleted ones."""
-        left = await not_deleted(connection, refs)
+    async def accept(
+        self, connection: AsyncConnection, refs: Sequence[ImageRef], *, backfilled: bool = False
+    ) -> list[Image]:
+        """Adds new images as pending, and returns them in the order given; skips known ones, deleted ones and those
+        that their guild keeps out.
+        """
+        left = await admitted(connection, refs, self._now())
         accepted = {(ref.message_id, ref.attachment_id, ref.source): ref for ref in left}
         if not accepted:
             return []
@@ -89,6 +105,7 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
                     "source": ref.source,
                     "author_id": ref.author_id,
                     "spoiler": ref.spoiler,
+                    "backfilled": backfilled,
                     "state": ImageState.PENDING,
                     "next_attempt": self._now(),
                 }
@@ -96,7 +113,11 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
             ],
         )
         ids = {(row.message_id, row.attachment_id, row.source): row.id for row in added}
-        return [Image(ids[key], ref, ImageState.PENDING) for key, ref in accepted.items() if key in ids]
+        return [
+            Image(ids[key], ref, ImageState.PENDING, backfilled=backfilled)
+            for key, ref in accepted.items()
+            if key in ids
+        ]
 
     @writes
     async def set_spoiler(self, connection: AsyncConnection, ids: Collection[int], spoiler: bool) -> None:
@@ -132,12 +153,14 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
     ) -> dict[Owner, datetime]:
         """Everybody who has pending images, and when the next one is due; the longest due first. exclude: ids."""
         others = images.c.id.not_in(any_of(exclude))
-        new = images.c.reread == false(), images.c.next_attempt.is_not(None), others
+        waiting = images.c.reread == false(), images.c.next_attempt.is_not(None), others
         first = func.min(images.c.next_attempt).label("first")
-        query = (
-            select(*images.c["guild_id", "author_id"], first).where(*new).group_by(*images.c["guild_id", "author_id"])
-        )
+        owner = images.c["guild_id", "author_id"]
+        query = select(*owner, first).where(*waiting, images.c.backfilled == false()).group_by(*owner)
         found = {(row.guild_id, row.author_id): row.first for row in await connection.execute(query.order_by(first))}
+        query = select(images.c.guild_id, first).where(*waiting, images.c.backfilled == true())
+        for row in await connection.execute(query.group_by(images.c.guild_id)):
+            found[backfill_owner(row.guild_id)] = row.first
         again = await connection.scalar(_pending_of(REREAD_OWNER, images.c["next_attempt", "id"], exclude).limit(1))
         return found if again is None else found | {REREAD_OWNER: again}
 
@@ -362,6 +385,21 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         )
 
     @reads
+    async def count_in_range(self, connection: AsyncConnection, channel_id: int, after: int, until: int) -> int:
+        """As `in_range`, and only how many."""
+        this = images.c.channel_id == channel_id, images.c.state.in_([*ImageState])  # the columns of an index
+        query = select(func.count()).select_from(images).where(*this, images.c.message_id > after)
+        return int((await connection.execute(query.where(images.c.message_id <= until))).scalar_one())
+
+    @reads
+    async def count_of_messages(
+        self, connection: AsyncConnection, message_ids: Collection[int], *, forwarded: bool
+    ) -> int:
+        """How many images these messages carry, in any state: those of messages that they forward, or the others."""
+        these = images.c.message_id.in_(any_of(message_ids)), (images.c.source == Source.FORWARD) == forwarded
+        return int((await connection.execute(select(func.count()).select_from(images).where(*these))).scalar_one())
+
+    @reads
     async def searchable_channels(self, connection: AsyncConnection, guild_id: int) -> list[ChannelRef]:
         """The channels and threads of this guild that have a ready image."""
         ready = exists().where(images.c.channel_id == channels.c.id, images.c.state == ImageState.READY)
@@ -385,7 +423,10 @@ def _pending_of(owner: Owner, columns: Iterable[ColumnElement[Any]], exclude: tu
     query = select(*columns).where(*pending).order_by(*images.c["next_attempt", "id"])
     if owner == REREAD_OWNER:
         return query.where(images.c.reread == true())
-    return query.where(images.c.reread == false(), images.c.guild_id == owner[0], images.c.author_id == owner[1])
+    if owner[0] == BACKGROUND:
+        return query.where(images.c.reread == false(), images.c.backfilled == true(), images.c.guild_id == owner[1])
+    new = images.c.reread == false(), images.c.backfilled == false()
+    return query.where(*new, images.c.guild_id == owner[0], images.c.author_id == owner[1])
 
 
 async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:
@@ -422,4 +463,5 @@ def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
         attempts=row.attempts,
         reason=row.reason,
         reread=bool(row.reread),
+        backfilled=bool(row.backfilled),
     )

@@ -98,6 +98,10 @@ guilds = _table(
     "guilds",
     sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
     sa.Column("own_labels", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("paused", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("index_new_channels", Flag, nullable=False, server_default=sa.true()),
+    sa.Column("retention_days", sa.Integer),
+    sa.Column("forgotten_up_to", WholeNumber),
 )
 
 channels = _table(
@@ -108,7 +112,12 @@ channels = _table(
     sa.Column("thread", sa.Text, nullable=False, server_default="none"),
     sa.Column("tagging_mode", sa.Text),
     sa.Column("last_seen", WholeNumber),
+    # Everything that was posted after it is accepted, whenever it is read; a backfill lowers it.
     sa.Column("first_seen", WholeNumber),
+    # Of channels, whose threads inherit them; null: as the server.
+    sa.Column("indexed", Flag),
+    sa.Column("retention_days", sa.Integer),
+    sa.Column("forgotten_up_to", WholeNumber),
     sa.CheckConstraint("thread IN ('none', 'public', 'private')", name="thread"),
     sa.CheckConstraint("tagging_mode IN ('off', 'silent', 'reaction', 'reply')", name="tagging_mode"),
     sa.Index(None, "guild_id"),
@@ -133,6 +142,7 @@ images = _table(
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
     sa.Column("spoiler", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("backfilled", Flag, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("message_id", "attachment_id", "source"),
     sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
     sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
@@ -145,11 +155,17 @@ images = _table(
     # An author's are found among any number of another's.
     sa.Index(
         "ix_images_due_of_author",
-        *("reread", "guild_id", "author_id", "next_attempt", "id"),
+        *("reread", "backfilled", "guild_id", "author_id", "next_attempt", "id"),
         sqlite_where=sa.text("next_attempt IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_images_due_of_backfill",
+        *("backfilled", "guild_id", "reread", "next_attempt", "id"),
+        sqlite_where=sa.text("next_attempt IS NOT NULL AND backfilled = 1"),
     ),
     # Few images are parked: a partial index finds them without a look at all others.
     sa.Index("ix_images_parked", "reread", "reason", sqlite_where=sa.text("state = 'parked'")),
+    sa.Index("ix_images_parked_of_guild", "guild_id", "reason", sqlite_where=sa.text("state = 'parked'")),
     # Never reuses an id: a worker must not finish another image that got the id of a deleted one.
     autoincrement=True,
 )
@@ -264,6 +280,71 @@ opt_outs = _table(
     "opt_outs",
     sa.Column("author_id", WholeNumber, primary_key=True, autoincrement=False),
     sa.Column("until", WholeNumber),
+)
+
+# Members whose images a moderator keeps out, whenever they are posted.
+excluded_members = _table(
+    "excluded_members",
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("author_id", WholeNumber, primary_key=True),
+    with_rowid=False,
+)
+
+# Images that a moderator had forgotten for good, though their messages still exist: a backfill does not bring them
+# back. attachment_id: 0 for all of a message.
+excluded_images = _table(
+    "excluded_images",
+    sa.Column("message_id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("attachment_id", WholeNumber, primary_key=True, server_default=sa.text("0")),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
+    sa.Index(None, "guild_id"),
+    with_rowid=False,
+)
+
+# A guild's last backfill, running or not. channel_id: what it was asked for; null for the whole server. until: the
+# newest message when it began. messages, found: those read, and the images in them that are kept. expected: the
+# messages that Discord's search counted. after_image: the highest id of an image when it began. notice_…: the message
+# that shows the progress.
+backfills = _table(
+    "backfills",
+    sa.Column(
+        "guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("channel_id", WholeNumber),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("searching", Flag, nullable=False),
+    sa.Column("until", WholeNumber, nullable=False),
+    sa.Column("after_image", WholeNumber, nullable=False),
+    sa.Column("messages", WholeNumber, nullable=False, server_default=sa.text("0")),
+    sa.Column("found", WholeNumber, nullable=False, server_default=sa.text("0")),
+    sa.Column("expected", WholeNumber, nullable=False, server_default=sa.text("0")),
+    sa.Column("began", Time, nullable=False),
+    sa.Column("ended", Time),
+    sa.Column("notice_channel", WholeNumber),
+    sa.Column("notice_message", WholeNumber),
+    sa.CheckConstraint("mode IN ('quick', 'thorough')", name="mode"),
+    sa.CheckConstraint("state IN ('running', 'paused', 'cancelled', 'done')", name="state"),
+)
+
+# What a backfill does, step by step: archived threads are listed before messages are read, in the order of the names.
+# cursor: where the next page begins; null at the beginning. filter: what Discord's search is asked for.
+backfill_tasks = _table(
+    "backfill_tasks",
+    sa.Column("id", WholeNumber, primary_key=True),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("backfills.guild_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("channel_id", WholeNumber, nullable=False),
+    sa.Column("parent_id", WholeNumber),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("filter", sa.Text, nullable=False),
+    sa.Column("cursor", WholeNumber),
+    sa.UniqueConstraint("guild_id", "channel_id", "task"),
+    sa.CheckConstraint("task IN ('archived_joined', 'archived_private', 'archived_public', 'messages')", name="task"),
+    sa.CheckConstraint("state IN ('open', 'done', 'refused')", name="state"),
+    sa.CheckConstraint("filter IN ('image', 'snapshot')", name="filter"),
+    sa.Index(None, "guild_id", "state", "task", "id"),
 )
 
 

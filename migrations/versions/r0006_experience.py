@@ -15,15 +15,22 @@ branch_labels = None
 depends_on = None
 
 WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+ZERO = sa.text("0")
 
 
 def upgrade() -> None:
     _extend_tags()
     _add_tag_decisions()
     _add_opt_outs()
+    _add_rules()
+    _add_exclusions()
+    _add_backfills()
 
 
 def downgrade() -> None:
+    _drop_backfills()
+    _drop_exclusions()
+    _drop_rules()
     op.drop_table("opt_outs")
     op.drop_table("tag_decisions")
     _shorten_tags()
@@ -101,3 +108,118 @@ def _add_opt_outs() -> None:
         sa.PrimaryKeyConstraint("author_id", name="pk_opt_outs"),
         sqlite_strict=True,
     )
+
+
+def _add_rules() -> None:
+    op.add_column("guilds", sa.Column("paused", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.add_column("guilds", sa.Column("index_new_channels", sa.Integer(), nullable=False, server_default=sa.true()))
+    op.add_column("channels", sa.Column("indexed", sa.Integer()))
+    for table in ("guilds", "channels"):
+        op.add_column(table, sa.Column("retention_days", sa.Integer()))
+        op.add_column(table, sa.Column("forgotten_up_to", WHOLE))
+
+
+def _drop_rules() -> None:
+    for table in ("guilds", "channels"):
+        op.drop_column(table, "forgotten_up_to")
+        op.drop_column(table, "retention_days")
+    op.drop_column("channels", "indexed")
+    op.drop_column("guilds", "index_new_channels")
+    op.drop_column("guilds", "paused")
+
+
+def _add_exclusions() -> None:
+    op.create_table(
+        "excluded_members",
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("author_id", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("guild_id", "author_id", name="pk_excluded_members"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_excluded_members_guild_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "excluded_images",
+        sa.Column("message_id", WHOLE, autoincrement=False, nullable=False),
+        sa.Column("attachment_id", WHOLE, server_default=ZERO, nullable=False),
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("message_id", "attachment_id", name="pk_excluded_images"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_excluded_images_guild_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_excluded_images_guild_id", "excluded_images", ["guild_id"])
+
+
+def _drop_exclusions() -> None:
+    op.drop_table("excluded_images")
+    op.drop_table("excluded_members")
+
+
+def _add_backfills() -> None:
+    op.create_table(
+        "backfills",
+        sa.Column("guild_id", WHOLE, autoincrement=False, nullable=False),
+        sa.Column("channel_id", WHOLE),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("searching", sa.Integer(), nullable=False),
+        sa.Column("until", WHOLE, nullable=False),
+        sa.Column("after_image", WHOLE, nullable=False),
+        *(sa.Column(name, WHOLE, server_default=ZERO, nullable=False) for name in ("messages", "found", "expected")),
+        sa.Column("began", WHOLE, nullable=False),
+        sa.Column("ended", WHOLE),
+        sa.Column("notice_channel", WHOLE),
+        sa.Column("notice_message", WHOLE),
+        sa.PrimaryKeyConstraint("guild_id", name="pk_backfills"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_backfills_guild_id", ondelete="CASCADE"),
+        sa.CheckConstraint("mode IN ('quick', 'thorough')", name=op.f("ck_backfills_mode")),
+        sa.CheckConstraint("state IN ('running', 'paused', 'cancelled', 'done')", name=op.f("ck_backfills_state")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "backfill_tasks",
+        sa.Column("id", WHOLE, nullable=False),
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("channel_id", WHOLE, nullable=False),
+        sa.Column("parent_id", WHOLE),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in ("thread", "task", "state", "filter")),
+        sa.Column("cursor", WHOLE),
+        sa.PrimaryKeyConstraint("id", name="pk_backfill_tasks"),
+        sa.ForeignKeyConstraint(
+            ["guild_id"], ["backfills.guild_id"], name="fk_backfill_tasks_guild_id", ondelete="CASCADE"
+        ),
+        sa.UniqueConstraint("guild_id", "channel_id", "task", name="uq_backfill_tasks_guild_id_channel_id_task"),
+        sa.CheckConstraint(
+            "task IN ('archived_joined', 'archived_private', 'archived_public', 'messages')",
+            name=op.f("ck_backfill_tasks_task"),
+        ),
+        sa.CheckConstraint("state IN ('open', 'done', 'refused')", name=op.f("ck_backfill_tasks_state")),
+        sa.CheckConstraint("filter IN ('image', 'snapshot')", name=op.f("ck_backfill_tasks_filter")),
+        sqlite_strict=True,
+    )
+    tasks = ["guild_id", "state", "task", "id"]
+    op.create_index("ix_backfill_tasks_guild_id_state_task_id", "backfill_tasks", tasks)
+    op.add_column("images", sa.Column("backfilled", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.drop_index("ix_images_due_of_author", "images")
+    _index_images("due_of_author", "reread", "backfilled", "guild_id", "author_id", "next_attempt", "id", where=_DUE)
+    backfilled = f"{_DUE} AND backfilled = 1"
+    _index_images("due_of_backfill", "backfilled", "guild_id", "reread", "next_attempt", "id", where=backfilled)
+    _index_images("parked_of_guild", "guild_id", "reason", where="state = 'parked'")
+
+
+def _drop_backfills() -> None:
+    for name in ("parked_of_guild", "due_of_backfill", "due_of_author"):
+        op.drop_index(f"ix_images_{name}", "images")
+    op.drop_column("images", "backfilled")
+    _index_images("due_of_author", "reread", "guild_id", "author_id", "next_attempt", "id", where=_DUE)
+    op.drop_table("backfill_tasks")
+    op.drop_table("backfills")
+
+
+_DUE = "next_attempt IS NOT NULL"
+
+
+def _index_images(name: str, *columns: str, where: str) -> None:
+    condition = sa.text(where)
+    op.create_index(f"ix_images_{name}", "images", [*columns], sqlite_where=condition, postgresql_where=condition)

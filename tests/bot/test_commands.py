@@ -20,6 +20,7 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
     assert set(commands) == {
         "find", "browse", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help", "tags",
+        "magpie",
     }  # fmt: skip
     limits = ["channel", "author", "after", "before", "tag", "sort"]
     assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]
@@ -41,17 +42,19 @@ async def test_every_command_is_for_servers_only() -> None:
 async def test_settings_are_offered_to_moderators_only() -> None:
     commands = await commands_by_name()
     for name, command in commands.items():
-        wanted = MANAGE_GUILD if name in ("tagging", "labels") else None
+        wanted = MANAGE_GUILD if name in ("tagging", "labels", "magpie") else None
         assert command["default_member_permissions"] == wanted
 
 
 async def test_members_without_manage_server_are_refused_even_where_the_server_opened_the_commands() -> None:
     bot = await bot_with_commands()
-    labels = bot.tree.get_command("labels")
-    assert isinstance(labels, app_commands.Group)
+    groups = [bot.tree.get_command(name) for name in ("labels", "magpie")]
+    inner = [command for group in groups if isinstance(group, app_commands.Group) for command in group.walk_commands()]
+    commands = [command for command in inner if isinstance(command, app_commands.Command)]
+    assert len(commands) > 4
     member = SimpleNamespace(permissions=discord.Permissions(manage_messages=True, manage_channels=True))
     manager = SimpleNamespace(permissions=discord.Permissions(manage_guild=True))
-    for command in (bot.tree.get_command("tagging"), *labels.commands):
+    for command in (bot.tree.get_command("tagging"), *commands):
         assert isinstance(command, app_commands.Command)
         with pytest.raises(app_commands.MissingPermissions):
             await checks_of(command, member)

@@ -11,7 +11,7 @@ from tests.sandbox.person import Person
 
 SLASH, MENU = 1, 3
 COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
-SUBCOMMAND, STRING, INTEGER, BOOLEAN, USER, CHANNEL, ATTACHMENT = 1, 3, 4, 5, 6, 7, 11
+SUBCOMMAND, SUBCOMMAND_GROUP, STRING, INTEGER, BOOLEAN, USER, CHANNEL, ATTACHMENT = 1, 2, 3, 4, 5, 6, 7, 11
 KINDS = {"channel": CHANNEL, "author": USER, "count": INTEGER, "share": BOOLEAN, "image": ATTACHMENT}
 LOADING, EPHEMERAL = 128, 64
 BUTTON, SECTION, TEXT, THUMBNAIL = 2, 9, 10, 11
@@ -116,13 +116,23 @@ class Member(Person):
         nonce = await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
         return await self._answer_to(nonce)
 
-    async def press_and_see_it_change(self, guild_id: int, message: dict[str, Any], button: dict[str, Any]) -> Reply:
+    async def press_and_see_it_change(
+        self,
+        guild_id: int,
+        message: dict[str, Any],
+        button: dict[str, Any],
+        check: Callable[[Reply], bool] = lambda _: True,
+    ) -> Reply:
+        """check: of a message that may change for other reasons as well."""
         since = len(self.events)
         data = {"component_type": BUTTON, "custom_id": button["custom_id"]}
         extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
         application = message.get("application_id") or message["author"]["id"]
         await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
-        return read(await self.event("MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"], since))
+        changed = await self.event(
+            "MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"] and check(read(seen)), since
+        )
+        return read(changed)
 
     async def ask_to_be_forgotten(self, guild_id: int, channel_id: int | str, *, everywhere: bool = False) -> Reply:
         """Up to the question whether to; everywhere: to opt out."""
@@ -142,6 +152,21 @@ class Member(Person):
 
     async def subcommand(self, guild_id: int, channel_id: int | str, name: str, sub: str, **options: str) -> Reply:
         return await self.use(guild_id, channel_id, name, [_sub(sub, options)])
+
+    async def magpie(self, guild_id: int, channel_id: int | str, *sub: str, **options: tuple[int, str]) -> Reply:
+        """A subcommand of /magpie. options: their type and value."""
+        filled = [{"type": kind, "name": name, "value": value} for name, (kind, value) in options.items()]
+        nested: dict[str, Any] = {"type": SUBCOMMAND, "name": sub[-1], "options": filled}
+        for group in reversed(sub[:-1]):
+            nested = {"type": SUBCOMMAND_GROUP, "name": group, "options": [nested]}
+        return await self.use(guild_id, channel_id, "magpie", [nested])
+
+    async def seen_as(self, message: dict[str, Any], check: Callable[[Reply], bool]) -> Reply:
+        """Waits until this message, as it was sent or changed, looks as it should."""
+        found = await self.one_of(
+            ("MESSAGE_CREATE", "MESSAGE_UPDATE"), lambda seen: seen["id"] == message["id"] and check(read(seen))
+        )
+        return read(found)
 
     async def offered(
         self, guild_id: int, channel_id: int | str, name: str, sub: str | None = None, **typed: str

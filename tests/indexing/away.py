@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.errors import ImageGone
+from bot.indexing.backfill import Backfills, ThreadPage
 from bot.indexing.catch_up import CatchUp, ChannelSnapshot
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.registry import ImageRegistry
-from bot.models import NEWEST, ChannelRef, Image, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
+from bot.indexing.retry import RetryPolicy
+from bot.models import NEWEST, ChannelRef, Hits, Image, ImageRef, Page, PublicReply, RemoteImage, SeenMessage, Source
+from bot.store.backfills import BackfillStore, SearchFilter, TaskKind
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.rules import RuleStore
 from tests.indexing.support import CARD, GUILD, FakeSleep, image_ref
 from tests.store.samples import due
 
@@ -26,7 +31,9 @@ class Discord:
     """Channels with messages, each with one image at first. A history may be refused, fail, or be held.
 
     held: a page that contains this message is not delivered before the event is set. lacks: messages that exist, and
-    are in no page. looked_up: those that were asked for by themselves.
+    are in no page. looked_up: those that were asked for by themselves. archived: threads by their channel and what they
+    are listed as; two fit on a page. searched: each search's channels, what it wanted, and where it ended.
+    meanwhile: called once each, after a page was made and before it is delivered.
     """
 
     def __init__(self, page_messages: int = PAGE_MESSAGES) -> None:
@@ -42,6 +49,10 @@ class Discord:
         self.reached = asyncio.Event()
         self.readers = 0
         self.page_messages = page_messages
+        self.archived: dict[tuple[int, TaskKind], list[ChannelRef]] = {}
+        self.search_errors: list[Exception] = []
+        self.searched: list[tuple[set[int], SearchFilter, int]] = []
+        self.meanwhile: deque[Callable[[], Awaitable[object]]] = deque()
 
     def post(self, number: int, where: ChannelRef) -> ImageRef:
         ref = image_ref(number, where)
@@ -92,6 +103,8 @@ class Discord:
             if self.errors.get(channel_id):
                 raise self.errors[channel_id].pop(0)
             found = self._page(channel_id, after, before)
+            if self.meanwhile:
+                await self.meanwhile.popleft()()
             for event in [self.hold_at[one.message_id] for one in found.messages if one.message_id in self.hold_at]:
                 self.reached.set()
                 await event.wait()
@@ -105,6 +118,32 @@ class Discord:
         if message is None:
             raise ImageGone
         return [RemoteImage(*key, url="https://cdn.discordapp.com/a.png") for key in message.carried or ()]
+
+    async def threads(self, channel: ChannelRef, kind: TaskKind, cursor: int | None) -> ThreadPage:
+        there = self.archived.get((channel.channel_id, kind), [])
+        begin = cursor or 0
+        return ThreadPage(there[begin : begin + 2], begin + 2 if len(there) > begin + 2 else None)
+
+    async def search(
+        self, guild_id: int, channels: Sequence[ChannelRef], wanted: SearchFilter, *, after: int, before: int
+    ) -> Hits:
+        """Finds attached images, and forwarded ones, but no previews of links."""
+        ids = {one.channel_id for one in channels}
+        self.searched.append((ids, wanted, before))
+        if self.search_errors:
+            raise self.search_errors.pop(0)
+        source = Source.FORWARD if wanted is SearchFilter.SNAPSHOT else Source.ATTACHMENT
+        matching = [
+            message
+            for channel_id in ids
+            for message in self.messages.get(channel_id, {}).values()
+            if after < message.message_id < before and any(image.source is source for image in message.images)
+        ]
+        matching.sort(key=lambda one: one.message_id)
+        page = matching[-self.page_messages :]
+        if self.meanwhile:
+            await self.meanwhile.popleft()()
+        return Hits(page, page[0].message_id - 1 if page else after, before - 1, len(matching))
 
     def _page(self, channel_id: int, after: int | None, before: int | None) -> Page:
         there = sorted(self.messages.get(channel_id, {}).items())
@@ -140,9 +179,20 @@ class Bot:
             self.store, self.registry, self._accept, discord.page, discord.look_up, self._found, self._covered
         )
         self.catch_up = CatchUp(comparer, self.channels, sleep=self.sleep)
+        self.rules = RuleStore(database)
+        self.backfill_store = BackfillStore(database)
+        self.backfills = Backfills(
+            *(self.backfill_store, self.rules, self.store, comparer, discord),
+            **{
+                "pause_s": 0.01,
+                "longest_indexing_s": 1.0,
+                "backoff": RetryPolicy(first_pause_s=0.01),
+                "sleep": self.sleep,
+            },
+        )
 
-    async def _accept(self, refs: list[ImageRef]) -> list[Image]:
-        return await self.accepting(refs)
+    async def _accept(self, refs: Sequence[ImageRef], *, backfilled: bool = False) -> list[Image]:
+        return await (self.store.accept(refs, backfilled=True) if backfilled else self.accepting(refs))
 
     async def _found(self, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
         await self.replies.find(channel, found)

@@ -150,3 +150,42 @@ async def test_images_to_be_encoded_again_get_the_places_that_new_ones_leave(
     first = list(after.cdn.fetched)[:9]  # as many as there are places, of which one server alone gets eight
     assert len({ref.attachment_id for ref in new}.intersection(first)) == 8
     await after.close()
+
+
+async def test_an_image_does_not_wait_for_ten_thousand_of_a_backfill_not_even_of_the_same_author(
+    pipeline: Pipeline, database: Database
+) -> None:
+    await pipeline.indexer.close()
+    old = hostile_refs(10_000, author=OTHER)
+    await pipeline.store.accept(old, backfilled=True)
+    for ref in old[:1000]:
+        pipeline.cdn.hold(ref)
+    await pipeline.restart(concurrency=8)
+    await until(lambda: pipeline.cdn.downloading > 10)
+    for number, author in enumerate((OTHER, OTHER, 8)):
+        new = image_ref(number, author=author)
+        await pipeline.indexer.accept([new])
+        await until(lambda new=new: new in announced(pipeline))
+
+
+async def test_images_of_a_backfill_come_after_new_ones_and_are_not_announced(pipeline: Pipeline) -> None:
+    await pipeline.indexer.close()
+    old = hostile_refs(50)
+    await pipeline.store.accept(old, backfilled=True)
+    new = [image_ref(author, author=author) for author in range(12)]
+    await pipeline.store.accept(new)
+    await pipeline.restart(concurrency=2)
+    await pipeline.indexer.settled()
+    first = list(pipeline.cdn.fetched)[:9]  # as many as there are places, of which one server alone gets eight
+    assert len({ref.attachment_id for ref in new}.intersection(first)) == 8
+    assert len(pipeline.cdn.fetched) == 62
+    assert announced(pipeline) == set(new)
+    assert [await pipeline.indexer.accept(old[:1], backfilled=True)] == [[]]
+
+
+async def test_images_of_a_backfill_are_begun_while_nothing_else_waits(pipeline: Pipeline) -> None:
+    old = hostile_refs(5)
+    assert len(await pipeline.indexer.accept(old, backfilled=True)) == 5
+    await pipeline.indexer.settled()
+    assert len(pipeline.cdn.fetched) == 5
+    assert pipeline.announced == []

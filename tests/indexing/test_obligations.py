@@ -47,6 +47,12 @@ FORGET: dict[str, Forget] = {
     "channel": lambda registry, ref: registry.forget_channel(ref.channel.channel_id),
     "author": lambda registry, ref: registry.forget_author(GUILD, ref.author_id, ref.message_id),
     "opt-out": lambda registry, ref: registry.opt_out(ref.author_id),
+    "channel up to": lambda registry, ref: registry.forget_up_to(
+        GUILD, [ref.channel.channel_id], ref.message_id, for_good=True
+    ),
+    "server up to": lambda registry, ref: registry.forget_up_to(GUILD, [], ref.message_id, for_good=True),
+    "excluded": lambda registry, ref: registry.exclude_images(GUILD, ref.message_id),
+    "excluded image": lambda registry, ref: registry.exclude_images(GUILD, ref.message_id, [ref.key]),
     "guild": lambda registry, _: registry.forget_guild(GUILD),
 }
 

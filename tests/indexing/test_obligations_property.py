@@ -156,6 +156,25 @@ class ObligationMachine(RuleBasedStateMachine):
         )
         self.forget(self.deleted[-1], self.pipeline.registry.forget_author(1, author, up_to))
 
+    @rule(channel=st.sampled_from([None, 11, 12, 13]), up_to=MESSAGES)
+    def forget_up_to(self, channel: int | None, up_to: int) -> None:
+        def covers(ref: ImageRef) -> bool:
+            here = channel in (None, ref.channel.channel_id, ref.channel.parent_id)
+            return ref.channel.guild_id == 1 and here and ref.message_id <= up_to
+
+        self.deleted.append(covers)
+        places = [] if channel is None else [channel]
+        self.forget(covers, self.pipeline.registry.forget_up_to(1, places, up_to, for_good=True))
+
+    @rule(
+        message=MESSAGES.filter(lambda message: CHANNELS[message % len(CHANNELS)].guild_id == 1),
+        ids=st.sets(ATTACHMENTS),
+    )
+    def exclude_images(self, message: int, ids: set[int]) -> None:
+        self.deleted.append(lambda ref: ref.message_id == message and (not ids or ref.attachment_id in ids))
+        keys = [(Source.ATTACHMENT, id_) for id_ in ids]
+        self.forget(self.deleted[-1], self.pipeline.registry.exclude_images(1, message, keys))
+
     @rule()
     def leave_the_other_guild(self) -> None:
         self.guild_left, self.readmission = True, None

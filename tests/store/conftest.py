@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bot.store.backfills import BackfillStore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.rules import RuleStore
 from bot.store.tags import TagStore
 from tests.empty_database import empty_database
 from tests.store.samples import NOON
@@ -47,3 +49,13 @@ def tags(database: Database) -> TagStore:
 @pytest.fixture
 def replies(database: Database) -> ReplyStore:
     return ReplyStore(database)
+
+
+@pytest.fixture
+def rules(database: Database) -> RuleStore:
+    return RuleStore(database, clock=lambda: NOON)
+
+
+@pytest.fixture
+def backfills(database: Database) -> BackfillStore:
+    return BackfillStore(database, clock=lambda: NOON)

@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from bot.models import ChannelRef, Source, TaggingMode, ThreadKind
-from bot.store.deletion import _last_message_by
+from bot.models import ChannelRef, Source, TaggingMode, ThreadKind, last_message_by
 from bot.store.images import ImageStore
 from bot.store.schema import TOMBSTONE_LIFETIME
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
@@ -111,8 +110,8 @@ async def test_a_deleted_guild_accepts_nothing_until_it_is_readmitted(images, ch
 
 
 class TestAMemberWhoAsksToBeForgotten:
-    BEFORE = _last_message_by(NOON - timedelta(hours=1))
-    AFTER = _last_message_by(NOON + timedelta(hours=1))
+    BEFORE = last_message_by(NOON - timedelta(hours=1))
+    AFTER = last_message_by(NOON + timedelta(hours=1))
 
     async def test_loses_the_images_of_one_guild(self, images):
         mine, others = await ready(images, ref(self.BEFORE), ref(self.BEFORE, 101, author_id=8))

@@ -45,11 +45,12 @@ async def test_finishing_images_of_an_earlier_model_takes_three_crossings_more(i
     assert len(crossings) == 9  # and a deletion of the old embeddings and tags, and a look at members' decisions
 
 
-async def test_accepting_a_page_of_history_takes_seven_crossings(images: ImageStore, crossings):
+async def test_accepting_a_page_of_history_takes_nine_crossings(images: ImageStore, crossings):
     await images.accept([ref(1)])
     crossings.clear()
     await images.accept([ref(message) for message in range(10, 110)])
-    assert len(crossings) == 7  # begin, tombstones, authors, guilds, channels, images, commit
+    # begin, tombstones, excluded images, authors, rules, guilds, channels, images, commit
+    assert len(crossings) == 9
 
 
 async def test_embeddings_and_channels_are_decoded_off_the_event_loop(images: ImageStore, monkeypatch):

@@ -11,15 +11,18 @@ from contextlib import contextmanager
 import pytest
 
 from bot.errors import StoreBusy
-from bot.models import ChannelRef, PublicReply, Source, TagDecision, TaggingMode
+from bot.models import BackfillMode, BackfillState, ChannelRef, PublicReply, Source, TagDecision, TaggingMode
+from bot.store.backfills import BackfillStore, SearchFilter, Task, TaskKind
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.rules import RuleStore
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, finished, ref
 
-STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore)
+STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore, BackfillStore, RuleStore)
 CHANNEL = ChannelRef(1, 2)
+TASK = Task(1, CHANNEL, TaskKind.MESSAGES)
 
 
 async def first_page(images: ImageStore) -> object:
@@ -41,6 +44,8 @@ READS = {
         "newest_id": lambda images: images.newest_id(),
         "first_seen": lambda images: images.first_seen(2),
         "in_range": lambda images: images.in_range(2, 0, 20),
+        "count_in_range": lambda images: images.count_in_range(2, 0, 20),
+        "count_of_messages": lambda images: images.count_of_messages([10], forwarded=False),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),
         "unverified": lambda images: images.unverified(1 << 62, (), 5),
@@ -57,6 +62,20 @@ READS = {
     TagStore: {
         "tags_in": lambda tags: tags.tags_in(1, [2]),
         "tagged": lambda tags: tags.tagged(1, [2], "cat"),
+    },
+    BackfillStore: {
+        "get": lambda backfills: backfills.get(1),
+        "unfinished": lambda backfills: backfills.unfinished(),
+        "next_tasks": lambda backfills: backfills.next_tasks(1),
+        "backlog": lambda backfills: backfills.backlog(1),
+        "progress": lambda backfills: backfills.progress(1),
+    },
+    RuleStore: {
+        "of_guild": lambda rules: rules.of_guild(1),
+        "of_channels": lambda rules: rules.of_channels([CHANNEL]),
+        "paused_guilds": lambda rules: rules.paused_guilds(),
+        "expired": lambda rules: rules.expired(),
+        "excluded_members": lambda rules: rules.excluded_members(1),
     },
 }
 WRITES = {
@@ -78,6 +97,10 @@ WRITES = {
         "forget_guild": lambda images: images.forget_guild(1),
         "forget_author": lambda images: images.forget_author(1, 7),
         "readmit_guild": lambda images: images.readmit_guild(1),
+        "opt_out": lambda images: images.opt_out(7),
+        "opt_in": lambda images: images.opt_in(7, 10),
+        "forget_up_to": lambda images: images.forget_up_to(1, [2], 10, for_good=True),
+        "exclude_images": lambda images: images.exclude_images(1, 10, []),
     },
     ChannelStore: {
         "set_tagging_mode": lambda channels: channels.set_tagging_mode(CHANNEL, TaggingMode.OFF),
@@ -95,6 +118,25 @@ WRITES = {
         "drop": lambda replies: replies.drop(50),
     },
     TagStore: {"decide": lambda tags: tags.decide(1, [TagDecision("cat", kept=False)])},
+    BackfillStore: {
+        "begin": lambda backfills: backfills.begin(1, 2, BackfillMode.QUICK, 20, [(CHANNEL, TaskKind.MESSAGES)]),
+        "listed": lambda backfills: backfills.listed(TASK, [CHANNEL], None),
+        "advanced": lambda backfills: backfills.advanced([TASK], 5),
+        "search_for": lambda backfills: backfills.search_for([TASK], SearchFilter.SNAPSHOT),
+        "stop_searching": lambda backfills: backfills.stop_searching(1),
+        "refuse": lambda backfills: backfills.refuse([TASK]),
+        "set_state": lambda backfills: backfills.set_state(1, BackfillState.DONE, of=[BackfillState.RUNNING]),
+        "set_notice": lambda backfills: backfills.set_notice(1, (2, 50)),
+        "cover": lambda backfills: backfills.cover([2], 0, 20),
+    },
+    RuleStore: {
+        "set_paused": lambda rules: rules.set_paused(1, True),
+        "set_indexed": lambda rules: rules.set_indexed(CHANNEL, True, 20),
+        "set_index_new_channels": lambda rules: rules.set_index_new_channels(1, False, [2]),
+        "set_retention": lambda rules: rules.set_retention(1, 2, 30),
+        "exclude_member": lambda rules: rules.exclude_member(1, 7),
+        "readmit_member": lambda rules: rules.readmit_member(1, 7),
+    },
 }
 
 

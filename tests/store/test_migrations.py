@@ -8,13 +8,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.models import ChannelRef, TagDecision, TaggingMode
+from bot.models import BackfillMode, ChannelRef, TagDecision, TaggingMode
 from bot.store.backend import open_backend
+from bot.store.backfills import BackfillStore, TaskKind
 from bot.store.backup import mark_unverified
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.migrate import SCRIPTS, migrate
+from bot.store.rules import RuleStore
 from bot.store.schema import metadata
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, finished, ref
@@ -35,6 +37,10 @@ async def fill(path) -> None:
         await LabelStore(database).add(1, "cat")
         await ReplyStore(database).remember(ChannelRef(1, 2), 50, [image.id])
         await images.forget_messages([12])
+        await images.exclude_images(1, 13, [])
+        await RuleStore(database).exclude_member(1, 71)
+        tasks = [(ChannelRef(1, 2), TaskKind.MESSAGES)]
+        await BackfillStore(database).begin(1, None, BackfillMode.QUICK, 20, tasks)
         await database.write(mark_unverified)
         await images.forget_author(1, 70)
         await images.opt_out(71)

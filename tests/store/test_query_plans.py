@@ -10,6 +10,8 @@ from sqlalchemy import event
 from bot.models import (
     EVERY_IMAGE,
     REREAD_OWNER,
+    BackfillMode,
+    BackfillState,
     ChannelRef,
     ImageFilter,
     PublicReply,
@@ -18,16 +20,19 @@ from bot.models import (
     TagDecision,
     TaggingMode,
     ThreadKind,
+    backfill_owner,
 )
+from bot.store.backfills import BackfillStore, SearchFilter, TaskKind
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
+from bot.store.rules import RuleStore
 from bot.store.schema import metadata
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
-# Scanned at startup: tables with one row for each guild or model.
-LARGE_TABLES = metadata.tables.keys() - {"guilds", "models"}
+# Scanned at startup and daily: tables with one row for each guild or model.
+LARGE_TABLES = metadata.tables.keys() - {"guilds", "models", "backfills"}
 
 
 async def use_everything(database) -> None:
@@ -54,6 +59,10 @@ async def use_everything(database) -> None:
     await images.verify([first.id], OTHER.key)
     await images.requeue_forbidden([2])
     await images.set_spoiler([first.id], True)
+    await images.accept([ref(40)], backfilled=True)
+    await images.due({backfill_owner(1): 50}, NOON)
+    await images.count_in_range(2, 10, 20)
+    await images.count_of_messages([10, 11], forwarded=True)
     await images.newest_id()
     await images.first_seen(2)
     await images.in_range(2, 10, 20)
@@ -72,6 +81,8 @@ async def use_everything(database) -> None:
     await tags.tagged(1, [2, 3], "cat")
     await tags.decide(first.id, [TagDecision("cat", kept=False)])
     await images.count_pending()
+    await use_rules(RuleStore(database))
+    await use_backfills(BackfillStore(database))
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.tagging_mode(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))
     await channels.mark_seen(ChannelRef(1, 2), 10)
@@ -87,6 +98,9 @@ async def use_everything(database) -> None:
     await replies.orphan([first.id])
     await replies.orphans(5)
     await replies.drop(50)
+    await images.forget_up_to(1, [2], 5, for_good=True)
+    await images.forget_up_to(1, [], 5, for_good=True)
+    await images.exclude_images(1, 12, [(Source.ATTACHMENT, 100)])
     await images.forget_messages([10])
     await images.forget_images(11, [(Source.ATTACHMENT, 100)])
     await images.forget_author(1, 8)
@@ -98,6 +112,43 @@ async def use_everything(database) -> None:
     await images.forget_channel(2)
     await images.forget_guild(1)
     await images.readmit_guild(1)
+
+
+async def use_rules(rules) -> None:
+    await rules.set_paused(1, True)
+    await rules.set_paused(1, False)
+    await rules.set_indexed(ChannelRef(1, 2), False, 20)
+    await rules.set_indexed(ChannelRef(1, 2), True, 20)
+    await rules.set_index_new_channels(1, False, [2, 3])
+    await rules.set_retention(1, None, 30)
+    await rules.set_retention(1, 2, 30)
+    await rules.of_guild(1)
+    await rules.of_channels([ChannelRef(1, 2), ChannelRef(1, 3, 2, ThreadKind.PUBLIC)])
+    await rules.paused_guilds()
+    assert await rules.expired()
+    await rules.set_retention(1, 2, None)
+    await rules.set_retention(1, None, None)
+    await rules.exclude_member(1, 70)
+    await rules.excluded_members(1)
+    await rules.readmit_member(1, 70)
+
+
+async def use_backfills(backfills) -> None:
+    place = ChannelRef(1, 2)
+    await backfills.begin(1, None, BackfillMode.QUICK, 50, [(place, TaskKind.PUBLIC), (place, TaskKind.MESSAGES)])
+    [listing] = await backfills.next_tasks(1)
+    await backfills.listed(listing, [ChannelRef(1, 3, 2, ThreadKind.PUBLIC)], None)
+    tasks = await backfills.next_tasks(1)
+    await backfills.advanced(tasks, 20, messages=3, found=2, expected=9)
+    await backfills.cover([2], 20, 50)
+    await backfills.search_for(tasks, SearchFilter.SNAPSHOT)
+    await backfills.backlog(1)
+    await backfills.progress(1)
+    await backfills.refuse(tasks[:1])
+    await backfills.stop_searching(1)
+    await backfills.set_notice(1, (2, 50))
+    await backfills.unfinished()
+    await backfills.set_state(1, BackfillState.DONE, of=[BackfillState.RUNNING])
 
 
 @pytest.fixture
@@ -140,7 +191,12 @@ async def test_due_images_are_read_in_order_without_sorting(statements, path, co
     plans = [plan(connection, statement, statements[statement]) for statement in due]
     connection.close()
     assert not any("TEMP B-TREE" in line for lines in plans for line in lines)
-    for columns in ("ix_images_due (reread=?", "ix_images_due_of_author (reread=? AND guild_id=? AND author_id=?"):
+    indexes = (
+        "ix_images_due (reread=?",
+        "ix_images_due_of_author (reread=? AND backfilled=? AND guild_id=? AND author_id=?",
+        "ix_images_due_of_backfill (backfilled=? AND guild_id=? AND reread=?",
+    )
+    for columns in indexes:
         assert any(f"USING COVERING INDEX {columns} AND next_attempt" in lines[0] for lines in plans)
 
 

@@ -19,6 +19,7 @@ from bot.store.database import Database
 from bot.store.guilds import ChannelStore, Reply, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.migrate import migrate
+from bot.store.rules import RuleStore
 from bot.store.schema import TOMBSTONE_LIFETIME
 from tests.store.samples import CARD, finished, ref
 from tests.store.test_backup import ROOT, query, run
@@ -325,3 +326,27 @@ async def test_the_command_restores_without_a_token_and_says_so(path, copy):
     again = run(path.parent, "restore", "copy")
     assert (again.returncode, again.stdout) == (2, "")
     assert len(again.stderr.splitlines()) == 1
+
+
+async def test_what_moderators_kept_out_since_the_backup_stays_out(path, copy):
+    async with opened(path) as images:
+        await images.exclude_images(1, 11, [])
+        await images.forget_up_to(1, [2], 10, for_good=True)
+        await RuleStore(images._database).exclude_member(1, 8)
+        await images.forget_author(1, 8, up_to_message=13)
+        await images.forget_up_to(9, [], 14, for_good=True)
+    await restore(path, copy)
+    async with opened(path) as images:
+        kept = [image.ref for message_id in range(10, 15) for image in await images.by_message(message_id)]
+        assert kept == [ref(12, place=THREAD)]
+        again = [ref(10), ref(11), ref(13, author_id=8), ref(30, author_id=8), ref(14, author_id=8, place=ELSEWHERE)]
+        assert await images.accept(again) == []
+
+
+async def test_a_thread_goes_with_what_was_forgotten_of_its_channel_since_the_backup(path, copy):
+    async with opened(path) as images:
+        await images.forget_up_to(1, [2], 12, for_good=True)
+    await restore(path, copy)
+    async with opened(path) as images:
+        assert await images.by_message(12) == []
+        assert await images.accept([ref(12, place=THREAD)]) == []
