@@ -57,7 +57,7 @@ async def load(path: Path, rows: int) -> Loaded:
         query = random_halves(1)[0].astype(np.float32)
         await index.search(GUILD - 1, query, [1], 1)  # what the first search of all costs is not an image's
         before, began = resident(), perf_counter()
-        hits = await index.search(GUILD, query, [id_ for id_, _ in places_of()], 10)
+        hits = (await index.search(GUILD, query, [id_ for id_, _ in places_of()], 10)).hits
         seconds = perf_counter() - began
         loaded = Loaded(index.usage().rows, seconds, resident() - before)
         await index.close()
@@ -82,7 +82,7 @@ async def rotate(path: Path, ceiling: int) -> Rotated:
         before, kept, growth = resident(), 0, 0
         for guild_id in servers * 3:
             channels = [place.channel_id for place in await store.searchable_channels(guild_id)]
-            if len(await index.search(guild_id, query, channels, 10)) != 10:
+            if len((await index.search(guild_id, query, channels, 10)).hits) != 10:
                 raise RuntimeError("a server that was let go did not answer as before")
             kept, growth = max(kept, index.usage().bytes), max(growth, resident() - before)
         await index.close()

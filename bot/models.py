@@ -304,7 +304,8 @@ class SearchResult:
 
     ranking: what all pages show; where nothing matches, the nearest images all the same, and `nearest` then. first:
     how many come before this page, of total. more: whether more match than the ranking has. foldable: whether it has
-    near copies. threshold: the score from which an image matches.
+    near copies. threshold: the score from which an image matches
+    this question.
     """
 
     matches: tuple[Match, ...]

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.fair_places import Owner
-from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, SearchHit, Vectors
+from clipcore.relevance import Scored
+from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
 
 
 class Classifier(Protocol):
@@ -51,8 +52,8 @@ class VectorSearch(Protocol):
 
     async def search(
         self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
-    ) -> list[SearchHit]:
-        """The k best images of these channels, best first; key: image id, score: cosine.
+    ) -> Scored:
+        """The k best images of these channels, best first, and how all of them score; key: image id, score: cosine.
 
         embedding: float32 [dim], unit length. only: the images to choose from; None means all.
         """

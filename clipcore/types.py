@@ -77,17 +77,32 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How `clipcore.relevance` judges the score of a text query and an image by its standing among all scores.
+
+    spread: what takes the place of the population's own spread; None: nothing does. doubtful: what scores less is never
+    a match. certain: what scores as much always is.
+    """
+
+    spread: float | None
+    doubtful: float
+    certain: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The thresholds from which a model's scores mean something. Measured for each model; the sources are beside the
     figures.
 
-    text_threshold: the least cosine of a text query and an image that match. image_threshold: the least cosine of two
-    images that are alike. tag_threshold: the least probability of a tag, background prompts included.
+    text_threshold: the least cosine of a text query and an image that match, where there is no population to compare
+    with. image_threshold: the least cosine of two images that are alike. tag_threshold: the least probability of a tag,
+    background prompts included. standing: of the scores of text queries; None where the threshold alone decides.
     """
 
     text_threshold: float
     image_threshold: float
     tag_threshold: float
+    standing: Standing | None = None
 
 
 class Prepare(Protocol):

@@ -88,6 +88,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("zero_shot", "index", "runtime"),
         ("models", "batching"),
         ("images",),
+        ("relevance",),
         ("types", "prompts", "files", "errors", "fair_places"),
     ),
     "bot": (

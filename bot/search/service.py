@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -24,6 +24,7 @@ from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.fair_places import Owner
 from clipcore.folder_search.duplicates import near_threshold
+from clipcore.relevance import Population, Scored, cut
 from clipcore.types import Lane, SearchHit, Vectors
 
 log = get_logger(__name__)
@@ -200,7 +201,7 @@ class SearchService:
             more=found.more or len(kept) < len(entries),
             nearest=found.nearest,
             foldable=is_foldable(ranking),
-            threshold=target.threshold,
+            threshold=found.threshold,
         )
 
     async def _target(self, question: Question) -> _Target:
@@ -215,7 +216,7 @@ class SearchService:
             share = _WORDS_SHARE  # a score is the mean of two cosines then, and so is its threshold
             return target(share * words + (1 - share) * image, share * of_text + (1 - share) * of_image)
         if words is not None:
-            return target(words, of_text)
+            return target(words, of_text, relevant=partial(cut, calibration=self._engine.calibration))
         return target(image, of_image) if image is not None else target(None, 0.0)
 
     async def _encoded(self, text: str | None) -> Vectors | None:
@@ -223,11 +224,12 @@ class SearchService:
 
     async def _ask(self, audience: Audience, channels: Sequence[ChannelRef], target: _Target, size: int) -> None:
         """Lets the audience ask about the threads of the best matches. Where it can read nothing else, about those of
-        the best hits: the answer says whether there was anything to search.
+        the best hits: the answer says whether there was anything to search. By the model's own threshold: scores of
+        images that may be hidden decide nothing else.
         """
         while (readable := audience.readable(channels)).to_ask:
             with self._engine.pause_background():
-                hits = await self._hits(audience, target, readable.to_ask, _CANDIDATES * size)
+                hits = (await self._hits(audience, target, readable.to_ask, _CANDIDATES * size)).hits
                 images = await self._images(audience, hits)
             best = target.matches(hits, images, target.threshold if readable.certain else -1.0)
             if not best:
@@ -238,11 +240,14 @@ class SearchService:
         """Everything of these channels that answers the question, or else what is nearest to that."""
         k = _MOST_HITS if target.by_time else RANKED + len(target.left_out)
         while True:
-            hits = await self._hits(audience, target, channels, k)
-            good = [hit for hit in hits if hit.score >= target.threshold]
+            scored = await self._hits(audience, target, channels, k)
+            hits, threshold = scored.hits, target.threshold
+            if target.relevant is not None:
+                threshold = target.relevant(scored.population)
+            good = [hit for hit in hits if hit.score >= threshold]
             candidates = await self._arranged(audience, target, good)
             images = await self._images(audience, candidates or hits[: k // 10])
-            matches = target.matches(candidates, images, target.threshold)
+            matches = target.matches(candidates, images, threshold)
             exhausted = len(hits) < k
             enough = len(matches) >= RANKED or (len(good) < len(hits) and images)
             if exhausted or enough or k >= _MOST_HITS:
@@ -257,15 +262,15 @@ class SearchService:
         vectors = await self._index.vectors(audience.guild_id, [image.id for image, _ in matches[:RANKED]])
         looks = look_numbers(vectors, near_threshold(self._engine.calibration))
         ranking = [Ranked(image.id, score, look) for (image, score), look in zip(matches[:RANKED], looks, strict=True)]
-        return _Found(ranking, images, more, nearest and bool(ranking), bool(images))
+        return _Found(ranking, images, threshold, more, nearest and bool(ranking), bool(images))
 
-    async def _hits(self, audience: Audience, target: _Target, channels: Collection[int], k: int) -> list[SearchHit]:
+    async def _hits(self, audience: Audience, target: _Target, channels: Collection[int], k: int) -> Scored:
         """The first k images of these channels, as the question ranks them."""
         if target.vector is not None:
             return await self._index.search(audience.guild_id, target.vector, channels, k, target.only)
         question = target.question
         ids = await self._store.listed(audience.guild_id, channels, question.filter, question.sort, k)
-        return [SearchHit(id_, 1.0) for id_ in ids]
+        return Scored([SearchHit(id_, 1.0) for id_ in ids], None)
 
     async def _arranged(self, audience: Audience, target: _Target, hits: list[SearchHit]) -> list[SearchHit]:
         """Without what the question avoids, and in the order that it wants."""
@@ -365,7 +370,8 @@ class SearchService:
 @dataclass(frozen=True, slots=True)
 class _Target:
     """What a question's hits are ranked by. vector: None: by time. threshold: the least score of a match. avoided: an
-    embedding. only: the images to choose from. left_out: those not to show.
+    embedding. left_out: images not to show. only: those to choose from. relevant: the least score of a match by how the
+    question scores over all images that it is asked of; None where the threshold alone decides.
     """
 
     question: Question
@@ -374,6 +380,7 @@ class _Target:
     avoided: Vectors | None
     left_out: frozenset[int]
     only: ImageIds | None = None
+    relevant: Callable[[Population | None], float] | None = None
 
     @property
     def by_time(self) -> bool:
@@ -395,10 +402,13 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """images: those of the ranking, and maybe others. searched: whether there was any image to find."""
+    """images: those of the ranking, and maybe others. threshold: the least score of a match. searched: whether there
+    was any image to find.
+    """
 
     ranking: Sequence[Ranked]
     images: Mapping[int, Image]
+    threshold: float
     more: bool
     nearest: bool
     searched: bool

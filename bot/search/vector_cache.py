@@ -20,7 +20,8 @@ from bot.monitoring.metrics import INDEX_LOAD_SECONDS, INDEX_SEARCH_SECONDS
 from bot.protocols import ImageIds, IndexedEmbedding
 from bot.store.embeddings import EmbeddingPage
 from clipcore.index.vector_index import VectorIndex
-from clipcore.types import SearchHit, Vectors
+from clipcore.relevance import Scored
+from clipcore.types import Vectors
 
 log = get_logger(__name__)
 
@@ -61,18 +62,18 @@ class VectorCache:
 
     async def search(
         self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
-    ) -> list[SearchHit]:
+    ) -> Scored:
         """See VectorSearch. The first search of a guild loads it; others share that load."""
         groups = frozenset(channels)
         if not groups or k < 1 or (only is not None and not len(only)):
-            return []
+            return Scored([], None)
 
-        async def search(guild: GuildVectors) -> list[SearchHit] | None:
+        async def search(guild: GuildVectors) -> Scored | None:
             began = perf_counter()
-            hits = await guild.search(embedding, groups, k, only)
-            if hits is not None:
+            found = await guild.search(embedding, groups, k, only)
+            if found is not None:
                 INDEX_SEARCH_SECONDS.observe(perf_counter() - began)
-            return hits
+            return found
 
         return await self._in_memory(guild_id, search)
 
@@ -254,9 +255,9 @@ class GuildVectors:
 
     async def search(
         self, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
-    ) -> list[SearchHit] | None:
+    ) -> Scored | None:
         """As VectorSearch.search; None where the vectors were retired before it was this search's turn."""
-        return await self._run(partial(self._index.search, embedding, k, channels, only), changes=False)
+        return await self._run(partial(self._index.rank, embedding, k, channels, only), changes=False)
 
     async def vectors(self, image_ids: Sequence[int]) -> Vectors | None:
         """As VectorSearch.vectors; None as in `search`."""

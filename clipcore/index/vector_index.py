@@ -13,6 +13,7 @@ from clipcore.errors import BadInput
 from clipcore.files import read_tensors, write_tensors
 from clipcore.index.scan import Float16, scan
 from clipcore.index.storage import Keys, Places, Storage
+from clipcore.relevance import Scored, population_of
 from clipcore.types import SearchHit, Vectors
 
 _KIND = "vector index 1"
@@ -90,6 +91,12 @@ class VectorIndex:
         with these keys are. Raises ValueError where the query has another shape or is not finite, and TypeError where k
         is not an integer.
         """
+        return self.rank(query, k, groups, keys).hits
+
+    def rank(
+        self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None, keys: Keys | None = None
+    ) -> Scored:
+        """As `search`, and how the query scores over all vectors that are searched, which costs next to nothing."""
         exact = np.ascontiguousarray(query, np.float32)
         if exact.shape != (self.dimension,) or not np.isfinite(exact).all():
             raise ValueError(f"expected a query of {self.dimension} finite numbers, got one of shape {exact.shape}")
@@ -99,13 +106,16 @@ class VectorIndex:
         if keys is not None:
             chunks, allowed = self._storage.holding(chunks, keys)
         if k < 1 or not len(chunks):
-            return []
+            return Scored([], None)
         scores, error = scan(self._storage.slabs, chunks, self._storage.used, exact)
+        count = int(self._storage.used[chunks].sum())
         if allowed is not None:
             scores[~allowed] = -np.inf
+            count = int(np.count_nonzero(scores > -np.inf))
         rows = _possible_best(scores.reshape(-1), k, error)
         chunk_rows = self._storage.chunk_rows
-        return self._best(exact, k, chunks[rows // chunk_rows] * chunk_rows + rows % chunk_rows)
+        hits = self._best(exact, k, chunks[rows // chunk_rows] * chunk_rows + rows % chunk_rows)
+        return Scored(hits, population_of(scores, count))
 
     def vectors(self, keys: Sequence[int] | Keys) -> Float16:
         """The vectors with these keys, which differ, in their order: float16 [n, dim], a copy; zeros where a key is

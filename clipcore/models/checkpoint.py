@@ -68,7 +68,7 @@ class Checkpoint:
     directory: Path
     file: Path | None = None
 
-    def calibration(self, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
+    def calibration(self, *, logit_scale: float | None = None, logit_bias: float = 0.0) -> Calibration:
         """As `read_calibration`. Several single files may share a directory, so there it is named after the file:
         `RN50.calibration.json` beside `RN50.pt`.
         """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clipcore.errors import ModelUnavailable
 from clipcore.files import read_object
-from clipcore.types import Calibration
+from clipcore.types import Calibration, Standing
 
 ENGLISH = ("en",)
 CHINESE = ("zh",)
@@ -137,6 +138,9 @@ _KNOWN = {
 _LEAST_PROBABILITY_OF_MATCH = 0.00025
 _LEAST_PROBABILITY_OF_TAG = 0.001
 
+# As far from the threshold as the measured bounds of the bundled model, the only one that could be measured here.
+_DOUBTFUL_LOGITS, _CERTAIN_LOGITS = 3.0, 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
@@ -191,22 +195,50 @@ def languages_of(model_id: str) -> tuple[str, ...]:
     return next((model.languages for model in list_models() if name == model.id.rsplit("/", 1)[-1]), ())
 
 
-def read_calibration(model_id: str, path: Path, *, logit_scale: float = 1.0, logit_bias: float = 0.0) -> Calibration:
+def read_calibration(
+    model_id: str, path: Path, *, logit_scale: float | None = None, logit_bias: float = 0.0
+) -> Calibration:
     """path: a file that may be there, `calibration.json` with the three numbers; else the table, else the fallback.
-    logit_scale, logit_bias: as on the model's card, where it is loaded.
+    logit_scale, logit_bias: as on the model's card, where it is loaded: without the scale no standing is derived.
 
     Raises ModelUnavailable where the file is broken.
     """
-    if path.is_file():
-        # Older files call them `text_match` and so on.
-        measured = {name.replace("_match", "_threshold"): value for name, value in read_object(path).items()}
-        names = [field.name for field in fields(Calibration)]
-        try:
-            return Calibration(*(float(measured[name]) for name in names))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelUnavailable(
-                f"{str(path)!r} lacks one of the numbers {', '.join(names)}; add it, or delete the file."
-            ) from error
+    calibration = _in_file(path) if path.is_file() else _in_table(model_id, logit_scale or 1.0, logit_bias)
+    if calibration.standing is not None or logit_scale is None:
+        return calibration
+    return replace(calibration, standing=derived_standing(calibration.text_threshold, logit_scale))
+
+
+def derived_standing(text_threshold: float, logit_scale: float) -> Standing:
+    """For a model whose standing was not measured. Populations tell their spread themselves; the bounds are so many
+    logits from the threshold, since the logit scale is how finely the model learned to tell cosines apart.
+    """
+    doubtful, certain = text_threshold - _DOUBTFUL_LOGITS / logit_scale, text_threshold + _CERTAIN_LOGITS / logit_scale
+    return Standing(None, doubtful, certain)
+
+
+def _in_file(path: Path) -> Calibration:
+    # Older files call them `text_match` and so on.
+    measured = {name.replace("_match", "_threshold"): value for name, value in read_object(path).items()}
+    names = ("text_threshold", "image_threshold", "tag_threshold")
+    try:
+        text, image, tag = (float(measured[name]) for name in names)
+        return Calibration(text, image, tag, _standing(measured.get("standing")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{str(path)!r} lacks one of the numbers {', '.join(names)}, or has a standing without one of spread, "
+            "doubtful and certain; add it, or delete the file."
+        ) from error
+
+
+def _standing(values: Any) -> Standing | None:  # noqa: ANN401 - whatever the file holds
+    if values is None:
+        return None
+    spread = values["spread"]
+    return Standing(None if spread is None else float(spread), float(values["doubtful"]), float(values["certain"]))
+
+
+def _in_table(model_id: str, logit_scale: float, logit_bias: float) -> Calibration:
     if known := _KNOWN.get(model_id.rsplit("/", 1)[-1]):
         return known
     if logit_bias:

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,9 +175,13 @@ def save_model(target: Path, model: ClipModel, text_threshold: float | None) -> 
 
 
 def calibration_json(before: Calibration, text_threshold: float | None) -> str:
-    """The calibration of a fine-tuned model, with each figure's source: validation measures only text_threshold."""
+    """The calibration of a fine-tuned model, with each figure's source: validation measures only text_threshold. The
+    standing before fine-tuning says nothing of a new threshold.
+    """
     carried = "carried over from the model before fine-tuning; not measured since"
     measured = f"the best of {GALLERY} other images of the validation set passes {MAX_FALSE_MATCHES:.1%} of the time"
-    values = asdict(before) | ({} if text_threshold is None else {"text_threshold": text_threshold})
+    if text_threshold is not None:
+        before = replace(before, text_threshold=text_threshold, standing=None)
+    values = {name: value for name, value in asdict(before).items() if value is not None}
     source = dict.fromkeys(values, carried) | ({} if text_threshold is None else {"text_threshold": measured})
     return json.dumps({**values, "source": source}, indent=2) + "\n"

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from clipcore.errors import ModelUnavailable
 from clipcore.model import ClipModel
 from clipcore.models.checkpoint import find_checkpoint
 from clipcore.models.known_models import BUNDLED_DIRECTORY, DEFAULT_MODEL, read_calibration, resolve
-from clipcore.types import Calibration
+from clipcore.types import Calibration, Standing
 from tests.clipcore import originals
 from tests.clipcore.hub import COMMIT, serve_hub
 
@@ -165,7 +166,20 @@ def test_a_model_with_a_bias_matches_and_tags_by_its_own_probabilities(tmp_path)
     assert read.tag_threshold == pytest.approx(0.001)
     assert read.image_threshold == FALLBACK.image_threshold
     large = "openai/clip-vit-large-patch14"
-    assert read_calibration(large, absent, logit_scale=100.0) == read_calibration(large, absent)
+    assert replace(read_calibration(large, absent, logit_scale=100.0), standing=None) == read_calibration(large, absent)
+
+
+def test_the_standing_is_read_from_the_file_or_else_derived_from_the_threshold_and_the_logit_scale(tmp_path):
+    path = tmp_path / "calibration.json"
+    figures: dict[str, object] = {"text_threshold": 0.2, "image_threshold": 0.7, "tag_threshold": 0.3}
+    path.write_text(json.dumps(figures))
+    derived = read_calibration(DEFAULT_MODEL, path, logit_scale=100.0).standing
+    assert derived == Standing(None, pytest.approx(0.17), pytest.approx(0.25))
+    path.write_text(json.dumps(figures | {"standing": {"spread": 0.1, "doubtful": 0.15, "certain": 0.4}}))
+    assert read_calibration(DEFAULT_MODEL, path, logit_scale=100.0).standing == Standing(0.1, 0.15, 0.4)
+    path.write_text(json.dumps(figures | {"standing": {"spread": 0.1}}))
+    with pytest.raises(ModelUnavailable, match=r"calibration\.json'.*doubtful"):
+        read_calibration(DEFAULT_MODEL, path)
 
 
 def closed_port() -> int:

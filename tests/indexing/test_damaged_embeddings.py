@@ -36,14 +36,14 @@ async def test_a_damaged_embedding_is_left_out_then_encoded_again_and_found(
 
     async def found() -> set[int]:
         channels = [refs[0].channel.channel_id]
-        return {hit.key for hit in await pipeline.index.search(GUILD, sought, channels, 10)}
+        return {hit.key for hit in (await pipeline.index.search(GUILD, sought, channels, 10)).hits}
 
     with counting() as counted:
         assert await found() == {images[0].id, images[2].id}
         await until(lambda: counted["magpie_embeddings_damaged_total"] == 1)
         await pipeline.indexer.settled()
     assert await found() == {image.id for image in images}
-    [best, *_] = await pipeline.index.search(GUILD, sought, [refs[0].channel.channel_id], 10)
+    [best, *_] = (await pipeline.index.search(GUILD, sought, [refs[0].channel.channel_id], 10)).hits
     assert best.key == images[1].id
     assert best.score > 0.999
     assert [record.images for record in caplog.records] == [[images[1].id]]  # type: ignore[attr-defined]

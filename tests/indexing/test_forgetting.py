@@ -103,8 +103,8 @@ async def test_forgetting_between_the_commit_and_the_vector_index_wins(slow: tup
     store.after.set()
     assert await forgetting == [image.id]
     await pipeline.indexer.settled()
-    vectors = await pipeline.index.search(GUILD, direction(b"wanted".hex()), [ref.channel.channel_id], 10)
-    assert vectors == [], "not even in memory"
+    ranking = await pipeline.index.search(GUILD, direction(b"wanted".hex()), [ref.channel.channel_id], 10)
+    assert ranking.hits == [], "not even in memory"
 
 
 async def test_a_deletion_in_the_store_alone_wins_over_an_image_in_progress(slow: tuple[Pipeline, SlowStore]) -> None:

@@ -70,7 +70,7 @@ async def test_a_searched_guild_is_counted_as_loaded_once(pipeline: Pipeline) ->
     await pipeline.remember(ref)
     with counting() as counted:
         for _ in range(2):
-            assert await index.search(ref.channel.guild_id, axis(0), [ref.channel.channel_id], 1)
+            assert (await index.search(ref.channel.guild_id, axis(0), [ref.channel.channel_id], 1)).hits
     await index.close()
     assert counted["magpie_index_load_seconds_count"] == 1
     assert counted["magpie_index_search_seconds_count"] == 2

@@ -99,8 +99,8 @@ class Restored:
 
     async def found(self) -> list[ImageRef]:
         """Every image that a search finds, oldest message first."""
-        result = await self.pipeline.index.search(GUILD, direction(b"a cat".hex()), self._channels(), 10_000)
-        images = await self.pipeline.store.get([hit.key for hit in result])
+        ranking = await self.pipeline.index.search(GUILD, direction(b"a cat".hex()), self._channels(), 10_000)
+        images = await self.pipeline.store.get([hit.key for hit in ranking.hits])
         return sorted((image.ref for image in images.values()), key=lambda ref: (ref.message_id, ref.attachment_id))
 
     def _channels(self) -> set[int]:

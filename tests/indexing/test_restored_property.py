@@ -164,7 +164,8 @@ class RestoreMachine(RuleBasedStateMachine):
             found = set()
             for guild in (1, 2):
                 channels = {place.channel_id for place in PLACES}
-                hits = await self.pipeline.index.search(guild, finished(1).embedding.astype("f4"), channels, 1000)
+                sought = finished(1).embedding.astype("f4")
+                hits = (await self.pipeline.index.search(guild, sought, channels, 1000)).hits
                 images = await self.pipeline.store.get([hit.key for hit in hits])
                 found |= {image.ref for image in images.values()}
             return found

@@ -65,7 +65,7 @@ def row(key: int) -> IndexedEmbedding:
 
 
 async def found(index: VectorCache, guild: int) -> set[int]:
-    return {hit.key for hit in await index.search(guild, axis(0), (1,), 1000)}
+    return {hit.key for hit in (await index.search(guild, axis(0), (1,), 1000)).hits}
 
 
 async def bytes_of(shelves: Shelves) -> int:

@@ -15,6 +15,7 @@ from bot.models import ChannelRef, Image, ImageRef, ImageState, Readable, Remote
 from bot.search.question import Question
 from bot.search.service import SearchService
 from clipcore.errors import QueueFull
+from clipcore.relevance import Scored
 from clipcore.types import SearchHit
 from tests.indexing.support import CALIBRATION
 
@@ -64,11 +65,11 @@ class Bot:
     async def encode_query(self, text: str) -> np.ndarray:
         return np.ones(4, np.float32)
 
-    async def search(self, guild_id: int, vector: object, channels: object, k: int, only: object) -> list[SearchHit]:
+    async def search(self, guild_id: int, vector: object, channels: object, k: int, only: object) -> Scored:
         await self._step("search")
         if self._refuses:
             raise QueueFull
-        return [SearchHit(IMAGE.id, 0.9)]
+        return Scored([SearchHit(IMAGE.id, 0.9)], None)
 
     async def vectors(self, guild_id: int, ids: Sequence[int]) -> np.ndarray:
         self.steps.append(("vectors", self.searching > 0))

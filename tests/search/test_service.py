@@ -13,7 +13,8 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.models import Answer, Asked, ChannelRef, ImageFilter, ImageRef, RemoteImage, SearchResult, Sort, ThreadKind
 from bot.search.question import Question
 from clipcore.errors import QueueFull
-from clipcore.types import Lane, SearchHit
+from clipcore.relevance import Scored
+from clipcore.types import Lane
 from tests.indexing.pipeline import Pipeline
 from tests.indexing.support import GUILD, Readers, axis, channel_ref, image_ref, like
 from tests.metric_values import counting
@@ -218,7 +219,7 @@ async def test_a_channel_that_is_hidden_during_the_search_is_not_shown(home: Pip
     readers = Readers(hidden, shown)
     search = home.index.search
 
-    async def search_and_hide(*args: Any) -> list[SearchHit]:
+    async def search_and_hide(*args: Any) -> Scored:
         readers.hides(hidden)
         return await search(*args)
 

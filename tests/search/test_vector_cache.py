@@ -48,7 +48,7 @@ def row(key: int, channel: int = 1) -> IndexedEmbedding:
 
 
 async def found(index: VectorCache, guild: int = 1, channels: tuple[int, ...] = (1,)) -> set[int]:
-    return {hit.key for hit in await index.search(guild, axis(0), channels, 100)}
+    return {hit.key for hit in (await index.search(guild, axis(0), channels, 100)).hits}
 
 
 async def test_concurrent_searches_share_one_load() -> None:
@@ -213,7 +213,7 @@ async def test_searches_run_outside_the_event_loop() -> None:
             threads.append(threading.current_thread().name)
             return axis(0)
 
-    assert await index.search(1, Watched(), (1,), 3)
+    assert (await index.search(1, Watched(), (1,), 3)).hits
     assert threads
     assert threading.main_thread().name not in threads
     await index.close()
