@@ -144,7 +144,7 @@ class App {
   }
 
   #tryFind() {
-    this.composer.startCommand("find", t("hintQuery"));
+    this.composer.startCommand("find", { query: t("hintQuery") });
   }
 
   // ---- redrawing

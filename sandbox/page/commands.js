@@ -44,14 +44,15 @@ function unfold(command, node, path, label, name) {
 
 export const messageCommands = (commands) => commands.filter((command) => kind(command) === COMMAND.MESSAGE);
 
-// The suggestions for "/fi": names that start with it first, then names that contain it.
+// The suggestions for "/fi": names that start with it first, then names that contain it; otherwise as the application
+// registered them, which is the same order in each language.
 export function matching(entries, typed) {
   const wanted = typed.replace(/^\//, "").trimStart().toLowerCase();
   const rank = (entry) => Math.min(...[entry.label, entry.name].map((name) => place(name.toLowerCase(), wanted)));
   return entries
     .map((entry) => [rank(entry), entry])
     .filter(([at]) => at < 2)
-    .sort(([a, one], [b, two]) => a - b || one.label.localeCompare(two.label))
+    .sort(([a], [b]) => a - b)
     .map(([, entry]) => entry);
 }
 

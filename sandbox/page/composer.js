@@ -98,10 +98,11 @@ export class Composer {
     await this.#post("", [{ file, description }], null);
   }
 
-  async startCommand(name, rest) {
+  // values: {option name: text} to begin with.
+  async startCommand(name, values = {}) {
     await this.#refreshEntries();
     const entry = this.#entries.find((one) => one.name === name);
-    if (entry) this.#openPrompt(entry, rest);
+    if (entry) this.#openPrompt(entry, "", values);
     else this.#setText(`/${name}`);
   }
 
@@ -132,17 +133,17 @@ export class Composer {
     const items = matching(this.#entries, typed).map((entry) => ({
       label: `/${entry.label}`,
       detail: entry.description,
-      lead: avatar({ id: entry.command.application_id, bot: true }, 26),
+      lead: () => avatar({ id: entry.command.application_id, bot: true }, 26),
       onPick: () => this.#openPrompt(entry),
     }));
     return this.#suggest.show(items, t("commands"), { emptyText: t("noCommand") });
   }
 
-  #openPrompt(entry, rest = "") {
+  #openPrompt(entry, rest = "", values = {}) {
     this.#suggest.hide();
     this.#text.value = "";
     byId("write").hidden = true;
-    this.#prompt.open(entry, rest);
+    this.#prompt.open(entry, rest, values);
   }
 
   #promptDone(entry) {
@@ -160,7 +161,7 @@ export class Composer {
       people.slice(0, 8).map(({ user }) => ({
         label: nameOf(user),
         detail: user.username,
-        lead: avatar(user, 24),
+        lead: () => avatar(user, 24),
         onPick: () => this.#writeName(nameOf(user), found[1]),
       })),
       t("members"),

@@ -1,18 +1,27 @@
-// One field type for each type of command option. All have the same interface:
-// { id, node, takesText, takesFile, focus(), read(), setText?, setFile?, attach(form), dispose() }
+// One field for each option of a command. All have the same interface:
+// { id, node, takesText, takesFile, focus(), problem() -> text or null, read(), setText?, setFile?, attach(form), dispose() }
+import { lengthProblem, numberProblem } from "./checks.js";
 import { OPTION } from "./commands.js";
 import { el, fill, icon } from "./dom.js";
 import { Suggest } from "./suggest.js";
 import { localised, t } from "./texts.js";
 
 const TYPING_PAUSE_MS = 200;
+const LONGEST_TEXT = 6000;
+const ENTITIES = {
+  [OPTION.USER]: "user",
+  [OPTION.CHANNEL]: "channel",
+  [OPTION.ROLE]: "role",
+  [OPTION.MENTIONABLE]: "mentionable",
+};
 let count = 0;
 
-// context: { app, choices(optionName) -> Promise<[{name, value}]>, onKey(event, field), onFocus() }
+// context: { app, describedBy, choices(optionName) -> Promise<[{name, value}]>, onKey(event, field), onFocus() }
 export function field(option, context) {
   count += 1;
   const id = `option-${option.name}-${count}`;
-  const made = maker(option)(option, id, context);
+  const made = maker(option, context)(option, id, context);
+  made.focusable.setAttribute("aria-describedby", context.describedBy);
   made.focusable.addEventListener("focus", context.onFocus);
   made.focusable.addEventListener("keydown", (event) => {
     if (!made.key?.(event)) context.onKey(event, made);
@@ -20,68 +29,40 @@ export function field(option, context) {
   return Object.assign(made, { id, focus: () => made.focusable.focus() });
 }
 
-function maker(option) {
-  if (option.choices?.length)
-    return (one, id) =>
-      select(
-        one,
-        id,
-        one.choices.map((choice) => ({ label: localised(choice, "name"), value: choice.value })),
-      );
-  if (option.type === OPTION.BOOLEAN)
-    return (one, id) =>
-      select(one, id, [
-        { label: t("yes"), value: "true" },
-        { label: t("no"), value: "false" },
-      ]);
-  if (option.type === OPTION.CHANNEL)
-    return (one, id, { app }) => select(one, id, app.choices("channel", one.channel_types));
-  if (option.type === OPTION.ROLE) return (one, id, { app }) => select(one, id, app.choices("role"));
-  if (option.type === OPTION.USER) return (one, id, { app }) => select(one, id, app.choices("user"));
-  if (option.type === OPTION.MENTIONABLE) return (one, id, { app }) => select(one, id, app.choices("mentionable"));
+function maker(option, { app }) {
   if (option.type === OPTION.ATTACHMENT) return attachment;
-  return text;
+  if (option.type === OPTION.BOOLEAN) return choosing(yesOrNo);
+  if (option.choices?.length) return choosing(() => option.choices.map(choiceItem));
+  const kind = ENTITIES[option.type];
+  if (kind) return choosing(() => app.choices(kind, option.channel_types));
+  return option.autocomplete ? completing : text;
 }
+
+const yesOrNo = () => [
+  { label: t("yes"), value: "true" },
+  { label: t("no"), value: "false" },
+];
+
+const choiceItem = (choice) => ({ label: localised(choice, "name"), value: choice.value });
 
 const nothing = () => {};
+const isNumber = ({ type }) => type === OPTION.INTEGER || type === OPTION.NUMBER;
 
-function select(option, id, choices) {
-  const node = el(
-    "select",
-    { id, required: option.required === true },
-    el("option", { value: "" }, t("choose")),
-    choices.map(({ label }, index) => el("option", { value: String(index) }, label)),
-  );
-  return {
-    node,
-    focusable: node,
-    takesText: false,
-    takesFile: false,
-    read: () => (node.value === "" ? undefined : choices[Number(node.value)].value),
-    attach: nothing,
-    dispose: nothing,
-  };
-}
-
-function text(option, id, context) {
-  const isNumber = option.type === OPTION.INTEGER || option.type === OPTION.NUMBER;
+function text(option, id) {
   const input = el("input", {
     id,
-    type: isNumber ? "number" : "text",
-    step: option.type === OPTION.NUMBER ? "any" : null,
-    min: option.min_value ?? null,
-    max: option.max_value ?? null,
-    minlength: option.min_length ?? null,
-    maxlength: option.max_length ?? null,
+    type: "text",
+    inputmode: isNumber(option) ? (option.type === OPTION.INTEGER ? "numeric" : "decimal") : null,
     autocomplete: "off",
     placeholder: localised(option, "description"),
   });
-  const made = {
+  return {
     node: input,
     focusable: input,
     takesText: true,
     takesFile: false,
     read: () => input.value.trim() || undefined,
+    problem: () => textProblem(option, input.value.trim()),
     setText: (value) => {
       input.value = value;
       input.dispatchEvent(new Event("input"));
@@ -89,26 +70,31 @@ function text(option, id, context) {
     attach: nothing,
     dispose: nothing,
   };
-  return option.autocomplete ? completing(made, input, option, context) : made;
 }
 
-// Responses to earlier input are discarded.
-function completing(made, input, option, context) {
+function textProblem(option, entered) {
+  if (!entered) return null;
+  if (!isNumber(option)) return lengthProblem(entered, option.min_length, option.max_length ?? LONGEST_TEXT);
+  const whole = option.type === OPTION.INTEGER;
+  return numberProblem(entered, { low: option.min_value, high: option.max_value, whole });
+}
+
+// Text with suggestions of the application. Responses to earlier input are discarded.
+function completing(option, id, context) {
+  const made = text(option, id);
+  const input = made.focusable;
   let [suggest, timer, asked, chosen] = [null, null, 0, null];
   const pick = ({ label, value }) => {
     chosen = { label, value };
     input.value = label;
   };
+  const isChosen = () => chosen !== null && input.value === chosen.label;
   const ask = async () => {
     asked += 1;
     const mine = asked;
     const choices = await context.choices(option.name);
     if (mine !== asked || document.activeElement !== input) return;
-    suggest?.show(
-      choices.map(({ name, value, ...more }) => ({ label: localised({ name, ...more }, "name"), value })),
-      t("suggestions"),
-      { chosen: -1 },
-    );
+    suggest?.show(choices.map(choiceItem), t("suggestions"), { chosen: -1 });
   };
   const typing = () => {
     clearTimeout(timer);
@@ -122,8 +108,9 @@ function completing(made, input, option, context) {
   });
   return {
     ...made,
-    read: () => (chosen && input.value === chosen.label ? chosen.value : input.value.trim() || undefined),
-    key: (event) => suggest?.key(event) ?? false,
+    read: () => (isChosen() ? chosen.value : made.read()),
+    problem: () => (isChosen() ? null : made.problem()),
+    key: (event) => event.key !== "Tab" && (suggest?.key(event) ?? false),
     attach: (form) => {
       suggest?.remove();
       suggest = new Suggest(input, form, t("suggestions"), pick);
@@ -135,13 +122,71 @@ function completing(made, input, option, context) {
   };
 }
 
+// One of a list, which typing narrows. list() is read each time it opens.
+const choosing = (list) => (option, id) => {
+  const input = el("input", { id, type: "text", autocomplete: "off", placeholder: t("choose") });
+  let [suggest, chosen] = [null, null];
+  const show = () => {
+    const items = isWhole() ? list() : narrowed(list(), input.value);
+    const at = items.findIndex(({ value }) => value === chosen?.value);
+    suggest?.show(items, localised(option, "description"), { chosen: Math.max(0, at), emptyText: t("noneOfThese") });
+  };
+  // Nothing was typed since the choice: the whole list is offered again.
+  const isWhole = () => !input.value || input.value === chosen?.label;
+  const pick = (item) => {
+    chosen = item;
+    input.value = item.label;
+  };
+  const typed = () => {
+    chosen = list().find(({ label }) => label.toLowerCase() === input.value.trim().toLowerCase()) ?? null;
+    show();
+  };
+  input.addEventListener("input", typed);
+  input.addEventListener("focus", show);
+  input.addEventListener("click", show);
+  input.addEventListener("blur", () => suggest?.hide());
+  const key = (event) => {
+    if (event.key === "Tab" && !isWhole() && !chosen) {
+      const [first] = narrowed(list(), input.value);
+      if (first) pick(first);
+    }
+    if (event.key === "Tab") return false;
+    if (event.key !== "ArrowDown" || suggest.isOpen) return suggest.key(event);
+    show();
+    return true;
+  };
+  return {
+    node: input,
+    focusable: input,
+    takesText: false,
+    takesFile: false,
+    read: () => chosen?.value,
+    problem: () => (input.value.trim() && !chosen ? t("noneOfThese") : null),
+    key,
+    setText: (value) => pick(list().find((item) => item.value === value) ?? { label: value, value }),
+    attach: (form) => {
+      suggest?.remove();
+      suggest = new Suggest(input, form, localised(option, "name"), pick);
+    },
+    dispose: () => suggest?.remove(),
+  };
+};
+
+// What begins with the typed text, then what contains it.
+function narrowed(items, typed) {
+  const wanted = typed.trim().toLowerCase().replace(/^[@#]/, "");
+  const bare = ({ label, detail }) => `${label.replace(/^[@#]/, "")} ${detail ?? ""}`.toLowerCase();
+  const begins = items.filter((item) => bare(item).startsWith(wanted));
+  return [...begins, ...items.filter((item) => !begins.includes(item) && bare(item).includes(wanted))];
+}
+
 function attachment(option, id) {
   let file = null;
-  const input = el("input", { id, type: "file", accept: "image/*", class: "unseen" });
+  const input = el("input", { type: "file", accept: "image/*", hidden: true });
   const face = el("span", { class: "file-face" });
   const button = el(
     "button",
-    { type: "button", class: "file-button", on: { click: () => input.click() } },
+    { type: "button", id, class: "file-button", on: { click: () => input.click() } },
     icon("image", 18),
     face,
   );
@@ -149,7 +194,9 @@ function attachment(option, id) {
     file = given;
     fill(face, file ? [el("img", { src: URL.createObjectURL(file), alt: "" }), file.name] : t("chooseFile"));
   };
-  input.addEventListener("change", () => setFile(input.files[0] ?? null));
+  input.addEventListener("change", () => {
+    if (input.files.length) setFile(input.files[0]);
+  });
   setFile(null);
   return {
     node: el("span", { class: "file-field" }, input, button),
@@ -157,6 +204,7 @@ function attachment(option, id) {
     takesText: false,
     takesFile: true,
     read: () => file ?? undefined,
+    problem: () => null,
     setFile,
     attach: nothing,
     dispose: nothing,

@@ -33,8 +33,9 @@ export class Interactions {
   }
 
   // command: an entry of the command index; options: nested as in Discord's API.
-  async slash(command, place, options, attachments = []) {
-    await this.#command(command, place, { options, attachments });
+  // Resolves to false if the server refused it.
+  slash(command, place, options, attachments = []) {
+    return this.#command(command, place, { options, attachments });
   }
 
   async messageMenu(command, message, guildId) {
@@ -49,7 +50,7 @@ export class Interactions {
     const nonce = nextNonce();
     const waiting = this.#placeholder(command, place.channelId, nonce);
     const fail = () => this.#didNotRespond(waiting);
-    await this.#start(TYPE.COMMAND, command.application_id, place, { ...this.#data(command), ...more }, nonce, {
+    return this.#start(TYPE.COMMAND, command.application_id, place, { ...this.#data(command), ...more }, nonce, {
       failed: fail,
       refused: () => this.#state.drop(waiting.channel_id, waiting.id),
       done: () => this.#state.drop(waiting.channel_id, waiting.id),
@@ -147,9 +148,11 @@ export class Interactions {
     };
     try {
       await this.#api.interact(guildId ? { ...body, guild_id: guildId } : body);
+      return true;
     } catch (error) {
       this.#end(nonce, "refused", error);
       if (!ends.isToldElsewhere) this.#onRefused(error);
+      return false;
     }
   }
 

@@ -1,9 +1,12 @@
-// The form of a slash command: one field for each option, autocomplete above, Enter runs it.
+// The form of a slash command: a field for each option, optional ones on request; Enter runs it, Escape leaves it.
 import { nestOptions, OPTION } from "./commands.js";
-import { el, fill, iconButton } from "./dom.js";
+import { byId, el, fill, iconButton } from "./dom.js";
 import { field } from "./fields.js";
-import { errorNotice, notice } from "./notices.js";
+import { errorNotice } from "./notices.js";
 import { localised, t } from "./texts.js";
+
+// So many optional options are offered at once; the others are behind "+4 more".
+const OFFERED = 3;
 
 export class Prompt {
   #host;
@@ -11,6 +14,9 @@ export class Prompt {
   #onDone;
   #entry = null;
   #fields = new Map();
+  #problems = new Map();
+  #showsAll = false;
+  #busy = false;
 
   // onDone(entry | null): the command was sent, or cancelled.
   constructor(host, app, onDone) {
@@ -23,16 +29,30 @@ export class Prompt {
     return this.#entry !== null;
   }
 
-  // rest: the text after the command's name, for the first text field.
-  open(entry, rest = "") {
+  // rest: the text after the command's name, for the first text field. values: {option name: text}.
+  open(entry, rest = "", values = {}) {
     this.close();
     this.#entry = entry;
-    for (const option of entry.options.filter((one) => one.required)) this.#add(option);
+    for (const option of entry.options.filter((one) => one.required || one.name in values)) this.#add(option);
+    // "/find a cat" gives a text though the option is not required, and one that stands first is what most people fill in.
+    if (rest && !this.#firstText) this.#addFirst(isText);
+    if (!this.#fields.size && entry.options[0] && isText(entry.options[0])) this.#add(entry.options[0]);
     this.#render();
-    const first = [...this.#fields.values()].find((one) => one.takesText);
-    if (first && rest) first.setText(rest);
-    this.#focusOn((rest && first) || [...this.#fields.values()][0]);
-    if (!this.#fields.size) this.#host.querySelector("[type=submit]").focus();
+    for (const [name, text] of Object.entries(values)) this.#fields.get(name)?.setText(text);
+    if (rest) this.#firstText?.setText(rest);
+    const first = (rest && this.#firstText) || [...this.#fields.values()][0];
+    if (first) first.focus();
+    else this.#host.querySelector("[type=submit]").focus();
+  }
+
+  get #firstText() {
+    return [...this.#fields.values()].find((one) => one.takesText);
+  }
+
+  #addFirst(wanted) {
+    const option = this.#entry.options.find(wanted);
+    if (option) this.#add(option);
+    return option;
   }
 
   redraw() {
@@ -45,7 +65,10 @@ export class Prompt {
   close() {
     for (const one of this.#fields.values()) one.dispose();
     this.#fields.clear();
+    this.#problems.clear();
     this.#entry = null;
+    this.#showsAll = false;
+    this.#busy = false;
     this.#host.hidden = true;
     fill(this.#host);
   }
@@ -64,9 +87,8 @@ export class Prompt {
   }
 
   #addFileOption() {
-    const option = this.#entry?.options.find((one) => one.type === OPTION.ATTACHMENT);
+    const option = this.#addFirst((one) => one.type === OPTION.ATTACHMENT);
     if (!option) return null;
-    this.#add(option);
     this.#render();
     return this.#fields.get(option.name);
   }
@@ -82,7 +104,7 @@ export class Prompt {
       option.name,
       field(option, {
         app: this.#app,
-        host: this.#host,
+        describedBy: `${aboutId(option)} ${problemId(option)}`,
         choices,
         onKey: (event, one) => this.#key(event, one),
         onFocus: () => this.#explain(option),
@@ -92,11 +114,11 @@ export class Prompt {
 
   #render() {
     const entry = this.#entry;
-    const spare = entry.options.filter((option) => !this.#fields.has(option.name));
     const form = el(
       "form",
       {
         class: "prompt",
+        novalidate: true,
         "aria-label": t("commandPrompt", { name: `/${entry.label}` }),
         on: {
           submit: (event) => {
@@ -115,63 +137,86 @@ export class Prompt {
       el(
         "div",
         { class: "prompt-row" },
-        [...this.#fields].map(([name, one]) =>
-          this.#cell(
-            entry.options.find((option) => option.name === name),
-            one,
-          ),
-        ),
-        spare.map((option) =>
-          el(
-            "button",
-            {
-              type: "button",
-              class: "chip",
-              title: localised(option, "description"),
-              "aria-label": t("addOption", { name: localised(option, "name") }),
-              on: { click: () => this.#extend(option) },
-            },
-            `+ ${localised(option, "name")}`,
-          ),
-        ),
+        [...this.#fields].map(([name, one]) => this.#cell(this.#option(name), one)),
+        this.#chips(),
         el("button", { type: "submit", class: "c-button primary run" }, t("runCommand")),
       ),
     );
     this.#host.hidden = false;
     fill(this.#host, form);
     for (const one of this.#fields.values()) one.attach(form);
+    for (const [name, problem] of this.#problems) this.#showProblem(this.#option(name), problem);
   }
 
+  #option = (name) => this.#entry.options.find((option) => option.name === name);
+
   #cell(option, one) {
+    const name = localised(option, "name");
     const remove = option.required
       ? null
-      : iconButton("close", t("removeOption", { name: localised(option, "name") }), () => this.#shrink(option), {
-          class: "icon-button tiny",
-        });
+      : iconButton("close", t("removeOption", { name }), () => this.#shrink(option), { class: "icon-button tiny" });
     return el(
       "div",
-      { class: "prompt-field" },
-      el("label", { for: one.id }, localised(option, "name")),
-      one.node,
-      remove,
+      { class: "prompt-cell", data: { option: option.name } },
+      el("div", { class: "prompt-field" }, el("label", { for: one.id }, name), one.node, remove),
+      el("span", { class: "unseen", id: aboutId(option) }, localised(option, "description")),
+      el("p", { class: "failure", id: problemId(option), role: "alert" }),
     );
+  }
+
+  // The optional options that are not open yet.
+  #chips() {
+    const spare = this.#entry.options.filter((option) => !this.#fields.has(option.name));
+    const shown = this.#showsAll || spare.length === OFFERED + 1 ? spare : spare.slice(0, OFFERED);
+    const more = spare.length - shown.length;
+    return [
+      shown.map((option) => this.#chip(option)),
+      more
+        ? el(
+            "button",
+            { type: "button", class: "chip", on: { click: () => this.#showAll(shown.length) } },
+            t("moreOptions", { count: more }),
+          )
+        : null,
+    ];
+  }
+
+  #chip(option) {
+    const name = localised(option, "name");
+    const about = localised(option, "description");
+    return el(
+      "button",
+      {
+        type: "button",
+        class: "chip option",
+        title: about,
+        "aria-label": t("addOption", { name, about }),
+        data: { option: option.name },
+        on: { click: () => this.#extend(option), focus: () => this.#explain(option) },
+      },
+      `+ ${name}`,
+    );
+  }
+
+  #showAll(seen) {
+    this.#showsAll = true;
+    this.#render();
+    this.#host.querySelectorAll(".chip")[seen]?.focus();
   }
 
   #extend(option) {
     this.#add(option);
     this.#render();
-    this.#focusOn(this.#fields.get(option.name));
+    this.#fields.get(option.name).focus();
   }
 
   #shrink(option) {
     this.#fields.get(option.name).dispose();
     this.#fields.delete(option.name);
+    this.#problems.delete(option.name);
     this.#render();
-    this.#focusOn([...this.#fields.values()][0]);
-  }
-
-  #focusOn(one) {
-    one?.focus();
+    const next = [...this.#fields.values()][0] ?? this.#host.querySelector("[type=submit]");
+    next.focus();
   }
 
   #explain(option) {
@@ -180,18 +225,10 @@ export class Prompt {
   }
 
   #key(event, one) {
-    if (event.key === "Escape") {
-      event.preventDefault();
-      this.#leave();
-    } else if (
-      event.key === "Backspace" &&
-      one.takesText &&
-      !event.target.value &&
-      this.#fields.values().next().value === one
-    ) {
-      event.preventDefault();
-      this.#leave();
-    }
+    const emptied = event.key === "Backspace" && one.takesText && !event.target.value;
+    if (event.key !== "Escape" && !(emptied && this.#fields.values().next().value === one)) return;
+    event.preventDefault();
+    this.#leave();
   }
 
   #values() {
@@ -201,28 +238,45 @@ export class Prompt {
     return new Map(filled);
   }
 
-  #missing() {
+  // Shows what is wrong with each option; true if nothing is.
+  #check() {
+    this.#problems.clear();
     const values = this.#values();
-    return this.#entry.options.find((option) => option.required && !values.has(option.name));
+    for (const [name, one] of this.#fields) {
+      const option = this.#option(name);
+      const missing = option.required && !values.has(name);
+      const problem = one.problem() ?? (missing ? t("required", { name: localised(option, "name") }) : null);
+      if (problem) this.#problems.set(name, problem);
+      this.#showProblem(option, problem);
+    }
+    this.#fields.get([...this.#problems.keys()][0])?.focus();
+    return this.#problems.size === 0;
   }
 
-  // Sends the command, or names the option that is missing.
+  #showProblem(option, problem) {
+    const { focusable } = this.#fields.get(option.name);
+    if (problem) focusable.setAttribute("aria-invalid", "true");
+    else focusable.removeAttribute("aria-invalid");
+    byId(problemId(option)).textContent = problem ?? "";
+  }
+
+  // Sends the command, or names what is wrong. A command that the server refuses stays open.
   async run() {
-    const missing = this.#missing();
-    if (missing) {
-      notice(t("required", { name: localised(missing, "name") }), "error");
-      this.#focusOn(this.#fields.get(missing.name));
-      return;
-    }
+    if (this.#busy || !this.#check()) return;
+    this.#busy = true;
     const [entry, values, place] = [this.#entry, this.#values(), this.#app.place()];
-    this.close();
-    this.#onDone(entry);
+    let sent = false;
     try {
       const attachments = await this.#upload(values, place);
-      await this.#app.session.interactions.slash(entry.command, place, nestOptions(entry, values), attachments);
+      sent = await this.#app.session.interactions.slash(entry.command, place, nestOptions(entry, values), attachments);
     } catch (error) {
       errorNotice(error);
     }
+    if (this.#entry !== entry) return;
+    this.#busy = false;
+    if (!sent) return;
+    this.close();
+    this.#onDone(entry);
   }
 
   // Files become attachment references; the option's value is the reference's id.
@@ -237,3 +291,7 @@ export class Prompt {
     return references;
   }
 }
+
+const isText = ({ type, choices }) => type === OPTION.STRING && !choices?.length;
+const aboutId = ({ name }) => `about-${name}`;
+const problemId = ({ name }) => `problem-${name}`;

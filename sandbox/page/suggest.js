@@ -1,5 +1,5 @@
 // A list of suggestions above an input, used with the arrow keys while the input keeps the focus (ARIA combobox).
-import { el, fill, icon } from "./dom.js";
+import { el, fill } from "./dom.js";
 
 let count = 0;
 
@@ -10,7 +10,7 @@ export class Suggest {
   #active = -1;
   #onPick;
 
-  // host: the parent element. onPick(item). An item: {label, detail?, icon?, lead?, value}.
+  // host: the parent element. onPick(item). An item: {label, detail?, lead?() -> node, value}.
   constructor(input, host, label, onPick) {
     this.#input = input;
     this.#onPick = onPick;
@@ -66,7 +66,7 @@ export class Suggest {
     const node = el(
       "div",
       { class: "suggest-item", role: "option", id: `${this.#box.id}-${index}` },
-      item.lead ?? (item.icon ? icon(item.icon, 18) : null),
+      item.lead?.() ?? null,
       el("span", { class: "suggest-label" }, item.label),
       item.detail ? el("span", { class: "suggest-detail" }, item.detail) : null,
     );

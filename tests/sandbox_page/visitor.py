@@ -99,7 +99,7 @@ class Visitor:
         before = await self._last_answer()
         await self.page.locator("#text").click()
         await self.page.keyboard.type("/tagging ")
-        await self.page.locator(".prompt select").first.select_option(index=number)
+        await self.page.locator(".prompt .suggest-item").nth(number - 1).click()
         await self.page.locator(".prompt .run").click()
         return await self._answer(before)
 
