@@ -15,6 +15,7 @@ from sandbox.resolved import SELECT_KINDS, Resolved
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
 from sandbox.state import Application, Channel, Interaction, Json, Message, MessageFlag, Payload, User
+from sandbox.validation.commands import INTEGER, NUMBER, STRING, option_values
 from sandbox.validation.forms import Form
 from sandbox.validation.modals import check_modal, inputs_of
 
@@ -196,6 +197,12 @@ class Interactions:
             if choice.body.get("value") is None:
                 choice.add_error("value", "BASE_TYPE_REQUIRED", "This field is required")
         form.raise_if_invalid()
+        kinds = _value_types(interaction)
+        for choice in choices:
+            value = choice.body.get("value")
+            if value is not None and type(value) not in kinds:
+                choice.add_error("value", "BASE_TYPE_CHOICES", "The value has another type than the option")
+        form.raise_if_invalid()
         body = {"choices": [c.body for c in choices], "nonce": interaction.nonce}
         self._server.sessions.send_to_user(interaction.user_id, "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE", body)
 
@@ -256,6 +263,13 @@ class Interactions:
             oldest = self._state.interactions.pop(next(iter(self._state.interactions)))
             if oldest.deadline is not None:
                 oldest.deadline.cancel()
+
+
+def _value_types(interaction: Interaction) -> tuple[type, ...]:
+    """Of the option that is being completed."""
+    focused = (one for one in option_values(interaction.data.get("options") or []) if one.get("focused"))
+    kind = next((one.get("type") for one in focused), None)
+    return {STRING: (str,), INTEGER: (int,), NUMBER: (int, float)}.get(kind or 0, (str, int, float))
 
 
 def _interaction_json(server: ServerState, interaction: Interaction) -> Payload:

@@ -180,6 +180,9 @@ def check_options(form: Form, schema: list[Json], channels: Mapping[int, int], *
         if rule is None or type(kind) is not int or kind != rule["type"]:
             option.add_error("name", "APPLICATION_COMMAND_OPTION_UNKNOWN", "This command is outdated, please try again")
             continue
+        if rule["name"] in given:
+            message = "Option name already exists"
+            option.add_error("name", "APPLICATION_COMMAND_OPTIONS_NAME_ALREADY_EXISTS", message)
         given.add(rule["name"])
         if rule["type"] in (SUBCOMMAND, GROUP):
             check_options(option, rule.get("options") or [], channels, partial=partial)

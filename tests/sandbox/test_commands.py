@@ -228,3 +228,27 @@ async def test_the_command_index_lists_bots_in_the_guild_only(sandbox: Sandbox, 
     sandbox.remove_bot(nest)
     index = await cem.ok("GET", f"/guilds/{nest.id}/application-command-index")
     assert (index["applications"], index["application_commands"]) == ([], [])
+
+
+async def test_choices_have_the_type_of_the_option_that_they_complete(sandbox: Sandbox, person: Connect) -> None:
+    cem = await person("cem")
+    channel = sandbox.channel("chat")
+    kinds = {"text": (3, "a", [1, 1.5, True]), "whole": (4, 1, ["1", 1.5, True]), "any": (10, 1.5, ["1.5", True])}
+    options = [
+        {"type": kind, "name": name, "description": "d", "autocomplete": True} for name, (kind, *_) in kinds.items()
+    ]
+    async with bot(sandbox) as client:
+        await client.connect()
+        command = {"name": "pick", "description": "p", "options": options}
+        [made] = await client.ok("PUT", f"/applications/{sandbox.application_id}/commands", [command])
+        for name, (kind, right, wrong) in kinds.items():
+            mark = len(client.events)
+            focused = {"type": kind, "name": name, "value": "", "focused": True}
+            data = {"id": made["id"], "name": "pick", "type": 1, "options": [focused]}
+            await cem.interact(4, sandbox.application_id, channel.id, data)
+            asked = await client.event("INTERACTION_CREATE", since=mark)
+            path = f"/interactions/{asked['id']}/{asked['token']}/callback"
+            for value in wrong:
+                body = {"type": 8, "data": {"choices": [{"name": "n", "value": value}]}}
+                assert (await client.call("POST", path, body)).code == 50035, (name, value)
+            await client.ok("POST", path, {"type": 8, "data": {"choices": [{"name": "n", "value": right}]}})
