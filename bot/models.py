@@ -68,6 +68,16 @@ class BackfillState(StrEnum):
     DONE = "done"
 
 
+class MemberWish(StrEnum):
+    """What a moderator wants of a member's pictures: those of up to now forgotten; later ones left out, too; later ones
+    taken in again.
+    """
+
+    FORGET = "forget"
+    LEAVE_OUT = "leave_out"
+    LET_IN = "let_in"
+
+
 class ThreadKind(StrEnum):
     """What kind of thread a channel is. Stored, because archived threads leave discord.py's cache."""
 

@@ -25,6 +25,7 @@ from bot.indexing.indexer import Indexer
 from bot.indexing.labels import LabelBook, default_labels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.restored import RestoredImages
+from bot.indexing.retention import Retention
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.monitoring import metrics
@@ -37,6 +38,7 @@ from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.members import MemberStore
 from bot.store.rules import RuleStore
+from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.index.scan import KERNEL
@@ -52,6 +54,7 @@ class Services:
         self.images = ImageStore(database)
         self.channels = ChannelStore(database)
         self.rules = RuleStore(database)
+        self.statistics = StatisticsStore(database)
         self.labels = LabelStore(database)
         self.members = MemberStore(database)
         self.tags = TagStore(database)
@@ -101,6 +104,7 @@ class Services:
             self._announcer.cover,
         )
         self.catch_up = CatchUp(comparer, self.channels)
+        self.retention = Retention(self.rules, self.registry)
         self.backfill_store = BackfillStore(database)
         archive = DiscordArchive(client, self.messages)
         self.backfills = Backfills(self.backfill_store, self.rules, self.images, comparer, archive)
@@ -129,7 +133,10 @@ class Services:
         self.replies.start()
         self.tagger.start()
         await self.indexer.start()
+        for guild_id in await self.rules.paused_guilds():
+            self.catch_up.pause(guild_id)
         self.catch_up.start()
+        self.retention.start()
         self.backfills.start()
         self.backfill_notices.start()
         self.restored.start()
@@ -138,7 +145,7 @@ class Services:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             backfills = self.backfills, self.backfill_notices
-            indexing = (self._announcer, self.indexer, self.catch_up, *backfills, self.restored)
+            indexing = (self._announcer, self.indexer, self.catch_up, *backfills, self.retention, self.restored)
             for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)
 

@@ -20,7 +20,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bot.discord_io.answers import Interaction, answer_error, answered, in_time, refusal
-from bot.discord_io.components import ActionButton, ActionMenu, Actions
+from bot.discord_io.components import ActionButton, ActionChannels, ActionMenu, Actions
 from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import TookTooLong
 from bot.i18n import command_text, texts_for
@@ -87,7 +87,7 @@ class MagpieBot(commands.AutoShardedBot):
         )
         self._set_up = set_up
         self.actions = Actions()
-        self.add_dynamic_items(ActionButton, ActionMenu)
+        self.add_dynamic_items(ActionButton, ActionMenu, ActionChannels)
         self.exit_stack = AsyncExitStack()
 
     @property

@@ -22,7 +22,15 @@ _COOLDOWN = (15, 10.0)
 
 # `magpie:NAME`, the member that it belongs to if it is not everybody's, and what the action needs to know.
 _CUSTOM_ID = r":(?P<name>[a-z_]+)(?::@(?P<owner>\d{1,20}))?(?P<arguments>(?::[\w-]+)*)"
-_BUTTON, _MENU = "magpie", "magpie-menu"
+_BUTTON, _MENU, _CHANNELS = "magpie", "magpie-menu", "magpie-channels"
+
+_CHANNEL_TYPES = (
+    discord.ChannelType.text,
+    discord.ChannelType.news,
+    discord.ChannelType.voice,
+    discord.ChannelType.stage_voice,
+    discord.ChannelType.forum,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,40 @@ class ActionMenu(discord.ui.DynamicItem[discord.ui.Select[View]], template=_MENU
     ) -> Self:
         options = [discord.SelectOption(label="…")]
         return cls(match["name"], *_split(match["arguments"]), options=options, owner=_owner(match))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        await _pressed(interaction, self.template.fullmatch(self.custom_id))
+
+
+class ActionChannels(discord.ui.DynamicItem[discord.ui.ChannelSelect[View]], template=_CHANNELS + _CUSTOM_ID):
+    """A menu of channels in which images are posted; values: the ids of those chosen. See ActionButton."""
+
+    def __init__(
+        self,
+        action: str,
+        *arguments: object,
+        owner: int | None = None,
+        placeholder: str | None = None,
+        min_values: int = 1,
+        max_values: int = 1,
+        chosen: Sequence[int] = (),
+    ) -> None:
+        super().__init__(
+            discord.ui.ChannelSelect(
+                custom_id=_custom_id(_CHANNELS, action, owner, arguments),
+                placeholder=placeholder,
+                min_values=min_values,
+                max_values=max_values,
+                channel_types=list(_CHANNEL_TYPES),
+                default_values=[discord.Object(id_) for id_ in chosen],
+            )
+        )
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        return cls(match["name"], *_split(match["arguments"]), owner=_owner(match))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         await _pressed(interaction, self.template.fullmatch(self.custom_id))

@@ -233,6 +233,28 @@ def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
     return bool(getattr(channel, "nsfw", False))  # not every type of channel has the flag
 
 
+def managed_guild(interaction: Interaction) -> discord.Guild:
+    """The guild of a command or press, whose user may manage it now. Raises MissingPermissions, NoPrivateMessage."""
+    if interaction.guild is None:
+        raise app_commands.NoPrivateMessage
+    if not interaction.permissions.manage_guild:
+        raise app_commands.MissingPermissions(["manage_guild"])
+    return interaction.guild
+
+
+def knows_channel(member: discord.Member | discord.User, channel: ChannelRef) -> bool:
+    """Whether a member may know what a channel or thread is called and how much it has. No picture is shown, so age
+    restrictions do not matter. Nobody is asked who has joined a private thread: those who manage threads may know.
+    """
+    root = member.guild.get_channel(channel.root_id or 0) if isinstance(member, discord.Member) else None
+    if root is None or not isinstance(member, discord.Member):
+        return False
+    permissions = root.permissions_for(member)
+    if channel.thread is ThreadKind.PRIVATE and not permissions.manage_threads:
+        return False
+    return _may_read(root, permissions, age_restricted_ok=True)
+
+
 def audience_of(interaction: Interaction) -> MemberAudience:
     """The member who uses the command, with the roles that Discord sent along with this very interaction.
 

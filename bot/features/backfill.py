@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import discord
-from discord import app_commands
 
 from bot.discord_io.answers import Interaction, answer, sentence_view
 from bot.discord_io.archive import backfill_tasks
 from bot.discord_io.components import ActionButton, Press, View
 from bot.discord_io.messages import NETWORK_ERRORS, ImageChannel
+from bot.discord_io.permissions import managed_guild
 from bot.features.formatting import duration, progress_bar
 from bot.i18n import Texts, texts_for
 from bot.indexing.backfill import Backfills
@@ -172,9 +172,7 @@ class BackfillCommands:
 
     async def begin(self, interaction: Interaction, scope: ImageChannel | None, mode: BackfillMode) -> None:
         """The interaction has been deferred."""
-        texts, guild, services = texts_for(interaction.locale), interaction.guild, self._bot.services
-        if guild is None:
-            raise app_commands.NoPrivateMessage
+        texts, guild, services = texts_for(interaction.locale), managed_guild(interaction), self._bot.services
         tasks = backfill_tasks(guild, scope)
         rules = await services.rules.of_channels({ref for ref, _ in tasks})
         tasks = [task for task in tasks if rules[task[0]].indexed]
@@ -228,13 +226,9 @@ class BackfillCommands:
 
     async def _change(self, press: Press, change: Callable[[int], Awaitable[bool]]) -> None:
         """For whoever may manage the server, whoever began the backfill."""
-        interaction = press.interaction
-        if interaction.guild is None:
-            raise app_commands.NoPrivateMessage
-        if not interaction.permissions.manage_guild:
-            raise app_commands.MissingPermissions(["manage_guild"])
+        interaction, services = press.interaction, self._bot.services
+        guild = managed_guild(interaction)
         await interaction.response.defer()
-        guild, services = interaction.guild, self._bot.services
         await change(guild.id)
         services.backfill_notices.look_again(guild.id)
         progress = await services.backfills.progress(guild.id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import discord
@@ -12,7 +13,7 @@ from discord.ext import commands
 
 from bot.discord_io.messages import channel_ref
 from bot.discord_io.permissions import bot_may_read
-from bot.indexing.catch_up import ChannelSnapshot
+from bot.indexing.catch_up import CatchUp, ChannelSnapshot
 from bot.indexing.retry import until_stored
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
@@ -161,10 +162,9 @@ class IndexingCog(commands.Cog, name="indexing"):
     async def welcome(self, guild: discord.Guild) -> None:
         self._arrived.add(guild.id)
         services = self._bot.services
-        channels = _channels_of(guild)
-        snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
+        begin = begin_catch_up(services.catch_up, guild)
         await services.registry.readmit_guild(guild.id)  # the store may take its time: the snapshots are older
-        services.catch_up.begin(guild.id, snapshots, {channel.id for channel in channels})
+        begin()
         services.backfills.available(guild.id)
 
     @commands.Cog.listener()
@@ -192,6 +192,13 @@ class IndexingCog(commands.Cog, name="indexing"):
     @commands.Cog.listener()
     async def on_ready(self) -> None:
         log.info("ready", guilds=len(self._bot.guilds))
+
+
+def begin_catch_up(catch_up: CatchUp, guild: discord.Guild) -> Callable[[], None]:
+    """Takes a snapshot of the guild's channels; the function begins to catch up on them."""
+    channels = _channels_of(guild)
+    snapshots = [snapshot for channel in channels if (snapshot := _snapshot(channel)) is not None]
+    return partial(catch_up.begin, guild.id, snapshots, {channel.id for channel in channels})
 
 
 def _channels_of(guild: discord.Guild) -> list[_Channel]:

@@ -8,16 +8,20 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.answers import Interaction
+from bot.discord_io.answers import Interaction, answer
 from bot.discord_io.messages import ImageChannel
+from bot.discord_io.permissions import managed_guild
 from bot.features.backfill import BackfillCommands
-from bot.i18n import ENGLISH
-from bot.models import BackfillMode
+from bot.features.forgetting import ForgettingCommands
+from bot.features.indexing import begin_catch_up
+from bot.i18n import ENGLISH, texts_for
+from bot.models import BackfillMode, MemberWish
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
 _MODES = [app_commands.Choice(name=ENGLISH.backfill.modes[mode], value=mode.value) for mode in BackfillMode]
+_WISHES = [app_commands.Choice(name=ENGLISH.forgetting.wishes[wish], value=wish.value) for wish in MemberWish]
 
 # Checked at every call: a server's settings can open a command to everybody.
 _needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
@@ -34,8 +38,13 @@ class ServerCog(commands.Cog, name="server"):
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
 
+    forget = app_commands.Group(
+        name="forget", description="Have pictures forgotten for good; messages stay", parent=magpie
+    )
+
     async def cog_load(self) -> None:
         self._backfill = BackfillCommands(self._bot)
+        self._forgetting = ForgettingCommands(self._bot)
 
     async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
         """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
@@ -56,3 +65,62 @@ class ServerCog(commands.Cog, name="server"):
         mode: app_commands.Choice[str] | None = None,
     ) -> None:
         await self._backfill.begin(interaction, channel, BackfillMode(mode.value) if mode else BackfillMode.QUICK)
+
+    @magpie.command(name="pause", description="Take in no new pictures until /magpie resume; nothing is lost")
+    @_needs_manage_guild
+    async def pause(self, interaction: Interaction) -> None:
+        """First in memory, so that no watermark moves past what the store then refuses."""
+        services, guild, texts = self._bot.services, managed_guild(interaction), texts_for(interaction.locale).pause
+        if (await services.rules.of_guild(guild.id)).paused:
+            await answer(interaction, texts.already_paused)
+            return
+        services.catch_up.pause(guild.id)
+        try:
+            await services.rules.set_paused(guild.id, True)
+        except BaseException:
+            self._go_on(guild)
+            raise
+        await answer(interaction, texts.paused)
+
+    @magpie.command(name="resume", description="Take in new pictures again, and those that were posted meanwhile")
+    @_needs_manage_guild
+    async def resume(self, interaction: Interaction) -> None:
+        services, guild, texts = self._bot.services, managed_guild(interaction), texts_for(interaction.locale).pause
+        if not (await services.rules.of_guild(guild.id)).paused:
+            await answer(interaction, texts.not_paused)
+            return
+        await services.rules.set_paused(guild.id, False)
+        self._go_on(guild)
+        await answer(interaction, texts.resumed)
+
+    def _go_on(self, guild: discord.Guild) -> None:
+        services = self._bot.services
+        services.catch_up.resume(guild.id)
+        begin_catch_up(services.catch_up, guild)()
+        services.backfills.wake(guild.id)
+
+    @forget.command(name="channel", description="Forget the pictures of a channel or thread")
+    @app_commands.describe(channel="The channel or thread")
+    @_needs_manage_guild
+    async def forget_channel(self, interaction: Interaction, channel: ImageChannel) -> None:
+        await self._forgetting.ask_channel(interaction, channel)
+
+    @forget.command(name="member", description="Forget a member's pictures, or leave the member out")
+    @app_commands.describe(member="The member", wish="What to do; by default, forget")
+    @app_commands.choices(wish=_WISHES)
+    @_needs_manage_guild
+    async def forget_member(
+        self, interaction: Interaction, member: discord.User, wish: app_commands.Choice[str] | None = None
+    ) -> None:
+        await self._forgetting.ask_member(interaction, member, MemberWish(wish.value) if wish else MemberWish.FORGET)
+
+    @forget.command(name="server", description="Forget all pictures of this server")
+    @_needs_manage_guild
+    async def forget_server(self, interaction: Interaction) -> None:
+        await self._forgetting.ask_server(interaction)
+
+    @forget.command(name="picture", description="Forget the pictures of one message")
+    @app_commands.describe(message="A link to a message with a picture")
+    @_needs_manage_guild
+    async def forget_picture(self, interaction: Interaction, message: app_commands.Range[str, 1, 300]) -> None:
+        await self._forgetting.ask_message(interaction, message)

@@ -9,7 +9,7 @@ import discord
 from babel import Locale
 from babel.numbers import format_decimal
 
-from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
 
 
 class Counted:
@@ -158,6 +158,32 @@ class BackfillTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgettingTexts:
+    channel_ask: Counted  # {channel}
+    server_ask: Counted
+    member_ask: Counted  # {member}
+    leave_out_ask: Counted  # {member}
+    message_ask: Counted  # {link}
+    wishes: Mapping[MemberWish, str]  # also the choices of /magpie forget member
+    forget: Counted  # of a button: at most 80 characters
+    leave_out: str
+    only_one: str
+    picture: str  # {number} {tags}
+    done: Counted
+    waits: str
+    member_let_in: str  # {member}
+    member_not_out: str  # {member}
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTexts:
+    paused: str
+    resumed: str
+    already_paused: str
+    not_paused: str
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorTexts:
     store_failed: str
     not_yours: str
@@ -186,6 +212,8 @@ class Texts:
     privacy: PrivacyTexts
     help: HelpTexts
     backfill: BackfillTexts
+    forgetting: ForgettingTexts
+    pause: PauseTexts
     errors: ErrorTexts
 
     def number(self, number: int) -> str:

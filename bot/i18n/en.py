@@ -10,19 +10,24 @@ from bot.i18n.catalog import (
     BackfillTexts,
     Counted,
     ErrorTexts,
+    ForgettingTexts,
     HelpTexts,
     LabelTexts,
     Language,
     OverviewTexts,
+    PauseTexts,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
     TaggingTexts,
     Texts,
 )
-from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
 
 _counted = partial(Counted, "en")
+
+_FOR_GOOD = "For good: `/magpie index` will not bring them back. Messages stay, and later pictures are indexed."
+_SETTINGS_STAY = " Settings, labels and members who are left out stay as they are."
 
 ENGLISH = Texts(
     language="en",
@@ -213,6 +218,55 @@ ENGLISH = Texts(
         pause="Pause",
         resume="Resume",
         cancel="Cancel",
+    ),
+    forgetting=ForgettingTexts(
+        channel_ask=_counted(
+            one="Forget the {count} picture that was posted in {channel} and its threads until now? " + _FOR_GOOD,
+            other="Forget the {count} pictures that were posted in {channel} and its threads until now? " + _FOR_GOOD,
+        ),
+        server_ask=_counted(
+            one="Forget the {count} picture that was posted in this server until now? " + _FOR_GOOD + _SETTINGS_STAY,
+            other="Forget all {count} pictures that were posted here until now? " + _FOR_GOOD + _SETTINGS_STAY,
+        ),
+        member_ask=_counted(
+            one="Forget the {count} picture that {member} posted in this server until now? " + _FOR_GOOD,
+            other="Forget the {count} pictures that {member} posted in this server until now? " + _FOR_GOOD,
+        ),
+        leave_out_ask=_counted(
+            one="Forget the {count} picture of {member} in this server, and index none that they post from now on? "
+            "`/magpie forget member` lets them in again.",
+            other="Forget the {count} pictures of {member} in this server, and index none that they post from now on? "
+            "`/magpie forget member` lets them in again.",
+        ),
+        message_ask=_counted(
+            one="Forget the picture of this message for good? {link}\nThe message stays as it is.",
+            other="Forget all {count} pictures of this message for good? {link}\nThe message stays as it is.",
+        ),
+        wishes={
+            MemberWish.FORGET: "forget: delete what I keep of their pictures until now",
+            MemberWish.LEAVE_OUT: "leave out: forget, and index nothing that they post later",
+            MemberWish.LET_IN: "let in: index again what they post from now on",
+        },
+        forget=_counted(one="Forget {count} picture", other="Forget {count} pictures"),
+        leave_out="Leave out",
+        only_one="Or forget only one of them",
+        picture="Picture {number}: {tags}",
+        done=_counted(one="Done. {count} picture was forgotten.", other="Done. {count} pictures were forgotten."),
+        waits=(
+            "My database isn't available right now. From now on nobody finds these pictures, and they will be deleted "
+            "as soon as it is. You don't need to do anything else."
+        ),
+        member_let_in="What {member} posts from now on is indexed.",
+        member_not_out="{member} was not left out.",
+    ),
+    pause=PauseTexts(
+        paused=(
+            "Paused. I take in no new pictures of this server. What is posted meanwhile is not lost: I read it after "
+            "`/magpie resume`. Searches and deletions work as always."
+        ),
+        resumed="Indexing goes on. What was posted meanwhile is being read now.",
+        already_paused="Indexing is paused already. `/magpie resume` goes on.",
+        not_paused="Indexing is not paused.",
     ),
     errors=ErrorTexts(
         store_failed=(

@@ -10,19 +10,23 @@ from bot.i18n.catalog import (
     BackfillTexts,
     Counted,
     ErrorTexts,
+    ForgettingTexts,
     HelpTexts,
     LabelTexts,
     Language,
     OverviewTexts,
+    PauseTexts,
     PrivacyTexts,
     QueryImageTexts,
     SearchTexts,
     TaggingTexts,
     Texts,
 )
-from bot.models import BackfillMode, BackfillState, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
 
 _counted = partial(Counted, "zh")
+
+_FOR_GOOD = "这是永久的：`/magpie index` 也不会恢复。消息本身不会改变，以后发布的图片仍会被收录。"
 
 CHINESE = Texts(
     language="zh",
@@ -166,6 +170,42 @@ CHINESE = Texts(
         resume="继续",
         cancel="取消",
     ),
+    forgetting=ForgettingTexts(
+        channel_ask=_counted(other="要忘记到现在为止在 {channel} 及其子区发布的 {count} 张图片吗？" + _FOR_GOOD),
+        server_ask=_counted(
+            other="要忘记到现在为止在本服务器发布的全部 {count} 张图片吗？"
+            + _FOR_GOOD
+            + "设置、标签和被排除的成员保持不变。"
+        ),
+        member_ask=_counted(other="要忘记 {member} 到现在为止在本服务器发布的 {count} 张图片吗？" + _FOR_GOOD),
+        leave_out_ask=_counted(
+            other="要忘记 {member} 在本服务器的 {count} 张图片，并且以后不再收录其发布的图片吗？"
+            "用 `/magpie forget member` 可以恢复收录。"
+        ),
+        message_ask=_counted(other="要永久忘记这条消息的 {count} 张图片吗？{link}\n消息本身不会改变。"),
+        wishes={
+            MemberWish.FORGET: "忘记：删除到现在为止其图片的数据",
+            MemberWish.LEAVE_OUT: "排除：忘记，并且以后不再收录其图片",
+            MemberWish.LET_IN: "恢复：从现在起重新收录其图片",
+        },
+        forget=_counted(other="忘记 {count} 张图片"),
+        leave_out="排除",
+        only_one="或者只忘记其中一张",
+        picture="第 {number} 张：{tags}",
+        done=_counted(other="完成。已忘记 {count} 张图片。"),
+        waits="我的数据库现在不可用。从现在起没有人会再搜到这些图片；数据库一恢复，它们就会被删除。你不需要再做什么。",
+        member_let_in="从现在起会重新收录 {member} 发布的图片。",
+        member_not_out="{member} 没有被排除。",
+    ),
+    pause=PauseTexts(
+        paused=(
+            "已暂停。我不再收录本服务器的新图片。这期间发布的图片不会丢失：`/magpie resume` 之后我会读取它们。"
+            "搜索和删除照常进行。"
+        ),
+        resumed="收录继续进行，正在读取这期间发布的内容。",
+        already_paused="收录已经暂停，用 `/magpie resume` 继续。",
+        not_paused="收录没有暂停。",
+    ),
     errors=ErrorTexts(
         store_failed="我的数据库现在不可用，什么也没有改动。请过几分钟再试；如果一直这样，请告诉机器人的管理者。",
         not_yours="这是别人的回答里的按钮。请自己使用命令。",
@@ -239,6 +279,23 @@ COMMANDS = {
     "Index the pictures that were posted before Magpie joined": "收录 Magpie 加入之前发布的图片",
     "A channel, thread or forum; by default, the whole server": "频道、子区或论坛；默认为整个服务器",
     "How to look for pictures; quick by default": "怎样查找图片；默认为快速",
+    "pause": "暂停",
+    "Take in no new pictures until /magpie resume; nothing is lost": "暂停收录新图片，直到 /magpie resume；不会丢失",
+    "resume": "继续",
+    "Take in new pictures again, and those that were posted meanwhile": "继续收录新图片，包括暂停期间发布的图片",
+    "forget": "忘记",
+    "Have pictures forgotten for good; messages stay": "永久忘记图片，消息保持不变",
+    "Forget the pictures of a channel or thread": "忘记一个频道或子区的图片",
+    "The channel or thread": "频道或子区",
+    "member": "成员",
+    "Forget a member's pictures, or leave the member out": "忘记一名成员的图片，或排除这名成员",
+    "The member": "成员",
+    "wish": "处理方式",
+    "What to do; by default, forget": "怎样处理；默认为忘记",
+    "server": "服务器",
+    "Forget all pictures of this server": "忘记本服务器的全部图片",
+    "picture": "单张",
+    "Forget the pictures of one message": "忘记一条消息的图片",
 }
 
 # Readers of traditional characters get these, too.

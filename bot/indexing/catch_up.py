@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -123,6 +123,8 @@ class CatchUp:
         self._sleep = sleep
         self._channels: dict[int, _Channel] = {}
         self._guilds: set[int] = set()  # those listed in this session
+        self._paused: set[int] = set()
+        self._pauses: Counter[int] = Counter()  # by guild: a page that was requested before one is no progress
         self._listings: deque[_Listing] = deque()
         self._queue: deque[_Channel] = deque()  # a channel counts only while it is BEHIND
         self._overlaps: dict[tuple[int, int], _Channel] = {}  # by channel id and the last message to compare
@@ -145,6 +147,18 @@ class CatchUp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def pause(self, guild_id: int) -> None:
+        """Takes in nothing of this guild until `resume`, and moves no watermark there: what is posted meanwhile is read
+        then.
+        """
+        self._paused.add(guild_id)
+        self._pauses[guild_id] += 1
+        self.hold({guild_id})
+
+    def resume(self, guild_id: int) -> None:
+        """Call `begin` afterwards."""
+        self._paused.discard(guild_id)
+
     def hold(self, guild_ids: Collection[int] | None = None) -> None:
         """Messages may be missing in these guilds, by default in all: live messages stop moving the watermarks there,
         until their channel has been caught up on.
@@ -157,8 +171,10 @@ class CatchUp:
 
     def begin(self, guild_id: int, snapshots: Sequence[ChannelSnapshot], listed: Collection[int]) -> None:
         """Catches up on a guild in the background. snapshots: its channels and threads whose history may be read.
-        listed: the ids of all its channels and active threads.
+        listed: the ids of all its channels and active threads. Ignored while the guild is paused.
         """
+        if guild_id in self._paused:
+            return
         self._guilds.add(guild_id)
         self._list(guild_id, snapshots, ChannelEvent.LISTED, listed)
 
@@ -186,6 +202,8 @@ class CatchUp:
         Call it for messages without images too, and before anything else is awaited: the order of these calls is taken
         for the order of the messages.
         """
+        if ref.guild_id in self._paused:
+            return []
         channel, message_id = self._channel(ref), message.message_id
         channel.seen.begin(message_id)
         try:
@@ -314,8 +332,11 @@ class CatchUp:
 
         async def read() -> None:
             channel_id = channel.ref.channel_id
+            pauses = self._pauses[channel.ref.guild_id]
             seen = await self._store.last_seen(channel_id) or channel_id
             page = await self._comparer.read(channel.ref)
+            if self._pauses[channel.ref.guild_id] != pauses:  # its images may have been ignored
+                return
             newest = page.messages[-1].message_id if page.messages else 0
             if page.after > seen:  # more is new than a page holds
                 self.appeared(ChannelSnapshot(channel.ref, newest))
@@ -354,8 +375,11 @@ class CatchUp:
         """Accepts what was posted after the watermark, and moves it along. Ends early where a new gap opens."""
         channel_id = channel.ref.channel_id
         after = channel.watermark = await self._store.last_seen(channel_id) or channel_id
+        pauses = self._pauses[channel.ref.guild_id]
         while channel.newest > after and channel.state is ChannelState.READING:
             page = await self._comparer.read(channel.ref, after=after)
+            if self._pauses[channel.ref.guild_id] != pauses:  # its images may have been ignored
+                return
             if page.messages:
                 after = page.messages[-1].message_id
                 log.info("caught up on messages", channel_id=channel_id, messages=len(page.messages))

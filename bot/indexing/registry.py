@@ -177,13 +177,16 @@ class ImageRegistry:
         self, guild_id: int, channel_ids: Collection[int], up_to_message: int, *, for_good: bool
     ) -> list[int] | None:
         """The images in messages up to this one, of these channels and their threads, or, where none are named, of the
-        guild. for_good: a later backfill does not bring them back either.
+        guild. for_good: a later backfill does not bring them back either; raises as `forget_author`.
         """
-        return await self._forget(ForgetUpTo(guild_id, tuple(sorted(channel_ids)), up_to_message, for_good))
+        what = ForgetUpTo(guild_id, tuple(sorted(channel_ids)), up_to_message, for_good)
+        return await (self._forget_for_good(what) if for_good else self._forget(what))
 
     async def exclude_images(self, guild_id: int, message_id: int, keys: Collection[ImageKey] = ()) -> list[int] | None:
-        """For good, of a message that still exists; all of its images, where no keys are given."""
-        return await self._forget(ExcludeImages(guild_id, message_id, tuple(sorted(keys))))
+        """For good, of a message that still exists; all of its images, where no keys are given. Raises as
+        `forget_author`.
+        """
+        return await self._forget_for_good(ExcludeImages(guild_id, message_id, tuple(sorted(keys))))
 
     async def forget_guild(self, guild_id: int) -> list[int] | None:
         return await self._forget(ForgetGuild(guild_id))
@@ -195,10 +198,10 @@ class ImageRegistry:
         await asyncio.shield(self._owe(ReadmitGuild(guild_id)))
 
     async def _forget_for_good(self, what: Obligation) -> list[int] | None:
-        """At a member's request."""
+        """At somebody's request."""
         forgotten = await self._forget(what)
         if what in self._owed and what not in self._journal:
-            raise StoreUnusable("A member's request to be forgotten could not be written down.")
+            raise StoreUnusable("A request to forget could not be written down.")
         return forgotten
 
     async def _forget(self, what: Obligation) -> list[int] | None:

@@ -134,6 +134,24 @@ class Member(Person):
         )
         return read(changed)
 
+    async def choose_and_see_it_change(
+        self,
+        guild_id: int,
+        message: dict[str, Any],
+        menu: dict[str, Any],
+        *values: str,
+        check: Callable[[Reply], bool] = lambda _: True,
+    ) -> Reply:
+        since = len(self.events)
+        data = {"component_type": menu["type"], "custom_id": menu["custom_id"], "values": [*values]}
+        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
+        application = message.get("application_id") or message["author"]["id"]
+        await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
+        changed = await self.event(
+            "MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"] and check(read(seen)), since
+        )
+        return read(changed)
+
     async def ask_to_be_forgotten(self, guild_id: int, channel_id: int | str, *, everywhere: bool = False) -> Reply:
         """Up to the question whether to; everywhere: to opt out."""
         explained = await self.use(guild_id, channel_id, "privacy", [])

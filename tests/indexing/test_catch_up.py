@@ -471,3 +471,54 @@ async def test_a_channel_that_becomes_readable_for_the_first_time_is_indexed_fro
     await bot.see(later)
     assert await bot.known() == [seen.message_id, later.message_id]
     assert await bot.watermark(TWO) == later.message_id
+
+
+# -- a pause
+
+
+async def test_while_a_server_is_paused_nothing_is_taken_in_and_afterwards_nothing_is_missing(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    bot = await joined(database, discord, bots, ONE)
+    before = discord.post(1, ONE)
+    await bot.see(before)
+    bot.catch_up.pause(GUILD)
+    await bot.rules.set_paused(GUILD, True)
+    meanwhile = [discord.post(number, ONE) for number in (2, 3)]
+    for ref in meanwhile:
+        await bot.see(ref)
+    bot.connect()  # a new session in between
+    assert await bot.known() == [before.message_id]
+    assert await bot.watermark(ONE) == before.message_id
+    await bot.rules.set_paused(GUILD, False)
+    bot.catch_up.resume(GUILD)
+    bot.connect()
+    await bot.catch_up.finished()
+    after = discord.post(4, ONE)
+    await bot.see(after)
+    assert await bot.known() == [ref.message_id for ref in (before, *meanwhile, after)]
+    assert await bot.watermark(ONE) == after.message_id
+
+
+async def test_a_page_that_is_under_way_when_a_pause_begins_moves_no_watermark(
+    database: Database, discord: Discord, bots: list[Bot]
+) -> None:
+    first = await joined(database, discord, bots, ONE)
+    await first.catch_up.close()
+    missed = [discord.post(number, ONE) for number in (1, 2)]
+    bot = Bot(database, discord, ONE)
+    bots.append(bot)
+
+    async def pause() -> None:
+        bot.catch_up.pause(GUILD)
+        await bot.rules.set_paused(GUILD, True)
+
+    discord.meanwhile.append(pause)
+    await bot.online()
+    assert await bot.known() == []
+    assert await bot.watermark(ONE) == ONE.channel_id
+    await bot.rules.set_paused(GUILD, False)
+    bot.catch_up.resume(GUILD)
+    bot.connect()
+    await bot.catch_up.finished()
+    assert await bot.known() == [ref.message_id for ref in missed]

@@ -17,10 +17,11 @@ from bot.store.database import Database
 from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
 from bot.store.images import ImageStore
 from bot.store.rules import RuleStore
+from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, finished, ref
 
-STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore, BackfillStore, RuleStore)
+STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore, BackfillStore, RuleStore, StatisticsStore)
 CHANNEL = ChannelRef(1, 2)
 TASK = Task(1, CHANNEL, TaskKind.MESSAGES)
 
@@ -69,6 +70,15 @@ READS = {
         "next_tasks": lambda backfills: backfills.next_tasks(1),
         "backlog": lambda backfills: backfills.backlog(1),
         "progress": lambda backfills: backfills.progress(1),
+    },
+    StatisticsStore: {
+        "by_channel": lambda statistics: statistics.by_channel(1),
+        "reasons": lambda statistics: statistics.reasons(1),
+        "by_day": lambda statistics: statistics.by_day([2]),
+        "up_to": lambda statistics: statistics.up_to(1, [2], 20),
+        "older_than": lambda statistics: statistics.older_than(1, 2, 30),
+        "of_author": lambda statistics: statistics.of_author(1, 7),
+        "unverified": lambda statistics: statistics.unverified(1),
     },
     RuleStore: {
         "of_guild": lambda rules: rules.of_guild(1),

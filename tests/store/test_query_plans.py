@@ -28,6 +28,7 @@ from bot.store.images import ImageStore
 from bot.store.members import MemberStore
 from bot.store.rules import RuleStore
 from bot.store.schema import metadata
+from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
@@ -83,6 +84,7 @@ async def use_everything(database) -> None:
     await images.count_pending()
     await use_rules(RuleStore(database))
     await use_backfills(BackfillStore(database))
+    await use_statistics(StatisticsStore(database))
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
     await channels.tagging_mode(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))
     await channels.mark_seen(ChannelRef(1, 2), 10)
@@ -131,6 +133,18 @@ async def use_rules(rules) -> None:
     await rules.exclude_member(1, 70)
     await rules.excluded_members(1)
     await rules.readmit_member(1, 70)
+
+
+async def use_statistics(statistics) -> None:
+    assert await statistics.by_channel(1)
+    await statistics.reasons(1)
+    await statistics.by_day([2, 3])
+    await statistics.up_to(1)
+    await statistics.up_to(1, [2], 15)
+    await statistics.older_than(1, 2, 30)
+    await statistics.older_than(1, None, 30)
+    await statistics.of_author(1, 7)
+    await statistics.unverified(1)
 
 
 async def use_backfills(backfills) -> None:
