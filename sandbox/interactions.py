@@ -15,7 +15,7 @@ from sandbox.resolved import SELECT_KINDS, Resolved
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
 from sandbox.state import Application, Channel, Interaction, Json, Message, MessageFlag, Payload, User
-from sandbox.validation.commands import INTEGER, NUMBER, STRING, option_values
+from sandbox.validation.commands import INTEGER, MESSAGE_MENU, NUMBER, STRING, option_values
 from sandbox.validation.forms import Form
 from sandbox.validation.modals import check_modal, inputs_of
 
@@ -316,8 +316,12 @@ def _metadata_json(server: ServerState, interaction: Interaction) -> Payload:
         "user": user_json(server.state.users[interaction.user_id]),
         "authorizing_integration_owners": {"0": str(interaction.guild_id)},
     }
+    if interaction.original is not None and interaction.original is not interaction.source:
+        body["original_response_message_id"] = str(interaction.original.id)
     if interaction.type == COMMAND:
         body["name"] = interaction.data["name"]
+        if interaction.data["type"] == MESSAGE_MENU:
+            body["target_message_id"] = interaction.data["target_id"]
     elif interaction.opener is not None:
         body["triggering_interaction_metadata"] = _metadata_json(server, interaction.opener)
     elif interaction.source is not None:

@@ -1,4 +1,4 @@
-"""The caller, the bot's application, its commands, and the gateway's URL."""
+"""The caller and other users, the bot's application, its commands, and the gateway's URL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from sandbox.validation.forms import Form
 
 async def get_me(request: Request) -> Payload:
     return own_user_json(request.user)
+
+
+async def get_user(request: Request) -> Payload:
+    found = request.state.users.get(request.id("user_id"))
+    if found is None:
+        raise api_error(10013)
+    return user_json(found)
 
 
 async def get_my_application(request: Request) -> Payload:
@@ -94,6 +101,7 @@ _COMMANDS = "/applications/{application_id}/commands"
 
 ENDPOINTS = (
     Endpoint("GET", "/users/@me", get_me),
+    Endpoint("GET", "/users/{user_id}", get_user),
     Endpoint("GET", "/oauth2/applications/@me", get_my_application),
     Endpoint("GET", "/gateway", get_gateway, open=True),
     Endpoint("GET", "/gateway/bot", get_gateway_for_bots),

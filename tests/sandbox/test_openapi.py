@@ -57,6 +57,7 @@ async def test_responses_to_a_bot_match_discords_openapi_description(
     async with watching(sandbox.url) as watched, Person(watched.url, sandbox.bot_token, bot=True) as bot:
         for path in (
             "/users/@me",
+            f"/users/{cem.ready['user']['id']}",
             "/oauth2/applications/@me",
             "/gateway",
             "/gateway/bot",
