@@ -11,6 +11,7 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
+import torch
 
 from benchmarks.figures import Against, Figure, Outcome, Spread
 from benchmarks.material import write_siglip2_b32, write_vit_b32
@@ -37,14 +38,14 @@ print(json.dumps([int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmH
 
 
 def run(scale: Scale) -> Outcome:
-    """On the CPU, in the precision and by the backend that the bot would choose."""
+    """By torch, on the CPU, in the precision that the bot would choose there."""
     with tempfile.TemporaryDirectory() as folder:
         directories = {
             OURS: write_siglip2_b32(Path(folder) / "siglip2", small=scale.quick),
             BEFORE: write_vit_b32(Path(folder) / "vit_b32"),
         }
         models = {
-            name: ClipModel.load(str(directory), device="cpu", local_only=True, backend="auto")
+            name: ClipModel.load(str(directory), device="cpu", local_only=True, backend="torch")
             for name, directory in directories.items()
         }
         figures = [*_images(models, scale), *_query(models, scale)]
@@ -70,13 +71,18 @@ def _query(models: Mapping[str, ClipModel], scale: Scale) -> list[Figure]:
 
 
 def _core_seconds(steps: Mapping[str, Step], runs: int) -> dict[str, Spread]:
-    """Of the processor, all cores together, which other programs disturb less than the clock. They take turns."""
+    """Of the processor, on one core, which other programs disturb less than the clock: several would count the time in
+    which they spin for each other, too. The steps take turns.
+    """
     spent: dict[str, list[float]] = {name: [] for name in steps}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for _ in range(runs + 1):
         for name, step in steps.items():
             began = process_time()
             step()
             spent[name].append(process_time() - began)
+    torch.set_num_threads(threads)
     return {name: Spread(tuple(seconds[1:])) for name, seconds in spent.items()}  # the first warms up
 
 
