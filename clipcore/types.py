@@ -144,11 +144,16 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageVector:
-    """One encoded image. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn."""
+    """One encoded image. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn.
+
+    more: the vectors of further frames that differ from it and from each other, where it is an animation and they were
+    asked for.
+    """
 
     vector: Vectors
     width: int
     height: int
+    more: tuple[Vectors, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 from clipcore.batching import batches_of
 from clipcore.engine.executor import InferenceExecutor
 from clipcore.engine.prompt_file import prompt_file, read_prompts, write_prompts
-from clipcore.errors import EngineClosed, ImageRejected, QueueFull, RejectReason
+from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from clipcore.fair_places import FairPlaces, Owner
 from clipcore.images.decode import ImageLimits, as_pixels
 from clipcore.images.processes import Decode, DecodeProcesses, PreparedImage, WorkLimits, decode_and_prepare
@@ -30,6 +30,9 @@ Result = TypeVar("Result")
 _TEXTS_AT_ONCE = 64
 # With queries back to back, each worker still decodes ten images a second: about what one core encodes.
 _MAX_YIELD_S = 0.1
+# The least cosine of two frames of which one is enough. Unrelated photographs have 0.4 to 0.6, and the same one saved
+# anew more than 0.98.
+_SAME_FRAME = 0.98
 _CACHED_PROMPTS = 20_000  # 40 MB at 512 dimensions
 # An image that needs more than this gives its decoder to the next one, and is decoded anew as a costly one.
 _FIRST_CPU_S = 0.5
@@ -54,8 +57,8 @@ class ClipEngine:
     than a quarter of the memory, gives its decoder to the next one, and is decoded anew when there is time: costly
     images have all background decoders but one, and four at most. So much memory do all images together take.
     max_queue: images that may be in progress or waiting in each lane; the next one raises QueueFull. A waiting image
-    holds its file's bytes (the caller's) or its prepared square (150 KiB at 224 pixels); only `decode_workers` + 1
-    images exist as full pixels at any time.
+    holds its file's bytes (the caller's) or its prepared squares (150 KiB each at 224 pixels); only `decode_workers`
+    + 1 images exist as full pixels at any time.
     query_budget_ms: how long a query may have to wait for the current batch.
     prompt_folder: where `classifier` keeps the vectors of prompts for the next start; made if need be.
     close_seconds: how long `close` waits for unfinished calls, and again for the inference thread.
@@ -117,13 +120,26 @@ class ClipEngine:
         """Waits until the model is loaded. Calling it again returns or raises the same."""
         return (await self._ready()).card
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: Owner = (0, 0)) -> ImageVector:
-        """data: an image file's bytes. owner: whose it is. Raises ImageRejected, QueueFull, EncodingFailed."""
+    async def encode_image(
+        self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: Owner = (0, 0), *, frames: int = 1
+    ) -> ImageVector:
+        """data: an image file's bytes. owner: whose it is. Raises ImageRejected, QueueFull, EncodingFailed.
+
+        frames: how many frames of an animation may be encoded; an image may have as many vectors, see `ImageVector`.
+        They are the first alone where decoding the image is costly.
+        """
         with self._call(), self._image(lane):
             await self._ready()
-            image = await self._decoded(data, lane, owner)
-            vector = await asyncio.wrap_future(self.executor.submit(image.square, lane))
-            return ImageVector(vector, image.width, image.height)
+            image = await self._decoded(data, lane, owner, frames)
+            vectors = [await asyncio.wrap_future(self.executor.submit(image.square, lane))]
+            # One frame after the other: an animation has one place in the queue, like any image, and others' turns come
+            # in between.
+            for square in image.more:
+                with suppress(EncodingFailed):
+                    vector = await asyncio.wrap_future(self.executor.submit(square, lane))
+                    if all(float(vector @ other) < _SAME_FRAME for other in vectors):
+                        vectors.append(vector)
+            return ImageVector(vectors[0], image.width, image.height, tuple(vectors[1:]))
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
         """pixels: uint8 [h, w, 3] of any size, as from `decode_image`. Returns float32 [dim], unit length.
@@ -229,12 +245,15 @@ class ClipEngine:
             raise RuntimeError("await ClipEngine.start() before reading the model's card")
         return self._encoder
 
-    async def _decoded(self, data: bytes, lane: Lane, owner: Owner) -> PreparedImage:
-        if self._processes is None or self._processes.limits.cpu_seconds <= _FIRST_CPU_S:
-            return await self._in_pool(partial(self._decode, data), lane, owner)
-        first = WorkLimits(_FIRST_CPU_S, self._processes.limits.memory_bytes // _FIRST_SHARE_OF_MEMORY)
+    async def _decoded(self, data: bytes, lane: Lane, owner: Owner, frames: int) -> PreparedImage:
+        processes = self._processes
+        if processes is None or (frames == 1 and processes.limits.cpu_seconds <= _FIRST_CPU_S):
+            return await self._in_pool(partial(self._decode, data, frames), lane, owner)
+        first = WorkLimits(
+            min(_FIRST_CPU_S, processes.limits.cpu_seconds), processes.limits.memory_bytes // _FIRST_SHARE_OF_MEMORY
+        )
         try:
-            return await self._in_pool(partial(self._processes, data, first), lane, owner)
+            return await self._in_pool(partial(processes, data, frames, first), lane, owner)
         except ImageRejected as refused:
             # BROKEN: some decoders call an image so when they are refused memory.
             if refused.reason not in (RejectReason.TOO_COSTLY, RejectReason.BROKEN):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import thread_time
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,10 @@ class ImageLimits:
 
 # A progressive JPEG has about ten scans. Each costs a pass over the whole image, even where it is empty.
 _MAX_SCANS = 500
+
+# After so much processor time no further frame of an animation is looked at. Reaching a frame takes decoding all before
+# it: half a thousand small ones, or a few large ones.
+_FRAMES_CPU_S = 0.25
 
 # A user's own scans and panoramas may be larger than uploads from strangers. Measured: 200 million pixels take at most
 # 0.8 GB, as PNG; a JPEG that is shrunk takes far less.
@@ -120,12 +125,26 @@ def as_pixels(image: Pixels | Image.Image) -> Pixels:
 def read_image(
     data: bytes, limits: ImageLimits | None = None, *, min_edge: int | Callable[[], int] | None = None
 ) -> DecodedImage:
-    """Like `decode_image`, with the image's true size beside the pixels.
+    """Like `decode_image`, with the image's true size beside the pixels: the first of `read_frames`, see there."""
+    return next(read_frames(data, limits, min_edge=min_edge))
+
+
+def read_frames(
+    data: bytes,
+    limits: ImageLimits | None = None,
+    *,
+    min_edge: int | Callable[[], int] | None = None,
+    frames: int = 1,
+) -> Iterator[DecodedImage]:
+    """Of an animation at most `frames` frames, spread evenly over it, and the first always; of other images the one.
 
     min_edge: the shorter edge, in pixels, up to which detail is needed. An image at least twice as large is shrunk by a
     whole number, never below `min_edge`; a JPEG is not even decoded at its full size (libjpeg's scaled DCT). The result
     is to be resized by the `box` that comes with it. A function is called only once the header is good, for callers
     that have to load a model for the answer.
+
+    Only the first frame raises. Where a later one is broken, or a quarter of a second of processor time is used up, the
+    rest is left out.
     """
     limits = limits or ImageLimits()
     _check_bytes(data, limits)
@@ -135,7 +154,10 @@ def read_image(
         _check_header(image, data, limits)
     edge = min_edge() if callable(min_edge) else min_edge
     with _refusals(image_format):
-        return _decode(image, edge)
+        first = _decode(image, edge)
+    yield first
+    if frames > 1 and image_format in _ANIMATED:
+        yield from _later_frames(image, edge, frames)
 
 
 @contextmanager
@@ -218,6 +240,23 @@ def _decode(image: ImageFile.ImageFile, min_edge: int | None) -> DecodedImage:
     if orientation in _SWAPPED:
         width, height = height, width
     return DecodedImage(pixels, width, height, box)
+
+
+def _later_frames(image: ImageFile.ImageFile, min_edge: int | None, frames: int) -> Iterator[DecodedImage]:
+    began, count = thread_time(), getattr(image, "n_frames", 1)
+    wanted = {place * count // frames for place in range(frames)} - {0} if count > frames else set(range(1, count))
+    for number in range(1, max(wanted, default=0) + 1):
+        try:
+            image.seek(number)  # one by one, so that the time can be looked at
+            image.load()
+            decoded = _decode(image, min_edge) if number in wanted else None
+        except Exception as error:
+            log.debug("a later frame did not decode: %s", type(error).__name__)
+            return
+        if decoded is not None:
+            yield decoded
+        if thread_time() - began > _FRAMES_CPU_S:
+            return
 
 
 def _draft(image: ImageFile.ImageFile, min_edge: int | None) -> tuple[float, float]:
@@ -320,6 +359,7 @@ def _numbers(image: Image.Image) -> npt.NDArray[np.float32]:
     return np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0.0, neginf=0.0)
 
 
+_ANIMATED: tuple[Format, ...] = ("gif", "png", "webp", "avif")  # a TIFF's further pages are none of its frames
 _PIECE_PIXELS = 1 << 20
 _PIECE_WIDTH = 1 << 16
 _ORIENTATION_TAG = 0x0112

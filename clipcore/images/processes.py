@@ -12,19 +12,20 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
-from clipcore.images.decode import ImageLimits, read_image
+from clipcore.images.decode import ImageLimits, read_frames
 from clipcore.types import Pixels, Prepare
 
 if sys.platform != "win32":
@@ -49,20 +50,41 @@ class WorkLimits:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """square: uint8 [s, s, 3], the model's input. width, height: the image's own, after the EXIF turn."""
+    """square: uint8 [s, s, 3], the model's input. width, height: the image's own, after the EXIF turn.
+
+    more: the same of further frames, where it is an animation and they were asked for.
+    """
 
     square: Pixels
     width: int
     height: int
+    more: tuple[Pixels, ...] = ()
 
 
-def decode_and_prepare(data: bytes, *, limits: ImageLimits, min_edge: int, prepare: Prepare) -> PreparedImage:
-    """An image file's bytes -> the model's input. Raises as `read_image`, see there for min_edge."""
-    image = read_image(data, limits, min_edge=min_edge)
-    return PreparedImage(prepare(image.pixels, image.box), image.width, image.height)
+def decode_and_prepare(
+    data: bytes, frames: int = 1, *, limits: ImageLimits, min_edge: int, prepare: Prepare
+) -> PreparedImage:
+    """An image file's bytes -> the model's input. Raises as `read_frames`, see there for min_edge and frames. Frames
+    that look like another one are left out.
+    """
+    squares: list[Pixels] = []
+    width = height = 0
+    for frame in read_frames(data, limits, min_edge=min_edge, frames=frames):  # one is in memory at a time
+        square = prepare(frame.pixels, frame.box)
+        if not squares:
+            width, height = frame.width, frame.height
+        if all(_differ(square, other) for other in squares):
+            squares.append(square)
+    return PreparedImage(squares[0], width, height, tuple(squares[1:]))
 
 
-Decode = Callable[[bytes], PreparedImage]
+def _differ(one: Pixels, other: Pixels) -> bool:
+    """By a level of brightness in the mean: the noise of compression, or a blinking cursor, is less."""
+    return float(np.abs(one.astype(np.int16) - other).mean()) > 1.0
+
+
+class Decode(Protocol):
+    def __call__(self, data: bytes, frames: int = 1) -> PreparedImage: ...
 
 
 class DecodeProcesses:
@@ -78,14 +100,14 @@ class DecodeProcesses:
         self._own = threading.local()
         self._processes: set[_Process] = set()
 
-    def __call__(self, data: bytes, limits: WorkLimits | None = None) -> PreparedImage:
+    def __call__(self, data: bytes, frames: int = 1, limits: WorkLimits | None = None) -> PreparedImage:
         """limits: lower ones than usual."""
         process: _Process | None = getattr(self._own, "process", None)
         if process is None or not process.is_alive():
             process = self._own.process = self._start()
             self._processes.add(process)
         try:
-            return process.decode(data, limits or self.limits)
+            return process.decode(data, frames, limits or self.limits)
         finally:
             if not process.is_alive():
                 self._processes.discard(process)
@@ -111,9 +133,9 @@ class _Process:
         self._process.kill()
         self._process.join()
 
-    def decode(self, data: bytes, limits: WorkLimits) -> PreparedImage:
+    def decode(self, data: bytes, frames: int, limits: WorkLimits) -> PreparedImage:
         try:
-            self._pipe.send_bytes(json.dumps(astuple(limits)).encode())
+            self._pipe.send_bytes(json.dumps({"frames": frames, "limits": asdict(limits)}).encode())
             self._pipe.send_bytes(data)
             if self._pipe.poll(_PATIENCE_S):
                 return self._received(limits)
@@ -133,8 +155,8 @@ class _Process:
             raise ImageRejected(RejectReason.TOO_COSTLY, f"The image needs more than {memory} MiB of memory.")
         if "reason" in answer:
             raise ImageRejected(RejectReason(answer["reason"]), answer["message"], limit=answer["limit"])
-        square = np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(answer["shape"])
-        return PreparedImage(square, answer["width"], answer["height"])
+        squares = np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(answer["shape"])
+        return PreparedImage(squares[0], answer["width"], answer["height"], tuple(squares[1:]))
 
 
 def _serve(pipe: Connection, decode: Decode) -> None:
@@ -142,23 +164,25 @@ def _serve(pipe: Connection, decode: Decode) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     with suppress(EOFError, BrokenPipeError):
         while True:
-            limits = WorkLimits(*json.loads(pipe.recv_bytes()))
+            asked = json.loads(pipe.recv_bytes())
             data = pipe.recv_bytes()
-            with _limited(limits):
-                answer, square = _answer(decode, data)
+            with _limited(WorkLimits(**asked["limits"])):
+                answer, squares = _answer(decode, data, asked["frames"])
             pipe.send_bytes(json.dumps(answer).encode())
-            if square is not None:
-                pipe.send_bytes(square.tobytes())
+            if squares is not None:
+                pipe.send_bytes(squares.tobytes())
 
 
-def _answer(decode: Decode, data: bytes) -> tuple[dict[str, object], Pixels | None]:
+def _answer(decode: Decode, data: bytes, frames: int) -> tuple[dict[str, object], Pixels | None]:
+    """squares: uint8 [n, s, s, 3]"""
     try:
-        image = decode(data)
+        image = decode(data, frames)
+        squares = np.stack([image.square, *image.more])
     except ImageRejected as error:
         return {"reason": error.reason, "message": str(error), "limit": error.limit}, None
     except (EncodingFailed, MemoryError):
         return {"memory": True}, None
-    return {"shape": image.square.shape, "width": image.width, "height": image.height}, image.square
+    return {"shape": squares.shape, "width": image.width, "height": image.height}, squares
 
 
 @contextmanager

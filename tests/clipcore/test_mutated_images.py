@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from clipcore.errors import ImageRejected
-from clipcore.images.decode import ImageLimits, decode_image, read_image
+from clipcore.images.decode import ImageLimits, decode_image, read_frames
 from clipcore.images.formats import Format, sniff
 from clipcore.images.processes import DecodeProcesses, PreparedImage, WorkLimits
 from clipcore.types import Pixels
@@ -19,12 +19,13 @@ FORMATS: tuple[Format, ...] = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tif
 LIMITS = ImageLimits(max_pixels=4_000_000)
 
 
-def decoded_twice(data: bytes) -> PreparedImage:
-    """Whole, and shrunk as for a model, which a JPEG is while it is decoded. Runs in the process."""
+def decoded_twice(data: bytes, frames: int = 1) -> PreparedImage:
+    """Whole, and shrunk as for a model, which a JPEG is while it is decoded, by several frames. Runs in the process."""
     whole = decode_image(data, LIMITS)
-    shrunk = read_image(data, LIMITS, min_edge=5)
+    shrunk, *later = read_frames(data, LIMITS, min_edge=5, frames=4)
     check(whole)
-    check(shrunk.pixels)
+    for frame in (shrunk, *later):
+        check(frame.pixels)
     assert whole.shape[:2] == (shrunk.height, shrunk.width)
     return PreparedImage(whole[:1, :1], shrunk.width, shrunk.height)
 

@@ -91,7 +91,7 @@ def test_an_image_that_takes_too_much_memory_is_refused_and_costs_no_other(image
         assert decode(SMALL).width == 40
 
 
-def die(how: str, data: bytes) -> PreparedImage:
+def die(how: str, data: bytes, frames: int = 1) -> PreparedImage:
     if data == SMALL:
         return DECODE(data)
     os.kill(os.getpid(), getattr(signal, how))
@@ -169,7 +169,7 @@ async def test_an_engine_embeds_the_same_in_processes_and_a_costly_image_costs_o
     await in_processes.close()
 
 
-def wait_for_ever(data: bytes) -> PreparedImage:
+def wait_for_ever(data: bytes, frames: int = 1) -> PreparedImage:
     time.sleep(3600)
     raise AssertionError
 
