@@ -1,12 +1,13 @@
 // The application: the members' sessions, the open channel, and what is redrawn on each change.
 import { readJson } from "./api.js";
 import { choicesOf } from "./choices.js";
+import { slashEntries } from "./commands.js";
 import { Composer, pastedFiles } from "./composer.js";
 import { MessageActions } from "./actions.js";
 import { byId, el, fill, icon } from "./dom.js";
 import { closeMenu } from "./menu.js";
 import { openModal } from "./modal.js";
-import { errorNotice, Hint, ModelNote, notice } from "./notices.js";
+import { errorNotice, ModelNote, notice } from "./notices.js";
 import { channelKind, mayRead, maySend } from "./rights.js";
 import { Session } from "./session.js";
 import {
@@ -19,8 +20,9 @@ import {
   renderStatus,
 } from "./shell.js";
 import { CHANNEL } from "./state.js";
-import { language, setLanguage, t } from "./texts.js";
+import { inLanguage, language, setLanguage, t } from "./texts.js";
 import { Timeline } from "./timeline.js";
+import { Tour } from "./tour.js";
 import { isScene, Tray } from "./tray.js";
 
 const LANGUAGE = "magpie-language";
@@ -41,7 +43,7 @@ class App {
     this.actions = new MessageActions(this);
     this.timeline = new Timeline(this, this.actions);
     this.composer = new Composer(this);
-    this.hint = new Hint(() => this.#tryFind());
+    this.tour = new Tour((go) => this.#goTour(go));
     this.modelNote = new ModelNote();
     this.tray = new Tray((file, description) => this.composer.postNow(file, description));
   }
@@ -71,6 +73,7 @@ class App {
       onModal: (session, modal) => {
         if (session === this.session) this.#showModal(modal);
       },
+      onAnswer: (event) => this.tour.tell(event),
       onError: errorNotice,
     };
   }
@@ -100,14 +103,14 @@ class App {
 
   be(memberId) {
     const session = this.sessions.get(memberId);
-    if (session === this.session) return;
+    if (session === this.session) return undefined;
     this.#last.set(this.session.member.id, [this.guildId, this.channelId]);
     this.session = session;
     const wanted = session.state.channel(this.channelId)
       ? [this.guildId, this.channelId]
       : (this.#last.get(memberId) ?? [this.guildId, null]);
-    this.hint.tick("switch");
-    this.go(...wanted);
+    this.tour.tell({ what: "switched" });
+    return this.go(...wanted);
   }
 
   // Opens a channel; one that is missing or not visible is replaced by the guild's first channel.
@@ -139,12 +142,12 @@ class App {
     return this.session.api.upload(channelId, files);
   }
 
-  commandSent(entry) {
-    if (entry.name === "find") this.hint.tick("find");
-  }
-
-  #tryFind() {
-    this.composer.startCommand("find", { query: t("hintQuery") });
+  // go: see tour_steps.js.
+  async #goTour({ become, command, values = {} }) {
+    const member = this.world.members.find(({ username }) => username === become);
+    if (member) await this.be(member.id);
+    const texts = Object.entries(values).map(([option, text]) => [option, inLanguage(text)]);
+    if (command) await this.composer.startCommand(command, Object.fromEntries(texts));
   }
 
   // ---- redrawing
@@ -180,7 +183,7 @@ class App {
   #redrawAll() {
     renderFixedTexts();
     this.#redrawAround();
-    this.hint.render();
+    this.tour.render();
     this.modelNote.render();
     this.tray.render();
   }
@@ -198,6 +201,7 @@ class App {
           this.session.commands(this.guildId),
         ]);
         this.botReady = connected && commands.length > 0;
+        if (this.botReady) this.tour.offer(slashEntries(commands));
       } catch {
         this.botReady = false;
       }
@@ -213,7 +217,7 @@ class App {
       node.addEventListener("click", () => this.#speak(node.dataset.language));
     byId("drawer").addEventListener("click", () => document.body.classList.toggle("drawer-open"));
     byId("veil").addEventListener("click", () => document.body.classList.remove("drawer-open"));
-    byId("hint-button").addEventListener("click", () => this.hint.toggle());
+    byId("tour-button").addEventListener("click", () => this.tour.toggle());
     for (const node of document.querySelectorAll("[data-icon]")) fill(node, icon(node.dataset.icon));
     document.addEventListener("paste", (event) => {
       const files = pastedFiles(event.clipboardData);

@@ -5,6 +5,7 @@ import { isWebAddress, jumpTarget } from "./format.js";
 import { markdown } from "./markdown.js";
 import { cover, fileComponent, gallery, galleryItem, thumbnail } from "./media.js";
 import { Picker, pickerChoices } from "./picker.js";
+import { isImage } from "./state.js";
 import { t } from "./texts.js";
 
 const BUTTON_STYLES = { 1: "primary", 2: "secondary", 3: "success", 4: "danger", 5: "linking", 6: "primary" };
@@ -101,4 +102,17 @@ async function whileAwaited(node, start) {
   await start();
   box.removeAttribute("aria-busy");
   node.classList.remove("busy");
+}
+
+const GALLERY = 12;
+const THUMBNAIL = 11;
+
+// How many pictures a message shows.
+export function pictureCount({ attachments = [], components: list = [] }) {
+  const within = ({ components: inner = [], accessory }) => [...inner, ...(accessory ? [accessory] : [])];
+  const count = (one) =>
+    (one.type === GALLERY ? one.items.length : 0) +
+    (one.type === THUMBNAIL ? 1 : 0) +
+    within(one).reduce((sum, part) => sum + count(part), 0);
+  return attachments.filter(isImage).length + list.reduce((sum, one) => sum + count(one), 0);
 }

@@ -27,7 +27,7 @@ export class Composer {
     this.#app = app;
     this.#text = byId("text");
     this.#suggest = new Suggest(this.#text, byId("composer"), t("suggestions"), (item) => item.onPick());
-    this.#prompt = new Prompt(byId("prompt"), app, (entry) => this.#promptDone(entry));
+    this.#prompt = new Prompt(byId("prompt"), app, () => this.#promptDone());
     this.#text.addEventListener("input", () => this.#typed());
     this.#text.addEventListener("keydown", (event) => this.#key(event));
     this.#text.addEventListener("blur", () => this.#suggest.hide());
@@ -146,10 +146,9 @@ export class Composer {
     this.#prompt.open(entry, rest, values);
   }
 
-  #promptDone(entry) {
+  #promptDone() {
     byId("write").hidden = false;
     this.focus();
-    if (entry) this.#app.commandSent(entry);
   }
 
   #suggestNames() {
@@ -222,7 +221,10 @@ export class Composer {
       if (files.length) body.attachments = await this.#app.upload(channelId, files);
       if (reply) body.message_reference = { channel_id: reply.channel_id, message_id: reply.id };
       await session.api.send(channelId, body);
-      if (files.length) this.#app.hint.tick("post");
+      this.#app.tour.tell({
+        what: "posted",
+        pictures: files.filter(({ file }) => file.type.startsWith("image/")).length,
+      });
       return true;
     } catch (error) {
       errorNotice(error);

@@ -1,4 +1,6 @@
 // Sends commands, autocomplete requests, component uses and answers of modals to an application, and handles its gateway events.
+import { pictureCount } from "./components.js";
+import { nestOptions } from "./commands.js";
 import { snowflakeNow } from "./format.js";
 import { FLAG } from "./state.js";
 import { t } from "./texts.js";
@@ -22,31 +24,37 @@ export class Interactions {
   #pending = new Map();
   #onRefused;
   #onModal;
+  #onAnswer;
+  // What this client asked, by the id that the server gave it.
+  #asked = new Map();
 
-  // onRefused(error): the server did not accept a request; onModal(modal): an application shows a form.
-  constructor({ api, state, session, onRefused, onModal }) {
+  // onRefused(error): the server did not accept a request; onModal(modal): an application shows a form;
+  // onAnswer(event): an application has answered, see tour.js.
+  constructor({ api, state, session, onRefused, onModal, onAnswer }) {
     this.#api = api;
     this.#state = state;
     this.#session = session;
     this.#onRefused = onRefused;
     this.#onModal = onModal;
+    this.#onAnswer = onAnswer;
   }
 
-  // command: an entry of the command index; options: nested as in Discord's API.
-  // Resolves to false if the server refused it.
-  slash(command, place, options, attachments = []) {
-    return this.#command(command, place, { options, attachments });
+  // entry: see commands.js; values: Map of option name -> value. Resolves to false if the server refused it.
+  slash(entry, place, values, attachments = []) {
+    const about = { command: entry.name, options: [...values.keys()] };
+    return this.#command(entry.command, place, about, { options: nestOptions(entry, values), attachments });
   }
 
   async messageMenu(command, message, guildId) {
     await this.#command(
       command,
       { guildId, channelId: message.channel_id },
+      { command: command.name, menu: true },
       { target_id: message.id, options: [], attachments: [] },
     );
   }
 
-  async #command(command, place, more) {
+  async #command(command, place, about, more) {
     const nonce = nextNonce();
     const waiting = this.#placeholder(command, place.channelId, nonce);
     const fail = () => this.#didNotRespond(waiting);
@@ -54,6 +62,7 @@ export class Interactions {
       failed: fail,
       refused: () => this.#state.drop(waiting.channel_id, waiting.id),
       done: () => this.#state.drop(waiting.channel_id, waiting.id),
+      about,
     });
   }
 
@@ -95,6 +104,7 @@ export class Interactions {
         done: () => resolve(null),
         failed: () => resolve(t("interactionFailed")),
         refused: () => resolve(t("interactionFailed")),
+        about: { button: component.custom_id },
       };
       const place = { guildId, channelId: message.channel_id };
       this.#start(TYPE.COMPONENT, application, place, data, nextNonce(), ends, {
@@ -165,11 +175,21 @@ export class Interactions {
   }
 
   handle(name, data) {
+    if (name === "INTERACTION_CREATE") this.#asked.set(data.id, this.#pending.get(data.nonce)?.about);
+    if (name === "MESSAGE_CREATE" || name === "MESSAGE_UPDATE") this.#answered(data);
     if (name === "INTERACTION_SUCCESS" || name === "MESSAGE_CREATE") this.#end(data.nonce, "done");
     else if (name === "INTERACTION_MODAL_CREATE") {
       this.#end(data.nonce, "done");
       this.#onModal(data);
     } else if (name === "INTERACTION_FAILURE") this.#end(data.nonce, "failed");
     else if (name === "APPLICATION_COMMAND_AUTOCOMPLETE_RESPONSE") this.#end(data.nonce, "choices", data.choices ?? []);
+  }
+
+  // Tells of an answer once it is more than "is thinking …".
+  #answered({ channel_id: channelId, id }) {
+    const message = this.#state.message(channelId, id);
+    const about = this.#asked.get(message?.interaction_metadata?.id);
+    if (!about || (message.flags ?? 0) & FLAG.LOADING) return;
+    this.#onAnswer({ what: "answer", command: null, options: [], ...about, pictures: pictureCount(message) });
   }
 }

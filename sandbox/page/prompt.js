@@ -18,7 +18,7 @@ export class Prompt {
   #showsAll = false;
   #busy = false;
 
-  // onDone(entry | null): the command was sent, or cancelled.
+  // onDone(): the command was sent, or cancelled.
   constructor(host, app, onDone) {
     this.#host = host;
     this.#app = app;
@@ -75,7 +75,7 @@ export class Prompt {
 
   #leave() {
     this.close();
-    this.#onDone(null);
+    this.#onDone();
   }
 
   // Puts a dropped, pasted or chosen image into an attachment option, if there is one.
@@ -268,7 +268,7 @@ export class Prompt {
     let sent = false;
     try {
       const attachments = await this.#upload(values, place);
-      sent = await this.#app.session.interactions.slash(entry.command, place, nestOptions(entry, values), attachments);
+      sent = await this.#app.session.interactions.slash(entry, place, values, attachments);
     } catch (error) {
       errorNotice(error);
     }
@@ -276,7 +276,7 @@ export class Prompt {
     this.#busy = false;
     if (!sent) return;
     this.close();
-    this.#onDone(entry);
+    this.#onDone();
   }
 
   // Files become attachment references; the option's value is the reference's id.

@@ -13,7 +13,7 @@ export class Session {
   loaded = new Set();
   #commands = new Map();
 
-  // listeners: { onChange(session, change), onStatus(session), onModal(session, modal), onError(error) }
+  // listeners: { onChange(session, change), onStatus(session), onModal(session, modal), onAnswer(event), onError(error) }
   constructor(member, listeners) {
     this.member = member;
     this.api = new Api(member.token);
@@ -25,6 +25,7 @@ export class Session {
       session: () => this.#gateway?.sessionId ?? "",
       onRefused: listeners.onError,
       onModal: (modal) => listeners.onModal(this, modal),
+      onAnswer: listeners.onAnswer,
     });
     this.#listeners = listeners;
   }

@@ -119,25 +119,20 @@ const TEXTS = {
     "This trial uses the small bundled model, which only knows emoji scenes like the samples below: it will not recognize your photo. To try a model for photos, restart with",
     "本次试用的是内置小模型，只认识下方示例那样的表情符号场景，认不出您的照片。要试用能识别照片的模型，请用以下命令重新启动：",
   ],
-  hintTitle: ["First time here?", "第一次来？"],
-  hintIntro: [
+  tourTitle: ["Two-minute tour", "两分钟导览"],
+  tourIntro: [
     "A small Discord with the real bot in it. Nothing leaves this machine.",
-    "一个完整的小型 Discord，里面是真正的机器人。一切都留在本机。",
+    "一个小型 Discord，里面是真正的机器人。一切都留在本机。",
   ],
-  hintPost: ["Post a few scenes from the tray at the bottom.", "从底部的示例场景中发几张图。"],
-  hintFind: [
-    "Type /find and describe what you look for: a cat on a sofa.",
-    "输入 /find 并描述要找的内容，例如：沙发上的猫。",
-  ],
-  hintSwitch: [
-    "Switch to another member: they only find pictures in channels they can see.",
-    "换一个成员：看不到的频道，也搜不到其中的图片。",
-  ],
-  hintTry: ["Try it: /find a cat on a sofa", "试一试：/find 沙发上的猫"],
-  hintQuery: ["a cat on a sofa", "沙发上的猫"],
-  hintClose: ["Close the introduction", "关闭介绍"],
-  hintOpen: ["Introduction", "使用说明"],
-  done: ["done", "已完成"],
+  tourOpen: ["Guided tour", "导览"],
+  tourClose: ["Close the tour; the question mark opens it again", "关闭导览；点问号可再次打开"],
+  tourTry: ["Open /{name}", "打开 /{name}"],
+  tourBecome: ["Become {name}", "切换为 {name}"],
+  tourSkip: ["Skip", "跳过"],
+  tourDone: ["done", "已完成"],
+  tourSkipped: ["skipped", "已跳过"],
+  tourEnd: ["That was the tour. Everything else is in /help.", "导览到此结束。其余功能见 /help。"],
+  tourAgain: ["Start again", "重新开始"],
   unreachable: ["The sandbox does not answer. Is it still running?", "沙盒没有响应。它还在运行吗？"],
   notVisible: ["This member cannot see that channel.", "该成员看不到该频道。"],
   messageUnshown: ["This message cannot be shown", "无法显示此消息"],
@@ -159,8 +154,11 @@ export function setLanguage(name) {
   document.documentElement.lang = current === "zh" ? "zh-CN" : "en";
 }
 
+// pair: [English, Chinese], of texts that stand elsewhere.
+export const inLanguage = (pair) => pair[current === "zh" ? 1 : 0];
+
 export function t(key, values = {}) {
-  const text = TEXTS[key][current === "zh" ? 1 : 0];
+  const text = inLanguage(TEXTS[key]);
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 

@@ -54,6 +54,11 @@ class SmallBot:
         data = {"components": list(components), "flags": COMPONENTS_V2 | (0 if update else EPHEMERAL)}
         await self.answer(interaction, UPDATE_MESSAGE if update else MESSAGE, data)
 
+    async def complete(self, interaction: Mapping[str, Any], *components: Mapping[str, Any]) -> None:
+        """The answer to what was deferred."""
+        path = f"/webhooks/{interaction['application_id']}/{interaction['token']}/messages/@original"
+        await self._client.ok("PATCH", path, {"components": list(components), "flags": COMPONENTS_V2})
+
 
 @asynccontextmanager
 async def small_bot(sandbox: Sandbox) -> AsyncIterator[SmallBot]:
