@@ -15,16 +15,17 @@ from benchmarks.million import CARD, NEWEST, TAGS
 from benchmarks.random_vectors import DIMENSION, random_halves
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
-from bot.indexing.labels import default_labels
+from bot.indexing.labels import shipped_labels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Source
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
+from bot.store.guilds import ChannelStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
 from clipcore.batching import batches_of
-from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
+from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Vectors
 
 STEPS = 20
 _GUILD = 1 << 52
@@ -46,7 +47,7 @@ async def run_backfill(path: Path, images: int, resident: Callable[[], int]) -> 
     async with await Database.open(path) as database:
         store, engine = ImageStore(database), _Blind()
         index = VectorCache(store.embeddings, CARD.key, DIMENSION)
-        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
+        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), shipped_labels(engine.card.id))
         registry = ImageRegistry(store, index, tagger, CARD, DeletionJournal(path))
         indexer = Indexer(store, engine, _own_bytes, tagger, registry)
         await indexer.start()
@@ -103,7 +104,7 @@ class _Blind:
 
 class _FirstLabels:
     def __init__(self, labels: Sequence[Label]) -> None:
-        self._scores = tuple(LabelScore(label.name, 0.5) for label in labels[:TAGS])
+        self._probabilities = np.where(np.arange(len(labels)) < TAGS, np.float32(0.5), np.float32(0))
 
-    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]:
-        return [self._scores[:top] for _ in vectors]
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        return np.tile(self._probabilities, (len(vectors), 1))

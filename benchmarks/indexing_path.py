@@ -9,15 +9,16 @@ from pathlib import Path
 
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
-from bot.indexing.labels import default_labels
+from bot.indexing.labels import shipped_labels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.tagger import Tagger
 from bot.models import ChannelRef, ImageRef, Source
 from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
+from bot.store.guilds import ChannelStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
 from clipcore.engine.engine import ClipEngine
 
 _GUILD = 1 << 40
@@ -31,7 +32,7 @@ class IndexingPath:
     def __init__(self, database: Database, engine: ClipEngine) -> None:
         self._store = ImageStore(database)
         self.vector_cache = VectorCache(self._store.embeddings, engine.card.key, engine.card.dimension)
-        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), default_labels(engine.card.id))
+        tagger = Tagger(engine, LabelStore(database), ChannelStore(database), shipped_labels(engine.card.id))
         registry = ImageRegistry(self._store, self.vector_cache, tagger, engine.card, DeletionJournal(database.path))
         concurrency = _SETTINGS["download_concurrency"].default
         self.indexer = Indexer(self._store, engine, self._fetch, tagger, registry, concurrency=concurrency)

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from clipcore.fair_places import Owner
 from clipcore.relevance import Scored
-from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard, Vectors
+from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Vectors
 
 
 class Classifier(Protocol):
-    def classify(self, vectors: Vectors, top: int = 5) -> list[tuple[LabelScore, ...]]: ...
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        """vectors: float32 [n, dim], unit length. Returns float32 [n, labels]."""
 
 
 class Engine(Protocol):

@@ -22,9 +22,10 @@ from bot.indexing.catch_up import CatchUp
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
-from bot.indexing.labels import LabelBook, default_labels
+from bot.indexing.labels import shipped_labels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.restored import RestoredImages
+from bot.indexing.retagging import Retagger
 from bot.indexing.retention import Retention
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
@@ -34,9 +35,11 @@ from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
 from bot.store.backfills import BackfillStore
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
+from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
 from bot.store.members import MemberStore
+from bot.store.retagging import RetaggingStore
 from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
@@ -56,16 +59,17 @@ class Services:
         self.rules = RuleStore(database)
         self.statistics = StatisticsStore(database)
         self.labels = LabelStore(database)
-        self.members = MemberStore(database)
         self.tags = TagStore(database)
-        self.default_labels = default_labels(engine.card.id)
-        self.tag_formatter = TagFormatter(LabelBook(self.default_labels))
+        self.retaggings = RetaggingStore(database)
+        self.members = MemberStore(database)
+        self.shipped = shipped_labels(engine.card.id)
+        self.tag_formatter = TagFormatter(self.shipped.book)
 
         hosts = frozenset(settings.cdn_hosts)
         self.messages = Messages(client, hosts, other_bots=settings.index_other_bots)
         self.replies = PublicReplies(client, ReplyStore(database))
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(settings.download_timeout_seconds))
-        self._downloader = Downloader(
+        self.downloader = Downloader(
             self._session,
             self.messages.look_up,
             self.messages.recent_images,
@@ -76,7 +80,8 @@ class Services:
 
         max_bytes = settings.index_memory_mib << 20
         self._vectors = VectorCache(self.images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
-        self.tagger = Tagger(engine, self.labels, self.channels, self.default_labels)
+        self.tagger = Tagger(engine, self.labels, self.channels, self.shipped)
+        self.retagger = Retagger(self.retaggings, self.tagger, engine.card.key, engine.yield_to_queries)
         journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(
             self.images, self._vectors, self.tagger, engine.card, journal, on_forgotten=self.replies.wake
@@ -87,7 +92,7 @@ class Services:
         self.indexer = Indexer(
             self.images,
             engine,
-            self._downloader.fetch,
+            self.downloader.fetch,
             self.tagger,
             self.registry,
             on_message_indexed=self._announcer.announce,
@@ -118,7 +123,7 @@ class Services:
             self.messages.look_up,
             page_size=settings.results_per_answer,
         )
-        self.query_images = QueryImages(self.images, self.search, self.messages, self._downloader)
+        self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
         metrics.DELETIONS_OWED.set_function(lambda: self.registry.owed)
@@ -140,12 +145,21 @@ class Services:
         self.backfills.start()
         self.backfill_notices.start()
         self.restored.start()
+        self.retagger.start()
 
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             backfills = self.backfills, self.backfill_notices
-            indexing = (self._announcer, self.indexer, self.catch_up, *backfills, self.retention, self.restored)
+            indexing = (
+                self._announcer,
+                self.indexer,
+                self.catch_up,
+                *backfills,
+                self.retention,
+                self.restored,
+                self.retagger,
+            )
             for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)
 

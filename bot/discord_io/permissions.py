@@ -137,6 +137,17 @@ class ChannelAudience:
         """Nothing: images of a private thread are shown within that thread only."""
 
 
+def may_view(member: discord.Member, channel: ChannelRef) -> bool:
+    """Whether the member sees this channel or thread in Discord, as far as the cache tells: enough to be told what is
+    set there. Of private threads, whoever may manage them.
+    """
+    root = member.guild.get_channel(channel.root_id) if channel.root_id is not None else None
+    if root is None:
+        return False
+    permissions = root.permissions_for(member)
+    return permissions.view_channel and (channel.thread is not ThreadKind.PRIVATE or permissions.manage_threads)
+
+
 def bot_may_read(channel: discord.abc.GuildChannel) -> bool:
     """Whether the bot may read the messages of this channel and of its public threads, as far as the cache tells."""
     me: discord.Member | None = channel.guild.me  # discord.py's type has no None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.features.help import HelpCog
 from bot.features.indexing import IndexingCog
+from bot.features.labels import LabelsCog
 from bot.features.overview import OverviewCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
@@ -15,7 +16,7 @@ from bot.features.tagging import TagsCog
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, ServerCog, PrivacyCog, HelpCog)
+_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, LabelsCog, ServerCog, PrivacyCog, HelpCog)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

@@ -14,6 +14,7 @@ from babel.dates import format_timedelta
 from bot.discord_io.messages import LABEL_EMOJI
 from bot.i18n import Texts
 from bot.indexing.labels import LabelBook
+from bot.label_names import label_key
 from bot.models import Tag
 
 _JOINERS = "\u200c\u200d"  # of emoji, and of Persian and Indian scripts
@@ -82,7 +83,7 @@ class TagFormatter:
     def line(self, tags: Sequence[Tag], *, chinese: bool, max_characters: int = _TAG_LINE_CHARACTERS) -> str:
         """The first tags that fit, with their emoji."""
         line = ""
-        for tag in tags:
+        for tag in for_reader(tags, chinese=chinese):
             label = self._labels.find(tag.label)
             name = plain(self.name(tag.label, chinese=chinese))
             longer = " · ".join(filter(None, (line, f"{label.emoji} {name}" if label is not None else name)))
@@ -93,7 +94,8 @@ class TagFormatter:
 
     def names(self, tags: Sequence[Tag], *, chinese: bool) -> str:
         """For alt text: without emoji."""
-        return ", ".join(visible(self.name(tag.label, chinese=chinese)) for tag in tags)
+        shown = (self.name(tag.label, chinese=chinese) for tag in for_reader(tags, chinese=chinese))
+        return ", ".join(map(visible, shown))
 
     def emoji(self, tags: Sequence[Tag]) -> list[str]:
         """The emoji of these tags, each once. A server's own labels have none and share one."""
@@ -101,11 +103,18 @@ class TagFormatter:
         return list(dict.fromkeys(label.emoji if label is not None else LABEL_EMOJI for label in labels))
 
     def name(self, label: str, *, chinese: bool) -> str:
-        """A label as readers know it."""
+        """A label as readers know it: a server's own are as it named them."""
         known = self._labels.find(label)
-        return known.zh if known is not None and chinese else label
+        shipped = known is not None and label_key(known.en) == label_key(label)
+        return known.zh if known is not None and shipped and chinese else label
 
     def label_of(self, name: str) -> str:
         """The label that a reader means: the reverse of `name`."""
         known = self._labels.find(name)
         return known.en if known is not None else name
+
+
+def for_reader(tags: Sequence[Tag], *, chinese: bool) -> list[Tag]:
+    """Tags whose label is in the reader's language first, those in others last."""
+    language = "zh" if chinese else "en"
+    return sorted(tags, key=lambda tag: 1 if tag.language is None else 0 if tag.language.startswith(language) else 2)

@@ -1,9 +1,9 @@
-"""Tags: /tagging chooses how a channel announces them, /labels which there are; announcements of new images' tags."""
+"""/tagging chooses how channels announce tags; and the announcements of new images' tags."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -16,10 +16,11 @@ from discord.ext import commands
 
 from bot.discord_io.answers import Interaction, answer
 from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
+from bot.discord_io.permissions import may_view
 from bot.discord_io.replies import PublicReplies
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
-from bot.features.formatting import TagFormatter, plain, short_plain, visible
-from bot.i18n import CHINESE, ENGLISH, texts_for
+from bot.features.formatting import TagFormatter
+from bot.i18n import CHINESE, ENGLISH, Texts, texts_for
 from bot.indexing.comparison import LookUp
 from bot.indexing.indexer import IndexedMessage
 from bot.keyed_lock import KeyedLock
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-MAX_LABEL_CHARACTERS = 60
-MAX_LABELS = 1000
-_MAX_SUGGESTIONS = 25  # Discord's limit on autocomplete
 _MAX_LISTED_CHARACTERS = 3500  # of the 4000 that a message may have
 
 _MODES = [app_commands.Choice(name=ENGLISH.tagging.modes[mode], value=mode.value) for mode in TaggingMode]
@@ -43,13 +41,6 @@ _needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
 
 
 class TagsCog(commands.Cog, name="tags"):
-    labels = app_commands.Group(
-        name="labels",
-        description="The labels that this server's pictures are tagged with",
-        guild_only=True,
-        default_permissions=discord.Permissions(manage_guild=True),
-    )
-
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
 
@@ -58,107 +49,63 @@ class TagsCog(commands.Cog, name="tags"):
         await interaction.response.defer(ephemeral=True, thinking=True)
         return True
 
-    @app_commands.command(name="tagging", description="Choose how a channel's new pictures are tagged")
-    @app_commands.describe(mode="What happens when a picture is posted", channel="The channel; by default, this one")
+    @app_commands.command(name="tagging", description="See or choose how channels' new pictures are tagged")
+    @app_commands.describe(
+        mode="What happens when a picture is posted; without it, you see what is set where",
+        channel="The channel; by default, this one",
+    )
     @app_commands.choices(mode=_MODES)
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
     @_needs_manage_guild
     async def tagging(
-        self, interaction: Interaction, mode: app_commands.Choice[str], channel: ImageChannel | None = None
+        self,
+        interaction: Interaction,
+        mode: app_commands.Choice[str] | None = None,
+        channel: ImageChannel | None = None,
     ) -> None:
-        texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
+        texts, services = texts_for(interaction.locale), self._bot.services
+        if interaction.guild_id is None or not isinstance(interaction.user, discord.Member):
+            raise app_commands.NoPrivateMessage
         channel_id = channel.id if channel is not None else interaction.channel_id or 0
         # A forum holds no messages itself, but its threads inherit its mode.
-        ref = channel_ref(channel or interaction.channel) or ChannelRef(guild_id, channel_id)
-        chosen = TaggingMode(mode.value)
-        await self._bot.services.channels.set_tagging_mode(ref, chosen)
-        await self._bot.services.tagger.invalidate(guild_id)
+        ref = channel_ref(channel or interaction.channel) or ChannelRef(interaction.guild_id, channel_id)
+        if mode is None and channel is None:
+            modes = await services.channels.tagging_modes(interaction.guild_id)
+            seen = {place: mode for place, mode in modes.items() if may_view(interaction.user, place)}
+            await answer(interaction, modes_set(seen, texts))
+            return
+        if mode is None:
+            chosen = await services.channels.tagging_mode(ref)
+        else:
+            chosen = TaggingMode(mode.value)
+            await services.channels.set_tagging_mode(ref, chosen)
+            await services.retagger.labels_changed(interaction.guild_id)
         sentence = texts.tagging.mode_set.format(channel=f"<#{channel_id}>", mode=texts.tagging.modes[chosen])
         await answer(interaction, sentence)
 
-    @labels.command(name="list", description="List the labels")
-    @_needs_manage_guild
-    async def list_labels(self, interaction: Interaction) -> None:
-        texts = texts_for(interaction.locale)
-        own = await self._bot.services.labels.labels(_guild_id(interaction))
-        defaults = [label.zh if texts is CHINESE else label.en for label in self._bot.services.default_labels]
-        sentence, names = (texts.labels.default, defaults) if own is None else (texts.labels.own, own)
-        await answer(interaction, sentence.format(count=len(names), labels=_shortened(names)))
 
-    @labels.command(name="add", description="Add a label")
-    @app_commands.describe(label="One or a few words")
-    @_needs_manage_guild
-    async def add_label(self, interaction: Interaction, label: str) -> None:
-        texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
-        name = visible(label)
-        current = await self._labels_of(guild_id)
-        if not 1 <= len(name) <= MAX_LABEL_CHARACTERS or any(comma in name for comma in ",，、"):
-            sentence = texts.labels.invalid.format(max=MAX_LABEL_CHARACTERS)
-        elif _find(name, current) is not None:
-            sentence = texts.labels.exists.format(label=plain(name))
-        elif len(current) >= MAX_LABELS:
-            sentence = texts.labels.full.format(max=MAX_LABELS)
-        else:
-            await self._bot.services.labels.add(guild_id, name, defaults=self._default_names())
-            await self._bot.services.tagger.invalidate(guild_id)
-            sentence = texts.labels.added.format(label=plain(name))
-        await answer(interaction, sentence)
-
-    @labels.command(name="remove", description="Remove a label")
-    @app_commands.describe(label="One or a few words")
-    @_needs_manage_guild
-    async def remove_label(self, interaction: Interaction, label: str) -> None:
-        texts, guild_id = texts_for(interaction.locale), _guild_id(interaction)
-        known = _find(label, await self._labels_of(guild_id))
-        if known is None:
-            await answer(interaction, texts.labels.unknown.format(label=short_plain(label)))
-            return
-        await self._bot.services.labels.remove(guild_id, known, defaults=self._default_names())
-        await self._bot.services.tagger.invalidate(guild_id)
-        await answer(interaction, texts.labels.removed.format(label=plain(known)))
-
-    @remove_label.autocomplete("label")
-    async def _suggest_labels(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        if interaction.guild_id is None or not interaction.permissions.manage_guild:
-            return []
-        typed = typed.casefold().strip()
-        matching = [name for name in await self._labels_of(interaction.guild_id) if typed in name.casefold()]
-        matching.sort(key=lambda name: not name.casefold().startswith(typed))
-        return [app_commands.Choice(name=visible(name) or name, value=name) for name in matching[:_MAX_SUGGESTIONS]]
-
-    @labels.command(name="reset", description="Go back to the default labels")
-    @_needs_manage_guild
-    async def reset_labels(self, interaction: Interaction) -> None:
-        guild_id = _guild_id(interaction)
-        await self._bot.services.labels.reset(guild_id)
-        await self._bot.services.tagger.invalidate(guild_id)
-        await answer(interaction, texts_for(interaction.locale).labels.reset)
-
-    async def _labels_of(self, guild_id: int) -> list[str]:
-        own = await self._bot.services.labels.labels(guild_id)
-        return self._default_names() if own is None else own
-
-    def _default_names(self) -> list[str]:
-        return [label.en for label in self._bot.services.default_labels]
-
-
-def _guild_id(interaction: Interaction) -> int:
-    if interaction.guild_id is None:
-        raise app_commands.NoPrivateMessage
-    return interaction.guild_id
-
-
-def _find(name: str, labels: Sequence[str]) -> str | None:
-    folded = " ".join(name.split()).casefold()
-    return next((label for label in labels if label.casefold() == folded), None)
-
-
-def _shortened(names: Sequence[str]) -> str:
-    line = ", ".join(plain(name) for name in names)
-    if len(line) <= _MAX_LISTED_CHARACTERS:
-        return line
-    return line[:_MAX_LISTED_CHARACTERS].rsplit(", ", 1)[0] + " …"
+def modes_set(modes: Mapping[ChannelRef, TaggingMode], texts: Texts) -> str:
+    """Which mode is set where, a line for each mode; as many channels as a message holds."""
+    wording, left_out = texts.tagging, 0
+    lines = [wording.set_where] if modes else []
+    length = 0
+    for mode in TaggingMode:
+        mentions: list[str] = []
+        for place, its_mode in modes.items():
+            if its_mode is mode:
+                mention = f"<#{place.channel_id}>"
+                length += len(mention) + 1
+                if length > _MAX_LISTED_CHARACTERS:
+                    left_out += 1
+                else:
+                    mentions.append(mention)
+        if mentions:
+            lines.append(f"- {wording.modes[mode]}\n{' '.join(mentions)}")
+    if left_out:
+        lines.append(wording.more_channels.format(left_out))
+    lines.append(wording.everywhere_else.format(mode=wording.modes[TaggingMode.SILENT]))
+    return "\n".join(lines)
 
 
 # -- announcements of new images' tags

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import discord
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.numbers import format_decimal
 
 from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
@@ -81,19 +81,59 @@ class QueryImageTexts:
 class TaggingTexts:
     mode_set: str  # {channel} {mode}
     modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
+    set_where: str
+    everywhere_else: str  # {mode}
+    more_channels: Counted
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTexts:
-    default: Counted  # {labels}
-    own: Counted  # {labels}
-    added: str  # {label}
-    exists: str  # {label}
-    removed: str  # {label}
-    unknown: str  # {label}
-    invalid: str  # {max}
-    full: str  # {max}
+    # /labels list
+    of_server: str
+    of_channel: str  # {channel}
+    own_heading: Counted
+    set_heading: Counted  # {name}
+    without_heading: Counted
+    no_labels: str
+    prompts: Counted
+    from_score: str  # {score}
+    elsewhere: Counted  # {channels}
+    show_of: str
+    server: str
+    retagging: Counted  # {done}
+    retagging_soon: str
+    page: str  # {page} {pages}
+    previous: str
+    next: str
+    sets: Mapping[str, str]  # also the choices of /labels use: at most 100 characters
+    languages: Mapping[str, str]  # also the choices of /labels add
+    imports: Mapping[str, str]  # also the choices of /labels import
+    # changes
+    added: str  # {label} {where}
+    changed: str  # {label} {where}
+    removed: str  # {label} {where}
+    used: Counted  # {where}
+    imported: Counted  # {where}
+    exported: Counted  # {where}
+    in_server: str
+    in_channel: str  # {channel}
+    tagged_again: str
+    clear_ask: str  # {where}
+    clear: str
+    cleared: str  # {where}
+    reset_ask: str
+    reset_channel_ask: str  # {channel}
     reset: str
+    reset_done: str
+    reset_channel_done: str  # {channel}
+    # /labels test
+    test_heading: str  # {where}
+    test_line: str  # {label} {score} {needed}
+    test_nothing_given: str
+    test_more: Counted
+    # refusals
+    problems: Mapping[str, str]  # {value} {limit} {first}
+    on_line: str  # {line} {sentence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +269,15 @@ class Language:
     locales: tuple[discord.Locale, ...]
     texts: Texts
     commands: Mapping[str, str]
+
+
+def written_number(number: int, texts: Texts) -> str:
+    return format_decimal(number, locale=texts.language)
+
+
+def language_name(code: str, texts: Texts) -> str:
+    """A language's name in the language of these texts; its code where that is unknown."""
+    try:
+        return Locale.parse(code, sep="-").get_display_name(texts.language) or code
+    except (UnknownLocaleError, ValueError):
+        return code

@@ -55,8 +55,17 @@ class ImageWorker:
             content_hash = await content_hash_of(data)
             content = await self._encode(image, content_hash, data)
         leave_place()
-        mode, tags = await self._tagger.tag(image.ref.channel, content.embedding)
-        return Finished(image.id, content_hash, content.width, content.height, content.embedding, tags), mode
+        tagged = await self._tagger.tag(image.ref.channel, content.embedding[np.newaxis])
+        finished = Finished(
+            image.id,
+            content_hash,
+            content.width,
+            content.height,
+            content.embedding,
+            tagged.tags[0],
+            labels_version=tagged.labels_version,
+        )
+        return finished, tagged.mode
 
     async def _encode(self, image: Image, content_hash: str, data: bytes) -> KnownEmbedding:
         """Encodes each file of a guild once: of identical ones by one author that arrive together, the others wait for

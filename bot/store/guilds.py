@@ -1,11 +1,10 @@
-"""What a guild configured, and what the bot wrote there: channels' tagging modes, labels, public replies."""
+"""Channels' tagging modes and watermarks, and the bot's public replies."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,10 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.models import ChannelRef, PublicReply, TaggingMode
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, erases, reads, writes
-from bot.store.deletion import Kind, add_channel, add_guild, read_channels
-from bot.store.schema import channels, guilds, images, labels, replies, tombstones
-
-T = TypeVar("T")
+from bot.store.deletion import KINDS, Kind, add_channel, read_channels
+from bot.store.retagging import request_retagging
+from bot.store.schema import channels, images, replies, tombstones
 
 
 class ChannelStore(Store):
@@ -25,16 +23,27 @@ class ChannelStore(Store):
     @reads
     async def tagging_mode(self, connection: AsyncConnection, channel: ChannelRef) -> TaggingMode:
         """The channel's own mode, else its parent's, else silent."""
-        ids = channel.channel_id, channel.parent_id
-        query = select(*channels.c["id", "tagging_mode"]).where(channels.c.id.in_(ids))
-        modes = {row.id: row.tagging_mode for row in await connection.execute(query)}
-        return TaggingMode(modes.get(ids[0]) or modes.get(ids[1]) or TaggingMode.SILENT)
+        return await _tagging_mode(connection, channel)
 
     @writes
     async def set_tagging_mode(self, connection: AsyncConnection, channel: ChannelRef, mode: TaggingMode) -> None:
+        """Where images were not tagged until now, those posted meanwhile are tagged, too."""
+        before = await _tagging_mode(connection, channel)
         if await add_channel(connection, channel):
             this = channels.c.id == channel.channel_id
             await connection.execute(update(channels).where(this).values(tagging_mode=mode))
+            if before is TaggingMode.OFF and mode is not TaggingMode.OFF:
+                await request_retagging(connection, channel.guild_id)
+
+    @reads
+    async def tagging_modes(self, connection: AsyncConnection, guild_id: int) -> dict[ChannelRef, TaggingMode]:
+        """The channels and threads of this guild that have a mode of their own."""
+        query = select(*channels.c["id", "parent_id", "thread", "tagging_mode"]).order_by(channels.c.id)
+        query = query.where(channels.c.guild_id == guild_id, channels.c.tagging_mode.is_not(None))
+        return {
+            ChannelRef(guild_id, row.id, row.parent_id, KINDS[row.thread]): TaggingMode(row.tagging_mode)
+            for row in await connection.execute(query)
+        }
 
     @reads
     async def last_seen(self, connection: AsyncConnection, channel_id: int) -> int | None:
@@ -68,42 +77,6 @@ class ChannelStore(Store):
         image = exists().where(images.c.channel_id == channels.c.id)
         reply = exists().where(replies.c.channel_id == channels.c.id)
         return await read_channels(connection, guild_id, (channels.c.last_seen > since) | image | reply)
-
-
-class LabelStore(Store):
-    """The labels of guilds that have their own.
-
-    The others use the defaults, which the store does not know: callers that change labels pass them, and the first
-    change starts from them.
-    """
-
-    @reads
-    async def labels(self, connection: AsyncConnection, guild_id: int) -> list[str] | None:
-        """The guild's own labels in the order in which they were added, possibly none; None: it uses the defaults."""
-        return await _labels(connection, guild_id, None)
-
-    @writes
-    async def add(self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()) -> bool:
-        """False when the label exists, in upper or lower case."""
-        before = await _labels(connection, guild_id, defaults)
-        if label.casefold() in map(str.casefold, before):
-            return False
-        return await _replace_labels(connection, guild_id, [*before, label])
-
-    @writes
-    async def remove(
-        self, connection: AsyncConnection, guild_id: int, label: str, defaults: Sequence[str] = ()
-    ) -> bool:
-        """False when the label does not exist, in upper or lower case."""
-        before = await _labels(connection, guild_id, defaults)
-        after = [known for known in before if known.casefold() != label.casefold()]
-        return len(after) < len(before) and await _replace_labels(connection, guild_id, after)
-
-    @writes
-    async def reset(self, connection: AsyncConnection, guild_id: int) -> None:
-        """Returns the guild to the defaults."""
-        await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
-        await connection.execute(update(guilds).where(guilds.c.id == guild_id).values(own_labels=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +143,13 @@ class ReplyStore(Store):
         await connection.execute(delete(replies).where(replies.c.message_id == message_id))
 
 
+async def _tagging_mode(connection: AsyncConnection, channel: ChannelRef) -> TaggingMode:
+    ids = channel.channel_id, channel.parent_id
+    query = select(*channels.c["id", "tagging_mode"]).where(channels.c.id.in_(ids))
+    modes = {row.id: row.tagging_mode for row in await connection.execute(query)}
+    return TaggingMode(modes.get(ids[0]) or modes.get(ids[1]) or TaggingMode.SILENT)
+
+
 async def _add_reply(
     connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
 ) -> None:
@@ -192,23 +172,3 @@ async def _images_of_message(connection: AsyncConnection, message_id: int) -> li
         return []
     query = select(images.c.id).where(images.c.message_id == message_id).order_by(images.c.id)
     return list((await connection.execute(query)).scalars())
-
-
-async def _labels(connection: AsyncConnection, guild_id: int, defaults: T) -> list[str] | T:
-    """The guild's own labels in their order; the defaults where it has none of its own."""
-    own = (await connection.execute(select(guilds.c.own_labels).where(guilds.c.id == guild_id))).scalar()
-    if not own:
-        return defaults
-    query = select(labels.c.label).where(labels.c.guild_id == guild_id).order_by(labels.c.position)
-    return list((await connection.execute(query)).scalars())
-
-
-async def _replace_labels(connection: AsyncConnection, guild_id: int, after: Sequence[str]) -> bool:
-    if not await add_guild(connection, guild_id):
-        return False
-    await connection.execute(update(guilds).where(guilds.c.id == guild_id).values(own_labels=True))
-    await connection.execute(delete(labels).where(labels.c.guild_id == guild_id))
-    rows = [{"guild_id": guild_id, "position": at, "label": label} for at, label in enumerate(after)]
-    if rows:
-        await connection.execute(labels.insert(), rows)
-    return True

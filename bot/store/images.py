@@ -43,9 +43,10 @@ from bot.store.database import reads, writes
 from bot.store.deletion import KINDS, Deletions, add_channels, read_channels
 from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.filters import FilterQueries, is_verified
+from bot.store.retagging import retag_from
 from bot.store.rules import admitted
-from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, tags, unverified
-from bot.store.tags import tag_of, write_tags
+from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, unverified
+from bot.store.tags import tags_of, write_tags
 
 INTERRUPTED = "interrupted"
 """The reason of a pending image whose attempt has begun: it remains if the process ends during the attempt."""
@@ -68,6 +69,7 @@ class Finished:
     """An encoded image.
 
     embedding: float16 [dim], unit length; tags: those that labels give it; width, height: pixels after EXIF rotation.
+    labels_version: of the guild's labels; None where it does not matter.
     """
 
     image_id: int
@@ -76,6 +78,7 @@ class Finished:
     height: int
     embedding: Embeddings
     tags: tuple[Tag, ...] = ()
+    labels_version: int | None = None
 
 
 class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
@@ -203,7 +206,8 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
     @writes
     async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
         marked = unverified.c.image_id.label("unverified")
-        query = select(*images.c["id", "guild_id", "channel_id", "reread"], marked).outerjoin_from(images, unverified)
+        query = select(*images.c["id", "guild_id", "channel_id", "reread"], marked, guilds.c.labels_version)
+        query = query.outerjoin_from(images, unverified).join(guilds, guilds.c.id == images.c.guild_id)
         query = query.where(
             images.c.id.in_(any_of(item.image_id for item in batch)), images.c.state == ImageState.PENDING
         )
@@ -228,6 +232,12 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
                 await connection.execute(statement, rows)
         scored = {id_: (pending[id_].channel_id, item.tags) for id_, item in done.items()}
         await write_tags(connection, scored, tagged_before=encoded_before)
+        late: dict[int, int] = {}  # by guild, the first image that was tagged while the labels were changed
+        for id_, item in sorted(done.items()):
+            if item.labels_version not in (None, pending[id_].labels_version):
+                late.setdefault(pending[id_].guild_id, id_ - 1)
+        if late:
+            await retag_from(connection, late)
         return set(done)
 
     @writes
@@ -443,10 +453,7 @@ def select_images() -> Select[Any]:
 async def read_images(connection: AsyncConnection, query: Select[Any]) -> list[Image]:
     """The images of a query that begins with `select_images`, in its order, with their tags."""
     rows = (await connection.execute(query)).all()
-    its_image = tags.c.image_id.in_(any_of(row.id for row in rows))
-    found: dict[int, list[Tag]] = {}
-    for row in await connection.execute(select(tags).where(its_image).order_by(tags.c.image_id, tags.c.rank)):
-        found.setdefault(row.image_id, []).append(tag_of(row))
+    found = await tags_of(connection, [row.id for row in rows])
     return [_image(row, tuple(found.get(row.id, ()))) for row in rows]
 
 

@@ -94,10 +94,11 @@ def _table(name: str, *items: SchemaItem, with_rowid: bool = True, autoincrement
     )
 
 
+# labels_version rises whenever the guild's images are to be tagged again.
 guilds = _table(
     "guilds",
     sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
-    sa.Column("own_labels", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("labels_version", WholeNumber, nullable=False, server_default=sa.text("0")),
     sa.Column("paused", Flag, nullable=False, server_default=sa.false()),
     sa.Column("index_new_channels", Flag, nullable=False, server_default=sa.true()),
     sa.Column("retention_days", sa.Integer),
@@ -220,12 +221,39 @@ tag_decisions = _table(
     with_rowid=False,
 )
 
+# What was chosen instead of the default labels, for a guild or for one of its channels (channel_id). shipped: names of
+# shipped sets, with spaces between them.
+label_sets = _table(
+    "label_sets",
+    sa.Column("id", WholeNumber, primary_key=True),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("channel_id", WholeNumber, sa.ForeignKey("channels.id", ondelete="CASCADE")),
+    sa.Column("shipped", sa.Text, nullable=False),
+    sa.Index(None, "guild_id", "channel_id", unique=True),
+    sa.Index("ix_label_sets_server", "guild_id", unique=True, sqlite_where=sa.text("channel_id IS NULL")),
+    sa.Index(None, "channel_id"),
+)
+
+# The labels of a set's own, and shipped ones that it leaves out (removed). prompts: a list, as JSON.
 labels = _table(
     "labels",
-    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("set_id", WholeNumber, sa.ForeignKey("label_sets.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("label", sa.Text, nullable=False),
+    sa.Column("prompts", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("threshold", sa.Integer),
+    sa.Column("language", sa.Text),
+    sa.Column("removed", Flag, nullable=False, server_default=sa.false()),
     with_rowid=False,
+)
+
+# Guilds whose images are being tagged again, by rising id, after_id being the last one that is done.
+retaggings = _table(
+    "retaggings",
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("after_id", WholeNumber, nullable=False),
+    sa.Column("done", WholeNumber, nullable=False),
+    sa.Column("total", WholeNumber),
 )
 
 # The bot's public replies with tags: one row for each image that a reply describes. image_id: null once that image is

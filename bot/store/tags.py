@@ -112,8 +112,9 @@ class TagStore(Store):
             await connection.scalar(select(func.count()).select_from(tag_decisions).where(of_image)) or 0
         ) > MAX_DECISIONS:
             raise TooManyTags
-        await write_tags(connection, {image_id: (channel_id, await _tags_of(connection, image_id))}, [image_id])
-        return await _tags_of(connection, image_id)
+        before = (await tags_of(connection, [image_id])).get(image_id, ())
+        await write_tags(connection, {image_id: (channel_id, before)}, [image_id])
+        return tuple((await tags_of(connection, [image_id])).get(image_id, ()))
 
 
 def decided(scored: Iterable[Tag], decisions: Iterable[TagDecision]) -> tuple[Tag, ...]:
@@ -141,11 +142,9 @@ async def write_tags(
 
     Nothing else writes tags, so that no tag comes back that a member removed.
     """
-    decisions: defaultdict[int, list[TagDecision]] = defaultdict(list)
+    decisions: Mapping[int, Sequence[TagDecision]] = {}
     if tagged_before:
-        query = select(tag_decisions).where(tag_decisions.c.image_id.in_(any_of(tagged_before)))
-        for row in await connection.execute(query):
-            decisions[row.image_id].append(_decision_of(row))
+        decisions = await decisions_about(connection, tagged_before)
         await connection.execute(delete(tags).where(tags.c.image_id.in_(any_of(tagged_before))))
     written = [
         {
@@ -159,23 +158,28 @@ async def write_tags(
             "language": tag.language,
         }
         for image_id, (channel_id, of_image) in scored.items()
-        for rank, tag in enumerate(decided(of_image, decisions[image_id]))
+        for rank, tag in enumerate(decided(of_image, decisions.get(image_id, ())))
     ]
     if written:
         await connection.execute(tags.insert(), written)
 
 
-async def _tags_of(connection: AsyncConnection, image_id: int) -> tuple[Tag, ...]:
-    query = select(tags).where(tags.c.image_id == image_id).order_by(tags.c.rank)
-    return tuple(map(tag_of, await connection.execute(query)))
+async def tags_of(connection: AsyncConnection, image_ids: Iterable[int]) -> dict[int, list[Tag]]:
+    """The tags of those of these images that have any."""
+    found: defaultdict[int, list[Tag]] = defaultdict(list)
+    query = select(tags).where(tags.c.image_id.in_(any_of(image_ids))).order_by(tags.c.image_id, tags.c.rank)
+    for row in await connection.execute(query):
+        found[row.image_id].append(Tag(row.label, row.probability, bool(row.confirmed), row.language))
+    return found
 
 
-def tag_of(row: Row[Any]) -> Tag:
-    return Tag(row.label, row.probability, bool(row.confirmed), row.language)
-
-
-def _decision_of(row: Row[Any]) -> TagDecision:
-    return TagDecision(row.label, bool(row.kept), row.language)
+async def decisions_about(connection: AsyncConnection, image_ids: Iterable[int]) -> dict[int, list[TagDecision]]:
+    """What members decided about those of these images that they decided about."""
+    found: defaultdict[int, list[TagDecision]] = defaultdict(list)
+    query = select(tag_decisions).where(tag_decisions.c.image_id.in_(any_of(image_ids)))
+    for row in await connection.execute(query):
+        found[row.image_id].append(TagDecision(row.label, bool(row.kept), row.language))
+    return found
 
 
 def _channels_of(guild_id: int, channel_ids: Collection[int]) -> Select[Any]:

@@ -21,6 +21,7 @@ ZERO = sa.text("0")
 def upgrade() -> None:
     _extend_tags()
     _add_tag_decisions()
+    _add_label_sets()
     _add_opt_outs()
     _add_rules()
     _add_exclusions()
@@ -32,6 +33,7 @@ def downgrade() -> None:
     _drop_exclusions()
     _drop_rules()
     op.drop_table("opt_outs")
+    _drop_label_sets()
     op.drop_table("tag_decisions")
     _shorten_tags()
 
@@ -98,6 +100,94 @@ def _create_tags(*columns: sa.Column[Any]) -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
+
+
+def _add_label_sets() -> None:
+    """Labels of channels; labels with prompts, thresholds and languages; which guilds' images are to be tagged again.
+
+    A guild that has labels of its own keeps those, and no others.
+    """
+    op.create_table(
+        "label_sets",
+        sa.Column("id", WHOLE, nullable=False),
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("channel_id", WHOLE),
+        sa.Column("shipped", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_label_sets"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_label_sets_guild_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["channel_id"], ["channels.id"], name="fk_label_sets_channel_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_label_sets_guild_id_channel_id", "label_sets", ["guild_id", "channel_id"], unique=True)
+    server = sa.text("channel_id IS NULL")
+    op.create_index(
+        "ix_label_sets_server", "label_sets", ["guild_id"], unique=True, sqlite_where=server, postgresql_where=server
+    )
+    op.create_index("ix_label_sets_channel_id", "label_sets", ["channel_id"])
+    op.rename_table("labels", "labels_before")
+    op.create_table(
+        "labels",
+        sa.Column("set_id", WHOLE, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("prompts", sa.Text(), nullable=False, server_default="[]"),
+        sa.Column("threshold", sa.Integer()),
+        sa.Column("language", sa.Text()),
+        sa.Column("removed", sa.Integer(), nullable=False, server_default=sa.false()),
+        sa.PrimaryKeyConstraint("set_id", "position", name="pk_labels"),
+        sa.ForeignKeyConstraint(["set_id"], ["label_sets.id"], name="fk_labels_set_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        "INSERT INTO label_sets (guild_id, shipped) SELECT id, CASE WHEN own_labels THEN '' ELSE 'default' END"
+        " FROM guilds WHERE own_labels OR id IN (SELECT guild_id FROM labels_before)"
+    )
+    op.execute(
+        "INSERT INTO labels (set_id, position, label) SELECT label_sets.id, position, label"
+        " FROM labels_before JOIN label_sets ON label_sets.guild_id = labels_before.guild_id"
+    )
+    op.drop_table("labels_before")
+    op.drop_column("guilds", "own_labels")
+    op.add_column("guilds", sa.Column("labels_version", WHOLE, nullable=False, server_default=sa.text("0")))
+    op.create_table(
+        "retaggings",
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("after_id", WHOLE, nullable=False),
+        sa.Column("done", WHOLE, nullable=False),
+        sa.Column("total", WHOLE),
+        sa.PrimaryKeyConstraint("guild_id", name="pk_retaggings"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_retaggings_guild_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+    )
+
+
+def _drop_label_sets() -> None:
+    """A guild's own labels stay, and are in use where it uses no shipped ones; those of channels go."""
+    op.drop_table("retaggings")
+    op.drop_column("guilds", "labels_version")
+    op.add_column("guilds", sa.Column("own_labels", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.execute(
+        "UPDATE guilds SET own_labels = 1 WHERE id IN"
+        " (SELECT guild_id FROM label_sets WHERE channel_id IS NULL AND shipped = '')"
+    )
+    op.rename_table("labels", "labels_after")
+    op.create_table(
+        "labels",
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("guild_id", "position", name="pk_labels"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_labels_guild_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        "INSERT INTO labels SELECT guild_id, position, label FROM labels_after"
+        " JOIN label_sets ON label_sets.id = set_id WHERE channel_id IS NULL AND NOT removed"
+    )
+    op.drop_table("labels_after")
+    op.drop_table("label_sets")
 
 
 def _add_opt_outs() -> None:

@@ -28,7 +28,9 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
     assert [option["name"] for option in commands["browse"]["options"]] == limits
     assert not any(option["required"] for option in commands["browse"]["options"])
     assert [option["name"] for option in commands["similar"]["options"]] == ["image", "message"]
-    assert {option["name"] for option in commands["labels"]["options"]} == {"list", "add", "remove", "reset"}
+    assert {option["name"] for option in commands["labels"]["options"]} == {
+        "list", "add", "remove", "use", "import", "export", "test", "clear", "reset",
+    }  # fmt: skip
     assert [choice["value"] for choice in commands["tagging"]["options"][0]["choices"]] == [
         "off", "silent", "reaction", "reply",
     ]  # fmt: skip

@@ -376,7 +376,7 @@ async def test_the_default_labels_are_encoded_by_the_first_start_only(
             await engine.start()
             services = Services(settings, engine, database, client)
             await services.start()
-            await services.tagger.tag(ChannelRef(1, 1), np.zeros(engine.card.dimension, np.float32))
+            await services.tagger.tag(ChannelRef(1, 1), np.zeros((1, engine.card.dimension), np.float32))
             await services.close()
             await engine.close()
             encoded.append(engine.prompts_encoded)

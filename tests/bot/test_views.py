@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unicodedata import category
 
 import discord
@@ -14,16 +13,26 @@ from hypothesis import strategies as st
 
 from bot.discord_io.components import ActionButton
 from bot.features.formatting import TagFormatter, image_match_percent, plain, short_plain, text_match_percent, visible
+from bot.features.labels import refusal_of
+from bot.features.labels_view import LabelsShown, labels_view, score_lines
 from bot.features.privacy import privacy_view
 from bot.features.search import Wording, found_view, result_view
-from bot.features.tagging import TagsCog
 from bot.i18n import CHINESE, ENGLISH, Texts
-from bot.indexing.labels import LabelBook, NamedLabel
+from bot.indexing.label_edits import LabelsRefused, Problem
+from bot.indexing.labels import LabelBook, NamedLabel, ShippedLabels
+from bot.indexing.tagger import ScoredLabel
+from bot.label_names import is_label_name
 from bot.models import ChannelRef, Image, ImageRef, ImageState, Match, RemoteImage, SearchResult, Source, Tag
+from bot.store.labels import DEFAULT, LabelSet, OwnLabel
+from bot.store.retagging import Progress
 
 MOST_RESULTS = 6
 CAT = NamedLabel("cat", "🐈", "cat", "猫")
 TAGS = TagFormatter(LabelBook([CAT]))
+SERVICES: Any = SimpleNamespace(
+    engine=SimpleNamespace(calibration=SimpleNamespace(text_threshold=0.2), card=SimpleNamespace(logit_scale=100.0)),
+    tag_formatter=TAGS,
+)
 REF = ImageRef(ChannelRef(1, 2), 1_457_000_000_000_000_000, 4, Source.ATTACHMENT, 5)
 
 
@@ -170,19 +179,10 @@ TEXTS = [ENGLISH, CHINESE]
 def shown_texts(text: str, description: str | None, texts: Texts) -> tuple[str, str]:
     """An answer about this query, with matches of this tag, and the tags below an image; and the alt texts."""
     matches = tuple(shown(tags=("cat", text), description=description, spoiler=spoiler) for spoiler in (False, True))
-    view = found_view(services_of([text]), SearchResult(matches, searched=True), texts, text)
+    view = found_view(SERVICES, SearchResult(matches, searched=True), texts, text)
     words = [item.content for item in items(view, discord.ui.TextDisplay)]
     words.append(TAGS.line([Tag(text, 0.9)], chinese=texts is CHINESE))
     return "\n".join(words), "\n".join(item.description for item in items(view, discord.ui.Thumbnail))
-
-
-def services_of(labels: list[str]) -> Any:
-    async def own(guild_id: int) -> list[str]:
-        return labels
-
-    calibration = SimpleNamespace(text_threshold=0.2)
-    engine = SimpleNamespace(calibration=calibration, card=SimpleNamespace(logit_scale=100.0))
-    return SimpleNamespace(engine=engine, tag_formatter=TAGS, labels=SimpleNamespace(labels=own), default_labels=(CAT,))
 
 
 @given(nasty.filter(lambda text: 0 < len(visible(text)) < 100), st.sampled_from(TEXTS))
@@ -194,27 +194,63 @@ def test_every_answer_shows_peoples_text_as_plain_text(text: str, texts: Texts) 
 
 
 @settings(deadline=None)
-@given(nasty.filter(lambda text: 0 < len(visible(text)) < 60 and not set(text) & set(",，、")))
-def test_answers_about_labels_show_them_as_plain_text(text: str) -> None:
-    told = asyncio.run(label_answers(text))
-    assert told == [sentence.replace("zzz", plain(text)) for sentence in asyncio.run(label_answers("zzz"))]
+@given(nasty.filter(is_label_name), st.sampled_from(TEXTS))
+def test_answers_about_labels_show_them_as_plain_text(text: str, texts: Texts) -> None:
+    expected = [words.replace("zzz", plain(text)) for words in label_answers("zzz", texts)]
+    assert label_answers(text, texts) == expected
 
 
-async def label_answers(label: str) -> list[str]:
-    """What /labels list says, and /labels add and remove about a label that exists, and one that does not."""
-    told: list[str] = []
+def label_answers(label: str, texts: Texts) -> list[str]:
+    """What /labels list and test say of a label, and why it is refused."""
+    chosen = LabelSet((DEFAULT,), (OwnLabel(label, ("a prompt",), 60, "zh"),), (label,))
+    shipped = ShippedLabels([CAT])
+    view = labels_view(LabelsShown(chosen, 0, (), None), shipped, texts, 0, owner=1)
+    scores = [ScoredLabel(one, 70, 50, given=True) for one in shipped.in_force(chosen)]
+    return [
+        *(item.content for item in items(view, discord.ui.TextDisplay)),
+        *score_lines(scores, TAGS, texts, texts.labels.in_server),
+        *(refusal_of(LabelsRefused(problem, label, 3, 2), texts) for problem in Problem),
+    ]
 
-    async def send_message(*, view: discord.ui.LayoutView, ephemeral: bool) -> None:
-        told.extend(item.content for item in items(view, discord.ui.TextDisplay))
 
-    response = SimpleNamespace(type=None, is_done=lambda: False, send_message=send_message)
-    interaction: Any = SimpleNamespace(response=response, locale=discord.Locale.british_english, guild_id=1)
-    cog: Any = TagsCog(cast(Any, SimpleNamespace(services=services_of([visible(label)]))))
-    await cog.list_labels.callback(cog, interaction)
-    await cog.add_label.callback(cog, interaction, label)
-    cog = TagsCog(cast(Any, SimpleNamespace(services=services_of([]))))
-    await cog.remove_label.callback(cog, interaction, label)
-    return told
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 400), st.integers(0, 60), st.integers(-3, 40))
+def test_labels_are_listed_completely_page_by_page_own_ones_first(own: int, shipped: int, page: int) -> None:
+    names = [f"own {number} " + "x" * (number % 50) for number in range(own)]
+    defaults = [NamedLabel(f"id {number}", "🐈", f"cat {number}", f"猫 {number}") for number in range(shipped)]
+    chosen = LabelSet((DEFAULT,), tuple(map(OwnLabel, names)))
+    shown = LabelsShown(chosen, 0, tuple((number, f"channel {number}") for number in range(50)), Progress(1200, 5000))
+    pages = [page_of(shown, ShippedLabels(defaults), page) for page in range(60)]
+    distinct = list(dict.fromkeys(pages))
+    assert pages[: len(distinct)] == distinct
+    assert page_of(shown, ShippedLabels(defaults), page) in distinct
+    words = "\n".join(distinct)
+    expected = [f"**{name.strip()}**" for name in names] + [f"🐈 cat {number}" for number in range(shipped)]
+    places = [re.search(re.escape(one) + r"(?!\d)", words) for one in expected]
+    found = [place.start() for place in places if place is not None]
+    assert len(found) == len(expected)
+    assert found == sorted(found)
+
+
+def page_of(shown: LabelsShown, shipped: ShippedLabels, page: int) -> str:
+    view = labels_view(shown, shipped, ENGLISH, page, owner=1)
+    assert counted(view.to_components()) <= 40
+    assert view.content_length() <= 4000
+    head, labels, *_ = [item.content for item in items(view, discord.ui.TextDisplay)]
+    assert "1,200 of 5,000" in head
+    assert str(len(shown.elsewhere)) in head
+    return labels
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(ENGLISH, "cat, our flag, 吉祥物"), (CHINESE, "吉祥物, 猫, our flag")])
+def test_a_reader_sees_the_tags_in_their_language_first(texts: Texts, expected: str) -> None:
+    """What a server named itself is shown as it is."""
+    tags = [
+        Tag("cat", 0.9),
+        Tag("our flag", 0.8, language="en" if texts is CHINESE else None),
+        Tag("吉祥物", 0.7, language="zh"),
+    ]
+    assert TAGS.names(tags, chinese=texts is CHINESE) == expected
 
 
 def test_reactions_use_each_emoji_once_and_one_for_all_of_a_servers_own_labels() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
+from bot.store.guilds import ChannelStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
 from tests.empty_database import empty_database
 from tests.indexing.pipeline import Pipeline
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import IndexedMessage, Indexer
-from bot.indexing.labels import NamedLabel
+from bot.indexing.labels import NamedLabel, ShippedLabels
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
@@ -16,8 +16,9 @@ from bot.protocols import Engine
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore
+from bot.store.guilds import ChannelStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
 from tests.indexing.support import FakeCdn, FakeEngine
 
 DEFAULTS = (NamedLabel("cat", "🐱", "cat", "猫", ("kitty",), ("a cat",)), NamedLabel("dog", "🐶", "dog", "狗"))
@@ -48,7 +49,7 @@ class Pipeline:
         self.carried: dict[int, list[RemoteImage]] = {}
         card = self.engine.card
         self.index = VectorCache(self.store.embeddings, card.key, card.dimension)
-        self.tagger = Tagger(self.engine, self.labels, self.channels, labels)
+        self.tagger = Tagger(self.engine, self.labels, self.channels, ShippedLabels(labels))
         self.journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(
             self.store,

@@ -13,8 +13,9 @@ import numpy as np
 
 from bot.models import DISCORD_EPOCH_MS, ChannelRef, ImageRef, Readable, Source
 from bot.search.question import Question
+from bot.store.labels import Edit, LabelSet, OwnLabel
 from clipcore.errors import ClipError
-from clipcore.types import Calibration, ImageVector, Label, LabelScore, Lane, ModelCard
+from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard
 
 DIMENSION = 16
 GUILD = 1 << 40
@@ -71,6 +72,7 @@ class FakeEngine:
         self.gate: asyncio.Event | None = None
         self.in_foreground = 0
         self.query_error: Exception | None = None
+        self.probabilities: list[float] | None = None  # of the labels, for every image
 
     async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
         self.encoded[data] += 1
@@ -103,19 +105,24 @@ class FakeEngine:
         for label in labels:
             if label.name in self.slow_labels:
                 await self.slow_labels[label.name].wait()
-        return FakeClassifier(tuple(labels))
+        return FakeClassifier(tuple(labels), self.probabilities)
 
 
 class FakeClassifier:
-    """Finds the first of its labels in everything."""
+    """Finds the first of its labels in everything, unless it is told how probable each is."""
 
-    def __init__(self, labels: tuple[Label, ...]) -> None:
-        self._labels = labels
+    def __init__(self, labels: tuple[Label, ...], probabilities: list[float] | None = None) -> None:
+        self._row = probabilities or [0.9, *[0.0] * (len(labels) - 1)]
 
-    def classify(self, vectors: np.ndarray, top: int = 5) -> list[tuple[LabelScore, ...]]:
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         assert vectors.dtype == np.float32
         assert vectors.shape[1] == DIMENSION
-        return [tuple(LabelScore(label.name, 0.9) for label in self._labels[:1])[:top] for _ in vectors]
+        return np.array([self._row for _ in vectors], np.float32)
+
+
+def only(*names: str) -> Edit:
+    """A guild's own labels and no others."""
+    return lambda _: LabelSet((), tuple(map(OwnLabel, names)))
 
 
 class FakeCdn:

@@ -15,7 +15,7 @@ from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from clipcore.errors import EngineClosed
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, channel_ref, image_ref, until
+from tests.indexing.support import GUILD, channel_ref, image_ref, only, until
 
 
 class Temperamental(ImageStore):
@@ -90,7 +90,7 @@ async def test_in_a_batch_each_image_gets_the_tags_of_its_own_guild_and_channel(
     pipeline, store = home
     quiet, other = channel_ref(channel=2), channel_ref(guild=GUILD + (1 << 30))
     await pipeline.channels.set_tagging_mode(quiet, TaggingMode.OFF)
-    await pipeline.labels.add(other.guild_id, "sofa")
+    await pipeline.labels.change(other.guild_id, None, only("sofa"))
     wanted = [("cat", channel_ref()), (None, quiet), ("sofa", other)] * 2
     store.door.clear()
     await pipeline.restart(concurrency=8)

@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 import clipcore
-from bot.indexing.labels import default_labels
+from bot.indexing.labels import shipped_labels
 from bot.models import Image, ImageRef
 from bot.search.question import Question
 from bot.store.database import Database
+from bot.store.labels import DEFAULT
 from clipcore.engine.engine import ClipEngine
 from clipcore.models.known_models import BUNDLED, BUNDLED_DIRECTORY
 from tests.indexing.pipeline import Pipeline
@@ -35,7 +36,7 @@ class Server(Pipeline):
     """One server with every sample scene posted to it, as the real parts of the bot remember it."""
 
     def __init__(self, engine: ClipEngine, database: Database) -> None:
-        super().__init__(database, engine=engine, labels=default_labels(engine.card.id))
+        super().__init__(database, engine=engine, labels=shipped_labels(engine.card.id).sets[DEFAULT])
         self.scenes = json.loads((SAMPLES / "samples.json").read_text("utf-8"))
         self.refs = {scene["file"]: self._post(number, scene["file"]) for number, scene in enumerate(self.scenes)}
 

@@ -13,7 +13,7 @@ from bot.models import ImageState
 from bot.store.database import Database
 from bot.store.images import Finished, ImageStore
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, like, until
+from tests.indexing.support import GUILD, Readers, channel_ref, direction, image_ref, like, only, until
 
 
 class SlowStore(ImageStore):
@@ -194,7 +194,7 @@ async def test_every_deletion_calls_on_forgotten_if_it_deleted_something(pipelin
 
 
 async def test_a_forgotten_guild_is_tagged_with_the_defaults_when_it_comes_back(pipeline: Pipeline) -> None:
-    await pipeline.labels.add(GUILD, "sofa")
+    await pipeline.labels.change(GUILD, None, only("sofa"))
     await pipeline.indexer.start()
     [before] = await pipeline.remember(image_ref(1))
     await pipeline.registry.forget_guild(GUILD)

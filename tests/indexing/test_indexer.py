@@ -16,7 +16,7 @@ from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import CARD, FakeEngine, channel_ref, image_ref, snowflake, until
+from tests.indexing.support import CARD, FakeEngine, channel_ref, image_ref, only, snowflake, until
 from tests.store.samples import due
 
 
@@ -356,7 +356,7 @@ async def test_images_of_another_model_are_encoded_again_without_an_announcement
 
 async def test_images_that_wait_for_their_guilds_labels_hold_no_place_of_others(pipeline: Pipeline) -> None:
     ready = pipeline.engine.slow_labels["slow"] = asyncio.Event()
-    await pipeline.labels.add(1, "slow")
+    await pipeline.labels.change(1, None, only("slow"))
     await pipeline.indexer.start()
     slow = [image_ref(number, channel_ref(guild=1)) for number in range(200)]  # there are 12 places
     await pipeline.indexer.accept(slow)
@@ -372,7 +372,7 @@ async def test_images_that_wait_for_their_guilds_labels_hold_no_place_of_others(
 
 async def test_images_that_wait_for_labels_at_the_end_are_indexed_by_the_next_start(pipeline: Pipeline) -> None:
     ready = pipeline.engine.slow_labels["slow"] = asyncio.Event()
-    await pipeline.labels.add(1, "slow")
+    await pipeline.labels.change(1, None, only("slow"))
     await pipeline.indexer.start()
     images = await pipeline.indexer.accept([image_ref(number, channel_ref(guild=1)) for number in range(30)])
     await until(lambda: pipeline.indexer.in_progress == 30)

@@ -22,7 +22,7 @@ from clipcore.types import Lane, Pixels, Vectors
 from tests.clipcore.fakes import FakeEncoder
 from tests.clipcore.tiny import write_tiny_clip
 from tests.indexing.pipeline import Pipeline
-from tests.indexing.support import Readers, channel_ref, image_ref, like, until
+from tests.indexing.support import Readers, channel_ref, image_ref, like, only, until
 
 
 def png(seed: int) -> bytes:
@@ -87,7 +87,7 @@ async def test_images_are_indexed_while_another_guilds_thousand_labels_are_encod
     encoder.images_wait = lambda: len(engine.executor._queue._queues[Lane.BACKGROUND][Kind.IMAGE])
     await engine.start()
     pipeline = Pipeline(database, engine=engine)
-    await pipeline.labels.add(1, "one more", [f"label {number}" for number in range(999)])
+    await pipeline.labels.change(1, None, only(*(f"label {number}" for number in range(1000))))
     await pipeline.indexer.start()
     encoder.quick.set()
     await pipeline.remember(pipeline.cdn.put(image_ref(0, channel_ref(guild=2)), png(0)))

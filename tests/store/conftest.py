@@ -7,8 +7,10 @@ import pytest
 
 from bot.store.backfills import BackfillStore
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
+from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelStore
+from bot.store.retagging import RetaggingStore
 from bot.store.rules import RuleStore
 from bot.store.tags import TagStore
 from tests.empty_database import empty_database
@@ -44,6 +46,11 @@ def labels(database: Database) -> LabelStore:
 @pytest.fixture
 def tags(database: Database) -> TagStore:
     return TagStore(database)
+
+
+@pytest.fixture
+def retaggings(database: Database) -> RetaggingStore:
+    return RetaggingStore(database)
 
 
 @pytest.fixture

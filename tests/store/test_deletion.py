@@ -6,6 +6,7 @@ import pytest
 
 from bot.models import ChannelRef, Source, TaggingMode, ThreadKind, last_message_by
 from bot.store.images import ImageStore
+from bot.store.labels import LabelSet, OwnLabel
 from bot.store.schema import TOMBSTONE_LIFETIME
 from tests.store.samples import CARD, NOON, OTHER, finished, ref
 
@@ -87,14 +88,17 @@ async def test_no_table_has_a_row_of_a_deleted_guild(images, channels, labels, d
     gone = await ready(images, ref(10), ref(11, place=THREAD))
     [kept] = await ready(images, ref(12, place=OTHER_GUILD))
     await channels.mark_seen(ChannelRef(1, 2), 11)
-    await labels.add(1, "cat")
+    await labels.change(1, None, lambda _: LabelSet((), (OwnLabel("cat"),)))
+    await labels.change(1, ChannelRef(1, 2), lambda _: LabelSet((), (OwnLabel("cat"),)))
     await images.forget_author(1, 70)
     assert sorted(await images.forget_guild(1)) == gone
     assert await images.guild_ids() == [9]
     assert await found(images, 9) == [kept]
     for table in ("guilds", "channels", "images", "embeddings"):
         assert await count(database, table) == 1, table
-    assert [await count(database, table) for table in ("labels", "author_cutoffs", "tags")] == [0, 0, 2]
+    assert [
+        await count(database, table) for table in ("labels", "label_sets", "retaggings", "author_cutoffs", "tags")
+    ] == [0, 0, 0, 0, 2]
 
 
 async def test_a_deleted_guild_accepts_nothing_until_it_is_readmitted(images, channels, labels):
@@ -103,7 +107,7 @@ async def test_a_deleted_guild_accepts_nothing_until_it_is_readmitted(images, ch
     assert await images.accept([ref(11), ref(12, place=THREAD)]) == []
     await channels.mark_seen(ChannelRef(1, 2), 11)
     await images.forget_author(1, 70)
-    assert not await labels.add(1, "cat")
+    assert (await labels.change(1, None, lambda _: LabelSet((), (OwnLabel("cat"),)))).server is None
     assert await images.guild_ids() == []
     await images.readmit_guild(1)
     assert len(await images.accept([ref(11)])) == 1

@@ -14,14 +14,26 @@ from bot.errors import StoreBusy
 from bot.models import BackfillMode, BackfillState, ChannelRef, PublicReply, Source, TagDecision, TaggingMode
 from bot.store.backfills import BackfillStore, SearchFilter, Task, TaskKind
 from bot.store.database import Database
-from bot.store.guilds import ChannelStore, LabelStore, ReplyStore
+from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
+from bot.store.labels import LabelSet, LabelStore
+from bot.store.retagging import RetaggingStore, RetagPage
 from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
 from tests.store.samples import CARD, NOON, finished, ref
 
-STORES = (ImageStore, ChannelStore, LabelStore, ReplyStore, TagStore, BackfillStore, RuleStore, StatisticsStore)
+STORES = (
+    ImageStore,
+    ChannelStore,
+    LabelStore,
+    RetaggingStore,
+    ReplyStore,
+    TagStore,
+    BackfillStore,
+    RuleStore,
+    StatisticsStore,
+)
 CHANNEL = ChannelRef(1, 2)
 TASK = Task(1, CHANNEL, TaskKind.MESSAGES)
 
@@ -56,9 +68,15 @@ READS = {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
         "last_seen": lambda channels: channels.last_seen(2),
         "seen_channels": lambda channels: channels.seen_channels(1),
+        "tagging_modes": lambda channels: channels.tagging_modes(1),
         "active_channels": lambda channels: channels.active_channels(1, 0),
     },
-    LabelStore: {"labels": lambda labels: labels.labels(1)},
+    LabelStore: {"of_guild": lambda labels: labels.of_guild(1)},
+    RetaggingStore: {
+        "guild_ids": lambda retaggings: retaggings.guild_ids(),
+        "progress": lambda retaggings: retaggings.progress(1),
+        "page": lambda retaggings: retaggings.page(1, CARD.key, 5),
+    },
     ReplyStore: {"orphans": lambda replies: replies.orphans(5)},
     TagStore: {
         "tags_in": lambda tags: tags.tags_in(1, [2]),
@@ -116,11 +134,8 @@ WRITES = {
         "set_tagging_mode": lambda channels: channels.set_tagging_mode(CHANNEL, TaggingMode.OFF),
         "mark_seen": lambda channels: channels.mark_seen(CHANNEL, 10),
     },
-    LabelStore: {
-        "add": lambda labels: labels.add(1, "cat"),
-        "remove": lambda labels: labels.remove(1, "cat"),
-        "reset": lambda labels: labels.reset(1),
-    },
+    LabelStore: {"change": lambda labels: labels.change(1, None, lambda _: LabelSet(()))},
+    RetaggingStore: {"retag": lambda retaggings: retaggings.retag(RetagPage(1, 1, 0, 0, None, ()), {})},
     ReplyStore: {
         "remember": lambda replies: replies.remember(CHANNEL, 50, [1]),
         "find": lambda replies: replies.find(CHANNEL, {51: PublicReply(10)}),

@@ -16,6 +16,8 @@ from bot.label_names import label_key
 from bot.models import ImageState, Tag, TagDecision
 from bot.store.database import Database
 from bot.store.images import ImageStore
+from bot.store.labels import LabelSet, LabelStore, OwnLabel
+from bot.store.retagging import RetaggingStore
 from bot.store.tags import MAX_DECISIONS, TagStore, decided
 from tests.empty_database import empty_database
 from tests.store.damage import flip_a_byte
@@ -90,6 +92,7 @@ class TagMachine(RuleBasedStateMachine):
         self.path = empty_database(Path(self.folder.name) / "magpie.db")
         self.kept: dict[int, dict[str, bool]] = {}
         self.model = CARD
+        self.labels = 0
 
     def run(self, awaitable):
         return self.loop.run_until_complete(awaitable)
@@ -103,6 +106,7 @@ class TagMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.database = self.run(Database.open(self.path))
         self.images, self.tags = ImageStore(self.database, clock=lambda: NOON), TagStore(self.database)
+        self.retaggings = RetaggingStore(self.database)
 
     def teardown(self) -> None:
         self.run(self.database.close())
@@ -134,6 +138,17 @@ class TagMachine(RuleBasedStateMachine):
         image_id = list(self.kept)[at]
         self.run(self.tags.decide(image_id, made))
         self.kept[image_id] |= {label_key(one.label): one.kept for one in made}
+
+    @rule(first=tags_given, second=tags_given, meanwhile=decisions_made)
+    def other_labels(self, first, second, meanwhile) -> None:
+        """The images are scored again, while a member decides about one of them."""
+        self.labels += 1
+        another = LabelSet((), (OwnLabel(f"label {self.labels}"),))
+        self.run(LabelStore(self.database).change(1, None, lambda _: another))
+        scored = dict(zip(self.kept, (first, second), strict=True))
+        while (page := self.run(self.retaggings.page(1, self.model.key, 1))) is not None:
+            self.decide(0, meanwhile)
+            assert self.run(self.retaggings.retag(page, {id_: scored[id_] for id_, _, _ in page.images}))
 
     @rule()
     def restart(self) -> None:
