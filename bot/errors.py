@@ -75,6 +75,10 @@ class MessageNotFound(MagpieError):
     """The message does not exist, or the member may not see it: which of the two is not disclosed."""
 
 
+class ChannelNotFound(MagpieError):
+    """The channel does not exist, or the member may not see it: which of the two is not disclosed."""
+
+
 class MessageWithoutImage(MagpieError):
     """The message carries no image that can be read."""
 

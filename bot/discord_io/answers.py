@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars
 
 from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import (
+    ChannelNotFound,
     ExportTooLarge,
     ImageForbidden,
     ImageGone,
@@ -111,7 +112,7 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.errors.only_in_servers
         case app_commands.CommandOnCooldown(retry_after=seconds):
             return texts.errors.on_cooldown.format(seconds=max(1, round(seconds)))
-        case app_commands.TransformerError(type=discord.AppCommandOptionType.channel):
+        case ChannelNotFound() | app_commands.TransformerError(type=discord.AppCommandOptionType.channel):
             return texts.errors.unknown_channel
         case app_commands.TransformerError():
             return texts.errors.invalid_option

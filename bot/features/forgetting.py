@@ -11,7 +11,7 @@ from bot.discord_io.answers import Interaction, answer, sentence_view
 from bot.discord_io.components import ActionButton, ActionMenu, Press, View
 from bot.discord_io.messages import ImageChannel
 from bot.discord_io.permissions import knows_channel, managed_guild
-from bot.errors import InvalidMessageLink, MessageNotFound, MessageWithoutImage
+from bot.errors import ChannelNotFound, InvalidMessageLink, MessageNotFound, MessageWithoutImage
 from bot.features.formatting import visible
 from bot.features.query_image import linked_message
 from bot.i18n import CHINESE, Texts, texts_for
@@ -32,6 +32,7 @@ class ForgettingCommands:
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
         bot.actions.add(
+            forget_channel_ask=self._ask_channel_again,
             forget_channel=self._forget_channel,
             forget_member=self._forget_member,
             forget_server=self._forget_server,
@@ -40,11 +41,21 @@ class ForgettingCommands:
         )
 
     async def ask_channel(self, interaction: Interaction, channel: ImageChannel) -> None:
-        guild, texts = managed_guild(interaction), texts_for(interaction.locale).forgetting
-        self._check_known(interaction, _ref_of(guild, channel.id))
-        count = await self._bot.services.statistics.up_to(guild.id, [channel.id])
-        question = texts.channel_ask.format(count, channel=f"<#{channel.id}>")
-        await _ask(interaction, question, texts.forget.format(count), "forget_channel", channel.id)
+        await self._ask_channel(interaction, managed_guild(interaction), channel.id)
+
+    async def _ask_channel(self, interaction: Interaction, guild: discord.Guild, channel_id: int) -> None:
+        texts = texts_for(interaction.locale).forgetting
+        if not knows_channel(interaction.user, _ref_of(guild, channel_id)):
+            raise ChannelNotFound
+        count = await self._bot.services.statistics.up_to(guild.id, [channel_id])
+        question = texts.channel_ask.format(count, channel=f"<#{channel_id}>")
+        await _ask(interaction, question, texts.forget.format(count), "forget_channel", channel_id)
+
+    async def _ask_channel_again(self, press: Press) -> None:
+        """From the settings of a channel that is switched off."""
+        guild, channel_id = managed_guild(press.interaction), int(press.arguments[0])
+        await press.interaction.response.defer()
+        await self._ask_channel(press.interaction, guild, channel_id)
 
     async def ask_server(self, interaction: Interaction) -> None:
         guild, texts = managed_guild(interaction), texts_for(interaction.locale).forgetting
@@ -102,7 +113,8 @@ class ForgettingCommands:
         ref = images[0].ref.channel if images else await services.messages.channel(guild.id, channel_id)
         if ref is None or ref.channel_id != channel_id:
             raise MessageNotFound
-        self._check_known(interaction, ref)
+        if not knows_channel(interaction.user, ref):
+            raise MessageNotFound
         if not images:
             raise MessageWithoutImage
         return images
@@ -110,7 +122,8 @@ class ForgettingCommands:
     async def _forget_channel(self, press: Press) -> None:
         guild, channel_id = managed_guild(press.interaction), int(press.arguments[0])
         await press.interaction.response.defer()
-        self._check_known(press.interaction, await self._known_ref(guild, channel_id))
+        if not knows_channel(press.interaction.user, await self._known_ref(guild, channel_id)):
+            raise ChannelNotFound
         registry, now = self._bot.services.registry, press.interaction.id
         await _told(press, await registry.forget_up_to(guild.id, [channel_id], now, for_good=True))
 
@@ -148,10 +161,6 @@ class ForgettingCommands:
     async def _known_ref(self, guild: discord.Guild, channel_id: int) -> ChannelRef:
         ref = await self._bot.services.messages.channel(guild.id, channel_id)
         return ref or ChannelRef(guild.id, channel_id)
-
-    def _check_known(self, interaction: Interaction, ref: ChannelRef) -> None:
-        if not knows_channel(interaction.user, ref):
-            raise MessageNotFound
 
 
 def _ref_of(guild: discord.Guild, channel_id: int) -> ChannelRef:

@@ -14,6 +14,7 @@ from bot.discord_io.permissions import managed_guild
 from bot.features.backfill import BackfillCommands
 from bot.features.forgetting import ForgettingCommands
 from bot.features.indexing import begin_catch_up
+from bot.features.settings import LONGEST_RETENTION, SettingsCommands
 from bot.i18n import ENGLISH, texts_for
 from bot.models import BackfillMode, MemberWish
 
@@ -45,6 +46,7 @@ class ServerCog(commands.Cog, name="server"):
     async def cog_load(self) -> None:
         self._backfill = BackfillCommands(self._bot)
         self._forgetting = ForgettingCommands(self._bot)
+        self._settings = SettingsCommands(self._bot)
 
     async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
         """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
@@ -65,6 +67,22 @@ class ServerCog(commands.Cog, name="server"):
         mode: app_commands.Choice[str] | None = None,
     ) -> None:
         await self._backfill.begin(interaction, channel, BackfillMode(mode.value) if mode else BackfillMode.QUICK)
+
+    @magpie.command(name="settings", description="Which channels are indexed, and for how long")
+    @app_commands.describe(
+        channel="The channel to set; by default, the whole server",
+        indexing="Whether new pictures are indexed; without a channel, those of new channels",
+        keep_days="After how many days pictures are deleted; 0: never",
+    )
+    @_needs_manage_guild
+    async def settings(
+        self,
+        interaction: Interaction,
+        channel: ImageChannel | None = None,
+        indexing: bool | None = None,
+        keep_days: app_commands.Range[int, 0, LONGEST_RETENTION] | None = None,
+    ) -> None:
+        await self._settings.show(interaction, channel, indexing, keep_days)
 
     @magpie.command(name="pause", description="Take in no new pictures until /magpie resume; nothing is lost")
     @_needs_manage_guild

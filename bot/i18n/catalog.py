@@ -216,6 +216,41 @@ class ForgettingTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsTexts:
+    heading: str
+    this_server: str
+    server_on: str
+    server_paused: str
+    new_channels_on: str
+    new_channels_off: str
+    index_new: str
+    leave_out_new: str
+    kept_for_good: str
+    kept_days: Counted
+    as_server: str
+    off_in: str  # {channels}
+    kept_otherwise_in: str  # {channels}
+    hidden: Counted
+    left_out: str  # {members}
+    and_more: Counted
+    elsewhere: str
+    choose_channel: str
+    choose_days: str
+    for_good: str
+    days: Counted
+    like_server: str
+    channel_on: str
+    channel_off: str
+    announced: str  # {mode}
+    pictures: Counted
+    switch_on: str
+    switch_off: str
+    expire_ask: Counted  # {place} {days}
+    expire: Counted  # of a button: at most 80 characters
+    back: str
+
+
+@dataclass(frozen=True, slots=True)
 class PauseTexts:
     paused: str
     resumed: str
@@ -254,6 +289,7 @@ class Texts:
     backfill: BackfillTexts
     forgetting: ForgettingTexts
     pause: PauseTexts
+    settings: SettingsTexts
     errors: ErrorTexts
 
     def number(self, number: int) -> str:

@@ -16,7 +16,7 @@ TEXTS = ENGLISH.forgetting
 
 
 async def confirmed(home: House, member: Member, asked: Reply, action: str) -> Reply:
-    return await member.press_and_see_it_change(home.nest, asked.message, button(asked.message, f"magpie:{action}:"))
+    return await member.press_and_see_it_change(home.nest, asked.message, button(asked.message, f"magpie:{action}"))
 
 
 async def backfilled(home: House, bot: MagpieBot, member: Member) -> Reply:
