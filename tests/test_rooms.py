@@ -31,6 +31,7 @@ DISCORD_SIDE = {
 TORCH_SIDE = {"clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"}
 ALLOWED: dict[str, set[str]] = {
     "clipcore": {"clipcore", "numpy", "PIL"},
+    "clipcore.images": {"clipcore", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
     "clipcore.model": TORCH_SIDE | {"rich"},
     "clipcore.models": TORCH_SIDE | {"ftfy"},
     "clipcore.models.checkpoint": {"clipcore", "huggingface_hub"},

@@ -15,10 +15,9 @@ from bot.errors import ImageGone, ImageTooLarge, ImageUnreachable
 from bot.indexing.downloads import Arrived
 from bot.models import ImageKey, ImageRef, RemoteImage, Source
 from clipcore.fair_places import FairPlaces
+from clipcore.images.formats import SUFFIXES
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
-)
+IMAGE_SUFFIXES = SUFFIXES | {".apng"}
 
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import thread_time
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ from PIL import (
 
 from clipcore.errors import BadInput, EncodingFailed, ImageRejected, RejectReason
 from clipcore.files import read_regular
-from clipcore.images.formats import Format, sniff, unsupported_name
+from clipcore.images.formats import READS_HEIC, READS_JXL, Format, sniff, unsupported_name
+from clipcore.images.jxl import jxl_size
 from clipcore.types import Box, Pixels
 
 log = logging.getLogger(__name__)
@@ -150,7 +152,9 @@ def read_frames(
     _check_bytes(data, limits)
     image_format = _known_format(data)
     with _refusals(image_format):
-        image = _OPENERS[image_format](io.BytesIO(data), "")
+        if image_format == "jxl":
+            _check_size(*jxl_size(data), limits)  # to open it is to decode it
+        image = _opener(image_format)(io.BytesIO(data), "")
         _check_header(image, data, limits)
     edge = min_edge() if callable(min_edge) else min_edge
     with _refusals(image_format):
@@ -177,6 +181,27 @@ def _refusals(image_format: Format) -> Iterator[None]:
         raise ImageRejected(RejectReason.BROKEN, f"The {image_format.upper()} image is truncated or broken.") from error
 
 
+def load_optional_decoders() -> None:
+    """Before the first image of these formats, where it matters what memory they take."""
+    if READS_HEIC:
+        _opener("heic")
+    if READS_JXL:
+        _opener("jxl")
+
+
+def _opener(image_format: Format) -> type[ImageFile.ImageFile]:
+    # Imported when needed, since few images are of these formats.
+    if image_format == "heic":
+        from pillow_heif import HeifImageFile
+
+        return cast(type[ImageFile.ImageFile], HeifImageFile)
+    if image_format == "jxl":
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+
+        return cast(type[ImageFile.ImageFile], JXLImageFile)
+    return _OPENERS[image_format]
+
+
 def _check_bytes(data: bytes, limits: ImageLimits) -> None:
     if not data:
         raise ImageRejected(RejectReason.EMPTY, "The file is empty.")
@@ -199,15 +224,7 @@ def _known_format(data: bytes) -> Format:
 
 
 def _check_header(image: ImageFile.ImageFile, data: bytes, limits: ImageLimits) -> None:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageRejected(RejectReason.BROKEN, "The image has no pixels.")
-    if width * height > limits.max_pixels:
-        raise ImageRejected(
-            RejectReason.TOO_MANY_PIXELS,
-            f"The image has {width} x {height} pixels; at most {limits.max_pixels} are read.",
-            limit=limits.max_pixels,
-        )
+    _check_size(*image.size, limits)
     if _has_more_frames(image, limits.max_frames):
         raise ImageRejected(
             RejectReason.TOO_MANY_FRAMES,
@@ -216,6 +233,17 @@ def _check_header(image: ImageFile.ImageFile, data: bytes, limits: ImageLimits) 
         )
     if isinstance(image, JpegImagePlugin.JpegImageFile) and data.count(b"\xff\xda") > _MAX_SCANS:
         raise ImageRejected(RejectReason.TOO_COSTLY, f"The JPEG image has more than {_MAX_SCANS} scans.")
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width < 1 or height < 1:
+        raise ImageRejected(RejectReason.BROKEN, "The image has no pixels.")
+    if width * height > limits.max_pixels:
+        raise ImageRejected(
+            RejectReason.TOO_MANY_PIXELS,
+            f"The image has {width} x {height} pixels; at most {limits.max_pixels} are read.",
+            limit=limits.max_pixels,
+        )
 
 
 def _has_more_frames(image: ImageFile.ImageFile, most: int) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
-Format = Literal["jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"]
-"""The supported formats."""
+Format = Literal["jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "heic", "jxl"]
+"""The formats that can be read, the last two where their extras are installed."""
 
+READS_HEIC = find_spec("pillow_heif") is not None
+READS_JXL = find_spec("pillow_jxl") is not None
 # Only for finding candidates in folders; the bytes decide.
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"}
+_HEIC_SUFFIXES, _JXL_SUFFIXES = frozenset({".heic", ".heif"}), frozenset({".jxl"})
+SUFFIXES = (
+    frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".bmp", ".dib", ".tif", ".tiff"})
+    | (_HEIC_SUFFIXES if READS_HEIC else frozenset())
+    | (_JXL_SUFFIXES if READS_JXL else frozenset())
 )
 
 
@@ -25,9 +31,12 @@ def sniff(data: bytes) -> Format | None:
             return found
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if _brands(data) & {b"avif", b"avis"}:
+    brands = _brands(data)
+    if brands & {b"avif", b"avis"}:
         return "avif"
-    return None
+    if READS_HEIC and brands & _HEIC_BRANDS:
+        return "heic"
+    return "jxl" if READS_JXL and data.startswith(_JXL_SIGNATURES) else None
 
 
 def unsupported_name(data: bytes) -> str | None:
@@ -35,8 +44,10 @@ def unsupported_name(data: bytes) -> str | None:
     for signature, name in _UNSUPPORTED:
         if data.startswith(signature):
             return name
-    if _brands(data) & {b"heic", b"heix", b"hevc", b"mif1", b"msf1"}:
+    if _brands(data) & _HEIC_BRANDS:
         return "HEIC"
+    if data.startswith(_JXL_SIGNATURES):
+        return "JPEG XL"
     # An XML declaration, comments and a doctype may stand before the root element.
     return "SVG" if b"<svg" in data[:4096].lower() and data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
 
@@ -60,11 +71,11 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"II+\x00", "tiff"),  # BigTIFF
     (b"MM\x00+", "tiff"),
 )
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_JXL_SIGNATURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 _UNSUPPORTED = (
     (b"8BPS", "Photoshop"),
     (b"\x00\x00\x01\x00", "icon"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"%PDF", "PDF"),

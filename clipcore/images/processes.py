@@ -25,7 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
-from clipcore.images.decode import ImageLimits, read_frames
+from clipcore.images.decode import ImageLimits, load_optional_decoders, read_frames
 from clipcore.types import Pixels, Prepare
 
 if sys.platform != "win32":
@@ -145,6 +145,12 @@ class _Process:
         if sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF:
             seconds = limits.cpu_seconds
             raise ImageRejected(RejectReason.TOO_COSTLY, f"Decoding the image takes more than {seconds:g} s.")
+        if sys.platform != "win32" and self._process.exitcode == -signal.SIGABRT:
+            # A decoder's own doing, and no accident: JPEG XL's ends its process where it is refused memory.
+            memory = limits.memory_bytes >> 20
+            raise ImageRejected(
+                RejectReason.TOO_COSTLY, f"The image's decoder gave up; it may need more than {memory} MiB of memory."
+            )
         raise EncodingFailed("The process that decoded the image ended or did not answer.")
 
     def _received(self, limits: WorkLimits) -> PreparedImage:
@@ -161,6 +167,7 @@ class _Process:
 
 def _serve(pipe: Connection, decode: Decode) -> None:
     """Runs in the process, until the pipe's other end is closed."""
+    load_optional_decoders()  # outside the memory of the image that comes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     with suppress(EOFError, BrokenPipeError):
         while True:

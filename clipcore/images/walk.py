@@ -20,7 +20,7 @@ NEVER = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "los
 _UNSUPPORTED = frozenset(
     {".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".ico", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".raw", ".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2"}
-)
+).difference(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

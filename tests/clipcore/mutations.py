@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from PIL import Image
 
+from clipcore.images.formats import READS_HEIC, READS_JXL
 from tests.clipcore.images import encode, quarters
 
 Mutation = Callable[[bytes], bytes]
@@ -46,7 +47,19 @@ def seeds() -> list[bytes]:
         (image.convert("F"), "TIFF", {}),
         (image.convert("CMYK"), "TIFF", {}),
     ]
-    return [encode(each, kind, **options) for each, kind, options in variants]
+    files = [encode(each, kind, **options) for each, kind, options in variants]
+    if READS_HEIC:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()  # for `save` alone: what is tested opens its classes itself
+        files += [encode(image, "HEIF", exif=exif), encode(image.convert("RGBA"), "HEIF", quality=-1)]
+        files.append(encode(image, "HEIF", save_all=True, append_images=[image.rotate(180)]))
+    if READS_JXL:
+        import pillow_jxl  # noqa: F401 - registers itself for `save`
+
+        files += [encode(image, "JXL"), encode(image.convert("RGBA"), "JXL", lossless=True, use_container=True)]
+        files.append(encode(image.convert("L"), "JXL", exif=exif.tobytes()))
+    return files
 
 
 SEEDS = seeds()

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from clipcore.errors import ImageRejected, RejectReason
 from clipcore.images.decode import ImageLimits, decode_image, read_image
+from clipcore.images.formats import READS_HEIC, READS_JXL
 from clipcore.images.preprocess import Preprocessing
 from tests.clipcore.images import FORMATS, encode, noise, png, quarters
 
@@ -217,9 +218,15 @@ HTML = b"<!DOCTYPE html><html><body>404</body></html>"
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"
 
 
-@pytest.mark.parametrize("data", [SVG, b"\xef\xbb\xbf <svg/>", HEIC, b"8BPS\x00\x01", b"%PDF-1.7", b"\xff\x0a\x00"])
+@pytest.mark.parametrize("data", [SVG, b"\xef\xbb\xbf <svg/>", b"8BPS\x00\x01", b"%PDF-1.7"])
 def test_formats_that_are_known_but_not_read_are_named(data):
     assert rejected(data) is RejectReason.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize(("data", "is_read"), [(HEIC, READS_HEIC), (b"\xff\x0a\x00", READS_JXL)])
+def test_heic_and_jpeg_xl_are_read_or_named(data, is_read):
+    """By their extras; what carries no more than a signature is broken then."""
+    assert rejected(data) is (RejectReason.BROKEN if is_read else RejectReason.UNSUPPORTED_FORMAT)
 
 
 @pytest.mark.parametrize("data", [HTML, b"\x00", b"\x00" * 4096, b"hello", b"RIFF\x00\x00\x00\x00WAVE", b"PK\x03\x04"])

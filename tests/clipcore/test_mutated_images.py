@@ -10,12 +10,16 @@ from hypothesis import HealthCheck, given, settings
 
 from clipcore.errors import ImageRejected
 from clipcore.images.decode import ImageLimits, decode_image, read_frames
-from clipcore.images.formats import Format, sniff
+from clipcore.images.formats import READS_HEIC, READS_JXL, Format, sniff
 from clipcore.images.processes import DecodeProcesses, PreparedImage, WorkLimits
 from clipcore.types import Pixels
 from tests.clipcore.mutations import SEEDS, mutated
 
-FORMATS: tuple[Format, ...] = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")
+OPTIONAL: tuple[tuple[bool, Format], ...] = ((READS_HEIC, "heic"), (READS_JXL, "jxl"))
+FORMATS: tuple[Format, ...] = (
+    *("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"),
+    *(image_format for is_read, image_format in OPTIONAL if is_read),
+)
 LIMITS = ImageLimits(max_pixels=4_000_000)
 
 

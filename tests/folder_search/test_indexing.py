@@ -278,6 +278,6 @@ def test_a_link_to_the_folder_names_the_same_folder(indexed, tmp_path):
 
 
 def test_unsupported_formats_are_reported_with_their_suffix(indexed):
-    write(indexed.folder / "a.HEIC", b"x")
+    write(indexed.folder / "a.PSD", b"x")
     write(indexed.folder / "b.txt", b"x")
-    assert indexed.run() == {"a.HEIC": "unsupported"}
+    assert indexed.run() == {"a.PSD": "unsupported"}
