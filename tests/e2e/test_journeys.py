@@ -140,7 +140,7 @@ async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot
     offered = await cem.ok("GET", f"/guilds/{home.nest}/application-command-index")
     manage_guild = str(1 << 5)
     for command in offered["application_commands"]:
-        settings = command["name"] in ("tagging", "labels")
+        settings = command["name"] in ("tagging", "labels", "magpie")
         assert command["default_member_permissions"] == (manage_guild if settings else None)
     with pytest.raises(AssertionError):  # Discord itself refuses
         await cem.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "off"}])
@@ -148,8 +148,8 @@ async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot
 
 async def test_privacy_answers_in_the_members_language(home: House, bot: MagpieBot) -> None:
     cem, dora, images = await home.member("cem"), await home.member("dora"), home.channel("pictures")
-    assert (await cem.use(home.nest, images, "privacy", [])).words == ENGLISH.privacy.explained
-    assert (await dora.use(home.nest, images, "privacy", [])).words == CHINESE.privacy.explained
+    assert (await cem.use(home.nest, images, "privacy", [])).words.startswith(ENGLISH.privacy.explained)
+    assert (await dora.use(home.nest, images, "privacy", [])).words.startswith(CHINESE.privacy.explained)
 
 
 async def test_nothing_in_a_query_pings_or_breaks_the_layout(home: House, bot: MagpieBot) -> None:

@@ -11,7 +11,17 @@ from contextlib import contextmanager
 import pytest
 
 from bot.errors import StoreBusy
-from bot.models import BackfillMode, BackfillState, ChannelRef, PublicReply, Source, TagDecision, TaggingMode
+from bot.models import (
+    BackfillMode,
+    BackfillState,
+    ChannelRef,
+    ImageFilter,
+    PublicReply,
+    Sort,
+    Source,
+    TagDecision,
+    TaggingMode,
+)
 from bot.store.backfills import BackfillStore, SearchFilter, Task, TaskKind
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
@@ -63,6 +73,11 @@ READS = {
         "count_pending": lambda images: images.count_pending(),
         "unverified": lambda images: images.unverified(1 << 62, (), 5),
         "any_unverified": lambda images: images.any_unverified([2]),
+        "searchable": lambda images: images.searchable([1]),
+        "matching": lambda images: images.matching(1, [2], ImageFilter(author_id=7)),
+        "listed": lambda images: images.listed(1, [2], ImageFilter(author_id=7), Sort.NEWEST, 5),
+        "in_order_of_time": lambda images: images.in_order_of_time([1], Sort.NEWEST),
+        "posts": lambda images: images.posts(["hash-1"], [2]),
     },
     ChannelStore: {
         "tagging_mode": lambda channels: channels.tagging_mode(CHANNEL),
