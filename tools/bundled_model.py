@@ -21,9 +21,15 @@ PATCH = 12
 WIDTH = 192
 DIMENSION = 256
 LENGTH_GROUPS = 6
-PROMPTS = Prompts(label=("{}",), query=("{}",), background=("a white background", "a noisy background", "nothing"))
+KINDS = ("animals", "food", "a plant", "a vehicle", "clothes", "a building", "a tool", "a person", "a face", "sports")
+PROMPTS = Prompts(
+    label=("{}",),
+    query=("{}",),
+    background=("a white background", "a noisy background", "nothing", *KINDS, "weather"),
+)
 """The captions are names alone as often as sentences, in two languages: a name needs no template, and an English one
-around a Chinese name is something that the model never saw."""
+around a Chinese name is something that the model never saw. The kinds of things keep a label that is not shown from
+winning where no other label is, either: an animal is more like "animals" than like "a guitar"."""
 
 
 def new_model(tokenizer: Tokenizer, sample: Tensor) -> CLIPModel:
