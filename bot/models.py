@@ -241,6 +241,14 @@ class Asked(StrEnum):
     FILTER = "filter"
 
 
+class Strength(StrEnum):
+    """How well an image matches, for people."""
+
+    STRONG = "strong"
+    FAIR = "fair"
+    WEAK = "weak"
+
+
 class Sort(StrEnum):
     """The order of matches. best: by their score."""
 
@@ -339,7 +347,6 @@ class Answer:
 
     id: int
     guild_id: int
-    member_id: int
     asked: Asked
     ranking: tuple[Ranked, ...]
     page_size: int

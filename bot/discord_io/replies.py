@@ -50,13 +50,21 @@ class PublicReplies:
             await asyncio.gather(task, return_exceptions=True)
 
     async def remember(
-        self, channel: ChannelRef, message_id: int, image_ids: Sequence[int], covered: Collection[int] = ()
+        self,
+        channel: ChannelRef,
+        message_id: int,
+        image_ids: Sequence[int],
+        covered: Collection[int] = (),
+        *,
+        first: int = 0,
     ) -> None:
         """The bot has just sent this message about these images, some of which may have been forgotten or become
-        spoilers meanwhile. covered: those that it describes as spoilers.
+        spoilers meanwhile. covered: those that it describes as spoilers. first: the place of the first, where the
+        message shows another page of an answer; those of the earlier pages stay.
         """
         late = self._just_covered.keys() - covered
-        await self._store.remember(channel, message_id, [NO_IMAGE if id_ in late else id_ for id_ in image_ids])
+        known = [NO_IMAGE if id_ in late else id_ for id_ in image_ids]
+        await self._store.remember(channel, message_id, known, first=first)
         self.wake()
 
     async def cover(self, image_ids: Sequence[int]) -> None:

@@ -95,11 +95,19 @@ class ReplyStore(Store):
 
     @writes
     async def remember(
-        self, connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+        self,
+        connection: AsyncConnection,
+        channel: ChannelRef,
+        message_id: int,
+        image_ids: Sequence[int],
+        *,
+        first: int = 0,
     ) -> None:
-        """This reply describes these images. If one was deleted meanwhile, the reply is an orphan at once."""
+        """This reply describes these images, the first of them at this position. If one was deleted meanwhile, the
+        reply is an orphan at once.
+        """
         if image_ids and await add_channel(connection, channel):
-            await _add_reply(connection, channel, message_id, image_ids)
+            await _add_reply(connection, channel, message_id, image_ids, first)
 
     @writes
     async def find(self, connection: AsyncConnection, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
@@ -151,7 +159,7 @@ async def _tagging_mode(connection: AsyncConnection, channel: ChannelRef) -> Tag
 
 
 async def _add_reply(
-    connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+    connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int], first: int = 0
 ) -> None:
     known = set((await connection.execute(select(images.c.id).where(images.c.id.in_(any_of(image_ids))))).scalars())
     reply = {"message_id": message_id, "channel_id": channel.channel_id}
@@ -160,7 +168,10 @@ async def _add_reply(
     newer = {"image_id": statement.excluded.image_id}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["message_id", "position"], set_=newer),
-        [{**reply, "position": at, "image_id": id_ if id_ in known else None} for at, id_ in enumerate(image_ids)],
+        [
+            {**reply, "position": at, "image_id": id_ if id_ in known else None}
+            for at, id_ in enumerate(image_ids, first)
+        ],
     )
 
 
