@@ -87,6 +87,25 @@ class TaggingTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTagTexts:
+    show: str
+    heading: str
+    heading_of: str  # {number} {count}
+    none: str
+    confirmed: str
+    scale: str
+    alt: str
+    remove: str
+    confirm: str
+    add: str
+    name: str
+    name_hint: str
+    next: str
+    not_indexed: str
+    too_many: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelTexts:
     # /labels list
     of_server: str
@@ -248,6 +267,7 @@ class Texts:
     query_image: QueryImageTexts
     tagging: TaggingTexts
     labels: LabelTexts
+    image_tags: ImageTagTexts
     overview: OverviewTexts
     privacy: PrivacyTexts
     help: HelpTexts
