@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -72,22 +74,31 @@ def level_loss(scores: Tensor, right: Tensor, undecided: Tensor) -> Tensor:
 def fitting(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
     """bool [captions, images], twice: which images show all that a scene's caption names, and which a part of it, or
     like it nothing."""
-    holds = torch.zeros(len(scenes), max((max(s.concepts, default=0) for s in scenes), default=0) + 2)
-    for row, scene in enumerate(scenes):
-        holds[row, list(scene.concepts) or [-1]] = 1
-    shared = holds @ holds.T
-    sizes = holds.sum(dim=1)
-    nothing = torch.tensor([not scene.concepts for scene in scenes])
-    own = torch.eye(len(scenes), dtype=torch.bool)
-    right = own | ((shared == sizes[:, None]) & ~nothing[:, None])
-    return right, (shared > 0) & ~right
+    shown = [scene.concepts for scene in scenes]
+    holds = _membership(shown, shown)
+    shared, sizes = holds @ holds.T, holds.sum(dim=1)
+    nothing = sizes == 0
+    right = torch.eye(len(scenes), dtype=torch.bool) | ((shared == sizes[:, None]) & ~nothing[:, None])
+    return right, ((shared > 0) | (nothing[:, None] & nothing)) & ~right
 
 
 def answering(questions: list[Question], scenes: list[Scene]) -> tuple[Tensor, Tensor]:
     """bool [questions, images], twice: which images show something that answers a question, and which may."""
-    right = torch.tensor([[not q.right.isdisjoint(scene.concepts) for scene in scenes] for q in questions])
-    maybe = torch.tensor([[not q.undecided.isdisjoint(scene.concepts) for scene in scenes] for q in questions])
-    return right, maybe & ~right
+    shown = [scene.concepts for scene in scenes]
+    right, maybe = [question.right for question in questions], [question.undecided for question in questions]
+    everything = [*shown, *right, *maybe]
+    holds = _membership(shown, everything).T
+    answers = _membership(right, everything) @ holds > 0
+    return answers, (_membership(maybe, everything) @ holds > 0) & ~answers
+
+
+def _membership(groups: Sequence[Collection[int]], everything: Sequence[Collection[int]]) -> Tensor:
+    """float32 [groups, concepts]: 1 where a group has a concept; as wide as the greatest of `everything` needs."""
+    width = 1 + max((concept for group in everything for concept in group), default=0)
+    table = torch.zeros(len(groups), width)
+    for row, group in enumerate(groups):
+        table[row, list(group)] = 1
+    return table
 
 
 def members_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:

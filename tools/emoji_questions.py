@@ -16,10 +16,10 @@ from tools.emoji_words import Word, Wording, is_held_out_member, is_held_out_wor
 
 PLURAL_EN = ("{x}", "{x}", "{x}", "two {x}", "some {x}", "many {x}", "lots of {x}", "photos of {x}", "pictures of {x}")
 PLURAL_ZH = ("两个{x}", "几个{x}", "一些{x}", "很多{x}", "{x}们", "许多{x}的照片")
-KIND_EN = ("{x}", "{x}", "{x}", "a photo of {x}", "pictures of {x}", "some {x}")
+KIND_EN = ("{x}", "{x}", "{x}", "{ax}", "a photo of {ax}", "pictures of {x}", "some {x}")
 KIND_ZH = ("{x}", "{x}", "{x}", "{x}的照片", "一些{x}", "一张{x}的图片")
 EMOJI = ("{x}", "{x}", "{x}", "{x}{x}", "a photo of {x}", "{x} emoji", "{x}的照片", "{x}!")
-SHARES = {"name": 0.2, "plural": 0.18, "emoji": 0.16, "tag": 0.08, "category": 0.2, "absent": 0.18}
+SHARES = {"name": 0.16, "plural": 0.18, "emoji": 0.14, "tag": 0.18, "category": 0.17, "absent": 0.17}
 SHOWN_SHARE = 0.8
 """How often a question is for something that the batch shows."""
 KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -43,6 +43,7 @@ class Questions:
     def __init__(self, concepts: list[Concept], wording: Wording) -> None:
         self._concepts = concepts
         self._wording = wording
+        self._kinds = {word.text: word.right for category in wording.categories for word in category.words}
         self._tags_of: list[list[Word]] = [[] for _ in concepts]
         for tag in wording.tags:
             for index in tag.right:
@@ -67,23 +68,28 @@ class Questions:
         )
         if kind == "tag" and (tags := [tag for tag in self._tags_of[place] if tag.chinese == chinese]):
             tag = _pick(tags, rng)
-            return Question(_pick(KIND_ZH if chinese else KIND_EN, rng).format(x=tag.text), tag.right, tag.undecided)
+            return Question(_of_kind(tag.text, chinese, rng), tag.right, tag.undecided)
         concept, right = self._concepts[place], frozenset({place})
         if kind == "emoji":
             return Question(_pick(EMOJI, rng).format(x=_pick(self._wording.emoji[place], rng)), right)
         if kind == "plural":
             many = concept.zh if chinese else plural(concept.en)
             if chinese or (many != concept.en and not is_held_out_word(many)):
-                return Question(_pick(PLURAL_ZH if chinese else PLURAL_EN, rng).format(x=many), right)
+                text = _pick(PLURAL_ZH if chinese else PLURAL_EN, rng).format(x=many)
+                return Question(text, right, self._kind(many) - right)
         name = concept.zh if chinese else concept.en
-        return Question(_pick(SINGLE_ZH if chinese else SINGLE_EN, rng).format(x=name, ax=with_article(name)), right)
+        text = _pick(SINGLE_ZH if chinese else SINGLE_EN, rng).format(x=name, ax=with_article(name))
+        return Question(text, right, self._kind(name) - right)
+
+    def _kind(self, name: str) -> frozenset[int]:
+        """What else goes by a concept's name: an owl is a bird, too."""
+        return self._kinds.get(name, frozenset())
 
     def _category(self, chinese: bool, rng: np.random.Generator) -> Question:
         category = _pick(self._wording.categories, rng)
         word = _pick([word for word in category.words if word.chinese == chinese], rng)
         unheard = frozenset(i for i in word.right if is_held_out_member(category.id, self._concepts[i]))
-        text = _pick(KIND_ZH if chinese else KIND_EN, rng).format(x=word.text)
-        return Question(text, word.right - unheard, word.undecided | unheard)
+        return Question(_of_kind(word.text, chinese, rng), word.right - unheard, word.undecided | unheard)
 
     def _nothing_here(self, chinese: bool, rng: np.random.Generator) -> str:
         if rng.random() < 0.1:
@@ -92,7 +98,7 @@ class Questions:
             return gibberish(self._absent[1] if chinese else [], rng)
         words = [_pick(self._absent[chinese], rng) for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.5 else 1)]
         text = ("" if chinese else " ").join(words)
-        return _pick(KIND_ZH if chinese else KIND_EN, rng).format(x=text)
+        return _of_kind(text, chinese, rng)
 
 
 def gibberish(characters: Sequence[str], rng: np.random.Generator) -> str:
@@ -109,6 +115,10 @@ def gibberish(characters: Sequence[str], rng: np.random.Generator) -> str:
     if kind == 2:
         return _of(_pick(KEYS, rng)[int(rng.integers(4)) :], length, rng)
     return _of("0123456789!?.-#", length, rng)
+
+
+def _of_kind(text: str, chinese: bool, rng: np.random.Generator) -> str:
+    return _pick(KIND_ZH if chinese else KIND_EN, rng).format(x=text, ax=with_article(text))
 
 
 def _pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:

@@ -130,11 +130,9 @@ def _categories(
             for index in tags.get(form, ())
         }
         unsure = frozenset(alike | {i for i, group in enumerate(subgroups) if group in entry["subgroups"]}) - members
-        names = {concept.en for concept in concepts} | {concept.zh for concept in concepts}
-        words = [Word(word, True, members, unsure) for word in entry["zh"] if word not in names]
+        words = [Word(word, True, members, unsure) for word in entry["zh"]]
         for word in entry["en"]:
-            # A kind that is also one concept's name ("bird") is asked for in the plural alone.
-            words += [Word(form, False, members, unsure) for form in {word, plural(word)} - names]
+            words += [Word(form, False, members, unsure) for form in {word, plural(word)}]
         yield Category(entry["en"][0], tuple(sorted(words, key=lambda word: word.text)), members)
 
 

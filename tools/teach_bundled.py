@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
 from transformers import CLIPModel
 
 from clipcore.training.trainer import Trainer
@@ -24,9 +27,9 @@ from tools.bundled_objective import HIGHEST_LOG_SCALE, Plan, optimisers_for
 from tools.bundled_stream import Mix, Stream, draw
 from tools.bundled_tokenizer import split_freely, with_emoji
 from tools.emoji_captions import caption
-from tools.emoji_concepts import load_concepts
-from tools.emoji_questions import Questions
-from tools.emoji_scenes import load_sprites
+from tools.emoji_concepts import Concept, load_concepts
+from tools.emoji_questions import Question, Questions
+from tools.emoji_scenes import Scene, load_sprites
 from tools.emoji_words import load_wording
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 LOWER = 3
 """Layers of the image tower that stay as they are."""
 QUESTIONS = 140
+ROUNDS, BESIDE, CAPTIONS = 4, 1000, 60
+"""Where the text tower learns alone: scenes of each concept in the gallery, images of a step, and their captions."""
 EMOJI_SHARE = 0.08
 """How often a caption is emoji alone."""
 IN_PIECES, SKIPPED = 0.5, 0.15
@@ -65,10 +70,7 @@ class Lessons:
         shown = [index for scene in scenes for index in scene.concepts]
         questions = self._questions.draw(QUESTIONS, shown, rng)
         texts = [caption(scene, self._stream.concepts, bool(rng.random() < 0.5), rng, EMOJI_SHARE) for scene in scenes]
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
-        rows += [self._read(question.text) for question in questions]
-        read = text_vectors(self._model, as_rows(self._tokenizer, rows))
-        captions, asked = read[: len(scenes)], read[len(scenes) :]
+        captions, asked = _read(self._model, self._tokenizer, texts, questions, rng)
         images = image_vectors(self._model, draw(scenes, self._stream.sprites))
         loss = contrastive_loss(images, captions, scenes, self._bank, self._model.logit_scale.exp())
         loss = loss + level_loss(captions @ images.T, *fitting(scenes))
@@ -87,9 +89,73 @@ class Lessons:
         self._bank = state["bank"]
         self._stream.rng.bit_generator.state = state["rng"]
 
-    def _read(self, text: str) -> list[int]:
-        rng = self._stream.rng
-        return split_freely(self._tokenizer, text, SKIPPED if rng.random() < IN_PIECES else 0.0, rng)
+
+class WordLessons:
+    """The text tower alone, beside images that are drawn and encoded once. Words need more looks than images."""
+
+    def __init__(
+        self,
+        model: CLIPModel,
+        tokenizer: Tokenizer,
+        concepts: list[Concept],
+        questions: Questions,
+        gallery: tuple[list[Scene], Tensor],
+        rng: np.random.Generator,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._concepts = concepts
+        self._questions = questions
+        self._scenes, self._images = gallery
+        self._rng = rng
+
+    def backward(self, step: int) -> float:
+        rng = self._rng
+        chosen = rng.permutation(len(self._scenes))[:BESIDE]
+        scenes, images = [self._scenes[place] for place in chosen], self._images[chosen]
+        shown = [index for scene in scenes for index in scene.concepts]
+        questions = self._questions.draw(2 * QUESTIONS, shown, rng)
+        texts = [
+            caption(scene, self._concepts, bool(rng.random() < 0.5), rng, EMOJI_SHARE) for scene in scenes[:CAPTIONS]
+        ]
+        captions, asked = _read(self._model, self._tokenizer, texts, questions, rng)
+        own = images[: len(captions)]
+        right, undecided = fitting(scenes[: len(captions)])
+        same = (right | undecided) & ~torch.eye(len(right), dtype=torch.bool)
+        logits = (self._model.logit_scale.exp().detach() * captions @ own.T).masked_fill(same, float("-inf"))
+        loss = functional.cross_entropy(logits, torch.arange(len(own))) + level_loss(captions @ own.T, right, undecided)
+        loss = loss + level_loss(asked @ images.T, *answering(questions, scenes))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return loss.item()
+
+    def clamp_scale(self) -> None:
+        """The scale stays as it is."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self._rng.bit_generator.state = state["rng"]
+
+
+def _read(
+    model: CLIPModel, tokenizer: Tokenizer, texts: list[str], questions: list[Question], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """The vectors of captions and of questions; half of the questions are read in pieces."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    rows += [split_freely(tokenizer, q.text, SKIPPED if rng.random() < IN_PIECES else 0.0, rng) for q in questions]
+    read = text_vectors(model, as_rows(tokenizer, rows))
+    return read[: len(texts)], read[len(texts) :]
+
+
+@torch.no_grad()
+def gallery(model: CLIPModel, stream: Stream) -> tuple[list[Scene], Tensor]:
+    """ROUNDS scenes of each concept, as many of pairs, and some of nothing, with their embeddings."""
+    scenes = [
+        scene for _ in range(ROUNDS) for scene in stream.scenes(Mix(len(stream.concepts), len(stream.concepts), 8))
+    ]
+    parts = [scenes[at : at + 256] for at in range(0, len(scenes), 256)]
+    return scenes, torch.cat([image_vectors(model, draw(part, stream.sprites)) for part in parts])
 
 
 def freeze(model: CLIPModel, layers: int) -> None:
@@ -98,7 +164,13 @@ def freeze(model: CLIPModel, layers: int) -> None:
         part.requires_grad_(False)
 
 
-def trainer_for(model: CLIPModel, lessons: Lessons, plan: Plan, folder: Path) -> Trainer:
+def freeze_images(model: CLIPModel) -> None:
+    model.requires_grad_(False)
+    for part in (model.text_model, model.text_projection):
+        part.requires_grad_(True)
+
+
+def trainer_for(model: CLIPModel, lessons: Lessons | WordLessons, plan: Plan, folder: Path) -> Trainer:
     """Resumes from the checkpoint in the folder, if there is one."""
     optimisers = optimisers_for(model, plan)
     states = {"model": model, "lessons": lessons} | {type(each).__name__: each for each in optimisers}
@@ -129,7 +201,11 @@ def main() -> None:
     freeze(model, LOWER)
     stream = Stream(concepts, load_sprites(options.art, concepts), tokenizer, options.seed)
     plan = replace(TEACHING, steps=options.steps)
-    lessons = Lessons(model, tokenizer, stream, Questions(concepts, wording), plan)
+    questions = Questions(concepts, wording)
+    lessons: Lessons | WordLessons = Lessons(model, tokenizer, stream, questions, plan)
+    if options.words_only:
+        freeze_images(model)
+        lessons = WordLessons(model, tokenizer, concepts, questions, gallery(model, stream), stream.rng)
     trainer = trainer_for(model, lessons, plan, options.work)
     started = time.monotonic()
     for step in trainer.run():
@@ -147,6 +223,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, required=True, help="a finished model to go on from")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--steps", type=int, default=TEACHING.steps)
+    parser.add_argument("--words-only", action="store_true", help="the text tower alone, beside fixed images")
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--threads", type=int, default=2, help="one is faster where the cores have other work")
     return parser.parse_args()

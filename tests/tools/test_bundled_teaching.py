@@ -16,7 +16,7 @@ from tools.bundled_stream import Mix, Stream
 from tools.bundled_tokenizer import train_tokenizer
 from tools.emoji_questions import Questions
 from tools.emoji_scenes import SIDE
-from tools.teach_bundled import LOWER, TEACHING, Lessons, freeze, trainer_for
+from tools.teach_bundled import LOWER, TEACHING, Lessons, WordLessons, freeze, freeze_images, gallery, trainer_for
 
 CONCEPTS = shipped_concepts()[:50]
 TOKENIZER = train_tokenizer(["a cat on a sofa", "沙发上的猫"])
@@ -57,3 +57,17 @@ def test_the_lower_layers_stay_as_they_are_and_the_upper_ones_learn(tmp_path):
     assert seen == {str(layer) for layer in range(LOWER, 6)}
     assert not any("embeddings" in name for name in changed if name.startswith("vision_model"))
     assert any(name.startswith("text_model") for name in changed)
+
+
+def test_the_text_tower_learns_alone_beside_images_that_are_encoded_once(tmp_path):
+    torch.manual_seed(0)
+    stream = Stream(CONCEPTS, made_up_sprites(50), TOKENIZER, 0)
+    model = new_model(TOKENIZER, torch.rand(8, 3, SIDE, SIDE))
+    freeze_images(model)
+    questions = Questions(CONCEPTS, small_wording(CONCEPTS))
+    lessons = WordLessons(model, TOKENIZER, CONCEPTS, questions, gallery(model, stream), stream.rng)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    losses = [step.loss for step in trainer_for(model, lessons, replace(TEACHING, steps=12), tmp_path).run()]
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"text_model", "text_projection"}
+    assert losses[-1] < losses[0] - 1
