@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 # What a character is drawn with: the first of these that the machine has, and that has it.
 _FONTS = (
@@ -27,6 +30,8 @@ _FONTS = (
 _GROUND, _INK, _BAR = "#2b2d31", "#dbdee1", "#5865f2"
 _WIDTH_INCHES, _DPI = 6.5, 120
 _LONGEST_NAME = 30
+_DATES = 4  # below a line, beside the first one
+_EPOCH = date(1970, 1, 1)
 
 _drawing = threading.Lock()  # matplotlib is not thread-safe (its FAQ, "Work with threads")
 
@@ -46,6 +51,36 @@ def bar_chart(names: Sequence[str], counts: Sequence[int]) -> bytes:
         axes.xaxis.set_visible(False)
         axes.tick_params(axis="y", length=0, colors=_INK)
         return _png(figure)
+
+
+def growth_chart(by_day: Mapping[int, int]) -> bytes:
+    """How a number has grown: a line that rises at each day by what that day added.
+
+    by_day: what was added, by days since 1970; of one day at least.
+    """
+    days = sorted(by_day)
+    totals = [*accumulate(by_day[day] for day in days)]
+    first, last = days[0] - 1, days[-1]  # from nothing, so that a single day is a line, too
+    line = [first, *days, last + 1], [0, *totals, totals[-1]]
+    with _drawing:
+        figure, axes = _figure(height=2.4)
+        axes.fill_between(*line, step="post", color=_BAR, alpha=0.35, linewidth=0)
+        axes.step(*line, where="post", color=_BAR, linewidth=2)
+        ticks = sorted({first + round(at * (last - first) / _DATES) for at in range(_DATES + 1)})
+        axes.set_xticks(ticks, [str(_EPOCH + timedelta(days=day)) for day in ticks])
+        axes.yaxis.set_major_locator(_whole_numbers())
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(axis="y", color=_INK, alpha=0.15)
+        axes.tick_params(length=0, colors=_INK, pad=7)
+        axes.set_xlim(first, last + 1)
+        axes.set_ylim(0, totals[-1] * 1.1)
+        return _png(figure)
+
+
+def _whole_numbers() -> Locator:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=4, integer=True)
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

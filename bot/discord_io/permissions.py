@@ -154,6 +154,24 @@ def bot_may_read(channel: discord.abc.GuildChannel) -> bool:
     return me is not None and _may_read(channel, channel.permissions_for(me), age_restricted_ok=True)
 
 
+def missing_to_read(channel: discord.abc.GuildChannel) -> list[str]:
+    """What the bot needs to read the messages of this channel and has not, by discord.py's names; nothing where
+    `bot_may_read`. Without View Channel that alone: it takes all others with it.
+    """
+    needed = discord.Permissions(_TO_READ.value)
+    needed.connect = channel.type in _VOICE_TYPES
+    return missing_permissions(channel, needed)
+
+
+def missing_permissions(channel: discord.abc.GuildChannel, needed: discord.Permissions) -> list[str]:
+    """Those of them that the bot has not in this channel; see `missing_to_read`."""
+    me: discord.Member | None = channel.guild.me  # discord.py's type has no None
+    have = discord.Permissions.none() if me is None else channel.permissions_for(me)
+    if not have.view_channel:
+        return ["view_channel"]
+    return [name for name, wanted in needed if wanted and not getattr(have, name)]
+
+
 # -- the rules
 
 

@@ -241,6 +241,15 @@ class BackfillCommands:
 def progress_view(
     progress: Progress, texts: Texts, speed: Speed | None, *, waits: bool = False, paused: bool = False
 ) -> View:
+    view = sentence_view("\n".join(progress_lines(progress, texts, speed, waits=waits, paused=paused)))
+    if progress.backfill.state in (BackfillState.RUNNING, BackfillState.PAUSED):
+        view.add_item(discord.ui.ActionRow(*_buttons(progress.backfill.state, texts)))
+    return view
+
+
+def progress_lines(
+    progress: Progress, texts: Texts, speed: Speed | None, *, waits: bool = False, paused: bool = False
+) -> list[str]:
     """waits: whether Discord does not answer at present. paused: whether the server takes in nothing at present.
 
     The message may be read by members who cannot see all of the channels: it has sums, and no channel but the one that
@@ -264,10 +273,7 @@ def progress_view(
     if backfill.state is BackfillState.RUNNING:
         lines += [f"-# {wording.server_paused}"] if paused else []
         lines += [f"-# {wording.waits_for_discord}"] if waits else []
-    view = sentence_view("\n".join(lines))
-    if running:
-        view.add_item(discord.ui.ActionRow(*_buttons(backfill.state, texts)))
-    return view
+    return lines
 
 
 def _details(progress: Progress, texts: Texts, speed: Speed | None) -> list[str]:

@@ -15,6 +15,7 @@ from bot.features.backfill import BackfillCommands
 from bot.features.forgetting import ForgettingCommands
 from bot.features.indexing import begin_catch_up
 from bot.features.settings import LONGEST_RETENTION, SettingsCommands
+from bot.features.status import StatusCommand
 from bot.i18n import ENGLISH, texts_for
 from bot.models import BackfillMode, MemberWish
 
@@ -47,6 +48,7 @@ class ServerCog(commands.Cog, name="server"):
         self._backfill = BackfillCommands(self._bot)
         self._forgetting = ForgettingCommands(self._bot)
         self._settings = SettingsCommands(self._bot)
+        self._status = StatusCommand(self._bot)
 
     async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
         """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
@@ -67,6 +69,13 @@ class ServerCog(commands.Cog, name="server"):
         mode: app_commands.Choice[str] | None = None,
     ) -> None:
         await self._backfill.begin(interaction, channel, BackfillMode(mode.value) if mode else BackfillMode.QUICK)
+
+    @magpie.command(
+        name="status", description="What is indexed here, what waits or was given up, and what I may not read"
+    )
+    @_needs_manage_guild
+    async def status(self, interaction: Interaction) -> None:
+        await self._status.show(interaction)
 
     @magpie.command(name="settings", description="Which channels are indexed, and for how long")
     @app_commands.describe(

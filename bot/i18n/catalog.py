@@ -251,6 +251,35 @@ class SettingsTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusTexts:
+    heading: str
+    searchable: Counted
+    waiting: Counted
+    time_left: str  # {time}
+    given_up: Counted  # {reasons}
+    reason: str  # {reason} {count}
+    reasons: Mapping[str, str]  # by the keys that the store keeps
+    reason_unexpected: str
+    being_compared: Counted
+    by_channel: str  # {channels}
+    channel: str  # {channel} {count}
+    more_channels: Counted
+    elsewhere: Counted
+    unreadable: str
+    lacks: str  # {channel} {permissions}
+    unreadable_elsewhere: Counted
+    all_readable: str
+    model: str  # {model} {device}
+    on_cpu: str
+    on_gpu: str
+    rate: Counted
+    query_time: str  # {milliseconds}
+    shared: str
+    growth_alt: str  # {first} {last} {total} {recent}
+    refresh: str
+
+
+@dataclass(frozen=True, slots=True)
 class PauseTexts:
     paused: str
     resumed: str
@@ -289,6 +318,7 @@ class Texts:
     backfill: BackfillTexts
     forgetting: ForgettingTexts
     pause: PauseTexts
+    status: StatusTexts
     settings: SettingsTexts
     errors: ErrorTexts
 

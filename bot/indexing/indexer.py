@@ -22,7 +22,7 @@ from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
 from bot.models import BACKGROUND, REREAD_OWNER, Image, ImageRef, ImageState, TaggingMode, utc_now
-from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED
+from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED, RECENT_IMAGES
 from bot.protocols import Engine
 from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
 from clipcore.fair_places import FairPlaces, Owner, Turns
@@ -315,6 +315,8 @@ class Indexer:
             else:
                 log.info("image was deleted while it was indexed", image_id=image.id)
             IMAGE_ATTEMPTS.labels("gone" if indexed is None else "finished").inc()
+            if indexed is not None:
+                RECENT_IMAGES.note()
         except Exception as error:  # one image that fails must not stop the others
             counts = await self._fail(image, error)
         finally:

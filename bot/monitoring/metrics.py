@@ -5,9 +5,12 @@ Label values come from fixed lists: no ids, no text by users. Counters with labe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
+from statistics import median
+from time import monotonic
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
@@ -92,6 +95,48 @@ COMMAND_SECONDS = Histogram("magpie_command_seconds", "From a command to its rep
 COMMANDS_FAILED = Counter("magpie_commands_failed", "Commands that failed", ("command",))
 GATEWAY_CONNECTIONS = _counter("gateway_connections", "Gateway sessions started or resumed", kind=("new", "resumed"))
 GATEWAY_DISCONNECTS = _counter("gateway_disconnects", "Lost connections to Discord's gateway")
+
+
+# -- what people are told without a monitoring system
+
+
+class Recent:
+    """The last events and what was measured of each, for /magpie status: Prometheus keeps no time of its own.
+
+    most: events that are kept. over_s: how long.
+    """
+
+    def __init__(self, *, most: int = 1_000, over_s: float = 300.0, clock: Callable[[], float] = monotonic) -> None:
+        self._events: deque[tuple[float, float]] = deque(maxlen=most)
+        self._over_s = over_s
+        self._clock = clock
+        self._began = clock()
+
+    def note(self, value: float = 1.0) -> None:
+        self._events.append((self._clock(), value))
+
+    def per_minute(self) -> float:
+        """How many events there were in a minute; since the start, where that is nearer."""
+        kept, now = self._kept(), self._clock()
+        since = max(self._began, now - self._over_s)
+        if len(kept) == self._events.maxlen:
+            since = max(since, kept[0][0])
+        return 60 * len(kept) / max(1.0, now - since)
+
+    def median(self) -> float | None:
+        """None where there was none lately."""
+        kept = self._kept()
+        return median(value for _, value in kept) if kept else None
+
+    def _kept(self) -> list[tuple[float, float]]:
+        since = self._clock() - self._over_s
+        return [event for event in self._events if event[0] >= since]
+
+
+RECENT_IMAGES = Recent()
+"""Images that were indexed, in all servers."""
+RECENT_ANSWERS = Recent()
+"""Searches, with their seconds."""
 
 
 def observe_batch(report: BatchReport) -> None:

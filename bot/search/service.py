@@ -16,7 +16,7 @@ from bot.indexing.comparison import LookUp
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
 from bot.models import EVERY_IMAGE, Answer, Asked, ChannelRef, Image, Match, Ranked, Readable, SearchResult, Sort
-from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS
+from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS, RECENT_ANSWERS
 from bot.protocols import Engine, ImageIds, VectorSearch
 from bot.search.question import Question
 from bot.search.ranking import Entry, fold, is_foldable, look_numbers, select_matches, steer_away
@@ -111,7 +111,9 @@ class SearchService:
         finally:
             if outcome is not None:
                 ANSWERS.labels(question.asked, outcome).inc()
-                ANSWER_SECONDS.labels(question.asked).observe(perf_counter() - began)
+                seconds = perf_counter() - began
+                ANSWER_SECONDS.labels(question.asked).observe(seconds)
+                RECENT_ANSWERS.note(seconds)
 
     async def page(self, audience: Audience, answer: Answer, number: int, *, folded: bool) -> SearchResult:
         """A page of an earlier answer, counted from 0; the last one where there are fewer by now.

@@ -116,6 +116,10 @@ class ClipEngine:
     def calibration(self) -> Calibration:
         return self._started().calibration
 
+    @property
+    def runs_on_cpu(self) -> bool:
+        return self._started().runs_on_cpu
+
     async def start(self) -> ModelCard:
         """Waits until the model is loaded. Calling it again returns or raises the same."""
         return (await self._ready()).card

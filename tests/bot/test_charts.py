@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from bot.charts import bar_chart
+from bot.charts import bar_chart, growth_chart
 
 
 def pixels(png: bytes) -> Image.Image:
@@ -17,8 +17,8 @@ def pixels(png: bytes) -> Image.Image:
 
 
 def blue(image: Image.Image) -> int:
-    """How much of the picture is bars."""
-    return sum(count for count, (red, _, blue) in image.getcolors(1 << 20) if blue > 200 and red < 120)
+    """How much of the picture is bars, or what is below a line."""
+    return sum(count for count, (red, _, blue) in image.getcolors(1 << 20) if blue > 110 and blue > 1.8 * red)
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
@@ -36,6 +36,16 @@ def test_a_chart_grows_with_its_bars() -> None:
 def test_any_name_can_be_drawn(name: str) -> None:
     """Warnings, such as those of missing glyphs, are errors here."""
     assert pixels(bar_chart([name, "cat"], [3, 1])).width > 100
+
+
+def test_growth_rises_with_what_each_day_adds() -> None:
+    early, late = (blue(pixels(growth_chart(by_day))) for by_day in ({1: 90, 100: 10}, {1: 10, 100: 90}))
+    assert early > 2 * late
+
+
+@pytest.mark.parametrize("by_day", [{20_000: 1}, {20_000: 1, 20_001: 3}, {16_000: 5_000_000, 20_000: 1}])
+def test_any_growth_can_be_drawn(by_day: dict[int, int]) -> None:
+    assert pixels(growth_chart(by_day)).width > 100
 
 
 def test_matplotlib_is_loaded_only_for_a_chart() -> None:
