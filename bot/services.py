@@ -86,8 +86,8 @@ class Services:
         self.registry = ImageRegistry(
             self.images, self._vectors, self.tagger, engine.card, journal, on_forgotten=self.replies.wake
         )
-        self._announcer = TagAnnouncer(
-            client, self.tag_formatter, self.replies, self.messages.look_up, self.registry.hides
+        self.announcer = TagAnnouncer(
+            client, self.tag_formatter, self.replies, self.messages.look_up, self.registry.hides, self.images.by_message
         )
         self.indexer = Indexer(
             self.images,
@@ -95,7 +95,7 @@ class Services:
             self.downloader.fetch,
             self.tagger,
             self.registry,
-            on_message_indexed=self._announcer.announce,
+            on_message_indexed=self.announcer.announce,
             concurrency=settings.download_concurrency,
         )
         self.images.on_damaged = self.indexer.repair
@@ -106,7 +106,7 @@ class Services:
             self.messages.page,
             self.messages.look_up,
             self.replies.found,
-            self._announcer.cover,
+            self.announcer.cover,
         )
         self.catch_up = CatchUp(comparer, self.channels)
         self.retention = Retention(self.rules, self.registry)
@@ -152,7 +152,7 @@ class Services:
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             backfills = self.backfills, self.backfill_notices
             indexing = (
-                self._announcer,
+                self.announcer,
                 self.indexer,
                 self.catch_up,
                 *backfills,

@@ -26,6 +26,7 @@ from bot.errors import (
     NotYours,
     StoreError,
     TookTooLong,
+    TooManyTags,
     UnreadableDate,
 )
 from bot.i18n import Texts, texts_for
@@ -104,6 +105,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.errors.needs_permission.format(permission=permission_names(missing, texts))
         case ExportTooLarge():
             return texts.privacy.export_too_large
+        case TooManyTags():
+            return texts.image_tags.too_many
         case NotYours():
             return texts.errors.not_yours
         case UnreadableDate(typed=typed):

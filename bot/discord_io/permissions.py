@@ -31,6 +31,7 @@ _MEMBERSHIP_TIMEOUT_S = 10.0
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
 
 _TO_READ = discord.Permissions(view_channel=True, read_message_history=True)
+_TO_MODERATE = discord.Permissions(view_channel=True, manage_messages=True)
 
 
 async def is_thread_member(guild: discord.Guild, thread_id: int, user_id: int) -> bool:
@@ -146,6 +147,12 @@ def may_view(member: discord.Member, channel: ChannelRef) -> bool:
         return False
     permissions = root.permissions_for(member)
     return permissions.view_channel and (channel.thread is not ThreadKind.PRIVATE or permissions.manage_threads)
+
+
+def may_moderate(member: discord.Member, channel: ChannelRef) -> bool:
+    """Whether the member may delete others' messages in this channel or thread: then its tags are theirs to correct."""
+    root = member.guild.get_channel(channel.root_id) if channel.root_id is not None else None
+    return root is not None and root.permissions_for(member).is_superset(_TO_MODERATE)
 
 
 def bot_may_read(channel: discord.abc.GuildChannel) -> bool:

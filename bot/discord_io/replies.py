@@ -65,6 +65,15 @@ class PublicReplies:
         await self._store.orphan(image_ids)
         self.wake()
 
+    async def about(self, image_ids: Collection[int]) -> dict[int, list[int]]:
+        """The replies that describe any of these images, by message id: the ids of the images that each describes."""
+        return await self._store.about(image_ids)
+
+    async def withdraw(self, message_id: int) -> None:
+        """Deletes a reply that has nothing true left to say."""
+        await self._store.orphan_reply(message_id)
+        self.wake()
+
     async def found(self, channel: ChannelRef, replies: Mapping[int, PublicReply]) -> None:
         """These messages were seen in a channel. Those that are known already are ignored."""
         await self._store.find(channel, replies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.features.help import HelpCog
+from bot.features.image_tags import ImageTagsCog
 from bot.features.indexing import IndexingCog
 from bot.features.labels import LabelsCog
 from bot.features.overview import OverviewCog
@@ -16,7 +17,7 @@ from bot.features.tagging import TagsCog
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, LabelsCog, ServerCog, PrivacyCog, HelpCog)
+_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, LabelsCog, ImageTagsCog, ServerCog, PrivacyCog, HelpCog)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

@@ -104,7 +104,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel: ImageChannel | None = None,
     ) -> None:
         texts, shipped = texts_for(interaction.locale), self._bot.services.shipped
-        async with _refused(interaction):
+        async with refused(interaction):
             made = own_label(label, split_prompts(prompts or ""), threshold, "" if language is None else language.value)
             existed: list[bool] = []
 
@@ -126,7 +126,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel: ImageChannel | None = None,
     ) -> None:
         texts = texts_for(interaction.locale)
-        async with _refused(interaction):
+        async with refused(interaction):
             removed: list[str] = []
 
             def edit(chosen: LabelSet) -> LabelSet:
@@ -175,7 +175,7 @@ class LabelsCog(commands.Cog, name="labels"):
     ) -> None:
         texts, shipped = texts_for(interaction.locale), self._bot.services.shipped
         name, place = None if chosen.value == _NONE else chosen.value, _place(interaction, channel)
-        async with _refused(interaction):
+        async with refused(interaction):
             now = await self._change(
                 interaction, place, lambda before: with_shipped(before, name, shipped, together=together)
             )
@@ -198,7 +198,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel: ImageChannel | None = None,
     ) -> None:
         texts, services, place = texts_for(interaction.locale), self._bot.services, _place(interaction, channel)
-        async with _refused(interaction):
+        async with refused(interaction):
             if file.size > MAX_FILE_BYTES:
                 raise LabelsRefused(Problem.TOO_LARGE)
             data = await services.downloader.download(
@@ -351,12 +351,12 @@ async def _answer_with_file(interaction: Interaction, words: str, file: discord.
 
 
 @asynccontextmanager
-async def _refused(interaction: Interaction) -> AsyncIterator[None]:
+async def refused(interaction: Interaction) -> AsyncIterator[None]:
     """Says why labels are refused; then nothing has changed."""
     try:
         yield
-    except LabelsRefused as refused:
-        await answer(interaction, refusal_of(refused, texts_for(interaction.locale)))
+    except LabelsRefused as refusal:
+        await answer(interaction, refusal_of(refusal, texts_for(interaction.locale)))
 
 
 def refusal_of(refused: LabelsRefused, texts: Texts) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -25,7 +26,7 @@ from bot.indexing.comparison import LookUp
 from bot.indexing.indexer import IndexedMessage
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
-from bot.models import ChannelRef, Image, ImageRef, Tag, TaggingMode, utc_now
+from bot.models import ChannelRef, Image, ImageKey, ImageRef, Tag, TaggingMode, utc_now
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -119,13 +120,15 @@ _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 
 
 class TagAnnouncer:
-    """Announces the tags of new images in the background, and takes back those of what has become a spoiler.
+    """Announces the tags of new images in the background, corrects what it has said when a member changes the tags, and
+    takes back those of what has become a spoiler.
 
     Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
     message is announced at most once, and not at all if the process ends in between.
 
     The message is looked up once more: tags of what is a spoiler there are not shown openly, those of what is gone not
-    at all; nor those of what is to be forgotten. hides: see ImageRegistry.
+    at all; nor those of what is to be forgotten. Nobody is notified. hides: see ImageRegistry. stored: the images of a
+    message as they are now; members may have changed their tags.
     """
 
     def __init__(
@@ -135,12 +138,14 @@ class TagAnnouncer:
         replies: PublicReplies,
         look_up: LookUp,
         hides: Callable[[ImageRef], bool],
+        stored: Callable[[int], Awaitable[Sequence[Image]]],
     ) -> None:
         self._client = client
         self._tag_formatter = tag_formatter
         self._replies = replies
         self._look_up = look_up
         self._hides = hides
+        self._stored = stored
         self._announced: LRUCache[int, None] = LRUCache(1024)
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._message_lock = KeyedLock()
@@ -171,6 +176,11 @@ class TagAnnouncer:
             if tagged and not self._closed:
                 self._begin(tagged, partial(self._remove_reactions, tagged[0].ref))
 
+    def correct(self, image: Image) -> None:
+        """A member has changed this image's tags."""
+        if not self._closed:
+            self._begin([image], partial(self._correct, image.ref))
+
     async def settled(self) -> None:
         """Waits until no announcement waits or is being made."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -200,44 +210,91 @@ class TagAnnouncer:
         """images: all of one message."""
         if not _all_tags(images):
             return
-        ref = images[0].ref
-        spoilers = {carried.key: carried.spoiler for carried in await self._look_up(ref)}
+        ref, ids = images[0].ref, {image.id for image in images}
+        now = [image for image in await self._stored(ref.message_id) if image.id in ids]
+        said = self._to_say(now, await self._spoilers(ref))
+        message = self._message(ref)
+        if mode is TaggingMode.REACTION:
+            for emoji in self._tag_formatter.emoji(said.open_tags)[:MAX_REACTIONS]:
+                await message.add_reaction(emoji)
+            return
+        if not said.line:
+            return
+        reply = await message.reply(said.line, mention_author=False, silent=True)
+        await self._replies.remember(ref.channel, reply.id, said.image_ids, said.covered_ids)
+
+    async def _spoilers(self, ref: ImageRef) -> dict[ImageKey, bool]:
+        """The images that the message carries now, and which of them it covers."""
+        return {carried.key: carried.spoiler for carried in await self._look_up(ref)}
+
+    def _to_say(self, images: Sequence[Image], spoilers: Mapping[ImageKey, bool]) -> _Said:
+        """About these images of one message. spoilers: those that it carries now."""
         images = [image for image in images if not self._hides(image.ref)]
         tags = _all_tags([image for image in images if spoilers.get(image.ref.key) is False])
         covered = _all_tags([image for image in images if spoilers.get(image.ref.key) is True])
-        message = self._message(ref)
-        if mode is TaggingMode.REACTION:
-            for emoji in self._tag_formatter.emoji(tags)[:MAX_REACTIONS]:
-                await message.add_reaction(emoji)
-            return
-        guild = self._client.get_guild(ref.channel.guild_id)
+        guild = self._client.get_guild(images[0].ref.channel.guild_id) if images else None
         chinese = texts_for(guild.preferred_locale if guild is not None else None) is CHINESE
         shown, hidden = (
             self._tag_formatter.line(some, chinese=chinese, max_characters=_MAX_REPLY_CHARACTERS // 2)
             for some in (tags, covered)
         )
         line = " · ".join(filter(None, (shown, hidden and f"||{hidden}||")))
-        if not line:
-            return
-        reply = await message.reply(f"{LABEL_EMOJI} {line}", mention_author=False)
-        covered_ids = [image.id for image in images if spoilers.get(image.ref.key)]
-        await self._replies.remember(ref.channel, reply.id, [image.id for image in images], covered_ids)
+        return _Said(
+            f"{LABEL_EMOJI} {line}" if line else "",
+            tuple(tags),
+            [image.id for image in images],
+            [image.id for image in images if spoilers.get(image.ref.key)],
+        )
 
-    async def _remove_reactions(self, ref: ImageRef) -> None:
-        """All that the bot has put on this message: they are tags."""
+    async def _correct(self, ref: ImageRef) -> None:
+        """Takes back reactions of what is no tag any more, and writes the reply with tags anew."""
+        images, spoilers = await self._stored(ref.message_id), await self._spoilers(ref)
+        await self._remove_reactions(ref, but=self._tag_formatter.emoji(self._to_say(images, spoilers).open_tags))
+        for reply_id, described in (await self._replies.about([image.id for image in images])).items():
+            said = self._to_say([image for image in images if image.id in described], spoilers)
+            await self._rewrite(ref, reply_id, said.line)
+
+    async def _rewrite(self, ref: ImageRef, reply_id: int, line: str) -> None:
+        """line: empty where nothing is left to say."""
+        try:
+            reply = await self._message(ref, reply_id).fetch()
+        except discord.NotFound:  # somebody has deleted it
+            return
+        to = reply.reference.message_id if reply.reference is not None else None
+        if to != ref.message_id or not reply.content.startswith(LABEL_EMOJI):
+            return  # an answer to a question
+        if not line:
+            await self._replies.withdraw(reply_id)
+        elif line != reply.content:
+            await reply.edit(content=line)
+
+    async def _remove_reactions(self, ref: ImageRef, but: Collection[str] = ()) -> None:
+        """Those that the bot has put on this message: they are tags. but: those that stay."""
         message = self._message(ref)
         for reaction in (await message.fetch()).reactions:
-            if reaction.me and self._client.user is not None:
+            if reaction.me and str(reaction.emoji) not in but and self._client.user is not None:
                 await message.remove_reaction(reaction, self._client.user)
 
-    def _message(self, ref: ImageRef) -> discord.PartialMessage:
+    def _message(self, ref: ImageRef, message_id: int | None = None) -> discord.PartialMessage:
+        """The image's message, or another one in its channel."""
         channel = self._client.get_partial_messageable(ref.channel.channel_id, guild_id=ref.channel.guild_id)
-        return channel.get_partial_message(ref.message_id)
+        return channel.get_partial_message(message_id or ref.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """line: of a reply; empty where there is nothing to say. open_tags: those of no spoiler."""
+
+    line: str
+    open_tags: tuple[Tag, ...]
+    image_ids: list[int]
+    covered_ids: list[int]
 
 
 def _all_tags(images: Sequence[Image]) -> list[Tag]:
     """The tags of all these images, each label once, most probable first."""
     best: dict[str, Tag] = {}
-    for tag in sorted((tag for image in images for tag in image.tags), key=lambda tag: -tag.probability):
+    tags = (tag for image in images for tag in image.tags)
+    for tag in sorted(tags, key=lambda tag: (not tag.confirmed, -tag.probability)):
         best.setdefault(tag.label, tag)
     return list(best.values())

@@ -87,6 +87,24 @@ class TaggingTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTagTexts:
+    heading: str
+    heading_of: str  # {number} {count}
+    none: str
+    confirmed: str
+    scale: str
+    alt: str
+    remove: str
+    confirm: str
+    add: str
+    name: str
+    name_hint: str
+    picture: str  # {number} {count}
+    not_indexed: str
+    too_many: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelTexts:
     # /labels list
     of_server: str
@@ -312,6 +330,7 @@ class Texts:
     query_image: QueryImageTexts
     tagging: TaggingTexts
     labels: LabelTexts
+    image_tags: ImageTagTexts
     overview: OverviewTexts
     privacy: PrivacyTexts
     help: HelpTexts

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, delete, exists, func, inspect, or_, select
+from sqlalchemy import ColumnElement, Row, Table, delete, exists, func, inspect, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import StartupError, StoreError
-from bot.models import NEWEST, ChannelRef, ThreadKind, posted_at, utc_now
+from bot.models import NEWEST, ChannelRef, ImageState, TagDecision, ThreadKind, posted_at, utc_now
 from bot.store.backend import any_of, insert, open_backend
 from bot.store.database import Database
 from bot.store.deletion import Kind, add_channels
@@ -31,14 +31,17 @@ from bot.store.schema import (
     images,
     opt_outs,
     replies,
+    tag_decisions,
     tombstones,
     unverified,
 )
 from bot.store.sqlite import sync
+from bot.store.tags import add_decisions, decide_again
 
 BUSY_TIMEOUT_S = 5.0
 
 _KEY = images.c["message_id", "attachment_id", "source"]
+_IDENTITY = (*_KEY.keys(), "guild_id", "channel_id", "author_id", "spoiler", "backfilled")
 
 
 def back_up(url: str | Path, file: Path) -> str:
@@ -77,7 +80,7 @@ async def restore(url: str | Path, file: Path) -> str:
     is as it was.
 
     Deletions that the present database knows of are carried over. For all others, every image stays hidden until the
-    bot has found it in Discord.
+    bot has found it in Discord. What members decided about tags is carried over, too.
     """
     backend = open_backend(url, BUSY_TIMEOUT_S)
     try:
@@ -121,6 +124,7 @@ def _count_images(file: Path) -> int:
 class _Present:
     """What must outlive a restore. replies: with their channel, and the key of the image that each describes; the id of
     its message is `described`. excluded_…: what moderators keep out; bounds: up to where they had everything forgotten.
+    tag_decisions: with the image that each is about, and its channel.
     """
 
     tombstones: Sequence[Row[Any]]
@@ -131,6 +135,7 @@ class _Present:
     excluded_images: Sequence[Row[Any]]
     guild_bounds: Sequence[Row[Any]]
     channel_bounds: Sequence[Row[Any]]
+    tag_decisions: Sequence[Row[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ async def _read_present(url: str | Path) -> _Present | None:
             said = said.outerjoin(images, images.c.id == replies.c.image_id)
             queries = select(tombstones), select(author_cutoffs), said
             buried, cutoffs, spoken = [(await connection.execute(query)).all() for query in queries]
-            return _Present(buried, cutoffs, spoken, *await _read_exclusions(connection))
+            return _Present(buried, cutoffs, spoken, *await _read_wishes(connection))
     except Exception as error:
         if backend.startup_error(error) is None:
             raise
@@ -162,14 +167,19 @@ async def _read_present(url: str | Path) -> _Present | None:
         await backend.close()
 
 
-async def _read_exclusions(connection: AsyncConnection) -> list[Sequence[Row[Any]]]:
-    """In the order of `_Present`. A database from before revision 0006 has none."""
+async def _read_wishes(connection: AsyncConnection) -> list[Sequence[Row[Any]]]:
+    """What people decided, in the order of `_Present`. A database from before revision 0006 has nothing of it."""
     if not await connection.run_sync(lambda sync: inspect(sync).has_table(opt_outs.name)):
-        return [(), (), (), (), ()]
+        return [(), (), (), (), (), ()]
     of_guilds = select(*guilds.c["id", "forgotten_up_to"]).where(guilds.c.forgotten_up_to.is_not(None))
     of_channels = select(*channels.c["id", "guild_id", "parent_id", "thread", "forgotten_up_to"])
     of_channels = of_channels.where(channels.c.forgotten_up_to.is_not(None))
-    queries = select(opt_outs), select(excluded_members), select(excluded_images), of_guilds, of_channels
+    decided = select(
+        *tag_decisions.c["label", "kept", "language"], *images.c[*_IDENTITY], *channels.c["parent_id", "thread"]
+    )
+    decided = decided.join_from(tag_decisions, images).join(channels, channels.c.id == images.c.channel_id)
+    exclusions = select(opt_outs), select(excluded_members), select(excluded_images)
+    queries = *exclusions, of_guilds, of_channels, decided
     return [(await connection.execute(query)).all() for query in queries]
 
 
@@ -214,6 +224,7 @@ async def _delete_again(connection: AsyncConnection, present: _Present) -> None:
             await connection.execute(insert(connection, table).on_conflict_do_nothing(), _values(rows))
     await _insert(connection, guilds, present.guild_bounds, newer="forgotten_up_to")
     await _insert(connection, channels, present.channel_bounds, newer="forgotten_up_to")
+    await _carry_decisions(connection, present.tag_decisions)
     await connection.execute(
         delete(channels).where(or_(*(_buried(Kind.CHANNEL, id_) for id_ in (channels.c.id, channels.c.parent_id))))
     )
@@ -275,14 +286,44 @@ def _buried(kind: Kind, id_: ColumnElement[int], scope: ColumnElement[int] | int
     return exists().where(tombstones.c.kind == kind, tombstones.c.id == id_, tombstones.c.scope == scope)
 
 
+async def _carry_decisions(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
+    """What members decided about tags holds. Images that the backup had not indexed yet are indexed as once before."""
+    if not rows:
+        return
+    await add_channels(connection, _places(rows).values())
+    due = {"state": ImageState.PENDING, "next_attempt": utc_now()}
+    await connection.execute(
+        insert(connection, images).on_conflict_do_nothing(index_elements=[*_KEY.keys()]),
+        [{name: row._mapping[name] for name in _IDENTITY} | due for row in rows],
+    )
+    these = images.c.message_id.in_(any_of({row.message_id for row in rows}))
+    known = {
+        tuple(key): (id_, place)
+        for id_, place, *key in await connection.execute(select(*images.c["id", "channel_id"], *_KEY).where(these))
+    }
+    decisions: dict[int, list[TagDecision]] = {}
+    places: dict[int, int] = {}
+    for row in rows:
+        id_, place = known[row.message_id, row.attachment_id, row.source]
+        places[id_] = place
+        decisions.setdefault(id_, []).append(TagDecision(row.label, bool(row.kept), row.language))
+    indexed_again = update(images).where(images.c.id.in_(any_of(places)), images.c.state != ImageState.READY)
+    await connection.execute(indexed_again.values(reread=True))
+    await add_decisions(connection, decisions)
+    await decide_again(connection, places)
+
+
+def _places(rows: Sequence[Row[Any]]) -> dict[int, ChannelRef]:
+    return {
+        row.channel_id: ChannelRef(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread)) for row in rows
+    }
+
+
 async def _carry_replies(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
     """The bot deletes replies whose image is not in the backup: once that is indexed again, it is announced again."""
     if not rows:
         return
-    places = {
-        row.channel_id: ChannelRef(row.guild_id, row.channel_id, row.parent_id, ThreadKind(row.thread)) for row in rows
-    }
-    await add_channels(connection, places.values())
+    await add_channels(connection, _places(rows).values())
     described = images.c.message_id.in_(any_of({row.described for row in rows if row.described is not None}))
     known = await connection.execute(select(images.c.id, *_KEY).where(described))
     ids = {tuple(key): id_ for id_, *key in known}

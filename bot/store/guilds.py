@@ -137,6 +137,20 @@ class ReplyStore(Store):
         these = replies.c.image_id.in_(any_of(image_ids))
         await connection.execute(update(replies).where(these).values(image_id=None))
 
+    @reads
+    async def about(self, connection: AsyncConnection, image_ids: Collection[int]) -> dict[int, list[int]]:
+        """The replies that describe any of these images, by message id: which of these each describes."""
+        query = select(*replies.c["message_id", "image_id"]).where(replies.c.image_id.in_(any_of(image_ids)))
+        found: dict[int, list[int]] = {}
+        for row in await connection.execute(query.order_by(replies.c.message_id, replies.c.position)):
+            found.setdefault(row.message_id, []).append(row.image_id)
+        return found
+
+    @writes
+    async def orphan_reply(self, connection: AsyncConnection, message_id: int) -> None:
+        """This reply is to be deleted, though its images stay."""
+        await connection.execute(update(replies).where(replies.c.message_id == message_id).values(image_id=None))
+
     @erases
     async def drop(self, connection: AsyncConnection, message_id: int) -> None:
         """Deletes the reply's rows: the message is deleted in Discord, or out of reach."""

@@ -96,24 +96,13 @@ class TagStore(Store):
         channel_id = await connection.scalar(select(images.c.channel_id).where(images.c.id == image_id, was_ready))
         if channel_id is None:
             return None
-        statement = insert(connection, tag_decisions)
-        newer = {name: statement.excluded[name] for name in ("label", "kept", "language")}
-        rows = [
-            {"image_id": image_id, "key": label_key(one.label)}
-            | {"label": one.label, "kept": one.kept, "language": one.language}
-            for one in decisions
-        ]
-        if rows:
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=["image_id", "key"], set_=newer), rows
-            )
+        await add_decisions(connection, {image_id: decisions})
         of_image = tag_decisions.c.image_id == image_id
         if (
             await connection.scalar(select(func.count()).select_from(tag_decisions).where(of_image)) or 0
         ) > MAX_DECISIONS:
             raise TooManyTags
-        before = (await tags_of(connection, [image_id])).get(image_id, ())
-        await write_tags(connection, {image_id: (channel_id, before)}, [image_id])
+        await decide_again(connection, {image_id: channel_id})
         return tuple((await tags_of(connection, [image_id])).get(image_id, ()))
 
 
@@ -162,6 +151,27 @@ async def write_tags(
     ]
     if written:
         await connection.execute(tags.insert(), written)
+
+
+async def add_decisions(connection: AsyncConnection, made: Mapping[int, Sequence[TagDecision]]) -> None:
+    """made: by image id; each replaces an earlier one about the same tag. `decide_again` changes the tags."""
+    statement = insert(connection, tag_decisions)
+    newer = {name: statement.excluded[name] for name in ("label", "kept", "language")}
+    rows = [
+        {"image_id": image_id, "key": label_key(one.label)}
+        | {"label": one.label, "kept": one.kept, "language": one.language}
+        for image_id, decisions in made.items()
+        for one in decisions
+    ]
+    if rows:
+        await connection.execute(statement.on_conflict_do_update(index_elements=["image_id", "key"], set_=newer), rows)
+
+
+async def decide_again(connection: AsyncConnection, places: Mapping[int, int]) -> None:
+    """Makes the tags of these images follow the decisions about them. places: their channels' ids, by image id."""
+    before = await tags_of(connection, places)
+    scored = {image_id: (channel_id, before.get(image_id, ())) for image_id, channel_id in places.items()}
+    await write_tags(connection, scored, list(places))
 
 
 async def tags_of(connection: AsyncConnection, image_ids: Iterable[int]) -> dict[int, list[Tag]]:

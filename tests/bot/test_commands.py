@@ -19,8 +19,8 @@ async def commands_by_name() -> dict[str, dict[str, Any]]:
 async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
     assert set(commands) == {
-        "find", "browse", "similar", "Find similar pictures", "privacy", "tagging", "labels", "help", "tags",
-        "magpie",
+        "find", "browse", "similar", "Find similar pictures", "Show tags", "privacy", "tagging", "labels", "help",
+        "tags", "magpie",
     }  # fmt: skip
     limits = ["channel", "author", "after", "before", "tag", "sort"]
     assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -50,6 +50,12 @@ class FakeDiscord:
     hidden: set[int] = field(default_factory=set)
     reachable: bool = True
     covered: list[list[int]] = field(default_factory=list)
+    known: dict[int, list[Image]] = field(default_factory=dict)  # by message
+    described: dict[int, list[int]] = field(default_factory=dict)  # by a reply's id, the images
+    contents: dict[int, str] = field(default_factory=dict)  # by a message's id
+    reply_to: dict[int, int] = field(default_factory=dict)
+    withdrawn: list[int] = field(default_factory=list)
+    at: int = 0
     user: Any = field(default_factory=lambda: SimpleNamespace(id=9))
 
     async def look_up(self, ref: ImageRef) -> list[RemoteImage]:
@@ -62,7 +68,18 @@ class FakeDiscord:
         return self
 
     def get_partial_message(self, message_id: int) -> FakeDiscord:
+        self.at = message_id
         return self
+
+    async def stored(self, message_id: int) -> list[Image]:
+        return self.known.get(message_id, [])
+
+    async def about(self, image_ids: list[int]) -> dict[int, list[int]]:
+        found = {reply: [one for one in ids if one in image_ids] for reply, ids in self.described.items()}
+        return {reply: ids for reply, ids in found.items() if ids}
+
+    async def withdraw(self, message_id: int) -> None:
+        self.withdrawn.append(message_id)
 
     def get_guild(self, guild_id: int) -> None:
         return None
@@ -74,7 +91,18 @@ class FakeDiscord:
 
     async def fetch(self) -> Any:
         theirs = SimpleNamespace(emoji="🎉", me=False)
-        return SimpleNamespace(reactions=[theirs, *(SimpleNamespace(emoji=one, me=True) for one in self.reactions)])
+        at = self.at
+
+        async def edit(content: str) -> None:
+            self.contents[at] = content
+
+        to = self.reply_to.get(at)
+        return SimpleNamespace(
+            reactions=[theirs, *(SimpleNamespace(emoji=one, me=True) for one in self.reactions)],
+            content=self.contents.get(at, ""),
+            reference=None if to is None else SimpleNamespace(message_id=to),
+            edit=edit,
+        )
 
     async def remove_reaction(self, reaction: Any, who: Any) -> None:
         assert who is self.user
@@ -85,7 +113,8 @@ class FakeDiscord:
     async def cover(self, image_ids: list[int]) -> None:
         self.covered.append(image_ids)
 
-    async def reply(self, text: str, **_: object) -> Any:
+    async def reply(self, text: str, *, silent: bool, mention_author: bool) -> Any:
+        assert silent and not mention_author  # noqa: PT018 - nobody is notified
         if self.held is not None:
             await self.held.wait()
         if self.errors:
@@ -103,10 +132,19 @@ def fake() -> FakeDiscord:
     return FakeDiscord()
 
 
+class Announcer(TagAnnouncer):
+    def announce(self, message: IndexedMessage) -> None:
+        """What is announced is stored, too."""
+        fake = cast(FakeDiscord, self._client)
+        fake.known.setdefault(message.images[0].ref.message_id, list(message.images))
+        super().announce(message)
+
+
 @pytest.fixture
 async def announcer(fake: FakeDiscord) -> AsyncIterator[TagAnnouncer]:
     hides = lambda ref: ref.attachment_id in fake.hidden  # noqa: E731 - a predicate
-    made = TagAnnouncer(cast(Any, fake), TagFormatter(LABELS), cast(Any, fake), fake.look_up, hides)
+    formatter = TagFormatter(LABELS)
+    made = Announcer(cast(Any, fake), formatter, cast(Any, fake), fake.look_up, hides, fake.stored)
     yield made
     await made.close()
 
@@ -285,3 +323,57 @@ async def test_where_too_many_announcements_wait_new_ones_are_skipped(
     await announcer.settled()
     assert len(fake.replies) == MAX_WAITING
     assert "too many announcements wait" in caplog.text
+
+
+def retagged(image: Image, *labels: str) -> Image:
+    return replace(image, tags=tuple(Tag(label, 0.5) for label in labels))
+
+
+async def test_tags_that_a_member_removed_just_before_are_not_announced(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    announced = message(1, "cat", "dog")
+    first, second = announced.images
+    fake.known[first.ref.message_id] = [retagged(first), second]
+    announcer.announce(announced)
+    await announcer.settled()
+    assert fake.replies == ["🏷️ 🐶 dog"]
+
+
+async def test_a_reply_is_corrected_when_a_member_changes_the_tags_and_withdrawn_when_none_is_left(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    [image] = message(1, "cat").images
+    here = image.ref.message_id
+    fake.described, fake.reply_to = {50: [image.id], 60: [image.id]}, {50: here, 60: 12345}
+    fake.contents = {50: "🏷️ 🐱 cat", 60: "🏷️ 🐱 cat"}
+    fake.known[here] = [retagged(image, "dog")]
+    announcer.correct(image)
+    await announcer.settled()
+    assert fake.contents == {50: "🏷️ 🐶 dog", 60: "🏷️ 🐱 cat"}, "an answer to a question is no announcement"
+    fake.known[here] = [retagged(image)]
+    announcer.correct(image)
+    await announcer.settled()
+    assert fake.withdrawn == [50]
+
+
+async def test_reactions_of_removed_tags_go_and_others_stay(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    announced = message(1, "cat", "dog", mode=TaggingMode.REACTION)
+    announcer.announce(announced)
+    await announcer.settled()
+    first, second = announced.images
+    fake.known[first.ref.message_id] = [retagged(first, "our flag"), second]
+    announcer.correct(first)
+    await announcer.settled()
+    assert fake.reactions == ["🐶"]
+
+
+async def test_a_correction_says_nothing_openly_of_a_spoiler(announcer: TagAnnouncer, fake: FakeDiscord) -> None:
+    [image] = message(1, "cat").images
+    here = image.ref.message_id
+    fake.spoilers = {0}
+    fake.described, fake.reply_to, fake.contents = {50: [image.id]}, {50: here}, {50: "🏷️ ||🐱 cat||"}
+    fake.known[here] = [retagged(image, "dog")]
+    announcer.correct(image)
+    await announcer.settled()
+    assert fake.contents[50] == "🏷️ ||🐶 dog||"

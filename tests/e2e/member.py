@@ -236,6 +236,8 @@ def read(message: dict[str, Any]) -> Reply:
     sections = [part for part in parts if part["type"] == SECTION]
     links = [part["url"] for part in parts if part["type"] == BUTTON and part.get("url")]
     more = [part for part in parts if part["type"] == BUTTON and part.get("custom_id", "").startswith("magpie:like:")]
+    if not more:  # no results: what stands there is something else
+        sections, links = [], []
     hits = [_hit(section, link, button) for section, link, button in zip(sections, links, more, strict=True)]
     return Reply(message, "\n".join(filter(None, words)), hits)
 

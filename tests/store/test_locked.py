@@ -92,7 +92,10 @@ READS = {
         "progress": lambda retaggings: retaggings.progress(1),
         "page": lambda retaggings: retaggings.page(1, CARD.key, 5),
     },
-    ReplyStore: {"orphans": lambda replies: replies.orphans(5)},
+    ReplyStore: {
+        "orphans": lambda replies: replies.orphans(5),
+        "about": lambda replies: replies.about([1]),
+    },
     TagStore: {
         "tags_in": lambda tags: tags.tags_in(1, [2]),
         "tagged": lambda tags: tags.tagged(1, [2], "cat"),
@@ -155,6 +158,7 @@ WRITES = {
         "remember": lambda replies: replies.remember(CHANNEL, 50, [1]),
         "find": lambda replies: replies.find(CHANNEL, {51: PublicReply(10)}),
         "orphan": lambda replies: replies.orphan([1]),
+        "orphan_reply": lambda replies: replies.orphan_reply(50),
         "drop": lambda replies: replies.drop(50),
     },
     TagStore: {"decide": lambda tags: tags.decide(1, [TagDecision("cat", kept=False)])},

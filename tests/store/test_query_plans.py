@@ -104,6 +104,8 @@ async def use_everything(database) -> None:
     await replies.remember(ChannelRef(1, 2), 50, [first.id, second.id])
     await replies.find(ChannelRef(1, 2), {51: PublicReply(10), 52: PublicReply(1, (first.id,))})
     await replies.orphan([first.id])
+    await replies.about([first.id])
+    await replies.orphan_reply(52)
     await replies.orphans(5)
     await replies.drop(50)
     await images.forget_up_to(1, [2], 5, for_good=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.models import ChannelRef, Image, ImageRef, Source, TaggingMode, ThreadKind
+from bot.models import ChannelRef, Image, ImageRef, ImageState, Source, TagDecision, TaggingMode, ThreadKind
 from bot.store.backup import back_up, restore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, Reply, ReplyStore
@@ -21,6 +21,7 @@ from bot.store.images import ImageStore
 from bot.store.migrate import migrate
 from bot.store.rules import RuleStore
 from bot.store.schema import TOMBSTONE_LIFETIME
+from bot.store.tags import TagStore
 from tests.store.samples import CARD, finished, ref
 from tests.store.test_backup import ROOT, query, run
 
@@ -341,6 +342,41 @@ async def test_what_moderators_kept_out_since_the_backup_stays_out(path, copy):
         assert kept == [ref(12, place=THREAD)]
         again = [ref(10), ref(11), ref(13, author_id=8), ref(30, author_id=8), ref(14, author_id=8, place=ELSEWHERE)]
         assert await images.accept(again) == []
+
+
+async def test_decisions_about_tags_since_the_backup_hold_also_of_images_that_it_has_not(path, copy):
+    async with opened(path) as images:
+        [since] = await indexed(images, ref(20, place=ChannelRef(1, 4)))
+        [known] = await images.by_message(11)
+        tags = TagStore(images._database)
+        for image in (known, since):
+            await tags.decide(image.id, [TagDecision("cat", kept=False), TagDecision("lamp", kept=True)])
+        [gone] = await indexed(images, ref(21))
+        await tags.decide(gone.id, [TagDecision("cat", kept=False)])
+        await images.exclude_images(1, 21, [])
+    await restore(path, copy)
+    async with opened(path) as images:
+        [known] = await images.by_message(11)
+        assert [tag.label for tag in known.tags] == ["lamp", "sofa"]
+        assert await images.by_message(21) == []
+        [again] = await images.by_message(20)
+        assert (again.state, again.reread, again.ref.channel) == (ImageState.PENDING, True, ChannelRef(1, 4))
+        await images.finish([finished(again.id)], CARD)
+        [again] = await images.by_message(20)
+        assert [tag.label for tag in again.tags] == ["lamp", "sofa"]
+
+
+async def test_decisions_hold_about_images_that_were_not_indexed_yet_at_the_backup(path, tmp_path):
+    async with opened(path) as images:
+        [image] = await images.accept([ref(10)])
+        back_up(path, tmp_path / "copy")
+        await images.finish([finished(image.id)], CARD)
+        await TagStore(images._database).decide(image.id, [TagDecision("cat", kept=False)])
+    await restore(path, tmp_path / "copy")
+    async with opened(path) as images:
+        await images.finish([finished(image.id)], CARD)
+        [image] = await images.by_message(10)
+        assert [tag.label for tag in image.tags] == ["sofa"]
 
 
 async def test_a_thread_goes_with_what_was_forgotten_of_its_channel_since_the_backup(path, copy):
