@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
+from bot.discord_io.answers import sentence_view
+from bot.discord_io.components import View
 from bot.features.search import _while_deferring
-from bot.models import SearchResult
 from clipcore.errors import QueueFull
 
-NOTHING = SearchResult((), searched=False)
+NOTHING = sentence_view("nothing")
 
 
 class Interaction:
@@ -20,7 +21,12 @@ class Interaction:
     def __init__(self, refusal: Exception | None = None) -> None:
         self.response = self
         self.acknowledged = asyncio.Event()
+        self.shown: View | None = None
         self._refusal = refusal
+
+    async def edit_original_response(self, *, view: View) -> None:
+        assert self.acknowledged.is_set()
+        self.shown = view
 
     async def defer(self, *, ephemeral: bool, thinking: bool) -> None:
         assert ephemeral
@@ -30,15 +36,15 @@ class Interaction:
             raise self._refusal
 
 
-async def nothing_found() -> SearchResult:
+async def nothing_found() -> View:
     return NOTHING
 
 
-async def refused() -> SearchResult:
+async def refused() -> View:
     raise QueueFull
 
 
-async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[SearchResult]:
+async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[None]:
     """The search has ended; Discord has not acknowledged the deferral yet."""
     task = asyncio.create_task(_while_deferring(cast(Any, interaction), answering))
     for _ in range(5):
@@ -50,7 +56,8 @@ async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[Sea
 async def test_a_result_waits_until_the_deferral_is_acknowledged() -> None:
     task = await searched(interaction := Interaction(), nothing_found())
     interaction.acknowledged.set()
-    assert await task is NOTHING
+    await task
+    assert interaction.shown is NOTHING
 
 
 async def test_an_error_waits_until_the_deferral_is_acknowledged() -> None:
@@ -58,6 +65,7 @@ async def test_an_error_waits_until_the_deferral_is_acknowledged() -> None:
     interaction.acknowledged.set()
     with pytest.raises(QueueFull):
         await task
+    assert interaction.shown is None
 
 
 async def test_a_failed_deferral_fails_the_command() -> None:

@@ -37,13 +37,13 @@ def test_index_says_what_it_did(album, index):
     paint(album / "again.png")
     shutil.copy(album / "again.png", album / "copy.png")
     write(album / "broken.jpg", b"\xff\xd8\xff broken")
-    write(album / "phone.heic", b"x")
+    write(album / "drawing.psd", b"x")
     ended = clipcore("index", album, *MODEL)
     assert ended.code == 3
     assert ended.out == f"26 images below {album.resolve()} can be searched.\n25 new, 1 copied or moved, 1 broken\n"
     assert ended.err.splitlines() == [
         f"skipped {album.resolve() / 'broken.jpg'}: The JPEG image is truncated or broken.",
-        f"Skipped below {album.resolve()}, in unsupported formats: 1 .heic.",
+        f"Skipped below {album.resolve()}, in unsupported formats: 1 .psd.",
     ]
 
 
@@ -102,7 +102,7 @@ def test_an_emptied_folder_stays_indexed_until_forgotten(album, index):
 
 def test_what_is_said_of_one_folder_is_not_said_of_the_next(album, index, tmp_path):
     emptied = tmp_path / "emptied"
-    paint(emptied / "a.png").with_suffix(".heic").touch()
+    paint(emptied / "a.png").with_suffix(".psd").touch()
     clipcore("index", emptied, *MODEL)
     (emptied / "a.png").unlink()
     ended = clipcore("index", emptied, album, *MODEL)

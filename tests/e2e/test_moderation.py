@@ -64,7 +64,8 @@ async def test_a_forgotten_server_keeps_its_settings_and_goes_on(home: House, bo
     assert asked.words == TEXTS.server_ask.format(2)
     assert (await confirmed(home, bob, asked, "forget_server")).words == TEXTS.done.format(2)
     await home.forgotten(*posted)
-    assert "mascot" in (await bot.services.labels.labels(home.nest) or [])
+    kept = (await bot.services.labels.of_guild(home.nest)).of(None)
+    assert [label.name for label in kept.own] == ["mascot"]
     await backfilled(home, bot, bob)
     await home.forgotten(*posted)
     await home.indexed(await cem.post(chat, sample("rocket")))

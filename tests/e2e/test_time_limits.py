@@ -21,7 +21,7 @@ from tests.metric_values import values
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same paths, in less time than a minute."""
-    for module in ("bot.discord_io.client", "bot.features.search"):
+    for module in ("bot.discord_io.answers", "bot.features.search"):
         monkeypatch.setattr(f"{module}.LONGEST_ANSWER_S", 1.0)
     monkeypatch.setattr("bot.discord_io.client.LONGEST_SUGGESTION_S", 0.2)
 
@@ -112,7 +112,7 @@ async def test_a_mention_that_fails_is_answered_with_the_id_that_the_log_has(
     async def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(bot.services.search, "similar", broken)
+    monkeypatch.setattr(bot.services.search, "ask", broken)
     ann, images = await home.member("ann"), home.channel("pictures")
     panda = await ann.post(images, sample("panda"))
     answer = await ann.ask_in_public(home.sandbox.application_id, panda, "similar please")
@@ -150,7 +150,7 @@ async def test_a_download_that_stalls_ends_a_comparison(home: House, bot: Magpie
 async def test_an_answer_that_discord_does_not_take_is_given_up(
     home: House, bot: MagpieBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.discord_io.client.EXCUSE_S", 0.5)
+    monkeypatch.setattr("bot.discord_io.answers.EXCUSE_S", 0.5)
     ann, images = await home.member("ann"), home.channel("pictures")
     home.sandbox.faults.add(Fault("delay", path="/interactions/*", times=None, seconds=60.0, bots_only=False))
 
