@@ -99,6 +99,7 @@ class Visitor:
         before = await self._last_answer()
         await self.page.locator("#text").click()
         await self.page.keyboard.type("/tagging ")
+        await self.page.locator('.prompt .chip[data-option="mode"]').click()
         await self.page.locator(".prompt .suggest-item").nth(number - 1).click()
         await self.page.locator(".prompt .run").click()
         return await self._answer(before)

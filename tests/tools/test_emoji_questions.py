@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.tools.worlds import shipped_concepts, small_wording
@@ -44,16 +44,22 @@ def test_about_an_eighth_of_all_plurals_is_held_out_whatever_the_case():
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(589)  # "long drums"
+@example(318566)  # "musical keyboards"
 def test_held_out_words_and_members_never_come_up(seed):
     concepts = shipped_concepts()
     wording = small_wording(concepts)
     asked = Questions(concepts, wording).draw(60, [0, 1, 2], np.random.default_rng(seed))
     held_out = {word for word in (*wording.absent_en, *wording.absent_zh) if is_held_out_word(word)}
-    held_out |= {plural(c.en) for c in concepts if plural(c.en) != c.en and is_held_out_word(plural(c.en))}
-    assert held_out
+    plurals = {plural(concept.en) for concept in concepts if plural(concept.en) != concept.en}
+    held_out |= {many for many in plurals if is_held_out_word(many)}
+    # "drums" is no question, though it ends "long drums", which is what another concept is called.
+    taught = plurals - held_out
+    assert held_out and taught
     for question in asked:
         assert question.right.isdisjoint(question.undecided)
-        assert not any(question.text == word or question.text.endswith(f" {word}") for word in held_out), question.text
+        if not any(question.text == many or question.text.endswith(f" {many}") for many in taught if " " in many):
+            assert not any(question.text == word or question.text.endswith(f" {word}") for word in held_out)
         for category in wording.categories:
             if any(word.text in question.text for word in category.words):
                 unheard = {index for index in category.members if is_held_out_member(category.id, concepts[index])}
