@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 from transformers import CLIPModel
 
+from clipcore.training.trainer import Stateful, Trainer
 from tools.bundled_loss import training_loss
 from tools.bundled_stream import Mix, Stream
 from tools.muon import Muon
@@ -80,7 +82,32 @@ class Lessons:
         self._stream.rng.bit_generator.state = state["rng"]
 
 
-def optimisers_for(model: CLIPModel, plan: Plan) -> list[torch.optim.Optimizer]:
+class Lesson(Stateful, Protocol):
+    """What a model is trained by."""
+
+    def backward(self, step: int) -> float: ...
+    def clamp_scale(self) -> None: ...
+
+
+def trainer_for(model: CLIPModel, lesson: Lesson, plan: Plan, folder: Path) -> Trainer:
+    """Resumes from the checkpoint in the folder, if there is one."""
+    optimisers = _optimisers_for(model, plan)
+    states: dict[str, Stateful] = {"model": model, "lessons": lesson}
+    states |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
+    trainer = Trainer(
+        lesson.backward,
+        optimisers,
+        folder / "checkpoint.pt",
+        states,
+        steps=plan.steps,
+        rate=plan.rate,
+        after_step=lesson.clamp_scale,
+    )
+    trainer.resume()
+    return trainer
+
+
+def _optimisers_for(model: CLIPModel, plan: Plan) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for everything else that is not frozen."""
     hidden = [
         weight

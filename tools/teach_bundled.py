@@ -17,10 +17,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from clipcore.training.trainer import Trainer
 from tools.bundled_loss import answering, contrastive_loss, fitting, level_loss
 from tools.bundled_model import as_rows, grow_vocabulary, image_vectors, save_model, text_vectors
-from tools.bundled_objective import HIGHEST_LOG_SCALE, Plan, optimisers_for
+from tools.bundled_objective import HIGHEST_LOG_SCALE, Plan, trainer_for
 from tools.bundled_stream import Mix, Stream, draw
 from tools.bundled_tokenizer import split_freely, with_emoji
 from tools.emoji_captions import caption
@@ -96,23 +95,6 @@ def freeze(model: CLIPModel, layers: int) -> None:
     vision = model.vision_model
     for part in (vision.embeddings, vision.pre_layrnorm, *vision.encoder.layers[:layers]):
         part.requires_grad_(False)
-
-
-def trainer_for(model: CLIPModel, lessons: Lessons, plan: Plan, folder: Path) -> Trainer:
-    """Resumes from the checkpoint in the folder, if there is one."""
-    optimisers = optimisers_for(model, plan)
-    states = {"model": model, "lessons": lessons} | {type(each).__name__: each for each in optimisers}
-    trainer = Trainer(
-        lessons.backward,
-        optimisers,
-        folder / "checkpoint.pt",
-        states,
-        steps=plan.steps,
-        rate=plan.rate,
-        after_step=lessons.clamp_scale,
-    )
-    trainer.resume()
-    return trainer
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from clipcore.training.trainer import Stateful, Trainer
+from clipcore.training.trainer import Trainer
 from tools.bundled_model import as_tokens, image_vectors, new_model, save_model, text_vectors
-from tools.bundled_objective import FINISH, Lessons, Plan, optimisers_for
+from tools.bundled_objective import FINISH, Lessons, Plan, trainer_for
 from tools.bundled_stream import Mix, Stream, draw
 from tools.bundled_tokenizer import train_tokenizer
 from tools.emoji_captions import caption, plain_caption
@@ -25,24 +25,6 @@ from tools.emoji_scenes import load_sprites, pair, single
 log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY = 200
-
-
-def trainer_for(model: CLIPModel, stream: Stream, plan: Plan, folder: Path) -> Trainer:
-    """Resumes from the checkpoint in the folder, if there is one."""
-    lessons, optimisers = Lessons(model, stream, plan), optimisers_for(model, plan)
-    states: dict[str, Stateful] = {"model": model, "lessons": lessons}
-    states |= {type(optimiser).__name__: optimiser for optimiser in optimisers}
-    trainer = Trainer(
-        lessons.backward,
-        optimisers,
-        folder / "checkpoint.pt",
-        states,
-        steps=plan.steps,
-        rate=plan.rate,
-        after_step=lessons.clamp_scale,
-    )
-    trainer.resume()
-    return trainer
 
 
 def run(trainer: Trainer) -> Iterator[int]:
@@ -97,7 +79,7 @@ def main() -> None:
         sample = Stream(concepts, sprites, tokenizer, options.seed).batch(Mix(len(concepts), 0, 0))
         model, plan = new_model(tokenizer, sample.pixels), Plan(1300)
     stream = Stream(concepts, sprites, tokenizer, options.seed)
-    for step in run(trainer_for(model, stream, plan, options.work)):
+    for step in run(trainer_for(model, Lessons(model, stream, plan), plan, options.work)):
         if step % 100 == 0:
             log.info("step %d %s", step, progress(model, stream, tokenizer))
     if options.start:

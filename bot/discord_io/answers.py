@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import discord
 from discord import app_commands
+from discord.ext import commands
 from structlog.contextvars import bind_contextvars
 
 from bot.discord_io.messages import NETWORK_ERRORS
@@ -44,6 +45,16 @@ Interaction: TypeAlias = discord.Interaction["MagpieBot"]
 
 # Discord accepts an answer for fifteen minutes, and nobody waits that long. EXCUSE_S: for the sentence that says so.
 LONGEST_ANSWER_S, EXCUSE_S = 50.0, 10.0
+
+
+class DeferringCog(commands.Cog):
+    """Its commands answer the member alone. Each is acknowledged before it runs: a locked store takes longer than the
+    three seconds that Discord waits.
+    """
+
+    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        return True
 
 
 async def answered(interaction: Interaction, work: Coroutine[Any, Any, object]) -> None:
@@ -156,6 +167,13 @@ async def answer(interaction: Interaction, sentence: str) -> None:
             await interaction.response.send_message(view=view, ephemeral=True)
     except NETWORK_ERRORS as error:
         log.info("the answer did not arrive", error=type(error).__name__, status=getattr(error, "status", None))
+
+
+async def answer_with_file(interaction: Interaction, words: str, file: discord.File) -> None:
+    """Answers a deferred interaction."""
+    view = sentence_view(words)
+    view.add_item(discord.ui.File(file))
+    await interaction.edit_original_response(view=view, attachments=[file])
 
 
 def sentence_view(sentence: str) -> discord.ui.LayoutView:

@@ -269,6 +269,17 @@ def _is_age_restricted(channel: discord.abc.GuildChannel) -> bool:
     return bool(getattr(channel, "nsfw", False))  # not every type of channel has the flag
 
 
+# Checked at every call: a server's settings can open a command to everybody.
+needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
+
+
+def guild_id_of(interaction: Interaction) -> int:
+    """Raises NoPrivateMessage."""
+    if interaction.guild_id is None:
+        raise app_commands.NoPrivateMessage
+    return interaction.guild_id
+
+
 def managed_guild(interaction: Interaction) -> discord.Guild:
     """The guild of a command or press, whose user may manage it now. Raises MissingPermissions, NoPrivateMessage."""
     if interaction.guild is None:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
-from discord.ext import commands
 
-from bot.discord_io.answers import Interaction, answer, sentence_view
+from bot.discord_io.answers import DeferringCog, Interaction, answer, answer_with_file, sentence_view
 from bot.discord_io.components import ActionButton, Press, View
 from bot.discord_io.messages import ImageChannel, channel_ref
-from bot.discord_io.permissions import asker_of, audience_of, may_view
+from bot.discord_io.permissions import asker_of, audience_of, guild_id_of, managed_guild, may_view, needs_manage_guild
 from bot.features.formatting import plain, short_plain, visible
 from bot.features.labels_view import LabelsShown, labels_view, score_lines, score_table
 from bot.features.query_image import linked_message
@@ -50,11 +49,8 @@ _LANGUAGES = [app_commands.Choice(name=text, value=code) for code, text in ENGLI
 _IMPORTS = [app_commands.Choice(name=text, value=how) for how, text in ENGLISH.labels.imports.items()]
 _NONE, _MERGE = "none", "merge"
 
-# Checked at every call: a server's settings can open a command to everybody.
-_needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
 
-
-class LabelsCog(commands.Cog, name="labels"):
+class LabelsCog(DeferringCog, name="labels"):
     labels = app_commands.Group(
         name="labels",
         description="The labels that this server's pictures are tagged with",
@@ -73,14 +69,9 @@ class LabelsCog(commands.Cog, name="labels"):
             labels_reset=partial(self._clear_or_reset, clear=False),
         )
 
-    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
-        """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        return True
-
     @labels.command(name="list", description="See which labels are in use, and where")
     @app_commands.describe(channel="The labels that apply in this channel; by default, those of the server")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def list_labels(self, interaction: Interaction, channel: ImageChannel | None = None) -> None:
         await interaction.edit_original_response(view=await self._page(interaction, _id(channel), 0))
 
@@ -93,7 +84,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel="Only for this channel and its threads",
     )
     @app_commands.choices(language=_LANGUAGES)
-    @_needs_manage_guild
+    @needs_manage_guild
     async def add_label(
         self,
         interaction: Interaction,
@@ -118,7 +109,7 @@ class LabelsCog(commands.Cog, name="labels"):
 
     @labels.command(name="remove", description="Remove a label")
     @app_commands.describe(label="One or a few words", channel="Only for this channel and its threads")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def remove_label(
         self,
         interaction: Interaction,
@@ -165,7 +156,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel="Only for this channel and its threads",
     )
     @app_commands.choices(chosen=_SETS)
-    @_needs_manage_guild
+    @needs_manage_guild
     async def use_set(
         self,
         interaction: Interaction,
@@ -189,7 +180,7 @@ class LabelsCog(commands.Cog, name="labels"):
         channel="Only for this channel and its threads",
     )
     @app_commands.choices(how=_IMPORTS)
-    @_needs_manage_guild
+    @needs_manage_guild
     async def import_labels(
         self,
         interaction: Interaction,
@@ -214,13 +205,13 @@ class LabelsCog(commands.Cog, name="labels"):
 
     @labels.command(name="export", description="Get the labels as a file")
     @app_commands.describe(channel="The labels that apply in this channel; by default, those of the server")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def export_labels(self, interaction: Interaction, channel: ImageChannel | None = None) -> None:
         texts = texts_for(interaction.locale)
-        chosen = (await self._bot.services.labels.of_guild(_guild_id(interaction))).of(_place(interaction, channel))
+        chosen = (await self._bot.services.labels.of_guild(guild_id_of(interaction))).of(_place(interaction, channel))
         file = discord.File(io.BytesIO(write_labels(chosen)), "labels.json")
         sentence = texts.labels.exported.format(len(chosen.own), where=_where(texts, _id(channel)))
-        await _answer_with_file(interaction, sentence, file)
+        await answer_with_file(interaction, sentence, file)
 
     @labels.command(name="test", description="See what every label would score for a picture")
     @app_commands.describe(
@@ -228,7 +219,7 @@ class LabelsCog(commands.Cog, name="labels"):
         message="A link to a message with a picture",
         channel="The labels that apply in this channel; by default, where the picture is, or here",
     )
-    @_needs_manage_guild
+    @needs_manage_guild
     async def test_labels(
         self,
         interaction: Interaction,
@@ -249,20 +240,20 @@ class LabelsCog(commands.Cog, name="labels"):
             )
             link = linked_message(message or "")
             place_id = _id(channel) or (place_id if link is None else link[1])
-        place = await services.messages.channel(_guild_id(interaction), place_id)
-        scores = await services.tagger.scores(place or ChannelRef(_guild_id(interaction), place_id), query.embedding)
+        place = await services.messages.channel(guild_id_of(interaction), place_id)
+        scores = await services.tagger.scores(place or ChannelRef(guild_id_of(interaction), place_id), query.embedding)
         if not scores:
             await answer(interaction, texts.labels.no_labels)
             return
         lines = score_lines(scores, services.tag_formatter, texts, _where(texts, place_id))
         lines.append(f"-# {texts.labels.test_more.format(len(scores))}")
-        await _answer_with_file(
+        await answer_with_file(
             interaction, "\n".join(lines), discord.File(io.BytesIO(score_table(scores)), "scores.csv")
         )
 
     @labels.command(name="clear", description="Remove all labels, so that nothing is tagged")
     @app_commands.describe(channel="Only for this channel and its threads")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def clear_labels(self, interaction: Interaction, channel: ImageChannel | None = None) -> None:
         texts = texts_for(interaction.locale)
         question = texts.labels.clear_ask.format(where=_where(texts, _id(channel)))
@@ -270,7 +261,7 @@ class LabelsCog(commands.Cog, name="labels"):
 
     @labels.command(name="reset", description="Go back to the default labels")
     @app_commands.describe(channel="Only for this channel: it uses the server's labels again")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def reset_labels(self, interaction: Interaction, channel: ImageChannel | None = None) -> None:
         texts = texts_for(interaction.locale).labels
         question = texts.reset_channel_ask.format(channel=f"<#{_id(channel)}>") if channel else texts.reset_ask
@@ -285,7 +276,7 @@ class LabelsCog(commands.Cog, name="labels"):
 
     async def _clear_or_reset(self, press: Press, *, clear: bool) -> None:
         interaction, texts = press.interaction, texts_for(press.interaction.locale)
-        _require_manage_guild(interaction)
+        managed_guild(interaction)
         await interaction.response.defer()
         channel_id = int(press.arguments[0])
         place = None if not channel_id else await self._known_place(interaction, channel_id)
@@ -306,13 +297,13 @@ class LabelsCog(commands.Cog, name="labels"):
         await self._show(press.interaction, int(press.values[0]), 0)
 
     async def _show(self, interaction: Interaction, channel_id: int, page: int) -> None:
-        _require_manage_guild(interaction)
+        managed_guild(interaction)
         await interaction.response.defer()
         await interaction.edit_original_response(view=await self._page(interaction, channel_id, page))
 
     async def _page(self, interaction: Interaction, channel_id: int, page: int) -> View:
         """channel_id: 0 for the server. A channel that the member may not see is as one without labels of its own."""
-        services, guild_id = self._bot.services, _guild_id(interaction)
+        services, guild_id = self._bot.services, guild_id_of(interaction)
         chosen = await services.labels.of_guild(guild_id)
         place = None if not channel_id else await self._known_place(interaction, channel_id)
         if place is not None and not may_view(_member(interaction), place):
@@ -327,7 +318,7 @@ class LabelsCog(commands.Cog, name="labels"):
         return labels_view(shown, services.shipped, texts, page, owner=interaction.user.id)
 
     async def _change(self, interaction: Interaction, place: ChannelRef | None, edit: Edit) -> GuildLabels:
-        services, guild_id = self._bot.services, _guild_id(interaction)
+        services, guild_id = self._bot.services, guild_id_of(interaction)
         now = await services.labels.change(guild_id, place, edit)
         await services.retagger.labels_changed(guild_id)
         return now
@@ -341,13 +332,7 @@ class LabelsCog(commands.Cog, name="labels"):
     async def _known_place(self, interaction: Interaction, channel_id: int) -> ChannelRef | None:
         """None where Discord does not know it any more."""
         known = _place_of(interaction.guild, channel_id)
-        return known or await self._bot.services.messages.channel(_guild_id(interaction), channel_id)
-
-
-async def _answer_with_file(interaction: Interaction, words: str, file: discord.File) -> None:
-    view = sentence_view(words)
-    view.add_item(discord.ui.File(file))
-    await interaction.edit_original_response(view=view, attachments=[file])
+        return known or await self._bot.services.messages.channel(guild_id_of(interaction), channel_id)
 
 
 @asynccontextmanager
@@ -364,18 +349,6 @@ def refusal_of(refused: LabelsRefused, texts: Texts) -> str:
         value=short_plain(refused.value), limit=LIMITS.get(refused.problem), first=refused.first
     )
     return sentence if refused.line is None else texts.labels.on_line.format(line=refused.line, sentence=sentence)
-
-
-def _require_manage_guild(interaction: Interaction) -> None:
-    """Of whoever presses a button: they may have lost the right since."""
-    if not interaction.permissions.manage_guild:
-        raise app_commands.MissingPermissions(["manage_guild"])
-
-
-def _guild_id(interaction: Interaction) -> int:
-    if interaction.guild_id is None:
-        raise app_commands.NoPrivateMessage
-    return interaction.guild_id
 
 
 def _member(interaction: Interaction) -> discord.Member:
@@ -395,7 +368,7 @@ def _where(texts: Texts, channel_id: int) -> str:
 
 def _place(interaction: Interaction, channel: ImageChannel | None) -> ChannelRef | None:
     """A forum holds no messages itself, but its threads inherit its labels."""
-    return None if channel is None else channel_ref(channel) or ChannelRef(_guild_id(interaction), channel.id)
+    return None if channel is None else channel_ref(channel) or ChannelRef(guild_id_of(interaction), channel.id)
 
 
 def _place_of(guild: discord.Guild | None, channel_id: int) -> ChannelRef | None:

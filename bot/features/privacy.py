@@ -13,8 +13,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.answers import Interaction, sentence_view
+from bot.discord_io.answers import Interaction, answer_with_file, sentence_view
 from bot.discord_io.components import ActionButton, Press, View
+from bot.discord_io.permissions import guild_id_of
 from bot.errors import ExportTooLarge, StoreError
 from bot.i18n import Texts, texts_for
 from bot.models import Image, utc_now
@@ -55,7 +56,7 @@ class PrivacyCog(commands.Cog, name="privacy"):
     async def _view(self, interaction: Interaction) -> View:
         kept = None
         with suppress(StoreError):  # whoever wants to be forgotten need not wait for the database
-            kept = await self._bot.services.members.kept(_guild_id(interaction), interaction.user.id)
+            kept = await self._bot.services.members.kept(guild_id_of(interaction), interaction.user.id)
         return privacy_view(kept, interaction.user.id, texts_for(interaction.locale))
 
     async def _export(self, press: Press) -> None:
@@ -69,9 +70,8 @@ class PrivacyCog(commands.Cog, name="privacy"):
             after = page[-1].id
         about = {"member": str(interaction.user.id), "made": utc_now().isoformat(), "pictures": described}
         file = await asyncio.to_thread(_file_of, about, interaction.filesize_limit)
-        view = sentence_view(texts_for(interaction.locale).privacy.exported.format(len(described)))
-        view.add_item(discord.ui.File(file))
-        await interaction.edit_original_response(view=view, attachments=[file])
+        sentence = texts_for(interaction.locale).privacy.exported.format(len(described))
+        await answer_with_file(interaction, sentence, file)
 
     async def _ask_delete(self, press: Press) -> None:
         texts = texts_for(press.interaction.locale).privacy
@@ -97,7 +97,7 @@ class PrivacyCog(commands.Cog, name="privacy"):
         await interaction.response.defer()
         # "Up to now" by Discord's clock, which made the interaction's id: this machine's clock may be wrong.
         forgotten = await self._bot.services.registry.forget_author(
-            _guild_id(interaction), interaction.user.id, up_to_message=interaction.id
+            guild_id_of(interaction), interaction.user.id, up_to_message=interaction.id
         )
         sentence = texts.waits if forgotten is None else texts.deleted.format(len(forgotten))
         await interaction.edit_original_response(view=sentence_view(sentence))
@@ -170,9 +170,3 @@ def _file_of(about: dict[str, Any], max_bytes: int) -> discord.File:
     if len(data) > max_bytes:
         raise ExportTooLarge
     return discord.File(io.BytesIO(data), name)
-
-
-def _guild_id(interaction: Interaction) -> int:
-    if interaction.guild_id is None:
-        raise app_commands.NoPrivateMessage
-    return interaction.guild_id

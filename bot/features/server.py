@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
-from discord.ext import commands
 
-from bot.discord_io.answers import Interaction, answer
+from bot.discord_io.answers import DeferringCog, Interaction, answer
 from bot.discord_io.messages import ImageChannel
-from bot.discord_io.permissions import managed_guild
+from bot.discord_io.permissions import managed_guild, needs_manage_guild
 from bot.features.backfill import BackfillCommands
 from bot.features.forgetting import ForgettingCommands
 from bot.features.indexing import begin_catch_up
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
 _MODES = [app_commands.Choice(name=ENGLISH.backfill.modes[mode], value=mode.value) for mode in BackfillMode]
 _WISHES = [app_commands.Choice(name=ENGLISH.forgetting.wishes[wish], value=wish.value) for wish in MemberWish]
 
-# Checked at every call: a server's settings can open a command to everybody.
-_needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
 
-
-class ServerCog(commands.Cog, name="server"):
+class ServerCog(DeferringCog, name="server"):
     magpie = app_commands.Group(
         name="magpie",
         description="Run Magpie on this server",
@@ -50,18 +46,13 @@ class ServerCog(commands.Cog, name="server"):
         self._settings = SettingsCommands(self._bot)
         self._status = StatusCommand(self._bot)
 
-    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
-        """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        return True
-
     @magpie.command(name="index", description="Index the pictures that were posted before Magpie joined")
     @app_commands.describe(
         channel="A channel, thread or forum; by default, the whole server",
         mode="How to look for pictures; quick by default",
     )
     @app_commands.choices(mode=_MODES)
-    @_needs_manage_guild
+    @needs_manage_guild
     async def index(
         self,
         interaction: Interaction,
@@ -73,7 +64,7 @@ class ServerCog(commands.Cog, name="server"):
     @magpie.command(
         name="status", description="What is indexed here, what waits or was given up, and what I may not read"
     )
-    @_needs_manage_guild
+    @needs_manage_guild
     async def status(self, interaction: Interaction) -> None:
         await self._status.show(interaction)
 
@@ -83,7 +74,7 @@ class ServerCog(commands.Cog, name="server"):
         indexing="Whether new pictures are indexed; without a channel, those of new channels",
         keep_days="After how many days pictures are deleted; 0: never",
     )
-    @_needs_manage_guild
+    @needs_manage_guild
     async def settings(
         self,
         interaction: Interaction,
@@ -94,7 +85,7 @@ class ServerCog(commands.Cog, name="server"):
         await self._settings.show(interaction, channel, indexing, keep_days)
 
     @magpie.command(name="pause", description="Take in no new pictures until /magpie resume; nothing is lost")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def pause(self, interaction: Interaction) -> None:
         """First in memory, so that no watermark moves past what the store then refuses."""
         services, guild, texts = self._bot.services, managed_guild(interaction), texts_for(interaction.locale).pause
@@ -110,7 +101,7 @@ class ServerCog(commands.Cog, name="server"):
         await answer(interaction, texts.paused)
 
     @magpie.command(name="resume", description="Take in new pictures again, and those that were posted meanwhile")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def resume(self, interaction: Interaction) -> None:
         services, guild, texts = self._bot.services, managed_guild(interaction), texts_for(interaction.locale).pause
         if not (await services.rules.of_guild(guild.id)).paused:
@@ -128,26 +119,26 @@ class ServerCog(commands.Cog, name="server"):
 
     @forget.command(name="channel", description="Forget the pictures of a channel or thread")
     @app_commands.describe(channel="The channel or thread")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def forget_channel(self, interaction: Interaction, channel: ImageChannel) -> None:
         await self._forgetting.ask_channel(interaction, channel)
 
     @forget.command(name="member", description="Forget a member's pictures, or leave the member out")
     @app_commands.describe(member="The member", wish="What to do; by default, forget")
     @app_commands.choices(wish=_WISHES)
-    @_needs_manage_guild
+    @needs_manage_guild
     async def forget_member(
         self, interaction: Interaction, member: discord.User, wish: app_commands.Choice[str] | None = None
     ) -> None:
         await self._forgetting.ask_member(interaction, member, MemberWish(wish.value) if wish else MemberWish.FORGET)
 
     @forget.command(name="server", description="Forget all pictures of this server")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def forget_server(self, interaction: Interaction) -> None:
         await self._forgetting.ask_server(interaction)
 
     @forget.command(name="picture", description="Forget the pictures of one message")
     @app_commands.describe(message="A link to a message with a picture")
-    @_needs_manage_guild
+    @needs_manage_guild
     async def forget_picture(self, interaction: Interaction, message: app_commands.Range[str, 1, 300]) -> None:
         await self._forgetting.ask_message(interaction, message)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import discord
 from cachetools import LRUCache
 from discord import app_commands
-from discord.ext import commands
 
-from bot.discord_io.answers import Interaction, answer
+from bot.discord_io.answers import DeferringCog, Interaction, answer
 from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
-from bot.discord_io.permissions import may_view
+from bot.discord_io.permissions import may_view, needs_manage_guild
 from bot.discord_io.replies import PublicReplies
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.features.formatting import TagFormatter
@@ -37,18 +36,10 @@ _MAX_LISTED_CHARACTERS = 3500  # of the 4000 that a message may have
 
 _MODES = [app_commands.Choice(name=ENGLISH.tagging.modes[mode], value=mode.value) for mode in TaggingMode]
 
-# Checked at every call: a server's settings can open a command to everybody.
-_needs_manage_guild = app_commands.checks.has_permissions(manage_guild=True)
 
-
-class TagsCog(commands.Cog, name="tags"):
+class TagsCog(DeferringCog, name="tags"):
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-
-    async def interaction_check(self, interaction: Interaction) -> bool:  # type: ignore[override]
-        """Runs before each of these commands: a locked store takes longer than the three seconds that Discord waits."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        return True
 
     @app_commands.command(name="tagging", description="See or choose how channels' new pictures are tagged")
     @app_commands.describe(
@@ -58,7 +49,7 @@ class TagsCog(commands.Cog, name="tags"):
     @app_commands.choices(mode=_MODES)
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
-    @_needs_manage_guild
+    @needs_manage_guild
     async def tagging(
         self,
         interaction: Interaction,

@@ -44,7 +44,7 @@ _SEARCHES = 3
 _MOST_HITS = 4096
 # Of them, images that are read where they are put in the order of time.
 _MOST_READ = 800
-# Of words in a question that has an image, too. Measured on the bundled model.
+# Of words in a question that has an image, too: neither is to outweigh the other.
 _WORDS_SHARE = 0.5
 # A look-up that takes longer costs its own match and not the answer. And for all those of one question.
 LONGEST_LOOK_UP_S, LONGEST_LOOK_UPS_S = 8.0, 25.0

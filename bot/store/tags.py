@@ -45,8 +45,8 @@ class TagStore(Store):
         """
         there, key = _channels_of(guild_id, channel_ids), label_key(prefix)
         begins = (tags.c.key >= key, tags.c.key < key + _LAST_CHARACTER) if key else (true(),)
-        # Counted in the order of an index, a tenth of a second for a million. Few images are not searchable, so their
-        # tags are subtracted, which is far cheaper than to look at the image of every tag.
+        # Counted in the order of an index: 900,000 tags took 0.7 s, and 3.8 s with a look at the image of each. Few
+        # images are not searchable, so their tags are subtracted instead.
         columns = tags.c["key", "label"]
         everything = (
             select(*columns, func.count().label("images"))

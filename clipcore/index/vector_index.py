@@ -96,7 +96,7 @@ class VectorIndex:
     def rank(
         self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None, keys: Keys | None = None
     ) -> Scored:
-        """As `search`, and how the query scores over all vectors that are searched, which costs next to nothing."""
+        """As `search`, and how the query scores over all vectors that are searched."""
         exact = np.ascontiguousarray(query, np.float32)
         if exact.shape != (self.dimension,) or not np.isfinite(exact).all():
             raise ValueError(f"expected a query of {self.dimension} finite numbers, got one of shape {exact.shape}")

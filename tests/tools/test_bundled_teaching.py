@@ -12,11 +12,12 @@ from transformers import CLIPModel
 from clipcore.training.trainer import Trainer
 from tests.tools.worlds import made_up_sprites, shipped_concepts, small_wording
 from tools.bundled_model import new_model
+from tools.bundled_objective import trainer_for
 from tools.bundled_stream import Mix, Stream
 from tools.bundled_tokenizer import train_tokenizer
 from tools.emoji_questions import Questions
 from tools.emoji_scenes import SIDE
-from tools.teach_bundled import LOWER, TEACHING, Lessons, freeze, trainer_for
+from tools.teach_bundled import LOWER, TEACHING, Lessons, freeze
 
 CONCEPTS = shipped_concepts()[:50]
 TOKENIZER = train_tokenizer(["a cat on a sofa", "沙发上的猫"])

@@ -14,7 +14,7 @@ from clipcore.training.trainer import Trainer
 from tests.tools.worlds import made_up_sprites, shipped_concepts
 from tools import train_bundled
 from tools.bundled_model import new_model
-from tools.bundled_objective import FINISH, HIGHEST_LOG_SCALE, Plan
+from tools.bundled_objective import FINISH, HIGHEST_LOG_SCALE, Lessons, Plan, trainer_for
 from tools.bundled_stream import Mix, Stream
 from tools.bundled_tokenizer import train_tokenizer
 
@@ -28,7 +28,7 @@ def begin(folder: Path, plan: Plan) -> tuple[CLIPModel, Trainer]:
     concepts = shipped_concepts()[:12]
     stream = Stream(concepts, made_up_sprites(12), TOKENIZER, 0)
     model = new_model(TOKENIZER, Stream(concepts, made_up_sprites(12), TOKENIZER, 0).batch(Mix(12, 0, 0)).pixels)
-    return model, train_bundled.trainer_for(model, stream, plan, folder)
+    return model, trainer_for(model, Lessons(model, stream, plan), plan, folder)
 
 
 @pytest.mark.parametrize("plan", [FIRST, replace(FINISH, steps=4, later=Mix(4, 4, 1))])
