@@ -120,7 +120,7 @@ class App {
     this.guildId = guild?.id ?? guildId;
     this.channelId = guild?.channels.has(channelId) ? channelId : firstChannel(guild);
     if (guild) history.replaceState(null, "", `#/${this.session.member.id}/${this.guildId}/${this.channelId ?? ""}`);
-    document.body.classList.remove("drawer-open");
+    if (document.body.classList.contains("drawer-open")) this.#openDrawer(false);
     closeMenu();
     state.unread.delete(this.channelId);
     this.#redrawAll();
@@ -215,8 +215,12 @@ class App {
   #bindPage() {
     for (const node of document.querySelectorAll("[data-language]"))
       node.addEventListener("click", () => this.#speak(node.dataset.language));
-    byId("drawer").addEventListener("click", () => document.body.classList.toggle("drawer-open"));
-    byId("veil").addEventListener("click", () => document.body.classList.remove("drawer-open"));
+    byId("drawer").addEventListener("click", () => this.#openDrawer(!document.body.classList.contains("drawer-open")));
+    byId("veil").addEventListener("click", () => this.#openDrawer(false));
+    for (const part of [byId("drawer"), byId("guilds"), byId("sidebar")])
+      part.addEventListener("keydown", (event) => {
+        if (event.key === "Escape" && document.body.classList.contains("drawer-open")) this.#openDrawer(false);
+      });
     byId("tour-button").addEventListener("click", () => this.tour.toggle());
     for (const node of document.querySelectorAll("[data-icon]")) fill(node, icon(node.dataset.icon));
     document.addEventListener("paste", (event) => {
@@ -226,6 +230,15 @@ class App {
       this.composer.addFiles(files);
     });
     this.#bindDrop(byId("chat"));
+  }
+
+  // On a telephone: the servers and channels lie over the messages.
+  #openDrawer(open) {
+    document.body.classList.toggle("drawer-open", open);
+    byId("drawer").setAttribute("aria-expanded", String(open));
+    const list = byId("channels");
+    const first = open ? (list.querySelector("[aria-current]") ?? list.querySelector("button")) : byId("drawer");
+    first?.focus();
   }
 
   #bindDrop(chat) {

@@ -23,14 +23,12 @@ export class Suggest {
       hidden: true,
     });
     host.append(this.#box);
-    for (const [name, value] of Object.entries({
-      role: "combobox",
-      "aria-autocomplete": "list",
-      "aria-controls": this.#box.id,
-      "aria-expanded": "false",
-    })) {
-      input.setAttribute(name, value);
-    }
+    input.setAttribute("aria-autocomplete", "list");
+    input.setAttribute("aria-controls", this.#box.id);
+    // A text box of several lines cannot be a combobox.
+    if (input.tagName === "INPUT") input.setAttribute("role", "combobox");
+    else input.setAttribute("aria-haspopup", "listbox");
+    this.#mark();
   }
 
   get isOpen() {
@@ -82,7 +80,8 @@ export class Suggest {
   #mark() {
     const options = [...this.#box.querySelectorAll("[role=option]")];
     options.forEach((node, index) => node.setAttribute("aria-selected", String(index === this.#active)));
-    this.#input.setAttribute("aria-expanded", String(this.isOpen && options.length > 0));
+    if (this.#input.tagName === "INPUT")
+      this.#input.setAttribute("aria-expanded", String(this.isOpen && options.length > 0));
     const active = options[this.#active];
     if (active && this.isOpen) this.#input.setAttribute("aria-activedescendant", active.id);
     else this.#input.removeAttribute("aria-activedescendant");

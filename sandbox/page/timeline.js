@@ -241,6 +241,6 @@ function dayEntry(date) {
     key: `day-${date.toDateString()}`,
     source: name,
     look: "",
-    make: () => el("li", { class: "day", role: "separator" }, el("span", {}, name)),
+    make: () => el("li", { class: "day" }, el("span", {}, name)),
   };
 }
