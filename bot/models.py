@@ -26,11 +26,21 @@ def backfill_owner(guild_id: int) -> Owner:
 
 
 class Source(StrEnum):
-    """How a message carries an image."""
+    """How a message carries an image. forward: within a message that it forwards, as whatever it is there; previews of
+    links excepted. emoji: a custom one, where Discord shows it large. video: a still picture of an attached video.
+    """
 
     ATTACHMENT = "attachment"
     FORWARD = "forward"
     PREVIEW = "preview"
+    STICKER = "sticker"
+    EMOJI = "emoji"
+    VIDEO = "video"
+
+    @property
+    def returns(self) -> bool:
+        """Whether an edit of its message can bring the same image back, with the same id."""
+        return self in (Source.PREVIEW, Source.EMOJI)
 
 
 ImageKey = tuple[Source, int]
@@ -105,7 +115,8 @@ class ChannelRef:
 class ImageRef:
     """An image as Discord identifies it. Ids only: URLs are signed and expire.
 
-    attachment_id: Discord's id; for a link preview, which has none, a stable 63-bit digest (`attachments.preview_id`).
+    attachment_id: Discord's id of the attachment, sticker or emoji; for a link preview, which has none, a stable 63-bit
+    digest (`attachments.preview_id`).
     spoiler: whether its message covers it, as last seen; no part of its identity.
     """
 
@@ -181,8 +192,8 @@ class Image:
 class RemoteImage:
     """An image as its message shows it now.
 
-    url: where to download it; signed and short-lived, so it is never stored. size: bytes; None for link previews, whose
-    size Discord does not tell.
+    url: where to download it; mostly signed and short-lived, so it is never stored. size: bytes; None where Discord
+    does not tell: it does for attached images.
     """
 
     source: Source

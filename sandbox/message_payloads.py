@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sandbox.image_headers import sniffed_type
 from sandbox.payloads import bare_member_json, channel_json, reaction_emoji_json, sticker_item_json, user_json
 from sandbox.signed_urls import Signer
 from sandbox.state import Attachment, Json, Message, MessageFlag, Payload, Snapshot, State, iso, snowflake_time
@@ -190,7 +191,8 @@ class MessagePayloads:
             return {} if found is None else {**self._media(found), "attachment_id": str(found.id)}
         posted = self._state.attachments.get(self._signer.attachment_in(url) or 0)
         if posted is not None:
-            return self._media(posted)
+            asks_for_still = posted.cover is not None and "format=" in url.partition("?")[2]
+            return self._still(posted) if asks_for_still else self._media(posted)
         preview = "format=webp" if key == "thumbnail" and url.endswith(".mp4") else ""
         return {"id": str(files.message_id), "proxy_url": self._signer.external_url(url) + preview}
 
@@ -203,6 +205,11 @@ class MessagePayloads:
             "height": attachment.height,
             "content_type": attachment.content_type,
         }
+
+    def _still(self, video: Attachment) -> Payload:
+        """The picture that the media proxy shows of it."""
+        url = self._signer.proxy_url(video) + "format=webp"
+        return {**self._media(video), "url": url, "proxy_url": url, "content_type": sniffed_type(video.cover or b"")}
 
 
 _NO_CONTENT: Payload = {"content": "", "attachments": [], "embeds": [], "components": []}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import PurePosixPath
@@ -18,6 +20,16 @@ from clipcore.fair_places import FairPlaces
 from clipcore.images.formats import SUFFIXES
 
 IMAGE_SUFFIXES = SUFFIXES | {".apng"}
+
+_VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".m4v"}
+
+_Part = discord.Message | discord.MessageSnapshot
+_CDN = "https://cdn.discordapp.com"
+_STICKER_PICTURES = (discord.StickerFormatType.png, discord.StickerFormatType.apng, discord.StickerFormatType.gif)
+_CUSTOM_EMOJI = re.compile(r"<(?P<animated>a)?:(?P<name>\w{1,32}):(?P<id>\d{13,20})>", re.ASCII)
+# Symbols and their modifiers, with the invisible characters that join them and ask for their coloured form.
+_EMOJI_CATEGORIES = frozenset({"So", "Sk", "Cf", "Mn"})
+_LARGE_EMOJIS = 30
 
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -40,7 +52,8 @@ def images_of(message: discord.Message) -> list[RemoteImage]:
     """Every image that the message carries, whatever its host. An image that is missing here has been removed."""
     found: dict[ImageKey, RemoteImage] = {}
     for part in _parts(message):
-        found |= {image.key: image for image in (*_attached(part), *_previews(message.id, part))}
+        shown = *_attached(part), *_stickers(part), *_large_emojis(part), *_previews(message.id, part)
+        found |= {image.key: image for image in shown}
     return list(found.values())
 
 
@@ -72,17 +85,57 @@ def preview_id(message_id: int, url: str) -> int:
     return int.from_bytes(digest) & _63_BITS
 
 
-def _parts(message: discord.Message) -> list[discord.Message | discord.MessageSnapshot]:
+def _parts(message: discord.Message) -> list[_Part]:
     """The message itself and those that it forwards."""
     return [message, *message.message_snapshots]
 
 
-def _attached(part: discord.Message | discord.MessageSnapshot) -> Iterator[RemoteImage]:
-    source = Source.ATTACHMENT if isinstance(part, discord.Message) else Source.FORWARD
+def _source(part: _Part, source: Source) -> Source:
+    return source if isinstance(part, discord.Message) else Source.FORWARD
+
+
+def _attached(part: _Part) -> Iterator[RemoteImage]:
+    """Images, and of videos the picture that Discord's media proxy shows of them."""
     for file in part.attachments:
+        spoiler = file.is_spoiler() or any(map(_covers, part.components))
         if _looks_like_image(file.content_type, file.filename):
-            spoiler = file.is_spoiler() or any(map(_covers, part.components))
+            source = _source(part, Source.ATTACHMENT)
             yield RemoteImage(source, file.id, file.url, file.size, file.description, spoiler)
+        elif _is_video(file):
+            still = f"{file.proxy_url.rstrip('&')}{'&' if '?' in file.proxy_url else '?'}format=webp"
+            source = _source(part, Source.VIDEO)
+            yield RemoteImage(source, file.id, still, description=file.description, spoiler=spoiler)
+
+
+def _is_video(file: discord.Attachment) -> bool:
+    """Whether Discord has looked into it: its proxy refuses files whose size in pixels it does not know."""
+    video = (file.content_type or "").lower().startswith("video/")
+    return bool((video or PurePosixPath(file.filename.lower()).suffix in _VIDEO_SUFFIXES) and file.width)
+
+
+def _stickers(part: _Part) -> Iterator[RemoteImage]:
+    """Lottie stickers are no pictures but drawing instructions."""
+    for sticker in part.stickers:
+        if sticker.format not in _STICKER_PICTURES:
+            continue
+        url = sticker.url
+        if sticker.format is discord.StickerFormatType.gif and discord.Asset.BASE != _CDN:
+            url = f"{discord.Asset.BASE}/stickers/{sticker.id}.gif"  # discord.py always names Discord's own media proxy
+        yield RemoteImage(_source(part, Source.STICKER), sticker.id, url, description=sticker.name)
+
+
+def _large_emojis(part: _Part) -> Iterator[RemoteImage]:
+    """The custom emojis of a text that is nothing but emoji: Discord shows up to 30 of them large. Unicode's own are no
+    pictures; what stands for one of them is told by its category.
+    """
+    custom = [found for found in _CUSTOM_EMOJI.finditer(part.content) if int(found["id"]) <= _63_BITS]
+    rest = "".join(_CUSTOM_EMOJI.sub("", part.content).split())
+    others = [unicodedata.category(character) for character in rest]
+    if len(custom) + others.count("So") > _LARGE_EMOJIS or not _EMOJI_CATEGORIES.issuperset(others):
+        return
+    for found in custom:
+        emoji = discord.PartialEmoji(name=found["name"], animated=bool(found["animated"]), id=int(found["id"]))
+        yield RemoteImage(_source(part, Source.EMOJI), int(found["id"]), emoji.url, description=emoji.name)
 
 
 def _looks_like_image(content_type: str | None, filename: str) -> bool:
@@ -102,7 +155,7 @@ def _covers(component: object) -> bool:
     return getattr(component, "spoiler", False) is True or any(_covers(one) for one in inner if one is not None)
 
 
-def _previews(message_id: int, part: discord.Message | discord.MessageSnapshot) -> Iterator[RemoteImage]:
+def _previews(message_id: int, part: _Part) -> Iterator[RemoteImage]:
     """The image of each link preview, through Discord's proxy: the linked host learns nothing about us.
 
     Discord covers all previews of a message with a link between spoiler bars. Which bars make a pair depends on the
@@ -116,7 +169,7 @@ def _previews(message_id: int, part: discord.Message | discord.MessageSnapshot) 
             yield RemoteImage(Source.PREVIEW, image_id, media.proxy_url, spoiler="://" in between_bars)
 
 
-def _has_content(part: discord.Message | discord.MessageSnapshot) -> bool:
+def _has_content(part: _Part) -> bool:
     return any((part.content, part.attachments, part.embeds, part.stickers, part.components))
 
 

@@ -283,7 +283,7 @@ ENGLISH = Texts(
         },
         modes={
             BackfillMode.QUICK: "quick: by Discord's own search for pictures",
-            BackfillMode.THOROUGH: "thorough: read every message, which finds link previews, too",
+            BackfillMode.THOROUGH: "thorough: read every message, which finds link previews and emoji, too",
         },
         listing="Looking for archived threads …",
         counts="**{found}** found · **{done}** done · **{waiting}** waiting · **{failed}** failed",

@@ -232,7 +232,7 @@ CHINESE = Texts(
         },
         modes={
             BackfillMode.QUICK: "快速：用 Discord 自己的搜索查找图片",
-            BackfillMode.THOROUGH: "彻底：逐条读取消息，链接预览也能找到",
+            BackfillMode.THOROUGH: "彻底：逐条读取消息，链接预览和表情也能找到",
         },
         listing="正在查找已归档的子区……",
         counts="找到 **{found}** · 完成 **{done}** · 等待 **{waiting}** · 失败 **{failed}**",

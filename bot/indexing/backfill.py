@@ -295,13 +295,12 @@ class Backfills:
             await self._store.stop_searching(run.guild_id)
             return
         run.indexing_since = None
-        forwarded = wanted is SearchFilter.SNAPSHOT
         ids = [message.message_id for message in hits.messages]
-        found = await self._images.count_of_messages(ids, forwarded=forwarded)
+        found = await self._images.count_of_messages(ids, wanted.sources)
         expected = hits.total if tasks[0].cursor is None else 0
         cursor = hits.after + 1 if hits.messages else None
-        if cursor is None and not forwarded:
-            await self._store.search_for(tasks, SearchFilter.SNAPSHOT)
+        if cursor is None and wanted.next is not None:
+            await self._store.search_for(tasks, wanted.next)
         else:
             await self._store.advanced(tasks, cursor, messages=len(ids), found=found, expected=expected)
 

@@ -21,7 +21,7 @@ from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy, until
 from bot.indexing.tagger import Tagger
 from bot.indexing.worker import Fetch, ImageWorker
 from bot.logging import get_logger
-from bot.models import BACKGROUND, REREAD_OWNER, Image, ImageRef, ImageState, TaggingMode, utc_now
+from bot.models import BACKGROUND, REREAD_OWNER, Image, ImageRef, ImageState, Source, TaggingMode, utc_now
 from bot.monitoring.metrics import EMBEDDINGS_DAMAGED, IMAGE_ATTEMPTS, IMAGES_ACCEPTED, RECENT_IMAGES
 from bot.protocols import Engine
 from bot.store.images import INTERRUPTED, PAGE, Finished, ImageStore
@@ -405,8 +405,10 @@ class _Messages:
 
 
 def _is_announced(image: Image) -> bool:
-    """Whether anybody is told of it once it is indexed: not of one that was indexed before, nor of a backfill's."""
-    return not image.reread and not image.backfilled
+    """Whether anybody is told of it once it is indexed: not of one that was indexed before, nor of a backfill's, nor of
+    what is posted as a part of talk.
+    """
+    return not (image.reread or image.backfilled or image.ref.source in (Source.STICKER, Source.EMOJI))
 
 
 def _with_reserve(places: int) -> int:

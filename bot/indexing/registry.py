@@ -30,7 +30,7 @@ from bot.indexing.deletions import (
 from bot.indexing.retry import RetryPolicy
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger, outline
-from bot.models import Image, ImageKey, ImageRef, Source
+from bot.models import Image, ImageKey, ImageRef
 from bot.monitoring.metrics import IMAGES_FORGOTTEN
 from bot.protocols import IndexedEmbedding, VectorSearch
 from bot.store.embeddings import Model
@@ -108,10 +108,10 @@ class ImageRegistry:
 
     def acceptable(self, refs: Sequence[ImageRef]) -> list[ImageRef]:
         """Those that are not to be deleted. Raises StoreBusy where some are to be stored, but not before the store has
-        done an older deletion: the guild invited the bot again, or an edit brought a link's preview back.
+        done an older deletion: the guild invited the bot again, or an edit brought a link's preview or an emoji back.
         """
         hidden = {ref for ref in refs if self.hides(ref)}
-        if any(ReadmitGuild(ref.channel.guild_id) in self._owed or ref.source is Source.PREVIEW for ref in hidden):
+        if any(ReadmitGuild(ref.channel.guild_id) in self._owed or ref.source.returns for ref in hidden):
             raise StoreBusy("The database has yet to do an older deletion.")
         return [ref for ref in refs if ref not in hidden]
 

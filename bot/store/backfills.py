@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, delete, false, func, or_, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import BackfillMode, BackfillState, ChannelRef, ThreadKind
+from bot.models import BackfillMode, BackfillState, ChannelRef, Source, ThreadKind
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, reads, writes
 from bot.store.deletion import add_guild
@@ -33,10 +33,38 @@ class TaskKind(StrEnum):
 
 
 class SearchFilter(StrEnum):
-    """What Discord's search is asked for: messages with pictures, then forwarded ones."""
+    """What Discord's search is asked for, one after the other. It knows no messages with emoji."""
 
     IMAGE = "image"
     SNAPSHOT = "snapshot"
+    STICKER = "sticker"
+    VIDEO = "video"
+
+    @property
+    def sources(self) -> frozenset[Source]:
+        """Of the images that are counted as found by it."""
+        return _SOURCES[self]
+
+    @property
+    def next(self) -> SearchFilter | None:
+        """What is asked for after it; None after the last."""
+        later = [*SearchFilter][[*SearchFilter].index(self) + 1 :]
+        return later[0] if later else None
+
+
+_SOURCES = {
+    SearchFilter.IMAGE: frozenset({Source.ATTACHMENT, Source.PREVIEW, Source.EMOJI}),
+    SearchFilter.SNAPSHOT: frozenset({Source.FORWARD}),
+    SearchFilter.STICKER: frozenset({Source.STICKER}),
+    SearchFilter.VIDEO: frozenset({Source.VIDEO}),
+}
+# Of the reading, begin and end: most messages are found by the first.
+_SHARES = {
+    SearchFilter.IMAGE: (0.0, 0.85),
+    SearchFilter.SNAPSHOT: (0.85, 0.9),
+    SearchFilter.STICKER: (0.9, 0.95),
+    SearchFilter.VIDEO: (0.95, 1.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +206,7 @@ class BackfillStore(Store):
         """From now on every message is read. Channels whose pictures the search has given are done."""
         await connection.execute(update(backfills).where(backfills.c.guild_id == guild_id).values(searching=False))
         these = backfill_tasks.c.guild_id == guild_id, backfill_tasks.c.state == "open"
-        given = backfill_tasks.c.filter == SearchFilter.SNAPSHOT
+        given = backfill_tasks.c.filter != SearchFilter.IMAGE
         await connection.execute(update(backfill_tasks).where(*these, given).values(state="done"))
 
     @writes
@@ -331,7 +359,8 @@ def _fraction(backfill: Backfill, tasks: Counter[tuple[str, str]], under_way: Se
     began = backfill.guild_id if backfill.searching else task.channel.channel_id
     read = 0.0 if task.cursor is None else (backfill.until - task.cursor) / max(1, backfill.until - began)
     read = min(1.0, max(0.0, read))
-    if backfill.searching:  # forwarded messages, which come last, are few
-        read = 0.9 * read if task.filter is SearchFilter.IMAGE else 0.9 + 0.1 * read
+    if backfill.searching:
+        begin, end = _SHARES[task.filter]
+        read = begin + (end - begin) * read
     ended = tasks[TaskKind.MESSAGES, "done"] + tasks[TaskKind.MESSAGES, "refused"]
     return (ended + len(under_way) * read) / (ended + tasks[TaskKind.MESSAGES, "open"])

@@ -66,14 +66,15 @@ class Deletions(Store):
     ) -> list[int]:
         """Deletes these images of one message; the same attachments in other messages stay.
 
-        A link preview gets no tombstone: its id is made of its address, and Discord removes and adds previews itself.
+        What an edit can bring back gets no tombstone: the id of a link preview is made of its address, and that of an
+        emoji is the same wherever it is posted.
         """
         gone: list[int] = []
         for source in Source:
             ids = {id_ for its_source, id_ in keys if its_source == source}
             these = images.c.message_id == message_id, images.c.attachment_id.in_(any_of(ids))
             gone += await _delete_images(connection, *these, images.c.source == source)
-            if source is not Source.PREVIEW:
+            if not source.returns:
                 await _bury(connection, Kind.ATTACHMENT, ids, self._now(), scope=message_id)
         return gone
 

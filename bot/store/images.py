@@ -403,10 +403,10 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
 
     @reads
     async def count_of_messages(
-        self, connection: AsyncConnection, message_ids: Collection[int], *, forwarded: bool
+        self, connection: AsyncConnection, message_ids: Collection[int], sources: Collection[Source]
     ) -> int:
-        """How many images these messages carry, in any state: those of messages that they forward, or the others."""
-        these = images.c.message_id.in_(any_of(message_ids)), (images.c.source == Source.FORWARD) == forwarded
+        """How many images of these sources the messages carry, in any state."""
+        these = images.c.message_id.in_(any_of(message_ids)), images.c.source.in_(sorted(sources))
         return int((await connection.execute(select(func.count()).select_from(images).where(*these))).scalar_one())
 
     @reads

@@ -145,7 +145,7 @@ images = _table(
     sa.Column("spoiler", Flag, nullable=False, server_default=sa.false()),
     sa.Column("backfilled", Flag, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("message_id", "attachment_id", "source"),
-    sa.CheckConstraint("source IN ('attachment', 'forward', 'preview')", name="source"),
+    sa.CheckConstraint("source IN ('attachment', 'forward', 'preview', 'sticker', 'emoji', 'video')", name="source"),
     sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
     # Due images are found by next_attempt alone, in a partial index, so the two must agree.
     sa.CheckConstraint("(state = 'pending') = (next_attempt IS NOT NULL)", name="due"),
@@ -371,7 +371,7 @@ backfill_tasks = _table(
     sa.UniqueConstraint("guild_id", "channel_id", "task"),
     sa.CheckConstraint("task IN ('archived_joined', 'archived_private', 'archived_public', 'messages')", name="task"),
     sa.CheckConstraint("state IN ('open', 'done', 'refused')", name="state"),
-    sa.CheckConstraint("filter IN ('image', 'snapshot')", name="filter"),
+    sa.CheckConstraint("filter IN ('image', 'snapshot', 'sticker', 'video')", name="filter"),
     sa.Index(None, "guild_id", "state", "task", "id"),
 )
 

@@ -26,9 +26,11 @@ def upgrade() -> None:
     _add_rules()
     _add_exclusions()
     _add_backfills()
+    _add_sources()
 
 
 def downgrade() -> None:
+    _drop_sources()
     _drop_backfills()
     _drop_exclusions()
     _drop_rules()
@@ -285,7 +287,9 @@ def _add_backfills() -> None:
             name=op.f("ck_backfill_tasks_task"),
         ),
         sa.CheckConstraint("state IN ('open', 'done', 'refused')", name=op.f("ck_backfill_tasks_state")),
-        sa.CheckConstraint("filter IN ('image', 'snapshot')", name=op.f("ck_backfill_tasks_filter")),
+        sa.CheckConstraint(
+            "filter IN ('image', 'snapshot', 'sticker', 'video')", name=op.f("ck_backfill_tasks_filter")
+        ),
         sqlite_strict=True,
     )
     tasks = ["guild_id", "state", "task", "id"]
@@ -313,3 +317,31 @@ _DUE = "next_attempt IS NOT NULL"
 def _index_images(name: str, *columns: str, where: str) -> None:
     condition = sa.text(where)
     op.create_index(f"ix_images_{name}", "images", [*columns], sqlite_where=condition, postgresql_where=condition)
+
+
+_SOURCES = "'attachment', 'forward', 'preview'"
+_MORE_SOURCES = f"{_SOURCES}, 'sticker', 'emoji', 'video'"
+
+
+def _add_sources() -> None:
+    _replace_in_images(f"source IN ({_SOURCES})", f"source IN ({_MORE_SOURCES})")
+
+
+def _drop_sources() -> None:
+    """Images of these sources go, with all that is kept of them."""
+    these = f"SELECT id FROM images WHERE source NOT IN ({_SOURCES})"  # noqa: S608
+    for table in ("tags", "tag_decisions", "embeddings", "unverified"):
+        op.execute(f"DELETE FROM {table} WHERE image_id IN ({these})")  # noqa: S608
+    op.execute(f"UPDATE replies SET image_id = NULL WHERE image_id IN ({these})")  # noqa: S608
+    op.execute(f"DELETE FROM images WHERE id IN ({these})")  # noqa: S608
+    _replace_in_images(f"source IN ({_MORE_SOURCES})", f"source IN ({_SOURCES})")
+
+
+def _replace_in_images(old: str, new: str) -> None:
+    """Changes a constraint in the stored schema, as revision 0004 does: nothing is copied."""
+    version = op.get_bind().exec_driver_sql("PRAGMA schema_version").scalar_one()
+    change = sa.text("UPDATE sqlite_schema SET sql = replace(sql, :old, :new) WHERE type = 'table' AND name = 'images'")
+    op.execute("PRAGMA writable_schema = ON")
+    op.get_bind().execute(change, {"old": old, "new": new})
+    op.execute(f"PRAGMA schema_version = {version + 1}")  # every open statement reads the schema again
+    op.execute("PRAGMA writable_schema = OFF")

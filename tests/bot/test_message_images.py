@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import discord
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.discord_io.attachments import images_of, is_withheld, preview_id
+from bot.discord_io.attachments import _large_emojis, images_of, is_withheld, preview_id
 from bot.discord_io.messages import Messages, channel_ref
-from bot.models import ChannelRef, ImageRef, Source, ThreadKind
+from bot.models import ChannelRef, ImageRef, RemoteImage, Source, ThreadKind
 from tests.bot import discord_objects
 from tests.bot.discord_objects import GUILD, PRIVATE_THREAD, attachment, message, snapshot
 
@@ -212,3 +212,100 @@ def test_an_empty_message_counts_as_withheld_by_discord(
     server: discord.Guild, more: dict[str, Any], kept_back: bool
 ) -> None:
     assert is_withheld(message(server, 1, 10, **more)) is kept_back
+
+
+def sticker(kind: int) -> dict[str, Any]:
+    return {"id": "70", "name": "hop", "format_type": kind}
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        (1, "https://cdn.discordapp.com/stickers/70.png"),
+        (2, "https://cdn.discordapp.com/stickers/70.png"),
+        (3, None),
+        (4, "https://media.discordapp.net/stickers/70.gif"),
+        (9, None),
+    ],
+)
+def test_a_sticker_is_an_image_unless_it_is_drawn_by_instructions(
+    server: discord.Guild, monkeypatch: pytest.MonkeyPatch, kind: int, url: str | None
+) -> None:
+    monkeypatch.setattr(discord.Asset, "BASE", "https://cdn.discordapp.com")
+    found = messages().downloadable_images_of(message(server, 1, 10, sticker_items=[sticker(kind)]))
+    assert found == ([] if url is None else [RemoteImage(Source.STICKER, 70, url, description="hop")])
+
+
+def test_where_another_cdn_is_set_stickers_and_emojis_of_every_kind_are_there(
+    server: discord.Guild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discord.Asset, "BASE", "https://cdn.example")
+    for kind in (1, 2, 4):
+        [image] = images_of(message(server, 1, 10, sticker_items=[sticker(kind)]))
+        assert image.url.startswith("https://cdn.example/stickers/70.")
+    [image] = images_of(message(server, 1, 10, content=f"<a:hop:{EMOJI}>"))
+    assert image.url.startswith(f"https://cdn.example/emojis/{EMOJI}.")
+
+
+EMOJI = 1_457_000_000_000_000_001
+
+
+@pytest.mark.parametrize(
+    ("content", "large"),
+    [
+        (f"<:hop:{EMOJI}>", 1),
+        (f" <:hop:{EMOJI}>\n<a:flap:{EMOJI + 1}> ", 2),
+        (f"<:hop:{EMOJI}><:hop:{EMOJI}>", 1),
+        (f"\N{PARTY POPPER}<:hop:{EMOJI}>\N{HEAVY BLACK HEART}\ufe0f\N{THUMBS UP SIGN}\U0001f3fd", 1),
+        ("\N{PARTY POPPER}", 0),
+        (f"look <:hop:{EMOJI}>", 0),
+        (f"||<:hop:{EMOJI}>||", 0),
+        (f"# <:hop:{EMOJI}>", 0),
+        (f"<:hop:{EMOJI}>" * 30, 1),
+        (f"<:hop:{EMOJI}>" * 31, 0),
+        (f"<:hop:{EMOJI}>" + "\N{PARTY POPPER}" * 30, 0),
+        ("<:hop:9999999999999999999>", 0),
+        ("<:hop:99999999999999999999>", 0),
+    ],
+)
+def test_the_custom_emojis_of_a_text_of_nothing_but_emoji_are_images(
+    server: discord.Guild, content: str, large: int
+) -> None:
+    found = images(message(server, 1, 10, content=content))
+    assert [(image.source, image.attachment_id) for image in found] == [
+        (Source.EMOJI, EMOJI + at) for at in range(large)
+    ]
+
+
+@given(st.text(st.sampled_from("<:a>0123456789x\N{PARTY POPPER}|"), max_size=60))
+def test_whatever_a_text_is_its_emojis_have_ids_that_can_be_stored(content: str) -> None:
+    posted = SimpleNamespace(content=content)
+    assert all(0 <= image.attachment_id < 2**63 for image in _large_emojis(cast(discord.Message, posted)))
+
+
+def video(**more: Any) -> dict[str, Any]:
+    size = {"width": 640, "height": 360, "content_type": "video/mp4", **more}
+    return attachment(20, "film.mp4", **size)
+
+
+def test_of_a_video_the_picture_that_discords_proxy_shows_is_an_image(server: discord.Guild) -> None:
+    address = "https://media.discordapp.net/attachments/1/20/film.mp4?ex=1&is=2&hm=3&"
+    shown = video(proxy_url=address, description="a train")
+    [image] = messages().downloadable_images_of(message(server, 1, 10, attachments=[shown]))
+    assert image == RemoteImage(Source.VIDEO, 20, f"{address}format=webp", description="a train")
+    hidden = video(flags=1 << 3)
+    assert [one.spoiler for one in images_of(message(server, 1, 10, attachments=[hidden]))] == [True]
+
+
+def test_of_a_video_that_discord_could_not_read_there_is_no_picture(server: discord.Guild) -> None:
+    assert images(message(server, 1, 10, attachments=[video(width=None, height=None)])) == []
+
+
+def test_what_a_forwarded_message_carries_is_forwarded_whatever_it_is(server: discord.Guild) -> None:
+    for part in (
+        {"attachments": [video()]},
+        {"sticker_items": [sticker(1)]},
+        {"content": f"<:hop:{EMOJI}>"},
+    ):
+        [image] = images(message(server, 1, 10, message_snapshots=[snapshot(**part)]))
+        assert image.source is Source.FORWARD

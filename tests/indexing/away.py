@@ -127,17 +127,17 @@ class Discord:
     async def search(
         self, guild_id: int, channels: Sequence[ChannelRef], wanted: SearchFilter, *, after: int, before: int
     ) -> Hits:
-        """Finds attached images, and forwarded ones, but no previews of links."""
+        """Finds no previews of links."""
         ids = {one.channel_id for one in channels}
         self.searched.append((ids, wanted, before))
         if self.search_errors:
             raise self.search_errors.pop(0)
-        source = Source.FORWARD if wanted is SearchFilter.SNAPSHOT else Source.ATTACHMENT
+        sources = wanted.sources - {Source.PREVIEW}
         matching = [
             message
             for channel_id in ids
             for message in self.messages.get(channel_id, {}).values()
-            if after < message.message_id < before and any(image.source is source for image in message.images)
+            if after < message.message_id < before and any(image.source in sources for image in message.images)
         ]
         matching.sort(key=lambda one: one.message_id)
         page = matching[-self.page_messages :]

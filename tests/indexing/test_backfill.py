@@ -299,24 +299,27 @@ async def stored_is(bot: Bot, place: ChannelRef, refs: set[ImageRef]) -> bool:
 # -- by Discord's search
 
 
-def forward(discord: Discord, number: int) -> ImageRef:
-    ref = replace(image_ref(number, ONE), source=Source.FORWARD)
+def carried(discord: Discord, number: int, source: Source) -> ImageRef:
+    ref = replace(image_ref(number, ONE), source=source)
     discord.put(ONE, SeenMessage(ref.message_id, (ref,), frozenset({ref.key})))
     return ref
 
 
-async def test_a_search_finds_pictures_page_after_page_then_forwarded_ones(discord, bots) -> None:
+async def test_a_search_finds_pictures_page_after_page_then_forwarded_ones_stickers_and_videos(discord, bots) -> None:
     posted = {discord.post(number, place) for place in (ONE, TWO) for number in range(place.channel_id % 10, 40, 3)}
-    forwarded = {forward(discord, number) for number in range(100, 103)}
+    others = {carried(discord, number, Source.FORWARD) for number in range(100, 103)}
+    others |= {carried(discord, 103, Source.STICKER), carried(discord, 104, Source.VIDEO)}
     for number in range(50, 60):  # without any
         discord.put(ONE, SeenMessage(snowflake(number)))
     bot = await bots()
     await begin(bot, QUICK, ONE, TWO)
     progress = await finished(bot)
-    assert await stored(bot, ONE, TWO) == posted | forwarded
-    assert [wanted for _, wanted, _ in discord.searched] == [SearchFilter.IMAGE] * 4 + [SearchFilter.SNAPSHOT] * 2
+    assert await stored(bot, ONE, TWO) == posted | others
+    asked = [wanted for _, wanted, _ in discord.searched]
+    assert asked[:4] == [SearchFilter.IMAGE] * 4
+    assert asked[4:] == [SearchFilter.SNAPSHOT] * 2 + [SearchFilter.STICKER] * 2 + [SearchFilter.VIDEO] * 2
     assert all(ids == {ONE.channel_id, TWO.channel_id} for ids, _, _ in discord.searched)
-    assert progress.found == progress.expected == progress.messages == len(posted | forwarded)
+    assert progress.found == progress.expected == progress.messages == len(posted | others)
     assert discord.compared == []
     assert await bot.store.first_seen(ONE.channel_id) == 0
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageTooLarge, ImageUnreachable
-from bot.models import Image, ImageState, TaggingMode, utc_now
+from bot.models import Image, ImageState, Source, TaggingMode, utc_now
 from bot.store.database import Database
 from bot.store.images import ImageStore
 from clipcore.errors import EncodingFailed, EngineClosed, ImageRejected, QueueFull, RejectReason
@@ -299,6 +299,15 @@ async def test_an_image_that_succeeds_later_is_announced_by_itself(pipeline: Pip
     await pipeline.indexer.accept([first, second])
     await until(lambda: len(pipeline.messages) == 2)
     assert [[image.ref for image in message.images] for message in pipeline.messages] == [[first], [second]]
+
+
+async def test_stickers_and_emojis_are_indexed_and_not_announced(pipeline: Pipeline) -> None:
+    talk = [replace(image_ref(number), source=source) for number, source in enumerate((Source.STICKER, Source.EMOJI))]
+    shown = replace(image_ref(2), source=Source.VIDEO)
+    await pipeline.indexer.start()
+    found = await pipeline.remember(*talk, shown)
+    assert {image.ref for image in found} == {*talk, shown}
+    assert [image.ref for message in pipeline.messages for image in message.images] == [shown]
 
 
 async def test_images_of_one_message_that_wait_in_the_store_are_announced_together(pipeline: Pipeline) -> None:

@@ -55,6 +55,13 @@ async def test_a_deleted_attachment_leaves_its_message_and_its_forwards(images):
     assert [image.ref for image in await images.accept([ref(30, 100)])] == [ref(30, 100)]
 
 
+@pytest.mark.parametrize("source", Source)
+async def test_only_what_an_edit_can_bring_back_comes_back_after_an_edit_removed_it(images, source):
+    [gone] = await ready(images, ref(10, 100, source=source))
+    assert await images.forget_images(10, [(source, 100)]) == [gone]
+    assert bool(await images.accept([ref(10, 100, source=source)])) == source.returns
+
+
 async def test_a_deleted_channel_is_deleted_with_its_threads_watermarks_and_modes(images, channels):
     mine, thread, elsewhere = await ready(images, ref(10), ref(11, place=THREAD), ref(12, place=ELSEWHERE))
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)

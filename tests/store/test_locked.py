@@ -68,7 +68,7 @@ READS = {
         "first_seen": lambda images: images.first_seen(2),
         "in_range": lambda images: images.in_range(2, 0, 20),
         "count_in_range": lambda images: images.count_in_range(2, 0, 20),
-        "count_of_messages": lambda images: images.count_of_messages([10], forwarded=False),
+        "count_of_messages": lambda images: images.count_of_messages([10], [Source.ATTACHMENT]),
         "guild_ids": lambda images: images.guild_ids(),
         "count_pending": lambda images: images.count_pending(),
         "unverified": lambda images: images.unverified(1 << 62, (), 5),

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from bot.models import BackfillMode, ChannelRef, TagDecision, TaggingMode
+from bot.models import BackfillMode, ChannelRef, Source, TagDecision, TaggingMode
 from bot.store.backend import open_backend
 from bot.store.backfills import BackfillStore, TaskKind
 from bot.store.backup import mark_unverified
@@ -138,6 +138,25 @@ async def test_from_revision_0005_on_a_channel_begins_before_its_first_image_or_
     await migrate(open_backend(path, 1.0), "0004")
     await migrate(open_backend(path, 1.0), "head")
     assert query(path, "SELECT id, first_seen FROM channels") == [(2, 9), (3, 80), (4, None)]
+
+
+async def test_before_revision_0006_there_are_no_stickers_emojis_and_videos(path):
+    await fill(path)
+    others = [ref(90 + at, source=source) for at, source in enumerate(Source)]
+    async with await Database.open(path) as database:
+        images = ImageStore(database)
+        for image in await images.accept(others):
+            await images.finish([finished(image.id)], CARD)
+            await ReplyStore(database).remember(ChannelRef(1, 2), 500 + image.id, [image.id])
+    await migrate(open_backend(path, 1.0), "0005")
+    sources = {source for [source] in query(path, "SELECT DISTINCT source FROM images")}
+    assert sources == {"attachment", "forward", "preview"}
+    for table in ("tags", "embeddings", "replies"):
+        assert query(path, f"SELECT * FROM {table} WHERE image_id NOT IN (SELECT id FROM images)") == []
+    with pytest.raises(sqlite3.IntegrityError, match="ck_images_source"):
+        query(path, "UPDATE images SET source = 'sticker'")
+    await migrate(open_backend(path, 1.0), "head")
+    assert query(path, "UPDATE images SET source = 'sticker' WHERE message_id = 90") == []
 
 
 async def test_migrating_a_current_database_changes_nothing(path):

@@ -66,7 +66,7 @@ async def use_everything(database) -> None:
     await images.accept([ref(40)], backfilled=True)
     await images.due({backfill_owner(1): 50}, NOON)
     await images.count_in_range(2, 10, 20)
-    await images.count_of_messages([10, 11], forwarded=True)
+    await images.count_of_messages([10, 11], [Source.FORWARD])
     await images.newest_id()
     await images.first_seen(2)
     await images.in_range(2, 10, 20)
