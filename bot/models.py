@@ -88,6 +88,17 @@ class MemberWish(StrEnum):
     LET_IN = "let_in"
 
 
+class SetupStep(StrEnum):
+    """The pages of /magpie setup, in their order."""
+
+    RIGHTS = "rights"
+    CHANNELS = "channels"
+    TAGS = "tags"
+    LABELS = "labels"
+    EARLIER = "earlier"
+    DONE = "done"
+
+
 class ThreadKind(StrEnum):
     """What kind of thread a channel is. Stored, because archived threads leave discord.py's cache."""
 

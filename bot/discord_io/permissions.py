@@ -31,6 +31,16 @@ _MEMBERSHIP_TIMEOUT_S = 10.0
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
 
 _TO_READ = discord.Permissions(view_channel=True, read_message_history=True)
+# What the invitation in the README asks for.
+_INVITED = discord.Permissions(
+    view_channel=True,
+    read_message_history=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    embed_links=True,
+    attach_files=True,
+    add_reactions=True,
+)
 _TO_MODERATE = discord.Permissions(view_channel=True, manage_messages=True)
 
 
@@ -165,13 +175,17 @@ def missing_to_read(channel: discord.abc.GuildChannel) -> list[str]:
     """What the bot needs to read the messages of this channel and has not, by discord.py's names; nothing where
     `bot_may_read`. Without View Channel that alone: it takes all others with it.
     """
-    needed = discord.Permissions(_TO_READ.value)
+    return _missing(channel, _TO_READ)
+
+
+def missing_permissions(channel: discord.abc.GuildChannel) -> list[str]:
+    """What the bot needs in this channel for all that it can do and has not; see `missing_to_read`."""
+    return _missing(channel, _INVITED)
+
+
+def _missing(channel: discord.abc.GuildChannel, needed: discord.Permissions) -> list[str]:
+    needed = discord.Permissions(needed.value)
     needed.connect = channel.type in _VOICE_TYPES
-    return missing_permissions(channel, needed)
-
-
-def missing_permissions(channel: discord.abc.GuildChannel, needed: discord.Permissions) -> list[str]:
-    """Those of them that the bot has not in this channel; see `missing_to_read`."""
     me: discord.Member | None = channel.guild.me  # discord.py's type has no None
     have = discord.Permissions.none() if me is None else channel.permissions_for(me)
     if not have.view_channel:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import discord
@@ -163,6 +164,15 @@ class BackfillNotices:
             log.info("the progress of a backfill could not be shown", error=type(error).__name__, status=status)
 
 
+class Beginning(Enum):
+    """What became of the wish for a backfill. shown here: a message in the channel shows its progress."""
+
+    NOTHING_TO_READ = auto()
+    ALREADY_RUNNING = auto()
+    SHOWN_HERE = auto()
+    NOT_SHOWN = auto()
+
+
 class BackfillCommands:
     """What /magpie index and the buttons of a backfill do."""
 
@@ -172,24 +182,34 @@ class BackfillCommands:
 
     async def begin(self, interaction: Interaction, scope: ImageChannel | None, mode: BackfillMode) -> None:
         """The interaction has been deferred."""
-        texts, guild, services = texts_for(interaction.locale), managed_guild(interaction), self._bot.services
+        texts = texts_for(interaction.locale).backfill
+        match await self.start(interaction, scope, mode):
+            case Beginning.NOTHING_TO_READ:
+                await answer(interaction, texts.nothing_to_read)
+            case Beginning.ALREADY_RUNNING:
+                await self._answer_with_progress(interaction, texts.already_running)
+            case Beginning.SHOWN_HERE:
+                await answer(interaction, texts.began_here)
+            case Beginning.NOT_SHOWN:
+                self._bot.services.backfill_notices.watch(managed_guild(interaction).id, interaction)
+
+    async def start(self, interaction: Interaction, scope: ImageChannel | None, mode: BackfillMode) -> Beginning:
+        """Begins one, if it can, and posts the message that shows its progress, where the bot may."""
+        guild, services = managed_guild(interaction), self._bot.services
         tasks = backfill_tasks(guild, scope)
         rules = await services.rules.of_channels({ref for ref, _ in tasks})
         tasks = [task for task in tasks if rules[task[0]].indexed]
         if not tasks:
-            await answer(interaction, texts.backfill.nothing_to_read)
-            return
+            return Beginning.NOTHING_TO_READ
         channel_id = None if scope is None else scope.id
         if not await services.backfills.begin(guild.id, channel_id, mode, interaction.id, tasks):
-            await self._answer_with_progress(interaction, texts.backfill.already_running)
-            return
+            return Beginning.ALREADY_RUNNING
         notice = await self._post_notice(interaction, guild)
         if notice is None:
-            services.backfill_notices.watch(guild.id, interaction)
-            return
+            return Beginning.NOT_SHOWN
         await services.backfill_store.set_notice(guild.id, (notice.channel.id, notice.id))
         services.backfill_notices.watch(guild.id)
-        await answer(interaction, texts.backfill.began_here)
+        return Beginning.SHOWN_HERE
 
     async def _answer_with_progress(self, interaction: Interaction, sentence: str) -> None:
         texts, guild_id = texts_for(interaction.locale), interaction.guild_id or 0

@@ -62,6 +62,13 @@ def short_plain(text: str) -> str:
     return plain(one_line if len(one_line) <= _SHORT else one_line[: _SHORT - 1] + "…")
 
 
+def listed(mentions: Sequence[str], texts: Texts, *, most: int = 15) -> str:
+    """As many as a line of a page holds, so that it keeps to 4000 characters however many there are."""
+    shown = " ".join(mentions[:most])
+    left = len(mentions) - most
+    return shown if left <= 0 else f"{shown} {texts.settings.and_more.format(left)}"
+
+
 def progress_bar(fraction: float, *, blocks: int = 20) -> str:
     """With the percentage, which is below 100 as long as anything is left."""
     done = max(0.0, min(1.0, fraction))

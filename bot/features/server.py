@@ -14,6 +14,7 @@ from bot.features.backfill import BackfillCommands
 from bot.features.forgetting import ForgettingCommands
 from bot.features.indexing import begin_catch_up
 from bot.features.settings import LONGEST_RETENTION, SettingsCommands
+from bot.features.setup import SetupCommand
 from bot.features.status import StatusCommand
 from bot.i18n import ENGLISH, texts_for
 from bot.models import BackfillMode, MemberWish
@@ -36,15 +37,17 @@ class ServerCog(DeferringCog, name="server"):
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
 
-    forget = app_commands.Group(
-        name="forget", description="Have pictures forgotten for good; messages stay", parent=magpie
-    )
-
     async def cog_load(self) -> None:
         self._backfill = BackfillCommands(self._bot)
         self._forgetting = ForgettingCommands(self._bot)
         self._settings = SettingsCommands(self._bot)
         self._status = StatusCommand(self._bot)
+        self._setup = SetupCommand(self._bot, self._backfill)
+
+    @magpie.command(name="setup", description="Set Magpie up for this server, step by step")
+    @needs_manage_guild
+    async def setup(self, interaction: Interaction) -> None:
+        await self._setup.show(interaction)
 
     @magpie.command(name="index", description="Index the pictures that were posted before Magpie joined")
     @app_commands.describe(
@@ -116,6 +119,10 @@ class ServerCog(DeferringCog, name="server"):
         services.catch_up.resume(guild.id)
         begin_catch_up(services.catch_up, guild)()
         services.backfills.wake(guild.id)
+
+    forget = app_commands.Group(
+        name="forget", description="Have pictures forgotten for good; messages stay", parent=magpie
+    )
 
     @forget.command(name="channel", description="Forget the pictures of a channel or thread")
     @app_commands.describe(channel="The channel or thread")

@@ -12,6 +12,7 @@ from bot.discord_io.components import ActionButton, ActionChannels, ActionMenu, 
 from bot.discord_io.messages import ImageChannel
 from bot.discord_io.permissions import knows_channel, managed_guild
 from bot.errors import ChannelNotFound
+from bot.features.formatting import listed
 from bot.i18n import Texts, texts_for
 from bot.models import FOR_GOOD, ChannelRef
 from bot.store.rules import GuildRules
@@ -23,7 +24,6 @@ LONGEST_RETENTION = 3650
 _DAYS = (7, 30, 90, 180, 365, 730)
 _AS_SERVER = "server"
 _SERVER = 0  # in the place of a channel's id
-_LISTED = 15  # mentions in one line, so that a page stays below 4000 characters however many channels there are
 
 
 class SettingsCommands:
@@ -154,8 +154,8 @@ class SettingsCommands:
         services, texts, owner = self._bot.services, texts_for(interaction.locale), interaction.user.id
         rules = await services.rules.of_guild(guild.id)
         excluded = await services.rules.excluded_members(guild.id)
-        view = sentence_view("\n".join(_server_lines(interaction, guild, rules, excluded, texts)))
-        wording = texts.settings
+        wording, lines = texts.settings, server_lines(interaction, guild, rules, excluded, texts)
+        view = sentence_view("\n".join([f"**{wording.heading}**", *lines, f"-# {wording.elsewhere}"]))
         view.add_item(
             discord.ui.ActionRow(ActionChannels("settings_channel", owner=owner, placeholder=wording.choose_channel))
         )
@@ -199,36 +199,30 @@ class SettingsCommands:
         return view
 
 
-def _server_lines(
+def server_lines(
     interaction: Interaction, guild: discord.Guild, rules: GuildRules, excluded: Sequence[int], texts: Texts
 ) -> list[str]:
+    """What holds in the server. Channels that the member cannot see are counted and not named."""
     wording = texts.settings
     there = [one for one in rules.channels if guild.get_channel(one.channel_id) is not None]
     known = [one for one in there if knows_channel(interaction.user, ChannelRef(guild.id, one.channel_id))]
     off = [one for one in known if one.indexed is False]
     own = [one for one in known if one.retention_days is not None]
     lines = [
-        f"**{wording.heading}**",
         wording.server_paused if rules.paused else wording.server_on,
         wording.new_channels_on if rules.index_new_channels else wording.new_channels_off,
         _kept(rules.retention_days, texts),
     ]
     if off:
-        lines.append(wording.off_in.format(channels=_listed([f"<#{one.channel_id}>" for one in off], texts)))
+        lines.append(wording.off_in.format(channels=listed([f"<#{one.channel_id}>" for one in off], texts)))
     if own:
         named = [f"<#{one.channel_id}> ({_short(one.retention_days, texts)})" for one in own]
-        lines.append(wording.kept_otherwise_in.format(channels=_listed(named, texts)))
+        lines.append(wording.kept_otherwise_in.format(channels=listed(named, texts)))
     if hidden := len(there) - len(known):
         lines.append(wording.hidden.format(hidden))
     if excluded:
-        lines.append(wording.left_out.format(members=_listed([f"<@{id_}>" for id_ in excluded], texts)))
-    return [*lines, f"-# {wording.elsewhere}"]
-
-
-def _listed(mentions: Sequence[str], texts: Texts) -> str:
-    shown = " ".join(mentions[:_LISTED])
-    left = len(mentions) - _LISTED
-    return shown if left <= 0 else f"{shown} {texts.settings.and_more.format(left)}"
+        lines.append(wording.left_out.format(members=listed([f"<@{id_}>" for id_ in excluded], texts)))
+    return lines
 
 
 def _kept(days: int | None, texts: Texts) -> str:

@@ -77,8 +77,10 @@ class TagsCog(DeferringCog, name="tags"):
         await answer(interaction, sentence)
 
 
-def modes_set(modes: Mapping[ChannelRef, TaggingMode], texts: Texts) -> str:
-    """Which mode is set where, a line for each mode; as many channels as a message holds."""
+def modes_set(
+    modes: Mapping[ChannelRef, TaggingMode], texts: Texts, *, max_characters: int = _MAX_LISTED_CHARACTERS
+) -> str:
+    """Which mode is set where, a line for each mode; as many channels as have room."""
     wording, left_out = texts.tagging, 0
     lines = [wording.set_where] if modes else []
     length = 0
@@ -88,7 +90,7 @@ def modes_set(modes: Mapping[ChannelRef, TaggingMode], texts: Texts) -> str:
             if its_mode is mode:
                 mention = f"<#{place.channel_id}>"
                 length += len(mention) + 1
-                if length > _MAX_LISTED_CHARACTERS:
+                if length > max_characters:
                     left_out += 1
                 else:
                     mentions.append(mention)

@@ -9,7 +9,7 @@ import discord
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_decimal
 
-from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, SetupStep, Sort, TaggingMode
 
 
 class Counted:
@@ -298,6 +298,35 @@ class StatusTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class SetupTexts:
+    heading: str  # {step} {steps} {title}
+    titles: Mapping[SetupStep, str]
+    applied: str
+    all_rights: str
+    some_rights: str
+    right: str  # {permission} {use} {where}
+    uses: Mapping[str, str]  # of permissions, by discord.py's names
+    everywhere: str
+    hidden: Counted
+    channels_ask: str
+    choose_off: str
+    too_many_off: str
+    tags_ask: str
+    choose_mode: str
+    choose_where: str
+    labels_ask: str
+    choose_sets: str
+    earlier_ask: str
+    start: Mapping[BackfillMode, str]  # of buttons: at most 80 characters
+    has_begun: str
+    done: str
+    back: str
+    next: str
+    check_again: str
+    to_status: str
+
+
+@dataclass(frozen=True, slots=True)
 class PauseTexts:
     paused: str
     resumed: str
@@ -338,6 +367,7 @@ class Texts:
     forgetting: ForgettingTexts
     pause: PauseTexts
     status: StatusTexts
+    setup: SetupTexts
     settings: SettingsTexts
     errors: ErrorTexts
 

@@ -21,11 +21,12 @@ from bot.i18n.catalog import (
     QueryImageTexts,
     SearchTexts,
     SettingsTexts,
+    SetupTexts,
     StatusTexts,
     TaggingTexts,
     Texts,
 )
-from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, SetupStep, Sort, TaggingMode
 
 _counted = partial(Counted, "en")
 
@@ -410,6 +411,67 @@ ENGLISH = Texts(
         ),
         refresh="Refresh",
     ),
+    setup=SetupTexts(
+        heading="**Setting up Magpie** · {step} of {steps} · {title}",
+        titles={
+            SetupStep.RIGHTS: "What I may do",
+            SetupStep.CHANNELS: "Channels",
+            SetupStep.TAGS: "Announcements",
+            SetupStep.LABELS: "Labels",
+            SetupStep.EARLIER: "Earlier pictures",
+            SetupStep.DONE: "Summary",
+        },
+        applied="-# Each choice holds at once. You can stop anywhere, and come back with `/magpie setup`.",
+        all_rights="I have every permission that I need.",
+        some_rights=(
+            "I lack some permissions. *Server Settings → Roles* gives them everywhere, *Edit Channel → Permissions* in "
+            "one channel. Where you don't want me, nothing needs to be done."
+        ),
+        right="- **{permission}** {use}: {where}",
+        uses={
+            "view_channel": "to see what is posted",
+            "read_message_history": "to read what was posted, and to find its pictures again",
+            "connect": "to read the messages of a voice channel, for which Discord wants it",
+            "send_messages": "to answer when I am mentioned, to reply with tags, and to show how indexing gets on",
+            "send_messages_in_threads": "to do so in threads",
+            "embed_links": "to show pictures in answers that everybody sees",
+            "attach_files": "to show charts in answers that everybody sees",
+            "add_reactions": "to react to new pictures with their tags' emoji",
+        },
+        everywhere="everywhere",
+        hidden=_counted(one="one channel that you can't see", other="{count} channels that you can't see"),
+        channels_ask="I index the pictures of every channel that I may read. Which ones shall I leave out?",
+        choose_off="Channels to leave out …",
+        too_many_off="There are more of them than this menu holds: `/magpie settings` sets single channels.",
+        tags_ask=(
+            "I tag new pictures, so that they can be found by their tags. Shall I show the tags in the channel, too? "
+            "Choose how, and then where. Nobody is notified."
+        ),
+        choose_mode="How …",
+        choose_where="In which channels …",
+        labels_ask=(
+            "Which sets of labels shall I tag pictures with? Several can be used together. `/labels add` adds labels "
+            "of your own."
+        ),
+        choose_sets="Sets of labels …",
+        earlier_ask=(
+            "I remember what is posted from the day that I joined. Shall I look through what was posted before, too? "
+            "That goes on in the background, even after a restart, and new pictures go first."
+        ),
+        start={
+            BackfillMode.QUICK: "Look quickly, by Discord's search",
+            BackfillMode.THOROUGH: "Look thoroughly, at every message",
+        },
+        has_begun="It has begun. `/magpie status` shows how it gets on.",
+        done=(
+            "That is all. `/find a cat on a sofa` finds pictures, and `/help` says what else there is. "
+            "`/magpie settings`, `/tagging` and `/labels` set single channels."
+        ),
+        back="Back",
+        next="Next",
+        check_again="Check again",
+        to_status="Status",
+    ),
     settings=SettingsTexts(
         heading="Settings of this server",
         this_server="this server",
@@ -463,6 +525,11 @@ ENGLISH = Texts(
             "view_channel": "View Channel",
             "read_message_history": "Read Message History",
             "connect": "Connect",
+            "send_messages": "Send Messages",
+            "send_messages_in_threads": "Send Messages in Threads",
+            "embed_links": "Embed Links",
+            "attach_files": "Attach Files",
+            "add_reactions": "Add Reactions",
         },
         only_in_servers="That works in servers only.",
         on_cooldown="You're going too fast. Try again in {seconds} s.",

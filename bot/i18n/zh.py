@@ -21,11 +21,12 @@ from bot.i18n.catalog import (
     QueryImageTexts,
     SearchTexts,
     SettingsTexts,
+    SetupTexts,
     StatusTexts,
     TaggingTexts,
     Texts,
 )
-from bot.models import BackfillMode, BackfillState, MemberWish, Sort, TaggingMode
+from bot.models import BackfillMode, BackfillState, MemberWish, SetupStep, Sort, TaggingMode
 
 _counted = partial(Counted, "zh")
 
@@ -329,6 +330,62 @@ CHINESE = Texts(
         growth_alt="折线图：按发布日期统计的图片数，从 {first} 到 {last}。共 {total} 张，最近 30 天 {recent} 张。",
         refresh="刷新",
     ),
+    setup=SetupTexts(
+        heading="**设置 Magpie** · 第 {step} / {steps} 步 · {title}",
+        titles={
+            SetupStep.RIGHTS: "我的权限",
+            SetupStep.CHANNELS: "频道",
+            SetupStep.TAGS: "显示标签",
+            SetupStep.LABELS: "标签集",
+            SetupStep.EARLIER: "以前的图片",
+            SetupStep.DONE: "总结",
+        },
+        applied="-# 每项选择都会立即生效。可以随时停下，以后用 `/magpie setup` 继续。",
+        all_rights="我需要的权限都有了。",
+        some_rights=(
+            "我缺少一些权限。在“服务器设置 → 身份组”里可以为所有频道授予，在“编辑频道 → 权限”里可以为单个频道授予。"
+            "不想让我参与的频道无需处理。"
+        ),
+        right="- **{permission}**，用来{use}：{where}",
+        uses={
+            "view_channel": "看到发布的内容",
+            "read_message_history": "读取已发布的内容，并再次找到其中的图片",
+            "connect": "读取语音频道里的消息（Discord 要求这项权限）",
+            "send_messages": "在被提到时回答、用标签回复，以及显示收录进度",
+            "send_messages_in_threads": "在子区里做同样的事",
+            "embed_links": "在公开的回答里显示图片",
+            "attach_files": "在公开的回答里显示图表",
+            "add_reactions": "用标签的表情符号回应新图片",
+        },
+        everywhere="所有频道",
+        hidden=_counted(other="{count} 个你看不到的频道"),
+        channels_ask="我会收录所有我能读取的频道里的图片。哪些频道不要收录？",
+        choose_off="不收录的频道……",
+        too_many_off="这个菜单放不下全部频道，请用 `/magpie settings` 设置单个频道。",
+        tags_ask=(
+            "我会给新图片加标签，方便按标签查找。也要在频道里显示标签吗？先选择方式，再选择频道。不会通知任何人。"
+        ),
+        choose_mode="方式……",
+        choose_where="在哪些频道……",
+        labels_ask="用哪些标签集给图片加标签？可以同时使用几个。用 `/labels add` 可以添加自己的标签。",
+        choose_sets="标签集……",
+        earlier_ask=(
+            "我会记住从我加入那天起发布的图片。以前发布的也要查找吗？这会在后台进行，重启后也会继续，新图片优先。"
+        ),
+        start={
+            BackfillMode.QUICK: "快速查找（用 Discord 的搜索）",
+            BackfillMode.THOROUGH: "彻底查找（读取每条消息）",
+        },
+        has_begun="已经开始，用 `/magpie status` 可以查看进度。",
+        done=(
+            "设置完成。用 `/find 沙发上的猫` 可以查找图片，`/help` 会介绍其他功能。"
+            "单个频道用 `/magpie settings`、`/tagging` 和 `/labels` 设置。"
+        ),
+        back="上一步",
+        next="下一步",
+        check_again="重新检查",
+        to_status="状态",
+    ),
     settings=SettingsTexts(
         heading="本服务器的设置",
         this_server="本服务器",
@@ -373,6 +430,11 @@ CHINESE = Texts(
             "view_channel": "查看频道",
             "read_message_history": "读取消息历史",
             "connect": "连接",
+            "send_messages": "发送消息",
+            "send_messages_in_threads": "在子区内发送消息",
+            "embed_links": "嵌入链接",
+            "attach_files": "附加文件",
+            "add_reactions": "添加反应",
         },
         only_in_servers="只能在服务器里使用。",
         on_cooldown="请慢一点：{seconds} 秒后再试。",
@@ -479,6 +541,8 @@ COMMANDS = {
     "Index the pictures that were posted before Magpie joined": "收录 Magpie 加入之前发布的图片",
     "A channel, thread or forum; by default, the whole server": "频道、子区或论坛；默认为整个服务器",
     "How to look for pictures; quick by default": "怎样查找图片；默认为快速",
+    "setup": "向导",
+    "Set Magpie up for this server, step by step": "一步一步地为本服务器设置 Magpie",
     "status": "状态",
     "What is indexed here, what waits or was given up, and what I may not read": (
         "这里收录了什么，什么在等待或无法收录，哪些频道我无权读取"

@@ -134,6 +134,13 @@ class Member(Person):
         )
         return read(changed)
 
+    async def choose(self, guild_id: int, message: dict[str, Any], menu: dict[str, Any], *values: str) -> Reply:
+        """A choice that is answered by a message of its own."""
+        data = {"component_type": menu["type"], "custom_id": menu["custom_id"], "values": [*values]}
+        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
+        application = message.get("application_id") or message["author"]["id"]
+        return await self._answer_to(await self.interact(COMPONENT, application, message["channel_id"], data, **extra))
+
     async def choose_and_see_it_change(
         self,
         guild_id: int,
