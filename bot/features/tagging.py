@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -18,19 +16,15 @@ from bot.discord_io.answers import DeferringCog, Interaction, answer
 from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
 from bot.discord_io.permissions import may_view, needs_manage_guild
 from bot.discord_io.replies import PublicReplies
-from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.features.announcements import MAX_AGE, Announcements
 from bot.features.formatting import TagFormatter
 from bot.i18n import CHINESE, ENGLISH, Texts, texts_for
 from bot.indexing.comparison import LookUp
 from bot.indexing.indexer import IndexedMessage
-from bot.keyed_lock import KeyedLock
-from bot.logging import get_logger
 from bot.models import ChannelRef, Image, ImageKey, ImageRef, Tag, TaggingMode, utc_now
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
-
-log = get_logger(__name__)
 
 _MAX_LISTED_CHARACTERS = 3500  # of the 4000 that a message may have
 
@@ -105,19 +99,12 @@ def modes_set(
 # -- announcements of new images' tags
 
 MAX_REACTIONS = 3
-MAX_AGE = timedelta(minutes=10)  # nobody is looking any more at what catch-up finds
-MAX_WAITING = 256
-_CONCURRENCY = 4
-_TIMEOUT_S = 60.0
 _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 
 
 class TagAnnouncer:
-    """Announces the tags of new images in the background, corrects what it has said when a member changes the tags, and
-    takes back those of what has become a spoiler.
-
-    Announcements are optional: while MAX_WAITING are unfinished, as when Discord is slow, new ones are skipped. Each
-    message is announced at most once, and not at all if the process ends in between.
+    """Announces the tags of new images, corrects what it has said when a member changes the tags, and takes back those
+    of what has become a spoiler; see Announcements. Each message is announced at most once.
 
     The message is looked up once more: tags of what is a spoiler there are not shown openly, those of what is gone not
     at all; nor those of what is to be forgotten. Nobody is notified. hides: see ImageRegistry. stored: the images of a
@@ -140,64 +127,35 @@ class TagAnnouncer:
         self._hides = hides
         self._stored = stored
         self._announced: LRUCache[int, None] = LRUCache(1024)
-        self._slots = asyncio.Semaphore(_CONCURRENCY)
-        self._message_lock = KeyedLock()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._announcements = Announcements()
 
     async def close(self) -> None:
         """Stops. What waits, or comes later, is not announced. Idempotent."""
-        self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await self.settled()
+        await self._announcements.close()
+
+    async def settled(self) -> None:
+        """Waits until no announcement waits or is being made."""
+        await self._announcements.settled()
 
     def announce(self, message: IndexedMessage) -> None:
         ref = message.images[0].ref
         if message.mode in (TaggingMode.OFF, TaggingMode.SILENT) or utc_now() - ref.created_at > MAX_AGE:
             return
-        if self._closed or ref.message_id in self._announced:
-            return
-        self._announced[ref.message_id] = None
-        self._begin(message.images, partial(self._announce, message.images, message.mode))
+        if ref.message_id not in self._announced:
+            self._announced[ref.message_id] = None
+            work = partial(self._announce, message.images, message.mode)
+            self._announcements.announce(message.images[0], work)
 
     async def cover(self, images: Sequence[Image]) -> None:
         """These images have become spoilers: takes back what was said openly about them, also by answers."""
         await self._replies.cover([image.id for image in images])
         for _, of_message in groupby(images, key=lambda image: image.ref.message_id):
-            tagged = [image for image in of_message if image.tags]
-            if tagged and not self._closed:
-                self._begin(tagged, partial(self._remove_reactions, tagged[0].ref))
+            if tagged := [image for image in of_message if image.tags]:
+                self._announcements.correct(tagged[0], partial(self._remove_reactions, tagged[0].ref))
 
     def correct(self, image: Image) -> None:
         """A member has changed this image's tags."""
-        if not self._closed:
-            self._begin([image], partial(self._correct, image.ref))
-
-    async def settled(self) -> None:
-        """Waits until no announcement waits or is being made."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _begin(self, images: Sequence[Image], work: Callable[[], Awaitable[None]]) -> None:
-        """images: some of one message."""
-        if len(self._tasks) >= MAX_WAITING:
-            log.warning("tags are not announced or taken back: too many announcements wait", image_id=images[0].id)
-            return
-        task = asyncio.create_task(self._try(images[0], work), name="announce tags")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _try(self, image: Image, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            async with self._message_lock(image.ref.message_id), self._slots, asyncio.timeout(_TIMEOUT_S):
-                await work()
-        except discord.HTTPException as error:
-            # No permission to write or react there, or the message is gone. The tags are in search results anyway.
-            log.info("tags could not be announced or taken back", status=error.status, image_id=image.id)
-        except (ImageGone, ImageForbidden, ImageUnreachable) as error:
-            log.info("tags could not be announced", reason=str(error), image_id=image.id)
-        except Exception:  # the process goes on without this announcement
-            log.exception("tags could not be announced or taken back", image_id=image.id)
+        self._announcements.correct(image, partial(self._correct, image.ref))
 
     async def _announce(self, images: Sequence[Image], mode: TaggingMode) -> None:
         """images: all of one message."""

@@ -13,8 +13,9 @@ import discord
 import pytest
 
 from bot.errors import ImageUnreachable
+from bot.features.announcements import MAX_AGE, MAX_WAITING, MAX_WAITING_IN_CHANNEL
 from bot.features.formatting import TagFormatter
-from bot.features.tagging import MAX_AGE, MAX_WAITING, TagAnnouncer
+from bot.features.tagging import TagAnnouncer
 from bot.indexing.indexer import IndexedMessage
 from bot.indexing.labels import LabelBook, NamedLabel
 from bot.models import (
@@ -45,6 +46,7 @@ class FakeDiscord:
     remembered: list[list[int]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     held: asyncio.Event | None = None
+    held_in: dict[int, asyncio.Event] = field(default_factory=dict)  # by channel
     spoilers: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
     hidden: set[int] = field(default_factory=set)
@@ -65,7 +67,7 @@ class FakeDiscord:
         return [image for image in carried if image.attachment_id not in self.gone]
 
     def get_partial_messageable(self, channel_id: int, *, guild_id: int) -> FakeDiscord:
-        return self
+        return replace(self, held=self.held_in.get(channel_id, self.held))  # its lists are this one's
 
     def get_partial_message(self, message_id: int) -> FakeDiscord:
         self.at = message_id
@@ -154,6 +156,7 @@ def message(
     *labels: str,
     mode: TaggingMode = TaggingMode.REPLY,
     posted: datetime | None = None,
+    channel: int = 2,
 ) -> IndexedMessage:
     """A message with one image for each label."""
     moment = posted or utc_now()
@@ -161,7 +164,7 @@ def message(
     images = [
         Image(
             at,
-            ImageRef(ChannelRef(1, 2), message_id, at, Source.ATTACHMENT, 5),
+            ImageRef(ChannelRef(1, channel), message_id, at, Source.ATTACHMENT, 5),
             ImageState.READY,
             tags=(Tag(label, 0.9 - 0.1 * at),),
         )
@@ -318,11 +321,31 @@ async def test_where_too_many_announcements_wait_new_ones_are_skipped(
 ) -> None:
     fake.held = asyncio.Event()
     for number in range(MAX_WAITING + 10):
-        announcer.announce(message(number, "cat"))
+        announcer.announce(message(number, "cat", channel=number))
     fake.held.set()
     await announcer.settled()
     assert len(fake.replies) == MAX_WAITING
     assert "too many announcements wait" in caplog.text
+
+
+async def test_a_slow_channel_holds_up_no_other_and_a_crowded_one_skips_its_own(
+    announcer: TagAnnouncer, fake: FakeDiscord, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.held_in[2] = asyncio.Event()
+    for number in range(MAX_WAITING_IN_CHANNEL + 10):
+        announcer.announce(message(number, "cat", mode=TaggingMode.REACTION))
+    announcer.announce(message(1000, "dog", channel=3))
+    async with asyncio.timeout(60):
+        while not fake.replies:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+    assert (fake.replies, fake.reactions) == (["🏷️ 🐶 dog"], [])
+    fake.held_in[2].set()
+    await announcer.settled()
+    assert fake.reactions == ["🐱"] * MAX_WAITING_IN_CHANNEL
+    assert caplog.text.count("too many wait in its channel") == 10
+    announcer.announce(message(2000, "cat"))
+    await announcer.settled()
+    assert len(fake.replies) == 2
 
 
 def retagged(image: Image, *labels: str) -> Image:

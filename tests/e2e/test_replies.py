@@ -9,7 +9,7 @@ from typing import Any
 from bot.discord_io.client import MagpieBot
 from sandbox.faults import Fault
 from tests.e2e.harness import House, sample, until
-from tests.e2e.member import PATIENCE_S, Member, Reply
+from tests.e2e.member import PATIENCE_S, STRING, Member, Reply
 
 
 async def announce_by(home: House, mode: str) -> None:
@@ -107,6 +107,25 @@ async def test_what_was_said_openly_of_an_image_goes_when_it_becomes_a_spoiler(h
         return reactions == {"🎉": [int(bob.id)]}
 
     await until(only_bobs, "the bot's reactions are gone, and bob's is not")
+
+
+async def test_reactions_that_discord_slows_down_come_later_and_replies_elsewhere_at_once(
+    home: House, bot: MagpieBot
+) -> None:
+    bob, images, chat = await home.member("bob"), home.channel("pictures"), home.channel("chat")
+    await announce_by(home, "reaction")
+    await bob.use(home.nest, chat, "tagging", [{"type": STRING, "name": "mode", "value": "reply"}])
+    held = home.sandbox.faults.add(
+        Fault("rate_limit", method="PUT", path=f"/channels/{images}/*/reactions/*", times=None, seconds=3.0)
+    )
+    posted = [await bob.post(images, sample("panda")) for _ in range(6)]  # more than are announced at a time
+    elsewhere = await bob.post(chat, sample("rocket"))
+    await bob.message(lambda one: (one.get("message_reference") or {}).get("message_id") == elsewhere["id"])
+    messages = home.sandbox.state.channels[images].messages
+    assert not any(messages[int(one["id"])].reactions for one in posted)
+    held.times = held.triggered
+    for one in posted:
+        await bob.event("MESSAGE_REACTION_ADD", lambda seen, id_=one["id"]: seen["message_id"] == id_)
 
 
 async def test_a_public_answer_goes_when_an_image_became_a_spoiler_while_the_bot_was_away_and_what_is_covered_stays(
