@@ -263,6 +263,14 @@ class Asked(StrEnum):
     FILTER = "filter"
 
 
+class Strength(StrEnum):
+    """How well an image matches, for people."""
+
+    STRONG = "strong"
+    FAIR = "fair"
+    WEAK = "weak"
+
+
 class Sort(StrEnum):
     """The order of matches. best: by their score."""
 
@@ -336,8 +344,7 @@ class SearchResult:
 
     ranking: what all pages show; where nothing matches, the nearest images all the same, and `nearest` then. first:
     how many come before this page, of total. more: whether more match than the ranking has. foldable: whether it has
-    near copies. threshold: the score from which an image matches
-    this question.
+    near copies. threshold: the score from which an image matches this question.
     """
 
     matches: tuple[Match, ...]
@@ -361,7 +368,6 @@ class Answer:
 
     id: int
     guild_id: int
-    member_id: int
     asked: Asked
     ranking: tuple[Ranked, ...]
     page_size: int

@@ -15,6 +15,7 @@ from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
 from bot.features.backfill import BackfillNotices
 from bot.features.formatting import TagFormatter
+from bot.features.paging import AnswerPages
 from bot.features.query_image import QueryImages
 from bot.features.tagging import TagAnnouncer
 from bot.indexing.backfill import Backfills
@@ -33,6 +34,7 @@ from bot.monitoring import metrics
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
+from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
@@ -123,6 +125,14 @@ class Services:
             self.messages.look_up,
             page_size=settings.results_per_answer,
         )
+        self.pages = AnswerPages(
+            AnswerStore(database),
+            self.search,
+            self.replies,
+            self.tag_formatter,
+            engine.card,
+            page_size=settings.results_per_answer,
+        )
         self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
@@ -136,6 +146,7 @@ class Services:
         log.info("vector search kernel chosen", kernel=KERNEL)
         await self.registry.start()
         self.replies.start()
+        self.pages.start()
         self.tagger.start()
         await self.indexer.start()
         for guild_id in await self.rules.paused_guilds():
@@ -160,7 +171,7 @@ class Services:
                 self.restored,
                 self.retagger,
             )
-            for part in (self._session, self.replies, self._vectors, self.tagger, self.registry, *indexing):
+            for part in (self._session, self.replies, self.pages, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)
 
 

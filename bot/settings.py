@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     evicted, and reloaded on demand."""
     index_other_bots: bool = False
     """Whether to index images posted by other bots and by webhooks."""
-    results_per_answer: int = Field(default=5, ge=1, le=6)
-    """Maximum number of images in one answer."""
+    results_per_answer: int = Field(default=5, ge=1, le=10)
+    """How many images a page of an answer shows, unless a member asks for another number."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = "INFO"
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
     log_format: LogFormat = "text"

@@ -36,8 +36,8 @@ NETWORK_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, Timeou
 LABEL_EMOJI = "🏷️"
 """What a reply with tags begins with."""
 
-LIKE = "magpie:like:"
-"""What the custom id of the button below a search result begins with; the image's id follows."""
+LIKE = "magpie-menu:like"
+"""The custom id of the menu below the pictures of an answer; its values are their ids."""
 
 ImageChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
 """What the channel option of a command accepts: every type of channel in which images are posted."""
@@ -163,21 +163,19 @@ def public_reply(message: discord.Message) -> PublicReply | None:
     By this a reply is known again whose sending the process did not survive.
     """
     reference = message.reference
-    if reference is None or reference.message_id is None or reference.type is not discord.MessageReferenceType.reply:
-        return None
-    if message.content.startswith(LABEL_EMOJI):
-        return PublicReply(reference.message_id)
-    shown = tuple(_shown_images(message.components))
-    return PublicReply(reference.message_id, shown) if shown else None
+    replies = reference is not None and reference.type is discord.MessageReferenceType.reply
+    to = reference.message_id if reference is not None and replies else None
+    if shown := tuple(_shown_images(message.components)):
+        return PublicReply(to or message.id, shown)
+    return PublicReply(to) if to is not None and message.content.startswith(LABEL_EMOJI) else None
 
 
 def _shown_images(components: Sequence[discord.Component]) -> Iterator[int]:
     for component in components:
         if isinstance(component, discord.ActionRow):
             for child in component.children:
-                custom_id = getattr(child, "custom_id", None) or ""
-                if custom_id.startswith(LIKE):
-                    yield int(custom_id.removeprefix(LIKE))
+                if isinstance(child, discord.SelectMenu) and child.custom_id == LIKE:
+                    yield from (int(option.value) for option in child.options)
 
 
 def channel_ref(channel: object) -> ChannelRef | None:

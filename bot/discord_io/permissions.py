@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.discord_io.messages import NETWORK_ERRORS, Refusals, thread_ref
+from bot.discord_io.messages import NETWORK_ERRORS, Refusals, channel_ref, thread_ref
 from bot.logging import get_logger
 from bot.models import ChannelRef, Readable, ThreadKind
 
@@ -324,6 +324,14 @@ def audience_of(interaction: Interaction) -> MemberAudience:
     if interaction.guild is None or not isinstance(interaction.user, discord.Member):
         raise app_commands.NoPrivateMessage
     return MemberAudience(interaction.user, interaction.channel_id or 0, interaction.client.services.messages.refusals)
+
+
+def channel_audience_of(interaction: Interaction) -> ChannelAudience:
+    """Everyone who reads the channel where the command or button is used."""
+    here = channel_ref(interaction.channel)
+    if interaction.guild is None or here is None:
+        raise app_commands.NoPrivateMessage
+    return ChannelAudience(interaction.guild, here, interaction.client.services.messages.refusals)
 
 
 def asker_of(interaction: Interaction) -> tuple[int, int]:

@@ -50,13 +50,21 @@ class PublicReplies:
             await asyncio.gather(task, return_exceptions=True)
 
     async def remember(
-        self, channel: ChannelRef, message_id: int, image_ids: Sequence[int], covered: Collection[int] = ()
+        self,
+        channel: ChannelRef,
+        message_id: int,
+        image_ids: Sequence[int],
+        covered: Collection[int] = (),
+        *,
+        besides: bool = False,
     ) -> None:
         """The bot has just sent this message about these images, some of which may have been forgotten or become
-        spoilers meanwhile. covered: those that it describes as spoilers.
+        spoilers meanwhile. covered: those that it describes as spoilers. besides: it shows another page of an answer;
+        what the earlier pages showed stays noted.
         """
         late = self._just_covered.keys() - covered
-        await self._store.remember(channel, message_id, [NO_IMAGE if id_ in late else id_ for id_ in image_ids])
+        known = [NO_IMAGE if id_ in late else id_ for id_ in image_ids]
+        await self._store.remember(channel, message_id, known, besides=besides)
         self.wake()
 
     async def cover(self, image_ids: Sequence[int]) -> None:

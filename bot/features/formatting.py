@@ -15,30 +15,35 @@ from bot.discord_io.messages import LABEL_EMOJI
 from bot.i18n import Texts
 from bot.indexing.labels import LabelBook
 from bot.label_names import label_key
-from bot.models import Tag
+from bot.models import Asked, Strength, Tag
 
 _JOINERS = "\u200c\u200d"  # of emoji, and of Persian and Indian scripts
 _MARKUP = re.compile(r"[\\*_~`|<>\[\]#@:/]|^[-+]")
 _SHORT = 100
-_TAG_LINE_CHARACTERS = 300  # six results with their tags stay below the 4000 characters that a message may show
+_FAIR, _STRONG = 0.5, 0.75  # of what `strength` goes by
+_TAG_LINE_CHARACTERS = 300
 
 
-def text_match_percent(score: float, threshold: float, logit_scale: float) -> int:
-    """A cosine of a text and an image as 1 to 99: 50 at the model's threshold, growing with the score.
+def strength(score: float, asked: Asked, threshold: float, logit_scale: float) -> Strength:
+    """How well an image matches that has this score. A weak match is one below the threshold."""
+    share = _of_words(score, threshold, logit_scale) if asked is Asked.WORDS else _of_likeness(score, threshold)
+    if share < _FAIR:
+        return Strength.WEAK
+    return Strength.STRONG if share >= _STRONG else Strength.FAIR
+
+
+def _of_words(score: float, threshold: float, logit_scale: float) -> float:
+    """A cosine of a text and an image as a share: a half at the model's threshold, growing with the score.
 
     A logistic curve over the distance from the threshold. Its slope follows the model's logit scale, because a small
     distance means more where a model spreads its cosines less; a quarter of it keeps good and better apart.
     """
-    share = 1 / (1 + math.exp(-(score - threshold) * logit_scale / 4))
-    return max(1, min(99, round(100 * share)))
+    return 1 / (1 + math.exp(-(score - threshold) * logit_scale / 4))
 
 
-def image_match_percent(score: float, threshold: float) -> int:
-    """A cosine of two images as 1 to 100: 50 at the model's threshold, 100 for the same image."""
-    if threshold >= 1:
-        return 100 if score >= 1 else 50
-    share = 0.5 + 0.5 * (score - threshold) / (1 - threshold)
-    return max(1, min(100, round(100 * share)))
+def _of_likeness(score: float, threshold: float) -> float:
+    """A cosine of two images as a share: a half at the model's threshold, 1 for the same image."""
+    return 0.5 + 0.5 * (score - threshold) / max(1 - threshold, 1e-6)
 
 
 def visible(text: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import discord
@@ -21,26 +19,26 @@ from bot.discord_io.answers import (
     in_time,
     sentence_view,
 )
-from bot.discord_io.components import ActionButton, Press, View
+from bot.discord_io.components import Press, View
 from bot.discord_io.messages import channel_ref
 from bot.discord_io.permissions import ChannelAudience, MemberAudience, asker_of, audience_of
 from bot.errors import TookTooLong
 from bot.features.filters import Limits, SearchedPlace, suggest_dates, suggest_tags, understand
-from bot.features.formatting import TagFormatter, image_match_percent, short_plain, text_match_percent, visible
+from bot.features.formatting import short_plain
+from bot.features.paging import Asking
 from bot.features.query_image import QueryImage, is_similar_request
-from bot.i18n import CHINESE, ENGLISH, Texts, texts_for
+from bot.features.result_page import LARGEST_PAGE
+from bot.i18n import ENGLISH, Texts, texts_for
 from bot.logging import get_logger
-from bot.models import ChannelRef, Match, SearchResult, Sort
+from bot.models import ChannelRef, SearchResult, Sort
 from bot.search.question import Question
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
-    from bot.services import Services
 
 log = get_logger(__name__)
 
 QUERY_LIMIT = 300
-_ALT_TEXT_LIMIT = 1024  # developer docs, components reference, unfurled media
 
 # Queries for each member and number of seconds. The answer to a mention is public: everyone in the channel gets it.
 _PRIVATE_COOLDOWN = (15, 10.0)
@@ -48,12 +46,14 @@ _PUBLIC_COOLDOWN = (4, 30.0)
 _cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
 
 Typed = app_commands.Range[str, 1, 100]
+Count = app_commands.Range[int, 1, 25]
 _LIMITS = {
     "channel": "Only pictures in this channel or category",
     "author": "Only pictures that this member posted",
     "after": "Only pictures since then: a date, or 3 weeks ago",
     "before": "Only pictures from before then: a date, or 3 weeks ago",
     "tag": "Only pictures with this tag",
+    "count": "How many pictures at most; a page shows ten",
 }
 _BEST_BY_DEFAULT = "What comes first; by default, the best match"
 _NEWEST_BY_DEFAULT = "What comes first; by default, the newest"
@@ -77,7 +77,7 @@ class SearchCog(commands.Cog, name="search"):
 
     async def cog_load(self) -> None:
         self._bot.tree.add_command(self._menu)
-        self._bot.actions.add(like=self._more_like_this)
+        self._bot.actions.add(like=self._more_like_this, page=self._turn_page)
 
     async def cog_unload(self) -> None:
         self._bot.tree.remove_command(self._menu.name, type=self._menu.type)
@@ -97,9 +97,10 @@ class SearchCog(commands.Cog, name="search"):
         before: Typed | None = None,
         tag: Typed | None = None,
         sort: app_commands.Choice[str] | None = None,
+        count: Count | None = None,
     ) -> None:
         limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.BEST)
-        await _while_deferring(interaction, self._find(interaction, limits, query))
+        await _while_deferring(interaction, self._find(interaction, limits, query, count))
 
     @app_commands.command(
         name="browse", description="Look through pictures by who posted them, when, and how they are tagged"
@@ -117,18 +118,31 @@ class SearchCog(commands.Cog, name="search"):
         before: Typed | None = None,
         tag: Typed | None = None,
         sort: app_commands.Choice[str] | None = None,
+        count: Count | None = None,
     ) -> None:
         limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.NEWEST)
-        await _while_deferring(interaction, self._find(interaction, limits))
+        await _while_deferring(interaction, self._find(interaction, limits, None, count))
 
-    async def _find(self, interaction: Interaction, limits: Limits, query: str | None = None) -> View:
-        audience, texts = audience_of(interaction), texts_for(interaction.locale)
+    async def _find(
+        self, interaction: Interaction, limits: Limits, query: str | None = None, count: int | None = None
+    ) -> View:
+        texts = texts_for(interaction.locale)
         understood = await understand(limits, interaction)
-        question = Question(query, channels=understood.channels, filter=understood.filter, sort=limits.sort)
-        result = await self._bot.services.search.ask(audience, question)
+        question = Question(
+            query,
+            channels=understood.channels,
+            filter=understood.filter,
+            sort=limits.sort,
+            folded=True,
+            page_size=None if count is None else min(count, LARGEST_PAGE),
+            limit=count,
+        )
+        result = await self._bot.services.search.ask(audience_of(interaction), question)
         if limits.place is not None and not result.searched and not result.unverified:
             return sentence_view(texts.search.channel_empty)
-        return found_view(self._bot.services, result, texts, query, understood.said)
+        subject = texts.search.pictures if query is None else texts.search.query.format(query=short_plain(query))
+        heading = " · ".join((f"**{subject}**", *understood.said))
+        return self._bot.services.pages.first_page(_asking(interaction, question, heading), result)
 
     @find.autocomplete("after")
     @find.autocomplete("before")
@@ -170,9 +184,12 @@ class SearchCog(commands.Cog, name="search"):
         query = await self._bot.services.query_images.from_message(asker_of(interaction), message)
         await answer_similar(interaction, audience_of(interaction), query)
 
+    async def _turn_page(self, press: Press) -> None:
+        await self._bot.services.pages.turn(press)
+
     async def _more_like_this(self, press: Press) -> None:
         """Images similar to one indexed image, which the member who presses it needs to see themselves."""
-        [image_id] = press.arguments
+        [image_id] = press.values or press.arguments  # of the menu, or of a button of an earlier version
         await press.interaction.response.defer(ephemeral=True, thinking=True)
         audience = audience_of(press.interaction)
         query = await self._bot.services.query_images.from_image_id(audience, int(image_id))
@@ -203,14 +220,22 @@ class SearchCog(commands.Cog, name="search"):
         if here is None or self._mentions.update_rate_limit(message) is not None:
             return  # a public answer to each mention of a flood would only add to it
         services, texts = self._bot.services, texts_for(message.guild.preferred_locale)
-        shown: list[int] = []
-        covered: list[int] = []
+        result, covered = None, False
         try:
             query, result = await in_time(self._similar_to_reply(message, message.guild, here), LONGEST_ANSWER_S)
-            shown = [match.image.id for match in result.matches]
-            covered = [match.image.id for match in result.matches if query.spoiler or match.remote.spoiler]
             # What looks like a covered picture would tell everyone here what that shows.
-            view = similar_view(services, result, texts, note=texts.search.only_public, covered=query.spoiler)
+            covered = query.spoiler
+            asking = Asking(
+                message.id,
+                message.guild.id,
+                message.author.id,
+                query.question,
+                _similar(texts),
+                texts,
+                note=texts.search.only_public,
+                covered=covered,
+            )
+            view = services.pages.first_page(asking, result)
         except Exception as error:
             view = sentence_view(excuse(error, texts, message.id))
         try:
@@ -219,7 +244,8 @@ class SearchCog(commands.Cog, name="search"):
             # The bot may not write here, the question is deleted, or Discord does not answer.
             log.info("the answer did not arrive", error=type(error).__name__, message_id=message.id)
             return
-        await services.replies.remember(here, sent.id, shown, covered)
+        if result is not None:
+            await services.pages.remember_public(message.channel, sent.id, result, covered=covered)
 
     async def _similar_to_reply(
         self, message: discord.Message, guild: discord.Guild, here: ChannelRef
@@ -234,7 +260,18 @@ async def answer_similar(interaction: Interaction, audience: MemberAudience, que
     """Answers a deferred interaction."""
     services = interaction.client.services
     result = await services.search.ask(audience, query.question)
-    await interaction.edit_original_response(view=similar_view(services, result, texts_for(interaction.locale)))
+    asking = _asking(interaction, query.question, _similar(texts_for(interaction.locale)))
+    await interaction.edit_original_response(view=services.pages.first_page(asking, result))
+
+
+def _asking(interaction: Interaction, question: Question, heading: str) -> Asking:
+    """For an answer that only the member sees."""
+    guild_id, member_id = asker_of(interaction)
+    return Asking(interaction.id, guild_id, member_id, question, heading, texts_for(interaction.locale))
+
+
+def _similar(texts: Texts) -> str:
+    return f"**{texts.search.similar}**"
 
 
 async def _while_deferring(interaction: Interaction, search: Awaitable[View]) -> None:
@@ -245,83 +282,3 @@ async def _while_deferring(interaction: Interaction, search: Awaitable[View]) ->
     finally:
         await deferral
     await interaction.edit_original_response(view=view)
-
-
-# -- layout
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """percent: of a match's cosine. no_matches: the sentence where images were searched in vain. covered: whether all
-    matches are shown as spoilers, and not only those that are.
-    """
-
-    texts: Texts
-    tags: TagFormatter
-    percent: Callable[[float], int]
-    heading: str
-    no_matches: str
-    note: str | None = None
-    covered: bool = False
-
-
-def found_view(
-    services: Services, result: SearchResult, texts: Texts, query: str | None, said: Sequence[str] = ()
-) -> View:
-    threshold, logit_scale = services.engine.calibration.text_threshold, services.engine.card.logit_scale
-    percent = partial(text_match_percent, threshold=threshold, logit_scale=logit_scale)
-    subject = short_plain(query) if query is not None else texts.search.newest_pictures
-    heading = texts.search.found_for_query.format(count=len(result.matches), query=subject)
-    heading = " · ".join((heading, *said))
-    return result_view(result, Wording(texts, services.tag_formatter, percent, heading, texts.search.no_matches))
-
-
-def similar_view(
-    services: Services, result: SearchResult, texts: Texts, *, note: str | None = None, covered: bool = False
-) -> View:
-    percent = partial(image_match_percent, threshold=services.engine.calibration.image_threshold)
-    heading = texts.search.similar_found.format(count=len(result.matches))
-    return result_view(
-        result, Wording(texts, services.tag_formatter, percent, heading, texts.search.no_similar, note, covered)
-    )
-
-
-def result_view(result: SearchResult, wording: Wording) -> View:
-    """At most six matches fit, with two notes, the 40 components that a message may have."""
-    if not result.matches:
-        nothing = wording.no_matches if result.searched else wording.texts.search.nothing_to_search
-        nothing = wording.texts.search.unverified if result.unverified else nothing
-        return sentence_view(wording.texts.search.matches_unreachable if result.unreachable else nothing)
-    view = View(timeout=None)
-    view.add_item(discord.ui.TextDisplay(wording.heading))
-    for match in result.matches:
-        view.add_item(_section(match, wording))
-        view.add_item(
-            discord.ui.ActionRow(
-                ActionButton("like", match.image.id, label=wording.texts.search.more_like_this, emoji="🔍"),
-                discord.ui.Button(label=wording.texts.search.open_message, url=match.image.ref.message_url),
-            )
-        )
-    more = wording.texts.search.more_unreachable.format(count=result.unreachable) if result.unreachable else None
-    missing = wording.texts.search.unverified if result.unverified else None
-    for note in filter(None, (more, missing, wording.note)):
-        view.add_item(discord.ui.TextDisplay(f"-# {note}"))
-    return view
-
-
-def _section(match: Match, wording: Wording) -> discord.ui.Section[View]:
-    texts, ref, tags = wording.texts, match.image.ref, match.image.tags
-    chinese = texts is CHINESE
-    tag_line, names = wording.tags.line(tags, chinese=chinese), wording.tags.names(tags, chinese=chinese)
-    tagged = texts.search.image_alt.format(tags=names) if names else texts.search.image_alt_without_tags
-    alt_text = visible(match.remote.description or "") or tagged  # best is the poster's own description
-    covered = wording.covered or match.remote.spoiler
-    if covered:  # whoever uncovers the picture may uncover its tags, too; alt text cannot be covered
-        tag_line, alt_text = f"||{tag_line}||" if tag_line else "", texts.search.image_alt_spoiler
-    when = f"<t:{int(ref.created_at.timestamp())}:R>"
-    posted = texts.search.posted.format(author=f"<@{ref.author_id}>", channel=f"<#{ref.channel.channel_id}>", when=when)
-    thumbnail: discord.ui.Thumbnail[View] = discord.ui.Thumbnail(
-        match.remote.url, description=alt_text[:_ALT_TEXT_LIMIT], spoiler=covered
-    )
-    line = f"**{wording.percent(match.score)}%** · {tag_line or texts.search.no_tags}\n{posted}"
-    return discord.ui.Section(line, accessory=thumbnail)

@@ -9,7 +9,7 @@ import discord
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_decimal
 
-from bot.models import BackfillMode, BackfillState, MemberWish, SetupStep, Sort, TaggingMode
+from bot.models import Asked, BackfillMode, BackfillState, MemberWish, SetupStep, Sort, Strength, TaggingMode
 
 
 class Counted:
@@ -35,24 +35,44 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class SearchTexts:
-    found_for_query: Counted  # {query}
-    similar_found: Counted
-    no_matches: str
-    no_similar: str
+    query: str  # {query}
+    pictures: str
+    similar: str
+    found: Counted
+    more_than: Counted
+    places: str  # {first} {last}
+    no_matches: Mapping[Asked, str]
+    hint_other_words: str
+    hint_limits: str
+    hint_nearest: str
+    these_are_nearest: str
     nothing_to_search: str
     matches_unreachable: str
     more_unreachable: Counted
     unverified: str
     channel_empty: str
     posted: str  # {author} {channel} {when}
+    strengths: Mapping[Strength, str]
+    copies: Counted
+    alike: Counted
+    copies_once: str
+    copies_each: str
     no_tags: str
     open_message: str
+    picture_number: str  # {number}
     more_like_this: str
+    previous_page: str
+    next_page: str
+    list_view: str
+    gallery_view: str
+    show_near_copies: str
+    fold_near_copies: str
+    show_nearest: str
+    expired: str
     image_alt: str  # {tags}
     image_alt_without_tags: str
     image_alt_spoiler: str
     only_public: str
-    newest_pictures: str
     in_channel: str  # {channel}
     by_author: str  # {author}
     since: str  # {date}

@@ -26,7 +26,7 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import BackfillMode, BackfillState, MemberWish, SetupStep, Sort, TaggingMode
+from bot.models import Asked, BackfillMode, BackfillState, MemberWish, SetupStep, Sort, Strength, TaggingMode
 
 _counted = partial(Counted, "en")
 
@@ -36,10 +36,21 @@ _SETTINGS_STAY = " Settings, labels and members who are left out stay as they ar
 ENGLISH = Texts(
     language="en",
     search=SearchTexts(
-        found_for_query=_counted(other="**{count}** found for “{query}”"),
-        similar_found=_counted(other="Similar pictures: **{count}**"),
-        no_matches="No picture matches that. Try other words.",
-        no_similar="No picture here is similar to that one.",
+        query="“{query}”",
+        pictures="Pictures",
+        similar="Similar pictures",
+        found=_counted(one="{count} picture found", other="{count} pictures found"),
+        more_than=_counted(one="more than {count} picture found", other="more than {count} pictures found"),
+        places="{first}–{last} shown",
+        no_matches={
+            Asked.WORDS: "No picture matches that.",
+            Asked.LIKENESS: "No picture here is similar to that one.",
+            Asked.FILTER: "There is no such picture.",
+        },
+        hint_other_words="Try other words: what is to be seen, in one or a few words.",
+        hint_limits="Leave out a condition above.",
+        hint_nearest="*Show nearest anyway* shows what comes closest.",
+        these_are_nearest="Nothing matches well enough. These pictures come nearest.",
         nothing_to_search=(
             "There are no indexed pictures that you can see from here. New pictures are searchable a moment after they "
             "are posted."
@@ -57,14 +68,31 @@ ENGLISH = Texts(
         ),
         channel_empty="That channel has no indexed pictures that you can see from here.",
         posted="{author} in {channel}, {when}",
+        strengths={
+            Strength.STRONG: "strong match",
+            Strength.FAIR: "fair match",
+            Strength.WEAK: "weak match",
+        },
+        copies=_counted(one="+{count} copy", other="+{count} copies"),
+        alike=_counted(one="+{count} near copy", other="+{count} near copies"),
+        copies_once="Copies of a picture are shown once.",
+        copies_each="Each copy is shown by itself.",
         no_tags="no tags",
         open_message="Open message",
-        more_like_this="More like this",
+        picture_number="Picture {number}",
+        more_like_this="More like this…",
+        previous_page="Previous",
+        next_page="Next",
+        list_view="List view",
+        gallery_view="Gallery view",
+        show_near_copies="Show near copies",
+        fold_near_copies="Fold near copies",
+        show_nearest="Show nearest anyway",
+        expired="That answer is more than a day old. Please ask again.",
         image_alt="A picture tagged: {tags}",
         image_alt_without_tags="A picture without tags",
         image_alt_spoiler="A picture under a spoiler",
         only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
-        newest_pictures="Pictures",
         in_channel="in {channel}",
         by_author="by {author}",
         since="since {date}",

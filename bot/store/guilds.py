@@ -95,11 +95,26 @@ class ReplyStore(Store):
 
     @writes
     async def remember(
-        self, connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+        self,
+        connection: AsyncConnection,
+        channel: ChannelRef,
+        message_id: int,
+        image_ids: Sequence[int],
+        *,
+        besides: bool = False,
     ) -> None:
-        """This reply describes these images. If one was deleted meanwhile, the reply is an orphan at once."""
-        if image_ids and await add_channel(connection, channel):
-            await _add_reply(connection, channel, message_id, image_ids)
+        """This reply describes these images; besides: and what it was remembered for before. If one was deleted
+        meanwhile, the reply is an orphan at once, and one that is an orphan stays one.
+        """
+        if not image_ids or not await add_channel(connection, channel):
+            return
+        first = 0
+        if besides:
+            query = select(*replies.c["position", "image_id"]).where(replies.c.message_id == message_id)
+            noted = {row.position: row.image_id for row in await connection.execute(query)}
+            image_ids = [id_ for id_ in image_ids if id_ not in noted.values()]
+            first = max(noted, default=-1) + 1
+        await _add_reply(connection, channel, message_id, image_ids, first)
 
     @writes
     async def find(self, connection: AsyncConnection, channel: ChannelRef, found: Mapping[int, PublicReply]) -> None:
@@ -165,8 +180,10 @@ async def _tagging_mode(connection: AsyncConnection, channel: ChannelRef) -> Tag
 
 
 async def _add_reply(
-    connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int]
+    connection: AsyncConnection, channel: ChannelRef, message_id: int, image_ids: Sequence[int], first: int = 0
 ) -> None:
+    if not image_ids:
+        return
     known = set((await connection.execute(select(images.c.id).where(images.c.id.in_(any_of(image_ids))))).scalars())
     reply = {"message_id": message_id, "channel_id": channel.channel_id}
     statement = insert(connection, replies)
@@ -174,7 +191,10 @@ async def _add_reply(
     newer = {"image_id": statement.excluded.image_id}
     await connection.execute(
         statement.on_conflict_do_update(index_elements=["message_id", "position"], set_=newer),
-        [{**reply, "position": at, "image_id": id_ if id_ in known else None} for at, id_ in enumerate(image_ids)],
+        [
+            {**reply, "position": at, "image_id": id_ if id_ in known else None}
+            for at, id_ in enumerate(image_ids, first)
+        ],
     )
 
 

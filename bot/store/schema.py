@@ -269,6 +269,33 @@ replies = _table(
     with_rowid=False,
 )
 
+# Answers of the last day, so that their pages can be turned: which images, and neither what was asked nor by whom.
+# id: of the interaction or message that asked, so it tells the time.
+answers = _table(
+    "answers",
+    sa.Column("id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("asked", sa.Text, nullable=False),
+    sa.Column("page_size", sa.Integer, nullable=False),
+    sa.Column("more", Flag, nullable=False),
+    sa.Column("nearest", Flag, nullable=False),
+    sa.Column("covered", Flag, nullable=False),
+    sa.Column("threshold", sa.REAL, nullable=False),
+    sa.CheckConstraint("asked IN ('words', 'likeness', 'filter')", name="asked"),
+    sa.Index(None, "guild_id"),
+)
+
+answer_images = _table(
+    "answer_images",
+    sa.Column("answer_id", WholeNumber, sa.ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("rank", sa.Integer, primary_key=True),
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("score", sa.REAL, nullable=False),
+    sa.Column("look", sa.Integer, nullable=False),
+    sa.Index(None, "image_id"),
+    with_rowid=False,
+)
+
 # Images of a restored backup that have not been compared with Discord yet. They are shown to nobody: they may have been
 # deleted since the backup. channel_id and message_id repeat the image's, for the order of the comparison.
 unverified = _table(

@@ -27,9 +27,12 @@ def upgrade() -> None:
     _add_exclusions()
     _add_backfills()
     _add_sources()
+    _add_answers()
 
 
 def downgrade() -> None:
+    op.drop_table("answer_images")
+    op.drop_table("answers")
     _drop_sources()
     _drop_backfills()
     _drop_exclusions()
@@ -345,3 +348,37 @@ def _replace_in_images(old: str, new: str) -> None:
     op.get_bind().execute(change, {"old": old, "new": new})
     op.execute(f"PRAGMA schema_version = {version + 1}")  # every open statement reads the schema again
     op.execute("PRAGMA writable_schema = OFF")
+
+
+def _add_answers() -> None:
+    """Answers of the last day, whose pages can be turned."""
+    op.create_table(
+        "answers",
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("page_size", sa.Integer(), nullable=False),
+        sa.Column("more", sa.Integer(), nullable=False),
+        sa.Column("nearest", sa.Integer(), nullable=False),
+        sa.Column("covered", sa.Integer(), nullable=False),
+        sa.Column("threshold", sa.REAL(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_answers"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_answers_guild_id", ondelete="CASCADE"),
+        sa.CheckConstraint("asked IN ('words', 'likeness', 'filter')", name="asked"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_answers_guild_id", "answers", ["guild_id"])
+    op.create_table(
+        "answer_images",
+        sa.Column("answer_id", WHOLE, nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("score", sa.REAL(), nullable=False),
+        sa.Column("look", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("answer_id", "rank", name="pk_answer_images"),
+        sa.ForeignKeyConstraint(["answer_id"], ["answers.id"], name="fk_answer_images_answer_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_answer_images_image_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_answer_images_image_id", "answer_images", ["image_id"])

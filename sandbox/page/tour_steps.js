@@ -35,8 +35,8 @@ export const STEPS = [
     needs: "similar",
     title: ["Find more like it", "查找相似图片"],
     press: [
-      "Press More like this in the answer, or choose Find similar pictures in a picture's menu (the three dots).",
-      "在答案中点击“更多类似图片”，或在图片的“···”菜单中选择“查找相似图片”。",
+      "Choose a picture under More like this in the answer, or choose Find similar pictures in a picture's menu (the three dots).",
+      "在答案下方的“找相似…”中选一张图片，或在图片的“···”菜单中选择“查找相似图片”。",
     ],
     notice: ["No words were needed: pictures are compared with each other.", "不需要文字：图片之间直接比较。"],
     done: (event) =>

@@ -22,7 +22,7 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
         "find", "browse", "similar", "Find similar pictures", "Show tags", "privacy", "tagging", "labels", "help",
         "tags", "magpie",
     }  # fmt: skip
-    limits = ["channel", "author", "after", "before", "tag", "sort"]
+    limits = ["channel", "author", "after", "before", "tag", "sort", "count"]
     assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]
     assert [option["name"] for option in commands["find"]["options"] if option["required"]] == ["query"]
     assert [option["name"] for option in commands["browse"]["options"]] == limits

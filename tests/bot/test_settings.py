@@ -86,7 +86,7 @@ def test_a_missing_token_is_refused_with_what_to_do() -> None:
     ("name", "value"),
     [
         ("MAX_IMAGE_BYTES", "many"),
-        ("RESULTS_PER_ANSWER", "7"),
+        ("RESULTS_PER_ANSWER", "11"),
         ("CLIP_PRECISION", "fp8"),
         ("CLIP_BACKEND", "onnx"),
         ("DISCORD_API_BASE", "ftp://example.org"),

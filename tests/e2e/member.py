@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +15,17 @@ COMMAND, COMPONENT, AUTOCOMPLETE = 2, 3, 4
 SUBCOMMAND, SUBCOMMAND_GROUP, STRING, INTEGER, BOOLEAN, USER, CHANNEL, ATTACHMENT = 1, 2, 3, 4, 5, 6, 7, 11
 KINDS = {"channel": CHANNEL, "author": USER, "count": INTEGER, "share": BOOLEAN, "image": ATTACHMENT}
 LOADING, EPHEMERAL = 128, 64
-BUTTON, SECTION, TEXT, THUMBNAIL = 2, 9, 10, 11
+ROW, BUTTON, SELECT, SECTION, TEXT, THUMBNAIL, GALLERY = 1, 2, 3, 9, 10, 11, 12
 PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
 class ShownHit:
-    """One result as it is seen. message_id: where "Open message" leads."""
+    """One result as it is seen. message_id: where "Open message" leads. more: what asks for more like it."""
 
     message_id: str
-    thumbnail: str
+    image_id: str
+    picture: str
     alt: str
     spoiler: bool
     words: str
@@ -108,27 +110,20 @@ class Member(Person):
         name = "Find similar pictures"
         return await self.use(guild_id, message["channel_id"], name, [], type=MENU, target_id=message["id"])
 
-    async def press(self, guild_id: int, message: dict[str, Any], button: dict[str, Any]) -> Reply:
-        """A button that is answered by a message of its own."""
-        data = {"component_type": BUTTON, "custom_id": button["custom_id"]}
-        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
-        application = message.get("application_id") or message["author"]["id"]
-        nonce = await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
-        return await self._answer_to(nonce)
+    async def press(self, guild_id: int, message: dict[str, Any], component: dict[str, Any]) -> Reply:
+        """A button, or a choice in a menu, that is answered by a message of its own."""
+        return await self._answer_to(await self._use_component(guild_id, message, component))
 
     async def press_and_see_it_change(
         self,
         guild_id: int,
         message: dict[str, Any],
-        button: dict[str, Any],
+        component: dict[str, Any],
         check: Callable[[Reply], bool] = lambda _: True,
     ) -> Reply:
         """check: of a message that may change for other reasons as well."""
         since = len(self.events)
-        data = {"component_type": BUTTON, "custom_id": button["custom_id"]}
-        extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
-        application = message.get("application_id") or message["author"]["id"]
-        await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
+        await self._use_component(guild_id, message, component)
         changed = await self.event(
             "MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"] and check(read(seen)), since
         )
@@ -149,15 +144,16 @@ class Member(Person):
         *values: str,
         check: Callable[[Reply], bool] = lambda _: True,
     ) -> Reply:
-        since = len(self.events)
-        data = {"component_type": menu["type"], "custom_id": menu["custom_id"], "values": [*values]}
+        return await self.press_and_see_it_change(guild_id, message, {**menu, "values": [*values]}, check)
+
+    async def _use_component(self, guild_id: int, message: dict[str, Any], component: dict[str, Any]) -> str:
+        """component: a button, or a menu with what is chosen as its `values`."""
+        data = {"component_type": component["type"], "custom_id": component["custom_id"]}
+        if "values" in component:
+            data["values"] = component["values"]
         extra = {"message_id": message["id"], "message_flags": message["flags"], "guild_id": str(guild_id)}
         application = message.get("application_id") or message["author"]["id"]
-        await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
-        changed = await self.event(
-            "MESSAGE_UPDATE", lambda seen: seen["id"] == message["id"] and check(read(seen)), since
-        )
-        return read(changed)
+        return await self.interact(COMPONENT, application, message["channel_id"], data, **extra)
 
     async def ask_to_be_forgotten(self, guild_id: int, channel_id: int | str, *, everywhere: bool = False) -> Reply:
         """Up to the question whether to; everywhere: to opt out."""
@@ -240,13 +236,34 @@ class Member(Person):
 def read(message: dict[str, Any]) -> Reply:
     parts = list(_unfolded(message.get("components") or []))
     words = [message["content"]] + [part["content"] for part in parts if part["type"] == TEXT]
+    return Reply(message, "\n".join(filter(None, words)), list(_hits(parts)))
+
+
+def _hits(parts: list[dict[str, Any]]) -> Iterator[ShownHit]:
+    """Those of a gallery with a line below it for each picture, or those of a list."""
+    menus = [part for part in parts if part.get("custom_id") == "magpie-menu:like"]
+    galleries = [part for part in parts if part["type"] == GALLERY]
     sections = [part for part in parts if part["type"] == SECTION]
-    links = [part["url"] for part in parts if part["type"] == BUTTON and part.get("url")]
-    more = [part for part in parts if part["type"] == BUTTON and part.get("custom_id", "").startswith("magpie:like:")]
-    if not more:  # no results: what stands there is something else
-        sections, links = [], []
-    hits = [_hit(section, link, button) for section, link, button in zip(sections, links, more, strict=True)]
-    return Reply(message, "\n".join(filter(None, words)), hits)
+    if not menus:
+        return
+    if galleries:
+        pictures = galleries[0]["items"]
+        below = next(part for part in parts[parts.index(galleries[0]) :] if part["type"] == TEXT)
+        described = below["content"].split("\n")
+    else:
+        pictures = [section["accessory"] for section in sections]
+        described = [section["components"][0]["content"] for section in sections]
+    for picture, words, option in zip(pictures, described, menus[0]["options"], strict=True):
+        [link] = re.findall(r"\(https://discord\.com/channels/\d+/\d+/(\d+)\)", words)
+        yield ShownHit(
+            message_id=link,
+            image_id=option["value"],
+            picture=picture["media"]["url"],
+            alt=picture["description"],
+            spoiler=picture.get("spoiler", False),
+            words=words,
+            more={**menus[0], "values": [option["value"]]},
+        )
 
 
 def button(message: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -254,16 +271,9 @@ def button(message: dict[str, Any], prefix: str) -> dict[str, Any]:
     return next(part for part in _unfolded(message["components"]) if part.get("custom_id", "").startswith(prefix))
 
 
-def _hit(section: dict[str, Any], link: str, more: dict[str, Any]) -> ShownHit:
-    image = section["accessory"]
-    return ShownHit(
-        message_id=link.rsplit("/", 1)[1],
-        thumbnail=image["media"]["url"],
-        alt=image["description"],
-        spoiler=image.get("spoiler", False),
-        words=section["components"][0]["content"],
-        more=more,
-    )
+def labelled(message: dict[str, Any], label: str) -> dict[str, Any] | None:
+    """The button with this label, if there is one."""
+    return next((part for part in _unfolded(message["components"]) if part.get("label") == label), None)
 
 
 def _unfolded(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ async def test_an_edit_that_drops_an_image_forgets_that_one_alone(home: House, b
     dropped = posted["attachments"][1]["id"]
     for words in ("a panda", "a rocket"):
         shown = (await cem.find(home.nest, images, words)).hits
-        assert not any(f"/{dropped}/" in hit.thumbnail for hit in shown)
+        assert not any(f"/{dropped}/" in hit.picture for hit in shown)
     assert (await cem.find(home.nest, images, "a panda")).ids == [posted["id"]]
 
 

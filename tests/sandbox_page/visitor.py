@@ -14,7 +14,7 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The bot's ephemeral response. images: the alt texts of the thumbnails, best first."""
+    """The bot's ephemeral response. images: the alt texts of the pictures, best first."""
 
     message_id: str
     words: str
@@ -135,7 +135,7 @@ class Visitor:
             arg=before,
         )
         answer = self.page.locator(".message.ephemeral").last
-        images = await answer.locator(".thumbnail img").evaluate_all("all => all.map((one) => one.alt)")
+        images = await answer.locator(".picture img").evaluate_all("all => all.map((one) => one.alt)")
         message_id = await answer.get_attribute("data-message-id")
         assert message_id is not None
         return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), images)

@@ -385,7 +385,7 @@ async def test_an_answer_keeps_as_many_as_were_asked_for_and_tells_that_there_ar
 
 
 def kept(result: SearchResult, size: int = 3) -> Answer:
-    return Answer(1, GUILD, 7, Asked.WORDS, result.ranking, size, result.more, result.nearest, result.threshold)
+    return Answer(1, GUILD, Asked.WORDS, result.ranking, size, result.more, result.nearest, result.threshold)
 
 
 async def test_pages_follow_each_other_without_a_gap_or_a_repetition(home: Pipeline) -> None:

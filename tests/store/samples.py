@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bot.models import ChannelRef, Image, ImageRef, Source, Tag
+from bot.models import Answer, Asked, ChannelRef, Image, ImageRef, Ranked, Source, Tag, first_message_at, utc_now
 from bot.store.images import Finished, ImageStore
 from bot.store.schema import Embeddings
 from clipcore.types import ModelCard
@@ -46,3 +46,10 @@ async def due(images: ImageStore, limit: int, now: datetime, *, exclude: tuple[i
     owners = await images.next_attempts()
     found, _ = await images.due(dict.fromkeys(owners, limit), now, exclude=exclude)
     return found
+
+
+def answer(*image_ids: int, id_: int | None = None, guild: int = 1) -> Answer:
+    """One that was just given, with these images."""
+    ranking = tuple(Ranked(image_id, 0.5 - rank / 100, rank) for rank, image_id in enumerate(image_ids))
+    id_ = first_message_at(utc_now()) if id_ is None else id_
+    return Answer(id_, guild, Asked.WORDS, ranking, 5, more=False, nearest=False, threshold=0.25, covered=False)

@@ -22,6 +22,7 @@ from bot.models import (
     TagDecision,
     TaggingMode,
 )
+from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore, SearchFilter, Task, TaskKind
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
@@ -31,7 +32,7 @@ from bot.store.retagging import RetaggingStore, RetagPage
 from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
-from tests.store.samples import CARD, NOON, finished, ref
+from tests.store.samples import CARD, NOON, answer, finished, ref
 
 STORES = (
     ImageStore,
@@ -39,6 +40,7 @@ STORES = (
     LabelStore,
     RetaggingStore,
     ReplyStore,
+    AnswerStore,
     TagStore,
     BackfillStore,
     RuleStore,
@@ -96,6 +98,7 @@ READS = {
         "orphans": lambda replies: replies.orphans(5),
         "about": lambda replies: replies.about([1]),
     },
+    AnswerStore: {"get": lambda answers: answers.get(1, 1)},
     TagStore: {
         "tags_in": lambda tags: tags.tags_in(1, [2]),
         "tagged": lambda tags: tags.tagged(1, [2], "cat"),
@@ -161,6 +164,7 @@ WRITES = {
         "orphan_reply": lambda replies: replies.orphan_reply(50),
         "drop": lambda replies: replies.drop(50),
     },
+    AnswerStore: {"save": lambda answers: answers.save(answer(1)), "purge": lambda answers: answers.purge()},
     TagStore: {"decide": lambda tags: tags.decide(1, [TagDecision("cat", kept=False)])},
     BackfillStore: {
         "begin": lambda backfills: backfills.begin(1, 2, BackfillMode.QUICK, 20, [(CHANNEL, TaskKind.MESSAGES)]),

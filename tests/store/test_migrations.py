@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from bot.models import BackfillMode, ChannelRef, Source, TagDecision, TaggingMode
+from bot.store.answers import AnswerStore
 from bot.store.backend import open_backend
 from bot.store.backfills import BackfillStore, TaskKind
 from bot.store.backup import mark_unverified
@@ -20,7 +21,7 @@ from bot.store.migrate import SCRIPTS, migrate
 from bot.store.rules import RuleStore
 from bot.store.schema import metadata
 from bot.store.tags import TagStore
-from tests.store.samples import CARD, finished, ref
+from tests.store.samples import CARD, answer, finished, ref
 
 STEPS = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())
 HEAD = STEPS[0].revision
@@ -45,6 +46,7 @@ async def fill(path) -> None:
         await database.write(mark_unverified)
         await images.forget_author(1, 70)
         await images.opt_out(71)
+        await AnswerStore(database).save(answer(image.id))
 
 
 def query(path, statement: str) -> list[tuple]:

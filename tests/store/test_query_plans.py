@@ -23,6 +23,7 @@ from bot.models import (
     ThreadKind,
     backfill_owner,
 )
+from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore, SearchFilter, TaskKind
 from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.images import ImageStore
@@ -33,7 +34,7 @@ from bot.store.rules import RuleStore
 from bot.store.schema import metadata
 from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
-from tests.store.samples import CARD, NOON, OTHER, finished, ref
+from tests.store.samples import CARD, NOON, OTHER, answer, finished, ref
 
 # Scanned at startup and daily: tables with one row for each guild or model.
 LARGE_TABLES = metadata.tables.keys() - {"guilds", "models", "backfills"}
@@ -41,7 +42,7 @@ LARGE_TABLES = metadata.tables.keys() - {"guilds", "models", "backfills"}
 
 async def use_everything(database) -> None:
     images, channels, labels = ImageStore(database), ChannelStore(database), LabelStore(database)
-    replies = ReplyStore(database)
+    replies, answers = ReplyStore(database), AnswerStore(database)
     first, second, third, *_ = await images.accept([ref(message) for message in range(10, 20)])
     await images.accept([ref(30, place=ChannelRef(1, 3, 2, ThreadKind.PUBLIC))])
     await images.due({(1, 7): 50, REREAD_OWNER: 50}, NOON, exclude=(first.id,))
@@ -102,6 +103,7 @@ async def use_everything(database) -> None:
         await retaggings.progress(1)
         await retaggings.retag(page, {id_: [Tag("lamp", 0.5)] for id_, _, _ in page.images})
     await replies.remember(ChannelRef(1, 2), 50, [first.id, second.id])
+    await replies.remember(ChannelRef(1, 2), 50, [first.id, third.id], besides=True)
     await replies.find(ChannelRef(1, 2), {51: PublicReply(10), 52: PublicReply(1, (first.id,))})
     await replies.orphan([first.id])
     await replies.about([first.id])
@@ -111,6 +113,9 @@ async def use_everything(database) -> None:
     await images.forget_up_to(1, [2], 5, for_good=True)
     await images.forget_up_to(1, [], 5, for_good=True)
     await images.exclude_images(1, 12, [(Source.ATTACHMENT, 100)])
+    await answers.save(answer(first.id, second.id))
+    await answers.get(answer().id, 1)
+    await answers.purge()
     await images.forget_messages([10])
     await images.forget_images(11, [(Source.ATTACHMENT, 100)])
     await images.forget_author(1, 8)

@@ -127,3 +127,14 @@ async def test_finding_a_reply_changes_nothing_of_what_is_remembered(path, image
     await replies.remember(ChannelRef(1, 2), 50, [first, second, third.id])
     await replies.find(ChannelRef(1, 2), {50: PublicReply(10)})
     assert rows(path) == [(50, None), (50, None), (50, third.id)]
+
+
+async def test_a_reply_keeps_what_its_earlier_pages_showed_and_stays_the_orphan_that_it_is(path, images, replies):
+    first, second = await two_images(images)
+    await replies.remember(ChannelRef(1, 3), 50, [first])
+    for shown in ([second], [first, second], [second]):
+        await replies.remember(ChannelRef(1, 3), 50, shown, besides=True)
+    assert rows(path) == [(50, first), (50, second)]
+    await images.forget_messages([10])
+    await replies.remember(ChannelRef(1, 3), 50, [second], besides=True)
+    assert await replies.orphans(5) == [Reply(3, 50)]
