@@ -16,13 +16,18 @@ from benchmarks.show import draw_curves, print_table, write_json
 from clipcore.runtime.cores import let_idle_threads_sleep
 
 # In this order; each is a module beside this one with `run(scale: Scale) -> Outcome`.
-NAMES = ("encoding", "indexing", "search", "find", "under_load", "load", "memory", "store", "start", "models", "gpu")
+NAMES = (
+    *("encoding", "indexing", "search", "find", "under_load", "load", "memory", "store", "start", "models", "gpu"),
+    "relevance",
+)
 
 
 def run(
     names: Annotated[list[str] | None, typer.Argument(help=f"Which of {', '.join(NAMES)}; all by default.")] = None,
     quick: Annotated[bool, typer.Option(help="Seconds instead of minutes; the figures mean nothing.")] = False,
     device: Annotated[str, typer.Option(help="Where models run: auto, cpu, cuda.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="Relevance: another model, by id or directory.")] = None,
+    gallery: Annotated[Path | None, typer.Option(help="Relevance: a labelled folder, or captioned images.")] = None,
     out: Annotated[Path, typer.Option(help="Where the JSON and the plots go.")] = Path("artifacts/benchmarks"),
 ) -> None:
     """Measures how fast Magpie is, beside baselines and computed limits of the same run."""
@@ -32,9 +37,10 @@ def run(
     if unknown := [name for name in chosen if name not in NAMES]:
         raise typer.BadParameter(f"there is no benchmark {unknown[0]!r}; choose of {', '.join(NAMES)}")
     out.mkdir(parents=True, exist_ok=True)
+    scale = Scale(quick=quick, device=device, weights=weights, gallery=gallery)
     for name in chosen:
         console.print(f"measuring {name} …", style="dim")
-        outcome: Outcome = importlib.import_module(f"benchmarks.{name}").run(Scale(quick=quick, device=device))
+        outcome: Outcome = importlib.import_module(f"benchmarks.{name}").run(scale)
         report = {name: outcome}
         print_table(report, console)
         # Each by itself: what is measured is kept, whatever becomes of the next.

@@ -114,5 +114,6 @@ def plant(database: Path, model_key: str, posts: Sequence[Post], near: Vectors) 
                 (id_, GUILD, post.channel_id, vector.astype("<f2").tobytes()),
             )
             connection.executemany(
-                "INSERT INTO tags VALUES (?, ?, ?, 0.5)", [(id_, rank, f"label {rank}") for rank in range(TAGS)]
+                "INSERT INTO tags (image_id, rank, channel_id, key, label, probability) VALUES (?, ?, ?, ?, ?, 0.5)",
+                [(id_, rank, post.channel_id, f"label {rank}", f"label {rank}") for rank in range(TAGS)],
             )

@@ -30,7 +30,7 @@ _FILL = (
     "INSERT INTO images (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
     " width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
     "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
-    "INSERT INTO tags (image_id, rank, label, probability) VALUES (?, ?, ?, ?)",
+    "INSERT INTO tags (image_id, rank, channel_id, key, label, probability) VALUES (?, ?, ?, ?, ?, ?)",
 )
 
 
@@ -106,7 +106,11 @@ def _rows(ids: range, images: int, places: Sequence[tuple[int, int]]) -> Iterato
         (id_, guild, channel, vector.astype("<f2").tobytes())
         for (id_, (channel, guild)), vector in zip(where.items(), vectors, strict=True)
     )
-    yield ((id_, rank, f"label {(id_ + rank) % 300}", 0.5 / (rank + 1)) for id_ in ids for rank in range(TAGS))
+    yield (
+        (id_, rank, channel, *[f"label {(id_ + rank) % 300}"] * 2, 0.5 / (rank + 1))
+        for id_, (channel, _) in where.items()
+        for rank in range(TAGS)
+    )
 
 
 def message_of(image: int, images: int) -> int:

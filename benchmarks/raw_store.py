@@ -35,13 +35,18 @@ def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch
         waiting = connection.execute(_PENDING.format(marks), [one.image_id for one in some]).fetchall()
         connection.executemany(_READY, [(one.content_hash, one.width, one.height, one.image_id) for one in some])
         blobs = {one.image_id: one.embedding.astype("<f2").tobytes() for one in some}
+        channels = {id_: channel_id for id_, _, channel_id, _ in waiting}
         connection.executemany(
             "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
             [(id_, guild_id, channel_id, blobs[id_]) for id_, guild_id, channel_id, _ in waiting],
         )
         connection.executemany(
-            "INSERT INTO tags VALUES (?, ?, ?, ?)",
-            [(one.image_id, rank, tag.label, tag.probability) for one in some for rank, tag in enumerate(one.tags)],
+            "INSERT INTO tags (image_id, rank, channel_id, key, label, probability) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (one.image_id, rank, channels[one.image_id], tag.label, tag.label, tag.probability)
+                for one in some
+                for rank, tag in enumerate(one.tags)
+            ],
         )
         connection.execute("COMMIT")
 

@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     # A benchmark puts a part of the product beside whatever else does the same.
     "benchmarks": TORCH_SIDE
     | DISCORD_SIDE
-    | {"benchmarks", "sandbox", "sqlalchemy", "rich", "typer", "matplotlib", "psutil"}
+    | {"benchmarks", "tools", "sandbox", "sqlalchemy", "rich", "typer", "matplotlib", "psutil"}
     | {"openvino", "onnxruntime", "faiss", "sentence_transformers"},
     "tools.commands_page": {"bot", "discord"},
     "tools": {"tools", "clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers", "safetensors"},
