@@ -66,7 +66,7 @@ def run(scale: Scale) -> Outcome:
         for figure in _product(calibration, some, f"{size:,} images", bar=scale.gallery is None and size in SIZES)
     ]
     figures += _compared(measured, tuning, found)
-    note = f"{name}; measured here for calibration.json: {measured.standing}; in use: {calibration.standing}"
+    note = f"{name}; measured here: {measured.standing}; in use: {calibration.standing}"
     missing = [f"{size:,} images (there are fewer)" for size in sizes if size > len(reported.images)]
     return Outcome([replace(figures[0], note=note), *figures[1:]], missing=missing)
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipcore.model import ClipModel
-from clipcore.types import Label, Standing, Vectors
+from clipcore.types import Calibration, Label, Standing, Vectors
 from clipcore.zero_shot import ZeroShotClassifier
 from tools.bundled_standing import bundled_standing
 from tools.emoji_captions import plain_caption
@@ -187,9 +187,9 @@ def calibration_json(text: Threshold, image: Threshold, tag: Threshold, standing
     return json.dumps({**values, "standing": asdict(standing), "source": source}, indent=2) + "\n"
 
 
-def report_questions(bench: Bench, folder: Path, threshold: float) -> None:
+def report_questions(bench: Bench, folder: Path, calibration: Calibration) -> None:
     """Prints what beside captions is answered, and how much of what has no answer is refused."""
-    asked = bench.questions
+    asked, threshold = bench.questions, calibration.text_threshold
     print(f"two emoji, unseen pairs among {DISTRACTORS}: R@1 {bench.emoji_pair_recall().at_1:.3f}")
     for name, questions in (
         ("plurals that training used", asked.plurals(held_out=False)),
@@ -206,7 +206,7 @@ def report_questions(bench: Bench, folder: Path, threshold: float) -> None:
         print(
             f"{name}, unused in training: {refused:.3f} refused, of {len(questions)} asked of {GALLERY} pictures each"
         )
-    for kind, answered in on_samples(bench.model, folder / "samples", threshold).items():
+    for kind, answered in on_samples(bench.model, folder / "samples", calibration).items():
         print(f"samples, {kind}: {answered}")
 
 
@@ -225,9 +225,10 @@ def main() -> None:
     thresholds = bench.text_threshold(), bench.image_threshold(), bench.tag_threshold()
     for name, threshold in zip(("text_threshold", "image_threshold", "tag_threshold"), thresholds, strict=True):
         print(f"{name} {threshold.value:.3f}: keeps {threshold.kept:.3f}, fooled {threshold.fooled:.3f}")
-    report_questions(bench, options.model, thresholds[0].value)
     standing = bundled_standing(bench.model, bench.concepts, bench.sprites, thresholds[0].value)
     print(standing)
+    text, image, tag = (threshold.value for threshold in thresholds)
+    report_questions(bench, options.model, Calibration(text, image, tag, standing))
     if options.calibrate:
         (options.model / "calibration.json").write_text(calibration_json(*thresholds, standing), "utf-8")
 

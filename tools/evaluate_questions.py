@@ -13,7 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipcore.model import ClipModel
-from clipcore.types import Vectors
+from clipcore.relevance import cut, population_of
+from clipcore.types import Calibration, Vectors
+from tools.bundled_standing import encode_queries
 from tools.draw_samples import SAMPLES
 from tools.emoji_concepts import Concept
 from tools.emoji_plurals import plural
@@ -31,7 +33,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """right: how many questions had a right first image above the threshold or, asking for nothing here, none."""
+    """right: how many questions had a right first image that answers or, asking for nothing here, none."""
 
     right: int
     asked: int
@@ -41,8 +43,10 @@ class Answered:
         return f"{self.right} of {self.asked}" + (f", not {', '.join(self.missed)}" if self.missed else "")
 
 
-def on_samples(model: ClipModel, folder: Path, threshold: float) -> dict[str, Answered]:
-    """The questions of sample_questions.json, each kind by itself. folder: where the sample scenes are."""
+def on_samples(model: ClipModel, folder: Path, calibration: Calibration) -> dict[str, Answered]:
+    """The questions of sample_questions.json, each kind by itself, answered as the bot would in a server of the sample
+    scenes. folder: where these are.
+    """
     images = model.encode_images(
         [np.asarray(Image.open(folder / f"{sample.file}.png").convert("RGB")) for sample in SAMPLES]
     )
@@ -50,7 +54,7 @@ def on_samples(model: ClipModel, folder: Path, threshold: float) -> dict[str, An
     kinds: dict[str, list[tuple[str, str]]] = json.loads(ON_SAMPLES.read_text("utf-8"))
     return {
         kind: _answered(
-            [text for text, _ in asked], [set(right.split()) for _, right in asked], model, images, shown, threshold
+            [text for text, _ in asked], [set(right.split()) for _, right in asked], model, images, shown, calibration
         )
         for kind, asked in kinds.items()
     }
@@ -139,12 +143,13 @@ def _answered(
     model: ClipModel,
     images: Vectors,
     shown: list[set[str]],
-    threshold: float,
+    calibration: Calibration,
 ) -> Answered:
     missed = []
-    for text, answers, scores in zip(texts, right, model.encode_texts(texts) @ images.T, strict=True):
+    for text, answers, scores in zip(texts, right, encode_queries(model, texts) @ images.T, strict=True):
         best = int(scores.argmax())
-        found = shown[best] if scores[best] >= threshold else set()
+        least = cut(population_of(scores, len(scores)), calibration)
+        found = shown[best] if scores[best] >= least else set()
         if found.isdisjoint(answers) if answers else found:
             missed.append(text)
     return Answered(len(texts) - len(missed), len(texts), tuple(missed))

@@ -103,7 +103,7 @@ def rules(calibration: Calibration, least_margin: float = -1.0) -> Mapping[str, 
     def by_standing(trial: Trial, setting: float) -> bool:
         if standing is None:
             return trial.best >= trial.population.centre + setting
-        return trial.best >= cut(trial.population, replace(calibration, standing=replace(standing, spread=setting)))
+        return _answers(trial, calibration.text_threshold, replace(standing, spread=setting))
 
     return {
         "flat threshold": lambda trial, setting: trial.best >= setting,
@@ -129,17 +129,26 @@ def _passes(rule: Rule, setting: float, trial: Trial) -> bool:
     return rule(trial, setting)
 
 
-def measure_standing(found: Sequence[Trial], text_threshold: float) -> Standing:
+def measure_standing(found: Sequence[Trial], text_threshold: float, certain: float | None = None) -> Standing:
     """The standing of a model. found: trials of SIZES.
 
-    doubtful: what KEPT of the honest queries reach, so that it decides among few images. spread: as large as it can be
-    while KEPT of them keep their best image among the most. certain: what one hopeless query in two hundred reaches.
+    certain: where it is not given, what one hopeless query in two hundred reaches. doubtful, which decides among few
+    images: what KEPT of the honest queries reach. spread: as large as it can be while KEPT of them keep their best
+    image among the most images.
     """
-    honest = [trial.best for trial in found if trial.kind in HONEST[:1]]
     hopeless = [trial.best for trial in found if trial.kind in HOPELESS]
-    doubtful = min(float(np.quantile(honest, 1 - KEPT)), text_threshold)
-    certain = max(float(np.quantile(hopeless, 0.995)), text_threshold)
-    bounds = Calibration(text_threshold, 1.0, 1.0, Standing(0.0, round(doubtful, 3), round(certain, 3)))
+    if certain is None:
+        certain = round(max(float(np.quantile(hopeless, 0.995)), text_threshold), 3)
+    honest = [trial.best for trial in found if trial.kind in HONEST[:1]]
+    doubtful = round(min(float(np.quantile(honest, 1 - KEPT)), text_threshold), 3)
     most = max(trial.population.count for trial in found)
-    spread = setting_that_keeps([trial for trial in found if trial.population.count == most], rules(bounds)["standing"])
-    return Standing(round(max(spread, 0.0), 4), round(doubtful, 3), round(certain, 3))
+    among_most = [trial for trial in found if trial.population.count == most]
+
+    def by_spread(trial: Trial, setting: float) -> bool:
+        return _answers(trial, text_threshold, Standing(setting, -1.0, certain))
+
+    return Standing(round(max(setting_that_keeps(among_most, by_spread), 0.0), 4), doubtful, certain)
+
+
+def _answers(trial: Trial, text_threshold: float, standing: Standing) -> bool:
+    return trial.best >= cut(trial.population, Calibration(text_threshold, 1.0, 1.0, standing))

@@ -59,7 +59,7 @@ def test_a_measured_standing_keeps_honest_queries_and_refuses_what_the_flat_thre
     def passes(trial):
         return trial.best >= cut(trial.population, calibration)
 
-    assert share_passing(found, ("present",), passes) >= 0.93
+    assert share_passing(found, ("present",), passes) >= 0.9
     assert share_passing(found, HOPELESS, passes) <= 0.1
     flat = rules(calibration)["flat threshold"]
     setting = setting_that_keeps(found, flat)

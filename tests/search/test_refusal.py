@@ -47,12 +47,8 @@ def asker() -> Asker:
     return Asker(ClipModel.load("bundled", device="cpu", local_only=True))
 
 
-def test_a_string_without_sense_finds_nothing(asker: Asker) -> None:
-    assert asker.answered(gibberish(200, np.random.default_rng(11))) <= 0.1
-
-
-def test_words_for_what_cannot_be_seen_find_nothing(asker: Asker) -> None:
-    assert asker.answered(ABSTRACT) <= 0.1
+def test_strings_without_sense_and_words_for_what_cannot_be_seen_find_nothing(asker: Asker) -> None:
+    assert asker.answered((*gibberish(200, np.random.default_rng(11)), *ABSTRACT)) <= 0.1
 
 
 def test_things_that_no_scene_shows_are_not_found(asker: Asker) -> None:
