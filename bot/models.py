@@ -204,7 +204,8 @@ class RemoteImage:
     """An image as its message shows it now.
 
     url: where to download it; mostly signed and short-lived, so it is never stored. size: bytes; None where Discord
-    does not tell: it does for attached images.
+    does not tell: it does for attached images. small_url: the same, of a copy of a few hundred pixels; None where
+    Discord makes none.
     """
 
     source: Source
@@ -213,6 +214,7 @@ class RemoteImage:
     size: int | None = None
     description: str | None = None
     spoiler: bool = False
+    small_url: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> ImageKey:

@@ -31,6 +31,7 @@ from bot.indexing.retention import Retention
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.monitoring import metrics
+from bot.search.picture_map import PictureMaps
 from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.settings import Settings
@@ -133,6 +134,7 @@ class Services:
             engine.card,
             page_size=settings.results_per_answer,
         )
+        self.maps = PictureMaps(self.images, self._vectors, self.registry, self.messages.look_up_all)
         self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)

@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.store.sqlite": PLAIN | {"sqlalchemy", "aiosqlite", "filelock"},
     "bot.indexing": PLAIN
     | {"bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy", "cachetools", "pydantic", "tenacity"},
+    "bot.search.map_image": {"bot.search", "clipcore", "numpy", "PIL"},
     "bot.search": PLAIN | {"bot.search", "bot.indexing", "bot.protocols", "bot.store", "clipcore", "numpy"},
     "bot": DISCORD_SIDE,
     "bot.app": DISCORD_SIDE | {"platformdirs"},

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -36,6 +37,9 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 # The query of a URL on these hosts is a signature, which changes while the file stays the same.
 _SIGNED_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 _63_BITS = (1 << 63) - 1
+
+SMALL_EDGE = 192
+"""The shorter edge of a small copy, in pixels."""
 
 LARGE_FILE_BYTES = 8 * 2**20
 """Of larger files only LARGE_FILES are in memory at a time, two of one author. So files take at most 8 MiB for each
@@ -99,12 +103,27 @@ def _attached(part: _Part) -> Iterator[RemoteImage]:
     for file in part.attachments:
         spoiler = file.is_spoiler() or any(map(_covers, part.components))
         if _looks_like_image(file.content_type, file.filename):
-            source = _source(part, Source.ATTACHMENT)
-            yield RemoteImage(source, file.id, file.url, file.size, file.description, spoiler)
+            source, small = _source(part, Source.ATTACHMENT), _small_url(file)
+            yield RemoteImage(source, file.id, file.url, file.size, file.description, spoiler, small)
         elif _is_video(file):
-            still = f"{file.proxy_url.rstrip('&')}{'&' if '?' in file.proxy_url else '?'}format=webp"
+            still = _proxied(file, "format=webp")
             source = _source(part, Source.VIDEO)
             yield RemoteImage(source, file.id, still, description=file.description, spoiler=spoiler)
+
+
+def _small_url(file: discord.Attachment) -> str | None:
+    """Discord's media proxy shrinks an image for who asks it to; its own clients do. It refuses files whose size in
+    pixels Discord does not know.
+    """
+    if not file.width or not file.height:
+        return None
+    shrink = min(1.0, SMALL_EDGE / min(file.width, file.height))
+    width, height = (max(1, round(length * shrink)) for length in (file.width, file.height))
+    return _proxied(file, f"format=webp&width={width}&height={height}")
+
+
+def _proxied(file: discord.Attachment, parameters: str) -> str:
+    return f"{file.proxy_url.rstrip('&')}{'&' if '?' in file.proxy_url else '?'}{parameters}"
 
 
 def _is_video(file: discord.Attachment) -> bool:
@@ -282,6 +301,17 @@ class Downloader:
                 arrived(len(chunk))
             self._check_size(len(body), max_bytes)
         return bytes(body)
+
+    async def download_small(self, image: RemoteImage) -> bytes:
+        """A small copy of it where Discord makes one; else the file itself, if it is not larger than LARGE_FILE_BYTES.
+
+        Raises ImageUnreachable or ImageTooLarge.
+        """
+        most = min(LARGE_FILE_BYTES, self._max_bytes)
+        if image.small_url is not None:
+            with suppress(ImageUnreachable, ImageTooLarge):  # what the proxy does is not documented
+                return await self.download(replace(image, url=image.small_url, size=None), most)
+        return await self.download(image, most)
 
     def _check_size(self, size: int | None, max_bytes: int) -> None:
         if size is not None and size > max_bytes:

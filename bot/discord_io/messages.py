@@ -5,7 +5,7 @@ The store keeps ids only; whatever is shown or downloaded is looked up here firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import aiohttp
@@ -102,6 +102,34 @@ class Messages:
             raise ImageUnreachable("Discord withholds the message's content; is MESSAGE CONTENT INTENT enabled?")
         return images_of(message)
 
+    async def look_up_all(self, refs: Collection[ImageRef]) -> AsyncIterator[tuple[ImageRef, list[RemoteImage] | None]]:
+        """As `look_up`, for images of one channel, the newest first, with a request for a hundred neighbouring messages
+        each. None: the message is deleted. Those whose content Discord withholds are left out.
+
+        Raises ImageForbidden and ImageUnreachable, and ImageGone where the channel is deleted; then nothing is known of
+        the rest.
+        """
+        waiting = sorted(refs, key=lambda ref: -ref.message_id)
+        while waiting:
+            channel, before = waiting[0].channel, waiting[0].message_id + 1
+            found = await self._history(channel, before=before)
+            messages = {message.id: message for message in found}
+            oldest = found[0].id if len(found) == PAGE_MESSAGES else 0
+            for ref in waiting:
+                if ref.message_id < oldest:
+                    break
+                if (message := messages.get(ref.message_id)) is None:  # which alone does not mean that it is deleted
+                    yield ref, await self._carried(ref)
+                elif not is_withheld(message):
+                    yield ref, images_of(message)
+            waiting = [ref for ref in waiting if ref.message_id < oldest]
+
+    async def _carried(self, ref: ImageRef) -> list[RemoteImage] | None:
+        try:
+            return await self.look_up(ref)
+        except ImageGone:
+            return None
+
     def downloadable_images_of(self, message: discord.Message) -> list[RemoteImage]:
         """Those of its images that are on one of the hosts."""
         return self._downloadable(images_of(message))
@@ -129,6 +157,18 @@ class Messages:
         """The oldest 100 messages of a channel after a message id, or the newest, before one, with one request. Raises
         what `History` raises.
         """
+        found = await self._history(channel, after=after, before=before)
+        full = len(found) == PAGE_MESSAGES
+        return Page(
+            [self.seen(message, channel) for message in found],
+            after=after if after is not None else found[0].id - 1 if full else 0,
+            until=before - 1 if before is not None else found[-1].id if full and after is not None else NEWEST,
+        )
+
+    async def _history(
+        self, channel: ChannelRef, *, after: int | None = None, before: int | None = None
+    ) -> list[discord.Message]:
+        """By rising id."""
         place = self._client.get_partial_messageable(channel.channel_id, guild_id=channel.guild_id)
         bounds = {"after": after, "before": before}
         limits = {name: discord.Object(bound) for name, bound in bounds.items() if bound is not None}
@@ -137,13 +177,7 @@ class Messages:
         if not found:  # Discord answers so, too, where the bot may not read the history
             with suppress(ImageGone):
                 await self.fetch(channel.guild_id, channel.channel_id, channel.channel_id)
-        found.sort(key=lambda message: message.id)
-        full = len(found) == PAGE_MESSAGES
-        return Page(
-            [self.seen(message, channel) for message in found],
-            after=after if after is not None else found[0].id - 1 if full else 0,
-            until=before - 1 if before is not None else found[-1].id if full and after is not None else NEWEST,
-        )
+        return sorted(found, key=lambda message: message.id)
 
     async def channel(self, guild_id: int, channel_id: int) -> ChannelRef | None:
         """A channel or thread of this guild, also an archived one; None where Discord does not tell."""

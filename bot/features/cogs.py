@@ -9,6 +9,7 @@ from bot.features.image_tags import ImageTagsCog
 from bot.features.indexing import IndexingCog
 from bot.features.labels import LabelsCog
 from bot.features.overview import OverviewCog
+from bot.features.picture_map import MapCog
 from bot.features.privacy import PrivacyCog
 from bot.features.search import SearchCog
 from bot.features.server import ServerCog
@@ -17,7 +18,7 @@ from bot.features.tagging import TagsCog
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, OverviewCog, TagsCog, LabelsCog, ImageTagsCog, ServerCog, PrivacyCog, HelpCog)
+_COGS = (IndexingCog, SearchCog, OverviewCog, MapCog, TagsCog, LabelsCog, ImageTagsCog, ServerCog, PrivacyCog, HelpCog)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

@@ -19,6 +19,7 @@ from bot.discord_io.permissions import audience_of
 from bot.features.formatting import plain
 from bot.i18n import CHINESE, Texts, texts_for
 from bot.models import Tag
+from bot.search.service import readable_channels
 from bot.store.tags import CountedTag
 
 if TYPE_CHECKING:
@@ -56,11 +57,8 @@ class OverviewCog(commands.Cog, name="overview"):
     async def _tags_seen_by(self, interaction: Interaction, channel_id: int | None) -> list[CountedTag]:
         """Of the images that the member may see, in this channel and its threads or everywhere."""
         services, audience = self._bot.services, audience_of(interaction)
-        channels = await services.images.searchable_channels(audience.guild_id)
-        if channel_id is not None:
-            channels = [one for one in channels if channel_id in (one.channel_id, one.parent_id)]
-        await audience.ask(audience.readable(channels).to_ask)
-        return await services.tags.tags_in(audience.guild_id, audience.readable(channels).certain)
+        readable = await readable_channels(services.images, audience, channel_id)
+        return await services.tags.tags_in(audience.guild_id, readable)
 
     def _name(self, tag: CountedTag, texts: Texts) -> str:
         return self._bot.services.tag_formatter.names([Tag(tag.label, 1.0)], chinese=texts is CHINESE)

@@ -182,6 +182,18 @@ class OverviewTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class MapTexts:
+    newest: Counted
+    all: Counted
+    alt: str  # {groups}
+    unnamed: str
+    no_spoilers: str
+    missing: Counted
+    too_few: str
+    unreachable: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrivacyTexts:
     explained: str
     kept_here: Counted
@@ -381,6 +393,7 @@ class Texts:
     labels: LabelTexts
     image_tags: ImageTagTexts
     overview: OverviewTexts
+    map: MapTexts
     privacy: PrivacyTexts
     help: HelpTexts
     backfill: BackfillTexts

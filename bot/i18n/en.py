@@ -15,6 +15,7 @@ from bot.i18n.catalog import (
     ImageTagTexts,
     LabelTexts,
     Language,
+    MapTexts,
     OverviewTexts,
     PauseTexts,
     PrivacyTexts,
@@ -235,6 +236,18 @@ ENGLISH = Texts(
         picture="Picture {number} of {count}",
         not_indexed="I have no picture of that message in my index.",
         too_many="So much has been decided about this picture's tags that I can't note any more.",
+    ),
+    map=MapTexts(
+        newest=_counted(other="The **{count}** newest pictures that you can see, look-alikes together:"),
+        all=_counted(other="All **{count}** pictures that you can see, look-alikes together:"),
+        alt="A map of pictures in groups, with their tags and numbers: {groups}",
+        unnamed="without tags",
+        no_spoilers="Of identical files one is shown, and none under a spoiler.",
+        missing=_counted(
+            one="One more could not be fetched from Discord.", other="{count} more could not be fetched from Discord."
+        ),
+        too_few="There are too few pictures for a map that you can see from here.",
+        unreachable="Discord didn't deliver the pictures for a map. Please try again in a moment.",
     ),
     privacy=PrivacyTexts(
         explained=(

@@ -15,6 +15,7 @@ from bot.i18n.catalog import (
     ImageTagTexts,
     LabelTexts,
     Language,
+    MapTexts,
     OverviewTexts,
     PauseTexts,
     PrivacyTexts,
@@ -200,6 +201,16 @@ CHINESE = Texts(
         picture="第 {number} / {count} 张图片",
         not_indexed="我没有收录这条消息里的图片。",
         too_many="关于这张图片的标签，决定已经太多，我无法再记录。",
+    ),
+    map=MapTexts(
+        newest=_counted(other="你能看到的最新 **{count}** 张图片，相似的放在一起："),
+        all=_counted(other="你能看到的全部 **{count}** 张图片，相似的放在一起："),
+        alt="图片地图，按相似程度分组，各组的标签和数量：{groups}",
+        unnamed="无标签",
+        no_spoilers="相同的文件只显示一张，剧透图片不显示。",
+        missing=_counted(other="另有 {count} 张无法从 Discord 取得。"),
+        too_few="你在这里能看到的图片太少，画不成地图。",
+        unreachable="Discord 没有提供画地图所需的图片，请稍后再试。",
     ),
     privacy=PrivacyTexts(
         explained=(
@@ -505,6 +516,8 @@ COMMANDS = {
     "What Magpie keeps of you; export or delete it, or opt out": "Magpie 保存你的哪些数据；导出、删除或退出",
     "tags": "统计",
     "What the pictures here show: their tags, counted": "这里的图片有哪些内容：各种标签的数量",
+    "map": "地图",
+    "See the newest pictures in one image, look-alikes together": "在一张图里看最新的图片，相似的放在一起",
     "help": "帮助",
     "What Magpie can do, and who may use what": "Magpie 能做什么，谁可以使用什么",
     "tagging": "标签方式",

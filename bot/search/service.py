@@ -71,6 +71,15 @@ async def may_see(audience: Audience, channel: ChannelRef) -> bool:
     return channel.channel_id in audience.readable([channel]).certain
 
 
+async def readable_channels(store: ImageStore, audience: Audience, within: int | None = None) -> frozenset[int]:
+    """The channels and threads with images that may be shown to the audience. within: only this one and its threads."""
+    channels = await store.searchable_channels(audience.guild_id)
+    if within is not None:
+        channels = [one for one in channels if within in (one.channel_id, one.parent_id)]
+    await audience.ask(audience.readable(channels).to_ask)
+    return audience.readable(channels).certain
+
+
 class SearchService:
     """Searches one guild for an audience.
 

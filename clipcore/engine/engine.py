@@ -134,7 +134,7 @@ class ClipEngine:
         """
         with self._call(), self._image(lane):
             await self._ready()
-            image = await self._decoded(data, lane, owner, frames)
+            image = await self._decoded(data, lane, owner, frames=frames)
             vectors = [await asyncio.wrap_future(self.executor.submit(image.square, lane))]
             # One frame after the other: an animation has one place in the queue, like any image, and others' turns come
             # in between.
@@ -144,6 +144,14 @@ class ClipEngine:
                     if all(float(vector @ other) < _SAME_FRAME for other in vectors):
                         vectors.append(vector)
             return ImageVector(vectors[0], image.width, image.height, tuple(vectors[1:]))
+
+    async def thumbnail(self, data: bytes, edge: int, owner: Owner = (0, 0)) -> Pixels:
+        """The middle square of an image file in uint8 [edge, edge, 3], decoded as if to be encoded in the background,
+        within the same limits. Raises ImageRejected, QueueFull, EncodingFailed.
+        """
+        with self._call(), self._image(Lane.BACKGROUND):
+            await self._ready()
+            return (await self._decoded(data, Lane.BACKGROUND, owner, edge=edge)).square
 
     async def encode_pixels(self, pixels: Pixels, lane: Lane = Lane.BACKGROUND) -> Vectors:
         """pixels: uint8 [h, w, 3] of any size, as from `decode_image`. Returns float32 [dim], unit length.
@@ -249,20 +257,22 @@ class ClipEngine:
             raise RuntimeError("await ClipEngine.start() before reading the model's card")
         return self._encoder
 
-    async def _decoded(self, data: bytes, lane: Lane, owner: Owner, frames: int) -> PreparedImage:
+    async def _decoded(
+        self, data: bytes, lane: Lane, owner: Owner, *, frames: int = 1, edge: int | None = None
+    ) -> PreparedImage:
         processes = self._processes
         if processes is None or (frames == 1 and processes.limits.cpu_seconds <= _FIRST_CPU_S):
-            return await self._in_pool(partial(self._decode, data, frames), lane, owner)
+            return await self._in_pool(partial(self._decode, data, frames, edge=edge), lane, owner)
         first = WorkLimits(
             min(_FIRST_CPU_S, processes.limits.cpu_seconds), processes.limits.memory_bytes // _FIRST_SHARE_OF_MEMORY
         )
         try:
-            return await self._in_pool(partial(processes, data, frames, first), lane, owner)
+            return await self._in_pool(partial(processes, data, frames, first, edge=edge), lane, owner)
         except ImageRejected as refused:
             # BROKEN: some decoders call an image so when they are refused memory.
             if refused.reason not in (RejectReason.TOO_COSTLY, RejectReason.BROKEN):
                 raise
-        return await self._in_pool(partial(self._decode, data), Lane.BACKGROUND, owner, costly=True)
+        return await self._in_pool(partial(self._decode, data, edge=edge), Lane.BACKGROUND, owner, costly=True)
 
     async def _in_pool(
         self, work: Callable[[], Result], lane: Lane, owner: Owner = (0, 0), *, costly: bool = False

@@ -12,7 +12,7 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,6 +26,7 @@ import numpy as np
 
 from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
 from clipcore.images.decode import ImageLimits, load_optional_decoders, read_frames
+from clipcore.images.preprocess import Preprocessing
 from clipcore.types import Pixels, Prepare
 
 if sys.platform != "win32":
@@ -50,7 +51,7 @@ class WorkLimits:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """square: uint8 [s, s, 3], the model's input. width, height: the image's own, after the EXIF turn.
+    """square: uint8 [s, s, 3], the model's input, or a thumbnail. width, height: the image's own, after the EXIF turn.
 
     more: the same of further frames, where it is an animation and they were asked for.
     """
@@ -62,11 +63,15 @@ class PreparedImage:
 
 
 def decode_and_prepare(
-    data: bytes, frames: int = 1, *, limits: ImageLimits, min_edge: int, prepare: Prepare
+    data: bytes, frames: int = 1, *, edge: int | None = None, limits: ImageLimits, min_edge: int, prepare: Prepare
 ) -> PreparedImage:
     """An image file's bytes -> the model's input. Raises as `read_frames`, see there for min_edge and frames. Frames
     that look like another one are left out.
+
+    edge: makes a thumbnail instead, the middle square of the image in so many pixels.
     """
+    if edge is not None:
+        min_edge, prepare = edge, Preprocessing(size=edge, crop=edge).prepare
     squares: list[Pixels] = []
     width = height = 0
     for frame in read_frames(data, limits, min_edge=min_edge, frames=frames):  # one is in memory at a time
@@ -84,7 +89,7 @@ def _differ(one: Pixels, other: Pixels) -> bool:
 
 
 class Decode(Protocol):
-    def __call__(self, data: bytes, frames: int = 1) -> PreparedImage: ...
+    def __call__(self, data: bytes, frames: int = 1, *, edge: int | None = None) -> PreparedImage: ...
 
 
 class DecodeProcesses:
@@ -100,14 +105,16 @@ class DecodeProcesses:
         self._own = threading.local()
         self._processes: set[_Process] = set()
 
-    def __call__(self, data: bytes, frames: int = 1, limits: WorkLimits | None = None) -> PreparedImage:
+    def __call__(
+        self, data: bytes, frames: int = 1, limits: WorkLimits | None = None, *, edge: int | None = None
+    ) -> PreparedImage:
         """limits: lower ones than usual."""
         process: _Process | None = getattr(self._own, "process", None)
         if process is None or not process.is_alive():
             process = self._own.process = self._start()
             self._processes.add(process)
         try:
-            return process.decode(data, frames, limits or self.limits)
+            return process.decode(data, frames, edge, limits or self.limits)
         finally:
             if not process.is_alive():
                 self._processes.discard(process)
@@ -133,9 +140,10 @@ class _Process:
         self._process.kill()
         self._process.join()
 
-    def decode(self, data: bytes, frames: int, limits: WorkLimits) -> PreparedImage:
+    def decode(self, data: bytes, frames: int, edge: int | None, limits: WorkLimits) -> PreparedImage:
         try:
-            self._pipe.send_bytes(json.dumps({"frames": frames, "limits": asdict(limits)}).encode())
+            wanted = {"frames": frames} if edge is None else {"frames": frames, "edge": edge}
+            self._pipe.send_bytes(json.dumps({"wanted": wanted, "limits": asdict(limits)}).encode())
             self._pipe.send_bytes(data)
             if self._pipe.poll(_PATIENCE_S):
                 return self._received(limits)
@@ -174,16 +182,16 @@ def _serve(pipe: Connection, decode: Decode) -> None:
             asked = json.loads(pipe.recv_bytes())
             data = pipe.recv_bytes()
             with _limited(WorkLimits(**asked["limits"])):
-                answer, squares = _answer(decode, data, asked["frames"])
+                answer, squares = _answer(partial(decode, data, **asked["wanted"]))
             pipe.send_bytes(json.dumps(answer).encode())
             if squares is not None:
                 pipe.send_bytes(squares.tobytes())
 
 
-def _answer(decode: Decode, data: bytes, frames: int) -> tuple[dict[str, object], Pixels | None]:
+def _answer(decode: Callable[[], PreparedImage]) -> tuple[dict[str, object], Pixels | None]:
     """squares: uint8 [n, s, s, 3]"""
     try:
-        image = decode(data, frames)
+        image = decode()
         squares = np.stack([image.square, *image.more])
     except ImageRejected as error:
         return {"reason": error.reason, "message": str(error), "limit": error.limit}, None

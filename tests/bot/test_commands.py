@@ -20,7 +20,7 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
     assert set(commands) == {
         "find", "browse", "similar", "Find similar pictures", "Show tags", "privacy", "tagging", "labels", "help",
-        "tags", "magpie",
+        "tags", "map", "magpie",
     }  # fmt: skip
     limits = ["channel", "author", "after", "before", "tag", "sort", "count"]
     assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]

@@ -278,3 +278,26 @@ async def test_a_downloaded_file_is_handed_on_once_no_query_runs(cdn: Cdn, sessi
     assert not fetching.done()
     query_done.set()
     assert await fetching == IMAGE
+
+
+async def test_a_small_copy_is_downloaded_where_there_is_one(cdn: Cdn, session: aiohttp.ClientSession) -> None:
+    large = replace(remote(cdn.url + "/good", len(IMAGE)), small_url=cdn.url + "/small")
+    assert await downloader(session, []).download_small(large) == b"small"
+    assert cdn.requests == ["/small"]
+
+
+@pytest.mark.parametrize("path", ["/expired", "/page", "/nothing", "/away"])
+async def test_the_file_itself_takes_the_place_of_a_small_copy_that_fails(
+    cdn: Cdn, session: aiohttp.ClientSession, path: str
+) -> None:
+    large = replace(remote(cdn.url + "/good", len(IMAGE)), small_url=cdn.url + path)
+    assert await downloader(session, []).download_small(large) == IMAGE
+
+
+async def test_a_file_that_is_too_large_for_a_thumbnail_is_not_downloaded(
+    cdn: Cdn, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "LARGE_FILE_BYTES", 999)
+    with pytest.raises(ImageTooLarge):
+        await downloader(session, []).download_small(remote(cdn.url + "/good", len(IMAGE)))
+    assert cdn.requests == []

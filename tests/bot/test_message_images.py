@@ -309,3 +309,22 @@ def test_what_a_forwarded_message_carries_is_forwarded_whatever_it_is(server: di
     ):
         [image] = images(message(server, 1, 10, message_snapshots=[snapshot(**part)]))
         assert image.source is Source.FORWARD
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "asked"),
+    [(4000, 3000, "width=256&height=192"), (300, 6000, "width=192&height=3840"), (50, 40, "width=50&height=40")],
+)
+def test_discords_proxy_is_asked_for_a_small_copy_in_the_same_proportions(
+    server: discord.Guild, width: int, height: int, asked: str
+) -> None:
+    [found] = images_of(message(server, 1, 10, attachments=[attachment(20, width=width, height=height)]))
+    assert found.small_url is not None
+    assert found.small_url.endswith(f"&format=webp&{asked}")
+    assert "?ex=" in found.small_url
+    assert "&&" not in found.small_url
+
+
+def test_there_is_no_small_copy_of_a_file_whose_size_discord_does_not_know(server: discord.Guild) -> None:
+    [found] = images_of(message(server, 1, 10, attachments=[attachment(20)]))
+    assert found.small_url is None

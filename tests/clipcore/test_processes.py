@@ -183,3 +183,16 @@ def test_closing_ends_what_is_being_decoded():
         decode.close()
         with pytest.raises(EncodingFailed):
             waiting.result(timeout=60)
+
+
+def test_a_thumbnail_is_the_middle_square_of_the_image_and_is_made_in_the_process():
+    image = Image.new("RGB", (300, 100), "red")
+    image.paste("blue", (100, 0, 200, 100))
+    data = encode(image)
+    with processes() as decode:
+        thumbnail = decode(data, edge=48)
+        again = decode(SMALL)
+    assert thumbnail.square.shape == (48, 48, 3)
+    assert (thumbnail.width, thumbnail.height) == (300, 100)
+    assert (np.abs(thumbnail.square[:, 4:-4].astype(int) - (0, 0, 255)) < 8).all()
+    np.testing.assert_array_equal(again.square, DECODE(SMALL).square)

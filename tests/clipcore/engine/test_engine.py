@@ -392,3 +392,22 @@ async def test_a_real_checkpoint_works_through_the_engine(tiny, tiny_directory):
     classifier = await engine.classifier([Label("cat"), Label("dog")])
     assert len(classifier.classify(tiny.encode_images([noise(32, 32)]))) == 1
     await engine.close()
+
+
+async def test_a_thumbnail_has_the_size_that_is_asked_for_and_needs_no_model(engine, encoder):
+    thumbnail = await engine.thumbnail(gray(7), 20)
+    assert thumbnail.shape == (20, 20, 3)
+    assert (thumbnail == 7).all()
+    with pytest.raises(ImageRejected):
+        await engine.thumbnail(b"no image", 20)
+
+
+async def test_thumbnails_are_made_where_uploads_are_decoded(encoder):
+    engine = ClipEngine(lambda: encoder, limits=ImageLimits(max_pixels=10))
+    await engine.start()
+    with pytest.raises(ImageRejected) as refused:
+        await engine.thumbnail(gray(7), 20)
+    assert refused.value.reason is RejectReason.TOO_MANY_PIXELS
+    await engine.close()
+    with pytest.raises(EngineClosed):
+        await engine.thumbnail(gray(7), 20)
