@@ -89,7 +89,9 @@ class _Blind:
         self._vectors = random_halves(1_000).astype(np.float32)
         self._seen = count()
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
+    async def encode_image(
+        self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None, *, frames: int = 1
+    ) -> ImageVector:
         number = next(self._seen)
         vector: Vectors = np.roll(self._vectors[number % 1_000], number // 1_000)
         return ImageVector(vector, 640, 480)

@@ -29,7 +29,7 @@ _PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -262144", "
 _FILL = (
     "INSERT INTO images (id, guild_id, channel_id, message_id, attachment_id, source, author_id, state, content_hash,"
     " width, height) VALUES (?, ?, ?, ?, ?, 'attachment', ?, 'ready', ?, 640, 480)",
-    "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
+    "INSERT INTO embeddings (image_id, model_id, frame, guild_id, channel_id, embedding) VALUES (?, 1, 0, ?, ?, ?)",
     "INSERT INTO tags (image_id, rank, channel_id, key, label, probability) VALUES (?, ?, ?, ?, ?, ?)",
 )
 

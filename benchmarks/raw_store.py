@@ -37,7 +37,8 @@ def finish_raw(connection: sqlite3.Connection, images: Sequence[Finished], batch
         blobs = {one.image_id: one.embedding.astype("<f2").tobytes() for one in some}
         channels = {id_: channel_id for id_, _, channel_id, _ in waiting}
         connection.executemany(
-            "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
+            "INSERT INTO embeddings (image_id, model_id, frame, guild_id, channel_id, embedding)"
+            " VALUES (?, 1, 0, ?, ?, ?)",
             [(id_, guild_id, channel_id, blobs[id_]) for id_, guild_id, channel_id, _ in waiting],
         )
         connection.executemany(

@@ -17,6 +17,8 @@ from clipcore.fair_places import Owner
 from clipcore.relevance import Scored
 from clipcore.types import Calibration, ImageVector, Label, Lane, ModelCard, Vectors
 
+Row = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+
 
 class Classifier(Protocol):
     def probabilities(self, vectors: Vectors) -> Vectors:
@@ -30,7 +32,9 @@ class Engine(Protocol):
     def card(self) -> ModelCard: ...
     @property
     def calibration(self) -> Calibration: ...
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: Owner = (0, 0)) -> ImageVector: ...
+    async def encode_image(
+        self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: Owner = (0, 0), *, frames: int = 1
+    ) -> ImageVector: ...
     async def encode_query(self, text: str) -> Vectors: ...
     async def classifier(self, labels: Sequence[Label], *, keep: bool = False) -> Classifier: ...
     def pause_background(self) -> AbstractContextManager[None]: ...
@@ -38,11 +42,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IndexedEmbedding:
-    """embedding: [dim], unit length."""
+    """embedding: [dim], unit length; of an animation's first frame. more: of its further frames."""
 
     image_id: int
     channel_id: int
-    embedding: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    embedding: Row
+    more: tuple[Row, ...] = ()
 
 
 ImageIds = npt.NDArray[np.int64]
@@ -54,13 +59,16 @@ class VectorSearch(Protocol):
     async def search(
         self, guild_id: int, embedding: Vectors, channels: Iterable[int], k: int, only: ImageIds | None = None
     ) -> Scored:
-        """The k best images of these channels, best first, and how all of them score; key: image id, score: cosine.
+        """The k best images of these channels, best first, and how all of them score; key: image id, score: cosine, of
+        an animation's best frame.
 
         embedding: float32 [dim], unit length. only: the images to choose from; None means all.
         """
 
     async def vectors(self, guild_id: int, image_ids: Sequence[int]) -> Vectors:
-        """The embeddings of these images, each given once, in their order: [n, dim]; zeros where there is none."""
+        """The embeddings of these images, each given once, in their order: [n, dim]; zeros where there is none. Of an
+        animation that of its first frame.
+        """
 
     async def add(self, guild_id: int, rows: Sequence[IndexedEmbedding]) -> None:
         """Call it once the store has committed these images."""

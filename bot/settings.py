@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     max_image_frames: int = Field(
         default=2000, ge=1, validation_alias=AliasChoices("max_image_frames", "max_picture_frames")
     )
-    """Animations with more frames are skipped; of others, the first frame is indexed."""
+    """Animations with more frames are skipped; of others, up to eight frames are indexed."""
     download_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
     """Time limit of one download; the image is retried later."""
     # Concurrent downloads share the bandwidth within DOWNLOAD_TIMEOUT_SECONDS. Too few leave the model with batches of

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from bot.errors import StoreBusy, StoreError, StoreUnusable
 from bot.indexing.deletions import (
     Covered,
@@ -124,7 +126,8 @@ class ImageRegistry:
             for image, finished in left:
                 if image.id in taken:
                     channel = image.ref.channel
-                    rows[channel.guild_id].append(IndexedEmbedding(image.id, channel.channel_id, finished.embedding))
+                    row = IndexedEmbedding(image.id, channel.channel_id, finished.embedding, finished.more)
+                    rows[channel.guild_id].append(row)
             for guild_id, added in rows.items():
                 await self._index.add(guild_id, added)
             return taken
@@ -134,13 +137,13 @@ class ImageRegistry:
         async with self._lock:
             page = await self._store.verify(image_ids, self._model.key)
             if page is not None:
-                await self._index.add(
-                    guild_id,
-                    [
-                        IndexedEmbedding(int(id_), int(channel_id), embedding)
-                        for id_, channel_id, embedding in zip(*page, strict=True)
-                    ],
-                )
+                firsts = np.flatnonzero(page.frames == 0)
+                of_each = zip(firsts, np.split(page.embeddings, firsts[1:]), strict=True)
+                rows = [
+                    IndexedEmbedding(int(page.ids[at]), int(page.channel_ids[at]), frames[0], tuple(frames[1:]))
+                    for at, frames in of_each
+                ]
+                await self._index.add(guild_id, rows)
 
     async def forget_messages(self, message_ids: Collection[int]) -> list[int] | None:
         return await self._forget(ForgetMessages(tuple(sorted(message_ids))))

@@ -27,7 +27,10 @@ Raises ImageGone, ImageForbidden, ImageUnreachable or ImageTooLarge.
 """
 
 RECENT_CONTENTS = 256
-"""Files whose embedding stays in memory, for reposts that arrive before the first one is committed. 2 KiB each."""
+"""Files whose embedding stays in memory, for reposts that arrive before the first one is committed. 2 KiB a frame."""
+
+FRAMES = 8
+"""Of an animation, those that are encoded at most: it is found by any of them, and tagged by the first."""
 
 
 class ImageWorker:
@@ -64,6 +67,7 @@ class ImageWorker:
             content.embedding,
             tagged.tags[0],
             labels_version=tagged.labels_version,
+            more=content.more,
         )
         return finished, tagged.mode
 
@@ -77,8 +81,10 @@ class ImageWorker:
             if known is None:
                 source, known = "store", await self._store.embedding_of_hash(*content, self._engine.card.key)
             if known is None:
-                source, encoded = "model", await self._engine.encode_image(data, Lane.BACKGROUND, image.owner)
-                known = KnownEmbedding(encoded.vector.astype(np.float16), encoded.width, encoded.height)
+                source = "model"
+                encoded = await self._engine.encode_image(data, Lane.BACKGROUND, image.owner, frames=FRAMES)
+                vector, *more = (frame.astype(np.float16) for frame in (encoded.vector, *encoded.more))
+                known = KnownEmbedding(vector, encoded.width, encoded.height, tuple(more))
             self._recent[content] = known
             IMAGE_CONTENTS.labels(source).inc()
             return known

@@ -256,7 +256,7 @@ class SearchService:
             if target.relevant is not None:
                 threshold = target.relevant(scored.population)
             good = [hit for hit in hits if hit.score >= threshold]
-            candidates = await self._arranged(audience, target, good)
+            candidates = await self._arranged(audience, target, channels, good)
             images = await self._images(audience, candidates or hits[: k // 10])
             matches = target.matches(candidates, images, threshold)
             exhausted = len(hits) < k
@@ -267,7 +267,7 @@ class SearchService:
         more = len(matches) > RANKED or (not exhausted and len(good) == len(hits))
         nearest = not matches
         if nearest:
-            hits = await self._arranged(audience, target, hits[: NEAREST + len(target.left_out)])
+            hits = await self._arranged(audience, target, channels, hits[: NEAREST + len(target.left_out)])
             images |= await self._images(audience, hits)
             matches = target.matches(hits, images, -1.0)[:NEAREST]
         vectors = await self._index.vectors(audience.guild_id, [image.id for image, _ in matches[:RANKED]])
@@ -283,11 +283,16 @@ class SearchService:
         ids = await self._store.listed(audience.guild_id, channels, question.filter, question.sort, k)
         return Scored([SearchHit(id_, 1.0) for id_ in ids], None)
 
-    async def _arranged(self, audience: Audience, target: _Target, hits: list[SearchHit]) -> list[SearchHit]:
-        """Without what the question avoids, and in the order that it wants."""
+    async def _arranged(
+        self, audience: Audience, target: _Target, channels: Collection[int], hits: list[SearchHit]
+    ) -> list[SearchHit]:
+        """Without what the question avoids, in any frame, and in the order that it wants."""
         if target.avoided is not None and hits:
-            vectors = await self._index.vectors(audience.guild_id, [hit.key for hit in hits])
-            hits = steer_away(hits, vectors @ target.avoided, self._engine.calibration.text_threshold)
+            only = np.array([hit.key for hit in hits], np.int64)
+            scored = await self._index.search(audience.guild_id, target.avoided, channels, len(hits), only)
+            likeness = {hit.key: hit.score for hit in scored.hits}
+            avoided = np.array([likeness.get(hit.key, 0.0) for hit in hits], np.float32)
+            hits = steer_away(hits, avoided, self._engine.calibration.text_threshold)
         if target.by_time:
             by_id = {hit.key: hit for hit in hits}
             ordered = await self._store.in_order_of_time([*by_id], target.question.sort)

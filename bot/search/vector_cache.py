@@ -238,7 +238,7 @@ class GuildVectors:
         return self._index.nbytes
 
     async def load(self, page: EmbeddingPage) -> None:
-        await self._run(partial(self._index.add, page.embeddings, page.ids, page.channel_ids))
+        await self._run(partial(self._index.add, page.embeddings, page.ids, page.channel_ids, page.frames))
 
     async def finish_load(self) -> None:
         while self._recorded:  # more changes may arrive while these are applied
@@ -280,7 +280,12 @@ class GuildVectors:
 
     def _apply(self, changes: Mapping[int, IndexedEmbedding | None]) -> None:
         self._index.discard([image_id for image_id, row in changes.items() if row is None])
-        rows = [row for row in changes.values() if row is not None]
+        rows = [
+            (row.image_id, row.channel_id, frame, embedding)
+            for row in changes.values()
+            if row is not None
+            for frame, embedding in enumerate((row.embedding, *row.more))
+        ]
         if rows:
-            ids, channel_ids = np.array([(row.image_id, row.channel_id) for row in rows], np.int64).T
-            self._index.add(np.stack([row.embedding for row in rows]).astype(np.float16), ids, channel_ids)
+            ids, channel_ids, frames, embeddings = zip(*rows, strict=True)
+            self._index.add(np.stack(embeddings).astype(np.float16), ids, channel_ids, frames)

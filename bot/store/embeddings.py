@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement, LargeBinary, Result, Row, delete, exists, func, or_, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import utc_now
+from bot.models import NEWEST, utc_now
 from bot.store.backend import any_of, insert
 from bot.store.database import Database, Store, reads, writes
 from bot.store.schema import Embedding, Embeddings, embeddings, images, models, unverified
@@ -43,6 +43,9 @@ class Model(Protocol):
     def dimension(self) -> int: ...
 
 
+FIRST = embeddings.c.frame == 0
+"""The frame that stands for an animation; of any other image, the only one."""
+
 AS_STORED = (
     embeddings.c.image_id,
     type_coerce(embeddings.c.embedding, LargeBinary).label("embedding"),
@@ -52,26 +55,29 @@ AS_STORED = (
 
 
 class EmbeddingPage(NamedTuple):
-    """ids, channel_ids: int64 [n], ids rising; embeddings: float16 [n, dim], unit length."""
+    """ids, channel_ids, frames: [n], ids rising, with all frames of each; embeddings: float16 [n, dim], unit length."""
 
     ids: npt.NDArray[np.int64]
     channel_ids: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.uint8]
     embeddings: Embeddings
 
 
 @dataclass(frozen=True, slots=True)
 class KnownEmbedding:
-    """Of an identical file. embedding: float16 [dim]; width, height: pixels."""
+    """Of an identical file. embedding: float16 [dim]; width, height: pixels; more: an animation's further frames."""
 
     embedding: Embeddings
     width: int
     height: int
+    more: tuple[Embeddings, ...] = ()
 
 
 class EmbeddingQueries(Store):
     """Reads embeddings of verified images, and knows the models that made them.
 
-    An embedding that is not as it was written counts as missing. on_damaged: called with the ids of such images.
+    An embedding that is not as it was written counts as missing, and so do the image's other frames where they are read
+    together. on_damaged: called with the ids of such images.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
@@ -81,10 +87,10 @@ class EmbeddingQueries(Store):
 
     @reads
     async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
-        """float16 [dim], unit length; None if this model has not encoded the image."""
-        query = select(*AS_STORED).where(_by_model(model_key), embeddings.c.image_id == image_id, _VERIFIED)
-        row = (await connection.execute(query)).first()
-        return None if row is None else self._sound(row)
+        """Of the first frame: float16 [dim], unit length; None if this model has not encoded the image."""
+        this = _by_model(model_key), embeddings.c.image_id == image_id, FIRST, _VERIFIED
+        rows = self._sound((await connection.execute(select(*AS_STORED).where(*this))).all())
+        return rows[0] if rows else None
 
     @reads
     async def embedding_of_hash(
@@ -93,27 +99,32 @@ class EmbeddingQueries(Store):
         """What this model made of an identical file of this guild. Others' are left out: a quick answer would tell that
         the file was posted there.
         """
-        query = select(*AS_STORED, *images.c["width", "height"])
-        query = query.join_from(embeddings, images, images.c.id == embeddings.c.image_id)
         # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
-        these = _by_model(model_key, embeddings.c.model_id + 0), images.c.guild_id + 0 == guild_id, _VERIFIED
-        row = (await connection.execute(query.where(images.c.content_hash == content_hash, *these).limit(1))).first()
-        found = None if row is None else self._sound(row)
-        return None if row is None or found is None else KnownEmbedding(found, row.width, row.height)
+        these = images.c.content_hash == content_hash, images.c.guild_id + 0 == guild_id
+        its = select(*images.c["id", "width", "height"]).join_from(
+            images, embeddings, images.c.id == embeddings.c.image_id
+        )
+        its = its.where(*these, _by_model(model_key, embeddings.c.model_id + 0), FIRST, _VERIFIED).limit(1)
+        image = (await connection.execute(its)).first()
+        if image is None:
+            return None
+        frames = select(*AS_STORED).where(embeddings.c.image_id == image.id, _by_model(model_key))
+        found = self._sound((await connection.execute(frames.order_by(embeddings.c.frame))).all())
+        return KnownEmbedding(found[0], image.width, image.height, tuple(found[1:])) if found else None
 
-    def _sound(self, row: Row[Any]) -> Embeddings | None:
-        if Embedding.is_sound(row.embedding, row.checksum):
-            embedding: Embeddings = Embedding.stack([row.embedding])[0]
-            return embedding
-        self._report_damaged([row.image_id])
-        return None
+    def _sound(self, rows: Sequence[Row[Any]]) -> list[Embeddings]:
+        """Of the frames of one image; none where any of them is damaged."""
+        if all(Embedding.is_sound(row.embedding, row.checksum) for row in rows):
+            return [Embedding.stack([row.embedding])[0] for row in rows]
+        self._report_damaged([rows[0].image_id])
+        return []
 
     def _report_damaged(self, image_ids: Sequence[int]) -> None:
         if image_ids and self.on_damaged is not None:
             self.on_damaged(image_ids)
 
     async def embeddings(self, guild_id: int, model_key: str, *, page: int = PAGE) -> AsyncIterator[EmbeddingPage]:
-        """A guild's embeddings by this model, by rising image id, at most `page` rows at a time.
+        """A guild's embeddings by this model, by rising image id, about `page` rows at a time.
 
         Each page is a transaction of its own: images that are finished or deleted meanwhile may be missing or not.
         """
@@ -128,14 +139,12 @@ class EmbeddingQueries(Store):
     async def _page(
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
     ) -> tuple[EmbeddingPage | None, list[int], int] | None:
-        """The sound rows, the ids of the damaged ones, and the last id of them all."""
-        query = (
-            select(embeddings.c.channel_id, *AS_STORED)  # a whole page is decoded at once
-            .where(_by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after)
-            .where(_VERIFIED)
-            .order_by(embeddings.c.image_id)
-            .limit(size)
-        )
+        """The sound rows, the ids of the damaged ones, and the last id of all. An image's frames are in one page."""
+        these = _by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after, _VERIFIED
+        order = [*embeddings.c["image_id", "frame"]]
+        last = select(embeddings.c.image_id).where(*these).order_by(*order).offset(size - 1).limit(1)
+        within = embeddings.c.image_id <= func.coalesce(last.scalar_subquery(), NEWEST)
+        query = select(*embeddings.c["channel_id", "frame"], *AS_STORED).where(*these, within).order_by(*order)
         # Off the event loop, which would stop meanwhile.
         return await asyncio.to_thread(_decode, await connection.execute(query))
 
@@ -146,7 +155,7 @@ class EmbeddingQueries(Store):
         Returns their embeddings by this model; None where there are none.
         """
         await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(ids))))
-        query = select(embeddings.c.channel_id, *AS_STORED).order_by(embeddings.c.image_id)
+        query = select(*embeddings.c["channel_id", "frame"], *AS_STORED).order_by(*embeddings.c["image_id", "frame"])
         these = _by_model(model_key, embeddings.c.model_id + 0), embeddings.c.image_id.in_(any_of(ids))
         page, damaged, _ = _decode(await connection.execute(query.where(*these))) or (None, [], 0)
         self._report_damaged(damaged)
@@ -169,20 +178,22 @@ class EmbeddingQueries(Store):
         return int(row.id)
 
 
-def _decode(result: Result[int, int, bytes, int | None]) -> tuple[EmbeddingPage | None, list[int], int] | None:
-    sound, damaged, image_id = [], [], 0
-    for channel_id, image_id, stored, checksum in result:
-        if Embedding.is_sound(stored, checksum):
-            sound.append((image_id, channel_id, stored))
-        else:
-            damaged.append(image_id)
-    if not image_id:
+def _decode(
+    result: Result[int, int, int, bytes, int | None],
+) -> tuple[EmbeddingPage | None, list[int], int] | None:
+    rows, damaged = [], set()
+    for channel_id, frame, image_id, stored, checksum in result:
+        rows.append((image_id, channel_id, frame, stored))
+        if not Embedding.is_sound(stored, checksum):
+            damaged.add(image_id)
+    if not rows:
         return None
+    sound = [row for row in rows if row[0] not in damaged] if damaged else rows
     if not sound:
-        return None, damaged, image_id
-    ids, channel_ids, sound_bytes = zip(*sound, strict=True)
-    page = EmbeddingPage(np.array(ids, np.int64), np.array(channel_ids, np.int64), Embedding.stack(sound_bytes))
-    return page, damaged, image_id
+        return None, sorted(damaged), rows[-1][0]
+    ids, channel_ids, frames, sound_bytes = zip(*sound, strict=True)
+    numbers = np.array(ids, np.int64), np.array(channel_ids, np.int64), np.array(frames, np.uint8)
+    return EmbeddingPage(*numbers, Embedding.stack(sound_bytes)), sorted(damaged), rows[-1][0]
 
 
 def _by_model(key: str, model_id: ColumnElement[int] = embeddings.c.model_id) -> ColumnElement[bool]:

@@ -69,7 +69,8 @@ class Finished:
     """An encoded image.
 
     embedding: float16 [dim], unit length; tags: those that labels give it; width, height: pixels after EXIF rotation.
-    labels_version: of the guild's labels; None where it does not matter.
+    labels_version: of the guild's labels; None where it does not matter. more: the embeddings of an animation's further
+    frames.
     """
 
     image_id: int
@@ -79,6 +80,11 @@ class Finished:
     embedding: Embeddings
     tags: tuple[Tag, ...] = ()
     labels_version: int | None = None
+    more: tuple[Embeddings, ...] = ()
+
+    @property
+    def frames(self) -> tuple[Embeddings, ...]:
+        return self.embedding, *self.more
 
 
 class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
@@ -197,10 +203,11 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         Raises ValueError where an embedding does not have the model's dimension, or is not finite.
         """
         for item in batch:
-            if item.embedding.shape != (model.dimension,) or not np.isfinite(item.embedding).all():
-                raise ValueError(
-                    f"image {item.image_id}: embedding {item.embedding.shape}, not ({model.dimension},) and finite"
-                )
+            for frame in item.frames:
+                if frame.shape != (model.dimension,) or not np.isfinite(frame).all():
+                    raise ValueError(
+                        f"image {item.image_id}: embedding {frame.shape}, not ({model.dimension},) and finite"
+                    )
         return await self._finish(batch, await self._model_id(model)) if batch else set()
 
     @writes
@@ -223,8 +230,9 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         ]
         vectors = [
             {"image_id": id_, "model_id": model_id, "guild_id": row.guild_id, "channel_id": row.channel_id}
-            | {"embedding": done[id_].embedding, "checksum": Embedding.checksum(done[id_].embedding)}
+            | {"frame": number, "embedding": frame, "checksum": Embedding.checksum(frame)}
             for id_, row in pending.items()
+            for number, frame in enumerate(done[id_].frames)
         ]
         make_ready = update(images).where(images.c.id == bindparam("image")).values(_READY)
         for statement, rows in ((make_ready, files), (embeddings.insert(), vectors)):
@@ -288,7 +296,7 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         Returns the ids of these images.
         """
         rows = await connection.execute(select(*AS_STORED).where(embeddings.c.image_id.in_(any_of(ids))))
-        damaged = [row.image_id for row in rows if not Embedding.is_sound(row.embedding, row.checksum)]
+        damaged = sorted({row.image_id for row in rows if not Embedding.is_sound(row.embedding, row.checksum)})
         await connection.execute(delete(embeddings).where(embeddings.c.image_id.in_(any_of(damaged))))
         these = images.c.id.in_(any_of(damaged)), images.c.state == ImageState.READY
         await connection.execute(update(images).values(self._retry() | {"reread": True}).where(*these))

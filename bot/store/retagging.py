@@ -13,7 +13,7 @@ from bot.models import ChannelRef, Tag
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, reads, writes
 from bot.store.deletion import KINDS
-from bot.store.embeddings import AS_STORED
+from bot.store.embeddings import AS_STORED, FIRST
 from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, retaggings
 from bot.store.tags import decided, decisions_about, tags_of, write_tags
 
@@ -71,6 +71,7 @@ class RetaggingStore(Store):
             embeddings.c.model_id == select(models.c.id).where(models.c.key == model_key).scalar_subquery(),
             embeddings.c.guild_id == guild_id,
             embeddings.c.image_id > begun.after_id,
+            FIRST,
         )
         query = (
             select(*AS_STORED, *channels.c["id", "parent_id", "thread"])

@@ -181,16 +181,18 @@ models = _table(
     sa.Column("dimension", sa.Integer, nullable=False),
 )
 
-# guild_id and channel_id repeat the image's, so that a guild's embeddings load without a join.
+# frame: 0 for the first, which every image has; further ones are an animation's. guild_id and channel_id repeat the
+# image's, so that a guild's embeddings load without a join.
 embeddings = _table(
     "embeddings",
     sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("model_id", sa.Integer, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("model_id", sa.Integer, sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("frame", sa.Integer, primary_key=True),
     sa.Column("guild_id", WholeNumber, nullable=False),
     sa.Column("channel_id", WholeNumber, nullable=False),
     sa.Column("embedding", Embedding, nullable=False),
     sa.Column("checksum", WholeNumber),
-    sa.Index(None, "model_id", "guild_id", "image_id"),
+    sa.Index(None, "model_id", "guild_id", "image_id", "frame"),
 )
 
 # channel_id repeats the image's, so that a channel's tags are counted without a join. key: `label_key` of the label.

@@ -16,13 +16,14 @@ from clipcore.index.scan import Chunks, Float16, Used
 Keys = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.uint8]
 
 _ROWS_AT_ONCE = 16384
 _FREE = -1
 
 
 class Storage:
-    """Rows with different keys, each in one group. Not thread-safe.
+    """Rows by key and frame, each in one group. All rows of a key are removed together. Not thread-safe.
 
     Chunks are numbered through all slabs, and places, which hold one row each, through all chunks. A group has at most
     one partly filled chunk, and only a large group has empty ones. The last row of that chunk takes the place of a row
@@ -38,6 +39,7 @@ class Storage:
     def __init__(self, dimension: int) -> None:
         self.slabs: list[Float16] = []  # [chunks, chunk_rows, dim] each, all of one shape
         self.used: Used = np.empty(0, np.uint8)  # [chunks]: rows that each holds, from its first place on
+        self.frames: Frames = np.empty(0, np.uint8)  # by place; without meaning where it holds no row
         self._dimension = dimension
         self._keys: Keys = np.empty(0, np.int64)  # by place
         self._owners: Numbers = np.empty(0, np.int64)  # [chunks]: the number of the group, or _FREE
@@ -52,24 +54,27 @@ class Storage:
     @property
     def nbytes(self) -> int:
         """Bytes that memory has been provided for, keys included. May be read by another thread."""
-        return self._touched * (self.chunk_rows * (2 * self._dimension + 8) + 9)
+        return self._touched * (self.chunk_rows * (2 * self._dimension + 9) + 9)
 
-    def put(self, keys: Keys, groups: Keys, rows: Float16) -> None:
-        """Copies rows in. keys, groups: int64 [n], keys different and none of them held. rows: float16 [n, dim]."""
+    def put(self, keys: Keys, frames: Frames, groups: Keys, rows: Float16) -> None:
+        """Copies rows in. keys, groups: int64 [n], none of the keys held. frames: uint8 [n], different for one key.
+        rows: float16 [n, dim].
+        """
         for start in range(0, len(keys), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
-            self._write(self._reserve(groups[some]), keys[some], rows[some])
+            self._write(self._reserve(groups[some]), keys[some], frames[some], rows[some])
 
     def remove(self, keys: Keys) -> int:
-        """keys: different. Returns how many of them were held."""
+        """Returns how many of these keys were held."""
         places = self.find(keys)
-        if len(places):
+        held = len(np.unique(self._keys[places]))
+        if held:
             self._empty(places)
             self._shrink()
-        return len(places)
+        return held
 
     def find(self, wanted: Keys) -> Places:
-        """The places of these keys, those that are held.
+        """The places of all rows of these keys, those that are held.
 
         A pass over all keys, a hundredth of what a search reads. A dict of them would take a tenth of the rows' memory.
         """
@@ -100,13 +105,13 @@ class Storage:
             rows[some] = slab[inside]
         return self._keys[places], rows
 
-    def everything(self) -> tuple[Keys, Keys, Float16]:
-        """Keys, groups and rows, a copy."""
+    def everything(self) -> tuple[Keys, Frames, Keys, Float16]:
+        """Keys, frames, groups and rows, a copy."""
         chunks = np.flatnonzero(self.used)
         places = self._places_in(chunks)[np.arange(self.chunk_rows) < self.used[chunks, None]]
         groups = np.fromiter(self._numbers, np.int64)
         keys, rows = self.read(places)
-        return keys, groups[self._owners[places // self.chunk_rows]], rows
+        return keys, self.frames[places], groups[self._owners[places // self.chunk_rows]], rows
 
     def _reserve(self, groups: Keys) -> Places:
         """Takes a place for a row of each of these groups."""
@@ -165,10 +170,12 @@ class Storage:
         """The two have no place in common."""
         for start in range(0, len(sources), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
-            self._write(targets[some], *self.read(sources[some]))
+            keys, rows = self.read(sources[some])
+            self._write(targets[some], keys, self.frames[sources[some]], rows)
 
-    def _write(self, places: Places, keys: Keys, rows: Float16) -> None:
+    def _write(self, places: Places, keys: Keys, frames: Frames, rows: Float16) -> None:
         self._keys[places] = keys
+        self.frames[places] = frames
         for slab, some, inside in self._by_slab(places):
             slab[inside] = rows[some]
 
@@ -199,6 +206,7 @@ class Storage:
             slab[:before] = self.slabs.pop()
         self.slabs.append(slab)
         self._keys = np.concatenate([self._keys, np.zeros(added * self.chunk_rows, np.int64)])
+        self.frames = np.concatenate([self.frames, np.zeros(added * self.chunk_rows, np.uint8)])
         self._owners = np.concatenate([self._owners, np.full(added, _FREE)])
         self.used = np.concatenate([self.used, np.zeros(added, np.uint8)])
         self._free = [*range(before + added - 1, before - 1, -1), *self._free]
@@ -215,6 +223,7 @@ class Storage:
         self.used[targets], self._owners[targets] = self.used[moved], self._owners[moved]
         self.used, self._owners = self.used[:chunks].copy(), self._owners[:chunks].copy()
         self._keys = self._keys[: chunks * self.chunk_rows].copy()
+        self.frames = self.frames[: chunks * self.chunk_rows].copy()
         self._touched = min(max(self._touched, int(targets.max(initial=-1)) + 1), chunks)
         del self.slabs[chunks // self.slab_chunks :]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from clipcore.errors import BadInput
 from clipcore.files import read_tensors, write_tensors
 from clipcore.index.scan import Float16, scan
-from clipcore.index.storage import Keys, Places, Storage
+from clipcore.index.storage import Frames, Keys, Places, Storage
 from clipcore.relevance import Scored, population_of
 from clipcore.types import SearchHit, Vectors
 
@@ -25,7 +26,9 @@ _RESCORED_AT_ONCE = 4096
 class VectorIndex:
     """Vectors by key, each in one group (in the bot: the channel). Not thread-safe: one owner at a time.
 
-    Memory: 2 bytes a dimension and 10 bytes a vector. It is taken in chunks of 4 vectors of one group, for large groups
+    A key may have several vectors, the frames of an animation: it is found by its best one, once.
+
+    Memory: 2 bytes a dimension and 11 bytes a vector. It is taken in chunks of 4 vectors of one group, for large groups
     16 chunks at a time, from slabs of 8,192 vectors. Growing copies keys, but no more vectors than one slab has.
 
     A search reads the vectors of its groups once for approximate scores with a bounded error (`scan`); each that could
@@ -40,6 +43,7 @@ class VectorIndex:
         self._greatest_key = -1
 
     def __len__(self) -> int:
+        """The number of vectors."""
         return len(self._storage)
 
     def __contains__(self, key: object) -> bool:
@@ -52,30 +56,37 @@ class VectorIndex:
         return self._storage.nbytes
 
     def add(
-        self, vectors: npt.ArrayLike, keys: Sequence[int] | Keys | None = None, groups: Sequence[int] | Keys | int = 0
+        self,
+        vectors: npt.ArrayLike,
+        keys: Sequence[int] | Keys | None = None,
+        groups: Sequence[int] | Keys | int = 0,
+        frames: Sequence[int] | Frames | int = 0,
     ) -> None:
         """vectors: [n, dim], of at most unit length, copied as float16. keys: n integers; by default those that follow
-        the greatest so far, from 0. groups: one for each vector, or one for all.
+        the greatest so far, from 0. groups: one for each vector, or one for all; the same for all frames of a key.
+        frames: 0 to 255, one for each vector, or one for all.
 
-        A vector whose key is known replaces the old one, group included; of a key given twice the last vector counts.
+        All that a key has had is replaced, group included; of a key and frame given twice the last vector counts.
         Fastest where keys rise from call to call. Raises ValueError, and changes nothing, where the shapes do not fit
         or a vector is not finite in float16. After a MemoryError the index is of no further use.
         """
         rows = self._checked(vectors)
         each_key = self._greatest_key + 1 + np.arange(len(rows)) if keys is None else np.asarray(keys, np.int64)
         each_group = np.full(len(rows), groups, np.int64) if np.ndim(groups) == 0 else np.asarray(groups, np.int64)
-        if each_key.shape != (len(rows),) or each_group.shape != (len(rows),):
-            raise ValueError(f"expected a key and a group for each of {len(rows)} vectors")
+        each_frame = np.full(len(rows), frames, np.uint8) if np.ndim(frames) == 0 else np.asarray(frames, np.uint8)
+        if not each_key.shape == each_group.shape == each_frame.shape == (len(rows),):
+            raise ValueError(f"expected a key, a group and a frame for each of {len(rows)} vectors")
         if not len(rows):
             return
-        different, last = np.unique(each_key[::-1], return_index=True)
-        if len(different) < len(rows):
-            order = len(rows) - 1 - last
-            each_key, each_group, rows = different, each_group[order], rows[order]
-        if different[0] <= self._greatest_key:
-            self._storage.remove(different)
-        self._greatest_key = max(self._greatest_key, int(different[-1]))
-        self._storage.put(each_key, each_group, rows)
+        order = np.lexsort((each_frame, each_key))
+        same = (np.diff(each_key[order]) == 0) & (np.diff(each_frame[order]) == 0)
+        if same.any():
+            order = order[np.append(~same, True)]
+            each_key, each_frame, each_group, rows = each_key[order], each_frame[order], each_group[order], rows[order]
+        if each_key.min() <= self._greatest_key:
+            self._storage.remove(each_key)
+        self._greatest_key = max(self._greatest_key, int(each_key.max()))
+        self._storage.put(each_key, each_frame, each_group, rows)
 
     def discard(self, keys: Iterable[int]) -> int:
         """Removes these keys and overwrites their vectors. Unknown keys are ignored. Returns how many were known."""
@@ -85,7 +96,8 @@ class VectorIndex:
     def search(
         self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None, keys: Keys | None = None
     ) -> list[SearchHit]:
-        """The k vectors with the greatest cosine to `query` (float32 [dim], unit length), best first; ties by key.
+        """The k keys whose best vectors have the greatest cosines to `query` (float32 [dim], unit length), best first;
+        ties by key.
 
         groups: only vectors of these groups are searched; None means all. keys: int64 [n], in any order: only vectors
         with these keys are. Raises ValueError where the query has another shape or is not finite, and TypeError where k
@@ -96,7 +108,7 @@ class VectorIndex:
     def rank(
         self, query: npt.ArrayLike, k: int, groups: Iterable[int] | None = None, keys: Keys | None = None
     ) -> Scored:
-        """As `search`, and how the query scores over all vectors that are searched."""
+        """As `search`, and how the query scores over all keys that are searched, by their first frames."""
         exact = np.ascontiguousarray(query, np.float32)
         if exact.shape != (self.dimension,) or not np.isfinite(exact).all():
             raise ValueError(f"expected a query of {self.dimension} finite numbers, got one of shape {exact.shape}")
@@ -108,22 +120,25 @@ class VectorIndex:
         if k < 1 or not len(chunks):
             return Scored([], None)
         scores, error = scan(self._storage.slabs, chunks, self._storage.used, exact)
-        count = int(self._storage.used[chunks].sum())
+        firsts, count, chunk_rows = scores, int(self._storage.used[chunks].sum()), self._storage.chunk_rows
         if allowed is not None:
             scores[~allowed] = -np.inf
-            count = int(np.count_nonzero(scores > -np.inf))
-        rows = _possible_best(scores.reshape(-1), k, error)
-        chunk_rows = self._storage.chunk_rows
+        if self._storage.frames.any():
+            firsts = np.where(self._storage.frames.reshape(-1, chunk_rows)[chunks], np.float32(-np.inf), scores)
+        if allowed is not None or firsts is not scores:
+            count = int(np.count_nonzero(firsts > -np.inf))
+        rows = _possible_best(scores.reshape(-1), firsts.reshape(-1), k, error)
         hits = self._best(exact, k, chunks[rows // chunk_rows] * chunk_rows + rows % chunk_rows)
-        return Scored(hits, population_of(scores, count))
+        return Scored(hits, population_of(firsts, count))
 
     def vectors(self, keys: Sequence[int] | Keys) -> Float16:
-        """The vectors with these keys, which differ, in their order: float16 [n, dim], a copy; zeros where a key is
+        """The first frames of these keys, which differ, in their order: float16 [n, dim], a copy; zeros where a key is
         unknown.
         """
         wanted = np.asarray(keys, np.int64)
         found = np.zeros((len(wanted), self.dimension), np.float16)
-        held, rows = self._storage.read(self._storage.find(wanted))
+        places = self._storage.find(wanted)
+        held, rows = self._storage.read(places[self._storage.frames[places] == 0])
         order = np.argsort(wanted)
         found[order[np.searchsorted(wanted, held, sorter=order)]] = rows
         return found
@@ -133,8 +148,11 @@ class VectorIndex:
 
         Copies all vectors once in memory. Raises BadInput where the file cannot be written.
         """
-        keys, groups, rows = self._storage.everything()
-        write_tensors(Path(path), _KIND, {"keys": keys, "groups": groups, "rows": rows}, {"model": model_key})
+        keys, frames, groups, rows = self._storage.everything()
+        arrays: dict[str, npt.NDArray[Any]] = {"keys": keys, "groups": groups, "rows": rows}
+        if frames.any():
+            arrays["frames"] = frames
+        write_tensors(Path(path), _KIND, arrays, {"model": model_key})
 
     @classmethod
     def load(cls, path: str | PathLike[str], model_key: str) -> VectorIndex:
@@ -151,7 +169,8 @@ class VectorIndex:
             if [arrays[name].dtype for name in ("keys", "groups", "rows")] != [np.int64, np.int64, np.float16]:
                 raise ValueError("its arrays have other types")
             index = cls(arrays["rows"].shape[1])
-            index.add(arrays["rows"], arrays["keys"].astype(np.int64), arrays["groups"].astype(np.int64))
+            frames = arrays.get("frames", np.zeros(len(arrays["rows"]))).astype(np.uint8)
+            index.add(arrays["rows"], arrays["keys"].astype(np.int64), arrays["groups"].astype(np.int64), frames)
             if len(index) < len(arrays["rows"]):
                 raise ValueError("a key occurs twice")
         except (KeyError, IndexError, ValueError) as error:
@@ -171,22 +190,24 @@ class VectorIndex:
         return rows
 
     def _best(self, query: Vectors, k: int, places: Places) -> list[SearchHit]:
-        """The k best among these places, by exact scores."""
+        """The k best keys among those of these places, by the exact scores of their best vectors."""
         keys, scores = np.empty(len(places), np.int64), np.empty(len(places))
         for start in range(0, len(places), _RESCORED_AT_ONCE):
             some = slice(start, start + _RESCORED_AT_ONCE)
             keys[some], rows = self._storage.read(places[some])
             scores[some] = np.round(rows.astype(np.float64) @ query.astype(np.float64), _DECIMALS)
-        order = np.lexsort((keys, -scores))[:k]
-        return [SearchHit(int(keys[at]), float(scores[at])) for at in order]
+        order = np.lexsort((keys, -scores))
+        best_of_each = np.sort(np.unique(keys[order], return_index=True)[1])[:k]
+        return [SearchHit(int(keys[at]), float(scores[at])) for at in order[best_of_each]]
 
 
-def _possible_best(scores: Vectors, k: int, error: float) -> Places:
-    """Which rows can be among the k best, or tie with the k-th, by exact scores. scores: -inf where there is no row.
+def _possible_best(scores: Vectors, firsts: Vectors, k: int, error: float) -> Places:
+    """Which rows can be the best of one of the k best keys, or of one that ties with the k-th, by exact scores.
 
-    The k with the greatest approximate scores are truly no worse than the k-th of them less `error`; whatever is truly
-    as good as that, or is after rounding, scores at most `error` less.
+    scores: -inf where there is no row. firsts: the same for first frames, -inf for others: a key has one at most.
+    The k keys with the greatest approximate scores of first frames are truly no worse than the k-th of these less
+    `error`; whatever is truly as good as that, or is after rounding, scores at most `error` less.
     """
-    kth = float(np.partition(scores, len(scores) - k)[len(scores) - k]) if len(scores) > k else -np.inf
+    kth = float(np.partition(firsts, len(firsts) - k)[len(firsts) - k]) if len(firsts) > k else -np.inf
     bound = np.float32(kth - 2 * error - 10.0**-_DECIMALS)
     return np.flatnonzero(scores > np.nextafter(bound, np.float32(-np.inf)))

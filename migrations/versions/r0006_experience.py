@@ -28,9 +28,11 @@ def upgrade() -> None:
     _add_backfills()
     _add_sources()
     _add_answers()
+    _add_frames()
 
 
 def downgrade() -> None:
+    _drop_frames()
     op.drop_table("answer_images")
     op.drop_table("answers")
     _drop_sources()
@@ -382,3 +384,54 @@ def _add_answers() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_answer_images_image_id", "answer_images", ["image_id"])
+
+
+def _add_frames() -> None:
+    """Embeddings by image, model and frame. Those that were there are of first frames."""
+    op.drop_index("ix_embeddings_model_id_guild_id_image_id", "embeddings")
+    op.rename_table("embeddings", "embeddings_before")
+    _create_embeddings(
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("frame", sa.Integer(), nullable=False),
+        key=["image_id", "model_id", "frame"],
+    )
+    op.execute(
+        "INSERT INTO embeddings SELECT image_id, model_id, 0, guild_id, channel_id, embedding, checksum"
+        " FROM embeddings_before ORDER BY image_id"
+    )
+    op.drop_table("embeddings_before")
+    columns = ["model_id", "guild_id", "image_id", "frame"]
+    op.create_index("ix_embeddings_model_id_guild_id_image_id_frame", "embeddings", columns)
+
+
+def _drop_frames() -> None:
+    """First frames stay; of an image that two models have encoded, those by the one that came last."""
+    op.drop_index("ix_embeddings_model_id_guild_id_image_id_frame", "embeddings")
+    op.rename_table("embeddings", "embeddings_after")
+    _create_embeddings(
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        key=["image_id"],
+    )
+    op.execute(
+        "INSERT INTO embeddings SELECT image_id, max(model_id), guild_id, channel_id, embedding, checksum"
+        " FROM embeddings_after WHERE frame = 0 GROUP BY image_id"
+    )
+    op.drop_table("embeddings_after")
+    op.create_index("ix_embeddings_model_id_guild_id_image_id", "embeddings", ["model_id", "guild_id", "image_id"])
+
+
+def _create_embeddings(*columns: sa.Column[Any], key: list[str]) -> None:
+    op.create_table(
+        "embeddings",
+        *columns,
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("channel_id", WHOLE, nullable=False),
+        sa.Column("embedding", sa.LargeBinary(), nullable=False),
+        sa.Column("checksum", WHOLE),
+        sa.PrimaryKeyConstraint(*key, name="pk_embeddings"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_embeddings_image_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_embeddings_model_id"),
+        sqlite_strict=True,
+    )

@@ -61,6 +61,7 @@ class FakeEngine:
         self.card = card
         self.calibration = CALIBRATION
         self.image_embeddings: dict[bytes, np.ndarray] = {}
+        self.animations: dict[bytes, tuple[np.ndarray, ...]] = {}  # their frames after the first
         self.query_embeddings: dict[str, np.ndarray] = {}
         self.errors: dict[bytes, list[Exception]] = {}
         self.encoded: Counter[bytes] = Counter()
@@ -74,14 +75,17 @@ class FakeEngine:
         self.query_error: Exception | None = None
         self.probabilities: list[float] | None = None  # of the labels, for every image
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
+    async def encode_image(
+        self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None, *, frames: int = 1
+    ) -> ImageVector:
         self.encoded[data] += 1
         self.lanes.append(lane)
         if self.gate is not None:
             await self.gate.wait()
         if self.errors.get(data):
             raise self.errors[data].pop(0)
-        return ImageVector(self.image_embeddings.get(data, direction(data.hex())), 640, 480)
+        more = self.animations.get(data, ())[: frames - 1]
+        return ImageVector(self.image_embeddings.get(data, direction(data.hex())), 640, 480, more)
 
     async def encode_query(self, text: str) -> np.ndarray:
         if self.query_error is not None:

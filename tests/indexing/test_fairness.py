@@ -25,11 +25,13 @@ class HoldingEngine(FakeEngine):
         super().__init__()
         self.held: set[int] = set()
 
-    async def encode_image(self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None) -> ImageVector:
+    async def encode_image(
+        self, data: bytes, lane: Lane = Lane.BACKGROUND, owner: object = None, *, frames: int = 1
+    ) -> ImageVector:
         assert isinstance(owner, tuple)
         if owner[1] in self.held:
             await asyncio.Event().wait()
-        return await super().encode_image(data, lane, owner)
+        return await super().encode_image(data, lane, owner, frames=frames)
 
 
 @pytest.fixture

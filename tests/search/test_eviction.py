@@ -49,7 +49,7 @@ class Shelves:
             after = rest[0]
             row = direction(str(after)).astype(np.float16)[np.newaxis]
             await asyncio.sleep(0)
-            yield EmbeddingPage(np.array([after]), np.array([1]), row)
+            yield EmbeddingPage(np.array([after]), np.array([1]), np.zeros(1, np.uint8), row)
             if guild_id in self.held:
                 await self.held[guild_id].acquire()
                 if self.error is not None:

@@ -31,7 +31,9 @@ class Shelf:
         self.reads += 1
         for ids in list(self.pages):
             rows = np.stack([direction(str(key)) for key in ids]).astype(np.float16)
-            page = EmbeddingPage(np.array(ids, np.int64), np.full(len(ids), 1, np.int64), rows)
+            page = EmbeddingPage(
+                np.array(ids, np.int64), np.ones(len(ids), np.int64), np.zeros(len(ids), np.uint8), rows
+            )
             self.reached.release()
             await self.let_go.acquire()
             if self.error is not None:

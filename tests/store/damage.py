@@ -7,10 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 
-def flip_a_byte(path: Path, image_id: int, *, byte: int = 5, with_checksum: bool = True) -> None:
-    """In the embedding of this image. with_checksum: False for a row of an earlier version, which becomes infinite."""
+def flip_a_byte(path: Path, image_id: int, *, frame: int = 0, byte: int = 5, with_checksum: bool = True) -> None:
+    """In the embedding of an image. with_checksum: False for a row of an earlier version, which becomes infinite."""
     with closing(sqlite3.connect(path)) as connection, connection:
-        [[stored]] = connection.execute("SELECT embedding FROM embeddings WHERE image_id = ?", [image_id])
+        this = "WHERE image_id = ? AND frame = ?"
+        [[stored]] = connection.execute(f"SELECT embedding FROM embeddings {this}", [image_id, frame])  # noqa: S608
         changed = bytearray(stored)
         changed[byte] ^= 0x10
         values: dict[str, object] = {"embedding": bytes(changed)}
@@ -18,7 +19,7 @@ def flip_a_byte(path: Path, image_id: int, *, byte: int = 5, with_checksum: bool
             changed[0:2] = b"\x00\x7c"
             values = {"embedding": bytes(changed), "checksum": None}
         assignments = ", ".join(f"{name} = ?" for name in values)
-        connection.execute(f"UPDATE embeddings SET {assignments} WHERE image_id = ?", [*values.values(), image_id])  # noqa: S608
+        connection.execute(f"UPDATE embeddings SET {assignments} {this}", [*values.values(), image_id, frame])  # noqa: S608
 
 
 def damage_a_page(path: Path, table: str) -> None:

@@ -101,6 +101,53 @@ async def test_only_damaged_embeddings_are_requeued(images, path):
     assert (image.state, image.reread) == (ImageState.PENDING, True)
 
 
+async def animation(images, *, message=10, frames=3):
+    [image] = await images.accept([ref(message)])
+    more = tuple(unit_embedding(100 + frame) for frame in range(1, frames))
+    await images.finish([finished(image.id, more=more)], CARD)
+    return image.id, [unit_embedding(image.id), *more]
+
+
+async def test_an_animation_keeps_its_frames_in_order_and_the_first_stands_for_it(images):
+    id_, frames = await animation(images)
+    [page] = [page async for page in images.embeddings(1, CARD.key)]
+    assert (page.ids.tolist(), page.frames.tolist()) == ([id_] * 3, [0, 1, 2])
+    assert np.array_equal(page.embeddings, np.stack(frames))
+    assert np.array_equal(await images.embedding(id_, CARD.key), frames[0])
+    known = await images.embedding_of_hash(1, f"hash-{id_}", CARD.key)
+    assert np.array_equal([known.embedding, *known.more], frames)
+
+
+async def test_the_frames_of_an_animation_are_never_in_two_pages(images):
+    before = await read(images, ref(1), ref(2))
+    id_, _ = await animation(images, frames=8)
+    after = await read(images, ref(20), ref(21))
+    pages = [page.ids.tolist() async for page in images.embeddings(1, CARD.key, page=3)]
+    assert pages == [[*before, *[id_] * 8], after]
+
+
+@pytest.mark.parametrize("frame", [0, 2])
+async def test_a_damaged_frame_hides_its_image_and_no_other_until_it_is_encoded_again(images, path, frame):
+    id_, _ = await animation(images)
+    [other] = await read(images, ref(20))
+    flip_a_byte(path, id_, frame=frame)
+    told = []
+    images.on_damaged = told.extend
+    [page] = [page async for page in images.embeddings(1, CARD.key)]
+    assert (page.ids.tolist(), told) == ([other], [id_])
+    assert await images.embedding_of_hash(1, f"hash-{id_}", CARD.key) is None
+    assert await images.requeue_damaged([id_, other]) == [id_]
+    await images.finish([finished(id_)], CARD)
+    [page] = [page async for page in images.embeddings(1, CARD.key)]
+    assert page.ids.tolist() == [id_, other], "the frames of before are gone"
+
+
+async def test_a_frame_of_another_dimension_is_refused(images):
+    [image] = await images.accept([ref()])
+    with pytest.raises(ValueError, match=r"\(24,\), not \(16,\)"):
+        await images.finish([finished(image.id, more=(unit_embedding(1, 24),))], CARD)
+
+
 async def test_an_embedding_that_is_not_finite_is_refused(images):
     [image] = await images.accept([ref()])
     with pytest.raises(ValueError, match="and finite"):

@@ -118,7 +118,7 @@ async def test_before_revision_0004_the_same_rows_have_the_old_names(path):
     rows = contents(path)
     await migrate(open_backend(path, 1.0), "0003")
     embeddings = query(path, "SELECT picture_id, model_id, guild_id, channel_id, vector FROM vectors")
-    assert embeddings == [row[:-1] for row in rows["embeddings"]]
+    assert embeddings == [(image, model, *rest) for image, model, _, *rest, _ in rows["embeddings"]]
     assert query(path, "SELECT picture_id, rank, label, probability FROM tags ORDER BY 1, 2") == [
         (image_id, rank, label, probability) for image_id, rank, _, _, label, probability, *_ in rows["tags"]
     ]

@@ -233,7 +233,8 @@ async def test_an_identical_file_is_found_by_its_hash_and_not_among_all_embeddin
     lines = plan(connection, statement, statements[statement])
     connection.close()
     assert "SEARCH images USING INDEX ix_images_content_hash (content_hash=?)" in lines
-    assert any(line.startswith("SEARCH embeddings USING INTEGER PRIMARY KEY") for line in lines)
+    key = "SEARCH embeddings USING INDEX sqlite_autoindex_embeddings_1 (image_id=?)"
+    assert key in [line.replace("COVERING ", "") for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +263,9 @@ async def test_a_guilds_embeddings_are_read_in_order_without_sorting(statements,
     ]
     lines = plan(connection, statement, statements[statement])
     connection.close()
-    index = "ix_embeddings_model_id_guild_id_image_id"
-    assert lines[0] == f"SEARCH embeddings USING INDEX {index} (model_id=? AND guild_id=? AND image_id>?)"
+    index = "ix_embeddings_model_id_guild_id_image_id_frame"
+    columns = "(model_id=? AND guild_id=? AND image_id>? AND image_id<?)"
+    assert lines[0] == f"SEARCH embeddings USING INDEX {index} {columns}"
     assert not any("TEMP B-TREE" in line for line in lines)
 
 

@@ -42,7 +42,8 @@ def path(tmp_path: Path) -> Path:
 def test_a_saved_index_gives_the_same_answers(tmp_path_factory, added, discarded, query, k, groups):
     index = VectorIndex(DIMENSION)
     for key, group, seed in added:
-        index.add(unit(seed)[None], [key], [group])
+        frames = range(1 + seed % 3)
+        index.add(np.stack([unit(seed + frame) for frame in frames]), [key] * len(frames), group, frames)
     index.discard([added[place][0] for place in discarded if place < len(added)])
     path = tmp_path_factory.mktemp("index") / "index.safetensors"
     index.save(path, MODEL)

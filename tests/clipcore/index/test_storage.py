@@ -15,7 +15,8 @@ from clipcore.index.vector_index import VectorIndex
 from tests.clipcore.index.support import SmallStorage
 
 DIMENSION = 512
-CHUNK_BYTES = Storage.chunk_rows * (2 * DIMENSION + 8) + 9
+CHUNK_BYTES = Storage.chunk_rows * (2 * DIMENSION + 9) + 9
+FIRST = np.zeros(1 << 16, np.uint8)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux shows in /proc what memory a process holds.")
 
 
@@ -25,12 +26,12 @@ def rows_of(keys: np.ndarray, dimension: int = 8) -> np.ndarray:
 
 def filled(keys: np.ndarray, groups: np.ndarray, storage: Storage | None = None) -> Storage:
     storage = SmallStorage(8) if storage is None else storage
-    storage.put(keys, groups, rows_of(keys))
+    storage.put(keys, FIRST[: len(keys)], groups, rows_of(keys))
     return storage
 
 
 def contents(storage: Storage) -> dict[int, tuple[int, float]]:
-    keys, groups, rows = (array.tolist() for array in storage.everything())
+    keys, _, groups, rows = (array.tolist() for array in storage.everything())
     return {key: (group, row[0]) for key, group, row in zip(keys, groups, rows, strict=True)}
 
 
@@ -46,7 +47,7 @@ def test_every_row_keeps_its_key_and_group_while_others_come_and_go():
     for step in range(60):
         keys = np.arange(40 * step, 40 * step + 40)
         groups = random.integers(0, 5, 40) ** 2
-        storage.put(keys, groups, rows_of(keys % 1000))
+        storage.put(keys, FIRST[:40], groups, rows_of(keys % 1000))
         expected |= {key: (group, float(key % 1000)) for key, group in zip(keys.tolist(), groups.tolist(), strict=True)}
         gone = random.choice(np.array([*expected]), random.integers(0, min(len(expected), 80)), replace=False)
         assert storage.remove(np.unique(gone)) == len(gone)
@@ -65,14 +66,14 @@ def test_chunks_hold_one_group_each():
 
 def test_a_small_group_takes_one_chunk():
     storage = Storage(DIMENSION)
-    storage.put(np.arange(1000), np.arange(1000), np.ones((1000, DIMENSION), np.float16))
+    storage.put(np.arange(1000), FIRST[:1000], np.arange(1000), np.ones((1000, DIMENSION), np.float16))
     assert storage.nbytes == 1000 * CHUNK_BYTES
 
 
 def test_a_large_group_lies_in_long_runs_even_if_its_rows_arrive_one_by_one():
     storage = Storage(8)
     for start in range(0, 4000, 2):
-        storage.put(np.array([start, start + 1]), np.array([1, 2]), np.ones((2, 8), np.float16))
+        storage.put(np.array([start, start + 1]), FIRST[:2], np.array([1, 2]), np.ones((2, 8), np.float16))
     lengths = np.array(runs(storage, 1))
     assert lengths[lengths >= Storage.run_chunks].sum() >= 0.8 * lengths.sum()
     assert len(storage.chunks_of(None)) * Storage.chunk_rows <= 4000 + 2 * Storage.run_chunks * Storage.chunk_rows
@@ -173,7 +174,7 @@ def test_a_slab_takes_memory_only_as_it_is_written_to():
 def test_a_dropped_storage_gives_its_memory_back():
     before, count = resident(), 65_536
     storage = Storage(DIMENSION)
-    storage.put(np.arange(count), np.zeros(count, np.int64), np.ones((count, DIMENSION), np.float16))
+    storage.put(np.arange(count), FIRST[:count], np.zeros(count, np.int64), np.ones((count, DIMENSION), np.float16))
     size = storage.nbytes
     assert resident() - before > 0.9 * size
     del storage

@@ -93,6 +93,36 @@ def test_of_a_key_given_twice_the_last_vector_counts(index):
     assert index.search(axis(1), 5) == [SearchHit(1, 1.0)]
 
 
+def test_an_animation_is_found_once_by_its_best_frame_and_takes_no_place_of_others(index):
+    index.add(axes(0, 0, 0, 1), [1, 1, 1, 1], 7, [0, 1, 2, 3])
+    index.add(np.stack([axis(0, 0.5), axis(1, 0.75)]), [2, 3], 7)
+    assert index.search(axis(0), 2) == [SearchHit(1, 1.0), SearchHit(2, 0.5)]
+    assert index.search(axis(1), 2) == [SearchHit(1, 1.0), SearchHit(3, 0.75)]
+    assert index.search(axis(1), 2, keys=np.array([1, 2])) == [SearchHit(1, 1.0), SearchHit(2, 0.0)]
+    assert len(index) == 6
+
+
+def test_the_first_frame_stands_for_an_animation(index):
+    index.add(axes(3, 1, 2), [1, 1, 1], 7, [2, 0, 1])
+    assert np.array_equal(index.vectors([1]), axes(1))
+
+
+def test_how_a_query_scores_counts_an_animation_once_by_its_first_frame(index):
+    index.add(axes(0, 1, 1, 1, 0), [1, 2, 2, 2, 3], 7, [0, 0, 1, 2, 0])
+    for keys in (None, np.array([1, 2, 3])):
+        population = index.rank(axis(0), 1, keys=keys).population
+        assert (population.count, population.centre) == (3, 1.0)
+
+
+def test_all_frames_are_replaced_and_removed_together(index):
+    index.add(axes(0, 1, 2), [1, 1, 1], 7, [0, 1, 2])
+    index.add(axes(3, 4), [1, 1], 8, [0, 1])
+    assert [hit.score for hit in (*index.search(axis(1), 1), *index.search(axis(4), 1))] == [0.0, 1.0]
+    assert index.search(axis(3), 1, groups={7}) == []
+    assert index.discard([1]) == 1
+    assert len(index) == 0
+
+
 def test_discard_returns_how_many_keys_were_known(index):
     index.add(axes(0, 0, 0), [1, 2, 3])
     assert index.discard([2, 2, 99]) == 1
@@ -132,9 +162,11 @@ def test_vectors_of_another_shape_are_refused(index, shape):
         index.add(np.ones(shape, np.float32), [1])
 
 
-@pytest.mark.parametrize("wrong", [{"keys": [1]}, {"keys": [[1, 2]]}, {"groups": [1]}, {"groups": [1, 2, 3]}])
-def test_keys_and_groups_must_be_as_many_as_vectors(index, wrong):
-    with pytest.raises(ValueError, match="expected a key and a group for each of 2 vectors"):
+@pytest.mark.parametrize(
+    "wrong", [{"keys": [1]}, {"keys": [[1, 2]]}, {"groups": [1]}, {"groups": [1, 2, 3]}, {"frames": [0]}]
+)
+def test_keys_groups_and_frames_must_be_as_many_as_vectors(index, wrong):
+    with pytest.raises(ValueError, match="expected a key, a group and a frame for each of 2 vectors"):
         index.add(axes(0, 1), **{"keys": [1, 2], "groups": [1, 2], **wrong})
     assert len(index) == 0
 
@@ -197,13 +229,20 @@ def test_importing_the_index_does_not_load_torch():
 
 
 def brute_force(
-    rows: dict[int, tuple[int, np.ndarray]], query: np.ndarray, k: int, groups: set[int] | None = None
+    rows: dict[int, tuple[int, np.ndarray]],
+    query: np.ndarray,
+    k: int,
+    groups: set[int] | None = None,
+    only: set[int] | None = None,
 ) -> list[SearchHit]:
-    """The same answer by the plainest means: score everything allowed, sort, cut."""
+    """The same answer by the plainest means: score everything allowed by its best frame, sort, cut.
+
+    rows: by key, the group and the frames, [n, dim].
+    """
     scored = [
-        SearchHit(key, round(float(np.float32(np.dot(vector.astype(np.float16).astype(np.float32), query))), 6))
-        for key, (group, vector) in rows.items()
-        if groups is None or group in groups
+        SearchHit(key, round(float((frames.astype(np.float16).astype(np.float32) @ query).max()), 6))
+        for key, (group, frames) in rows.items()
+        if (groups is None or group in groups) and (only is None or key in only)
     ]
     return sorted(scored, key=lambda hit: (-hit.score, hit.key))[:k]
 
@@ -229,13 +268,27 @@ class IndexMachine(RuleBasedStateMachine):
     def add(self, some):
         vectors = np.stack([unit(seed) for *_, seed in some]) if some else np.empty((0, DIMENSION))
         self.index.add(vectors, [key for key, *_ in some], [group for _, group, _ in some])
-        self.rows.update({key: (group, unit(seed)) for key, group, seed in some})
+        self.rows.update({key: (group, unit(seed)[np.newaxis]) for key, group, seed in some})
+
+    @rule(
+        some=st.dictionaries(
+            st.integers(0, 40), st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(1, 8)), max_size=5
+        )
+    )
+    def add_animations(self, some):
+        frames = {key: (group, units(range(seed, seed + count))) for key, (group, seed, count) in some.items()}
+        rows = [(key, group, frame) for key, (group, its) in frames.items() for frame in range(len(its))]
+        vectors = np.concatenate([np.empty((0, DIMENSION)), *(its for _, its in frames.values())])
+        order = np.random.default_rng(len(rows)).permutation(len(rows))
+        keys, groups, numbers = np.array(rows, np.int64).reshape(-1, 3)[order].T
+        self.index.add(vectors[order], keys, groups, numbers)
+        self.rows.update(frames)
 
     @rule(first=st.integers(-50, 400), count=st.integers(0, 120), group=st.integers(0, 3))
     def add_many(self, first, count, group):
         some = range(first, first + count)
         self.index.add(units(some) if some else np.empty((0, DIMENSION)), some, group)
-        self.rows.update({key: (group, unit(key)) for key in some})
+        self.rows.update({key: (group, unit(key)[np.newaxis]) for key in some})
 
     @rule(some=st.lists(st.integers(0, 40), max_size=12))
     def discard(self, some):
@@ -250,21 +303,39 @@ class IndexMachine(RuleBasedStateMachine):
         for key in some:
             self.rows.pop(key, None)
 
-    @rule(seed=st.integers(0, 60), k=st.integers(0, 50), groups=st.none() | st.sets(st.integers(0, 4)))
-    def search(self, seed, k, groups):
-        hits = self.index.search(unit(seed), k, groups)
-        assert agree(hits, brute_force(self.rows, unit(seed), k, groups))
-        assert all(groups is None or self.rows[hit.key][0] in groups for hit in hits)
+    @rule(
+        seed=st.integers(0, 60),
+        k=st.integers(0, 50),
+        groups=st.none() | st.sets(st.integers(0, 4)),
+        only=st.none() | st.sets(st.integers(0, 60)),
+    )
+    def search(self, seed, k, groups, only):
+        keys = None if only is None else np.array([*only], np.int64)
+        scored = self.index.rank(unit(seed), k, groups, keys)
+        allowed = brute_force(self.rows, unit(seed), len(self.rows), groups, only)
+        assert agree(scored.hits, allowed[:k])
+        assert all(groups is None or self.rows[hit.key][0] in groups for hit in scored.hits)
+        assert k == 0 or (scored.population.count if scored.population else 0) == len(allowed)
+
+    @rule(some=st.lists(st.integers(0, 60), unique=True, max_size=9))
+    def vectors(self, some):
+        nothing = np.zeros((1, DIMENSION))
+        expected = [self.rows.get(key, (0, nothing))[1][0] for key in some]
+        assert np.array_equal(self.index.vectors(some), np.array(expected).reshape(-1, DIMENSION).astype(np.float16))
 
     @invariant()
     def holds_what_was_added(self):
-        assert len(self.index) == len(self.rows)
+        assert len(self.index) == self.count
+
+    @property
+    def count(self) -> int:
+        return sum(len(frames) for _, frames in self.rows.values())
 
     @invariant()
     def storage_is_consistent(self):
         storage = self.index._storage
         owned = storage._owners >= 0
-        assert storage.used.sum() == len(self.rows)
+        assert storage.used.sum() == self.count
         assert not storage.used[~owned].any()
         assert sorted(storage._free) == np.flatnonzero(~owned).tolist()
         assert len(storage.used) == sum(map(len, storage.slabs))
