@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sandbox.drafts import UploadedFile, read_draft
 from sandbox.message_payloads import Viewer
@@ -15,7 +15,7 @@ from sandbox.resolved import SELECT_KINDS, Resolved
 from sandbox.responses import api_error
 from sandbox.server_state import ServerState
 from sandbox.state import Application, Channel, Interaction, Json, Message, MessageFlag, Payload, User
-from sandbox.validation.commands import INTEGER, MESSAGE_MENU, NUMBER, STRING, option_values
+from sandbox.validation.commands import GROUP, INTEGER, MESSAGE_MENU, NUMBER, STRING, SUBCOMMAND, option_values
 from sandbox.validation.forms import Form
 from sandbox.validation.modals import check_modal, inputs_of
 
@@ -308,6 +308,14 @@ def _interaction_json(server: ServerState, interaction: Interaction) -> Payload:
     return body
 
 
+def _command_path(data: Json) -> Iterator[str]:
+    """The names of a command, and of the group and the subcommand that were used of it."""
+    yield data["name"]
+    for option in data.get("options") or ():
+        if option["type"] in (SUBCOMMAND, GROUP):
+            yield from _command_path(option)
+
+
 def _metadata_json(server: ServerState, interaction: Interaction) -> Payload:
     """The `interaction_metadata` of the messages that respond to it."""
     body: Payload = {
@@ -319,7 +327,7 @@ def _metadata_json(server: ServerState, interaction: Interaction) -> Payload:
     if interaction.original is not None and interaction.original is not interaction.source:
         body["original_response_message_id"] = str(interaction.original.id)
     if interaction.type == COMMAND:
-        body["name"] = interaction.data["name"]
+        body["name"] = " ".join(_command_path(interaction.data))
         if interaction.data["type"] == MESSAGE_MENU:
             body["target_message_id"] = interaction.data["target_id"]
     elif interaction.opener is not None:

@@ -53,6 +53,7 @@ SCENES: dict[str, tuple[str, str, str, str]] = {
     "cat-on-chair": ("#dbe9f2", "google", "on", "1f408 1fa91"),
     "cat-and-fish": ("#cfe7f2", "twitter", "beside", "1f408 1f41f"),
     "cat-and-mouse": ("#eee6d8", "google", "beside", "1f408 1f401"),
+    "cat-on-sofa": ("#f4e6d6", "google", "deeper on", "1f408 1f6cb"),
     "cat-on-laptop": ("#dfe3ee", "google", "on", "1f408 1f4bb"),
     "dog-and-tennis-ball": ("#d6efc9", "google", "beside", "1f415 1f3be"),
     "dog-on-skateboard": ("#e3e6ea", "google", "deep on", "1f415 1f6f9"),
@@ -84,6 +85,7 @@ SCENES: dict[str, tuple[str, str, str, str]] = {
     "moon-cake-and-moon": ("#2b3557", "google", "beside", "1f96e 1f315"),
     "pie": ("#f3e4cf", "google", "alone", "1f967"),
     "bread-and-butter": ("#f8efd6", "google", "beside", "1f35e 1f9c8"),
+    "red-apple": ("#dfeef2", "google", "alone", "1f34e"),
     "lemon": ("#e6f3fb", "google", "alone", "1f34b"),
     "broccoli": ("#f4efe1", "twitter", "alone", "1f966"),
     # on the road
@@ -150,6 +152,8 @@ def scene(art: Path, name: str, ground: str | None = None) -> Image.Image:
             parts = on(first, second, artist)
         case "deep on", [first, second]:
             parts = on(first, second, artist, sink=56)
+        case "deeper on", [first, second]:
+            parts = on(first, second, artist, sink=66, upper=132)
         case "beside", [first, second]:
             parts = beside(first, second, artist)
         case _:

@@ -138,6 +138,7 @@ async def test_numbers_choices_and_texts_reach_a_subcommand_within_their_ranges(
     inner = {"type": 2, "name": "inner", "options": [subcommand("deep")]}
     await bob.slash(chat.guild_id, chat.id, "album", inner)
     assert await received(bot) == ("deep",)
+    await bob.event("MESSAGE_CREATE", lambda seen: seen["interaction_metadata"]["name"] == "album inner deep")
     for wrong in (
         [option(4, "page", 0)],
         [option(4, "page", 100)],
