@@ -14,7 +14,15 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("clipcore", "bot", "sandbox", "migrations", "tools", "benchmarks")
 
 # For each place, what it may import beside the standard library. The longest prefix of a module's name decides.
-PLAIN = {"bot.models", "bot.errors", "bot.keyed_lock", "bot.label_names", "bot.logging", "bot.monitoring.metrics"}
+PLAIN = {
+    "bot.models",
+    "bot.errors",
+    "bot.keyed_lock",
+    "bot.label_names",
+    "bot.image_texts",
+    "bot.logging",
+    "bot.monitoring.metrics",
+}
 DISCORD_SIDE = {
     "bot",
     "clipcore",
@@ -32,6 +40,7 @@ TORCH_SIDE = {"clipcore", "numpy", "PIL", "torch", "transformers", "tokenizers",
 ALLOWED: dict[str, set[str]] = {
     "clipcore": {"clipcore", "numpy", "PIL"},
     "clipcore.images": {"clipcore", "numpy", "PIL", "pillow_heif", "pillow_jxl"},
+    "clipcore.recognition": {"clipcore", "numpy", "PIL", "rapidocr"},
     "clipcore.model": TORCH_SIDE | {"rich"},
     "clipcore.models": TORCH_SIDE | {"ftfy"},
     "clipcore.models.checkpoint": {"clipcore", "huggingface_hub"},
@@ -51,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "bot.keyed_lock": set(),
     "bot.charts": {"matplotlib"},
     "bot.label_names": set(),
+    "bot.image_texts": set(),
     "bot.logging": {"bot.errors", "structlog"},
     "bot.i18n": {"bot.i18n", "bot.models", "discord", "babel"},
     "bot.monitoring.metrics": {"bot.models", "clipcore", "prometheus_client"},
@@ -87,7 +97,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("encoding",),
         ("openai_api",),
         ("model", "engine", "linear_probe"),
-        ("zero_shot", "index", "runtime"),
+        ("zero_shot", "index", "runtime", "recognition"),
         ("models", "batching"),
         ("images",),
         ("relevance",),
@@ -102,7 +112,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("indexing",),
         ("store",),
         ("monitoring", "i18n"),
-        ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names", "charts"),
+        ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names", "image_texts", "charts"),
     ),
 }
 

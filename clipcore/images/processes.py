@@ -101,7 +101,7 @@ class DecodeProcesses:
 
     def __init__(self, decode: Decode, limits: WorkLimits) -> None:
         self.limits = limits
-        self._start = partial(_Process, _context(), decode)
+        self._start = partial(_Process, process_context(), decode)
         self._own = threading.local()
         self._processes: set[_Process] = set()
 
@@ -215,7 +215,7 @@ def _limited(limits: WorkLimits) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def _context() -> SpawnContext | ForkServerContext:
+def process_context() -> SpawnContext | ForkServerContext:
     """forkserver: a fork of this process would copy its threads' locks, and each process spawned anew loads NumPy."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
