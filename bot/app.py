@@ -24,13 +24,11 @@ from bot.features.cogs import add_cogs
 from bot.logging import get_logger
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
-from bot.services import CLOSING, Services, closed
+from bot.services import CLOSING, Services, closed, decode_limits
 from bot.settings import Settings
 from bot.store.database import Database
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
-from clipcore.images.decode import ImageLimits
-from clipcore.images.processes import WorkLimits
 from clipcore.models.known_models import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
 from clipcore.types import Encoder
@@ -116,12 +114,7 @@ def create_engine(settings: Settings) -> ClipEngine:
             backend=settings.clip_backend,
         )
 
-    limits = ImageLimits(
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
-        max_frames=settings.max_image_frames,
-    )
-    work_limits = WorkLimits(settings.decode_seconds, settings.decode_memory_mib << 20)
+    limits, work_limits = decode_limits(settings)
     return ClipEngine(
         load,
         limits=limits,

@@ -311,7 +311,8 @@ class Hits:
 @dataclass(frozen=True, slots=True)
 class Match:
     """A search result. score: cosine of the query and the image. remote: looked up for this result. copies: how many
-    more posts of the same file there are; alike: how many near copies it stands for.
+    more posts of the same file there are; alike: how many near copies it stands for. written: whether the words of the
+    query stand in the image.
     """
 
     image: Image
@@ -319,15 +320,17 @@ class Match:
     remote: RemoteImage
     copies: int = 0
     alike: int = 0
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An image's place in an answer. look: the same for near copies of each other."""
+    """An image's place in an answer. look: the same for near copies of each other. written: as of a Match."""
 
     image_id: int
     score: float
     look: int
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
 from bot.indexing.indexer import Indexer
 from bot.indexing.labels import shipped_labels
+from bot.indexing.recognition import TextReader
 from bot.indexing.registry import ImageRegistry
 from bot.indexing.restored import RestoredImages
 from bot.indexing.retagging import Retagger
@@ -39,6 +40,7 @@ from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.members import MemberStore
@@ -47,9 +49,22 @@ from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
 from bot.store.tags import TagStore
 from clipcore.engine.engine import ClipEngine
+from clipcore.images.decode import ImageLimits
+from clipcore.images.processes import WorkLimits
 from clipcore.index.scan import KERNEL
+from clipcore.recognition import RECOGNIZES_TEXT, TextRecognizer
 
 log = get_logger(__name__)
+
+
+def decode_limits(settings: Settings) -> tuple[ImageLimits, WorkLimits]:
+    """What an image may be, and what decoding it may cost."""
+    limits = ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_frames=settings.max_image_frames,
+    )
+    return limits, WorkLimits(settings.decode_seconds, settings.decode_memory_mib << 20)
 
 
 class Services:
@@ -65,6 +80,7 @@ class Services:
         self.tags = TagStore(database)
         self.retaggings = RetaggingStore(database)
         self.members = MemberStore(database)
+        self.image_texts = ImageTextStore(database)
         self.shipped = shipped_labels(engine.card.id)
         self.tag_formatter = TagFormatter(self.shipped.book)
 
@@ -102,6 +118,10 @@ class Services:
             concurrency=settings.download_concurrency,
         )
         self.images.on_damaged = self.indexer.repair
+        recognizer = TextRecognizer(*decode_limits(settings)) if RECOGNIZES_TEXT else None
+        self.text_reader = TextReader(
+            self.image_texts, recognizer, self.downloader.fetch, self.registry, engine.yield_to_queries
+        )
         comparer = MessageComparer(
             self.images,
             self.registry,
@@ -124,6 +144,7 @@ class Services:
             self._vectors,
             self.registry,
             self.messages.look_up,
+            texts=self.image_texts,
             page_size=settings.results_per_answer,
         )
         self.pages = AnswerPages(
@@ -159,6 +180,7 @@ class Services:
         self.backfill_notices.start()
         self.restored.start()
         self.retagger.start()
+        self.text_reader.start()
 
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
@@ -172,6 +194,7 @@ class Services:
                 self.retention,
                 self.restored,
                 self.retagger,
+                self.text_reader,
             )
             for part in (self._session, self.replies, self.pages, self._vectors, self.tagger, self.registry, *indexing):
                 stack.push_async_callback(closed, part)

@@ -66,7 +66,8 @@ class PrivacyCog(commands.Cog, name="privacy"):
         described: list[dict[str, Any]] = []
         after = 0
         while page := await self._bot.services.members.images_of(interaction.user.id, after=after, limit=PAGE):
-            described += [describe(image) for image in page]
+            texts = await self._bot.services.image_texts.of_images([image.id for image in page])
+            described += [describe(image, texts.get(image.id)) for image in page]
             after = page[-1].id
         about = {"member": str(interaction.user.id), "made": utc_now().isoformat(), "pictures": described}
         file = await asyncio.to_thread(_file_of, about, interaction.filesize_limit)
@@ -135,9 +136,9 @@ def privacy_view(kept: Kept | None, member_id: int, texts: Texts) -> View:
     return view
 
 
-def describe(image: Image) -> dict[str, Any]:
+def describe(image: Image, text: str | None = None) -> dict[str, Any]:
     """All that is kept of an image but the embedding, which means nothing without the model. Ids are text, as they are
-    in Discord's own exports: as numbers, many programs would round them.
+    in Discord's own exports: as numbers, many programs would round them. text: the words that were recognized in it.
     """
     ref, channel = image.ref, image.ref.channel
     return {
@@ -155,6 +156,7 @@ def describe(image: Image) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "file_hash": image.content_hash,
+        "words": text,
         "tags": [{"label": tag.label, "probability": tag.probability} for tag in image.tags],
     }
 

@@ -101,7 +101,7 @@ def _line(number: int, match: Match, frame: Frame) -> str:
 def _list_entry(number: int, match: Match, result: SearchResult, frame: Frame) -> discord.ui.Section[View]:
     texts, image = frame.texts.search, match.image
     how_well = None
-    if frame.asked is not Asked.FILTER:
+    if frame.asked is not Asked.FILTER and not match.written:  # which says more than how much it looks like them
         how_well = texts.strengths[strength(match.score, frame.asked, result.threshold, frame.logit_scale)]
     size = f"{image.width} × {image.height}" if image.width and image.height else None
     first = " · ".join(filter(None, (f"**{number}**", how_well, size, *_counts(match, frame), _link(match, frame))))
@@ -125,6 +125,8 @@ def _counts(match: Match, frame: Frame) -> Iterator[str]:
         yield frame.texts.search.copies.format(match.copies)
     if match.alike:
         yield frame.texts.search.alike.format(match.alike)
+    if match.written and not _is_covered(match, frame):
+        yield frame.texts.search.written
 
 
 def _link(match: Match, frame: Frame) -> str:

@@ -38,6 +38,7 @@ class SettingsCommands:
             settings_channel=self._choose_channel,
             settings_index=self._set_indexed,
             settings_new=self._set_new,
+            settings_words=self._set_words,
             settings_keep=self._choose_days,
             settings_expire=self._set_days,
         )
@@ -80,6 +81,14 @@ class SettingsCommands:
         guild = managed_guild(press.interaction)
         await press.interaction.response.defer()
         await self._change_indexed(press.interaction, guild, _SERVER, press.arguments[0] == "on")
+        await self._show(press.interaction, guild, _SERVER)
+
+    async def _set_words(self, press: Press) -> None:
+        guild = managed_guild(press.interaction)
+        await press.interaction.response.defer()
+        services, on = self._bot.services, press.arguments[0] == "on"
+        await services.image_texts.set_reading(guild.id, on and services.text_reader.available)
+        services.text_reader.wake()
         await self._show(press.interaction, guild, _SERVER)
 
     async def _choose_days(self, press: Press) -> None:
@@ -162,9 +171,12 @@ class SettingsCommands:
         view.add_item(discord.ui.ActionRow(_days_menu(_SERVER, rules.retention_days, owner, texts)))
         on = rules.index_new_channels
         label = wording.leave_out_new if on else wording.index_new
-        view.add_item(
-            discord.ui.ActionRow(ActionButton("settings_new", "off" if on else "on", owner=owner, label=label))
-        )
+        buttons = [ActionButton("settings_new", "off" if on else "on", owner=owner, label=label)]
+        if services.text_reader.available or rules.reads_text:
+            on = rules.reads_text
+            label = wording.forget_words if on else wording.read_words
+            buttons.append(ActionButton("settings_words", "off" if on else "on", owner=owner, label=label))
+        view.add_item(discord.ui.ActionRow(*buttons))
         return view
 
     async def _channel_view(self, interaction: Interaction, guild: discord.Guild, place: int) -> View:
@@ -212,6 +224,7 @@ def server_lines(
         wording.server_paused if rules.paused else wording.server_on,
         wording.new_channels_on if rules.index_new_channels else wording.new_channels_off,
         _kept(rules.retention_days, texts),
+        wording.words_read if rules.reads_text else wording.words_not_read,
     ]
     if off:
         lines.append(wording.off_in.format(channels=listed([f"<#{one.channel_id}>" for one in off], texts)))

@@ -55,6 +55,7 @@ class SearchTexts:
     strengths: Mapping[Strength, str]
     copies: Counted
     alike: Counted
+    written: str
     copies_once: str
     copies_each: str
     no_tags: str
@@ -275,6 +276,10 @@ class SettingsTexts:
     new_channels_off: str
     index_new: str
     leave_out_new: str
+    words_read: str
+    words_not_read: str
+    read_words: str
+    forget_words: str
     kept_for_good: str
     kept_days: Counted
     as_server: str

@@ -75,6 +75,7 @@ ENGLISH = Texts(
             Strength.WEAK: "weak match",
         },
         copies=_counted(one="+{count} copy", other="+{count} copies"),
+        written="these words are in it",
         alike=_counted(one="+{count} near copy", other="+{count} near copies"),
         copies_once="Copies of a picture are shown once.",
         copies_each="Each copy is shown by itself.",
@@ -252,8 +253,8 @@ ENGLISH = Texts(
     privacy=PrivacyTexts(
         explained=(
             "**What I store about a picture posted here:** ids (server, channel, message, file, author), its size, a "
-            "hash of the file, an embedding (numbers that describe what it shows), and its tags. All of it stays on "
-            "the machine that runs me.\n"
+            "hash of the file, an embedding (numbers that describe what it shows), its tags, and, where moderators "
+            "chose so, the words in it. All of it stays on the machine that runs me.\n"
             "**What I don't store:** the picture itself, its name or URL, the text of messages, anyone's name, "
             "searches. Nothing is used to train a model.\n"
             "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes "
@@ -522,6 +523,10 @@ ENGLISH = Texts(
         new_channels_off="New channels are not indexed.",
         index_new="Index new channels",
         leave_out_new="Don't index new channels",
+        words_read="Words in pictures are recognized and kept: `/find` finds a picture by what is written in it.",
+        words_not_read="Words in pictures are not recognized.",
+        read_words="Recognize words in pictures",
+        forget_words="Stop, and delete the recognized words",
         kept_for_good="Pictures are kept for good.",
         kept_days=_counted(one="Pictures are kept for {count} day.", other="Pictures are kept for {count} days."),
         as_server=" That is what the server chose.",

@@ -59,6 +59,7 @@ CHINESE = Texts(
         posted="{author} 发布于 {channel}，{when}",
         strengths={Strength.STRONG: "很符合", Strength.FAIR: "较符合", Strength.WEAK: "不太符合"},
         copies=_counted(other="另有 {count} 份相同"),
+        written="图中有这些字",
         alike=_counted(other="另有 {count} 张近似"),
         copies_once="同一张图片只显示一次。",
         copies_each="每一份都单独列出。",
@@ -215,7 +216,7 @@ CHINESE = Texts(
     privacy=PrivacyTexts(
         explained=(
             "**我为这里发布的图片保存什么：** 编号（服务器、频道、消息、文件、作者）、尺寸、文件的哈希值、"
-            "一组描述画面的数字，以及标签。"
+            "一组描述画面的数字、标签；如果管理员开启了识别，还有图中的文字。"
             "这些都留在运行我的那台机器上。\n"
             "**我不保存什么：** 图片本身、文件名和地址、消息文字、任何人的名字、搜索过的内容。"
             "这些也不会用来训练模型。\n"
@@ -430,6 +431,10 @@ CHINESE = Texts(
         new_channels_off="新频道不会被收录。",
         index_new="收录新频道",
         leave_out_new="不收录新频道",
+        words_read="会识别并保存图片里的文字，这样用 `/find` 也能按图中写的字找到图片。",
+        words_not_read="不识别图片里的文字。",
+        read_words="识别图片里的文字",
+        forget_words="停止识别，并删除已识别的文字",
         kept_for_good="图片会一直保留。",
         kept_days=_counted(other="图片保留 {count} 天。"),
         as_server="（沿用服务器的设置）",

@@ -4,6 +4,7 @@ folded.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,27 +15,31 @@ from clipcore.types import SearchHit, Vectors
 
 # How much of the likeness to what a question avoids is subtracted from a match's score.
 _AVOIDANCE = 0.5
+# How much of the difference between high places in a ranking counts; as in the paper.
+_FUSION = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an answer shows in one place. others: the near copies that it stands for, best first."""
+    """What an answer shows in one place. others: the near copies that it stands for, best first. written: whether the
+    words of the query stand in one of them.
+    """
 
     image: Image
     score: float
     others: tuple[Image, ...] = ()
+    written: bool = False
 
 
 def select_matches(
     hits: Sequence[SearchHit],
     images: Mapping[int, Image],
-    threshold: float,
     *,
     exclude: Collection[int] = (),
     exclude_message: int | None = None,
     one_per_content: bool = False,
 ) -> list[tuple[Image, float]]:
-    """The hits that may be shown, with their scores: at or above the threshold, not excluded, and still stored.
+    """The hits that may be shown, with their scores: not excluded, and still stored.
 
     hits: best first. images: the stored images of these hits, by id. one_per_content: of identical files keep the best.
     """
@@ -42,7 +47,7 @@ def select_matches(
     contents: set[str] = set()
     for hit in hits:
         image = images.get(hit.key)
-        if image is None or hit.score < threshold or image.id in exclude or image.ref.message_id == exclude_message:
+        if image is None or image.id in exclude or image.ref.message_id == exclude_message:
             continue
         if one_per_content and image.content_hash is not None:
             if image.content_hash in contents:
@@ -50,6 +55,21 @@ def select_matches(
             contents.add(image.content_hash)
         found.append((image, hit.score))
     return found
+
+
+def fuse(alike: Sequence[SearchHit], written: Sequence[SearchHit]) -> list[SearchHit]:
+    """The hits of two rankings of one question in one, by reciprocal rank fusion (Cormack et al. 2009): what stands
+    high in either comes first, and what stands in both before that. Scores cannot be compared; places can.
+
+    alike: by the likeness to what the words describe; written: those in which the words stand, which count for more
+    where the places are equal.
+    """
+    merit: defaultdict[int, float] = defaultdict(float)
+    for ranking in (written, alike):
+        for place, hit in enumerate(ranking):
+            merit[hit.key] += 1 / (_FUSION + place)
+    hits = {hit.key: hit for hit in (*written, *alike)}
+    return sorted(hits.values(), key=lambda hit: -merit[hit.key])
 
 
 def steer_away(hits: Sequence[SearchHit], likeness: Vectors, threshold: float) -> list[SearchHit]:
@@ -87,7 +107,8 @@ def fold(ranking: Sequence[Ranked], images: Mapping[int, Image], *, folded: bool
     for alike in looks.values():
         largest = max(alike, key=lambda ranked: _pixels(images[ranked.image_id]))
         others = tuple(images[ranked.image_id] for ranked in alike if ranked is not largest)
-        entries.append(Entry(images[largest.image_id], alike[0].score, others))
+        written = any(ranked.written for ranked in alike)
+        entries.append(Entry(images[largest.image_id], alike[0].score, others, written))
     return entries
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.image_texts import fold_text
 from bot.indexing.comparison import LookUp
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
@@ -19,12 +20,13 @@ from bot.models import EVERY_IMAGE, Answer, Asked, ChannelRef, Image, Match, Ran
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS, RECENT_ANSWERS
 from bot.protocols import Engine, ImageIds, VectorSearch
 from bot.search.question import Question
-from bot.search.ranking import Entry, fold, is_foldable, look_numbers, select_matches, steer_away
+from bot.search.ranking import Entry, fold, fuse, is_foldable, look_numbers, select_matches, steer_away
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from clipcore.errors import EngineClosed, QueueFull
 from clipcore.fair_places import Owner
 from clipcore.folder_search.duplicates import near_threshold
-from clipcore.relevance import Population, Scored, cut
+from clipcore.relevance import Population, cut
 from clipcore.types import Lane, SearchHit, Vectors
 
 log = get_logger(__name__)
@@ -98,11 +100,13 @@ class SearchService:
         registry: ImageRegistry,
         look_up: LookUp,
         *,
+        texts: ImageTextStore,
         page_size: int,
     ) -> None:
         self._engine = engine
         self._store = store
         self._index = index
+        self._texts = texts
         self._registry = registry
         self._look_up = look_up
         self._page_size = page_size
@@ -240,9 +244,10 @@ class SearchService:
         """
         while (readable := audience.readable(channels)).to_ask:
             with self._engine.pause_background():
-                hits = (await self._hits(audience, target, readable.to_ask, _CANDIDATES * size)).hits
-                images = await self._images(audience, hits)
-            best = target.matches(hits, images, target.threshold if readable.certain else -1.0)
+                hits = await self._hits(audience, target, readable.to_ask, _CANDIDATES * size)
+                best_first = hits.matching(target.threshold if readable.certain else -1.0)
+                images = await self._images(audience, best_first)
+            best = target.matches(best_first, images)
             if not best:
                 break
             await audience.ask(dict.fromkeys(image.ref.channel.channel_id for image, _ in best))
@@ -251,46 +256,54 @@ class SearchService:
         """Everything of these channels that answers the question, or else what is nearest to that."""
         k = _MOST_HITS if target.by_time else RANKED + len(target.left_out)
         while True:
-            scored = await self._hits(audience, target, channels, k)
-            hits, threshold = scored.hits, target.threshold
+            found = await self._hits(audience, target, channels, k)
+            hits, threshold = found.alike, target.threshold
             if target.relevant is not None:
-                threshold = target.relevant(scored.population)
-            good = [hit for hit in hits if hit.score >= threshold]
-            candidates = await self._arranged(audience, target, channels, good)
+                threshold = target.relevant(found.population)
+            candidates = await self._arranged(audience, target, channels, found.matching(threshold))
             images = await self._images(audience, candidates or hits[: k // 10])
-            matches = target.matches(candidates, images, threshold)
-            exhausted = len(hits) < k
-            enough = len(matches) >= RANKED or (len(good) < len(hits) and images)
+            matches = target.matches(candidates, images)
+            exhausted, all_good = len(hits) < k, not hits or hits[-1].score >= threshold
+            enough = len(matches) >= RANKED or (not all_good and images)
             if exhausted or enough or k >= _MOST_HITS:
                 break
             k *= 4  # reposts, deleted images, or what is left out took too many places
-        more = len(matches) > RANKED or (not exhausted and len(good) == len(hits))
+        more = len(matches) > RANKED or (not exhausted and all_good)
         nearest = not matches
         if nearest:
             hits = await self._arranged(audience, target, channels, hits[: NEAREST + len(target.left_out)])
             images |= await self._images(audience, hits)
-            matches = target.matches(hits, images, -1.0)[:NEAREST]
+            matches = target.matches(hits, images)[:NEAREST]
         vectors = await self._index.vectors(audience.guild_id, [image.id for image, _ in matches[:RANKED]])
         looks = look_numbers(vectors, near_threshold(self._engine.calibration))
-        ranking = [Ranked(image.id, score, look) for (image, score), look in zip(matches[:RANKED], looks, strict=True)]
+        written = {hit.key for hit in found.written}
+        ranking = [
+            Ranked(image.id, score, look, image.id in written)
+            for (image, score), look in zip(matches[:RANKED], looks, strict=True)
+        ]
         return _Found(ranking, images, threshold, more, nearest and bool(ranking), bool(images))
 
-    async def _hits(self, audience: Audience, target: _Target, channels: Collection[int], k: int) -> Scored:
-        """The first k images of these channels, as the question ranks them."""
-        if target.vector is not None:
-            return await self._index.search(audience.guild_id, target.vector, channels, k, target.only)
+    async def _hits(self, audience: Audience, target: _Target, channels: Collection[int], k: int) -> _Hits:
+        """The first k images of these channels, as the question ranks them, and those in which its words stand."""
         question = target.question
-        ids = await self._store.listed(audience.guild_id, channels, question.filter, question.sort, k)
-        return Scored([SearchHit(id_, 1.0) for id_ in ids], None)
+        if target.vector is None:
+            ids = await self._store.listed(audience.guild_id, channels, question.filter, question.sort, k)
+            return _Hits([SearchHit(id_, 1.0) for id_ in ids])
+        scored = await self._index.search(audience.guild_id, target.vector, channels, k, target.only)
+        written: list[SearchHit] = []
+        if question.words is not None and question.image is None:
+            most = RANKED + len(target.left_out)
+            ids = await self._texts.find(channels, fold_text(question.words), most, target.only)
+            scores = await self._scores(audience, target.vector, channels, ids) if ids else {}
+            written = [SearchHit(id_, scores.get(id_, 0.0)) for id_ in ids]
+        return _Hits(scored.hits, written, scored.population)
 
     async def _arranged(
         self, audience: Audience, target: _Target, channels: Collection[int], hits: list[SearchHit]
     ) -> list[SearchHit]:
         """Without what the question avoids, in any frame, and in the order that it wants."""
         if target.avoided is not None and hits:
-            only = np.array([hit.key for hit in hits], np.int64)
-            scored = await self._index.search(audience.guild_id, target.avoided, channels, len(hits), only)
-            likeness = {hit.key: hit.score for hit in scored.hits}
+            likeness = await self._scores(audience, target.avoided, channels, [hit.key for hit in hits])
             avoided = np.array([likeness.get(hit.key, 0.0) for hit in hits], np.float32)
             hits = steer_away(hits, avoided, self._engine.calibration.text_threshold)
         if target.by_time:
@@ -298,6 +311,13 @@ class SearchService:
             ordered = await self._store.in_order_of_time([*by_id], target.question.sort)
             hits = [by_id[id_] for id_ in ordered[:_MOST_READ]]
         return hits
+
+    async def _scores(
+        self, audience: Audience, vector: Vectors, channels: Collection[int], ids: Sequence[int]
+    ) -> dict[int, float]:
+        """How these images of the channels score, by id: by the best of their frames."""
+        scored = await self._index.search(audience.guild_id, vector, channels, len(ids), np.array(ids, np.int64))
+        return {hit.key: hit.score for hit in scored.hits}
 
     async def _images(self, audience: Audience, hits: Sequence[SearchHit]) -> dict[int, Image]:
         """The images of these hits that exist and may be shown, by id."""
@@ -380,7 +400,7 @@ class SearchService:
         if remote is None:
             await self._registry.forget_images(ref.message_id, [ref.key])
             return ImageGone("the message no longer carries this image")
-        return Match(image, entry.score, remote, alike=len(entry.others))
+        return Match(image, entry.score, remote, alike=len(entry.others), written=entry.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,17 +423,30 @@ class _Target:
         """Whether hits that were ranked by their scores are to be put in the order of time."""
         return self.vector is not None and self.question.sort is not Sort.BEST
 
-    def matches(
-        self, hits: Sequence[SearchHit], images: Mapping[int, Image], threshold: float
-    ) -> list[tuple[Image, float]]:
+    def matches(self, hits: Sequence[SearchHit], images: Mapping[int, Image]) -> list[tuple[Image, float]]:
         return select_matches(
             hits,
             images,
-            threshold,
             exclude=self.left_out,
             exclude_message=self.question.left_out_message,
             one_per_content=not self.question.every_post,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hits:
+    """alike: best first, by the question's own score. written: the images in which its words stand, whatever they
+    score. population: how all images score.
+    """
+
+    alike: list[SearchHit]
+    written: Sequence[SearchHit] = ()
+    population: Population | None = None
+
+    def matching(self, threshold: float) -> list[SearchHit]:
+        """Best first."""
+        good = [hit for hit in self.alike if hit.score >= threshold]
+        return fuse(good, self.written) if self.written else good
 
 
 @dataclass(frozen=True, slots=True)

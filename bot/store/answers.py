@@ -39,6 +39,7 @@ class AnswerStore(Store):
         await connection.execute(insert(connection, answers).values(row).on_conflict_do_nothing())
         ranking = [
             {"answer_id": answer.id, "rank": rank, "image_id": one.image_id, "score": one.score, "look": one.look}
+            | {"written": one.written}
             for rank, one in enumerate(answer.ranking)
             if one.image_id in known
         ]
@@ -52,13 +53,15 @@ class AnswerStore(Store):
         row = (await connection.execute(select(answers).where(*this))).first()
         if row is None:
             return None
-        columns = answer_images.c["image_id", "score", "look"]
+        columns = answer_images.c["image_id", "score", "look", "written"]
         query = select(*columns).where(answer_images.c.answer_id == answer_id).order_by(answer_images.c.rank)
         return Answer(
             id=row.id,
             guild_id=row.guild_id,
             asked=Asked(row.asked),
-            ranking=tuple(Ranked(*values) for values in await connection.execute(query)),
+            ranking=tuple(
+                Ranked(row.image_id, row.score, row.look, bool(row.written)) for row in await connection.execute(query)
+            ),
             page_size=row.page_size,
             more=bool(row.more),
             nearest=bool(row.nearest),

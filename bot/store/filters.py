@@ -90,8 +90,8 @@ def _is_ready() -> ColumnElement[bool]:
     return images.c.state + "" == ImageState.READY
 
 
-def is_verified() -> ColumnElement[bool]:
-    return ~exists().where(unverified.c.image_id == images.c.id)
+def is_verified(image_id: ColumnElement[int] = images.c.id) -> ColumnElement[bool]:
+    return ~exists().where(unverified.c.image_id == image_id)
 
 
 def _by_time(query: Select[int], sort: Sort) -> Select[int]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     select,
     text,
     true,
@@ -45,7 +46,18 @@ from bot.store.embeddings import AS_STORED, EmbeddingQueries, Model
 from bot.store.filters import FilterQueries, is_verified
 from bot.store.retagging import retag_from
 from bot.store.rules import admitted
-from bot.store.schema import Embedding, Embeddings, channels, embeddings, guilds, images, models, unverified
+from bot.store.schema import (
+    Embedding,
+    Embeddings,
+    channels,
+    embeddings,
+    guilds,
+    image_texts,
+    images,
+    models,
+    unread_images,
+    unverified,
+)
 from bot.store.tags import tags_of, write_tags
 
 INTERRUPTED = "interrupted"
@@ -213,7 +225,8 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
     @writes
     async def _finish(self, connection: AsyncConnection, batch: Sequence[Finished], model_id: int) -> set[int]:
         marked = unverified.c.image_id.label("unverified")
-        query = select(*images.c["id", "guild_id", "channel_id", "reread"], marked, guilds.c.labels_version)
+        of_guild = guilds.c["labels_version", "reads_text"]
+        query = select(*images.c["id", "guild_id", "channel_id", "reread"], marked, *of_guild)
         query = query.outerjoin_from(images, unverified).join(guilds, guilds.c.id == images.c.guild_id)
         query = query.where(
             images.c.id.in_(any_of(item.image_id for item in batch)), images.c.state == ImageState.PENDING
@@ -246,6 +259,8 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
                 late.setdefault(pending[id_].guild_id, id_ - 1)
         if late:
             await retag_from(connection, late)
+        if unread := [id_ for id_, row in pending.items() if row.reads_text]:
+            await queue_unread(connection, unread, self._now())
         return set(done)
 
     @writes
@@ -445,6 +460,17 @@ def _pending_of(owner: Owner, columns: Iterable[ColumnElement[Any]], exclude: tu
         return query.where(images.c.reread == false(), images.c.backfilled == true(), images.c.guild_id == owner[1])
     new = images.c.reread == false(), images.c.backfilled == false()
     return query.where(*new, images.c.guild_id == owner[0], images.c.author_id == owner[1])
+
+
+async def queue_unread(connection: AsyncConnection, ids: Sequence[int], now: datetime) -> None:
+    """Queues those of these images that are indexed and have not been read, where their guild wants that."""
+    read = exists().where(image_texts.c.image_id == images.c.id)
+    query = select(images.c.id, images.c.guild_id, literal(now, unread_images.c.next_attempt.type))
+    query = query.join(guilds, guilds.c.id == images.c.guild_id)
+    query = query.where(images.c.id.in_(any_of(ids)), images.c.state + "" == ImageState.READY, ~read)
+    query = query.where(guilds.c.reads_text == true())
+    columns = ["image_id", "guild_id", "next_attempt"]
+    await connection.execute(insert(connection, unread_images).from_select(columns, query).on_conflict_do_nothing())
 
 
 async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:

@@ -30,12 +30,15 @@ class ChannelChoice:
 
 @dataclass(frozen=True, slots=True)
 class GuildRules:
-    """index_new_channels: what holds in channels that nothing was chosen for. channels: those with a choice."""
+    """index_new_channels: what holds in channels that nothing was chosen for. channels: those with a choice.
+    reads_text: whether the words in images are recognized.
+    """
 
     paused: bool = False
     index_new_channels: bool = True
     retention_days: int | None = None
     channels: tuple[ChannelChoice, ...] = ()
+    reads_text: bool = False
 
     def of(self, channel_id: int) -> ChannelChoice:
         """The choice for a channel, not for a thread, with the guild's in the place of what was not chosen."""
@@ -70,7 +73,9 @@ class RuleStore(Store):
             ChannelChoice(one.id, None if one.indexed is None else bool(one.indexed), one.retention_days)
             for one in await connection.execute(query)
         )
-        return GuildRules(bool(row.paused), bool(row.index_new_channels), row.retention_days, found)
+        return GuildRules(
+            bool(row.paused), bool(row.index_new_channels), row.retention_days, found, bool(row.reads_text)
+        )
 
     @reads
     async def of_channels(

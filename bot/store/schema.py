@@ -103,6 +103,9 @@ guilds = _table(
     sa.Column("index_new_channels", Flag, nullable=False, server_default=sa.true()),
     sa.Column("retention_days", sa.Integer),
     sa.Column("forgotten_up_to", WholeNumber),
+    # Whether the words in images are recognized; then images with lower ids than this one have yet to be queued.
+    sa.Column("reads_text", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("unread_before", WholeNumber, nullable=False, server_default=sa.text("0")),
 )
 
 channels = _table(
@@ -223,6 +226,27 @@ tag_decisions = _table(
     with_rowid=False,
 )
 
+# The words that were recognized in images, folded; empty where there are none. They are searched channel by channel, so
+# the rows of a channel lie together.
+image_texts = _table(
+    "image_texts",
+    sa.Column("channel_id", WholeNumber, primary_key=True, autoincrement=False),
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Index(None, "image_id"),
+    with_rowid=False,
+)
+
+# Images whose words are to be recognized.
+unread_images = _table(
+    "unread_images",
+    sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("guild_id", WholeNumber, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("next_attempt", Time, nullable=False),
+    sa.Index(None, "guild_id", "image_id"),
+)
+
 # What was chosen instead of the default labels, for a guild or for one of its channels (channel_id). shipped: names of
 # shipped sets, with spaces between them.
 label_sets = _table(
@@ -294,6 +318,7 @@ answer_images = _table(
     sa.Column("image_id", WholeNumber, sa.ForeignKey("images.id", ondelete="CASCADE"), nullable=False),
     sa.Column("score", sa.REAL, nullable=False),
     sa.Column("look", sa.Integer, nullable=False),
+    sa.Column("written", Flag, nullable=False),
     sa.Index(None, "image_id"),
     with_rowid=False,
 )

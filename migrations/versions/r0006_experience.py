@@ -29,9 +29,11 @@ def upgrade() -> None:
     _add_sources()
     _add_answers()
     _add_frames()
+    _add_image_texts()
 
 
 def downgrade() -> None:
+    _drop_image_texts()
     _drop_frames()
     op.drop_table("answer_images")
     op.drop_table("answers")
@@ -377,6 +379,7 @@ def _add_answers() -> None:
         sa.Column("image_id", WHOLE, nullable=False),
         sa.Column("score", sa.REAL(), nullable=False),
         sa.Column("look", sa.Integer(), nullable=False),
+        sa.Column("written", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("answer_id", "rank", name="pk_answer_images"),
         sa.ForeignKeyConstraint(["answer_id"], ["answers.id"], name="fk_answer_images_answer_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_answer_images_image_id", ondelete="CASCADE"),
@@ -435,3 +438,37 @@ def _create_embeddings(*columns: sa.Column[Any], key: list[str]) -> None:
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_embeddings_model_id"),
         sqlite_strict=True,
     )
+
+
+def _add_image_texts() -> None:
+    op.add_column("guilds", sa.Column("reads_text", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.add_column("guilds", sa.Column("unread_before", WHOLE, nullable=False, server_default=ZERO))
+    op.create_table(
+        "image_texts",
+        sa.Column("channel_id", WHOLE, autoincrement=False, nullable=False),
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("channel_id", "image_id", name="pk_image_texts"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_image_texts_image_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_image_texts_image_id", "image_texts", ["image_id"])
+    op.create_table(
+        "unread_images",
+        sa.Column("image_id", WHOLE, nullable=False),
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default=ZERO),
+        sa.Column("next_attempt", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("image_id", name="pk_unread_images"),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name="fk_unread_images_image_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_unread_images_guild_id_image_id", "unread_images", ["guild_id", "image_id"])
+
+
+def _drop_image_texts() -> None:
+    op.drop_table("unread_images")
+    op.drop_table("image_texts")
+    op.drop_column("guilds", "unread_before")
+    op.drop_column("guilds", "reads_text")

@@ -165,6 +165,15 @@ def test_of_a_spoiler_and_in_an_answer_about_one_everything_is_covered(view: Sho
 
 
 @BOTH
+def test_that_the_words_stand_in_a_picture_is_said_in_both_views_and_not_of_a_spoiler(view: Shown) -> None:
+    written = ENGLISH.search.written
+    for match, is_said in ((shown(), True), (shown(spoiler=True), False)):
+        assert written not in words_of(page_view(found(match), view, framed()))
+        page = page_view(found(replace(match, written=True)), view, framed())
+        assert (written in words_of(page)) == is_said
+
+
+@BOTH
 def test_the_posters_own_description_is_the_alt_text(view: Shown) -> None:
     page = page_view(found(shown(description="d" * 2000)), view, framed())
     assert pictures(page) == [("d" * 1024, False)]

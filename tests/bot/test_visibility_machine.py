@@ -67,7 +67,9 @@ class ServerMachine(RuleBasedStateMachine):
         cast(Any, self.client)._connection.http = self.server
         self.messages = Messages(self.client, frozenset({"cdn.discordapp.com", "example.org"}), other_bots=False)
         self.search = SearchService(
-            self.bot.engine, self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up, page_size=LIMIT
+            *(self.bot.engine, self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up),
+            texts=self.bot.texts,
+            page_size=LIMIT,
         )
         self.query_images = QueryImages(self.bot.store, self.search, self.messages, cast(Any, None))
         self.cog = SearchCog(cast(Any, SimpleNamespace(services=SimpleNamespace(messages=self.messages))))

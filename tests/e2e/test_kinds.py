@@ -45,7 +45,7 @@ async def test_a_sticker_is_found_once_however_often_it_is_posted_and_goes_with_
     found = await cem.find(home.nest, images, "a panda")
     assert len(found.ids) == 1
     assert {message["id"] for message in posted} >= {*found.ids}
-    assert (await cem.fetched(found.hits[0].thumbnail)) == sample("panda")
+    assert (await cem.fetched(found.hits[0].picture)) == sample("panda")
     alike = await cem.similar_by_menu(home.nest, posted[0])
     assert {*alike.ids} == {message["id"] for message in posted[1:]}
     for message in posted:
@@ -85,7 +85,7 @@ async def test_a_video_is_found_by_its_picture_and_covered_as_it_is(home: House,
     await indexed(home, posted, Source.VIDEO)
     [hit] = (await cem.find(home.nest, images, "a panda")).hits
     assert (hit.message_id, hit.spoiler) == (posted["id"], name.startswith("SPOILER"))
-    assert (await cem.fetched(hit.thumbnail)) == sample("panda")
+    assert (await cem.fetched(hit.picture)) == sample("panda")
     assert {*(await cem.similar_to_file(home.nest, images, sample("panda"))).ids} == {posted["id"]}
     await cem.remove(posted)
     await home.forgotten(posted)

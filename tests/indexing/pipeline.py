@@ -17,6 +17,7 @@ from bot.search.service import SearchService
 from bot.search.vector_cache import VectorCache
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from tests.indexing.support import FakeCdn, FakeEngine
@@ -62,7 +63,12 @@ class Pipeline:
             backoff=backoff,
         )
         self.indexer = self._indexer()
-        self.search = SearchService(self.engine, self.store, self.index, self.registry, self.look_up, page_size=10)
+        self.texts = ImageTextStore(database)
+        self.search = self.searching()
+
+    def searching(self, *, page_size: int = 10) -> SearchService:
+        parts = self.engine, self.store, self.index, self.registry, self.look_up
+        return SearchService(*parts, texts=self.texts, page_size=page_size)
 
     def _indexer(self, **changes: Any) -> Indexer:
         settings = {"on_message_indexed": self._announce, "concurrency": 4, "retry": QUICK, "trouble_pause_s": 0.1}

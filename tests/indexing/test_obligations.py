@@ -126,7 +126,8 @@ async def test_what_is_forgotten_while_it_is_looked_up_is_not_shown(path: Path, 
         await pipeline.registry.forget_author(GUILD, ref.author_id, ref.message_id)
         return await pipeline.look_up(ref)
 
-    asked = SearchService(pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, look_up, page_size=10)
+    parts = pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, look_up
+    asked = SearchService(*parts, texts=pipeline.texts, page_size=10)
     async with locked(path):
         assert (await asked.ask(Readers(mine.ref), like(WANTED))).matches == ()
 
@@ -240,9 +241,7 @@ async def test_what_is_hidden_takes_nobodys_place_in_an_answer(path: Path) -> No
         refs = [image_ref(number, author=1) for number in range(1, 31)]
         for ref in [*refs, stays := image_ref(31, author=2)]:
             await pipeline.remember(pipeline.cdn.put(ref, b"wanted"))
-        few = SearchService(
-            pipeline.engine, pipeline.store, pipeline.index, pipeline.registry, pipeline.look_up, page_size=1
-        )
+        few = pipeline.searching(page_size=1)
         async with locked(path):
             await pipeline.registry.forget_author(GUILD, 1, refs[-1].message_id)
             result = await few.ask(Readers(stays), like(WANTED))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.models import Image, ImageState, Ranked
-from bot.search.ranking import Entry, fold, is_foldable, look_numbers, select_matches, steer_away
+from bot.search.ranking import Entry, fold, fuse, is_foldable, look_numbers, select_matches, steer_away
 from clipcore.types import SearchHit
 from tests.indexing.support import image_ref
 
@@ -17,7 +19,7 @@ rows = st.lists(st.tuples(scores, st.sampled_from(["gone", "excluded", "fine"]),
 
 @settings(deadline=None)
 @given(rows=rows, one_per_content=st.booleans())
-def test_every_match_is_stored_strong_enough_not_excluded_and_the_best_of_its_content(
+def test_every_match_is_stored_not_excluded_and_the_best_of_its_content(
     rows: list[tuple[float, str, str]], one_per_content: bool
 ) -> None:
     rows = sorted(rows, reverse=True)
@@ -28,8 +30,8 @@ def test_every_match_is_stored_strong_enough_not_excluded_and_the_best_of_its_co
         if kind != "gone"
     }
     excluded = [key for key, (_, kind, _) in enumerate(rows) if kind == "excluded"]
-    found = select_matches(hits, images, 0.5, exclude=excluded, one_per_content=one_per_content)
-    fitting = [key for key, (score, kind, _) in enumerate(rows) if kind == "fine" and score >= 0.5]
+    found = select_matches(hits, images, exclude=excluded, one_per_content=one_per_content)
+    fitting = [key for key, (score, kind, _) in enumerate(rows) if kind == "fine"]
     if one_per_content:
         first = {rows[key][2]: key for key in reversed(fitting)}
         fitting = sorted(first.values())
@@ -43,7 +45,7 @@ def image(number: int, *, width: int = 100) -> Image:
 def test_the_images_of_an_excluded_message_are_no_matches() -> None:
     hits = [SearchHit(number, 0.9) for number in (1, 2)]
     images = {number: image(number) for number in (1, 2)}
-    found = select_matches(hits, images, 0.5, exclude_message=images[1].ref.message_id)
+    found = select_matches(hits, images, exclude_message=images[1].ref.message_id)
     assert [one.id for one, _ in found] == [2]
 
 
@@ -97,3 +99,34 @@ def test_what_may_not_be_shown_is_no_entry_and_counts_for_none() -> None:
     assert fold(RANKING, images, folded=True) == [Entry(images[2], 0.8), Entry(images[3], 0.7)]
     assert is_foldable(RANKING)
     assert not is_foldable([ranked for ranked in RANKING if ranked.image_id in images])
+
+
+rankings = st.lists(st.integers(0, 20), unique=True, max_size=12)
+
+
+def ranked(ids: list[int]) -> list[SearchHit]:
+    return [SearchHit(id_, 1 / (1 + place)) for place, id_ in enumerate(ids)]
+
+
+@given(rankings, rankings)
+def test_two_rankings_become_one_that_has_each_image_once(alike: list[int], written: list[int]) -> None:
+    fused = [hit.key for hit in fuse(ranked(alike), ranked(written))]
+    assert sorted(fused) == sorted({*alike, *written})
+    if not (alike and written):
+        assert fused == alike + written
+    for first, second in pairwise(fused):
+        assert not (_is_before(second, first, alike) and _is_before(second, first, written))
+
+
+def _is_before(first: int, second: int, ranking: list[int]) -> bool:
+    return first in ranking and (second not in ranking or ranking.index(first) < ranking.index(second))
+
+
+def test_what_stands_in_both_rankings_comes_first_and_then_what_is_written() -> None:
+    assert [hit.key for hit in fuse(ranked([1, 2, 3]), ranked([4, 3]))] == [3, 4, 1, 2]
+
+
+def test_an_entry_is_written_where_one_of_its_near_copies_is() -> None:
+    images = {number: image(number, width=100 * number) for number in (1, 2, 3)}
+    ranking = [Ranked(1, 0.9, 1, written=True), Ranked(2, 0.8, 1), Ranked(3, 0.7, 3)]
+    assert [entry.written for entry in fold(ranking, images, folded=True)] == [True, False]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
+from bot.image_texts import fold_text
 from bot.models import Answer, Asked, ChannelRef, ImageFilter, ImageRef, RemoteImage, SearchResult, Sort, ThreadKind
 from bot.search.question import Question
 from clipcore.errors import QueueFull
@@ -421,3 +422,49 @@ async def test_a_private_threads_images_are_on_a_page_for_who_is_in_it_now(home:
     answer = kept(await home.search.ask(Readers(joined={thread: True}), CAT))
     assert refs_of(await home.search.page(Readers(joined={thread: True}), answer, 0, folded=True)) == [ref]
     assert refs_of(await home.search.page(Readers(joined={thread: False}), answer, 0, folded=True)) == []
+
+
+async def write(home: Pipeline, ref: ImageRef, text: str) -> None:
+    """The words that stand in an image."""
+    await home.texts.set_reading(GUILD, True)
+    [image] = await home.store.by_message(ref.message_id)
+    await home.texts.save(image.id, fold_text(text))
+
+
+async def test_an_image_in_which_the_words_stand_is_a_match_whatever_it_looks_like(home: Pipeline) -> None:
+    alike = await see(home, 1, between(0, 1, 0.9))
+    written, other = await see(home, 2, axis(3)), await see(home, 3, axis(4))
+    await write(home, written, "This is a CAT.")
+    await write(home, other, "category a")
+    result = await home.search.ask(Readers(alike, written, other), CAT)
+    assert refs_of(result) == [written, alike]
+    assert [match.written for match in result.matches] == [True, False]
+    assert [one.written for one in result.ranking] == [True, False]
+    assert result.matches[0].score == pytest.approx(0, abs=1e-3)
+
+
+async def test_words_are_found_only_in_what_the_audience_may_see_and_what_the_question_is_about(home: Pipeline) -> None:
+    here, elsewhere = await see(home, 1, axis(3), author=8), await see(home, 2, axis(4), channel=2)
+    for ref in (here, elsewhere):
+        await write(home, ref, "a cat")
+    assert refs_of(await home.search.ask(Readers(here), CAT)) == [here]
+    both = Readers(here, elsewhere)
+    assert {*refs_of(await home.search.ask(both, CAT))} == {here, elsewhere}
+    by_author = replace(CAT, filter=ImageFilter(author_id=8))
+    assert refs_of(await home.search.ask(both, by_author)) == [here]
+    in_channel = within(elsewhere.channel.channel_id)
+    assert refs_of(await home.search.ask(both, in_channel)) == [elsewhere]
+
+
+async def test_words_in_a_private_thread_are_a_reason_to_ask_whether_it_may_be_seen(home: Pipeline) -> None:
+    hidden = await see(home, 1, axis(3))
+    await write(home, hidden, "a cat")
+    asked = Readers(joined={hidden.channel.channel_id: True})
+    assert refs_of(await home.search.ask(asked, CAT)) == [hidden]
+
+
+async def test_forgotten_words_find_nothing(home: Pipeline) -> None:
+    ref = await see(home, 1, axis(3))
+    await write(home, ref, "a cat")
+    await home.texts.set_reading(GUILD, False)
+    assert refs_of(await home.search.ask(Readers(ref), CAT)) == []

@@ -8,6 +8,7 @@ import pytest
 from bot.store.backfills import BackfillStore
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.retagging import RetaggingStore
@@ -31,6 +32,11 @@ async def database(path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 def images(database: Database) -> ImageStore:
     return ImageStore(database, clock=lambda: NOON)
+
+
+@pytest.fixture
+def texts(database: Database) -> ImageTextStore:
+    return ImageTextStore(database, clock=lambda: NOON)
 
 
 @pytest.fixture

@@ -85,4 +85,4 @@ async def test_neither_what_was_asked_nor_who_asked_is_kept():
     assert set(answers.c.keys()) == {
         "id", "guild_id", "asked", "page_size", "more", "nearest", "covered", "threshold",
     }  # fmt: skip
-    assert set(answer_images.c.keys()) == {"answer_id", "rank", "image_id", "score", "look"}
+    assert set(answer_images.c.keys()) == {"answer_id", "rank", "image_id", "score", "look", "written"}

@@ -26,6 +26,7 @@ from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore, SearchFilter, Task, TaskKind
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore
 from bot.store.retagging import RetaggingStore, RetagPage
@@ -45,6 +46,7 @@ STORES = (
     BackfillStore,
     RuleStore,
     StatisticsStore,
+    ImageTextStore,
 )
 CHANNEL = ChannelRef(1, 2)
 TASK = Task(1, CHANNEL, TaskKind.MESSAGES)
@@ -119,6 +121,13 @@ READS = {
         "of_author": lambda statistics: statistics.of_author(1, 7),
         "unverified": lambda statistics: statistics.unverified(1),
     },
+    ImageTextStore: {
+        "is_reading": lambda texts: texts.is_reading(1),
+        "guilds_to_read": lambda texts: texts.guilds_to_read(NOON),
+        "next_unread": lambda texts: texts.next_unread(1, NOON),
+        "find": lambda texts: texts.find([2], "cat", 5),
+        "of_images": lambda texts: texts.of_images([1]),
+    },
     RuleStore: {
         "of_guild": lambda rules: rules.of_guild(1),
         "of_channels": lambda rules: rules.of_channels([CHANNEL]),
@@ -176,6 +185,12 @@ WRITES = {
         "set_state": lambda backfills: backfills.set_state(1, BackfillState.DONE, of=[BackfillState.RUNNING]),
         "set_notice": lambda backfills: backfills.set_notice(1, (2, 50)),
         "cover": lambda backfills: backfills.cover([2], 0, 20),
+    },
+    ImageTextStore: {
+        "set_reading": lambda texts: texts.set_reading(1, True),
+        "queue_earlier": lambda texts: texts.queue_earlier(1),
+        "save": lambda texts: texts.save(1, "cat"),
+        "postpone": lambda texts: texts.postpone(1, NOON),
     },
     RuleStore: {
         "set_paused": lambda rules: rules.set_paused(1, True),

@@ -15,6 +15,7 @@ from bot.store.backfills import BackfillStore, TaskKind
 from bot.store.backup import mark_unverified
 from bot.store.database import Database
 from bot.store.guilds import ChannelStore, ReplyStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore, OwnLabel
 from bot.store.migrate import SCRIPTS, migrate
@@ -33,7 +34,11 @@ async def fill(path) -> None:
         images = ImageStore(database)
         await images.accept([ref(10), ref(11)])
         [image] = await images.by_message(10)
+        await ImageTextStore(database).set_reading(1, True)
         await images.finish([finished(image.id)], CARD)
+        [other] = await images.by_message(11)
+        await images.finish([finished(other.id)], CARD)
+        await ImageTextStore(database).save(other.id, "opening hours")
         await TagStore(database).decide(image.id, [TagDecision("Sofa", kept=False)])
         await ChannelStore(database).set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
         await LabelStore(database).change(1, None, lambda _: LabelSet(("default",), (OwnLabel("cat"),)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 
@@ -26,6 +27,7 @@ from bot.models import (
 from bot.store.answers import AnswerStore
 from bot.store.backfills import BackfillStore, SearchFilter, TaskKind
 from bot.store.guilds import ChannelStore, ReplyStore
+from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore, OwnLabel
 from bot.store.members import MemberStore
@@ -69,6 +71,18 @@ async def use_everything(database) -> None:
     await images.count_in_range(2, 10, 20)
     await images.count_of_messages([10, 11], [Source.FORWARD])
     await images.newest_id()
+    texts = ImageTextStore(database, clock=lambda: NOON)
+    await texts.set_reading(1, True)
+    await texts.is_reading(1)
+    await texts.guilds_to_read(NOON)
+    await texts.queue_earlier(1)
+    assert (unread := await texts.next_unread(1, NOON))
+    await texts.save(unread.image.id, "opening hours")
+    await texts.postpone(second.id, NOON)
+    assert await texts.find([2], "hours", 5, np.array([unread.image.id]))
+    await texts.find([2], "hours", 5)
+    await texts.of_images([first.id])
+    await texts.set_reading(1, False)
     await images.first_seen(2)
     await images.in_range(2, 10, 20)
     await images.searchable_channels(1)
@@ -229,9 +243,10 @@ async def test_due_images_are_read_in_order_without_sorting(statements, path, co
 
 async def test_an_identical_file_is_found_by_its_hash_and_not_among_all_embeddings(statements, path):
     connection = sqlite3.connect(path)
-    [statement] = [statement for statement in statements if "images.content_hash = ?" in statement]
-    lines = plan(connection, statement, statements[statement])
+    [statement, other] = [one for one in statements if "images.content_hash = ?" in one]
+    lines, of_texts = (plan(connection, one, statements[one]) for one in (statement, other))
     connection.close()
+    assert "SEARCH images USING INDEX ix_images_content_hash (content_hash=?)" in of_texts
     assert "SEARCH images USING INDEX ix_images_content_hash (content_hash=?)" in lines
     key = "SEARCH embeddings USING INDEX sqlite_autoindex_embeddings_1 (image_id=?)"
     assert key in [line.replace("COVERING ", "") for line in lines]
@@ -267,6 +282,18 @@ async def test_a_guilds_embeddings_are_read_in_order_without_sorting(statements,
     columns = "(model_id=? AND guild_id=? AND image_id>? AND image_id<?)"
     assert lines[0] == f"SEARCH embeddings USING INDEX {index} {columns}"
     assert not any("TEMP B-TREE" in line for line in lines)
+
+
+async def test_words_are_looked_for_in_the_texts_of_the_channels_and_unread_images_in_their_order(statements, path):
+    connection = sqlite3.connect(path)
+    looking = [one for one in statements if "instr(" in one]
+    plans = [plan(connection, one, statements[one]) for one in looking]
+    [statement] = [one for one in statements if "ORDER BY unread_images.image_id DESC" in one]
+    lines = plan(connection, statement, statements[statement])
+    connection.close()
+    assert len(plans) == 2
+    assert any(line.startswith("SEARCH image_texts USING PRIMARY KEY (channel_id=?") for line in plans[0])
+    assert lines == ["SEARCH unread_images USING INDEX ix_unread_images_guild_id_image_id (guild_id=?)"]
 
 
 async def test_tags_are_counted_and_found_in_an_index_of_their_channel(statements, path):
