@@ -64,6 +64,36 @@ class TaggingMode(StrEnum):
     REPLY = "reply"
 
 
+class RepostNotice(StrEnum):
+    """How a channel is told of a picture that was posted before: not at all, by an emoji, or by a reply that links to
+    the earlier post.
+    """
+
+    OFF = "off"
+    REACTION = "reaction"
+    REPLY = "reply"
+
+
+class RepostKind(StrEnum):
+    """How a repost repeats: the same file; the same picture, scaled or encoded anew; one that looks much like it."""
+
+    FILE = "file"
+    PICTURE = "picture"
+    SIMILAR = "similar"
+
+
+REPOST_DAYS = 30
+"""How long ago an earlier post may lie, where nothing else was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepostRules:
+    """What holds in a channel or thread. days: how long ago an earlier post may lie."""
+
+    notice: RepostNotice = RepostNotice.OFF
+    days: int = REPOST_DAYS
+
+
 class BackfillMode(StrEnum):
     """quick: asks Discord's search for messages with pictures. thorough: reads every message."""
 
@@ -176,7 +206,8 @@ class TagDecision:
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image in the store. reread: it was indexed before, so its tags are not announced again. backfilled: found by a
-    backfill, so its tags are not announced at all.
+    backfill, so its tags are not announced at all. perceptual_hash: see `clipcore.images.perceptual_hash`; None where
+    it is not known. reposts_allowed: a moderator wants no notice of its reposts.
     """
 
     id: int
@@ -190,6 +221,8 @@ class Image:
     reason: str | None = None
     reread: bool = False
     backfilled: bool = False
+    perceptual_hash: str | None = None
+    reposts_allowed: bool = False
 
     @property
     def owner(self) -> Owner:

@@ -17,12 +17,13 @@ from bot.features.backfill import BackfillNotices
 from bot.features.formatting import TagFormatter
 from bot.features.paging import AnswerPages
 from bot.features.query_image import QueryImages
+from bot.features.reposts import RepostNotices
 from bot.features.tagging import TagAnnouncer
 from bot.indexing.backfill import Backfills
 from bot.indexing.catch_up import CatchUp
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.deletions import DeletionJournal
-from bot.indexing.indexer import Indexer
+from bot.indexing.indexer import IndexedMessage, Indexer
 from bot.indexing.labels import shipped_labels
 from bot.indexing.recognition import TextReader
 from bot.indexing.registry import ImageRegistry
@@ -44,6 +45,7 @@ from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.members import MemberStore
+from bot.store.reposts import RepostStore
 from bot.store.retagging import RetaggingStore
 from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
@@ -114,7 +116,7 @@ class Services:
             self.downloader.fetch,
             self.tagger,
             self.registry,
-            on_message_indexed=self.announcer.announce,
+            on_message_indexed=self._announce,
             concurrency=settings.download_concurrency,
         )
         self.images.on_damaged = self.indexer.repair
@@ -156,6 +158,8 @@ class Services:
             page_size=settings.results_per_answer,
         )
         self.maps = PictureMaps(self.images, self._vectors, self.registry, self.messages.look_up_all)
+        self.reposts = RepostStore(database)
+        self.repost_notices = RepostNotices(client, self.reposts, self.images, self.search, self.messages, self.replies)
         self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
@@ -164,6 +168,10 @@ class Services:
         metrics.INDEX_ROWS.set_function(lambda: self._vectors.usage().rows)
         metrics.INDEX_BYTES.set_function(lambda: self._vectors.usage().bytes)
         metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
+
+    def _announce(self, message: IndexedMessage) -> None:
+        self.announcer.announce(message)
+        self.repost_notices.tell(message)
 
     async def start(self) -> None:
         log.info("vector search kernel chosen", kernel=KERNEL)
@@ -188,6 +196,7 @@ class Services:
             backfills = self.backfills, self.backfill_notices
             indexing = (
                 self.announcer,
+                self.repost_notices,
                 self.indexer,
                 self.catch_up,
                 *backfills,

@@ -147,13 +147,14 @@ class ImageVector:
     """One encoded image. vector: float32 [dim], unit length; width, height: pixels after the EXIF turn.
 
     more: the vectors of further frames that differ from it and from each other, where it is an animation and they were
-    asked for.
+    asked for. perceptual_hash: see `images.perceptual_hash`; None where it is not known.
     """
 
     vector: Vectors
     width: int
     height: int
     more: tuple[Vectors, ...] = ()
+    perceptual_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

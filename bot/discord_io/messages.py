@@ -39,6 +39,12 @@ LABEL_EMOJI = "🏷️"
 LIKE = "magpie-menu:like"
 """The custom id of the menu below the pictures of an answer; its values are their ids."""
 
+REPOST_EMOJI = "♻️"
+"""The bot's reaction to a picture that was posted before."""
+
+ALLOW_REPOSTS = "magpie:repost_allow:"
+"""What the custom id of the button below a notice of a repost begins with; the ids of its images follow."""
+
 ImageChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
 """What the channel option of a command accepts: every type of channel in which images are posted."""
 
@@ -210,6 +216,8 @@ def _shown_images(components: Sequence[discord.Component]) -> Iterator[int]:
             for child in component.children:
                 if isinstance(child, discord.SelectMenu) and child.custom_id == LIKE:
                     yield from (int(option.value) for option in child.options)
+                elif isinstance(child, discord.Button) and (child.custom_id or "").startswith(ALLOW_REPOSTS):
+                    yield from (int(id_) for id_ in (child.custom_id or "").removeprefix(ALLOW_REPOSTS).split(":"))
 
 
 def channel_ref(channel: object) -> ChannelRef | None:

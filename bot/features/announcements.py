@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import discord
+from cachetools import LRUCache
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.keyed_lock import KeyedLock
 from bot.logging import get_logger
-from bot.models import Image
+from bot.models import Image, utc_now
 
 log = get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Announcements:
         self._channel_lock = KeyedLock()
         self._message_lock = KeyedLock()
         self._waiting: Counter[int] = Counter()  # by channel
+        self._announced: LRUCache[int, None] = LRUCache(1024)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -55,7 +57,11 @@ class Announcements:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def announce(self, image: Image, work: Work) -> None:
-        """Something new. image: one of the message that it is about."""
+        """Something new, once about each message, while it is new. image: one of that message."""
+        ref = image.ref
+        if utc_now() - ref.created_at > MAX_AGE or ref.message_id in self._announced:
+            return
+        self._announced[ref.message_id] = None
         if self._waiting[image.ref.channel.channel_id] < MAX_WAITING_IN_CHANNEL:
             self._begin(image, work, new=True)
         else:

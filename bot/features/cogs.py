@@ -11,6 +11,7 @@ from bot.features.labels import LabelsCog
 from bot.features.overview import OverviewCog
 from bot.features.picture_map import MapCog
 from bot.features.privacy import PrivacyCog
+from bot.features.reposts import RepostsCog
 from bot.features.search import SearchCog
 from bot.features.server import ServerCog
 from bot.features.tagging import TagsCog
@@ -18,7 +19,19 @@ from bot.features.tagging import TagsCog
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-_COGS = (IndexingCog, SearchCog, OverviewCog, MapCog, TagsCog, LabelsCog, ImageTagsCog, ServerCog, PrivacyCog, HelpCog)
+_COGS = (
+    IndexingCog,
+    SearchCog,
+    OverviewCog,
+    MapCog,
+    TagsCog,
+    LabelsCog,
+    ImageTagsCog,
+    RepostsCog,
+    ServerCog,
+    PrivacyCog,
+    HelpCog,
+)
 
 
 async def add_cogs(bot: MagpieBot) -> None:

@@ -157,7 +157,11 @@ def describe(image: Image, text: str | None = None) -> dict[str, Any]:
         "height": image.height,
         "file_hash": image.content_hash,
         "words": text,
-        "tags": [{"label": tag.label, "probability": tag.probability} for tag in image.tags],
+        "picture_hash": image.perceptual_hash,
+        "reposts_allowed": image.reposts_allowed,
+        "tags": [
+            {"label": tag.label, "probability": tag.probability, "confirmed": tag.confirmed} for tag in image.tags
+        ],
     }
 
 

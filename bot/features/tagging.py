@@ -9,19 +9,18 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import discord
-from cachetools import LRUCache
 from discord import app_commands
 
 from bot.discord_io.answers import DeferringCog, Interaction, answer
-from bot.discord_io.messages import LABEL_EMOJI, ImageChannel, channel_ref
+from bot.discord_io.messages import LABEL_EMOJI, REPOST_EMOJI, ImageChannel, channel_ref
 from bot.discord_io.permissions import may_view, needs_manage_guild
 from bot.discord_io.replies import PublicReplies
-from bot.features.announcements import MAX_AGE, Announcements
+from bot.features.announcements import Announcements
 from bot.features.formatting import TagFormatter
 from bot.i18n import CHINESE, ENGLISH, Texts, texts_for
 from bot.indexing.comparison import LookUp
 from bot.indexing.indexer import IndexedMessage
-from bot.models import ChannelRef, Image, ImageKey, ImageRef, Tag, TaggingMode, utc_now
+from bot.models import ChannelRef, Image, ImageKey, ImageRef, Tag, TaggingMode
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -104,7 +103,7 @@ _MAX_REPLY_CHARACTERS = 1900  # of the 2000 that Discord accepts
 
 class TagAnnouncer:
     """Announces the tags of new images, corrects what it has said when a member changes the tags, and takes back those
-    of what has become a spoiler; see Announcements. Each message is announced at most once.
+    of what has become a spoiler; see Announcements.
 
     The message is looked up once more: tags of what is a spoiler there are not shown openly, those of what is gone not
     at all; nor those of what is to be forgotten. Nobody is notified. hides: see ImageRegistry. stored: the images of a
@@ -126,7 +125,6 @@ class TagAnnouncer:
         self._look_up = look_up
         self._hides = hides
         self._stored = stored
-        self._announced: LRUCache[int, None] = LRUCache(1024)
         self._announcements = Announcements()
 
     async def close(self) -> None:
@@ -138,13 +136,8 @@ class TagAnnouncer:
         await self._announcements.settled()
 
     def announce(self, message: IndexedMessage) -> None:
-        ref = message.images[0].ref
-        if message.mode in (TaggingMode.OFF, TaggingMode.SILENT) or utc_now() - ref.created_at > MAX_AGE:
-            return
-        if ref.message_id not in self._announced:
-            self._announced[ref.message_id] = None
-            work = partial(self._announce, message.images, message.mode)
-            self._announcements.announce(message.images[0], work)
+        if message.mode not in (TaggingMode.OFF, TaggingMode.SILENT):
+            self._announcements.announce(message.images[0], partial(self._announce, message.images, message.mode))
 
     async def cover(self, images: Sequence[Image]) -> None:
         """These images have become spoilers: takes back what was said openly about them, also by answers."""
@@ -200,7 +193,8 @@ class TagAnnouncer:
     async def _correct(self, ref: ImageRef) -> None:
         """Takes back reactions of what is no tag any more, and writes the reply with tags anew."""
         images, spoilers = await self._stored(ref.message_id), await self._spoilers(ref)
-        await self._remove_reactions(ref, but=self._tag_formatter.emoji(self._to_say(images, spoilers).open_tags))
+        emoji = self._tag_formatter.emoji(self._to_say(images, spoilers).open_tags)
+        await self._remove_reactions(ref, but=[*emoji, REPOST_EMOJI])
         for reply_id, described in (await self._replies.about([image.id for image in images])).items():
             said = self._to_say([image for image in images if image.id in described], spoilers)
             await self._rewrite(ref, reply_id, said.line)
@@ -220,7 +214,7 @@ class TagAnnouncer:
             await reply.edit(content=line)
 
     async def _remove_reactions(self, ref: ImageRef, but: Collection[str] = ()) -> None:
-        """Those that the bot has put on this message: they are tags. but: those that stay."""
+        """Those that the bot has put on this message. but: those that stay."""
         message = self._message(ref)
         for reaction in (await message.fetch()).reactions:
             if reaction.me and str(reaction.emoji) not in but and self._client.user is not None:

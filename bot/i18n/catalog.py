@@ -9,7 +9,18 @@ import discord
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_decimal
 
-from bot.models import Asked, BackfillMode, BackfillState, MemberWish, SetupStep, Sort, Strength, TaggingMode
+from bot.models import (
+    Asked,
+    BackfillMode,
+    BackfillState,
+    MemberWish,
+    RepostKind,
+    RepostNotice,
+    SetupStep,
+    Sort,
+    Strength,
+    TaggingMode,
+)
 
 
 class Counted:
@@ -123,6 +134,21 @@ class ImageTagTexts:
     picture: str  # {number} {count}
     not_indexed: str
     too_many: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepostTexts:
+    modes: Mapping[RepostNotice, str]
+    within: Counted  # {count} days
+    everywhere_else: str
+    exempt: str  # {role}
+    not_exempt: str  # {role}
+    exempt_roles: str  # {roles}
+    # the notices
+    kinds: Mapping[RepostKind, str]  # {when} {link}
+    numbered: str  # {number} {sentence}
+    allow: str
+    allowed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +423,7 @@ class Texts:
     tagging: TaggingTexts
     labels: LabelTexts
     image_tags: ImageTagTexts
+    reposts: RepostTexts
     overview: OverviewTexts
     map: MapTexts
     privacy: PrivacyTexts

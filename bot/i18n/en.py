@@ -20,6 +20,7 @@ from bot.i18n.catalog import (
     PauseTexts,
     PrivacyTexts,
     QueryImageTexts,
+    RepostTexts,
     SearchTexts,
     SettingsTexts,
     SetupTexts,
@@ -27,7 +28,18 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import Asked, BackfillMode, BackfillState, MemberWish, SetupStep, Sort, Strength, TaggingMode
+from bot.models import (
+    Asked,
+    BackfillMode,
+    BackfillState,
+    MemberWish,
+    RepostKind,
+    RepostNotice,
+    SetupStep,
+    Sort,
+    Strength,
+    TaggingMode,
+)
 
 _counted = partial(Counted, "en")
 
@@ -250,11 +262,31 @@ ENGLISH = Texts(
         too_few="There are too few pictures for a map that you can see from here.",
         unreachable="Discord didn't deliver the pictures for a map. Please try again in a moment.",
     ),
+    reposts=RepostTexts(
+        modes={
+            RepostNotice.OFF: "off: I say nothing of reposts",
+            RepostNotice.REACTION: "reaction: I put a ♻️ on pictures that were posted before",
+            RepostNotice.REPLY: "reply: I reply with a link to the earlier post",
+        },
+        within=_counted(one="(posts of the last day count)", other="(posts of the last {count} days count)"),
+        everywhere_else="Everywhere else I say nothing of reposts. `/reposts choose` changes that.",
+        exempt="I say nothing of what {role} post again.",
+        not_exempt="{role} are told of reposts like everybody else.",
+        exempt_roles="Not told of are reposts by: {roles}",
+        kinds={
+            RepostKind.FILE: "The same file was posted {when}: {link}",
+            RepostKind.PICTURE: "The same picture was posted {when}, as another file: {link}",
+            RepostKind.SIMILAR: "A picture that looks much like it was posted {when}: {link}",
+        },
+        numbered="Picture {number}: {sentence}",
+        allow="May be posted again",
+        allowed="I'll say no more of this picture, however often it's posted.",
+    ),
     privacy=PrivacyTexts(
         explained=(
             "**What I store about a picture posted here:** ids (server, channel, message, file, author), its size, a "
-            "hash of the file, an embedding (numbers that describe what it shows), its tags, and, where moderators "
-            "chose so, the words in it. All of it stays on the machine that runs me.\n"
+            "hash of the file and one of how it looks, an embedding (numbers that describe what it shows), its tags, "
+            "and, where moderators chose so, the words in it. All of it stays on the machine that runs me.\n"
             "**What I don't store:** the picture itself, its name or URL, the text of messages, anyone's name, "
             "searches. Nothing is used to train a model.\n"
             "**How it is deleted:** delete the message or the picture, and its data is deleted with it; the same goes "

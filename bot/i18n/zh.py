@@ -20,6 +20,7 @@ from bot.i18n.catalog import (
     PauseTexts,
     PrivacyTexts,
     QueryImageTexts,
+    RepostTexts,
     SearchTexts,
     SettingsTexts,
     SetupTexts,
@@ -27,7 +28,18 @@ from bot.i18n.catalog import (
     TaggingTexts,
     Texts,
 )
-from bot.models import Asked, BackfillMode, BackfillState, MemberWish, SetupStep, Sort, Strength, TaggingMode
+from bot.models import (
+    Asked,
+    BackfillMode,
+    BackfillState,
+    MemberWish,
+    RepostKind,
+    RepostNotice,
+    SetupStep,
+    Sort,
+    Strength,
+    TaggingMode,
+)
 
 _counted = partial(Counted, "zh")
 
@@ -213,9 +225,29 @@ CHINESE = Texts(
         too_few="你在这里能看到的图片太少，画不成地图。",
         unreachable="Discord 没有提供画地图所需的图片，请稍后再试。",
     ),
+    reposts=RepostTexts(
+        modes={
+            RepostNotice.OFF: "关闭：不提示重复发布",
+            RepostNotice.REACTION: "反应：给以前发过的图片加上 ♻️",
+            RepostNotice.REPLY: "回复：回复并附上以前那条消息的链接",
+        },
+        within=_counted(other="（只看最近 {count} 天发布的）"),
+        everywhere_else="其他地方不提示重复发布。用 `/重复发布 设置` 可以更改。",
+        exempt="{role} 重复发布时，我不再提示。",
+        not_exempt="{role} 重复发布时，我会照常提示。",
+        exempt_roles="不提示这些身份组的重复发布：{roles}",
+        kinds={
+            RepostKind.FILE: "同一个文件 {when} 发布过：{link}",
+            RepostKind.PICTURE: "同一张图片 {when} 以另一个文件发布过：{link}",
+            RepostKind.SIMILAR: "一张非常相似的图片 {when} 发布过：{link}",
+        },
+        numbered="第 {number} 张：{sentence}",
+        allow="允许重复发布",
+        allowed="这张图片以后再发布多少次，我都不会再提示。",
+    ),
     privacy=PrivacyTexts(
         explained=(
-            "**我为这里发布的图片保存什么：** 编号（服务器、频道、消息、文件、作者）、尺寸、文件的哈希值、"
+            "**我为这里发布的图片保存什么：** 编号（服务器、频道、消息、文件、作者）、尺寸、文件和画面的哈希值、"
             "一组描述画面的数字、标签；如果管理员开启了识别，还有图中的文字。"
             "这些都留在运行我的那台机器上。\n"
             "**我不保存什么：** 图片本身、文件名和地址、消息文字、任何人的名字、搜索过的内容。"
@@ -525,6 +557,20 @@ COMMANDS = {
     "See the newest pictures in one image, look-alikes together": "在一张图里看最新的图片，相似的放在一起",
     "help": "帮助",
     "What Magpie can do, and who may use what": "Magpie 能做什么，谁可以使用什么",
+    "reposts": "重复发布",
+    "Where Magpie tells of pictures that were posted before": "Magpie 在哪里提示以前发布过的图片",
+    "What is set where, and whose reposts are not told of": "查看各处的设置，以及谁的重复发布不提示",
+    "choose": "设置",
+    "Choose whether a channel is told of reposts": "选择某个频道是否提示重复发布",
+    "notice": "提示",
+    "What happens when a picture is posted again": "图片再次发布时怎样做",
+    "days": "天数",
+    "How many days ago the earlier post may lie; 30 by default": "以前那条消息最多可以在多少天前；默认 30",
+    "exempt": "豁免",
+    "Choose whose reposts are not told of": "选择谁的重复发布不提示",
+    "role": "身份组",
+    "Whoever has this role": "拥有这个身份组的人",
+    "Whether they are exempt; yes by default": "是否豁免；默认为是",
     "tagging": "标签方式",
     "See or choose how channels' new pictures are tagged": "查看或选择各频道怎样给新图片加标签",
     "mode": "方式",

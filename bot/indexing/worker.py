@@ -68,6 +68,7 @@ class ImageWorker:
             tagged.tags[0],
             labels_version=tagged.labels_version,
             more=content.more,
+            perceptual_hash=content.perceptual_hash,
         )
         return finished, tagged.mode
 
@@ -84,7 +85,8 @@ class ImageWorker:
                 source = "model"
                 encoded = await self._engine.encode_image(data, Lane.BACKGROUND, image.owner, frames=FRAMES)
                 vector, *more = (frame.astype(np.float16) for frame in (encoded.vector, *encoded.more))
-                known = KnownEmbedding(vector, encoded.width, encoded.height, tuple(more))
+                size = encoded.width, encoded.height
+                known = KnownEmbedding(vector, *size, tuple(more), encoded.perceptual_hash)
             self._recent[content] = known
             IMAGE_CONTENTS.labels(source).inc()
             return known

@@ -16,7 +16,19 @@ from bot.image_texts import fold_text
 from bot.indexing.comparison import LookUp
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
-from bot.models import EVERY_IMAGE, Answer, Asked, ChannelRef, Image, Match, Ranked, Readable, SearchResult, Sort
+from bot.models import (
+    EVERY_IMAGE,
+    Answer,
+    Asked,
+    ChannelRef,
+    Image,
+    ImageFilter,
+    Match,
+    Ranked,
+    Readable,
+    SearchResult,
+    Sort,
+)
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS, RECENT_ANSWERS
 from bot.protocols import Engine, ImageIds, VectorSearch
 from bot.search.question import Question
@@ -177,6 +189,30 @@ class SearchService:
         if image is None or image.ref.channel.guild_id != audience.guild_id or self._registry.hides(image.ref):
             return None
         return image if await may_see(audience, image.ref.channel) else None
+
+    async def alike(
+        self, audience: Audience, embedding: Vectors, wanted: ImageFilter, k: int
+    ) -> list[tuple[Image, float]]:
+        """At most k images that are alike, the most alike first, in channels that the audience can certainly read. None
+        is looked up in Discord: do that with each that is to be shown, by `still_there`.
+        """
+        channels = await self._store.searchable_channels(audience.guild_id)
+        readable = audience.readable(channels).certain
+        only = await self._store.matching(audience.guild_id, readable, wanted)
+        hits = (await self._index.search(audience.guild_id, embedding, readable, k, only)).hits
+        hits = [hit for hit in hits if hit.score >= self._engine.calibration.image_threshold]
+        return select_matches(hits, await self._images(audience, hits))
+
+    async def still_there(self, audience: Audience, image: Image, score: float) -> Match | None:
+        """The image as its message shows it now; None where that is gone, or the audience may not see it."""
+        deadline = asyncio.get_running_loop().time() + LONGEST_LOOK_UP_S
+        checked = await self._check(audience, [Entry(image, score)], 1, deadline)
+        return next(iter(checked.matches), None)
+
+    @property
+    def near_copy(self) -> float:
+        """The least score of an image that looks much like another one."""
+        return near_threshold(self._engine.calibration)
 
     async def _search(self, audience: Audience, question: Question) -> SearchResult:
         with self._engine.pause_background():  # also where nothing can be read: a quick refusal would tell so

@@ -65,12 +65,15 @@ class EmbeddingPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownEmbedding:
-    """Of an identical file. embedding: float16 [dim]; width, height: pixels; more: an animation's further frames."""
+    """Of an identical file. embedding: float16 [dim]; width, height: pixels; more: an animation's further frames;
+    perceptual_hash: None where it is not known.
+    """
 
     embedding: Embeddings
     width: int
     height: int
     more: tuple[Embeddings, ...] = ()
+    perceptual_hash: str | None = None
 
 
 class EmbeddingQueries(Store):
@@ -101,7 +104,7 @@ class EmbeddingQueries(Store):
         """
         # + 0: else SQLite goes through all embeddings of the model, or all images of the guild.
         these = images.c.content_hash == content_hash, images.c.guild_id + 0 == guild_id
-        its = select(*images.c["id", "width", "height"]).join_from(
+        its = select(*images.c["id", "width", "height", "perceptual_hash"]).join_from(
             images, embeddings, images.c.id == embeddings.c.image_id
         )
         its = its.where(*these, _by_model(model_key, embeddings.c.model_id + 0), FIRST, _VERIFIED).limit(1)
@@ -110,7 +113,9 @@ class EmbeddingQueries(Store):
             return None
         frames = select(*AS_STORED).where(embeddings.c.image_id == image.id, _by_model(model_key))
         found = self._sound((await connection.execute(frames.order_by(embeddings.c.frame))).all())
-        return KnownEmbedding(found[0], image.width, image.height, tuple(found[1:])) if found else None
+        if not found:
+            return None
+        return KnownEmbedding(found[0], image.width, image.height, tuple(found[1:]), image.perceptual_hash)
 
     def _sound(self, rows: Sequence[Row[Any]]) -> list[Embeddings]:
         """Of the frames of one image; none where any of them is damaged."""

@@ -82,7 +82,7 @@ class Finished:
 
     embedding: float16 [dim], unit length; tags: those that labels give it; width, height: pixels after EXIF rotation.
     labels_version: of the guild's labels; None where it does not matter. more: the embeddings of an animation's further
-    frames.
+    frames. perceptual_hash: see `Image`.
     """
 
     image_id: int
@@ -93,6 +93,7 @@ class Finished:
     tags: tuple[Tag, ...] = ()
     labels_version: int | None = None
     more: tuple[Embeddings, ...] = ()
+    perceptual_hash: str | None = None
 
     @property
     def frames(self) -> tuple[Embeddings, ...]:
@@ -239,6 +240,7 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
             await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(verified))))
         files = [
             {"image": id_, "content_hash": item.content_hash, "width": item.width, "height": item.height}
+            | {"perceptual_hash": item.perceptual_hash}
             for id_, item in done.items()
         ]
         vectors = [
@@ -505,4 +507,6 @@ def _image(row: Row[Any], its_tags: tuple[Tag, ...]) -> Image:
         reason=row.reason,
         reread=bool(row.reread),
         backfilled=bool(row.backfilled),
+        perceptual_hash=row.perceptual_hash,
+        reposts_allowed=bool(row.reposts_allowed),
     )

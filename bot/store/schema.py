@@ -115,6 +115,8 @@ channels = _table(
     sa.Column("parent_id", WholeNumber),
     sa.Column("thread", sa.Text, nullable=False, server_default="none"),
     sa.Column("tagging_mode", sa.Text),
+    sa.Column("repost_notice", sa.Text),
+    sa.Column("repost_days", sa.Integer),
     sa.Column("last_seen", WholeNumber),
     # Everything that was posted after it is accepted, whenever it is read; a backfill lowers it.
     sa.Column("first_seen", WholeNumber),
@@ -147,6 +149,8 @@ images = _table(
     sa.Column("height", sa.Integer),
     sa.Column("spoiler", Flag, nullable=False, server_default=sa.false()),
     sa.Column("backfilled", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("perceptual_hash", sa.Text),
+    sa.Column("reposts_allowed", Flag, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("message_id", "attachment_id", "source"),
     sa.CheckConstraint("source IN ('attachment', 'forward', 'preview', 'sticker', 'emoji', 'video')", name="source"),
     sa.CheckConstraint("state IN ('pending', 'ready', 'parked')", name="state"),
@@ -280,6 +284,14 @@ retaggings = _table(
     sa.Column("after_id", WholeNumber, nullable=False),
     sa.Column("done", WholeNumber, nullable=False),
     sa.Column("total", WholeNumber),
+)
+
+# Roles whose members' reposts are not told of.
+repost_exemptions = _table(
+    "repost_exemptions",
+    sa.Column("guild_id", WholeNumber, sa.ForeignKey("guilds.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("role_id", WholeNumber, primary_key=True),
+    with_rowid=False,
 )
 
 # The bot's public replies with tags: one row for each image that a reply describes. image_id: null once that image is

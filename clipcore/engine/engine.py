@@ -143,7 +143,7 @@ class ClipEngine:
                     vector = await asyncio.wrap_future(self.executor.submit(square, lane))
                     if all(float(vector @ other) < _SAME_FRAME for other in vectors):
                         vectors.append(vector)
-            return ImageVector(vectors[0], image.width, image.height, tuple(vectors[1:]))
+            return ImageVector(vectors[0], image.width, image.height, tuple(vectors[1:]), image.perceptual_hash)
 
     async def thumbnail(self, data: bytes, edge: int, owner: Owner = (0, 0)) -> Pixels:
         """The middle square of an image file in uint8 [edge, edge, 3], decoded as if to be encoded in the background,

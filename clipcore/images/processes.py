@@ -26,6 +26,7 @@ import numpy as np
 
 from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
 from clipcore.images.decode import ImageLimits, load_optional_decoders, read_frames
+from clipcore.images.perceptual_hash import FLAT, perceptual_hash
 from clipcore.images.preprocess import Preprocessing
 from clipcore.types import Pixels, Prepare
 
@@ -53,12 +54,13 @@ class WorkLimits:
 class PreparedImage:
     """square: uint8 [s, s, 3], the model's input, or a thumbnail. width, height: the image's own, after the EXIF turn.
 
-    more: the same of further frames, where it is an animation and they were asked for.
+    more: the same of further frames, where it is an animation and they were asked for. perceptual_hash: of the first.
     """
 
     square: Pixels
     width: int
     height: int
+    perceptual_hash: str
     more: tuple[Pixels, ...] = ()
 
 
@@ -73,14 +75,15 @@ def decode_and_prepare(
     if edge is not None:
         min_edge, prepare = edge, Preprocessing(size=edge, crop=edge).prepare
     squares: list[Pixels] = []
-    width = height = 0
+    width, height, first_hash = 0, 0, FLAT
     for frame in read_frames(data, limits, min_edge=min_edge, frames=frames):  # one is in memory at a time
         square = prepare(frame.pixels, frame.box)
         if not squares:
             width, height = frame.width, frame.height
+            first_hash = perceptual_hash(frame.pixels, frame.box)
         if all(_differ(square, other) for other in squares):
             squares.append(square)
-    return PreparedImage(squares[0], width, height, tuple(squares[1:]))
+    return PreparedImage(squares[0], width, height, first_hash, tuple(squares[1:]))
 
 
 def _differ(one: Pixels, other: Pixels) -> bool:
@@ -170,7 +173,9 @@ class _Process:
         if "reason" in answer:
             raise ImageRejected(RejectReason(answer["reason"]), answer["message"], limit=answer["limit"])
         squares = np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(answer["shape"])
-        return PreparedImage(squares[0], answer["width"], answer["height"], tuple(squares[1:]))
+        return PreparedImage(
+            squares[0], answer["width"], answer["height"], answer["perceptual_hash"], tuple(squares[1:])
+        )
 
 
 def _serve(pipe: Connection, decode: Decode) -> None:
@@ -197,7 +202,8 @@ def _answer(decode: Callable[[], PreparedImage]) -> tuple[dict[str, object], Pix
         return {"reason": error.reason, "message": str(error), "limit": error.limit}, None
     except (EncodingFailed, MemoryError):
         return {"memory": True}, None
-    return {"shape": squares.shape, "width": image.width, "height": image.height}, squares
+    told = {"width": image.width, "height": image.height, "perceptual_hash": image.perceptual_hash}
+    return {"shape": squares.shape, **told}, squares
 
 
 @contextmanager

@@ -26,6 +26,7 @@ def upgrade() -> None:
     _add_rules()
     _add_exclusions()
     _add_backfills()
+    _add_reposts()
     _add_sources()
     _add_answers()
     _add_frames()
@@ -35,6 +36,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     _drop_image_texts()
     _drop_frames()
+    _drop_reposts()
     op.drop_table("answer_images")
     op.drop_table("answers")
     _drop_sources()
@@ -316,6 +318,33 @@ def _drop_backfills() -> None:
     _index_images("due_of_author", "reread", "guild_id", "author_id", "next_attempt", "id", where=_DUE)
     op.drop_table("backfill_tasks")
     op.drop_table("backfills")
+
+
+def _add_reposts() -> None:
+    op.add_column("channels", sa.Column("repost_notice", sa.Text()))
+    op.add_column("channels", sa.Column("repost_days", sa.Integer()))
+    op.add_column("images", sa.Column("perceptual_hash", sa.Text()))
+    op.add_column("images", sa.Column("reposts_allowed", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.create_table(
+        "repost_exemptions",
+        sa.Column("guild_id", WHOLE, nullable=False),
+        sa.Column("role_id", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("guild_id", "role_id", name="pk_repost_exemptions"),
+        sa.ForeignKeyConstraint(["guild_id"], ["guilds.id"], name="fk_repost_exemptions_guild_id", ondelete="CASCADE"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+
+
+def _drop_reposts() -> None:
+    op.drop_table("repost_exemptions")
+    for table, column in (
+        ("images", "reposts_allowed"),
+        ("images", "perceptual_hash"),
+        ("channels", "repost_days"),
+        ("channels", "repost_notice"),
+    ):
+        op.drop_column(table, column)
 
 
 _DUE = "next_attempt IS NOT NULL"

@@ -20,7 +20,7 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
     commands = await commands_by_name()
     assert set(commands) == {
         "find", "browse", "similar", "Find similar pictures", "Show tags", "privacy", "tagging", "labels", "help",
-        "tags", "map", "magpie",
+        "tags", "map", "magpie", "reposts",
     }  # fmt: skip
     limits = ["channel", "author", "after", "before", "tag", "sort", "count"]
     assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]
@@ -44,13 +44,13 @@ async def test_every_command_is_for_servers_only() -> None:
 async def test_settings_are_offered_to_moderators_only() -> None:
     commands = await commands_by_name()
     for name, command in commands.items():
-        wanted = MANAGE_GUILD if name in ("tagging", "labels", "magpie") else None
+        wanted = MANAGE_GUILD if name in ("tagging", "labels", "reposts", "magpie") else None
         assert command["default_member_permissions"] == wanted
 
 
 async def test_members_without_manage_server_are_refused_even_where_the_server_opened_the_commands() -> None:
     bot = await bot_with_commands()
-    groups = [bot.tree.get_command(name) for name in ("labels", "magpie")]
+    groups = [bot.tree.get_command(name) for name in ("labels", "reposts", "magpie")]
     inner = [command for group in groups if isinstance(group, app_commands.Group) for command in group.walk_commands()]
     commands = [command for command in inner if isinstance(command, app_commands.Command)]
     assert len(commands) > 4

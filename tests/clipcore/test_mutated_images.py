@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from clipcore.errors import ImageRejected
 from clipcore.images.decode import ImageLimits, decode_image, read_frames
 from clipcore.images.formats import READS_HEIC, READS_JXL, Format, sniff
+from clipcore.images.perceptual_hash import perceptual_hash
 from clipcore.images.processes import DecodeProcesses, PreparedImage, WorkLimits
 from clipcore.types import Pixels
 from tests.clipcore.mutations import SEEDS, mutated
@@ -31,7 +32,7 @@ def decoded_twice(data: bytes, frames: int = 1) -> PreparedImage:
     for frame in (shrunk, *later):
         check(frame.pixels)
     assert whole.shape[:2] == (shrunk.height, shrunk.width)
-    return PreparedImage(whole[:1, :1], shrunk.width, shrunk.height)
+    return PreparedImage(whole[:1, :1], shrunk.width, shrunk.height, perceptual_hash(shrunk.pixels, shrunk.box))
 
 
 def check(pixels: Pixels) -> None:

@@ -17,6 +17,7 @@ from bot.models import (
     ChannelRef,
     ImageFilter,
     PublicReply,
+    RepostRules,
     Sort,
     Source,
     TagDecision,
@@ -29,6 +30,7 @@ from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore
+from bot.store.reposts import RepostStore
 from bot.store.retagging import RetaggingStore, RetagPage
 from bot.store.rules import RuleStore
 from bot.store.statistics import StatisticsStore
@@ -44,6 +46,7 @@ STORES = (
     AnswerStore,
     TagStore,
     BackfillStore,
+    RepostStore,
     RuleStore,
     StatisticsStore,
     ImageTextStore,
@@ -56,6 +59,11 @@ async def first_page(images: ImageStore) -> object:
     async for page in images.embeddings(1, CARD.key):
         return page
     return None
+
+
+async def matching(images: ImageStore) -> list[int]:
+    """As a list, which compares as a whole."""
+    return [int(id_) for id_ in await images.matching(1, [2], ImageFilter(author_id=7))]
 
 
 READS = {
@@ -78,7 +86,7 @@ READS = {
         "unverified": lambda images: images.unverified(1 << 62, (), 5),
         "any_unverified": lambda images: images.any_unverified([2]),
         "searchable": lambda images: images.searchable([1]),
-        "matching": lambda images: images.matching(1, [2], ImageFilter(author_id=7)),
+        "matching": matching,
         "listed": lambda images: images.listed(1, [2], ImageFilter(author_id=7), Sort.NEWEST, 5),
         "in_order_of_time": lambda images: images.in_order_of_time([1], Sort.NEWEST),
         "posts": lambda images: images.posts(["hash-1"], [2]),
@@ -127,6 +135,11 @@ READS = {
         "next_unread": lambda texts: texts.next_unread(1, NOON),
         "find": lambda texts: texts.find([2], "cat", 5),
         "of_images": lambda texts: texts.of_images([1]),
+    },
+    RepostStore: {
+        "rules_of": lambda reposts: reposts.rules_of(CHANNEL),
+        "chosen": lambda reposts: reposts.chosen(1),
+        "exempt_roles": lambda reposts: reposts.exempt_roles(1),
     },
     RuleStore: {
         "of_guild": lambda rules: rules.of_guild(1),
@@ -191,6 +204,11 @@ WRITES = {
         "queue_earlier": lambda texts: texts.queue_earlier(1),
         "save": lambda texts: texts.save(1, "cat"),
         "postpone": lambda texts: texts.postpone(1, NOON),
+    },
+    RepostStore: {
+        "set_rules": lambda reposts: reposts.set_rules(CHANNEL, RepostRules()),
+        "set_exempt": lambda reposts: reposts.set_exempt(1, 80, exempt=True),
+        "allow": lambda reposts: reposts.allow([1]),
     },
     RuleStore: {
         "set_paused": lambda rules: rules.set_paused(1, True),

@@ -19,6 +19,7 @@ from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore, OwnLabel
 from bot.store.migrate import SCRIPTS, migrate
+from bot.store.reposts import RepostStore
 from bot.store.rules import RuleStore
 from bot.store.schema import metadata
 from bot.store.tags import TagStore
@@ -46,6 +47,7 @@ async def fill(path) -> None:
         await images.forget_messages([12])
         await images.exclude_images(1, 13, [])
         await RuleStore(database).exclude_member(1, 71)
+        await RepostStore(database).set_exempt(1, 80, exempt=True)
         tasks = [(ChannelRef(1, 2), TaskKind.MESSAGES)]
         await BackfillStore(database).begin(1, None, BackfillMode.QUICK, 20, tasks)
         await database.write(mark_unverified)

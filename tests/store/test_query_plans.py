@@ -16,6 +16,8 @@ from bot.models import (
     ChannelRef,
     ImageFilter,
     PublicReply,
+    RepostNotice,
+    RepostRules,
     Sort,
     Source,
     Tag,
@@ -31,6 +33,7 @@ from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore, OwnLabel
 from bot.store.members import MemberStore
+from bot.store.reposts import RepostStore
 from bot.store.retagging import RetaggingStore
 from bot.store.rules import RuleStore
 from bot.store.schema import metadata
@@ -101,6 +104,7 @@ async def use_everything(database) -> None:
     await tags.decide(first.id, [TagDecision("cat", kept=False)])
     await images.count_pending()
     await use_rules(RuleStore(database))
+    await use_reposts(RepostStore(database), first.id)
     await use_backfills(BackfillStore(database))
     await use_statistics(StatisticsStore(database))
     await channels.set_tagging_mode(ChannelRef(1, 2), TaggingMode.REPLY)
@@ -141,6 +145,16 @@ async def use_everything(database) -> None:
     await images.forget_channel(2)
     await images.forget_guild(1)
     await images.readmit_guild(1)
+
+
+async def use_reposts(reposts, image_id: int) -> None:
+    await reposts.set_rules(ChannelRef(1, 2), RepostRules(RepostNotice.REPLY))
+    await reposts.rules_of(ChannelRef(1, 3, 2, ThreadKind.PUBLIC))
+    await reposts.chosen(1)
+    await reposts.set_exempt(1, 80, exempt=True)
+    await reposts.exempt_roles(1)
+    await reposts.set_exempt(1, 80, exempt=False)
+    await reposts.allow([image_id])
 
 
 async def use_rules(rules) -> None:
