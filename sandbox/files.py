@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from aiohttp import web
@@ -23,6 +24,7 @@ PAGE_TYPES = {
     ".ico": "image/x-icon",
     ".json": "application/json",
 }
+EXPRESSION = re.compile(r"/(?P<kind>stickers|emojis)/(?P<id>\d{1,20})\.[a-z]+(?:\?|$)")
 NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 ATTACHMENT_HEADERS = {
     **NO_SNIFFING,
@@ -39,12 +41,16 @@ def routes(samples: Samples) -> list[web.AbstractRouteDef]:
     async def sample(request: web.Request) -> web.StreamResponse:
         return _sample_response(samples.path(request.match_info["name"]))
 
-    async def proxied_sample(request: web.Request) -> web.StreamResponse:
-        """The media proxy for previewed links: signed URLs, and only of samples."""
+    async def proxied(request: web.Request) -> web.StreamResponse:
+        """The media proxy for links: signed URLs, and only of samples, stickers and emojis."""
         server = request.app[SERVER]
         if not server.signer.accepts(request.rel_url.raw_path, request.query):
             raise web.HTTPNotFound
         url = server.signer.external_target(request.match_info["name"])
+        if url.startswith(server.base_url) and (found := EXPRESSION.match(url, len(server.base_url))):
+            expressions = server.state.stickers if found["kind"] == "stickers" else server.state.emojis
+            expression = expressions.get(int(found["id"]))
+            return _expression_response(None if expression is None else expression.data)
         path = samples.path(url.removeprefix(server.base_url + SAMPLES_PATH))
         if path is not None and "format" in request.query and (video := read_video(path.read_bytes())) is not None:
             return _still_response(video.cover)
@@ -55,7 +61,7 @@ def routes(samples: Samples) -> list[web.AbstractRouteDef]:
         web.get(r"/stickers/{id:\d{1,20}}.{suffix:png|gif|json|webp}", get_sticker),
         web.get(r"/emojis/{id:\d{1,20}}.{suffix:png|gif|webp|jpg}", get_emoji),
         web.put("/uploads/{key}/{name}", put_upload),
-        web.get("/external/{name}", proxied_sample),
+        web.get("/external/{name}", proxied),
         web.get(SAMPLES_PATH + "{name}", sample),
         web.get(page_file, get_page_file),
     ]

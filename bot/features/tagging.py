@@ -91,7 +91,8 @@ def modes_set(
             lines.append(f"- {wording.modes[mode]}\n{' '.join(mentions)}")
     if left_out:
         lines.append(wording.more_channels.format(left_out))
-    lines.append(wording.everywhere_else.format(mode=wording.modes[TaggingMode.SILENT]))
+    rest = wording.everywhere_else if modes else wording.everywhere
+    lines.append(rest.format(mode=wording.modes[TaggingMode.SILENT]))
     return "\n".join(lines)
 
 

@@ -114,6 +114,7 @@ class TaggingTexts:
     mode_set: str  # {channel} {mode}
     modes: Mapping[TaggingMode, str]  # also the choices of /tagging: at most 100 characters
     set_where: str
+    everywhere: str  # {mode}
     everywhere_else: str  # {mode}
     more_channels: Counted
 

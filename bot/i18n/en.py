@@ -139,6 +139,7 @@ ENGLISH = Texts(
             TaggingMode.REPLY: "reply: I reply to new pictures with their tags",
         },
         set_where="**Where something else is set**",
+        everywhere="Everywhere: {mode}",
         everywhere_else="Everywhere else: {mode}",
         more_channels=_counted(one="and one more channel", other="and {count} more channels"),
     ),

@@ -121,6 +121,7 @@ CHINESE = Texts(
             TaggingMode.REPLY: "回复：用回复写出新图片的标签",
         },
         set_where="**另行设置的频道**",
+        everywhere="所有频道：{mode}",
         everywhere_else="其他频道：{mode}",
         more_channels=_counted(other="以及另外 {count} 个频道"),
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.i18n import ENGLISH
-from bot.models import TaggingMode
+from bot.models import Asked, TaggingMode
 from tests.sandbox_page.browser import open_browser, why_not
 from tests.sandbox_page.visitor import PATIENCE_S, Visitor
 
@@ -92,11 +92,11 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
         await visitor.page.locator("[data-language=en]").click()
 
         # Found by likeness: from a result, and from the message's menu.
-        assert (await visitor.press(found, "More like this")).images[0] == CAT
+        assert (await visitor.choose(found, 1)).images[0] == CAT
         assert (await visitor.similar_to(cat)).images[0] == CAT
 
         # A result leads to its message.
-        await visitor.message(found.message_id).get_by_role("button", name="Open message").first.click()
+        await visitor.message(found.message_id).get_by_role("link", name="Open message").first.click()
         await visitor.page.locator(".message.flash").wait_for()
 
         # What is deleted is not found again, and what was never there neither.
@@ -106,7 +106,7 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
                 pass
         nothing = await visitor.find("a guitar next to a drum")
         assert nothing.images == []
-        assert ENGLISH.search.no_matches in nothing.words
+        assert ENGLISH.search.no_matches[Asked.WORDS] in nothing.words
 
         # The regulars' room: Cem finds what is in it, Dora neither sees the room nor its images.
         await visitor.be("cem")

@@ -123,6 +123,21 @@ async def test_a_sticker_reaches_a_bot_and_is_downloaded_from_the_sandbox(
         assert response.status == 404
 
 
+async def test_the_media_proxy_shows_stickers_and_emojis_in_a_bots_answer(
+    sandbox: Sandbox, bot: Listener, person: Connect
+) -> None:
+    cem, chat = await person("cem"), sandbox.channel("chat")
+    shown = {f"/stickers/{sticker_id(sandbox, 'still')}.png": png(9, 9)}
+    shown |= {f"/emojis/{emoji_id(sandbox, 'magpie')}.png": png(8, 8)}
+    view = discord.ui.LayoutView()
+    view.add_item(discord.ui.MediaGallery(*(discord.MediaGalleryItem(sandbox.url + path) for path in shown)))
+    sent = await bot.get_channel(chat.id).send(view=view)
+    message = await cem.ok("GET", f"/channels/{chat.id}/messages/{sent.id}")
+    for item, data in zip(message["components"][0]["items"], shown.values(), strict=True):
+        async with cem.http.get(item["media"]["proxy_url"]) as response:
+            assert (response.status, await response.read()) == (200, data)
+
+
 async def test_a_guild_lists_its_stickers_and_emojis(sandbox: Sandbox, bot: Listener) -> None:
     nest = bot.get_guild(sandbox.guild("The Nest").id)
     assert {s.name for s in nest.stickers} == {s.name for s in await nest.fetch_stickers()}

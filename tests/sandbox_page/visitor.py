@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
+    from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Response
 
 PATIENCE_S = 120.0
 
@@ -28,8 +28,8 @@ class Visitor:
     """Errors in the browser's console or network log."""
 
     @classmethod
-    async def arrive(cls, browser: Browser, url: str) -> Visitor:
-        context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+    async def arrive(cls, browser: Browser, url: str, *, height: int = 800) -> Visitor:
+        context = await browser.new_context(viewport={"width": 1280, "height": height}, locale="en-GB")
         context.set_default_timeout(PATIENCE_S * 1000)
         visitor = cls(await context.new_page())
         visitor._listen(url)
@@ -47,7 +47,13 @@ class Visitor:
 
         self.page.on("console", heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.complaints.append(f"{response.status}: {response.url}")
+
         self.page.on("request", asked)
+        self.page.on("response", answered)
         self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
 
     async def be(self, name: str) -> None:
@@ -109,6 +115,25 @@ class Visitor:
         await self.message(answer.message_id).get_by_role("button", name=label).first.click()
         return await self._answer(before)
 
+    async def press_and_see_it_change(self, answer: Answer, label: str) -> Answer:
+        body = self.message(answer.message_id).locator(".message-body")
+        before = await body.inner_text()
+        await self.message(answer.message_id).get_by_role("button", name=label).first.click()
+        await self.page.wait_for_function(
+            "([id, before]) => { const body = document.querySelector(`#message-${id} .message-body`);"
+            " return body && body.innerText !== before && !body.querySelector('[aria-busy=true]'); }",
+            arg=[answer.message_id, before],
+        )
+        return await self._read(self.message(answer.message_id))
+
+    async def choose(self, answer: Answer, number: int) -> Answer:
+        """An entry of the answer's menu."""
+        before = await self._last_answer()
+        message = self.message(answer.message_id)
+        await message.locator(".picker-face").first.click()
+        await message.locator(".picker-list:popover-open [role=option]").nth(number - 1).click()
+        return await self._answer(before)
+
     async def menu(self, message_id: str, entry: str) -> None:
         await self.message(message_id).hover()
         await self.message(message_id).locator(".more").click()
@@ -134,13 +159,23 @@ class Visitor:
             " return last && last.dataset.messageId !== before && !last.querySelector('.waiting'); }",
             arg=before,
         )
-        answer = self.page.locator(".message.ephemeral").last
+        return await self._read(self.page.locator(".message.ephemeral").last)
+
+    async def _read(self, answer: Locator) -> Answer:
         images = await answer.locator(".picture img").evaluate_all("all => all.map((one) => one.alt)")
         message_id = await answer.get_attribute("data-message-id")
         assert message_id is not None
         return Answer(message_id, re.sub(r"\s+", " ", await answer.locator(".message-body").inner_text()), images)
 
-    async def screenshot(self, path: str) -> None:
-        """Waits until the visible images are loaded."""
+    async def first_number(self, answer: Answer) -> int:
+        """Of those in bold; 0 where there is none."""
+        bold = await self.message(answer.message_id).locator("strong").all_inner_texts()
+        return next((int(text) for text in bold if text.isdecimal()), 0)
+
+    async def loaded(self) -> None:
+        """Waits until the visible images are."""
         await self.page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
+
+    async def screenshot(self, path: str) -> None:
+        await self.loaded()
         await self.page.screenshot(path=path)
