@@ -107,5 +107,9 @@ class TooManyTags(MagpieError):
     """Members have decided about as many tags of this image as the store keeps."""
 
 
+class MayNotShare(MagpieError):
+    """The member or the bot may not write where an answer was to be shared."""
+
+
 class NotAReply(MagpieError):
-    """The bot was mentioned with "similar", but not in a reply to a message."""
+    """The bot was mentioned with "similar", without a picture and not in a reply to a message."""

@@ -15,6 +15,7 @@ from bot.discord_io.messages import Messages
 from bot.discord_io.replies import PublicReplies
 from bot.features.backfill import BackfillNotices
 from bot.features.formatting import TagFormatter
+from bot.features.hints import Hints
 from bot.features.paging import AnswerPages
 from bot.features.query_image import QueryImages
 from bot.features.reposts import RepostNotices
@@ -160,6 +161,7 @@ class Services:
         self.maps = PictureMaps(self.images, self._vectors, self.registry, self.messages.look_up_all)
         self.reposts = RepostStore(database)
         self.repost_notices = RepostNotices(client, self.reposts, self.images, self.search, self.messages, self.replies)
+        self.hints = Hints(engine.card)
         self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)

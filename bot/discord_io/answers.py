@@ -21,6 +21,7 @@ from bot.errors import (
     ImageTooLarge,
     ImageUnreachable,
     InvalidMessageLink,
+    MayNotShare,
     MessageNotFound,
     MessageWithoutImage,
     NotAReply,
@@ -120,6 +121,8 @@ def refusal(error: Exception, texts: Texts) -> str | None:
             return texts.image_tags.too_many
         case NotYours():
             return texts.errors.not_yours
+        case MayNotShare():
+            return texts.search.may_not_share
         case UnreadableDate(typed=typed):
             return texts.search.unreadable_date.format(typed=typed)
         case app_commands.NoPrivateMessage():

@@ -165,6 +165,19 @@ def may_moderate(member: discord.Member, channel: ChannelRef) -> bool:
     return root is not None and root.permissions_for(member).is_superset(_TO_MODERATE)
 
 
+def may_write(channel: object, permissions: discord.Permissions) -> bool:
+    """Whether who has these permissions in a channel or thread may answer there."""
+    in_thread = isinstance(channel, discord.Thread)
+    writes = permissions.send_messages_in_threads if in_thread else permissions.send_messages
+    return writes and permissions.is_superset(_TO_READ)
+
+
+def bot_may_write(guild: discord.Guild, channel: discord.abc.MessageableChannel) -> bool:
+    """Whether the bot may answer in this channel or thread of the guild, as far as the cache tells."""
+    me: discord.Member | None = guild.me  # discord.py's type has no None
+    return me is not None and may_write(channel, channel.permissions_for(me))
+
+
 def bot_may_read(channel: discord.abc.GuildChannel) -> bool:
     """Whether the bot may read the messages of this channel and of its public threads, as far as the cache tells."""
     me: discord.Member | None = channel.guild.me  # discord.py's type has no None

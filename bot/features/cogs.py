@@ -8,12 +8,14 @@ from bot.features.help import HelpCog
 from bot.features.image_tags import ImageTagsCog
 from bot.features.indexing import IndexingCog
 from bot.features.labels import LabelsCog
+from bot.features.mentions import MentionsCog
 from bot.features.overview import OverviewCog
 from bot.features.picture_map import MapCog
 from bot.features.privacy import PrivacyCog
 from bot.features.reposts import RepostsCog
 from bot.features.search import SearchCog
 from bot.features.server import ServerCog
+from bot.features.similar import SimilarCog
 from bot.features.tagging import TagsCog
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _COGS = (
     IndexingCog,
     SearchCog,
+    SimilarCog,
+    MentionsCog,
     OverviewCog,
     MapCog,
     TagsCog,

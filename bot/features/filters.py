@@ -15,8 +15,9 @@ from bot.discord_io.messages import ImageChannel
 from bot.discord_io.permissions import audience_of
 from bot.errors import UnreadableDate
 from bot.features.dates import Moment, read_date, suggested_dates
-from bot.features.formatting import short_plain, visible
+from bot.features.formatting import TagFormatter, short_plain, visible
 from bot.i18n import CHINESE, texts_for
+from bot.i18n.catalog import SearchTexts
 from bot.label_names import label_key
 from bot.models import NEWEST, ImageFilter, Sort, first_message_at, utc_now
 
@@ -47,9 +48,8 @@ class Understood:
     said: tuple[str, ...]
 
 
-async def understand(limits: Limits, interaction: Interaction) -> Understood:
+async def understand(limits: Limits, texts: SearchTexts, tags: TagFormatter) -> Understood:
     """Raises UnreadableDate."""
-    texts, tags = texts_for(interaction.locale).search, interaction.client.services.tag_formatter
     after, before = await _read(limits.after), await _read(limits.before)
     label = None if limits.tag is None else tags.label_of(limits.tag)
     wanted = ImageFilter(

@@ -36,7 +36,8 @@ def described(known: Iterable[Command], locale: discord.Locale) -> str:
     by_permission: defaultdict[str, list[str]] = defaultdict(list)
     for command in known:
         by_permission[permission_names(_needed(command), texts)].append(_line(command, locale, texts))
-    lines = [texts.help.introduction, *by_permission.pop("", ())]
+    everybodys = by_permission.pop("", [])
+    lines = [texts.help.introduction, "", texts.help.for_everybody, *everybodys, "", texts.mentions.help]
     for permission, its in by_permission.items():
         lines += ["", texts.help.with_permission.format(permission=permission), *its]
     return "\n".join(lines)

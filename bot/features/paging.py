@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 import discord
-from discord.ext import tasks
+from discord import app_commands
+from discord.ext import commands, tasks
 
 from bot.discord_io.answers import answer
 from bot.discord_io.components import Press, View
@@ -18,13 +19,16 @@ from bot.features.formatting import TagFormatter
 from bot.features.result_page import Frame, Shown, page_view
 from bot.i18n import Texts, texts_for
 from bot.logging import get_logger
-from bot.models import EVERY_IMAGE, Answer, SearchResult
+from bot.models import Answer, SearchResult
 from bot.search.question import Question
 from bot.search.service import SearchService
 from bot.store.answers import AnswerStore
 from clipcore.types import ModelCard
 
 log = get_logger(__name__)
+
+# Public answers for each member and number of seconds: everyone in the channel gets them.
+_PUBLIC_COOLDOWN = (4, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Asking:
     question: Question
     heading: str
     texts: Texts
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     covered: bool = False
 
 
@@ -63,6 +67,9 @@ class AnswerPages:
         self._model = model
         self._page_size = page_size
         self._saving: dict[int, asyncio.Task[None]] = {}
+        self._public: commands.CooldownMapping[int] = commands.CooldownMapping.from_cooldown(
+            *_PUBLIC_COOLDOWN, lambda member_id: member_id
+        )
 
     def start(self) -> None:
         self._purge.start()
@@ -72,6 +79,12 @@ class AnswerPages:
         purging = self._purge.get_task()
         self._purge.cancel()
         await asyncio.gather(*self._saving.values(), *filter(None, [purging]), return_exceptions=True)
+
+    def count_public(self, member_id: int) -> None:
+        """The member is about to get an answer that everybody in the channel sees. Raises CommandOnCooldown."""
+        cooldown = self._public.get_bucket(member_id)
+        if cooldown is not None and (seconds := cooldown.update_rate_limit()):
+            raise app_commands.CommandOnCooldown(cooldown, seconds)
 
     def first_page(self, asking: Asking, result: SearchResult) -> View:
         question = asking.question
@@ -99,8 +112,8 @@ class AnswerPages:
             logit_scale=self._model.logit_scale,
             page_size=page_size,
             covered=asking.covered,
-            limited=question.filter != EVERY_IMAGE or question.channels is not None,
-            note=asking.note,
+            limited=question.is_limited,
+            notes=asking.notes,
         )
         return page_view(result, Shown(folded=question.folded), frame)
 
@@ -129,7 +142,7 @@ class AnswerPages:
             logit_scale=self._model.logit_scale,
             page_size=kept.page_size,
             covered=kept.covered,
-            note=texts.search.only_public if public else None,
+            notes=(texts.search.only_public,) if public else (),
         )
         if public:  # before it is shown, so that a deletion at any moment takes the message along
             await self.remember_public(interaction.channel, message.id, result, covered=kept.covered, besides=True)

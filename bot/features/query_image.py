@@ -21,7 +21,6 @@ from clipcore.types import Vectors
 
 # The host may be any: Discord has several, and the ids are sufficient.
 _LINK = re.compile(r"/channels/(\d{1,20})/(\d{1,20})/(\d{1,20})\b")
-_SIMILAR = re.compile(r"\b(similar|alike|look-?alikes?|more like this)\b|相似|类似|相像|像", re.IGNORECASE)
 
 MAX_DOWNLOADS = 4
 MAX_WAITING = 30
@@ -29,27 +28,28 @@ MAX_WAITING = 30
 
 @dataclass(frozen=True, slots=True)
 class QueryImage:
-    """image_ids: the indexed images of the same message, which the result leaves out."""
+    """image_ids: the indexed image, and those of the same message, which the result leaves out. message_id: that
+    message, some of whose images may be indexed any moment now. siblings: how many more images it has.
+    """
 
     embedding: Vectors
     image_ids: frozenset[int] = frozenset()
+    message_id: int | None = None
+    siblings: int = 0
     spoiler: bool = False
 
     @property
     def question(self) -> Question:
         """Every post that is like it."""
-        return Question(image=self.embedding, left_out=self.image_ids, every_post=True)
+        return Question(
+            image=self.embedding, left_out=self.image_ids, left_out_message=self.message_id, every_post=True
+        )
 
 
 def linked_message(text: str) -> tuple[int, int, int] | None:
     """The ids of the guild, the channel and the message that a link in this text leads to."""
     found = _LINK.search(text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
-
-
-def is_similar_request(message: discord.Message, own_id: int) -> bool:
-    """Whether the text mentions the bot (a reply's ping does not count) and asks for similar images."""
-    return own_id in message.raw_mentions and _SIMILAR.search(message.content) is not None
 
 
 class QueryImages:
@@ -70,40 +70,55 @@ class QueryImages:
     async def from_attachment(self, asker: Owner, file: discord.Attachment) -> QueryImage:
         """A file given with the command. Nothing of it is stored."""
         image = RemoteImage(Source.ATTACHMENT, file.id, file.url, file.size)
-        return QueryImage(await self._embedding_of(asker, image))
+        return QueryImage(await self._embedding_of(asker, image), spoiler=file.is_spoiler())
 
     async def from_link(self, asker: Owner, audience: Audience, text: str) -> QueryImage:
-        """A message of this guild that the audience may see. For others it looks as if it did not exist."""
+        """The first image of the message that the link in this text leads to."""
+        return await self.from_message(asker, await self.linked(audience, text))
+
+    async def linked(self, audience: Audience, text: str) -> discord.Message:
         link = linked_message(text)
         if link is None or link[0] != audience.guild_id:
             raise InvalidMessageLink
-        guild_id, channel_id, message_id = link
-        channel = await self._messages.channel(guild_id, channel_id)
+        return await self.visible_message(audience, link[1], link[2])
+
+    async def visible_message(self, audience: Audience, channel_id: int, message_id: int) -> discord.Message:
+        """A message of this guild that the audience may see. For others it looks as if it did not exist."""
+        channel = await self._messages.channel(audience.guild_id, channel_id)
         if channel is None or not await may_see(audience, channel):
             raise MessageNotFound
-        return await self.from_message(asker, await self._messages.fetch(guild_id, channel_id, message_id))
+        return await self._messages.fetch(audience.guild_id, channel_id, message_id)
 
-    async def from_reply(self, asker: Owner, message: discord.Message) -> QueryImage:
-        """The message that this one replies to."""
+    async def asked_about(self, message: discord.Message) -> discord.Message:
+        """This message where it has an image, else the one that it replies to."""
+        if self._messages.downloadable_images_of(message):
+            return message
         reply = message.reference
         if reply is None or reply.message_id is None or reply.type is not discord.MessageReferenceType.reply:
             raise NotAReply
-        target = reply.resolved
-        if not isinstance(target, discord.Message):
-            target = await self._messages.fetch(reply.guild_id or 0, reply.channel_id, reply.message_id)
-        return await self.from_message(asker, target)
+        if isinstance(reply.resolved, discord.Message):
+            return reply.resolved
+        return await self._messages.fetch(reply.guild_id or 0, reply.channel_id, reply.message_id)
 
-    async def from_message(self, asker: Owner, message: discord.Message) -> QueryImage:
-        """The first image of a message: its stored embedding where it is indexed, else a new one."""
-        remote_images = self._messages.downloadable_images_of(message)
-        if not remote_images:
-            raise MessageWithoutImage
-        indexed = {image.ref.key: image for image in await self._images.by_message(message.id)}
-        first = indexed.get(remote_images[0].key)
-        embedding = await self._search.embedding_of(first) if first is not None else None
+    def images_of(self, message: discord.Message) -> list[RemoteImage]:
+        """At least one."""
+        if images := self._messages.downloadable_images_of(message):
+            return images
+        raise MessageWithoutImage
+
+    async def from_message(
+        self, asker: Owner, message: discord.Message, image: RemoteImage | None = None
+    ) -> QueryImage:
+        """An image of a message, or else its first: the stored embedding where it is indexed, else a new one."""
+        images = self.images_of(message)
+        image = image or images[0]
+        indexed = {one.ref.key: one for one in await self._images.by_message(message.id)}
+        known = indexed.get(image.key)
+        embedding = await self._search.embedding_of(known) if known is not None else None
         if embedding is None:
-            embedding = await self._embedding_of(asker, remote_images[0])
-        return QueryImage(embedding, frozenset(image.id for image in indexed.values()), remote_images[0].spoiler)
+            embedding = await self._embedding_of(asker, image)
+        left_out = frozenset(one.id for one in indexed.values())
+        return QueryImage(embedding, left_out, message.id, len(images) - 1, image.spoiler)
 
     async def from_image_id(self, audience: Audience, image_id: int) -> QueryImage:
         """An indexed image that the audience may see."""

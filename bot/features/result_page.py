@@ -47,7 +47,8 @@ class Frame:
     """What all pages of one answer have in common.
 
     heading: what was asked, as it is said back. owner: the member who may turn the pages. covered: whether all pictures
-    are shown as spoilers, and not only those that are. limited: whether the question had any limits. note: shown below.
+    are shown as spoilers, and not only those that are. limited: whether the question had any limits. notes: sentences
+    that are shown below.
     """
 
     answer_id: int
@@ -60,7 +61,7 @@ class Frame:
     page_size: int
     covered: bool = False
     limited: bool = False
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def page_view(result: SearchResult, shown: Shown, frame: Frame) -> View:
@@ -182,8 +183,7 @@ def _below(result: SearchResult, shown: Shown, frame: Frame) -> Iterator[str]:
             yield texts.copies_once if shown.folded else texts.copies_each
     if result.unverified and (result.matches or result.searched):
         yield texts.unverified
-    if frame.note is not None:
-        yield frame.note
+    yield from frame.notes
 
 
 def _total(result: SearchResult, frame: Frame) -> str:

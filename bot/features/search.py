@@ -1,50 +1,41 @@
-"""Image search: /find, /similar, the message menu, a mention in a reply, and the button below a result."""
+"""Image search by words: /find; and /browse, which lists what filters leave."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.discord_io.answers import (
-    EXCUSE_S,
-    LONGEST_ANSWER_S,
-    Interaction,
-    answer,
-    excuse,
-    in_time,
-    sentence_view,
-)
+from bot.discord_io.answers import Interaction, sentence_view
 from bot.discord_io.components import Press, View
-from bot.discord_io.messages import channel_ref
-from bot.discord_io.permissions import ChannelAudience, MemberAudience, asker_of, audience_of
-from bot.errors import TookTooLong
+from bot.discord_io.permissions import asker_of, audience_of, channel_audience_of, may_write
+from bot.errors import MayNotShare
 from bot.features.filters import Limits, SearchedPlace, suggest_dates, suggest_tags, understand
 from bot.features.formatting import short_plain
 from bot.features.paging import Asking
-from bot.features.query_image import QueryImage, is_similar_request
 from bot.features.result_page import LARGEST_PAGE
-from bot.i18n import ENGLISH, Texts, texts_for
-from bot.logging import get_logger
-from bot.models import ChannelRef, SearchResult, Sort
+from bot.i18n import ENGLISH, texts_for
+from bot.i18n.catalog import SearchTexts
+from bot.models import SearchResult, Sort
 from bot.search.question import Question
+from bot.search.service import Audience
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
 
-log = get_logger(__name__)
+T = TypeVar("T")
 
 QUERY_LIMIT = 300
 
-# Queries for each member and number of seconds. The answer to a mention is public: everyone in the channel gets it.
-_PRIVATE_COOLDOWN = (15, 10.0)
-_PUBLIC_COOLDOWN = (4, 30.0)
-_cooldown = app_commands.checks.cooldown(*_PRIVATE_COOLDOWN)
+# Queries for each member and number of seconds.
+private_cooldown = app_commands.checks.cooldown(15, 10.0)
 
+Words = app_commands.Range[str, 1, QUERY_LIMIT]
 Typed = app_commands.Range[str, 1, 100]
 Count = app_commands.Range[int, 1, 25]
 _LIMITS = {
@@ -65,42 +56,55 @@ def _sorts(*sorts: Sort) -> list[app_commands.Choice[str]]:
     return [app_commands.Choice(name=ENGLISH.search.sorted_by[sort], value=sort.value) for sort in sorts]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a member wants to see, beside the limits. words: None lists everything. unlike: what not to see. image: a
+    picture that is to be like. count: how many at most. shared: whether everybody in the channel sees the answer.
+    """
+
+    words: str | None = None
+    unlike: str | None = None
+    image: discord.Attachment | None = None
+    count: int | None = None
+    shared: bool = False
+
+
 class SearchCog(commands.Cog, name="search"):
     def __init__(self, bot: MagpieBot) -> None:
         self._bot = bot
-        self._mentions: commands.CooldownMapping[discord.Message] = commands.CooldownMapping.from_cooldown(
-            *_PUBLIC_COOLDOWN, lambda message: message.author.id
-        )
-        # A context menu cannot be declared in a class (discord.py raises TypeError), so it is added by hand.
-        self._menu = app_commands.ContextMenu(name="Find similar pictures", callback=self._similar_menu)
-        app_commands.guild_only(self._menu)
 
     async def cog_load(self) -> None:
-        self._bot.tree.add_command(self._menu)
-        self._bot.actions.add(like=self._more_like_this, page=self._turn_page)
-
-    async def cog_unload(self) -> None:
-        self._bot.tree.remove_command(self._menu.name, type=self._menu.type)
+        self._bot.actions.add(page=self._turn_page)
 
     @app_commands.command(name="find", description="Find pictures by what they show")
-    @app_commands.describe(query="What the picture shows, in a few words", sort=_BEST_BY_DEFAULT, **_LIMITS)
+    @app_commands.describe(
+        query="What the picture shows, in a few words",
+        sort=_BEST_BY_DEFAULT,
+        exclude="What the picture must not show, in a few words",
+        image="A picture to start from; the words say what is different",
+        share="Show the answer to everyone here, with only what all of them can see",
+        **_LIMITS,
+    )
     @app_commands.choices(sort=_sorts(*Sort))
     @app_commands.guild_only()
-    @_cooldown
+    @private_cooldown
     async def find(
         self,
         interaction: Interaction,
-        query: app_commands.Range[str, 1, QUERY_LIMIT],
+        query: Words,
         channel: SearchedPlace | None = None,
         author: discord.User | None = None,
         after: Typed | None = None,
         before: Typed | None = None,
         tag: Typed | None = None,
+        exclude: Words | None = None,
+        image: discord.Attachment | None = None,
         sort: app_commands.Choice[str] | None = None,
         count: Count | None = None,
+        share: bool = False,
     ) -> None:
         limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.BEST)
-        await _while_deferring(interaction, self._find(interaction, limits, query, count))
+        await self._answer(interaction, limits, Wanted(query, exclude, image, count, share))
 
     @app_commands.command(
         name="browse", description="Look through pictures by who posted them, when, and how they are tagged"
@@ -108,7 +112,7 @@ class SearchCog(commands.Cog, name="search"):
     @app_commands.describe(sort=_NEWEST_BY_DEFAULT, **_LIMITS)
     @app_commands.choices(sort=_sorts(Sort.NEWEST, Sort.OLDEST))
     @app_commands.guild_only()
-    @_cooldown
+    @private_cooldown
     async def browse(
         self,
         interaction: Interaction,
@@ -121,28 +125,7 @@ class SearchCog(commands.Cog, name="search"):
         count: Count | None = None,
     ) -> None:
         limits = Limits(channel, author, after, before, tag, Sort(sort.value) if sort is not None else Sort.NEWEST)
-        await _while_deferring(interaction, self._find(interaction, limits, None, count))
-
-    async def _find(
-        self, interaction: Interaction, limits: Limits, query: str | None = None, count: int | None = None
-    ) -> View:
-        texts = texts_for(interaction.locale)
-        understood = await understand(limits, interaction)
-        question = Question(
-            query,
-            channels=understood.channels,
-            filter=understood.filter,
-            sort=limits.sort,
-            folded=True,
-            page_size=None if count is None else min(count, LARGEST_PAGE),
-            limit=count,
-        )
-        result = await self._bot.services.search.ask(audience_of(interaction), question)
-        if limits.place is not None and not result.searched and not result.unverified:
-            return sentence_view(texts.search.channel_empty)
-        subject = texts.search.pictures if query is None else texts.search.query.format(query=short_plain(query))
-        heading = " · ".join((f"**{subject}**", *understood.said))
-        return self._bot.services.pages.first_page(_asking(interaction, question, heading), result)
+        await self._answer(interaction, limits, Wanted(count=count))
 
     @find.autocomplete("after")
     @find.autocomplete("before")
@@ -156,44 +139,55 @@ class SearchCog(commands.Cog, name="search"):
     async def _suggest_tags(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         return await suggest_tags(interaction, typed)
 
-    @app_commands.command(name="similar", description="Find pictures similar to one that you give")
-    @app_commands.describe(image="The picture to compare with", message="A link to a message with a picture")
-    @app_commands.guild_only()
-    @_cooldown
-    async def similar(
-        self,
-        interaction: Interaction,
-        image: discord.Attachment | None = None,
-        message: app_commands.Range[str, 1, QUERY_LIMIT] | None = None,
-    ) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        query_images, audience = self._bot.services.query_images, audience_of(interaction)
-        if image is not None and message is None:
-            query = await query_images.from_attachment(asker_of(interaction), image)
-        elif message is not None and image is None:
-            query = await query_images.from_link(asker_of(interaction), audience, message)
-        else:
-            await answer(interaction, texts_for(interaction.locale).query_image.exactly_one)
-            return
-        await answer_similar(interaction, audience, query)
-
-    @_cooldown
-    async def _similar_menu(self, interaction: Interaction, message: discord.Message) -> None:
-        """Discord offers the menu only to those who see the message, and sends the message along."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        query = await self._bot.services.query_images.from_message(asker_of(interaction), message)
-        await answer_similar(interaction, audience_of(interaction), query)
-
     async def _turn_page(self, press: Press) -> None:
         await self._bot.services.pages.turn(press)
 
-    async def _more_like_this(self, press: Press) -> None:
-        """Images similar to one indexed image, which the member who presses it needs to see themselves."""
-        [image_id] = press.values or press.arguments  # of the menu, or of a button of an earlier version
-        await press.interaction.response.defer(ephemeral=True, thinking=True)
-        audience = audience_of(press.interaction)
-        query = await self._bot.services.query_images.from_image_id(audience, int(image_id))
-        await answer_similar(press.interaction, audience, query)
+    async def _answer(self, interaction: Interaction, limits: Limits, wanted: Wanted) -> None:
+        pages = self._bot.services.pages
+        audience = channel_audience_of(interaction) if wanted.shared else audience_of(interaction)
+        if wanted.shared:
+            for permissions in (interaction.permissions, interaction.app_permissions):
+                if not may_write(interaction.channel, permissions):
+                    raise MayNotShare
+            pages.count_public(interaction.user.id)
+        search = self._search(interaction, audience, limits, wanted)
+        (asking, result), message_id = await _while_deferring(interaction, search, ephemeral=not wanted.shared)
+        view: View
+        if limits.place is not None and not result.searched and not result.unverified:
+            view = sentence_view(asking.texts.search.channel_empty)
+        else:
+            view = pages.first_page(asking, result)
+        if wanted.shared and message_id is not None:  # before it is shown: a deletion at any moment takes it along
+            await pages.remember_public(interaction.channel, message_id, result, covered=asking.covered)
+        await interaction.edit_original_response(view=view)
+
+    async def _search(
+        self, interaction: Interaction, audience: Audience, limits: Limits, wanted: Wanted
+    ) -> tuple[Asking, SearchResult]:
+        services, asker, shared = self._bot.services, asker_of(interaction), wanted.shared
+        texts = texts_for(interaction.guild_locale if shared else interaction.locale)
+        understood = await understand(limits, texts.search, services.tag_formatter)
+        image = None if wanted.image is None else await services.query_images.from_attachment(asker, wanted.image)
+        question = Question(
+            wanted.words,
+            image=None if image is None else image.embedding,
+            unlike=wanted.unlike,
+            channels=understood.channels,
+            filter=understood.filter,
+            sort=limits.sort,
+            folded=True,
+            page_size=None if wanted.count is None else min(wanted.count, LARGEST_PAGE),
+            limit=wanted.count,
+        )
+        result = await services.search.ask(audience, question)
+        # What looks like a covered picture would tell everyone here what that shows.
+        covered = shared and image is not None and image.spoiler
+        heading = " · ".join((*_said(wanted, texts.search), *understood.said))
+        notes = [texts.search.only_public] if shared else []
+        if wanted.words is not None:
+            hints = services.hints
+            notes += hints.about(wanted.words, texts) if shared else hints.for_member(asker, wanted.words, texts)
+        return Asking(interaction.id, *asker, question, heading, texts, tuple(notes), covered), result
 
     @commands.Cog.listener("on_guild_available")
     @commands.Cog.listener("on_guild_update")
@@ -209,76 +203,29 @@ class SearchCog(commands.Cog, name="search"):
         if guild is not None:
             self._bot.services.messages.refusals.forget(guild.id)
 
-    @commands.Cog.listener()
-    async def on_message(self, message: discord.Message) -> None:
-        """A reply to an image that mentions the bot with "similar": a slash command cannot know what it replies to."""
-        if message.type is discord.MessageType.recipient_add:  # somebody was added to a thread
+    @commands.Cog.listener("on_message")
+    async def added_to_a_thread(self, message: discord.Message) -> None:
+        if message.type is discord.MessageType.recipient_add:
             await self.access_changed(message)
-        if message.guild is None or message.author.bot or not is_similar_request(message, self._bot.own_id):
-            return
-        here = channel_ref(message.channel)
-        if here is None or self._mentions.update_rate_limit(message) is not None:
-            return  # a public answer to each mention of a flood would only add to it
-        services, texts = self._bot.services, texts_for(message.guild.preferred_locale)
-        result, covered = None, False
-        try:
-            query, result = await in_time(self._similar_to_reply(message, message.guild, here), LONGEST_ANSWER_S)
-            # What looks like a covered picture would tell everyone here what that shows.
-            covered = query.spoiler
-            asking = Asking(
-                message.id,
-                message.guild.id,
-                message.author.id,
-                query.question,
-                _similar(texts),
-                texts,
-                note=texts.search.only_public,
-                covered=covered,
-            )
-            view = services.pages.first_page(asking, result)
-        except Exception as error:
-            view = sentence_view(excuse(error, texts, message.id))
-        try:
-            sent = await in_time(message.reply(view=view, mention_author=False), EXCUSE_S)
-        except (discord.HTTPException, TookTooLong) as error:
-            # The bot may not write here, the question is deleted, or Discord does not answer.
-            log.info("the answer did not arrive", error=type(error).__name__, message_id=message.id)
-            return
-        if result is not None:
-            await services.pages.remember_public(message.channel, sent.id, result, covered=covered)
-
-    async def _similar_to_reply(
-        self, message: discord.Message, guild: discord.Guild, here: ChannelRef
-    ) -> tuple[QueryImage, SearchResult]:
-        services = self._bot.services
-        query = await services.query_images.from_reply((guild.id, message.author.id), message)
-        audience = ChannelAudience(guild, here, services.messages.refusals)
-        return query, await services.search.ask(audience, query.question)
 
 
-async def answer_similar(interaction: Interaction, audience: MemberAudience, query: QueryImage) -> None:
-    """Answers a deferred interaction."""
-    services = interaction.client.services
-    result = await services.search.ask(audience, query.question)
-    asking = _asking(interaction, query.question, _similar(texts_for(interaction.locale)))
-    await interaction.edit_original_response(view=services.pages.first_page(asking, result))
-
-
-def _asking(interaction: Interaction, question: Question, heading: str) -> Asking:
-    """For an answer that only the member sees."""
-    guild_id, member_id = asker_of(interaction)
-    return Asking(interaction.id, guild_id, member_id, question, heading, texts_for(interaction.locale))
-
-
-def _similar(texts: Texts) -> str:
-    return f"**{texts.search.similar}**"
-
-
-async def _while_deferring(interaction: Interaction, search: Awaitable[View]) -> None:
-    """Searches while Discord acknowledges the deferral. Nothing may be sent to Discord before it has."""
-    deferral = asyncio.create_task(interaction.response.defer(ephemeral=True, thinking=True))
+async def _while_deferring(interaction: Interaction, search: Awaitable[T], *, ephemeral: bool) -> tuple[T, int | None]:
+    """Searches while Discord acknowledges the deferral. Nothing may be sent to Discord before it has. Returns the id of
+    the message that is to show what was found, too.
+    """
+    deferral = asyncio.create_task(interaction.response.defer(ephemeral=ephemeral, thinking=True))
     try:
-        view = await search
+        found = await search
     finally:
-        await deferral
-    await interaction.edit_original_response(view=view)
+        deferred = await deferral
+    return found, deferred.message_id if deferred is not None else None
+
+
+def _said(wanted: Wanted, texts: SearchTexts) -> Iterator[str]:
+    """What was asked for, as the answer repeats it."""
+    subject = texts.pictures if wanted.words is None else texts.query.format(query=short_plain(wanted.words))
+    yield f"**{subject}**"
+    if wanted.image is not None:
+        yield texts.like_image
+    if wanted.unlike is not None:
+        yield texts.without.format(what=short_plain(wanted.unlike))

@@ -56,6 +56,8 @@ class SearchTexts:
     hint_other_words: str
     hint_limits: str
     hint_nearest: str
+    hint_script: str  # {languages}
+    hint_first_answer: str
     these_are_nearest: str
     nothing_to_search: str
     matches_unreachable: str
@@ -85,11 +87,14 @@ class SearchTexts:
     image_alt_without_tags: str
     image_alt_spoiler: str
     only_public: str
+    may_not_share: str
     in_channel: str  # {channel}
     by_author: str  # {author}
     since: str  # {date}
     until: str  # {date}
     with_tag: str  # {tag}
+    like_image: str
+    without: str  # {what}
     sorted_by: Mapping[Sort, str]
     unreadable_date: str  # {typed}
     understood_date: str  # {typed} {date}
@@ -107,6 +112,8 @@ class QueryImageTexts:
     too_many_pixels: str  # {pixels}
     unreachable: str
     reply_to_an_image: str
+    which_one: str
+    choose: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +250,17 @@ class PrivacyTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class MentionTexts:
+    help: str
+    more_help: str
+    unknown: str
+    first_of_several: str
+
+
+@dataclass(frozen=True, slots=True)
 class HelpTexts:
     introduction: str
+    for_everybody: str
     menu: str  # {name}
     with_permission: str  # {permission}
 
@@ -428,6 +444,7 @@ class Texts:
     overview: OverviewTexts
     map: MapTexts
     privacy: PrivacyTexts
+    mentions: MentionTexts
     help: HelpTexts
     backfill: BackfillTexts
     forgetting: ForgettingTexts

@@ -16,6 +16,7 @@ from bot.i18n.catalog import (
     LabelTexts,
     Language,
     MapTexts,
+    MentionTexts,
     OverviewTexts,
     PauseTexts,
     PrivacyTexts,
@@ -63,6 +64,8 @@ ENGLISH = Texts(
         hint_other_words="Try other words: what is to be seen, in one or a few words.",
         hint_limits="Leave out a condition above.",
         hint_nearest="*Show nearest anyway* shows what comes closest.",
+        hint_script="Words in {languages} find more: my model was trained on nothing else.",
+        hint_first_answer="New here? `/help` shows what else I can do.",
         these_are_nearest="Nothing matches well enough. These pictures come nearest.",
         nothing_to_search=(
             "There are no indexed pictures that you can see from here. New pictures are searchable a moment after they "
@@ -106,12 +109,17 @@ ENGLISH = Texts(
         image_alt="A picture tagged: {tags}",
         image_alt_without_tags="A picture without tags",
         image_alt_spoiler="A picture under a spoiler",
-        only_public="Only pictures that everyone here can see. `/similar` shows all that you can see.",
+        only_public="Only pictures that everyone here can see. `/find` and `/similar` show all that you can see.",
+        may_not_share=(
+            "An answer can be shared only where both you and I may write. Leave out `share` to see it by yourself."
+        ),
         in_channel="in {channel}",
         by_author="by {author}",
         since="since {date}",
         until="before {date}",
         with_tag="tagged {tag}",
+        like_image="like the picture given",
+        without="without “{what}”",
         sorted_by={Sort.BEST: "best match first", Sort.NEWEST: "newest first", Sort.OLDEST: "oldest first"},
         unreadable_date="“{typed}” isn't a date that I understand. Try `2026-03-21`, `3 weeks ago` or `last month`.",
         understood_date="{typed} → {date}",
@@ -128,7 +136,9 @@ ENGLISH = Texts(
         too_large="That picture is too large. The limit is {megabytes} MB.",
         too_many_pixels="That picture has too many pixels. The limit is {pixels} (width × height).",
         unreachable="I couldn't download that picture from Discord. Please try again in a moment.",
-        reply_to_an_image="Reply to a message with a picture, mention me and write “similar”; or use `/similar`.",
+        reply_to_an_image=("Reply to a picture, or attach one, and write `@Magpie similar`; or use `/similar`."),
+        which_one="That message has several pictures. Which one do you mean?",
+        choose="Choose a picture…",
     ),
     tagging=TaggingTexts(
         mode_set="{channel}: {mode}",
@@ -333,13 +343,29 @@ ENGLISH = Texts(
             "will be deleted as soon as it is. You don't need to do anything else."
         ),
     ),
+    mentions=MentionTexts(
+        help=(
+            "**In a message, answered for everyone who reads it**\n"
+            "- `@Magpie find a cat on a sofa`\n"
+            "- `@Magpie similar` in reply to a picture, or with one attached: its look-alikes\n"
+            "- `@Magpie help`"
+        ),
+        more_help="`/help` lists all commands.",
+        unknown=(
+            "I understand `@Magpie find a cat on a sofa`, `@Magpie similar` (in reply to a picture, or with one "
+            "attached) and `@Magpie help`."
+        ),
+        first_of_several=(
+            "That message has several pictures; this is about the first. *Find similar pictures* in its menu lets you "
+            "choose."
+        ),
+    ),
     help=HelpTexts(
         introduction=(
             "I remember the pictures that are posted here, and find them again by what they show. You find only what "
-            "you could see in its channel, and what you ask is for your eyes only.\n"
-            "In a message, `@Magpie find a cat on a sofa` asks for everybody; a reply `@Magpie similar` to a picture "
-            "asks for its look-alikes.\n\n**For everybody**"
+            "you could see in its channel, and only you see the answer, unless you share it."
         ),
+        for_everybody="**For everybody**",
         menu="*Apps → {name}* in the menu of a message",
         with_permission="**For members with {permission}**",
     ),

@@ -16,6 +16,7 @@ from bot.i18n.catalog import (
     LabelTexts,
     Language,
     MapTexts,
+    MentionTexts,
     OverviewTexts,
     PauseTexts,
     PrivacyTexts,
@@ -62,6 +63,8 @@ CHINESE = Texts(
         hint_other_words="换个说法试试：用一个或几个词说明画面里有什么。",
         hint_limits="去掉上面的某个条件。",
         hint_nearest="“仍显示最接近的”会列出最接近的图片。",
+        hint_script="请改用{languages}：我的模型没有学过其他语言。",
+        hint_first_answer="第一次用？`/help` 会告诉你我还能做什么。",
         these_are_nearest="没有足够符合的图片，这些是最接近的。",
         nothing_to_search="这里还没有你能看到的、已收录的图片。新图片发出后稍等片刻就能搜到。",
         matches_unreachable="找到了图片，但向 Discord 查询时没有得到回应，请稍后再试。",
@@ -90,12 +93,15 @@ CHINESE = Texts(
         image_alt="图片，标签：{tags}",
         image_alt_without_tags="没有标签的图片",
         image_alt_spoiler="剧透遮盖的图片",
-        only_public="这里只列出本频道所有人都能看到的图片。用 `/similar` 可以看到你有权查看的全部结果。",
+        only_public="这里只列出本频道所有人都能看到的图片。用 `/find` 或 `/similar` 可以看到你有权查看的全部结果。",
+        may_not_share="只有你和我都能发言的地方才能共享结果。去掉 `share`，就只有你自己能看到。",
         in_channel="在 {channel}",
         by_author="{author} 发布",
         since="{date} 起",
         until="{date} 之前",
         with_tag="标签：{tag}",
+        like_image="参照给出的图片",
+        without="不含“{what}”",
         sorted_by={Sort.BEST: "最符合的在前", Sort.NEWEST: "最新的在前", Sort.OLDEST: "最早的在前"},
         unreadable_date="我看不懂日期“{typed}”。可以写 `2026-03-21`、`三周前` 或 `上个月`。",
         understood_date="{typed} → {date}",
@@ -110,7 +116,9 @@ CHINESE = Texts(
         too_large="这张图片太大了，最大 {megabytes} MB。",
         too_many_pixels="这张图片的像素太多，最多 {pixels} 像素（宽 × 高）。",
         unreachable="暂时无法从 Discord 下载这张图片，请稍后再试。",
-        reply_to_an_image="请回复一条带图片的消息，提到我并写“相似”；也可以使用 `/similar`。",
+        reply_to_an_image="请回复一张图片或附上一张，并写 `@Magpie 相似`；也可以使用 `/similar`。",
+        which_one="这条消息有多张图片，你指的是哪一张？",
+        choose="选择一张图片…",
     ),
     tagging=TaggingTexts(
         mode_set="{channel}：{mode}",
@@ -280,12 +288,23 @@ CHINESE = Texts(
             "你不需要再做什么。"
         ),
     ),
+    mentions=MentionTexts(
+        help=(
+            "**在消息里提到我，所有人都能看到回答**\n"
+            "- `@Magpie 找 沙发上的猫`\n"
+            "- 回复一张图片或附上一张，写 `@Magpie 相似`：查找和它相似的图片\n"
+            "- `@Magpie 帮助`"
+        ),
+        more_help="`/help` 会列出所有命令。",
+        unknown="我能听懂：`@Magpie 找 沙发上的猫`、`@Magpie 相似`（回复一张图片，或附上一张）和 `@Magpie 帮助`。",
+        first_of_several="那条消息有多张图片，这里比较的是第一张；要换一张，请用消息菜单里的“查找相似图片”。",
+    ),
     help=HelpTexts(
         introduction=(
-            "我会记住这里发布的图片，按内容再把它们找出来。你只能找到自己在原频道里能看到的图片，你的提问也只有你能看到。\n"
-            "在消息里写 `@Magpie 找 沙发上的猫`，所有人都能看到回答；"
-            "回复一张图片并写 `@Magpie 相似`，可以找到和它相似的图片。\n\n**所有人都可以使用**"
+            "我会记住这里发布的图片，按内容再把它们找出来。你只能找到自己在原频道里能看到的图片；"
+            "除非你选择共享，结果只有你自己能看到。"
         ),
+        for_everybody="**所有人都可以使用**",
         menu="消息菜单里的“应用 → {name}”",
         with_permission="**需要“{permission}”权限**",
     ),
@@ -537,6 +556,13 @@ COMMANDS = {
     "Only pictures with this tag": "只找有这个标签的图片",
     "count": "数量",
     "How many pictures at most; a page shows ten": "最多多少张；每页十张",
+    "exclude": "排除",
+    "What the picture must not show, in a few words": "用几个词说明图片里不要有什么",
+    "A picture to start from; the words say what is different": "作为参照的图片；文字说明要有什么不同",
+    "share": "共享",
+    "Show the answer to everyone here, with only what all of them can see": (
+        "让这里的所有人都看到结果，只含所有人都能看到的图片"
+    ),
     "sort": "排序",
     "What comes first; by default, the best match": "哪些图片在前；默认是最符合的",
     "browse": "浏览",

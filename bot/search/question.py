@@ -32,6 +32,12 @@ class Question:
     limit: int | None = None
 
     @property
+    def is_limited(self) -> bool:
+        """Whether leaving out a condition could find more."""
+        refined = self.words is not None and self.image is not None
+        return self.filter != EVERY_IMAGE or self.channels is not None or self.unlike is not None or refined
+
+    @property
     def asked(self) -> Asked:
         if self.words is not None:
             return Asked.WORDS

@@ -22,10 +22,11 @@ async def test_the_commands_are_those_that_the_readme_promises() -> None:
         "find", "browse", "similar", "Find similar pictures", "Show tags", "privacy", "tagging", "labels", "help",
         "tags", "map", "magpie", "reposts",
     }  # fmt: skip
-    limits = ["channel", "author", "after", "before", "tag", "sort", "count"]
-    assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits]
+    limits = ["channel", "author", "after", "before", "tag"]
+    beside = ["exclude", "image", "sort", "count", "share"]
+    assert [option["name"] for option in commands["find"]["options"]] == ["query", *limits, *beside]
     assert [option["name"] for option in commands["find"]["options"] if option["required"]] == ["query"]
-    assert [option["name"] for option in commands["browse"]["options"]] == limits
+    assert [option["name"] for option in commands["browse"]["options"]] == [*limits, "sort", "count"]
     assert not any(option["required"] for option in commands["browse"]["options"])
     assert [option["name"] for option in commands["similar"]["options"]] == ["image", "message"]
     assert {option["name"] for option in commands["labels"]["options"]} == {

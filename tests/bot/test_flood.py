@@ -16,8 +16,9 @@ from discord import app_commands
 from bot.discord_io import components
 from bot.discord_io.attachments import images_of
 from bot.discord_io.components import ActionButton, Actions
+from bot.features.mentions import MentionsCog
+from bot.features.paging import AnswerPages
 from bot.features.query_image import MAX_DOWNLOADS, MAX_WAITING, QueryImages
-from bot.features.search import SearchCog
 from bot.i18n import ENGLISH
 from bot.models import RemoteImage
 from clipcore.errors import QueueFull
@@ -59,7 +60,7 @@ class SlowImages:
 
 
 @asynccontextmanager
-async def posted(cog: SearchCog, messages: list[discord.Message]) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def posted(cog: MentionsCog, messages: list[discord.Message]) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Each message handled in a task of its own, as events are, until all of them wait."""
     tasks = [asyncio.create_task(cog.on_message(message)) for message in messages]
     try:
@@ -93,12 +94,15 @@ async def images() -> SlowImages:
 
 
 @pytest.fixture
-def cog(images: SlowImages) -> SearchCog:
-    return SearchCog(cast(Any, SimpleNamespace(own_id=BOT, services=SimpleNamespace(query_images=images.query_images))))
+def cog(images: SlowImages) -> MentionsCog:
+    nothing: Any = None
+    pages = AnswerPages(nothing, nothing, nothing, nothing, nothing, page_size=5)
+    services = SimpleNamespace(query_images=images.query_images, pages=pages)
+    return MentionsCog(cast(Any, SimpleNamespace(own_id=BOT, services=services)))
 
 
 async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(
-    server: discord.Guild, images: SlowImages, cog: SearchCog
+    server: discord.Guild, images: SlowImages, cog: MentionsCog
 ) -> None:
     async with posted(cog, [mention(server, 100 + at, author=1000 + at) for at in range(25)]) as tasks:
         assert images.max_running == images.begun == MAX_DOWNLOADS - 1  # one is for other servers
@@ -106,7 +110,7 @@ async def test_a_flood_of_mentions_by_many_downloads_few_images_at_a_time(
 
 
 async def test_a_flood_of_mentions_by_one_person_is_answered_a_few_times_only(
-    server: discord.Guild, images: SlowImages, cog: SearchCog
+    server: discord.Guild, images: SlowImages, cog: MentionsCog
 ) -> None:
     async with posted(cog, [mention(server, 100 + at, author=1000) for at in range(25)]) as tasks:
         assert sum(not task.done() for task in tasks) == 4

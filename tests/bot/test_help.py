@@ -20,7 +20,9 @@ async def test_the_help_fits_into_one_message(texts: Texts) -> None:
 
 
 async def test_the_help_says_who_may_use_what() -> None:
-    everybody, managers = (await told(discord.Locale.british_english)).split("**For members with Manage Server**")
+    told_to_all = await told(discord.Locale.british_english)
+    everybody, managers = told_to_all.split("**For members with Manage Server**")
+    assert ENGLISH.mentions.help in everybody
     assert "`/find` Find pictures" in everybody
     assert "*Apps → Find similar pictures*" in everybody
     assert "`/labels` The labels that this server's pictures are tagged with: `list` · `add`" in managers

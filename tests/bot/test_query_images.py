@@ -7,13 +7,10 @@ import pytest
 from PIL import Image
 
 from bot.discord_io.answers import refusal
-from bot.features.query_image import QueryImages, is_similar_request, linked_message
+from bot.features.query_image import QueryImages, linked_message
 from bot.i18n import CHINESE, ENGLISH, Texts
 from clipcore.errors import ImageRejected
 from clipcore.images.decode import ImageLimits, decode_image
-from tests.bot import discord_objects
-
-BOT = 900_000_000_000_000_009
 
 
 @pytest.mark.parametrize(
@@ -34,25 +31,6 @@ def test_a_text_without_three_ids_is_not_a_link(text: str) -> None:
     assert linked_message(text) is None
 
 
-@pytest.mark.parametrize(
-    ("content", "asked"),
-    [
-        (f"<@{BOT}> similar", True),
-        (f"<@!{BOT}> more like this please", True),
-        (f"<@{BOT}>  Similar?", True),
-        (f"<@{BOT}> 像", True),
-        (f"<@{BOT}> 有没有类似的", True),
-        (f"<@{BOT}> hello", False),
-        (f"<@{BOT}> dissimilarity", False),
-        ("similar", False),
-        ("<@900000000000000008> similar", False),
-    ],
-)
-def test_a_similar_request_mentions_the_bot_and_says_similar(content: str, asked: bool) -> None:
-    server = discord_objects.guild([discord_objects.channel(1)])
-    assert is_similar_request(discord_objects.message(server, 1, 10, content=content), BOT) is asked
-
-
 class Upload:
     """A file given with the command, and at the same time the downloader and the search that read it."""
 
@@ -60,6 +38,9 @@ class Upload:
 
     def __init__(self, data: bytes, limits: ImageLimits) -> None:
         self._data, self._limits = data, limits
+
+    def is_spoiler(self) -> bool:
+        return False
 
     async def download(self, image: Any, arrived: object) -> bytes:
         return self._data

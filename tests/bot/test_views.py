@@ -87,7 +87,12 @@ def test_the_largest_page_keeps_to_discords_limits(view: Shown, asked: Asked, te
     worst = tuple("*" * 60 + str(number) for number in range(5))
     matches = [replace(shown(1 << 40 | number, tags=worst), copies=1234, alike=123) for number in range(LARGEST_PAGE)]
     result = found(*matches, unreachable=18, first=180, total=200, more=True, foldable=True, unverified=True)
-    frame = framed(texts, short_plain("*" * 300) + "x" * 400, asked=asked, note=texts.search.only_public)
+    frame = framed(
+        texts,
+        " · ".join([short_plain("*" * 300)] * 2) + "x" * 400,
+        asked=asked,
+        notes=(texts.search.only_public, "n" * 200),
+    )
     page = page_view(result, replace(view, page=18), frame)
     assert counted(page.to_components()) <= 40
     assert page.content_length() <= 4000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from bot.discord_io.answers import sentence_view
-from bot.discord_io.components import View
 from bot.features.search import _while_deferring
 from clipcore.errors import QueueFull
-
-NOTHING = sentence_view("nothing")
 
 
 class Interaction:
@@ -21,32 +18,28 @@ class Interaction:
     def __init__(self, refusal: Exception | None = None) -> None:
         self.response = self
         self.acknowledged = asyncio.Event()
-        self.shown: View | None = None
         self._refusal = refusal
 
-    async def edit_original_response(self, *, view: View) -> None:
-        assert self.acknowledged.is_set()
-        self.shown = view
-
-    async def defer(self, *, ephemeral: bool, thinking: bool) -> None:
-        assert ephemeral
+    async def defer(self, *, ephemeral: bool, thinking: bool) -> Any:
+        assert not ephemeral
         assert thinking
         await self.acknowledged.wait()
         if self._refusal is not None:
             raise self._refusal
+        return SimpleNamespace(message_id=55)
 
 
-async def nothing_found() -> View:
-    return NOTHING
+async def nothing_found() -> str:
+    return "nothing"
 
 
-async def refused() -> View:
+async def refused() -> str:
     raise QueueFull
 
 
-async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[None]:
+async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[Any]:
     """The search has ended; Discord has not acknowledged the deferral yet."""
-    task = asyncio.create_task(_while_deferring(cast(Any, interaction), answering))
+    task = asyncio.create_task(_while_deferring(cast(Any, interaction), answering, ephemeral=False))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not task.done()
@@ -56,8 +49,7 @@ async def searched(interaction: Interaction, answering: Any) -> asyncio.Task[Non
 async def test_a_result_waits_until_the_deferral_is_acknowledged() -> None:
     task = await searched(interaction := Interaction(), nothing_found())
     interaction.acknowledged.set()
-    await task
-    assert interaction.shown is NOTHING
+    assert await task == ("nothing", 55)
 
 
 async def test_an_error_waits_until_the_deferral_is_acknowledged() -> None:
@@ -65,7 +57,6 @@ async def test_an_error_waits_until_the_deferral_is_acknowledged() -> None:
     interaction.acknowledged.set()
     with pytest.raises(QueueFull):
         await task
-    assert interaction.shown is None
 
 
 async def test_a_failed_deferral_fails_the_command() -> None:

@@ -95,6 +95,20 @@ class Member(Person):
         given = {"query": query, **({} if only is None else {"channel": str(only)}), **options}
         return await self.use(guild_id, channel_id, "find", _filled(given))
 
+    async def find_like(
+        self,
+        guild_id: int,
+        channel_id: int | str,
+        query: str,
+        image: bytes,
+        filename: str = "question.png",
+        **options: Any,
+    ) -> Reply:
+        """A picture beside the words."""
+        given = _filled({"query": query, "image": "0", **options})
+        upload = await self.upload(channel_id, image, filename)
+        return await self.use(guild_id, channel_id, "find", given, attachments=[upload])
+
     async def browse(self, guild_id: int, channel_id: int | str, **options: Any) -> Reply:
         return await self.use(guild_id, channel_id, "browse", _filled(options))
 
@@ -212,7 +226,15 @@ class Member(Person):
     async def ask_in_public(self, bot_id: int, image: dict[str, Any], words: str) -> Reply:
         """Replies to an image, names the bot, and reads what it replies."""
         since = len(self.events)
-        asked = await self.reply(image, f"<@{bot_id}> {words}")
+        return await self.replied(await self.reply(image, f"<@{bot_id}> {words}"), since)
+
+    async def ask_by_name(self, bot_id: int, channel_id: int | str, words: str, *images: bytes) -> Reply:
+        """A message that begins with the bot's name, and what the bot replies."""
+        since = len(self.events)
+        return await self.replied(await self.post(channel_id, *images, text=f"<@{bot_id}> {words}"), since)
+
+    async def replied(self, asked: dict[str, Any], since: int = 0) -> Reply:
+        """What somebody replies to a message."""
 
         def answer(seen: dict[str, Any]) -> bool:
             return (seen.get("message_reference") or {}).get("message_id") == asked["id"]

@@ -21,7 +21,7 @@ from tests.metric_values import values
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same paths, in less time than a minute."""
-    for module in ("bot.discord_io.answers", "bot.features.search"):
+    for module in ("bot.discord_io.answers", "bot.features.mentions"):
         monkeypatch.setattr(f"{module}.LONGEST_ANSWER_S", 1.0)
     monkeypatch.setattr("bot.discord_io.client.LONGEST_SUGGESTION_S", 0.2)
 

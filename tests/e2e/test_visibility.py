@@ -47,7 +47,7 @@ async def test_a_public_answer_keeps_to_what_everyone_there_may_see(home: House,
     open_one = await cem.post(images, sample("panda"))
     other = await cem.post(home.channel("chat"), sample("panda"))
     await home.indexed(hidden, adult, open_one, other)
-    answer = await cem.ask_in_public(home.sandbox.application_id, open_one, "像")
+    answer = await cem.ask_in_public(home.sandbox.application_id, open_one, "有没有类似的？")
     assert answer.ids == [other["id"]]
     assert set((await cem.similar_by_menu(home.nest, open_one)).ids) == {hidden["id"], other["id"]}
 
