@@ -44,7 +44,7 @@ from bot.models import (
 
 _counted = partial(Counted, "zh")
 
-_FOR_GOOD = "这是永久的：`/magpie index` 也不会恢复。消息本身不会改变，以后发布的图片仍会被收录。"
+_FOR_GOOD = "这是永久的：`/喜鹊 收录` 也不会恢复。消息本身不会改变，以后发布的图片仍会被收录。"
 
 CHINESE = Texts(
     language="zh",
@@ -64,7 +64,7 @@ CHINESE = Texts(
         hint_limits="去掉上面的某个条件。",
         hint_nearest="“仍显示最接近的”会列出最接近的图片。",
         hint_script="请改用{languages}：我的模型没有学过其他语言。",
-        hint_first_answer="第一次用？`/help` 会告诉你我还能做什么。",
+        hint_first_answer="第一次用？`/帮助` 会告诉你我还能做什么。",
         these_are_nearest="没有足够符合的图片，这些是最接近的。",
         nothing_to_search="这里还没有你能看到的、已收录的图片。新图片发出后稍等片刻就能搜到。",
         matches_unreachable="找到了图片，但向 Discord 查询时没有得到回应，请稍后再试。",
@@ -93,7 +93,7 @@ CHINESE = Texts(
         image_alt="图片，标签：{tags}",
         image_alt_without_tags="没有标签的图片",
         image_alt_spoiler="剧透遮盖的图片",
-        only_public="这里只列出本频道所有人都能看到的图片。用 `/find` 或 `/similar` 可以看到你有权查看的全部结果。",
+        only_public="这里只列出本频道所有人都能看到的图片。用 `/找图` 或 `/相似` 可以看到你有权查看的全部结果。",
         may_not_share="只有你和我都能发言的地方才能共享结果。去掉 `share`，就只有你自己能看到。",
         in_channel="在 {channel}",
         by_author="{author} 发布",
@@ -116,7 +116,7 @@ CHINESE = Texts(
         too_large="这张图片太大了，最大 {megabytes} MB。",
         too_many_pixels="这张图片的像素太多，最多 {pixels} 像素（宽 × 高）。",
         unreachable="暂时无法从 Discord 下载这张图片，请稍后再试。",
-        reply_to_an_image="请回复一张图片或附上一张，并写 `@Magpie 相似`；也可以使用 `/similar`。",
+        reply_to_an_image="请回复一张图片或附上一张，并写 `@Magpie 相似`；也可以使用 `/相似`。",
         which_one="这条消息有多张图片，你指的是哪一张？",
         choose="选择一张图片…",
     ),
@@ -139,7 +139,7 @@ CHINESE = Texts(
         own_heading=_counted(other="自己的标签（{count}）"),
         set_heading=_counted(other="{name}（{count}）"),
         without_heading=_counted(other="不使用的（{count}）"),
-        no_labels="没有标签，所以不会给图片加标签。用 `/labels add` 或 `/labels use` 可以添加。",
+        no_labels="没有标签，所以不会给图片加标签。用 `/标签 添加` 或 `/标签 选用` 可以添加。",
         prompts=_counted(other="{count} 条描述"),
         from_score="{score} 分起",
         elsewhere=_counted(other="有 {count} 个频道使用自己的标签：{channels}"),
@@ -166,17 +166,15 @@ CHINESE = Texts(
         removed="标签“{label}”已移除（{where}）。",
         used=_counted(other="现在使用 {count} 个标签（{where}）。"),
         imported=_counted(other="已导入，现在使用 {count} 个标签（{where}）。"),
-        exported=_counted(
-            other="{count} 个自己的标签，以及所用的标签集（{where}）。`/labels import` 可以读取这个文件。"
-        ),
+        exported=_counted(other="{count} 个自己的标签，以及所用的标签集（{where}）。`/标签 导入` 可以读取这个文件。"),
         in_server="本服务器",
         in_channel="{channel}",
-        tagged_again="以前的图片会在后台重新加标签，`/labels list` 可以看到进度。",
+        tagged_again="以前的图片会在后台重新加标签，`/标签 列表` 可以看到进度。",
         clear_ask="要移除全部标签吗（{where}）？再次添加标签之前，不会给那里的图片加标签。",
         clear="全部移除",
         cleared="标签已全部移除（{where}）。",
-        reset_ask="要让本服务器恢复默认标签吗？自己的标签会丢失，可以先用 `/labels export` 保存。",
-        reset_channel_ask="要让 {channel} 重新使用服务器的标签吗？它自己的标签会丢失，可以先用 `/labels export` 保存。",
+        reset_ask="要让本服务器恢复默认标签吗？自己的标签会丢失，可以先用 `/标签 导出` 保存。",
+        reset_channel_ask="要让 {channel} 重新使用服务器的标签吗？它自己的标签会丢失，可以先用 `/标签 导出` 保存。",
         reset="恢复",
         reset_done="本服务器重新使用默认的标签。",
         reset_channel_done="{channel} 重新使用服务器的标签。",
@@ -185,7 +183,7 @@ CHINESE = Texts(
         test_nothing_given="没有标签达到所需的分数，所以这张图片不会有标签。分数最高的是：",
         test_more=_counted(other="文件里有全部 {count} 个标签的分数。"),
         problems={
-            "no_labels": "这个文件里没有标签。请每行写一个，或使用 JSON、CSV；`/labels export` 可以生成示例。",
+            "no_labels": "这个文件里没有标签。请每行写一个，或使用 JSON、CSV；`/标签 导出` 可以生成示例。",
             "name": "标签名称为一行，1 到 {limit} 个字符，不含逗号和分号。",
             "twice": "“{value}”重复了，第 {first} 行已经有它。",
             "prompts": "“{value}”的描述超过 {limit} 条。",
@@ -195,11 +193,11 @@ CHINESE = Texts(
             "entry": "这不是标签：它要有名称，还可以有描述、门槛和语言。",
             "json": "这不是有效的 JSON。",
             "no_text": "这不是文本，请把文件保存为 UTF-8。",
-            "unknown_set": "没有标签集“{value}”。`/labels use` 会列出可用的标签集。",
+            "unknown_set": "没有标签集“{value}”。`/标签 选用` 会列出可用的标签集。",
             "too_many": "同时最多使用 {limit} 个标签。",
             "too_large": "这个文件太大了，最大 256 KB。",
             "exists": "标签“{value}”已经有了。",
-            "unknown": "没有标签“{value}”。用 `/labels list` 查看全部标签。",
+            "unknown": "没有标签“{value}”。用 `/标签 列表` 查看全部标签。",
         },
         on_line="第 {line} 行：{sentence}",
     ),
@@ -295,7 +293,7 @@ CHINESE = Texts(
             "- 回复一张图片或附上一张，写 `@Magpie 相似`：查找和它相似的图片\n"
             "- `@Magpie 帮助`"
         ),
-        more_help="`/help` 会列出所有命令。",
+        more_help="`/帮助` 会列出所有命令。",
         unknown="我能听懂：`@Magpie 找 沙发上的猫`、`@Magpie 相似`（回复一张图片，或附上一张）和 `@Magpie 帮助`。",
         first_of_several="那条消息有多张图片，这里比较的是第一张；要换一张，请用消息菜单里的“查找相似图片”。",
     ),
@@ -331,11 +329,11 @@ CHINESE = Texts(
         left="大约还需 {time}",
         took="用时 {time}。",
         channels=_counted(other="{count} 个频道和子区中的 {read} 个"),
-        refused=_counted(other="有 {count} 个频道或子区我无权读取，`/magpie status` 会说明缺少什么权限。"),
+        refused=_counted(other="有 {count} 个频道或子区我无权读取，`/喜鹊 状态` 会说明缺少什么权限。"),
         later=_counted(other="有 {count} 张图片暂时无法下载，稍后会再试。"),
         reads_history="Discord 的搜索不可用，所以我逐条读取消息。",
         waits_for_discord="Discord 没有回应，或者还在准备搜索，我会再试。",
-        server_paused="本服务器的收录已暂停，用 `/magpie resume` 继续。",
+        server_paused="本服务器的收录已暂停，用 `/喜鹊 继续` 继续。",
         pause="暂停",
         resume="继续",
         cancel="取消",
@@ -350,7 +348,7 @@ CHINESE = Texts(
         member_ask=_counted(other="要忘记 {member} 到现在为止在本服务器发布的 {count} 张图片吗？" + _FOR_GOOD),
         leave_out_ask=_counted(
             other="要忘记 {member} 在本服务器的 {count} 张图片，并且以后不再收录其发布的图片吗？"
-            "用 `/magpie forget member` 可以恢复收录。"
+            "用 `/喜鹊 忘记 成员` 可以恢复收录。"
         ),
         message_ask=_counted(other="要永久忘记这条消息的 {count} 张图片吗？{link}\n消息本身不会改变。"),
         wishes={
@@ -369,11 +367,11 @@ CHINESE = Texts(
     ),
     pause=PauseTexts(
         paused=(
-            "已暂停。我不再收录本服务器的新图片。这期间发布的图片不会丢失：`/magpie resume` 之后我会读取它们。"
+            "已暂停。我不再收录本服务器的新图片。这期间发布的图片不会丢失：`/喜鹊 继续` 之后我会读取它们。"
             "搜索和删除照常进行。"
         ),
         resumed="收录继续进行，正在读取这期间发布的内容。",
-        already_paused="收录已经暂停，用 `/magpie resume` 继续。",
+        already_paused="收录已经暂停，用 `/喜鹊 继续` 继续。",
         not_paused="收录没有暂停。",
     ),
     status=StatusTexts(
@@ -428,7 +426,7 @@ CHINESE = Texts(
             SetupStep.EARLIER: "以前的图片",
             SetupStep.DONE: "总结",
         },
-        applied="-# 每项选择都会立即生效。可以随时停下，以后用 `/magpie setup` 继续。",
+        applied="-# 每项选择都会立即生效。可以随时停下，以后用 `/喜鹊 向导` 继续。",
         all_rights="我需要的权限都有了。",
         some_rights=(
             "我缺少一些权限。在“服务器设置 → 身份组”里可以为所有频道授予，在“编辑频道 → 权限”里可以为单个频道授予。"
@@ -449,13 +447,13 @@ CHINESE = Texts(
         hidden=_counted(other="{count} 个你看不到的频道"),
         channels_ask="我会收录所有我能读取的频道里的图片。哪些频道不要收录？",
         choose_off="不收录的频道……",
-        too_many_off="这个菜单放不下全部频道，请用 `/magpie settings` 设置单个频道。",
+        too_many_off="这个菜单放不下全部频道，请用 `/喜鹊 设置` 设置单个频道。",
         tags_ask=(
             "我会给新图片加标签，方便按标签查找。也要在频道里显示标签吗？先选择方式，再选择频道。不会通知任何人。"
         ),
         choose_mode="方式……",
         choose_where="在哪些频道……",
-        labels_ask="用哪些标签集给图片加标签？可以同时使用几个。用 `/labels add` 可以添加自己的标签。",
+        labels_ask="用哪些标签集给图片加标签？可以同时使用几个。用 `/标签 添加` 可以添加自己的标签。",
         choose_sets="标签集……",
         earlier_ask=(
             "我会记住从我加入那天起发布的图片。以前发布的也要查找吗？这会在后台进行，重启后也会继续，新图片优先。"
@@ -464,10 +462,10 @@ CHINESE = Texts(
             BackfillMode.QUICK: "快速查找（用 Discord 的搜索）",
             BackfillMode.THOROUGH: "彻底查找（读取每条消息）",
         },
-        has_begun="已经开始，用 `/magpie status` 可以查看进度。",
+        has_begun="已经开始，用 `/喜鹊 状态` 可以查看进度。",
         done=(
-            "设置完成。用 `/find 沙发上的猫` 可以查找图片，`/help` 会介绍其他功能。"
-            "单个频道用 `/magpie settings`、`/tagging` 和 `/labels` 设置。"
+            "设置完成。用 `/找图 沙发上的猫` 可以查找图片，`/帮助` 会介绍其他功能。"
+            "单个频道用 `/喜鹊 设置`、`/标签方式` 和 `/标签` 设置。"
         ),
         back="上一步",
         next="下一步",
@@ -478,12 +476,12 @@ CHINESE = Texts(
         heading="本服务器的设置",
         this_server="本服务器",
         server_on="收录已开启。",
-        server_paused="收录已暂停，用 `/magpie resume` 继续。",
+        server_paused="收录已暂停，用 `/喜鹊 继续` 继续。",
         new_channels_on="新频道会被收录。",
         new_channels_off="新频道不会被收录。",
         index_new="收录新频道",
         leave_out_new="不收录新频道",
-        words_read="会识别并保存图片里的文字，这样用 `/find` 也能按图中写的字找到图片。",
+        words_read="会识别并保存图片里的文字，这样用 `/找图` 也能按图中写的字找到图片。",
         words_not_read="不识别图片里的文字。",
         read_words="识别图片里的文字",
         forget_words="停止识别，并删除已识别的文字",
@@ -493,9 +491,9 @@ CHINESE = Texts(
         off_in="不收录：{channels}",
         kept_otherwise_in="保留时间不同：{channels}",
         hidden=_counted(other="有 {count} 个你看不到的频道有自己的设置。"),
-        left_out="被排除的成员：{members}（用 `/magpie forget member` 恢复）",
+        left_out="被排除的成员：{members}（用 `/喜鹊 忘记 成员` 恢复）",
         and_more=_counted(other="另有 {count} 个"),
-        elsewhere="怎样显示标签：`/tagging`。有哪些标签：`/labels`。",
+        elsewhere="怎样显示标签：`/标签方式`。有哪些标签：`/标签`。",
         choose_channel="某个频道的设置……",
         choose_days="图片保留多久……",
         for_good="一直保留",
@@ -503,7 +501,7 @@ CHINESE = Texts(
         like_server="和服务器一样",
         channel_on="新图片会被收录。",
         channel_off="新图片不会被收录。已有的图片仍可搜到，除非你让我忘记它们。",
-        announced="标签：{mode}（`/tagging`）",
+        announced="标签：{mode}（`/标签方式`）",
         pictures=_counted(other="已保存 {count} 张图片。"),
         switch_on="收录新图片",
         switch_off="不收录新图片",

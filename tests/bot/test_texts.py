@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import discord
 import pytest
@@ -72,15 +73,42 @@ def test_every_tagging_mode_has_a_name() -> None:
     assert set(ENGLISH.tagging.modes) == set(TaggingMode)
 
 
+async def test_commands_are_named_as_they_are_called_in_the_language(other: Language) -> None:
+    commands = await all_commands()
+    assert_named({path: wordings(text) for path, text in ENGLISH_TEXTS.items()}, {*called(commands, None)})
+    texts = {path: wordings(text) for path, text in every_text(other.texts)}
+    assert_named(texts, {*called(commands, other.locales[0])})
+
+
+def assert_named(texts: Mapping[str, Iterable[str]], known: Collection[tuple[str, ...]]) -> None:
+    for path, some in texts.items():
+        for named in (name for wording in some for name in re.findall(r"`/([^`]+)`", wording)):
+            words = tuple(named.split())
+            whole, group = (words[: len(one)] == one for one in known), (one[: len(words)] == words for one in known)
+            assert any(whole) or any(group), f"{path}: /{named}"
+
+
+def called(commands: Iterable[Mapping[str, Any]], locale: discord.Locale | None) -> Iterator[tuple[str, ...]]:
+    """The commands that can be used, by their names in this language."""
+    for command in commands:
+        name = command["name"] if locale is None else command["name_localizations"][locale.value]
+        inner = [option for option in command.get("options", ()) if option["type"] in (1, 2)]  # subcommands and groups
+        for rest in called(inner, locale) if inner else [()]:
+            yield (name, *rest)
+
+
+def wordings(text: Wording) -> Iterable[str]:
+    """All that a text may say."""
+    if isinstance(text, Counted):
+        return text.forms.values()
+    if isinstance(text, Mapping):
+        return text.values()
+    return [text] if isinstance(text, str) else text
+
+
 def placeholders(text: Wording) -> set[str]:
     """Of a text in several forms: those of all forms. A form may leave out the number, as "one picture" does."""
-    if isinstance(text, tuple):
-        wordings: Iterable[str] = text
-    else:
-        wordings = (
-            text.forms.values() if isinstance(text, Counted) else text.values() if isinstance(text, Mapping) else [text]
-        )
-    names = {name for wording in wordings for _, name, _, _ in Formatter().parse(wording) if name is not None}
+    names = {name for wording in wordings(text) for _, name, _, _ in Formatter().parse(wording) if name is not None}
     return names - {"count"} if isinstance(text, Counted) else names
 
 
