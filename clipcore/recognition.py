@@ -66,6 +66,7 @@ class TextRecognizer:
         self._cpu_seconds = cpu_seconds
         self._thread = ThreadPoolExecutor(1, "recognize text")
         self._process: _Process | None = None
+        self._closed = False
 
     async def recognize(self, data: bytes) -> str:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._recognized, data)
@@ -75,11 +76,14 @@ class TextRecognizer:
 
     async def close(self) -> None:
         """Ends the processes. What is being read fails. Idempotent."""
+        self._closed = True
         self._end_processes()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _recognized(self, data: bytes) -> str:
         pixels = self._decode(data).square
+        if self._closed:
+            raise EncodingFailed("The recognizer was closed.")
         if self._process is None or not self._process.is_alive():
             self._process = _Process()
         return "\n".join(self._process.lines(pixels, self._cpu_seconds))[:MAX_CHARACTERS]

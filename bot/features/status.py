@@ -46,7 +46,8 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
     """ready, pending, parked: the server's images by state. reasons: how many were parked, by the store's key.
-    unverified: those of a restored backup that are yet to be found in Discord.
+    unverified: those of a restored backup that are yet to be found in Discord. unread: searchable ones whose words are
+    yet to be recognized, where the server wants that.
 
     by_channel: searchable images of the channels that the asker knows, threads included, most first; elsewhere: of all
     others. unreadable: those that the asker can see; unreadable_elsewhere: how many others. by_day: searchable images
@@ -67,6 +68,7 @@ class ServerStatus:
     backfill: backfills.Progress | None
     backfill_waits: bool
     retagging: retagging.Progress | None
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,10 @@ class StatusCommand:
         if backfill is not None and backfill.backfill.state not in (BackfillState.RUNNING, BackfillState.PAUSED):
             backfill = None
         ready = sum(count.ready for count in counts)
+        rules = await services.rules.of_guild(guild.id)
+        unread = 0
+        if rules.reads_text and services.text_reader.available:
+            unread = max(0, ready - await services.image_texts.count(guild.id))
         return ServerStatus(
             ready=ready,
             pending=sum(count.pending for count in counts),
@@ -122,10 +128,11 @@ class StatusCommand:
             unreadable=unreadable,
             unreadable_elsewhere=elsewhere,
             by_day=await services.statistics.by_day([count.channel.channel_id for count in counts]),
-            paused=(await services.rules.of_guild(guild.id)).paused,
+            paused=rules.paused,
             backfill=backfill,
             backfill_waits=services.backfills.waits_for_discord(guild.id),
             retagging=await services.retaggings.progress(guild.id),
+            unread=unread,
         )
 
     async def _unreadable(self, interaction: Interaction, guild: discord.Guild) -> tuple[list[Unreadable], int]:
@@ -185,6 +192,8 @@ def _count_lines(status: ServerStatus, pace: Pace, texts: Texts) -> list[str]:
         if tagging.total is not None:
             line = labels.retagging.format(tagging.total, done=texts.number(tagging.done))
         lines.append(line)
+    if status.unread:
+        lines.append(wording.unread.format(status.unread))
     return lines
 
 

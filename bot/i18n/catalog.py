@@ -359,6 +359,7 @@ class StatusTexts:
     reasons: Mapping[str, str]  # by the keys that the store keeps
     reason_unexpected: str
     being_compared: Counted
+    unread: Counted
     by_channel: str  # {channels}
     channel: str  # {channel} {count}
     more_channels: Counted

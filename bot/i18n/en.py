@@ -490,6 +490,10 @@ ENGLISH = Texts(
             one="**{count}** comes from a backup and is shown again once I have found it in Discord",
             other="**{count}** come from a backup and are shown again once I have found them in Discord",
         ),
+        unread=_counted(
+            one="The words in **{count}** picture are yet to be recognized.",
+            other="The words in **{count}** pictures are yet to be recognized.",
+        ),
         by_channel="**Where they are:** {channels}",
         channel="{channel} {count}",
         more_channels=_counted(one="and one more channel", other="and {count} more channels"),

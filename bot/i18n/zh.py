@@ -399,6 +399,7 @@ CHINESE = Texts(
         },
         reason_unexpected="我这边出了错，日志里有说明",
         being_compared=_counted(other="**{count}** 张来自备份，在 Discord 核对过以后才会再显示"),
+        unread=_counted(other="还有 **{count}** 张图片里的文字等待识别。"),
         by_channel="**分布：**{channels}",
         channel="{channel} {count}",
         more_channels=_counted(other="以及另外 {count} 个频道"),

@@ -14,6 +14,7 @@ from bot.indexing.retry import Gone, Park, Postpone, Release, RetryPolicy
 from bot.indexing.worker import Fetch
 from bot.logging import get_logger, outline
 from bot.models import utc_now
+from bot.monitoring.metrics import IMAGE_TEXTS
 from bot.store.image_texts import ImageTextStore, Unread
 from clipcore.recognition import Recognizer
 
@@ -102,6 +103,7 @@ class TextReader:
                 await self._store.queue_earlier(guild_id)
             elif unread.text is not None:
                 await self._store.save(unread.image.id, unread.text)
+                IMAGE_TEXTS.labels("copied").inc()
             else:
                 await self._read(unread, recognizer)
                 await asyncio.sleep(self.pause_s)
@@ -120,6 +122,7 @@ class TextReader:
             await self._fail(unread, error)
             return
         await self._store.save(image.id, text)
+        IMAGE_TEXTS.labels("recognized").inc()
 
     async def _fail(self, unread: Unread, error: Exception) -> None:
         image = unread.image
@@ -127,11 +130,15 @@ class TextReader:
         match verdict:
             case Gone():
                 await self._registry.forget_images(image.ref.message_id, [image.ref.key])
+                outcome = "gone"
             case Release():
                 raise error
             case Postpone():
                 log.info("text will be recognized later", image_id=image.id, reason=verdict.reason)
                 await self._store.postpone(image.id, verdict.until)
+                outcome = "postponed"
             case Park():
                 log.info("text is not recognized", image_id=image.id, reason=verdict.reason)
                 await self._store.save(image.id, "")
+                outcome = "parked"
+        IMAGE_TEXTS.labels(outcome).inc()

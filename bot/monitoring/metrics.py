@@ -60,6 +60,12 @@ IMAGE_CONTENTS = _counter(
 EMBEDDINGS_DAMAGED = _counter(
     "embeddings_damaged", "Stored embeddings that were damaged; their images are encoded again"
 )
+IMAGE_TEXTS = _counter(
+    "image_texts",
+    "Images whose words were to be recognized, by outcome",
+    # copied: from another post of the same file
+    outcome=("recognized", "copied", "postponed", "parked", "gone"),
+)
 INFERENCE_BATCH_SIZE = _histogram("inference_batch_size", "Inputs in one batch", _BATCH_SIZES, kind=KINDS, lane=LANES)
 INFERENCE_BATCH_SECONDS = _histogram(
     "inference_batch_seconds", "The device's time for one batch", _SHORT_S, kind=KINDS, lane=LANES

@@ -126,6 +126,13 @@ class ImageTextStore(Store):
         return [row.image_id for row in rows if stands_in(row.text, words)][:limit]
 
     @reads
+    async def count(self, connection: AsyncConnection, guild_id: int) -> int:
+        """How many images of a guild have been read, those without any words included."""
+        its = select(channels.c.id).where(channels.c.guild_id == guild_id)
+        query = select(func.count()).select_from(image_texts).where(image_texts.c.channel_id.in_(its))
+        return int((await connection.execute(query)).scalar_one())
+
+    @reads
     async def of_images(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
         """The words that are kept of these images, where there are any."""
         these = image_texts.c.image_id.in_(any_of(ids)), image_texts.c.text != ""

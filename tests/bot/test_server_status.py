@@ -66,11 +66,12 @@ def test_what_is_under_way_is_told() -> None:
     day = datetime(2026, 3, 1, tzinfo=UTC)
     began = Backfill(1, None, BackfillMode.QUICK, BackfillState.RUNNING, True, 9, day, None, None)
     progress = Progress(began, 4, 1, 0, 100, 400, 90, 10, 0, 0, 0.25)
-    told = words(replace(QUIET, backfill=progress, retagging=retagging.Progress(40, 100), unverified=7))
+    told = words(replace(QUIET, backfill=progress, retagging=retagging.Progress(40, 100), unverified=7, unread=8))
     assert ENGLISH.backfill.heading[BackfillState.RUNNING].format(place="the whole server") in told
     assert "25 %" in told
     assert ENGLISH.labels.retagging.format(100, done="40") in told
     assert "**7** come from a backup" in told
+    assert "words in **8** pictures are yet" in told
 
 
 @pytest.mark.parametrize("texts", [ENGLISH, CHINESE])
@@ -85,6 +86,7 @@ def test_the_longest_status_keeps_to_discords_limits(texts: Texts) -> None:
         parked=10**6,
         reasons=dict.fromkeys(texts.status.reasons, 10**6),
         unverified=10**6,
+        unread=10**6,
         by_channel=[(big + at, 10**6) for at in range(500)],
         elsewhere=10**6,
         unreadable=[Unreadable(big + at, missing) for at in range(500)],

@@ -16,7 +16,7 @@ from clipcore.recognition import (
     TextRecognizer,
     _as_large_as_needed,
 )
-from tests.written_images import written
+from tests.written_images import IN_CHINESE, written
 
 needs_extra = pytest.mark.skipif(not RECOGNIZES_TEXT, reason="the extra `ocr` is not installed")
 
@@ -30,8 +30,9 @@ async def recognizer() -> AsyncIterator[TextRecognizer]:
 
 @needs_extra
 async def test_words_are_read_in_english_and_in_chinese_line_by_line(recognizer: TextRecognizer) -> None:
-    text = await recognizer.recognize(written("Opening hours", "营业时间"))
-    assert text.splitlines() == ["Opening hours", "营业时间"]
+    text = await recognizer.recognize(written("Opening hours", "9:00 - 17:30"))
+    assert text.splitlines() == ["Opening hours", "9:00 - 17:30"]
+    assert await recognizer.recognize(IN_CHINESE) == "营业时间"
     await recognizer.rest()
     assert await recognizer.recognize(written("Closed")) == "Closed"
 

@@ -26,6 +26,7 @@ async def test_the_bot_indexes_the_demo_world_and_finds_in_it(tmp_path: Path, en
 
             await until(all_indexed, "every picture that was posted since the bot joined is indexed")
             kept = await home.kept()
+            assert {Source.ATTACHMENT, Source.STICKER, Source.VIDEO} <= {image.ref.source for image in kept}
             places = {image.ref.channel.channel_id for image in kept}
             assert home.channel("sketches") not in places and home.channel("moderators") not in places
             assert home.channel("after-dark") in places and home.channel("summer fair") in places

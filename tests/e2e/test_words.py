@@ -5,16 +5,18 @@ who may see the picture, for as long as it is there.
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
 from bot.discord_io.client import MagpieBot
 from bot.i18n import CHINESE, ENGLISH
+from bot.logging import formatter
 from clipcore.recognition import RECOGNIZES_TEXT
 from tests.e2e.harness import House, until
 from tests.e2e.member import Member, button
 from tests.e2e.test_moderation import confirmed
-from tests.written_images import written
+from tests.written_images import IN_CHINESE, written
 
 pytestmark = pytest.mark.skipif(not RECOGNIZES_TEXT, reason="the extra `ocr` is not installed")
 TEXTS = ENGLISH.settings
@@ -47,15 +49,17 @@ async def finds(home: House, member: Member, words: str, *expected: dict[str, ob
 
 
 async def test_a_picture_is_found_by_its_words_in_two_languages_until_it_is_deleted(
-    home: House, bot: MagpieBot
+    home: House, bot: MagpieBot, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for ours in ("bot", "clipcore"):
+        caplog.set_level(logging.DEBUG, ours)
     cem, images = await home.member("cem"), home.channel("pictures")
     before = await cem.post(images, written("Opening hours"))
     await home.indexed(before)
     await finds(home, cem, "opening hours")
     await switched(home, on=True)
     await finds(home, cem, "opening hours", before)
-    after = await cem.post(images, written("营业时间"))
+    after = await cem.post(images, IN_CHINESE)
     await finds(home, cem, "营业", after)
     await finds(home, cem, "opening hours", before)
     await cem.remove(before)
@@ -64,6 +68,9 @@ async def test_a_picture_is_found_by_its_words_in_two_languages_until_it_is_dele
     await switched(home, on=False)
     await finds(home, cem, "营业")
     assert await bot.services.image_texts.of_images(range(100)) == {}
+    lines = [form.format(one).casefold() for one in caplog.records for form in (formatter("text"), formatter("json"))]
+    assert lines
+    assert [line for line in lines if "opening" in line or "营业" in line] == []
 
 
 async def test_words_are_found_only_by_those_who_may_see_the_picture(home: House, bot: MagpieBot) -> None:
@@ -71,6 +78,8 @@ async def test_words_are_found_only_by_those_who_may_see_the_picture(home: House
     await switched(home, on=True)
     hidden = await bob.post(home.channel("regulars"), written("Opening hours"))
     await finds(home, bob, "opening hours", hidden)
+    status = await bob.magpie(home.nest, home.channel("chat"), "status")
+    assert ENGLISH.status.unread.format(1) not in status.words
     await finds(home, dora, "opening hours")
 
 

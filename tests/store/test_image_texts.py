@@ -70,6 +70,7 @@ async def test_each_guild_has_its_own_choice_and_queue(images, texts):
     await texts.queue_earlier(1)
     assert await queued(texts, 5) == []
     assert await queued(texts) == [mine]
+    assert [await texts.count(guild) for guild in (1, 5)] == [1, 0]
 
 
 async def test_an_image_that_is_encoded_again_is_not_read_again(images, texts):

@@ -134,6 +134,7 @@ READS = {
         "guilds_to_read": lambda texts: texts.guilds_to_read(NOON),
         "next_unread": lambda texts: texts.next_unread(1, NOON),
         "find": lambda texts: texts.find([2], "cat", 5),
+        "count": lambda texts: texts.count(1),
         "of_images": lambda texts: texts.of_images([1]),
     },
     RepostStore: {

@@ -85,6 +85,7 @@ async def use_everything(database) -> None:
     assert await texts.find([2], "hours", 5, np.array([unread.image.id]))
     await texts.find([2], "hours", 5)
     await texts.of_images([first.id])
+    await texts.count(1)
     await texts.set_reading(1, False)
     await images.first_seen(2)
     await images.in_range(2, 10, 20)
