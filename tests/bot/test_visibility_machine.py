@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,6 +28,7 @@ from bot.errors import ImageForbidden, MessageNotFound
 from bot.features.query_image import QueryImages
 from bot.features.search import SearchCog
 from bot.models import SearchResult, Source
+from bot.search.picture_map import MapPicture, PictureMaps
 from bot.search.question import Question
 from bot.search.service import SearchService
 from bot.store.database import Database
@@ -71,6 +73,7 @@ class ServerMachine(RuleBasedStateMachine):
             texts=self.bot.texts,
             page_size=LIMIT,
         )
+        self.maps = PictureMaps(self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up_all)
         self.query_images = QueryImages(self.bot.store, self.search, self.messages, cast(Any, None))
         self.cog = SearchCog(cast(Any, SimpleNamespace(services=SimpleNamespace(messages=self.messages))))
         self.ids: dict[tuple[int, Source, int], int] = {}
@@ -227,7 +230,7 @@ class ServerMachine(RuleBasedStateMachine):
         number=pick,
         pictures=st.integers(1, 3),
         author=who,
-        source=st.sampled_from(Source),
+        source=st.sampled_from([Source.ATTACHMENT, Source.FORWARD, Source.PREVIEW]),
         weak=st.booleans(),
         repost=st.booleans(),
         spoiler=st.booleans(),
@@ -465,6 +468,39 @@ class ServerMachine(RuleBasedStateMachine):
             for place, one in seen
             if one.there and matches(place, one) > least and (one.content if by_content else one.key) not in keys
         ]
+
+    @rule(number=pick, within=pick, everywhere=st.booleans(), down=st.sampled_from([False, False, True]))
+    def draw_map(self, number: int, within: int, everywhere: bool, down: bool) -> None:
+        here, channel = self.active(number), None if everywhere else self.one_of(within)
+        for member in MEMBERS:
+            audience = MemberAudience(self.server.member(self.guild, member), here.id, self.messages.refusals)
+            self.server.down, self.server.requests = down, 0
+            until = self.loop.time() + 60
+            pictures = self.run(self.maps.choose(audience, None if channel is None else channel.id, 100, until))
+            self.server.down = False
+            assert self.server.requests <= MEMBERSHIP_REQUESTS
+            self.check_map(member, here, channel, pictures.found, down=down)
+
+    def check_map(
+        self, member: int, here: Place, channel: Place | None, found: Sequence[MapPicture], *, down: bool
+    ) -> None:
+        by_key = {one.key: (place, one) for place, one in self.server.pictures() if one.indexed}
+        shown = [by_key[one.image.ref.message_id, *one.image.ref.key] for one in found]
+        for place, picture in shown:
+            assert self.server.shows(place, member, here.id)
+            assert picture.there
+            assert channel is None or channel.id in (place.id, place.parent)
+        assert not any(one.remote.spoiler for one in found)
+        contents = Counter(one.content for _, one in self.server.pictures())
+        for place, picture in by_key.values():
+            asked_about = place.kind == PRIVATE_THREAD and not self.manages(member, place)
+            wanted = channel is None or channel.id in (place.id, place.parent)
+            if down or asked_about or not wanted or contents[picture.content] > 1 or not picture.there:
+                continue
+            image = self.run(self.bot.store.get([self.ids[picture.key]]))[self.ids[picture.key]]
+            bars = any(one.spoiler for one in place.pictures if one.message_id == picture.message_id and one.there)
+            if self.server.shows(place, member, here.id) and not bars and not image.ref.spoiler:
+                assert (place, picture) in shown
 
     @rule(of=pick)
     def ask_in_public(self, of: int) -> None:
