@@ -31,8 +31,7 @@ _MEMBERSHIP_TIMEOUT_S = 10.0
 _VOICE_TYPES = (discord.ChannelType.voice, discord.ChannelType.stage_voice)
 
 _TO_READ = discord.Permissions(view_channel=True, read_message_history=True)
-# What the invitation in the README asks for.
-_INVITED = discord.Permissions(
+INVITED = discord.Permissions(
     view_channel=True,
     read_message_history=True,
     send_messages=True,
@@ -41,6 +40,7 @@ _INVITED = discord.Permissions(
     attach_files=True,
     add_reactions=True,
 )
+"""What the invitation in the README asks for."""
 _TO_MODERATE = discord.Permissions(view_channel=True, manage_messages=True)
 
 
@@ -193,7 +193,7 @@ def missing_to_read(channel: discord.abc.GuildChannel) -> list[str]:
 
 def missing_permissions(channel: discord.abc.GuildChannel) -> list[str]:
     """What the bot needs in this channel for all that it can do and has not; see `missing_to_read`."""
-    return _missing(channel, _INVITED)
+    return _missing(channel, INVITED)
 
 
 def _missing(channel: discord.abc.GuildChannel, needed: discord.Permissions) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import discord
 import pytest
 
+from bot.discord_io.permissions import INVITED
 from bot.features.status import Pace, ServerStatus, Unreadable, status_view
 from bot.i18n import CHINESE, ENGLISH, Texts
 from bot.models import BackfillMode, BackfillState
@@ -127,3 +129,15 @@ def test_more_events_than_are_kept_do_not_slow_the_count() -> None:
         clock.now += 0.1
         recent.note()
     assert recent.per_minute() == pytest.approx(600, rel=0.02)
+
+
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE])
+def test_every_permission_that_can_be_missing_has_a_name_and_a_use(texts: Texts) -> None:
+    needed = {"view_channel", "connect"} | {name for name, wanted in INVITED if wanted and name != "read_messages"}
+    assert needed == set(texts.setup.uses)
+    assert needed <= set(texts.errors.permissions)
+
+
+def test_the_invitation_asks_for_what_the_setup_looks_for() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"permissions={INVITED.value}" in readme
