@@ -82,7 +82,7 @@ class SetupCommand:
         heading = texts.setup.heading.format(
             step=_STEPS.index(step) + 1, steps=len(_STEPS), title=texts.setup.titles[step]
         )
-        view = sentence_view("\n".join([heading, *lines, *([] if note is None else ["", note])]))
+        view = sentence_view("\n".join([heading, "", *lines, *([] if note is None else ["", note])]))
         for row in (*rows, _way(step, texts, interaction.user.id)):
             view.add_item(row)
         await interaction.edit_original_response(view=view, attachments=[])
@@ -125,7 +125,7 @@ class SetupCommand:
         rules = await services.rules.of_guild(guild.id)
         excluded = await services.rules.excluded_members(guild.id)
         off = await self._off(interaction, guild)
-        lines = [wording.channels_ask, *server_lines(interaction, guild, rules, excluded, texts)]
+        lines = [wording.channels_ask, "", *server_lines(interaction, guild, rules, excluded, texts)]
         if len(off) > _MENU:
             lines.append(f"-# {wording.too_many_off}")
         menu = ActionChannels(
@@ -182,7 +182,7 @@ class SetupCommand:
             max_values=_MENU,
             chosen=_with_mode(modes, mode)[:_MENU],
         )
-        lines = [wording.tags_ask, modes_set(modes, texts, max_characters=_MODES_CHARACTERS)]
+        lines = [wording.tags_ask, "", modes_set(modes, texts, max_characters=_MODES_CHARACTERS)]
         how = ActionMenu("setup_mode", options=options, owner=owner, placeholder=wording.choose_mode)
         return lines, [Row(how), Row(where)]
 
@@ -223,7 +223,7 @@ class SetupCommand:
             min_values=0,
             max_values=len(sets),
         )
-        return [wording.labels_ask, self._labels_in_use(chosen, texts)], [Row(menu)]
+        return [wording.labels_ask, "", self._labels_in_use(chosen, texts)], [Row(menu)]
 
     async def _use_labels(self, press: Press) -> None:
         guild, services, note = await _admitted(press), self._bot.services, None
@@ -261,7 +261,7 @@ class SetupCommand:
             )
             for mode in BackfillMode
         ]
-        return [texts.setup.earlier_ask, *lines], [Row(*buttons)]
+        return [texts.setup.earlier_ask, "", *lines], [Row(*buttons)]
 
     async def _index_earlier(self, press: Press) -> None:
         await _admitted(press)

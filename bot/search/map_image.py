@@ -17,13 +17,13 @@ from clipcore.types import Pixels
 EDGE = 160
 """Of a thumbnail, in pixels; it is shown smaller where there are many."""
 
-_CELL = 108  # what a picture takes of a page where clusters are of middling size, and what a heading takes
+_CELL = 100  # what a picture takes of a page where clusters are of middling size, and what a heading takes
 _HEADING_CELLS = 2.0
 _NARROWEST, _WIDEST = 640, 1800
 _PROPORTIONS = 1.5  # wider than high, as screens are
-_MARGIN, _GUTTER, _PADDING, _HEADING, _GAP, _WIDEST_GAP = 10, 6, 14, 46, 6, 18
+_MARGIN, _GUTTER, _PADDING, _HEADING, _GAP, _WIDEST_GAP = 8, 5, 12, 54, 6, 16
 _CARD_RADIUS, _PICTURE_RADIUS = 14, 8
-_NAME_SIZE = 20
+_NAME_SIZE = 28  # to be read where a client shows the page at a third of its width
 
 # Of Discord's dark theme. The page has a ground of its own, so it can be seen on the light one, too.
 _GROUND, _CARD, _INK, _FAINT = "#1e1f22", "#2b2d31", "#f2f3f5", "#949ba4"
@@ -81,10 +81,10 @@ def _draw_heading(draw: ImageDraw.ImageDraw, cluster: Cluster, place: tuple[int,
     """place: left, top and right."""
     left, top, right = place
     middle = top + _HEADING / 2 + 1
-    draw.rounded_rectangle((left, middle - 8, left + 6, middle + 8), 3, colour)
-    left += 16
+    draw.rounded_rectangle((left, middle - 12, left + 7, middle + 12), 3, colour)
+    left += 17
     number = f"{len(cluster.thumbnails):,}"
-    small = font_for(number, _NAME_SIZE - 4)
+    small = font_for(number, _NAME_SIZE - 6)
     name, font = _fitting(cluster.names, right - left - small.getlength(number) - 10)
     if name:
         draw.text((left, middle), name, _INK, font, "lm")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from bot.discord_io.client import MagpieBot
 from bot.errors import ImageUnreachable
+from bot.features.picture_map import MapCog
 from bot.i18n import CHINESE, ENGLISH
 from bot.models import ImageRef, RemoteImage
 from sandbox.faults import Fault
@@ -170,3 +171,33 @@ async def test_only_discords_own_word_makes_a_picture_deleted(home: House, bot: 
     home.sandbox.faults.add(Fault("server_error", method="GET", path="/channels/*/messages/*", times=None, status=404))
     with pytest.raises(ImageUnreachable):
         await looked_up(bot, [second])
+
+
+async def test_pictures_that_do_not_arrive_in_time_cost_themselves_only(
+    home: House, bot: MagpieBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    late = await cem.post(images, plate(PINK))
+    await home.indexed(late, await cem.post(images, plate(RED)), await cem.post(images, plate(GREEN)))
+    path = f"*/attachments/{images}/{late['attachments'][0]['id']}/*"
+    home.sandbox.faults.add(Fault("delay", path=path, times=None, seconds=60, bots_only=False))
+    monkeypatch.setattr("bot.features.picture_map._DOWNLOADS_S", 5.0)
+    reply = await map_for(home, cem)
+    assert TEXTS.all.format(2) in reply.words
+    assert TEXTS.missing.format(1) in reply.words
+    assert not shows(await drawn(cem, reply), PINK)
+
+
+async def test_where_others_maps_take_too_long_the_answer_says_that_it_is_busy(
+    home: House, bot: MagpieBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    await home.indexed(await cem.post(images, plate(RED)), await cem.post(images, plate(GREEN)))
+    monkeypatch.setattr("bot.features.picture_map._LONGEST_WAIT_S", 0.2)
+    cog = bot.get_cog("map")
+    assert isinstance(cog, MapCog)
+    for _ in range(2):
+        await cog._places.acquire()
+    assert (await map_for(home, cem)).words == ENGLISH.errors.busy
+    cog._places.release()
+    assert TEXTS.all.format(2) in (await map_for(home, cem)).words
