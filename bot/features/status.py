@@ -22,9 +22,10 @@ from bot.discord_io.permissions import knows_channel, managed_guild, may_view, m
 from bot.features.backfill import progress_lines
 from bot.features.formatting import duration
 from bot.i18n import Texts, texts_for
-from bot.models import BackfillState, ChannelRef, utc_now
+from bot.models import BackfillState, ChannelRef, ThreadKind, utc_now
 from bot.monitoring.metrics import RECENT_ANSWERS, RECENT_IMAGES
 from bot.store import backfills, retagging
+from bot.store.statistics import ChannelCount
 
 if TYPE_CHECKING:
     from bot.discord_io.client import MagpieBot
@@ -104,10 +105,7 @@ class StatusCommand:
     async def _status(self, interaction: Interaction, guild: discord.Guild) -> ServerStatus:
         services = self._bot.services
         counts = await services.statistics.by_channel(guild.id)
-        by_channel: Counter[int] = Counter()
-        for count in counts:
-            if count.ready and knows_channel(interaction.user, count.channel):
-                by_channel[count.channel.root_id or 0] += count.ready
+        by_channel = _by_known_channel(interaction.user, counts)
         unreadable, elsewhere = await self._unreadable(interaction, guild)
         backfill = await services.backfills.progress(guild.id)
         if backfill is not None and backfill.backfill.state not in (BackfillState.RUNNING, BackfillState.PAUSED):
@@ -155,6 +153,21 @@ class StatusCommand:
         path = PurePath(engine.card.id)  # where the operator keeps a model is not the server's business
         model = path.name if path.is_absolute() else engine.card.id
         return Pace(model, engine.runs_on_cpu, RECENT_IMAGES.per_minute(), RECENT_ANSWERS.median())
+
+
+def _by_known_channel(user: discord.Member | discord.User, counts: Sequence[ChannelCount]) -> Counter[int]:
+    """Searchable images of the channels that the member knows, with those of their threads."""
+    places: dict[tuple[int | None, bool], ChannelRef] = {}
+    ready: Counter[tuple[int | None, bool]] = Counter()
+    for count in counts:  # tens of thousands of threads have few parents, and the same rights
+        place = count.channel.root_id, count.channel.thread is ThreadKind.PRIVATE
+        places.setdefault(place, count.channel)
+        ready[place] += count.ready
+    known: Counter[int] = Counter()
+    for place, channel in places.items():
+        if ready[place] and knows_channel(user, channel):
+            known[channel.root_id or 0] += ready[place]
+    return known
 
 
 def status_view(status: ServerStatus, pace: Pace, texts: Texts, *, owner: int) -> View:

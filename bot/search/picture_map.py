@@ -101,26 +101,27 @@ class PictureMaps:
         by_channel: defaultdict[int, list[Image]] = defaultdict(list)
         for image in images:
             by_channel[image.ref.channel.channel_id].append(image)
-        found: dict[int, RemoteImage | None] = {}
+        carried: dict[ImageRef, list[RemoteImage] | None] = {}
         at_once = asyncio.Semaphore(_CHANNELS_AT_ONCE)
 
         async def look(of_channel: Sequence[Image]) -> None:
             try:
                 async with asyncio.timeout_at(until), at_once:
-                    await self._look_up_in_channel(of_channel, found)
+                    async for ref, its in self._look_up_all([image.ref for image in of_channel]):
+                        carried[ref] = its
             except (ImageGone, ImageForbidden, ImageUnreachable, TimeoutError) as error:
                 channel_id = of_channel[0].ref.channel.channel_id
                 log.info("pictures left out of a map", reason=type(error).__name__, channel_id=channel_id)
 
         await asyncio.gather(*map(look, by_channel.values()))
-        return found
+        return {image.id: await self._remote(image.ref, carried[image.ref]) for image in images if image.ref in carried}
 
-    async def _look_up_in_channel(self, images: Sequence[Image], found: dict[int, RemoteImage | None]) -> None:
-        ids = {image.ref: image.id for image in images}
-        async for ref, carried in self._look_up_all([*ids]):
-            remote = next((one for one in carried or () if one.key == ref.key), None)
-            found[ids[ref]] = remote
-            if carried is None:
-                await self._registry.forget_messages([ref.message_id])
-            elif remote is None:
-                await self._registry.forget_images(ref.message_id, [ref.key])
+    async def _remote(self, ref: ImageRef, carried: Sequence[RemoteImage] | None) -> RemoteImage | None:
+        """Forgets what is gone."""
+        if carried is None:
+            await self._registry.forget_messages([ref.message_id])
+            return None
+        remote = next((one for one in carried if one.key == ref.key), None)
+        if remote is None:
+            await self._registry.forget_images(ref.message_id, [ref.key])
+        return remote

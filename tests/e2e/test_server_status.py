@@ -9,7 +9,7 @@ from tests.e2e.member import BOOLEAN, CHANNEL, Reply, button
 
 TEXTS = ENGLISH.status
 GALLERY = 12
-VIEW = 1 << 10
+VIEW, MANAGE_THREADS = 1 << 10, 1 << 34
 
 
 def chart(reply: Reply) -> dict[str, str]:
@@ -108,3 +108,17 @@ async def test_who_may_not_manage_the_server_any_more_cannot_refresh(home: House
     home.sandbox.guild("The Nest").members[int(bob.id)].roles.clear()
     pressed = await bob.press(home.nest, reply.message, button(reply.message, "magpie:status"))
     assert pressed.words == ENGLISH.errors.needs_permission.format(permission="Manage Server")
+
+
+async def test_pictures_in_private_threads_are_counted_apart_for_who_does_not_manage_threads(home: House) -> None:
+    cem, bob, chat = await home.member("cem"), await home.member("bob"), home.channel("chat")
+    [moderator] = [role for role in home.sandbox.guild("The Nest").roles.values() if role.name == "Moderator"]
+    moderator.permissions &= ~MANAGE_THREADS
+    async with home.bot():
+        await home.indexed(
+            await cem.post(home.channel("party planning"), sample("panda")),
+            await cem.post(home.channel("cats only"), sample("rocket")),
+        )
+        told = (await bob.magpie(home.nest, chat, "status")).words
+        where = TEXTS.channel.format(channel=f"<#{home.channel('pictures')}>", count="1")
+        assert TEXTS.by_channel.format(channels=f"{where} · {TEXTS.elsewhere.format(1)}") in told
