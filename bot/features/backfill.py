@@ -165,7 +165,7 @@ class BackfillNotices:
 
 
 class Beginning(Enum):
-    """What became of the wish for a backfill. shown here: a message in the channel shows its progress."""
+    """What became of the wish for a backfill. SHOWN_HERE: a message in the channel shows its progress."""
 
     NOTHING_TO_READ = auto()
     ALREADY_RUNNING = auto()

@@ -14,7 +14,7 @@ from clipcore.types import Vectors
 
 _MOST_CLUSTERS = 16
 _SMALLEST_CLUSTER = 3
-_ROUNDS = 30
+_ATTEMPTS, _ROUNDS = 8, 30
 # Of the images of a cluster, the share from which one name says what they show.
 _SAYS_IT_ALL = 0.6
 _MOST_NAMES = 3
@@ -63,21 +63,37 @@ def clusters_of(vectors: Vectors) -> list[list[int]]:
 
 
 def _k_means(vectors: Vectors, clusters: int) -> npt.NDArray[np.int64]:
-    """The cluster of each row. The first centers lie far from each other, and are the same each time."""
-    centers = vectors[:1]
+    """The cluster of each row: the best of some attempts, and the same each time. [n, dim], unit length."""
+    random, best, found = np.random.default_rng(0), -math.inf, np.zeros(len(vectors), np.int64)
+    for _ in range(_ATTEMPTS):
+        nearest, likeness = _attempt(vectors, _seeds(vectors, clusters, random))
+        if likeness > best:
+            best, found = likeness, nearest
+    return found
+
+
+def _seeds(vectors: Vectors, clusters: int, random: np.random.Generator) -> Vectors:
+    """Rows that are likely to be far from each other (k-means++)."""
+    rows = [int(random.integers(len(vectors)))]
     for _ in range(clusters - 1):
-        distance = 1 - (vectors @ centers.T).max(axis=1)
-        centers = np.concatenate([centers, vectors[[int(distance.argmax())]]])
-    nearest = np.zeros(len(vectors), np.int64)
+        distance = np.maximum(0, 1 - (vectors @ vectors[rows].T).max(axis=1)).astype(np.float64)
+        total = distance.sum()
+        rows.append(int(random.choice(len(vectors), p=distance / total if total > 0 else None)))
+    return vectors[rows]
+
+
+def _attempt(vectors: Vectors, centers: Vectors) -> tuple[npt.NDArray[np.int64], float]:
+    """The cluster of each row, and how much the rows are like their centers."""
+    nearest = np.full(len(vectors), -1)
     for _ in range(_ROUNDS):
         before, nearest = nearest, (vectors @ centers.T).argmax(axis=1)
         if (before == nearest).all():
             break
-        for cluster in range(clusters):
+        for cluster in range(len(centers)):
             if (members := vectors[nearest == cluster]).size:
                 mean = members.mean(axis=0)
                 centers[cluster] = mean / max(float(np.linalg.norm(mean)), 1e-6)
-    return nearest
+    return nearest, float((vectors * centers[nearest]).sum())
 
 
 def names_of(clusters: Sequence[Sequence[Collection[str]]]) -> list[list[str]]:
