@@ -11,8 +11,11 @@ import re
 import pytest
 from PIL import Image
 
+from bot.discord_io.messages import REPOST_EMOJI
 from bot.i18n import CHINESE, ENGLISH, Texts
-from tests.e2e.test_page import ROOT, running
+from bot.i18n.zh import COMMANDS
+from bot.models import RepostNotice
+from tests.e2e.test_page import CAT, ROOT, running
 from tests.sandbox_page.browser import open_browser, why_not
 from tests.sandbox_page.visitor import Answer, Visitor
 
@@ -21,7 +24,10 @@ HEIGHT = 1700
 """So that no answer is higher than the window."""
 INDEXED = 100
 """Pictures of the demo, or a few more, that Ann may see."""
-WORDS = {"en": ("a cat on a sofa", "qwrtzplk", "cat"), "zh": ("沙发上的猫", "qwrtzplk", "猫")}
+WORDS = {"en": "a cat on a sofa", "zh": "沙发上的猫"}
+FIND = {"en": "find", "zh": "找"}
+SHOW_TAGS = {"en": "Show tags", "zh": COMMANDS["Show tags"]}
+NONSENSE = "qwrtzplk"
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"the page cannot be clicked through: {why_not()}")
 
@@ -55,7 +61,7 @@ class Photographer:
 
 @pytest.mark.parametrize(("language", "texts"), [("en", ENGLISH), ("zh", CHINESE)], ids=["English", "Chinese"])
 async def test_every_surface_answers_in_this_language(language: str, texts: Texts) -> None:
-    words, nonsense, tag = WORDS[language]
+    words = WORDS[language]
     async with running() as url, open_browser() as browser:
         visitor = await Visitor.arrive(browser, url, height=HEIGHT)
         page, camera = visitor.page, Photographer(visitor, language, texts)
@@ -68,7 +74,7 @@ async def test_every_surface_answers_in_this_language(language: str, texts: Text
 
         found = await camera.keep("find", await visitor.find(words))
         await camera.keep("find-list", await visitor.press_and_see_it_change(found, texts.search.list_view))
-        nothing = await camera.keep("find-nothing", await visitor.find(nonsense))
+        nothing = await camera.keep("find-nothing", await visitor.find(NONSENSE))
         await camera.keep("find-nearest", await visitor.press_and_see_it_change(nothing, texts.search.show_nearest))
         await camera.keep("browse", await visitor.command("browse"))
         await camera.keep("similar", await visitor.choose(found, 1))
@@ -78,6 +84,14 @@ async def test_every_surface_answers_in_this_language(language: str, texts: Text
         await camera.keep("privacy", await visitor.command("privacy"))
         for name in ("labels list", "tagging", "magpie status", "magpie settings"):
             await camera.keep(name.replace(" ", "-"), await visitor.command(name))
+        reply = [*RepostNotice].index(RepostNotice.REPLY) + 1
+        await camera.keep("reposts", await visitor.command_with_choice("reposts choose", "notice", reply))
+        await visitor.post_scene(CAT)
+        cat = await visitor.post_scene(CAT)
+        await camera.keep("repost", await visitor.public_answer(REPOST_EMOJI))
+        await camera.keep("show-tags", await visitor.menu_answer(cat, SHOW_TAGS[language]))
+        await visitor.say(f"@Magpie {FIND[language]} {words}")
+        await camera.keep("mention", await visitor.public_answer(words))
         step = await camera.keep("setup-1", await visitor.command("magpie setup"))
         for number in range(2, 7):
             step = await camera.keep(f"setup-{number}", await visitor.press_and_see_it_change(step, texts.setup.next))

@@ -98,14 +98,29 @@ class Visitor:
         await self.page.keyboard.press("Enter")
         return await self._answer(before)
 
+    async def say(self, text: str) -> None:
+        await self.page.locator("#text").click()
+        await self.page.keyboard.type(text)
+        await self.page.keyboard.press("Enter")
+
+    async def public_answer(self, text: str) -> Answer:
+        """The newest message of an application with this text."""
+        application = self.page.locator(".badge")
+        answer = self.page.locator(".message:not(.ephemeral)", has_text=text, has=application).last
+        await answer.wait_for()
+        return await self._read(answer)
+
     async def find(self, words: str) -> Answer:
         return await self.command("find", words)
 
-    async def choose_tagging(self, number: int) -> Answer:
+    async def command_with_choice(self, name: str, option: str, number: int) -> Answer:
+        """option: of the command, whose choices are counted from one."""
         before = await self._last_answer()
         await self.page.locator("#text").click()
-        await self.page.keyboard.type("/tagging ")
-        await self.page.locator('.prompt .chip[data-option="mode"]').click()
+        await self.page.keyboard.type(f"/{name} ")
+        await self.page.locator(".prompt").wait_for()
+        if await (chip := self.page.locator(f'.prompt .chip[data-option="{option}"]')).count():
+            await chip.click()
         await self.page.locator(".prompt .suggest-item").nth(number - 1).click()
         await self.page.locator(".prompt .run").click()
         return await self._answer(before)
@@ -140,8 +155,11 @@ class Visitor:
         await self.page.get_by_role("menuitem", name=entry).click()
 
     async def similar_to(self, message_id: str) -> Answer:
+        return await self.menu_answer(message_id, "Find similar pictures")
+
+    async def menu_answer(self, message_id: str, entry: str) -> Answer:
         before = await self._last_answer()
-        await self.menu(message_id, "Find similar pictures")
+        await self.menu(message_id, entry)
         return await self._answer(before)
 
     async def delete(self, message_id: str) -> None:
