@@ -110,7 +110,8 @@ def plant(database: Path, model_key: str, posts: Sequence[Post], near: Vectors) 
                 (id_, GUILD, post.channel_id, post.message_id, post.attachment_id, post.author_id, hash_of(id_)),
             )
             connection.execute(
-                "INSERT INTO embeddings (image_id, model_id, guild_id, channel_id, embedding) VALUES (?, 1, ?, ?, ?)",
+                "INSERT INTO embeddings (image_id, model_id, frame, guild_id, channel_id, embedding)"
+                " VALUES (?, 1, 0, ?, ?, ?)",
                 (id_, GUILD, post.channel_id, vector.astype("<f2").tobytes()),
             )
             connection.executemany(
