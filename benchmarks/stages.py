@@ -14,7 +14,7 @@ import discord
 from benchmarks.measure import percentile
 from bot.discord_io.client import MagpieBot
 from bot.discord_io.permissions import MemberAudience
-from bot.features import search as search_cog
+from bot.features import paging
 from clipcore.engine.engine import ClipEngine
 
 P = ParamSpec("P")
@@ -72,13 +72,13 @@ def watched(bot: MagpieBot, engine: ClipEngine, stages: Stages) -> Iterator[None
         setattr(owner, method, stages.around(name, getattr(owner, method)))
     begun: dict[int, float] = {}
     _note_arrivals(bot, begun)
-    module: Any = search_cog
+    module: Any = paging
     edit = discord.Interaction.edit_original_response
     shared: tuple[tuple[Any, str, Callable[..., object]], ...] = (
         (MemberAudience, "readable", stages.around_plain("visibility", MemberAudience.readable)),
         (discord.InteractionResponse, "defer", stages.around("deferral", discord.InteractionResponse.defer)),
         (discord.Interaction, "edit_original_response", _ending(stages, edit, begun)),
-        (module, "result_view", stages.around_plain("view", module.result_view)),
+        (module, "page_view", stages.around_plain("view", module.page_view)),
     )
     before = [getattr(owner, name) for owner, name, _ in shared]
     try:

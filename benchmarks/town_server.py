@@ -131,7 +131,7 @@ class Town:
         )
         async with asyncio.timeout(TIMEOUT_S):
             answer = await asker.answers.get()
-        return Seen(perf_counter() - began, json.dumps(answer["components"]).count('"accessory"'))
+        return Seen(perf_counter() - began, json.dumps(answer["components"]).count('"media"'))
 
     def post(self, count: int) -> None:
         """One image a message, a fifth of them scenes that the bundled model knows."""
