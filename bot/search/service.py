@@ -31,6 +31,7 @@ from bot.models import (
 )
 from bot.monitoring.metrics import ANSWER_SECONDS, ANSWERS, RECENT_ANSWERS
 from bot.protocols import Engine, ImageIds, VectorSearch
+from bot.search.emoji_names import with_emoji_named
 from bot.search.question import Question
 from bot.search.ranking import Entry, fold, fuse, is_foldable, look_numbers, select_matches, steer_away
 from bot.store.image_texts import ImageTextStore
@@ -271,7 +272,9 @@ class SearchService:
         return target(image, of_image) if image is not None else target(None, 0.0)
 
     async def _encoded(self, text: str | None) -> Vectors | None:
-        return None if text is None else np.asarray(await self._engine.encode_query(text), np.float32)
+        if text is None:
+            return None
+        return np.asarray(await self._engine.encode_query(with_emoji_named(text)), np.float32)
 
     async def _ask(self, audience: Audience, channels: Sequence[ChannelRef], target: _Target, size: int) -> None:
         """Lets the audience ask about the threads of the best matches. Where it can read nothing else, about those of

@@ -29,6 +29,14 @@ async def test_what_is_excluded_is_never_shown_and_said_back(home: House, bot: M
     assert nearest.ids == [rocket["id"]], "nor among the nearest"
 
 
+async def test_an_emoji_finds_what_it_shows(home: House, bot: MagpieBot) -> None:
+    cem, images = await home.member("cem"), home.channel("pictures")
+    panda, _ = await gallery_of(home, cem, "panda", "rocket")
+    found = await cem.find(home.nest, images, "🐼")
+    assert found.ids == [panda["id"]]
+    assert found.words.startswith("**“🐼”**\n")
+
+
 async def test_a_picture_beside_the_words_takes_part_in_the_question(home: House, bot: MagpieBot) -> None:
     cem, images = await home.member("cem"), home.channel("pictures")
     [rocket] = await gallery_of(home, cem, "rocket")

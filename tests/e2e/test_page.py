@@ -70,7 +70,10 @@ async def test_a_visitor_posts_finds_compares_deletes_and_sees_with_other_eyes()
 
         # A moderator wants to see the tags; Ann posts, and the bot tags by itself.
         await visitor.be("bob")
-        assert ENGLISH.tagging.modes[TaggingMode.REACTION] in (await visitor.command_with_choice("tagging", "mode", REACTION)).words
+        assert (
+            ENGLISH.tagging.modes[TaggingMode.REACTION]
+            in (await visitor.command_with_choice("tagging", "mode", REACTION)).words
+        )
         await visitor.be("ann")
         cat = await visitor.post_scene(CAT)
         await visitor.post_scene(CAT)

@@ -346,6 +346,14 @@ async def test_what_is_avoided_is_left_out_and_shortens_no_answer(home: Pipeline
     assert nearest.total == 0
 
 
+async def test_an_emoji_is_searched_by_its_name_and_avoided_by_it(home: Pipeline) -> None:
+    home.engine.query_embeddings |= {"a panda": axis(1), "rocket": axis(2)}
+    panda, flown = await see(home, 1, between(1, 3, 0.9)), await see(home, 2, between(1, 2, 0.7))
+    readers = Readers(panda, flown)
+    assert refs_of(await home.search.ask(readers, Question("a 🐼"))) == [panda, flown]
+    assert refs_of(await home.search.ask(readers, Question("a 🐼", unlike="🚀"))) == [panda]
+
+
 async def test_words_refine_an_image(home: Pipeline) -> None:
     sight = axis(1)
     both = await see(home, 1, between(0, 1, 0.7))
