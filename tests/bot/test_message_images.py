@@ -19,6 +19,12 @@ BOT = 9
 PROXIED = "https://media.discordapp.net/external/abc/https/example.org/cat.png"
 
 
+@pytest.fixture(autouse=True)
+def discords_own_cdn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests with a sandbox point discord.py elsewhere, for the whole process."""
+    monkeypatch.setattr(discord.Asset, "BASE", "https://cdn.discordapp.com")
+
+
 @pytest.fixture
 def server() -> discord.Guild:
     return discord_objects.guild(
@@ -229,9 +235,8 @@ def sticker(kind: int) -> dict[str, Any]:
     ],
 )
 def test_a_sticker_is_an_image_unless_it_is_drawn_by_instructions(
-    server: discord.Guild, monkeypatch: pytest.MonkeyPatch, kind: int, url: str | None
+    server: discord.Guild, kind: int, url: str | None
 ) -> None:
-    monkeypatch.setattr(discord.Asset, "BASE", "https://cdn.discordapp.com")
     found = messages().downloadable_images_of(message(server, 1, 10, sticker_items=[sticker(kind)]))
     assert found == ([] if url is None else [RemoteImage(Source.STICKER, 70, url, description="hop")])
 
