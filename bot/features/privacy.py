@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,10 @@ class PrivacyCog(commands.Cog, name="privacy"):
         described: list[dict[str, Any]] = []
         after = 0
         while page := await self._bot.services.members.images_of(interaction.user.id, after=after, limit=PAGE):
-            texts = await self._bot.services.image_texts.of_images([image.id for image in page])
-            described += [describe(image, texts.get(image.id)) for image in page]
+            ids = [image.id for image in page]
+            texts = await self._bot.services.image_texts.of_images(ids)
+            removed = await self._bot.services.tags.removed_from(ids)
+            described += [describe(image, texts.get(image.id), removed.get(image.id, [])) for image in page]
             after = page[-1].id
         about = {"member": str(interaction.user.id), "made": utc_now().isoformat(), "pictures": described}
         file = await asyncio.to_thread(_file_of, about, interaction.filesize_limit)
@@ -136,9 +139,10 @@ def privacy_view(kept: Kept | None, member_id: int, texts: Texts) -> View:
     return view
 
 
-def describe(image: Image, text: str | None = None) -> dict[str, Any]:
+def describe(image: Image, text: str | None, removed_tags: Sequence[str]) -> dict[str, Any]:
     """All that is kept of an image but the embedding, which means nothing without the model. Ids are text, as they are
     in Discord's own exports: as numbers, many programs would round them. text: the words that were recognized in it.
+    removed_tags: labels that members removed from it.
     """
     ref, channel = image.ref, image.ref.channel
     return {
@@ -162,6 +166,7 @@ def describe(image: Image, text: str | None = None) -> dict[str, Any]:
         "tags": [
             {"label": tag.label, "probability": tag.probability, "confirmed": tag.confirmed} for tag in image.tags
         ],
+        "removed_tags": list(removed_tags),
     }
 
 

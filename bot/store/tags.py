@@ -83,6 +83,13 @@ class TagStore(Store):
         )
         return frozenset((await connection.execute(query)).scalars())
 
+    @reads
+    async def removed_from(self, connection: AsyncConnection, image_ids: Collection[int]) -> dict[int, list[str]]:
+        """The labels that members removed from these images, by the ids of those that have any."""
+        found = await decisions_about(connection, image_ids)
+        removed = {id_: [one.label for one in made if not one.kept] for id_, made in found.items()}
+        return {id_: labels for id_, labels in removed.items() if labels}
+
     @writes
     async def decide(
         self, connection: AsyncConnection, image_id: int, decisions: Sequence[TagDecision]

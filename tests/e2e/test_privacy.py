@@ -8,6 +8,7 @@ import pytest
 
 from bot.discord_io.client import MagpieBot
 from bot.i18n import CHINESE, ENGLISH
+from bot.models import TagDecision
 from tests.e2e.harness import House, sample
 from tests.e2e.member import Member, Reply, button
 
@@ -37,6 +38,9 @@ async def test_an_export_has_ones_own_pictures_with_their_tags_and_nobody_elses(
     cem, ann, images = await home.member("cem"), await home.member("ann"), home.channel("pictures")
     mine, hers = await cem.post(images, sample("panda")), await ann.post(images, sample("rocket"))
     await home.indexed(mine, hers)
+    [image] = await bot.services.images.by_message(int(mine["id"]))
+    decided = [TagDecision("panda", kept=False), TagDecision("mascot", kept=True)]
+    await bot.services.tags.decide(image.id, decided)
     told = await explained(home, cem)
     answer = await cem.press(home.nest, told.message, button(told.message, "magpie:privacy_export:"))
     assert answer.private
@@ -45,7 +49,10 @@ async def test_an_export_has_ones_own_pictures_with_their_tags_and_nobody_elses(
     about = json.loads(await cem.fetched(file["url"]))
     assert about["member"] == cem.id
     assert [picture["message"] for picture in about["pictures"]] == [mine["id"]]
-    assert about["pictures"][0]["tags"][0]["label"] == "panda"
+    [picture] = about["pictures"]
+    assert picture["removed_tags"] == ["panda"]
+    assert picture["tags"][0] == {"label": "mascot", "probability": 1.0, "confirmed": True}
+    assert len(picture["picture_hash"]) == 16
 
 
 async def test_going_back_from_the_question_deletes_nothing(home: House, bot: MagpieBot) -> None:

@@ -112,6 +112,7 @@ READS = {
     TagStore: {
         "tags_in": lambda tags: tags.tags_in(1, [2]),
         "tagged": lambda tags: tags.tagged(1, [2], "cat"),
+        "removed_from": lambda tags: tags.removed_from([1]),
     },
     BackfillStore: {
         "get": lambda backfills: backfills.get(1),

@@ -103,6 +103,7 @@ async def use_everything(database) -> None:
     await tags.tags_in(1, [2, 3], "ca")
     await tags.tagged(1, [2, 3], "cat")
     await tags.decide(first.id, [TagDecision("cat", kept=False)])
+    await tags.removed_from([first.id])
     await images.count_pending()
     await use_rules(RuleStore(database))
     await use_reposts(RepostStore(database), first.id)
