@@ -131,7 +131,7 @@ def rules_set(chosen: Mapping[ChannelRef, RepostRules], exempt: Sequence[int], t
 def _line(place: ChannelRef, rules: RepostRules, texts: Texts) -> str:
     wording = texts.reposts
     told = f"<#{place.channel_id}>: {wording.modes[rules.notice]}"
-    return told if rules.notice is RepostNotice.OFF else f"{told} {wording.within.format(rules.days)}"
+    return told if rules.notice is RepostNotice.OFF else told + wording.within.format(rules.days)
 
 
 # -- the notices

@@ -279,7 +279,7 @@ ENGLISH = Texts(
             RepostNotice.REACTION: "reaction: I put a ♻️ on pictures that were posted before",
             RepostNotice.REPLY: "reply: I reply with a link to the earlier post",
         },
-        within=_counted(one="(posts of the last day count)", other="(posts of the last {count} days count)"),
+        within=_counted(one=" (posts of the last day count)", other=" (posts of the last {count} days count)"),
         everywhere_else="Everywhere else I say nothing of reposts. `/reposts choose` changes that.",
         exempt="I say nothing of what {role} post again.",
         not_exempt="{role} are told of reposts like everybody else.",
