@@ -72,7 +72,7 @@ async def bot_in(
         clip_device=device,
         download_concurrency=downloads,
     )
-    engine = create_engine(settings)
+    engine = create_engine(settings, settings.clip_model)
     await engine.start()
     database = Path(settings.database_url)
     await asyncio.to_thread(shutil.copyfile, database_of(images, channels=channels), database)

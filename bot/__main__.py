@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from bot.store.backup import restore
 
             print(asyncio.run(restore(settings.database_url, asked.file)))
+        elif asked.command == "reindex":
+            from bot.app import ask_for_model
+
+            print(ask_for_model(settings, asked.model))
         else:
             from bot.app import run
 
@@ -56,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
     restore = commands.add_parser("restore", help="replace the database with a backup, while the bot is stopped")
     restore.add_argument("file", type=Path, metavar="FILE", help="what the backup command made")
+    reindex = commands.add_parser("reindex", help="have another model take over, also while the bot is running")
+    reindex.add_argument("--model", required=True, metavar="ID", help="as for CLIP_MODEL")
     return parser
 
 

@@ -22,18 +22,23 @@ from bot.discord_io.messages import NETWORK_ERRORS
 from bot.errors import StartupError, StoreError
 from bot.features.cogs import add_cogs
 from bot.logging import get_logger
+from bot.model_choice import want_model, wanted_model
 from bot.monitoring.health import GatewayMonitor, Status
 from bot.monitoring.http import serve_status
 from bot.services import CLOSING, Services, closed, decode_limits
 from bot.settings import Settings
 from bot.store.database import Database
+from bot.store.models import ModelStore
 from clipcore.engine.engine import ClipEngine
 from clipcore.errors import ModelUnavailable
 from clipcore.models.known_models import DEFAULT_MODEL
 from clipcore.runtime.cores import usable_cores
-from clipcore.types import Encoder
+from clipcore.types import Encoder, ModelCard
 
 log = get_logger(__name__)
+
+# How often a running bot looks whether another model is asked for.
+WISH_EVERY_S = 10.0
 
 # Docker kills a container ten seconds after the signal.
 SHUTDOWN_S = 7.0
@@ -91,7 +96,7 @@ def _exit(code: int) -> NoReturn:
 
 async def _run(settings: Settings) -> None:
     use_endpoint(settings.discord_api_base, settings.discord_gateway, settings.discord_cdn)
-    engine = create_engine(settings)
+    engine = create_engine(settings, wanted_model(settings))
     async with create_bot(settings, engine) as bot:
         await log_in(bot, settings)
         # The objects that exist now, half a million and most of them libraries', live as long as the process; a full
@@ -101,18 +106,15 @@ async def _run(settings: Settings) -> None:
         await stay_connected(bot, engine)
 
 
-def create_engine(settings: Settings) -> ClipEngine:
+def create_engine(settings: Settings, model: str) -> ClipEngine:
+    """model: as for CLIP_MODEL."""
+
     def load() -> Encoder:
         # Imports torch, which takes seconds: only now, on the inference thread, after what fails faster.
         from clipcore.runtime.torch import limit_threads
 
         limit_threads(usable_cores())
-        return clipcore.ClipModel.load(
-            settings.clip_model,
-            device=settings.clip_device,
-            precision=settings.clip_precision,
-            backend=settings.clip_backend,
-        )
+        return load_model(settings, model)
 
     limits, work_limits = decode_limits(settings)
     return ClipEngine(
@@ -123,6 +125,28 @@ def create_engine(settings: Settings) -> ClipEngine:
         max_queue=settings.max_queue,
         prompt_folder=platformdirs.user_cache_path("magpie"),
         close_seconds=3.0,
+    )
+
+
+def load_model(settings: Settings, model: str) -> clipcore.ClipModel:
+    """Raises ModelUnavailable."""
+    return clipcore.ClipModel.load(
+        model, device=settings.clip_device, precision=settings.clip_precision, backend=settings.clip_backend
+    )
+
+
+def ask_for_model(settings: Settings, model: str) -> str:
+    """Has this model take over, once it has been loaded here, and returns sentences about it. Raises StartupError."""
+    try:
+        card = load_model(settings, model).card
+    except ModelUnavailable as error:
+        raise StartupError(str(error)) from error
+    _require_text(card)
+    want_model(settings, model)
+    return (
+        f"{card.key} takes over: a running bot begins within {WISH_EVERY_S:.0f} seconds, a stopped one at its next "
+        "start. The present model answers until every picture is encoded; the log tells how far that is. This holds "
+        "until CLIP_MODEL is changed."
     )
 
 
@@ -194,32 +218,97 @@ async def _set_up(
     settings: Settings, engine: ClipEngine, database: Database, status: Status | None, bot: MagpieBot
 ) -> None:
     """The bot's set-up hook: after the login, before the first connection."""
-    await _load_model(engine)
+    wanted = await _load_model(engine)
+    engines = await bot.exit_stack.enter_async_context(AsyncExitStack())  # closed after what uses them
     try:
         await database.prove_writable()  # loading the model took its time; another process may hold the database by now
-        bot.services = services = Services(settings, engine, database, bot)
+        models = ModelStore(database)
+        answering = await _answering_engine(settings, engine, models)
+        if answering is engine:
+            await models.answer_with(wanted)
+        else:
+            engines.push_async_callback(closed, answering)
+        bot.services = services = Services(settings, answering, database, bot)
         bot.exit_stack.push_async_callback(services.close)
-        await services.start()
+        await services.start(successor=None if answering is engine else engine)
     except StoreError as error:
         raise StartupError(str(error)) from error
+    wishes = asyncio.create_task(_follow_wishes(settings, services, engines), name="follow wishes for another model")
+    bot.exit_stack.push_async_callback(_cancel, wishes)
     database.look_for_damage()
     await add_cogs(bot)
     if status is not None:
         monitor = GatewayMonitor(bot)
         await bot.add_cog(monitor)
-        status.watch(engine, monitor, database.prove_writable, services.images.count_pending)
+        status.watch(services.engine, monitor, database.prove_writable, services.images.count_pending)
+        services.on_succeeded = status.watch_engine
     # Next to the database. Without this file the commands are registered once more.
     await bot.sync_commands(database.path.with_name(database.path.name + ".commands"))
 
 
-async def _load_model(engine: ClipEngine) -> None:
+async def _load_model(engine: ClipEngine) -> ModelCard:
     try:
         card = await engine.start()
     except ModelUnavailable as error:
         raise StartupError(str(error)) from error
+    _require_text(card)
+    log.info("model loaded", model=card.key)
+    return card
+
+
+async def _answering_engine(settings: Settings, wanted: ClipEngine, models: ModelStore) -> ClipEngine:
+    """The engine of the model whose embeddings answer, which may be the wanted one; that one also where the former
+    cannot be loaded any more.
+    """
+    stored = await models.answering()
+    if stored is None or stored.key == wanted.card.key:
+        return wanted
+    engine = create_engine(settings, stored.id)
+    try:
+        card = await engine.start()
+        if card.key == stored.key:
+            return engine
+        reason = f"it is {card.key} now"
+    except ModelUnavailable as error:
+        reason = str(error)
+    await closed(engine)
+    log.warning(
+        "the former model is not there any more: until all images are encoded again, answers lack some",
+        model=stored.key,
+        reason=reason,
+    )
+    return wanted
+
+
+async def _follow_wishes(settings: Settings, services: Services, engines: AsyncExitStack) -> NoReturn:
+    """Has a model take over when `python -m bot reindex` asks for it. engines: closes what is loaded here."""
+    wanted = wanted_model(settings)
+    while True:
+        await asyncio.sleep(WISH_EVERY_S)
+        try:
+            asked = await asyncio.to_thread(wanted_model, settings)
+            if asked == wanted or services.succession.progress is not None:
+                continue
+            wanted, engine = asked, create_engine(settings, asked)
+            engines.push_async_callback(closed, engine)
+            card = await _load_model(engine)
+        except StartupError as error:
+            log.error("another model that was asked for cannot be used", reason=str(error))
+            continue
+        if card.key == services.engine.card.key:
+            await closed(engine)
+        else:
+            services.succeed(engine)
+
+
+async def _cancel(task: asyncio.Task[NoReturn]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _require_text(card: ModelCard) -> None:
     if not card.reads_text:
         raise StartupError(
             f"The model {card.id!r} cannot read text, so /find could not work: set CLIP_MODEL to one that can, such as "
             f"{DEFAULT_MODEL}, or to bundled for a trial."
         )
-    log.info("model loaded", model=card.key)

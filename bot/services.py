@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -31,6 +32,8 @@ from bot.indexing.registry import ImageRegistry
 from bot.indexing.restored import RestoredImages
 from bot.indexing.retagging import Retagger
 from bot.indexing.retention import Retention
+from bot.indexing.retry import until_stored
+from bot.indexing.succession import Succession
 from bot.indexing.tagger import Tagger
 from bot.logging import get_logger
 from bot.monitoring import metrics
@@ -46,6 +49,7 @@ from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelStore
 from bot.store.members import MemberStore
+from bot.store.models import ModelStore
 from bot.store.reposts import RepostStore
 from bot.store.retagging import RetaggingStore
 from bot.store.rules import RuleStore
@@ -71,10 +75,15 @@ def decode_limits(settings: Settings) -> tuple[ImageLimits, WorkLimits]:
 
 
 class Services:
-    """Belongs to one bot, which has logged in. Owns neither the engine nor the database, which have been started."""
+    """Belongs to one bot, which has logged in. Owns neither engines nor the database, which have been started.
+
+    engine: the one that answers. on_succeeded: called with the one that took over from it.
+    """
 
     def __init__(self, settings: Settings, engine: ClipEngine, database: Database, client: discord.Client) -> None:
         self.engine = engine
+        self.on_succeeded: Callable[[ClipEngine], None] | None = None
+        self.models = ModelStore(database)
         self.images = ImageStore(database)
         self.channels = ChannelStore(database)
         self.rules = RuleStore(database)
@@ -95,15 +104,15 @@ class Services:
             self._session,
             self.messages.look_up,
             self.messages.recent_images,
-            engine.yield_to_queries,
+            self._yield_to_queries,
             hosts=hosts,
             max_bytes=settings.max_image_bytes,
         )
 
-        max_bytes = settings.index_memory_mib << 20
-        self._vectors = VectorCache(self.images.embeddings, engine.card.key, engine.card.dimension, max_bytes=max_bytes)
+        self._max_bytes = settings.index_memory_mib << 20
+        self._vectors = self._vectors_of(engine)
         self.tagger = Tagger(engine, self.labels, self.channels, self.shipped)
-        self.retagger = Retagger(self.retaggings, self.tagger, engine.card.key, engine.yield_to_queries)
+        self.retagger = Retagger(self.retaggings, self.tagger, engine.card.key, self._yield_to_queries)
         journal = DeletionJournal(database.path)
         self.registry = ImageRegistry(
             self.images, self._vectors, self.tagger, engine.card, journal, on_forgotten=self.replies.wake
@@ -123,7 +132,7 @@ class Services:
         self.images.on_damaged = self.indexer.repair
         recognizer = TextRecognizer(*decode_limits(settings)) if RECOGNIZES_TEXT else None
         self.text_reader = TextReader(
-            self.image_texts, recognizer, self.downloader.fetch, self.registry, engine.yield_to_queries
+            self.image_texts, recognizer, self.downloader.fetch, self.registry, self._yield_to_queries
         )
         comparer = MessageComparer(
             self.images,
@@ -158,11 +167,23 @@ class Services:
             engine.card,
             page_size=settings.results_per_answer,
         )
-        self.maps = PictureMaps(self.images, self._vectors, self.registry, self.messages.look_up_all)
+        self.maps = PictureMaps(self.images, self.search.vectors, self.registry, self.messages.look_up_all)
         self.reposts = RepostStore(database)
         self.repost_notices = RepostNotices(client, self.reposts, self.images, self.search, self.messages, self.replies)
         self.hints = Hints(engine.card)
         self.query_images = QueryImages(self.images, self.search, self.messages, self.downloader)
+        self._successor: ClipEngine | None = None
+        self._tidying: set[asyncio.Task[None]] = set()
+        self.succession = Succession(
+            self.models,
+            self.images,
+            self.registry,
+            self.indexer,
+            self.downloader.fetch,
+            switch=self._switch,
+            yield_to_queries=self._yield_to_queries,
+            concurrency=settings.download_concurrency,
+        )
 
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
         metrics.DELETIONS_OWED.set_function(lambda: self.registry.owed)
@@ -170,12 +191,78 @@ class Services:
         metrics.INDEX_ROWS.set_function(lambda: self._vectors.usage().rows)
         metrics.INDEX_BYTES.set_function(lambda: self._vectors.usage().bytes)
         metrics.STORE_LOG_BYTES.set_function(database.log_bytes)
+        metrics.SUCCESSOR_DONE.set_function(lambda: progress.done if (progress := self.succession.progress) else 0)
+        metrics.SUCCESSOR_TOTAL.set_function(
+            lambda: (progress.total or 0) if (progress := self.succession.progress) else 0
+        )
 
     def _announce(self, message: IndexedMessage) -> None:
         self.announcer.announce(message)
         self.repost_notices.tell(message)
 
-    async def start(self) -> None:
+    def succeed(self, engine: ClipEngine) -> None:
+        """This engine, which has started, is to take over: it encodes all images first."""
+        self._successor = engine
+        self.succession.begin(engine)
+
+    async def _switch(self) -> None:
+        """The successor answers from now on. What was asked before is answered by the former model to its end."""
+        assert self._successor is not None  # noqa: S101 - the succession of this engine calls this
+        engine = self._successor
+        await self.models.answer_with(engine.card)
+        await self.retagger.close()
+        former = self.engine, self._vectors, self.tagger
+        self.engine, self._vectors, self._successor = engine, self._vectors_of(engine), None
+        self.shipped = shipped_labels(engine.card.id)
+        self.tag_formatter.use(self.shipped.book)
+        self.tagger = Tagger(engine, self.labels, self.channels, self.shipped)
+        await self.registry.use(self._vectors, self.tagger, engine.card)
+        self.indexer.use(engine, self.tagger)
+        self.retagger.use(self.tagger, engine.card.key)
+        answered = self.search.use(engine, self._vectors)
+        self.pages.use(engine.card)
+        self.hints.use(engine.card)
+        self.tagger.start()
+        self.retagger.start()
+        if self.on_succeeded is not None:
+            self.on_succeeded(engine)
+        self._begin_tidying(former, answered)
+
+    def _begin_tidying(
+        self, former: Sequence[Closable] = (), answered: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        task = asyncio.create_task(self._tidy(former, answered), name="delete embeddings of former models")
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+
+    async def _tidy(
+        self, former: Sequence[Closable] = (), answered: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Closes what the former model was used by, once no question needs it any more, and deletes its embeddings."""
+        if answered is not None:
+            await answered()
+        for part in former:
+            await closed(part)
+        await self.indexer.requeued.wait()  # what only they have encoded is known by them
+        deleted = 0
+        while count := await until_stored(lambda: self.models.drop_others(self._models_in_use())):
+            deleted += count
+            await self._yield_to_queries()
+        if deleted:
+            log.info("embeddings of former models are deleted", embeddings=deleted)
+
+    def _models_in_use(self) -> list[str]:
+        return [engine.card.key for engine in (self.engine, self._successor) if engine is not None]
+
+    def _vectors_of(self, engine: ClipEngine) -> VectorCache:
+        card = engine.card
+        return VectorCache(self.images.embeddings, card.key, card.dimension, max_bytes=self._max_bytes)
+
+    async def _yield_to_queries(self) -> None:
+        await self.engine.yield_to_queries()
+
+    async def start(self, successor: ClipEngine | None = None) -> None:
+        """successor: see `succeed`."""
         log.info("vector search kernel chosen", kernel=KERNEL)
         await self.registry.start()
         self.replies.start()
@@ -191,9 +278,16 @@ class Services:
         self.restored.start()
         self.retagger.start()
         self.text_reader.start()
+        if successor is not None:
+            self.succeed(successor)
+        self._begin_tidying()
 
     async def close(self) -> None:
         """Stops everything, what feeds the others first."""
+        await closed(self.succession)
+        for task in self._tidying:
+            task.cancel()
+        await asyncio.gather(*self._tidying, return_exceptions=True)
         async with AsyncExitStack() as stack:  # closes in reverse order, also where one of them fails
             backfills = self.backfills, self.backfill_notices
             indexing = (

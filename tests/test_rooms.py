@@ -109,7 +109,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("features", "services"),
         ("discord_io",),
         ("search",),
-        ("indexing",),
+        ("indexing", "model_choice"),
         ("store",),
         ("monitoring", "i18n"),
         ("settings", "logging", "models", "errors", "protocols", "keyed_lock", "label_names", "image_texts", "charts"),

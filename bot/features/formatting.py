@@ -92,6 +92,10 @@ class TagFormatter:
     def __init__(self, labels: LabelBook) -> None:
         self._labels = labels
 
+    def use(self, labels: LabelBook) -> None:
+        """From now on."""
+        self._labels = labels
+
     def line(self, tags: Sequence[Tag], *, chinese: bool, max_characters: int = _TAG_LINE_CHARACTERS) -> str:
         """The first tags that fit, with their emoji."""
         line = ""

@@ -24,6 +24,10 @@ class Hints:
         self._languages = model.languages
         self._greeted: LRUCache[tuple[int, int], None] = LRUCache(_MOST_KNOWN)
 
+    def use(self, model: ModelCard) -> None:
+        """From now on."""
+        self._languages = model.languages
+
     def for_member(self, asker: tuple[int, int], words: str, texts: Texts) -> Iterator[str]:
         """Below an answer that only this member sees. asker: guild and member."""
         yield from self.about(words, texts)

@@ -71,6 +71,10 @@ class AnswerPages:
             *_PUBLIC_COOLDOWN, lambda member_id: member_id
         )
 
+    def use(self, model: ModelCard) -> None:
+        """From now on, also for the pages of answers that another model gave."""
+        self._model = model
+
     def start(self) -> None:
         self._purge.start()
 

@@ -28,11 +28,13 @@ MAX_WAITING = 30
 
 @dataclass(frozen=True, slots=True)
 class QueryImage:
-    """image_ids: the indexed image, and those of the same message, which the result leaves out. message_id: that
-    message, some of whose images may be indexed any moment now. siblings: how many more images it has.
+    """model: its key, of the one that made the embedding. image_ids: the indexed image, and those of the same message,
+    which the result leaves out. message_id: that message, some of whose images may be indexed any moment now. siblings:
+    how many more images it has.
     """
 
     embedding: Vectors
+    model: str
     image_ids: frozenset[int] = frozenset()
     message_id: int | None = None
     siblings: int = 0
@@ -42,7 +44,11 @@ class QueryImage:
     def question(self) -> Question:
         """Every post that is like it."""
         return Question(
-            image=self.embedding, left_out=self.image_ids, left_out_message=self.message_id, every_post=True
+            image=self.embedding,
+            model=self.model,
+            left_out=self.image_ids,
+            left_out_message=self.message_id,
+            every_post=True,
         )
 
 
@@ -70,7 +76,7 @@ class QueryImages:
     async def from_attachment(self, asker: Owner, file: discord.Attachment) -> QueryImage:
         """A file given with the command. Nothing of it is stored."""
         image = RemoteImage(Source.ATTACHMENT, file.id, file.url, file.size)
-        return QueryImage(await self._embedding_of(asker, image), spoiler=file.is_spoiler())
+        return QueryImage(*await self._embedding_of(asker, image), spoiler=file.is_spoiler())
 
     async def from_link(self, asker: Owner, audience: Audience, text: str) -> QueryImage:
         """The first image of the message that the link in this text leads to."""
@@ -114,27 +120,31 @@ class QueryImages:
         image = image or images[0]
         indexed = {one.ref.key: one for one in await self._images.by_message(message.id)}
         known = indexed.get(image.key)
+        model = self._search.model_key
         embedding = await self._search.embedding_of(known) if known is not None else None
         if embedding is None:
-            embedding = await self._embedding_of(asker, image)
+            embedding, model = await self._embedding_of(asker, image)
         left_out = frozenset(one.id for one in indexed.values())
-        return QueryImage(embedding, left_out, message.id, len(images) - 1, image.spoiler)
+        return QueryImage(embedding, model, left_out, message.id, len(images) - 1, image.spoiler)
 
     async def from_image_id(self, audience: Audience, image_id: int) -> QueryImage:
         """An indexed image that the audience may see."""
         image = await self._search.visible_image(audience, image_id)
+        model = self._search.model_key
         embedding = await self._search.embedding_of(image) if image is not None else None
         if embedding is None:
             raise MessageNotFound
-        return QueryImage(embedding, frozenset({image_id}))
+        return QueryImage(embedding, model, frozenset({image_id}))
 
-    async def _embedding_of(self, asker: Owner, image: RemoteImage) -> Vectors:
+    async def _embedding_of(self, asker: Owner, image: RemoteImage) -> tuple[Vectors, str]:
+        """With the key of the model that made it."""
         if not self._admitted.take(asker):
             raise QueueFull
         try:
             async with self._downloads.place(asker) as download:
                 data = await self._downloader.download(image, arrived=download.arrived)
                 download.complete = True
-                return await self._search.embedding_of_file(data, asker)
+                model = self._search.model_key
+                return await self._search.embedding_of_file(data, asker), model
         finally:
             self._admitted.release(asker)

@@ -211,12 +211,13 @@ class RepostNotices:
 
     async def _reposts(self, audience: ChannelAudience, image: Image, days: int) -> list[Repost]:
         """What it repeats, as the store knows. Where a moderator allowed that, so are reposts of this one."""
-        embedding = await self._search.embedding_of(image) if counts(image) else None
-        if embedding is None:
+        if not counts(image):
             return []
-        within, near_copy = timedelta(days=days), self._search.near_copy
+        within = timedelta(days=days)
         since = ImageFilter(after=first_message_at(image.ref.created_at - within), before=image.ref.message_id)
-        alike = await self._search.alike(audience, embedding, since, _ALIKE)
+        with self._search.by_one_model() as search:
+            embedding, near_copy = await search.embedding_of(image), search.near_copy
+            alike = [] if embedding is None else await search.alike(audience, embedding, since, _ALIKE)
         if is_allowed(image, alike, near_copy=near_copy):
             await self._store.allow([image.id])
             return []

@@ -74,12 +74,15 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the bot works with, and how fast. query_seconds: None where nobody has searched lately."""
+    """What the bot works with, and how fast. query_seconds: None where nobody has searched lately. next_model: how many
+    percent of all servers' images a model has encoded that is to take over; None where there is none.
+    """
 
     model: str
     on_cpu: bool
     images_per_minute: float
     query_seconds: float | None
+    next_model: int | None = None
 
 
 class StatusCommand:
@@ -152,7 +155,9 @@ class StatusCommand:
         engine = self._bot.services.engine
         path = PurePath(engine.card.id)  # where the operator keeps a model is not the server's business
         model = path.name if path.is_absolute() else engine.card.id
-        return Pace(model, engine.runs_on_cpu, RECENT_IMAGES.per_minute(), RECENT_ANSWERS.median())
+        progress = self._bot.services.succession.progress
+        percent = None if progress is None else 100 * progress.done // (progress.total or 100)
+        return Pace(model, engine.runs_on_cpu, RECENT_IMAGES.per_minute(), RECENT_ANSWERS.median(), percent)
 
 
 def _by_known_channel(user: discord.Member | discord.User, counts: Sequence[ChannelCount]) -> Counter[int]:
@@ -253,7 +258,10 @@ def _pace_lines(pace: Pace, texts: Texts) -> list[str]:
     ]
     if pace.query_seconds is not None:
         parts.append(wording.query_time.format(milliseconds=texts.number(max(1, round(1000 * pace.query_seconds)))))
-    return [" · ".join(parts), f"-# {wording.shared}"]
+    lines = [" · ".join(parts), f"-# {wording.shared}"]
+    if pace.next_model is not None:
+        lines.append(wording.next_model.format(percent=pace.next_model))
+    return lines
 
 
 def _growth_in_words(by_day: Mapping[int, int], texts: Texts) -> str:

@@ -368,6 +368,7 @@ class StatusTexts:
     lacks: str  # {channel} {permissions}
     unreadable_elsewhere: Counted
     all_readable: str
+    next_model: str  # {percent}
     model: str  # {model} {device}
     on_cpu: str
     on_gpu: str

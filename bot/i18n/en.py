@@ -504,6 +504,10 @@ ENGLISH = Texts(
             one="one more channel, which you can't see", other="{count} more channels, which you can't see"
         ),
         all_readable="I may read every channel that is to be indexed.",
+        next_model=(
+            "I'm changing to another model: it has looked at {percent}% of all pictures. "
+            "Until it's done, the present one answers."
+        ),
         model="**Model:** `{model}` on the {device}",
         on_cpu="CPU",
         on_gpu="GPU",

@@ -408,6 +408,7 @@ CHINESE = Texts(
         lacks="{channel}：需要“{permissions}”",
         unreadable_elsewhere=_counted(other="另有 {count} 个你看不到的频道"),
         all_readable="需要收录的频道我都能读取。",
+        next_model="正在更换模型：新模型已处理全部图片的 {percent}%。完成之前，仍由现在的模型回答。",
         model="**模型：**`{model}`，使用 {device}",
         on_cpu="CPU",
         on_gpu="GPU",

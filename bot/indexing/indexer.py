@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+import numpy as np
 from cachetools import TTLCache
 
 from bot.errors import StoreError, StoreUnusable
@@ -74,13 +75,14 @@ class Indexer:
     ) -> None:
         self._store = store
         self._engine = engine
+        self._tagger = tagger
         self._registry = registry
         self._on_message_indexed = on_message_indexed
         self._concurrency = concurrency
         self._places = FairPlaces(_with_reserve(_IMAGES_PER_DOWNLOAD * concurrency))
         downloads = FairDownloads(_with_reserve(concurrency), stalled=_STALLED_DOWNLOADS, stall_s=stall_s)
-        self._worker = ImageWorker(store, engine, fetch, tagger, downloads)
-        self._writer = BatchWriter(registry, self._places.free)
+        self._new_worker = partial(ImageWorker, store, fetch=fetch, downloads=downloads)
+        self._new_writer = partial(BatchWriter, registry, self._places.free)
         self._retry = retry or RetryPolicy()
         self._trouble_pause_s = trouble_pause_s
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,9 +100,18 @@ class Indexer:
         self._idle = asyncio.Event()
         self._trouble = False
         self._requeued = False
+        self.requeued = asyncio.Event()
+        """Set once images that only another model has encoded are pending."""
+
+    def use(self, engine: Engine, tagger: Tagger) -> None:
+        """From the next start on."""
+        self._engine, self._tagger = engine, tagger
 
     async def start(self) -> None:
         """Begins with the images that are pending, and requeues those of another model. The engine has started."""
+        self._worker, self._writer = self._new_worker(engine=self._engine), self._new_writer()
+        self._requeued, self._unread = False, True
+        self.requeued.clear()
         runs = {"requeue images": self._requeue(), "begin images": self._run(), "commit images": self._writer.run()}
         self._tasks = [asyncio.create_task(run, name=name) for name, run in runs.items()]
 
@@ -151,7 +162,7 @@ class Indexer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Stops. Images in progress stay pending for the next start, at no cost of an attempt. Idempotent."""
+        """Stops until `start`. Images in progress stay pending, at no cost of an attempt. Idempotent."""
         interrupted = list(self._in_progress)
         tasks = [*self._tasks, *self._in_progress.values()]
         self._tasks = []
@@ -175,6 +186,7 @@ class Indexer:
         try:
             if images := await until_stored(partial(self._store.requeue_for_model, self._engine.card.key)):
                 log.info("images are encoded again by another model", images=images, model=self._engine.card.key)
+            self.requeued.set()
         except Exception:
             log.exception("images could not be requeued for the model; the next start tries again")
         self._requeued = self._unread = True
@@ -308,7 +320,11 @@ class Indexer:
     async def _process(self, image: Image) -> None:
         indexed, mode, counts = None, TaggingMode.OFF, True
         try:
-            finished, mode = await self._worker.process(image, partial(self._leave_place, image))
+            encoded = await self._worker.encode(image, partial(self._leave_place, image))
+            # The labels may take minutes to prepare, and what is encoded holds next to no memory.
+            self._leave_place(image)
+            tagged = await self._tagger.tag(image.ref.channel, encoded.embedding[np.newaxis])
+            finished, mode = replace(encoded, tags=tagged.tags[0], labels_version=tagged.labels_version), tagged.mode
             if await self._writer.write(image, finished):
                 indexed = _ready(image, finished)
                 log.info("image indexed", image_id=image.id)

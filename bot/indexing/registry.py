@@ -97,6 +97,11 @@ class ImageRegistry:
         for done in self._owed.values():
             done.cancel()
 
+    async def use(self, index: VectorSearch, tagger: Tagger, model: Model) -> None:
+        """From now on, for what is committed, verified and forgotten."""
+        async with self._lock:
+            self._index, self._tagger, self._model = index, tagger, model
+
     @property
     def owed(self) -> int:
         """How many deletions the store has not done yet."""

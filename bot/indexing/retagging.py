@@ -60,6 +60,10 @@ class Retagger:
         self._guilds: dict[int, asyncio.Task[None]] = {}
         self._running: asyncio.Task[None] | None = None
 
+    def use(self, tagger: Tagger, model_key: str) -> None:
+        """From the next start on."""
+        self._tagger, self._model_key = tagger, model_key
+
     def start(self) -> None:
         """Goes on with what an earlier run left."""
         self._running = asyncio.create_task(self._run(), name="tag again")

@@ -1,4 +1,4 @@
-"""ImageWorker: turns one accepted image into an indexed one: download, hash, encode, tag."""
+"""ImageWorker: turns an image in Discord into an encoded one: download, hash, encode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from cachetools import LRUCache
 
 from bot.indexing.downloads import Arrived, FairDownloads
-from bot.indexing.tagger import Tagger
 from bot.keyed_lock import KeyedLock
-from bot.models import Image, ImageRef, TaggingMode
+from bot.models import Image, ImageRef
 from bot.monitoring.metrics import IMAGE_CONTENTS
 from bot.protocols import Engine
 from bot.store.embeddings import KnownEmbedding
@@ -34,43 +33,30 @@ FRAMES = 8
 
 
 class ImageWorker:
-    def __init__(
-        self, store: ImageStore, engine: Engine, fetch: Fetch, tagger: Tagger, downloads: FairDownloads
-    ) -> None:
+    def __init__(self, store: ImageStore, engine: Engine, fetch: Fetch, downloads: FairDownloads) -> None:
         self._store = store
         self._engine = engine
         self._fetch = fetch
-        self._tagger = tagger
         self._downloads = downloads
         self._recent: LRUCache[tuple[int, str], KnownEmbedding] = LRUCache(RECENT_CONTENTS)
         self._one_of_each_content = KeyedLock()
 
-    async def process(self, image: Image, leave_place: Callable[[], None]) -> tuple[Finished, TaggingMode]:
-        """What to commit, and the tagging mode of the image's channel.
+    async def encode(self, image: Image, on_stalled: Callable[[], None] | None = None) -> Finished:
+        """What to commit, yet without tags.
 
-        leave_place: called when the download stalls, and before the tagging, which may wait minutes for the guild's
-        labels and holds next to no memory.
-        Raises what downloading, decoding and encoding raise.
+        on_stalled: called when the download stalls. Raises what downloading, decoding and encoding raise.
         """
         async with AsyncExitStack() as held:
-            async with self._downloads.place(image.owner, leave_place) as download:
+            async with self._downloads.place(image.owner, on_stalled) as download:
                 data = await held.enter_async_context(self._fetch(image.ref, download.arrived))
             content_hash = await content_hash_of(data)
             content = await self._encode(image, content_hash, data)
-        leave_place()
-        tagged = await self._tagger.tag(image.ref.channel, content.embedding[np.newaxis])
-        finished = Finished(
-            image.id,
-            content_hash,
-            content.width,
-            content.height,
-            content.embedding,
-            tagged.tags[0],
-            labels_version=tagged.labels_version,
+        size = content.width, content.height
+        return Finished(
+            *(image.id, content_hash, *size, content.embedding),
             more=content.more,
             perceptual_hash=content.perceptual_hash,
         )
-        return finished, tagged.mode
 
     async def _encode(self, image: Image, content_hash: str, data: bytes) -> KnownEmbedding:
         """Encodes each file of a guild once: of identical ones by one author that arrive together, the others wait for

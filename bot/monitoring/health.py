@@ -93,20 +93,27 @@ class Status:
     ) -> None:
         """The bot is complete: from now on its parts are checked."""
         self._probe = StoreProbe(prove_writable)
-        self._device = DeviceProbe(engine)
+        self.watch_engine(engine)
         self._count_pending = count_pending
-        engine.executor.on_batch = metrics.observe_batch
-        metrics.watch_engine(engine)
         metrics.EVENT_LOOP_RECENT_LAG_SECONDS.set_function(lambda: self._lag.worst)
         metrics.GATEWAY_CONNECTED.set_function(lambda: not gateway.disconnected_shards())
         metrics.GATEWAY_LATENCY_SECONDS.set_function(lambda: gateway.bot.latency)
         checks: dict[str, Check] = {
             "gateway": gateway.check,
-            "device": self._device.check,
+            "device": self._check_device,
             "store": self._probe.check,
             "event_loop": partial(check_loop, self._lag),
         }
         self.health.serve(checks, starting=lambda: not gateway.has_connected)
+
+    def watch_engine(self, engine: ClipEngine) -> None:
+        """The one that answers from now on."""
+        self._device = DeviceProbe(engine)
+        engine.executor.on_batch = metrics.observe_batch
+        metrics.watch_engine(engine)
+
+    async def _check_device(self) -> str | None:
+        return None if self._device is None else await self._device.check()
 
     async def refresh(self) -> None:
         """Updates the gauge that needs a query; NaN where the query fails. Call it before a scrape."""

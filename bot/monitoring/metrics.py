@@ -170,6 +170,8 @@ PROMPT_VECTORS_KEPT = Gauge("magpie_prompt_vectors_kept", "Embeddings of labels'
 INDEX_SERVERS = Gauge("magpie_index_servers", "Servers whose embeddings are in memory")
 INDEX_ROWS = Gauge("magpie_index_rows", "Embeddings in memory")
 INDEX_BYTES = Gauge("magpie_index_bytes", "Memory that is allocated for embeddings")
+SUCCESSOR_DONE = Gauge("magpie_successor_images_done", "Images that a model has encoded that is to take over")
+SUCCESSOR_TOTAL = Gauge("magpie_successor_images", "Images that it has to encode; 0 without such a model")
 STORE_LOG_BYTES = Gauge("magpie_store_log_bytes", "Size of the database's write-ahead log")
 EVENT_LOOP_RECENT_LAG_SECONDS = Gauge(
     "magpie_event_loop_recent_lag_seconds", "The greatest lag of the last ten seconds"

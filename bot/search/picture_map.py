@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import ImageForbidden, ImageGone, ImageUnreachable
 from bot.indexing.registry import ImageRegistry
 from bot.logging import get_logger
 from bot.models import EVERY_IMAGE, Image, ImageRef, RemoteImage, Sort
-from bot.protocols import VectorSearch
 from bot.search.service import Audience, readable_channels
 from bot.store.images import ImageStore
 from clipcore.types import Vectors
@@ -27,6 +26,9 @@ LookUpAll = Callable[[Collection[ImageRef]], AsyncIterator[tuple[ImageRef, list[
 
 Raises ImageGone, ImageForbidden or ImageUnreachable; then nothing is known of the rest.
 """
+
+VectorsOf = Callable[[int, Sequence[int]], Awaitable[Vectors]]
+"""Of a guild's images, as `VectorSearch.vectors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,11 @@ class Pictures:
 class PictureMaps:
     """Chooses the images of a map. As for a search, each is looked up in Discord, and what is gone is forgotten."""
 
-    def __init__(self, store: ImageStore, index: VectorSearch, registry: ImageRegistry, look_up_all: LookUpAll) -> None:
+    def __init__(
+        self, store: ImageStore, vectors_of: VectorsOf, registry: ImageRegistry, look_up_all: LookUpAll
+    ) -> None:
         self._store = store
-        self._index = index
+        self._vectors_of = vectors_of
         self._registry = registry
         self._look_up_all = look_up_all
 
@@ -87,7 +91,7 @@ class PictureMaps:
 
     async def vectors(self, guild_id: int, pictures: Sequence[MapPicture]) -> Vectors:
         """float32 [n, dim]; zeros where there is none any more."""
-        return await self._index.vectors(guild_id, [one.image.id for one in pictures])
+        return await self._vectors_of(guild_id, [one.image.id for one in pictures])
 
     def _one_of_each_file(self, images: Iterable[Image]) -> list[Image]:
         found: dict[object, Image] = {}

@@ -12,7 +12,8 @@ from clipcore.types import Vectors
 class Question:
     """What to search for. With neither words nor an image, everything that the filter leaves, by time.
 
-    image: an embedding, float32 [dim], unit length. unlike: words for what to leave out. channels: only these, with
+    image: an embedding, float32 [dim], unit length. model: the key of the model that made it, where that may have been
+    replaced since. unlike: words for what to leave out. channels: only these, with
     their threads; None means all. left_out: ids of images, left_out_message: that of a message whose images are not
     shown. every_post: whether each post of a file counts as a match, and not only the best. folded: whether near copies
     are shown once. page_size: None means as many as usual. limit: how many matches are wanted at most.
@@ -20,6 +21,7 @@ class Question:
 
     words: str | None = None
     image: Vectors | None = field(default=None, compare=False)
+    model: str | None = field(default=None, compare=False)
     unlike: str | None = None
     channels: frozenset[int] | None = None
     filter: ImageFilter = EVERY_IMAGE

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -123,12 +125,35 @@ class SearchService:
         self._registry = registry
         self._look_up = look_up
         self._page_size = page_size
+        self._questions = _Questions()
+
+    @property
+    def model_key(self) -> str:
+        """Of the model that answers now."""
+        return self._engine.card.key
+
+    def use(self, engine: Engine, index: VectorSearch) -> Callable[[], Awaitable[object]]:
+        """From the next question on. Returns what waits for the end of those that the former model still answers."""
+        answered = self._questions.answered.wait
+        self._engine, self._index, self._questions = engine, index, _Questions()
+        return answered
+
+    @contextmanager
+    def by_one_model(self) -> Iterator[SearchService]:
+        """This service as it is now: the model and its vectors remain what they are until the block ends."""
+        with self._questions:
+            yield copy(self)
 
     async def ask(self, audience: Audience, question: Question) -> SearchResult:
-        """The answer's first page, and the ranking for the others. Raises QueueFull or EngineClosed."""
+        """The answer's first page, and the ranking for the others. Raises QueueFull or EngineClosed, also where the
+        question's image was encoded by a model that does not answer any more.
+        """
+        if question.model is not None and question.model != self.model_key:
+            raise EngineClosed("Another model answers since this image was encoded: ask again.")
         began, outcome = perf_counter(), None
         try:
-            result = await self._search(audience, question)
+            with self.by_one_model() as this:
+                result = await this._search(audience, question)
             outcome = _outcome(result)
             return result
         except (QueueFull, EngineClosed):
@@ -203,6 +228,11 @@ class SearchService:
         hits = (await self._index.search(audience.guild_id, embedding, readable, k, only)).hits
         hits = [hit for hit in hits if hit.score >= self._engine.calibration.image_threshold]
         return select_matches(hits, await self._images(audience, hits))
+
+    async def vectors(self, guild_id: int, image_ids: Sequence[int]) -> Vectors:
+        """As `VectorSearch.vectors`."""
+        with self.by_one_model() as this:
+            return await this._index.vectors(guild_id, image_ids)
 
     async def still_there(self, audience: Audience, image: Image, score: float) -> Match | None:
         """The image as its message shows it now; None where that is gone, or the audience may not see it."""
@@ -440,6 +470,24 @@ class SearchService:
             await self._registry.forget_images(ref.message_id, [ref.key])
             return ImageGone("the message no longer carries this image")
         return Match(image, entry.score, remote, alike=len(entry.others), written=entry.written)
+
+
+class _Questions:
+    """Those that are being answered by one model."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self.answered = asyncio.Event()
+        self.answered.set()
+
+    def __enter__(self) -> None:
+        self._open += 1
+        self.answered.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._open -= 1
+        if not self._open:
+            self.answered.set()
 
 
 @dataclass(frozen=True, slots=True)

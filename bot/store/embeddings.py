@@ -91,7 +91,7 @@ class EmbeddingQueries(Store):
     @reads
     async def embedding(self, connection: AsyncConnection, image_id: int, model_key: str) -> Embeddings | None:
         """Of the first frame: float16 [dim], unit length; None if this model has not encoded the image."""
-        this = _by_model(model_key), embeddings.c.image_id == image_id, FIRST, _VERIFIED
+        this = by_model(model_key), embeddings.c.image_id == image_id, FIRST, _VERIFIED
         rows = self._sound((await connection.execute(select(*AS_STORED).where(*this))).all())
         return rows[0] if rows else None
 
@@ -107,11 +107,11 @@ class EmbeddingQueries(Store):
         its = select(*images.c["id", "width", "height", "perceptual_hash"]).join_from(
             images, embeddings, images.c.id == embeddings.c.image_id
         )
-        its = its.where(*these, _by_model(model_key, embeddings.c.model_id + 0), FIRST, _VERIFIED).limit(1)
+        its = its.where(*these, by_model(model_key, embeddings.c.model_id + 0), FIRST, _VERIFIED).limit(1)
         image = (await connection.execute(its)).first()
         if image is None:
             return None
-        frames = select(*AS_STORED).where(embeddings.c.image_id == image.id, _by_model(model_key))
+        frames = select(*AS_STORED).where(embeddings.c.image_id == image.id, by_model(model_key))
         found = self._sound((await connection.execute(frames.order_by(embeddings.c.frame))).all())
         if not found:
             return None
@@ -145,7 +145,7 @@ class EmbeddingQueries(Store):
         self, connection: AsyncConnection, guild_id: int, model_key: str, after: int, size: int
     ) -> tuple[EmbeddingPage | None, list[int], int] | None:
         """The sound rows, the ids of the damaged ones, and the last id of all. An image's frames are in one page."""
-        these = _by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after, _VERIFIED
+        these = by_model(model_key), embeddings.c.guild_id == guild_id, embeddings.c.image_id > after, _VERIFIED
         order = [*embeddings.c["image_id", "frame"]]
         last = select(embeddings.c.image_id).where(*these).order_by(*order).offset(size - 1).limit(1)
         within = embeddings.c.image_id <= func.coalesce(last.scalar_subquery(), NEWEST)
@@ -161,7 +161,7 @@ class EmbeddingQueries(Store):
         """
         await connection.execute(delete(unverified).where(unverified.c.image_id.in_(any_of(ids))))
         query = select(*embeddings.c["channel_id", "frame"], *AS_STORED).order_by(*embeddings.c["image_id", "frame"])
-        these = _by_model(model_key, embeddings.c.model_id + 0), embeddings.c.image_id.in_(any_of(ids))
+        these = by_model(model_key, embeddings.c.model_id + 0), embeddings.c.image_id.in_(any_of(ids))
         page, damaged, _ = _decode(await connection.execute(query.where(*these))) or (None, [], 0)
         self._report_damaged(damaged)
         return page
@@ -175,12 +175,17 @@ class EmbeddingQueries(Store):
 
     @writes
     async def _add_model(self, connection: AsyncConnection, model: Model) -> int:
-        columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
-        await connection.execute(insert(connection, models).values(model=model.id, **columns).on_conflict_do_nothing())
-        row = (await connection.execute(select(models).where(models.c.key == model.key))).one()
-        if row.dimension != model.dimension:
-            raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
-        return int(row.id)
+        return await id_of_model(connection, model)
+
+
+async def id_of_model(connection: AsyncConnection, model: Model) -> int:
+    """Adds the model where it is new."""
+    columns = {name: getattr(model, name) for name in ("key", "revision", "preprocessing", "dimension")}
+    await connection.execute(insert(connection, models).values(model=model.id, **columns).on_conflict_do_nothing())
+    row = (await connection.execute(select(models).where(models.c.key == model.key))).one()
+    if row.dimension != model.dimension:
+        raise ValueError(f"{model.key} had {row.dimension} dimensions before and has {model.dimension} now")
+    return int(row.id)
 
 
 def _decode(
@@ -201,5 +206,5 @@ def _decode(
     return EmbeddingPage(*numbers, Embedding.stack(sound_bytes)), sorted(damaged), rows[-1][0]
 
 
-def _by_model(key: str, model_id: ColumnElement[int] = embeddings.c.model_id) -> ColumnElement[bool]:
+def by_model(key: str, model_id: ColumnElement[int] = embeddings.c.model_id) -> ColumnElement[bool]:
     return model_id == select(models.c.id).where(models.c.key == key).scalar_subquery()

@@ -244,10 +244,9 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
             for id_, item in done.items()
         ]
         vectors = [
-            {"image_id": id_, "model_id": model_id, "guild_id": row.guild_id, "channel_id": row.channel_id}
-            | {"frame": number, "embedding": frame, "checksum": Embedding.checksum(frame)}
+            values
             for id_, row in pending.items()
-            for number, frame in enumerate(done[id_].frames)
+            for values in embedding_rows(done[id_], row.guild_id, row.channel_id, model_id)
         ]
         make_ready = update(images).where(images.c.id == bindparam("image")).values(_READY)
         for statement, rows in ((make_ready, files), (embeddings.insert(), vectors)):
@@ -279,7 +278,7 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         return await _update_pending(connection, image_id, state=ImageState.PARKED, next_attempt=None, reason=reason)
 
     async def requeue_for_model(self, model_key: str, *, page: int = PAGE) -> int:
-        """Makes images pending that another model encoded, as `reread`, and images that a model failed on.
+        """Makes images pending that only another model encoded, as `reread`, and images that a model failed on.
 
         Images that this model encoded before an earlier change become ready again. Returns the number of images queued.
         Each page is a transaction of its own. A call that is interrupted leaves the rest to the next one: a page that
@@ -288,14 +287,15 @@ class ImageStore(EmbeddingQueries, FilterQueries, Deletions):
         ids = await self._models()
         model = ids.pop(model_key, None)
         if model is not None:
-            encoded = exists().where(embeddings.c.image_id == images.c.id, embeddings.c.model_id == model)
-            restore = update(images).values(_READY).where(encoded)
+            restore = update(images).values(_READY).where(exists().where(*_encoded_by(model)))
             waiting = images.c.next_attempt.is_not(None), images.c.reread == true()
             await self._update_pages(select(*images.c["next_attempt", "id"]).where(*waiting), restore, page)
             parked = select(*images.c["reason", "id"]).where(_PARKED, images.c.reread == true())
             await self._update_pages(parked, restore, page)
         retry = update(images).values(self._retry())
         reread = retry.where(images.c.state == ImageState.READY).values(reread=True)
+        if model is not None:
+            reread = reread.where(~exists().where(*_encoded_by(model)))
         queued = 0
         for other in ids.values():
             keys = select(*embeddings.c["guild_id", "image_id"]).where(embeddings.c.model_id == other)
@@ -478,6 +478,19 @@ async def queue_unread(connection: AsyncConnection, ids: Sequence[int], now: dat
 async def _update_pending(connection: AsyncConnection, image_id: int, **values: object) -> bool:
     this = images.c.id == image_id, images.c.state == ImageState.PENDING
     return (await connection.execute(update(images).where(*this).values(values))).rowcount > 0
+
+
+def _encoded_by(model_id: int) -> tuple[ColumnElement[bool], ...]:
+    return embeddings.c.image_id == images.c.id, embeddings.c.model_id == model_id
+
+
+def embedding_rows(item: Finished, guild_id: int, channel_id: int, model_id: int) -> list[dict[str, Any]]:
+    """One for each frame."""
+    image = {"image_id": item.image_id, "model_id": model_id, "guild_id": guild_id, "channel_id": channel_id}
+    return [
+        {**image, "frame": number, "embedding": frame, "checksum": Embedding.checksum(frame)}
+        for number, frame in enumerate(item.frames)
+    ]
 
 
 def select_images() -> Select[Any]:

@@ -178,6 +178,7 @@ images = _table(
     autoincrement=True,
 )
 
+# answering: the one whose embeddings are searched. Another one that is to take over has embeddings beside them.
 models = _table(
     "models",
     sa.Column("id", sa.Integer, primary_key=True),
@@ -186,6 +187,7 @@ models = _table(
     sa.Column("revision", sa.Text, nullable=False),
     sa.Column("preprocessing", sa.Text, nullable=False),
     sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("answering", Flag, nullable=False, server_default=sa.false()),
 )
 
 # frame: 0 for the first, which every image has; further ones are an animation's. guild_id and channel_id repeat the

@@ -31,9 +31,11 @@ def upgrade() -> None:
     _add_answers()
     _add_frames()
     _add_image_texts()
+    _add_answering_model()
 
 
 def downgrade() -> None:
+    op.drop_column("models", "answering")
     _drop_image_texts()
     _drop_frames()
     _drop_reposts()
@@ -501,3 +503,12 @@ def _drop_image_texts() -> None:
     op.drop_table("image_texts")
     op.drop_column("guilds", "unread_before")
     op.drop_column("guilds", "reads_text")
+
+
+def _add_answering_model() -> None:
+    """The one that has encoded the most."""
+    op.add_column("models", sa.Column("answering", sa.Integer(), nullable=False, server_default=sa.false()))
+    op.execute(
+        "UPDATE models SET answering = 1"
+        " WHERE id = (SELECT model_id FROM embeddings GROUP BY model_id ORDER BY count(*) DESC LIMIT 1)"
+    )

@@ -50,6 +50,8 @@ class SlowImages:
         self.running -= 1
         return b""
 
+    model_key = "fake@1#1"
+
     async def embedding_of_file(self, data: bytes, asker: object) -> str:
         return "a vector"
 

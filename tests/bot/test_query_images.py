@@ -45,6 +45,8 @@ class Upload:
     async def download(self, image: Any, arrived: object) -> bytes:
         return self._data
 
+    model_key = "fake@1#1"
+
     async def embedding_of_file(self, data: bytes, asker: object) -> Any:
         return decode_image(data, self._limits)
 

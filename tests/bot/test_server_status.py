@@ -50,6 +50,13 @@ def test_a_backlog_says_how_long_it_takes_at_the_present_speed() -> None:
 
 
 @pytest.mark.parametrize("texts", [ENGLISH, CHINESE])
+def test_a_change_of_the_model_is_told_as_long_as_it_lasts(texts: Texts) -> None:
+    sentence = texts.status.next_model.format(percent=41)
+    assert sentence in words(QUIET, texts, replace(PACE, next_model=41))
+    assert "41" not in words(QUIET, texts)
+
+
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE])
 def test_every_reason_that_the_indexer_gives_has_words(texts: Texts) -> None:
     keys = [*RejectReason, "too_large", "unreachable", "queue_full", FORBIDDEN, ENCODING_FAILED, INTERRUPTED]
     for key in keys:

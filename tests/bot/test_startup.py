@@ -353,7 +353,8 @@ async def test_the_model_uses_no_more_threads_than_there_are_cores(monkeypatch: 
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("bot.app.usable_cores", lambda: 2)
-    engine = create_engine(Settings(_env_file=None, discord_token=SecretStr("token"), clip_model="bundled"))  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, discord_token=SecretStr("token"))  # type: ignore[call-arg]
+    engine = create_engine(settings, "bundled")
     try:
         torch.set_num_threads(5)
         await engine.start()
@@ -372,7 +373,10 @@ async def test_the_default_labels_are_encoded_by_the_first_start_only(
     encoded = []
     for start in ("first", "second"):
         async with await Database.open(tmp_path / f"{start}.sqlite3") as database:
-            engine, client = create_engine(settings), discord.Client(intents=discord.Intents.none())
+            engine, client = (
+                create_engine(settings, settings.clip_model),
+                discord.Client(intents=discord.Intents.none()),
+            )
             await engine.start()
             services = Services(settings, engine, database, client)
             await services.start()

@@ -73,7 +73,7 @@ class ServerMachine(RuleBasedStateMachine):
             texts=self.bot.texts,
             page_size=LIMIT,
         )
-        self.maps = PictureMaps(self.bot.store, self.bot.index, self.bot.registry, self.messages.look_up_all)
+        self.maps = PictureMaps(self.bot.store, self.bot.index.vectors, self.bot.registry, self.messages.look_up_all)
         self.query_images = QueryImages(self.bot.store, self.search, self.messages, cast(Any, None))
         self.cog = SearchCog(cast(Any, SimpleNamespace(services=SimpleNamespace(messages=self.messages))))
         self.ids: dict[tuple[int, Source, int], int] = {}

@@ -49,7 +49,7 @@ def discord() -> Channel:
 @pytest.fixture
 async def maps(pipeline: Pipeline, discord: Channel) -> PictureMaps:
     await pipeline.indexer.start()
-    return PictureMaps(pipeline.store, pipeline.index, pipeline.registry, discord)
+    return PictureMaps(pipeline.store, pipeline.index.vectors, pipeline.registry, discord)
 
 
 async def remember(pipeline: Pipeline, number: int, *, channel: int = 1, data: bytes | None = None) -> ImageRef:

@@ -30,6 +30,7 @@ from bot.store.guilds import ChannelStore, ReplyStore
 from bot.store.image_texts import ImageTextStore
 from bot.store.images import ImageStore
 from bot.store.labels import LabelSet, LabelStore
+from bot.store.models import ModelStore
 from bot.store.reposts import RepostStore
 from bot.store.retagging import RetaggingStore, RetagPage
 from bot.store.rules import RuleStore
@@ -50,6 +51,7 @@ STORES = (
     RuleStore,
     StatisticsStore,
     ImageTextStore,
+    ModelStore,
 )
 CHANNEL = ChannelRef(1, 2)
 TASK = Task(1, CHANNEL, TaskKind.MESSAGES)
@@ -143,6 +145,11 @@ READS = {
         "chosen": lambda reposts: reposts.chosen(1),
         "exempt_roles": lambda reposts: reposts.exempt_roles(1),
     },
+    ModelStore: {
+        "answering": lambda models: models.answering(),
+        "progress": lambda models: models.progress(CARD.key),
+        "left_to": lambda models: models.left_to(CARD.key, 0, 5),
+    },
     RuleStore: {
         "of_guild": lambda rules: rules.of_guild(1),
         "of_channels": lambda rules: rules.of_channels([CHANNEL]),
@@ -211,6 +218,11 @@ WRITES = {
         "set_rules": lambda reposts: reposts.set_rules(CHANNEL, RepostRules()),
         "set_exempt": lambda reposts: reposts.set_exempt(1, 80, exempt=True),
         "allow": lambda reposts: reposts.allow([1]),
+    },
+    ModelStore: {
+        "answer_with": lambda models: models.answer_with(CARD),
+        "add": lambda models: models.add([finished(1)], CARD),
+        "drop_others": lambda models: models.drop_others([CARD.key]),
     },
     RuleStore: {
         "set_paused": lambda rules: rules.set_paused(1, True),
