@@ -208,7 +208,7 @@ def answered(reply: Reply, wanted: str) -> Answered:
         ENGLISH.errors.store_failed,
         ENGLISH.query_image.unusable,
     )
-    assert reply.words.startswith(said), reply.words
+    assert any(line.startswith(said) for line in reply.words.splitlines()), reply.words
     return SAID
 
 

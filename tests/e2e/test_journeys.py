@@ -142,7 +142,7 @@ async def test_settings_are_for_those_who_may_manage_the_server(home: House, bot
     offered = await cem.ok("GET", f"/guilds/{home.nest}/application-command-index")
     manage_guild = str(1 << 5)
     for command in offered["application_commands"]:
-        settings = command["name"] in ("tagging", "labels", "magpie")
+        settings = command["name"] in ("tagging", "labels", "reposts", "magpie")
         assert command["default_member_permissions"] == (manage_guild if settings else None)
     with pytest.raises(AssertionError):  # Discord itself refuses
         await cem.use(home.nest, images, "tagging", [{"type": 3, "name": "mode", "value": "off"}])
