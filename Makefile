@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKED := $(PIP) --require-hashes --only-binary :all: --requirement requirements
 LOCKS := run cuda test openvino bench audit fuzz
 
-.PHONY: help run bot test lint bench soak fuzz openvino audit lock commands clean
+.PHONY: help run bot test lint bench soak fuzz openvino audit lock commands screens clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -50,6 +50,10 @@ lock: $(VENV)/.installed-audit ## Renew requirements/ after a change of pyprojec
 
 commands: $(VENV)/.installed ## Write docs/commands.md anew after a change of a command
 	@$(BIN)/python -m tools.commands_page
+
+screens: $(VENV)/.installed-test ## Take the pictures of docs/screens.md anew, in Chromium
+	$(BIN)/python -m pytest tests/e2e/test_surfaces.py
+	@mkdir -p docs/screens && cp artifacts/screens/*.webp docs/screens/
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts *.egg-info build clipcore/index/*.so

@@ -48,9 +48,12 @@ class Photographer:
         self._write(name, await message.screenshot())
         return answer
 
-    async def whole_page(self, name: str) -> None:
+    async def keep_page(self, name: str) -> None:
+        """As a window of an ordinary height shows it."""
+        await self._visitor.page.set_viewport_size({"width": 1280, "height": 800})
         await self._visitor.loaded()
         self._write(name, await self._visitor.page.screenshot())
+        await self._visitor.page.set_viewport_size({"width": 1280, "height": HEIGHT})
 
     def _write(self, name: str, png: bytes) -> None:
         path = SCREENS / f"{name}-{self._language}.webp"
@@ -73,11 +76,12 @@ async def test_every_surface_answers_in_this_language(language: str, texts: Text
             status = await visitor.command("magpie status")
 
         found = await camera.keep("find", await visitor.find(words))
+        await camera.keep_page("page")
         await camera.keep("find-list", await visitor.press_and_see_it_change(found, texts.search.list_view))
         nothing = await camera.keep("find-nothing", await visitor.find(NONSENSE))
         await camera.keep("find-nearest", await visitor.press_and_see_it_change(nothing, texts.search.show_nearest))
-        await camera.keep("browse", await visitor.command("browse"))
-        await camera.keep("similar", await visitor.choose(found, 1))
+        newest = await camera.keep("browse", await visitor.command("browse"))
+        await camera.keep("similar", await visitor.choose(newest, 1))
         await camera.keep("tags", await visitor.command("tags"))
         await camera.keep("map", await visitor.command("map"))
         await camera.keep("help", await visitor.command("help"))
@@ -95,5 +99,4 @@ async def test_every_surface_answers_in_this_language(language: str, texts: Text
         step = await camera.keep("setup-1", await visitor.command("magpie setup"))
         for number in range(2, 7):
             step = await camera.keep(f"setup-{number}", await visitor.press_and_see_it_change(step, texts.setup.next))
-        await camera.whole_page("page")
         assert visitor.complaints == [], visitor.complaints
