@@ -286,7 +286,7 @@ ENGLISH = Texts(
         exempt_roles="Not told of are reposts by: {roles}",
         kinds={
             RepostKind.FILE: "The same file was posted {when}: {link}",
-            RepostKind.PICTURE: "The same picture was posted {when}, as another file: {link}",
+            RepostKind.PICTURE: "What seems to be the same picture was posted {when}, as another file: {link}",
             RepostKind.SIMILAR: "A picture that looks much like it was posted {when}: {link}",
         },
         numbered="Picture {number}: {sentence}",

@@ -245,7 +245,7 @@ CHINESE = Texts(
         exempt_roles="不提示这些身份组的重复发布：{roles}",
         kinds={
             RepostKind.FILE: "同一个文件 {when} 发布过：{link}",
-            RepostKind.PICTURE: "同一张图片 {when} 以另一个文件发布过：{link}",
+            RepostKind.PICTURE: "看起来是同一张图片，{when} 以另一个文件发布过：{link}",
             RepostKind.SIMILAR: "一张非常相似的图片 {when} 发布过：{link}",
         },
         numbered="第 {number} 张：{sentence}",
