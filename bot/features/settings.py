@@ -87,8 +87,9 @@ class SettingsCommands:
         guild = managed_guild(press.interaction)
         await press.interaction.response.defer()
         services, on = self._bot.services, press.arguments[0] == "on"
-        await services.image_texts.set_reading(guild.id, on and services.text_reader.available)
-        services.text_reader.wake()
+        if services.text_reader.available or not on:  # else a button of before would delete what was read
+            await services.image_texts.set_reading(guild.id, on)
+            services.text_reader.wake()
         await self._show(press.interaction, guild, _SERVER)
 
     async def _choose_days(self, press: Press) -> None:

@@ -143,9 +143,8 @@ class TagAnnouncer:
     async def cover(self, images: Sequence[Image]) -> None:
         """These images have become spoilers: takes back what was said openly about them, also by answers."""
         await self._replies.cover([image.id for image in images])
-        for _, of_message in groupby(images, key=lambda image: image.ref.message_id):
-            if tagged := [image for image in of_message if image.tags]:
-                self._announcements.correct(tagged[0], partial(self._remove_reactions, tagged[0].ref))
+        for _, (image, *_) in groupby(images, key=lambda image: image.ref.message_id):
+            self._announcements.correct(image, partial(self._remove_reactions, image.ref))
 
     def correct(self, image: Image) -> None:
         """A member has changed this image's tags."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 import discord
 import pytest
 
+from bot.discord_io.messages import REPOST_EMOJI
 from bot.errors import ImageUnreachable
 from bot.features.announcements import MAX_AGE, MAX_WAITING, MAX_WAITING_IN_CHANNEL
 from bot.features.formatting import TagFormatter
@@ -220,6 +221,15 @@ async def test_of_what_has_become_a_spoiler_the_replies_go_and_the_bots_own_reac
     await announcer.cover(announced.images)
     assert fake.covered == [[0, 1]]
     fake.held.set()
+    await announcer.settled()
+    assert fake.reactions == []
+
+
+async def test_of_what_has_become_a_spoiler_other_reactions_of_the_bot_go_even_where_it_has_no_tags(
+    announcer: TagAnnouncer, fake: FakeDiscord
+) -> None:
+    fake.reactions.append(REPOST_EMOJI)
+    await announcer.cover([replace(image, tags=()) for image in message(1, "cat").images])
     await announcer.settled()
     assert fake.reactions == []
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any, cast
 
 import pytest
 
@@ -104,3 +105,15 @@ async def test_the_page_says_in_chinese_what_is_read(home: House, bot: MagpieBot
     assert "文字" in CHINESE.settings.words_read
     told = await dora.use(home.nest, home.channel("pictures"), "privacy", [])
     assert "文字" in told.words
+
+
+async def test_a_button_of_before_deletes_nothing_where_words_can_no_more_be_read(home: House, bot: MagpieBot) -> None:
+    cem, bob, chat = await home.member("cem"), await home.member("bob"), home.channel("chat")
+    posted = await cem.post(home.channel("pictures"), written("Opening hours"))
+    await home.indexed(posted)
+    page = await bob.magpie(home.nest, chat, "settings")
+    await switched(home, on=True)
+    await finds(home, cem, "opening hours", posted)
+    cast(Any, bot.services.text_reader)._recognizer = None
+    await confirmed(home, bob, page, f"settings_words:@{bob.id}:on")
+    await finds(home, cem, "opening hours", posted)
