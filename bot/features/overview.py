@@ -70,11 +70,13 @@ def tags_view(counted: Sequence[CountedTag], names: Sequence[str], texts: Texts)
     bars = ", ".join(f"{name} {tag.count:,}" for name, tag in zip(names[:_BARS], counted, strict=False))
     alt_text = texts.overview.chart_alt.format(tags=bars)[:_ALT_TEXT_LIMIT]
     view.add_item(discord.ui.MediaGallery(discord.MediaGalleryItem(f"attachment://{_CHART}", description=alt_text)))
-    line = ""
+    line, shown = "", 0
     for name, tag in zip(names, counted, strict=False):
         longer = f"{line} · {plain(name)} **{tag.count:,}**" if line else f"{plain(name)} **{tag.count:,}**"
         if len(longer) > _LONGEST:
             break
-        line = longer
-    view.add_item(discord.ui.TextDisplay(line))
+        line, shown = longer, shown + 1
+    if left := len(counted) - shown:
+        line += f" · {texts.overview.more.format(left)}"
+    view.add_item(discord.ui.TextDisplay(f"{line}\n-# {texts.overview.find_by_tag}"))
     return view

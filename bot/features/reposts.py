@@ -122,7 +122,7 @@ def rules_set(chosen: Mapping[ChannelRef, RepostRules], exempt: Sequence[int], t
     lines = [f"- {_line(place, rules, texts)}" for place, rules in [*chosen.items()][:_MAX_LISTED]]
     if len(chosen) > _MAX_LISTED:
         lines.append(texts.tagging.more_channels.format(len(chosen) - _MAX_LISTED))
-    lines.append(wording.everywhere_else)
+    lines.append(wording.everywhere_else if chosen else wording.everywhere)
     if exempt:
         lines.append(wording.exempt_roles.format(roles=" ".join(f"<@&{id_}>" for id_ in exempt[:_MAX_LISTED])))
     return "\n".join(lines)

@@ -148,6 +148,7 @@ class ImageTagTexts:
 class RepostTexts:
     modes: Mapping[RepostNotice, str]
     within: Counted  # {count} days
+    everywhere: str
     everywhere_else: str
     exempt: str  # {role}
     not_exempt: str  # {role}
@@ -213,6 +214,8 @@ class LabelTexts:
 class OverviewTexts:
     tags: Counted
     no_tags: str
+    more: Counted
+    find_by_tag: str
     chart_alt: str  # {tags}
 
 

@@ -243,6 +243,8 @@ ENGLISH = Texts(
             other="The pictures that you can see have **{count}** different tags:",
         ),
         no_tags="You can see no tagged pictures. New pictures are tagged as they are posted.",
+        more=_counted(one="and one more tag", other="and {count} more tags"),
+        find_by_tag="`/find` and `/browse` show the pictures of a tag: option `tag`.",
         chart_alt="A bar chart of the most frequent tags: {tags}",
     ),
     image_tags=ImageTagTexts(
@@ -280,6 +282,7 @@ ENGLISH = Texts(
             RepostNotice.REPLY: "reply: I reply with a link to the earlier post",
         },
         within=_counted(one=" (posts of the last day count)", other=" (posts of the last {count} days count)"),
+        everywhere="I say nothing of reposts anywhere. `/reposts choose` changes that.",
         everywhere_else="Everywhere else I say nothing of reposts. `/reposts choose` changes that.",
         exempt="I say nothing of what {role} post again.",
         not_exempt="{role} are told of reposts like everybody else.",
@@ -329,7 +332,7 @@ ENGLISH = Texts(
         opt_out="Opt out",
         opt_out_ask=(
             "Opt out? The data of your pictures in all servers is deleted, and I take in no picture of yours any more, "
-            "anywhere. To know that, I keep your id, and nothing else."
+            "anywhere. To know that, I keep your id, and nothing else. Opting in again does not bring them back."
         ),
         opted_out_now=_counted(
             one="Done. The data of {count} picture was deleted, and I take in nothing of yours any more.",

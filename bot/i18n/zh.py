@@ -204,6 +204,8 @@ CHINESE = Texts(
     overview=OverviewTexts(
         tags=_counted(other="你能看到的图片共有 **{count}** 种标签："),
         no_tags="没有你能看到的、带标签的图片。新图片发布时会加上标签。",
+        more=_counted(other="另有 {count} 个标签"),
+        find_by_tag="用 `/找图` 或 `/浏览` 的“标签”选项，可以查看某个标签的图片。",
         chart_alt="条形图，最常见的标签：{tags}",
     ),
     image_tags=ImageTagTexts(
@@ -239,6 +241,7 @@ CHINESE = Texts(
             RepostNotice.REPLY: "回复：回复并附上以前那条消息的链接",
         },
         within=_counted(other="（只看最近 {count} 天发布的）"),
+        everywhere="目前不在任何地方提示重复发布。用 `/重复发布 设置` 可以更改。",
         everywhere_else="其他地方不提示重复发布。用 `/重复发布 设置` 可以更改。",
         exempt="{role} 重复发布时，我不再提示。",
         not_exempt="{role} 重复发布时，我会照常提示。",
@@ -275,7 +278,7 @@ CHINESE = Texts(
         opt_out="退出收录",
         opt_out_ask=(
             "要退出收录吗？你在所有服务器里的图片的数据会被删除，以后我也不再收录你的任何图片。"
-            "为了记住这一点，我只保留你的编号。"
+            "为了记住这一点，我只保留你的编号。以后重新加入，也不会恢复以前的图片。"
         ),
         opted_out_now=_counted(other="完成。已删除 {count} 张图片的数据，以后我不再收录你的任何图片。"),
         opt_in="重新加入",

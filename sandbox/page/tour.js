@@ -135,7 +135,9 @@ export class Tour {
           ? el(
               "button",
               { type: "button", class: "c-button primary", on: { click: () => this.#go(step.go) } },
-              t(step.go.command ? "tourTry" : "tourBecome", { name: step.go.command ?? step.go.become }),
+              step.go.command
+                ? t("tourTry", { name: step.go.command })
+                : t("tourBecome", { name: step.go.called }),
             )
           : null,
         el("button", { type: "button", class: "as-link", on: { click: () => this.#skip(step) } }, t("tourSkip")),

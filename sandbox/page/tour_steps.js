@@ -5,7 +5,7 @@
 //   id,       kept in the browser when the step is done
 //   seconds,  how long it takes
 //   needs,    the command it is about, with the option it uses: "find", "find image", "labels add"; none for the page itself
-//   go,       what its button does: { become: member } first, then { command, values: {option: text} }
+//   go,       what its button does: { become: member, called: name } first, then { command, values: {option: text} }
 //   title, press, notice: what it is about, what to press, and what to look at afterwards
 //   done,     whether an event shows that it was done, see tour.js. An answer that found nothing shows nothing.
 // }
@@ -17,11 +17,11 @@ export const STEPS = [
     id: "find",
     seconds: 15,
     needs: "find",
-    go: { command: "find", values: { query: ["a cat on a sofa", "沙发上的猫"] } },
+    go: { command: "find", values: { query: ["a castle", "城堡"] } },
     title: ["Find a picture by words", "用文字找图"],
     press: [
       "Type /find and say what the picture shows, then press Enter.",
-      "输入 /find，说说图片里有什么，然后按回车。",
+      "输入 /找图，说说图片里有什么，然后按回车。",
     ],
     notice: [
       "The best matches come first. Only you see the answer, and it has only pictures of channels that you can read.",
@@ -47,11 +47,11 @@ export const STEPS = [
     id: "refine",
     seconds: 20,
     needs: "find image",
-    go: { command: "find", values: { query: ["the same at night", "同样的，但在夜里"] } },
+    go: { command: "find", values: { query: ["with a fish", "和一条鱼"] } },
     title: ["Change a picture by words", "用文字调整图片"],
     press: [
-      "Open /find, press a sample scene to use it as the image, and say what should be different.",
-      "打开 /find，点一个示例场景作为图片，再说明要有什么不同。",
+      "Open /find, press the first sample scene, a cat, to use it as the image, and say what should be different.",
+      "打开 /找图，点第一个示例场景（猫）作为图片，再说明要有什么不同。",
     ],
     notice: ["The matches resemble the picture, and the words.", "找到的图片既像原图，也符合文字。"],
     done: (event) => found(event, "find") && event.options.includes("image") && event.options.includes("query"),
@@ -63,7 +63,7 @@ export const STEPS = [
     press: ["Press one of the sample scenes below the message box.", "点击输入框下方的一个示例场景。"],
     notice: [
       "Nothing else to do: a moment later /find finds it, and once it is deleted it is forgotten.",
-      "无需其他操作：片刻之后 /find 就能找到它；删除后，它也会被忘记。",
+      "无需其他操作：片刻之后 /找图 就能找到它；删除后，它也会被忘记。",
     ],
     done: (event) => event.what === "posted" && event.pictures > 0,
   },
@@ -73,10 +73,10 @@ export const STEPS = [
     needs: "tags",
     go: { command: "tags" },
     title: ["See what pictures show", "看看图片的内容"],
-    press: ["Run /tags.", "运行 /tags。"],
+    press: ["Run /tags.", "运行 /统计。"],
     notice: [
-      "Tags are counted over the channels that you can read; a tag leads to its pictures.",
-      "标签只统计您能阅读的频道；点标签可查看对应的图片。",
+      "Tags are counted over the channels that you can read; the option tag of /find shows the pictures of one.",
+      "标签只统计您能阅读的频道；用 /找图 的“标签”选项可查看某个标签的图片。",
     ],
     done: (event) => found(event, "tags"),
   },
@@ -86,14 +86,14 @@ export const STEPS = [
     needs: "map",
     go: { command: "map" },
     title: ["See all pictures at once", "一览所有图片"],
-    press: ["Run /map.", "运行 /map。"],
+    press: ["Run /map.", "运行 /地图。"],
     notice: ["What is alike lies together.", "相似的图片会聚在一起。"],
     done: (event) => found(event, "map"),
   },
   {
     id: "switch",
     seconds: 15,
-    go: { become: "dora" },
+    go: { become: "dora", called: "Dora" },
     title: ["Look with other eyes", "换个身份看看"],
     press: [
       "Press another member's name at the top: Dora, for example, is new and sees fewer channels.",
@@ -111,7 +111,7 @@ export const STEPS = [
     needs: "magpie setup",
     go: { become: "ann", command: "magpie setup" },
     title: ["Set Magpie up", "设置 Magpie"],
-    press: ["As Ann, who owns the server, run /magpie setup.", "以服务器所有者 Ann 的身份运行 /magpie setup。"],
+    press: ["As Ann, who owns the server, run /magpie setup.", "以服务器所有者 Ann 的身份运行 /喜鹊 向导。"],
     notice: [
       "Channels, tags and older pictures are chosen here; missing rights are explained one by one.",
       "在这里选择频道、标签和旧图片；缺少的权限会逐一说明。",
