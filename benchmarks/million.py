@@ -84,7 +84,7 @@ def places_of(channels: int = CHANNELS, threads: int = 0, guild: int = GUILD) ->
 def _fill(connection: sqlite3.Connection, images: int, places: Sequence[tuple[int, int]]) -> None:
     """places: channel and server."""
     model = (CARD.key, CARD.id, CARD.revision, CARD.preprocessing, CARD.dimension)
-    connection.execute("INSERT INTO models VALUES (1, ?, ?, ?, ?, ?)", model)
+    connection.execute("INSERT INTO models VALUES (1, ?, ?, ?, ?, ?, 1)", model)
     # Rows come in the order of every index but this one, which is quicker made at the end.
     [[index]] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_images_content_hash'")
     connection.execute("DROP INDEX ix_images_content_hash")

@@ -394,16 +394,43 @@ EVENTS = st.lists(
 
 
 # An edit while the bot catches up after a kill.
+KILLED_WHILE_CATCHING_UP = [
+    "nothing",
+    "nothing",
+    "nothing",
+    "kill",
+    "kill",
+    "nothing",
+    "nothing",
+    "delete",
+    "forget",
+    "kill",
+]
 EDIT_AFTER_KILL = ["nothing", "kill", "forget", "preview", "preview", "remove", "kill"]
 
 
 @settings(max_examples=25, deadline=None)
 @given(mode=st.sampled_from([THOROUGH, QUICK]), count=st.integers(1, 31), events=EVENTS)
+@example(THOROUGH, 29, [*zip(KILLED_WHILE_CATCHING_UP, [11, 15, 0, 0, 27, 15, 12, 15, 18, 20], strict=True)])
 @example(THOROUGH, 17, [*zip(EDIT_AFTER_KILL, [0, 0, 27, 29, 2, 13, 23], strict=True)])
 def test_whatever_happens_meanwhile_the_store_ends_as_discord_is(
     mode: BackfillMode, count: int, events: list[tuple[str, int]]
 ) -> None:
     asyncio.run(a_backfill(mode, count, events))
+
+
+async def survives(start: Awaitable[None], deaths: asyncio.Event) -> bool:
+    """Whether a bot has started before it is killed."""
+    starting, dying = asyncio.ensure_future(start), asyncio.ensure_future(deaths.wait())
+    await asyncio.wait({starting, dying}, return_when=asyncio.FIRST_COMPLETED)
+    for each in (dying, *(() if starting.done() else (starting,))):
+        each.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    if starting.cancelled() or not starting.done():
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
+    await starting
+    return True
 
 
 async def a_backfill(mode: BackfillMode, count: int, events: list[tuple[str, int]]) -> None:
@@ -455,7 +482,8 @@ async def a_backfill(mode: BackfillMode, count: int, events: list[tuple[str, int
                     await asyncio.gather(*tasks)
                     await closed(bots[-1])
                     bots.append(Bot(database, discord, ONE, TWO))  # who hears of events while it catches up
-                    await run(bots[-1])
+                    if not await survives(run(bots[-1]), deaths):
+                        return False
                 await indexed(bots[-1])
                 backfill = await bots[-1].backfill_store.get(GUILD)
                 return backfill is not None and backfill.state is BackfillState.DONE
