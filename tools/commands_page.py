@@ -34,7 +34,8 @@ async def commands_page() -> str:
     await add_cogs(bot)
     translator = CommandTranslator()
     await bot.tree.set_translator(translator)
-    payloads = [await command.get_translated_payload(bot.tree, translator) for command in bot.tree.get_commands()]
+    commands = bot.tree.get_commands(type=discord.AppCommandType.chat_input)
+    payloads = [await command.get_translated_payload(bot.tree, translator) for command in commands]
     menus = [await menu.get_translated_payload(bot.tree, translator) for menu in _menus(bot)]
     return "\n".join([_INTRODUCTION, *(line for payload in [*payloads, *menus] for line in _command(payload))])
 

@@ -171,6 +171,7 @@ class SearchCog(commands.Cog, name="search"):
         question = Question(
             wanted.words,
             image=None if image is None else image.embedding,
+            model=None if image is None else image.model,
             unlike=wanted.unlike,
             channels=understood.channels,
             filter=understood.filter,
