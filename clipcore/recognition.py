@@ -22,7 +22,7 @@ from PIL import Image
 
 from clipcore.errors import EncodingFailed, ImageRejected, RejectReason
 from clipcore.images.decode import ImageLimits
-from clipcore.images.processes import DecodeProcesses, WorkLimits, decode_and_prepare, process_context
+from clipcore.images.processes import DecodeProcesses, PipedProcess, WorkLimits, decode_and_prepare, process_context
 from clipcore.types import Box, Pixels
 
 RECOGNIZES_TEXT = find_spec("rapidocr") is not None and find_spec("onnxruntime") is not None
@@ -85,7 +85,7 @@ class TextRecognizer:
         if self._closed:
             raise EncodingFailed("The recognizer was closed.")
         if self._process is None or not self._process.is_alive():
-            self._process = _Process()
+            self._process = _Process(process_context(), "recognize text", _serve)
         return "\n".join(self._process.lines(pixels, self._cpu_seconds))[:MAX_CHARACTERS]
 
     def _end_processes(self) -> None:
@@ -106,34 +106,20 @@ def _as_large_as_needed(pixels: Pixels, box: Box | None = None) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)))
 
 
-class _Process:
-    def __init__(self) -> None:
-        context = process_context()
-        self._pipe, its_pipe = context.Pipe()
-        self._process = context.Process(target=_serve, args=(its_pipe,), name="recognize text", daemon=True)
-        self._process.start()
-        its_pipe.close()
-
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
-    def end(self) -> None:
-        """May be called while another thread waits in `lines`."""
-        self._process.kill()
-        self._process.join()
+class _Process(PipedProcess):
+    patience_s = _PATIENCE_S
 
     def lines(self, pixels: Pixels, cpu_seconds: float) -> list[str]:
-        try:
-            self._pipe.send_bytes(json.dumps({"shape": pixels.shape, "cpu_seconds": cpu_seconds}).encode())
-            self._pipe.send_bytes(pixels.tobytes())
-            if self._pipe.poll(_PATIENCE_S):
-                return list(json.loads(self._pipe.recv_bytes()))
-        except (EOFError, OSError):  # it is ending, and its exit code says why
-            self._process.join(_PATIENCE_S)
-        self.end()
-        if sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF:
+        about: dict[str, object] = {"shape": pixels.shape, "cpu_seconds": cpu_seconds}
+        lines = self._ask(about, pixels.tobytes(), self._received)
+        if lines is not None:
+            return lines
+        if self._took_too_long:
             raise ImageRejected(RejectReason.TOO_COSTLY, f"Its text takes more than {cpu_seconds:g} s to recognize.")
         raise EncodingFailed("The process that recognizes text ended or did not answer.")
+
+    def _received(self) -> list[str]:
+        return list(json.loads(self._pipe.recv_bytes()))
 
 
 def _serve(pipe: Connection) -> None:

@@ -20,7 +20,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ if sys.platform != "win32":
 
 # On a machine too busy to give a process its CPU time. Then the image is tried again later.
 _PATIENCE_S = 60.0
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class DecodeProcesses:
 
     def __init__(self, decode: Decode, limits: WorkLimits) -> None:
         self.limits = limits
-        self._start = partial(_Process, process_context(), decode)
+        self._start = partial(_Process, process_context(), "decode", _serve, decode)
         self._own = threading.local()
         self._processes: set[_Process] = set()
 
@@ -128,10 +130,19 @@ class DecodeProcesses:
             self._processes.pop().end()
 
 
-class _Process:
-    def __init__(self, context: SpawnContext | ForkServerContext, decode: Decode) -> None:
+class PipedProcess:
+    """A process that answers one question after another over a pipe.
+
+    serve: runs in it; gets its end of the pipe, and `arguments`.
+    """
+
+    patience_s = _PATIENCE_S
+
+    def __init__(
+        self, context: SpawnContext | ForkServerContext, name: str, serve: Callable[..., None], *arguments: object
+    ) -> None:
         self._pipe, its_pipe = context.Pipe()
-        self._process = context.Process(target=_serve, args=(its_pipe, decode), name="decode", daemon=True)
+        self._process = context.Process(target=serve, args=(its_pipe, *arguments), name=name, daemon=True)
         self._process.start()
         its_pipe.close()
 
@@ -139,21 +150,35 @@ class _Process:
         return self._process.is_alive()
 
     def end(self) -> None:
-        """May be called while another thread waits in `decode`."""
+        """May be called while another thread waits for an answer."""
         self._process.kill()
         self._process.join()
 
-    def decode(self, data: bytes, frames: int, edge: int | None, limits: WorkLimits) -> PreparedImage:
+    def _ask(self, about: dict[str, object], data: bytes, receive: Callable[[], Answer]) -> Answer | None:
+        """What `receive` makes of the answer; None where the process has ended, or had to be."""
         try:
-            wanted = {"frames": frames} if edge is None else {"frames": frames, "edge": edge}
-            self._pipe.send_bytes(json.dumps({"wanted": wanted, "limits": asdict(limits)}).encode())
+            self._pipe.send_bytes(json.dumps(about).encode())
             self._pipe.send_bytes(data)
-            if self._pipe.poll(_PATIENCE_S):
-                return self._received(limits)
+            if self._pipe.poll(self.patience_s):
+                return receive()
         except (EOFError, OSError):  # it is ending, and its exit code says why
-            self._process.join(_PATIENCE_S)
+            self._process.join(self.patience_s)
         self.end()
-        if sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF:
+        return None
+
+    @property
+    def _took_too_long(self) -> bool:
+        return sys.platform != "win32" and self._process.exitcode == -signal.SIGPROF
+
+
+class _Process(PipedProcess):
+    def decode(self, data: bytes, frames: int, edge: int | None, limits: WorkLimits) -> PreparedImage:
+        wanted = {"frames": frames} if edge is None else {"frames": frames, "edge": edge}
+        about: dict[str, object] = {"wanted": wanted, "limits": asdict(limits)}
+        answer = self._ask(about, data, partial(self._received, limits))
+        if answer is not None:
+            return answer
+        if self._took_too_long:
             seconds = limits.cpu_seconds
             raise ImageRejected(RejectReason.TOO_COSTLY, f"Decoding the image takes more than {seconds:g} s.")
         if sys.platform != "win32" and self._process.exitcode == -signal.SIGABRT:
