@@ -185,6 +185,10 @@ class Services:
             concurrency=settings.download_concurrency,
         )
 
+        self._report(database)
+
+    def _report(self, database: Database) -> None:
+        """What the metrics are read from."""
         metrics.IMAGES_IN_HAND.set_function(lambda: self.indexer.in_progress)
         metrics.DELETIONS_OWED.set_function(lambda: self.registry.owed)
         metrics.INDEX_SERVERS.set_function(lambda: self._vectors.usage().guilds)
