@@ -108,6 +108,10 @@ class BackfillState(StrEnum):
     DONE = "done"
 
 
+UNFINISHED = (BackfillState.RUNNING, BackfillState.PAUSED)
+"""States of a backfill that goes on, or can."""
+
+
 class MemberWish(StrEnum):
     """What a moderator wants of a member's pictures: those of up to now forgotten; later ones left out, too; later ones
     taken in again.

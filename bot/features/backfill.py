@@ -22,7 +22,7 @@ from bot.i18n import Texts, texts_for
 from bot.indexing.backfill import Backfills
 from bot.indexing.retry import until_stored
 from bot.logging import get_logger
-from bot.models import BackfillMode, BackfillState
+from bot.models import UNFINISHED, BackfillMode, BackfillState
 from bot.store.backfills import BackfillStore, Progress
 from bot.store.rules import RuleStore
 
@@ -262,7 +262,7 @@ def progress_view(
     progress: Progress, texts: Texts, speed: Speed | None, *, waits: bool = False, paused: bool = False
 ) -> View:
     view = sentence_view("\n".join(progress_lines(progress, texts, speed, waits=waits, paused=paused)))
-    if progress.backfill.state in (BackfillState.RUNNING, BackfillState.PAUSED):
+    if progress.backfill.state in UNFINISHED:
         view.add_item(discord.ui.ActionRow(*_buttons(progress.backfill.state, texts)))
     return view
 
@@ -278,7 +278,7 @@ def progress_lines(
     wording, backfill = texts.backfill, progress.backfill
     place = wording.server if backfill.channel_id is None else f"<#{backfill.channel_id}>"
     lines = [wording.heading[backfill.state].format(place=place)]
-    running = backfill.state in (BackfillState.RUNNING, BackfillState.PAUSED)
+    running = backfill.state in UNFINISHED
     if running:
         lines.append(progress_bar(progress.fraction))
     lines.append(

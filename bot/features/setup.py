@@ -20,7 +20,7 @@ from bot.features.settings import server_lines
 from bot.features.tagging import modes_set
 from bot.i18n import Texts, texts_for
 from bot.indexing.label_edits import LabelsRefused, known_sets, with_shipped
-from bot.models import BackfillMode, BackfillState, ChannelRef, SetupStep, TaggingMode, ThreadKind
+from bot.models import UNFINISHED, BackfillMode, ChannelRef, SetupStep, TaggingMode, ThreadKind
 from bot.store.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class SetupCommand:
     async def _backfill_lines(self, guild: discord.Guild, texts: Texts) -> list[str]:
         """Nothing where none is under way."""
         progress = await self._bot.services.backfills.progress(guild.id)
-        if progress is None or progress.backfill.state not in (BackfillState.RUNNING, BackfillState.PAUSED):
+        if progress is None or progress.backfill.state not in UNFINISHED:
             return []
         return progress_lines(progress, texts, None, waits=self._bot.services.backfills.waits_for_discord(guild.id))
 

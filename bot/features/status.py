@@ -22,9 +22,10 @@ from bot.discord_io.permissions import knows_channel, managed_guild, may_view, m
 from bot.features.backfill import progress_lines
 from bot.features.formatting import duration
 from bot.i18n import Texts, texts_for
-from bot.models import BackfillState, ChannelRef, ThreadKind, utc_now
+from bot.models import UNFINISHED, ChannelRef, ThreadKind, utc_now
 from bot.monitoring.metrics import RECENT_ANSWERS, RECENT_IMAGES
 from bot.store import backfills, retagging
+from bot.store.rules import GuildRules
 from bot.store.statistics import ChannelCount
 
 if TYPE_CHECKING:
@@ -109,12 +110,12 @@ class StatusCommand:
         services = self._bot.services
         counts = await services.statistics.by_channel(guild.id)
         by_channel = _by_known_channel(interaction.user, counts)
-        unreadable, elsewhere = await self._unreadable(interaction, guild)
+        rules = await services.rules.of_guild(guild.id)
+        unreadable, elsewhere = _unreadable(interaction.user, guild, rules)
         backfill = await services.backfills.progress(guild.id)
-        if backfill is not None and backfill.backfill.state not in (BackfillState.RUNNING, BackfillState.PAUSED):
+        if backfill is not None and backfill.backfill.state not in UNFINISHED:
             backfill = None
         ready = sum(count.ready for count in counts)
-        rules = await services.rules.of_guild(guild.id)
         unread = 0
         if rules.reads_text and services.text_reader.available:
             unread = max(0, ready - await services.image_texts.count(guild.id))
@@ -135,21 +136,6 @@ class StatusCommand:
             retagging=await services.retaggings.progress(guild.id),
             unread=unread,
         )
-
-    async def _unreadable(self, interaction: Interaction, guild: discord.Guild) -> tuple[list[Unreadable], int]:
-        """Channels that are to be indexed: those that the asker can see, and the number of others."""
-        rules = await self._bot.services.rules.of_guild(guild.id)
-        seen, elsewhere = [], 0
-        for channel in guild.channels:
-            if not isinstance(channel, ImageChannel) or not rules.of(channel.id).indexed:
-                continue
-            if missing := missing_to_read(channel):
-                user = interaction.user
-                if isinstance(user, discord.Member) and may_view(user, ChannelRef(guild.id, channel.id)):
-                    seen.append(Unreadable(channel.id, tuple(missing)))
-                else:
-                    elsewhere += 1
-        return seen, elsewhere
 
     def _pace(self) -> Pace:
         engine = self._bot.services.engine
@@ -173,6 +159,22 @@ def _by_known_channel(user: discord.Member | discord.User, counts: Sequence[Chan
         if ready[place] and knows_channel(user, channel):
             known[channel.root_id or 0] += ready[place]
     return known
+
+
+def _unreadable(
+    user: discord.Member | discord.User, guild: discord.Guild, rules: GuildRules
+) -> tuple[list[Unreadable], int]:
+    """Channels that are to be indexed: those that the asker can see, and the number of others."""
+    seen, elsewhere = [], 0
+    for channel in guild.channels:
+        if not isinstance(channel, ImageChannel) or not rules.of(channel.id).indexed:
+            continue
+        if missing := missing_to_read(channel):
+            if isinstance(user, discord.Member) and may_view(user, ChannelRef(guild.id, channel.id)):
+                seen.append(Unreadable(channel.id, tuple(missing)))
+            else:
+                elsewhere += 1
+    return seen, elsewhere
 
 
 def status_view(status: ServerStatus, pace: Pace, texts: Texts, *, owner: int) -> View:

@@ -14,7 +14,7 @@ from bot.errors import ImageForbidden, ImageGone, ImageUnreachable, SearchNotRea
 from bot.indexing.comparison import MessageComparer
 from bot.indexing.retry import RetryPolicy, until_stored
 from bot.logging import get_logger
-from bot.models import BackfillMode, BackfillState, ChannelRef, Hits, utc_now
+from bot.models import UNFINISHED, BackfillMode, BackfillState, ChannelRef, Hits, utc_now
 from bot.store.backfills import Backfill, BackfillStore, Progress, SearchFilter, Task, TaskKind
 from bot.store.images import ImageStore
 from bot.store.rules import RuleStore
@@ -153,8 +153,7 @@ class Backfills:
 
     async def cancel(self, guild_id: int) -> bool:
         """What was found by now is indexed. False where there is none."""
-        unfinished = [BackfillState.RUNNING, BackfillState.PAUSED]
-        cancelled = await self._store.set_state(guild_id, BackfillState.CANCELLED, of=unfinished)
+        cancelled = await self._store.set_state(guild_id, BackfillState.CANCELLED, of=UNFINISHED)
         self._runs.pop(guild_id, None)
         return cancelled
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, case, delete, false, func, or_, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.models import BackfillMode, BackfillState, ChannelRef, Source, ThreadKind
+from bot.models import UNFINISHED, BackfillMode, BackfillState, ChannelRef, Source, ThreadKind
 from bot.store.backend import any_of, insert
 from bot.store.database import Store, reads, writes
 from bot.store.deletion import add_guild
@@ -134,7 +134,7 @@ class BackfillStore(Store):
         """False, and nothing begins, while the guild has an unfinished one, and where the guild was deleted."""
         this = backfills.c.guild_id == guild_id
         state = await connection.scalar(select(backfills.c.state).where(this))
-        if state in (BackfillState.RUNNING, BackfillState.PAUSED) or not await add_guild(connection, guild_id):
+        if state in UNFINISHED or not await add_guild(connection, guild_id):
             return False
         await connection.execute(delete(backfills).where(this))
         newest = select(func.coalesce(func.max(images.c.id), 0)).scalar_subquery()
@@ -155,7 +155,7 @@ class BackfillStore(Store):
     @reads
     async def unfinished(self, connection: AsyncConnection) -> list[int]:
         """The guilds that have one, running or paused. Few guilds do at any time, and each has one row."""
-        states = backfills.c.state.in_((BackfillState.RUNNING, BackfillState.PAUSED))
+        states = backfills.c.state.in_(UNFINISHED)
         return list((await connection.execute(select(backfills.c.guild_id).where(states))).scalars())
 
     @reads
